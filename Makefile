@@ -1,0 +1,43 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format migrate bench lock clean
+
+help: ## Show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: .venv/ready ## Start the service, and a Postgres of its own unless DATABASE_URL is set
+	@exec $(BIN)/python -m app serve --migrate
+
+test: .venv/ready ## Run all tests against a real Postgres (PYTEST_ARGS="-k name" for some)
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
+
+check: .venv/ready ## Lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: .venv/ready ## Rewrite the code in the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+migrate: .venv/ready ## Bring the schema of DATABASE_URL (or of the embedded Postgres) up to date
+	@$(BIN)/python -m app migrate
+
+bench: .venv/ready ## Measure the service beside a tutorial-style one
+	$(BIN)/python -m benchmarks
+
+lock: .venv/ready ## Pin all dependencies again, with hashes
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt $(LOCK_ARGS)
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt $(LOCK_ARGS)
+
+clean: ## Remove the virtual environment (not the data)
+	rm -rf .venv
+
+.venv/ready: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Bookshelf needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

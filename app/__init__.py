@@ -1,0 +1,3 @@
+"""Bookshelf: a reference CRUD web service."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,44 @@
+"""What clients send and get of authors."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from app.core.pagination import ListQuery, Sorted
+from app.core.schemas import Date, ReadModel, RequestModel, absent, text
+
+Name = Annotated[str, text(1, 200)]
+
+
+class AuthorCreate(RequestModel):
+    """A new author."""
+
+    name: Name = Field(examples=["Gabriel García Márquez"])
+    dob: Date | None = Field(default=None, description="Date of birth", examples=["1927-03-06"])
+
+
+class AuthorUpdate(RequestModel):
+    """Changes to an author: an absent field stays, null clears."""
+
+    name: Name = absent()
+    dob: Date | None = absent()
+
+
+class AuthorRead(ReadModel):
+    """An author."""
+
+    id: UUID
+    name: str = Field(max_length=200)
+    dob: date | None = Field(description="Date of birth")
+    created_at: datetime
+    updated_at: datetime
+
+
+class AuthorQuery(ListQuery):
+    """A page of authors."""
+
+    sort: Annotated[
+        tuple[Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"], ...], Sorted
+    ] = Field(default=(), description="Keys in order, `-` for descending; oldest first without")

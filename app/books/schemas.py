@@ -1,0 +1,63 @@
+"""What clients send and get of books."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from app.core.pagination import ListQuery, Sorted
+from app.core.schemas import Id, ReadModel, RequestModel, absent, text
+
+Title = Annotated[str, text(1, 300)]
+
+
+class BookCreate(RequestModel):
+    """A new book."""
+
+    title: Title = Field(examples=["Cien años de soledad"])
+    author_id: Id = Field(description="An existing author's id")
+
+
+class BookUpdate(RequestModel):
+    """Changes to a book: an absent field stays."""
+
+    title: Title = absent()
+    author_id: Id = absent()
+
+
+class BookAuthor(BaseModel):
+    """The author of a book."""
+
+    id: UUID
+    name: str = Field(max_length=200)
+    dob: date | None = Field(description="Date of birth")
+
+
+class BookRead(ReadModel):
+    """A book with its author."""
+
+    id: UUID
+    title: str = Field(max_length=300)
+    author_id: UUID
+    author: BookAuthor
+    created_at: datetime
+    updated_at: datetime
+
+
+class AuthorBookQuery(ListQuery):
+    """A page of one author's books."""
+
+    sort: Annotated[
+        tuple[
+            Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"],
+            ...,
+        ],
+        Sorted,
+    ] = Field(default=(), description="Keys in order, `-` for descending; oldest first without")
+
+
+class BookQuery(AuthorBookQuery):
+    """A page of books."""
+
+    author_id: Id | None = Field(default=None, description="Only this author's books")

@@ -1,0 +1,66 @@
+"""The composition root: settings in, application out."""
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
+
+from app import __version__, migrations
+from app.api import ROUTERS, TAGS
+from app.core import openapi, problems
+from app.core.database import Database
+from app.core.middleware import RequestContext, Semantics
+from app.settings import Settings
+from app.users.passwords import Passwords
+
+DESCRIPTION: Final = """\
+A reference CRUD service. Every error is a problem (RFC 9457); single resources have an `ETag` and
+take `If-Match` and `If-None-Match`; lists have pages and cursors; every GET also answers HEAD.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application. Its lifespan opens the database pool and closes it."""
+    app: FastAPI = FastAPIOffline(
+        title="Bookshelf",
+        version=__version__,
+        summary="Authors, books and users over HTTP",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        redoc_url=None,
+        redirect_slashes=False,
+        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
+        routes=[route for router in ROUTERS for route in router.routes],
+        middleware=[Middleware(RequestContext), Middleware(Semantics)],
+        lifespan=partial(_lifespan, settings),
+    )
+    app.add_api_route("/", _to_docs, include_in_schema=False)
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
+    app.state.schema_head = migrations.head()
+    problems.install(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+    app.state.database = database = Database(settings)
+    app.state.passwords = passwords = Passwords()
+    # What start-up made lives as long as the process: keep the collector from walking it again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+    try:
+        yield
+    finally:
+        passwords.close()
+        await database.dispose()
+
+
+async def _to_docs() -> RedirectResponse:
+    return RedirectResponse("/docs")

@@ -1,0 +1,37 @@
+"""The rules of users."""
+
+from typing import Any
+
+from app.core.database import Session
+from app.core.schemas import RequestModel
+from app.core.service import Service
+from app.users.passwords import Passwords
+from app.users.repository import UserRepository
+from app.users.schemas import UserCreate, UserRead
+
+
+class UserService(Service[int, UserRead]):
+    """Users. A password is hashed before the first statement: no connection waits for it."""
+
+    repository = UserRepository
+
+    def __init__(self, session: Session, passwords: Passwords) -> None:
+        super().__init__(session)
+        self._passwords = passwords
+
+    async def create(self, data: UserCreate) -> UserRead:
+        """Register; the database decides whether the email is free."""
+        return await self.rows.create(await self._stored(data.model_dump()))
+
+    async def update(
+        self, key: int, data: RequestModel, versions: list[int] | None = None
+    ) -> UserRead:
+        changes = data.changes()
+        if "password" not in changes:
+            return await super().update(key, data, versions)
+        return await self.rows.update(key, await self._stored(changes), versions)
+
+    async def _stored(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values as the table holds them: with the password's hash in its place."""
+        password = values.pop("password")
+        return {**values, "password_hash": await self._passwords.hash(password)}

@@ -1,0 +1,162 @@
+"""Create authors, books and users, and the word search they share.
+
+Revision: 0001, the first
+"""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision: str = "0001"
+down_revision: str | None = None
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+# Words in lower case, without accents, separated by single blanks. Titles and searches both pass
+# through it, so that they agree on what a word is.
+SEARCH_WORDS = r"""
+CREATE FUNCTION search_words(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN trim(regexp_replace(
+    regexp_replace(lower(normalize($1, NFKD)), '[\u0300-\u036f]', '', 'g'),
+    '[^[:alnum:]]+', ' ', 'g'
+))
+"""
+SEARCH_VECTOR = """
+CREATE FUNCTION search_vector(text) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN to_tsvector('simple', search_words($1))
+"""
+# Every word as a prefix; null, which matches nothing, where there is no word at all.
+SEARCH_QUERY = """
+CREATE FUNCTION search_query(text) RETURNS tsquery LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN to_tsquery('simple', replace(nullif(search_words($1), ''), ' ', ':* & ') || ':*')
+"""
+
+
+def upgrade() -> None:
+    for function in (SEARCH_WORDS, SEARCH_VECTOR, SEARCH_QUERY):
+        op.execute(function)
+    op.create_table(
+        "authors",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("dob", sa.Date(), nullable=True),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed("search_vector(name)", persisted=True),
+            nullable=False,
+        ),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.CheckConstraint("char_length(name) >= 1", name=op.f("ck_authors_name_not_empty")),
+        sa.CheckConstraint("isfinite(dob)", name=op.f("ck_authors_dob_finite")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_authors")),
+    )
+    op.create_index(op.f("ix_authors_created_at_id"), "authors", ["created_at", "id"], unique=False)
+    op.create_index(
+        "ix_authors_dob_id",
+        "authors",
+        [sa.literal_column("coalesce(dob, 'infinity'::date)"), "id"],
+        unique=False,
+    )
+    op.create_index(op.f("ix_authors_name_id"), "authors", ["name", "id"], unique=False)
+    op.create_index(
+        op.f("ix_authors_search"), "authors", ["search"], unique=False, postgresql_using="gin"
+    )
+    op.create_table(
+        "users",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("email", sa.String(length=254), nullable=False),
+        sa.Column("password_hash", sa.String(length=255), nullable=False),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed("search_vector(name)", persisted=True),
+            nullable=False,
+        ),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.CheckConstraint("char_length(name) >= 1", name=op.f("ck_users_name_not_empty")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+    )
+    op.create_index(op.f("ix_users_created_at_id"), "users", ["created_at", "id"], unique=False)
+    op.create_index(op.f("ix_users_email_id"), "users", ["email", "id"], unique=False)
+    op.create_index(op.f("ix_users_name_id"), "users", ["name", "id"], unique=False)
+    op.create_index(
+        op.f("ix_users_search"), "users", ["search"], unique=False, postgresql_using="gin"
+    )
+    op.create_index("uq_users_email", "users", [sa.literal_column("lower(email)")], unique=True)
+    op.create_table(
+        "books",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("title", sa.String(length=300), nullable=False),
+        sa.Column("author_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "search",
+            postgresql.TSVECTOR(),
+            sa.Computed("search_vector(title)", persisted=True),
+            nullable=False,
+        ),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.CheckConstraint("char_length(title) >= 1", name=op.f("ck_books_title_not_empty")),
+        sa.ForeignKeyConstraint(
+            ["author_id"], ["authors.id"], name=op.f("fk_books_author_id_authors")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_books")),
+    )
+    op.create_index(
+        op.f("ix_books_author_id_created_at_id"),
+        "books",
+        ["author_id", "created_at", "id"],
+        unique=False,
+    )
+    op.create_index(op.f("ix_books_created_at_id"), "books", ["created_at", "id"], unique=False)
+    op.create_index(
+        op.f("ix_books_search"), "books", ["search"], unique=False, postgresql_using="gin"
+    )
+    op.create_index(op.f("ix_books_title_id"), "books", ["title", "id"], unique=False)
+    op.create_index(op.f("ix_books_updated_at_id"), "books", ["updated_at", "id"], unique=False)
+
+
+def downgrade() -> None:
+    for table in ("books", "users", "authors"):
+        op.drop_table(table)
+    for function in ("search_query", "search_vector", "search_words"):
+        op.execute(f"DROP FUNCTION {function}(text)")

@@ -1,0 +1,143 @@
+"""Fixtures. A test gets the application over a transaction that is rolled back afterwards; one
+marked `commits` gets it over a database of its own, where what it writes is really committed."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from app.core.database import AutocommitSession, Database, TransactionSession
+from app.main import create_app
+from app.settings import Settings
+from app.users.passwords import Passwords
+from tests import servers
+
+_stack = ExitStack()
+_TEMPLATE = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start Postgres once, in the process that hands out the tests."""
+    given = getattr(config, "workerinput", None)
+    if given is not None:
+        config.stash[_TEMPLATE] = given["template"]
+    elif not config.option.collectonly:
+        config.stash[_TEMPLATE] = _stack.enter_context(servers.postgres())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    node.workerinput["template"] = node.config.stash[_TEMPLATE]  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure() -> None:
+    _stack.close()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def template_url(request: pytest.FixtureRequest) -> str:
+    """The migrated, empty database that all others are copies of."""
+    return request.config.stash[_TEMPLATE]
+
+
+@pytest.fixture
+async def own_database(template_url: str) -> AsyncIterator[str]:
+    """The URL of a fresh, migrated database that only this test uses."""
+    name = template_url.rsplit("/", 1)[-1].split("?", maxsplit=1)[0]
+    url = servers.named(template_url, f"{name}_{uuid4().hex[:12]}")
+    await servers.recreate(url, name)
+    yield url
+    await servers.drop(url)
+
+
+def settings_for(url: str, **changes: object) -> Settings:
+    """Settings over a database, without the developer's `.env`."""
+    values = {"app_env": "test", "database_url": SecretStr(url), **changes}
+    return Settings(_env_file=None, **values)  # type: ignore[arg-type, call-arg]
+
+
+class RolledBackDatabase(Database):
+    """All sessions over one connection: each statement or transaction of theirs is a savepoint."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.engine = connection.engine
+        self._connection = connection
+        self.reads = AutocommitSession(self, read=True)  # type: ignore[arg-type]
+        self.writes = AutocommitSession(self, read=False)  # type: ignore[arg-type]
+        self._transactions = async_sessionmaker(
+            connection,
+            class_=TransactionSession,
+            expire_on_commit=False,
+            join_transaction_mode="create_savepoint",
+        )
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        async with self._connection.begin_nested():
+            yield self._connection
+
+
+@pytest.fixture
+async def database(request: pytest.FixtureRequest, template_url: str) -> AsyncIterator[Database]:
+    if request.node.get_closest_marker("commits"):
+        url = request.getfixturevalue("own_database")
+        real = Database(settings_for(url))
+        yield real
+        await real.dispose()
+        return
+    engine = create_async_engine(servers.sqlalchemy_url(template_url), poolclass=NullPool)
+    async with engine.connect() as connection, connection.begin() as outer:
+        yield RolledBackDatabase(connection)
+        await outer.rollback()
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def passwords() -> Iterator[Passwords]:
+    made = Passwords()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def application(template_url: str) -> FastAPI:
+    return create_app(settings_for(template_url))
+
+
+@pytest.fixture
+def app(application: FastAPI, database: Database, passwords: Passwords) -> FastAPI:
+    application.state.database = database
+    application.state.passwords = passwords
+    return application
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
+        yield made
+
+
+@pytest.fixture
+def statements(database: Database) -> Iterator[list[str]]:
+    """Every SQL statement that the sessions send from now on, savepoints apart."""
+    sent: list[str] = []
+
+    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(database.engine.sync_engine, "before_cursor_execute", note)

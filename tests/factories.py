@@ -1,0 +1,30 @@
+"""Things that tests need to exist, made the way a client makes them."""
+
+from typing import Any
+
+from httpx import AsyncClient
+
+Json = dict[str, Any]
+
+
+async def make_author(client: AsyncClient, name: str = "Ursula K. Le Guin", **more: Any) -> Json:
+    return await _made(client, "/authors", {"name": name, **more})
+
+
+async def make_book(
+    client: AsyncClient, title: str = "The Dispossessed", author_id: str | None = None
+) -> Json:
+    author_id = author_id or (await make_author(client))["id"]
+    return await _made(client, "/books", {"title": title, "author_id": author_id})
+
+
+async def make_user(client: AsyncClient, email: str = "ada@example.com", **more: Any) -> Json:
+    body = {"name": "Ada Lovelace", "email": email, "password": "correct horse", **more}
+    return await _made(client, "/users", body)
+
+
+async def _made(client: AsyncClient, path: str, body: Json) -> Json:
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    made: Json = answer.json()
+    return made

@@ -1,0 +1,111 @@
+"""Which Postgres the tests use, and the template database that every test's data comes from.
+
+The suite creates databases on that server and marks each with a comment. It never touches one
+that exists without the mark: a developer's database cannot be wiped by a wrong setting.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import URL, make_url
+
+from app import embedded, migrations
+
+MARK = "made by the Bookshelf test suite; it may be dropped at any time"
+# Durability is not what these tests are about, save where one asks for it.
+UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """The URL of the template database, migrated to head, for as long as the block lasts."""
+    with _server() as url:
+        asyncio.run(recreate(url))
+        migrations.upgrade(sqlalchemy_url(url))
+        yield url
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    if named := os.environ.get("TEST_DATABASE_URL"):
+        yield named
+    elif _use_containers():
+        from testcontainers.postgres import PostgresContainer  # noqa: PLC0415 - slow to import
+
+        with PostgresContainer("postgres:18", driver=None) as container:
+            yield container.get_connection_url().rsplit("/", 1)[0] + "/bookshelf_test"
+    else:
+        with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory:
+            Path(directory).chmod(0o755)
+            with embedded.postgres(Path(directory), UNSAFE) as server:
+                yield server.database_url("bookshelf_test")
+
+
+def _use_containers() -> bool:
+    """Containers where a daemon has or gets the image; TEST_SERVICES forces either."""
+    forced = os.environ.get("TEST_SERVICES")
+    if forced not in {None, "", "embedded", "containers"}:
+        pytest.exit("TEST_SERVICES must be embedded or containers", returncode=1)
+    if forced:
+        return forced == "containers"
+    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
+        return False
+    import docker  # noqa: PLC0415 - slow to import, and only needed here
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    try:
+        with closing(docker.DockerClient(timeout=5)) as client:
+            client.images.get("postgres:18")
+    except DockerException:
+        return False
+    return True
+
+
+def sqlalchemy_url(url: str) -> URL:
+    return make_url(url).set(drivername="postgresql+asyncpg")
+
+
+def named(url: str, database: str) -> str:
+    """The same server, another database."""
+    return make_url(url).set(database=database).render_as_string(hide_password=False)
+
+
+async def recreate(url: str, template: str = "template0") -> None:
+    """Make the database anew, from a template. Exits when it exists and is not the suite's."""
+    name = make_url(url).database
+    assert name
+    connection = await asyncpg.connect(named(url, "postgres"))
+    try:
+        await _drop(connection, name)
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        await connection.execute(f"COMMENT ON DATABASE \"{name}\" IS '{MARK}'")
+    finally:
+        await connection.close()
+
+
+async def drop(url: str) -> None:
+    """Remove a database that the suite made."""
+    connection = await asyncpg.connect(named(url, "postgres"))
+    try:
+        await _drop(connection, make_url(url).database or "")
+    finally:
+        await connection.close()
+
+
+async def _drop(connection: asyncpg.Connection, name: str) -> None:
+    query = (
+        "SELECT coalesce(shobj_description(oid, 'pg_database'), '') "
+        "FROM pg_database WHERE datname = $1"
+    )
+    mark = await connection.fetchval(query, name)
+    if mark is None:
+        return
+    if mark != MARK:
+        pytest.exit(f"refusing to touch the database {name}: the suite did not create it", 1)
+    await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
