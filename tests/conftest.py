@@ -65,7 +65,7 @@ async def own_database(template_url: str) -> AsyncIterator[str]:
 def settings_for(url: str, **changes: object) -> Settings:
     """Settings over a database, without the developer's `.env`."""
     values = {"app_env": "test", "database_url": SecretStr(url), **changes}
-    return Settings(_env_file=None, **values)  # type: ignore[arg-type, call-arg]
+    return Settings(_env_file=None, **values)  # type: ignore[arg-type]
 
 
 class RolledBackDatabase(Database):
