@@ -3,7 +3,7 @@
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Annotated, NoReturn
 
 import typer
@@ -11,14 +11,13 @@ import uvicorn
 from alembic.util.exc import CommandError
 from pydantic import SecretStr, ValidationError
 
-from app import embedded, migrations
-from app.core import logging as log
+from app import embedded, schema
+from app.core import logging
 from app.core.sqlstate import FAILURES
 from app.main import create_app
 from app.settings import Settings, describe
 
-GRACE_PERIOD = 10  # seconds for requests in flight when the server is told to stop
-
+GRACE_PERIOD = 10  # seconds that requests in flight get when the server is told to stop
 cli = typer.Typer(
     help="Bookshelf: authors, books and users over HTTP.",
     no_args_is_help=True,
@@ -29,38 +28,39 @@ cli = typer.Typer(
 
 @cli.command()
 def serve(
-    *,
-    migrate: Annotated[bool, typer.Option(help="First bring the schema up to date.")] = False,
+    *, migrate: Annotated[bool, typer.Option(help="First bring the schema up to date.")] = False
 ) -> None:
     """Serve HTTP until Ctrl-C. Without DATABASE_URL a Postgres of its own is started."""
     settings = _settings()
-    with _listening(settings) as listener, _database(settings, migrate=migrate) as connected:
-        _announce(connected, listener, own=settings.database_url is None)
-        config = uvicorn.Config(
-            create_app(connected),
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_PERIOD,
+    own = settings.database_url is None
+    with _listening(settings) as listener, _database(settings) as connected:
+        if migrate or own:
+            _upgrade(connected, "head")
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(connected),
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_PERIOD,
+            )
         )
-        server = uvicorn.Server(config)
+        _announce(connected, listener, own=own)
         server.run(sockets=[listener])
-        if not server.started:
-            raise typer.Exit(1)
 
 
-@cli.command("migrate")
-def run_migrations(
+@cli.command()
+def migrate(
     revision: Annotated[str, typer.Argument(help="The revision to upgrade to.")] = "head",
 ) -> None:
     """Bring the database's schema up to date."""
-    with _database(_settings(), migrate=False) as connected:
+    with _database(_settings()) as connected:
         _upgrade(connected, revision)
         typer.echo(f"The schema is at {revision}.")
 
 
 def main() -> None:
-    """Run a command; the end of a terminal or a SIGTERM ends it like Ctrl-C."""
+    """Run a command. A SIGTERM or the end of the terminal ends it like Ctrl-C."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, _leave)
     cli()
@@ -79,60 +79,51 @@ def _settings() -> Settings:
     try:
         settings = Settings()
     except ValidationError as error:
-        _fail(f"these settings are wrong\n{describe(error)}")
-    log.configure(settings.log_level)
+        _fail(f"wrong settings\n{describe(error)}")
+    logging.configure(settings.log_level)
     return settings
 
 
 @contextmanager
 def _listening(settings: Settings) -> Iterator[socket.socket]:
     """The server's socket, taken before anything is started for it."""
-    address = f"{settings.host}:{settings.port}"
+    address = (settings.host, settings.port)
     try:
-        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server(address, family=family)
     except OSError as error:
-        _fail(f"cannot listen on {address}: {error.strerror}. Set HOST or PORT.")
+        _fail(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): set PORT")
     with listener:
         yield listener
 
 
 @contextmanager
-def _database(settings: Settings, *, migrate: bool) -> Iterator[Settings]:
+def _database(settings: Settings) -> Iterator[Settings]:
     """Settings with a database: the one they name, or our own for as long as the block lasts."""
-    with ExitStack() as stack:
-        own = settings.database_url is None
-        if own:
-            try:
-                server = stack.enter_context(embedded.postgres(settings.data_dir))
-            except embedded.EmbeddedError as error:
-                _fail(str(error))
-            settings = settings.model_copy(update={"database_url": SecretStr(server.url)})
-        if migrate or own:
-            _upgrade(settings, "head")
+    if settings.database_url is not None:
         yield settings
+        return
+    try:
+        with embedded.postgres(settings.data_dir) as server:
+            yield settings.model_copy(update={"database_url": SecretStr(server.url())})
+    except embedded.EmbeddedError as error:
+        _fail(str(error))
 
 
 def _upgrade(settings: Settings, revision: str) -> None:
     url = settings.sqlalchemy_url
     try:
-        migrations.upgrade(url, revision)
-    except FAILURES as error:
-        reason = getattr(error, "orig", None) or error
-        _fail(f"cannot migrate {url.render_as_string(hide_password=True)}: {reason}")
-    except CommandError as error:
-        _fail(str(error))
+        schema.upgrade(url, revision)
+    except (*FAILURES, CommandError) as error:
+        _fail(f"cannot migrate {url}: {getattr(error, 'orig', error)}")
 
 
 def _announce(settings: Settings, listener: socket.socket, *, own: bool) -> None:
     """What was started, where the data lies and what to try."""
     host, port = listener.getsockname()[:2]
     origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    where = settings.sqlalchemy_url.render_as_string(hide_password=True)
-    data = f"its own Postgres, data in {settings.data_dir.resolve()}" if own else where
-    typer.echo(f"Bookshelf on {origin}  (Ctrl-C stops it)")
-    typer.echo(f"  database   {data}")
-    typer.echo(f"  look       {origin}/docs")
-    typer.echo(f"  try        curl {origin}/books")
+    database = f"a Postgres of its own, data in {settings.data_dir.resolve()}"
+    typer.echo(f"Bookshelf serves {origin} (Ctrl-C stops it)")
+    typer.echo(f"  database  {database if own else settings.sqlalchemy_url}")
+    typer.echo(f"  look at   {origin}/docs")
+    typer.echo(f"  or try    curl {origin}/books")

@@ -11,55 +11,53 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 
-from app import __version__, migrations
+from app import __version__
 from app.api import ROUTERS, TAGS
 from app.core import openapi, problems
 from app.core.database import Database
 from app.core.middleware import RequestContext, Semantics
+from app.schema import head
 from app.settings import Settings
 from app.users.passwords import Passwords
 
 DESCRIPTION: Final = """\
-A reference CRUD service. Every error is a problem (RFC 9457); single resources have an `ETag` and
+Authors, books and users. Every error is a problem (RFC 9457); single resources have an `ETag` and
 take `If-Match` and `If-None-Match`; lists have pages and cursors; every GET also answers HEAD.
 """
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application. Its lifespan opens the database pool and closes it."""
+    """The application. Its lifespan opens what needs the event loop, and closes it."""
     app: FastAPI = FastAPIOffline(
         title="Bookshelf",
         version=__version__,
-        summary="Authors, books and users over HTTP",
         description=DESCRIPTION,
         openapi_tags=TAGS,
         redoc_url=None,
         redirect_slashes=False,
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
+        # Flat, for an included router is matched twice by every request.
         routes=[route for router in ROUTERS for route in router.routes],
         middleware=[Middleware(RequestContext), Middleware(Semantics)],
         lifespan=partial(_lifespan, settings),
     )
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
-    app.state.schema_head = migrations.head()
+    app.state.schema_head = head()
     problems.install(app)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
-    app.state.database = database = Database(settings)
-    app.state.passwords = passwords = Passwords()
-    # What start-up made lives as long as the process: keep the collector from walking it again.
+    app.state.database, app.state.passwords = Database(settings), Passwords()
+    # What start-up made lives as long as the process: the collector need not walk it again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    try:
-        yield
-    finally:
-        passwords.close()
-        await database.dispose()
+    yield
+    app.state.passwords.close()
+    await app.state.database.engine.dispose()
 
 
 async def _to_docs() -> RedirectResponse:

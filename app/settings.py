@@ -1,6 +1,5 @@
 """Every environment variable of the service, typed, with its default; `.env` is read as well."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +10,9 @@ from sqlalchemy.exc import ArgumentError
 
 
 class Settings(BaseSettings):
-    """What the service reads from its environment. `.env.example` documents each variable."""
+    """What the service reads from its environment; `.env.example` says more of each variable."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
     app_env: Literal["development", "test", "production"] = "development"
     host: str = "127.0.0.1"
@@ -23,37 +20,31 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".data")
     database_url: SecretStr | None = None
     db_pool_size: int = Field(default=20, ge=1, le=1000)
-    db_pool_timeout: float = Field(default=2.0, gt=0, le=60, description="seconds")
-    db_statement_timeout: float = Field(default=5.0, gt=0, le=3600, description="seconds")
+    db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
+    db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("database_url")
     @classmethod
-    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or not value.get_secret_value():
-            return None
+    def _is_postgres(cls, value: SecretStr) -> SecretStr:
         try:
-            backend = make_url(value.get_secret_value()).get_backend_name()
+            if make_url(value.get_secret_value()).get_backend_name() in {"postgres", "postgresql"}:
+                return value
         except ArgumentError:
-            backend = ""
-        if backend not in {"postgres", "postgresql"}:
-            raise ValueError("must look like postgresql://user:password@host:5432/name")
-        return value
+            pass
+        raise ValueError("Must look like postgresql://user:password@host:5432/name")
 
-    @cached_property
+    @property
     def sqlalchemy_url(self) -> URL:
         """`DATABASE_URL` for SQLAlchemy and asyncpg, whose word for libpq's `sslmode` is `ssl`."""
-        if self.database_url is None:
-            raise ValueError("DATABASE_URL is not set")
-        url = make_url(self.database_url.get_secret_value()).set(drivername="postgresql+asyncpg")
-        query = {("ssl" if key == "sslmode" else key): value for key, value in url.query.items()}
-        return url.set(query=query)
+        url = make_url(self.database_url.get_secret_value() if self.database_url else "")
+        query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
+        return url.set(drivername="postgresql+asyncpg", query=query)
 
 
 def describe(error: ValidationError) -> str:
     """One line for each wrong variable: its name and what is wrong, never its value."""
-    lines = (
-        f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].removeprefix('Value error, ')}"
-        for e in error.errors()
+    return "\n".join(
+        f"{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors()
     )
-    return "\n".join(lines)

@@ -76,7 +76,7 @@ class RolledBackDatabase(Database):
         self._connection = connection
         self.reads = AutocommitSession(self, read=True)  # type: ignore[arg-type]
         self.writes = AutocommitSession(self, read=False)  # type: ignore[arg-type]
-        self._transactions = async_sessionmaker(
+        self.transactions = async_sessionmaker(
             connection,
             class_=TransactionSession,
             expire_on_commit=False,
@@ -95,7 +95,7 @@ async def database(request: pytest.FixtureRequest, template_url: str) -> AsyncIt
         url = request.getfixturevalue("own_database")
         real = Database(settings_for(url))
         yield real
-        await real.dispose()
+        await real.engine.dispose()
         return
     engine = create_async_engine(servers.sqlalchemy_url(template_url), poolclass=NullPool)
     async with engine.connect() as connection, connection.begin() as outer:

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from app import embedded, migrations
+from app import embedded, schema
 
 MARK = "made by the Bookshelf test suite; it may be dropped at any time"
 # Durability is not what these tests are about, save where one asks for it.
@@ -27,7 +27,7 @@ def postgres() -> Iterator[str]:
     """The URL of the template database, migrated to head, for as long as the block lasts."""
     with _server() as url:
         asyncio.run(recreate(url))
-        migrations.upgrade(sqlalchemy_url(url))
+        schema.upgrade(sqlalchemy_url(url))
         yield url
 
 
@@ -44,7 +44,7 @@ def _server() -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory:
             Path(directory).chmod(0o755)
             with embedded.postgres(Path(directory), UNSAFE) as server:
-                yield server.database_url("bookshelf_test")
+                yield server.url("bookshelf_test")
 
 
 def _use_containers() -> bool:

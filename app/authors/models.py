@@ -3,31 +3,27 @@
 from datetime import date
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Computed, Index, String, text
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.models import Entity
 
-# An unknown date of birth sorts after all known ones.
-UNKNOWN_DOB = date.max  # which asyncpg writes as 'infinity'
-
 
 class Author(Entity):
-    """A person who writes books."""
+    """A person who writes books. An unknown date of birth sorts after all others."""
 
     __tablename__ = "authors"
+    __table_args__ = (
+        sa.CheckConstraint("char_length(name) >= 1", name="name_not_empty"),
+        sa.CheckConstraint("isfinite(dob)", name="dob_finite"),
+        sa.Index(None, "name", "id"),
+        sa.Index(None, "created_at", "id"),
+        sa.Index("ix_authors_dob_id", sa.text("coalesce(dob, 'infinity'::date)"), "id"),
+        sa.Index(None, "search", postgresql_using="gin"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(sa.String(200))
     dob: Mapped[date | None]
-    search: Mapped[str] = mapped_column(TSVECTOR, Computed("search_vector(name)", persisted=True))
-
-    __table_args__ = (
-        CheckConstraint("char_length(name) >= 1", name="name_not_empty"),
-        CheckConstraint("isfinite(dob)", name="dob_finite"),
-        Index(None, "name", "id"),
-        Index(None, "created_at", "id"),
-        Index("ix_authors_dob_id", text("coalesce(dob, 'infinity'::date)"), "id"),
-        Index(None, "search", postgresql_using="gin"),
-    )
+    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))

@@ -1,6 +1,6 @@
 """Authors over HTTP."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -9,11 +9,10 @@ from app.authors.service import AuthorService
 from app.core.conditional import IfMatch, many, one
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import AuthorHasBooks
+from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.routing import Route
-from app.core.schemas import Id, Page
-
-CACHE: Final = "private, no-cache"
+from app.core.schemas import Id
 
 router = APIRouter(prefix="/authors", tags=["authors"], route_class=Route)
 
@@ -21,22 +20,22 @@ router = APIRouter(prefix="/authors", tags=["authors"], route_class=Route)
 @router.get("/{id}", response_model=AuthorRead)
 async def read_author(id: Id, request: Request, session: ReadSession) -> Response:
     """One author."""
-    return one(request, await AuthorService(session).get(id), cache=CACHE)
+    return one(request, await AuthorService(session).get(id))
 
 
 @router.get("", response_model=Page[AuthorRead])
 async def list_authors(
     query: Annotated[AuthorQuery, Query()], request: Request, session: ReadSession
 ) -> Response:
-    """Authors, oldest first unless sorted."""
-    return many(request, await AuthorService(session).page(query), cache=CACHE)
+    """A page of authors."""
+    return many(request, await AuthorService(session).page(query))
 
 
 @router.post("", status_code=201, response_model=AuthorRead)
 async def create_author(data: AuthorCreate, request: Request, session: WriteSession) -> Response:
     """Add an author."""
     author = await AuthorService(session).create(data)
-    return one(request, author, cache=CACHE, status=201, location=f"/authors/{author.id}")
+    return one(request, author, created=f"/authors/{author.id}")
 
 
 @router.patch("/{id}", response_model=AuthorRead)
@@ -44,7 +43,7 @@ async def update_author(
     id: Id, data: AuthorUpdate, versions: IfMatch, request: Request, session: WriteSession
 ) -> Response:
     """Change the fields that are sent (RFC 7396)."""
-    return one(request, await AuthorService(session).update(id, data, versions), cache=CACHE)
+    return one(request, await AuthorService(session).update(id, data, versions))
 
 
 @router.delete("/{id}", status_code=204, responses=responses(AuthorHasBooks))

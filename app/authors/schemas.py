@@ -6,10 +6,11 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.core.pagination import ListQuery, Sorted
-from app.core.schemas import Date, ReadModel, RequestModel, absent, text
+from app.core.pagination import ListQuery, Many, Sorting
+from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
 
-Name = Annotated[str, text(1, 200)]
+Name = Annotated[str, string(1, 200)]
+Sort = Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"]
 
 
 class AuthorCreate(RequestModel):
@@ -39,6 +40,5 @@ class AuthorRead(ReadModel):
 class AuthorQuery(ListQuery):
     """A page of authors."""
 
-    sort: Annotated[
-        tuple[Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"], ...], Sorted
-    ] = Field(default=(), description="Keys in order, `-` for descending; oldest first without")
+    id: Many[Id] = ()
+    sort: Sorting[Sort] = ()

@@ -1,57 +1,41 @@
 """The SQL of books."""
 
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import FromClause, Row, Select, bindparam, select
+import sqlalchemy as sa
 
 from app.authors.models import Author
 from app.books.models import Book
 from app.books.schemas import BookAuthor, BookRead
-from app.core.errors import Invalid, InvalidRequest
-from app.core.repository import Repository, Statements
+from app.core.errors import Fault, InvalidRequest
+from app.core.repository import Repository
+from app.core.statements import Select, Statements
 
-_books, _authors = Book.__table__, Author.__table__
+_author, _author_id = Author.__table__.c, Book.__table__.c.author_id
+_by_author = _author_id == sa.bindparam("author_id", type_=_author_id.type)
 
 
-def _select_from(rows: FromClause) -> Select[Any]:
-    return select(
-        rows.c.id,
-        rows.c.title,
-        rows.c.author_id,
-        rows.c.created_at,
-        rows.c.updated_at,
-        rows.c.version,
-        _authors.c.name.label("author_name"),
-        _authors.c.dob.label("author_dob"),
-    ).join_from(rows, _authors, _authors.c.id == rows.c.author_id)
+class BookStatements(Statements):
+    """Books are read with their author, in one join."""
+
+    def select_from(self, rows: sa.FromClause) -> Select:
+        own = (rows.c[name] for name in BookRead.model_fields if name != "author")
+        joined = (_author.name.label("author_name"), _author.dob.label("author_dob"))
+        return sa.select(*own, *joined).join_from(rows, Author, _author.id == rows.c.author_id)
 
 
 def _no_such_author() -> InvalidRequest:
-    fault = Invalid(pointer="/author_id", code="author_not_found", detail="Names no author")
-    return InvalidRequest(errors=[fault])
+    detail = "There is no author with this id"
+    return InvalidRequest(Fault(pointer="/author_id", code="author_not_found", detail=detail))
 
 
-class BookRepository(Repository[UUID, BookRead]):
-    """Reads and writes books, each with its author."""
+class BookRepository(Repository[BookRead]):
+    """Reads and writes books."""
 
-    noun = "Book"
-    statements = Statements(
-        Book,
-        _select_from,
-        filters={
-            "author_id": _books.c.author_id == bindparam("author_id", type_=_books.c.author_id.type)
-        },
-    )
+    model, noun = BookRead, "Book"
+    statements = BookStatements(Book, BookRead, filters={"author_id": _by_author})
     violations = {"fk_books_author_id_authors": _no_such_author}
 
-    def read(self, row: Row[Any]) -> BookRead:
-        return BookRead(
-            id=row.id,
-            title=row.title,
-            author_id=row.author_id,
-            author=BookAuthor(id=row.author_id, name=row.author_name, dob=row.author_dob),
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            version=row.version,
-        )
+    def read(self, row: sa.Row[Any]) -> BookRead:
+        author = BookAuthor(id=row.author_id, name=row.author_name, dob=row.author_dob)
+        return BookRead(**row._mapping, author=author)  # noqa: SLF001 - public in spite of its name

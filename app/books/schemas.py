@@ -6,10 +6,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from app.core.pagination import ListQuery, Sorted
-from app.core.schemas import Id, ReadModel, RequestModel, absent, text
+from app.core.pagination import ListQuery, Many, Sorting
+from app.core.schemas import Id, ReadModel, RequestModel, absent, string
 
-Title = Annotated[str, text(1, 300)]
+Title = Annotated[str, string(1, 300)]
+Sort = Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"]
 
 
 class BookCreate(RequestModel):
@@ -48,13 +49,8 @@ class BookRead(ReadModel):
 class AuthorBookQuery(ListQuery):
     """A page of one author's books."""
 
-    sort: Annotated[
-        tuple[
-            Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"],
-            ...,
-        ],
-        Sorted,
-    ] = Field(default=(), description="Keys in order, `-` for descending; oldest first without")
+    id: Many[Id] = ()
+    sort: Sorting[Sort] = ()
 
 
 class BookQuery(AuthorBookQuery):

@@ -2,25 +2,25 @@
 
 from uuid import UUID
 
+from uuid_utils.compat import uuid7
+
 from app.authors.service import AuthorService
 from app.books.repository import BookRepository
 from app.books.schemas import AuthorBookQuery, BookCreate, BookRead
-from app.core.models import new_id
-from app.core.schemas import Page
+from app.core.pagination import Page
 from app.core.service import Service
 
 
-class BookService(Service[UUID, BookRead]):
+class BookService(Service[BookRead]):
     """Books."""
 
     repository = BookRepository
 
     async def create(self, data: BookCreate) -> BookRead:
-        return await self.rows.create({"id": new_id(), **data.model_dump()})
+        return await self.rows.create({"id": uuid7(), **data.model_dump()})
 
     async def page_of_author(self, author_id: UUID, query: AuthorBookQuery) -> Page[BookRead]:
-        """An author's books; not-found when there is no such author, rather than no books."""
-        query.check()
+        """An author's books. Where there are none, the author must at least exist."""
         page = await self.rows.page(query, author_id=author_id)
         if not page.items and not page.total:
             await AuthorService(self.rows.session).get(author_id)

@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
+import sqlalchemy as sa
 from fastapi import Depends, Request
-from sqlalchemy import Executable, Row
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -14,18 +13,12 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.core import sqlstate
+from app.core.sqlstate import FAILURES, may_retry, translated
 from app.settings import Settings
 
+Parameters = Mapping[str, Any]
+Rows = Sequence[sa.Row[Any]]
 POOL_RECYCLE = 1800  # seconds; instead of a pre-ping, which is a round trip in every request
-
-
-class Session(Protocol):
-    """What a repository needs: run one statement, get its rows."""
-
-    async def rows(
-        self, statement: Executable, parameters: Mapping[str, Any]
-    ) -> Sequence[Row[Any]]: ...
 
 
 class AutocommitSession:
@@ -36,23 +29,18 @@ class AutocommitSession:
     """
 
     def __init__(self, engine: AsyncEngine, *, read: bool) -> None:
-        self._engine = engine
-        self._read = read
+        self._engine, self._read = engine, read
 
-    async def rows(
-        self, statement: Executable, parameters: Mapping[str, Any]
-    ) -> Sequence[Row[Any]]:
-        try:
-            return await self._run(statement, parameters)
-        except sqlstate.FAILURES as error:
-            if not sqlstate.may_retry(error, read=self._read):
-                raise _translated(error) from error
-        async with _failures_translated():
+    async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+        with translated():
+            try:
+                return await self._run(statement, parameters)
+            except FAILURES as error:
+                if not may_retry(error, read=self._read):
+                    raise
             return await self._run(statement, parameters)
 
-    async def _run(
-        self, statement: Executable, parameters: Mapping[str, Any]
-    ) -> Sequence[Row[Any]]:
+    async def _run(self, statement: sa.Executable, parameters: Parameters) -> Rows:
         async with self._engine.connect() as connection:
             return (await connection.execute(statement, parameters)).all()
 
@@ -60,17 +48,20 @@ class AutocommitSession:
 class TransactionSession(AsyncSession):
     """An `AsyncSession` between BEGIN and COMMIT, for work of more than one statement."""
 
-    async def rows(
-        self, statement: Executable, parameters: Mapping[str, Any]
-    ) -> Sequence[Row[Any]]:
-        async with _failures_translated():
+    async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+        with translated():
             return (await self.execute(statement, parameters)).all()
+
+
+Session = AutocommitSession | TransactionSession
 
 
 class Database:
     """A pool of connections and the three kinds of session over it."""
 
     def __init__(self, settings: Settings) -> None:
+        timeout = str(int(settings.db_statement_timeout * 1000))
+        server_settings = {"application_name": "bookshelf", "statement_timeout": timeout}
         self.engine = create_async_engine(
             settings.sqlalchemy_url,
             isolation_level="AUTOCOMMIT",
@@ -80,17 +71,11 @@ class Database:
             pool_timeout=settings.db_pool_timeout,
             pool_recycle=POOL_RECYCLE,
             hide_parameters=True,
-            connect_args={
-                "timeout": settings.db_pool_timeout,
-                "server_settings": {
-                    "application_name": "bookshelf",
-                    "statement_timeout": str(int(settings.db_statement_timeout * 1000)),
-                },
-            },
+            connect_args={"timeout": settings.db_pool_timeout, "server_settings": server_settings},
         )
-        self.reads: Session = AutocommitSession(self.engine, read=True)
-        self.writes: Session = AutocommitSession(self.engine, read=False)
-        self._transactions = async_sessionmaker(
+        self.reads = AutocommitSession(self.engine, read=True)
+        self.writes = AutocommitSession(self.engine, read=False)
+        self.transactions = async_sessionmaker(
             self.engine.execution_options(isolation_level="READ COMMITTED"),
             class_=TransactionSession,
             expire_on_commit=False,
@@ -99,37 +84,19 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[TransactionSession]:
         """A transaction: committed when the block ends, rolled back when it raises."""
-        try:
-            async with self._transactions() as session:
-                yield session
-                async with _failures_translated():
-                    await session.commit()
-        except DBAPIError as error:  # of an ORM call; rows() and COMMIT translate their own
-            raise _translated(error) from error
-
-    async def dispose(self) -> None:
-        await self.engine.dispose()
+        async with self.transactions() as session:
+            yield session
+            with translated():
+                await session.commit()
 
 
-@asynccontextmanager
-async def _failures_translated() -> AsyncIterator[None]:
-    try:
-        yield
-    except sqlstate.FAILURES as error:
-        raise _translated(error) from error
-
-
-def _translated(error: Exception) -> Exception:
-    return sqlstate.translate(error) or error
-
-
-async def _reads(request: Request) -> Session:
-    session: Session = request.app.state.database.reads
+async def _reads(request: Request) -> AutocommitSession:
+    session: AutocommitSession = request.app.state.database.reads
     return session
 
 
-async def _writes(request: Request) -> Session:
-    session: Session = request.app.state.database.writes
+async def _writes(request: Request) -> AutocommitSession:
+    session: AutocommitSession = request.app.state.database.writes
     return session
 
 
@@ -138,7 +105,7 @@ async def _transaction(request: Request) -> AsyncIterator[TransactionSession]:
         yield session
 
 
-ReadSession = Annotated[Session, Depends(_reads)]
-WriteSession = Annotated[Session, Depends(_writes)]
+ReadSession = Annotated[AutocommitSession, Depends(_reads)]
+WriteSession = Annotated[AutocommitSession, Depends(_writes)]
 # With the default scope FastAPI would run the COMMIT after the answer has gone out.
 Transaction = Annotated[TransactionSession, Depends(_transaction, scope="function")]

@@ -1,29 +1,25 @@
-"""What every mapped class shares: the naming convention, keys, audit columns and the version."""
+"""What every mapped class shares: the naming convention, audit columns and the version."""
 
 from datetime import datetime
-from uuid import UUID
+from typing import ClassVar
 
-from sqlalchemy import DateTime, MetaData, func, text
+import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from uuid_utils.compat import uuid7
-
-__all__ = ["Base", "Entity", "new_id"]
-
-# Constraint names are the database's half of the error vocabulary, so they must be predictable.
-NAMING_CONVENTION = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
 
 
 class Base(DeclarativeBase):
-    """The registry of all tables."""
+    """The registry of all tables. Constraint names are the database's half of our errors."""
 
-    metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    type_annotation_map = {datetime: DateTime(timezone=True)}
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {datetime: sa.DateTime(timezone=True)}
 
 
 class Entity(Base):
@@ -31,11 +27,6 @@ class Entity(Base):
 
     __abstract__ = True
 
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=90)
-    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=91)
-    version: Mapped[int] = mapped_column(server_default=text("1"), sort_order=92)
-
-
-def new_id() -> UUID:
-    """A UUIDv7 (RFC 9562): made here, without a round trip, and inserted in index order."""
-    return uuid7()
+    created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), sort_order=90)
+    updated_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), sort_order=91)
+    version: Mapped[int] = mapped_column(server_default=sa.text("1"), sort_order=92)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework generates, and the rules of the wire contract."""
+"""The OpenAPI document: what the framework generates, completed by the rules of our contract."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -6,34 +6,27 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.core import problems
-from app.core.conditional import MAX_HEADER
-from app.core.errors import (
-    Conflict,
-    InternalError,
-    InvalidRequest,
-    MalformedRequest,
-    NotFound,
-    Overloaded,
-    PayloadTooLarge,
-    PreconditionFailed,
-    ServiceError,
-    Unavailable,
-    UnsupportedMediaType,
-)
+from app.core import errors, problems
 from app.core.routing import JSON, MERGE_PATCH
 
 _LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}  # of the string formats
-_BODY: Final = (MalformedRequest, PayloadTooLarge, UnsupportedMediaType)
+_HEADER: Final = {"type": "string", "maxLength": 8192}
+_ALWAYS: Final = (errors.InternalError, errors.Overloaded, errors.InvalidRequest)
+_WITH_BODY: Final = (
+    errors.MalformedRequest,
+    errors.PayloadTooLarge,
+    errors.UnsupportedMediaType,
+    errors.Conflict,
+)
+Json = dict[str, Any]
 
 
-def document(app: FastAPI) -> dict[str, Any]:
+def document(app: FastAPI) -> Json:
     """The document, made once."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title,
             version=app.version,
-            summary=app.summary,
             description=app.description,
             tags=app.openapi_tags,
             routes=app.routes,
@@ -43,90 +36,75 @@ def document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _complete(schema: dict[str, Any]) -> None:
+def _complete(schema: Json) -> None:
     schemas = schema["components"]["schemas"]
-    for generated in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(generated, None)
-    for model in (problems.Problem, problems.Fault):
-        schemas[model.__name__] = model.model_json_schema(
-            ref_template="#/components/schemas/{model}"
-        )
-        schemas[model.__name__].pop("$defs", None)
+    for model in (problems.Problem, errors.Fault):
+        made = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas[model.__name__] = {key: made[key] for key in made if key != "$defs"}
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
     for path, item in schema["paths"].items():
         for method, operation in item.items():
-            if operation["tags"] != ["health"]:
+            if "health" not in operation["tags"]:
                 _add_problems(operation, method, path)
                 _add_conditions(operation, method, path)
             _add_headers(operation)
-            _tidy_parameters(operation)
+            _tidy_parameters(operation.get("parameters", []))
     for node in _nodes(schema):
         if node.get("format") in _LENGTHS:
             node.setdefault("maxLength", _LENGTHS[node["format"]])
 
 
-def _add_problems(operation: dict[str, Any], method: str, path: str) -> None:
-    """Which problems follow from what an operation takes; the routes list only their own."""
-    kinds: list[type[ServiceError]] = [InvalidRequest, InternalError, Unavailable, Overloaded]
+def _add_problems(operation: Json, method: str, path: str) -> None:
+    """The problems that follow from what an operation takes; a route lists only its own."""
+    kinds = [*_ALWAYS]
     if "{" in path:
-        kinds.append(NotFound)
-    if method != "get":
-        kinds.append(Conflict)
+        kinds.append(errors.NotFound)
     if method in {"patch", "delete"}:
-        kinds.append(PreconditionFailed)
-    if "requestBody" in operation:
-        kinds += _BODY
-        content = operation["requestBody"]["content"]
+        kinds += [errors.PreconditionFailed, errors.Conflict]
+    if content := operation.get("requestBody", {}).get("content"):
+        kinds += _WITH_BODY
         if method == "patch":
             content[MERGE_PATCH] = content[JSON]
-    operation["responses"].pop("422", None)  # the framework's own
-    for status, response in problems.responses(*kinds).items():
-        problems.merge(operation["responses"].setdefault(str(status), response), response)
+    answers = operation["responses"]
+    answers.pop("422", None)  # the framework's own
+    general = {str(key): value for key, value in problems.responses(*kinds).items()}
+    operation["responses"] = dict(sorted((general | answers).items()))
 
 
-def _add_conditions(operation: dict[str, Any], method: str, path: str) -> None:
+def _add_conditions(operation: Json, method: str, path: str) -> None:
     if method == "get" and path.endswith("}"):
-        schema = {"type": "string", "maxLength": MAX_HEADER}
-        operation["parameters"].append(
-            {
-                "name": "If-None-Match",
-                "in": "header",
-                "required": False,
-                "description": "Answer 304 when the ETag is one of these; `*` for any",
-                "schema": schema,
-            }
-        )
+        description = "Answer 304 when this is the ETag; `*` for any"
+        header = {"name": "If-None-Match", "in": "header", "description": description}
+        operation["parameters"].append({**header, "required": False, "schema": _HEADER})
         operation["responses"]["304"] = {"description": "Not modified"}
 
 
-def _add_headers(operation: dict[str, Any]) -> None:
-    for status, response in operation["responses"].items():
-        names = ["X-Request-ID"]
-        reference = response.get("content", {}).get(JSON, {}).get("schema", {}).get("$ref", "")
-        if reference.endswith("Read") or status == "304":
-            names.append("ETag")
-        if "/Page_" in reference:
-            names.append("Link")
-        if status == "201":
-            names.append("Location")
-        if status == "503":
-            names.append("Retry-After")
-        string = {"schema": {"type": "string", "maxLength": MAX_HEADER}}
-        response["headers"] = dict.fromkeys(names, string)
+def _add_headers(operation: Json) -> None:
+    for status, answer in operation["responses"].items():
+        model = answer.get("content", {}).get(JSON, {}).get("schema", {}).get("$ref", "")
+        names = {
+            "X-Request-ID": True,
+            "ETag": model.endswith("Read") or status == "304",
+            "Link": "/Page_" in model,
+            "Location": status == "201",
+            "Retry-After": status == "503",
+        }
+        answer["headers"] = {name: {"schema": _HEADER} for name, sent in names.items() if sent}
 
 
-def _tidy_parameters(operation: dict[str, Any]) -> None:
-    for parameter in operation.get("parameters", []):
-        schema = parameter["schema"]
-        options = [option for option in schema.pop("anyOf", []) if option != {"type": "null"}]
-        if options:  # absent, not null, is how a parameter is left out
-            schema.update(options[0])
+def _tidy_parameters(parameters: list[Json]) -> None:
+    for parameter in parameters:
+        for option in parameter["schema"].pop("anyOf", []):
+            if option != {"type": "null"}:  # absent, not null, is how a parameter is left out
+                parameter["schema"] |= option
         if parameter["name"] == "sort":
             parameter |= {"style": "form", "explode": False}
 
 
-def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+def _nodes(node: Any) -> Iterator[Json]:
     if isinstance(node, dict):
         yield node
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    for child in children:
+        node = list(node.values())
+    for child in node if isinstance(node, list) else ():
         yield from _nodes(child)

@@ -6,18 +6,10 @@ converted silently is refused, whether it comes in JSON or as text of a path or 
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    StringConstraints,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import CoreSchema, core_schema
 
 MAX_INT64: Final = 2**63 - 1
@@ -31,31 +23,25 @@ class Canonical:
     target: CoreSchema
     schema: dict[str, Any]  # what the OpenAPI document says of it
 
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, *_: Any) -> CoreSchema:
         text = core_schema.str_schema(strict=True, pattern=f"^(?:{self.pattern})$")
         return core_schema.chain_schema([text, self.target])
 
-    def __get_pydantic_json_schema__(
-        self, _core: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, Any]:
         return dict(self.schema)
 
 
 def integer(minimum: int, maximum: int) -> Canonical:
-    """An integer of a path or query, in decimal digits without sign, padding or separators."""
-    return Canonical(
-        "0|-?[1-9][0-9]{0,18}",
-        core_schema.int_schema(ge=minimum, le=maximum),
-        {"type": "integer", "minimum": minimum, "maximum": maximum},
-    )
+    """An integer of a path or query, in decimal digits without padding or separators."""
+    target = core_schema.int_schema(ge=minimum, le=maximum)
+    schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    return Canonical("0|-?[1-9][0-9]{0,18}", target, schema)
 
 
-def text(min_length: int, max_length: int) -> StringConstraints:
+def string(shortest: int, longest: int) -> StringConstraints:
     """A string of so many characters, without NUL, which Postgres cannot store."""
     return StringConstraints(
-        strict=True, min_length=min_length, max_length=max_length, pattern=r"^[^\x00]*$"
+        strict=True, min_length=shortest, max_length=longest, pattern=r"^[^\x00]*$"
     )
 
 
@@ -63,26 +49,23 @@ def _to_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("is out of range") from None
+        raise ValueError("Must lie within the years 1 to 9999 in UTC") from None
 
 
-_UUID = "[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
-_DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})"
+_UUID: Final = "[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
+_DATE: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})"
+# asyncpg takes the first and the last date for the infinities.
+_FINITE: Final = core_schema.date_schema(gt=date.min, lt=date.max)
+_AWARE: Final = core_schema.datetime_schema(tz_constraint="aware")
 
 Id = Annotated[
     UUID, Canonical(_UUID, core_schema.uuid_schema(), {"type": "string", "format": "uuid"})
 ]
-Date = Annotated[
-    date, Canonical(_DATE, core_schema.date_schema(), {"type": "string", "format": "date"})
-]
+Date = Annotated[date, Canonical(_DATE, _FINITE, {"type": "string", "format": "date"})]
 Instant = Annotated[
     datetime,
-    Canonical(
-        f"{_DATE}T{_TIME}",
-        core_schema.datetime_schema(tz_constraint="aware"),
-        {"type": "string", "format": "date-time"},
-    ),
+    Canonical(f"{_DATE}T{_TIME}", _AWARE, {"type": "string", "format": "date-time"}),
     AfterValidator(_to_utc),
 ]
 
@@ -90,20 +73,16 @@ Instant = Annotated[
 class RequestModel(BaseModel):
     """Base of what clients send: a field that we do not know is an error, not noise."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-    def changes(self) -> dict[str, Any]:
-        """Only the fields that the client sent: an absent field is not a null."""
-        return self.model_dump(exclude_unset=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 def absent() -> Any:
     """Default of a field in an update model: it may be left out, which is not the same as null."""
-    return Field(default=None, json_schema_extra=_forget_default)
+    return Field(default=None, json_schema_extra=_without_default)
 
 
-def _forget_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default")
 
 
 class ReadModel(BaseModel):
@@ -112,17 +91,3 @@ class ReadModel(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     version: int = Field(exclude=True)
-
-
-Item = TypeVar("Item", bound=ReadModel)
-
-
-class Page(BaseModel, Generic[Item]):
-    """One page of a collection."""
-
-    items: list[Item]
-    total: int | None = Field(description="Rows in the whole collection; null when not counted")
-    page: int | None = Field(description="This page's number; null when reached by cursor")
-    size: int = Field(description="The most rows that a page holds")
-    pages: int | None = Field(description="Number of pages; null when not counted")
-    next: str | None = Field(description="Cursor of the next page; null on the last one")

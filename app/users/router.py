@@ -1,4 +1,4 @@
-"""Users over HTTP. Nobody may cache them."""
+"""Users over HTTP. No cache may keep them."""
 
 from typing import Annotated, Final
 
@@ -7,10 +7,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from app.core.conditional import IfMatch, many, one
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import EmailTaken
+from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.routing import Route
-from app.core.schemas import Page
-from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserId, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
@@ -19,21 +18,12 @@ CACHE: Final = "no-store"
 router = APIRouter(prefix="/users", tags=["users"], route_class=Route)
 
 
-async def _passwords(request: Request) -> Passwords:
-    passwords: Passwords = request.app.state.passwords
-    return passwords
+async def _reader(request: Request, session: ReadSession) -> UserService:
+    return UserService(session, request.app.state.passwords)
 
 
-async def _reader(
-    session: ReadSession, passwords: Annotated[Passwords, Depends(_passwords)]
-) -> UserService:
-    return UserService(session, passwords)
-
-
-async def _writer(
-    session: WriteSession, passwords: Annotated[Passwords, Depends(_passwords)]
-) -> UserService:
-    return UserService(session, passwords)
+async def _writer(request: Request, session: WriteSession) -> UserService:
+    return UserService(session, request.app.state.passwords)
 
 
 Reader = Annotated[UserService, Depends(_reader)]
@@ -50,7 +40,7 @@ async def read_user(id: UserId, request: Request, users: Reader) -> Response:
 async def list_users(
     query: Annotated[UserQuery, Query()], request: Request, users: Reader
 ) -> Response:
-    """Users, oldest first unless sorted."""
+    """A page of users."""
     return many(request, await users.page(query), cache=CACHE)
 
 
@@ -58,7 +48,7 @@ async def list_users(
 async def create_user(data: UserCreate, request: Request, users: Writer) -> Response:
     """Register."""
     user = await users.create(data)
-    return one(request, user, cache=CACHE, status=201, location=f"/users/{user.id}")
+    return one(request, user, cache=CACHE, created=f"/users/{user.id}")
 
 
 @router.patch("/{id}", response_model=UserRead, responses=responses(EmailTaken))

@@ -1,18 +1,24 @@
 """What clients send and get of users. The password goes in and never comes out."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.core.pagination import ListQuery, Sorted
-from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, integer, text
+from app.core.pagination import ListQuery, Many, Sorting
+from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, integer, string
 
 MAX_EMAIL: Final = 254  # characters, RFC 5321
-MIN_PASSWORD: Final = 8
-MAX_PASSWORD: Final = 128
+_EMAIL: Final = {"type": "string", "format": "email", "maxLength": MAX_EMAIL}
+_PASSWORD: Final = {
+    "type": "string",
+    "format": "password",
+    "writeOnly": True,
+    "minLength": 8,
+    "maxLength": 128,
+}
 
 
 def _normalized(value: str) -> str:
@@ -25,34 +31,11 @@ def _normalized(value: str) -> str:
     return normalized
 
 
-def _password(value: SecretStr) -> SecretStr:
-    if "\0" in value.get_secret_value():
-        raise PydanticCustomError("password_nul", "May not contain NUL")
-    return value
-
-
-_PASSWORD_SCHEMA: Final[dict[str, Any]] = {
-    "type": "string",
-    "format": "password",
-    "writeOnly": True,
-    "minLength": MIN_PASSWORD,
-    "maxLength": MAX_PASSWORD,
-}
-
 UserId = Annotated[int, integer(1, MAX_INT64)]
-Name = Annotated[str, text(1, 100)]
-Email = Annotated[
-    str,
-    text(3, MAX_EMAIL),
-    AfterValidator(_normalized),
-    WithJsonSchema({"type": "string", "format": "email", "maxLength": MAX_EMAIL}),
-]
-Password = Annotated[
-    SecretStr,
-    Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD, strict=True),
-    AfterValidator(_password),
-    WithJsonSchema(_PASSWORD_SCHEMA),
-]
+Name = Annotated[str, string(1, 100)]
+Email = Annotated[str, string(3, MAX_EMAIL), AfterValidator(_normalized), WithJsonSchema(_EMAIL)]
+Password = Annotated[str, string(8, 128), AfterValidator(SecretStr), WithJsonSchema(_PASSWORD)]
+Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 
 
 class UserCreate(RequestModel):
@@ -84,10 +67,8 @@ class UserRead(ReadModel):
 class UserQuery(ListQuery):
     """A page of users."""
 
-    sort: Annotated[
-        tuple[Literal["name", "-name", "email", "-email", "created_at", "-created_at"], ...],
-        Sorted,
-    ] = Field(default=(), description="Keys in order, `-` for descending; oldest first without")
-    email: Annotated[str, text(1, MAX_EMAIL)] | None = Field(
+    id: Many[UserId] = ()
+    sort: Sorting[Sort] = ()
+    email: Annotated[str, string(1, MAX_EMAIL)] | None = Field(
         default=None, description="This address, in any case"
     )

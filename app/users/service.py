@@ -10,7 +10,7 @@ from app.users.repository import UserRepository
 from app.users.schemas import UserCreate, UserRead
 
 
-class UserService(Service[int, UserRead]):
+class UserService(Service[UserRead]):
     """Users. A password is hashed before the first statement: no connection waits for it."""
 
     repository = UserRepository
@@ -20,18 +20,17 @@ class UserService(Service[int, UserRead]):
         self._passwords = passwords
 
     async def create(self, data: UserCreate) -> UserRead:
-        """Register; the database decides whether the email is free."""
-        return await self.rows.create(await self._stored(data.model_dump()))
+        """Register. Whether the email is free, the database decides."""
+        return await self.rows.create(await self._hashed(data.model_dump()))
 
     async def update(
-        self, key: int, data: RequestModel, versions: list[int] | None = None
+        self, key: Any, data: RequestModel, versions: list[int] | None = None
     ) -> UserRead:
-        changes = data.changes()
+        changes = data.model_dump(exclude_unset=True)
         if "password" not in changes:
             return await super().update(key, data, versions)
-        return await self.rows.update(key, await self._stored(changes), versions)
+        return await self.rows.update(key, await self._hashed(changes), versions)
 
-    async def _stored(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The values as the table holds them: with the password's hash in its place."""
+    async def _hashed(self, values: dict[str, Any]) -> dict[str, Any]:
         password = values.pop("password")
         return {**values, "password_hash": await self._passwords.hash(password)}
