@@ -1,5 +1,6 @@
 """The command line: python -m app serve, migrate."""
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -91,8 +92,11 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
     try:
         family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server(address, family=family)
+    except socket.gaierror:
+        _fail(f"there is no address {settings.host} to listen on: set HOST")
     except OSError as error:
-        _fail(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): set PORT")
+        reason = os.strerror(error.errno or 0)
+        _fail(f"cannot listen on {settings.host}:{settings.port} ({reason}): set PORT")
     with listener:
         yield listener
 

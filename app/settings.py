@@ -26,9 +26,10 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _is_postgres(cls, value: SecretStr) -> SecretStr:
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         try:
-            if make_url(value.get_secret_value()).get_backend_name() in {"postgres", "postgresql"}:
+            url = make_url(value.get_secret_value() if value else "postgresql://")
+            if url.get_backend_name() in {"postgres", "postgresql"}:
                 return value
         except ArgumentError:
             pass

@@ -1,6 +1,8 @@
 """Fixtures. A test gets the application over a transaction that is rolled back afterwards; one
 marked `commits` gets it over a database of its own, where what it writes is really committed."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from uuid import uuid4
@@ -52,14 +54,27 @@ def template_url(request: pytest.FixtureRequest) -> str:
     return request.config.stash[_TEMPLATE]
 
 
+@pytest.fixture(scope="session")
+def shared_url(template_url: str) -> Iterator[str]:
+    """The database of this process's rolled-back tests; other processes have their own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    url = asyncio.run(servers.copy(template_url, worker))
+    yield url
+    asyncio.run(servers.drop(url))
+
+
+@asynccontextmanager
+async def _copied(template_url: str) -> AsyncIterator[str]:
+    url = await servers.copy(template_url, uuid4().hex[:12])
+    yield url
+    await servers.drop(url)
+
+
 @pytest.fixture
 async def own_database(template_url: str) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database that only this test uses."""
-    name = template_url.rsplit("/", 1)[-1].split("?", maxsplit=1)[0]
-    url = servers.named(template_url, f"{name}_{uuid4().hex[:12]}")
-    await servers.recreate(url, name)
-    yield url
-    await servers.drop(url)
+    async with _copied(template_url) as url:
+        yield url
 
 
 def settings_for(url: str, **changes: object) -> Settings:
@@ -90,14 +105,16 @@ class RolledBackDatabase(Database):
 
 
 @pytest.fixture
-async def database(request: pytest.FixtureRequest, template_url: str) -> AsyncIterator[Database]:
+async def database(
+    request: pytest.FixtureRequest, template_url: str, shared_url: str
+) -> AsyncIterator[Database]:
     if request.node.get_closest_marker("commits"):
-        url = request.getfixturevalue("own_database")
-        real = Database(settings_for(url))
-        yield real
-        await real.engine.dispose()
+        async with _copied(template_url) as url:
+            real = Database(settings_for(url))
+            yield real
+            await real.engine.dispose()
         return
-    engine = create_async_engine(servers.sqlalchemy_url(template_url), poolclass=NullPool)
+    engine = create_async_engine(servers.sqlalchemy_url(shared_url), poolclass=NullPool)
     async with engine.connect() as connection, connection.begin() as outer:
         yield RolledBackDatabase(connection)
         await outer.rollback()

@@ -89,6 +89,14 @@ async def recreate(url: str, template: str = "template0") -> None:
         await connection.close()
 
 
+async def copy(url: str, suffix: str) -> str:
+    """The URL of a fresh copy of a database."""
+    name = make_url(url).database
+    made = named(url, f"{name}_{suffix}")
+    await recreate(made, name or "")
+    return made
+
+
 async def drop(url: str) -> None:
     """Remove a database that the suite made."""
     connection = await asyncpg.connect(named(url, "postgres"))

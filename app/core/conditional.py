@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.core.errors import Fault, InvalidRequest
 from app.core.pagination import Page
@@ -12,6 +12,7 @@ from app.core.schemas import ReadModel
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS: Final = re.compile(rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|$))+")
+MAX_HEADER: Final = 8192  # characters
 _MAX_VERSION: Final = 2**31 - 1
 
 
@@ -28,7 +29,8 @@ def _tags(lines: list[str], name: str) -> list[str] | None:
 
 async def _versions(
     if_match: Annotated[
-        list[str] | None, Header(description="Write only while this is the ETag; `*` for any")
+        list[Annotated[str, Field(max_length=MAX_HEADER)]] | None,
+        Header(alias="If-Match", description="Write only while this is the ETag; `*` for any"),
     ] = None,
 ) -> list[int] | None:
     """The versions that `If-Match` allows; `None` where it allows any."""

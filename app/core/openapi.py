@@ -7,10 +7,11 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.core import errors, problems
+from app.core.conditional import MAX_HEADER
 from app.core.routing import JSON, MERGE_PATCH
 
 _LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}  # of the string formats
-_HEADER: Final = {"type": "string", "maxLength": 8192}
+_HEADER: Final = {"type": "string", "maxLength": MAX_HEADER}
 _ALWAYS: Final = (errors.InternalError, errors.Overloaded, errors.InvalidRequest)
 _WITH_BODY: Final = (
     errors.MalformedRequest,

@@ -20,6 +20,10 @@ _PLAIN: Final = ("utf-8", "identity")
 class Route(APIRoute):
     """A route that refuses unknown query parameters and any body that is not strictly JSON."""
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        options["operation_id"] = endpoint.__name__
+        super().__init__(path, endpoint, **options)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = dict(_query_parameters(self.dependant))

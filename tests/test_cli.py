@@ -1,0 +1,139 @@
+"""The command line, as a new user meets it."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.processes import run, serving, start
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "a directory of its own"
+
+
+def servers_in(data_dir: Path) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(data_dir) in part for part in process.info["cmdline"] or [])
+    ]
+
+
+async def test_the_embedded_data_outlives_the_server_and_ctrl_c_ends_everything(
+    data_dir: Path,
+) -> None:
+    body = {"name": "Ursula K. Le Guin"}
+    async with serving(DATA_DIR=str(data_dir)) as (process, origin):
+        made = httpx.post(f"{origin}/authors", json=body)
+        assert made.status_code == 201
+        assert servers_in(data_dir)
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+    assert servers_in(data_dir) == []
+    async with serving(DATA_DIR=str(data_dir)) as (_, origin):
+        found = httpx.get(origin + made.headers["location"])
+        assert (found.status_code, found.json()) == (200, made.json())
+
+
+async def test_a_killed_server_leaves_no_postgres_behind(data_dir: Path) -> None:
+    async with serving(DATA_DIR=str(data_dir)) as (process, _):
+        started = servers_in(data_dir)
+        process.kill()
+        await process.wait()
+        assert psutil.wait_procs(started, timeout=10)[1] == []
+
+
+async def test_two_processes_share_one_embedded_postgres(data_dir: Path) -> None:
+    async with serving(DATA_DIR=str(data_dir)) as (_, origin):
+        code, output = await run("migrate", DATA_DIR=str(data_dir))
+        assert (code, output) == (0, "The schema is at head.\n")
+        assert httpx.get(f"{origin}/readyz").status_code == 200
+
+
+async def test_a_deep_data_directory_is_no_obstacle(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["a-rather-long-name"] * 6)
+    async with serving(DATA_DIR=str(deep)) as (_, origin):
+        assert httpx.get(f"{origin}/readyz").status_code == 200
+
+
+async def test_it_says_what_it_started_and_what_to_try(data_dir: Path) -> None:
+    process = await start("serve", DATA_DIR=str(data_dir))
+    assert process.stdout
+    said = "".join([(await process.stdout.readline()).decode() for _ in range(4)])
+    process.send_signal(signal.SIGTERM)
+    await process.communicate()
+    origin = said.split()[2]
+    assert said.splitlines() == [
+        f"Bookshelf serves {origin} (Ctrl-C stops it)",
+        f"  database  a Postgres of its own, data in {data_dir}",
+        f"  look at   {origin}/docs",
+        f"  or try    curl {origin}/books",
+    ]
+    assert process.returncode == 0
+
+
+async def test_with_a_database_url_nothing_embedded_starts(
+    data_dir: Path, own_database: str
+) -> None:
+    async with serving(DATA_DIR=str(data_dir), DATABASE_URL=own_database) as (_, origin):
+        assert httpx.get(f"{origin}/readyz").status_code == 200
+        assert not data_dir.exists()
+
+
+async def test_a_port_in_use_is_one_sentence_and_exit_code_1(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, output = await run("serve", PORT=port, DATA_DIR=str(data_dir))
+    assert code == 1
+    reason = "Address already in use"
+    assert output == f"bookshelf: cannot listen on 127.0.0.1:{port} ({reason}): set PORT\n"
+    assert not data_dir.exists()
+
+
+async def test_an_unreachable_database_is_one_sentence_and_exit_code_1() -> None:
+    url = "postgresql://somebody:hunter2@127.0.0.1:1/books"
+    for command in (("serve", "--migrate"), ("migrate",)):
+        code, output = await run(*command, DATABASE_URL=url)
+        assert code == 1
+        assert output.startswith("bookshelf: cannot migrate postgresql+asyncpg://somebody:***@")
+        assert output.count("\n") == 1
+
+
+async def test_wrong_settings_are_named_and_exit_code_1() -> None:
+    code, output = await run("serve", PORT="http", DB_POOL_SIZE="0")
+    assert code == 1
+    assert [line.split(":")[0] for line in output.splitlines()] == [
+        "bookshelf", "PORT", "DB_POOL_SIZE",
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory someone else's")
+async def test_someone_elses_data_directory_is_one_sentence_and_exit_code_1(data_dir: Path) -> None:
+    (data_dir / "postgres").mkdir(parents=True)
+    os.chown(data_dir / "postgres", 12345, -1)
+    code, output = await run("serve", DATA_DIR=str(data_dir))
+    assert code == 1
+    assert "belongs to user 12345: set DATA_DIR to a directory of your own." in output
+    assert output.count("\n") == 1
+
+
+async def test_data_of_another_postgres_version_is_one_sentence(data_dir: Path) -> None:
+    async with serving(DATA_DIR=str(data_dir)):
+        pass
+    (data_dir / "postgres" / "PG_VERSION").write_text("16\n")
+    code, output = await run("serve", DATA_DIR=str(data_dir))
+    assert code == 1
+    assert "was made by Postgres 16, not 18" in output
+
+
+async def test_help_names_the_commands() -> None:
+    code, output = await run("--help")
+    assert code == 0
+    assert "serve" in output
+    assert "migrate" in output
