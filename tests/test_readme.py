@@ -1,0 +1,48 @@
+"""What the README promises works when pasted."""
+
+import asyncio
+import json
+import re
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, serving
+
+README = (ROOT / "README.md").read_text()
+EXAMPLES, FAILURES = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+
+
+async def test_the_curl_lines_work_when_pasted(tmp_path: Path) -> None:
+    failures = FAILURES.replace("curl -s ", "curl -s -w '\\n' ")
+    async with serving(DATA_DIR=str(tmp_path)) as (_, origin):
+        script = f"set -eu\n{EXAMPLES}\necho ---\n{failures}"
+        script = script.replace("http://127.0.0.1:8000", origin)
+        shell = await asyncio.create_subprocess_exec("bash", "-c", script, stdout=PIPE, stderr=PIPE)
+        output, errors = await shell.communicate()
+    assert shell.returncode == 0, errors.decode()
+    examples, _, problems = output.decode().partition("---\n")
+    assert '"title":"The Dispossessed: An Ambiguous Utopia"' in examples
+    assert '"email":"Ada@example.com"' in examples
+    assert "correct horse" not in examples
+    statuses = [json.loads(line)["status"] for line in problems.splitlines()]
+    promised = re.search(r"these answer ([\d, and]+):", README)
+    assert promised
+    assert statuses == [int(number) for number in re.findall(r"\d+", promised[1])]
+
+
+def test_the_tree_names_every_file_of_core() -> None:
+    tree = README.split("## What is where")[1].split("```")[1]
+    for path in (ROOT / "app").rglob("*.py"):
+        if not path.name.startswith("__"):
+            assert re.search(rf"\b{path.name}\b", tree), path
+
+
+def test_the_migrate_and_serve_commands_of_the_readme_exist() -> None:
+    assert set(re.findall(r"python -m app (\w+)", README)) == {"migrate", "serve"}
+
+
+@pytest.mark.parametrize("target", re.findall(r"^```\nmake (\w+)", README, re.MULTILINE))
+def test_the_make_targets_of_the_readme_exist(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
