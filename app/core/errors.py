@@ -4,19 +4,27 @@ No web framework is imported here: `problems.py` alone turns errors into answers
 """
 
 import re
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+
+
+def _cut(value: str | None) -> str | None:
+    return value and value[:500]
+
+
+# The client's own names may be in it, at any length.
+Short = Annotated[str | None, BeforeValidator(_cut), Field(max_length=500)]
 
 
 class Fault(BaseModel):
     """One fault of a request; exactly one of pointer, parameter and header says where."""
 
-    detail: str = Field(max_length=500)
+    detail: Short
     code: str = Field(max_length=100, description="Stable, for programs")
-    pointer: str | None = Field(None, max_length=4000, description="JSON pointer into the body")
-    parameter: str | None = Field(None, max_length=4000, description="In the path or query")
-    header: str | None = Field(None, max_length=100)
+    pointer: Short = Field(None, description="JSON pointer into the body")
+    parameter: Short = Field(None, description="In the path or query")
+    header: Short = None
 
 
 class ServiceError(Exception):

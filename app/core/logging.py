@@ -6,13 +6,15 @@ from contextvars import ContextVar
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+
 class _OneLine(logging.Formatter):
-    """What a client sent cannot start a second line."""
+    """What a client sent cannot start a second line, nor speak to the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         record.request_id = request_id.get()
-        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
-        record.msg, record.args = message, ()
+        record.msg, record.args = record.getMessage().translate(_CONTROLS), ()
         return super().format(record)
 
 

@@ -14,6 +14,8 @@ from app.core.routing import allowed_methods
 
 MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = "urn:problem-type:bookshelf:"
+MAX_FAULTS: Final = 100
+MAX_PATH: Final = 8192  # characters
 
 
 class Problem(BaseModel):
@@ -23,7 +25,7 @@ class Problem(BaseModel):
     title: str = Field(max_length=100)
     status: int
     detail: str = Field(max_length=500)
-    instance: str = Field(max_length=8192, description="The path of the request")
+    instance: str = Field(max_length=MAX_PATH, description="The path of the request")
     request_id: str = Field(max_length=128, description="Names the request in the service's log")
     errors: list[Fault] | None = Field(None, description="Only for 422")
 
@@ -35,7 +37,7 @@ def _problem(kind: type[ServiceError], detail: str, **more: Any) -> Problem:
 
 def render(request: Request, error: ServiceError) -> Response:
     """The answer for an error. It never repeats what the client sent, save names and the path."""
-    path, faults = request.url.path, error.faults or None
+    path, faults = request.url.path[:MAX_PATH], error.faults or None
     problem = _problem(
         type(error), str(error), instance=path, request_id=request_id.get(), errors=faults
     )
@@ -60,7 +62,7 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    return render(request, InvalidRequest(*map(_fault, error.errors())))
+    return render(request, InvalidRequest(*map(_fault, error.errors()[:MAX_FAULTS])))
 
 
 def _fault(item: dict[str, Any]) -> Fault:
