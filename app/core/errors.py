@@ -9,12 +9,11 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, BeforeValidator, Field
 
 
-def _cut(value: str | None) -> str | None:
-    return value and value[:500]
+def _cut(value: str) -> str:
+    return value[:500]  # the client's own names may be in it, at any length
 
 
-# The client's own names may be in it, at any length.
-Short = Annotated[str | None, BeforeValidator(_cut), Field(max_length=500)]
+Short = Annotated[str, BeforeValidator(_cut), Field(max_length=500)]
 
 
 class Fault(BaseModel):
@@ -22,9 +21,9 @@ class Fault(BaseModel):
 
     detail: Short
     code: str = Field(max_length=100, description="Stable, for programs")
-    pointer: Short = Field(None, description="JSON pointer into the body")
-    parameter: Short = Field(None, description="In the path or query")
-    header: Short = None
+    pointer: Short | None = Field(None, description="JSON pointer into the body")
+    parameter: Short | None = Field(None, description="In the path or query")
+    header: Short | None = None
 
 
 class ServiceError(Exception):
