@@ -63,18 +63,12 @@ def shared_url(template_url: str) -> Iterator[str]:
     asyncio.run(servers.drop(url))
 
 
-@asynccontextmanager
-async def _copied(template_url: str) -> AsyncIterator[str]:
-    url = await servers.copy(template_url, uuid4().hex[:12])
-    yield url
-    await servers.drop(url)
-
-
 @pytest.fixture
 async def own_database(template_url: str) -> AsyncIterator[str]:
     """The URL of a fresh, migrated database that only this test uses."""
-    async with _copied(template_url) as url:
-        yield url
+    url = await servers.copy(template_url, uuid4().hex[:12])
+    yield url
+    await servers.drop(url)
 
 
 def settings_for(url: str, **changes: object) -> Settings:
@@ -105,20 +99,29 @@ class RolledBackDatabase(Database):
 
 
 @pytest.fixture
-async def database(
-    request: pytest.FixtureRequest, template_url: str, shared_url: str
-) -> AsyncIterator[Database]:
-    if request.node.get_closest_marker("commits"):
-        async with _copied(template_url) as url:
-            real = Database(settings_for(url))
-            yield real
-            await real.engine.dispose()
-        return
+async def committing(own_database: str) -> AsyncIterator[Database]:
+    """The service's own sessions; what they write is committed."""
+    real = Database(settings_for(own_database))
+    yield real
+    await real.engine.dispose()
+
+
+@pytest.fixture
+async def rolled_back(shared_url: str) -> AsyncIterator[Database]:
+    """Sessions over a transaction that nobody ever sees."""
     engine = create_async_engine(servers.sqlalchemy_url(shared_url), poolclass=NullPool)
     async with engine.connect() as connection, connection.begin() as outer:
         yield RolledBackDatabase(connection)
         await outer.rollback()
     await engine.dispose()
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> Database:
+    # Not async: an async fixture cannot ask for another one while it runs.
+    kind = "committing" if request.node.get_closest_marker("commits") else "rolled_back"
+    chosen: Database = request.getfixturevalue(kind)
+    return chosen
 
 
 @pytest.fixture(scope="session")

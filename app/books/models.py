@@ -19,7 +19,9 @@ class Book(Entity):
         sa.Index(None, "title", "id"),
         sa.Index(None, "created_at", "id"),
         sa.Index(None, "updated_at", "id"),
+        sa.Index(None, "author_id", "title", "id"),
         sa.Index(None, "author_id", "created_at", "id"),
+        sa.Index(None, "author_id", "updated_at", "id"),
         sa.Index(None, "search", postgresql_using="gin"),
     )
 

@@ -22,6 +22,7 @@ class BookService(Service[BookRead]):
     async def page_of_author(self, author_id: UUID, query: AuthorBookQuery) -> Page[BookRead]:
         """An author's books. Where there are none, the author must at least exist."""
         page = await self.rows.page(query, author_id=author_id)
-        if not page.items and not page.total:
+        counted = page.total and query.count != "estimated"
+        if not page.items and not counted:
             await AuthorService(self.rows.session).get(author_id)
         return page

@@ -12,7 +12,7 @@ from app.core.schemas import ReadModel
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS: Final = re.compile(rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|$))+")
-MAX_HEADER: Final = 8192  # characters
+MAX_HEADER: Final = 65_536  # characters
 _MAX_VERSION: Final = 2**31 - 1
 
 

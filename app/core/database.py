@@ -85,8 +85,8 @@ class Database:
     async def session(self) -> AsyncIterator[TransactionSession]:
         """A transaction: committed when the block ends, rolled back when it raises."""
         async with self.transactions() as session:
-            yield session
             with translated():
+                yield session
                 await session.commit()
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import uuid4
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import InternalError
@@ -15,6 +15,7 @@ from app.core.logging import request_id
 from app.core.problems import render
 
 _ACCEPTABLE_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+CLIENT_GONE: Final = 499  # nobody gets it: it is nginx's word for the log line
 log = logging.getLogger("app.access")
 
 
@@ -42,6 +43,8 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, identified)
+        except ClientDisconnect:
+            status = CLIENT_GONE
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if status:

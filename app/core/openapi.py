@@ -9,10 +9,11 @@ from fastapi.openapi.utils import get_openapi
 from app.core import errors, problems
 from app.core.conditional import MAX_HEADER
 from app.core.routing import JSON, MERGE_PATCH
+from app.core.schemas import MAX_INT64
 
 _LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}  # of the string formats
 _HEADER: Final = {"type": "string", "maxLength": MAX_HEADER}
-_ALWAYS: Final = (errors.InternalError, errors.Overloaded, errors.InvalidRequest)
+_ALWAYS: Final = (errors.InternalError, errors.InvalidRequest)
 _WITH_BODY: Final = (
     errors.MalformedRequest,
     errors.PayloadTooLarge,
@@ -46,19 +47,22 @@ def _complete(schema: Json) -> None:
         schemas.pop(name, None)
     for path, item in schema["paths"].items():
         for method, operation in item.items():
-            if "health" not in operation["tags"]:
-                _add_problems(operation, method, path)
-                _add_conditions(operation, method, path)
+            _add_problems(operation, method, path)
+            _add_conditions(operation, method, path)
             _add_headers(operation)
             _tidy_parameters(operation.get("parameters", []))
     for node in _nodes(schema):
         if node.get("format") in _LENGTHS:
             node.setdefault("maxLength", _LENGTHS[node["format"]])
+        for bound in {"minimum", "maximum"} & set(node):  # the framework makes them floats
+            node[bound] = min(int(node[bound]), MAX_INT64)
 
 
 def _add_problems(operation: Json, method: str, path: str) -> None:
     """The problems that follow from what an operation takes; a route lists only its own."""
     kinds = [*_ALWAYS]
+    if "health" not in operation["tags"]:
+        kinds.append(errors.Overloaded)
     if "{" in path:
         kinds.append(errors.NotFound)
     if method in {"patch", "delete"}:
@@ -86,6 +90,7 @@ def _add_headers(operation: Json) -> None:
         model = answer.get("content", {}).get(JSON, {}).get("schema", {}).get("$ref", "")
         names = {
             "X-Request-ID": True,
+            "Cache-Control": model != "#/components/schemas/Health" and status != "204",
             "ETag": model.endswith("Read") or status == "304",
             "Link": "/Page_" in model,
             "Location": status == "201",

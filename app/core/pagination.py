@@ -2,6 +2,8 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
@@ -10,13 +12,15 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
 
 from app.core.errors import Fault, InvalidRequest
-from app.core.schemas import Instant, ReadModel, RequestModel, integer, string
+from app.core.schemas import MAX_INT64, Instant, ReadModel, RequestModel, integer, string
 
 MAX_OFFSET: Final = 100_000  # rows; beyond it only a cursor goes on, at the same cost at any depth
 _DIGEST: Final = 12  # bytes of a cursor
 _PAGING: Final = {"page", "size", "cursor", "count", "sort"}
 T = TypeVar("T")
 Item = TypeVar("Item", bound=ReadModel)
+# Any number is read: beyond the bound `check` says to go on with a cursor.
+_PAGE: Final = replace(integer(1, MAX_INT64), schema=integer(1, MAX_OFFSET).schema)
 
 
 def _split(value: Any) -> Any:
@@ -38,7 +42,7 @@ Sorting = Annotated[
 class ListQuery(RequestModel):
     """The parameters of every list. Subclasses narrow `sort` and add their own filters."""
 
-    page: Annotated[int, integer(1, MAX_OFFSET)] | None = Field(
+    page: Annotated[int, _PAGE] | None = Field(
         default=None, description="Page number; page times size is at most 100,000"
     )
     size: Annotated[int, integer(1, 100)] = Field(default=20, description="Rows per page")
@@ -85,33 +89,30 @@ class Page(BaseModel, Generic[Item]):
 
     def links(self, path: str, query: str) -> str:
         """A `Link` header (RFC 8288): first, prev, next and last where they are known."""
-        kept = [
-            pair
-            for pair in parse_qsl(query, keep_blank_values=True)
-            if pair[0] not in {"page", "cursor"}
-        ]
+        given = parse_qsl(query, keep_blank_values=True)
+        kept = [pair for pair in given if pair[0] not in {"page", "cursor"}]
+        positions = self._positions(known=("count", "estimated") not in given)
         return ", ".join(
             f'<{path}?{urlencode([*kept, position])}>; rel="{relation}"'
-            for relation, position in self._positions().items()
+            for relation, position in positions
         )
 
-    def _positions(self) -> dict[str, tuple[str, Any]]:
-        found: dict[str, tuple[str, Any]] = {"first": ("page", 1)}
-        deepest = MAX_OFFSET // self.size
+    def _positions(self, *, known: bool) -> Iterator[tuple[str, tuple[str, Any]]]:
+        last, deepest = self.pages if known else None, MAX_OFFSET // self.size
+        yield "first", ("page", 1)
         if self.page is not None and self.page > 1:
-            found["prev"] = ("page", max(1, min(self.page - 1, self.pages or deepest)))
-        if self.next is not None:
-            found["next"] = ("cursor", self.next)
-            if self.page is not None and self.page < deepest:
-                found["next"] = ("page", self.page + 1)
-        if self.pages is not None and self.pages <= deepest:
-            found["last"] = ("page", max(1, self.pages))
-        return found
+            yield "prev", ("page", max(1, min(self.page - 1, deepest if last is None else last)))
+        if self.next is not None and self.page is not None and self.page < deepest:
+            yield "next", ("page", self.page + 1)
+        elif self.next is not None:
+            yield "next", ("cursor", self.next)
+        if last is not None and last <= deepest:
+            yield "last", ("page", max(1, last))
 
 
 def encode_cursor(values: list[Any], context: str) -> str:
     """The position after the row with these key values, bound to `context` (sort and filters)."""
-    payload = json.dumps(values, default=str, separators=(",", ":")).encode()
+    payload = json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")).encode()
     return _encode(_digest(payload, context) + payload)
 
 

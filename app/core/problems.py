@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +16,8 @@ from app.core.routing import allowed_methods
 MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = "urn:problem-type:bookshelf:"
 MAX_FAULTS: Final = 100
-MAX_PATH: Final = 8192  # characters
+MAX_PATH: Final = 500  # characters, before each becomes up to twelve
+_PCHAR: Final = "/:@!$&'()*+,;=~"  # RFC 3986
 
 
 class Problem(BaseModel):
@@ -25,7 +27,7 @@ class Problem(BaseModel):
     title: str = Field(max_length=100)
     status: int
     detail: str = Field(max_length=500)
-    instance: str = Field(max_length=MAX_PATH, description="The path of the request")
+    instance: str = Field(max_length=12 * MAX_PATH, description="The path of the request")
     request_id: str = Field(max_length=128, description="Names the request in the service's log")
     errors: list[Fault] | None = Field(None, description="Only for 422")
 
@@ -37,7 +39,7 @@ def _problem(kind: type[ServiceError], detail: str, **more: Any) -> Problem:
 
 def render(request: Request, error: ServiceError) -> Response:
     """The answer for an error. It never repeats what the client sent, save names and the path."""
-    path, faults = request.url.path[:MAX_PATH], error.faults or None
+    path, faults = quote(request.scope["path"][:MAX_PATH], safe=_PCHAR), error.faults or None
     problem = _problem(
         type(error), str(error), instance=path, request_id=request_id.get(), errors=faults
     )

@@ -41,7 +41,8 @@ class Route(APIRoute):
 
 def allowed_methods(request: Request) -> dict[str, str]:
     """`Allow` (and `Accept-Patch`) with every method that any route of the path knows."""
-    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+    path = request.scope["path"].removeprefix(root)
     routes = [route for route in request.app.routes if route.path_regex.match(path)]
     methods = {"OPTIONS"}.union(*(getattr(route, "methods", {"GET"}) for route in routes))
     if "GET" in methods:
@@ -91,9 +92,9 @@ class _ReadRequest(Request):
 
 async def _with_json(request: Request, media_types: set[str]) -> Request:
     message = Message()
-    message["content-type"] = request.headers.get("content-type", "")
+    message["content-type"] = ", ".join(request.headers.getlist("content-type"))
     charset = str(message.get_param("charset", "utf-8")).lower()
-    encoding = request.headers.get("content-encoding", "identity").lower()
+    encoding = ", ".join(request.headers.getlist("content-encoding")).lower() or "identity"
     if message.get_content_type() not in media_types or (charset, encoding) != _PLAIN:
         raise errors.UnsupportedMediaType
     read = _ReadRequest(request.scope)

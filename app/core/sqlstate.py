@@ -1,5 +1,6 @@
 """What the database or its driver says, as one of our errors: by SQLSTATE, never by message."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,14 @@ FAILURES: Final = (DBAPIError, PoolTimeout, OSError, InterfaceError)
 # https://www.postgresql.org/docs/current/errcodes-appendix.html, tried in this order.
 _MEANINGS: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = (
     ("23(001|503|505|P01)", errors.ConstraintViolated),  # restrict, foreign key, unique, exclusion
-    ("23(502|514)|22...", errors.InvalidRequest),  # not null, check, every data exception
+    ("23(502|514)|22...|54...", errors.InvalidRequest),  # not null, check, data, limits exceeded
     ("40001|40P01", errors.Conflict),  # serialization failure, deadlock
     ("53...|57014|55P03|25P0[34]", errors.Overloaded),  # resources; statement and lock time-outs
     ("08...|57P0.|58...", errors.Unavailable),  # connection, shutting down, starting up, I/O
 )
+# Deadlock, serialization failure, and a plan that a migration has made stale.
+_UNDONE: Final = {"40001", "40P01", "0A000"}
+log = logging.getLogger(__name__)
 _REFUSED: Final = errors.Fault(pointer="", code="refused", detail="The database refused a value")
 
 
@@ -31,12 +35,15 @@ def translated() -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        raise (_translate(error) or error) from error
+        meaning = _translate(error)
+        if isinstance(meaning, errors.Unavailable):
+            log.warning("the database failed: %s", error)
+        raise (meaning or error) from error
 
 
 def may_retry(error: BaseException, *, read: bool) -> bool:
     """Whether the server surely undid the statement, or a read found its connection dead."""
-    return _sqlstate(error) in {"40001", "40P01"} or (read and _lost(error))
+    return _sqlstate(error) in _UNDONE or (read and _lost(error))
 
 
 def _translate(error: BaseException) -> errors.ServiceError | None:
@@ -55,7 +62,12 @@ def _translate(error: BaseException) -> errors.ServiceError | None:
 
 
 def _driver(error: BaseException) -> BaseException:
-    return error.driver_exception if isinstance(error, DBAPIError) else error
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return error
+    try:
+        return error.driver_exception
+    except ValueError:  # SQLAlchemy's own for a stale plan keeps the driver's as its cause
+        return error.orig.__cause__ or error
 
 
 def _sqlstate(error: BaseException) -> str:

@@ -33,6 +33,9 @@ class Key:
     def ordered(self, rows: sa.FromClause) -> sa.ColumnElement[Any]:
         return self.of(rows).desc() if self.descending else self.of(rows).asc()
 
+    def reached(self, rows: sa.FromClause, value: Any) -> Condition:
+        return self.of(rows) <= value if self.descending else self.of(rows) >= value  # type: ignore[no-any-return]
+
     def beyond(self, rows: sa.FromClause, value: Any) -> Condition:
         return self.of(rows) < value if self.descending else self.of(rows) > value  # type: ignore[no-any-return]
 
@@ -118,7 +121,7 @@ class Statements:
         beyond = [key.beyond(table, value) for key, value in zip(keys, values, strict=True)]
         equal = [key.of(table) == value for key, value in zip(keys, values, strict=True)]
         steps = [sa.and_(*equal[:depth], beyond[depth]) for depth in range(len(keys))]
-        return sa.and_(sa.or_(beyond[0], equal[0]), sa.or_(*steps))
+        return sa.and_(keys[0].reached(table, values[0]), sa.or_(*steps))
 
     def _common_filters(self) -> dict[str, Condition]:
         columns, ids = self.table.c, sa.ARRAY(self.table.c.id.type)

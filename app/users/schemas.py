@@ -7,7 +7,7 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.core.pagination import ListQuery, Many, Sorting
+from app.core.pagination import ListQuery, Sorting
 from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, integer, string
 
 MAX_EMAIL: Final = 254  # characters, RFC 5321
@@ -31,10 +31,21 @@ def _normalized(value: str) -> str:
     return normalized
 
 
+def _without_nul(value: SecretStr) -> SecretStr:
+    if "\0" in value.get_secret_value():
+        raise PydanticCustomError("password", "Must not contain NUL")
+    return value
+
+
 UserId = Annotated[int, integer(1, MAX_INT64)]
 Name = Annotated[str, string(1, 100)]
 Email = Annotated[str, string(3, MAX_EMAIL), AfterValidator(_normalized), WithJsonSchema(_EMAIL)]
-Password = Annotated[str, string(8, 128), AfterValidator(SecretStr), WithJsonSchema(_PASSWORD)]
+Password = Annotated[
+    SecretStr,
+    Field(min_length=8, max_length=128),
+    AfterValidator(_without_nul),
+    WithJsonSchema(_PASSWORD),
+]
 Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 
 
@@ -67,7 +78,6 @@ class UserRead(ReadModel):
 class UserQuery(ListQuery):
     """A page of users."""
 
-    id: Many[UserId] = ()
     sort: Sorting[Sort] = ()
     email: Annotated[str, string(1, MAX_EMAIL)] | None = Field(
         default=None, description="This address, in any case"

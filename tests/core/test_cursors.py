@@ -1,0 +1,158 @@
+"""Cursors over HTTP: which are taken, which are refused. The walks have a file of their own."""
+
+from base64 import urlsafe_b64encode
+from uuid import UUID
+
+import pytest
+from httpx import AsyncClient
+
+from app.core.database import Database
+from tests.answers import get, numbers, refused
+from tests.factories import make_author
+from tests.rows import BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, fill, insert, run
+
+every_list = pytest.mark.parametrize("path", LISTS)
+
+
+@pytest.fixture
+async def filled(database: Database) -> None:
+    await fill(database, 57)
+
+
+@every_list
+async def test_page_and_cursor_exclude_each_other(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    cursor = (await get(client, path))["next"]
+    answer = await client.get(f"{path}?page=1&cursor={cursor}")
+    assert answer.status_code == 422
+    assert {fault["parameter"] for fault in answer.json()["errors"]} <= {"page", "cursor"}
+
+
+@every_list
+async def test_a_cursor_that_was_changed_anywhere_is_refused(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    cursor = (await get(client, f"{path}?size=2&sort=-created_at"))["next"]
+    changed = {
+        cursor[:n] + ("B" if letter == "A" else "A") + cursor[n + 1 :]
+        for n, letter in enumerate(cursor)
+    }
+    changed |= {cursor[:end] for end in range(1, len(cursor))}
+    changed |= {cursor + end for end in ("A", "AAAA", "=", "==", "%3D", "%0A", "%00", "+", "é")}
+    changed |= {f"%20{cursor}", f"{cursor}{cursor}", cursor[::-1]}
+    for other in sorted(changed):
+        refused(await client.get(f"{path}?size=2&sort=-created_at&cursor={other}"), "cursor")
+
+
+@every_list
+async def test_a_cursor_that_never_was_one_is_refused(client: AsyncClient, path: str) -> None:
+    payloads = (b"", b"[]", b"{}", b"null", b"[null]", b"[1", b"\xff", b"[" * 1000)
+    encoded = [urlsafe_b64encode(b"0123456789ab" + payload).decode() for payload in payloads]
+    texts = [
+        "",
+        "x",
+        "A" * 1000,
+        "A" * 20_000,
+        "null",
+        "..%2F..",
+        "%00",
+        "%ff",
+        "%F0%9F%93%9A",
+        "é",
+    ]
+    for cursor in (*texts, *encoded):
+        refused(await client.get(f"{path}?cursor={cursor}"), "cursor")
+
+
+@every_list
+async def test_a_cursor_of_another_sort_is_refused(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    one, other, third = SORTS[path]
+    cursor = (await get(client, f"{path}?sort={one}"))["next"]
+    for sort in (f"-{one}", other, third, f"{one},{other}", f"{other},{one}"):
+        refused(await client.get(f"{path}?sort={sort}&cursor={cursor}"), "cursor")
+    refused(await client.get(f"{path}?cursor={cursor}"), "cursor")
+
+
+@every_list
+async def test_a_cursor_of_other_filters_is_refused(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    own = "created_from=2026-01-01T00:03:00Z"
+    cursor = (await get(client, f"{path}?{own}"))["next"]
+    for other in (
+        "",
+        "created_from=2026-01-01T00:03:01Z",
+        "created_to=2026-01-01T00:03:00Z",
+        "updated_from=2026-01-01T00:03:00Z",
+        f"{own}&created_to=2026-02-01T00:00:00Z",
+        f"{own}&q=x",
+    ):
+        refused(await client.get(f"{path}?{other}&cursor={cursor}"), "cursor")
+
+
+async def test_a_cursor_of_another_list_is_refused(client: AsyncClient, filled: None) -> None:
+    cursors = {path: (await get(client, path))["next"] for path in LISTS}
+    for path in LISTS:
+        for other in set(LISTS) - {path}:
+            refused(await client.get(f"{path}?cursor={cursors[other]}"), "cursor")
+
+
+async def test_a_cursor_of_another_authors_books_is_refused(
+    client: AsyncClient, filled: None
+) -> None:
+    other = await make_author(client)
+    cursor = (await get(client, BOOKS_OF_AUTHOR))["next"]
+    refused(await client.get(f"/authors/{other['id']}/books?cursor={cursor}"), "cursor")
+
+
+@every_list
+async def test_size_and_count_may_change_from_page_to_page(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    cursor = (await get(client, f"{path}?size=3&count=none"))["next"]
+    page = await get(client, f"{path}?size=5&count=exact&cursor={cursor}")
+    assert numbers(page) == [4, 5, 6, 7, 8]
+    assert numbers(await get(client, f"{path}?size=2&cursor={page['next']}")) == [9, 10]
+
+
+@every_list
+async def test_the_last_page_by_cursor_has_no_next(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    cursor = (await get(client, f"{path}?size=50"))["next"]
+    page = await get(client, f"{path}?size=7&cursor={cursor}")
+    assert (numbers(page), page["next"]) == (list(range(51, 58)), None)
+
+
+@every_list
+async def test_a_cursor_outlives_its_row_and_all_that_come_after(
+    client: AsyncClient, database: Database, filled: None, path: str
+) -> None:
+    cursor = (await get(client, path))["next"]
+    for table in ("books", TABLES[path]):  # an author with books cannot be deleted
+        await run(database, f"DELETE FROM {table} WHERE created_at >= '2026-01-01T00:20Z'")
+    page = await get(client, f"{path}?cursor={cursor}&count=exact")
+    assert (page["items"], page["total"], page["next"]) == ([], 19, None)
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "本", "📚", '"', "\\", "\x01", " ", "\u2028"])
+async def test_a_list_of_the_longest_strings_can_be_walked(
+    client: AsyncClient, database: Database, letter: str
+) -> None:
+    ids = [UUID(int=n) for n in range(2)]
+    name, title = letter * 200, letter * 300
+    await insert(database, "authors", [{"id": id_, "name": name} for id_ in ids])
+    await insert(database, "books", [{"id": i, "title": title, "author_id": i} for i in ids])
+    users = [{"name": name[:100], "email": f"{n}{title[:253]}", "password_hash": ""} for n in "12"]
+    await insert(database, "users", users)
+    for url in (
+        "/authors?size=1&sort=name,dob,created_at",
+        "/books?size=1&sort=title,created_at,updated_at",
+        "/users?size=1&sort=name,email,created_at",
+    ):
+        first = await get(client, url)
+        second = await get(client, f"{url}&cursor={first['next']}")
+        assert first["items"][0]["id"] < second["items"][0]["id"]

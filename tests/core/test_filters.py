@@ -1,0 +1,208 @@
+"""The filters of lists, and every parameter that is refused. Search has a file of its own."""
+
+from urllib.parse import urlencode
+
+import pytest
+from httpx import AsyncClient
+
+from app.core.database import Database
+from tests.answers import get, numbers, refused
+from tests.factories import make_book
+from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, fill
+
+NOBODY = "01890000-0000-7000-8000-00000000ffff"
+every_list = pytest.mark.parametrize("path", LISTS)
+every_list_with_ids = pytest.mark.parametrize("path", [path for path in LISTS if path != "/users"])
+
+
+@pytest.fixture
+async def filled(database: Database) -> None:
+    await fill(database, 57)
+
+
+@every_list_with_ids
+async def test_an_id_may_be_given_several_times(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    ids = [("id", f"01890000-0000-7000-8000-{n:012}") for n in (30, 2, 2, 57, 999)]
+    page = await get(client, f"{path}?{urlencode(ids)}")
+    assert (numbers(page), page["total"]) == ([2, 30, 57], 3)
+
+
+@every_list_with_ids
+async def test_an_id_that_cannot_be_one_is_refused(client: AsyncClient, path: str) -> None:
+    for value in ("", "1", "x", f"{AUTHOR}0", f"{{{AUTHOR}}}", AUTHOR[:-1] + "g", f"{AUTHOR}\n"):
+        refused(await client.get(path, params={"id": value}), "id")
+
+
+@pytest.mark.parametrize("value", ["1", AUTHOR])
+async def test_users_have_no_filter_by_id(client: AsyncClient, value: str) -> None:
+    unknown = refused(await client.get("/users?nonsense=1"), "nonsense")
+    assert refused(await client.get(f"/users?id={value}"), "id")["code"] == unknown["code"]
+
+
+@every_list
+@pytest.mark.parametrize(("name", "year"), [("created", 2026), ("updated", 2027)])
+async def test_times_are_half_open_ranges(
+    client: AsyncClient, filled: None, path: str, name: str, year: int
+) -> None:
+    start, end = f"{name}_from={year}-01-01T00:10:00", f"{name}_to={year}-01-01T00:20:00"
+    for query, expected in (
+        (f"{start}Z&{end}Z", range(10, 20)),
+        (f"{start}Z", range(10, 58)),
+        (f"{end}Z", range(1, 20)),
+        (f"{start}.000001Z&{end}Z", range(11, 20)),
+        (f"{start}Z&{end}.000001Z", range(10, 21)),
+        (f"{start}Z&{name}_to={year}-01-01T00:10:00Z", range(0)),
+        (f"{name}_from={year}-01-01T00:20:00Z&{name}_to={year}-01-01T00:10:00Z", range(0)),
+    ):
+        page = await get(client, f"{path}?size=100&{query}")
+        assert (numbers(page), page["total"]) == (list(expected), len(expected)), query
+
+
+@every_list
+async def test_times_are_instants_in_any_offset(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    for value in (
+        "2026-01-01T00:55:00Z",
+        "2026-01-01T00:55:00.000000Z",
+        "2026-01-01T00:55:00%2B00:00",
+        "2026-01-01T00:55:00-00:00",
+        "2026-01-01T02:55:00%2B02:00",
+        "2025-12-31T21:25:00-03:30",
+    ):
+        assert numbers(await get(client, f"{path}?created_from={value}")) == [55, 56, 57], value
+
+
+@every_list
+@pytest.mark.parametrize("name", ["created_from", "created_to", "updated_from", "updated_to"])
+async def test_what_is_no_instant_is_refused(client: AsyncClient, path: str, name: str) -> None:
+    for value in (
+        "",
+        "now",
+        "infinity",
+        "1767225600",
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+        "2026-01-01 00:00:00Z",
+        "2026-01-01T00:00:00 00:00",  # its plus was not encoded
+        "2026-02-30T00:00:00Z",
+        "2026-01-01T25:00:00Z",
+        "20260101T000000Z",
+        "2026-01-01T00:00:00Z\0",
+        "2026-01-01T00:00:00Z\n",
+        "\uff12\uff10\uff12\uff16-01-01T00:00:00Z",  # digits of full width
+        "0001-01-01T00:00:00+23:59",  # before the first instant that there is
+        "9999-12-31T23:59:59-23:59",
+    ):
+        refused(await client.get(path, params={name: value}), name)
+
+
+@every_list
+async def test_the_first_and_the_last_instant_are_taken(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+    for query, total in (
+        (f"created_from={first}&updated_from={first}", 57),
+        (f"created_to={last}&updated_to={last}", 57),
+        (f"created_from={last}&updated_from={last}", 0),
+        (f"created_to={first}&updated_to={first}", 0),
+    ):
+        assert (await get(client, f"{path}?{query}"))["total"] == total, query
+
+
+async def test_books_are_filtered_by_author(client: AsyncClient) -> None:
+    book, _other = await make_book(client, "One"), await make_book(client, "Two")
+    page = await get(client, f"/books?author_id={book['author_id']}")
+    assert (page["items"], page["total"]) == ([book], 1)
+
+
+async def test_an_unknown_author_filters_all_books_out(client: AsyncClient, filled: None) -> None:
+    assert (await get(client, f"/books?author_id={NOBODY}"))["total"] == 0
+
+
+async def test_an_author_id_that_cannot_be_one_is_refused(client: AsyncClient) -> None:
+    for value in ("", "1", "null", "x" * 36):
+        refused(await client.get(f"/books?author_id={value}"), "author_id")
+
+
+async def test_users_are_found_by_their_email_in_any_case(
+    client: AsyncClient, filled: None
+) -> None:
+    for email in ("Reader7@Example.com", "reader7@example.com", "READER7@EXAMPLE.COM"):
+        page = await get(client, f"/users?email={email}")
+        assert (numbers(page), page["total"]) == ([7], 1)
+
+
+async def test_an_email_is_found_only_as_a_whole(client: AsyncClient, filled: None) -> None:
+    for email in ("reader7", "reader7@example.co", "reader%25", "reader_@example.com", "'", "%20"):
+        assert (await get(client, f"/users?email={email}"))["total"] == 0
+
+
+async def test_an_email_that_cannot_be_one_is_refused(client: AsyncClient) -> None:
+    for email in ("", "x" * 255, "a%00b@example.com"):
+        refused(await client.get(f"/users?email={email}"), "email")
+
+
+async def test_filters_hold_all_at_once(client: AsyncClient, filled: None) -> None:
+    ids = "&".join(f"id=01890000-0000-7000-8000-{n:012}" for n in range(1, 31))
+    times = "created_from=2026-01-01T00:05:00Z&created_to=2026-01-01T00:50:00Z"
+    times += "&updated_from=2027-01-01T00:10:00Z&updated_to=2027-01-01T00:13:00Z"
+    page = await get(client, f"/books?{ids}&{times}&q=title&author_id={AUTHOR}&sort=-created_at")
+    assert (numbers(page), page["total"]) == ([12, 11, 10], 3)
+
+
+# What is no parameter, or is given in a form that it does not have
+
+
+@every_list
+async def test_an_unknown_parameter_is_refused(client: AsyncClient, path: str) -> None:
+    for name in ("limit", "offset", "Page", "page ", "search", "name", "password_hash", "id[]", ""):
+        refused(await client.get(path, params={name: "1"}), name)
+
+
+async def test_a_filter_of_another_list_is_refused(client: AsyncClient) -> None:
+    for path, name in (
+        ("/authors", "author_id"),
+        ("/users", "author_id"),
+        (BOOKS_OF_AUTHOR, "author_id"),
+        ("/books", "email"),
+    ):
+        refused(await client.get(path, params={name: AUTHOR}), name)
+
+
+SCALARS = {
+    "page": "1",
+    "size": "20",
+    "cursor": "x",
+    "count": "none",
+    "q": "x",
+    "created_from": "2026-01-01T00:00:00Z",
+    "created_to": "2026-01-01T00:00:00Z",
+    "updated_from": "2026-01-01T00:00:00Z",
+    "updated_to": "2026-01-01T00:00:00Z",
+}
+
+
+@every_list
+async def test_a_parameter_given_twice_is_refused(client: AsyncClient, path: str) -> None:
+    own = {"/books": {"author_id": AUTHOR}, "/users": {"email": "ada@example.com"}}
+    for name, value in (SCALARS | own.get(path, {})).items():
+        refused(await client.get(f"{path}?{name}={value}&{name}={value}"), name)
+
+
+@every_list
+@pytest.mark.parametrize("name", ["page", "size"])
+async def test_integers_are_canonical(client: AsyncClient, path: str, name: str) -> None:
+    for value in ("+1", "01", "1_0", " 1", "1 ", "1\n", "1.0", "1e1", "0x1", "-0", "", "one"):
+        refused(await client.get(path, params={name: value}), name)
+    for value in ("\uff11", "\u0663", "\u00b2"):  # digits of other scripts
+        refused(await client.get(path, params={name: value}), name)
+
+
+@every_list
+async def test_an_unknown_count_is_refused(client: AsyncClient, path: str) -> None:
+    for value in ("", "Exact", "exact,none", "true", "0"):
+        refused(await client.get(path, params={"count": value}), "count")

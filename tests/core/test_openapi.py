@@ -1,0 +1,492 @@
+"""The OpenAPI document is true: it knows every operation, and the service answers as it says."""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from httpx import AsyncClient, Response
+
+from tests.authors.test_authors import NOBODY
+from tests.factories import Json, make_author, make_book
+
+PROBLEM = "application/problem+json"
+OPERATIONS = {
+    ("get", "/authors"): "list_authors",
+    ("post", "/authors"): "create_author",
+    ("get", "/authors/{id}"): "read_author",
+    ("patch", "/authors/{id}"): "update_author",
+    ("delete", "/authors/{id}"): "delete_author",
+    ("get", "/authors/{id}/books"): "list_author_books",
+    ("get", "/books"): "list_books",
+    ("post", "/books"): "create_book",
+    ("get", "/books/{id}"): "read_book",
+    ("patch", "/books/{id}"): "update_book",
+    ("delete", "/books/{id}"): "delete_book",
+    ("get", "/users"): "list_users",
+    ("post", "/users"): "create_user",
+    ("get", "/users/{id}"): "read_user",
+    ("patch", "/users/{id}"): "update_user",
+    ("delete", "/users/{id}"): "delete_user",
+    ("get", "/livez"): "read_liveness",
+    ("get", "/readyz"): "read_readiness",
+}
+SORTS = {
+    "/authors": {"name", "dob", "created_at"},
+    "/authors/{id}/books": {"title", "created_at", "updated_at"},
+    "/books": {"title", "created_at", "updated_at"},
+    "/users": {"name", "email", "created_at"},
+}
+
+operations = pytest.mark.parametrize(("method", "path"), OPERATIONS)
+lists = pytest.mark.parametrize("path", SORTS)
+
+
+@pytest.fixture
+async def document(client: AsyncClient) -> Json:
+    answer = await client.get("/openapi.json")
+    assert answer.status_code == 200
+    found: Json = answer.json()
+    return found
+
+
+def nodes(node: Any, where: str = "#") -> Iterator[tuple[str, Json]]:
+    """Every object of a document with its place."""
+    if isinstance(node, dict):
+        yield where, node
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, child in children:
+        if isinstance(child, dict | list):
+            yield from nodes(child, f"{where}/{key}")
+
+
+def resolved(document: Json, schema: Json) -> Json:
+    """The schema with what it refers to, its own keywords beside."""
+    if "$ref" not in schema:
+        return schema
+    target: Json = document
+    for part in schema["$ref"].removeprefix("#/").split("/"):
+        target = target[part]
+    merged = {**resolved(document, target), **schema}
+    if "properties" in schema:
+        merged["properties"] = {
+            name: {**target["properties"].get(name, {}), **more}
+            for name, more in {**target["properties"], **schema["properties"]}.items()
+        }
+    del merged["$ref"]
+    return merged
+
+
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+    "null": type(None),
+}
+FORMATS: dict[str, Callable[[str], object]] = {
+    "uuid": UUID,
+    "date": date.fromisoformat,
+    "date-time": datetime.fromisoformat,
+    "email": str,
+    "password": str,
+}
+
+
+def faults(document: Json, schema: Json, value: Any, where: str = "") -> list[str]:
+    """Why a value is not what a schema says; an object's undocumented members count as well."""
+    schema = resolved(document, schema)
+    if "anyOf" in schema:
+        options = [faults(document, option, value, where) for option in schema["anyOf"]]
+        return [] if [] in options else options[0]
+    named = schema.get("type", "object")
+    if not isinstance(value, TYPES[named]) or (named != "boolean" and isinstance(value, bool)):
+        return [f"{where} is no {named}"]
+    found = list(_bounds(schema, value, where))
+    if isinstance(value, dict):
+        known = schema.get("properties", {})
+        found += [f"{where}/{name} is missing" for name in set(schema["required"]) - set(value)]
+        found += [f"{where}/{name} is undocumented" for name in set(value) - set(known)]
+        for name in set(value) & set(known):
+            found += faults(document, known[name], value[name], f"{where}/{name}")
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            found += faults(document, schema["items"], item, f"{where}/{number}")
+    return found
+
+
+def _bounds(schema: Json, value: Any, where: str) -> Iterator[str]:
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{where} is none of {schema['enum']}"
+    if "const" in schema and value != schema["const"]:
+        yield f"{where} is not {schema['const']}"
+    if isinstance(value, str):
+        if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
+            yield f"{where} has {len(value)} characters"
+        if "pattern" in schema and not re.search(schema["pattern"], value):
+            yield f"{where} does not match {schema['pattern']}"
+        if "format" in schema:
+            FORMATS[schema["format"]](value)
+    if isinstance(value, int) and not (
+        schema.get("minimum", value) <= value <= schema.get("maximum", value)
+    ):
+        yield f"{where} is out of bounds"
+
+
+Answers = list[tuple[str, str, Response]]
+
+
+@pytest.fixture
+async def answers(client: AsyncClient) -> Answers:
+    """What the service answered to a bit of everything, each with its method and path template."""
+    done: Answers = []
+
+    async def send(method: str, template: str, key: object = "", **request: Any) -> Response:
+        path = template.replace("{id}", str(key))
+        answer = await client.request(method.upper(), path, **request)
+        done.append((method, template, answer))
+        return answer
+
+    bodies: dict[str, Json] = {
+        "/authors": {"name": "Ursula", "dob": "1929-10-21"},
+        "/books": {"title": "Kindred", "author_id": (await make_author(client))["id"]},
+        "/users": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"},
+    }
+    strange = {"x": "1"}
+    stale = {"If-Match": '"7"'}
+    wrong = {"If-Match": "7", "If-None-Match": "7"}
+    plain = {"Content-Type": "text/plain"}
+    json = {"Content-Type": "application/json"}
+    for collection, body in bodies.items():
+        item = f"{collection}/{{id}}"
+        nobody = 1_000_000 if collection == "/users" else NOBODY
+        key = (await send("post", collection, json=body)).json()["id"]
+        await send("post", collection, json=body)  # 409 for a user
+        await send("post", collection, json={})
+        await send("post", collection, json=body | {"author_id": NOBODY})
+        await send("post", collection, content=b"{", headers=json)
+        await send("post", collection, content=b" " * 2_000_000, headers=json)
+        await send("post", collection, content=b"{}", headers=plain)
+        await send("post", collection, json=body, params=strange)
+        await send("get", collection)
+        await send("get", collection, params={"size": "1"})
+        await send("get", collection, params={"page": "9", "count": "estimated"})
+        await send("get", collection, params=strange)
+        await send("get", collection, params={"page": "1", "cursor": "x"})
+        for found in (key, nobody, "x"):
+            await send("get", item, found)
+            await send("get", item, found, headers={"If-None-Match": "*"})
+            await send("get", item, found, headers=wrong)
+            await send("get", item, found, params=strange)
+            await send("patch", item, found, json={})
+            await send("patch", item, found, json={}, headers=stale)
+            await send("patch", item, found, json={}, headers=wrong)
+            await send("patch", item, found, json={"name": None, "title": None})
+            await send("patch", item, found, content=b"{", headers=json)
+            await send("patch", item, found, content=b" " * 2_000_000, headers=json)
+            await send("patch", item, found, content=b"{}", headers=plain)
+            await send("patch", item, found, json={}, params=strange)
+            await send("delete", item, found, headers=stale)
+            await send("delete", item, found, headers=wrong)
+            await send("delete", item, found, params=strange)
+        await send("delete", item, key)
+    book = await make_book(client)
+    for key in (book["author_id"], NOBODY, "x"):
+        await send("get", "/authors/{id}/books", key)
+        await send("get", "/authors/{id}/books", key, params=strange)
+        await send("delete", "/authors/{id}", key)
+    for path in ("/livez", "/readyz"):
+        await send("get", path)
+        await send("get", path, params=strange)
+    return done
+
+
+def response_of(document: Json, method: str, path: str, answer: Response) -> Json:
+    """What the document says of such an answer; empty where it says nothing."""
+    found: Json = document["paths"][path][method]["responses"].get(str(answer.status_code), {})
+    return found
+
+
+async def test_the_document_is_openapi_3_1_and_all_its_references_lead_somewhere(
+    document: Json,
+) -> None:
+    assert document["openapi"].startswith("3.1.")
+    assert "servers" not in document  # it is served by whoever serves the service
+    for _, node in nodes(document):
+        if "$ref" in node:
+            assert resolved(document, node)
+
+
+async def test_the_document_knows_every_operation_by_the_name_of_a_function(document: Json) -> None:
+    found = {
+        (method, path): operation["operationId"]
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    assert found == OPERATIONS
+
+
+async def test_a_path_allows_what_the_document_says(client: AsyncClient, document: Json) -> None:
+    for path, item in document["paths"].items():
+        allow = (await client.options(path.replace("{id}", "1"))).headers["allow"]
+        methods = {method.lower() for method in allow.split(", ")}
+        assert methods - {"head", "options"} == set(item)
+
+
+@operations
+async def test_an_operation_lists_the_problems_that_follow_from_what_it_takes(
+    document: Json, method: str, path: str
+) -> None:
+    responses = document["paths"][path][method]["responses"]
+    expected = {"422", "500"}
+    if path != "/livez":
+        expected |= {"503"}
+    if "{id}" in path:
+        expected |= {"404"}
+    if method in {"post", "patch"}:
+        expected |= {"400", "413", "415"}
+    if method in {"patch", "delete"}:
+        expected |= {"412"}
+    assert expected <= set(responses)
+
+
+@operations
+async def test_an_operation_gives_each_problem_its_type(
+    document: Json, method: str, path: str
+) -> None:
+    for status, response in document["paths"][path][method]["responses"].items():
+        if status < "400":
+            assert PROBLEM not in response.get("content", {})
+            continue
+        assert list(response["content"]) == [PROBLEM]
+        schema = response["content"][PROBLEM]["schema"]
+        assert schema["$ref"] == "#/components/schemas/Problem"
+        types = schema["properties"]["type"]["enum"]
+        assert types
+        assert all(name.startswith("urn:problem-type:bookshelf:") for name in types)
+        for example in response["content"][PROBLEM].get("examples", {}).values():
+            assert faults(document, schema, example["value"]) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind"),
+    [
+        ("post", "/users", "email-taken"),
+        ("patch", "/users/{id}", "email-taken"),
+        ("delete", "/authors/{id}", "author-has-books"),
+    ],
+)
+async def test_a_particular_failure_is_listed(
+    document: Json, method: str, path: str, kind: str
+) -> None:
+    response = document["paths"][path][method]["responses"]["409"]
+    types = response["content"][PROBLEM]["schema"]["properties"]["type"]["enum"]
+    assert f"urn:problem-type:bookshelf:{kind}" in types
+
+
+async def test_every_string_has_a_greatest_length(document: Json) -> None:
+    unbounded = [
+        where
+        for where, node in nodes(document)
+        if node.get("type") == "string" and not {"maxLength", "enum", "const"} & set(node)
+    ]
+    assert unbounded == []
+
+
+async def test_every_integer_has_bounds_that_are_integers(document: Json) -> None:
+    for where, node in nodes(document):
+        if node.get("type") == "integer":
+            for bound in {"minimum", "maximum"} & set(node):
+                assert isinstance(node[bound], int), (where, node[bound])
+
+
+@operations
+async def test_a_path_id_has_a_format_and_bounds(document: Json, method: str, path: str) -> None:
+    parameters = document["paths"][path][method].get("parameters", [])
+    ids = [parameter for parameter in parameters if parameter["in"] == "path"]
+    assert len(ids) == path.count("{")
+    for parameter in ids:
+        assert parameter["required"]
+        schema = parameter["schema"]
+        if path.startswith("/users"):
+            assert (schema["type"], schema["minimum"]) == ("integer", 1)
+            assert schema["maximum"] == 2**63 - 1
+        else:
+            assert (schema["type"], schema["format"]) == ("string", "uuid")
+
+
+async def test_a_user_id_in_an_answer_has_the_bounds_of_its_column(document: Json) -> None:
+    schema = document["components"]["schemas"]["UserRead"]["properties"]["id"]
+    assert (schema["type"], schema["minimum"], schema["maximum"]) == ("integer", 1, 2**63 - 1)
+    assert isinstance(schema["maximum"], int)  # as a double it would be one too many
+
+
+@lists
+async def test_sort_is_a_list_of_the_allowed_keys(document: Json, path: str) -> None:
+    parameters = document["paths"][path]["get"]["parameters"]
+    [sort] = [parameter for parameter in parameters if parameter["name"] == "sort"]
+    assert (sort["in"], sort["style"], sort["explode"]) == ("query", "form", False)
+    assert sort["schema"]["type"] == "array"
+    keys = SORTS[path]
+    assert set(sort["schema"]["items"]["enum"]) == keys | {f"-{key}" for key in keys}
+
+
+@lists
+async def test_sort_takes_what_the_document_says_and_nothing_else(
+    client: AsyncClient, path: str
+) -> None:
+    collection = path.replace("{id}", (await make_author(client))["id"])
+    for key in SORTS[path]:
+        for sort in (key, f"-{key}"):
+            assert (await client.get(collection, params={"sort": sort})).status_code == 200
+    everything = ",".join(sorted(SORTS[path]))
+    assert (await client.get(collection, params={"sort": everything})).status_code == 200
+    for wrong in ("id", "version", "password_hash", f"+{key}", f"--{key}", f"{key},", " ", "x"):
+        assert (await client.get(collection, params={"sort": wrong})).status_code == 422
+
+
+@pytest.mark.parametrize("collection", ["/authors", "/books", "/users"])
+async def test_a_body_refuses_what_the_document_does_not_know(
+    document: Json, collection: str
+) -> None:
+    for method, path in (("post", collection), ("patch", f"{collection}/{{id}}")):
+        body = document["paths"][path][method]["requestBody"]
+        assert body["required"]
+        media_types = {"application/json"}
+        if method == "patch":
+            media_types.add("application/merge-patch+json")
+        assert set(body["content"]) == media_types
+        for content in body["content"].values():
+            schema = resolved(document, content["schema"])
+            assert schema["additionalProperties"] is False
+            assert ("required" in schema) == (method == "post")
+
+
+@pytest.mark.parametrize("name", ["AuthorRead", "BookRead", "UserRead", "BookAuthor"])
+async def test_every_field_of_an_answer_is_required(document: Json, name: str) -> None:
+    schema = document["components"]["schemas"][name]
+    assert schema["required"] == list(schema["properties"])
+    assert not [field for field in schema["properties"].values() if "default" in field]
+
+
+async def test_the_password_is_in_no_answers_schema(document: Json) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        if "password" in schema.get("properties", {}):
+            assert name in {"UserCreate", "UserUpdate"}
+            assert schema["properties"]["password"]["writeOnly"]
+
+
+@pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
+async def test_a_condition_is_documented_where_it_is_heeded(document: Json, header: str) -> None:
+    methods = {"If-Match": {"patch", "delete"}, "If-None-Match": {"get"}}[header]
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            parameters = [
+                parameter
+                for parameter in operation.get("parameters", [])
+                if parameter["in"] == "header" and parameter["name"].lower() == header.lower()
+            ]
+            assert bool(parameters) == (method in methods and path.endswith("{id}"))
+            assert not any(parameter["required"] for parameter in parameters)
+
+
+async def test_the_service_answers_only_with_documented_statuses(
+    document: Json, answers: Answers
+) -> None:
+    undocumented = {
+        (method, path, answer.status_code)
+        for method, path, answer in answers
+        if not response_of(document, method, path, answer)
+    }
+    assert undocumented == set()
+
+
+async def test_what_the_service_answers_is_what_the_document_says(
+    document: Json, answers: Answers
+) -> None:
+    for method, path, answer in answers:
+        response = response_of(document, method, path, answer)
+        if not answer.content:
+            assert "content" not in response
+        elif response:  # a status that is not documented at all has a test of its own
+            schema = response["content"][answer.headers["content-type"]]["schema"]
+            assert faults(document, schema, answer.json()) == [], (method, path, answer)
+
+
+async def test_the_headers_of_an_answer_are_documented(document: Json, answers: Answers) -> None:
+    undocumented = set()
+    for method, path, answer in answers:
+        if response := response_of(document, method, path, answer):
+            known = {name.lower() for name in response.get("headers", {})}
+            unknown = set(answer.headers) - known - {"content-type", "content-length"}
+            undocumented |= {(name, method, path, answer.status_code) for name in unknown}
+    assert sorted(undocumented) == []
+
+
+async def test_a_documented_header_is_there(document: Json, answers: Answers) -> None:
+    for method, path, answer in answers:
+        headers = response_of(document, method, path, answer).get("headers", {})
+        for name, header in headers.items():
+            assert name in answer.headers, (method, path, answer)
+            given = answer.headers[name]
+            value = int(given) if header["schema"]["type"] == "integer" else given
+            assert faults(document, header["schema"], value) == []
+
+
+async def test_a_link_header_keeps_to_its_documented_length(
+    client: AsyncClient, document: Json
+) -> None:
+    headers = document["paths"]["/authors"]["get"]["responses"]["200"]["headers"]
+    ids = [(await make_author(client))["id"] for _ in range(2)] + [NOBODY] * 98
+    answer = await client.get("/authors", params={"id": ids, "size": "1"})
+    assert answer.status_code == 200
+    # Proxies give an answer's headers 4 or 8 KiB, and fail it beyond.
+    assert len(answer.headers.get("link", "")) <= headers["Link"]["schema"]["maxLength"]
+
+
+@pytest.mark.parametrize("character", ["x", "ж", "😀", '"'])
+async def test_a_next_cursor_is_one_that_the_document_allows(
+    client: AsyncClient, document: Json, character: str
+) -> None:
+    author = await make_author(client)
+    for _ in range(2):
+        await make_book(client, title=character * 300, author_id=author["id"])
+    page = {"size": "1", "sort": "title,created_at,updated_at"}
+    cursor = (await client.get("/books", params=page)).json()["next"]
+    [parameter] = [
+        parameter
+        for parameter in document["paths"]["/books"]["get"]["parameters"]
+        if parameter["name"] == "cursor"
+    ]
+    assert len(cursor) <= parameter["schema"]["maxLength"]
+    following = await client.get("/books", params=page | {"cursor": cursor})
+    assert (following.status_code, len(following.json()["items"])) == (200, 1)
+
+
+def links(page: str) -> list[str]:
+    return re.findall(r"""(?:src|href)=["']([^"']*)""", page)
+
+
+@pytest.mark.parametrize("page", ["/docs", "/docs/oauth2-redirect"])
+async def test_the_swagger_page_needs_no_other_origin(client: AsyncClient, page: str) -> None:
+    answer = await client.get(page)
+    assert answer.status_code == 200
+    assert not re.search(r"(?:https?:)?//[a-z0-9-]+\.[a-z]", answer.text, re.IGNORECASE)
+    for link in links(answer.text):
+        assert re.match("/[^/]", link)
+        assert (await client.get(link)).status_code == 200
+
+
+async def test_the_swagger_page_shows_this_document(client: AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert "'/openapi.json'" in page.text.replace('"', "'")
+    assert len(links(page.text)) >= 3  # style, script, icon
+
+
+async def test_the_root_leads_to_the_swagger_page(client: AsyncClient) -> None:
+    answer = await client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")

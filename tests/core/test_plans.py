@@ -1,0 +1,223 @@
+"""What Postgres makes of the lists' statements at a size where it matters.
+
+Only plans are looked at, never times. The statements are those that a request really sends.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from httpx import AsyncClient
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+
+from app.core.database import Database
+from tests import servers
+from tests.answers import get
+from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS
+
+# With `pytest --dist loadgroup` one process makes the large database, and only that one.
+pytestmark = [pytest.mark.commits, pytest.mark.xdist_group("plans")]
+
+# Titles are of words that each occur a few hundred times, of "half" in every other and of "rare"
+# in fifty. AUTHOR wrote one book in a hundred: too many to sort for a page, too few to meet often
+# on a walk through all books.
+_ROWS = f"""
+INSERT INTO authors (id, name, dob, created_at, updated_at)
+SELECT ('01890000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid,
+    'n' || hashint4(n) % 5000 || ' f' || hashint4(-n) % 5000,
+    CASE WHEN n % 3 > 0 THEN date '1900-01-01' + abs(hashint4(n)) % 30000 END,
+    timestamptz '2020-01-01Z' + n * interval '1 minute',
+    timestamptz '2021-01-01Z' + abs(hashint4(n)) % 30000 * interval '1 minute'
+FROM generate_series(1, 30000) n;
+
+INSERT INTO books (id, title, author_id, created_at, updated_at)
+SELECT ('01890000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid,
+    'a' || abs(hashint4(n)) % 999 || ' b' || abs(hashint4(-n)) % 999
+    || CASE n % 2 WHEN 0 THEN ' half' ELSE '' END || CASE n % 4000 WHEN 0 THEN ' rare' ELSE '' END,
+    CASE n % 100 WHEN 0 THEN '{AUTHOR}'
+    ELSE '01890000-0000-7000-8000-' || lpad((1 + n % 30000)::text, 12, '0') END::uuid,
+    timestamptz '2020-01-01Z' + n * interval '1 minute',
+    timestamptz '2021-01-01Z' + abs(hashint4(n)) % 200000 * interval '1 minute'
+FROM generate_series(1, 200000) n;
+
+INSERT INTO users (name, email, password_hash, created_at)
+SELECT 'n' || hashint4(n) % 5000 || CASE n % 600 WHEN 0 THEN ' rare' ELSE '' END,
+    'e' || hashint4(n) || '.' || n || '@example.com', 'x',
+    timestamptz '2020-01-01Z' + n * interval '1 minute'
+FROM generate_series(1, 30000) n;
+"""
+_DEEP = {"/authors": 1400, "/books": 4999, "/users": 1400, BOOKS_OF_AUTHOR: 90}  # pages of 20
+SINGLE = [
+    (path, sign + key) for path, keys in SORTS.items() for key in keys for sign in ("", "-")
+] + [(path, "") for path in LISTS]
+
+Node = dict[str, Any]
+Sent = list[tuple[str, Any]]
+
+
+@pytest.fixture(scope="module")
+async def library(template_url: str) -> AsyncIterator[str]:
+    """The URL of a large database, made once for all tests here."""
+    template = make_url(template_url).database or ""
+    url = servers.named(template_url, f"{template}_{uuid4().hex[:12]}")
+    await servers.recreate(url, template)
+    connection = await asyncpg.connect(url)
+    await connection.execute(_ROWS)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
+    yield url
+    await servers.drop(url)
+
+
+@pytest.fixture
+def own_database(library: str) -> str:
+    return library
+
+
+@pytest.fixture
+def sent(database: Database) -> Iterator[Sent]:
+    """Every statement that is sent from now on, with its parameters."""
+    found: Sent = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        found.append((statement, parameters))
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    yield found
+    event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+
+
+async def plan(client: AsyncClient, database: Database, sent: Sent, url: str) -> list[Node]:
+    """The nodes of the plan for the one statement that this request sends, from the top down."""
+    sent.clear()
+    await get(client, url)
+    [(statement, parameters)] = sent
+    async with database.engine.connect() as connection:
+        explain = f"EXPLAIN (FORMAT JSON) {statement}"
+        result = await connection.exec_driver_sql(explain, parameters)
+        [tree] = result.scalars().one()
+    return list(_nodes(tree["Plan"]))
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def below_limit(nodes: list[Node]) -> list[Node]:
+    [limit] = [node for node in nodes if node["Node Type"] == "Limit"]
+    return list(_nodes(limit))[1:]
+
+
+def types(nodes: list[Node]) -> list[str]:
+    return [node["Node Type"] for node in nodes]
+
+
+async def cursor_at_depth(client: AsyncClient, path: str, sort: str) -> str:
+    page = await get(client, f"{path}?count=none&page={_DEEP[path]}{sort}")
+    cursor: str = page["next"]
+    return cursor
+
+
+def assert_read_in_order(nodes: list[Node]) -> None:
+    """The rows of the page come from an index in their order; then authors are joined to them."""
+    [scan] = below_limit(nodes)
+    assert scan["Node Type"] in {"Index Scan", "Index Only Scan"}
+    assert "Filter" not in scan
+    assert "Seq Scan" not in types(nodes)
+
+
+@pytest.mark.parametrize(("path", "sort"), SINGLE)
+async def test_a_first_page_is_read_from_an_index_in_order(
+    client: AsyncClient, database: Database, sent: Sent, path: str, sort: str
+) -> None:
+    sort = f"&sort={sort}" if sort else ""
+    assert_read_in_order(await plan(client, database, sent, f"{path}?count=none{sort}"))
+
+
+@pytest.mark.parametrize(("path", "sort"), SINGLE)
+async def test_a_deep_page_is_read_from_an_index_from_the_cursor_on(
+    client: AsyncClient, database: Database, sent: Sent, path: str, sort: str
+) -> None:
+    sort = f"&sort={sort}" if sort else ""
+    cursor = await cursor_at_depth(client, path, sort)
+    nodes = await plan(client, database, sent, f"{path}?cursor={cursor}{sort}")
+    assert_read_in_order(nodes)
+    assert "ROW(" in below_limit(nodes)[0]["Index Cond"]
+
+
+@pytest.mark.parametrize(
+    ("path", "sort"),
+    [
+        ("/authors", "name,dob"),
+        ("/authors", "-name,dob"),
+        ("/authors", "dob,-name"),
+        ("/books", "title,created_at"),
+        ("/books", "title,-created_at"),
+        ("/books", "-title,updated_at"),
+        ("/users", "name,-email"),
+    ],
+)
+async def test_a_deep_page_by_several_keys_starts_at_the_cursor_too(
+    client: AsyncClient, database: Database, sent: Sent, path: str, sort: str
+) -> None:
+    cursor = await cursor_at_depth(client, path, f"&sort={sort}")
+    nodes = below_limit(await plan(client, database, sent, f"{path}?cursor={cursor}&sort={sort}"))
+    # The index has the first key only: rows that are equal in it are sorted, and no others.
+    assert types(nodes) == ["Incremental Sort", "Index Scan"]
+    assert sort.split(",", maxsplit=1)[0].strip("-") in nodes[1]["Index Cond"]
+
+
+@pytest.mark.parametrize("count", ["exact", "none"])
+@pytest.mark.parametrize("path", ["/books", "/users"])
+async def test_a_selective_search_uses_the_gin_index(
+    client: AsyncClient, database: Database, sent: Sent, path: str, count: str
+) -> None:
+    nodes = await plan(client, database, sent, f"{path}?q=RÁRE&count={count}")
+    scans = [node for node in nodes if node["Node Type"] == "Bitmap Index Scan"]
+    assert {scan["Index Name"] for scan in scans} == {f"ix_{path[1:]}_search"}
+    assert len(scans) == (2 if count == "exact" else 1)
+    assert "Seq Scan" not in types(nodes)
+
+
+async def test_a_search_for_two_words_uses_the_gin_index(
+    client: AsyncClient, database: Database, sent: Sent
+) -> None:
+    nodes = await plan(client, database, sent, "/authors?q=n123+f456&count=exact")
+    assert types(nodes).count("Bitmap Index Scan") == 2
+    assert "Seq Scan" not in types(nodes)
+
+
+@pytest.mark.parametrize(
+    ("url", "index"),
+    [
+        (f"/authors?id={AUTHOR}", "pk_authors"),
+        (f"/books?id={AUTHOR}&sort=title", "pk_books"),
+        ("/users?email=E1@example.com", "uq_users_email"),
+        (f"/books?author_id={AUTHOR}&count=none", "ix_books_author_id_created_at_id"),
+        (
+            "/books?created_from=2020-05-01T00:00:00Z&created_to=2020-05-01T01:00:00Z",
+            "ix_books_created_at_id",
+        ),
+    ],
+)
+async def test_a_selective_filter_uses_its_index(
+    client: AsyncClient, database: Database, sent: Sent, url: str, index: str
+) -> None:
+    nodes = await plan(client, database, sent, url)
+    assert index in {node.get("Index Name") for node in nodes}
+    assert "Seq Scan" not in types(nodes)
+
+
+async def test_a_page_is_joined_to_no_more_authors_than_it_has_books(
+    client: AsyncClient, database: Database, sent: Sent
+) -> None:
+    nodes = await plan(client, database, sent, "/books?page=4000&count=none")
+    [limit] = [node for node in nodes if node["Node Type"] == "Limit"]
+    assert not any("author" in str(node.get("Relation Name")) for node in _nodes(limit))
+    joined = [node for node in nodes if node.get("Relation Name") == "authors"]
+    assert [node.get("Index Name") for node in joined] == ["pk_authors"]

@@ -1,0 +1,267 @@
+"""Search by words: `q` of the lists of authors, books and users."""
+
+from urllib.parse import quote
+from uuid import UUID
+
+import pytest
+from httpx import AsyncClient
+
+from app.core.database import Database
+from tests.answers import get, refused
+from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, COLLECTIONS, LISTS, insert
+
+every_collection = pytest.mark.parametrize("path", COLLECTIONS)
+every_list = pytest.mark.parametrize("path", LISTS)
+
+
+async def store(database: Database, path: str, names: list[str]) -> None:
+    """Rows with these names or titles."""
+    ids = [UUID(int=n) for n in range(len(names))]
+    if path == "/authors":
+        rows = [{"id": id_, "name": name} for id_, name in zip(ids, names, strict=True)]
+        await insert(database, "authors", rows)
+    elif path == "/users":
+        users = [
+            {"name": name, "email": f"{n}@example.com", "password_hash": "x"}
+            for n, name in enumerate(names)
+        ]
+        await insert(database, "users", users)
+    else:
+        await insert(database, "authors", [{"id": UUID(AUTHOR), "name": "Nobody in particular"}])
+        books = [
+            {"id": id_, "title": name, "author_id": UUID(AUTHOR)}
+            for id_, name in zip(ids, names, strict=True)
+        ]
+        await insert(database, "books", books)
+
+
+async def found(client: AsyncClient, path: str, q: str) -> list[str]:
+    """The names or titles that a search finds; its total says how many they are."""
+    page = await get(client, f"{path}?q={quote(q, safe='')}&size=100")
+    assert page["total"] == len(page["items"])
+    return [item["title"] if "title" in item else item["name"] for item in page["items"]]
+
+
+@every_list
+async def test_each_word_begins_a_word_in_any_order_case_and_accent(
+    client: AsyncClient, database: Database, path: str
+) -> None:
+    await store(database, path, ["Gabriel García Márquez", "Juan Márquez", "Gary Marlowe"])
+    for q, expected in (
+        ("garcia mar", ["Gabriel García Márquez"]),
+        ("MÁRQUEZ GARCÍA", ["Gabriel García Márquez"]),
+        ("m gab g", ["Gabriel García Márquez"]),
+        ("gar mar", ["Gabriel García Márquez", "Gary Marlowe"]),
+        ("marquez", ["Gabriel García Márquez", "Juan Márquez"]),
+        ("márquez márquez", ["Gabriel García Márquez", "Juan Márquez"]),
+        ("arcia", []),
+        ("garcias", []),
+        ("garciamar", []),
+        ("juan garcia", []),
+    ):
+        assert await found(client, path, q) == expected, q
+
+
+@every_list
+async def test_without_a_word_nothing_is_found(
+    client: AsyncClient, database: Database, path: str
+) -> None:
+    await store(database, path, ["!!!", "One", "%", "&"])
+    for q in ("!!!", " ", "%", "_", "&", "|", ":*", "\\", "'", "''", "()", "<->", "\u0301", "🦄"):
+        assert await found(client, path, q) == [], q
+
+
+@every_list
+async def test_a_search_has_1_to_100_characters(client: AsyncClient, path: str) -> None:
+    for q in ("", "x" * 101, "é" * 101, "📚" * 101):
+        refused(await client.get(f"{path}?q={quote(q)}"), "q")
+
+
+@every_collection
+async def test_the_longest_search_is_answered(
+    client: AsyncClient, database: Database, path: str
+) -> None:
+    await store(database, path, ["x" * 100])
+    assert await found(client, path, "x" * 100) == ["x" * 100]
+    assert await found(client, path, "x " * 50) == ["x" * 100]
+    # Some letters are many once they are taken apart.
+    for q in ("\U0001f4da" * 100, "\ufdfa" * 100, "\u3316" * 100, "1e9" * 33):
+        assert await found(client, path, q) == []
+
+
+@every_list
+async def test_a_search_with_nul_is_refused(client: AsyncClient, path: str) -> None:
+    for q in ("%00", "a%00b", "a%00"):
+        refused(await client.get(f"{path}?q={q}"), "q")
+
+
+@every_list
+async def test_a_search_that_is_no_utf8_is_answered(client: AsyncClient, path: str) -> None:
+    for q in ("%ff", "%ed%a0%80", "%c3"):
+        answer = await client.get(f"{path}?q={q}")
+        assert answer.status_code in {200, 404, 422}, answer.text
+
+
+@pytest.mark.parametrize(
+    ("title", "searches"),
+    [
+        ("García Márquez", ["garcía", "GARCÍA", "garci\u0301a", "marquez, garcia"]),
+        ("Garci\u0301a", ["garcía", "garcia"]),  # the accent is a character of its own
+        ("Ångström", ["angstrom", "ÅNGSTRÖM", "\u212bngstr", "a\u030angstro\u0308m"]),
+        ("İstanbul", ["istanbul", "ISTANBUL", "İSTANBUL", "i\u0307stanbul"]),
+        ("\ufb01nance", ["finance", "FINANCE", "fin", "\ufb01n"]),
+        ("Finance", ["\ufb01n"]),
+        ("Œuvre d'été", ["œuvre", "ŒUVRE", "ete"]),
+        ("Ёлка и Чай", ["елка", "ЁЛКА", "чаи"]),
+        ("Οδός", ["οδος", "ΟΔΌΣ", "ΟΔΟΣ", "οδοσ"]),  # one letter in two forms
+        ("Große Straße", ["große", "GROßE", "strasse", "STRASSE", "GROẞE"]),
+        ("STRASSE", ["straße"]),
+        ("한국어", ["한국어", "한국", "한"]),
+        ("百年の孤独", ["百年", "百年の孤独"]),
+        ("ガンダム", ["ガンダム", "ガン", "\uff76\uff9e\uff9d"]),
+        ("हिन्दी साहित्य", ["हिन्दी", "साहित्य"]),
+        ("ألف ليلة", ["ألف", "ليلة"]),
+        ("Ⅷ ① ½ x²", ["viii", "1", "2", "x2"]),
+        ("\uff11\uff19\uff18\uff14", ["1984", "19"]),  # of full width
+        ("في ١٩٨٤", ["١٩٨٤", "١٩"]),
+        ("१९८४ का", ["१९८४"]),
+    ],
+)
+async def test_case_and_accents_make_no_difference_in_any_script(
+    client: AsyncClient, database: Database, title: str, searches: list[str]
+) -> None:
+    await store(database, "/books", [title, "Another"])
+    for q in [title, title.upper(), title.lower(), title.casefold(), *searches]:
+        assert await found(client, "/books", q) == [title], q
+
+
+ODD_TITLES = [
+    "100% Certain",
+    "snake_case",
+    "O'Brien",
+    "O\u2019Neill",
+    "Rock & Roll",
+    "Either | Or",
+    "and/or",
+    "Oh! Calcutta!",
+    "a:* wild",
+    "C:\\Windows\\System32",
+    "this <-> that",
+    'The "Quoted" One',
+    "''double''",
+    "(parentheses) [brackets] {braces}",
+    "3.14",
+    "-7",
+    "1,000,000",
+    "12e5x",
+    "1e5",
+    "5e5e5",
+    "0x1F",
+    "007",
+    "1984",
+    "2001: A Space Odyssey",
+    "https://example.com/path?query=1#top",
+    "ada@example.com",
+    "/usr/local/bin",
+    "&amp; &#39; <b>bold</b>",
+    "$1 and $2",
+    "'; DROP TABLE books; --",
+    "Catch-22",
+    "half\u00a0space",
+    "soft\u00adhyphen",
+    "zero\u200bwidth",
+    "tab\tline\nend",
+    "Fahrenheit 451°",
+    "the or not",
+    "NULL",
+    "x" * 300,
+    "A:B",
+    "foo:1A,2B",
+]
+
+
+async def test_every_title_finds_itself(client: AsyncClient, database: Database) -> None:
+    await store(database, "/books", ODD_TITLES)
+    for title in ODD_TITLES:
+        assert title in await found(client, "/books", title[:100]), title
+
+
+@pytest.mark.parametrize(
+    ("q", "expected"),
+    [
+        ("100", ["100% Certain"]),
+        ("100%", ["100% Certain"]),
+        ("case", ["snake_case"]),
+        ("snake_c", ["snake_case"]),
+        ("o'b", ["O'Brien"]),
+        ("brien", ["O'Brien"]),
+        ("obrien", []),
+        ("neill", ["O\u2019Neill"]),
+        ("rock&roll", ["Rock & Roll"]),
+        ("rock|nothing", []),
+        ("!rock", ["Rock & Roll"]),
+        ("rock <-> roll", ["Rock & Roll"]),
+        ("roll <-> rock", ["Rock & Roll"]),
+        ("r:* & ro", ["Rock & Roll"]),
+        ("ro:ABCD", []),
+        ("or/and", ["and/or"]),
+        ("system", ["C:\\Windows\\System32"]),
+        ("quo", ['The "Quoted" One']),
+        ("brack", ["(parentheses) [brackets] {braces}"]),
+        ("3.14", ["3.14"]),
+        ("14", ["3.14"]),
+        ("1,000", ["1,000,000"]),
+        ("12e5x", ["12e5x"]),
+        ("12e5", ["12e5x"]),
+        ("12e", ["12e5x"]),
+        ("1e5", ["1e5"]),
+        ("5e5e", ["5e5e5"]),
+        ("e5", []),  # no word begins with it
+        ("x5", []),
+        ("7", ["-7"]),
+        ("00", ["1,000,000", "007"]),
+        ("198", ["1984"]),
+        ("example.com", ["https://example.com/path?query=1#top", "ada@example.com"]),
+        ("path query", ["https://example.com/path?query=1#top"]),
+        ("local", ["/usr/local/bin"]),
+        ("bold", ["&amp; &#39; <b>bold</b>"]),
+        ("22", ["Catch-22"]),
+        ("drop table books", ["'; DROP TABLE books; --"]),
+        ("space half", ["half\u00a0space"]),
+        ("width", ["zero\u200bwidth"]),
+        ("line", ["tab\tline\nend"]),
+        ("451", ["Fahrenheit 451°"]),
+        ("not", ["the or not"]),
+        ("null", ["NULL"]),
+    ],
+)
+async def test_punctuation_separates_words_and_means_nothing_else(
+    client: AsyncClient, database: Database, q: str, expected: list[str]
+) -> None:
+    await store(database, "/books", ODD_TITLES)
+    assert await found(client, "/books", q) == expected
+
+
+async def test_a_letter_with_a_mark_is_one_letter(client: AsyncClient, database: Database) -> None:
+    # NFKD takes these apart; a mark that is left over cuts the word in two.
+    await store(database, "/books", ["ガンダム", "ぶどう"])
+    for q in ("ンダ", "どう", "ム"):
+        assert await found(client, "/books", q) == [], q
+
+
+async def test_a_new_title_is_found_and_the_old_one_is_not(
+    client: AsyncClient, database: Database
+) -> None:
+    await store(database, "/books", ["Before"])
+    await client.patch(f"/books/{UUID(int=0)}", json={"title": "After"})
+    assert await found(client, "/books", "after") == ["After"]
+    assert await found(client, "/books", "before") == []
+
+
+async def test_a_search_is_sorted_paged_and_counted(
+    client: AsyncClient, database: Database
+) -> None:
+    await store(database, "/books", [f"Word {n}" for n in range(30)] + ["Other"] * 5)
+    page = await get(client, f"{BOOKS_OF_AUTHOR}?q=wor&sort=-title&page=2&size=20")
+    assert (page["total"], page["pages"]) == (30, 2)
+    assert page["items"][-1]["title"] == "Word 0"

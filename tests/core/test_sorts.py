@@ -1,0 +1,113 @@
+"""The orders of lists."""
+
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import pytest
+from httpx import AsyncClient
+
+from app.core.database import Database
+from tests.answers import get, numbers, refused
+from tests.factories import make_author
+from tests.rows import AUTHOR, LISTS, SORTS, fill, insert
+
+every_list = pytest.mark.parametrize("path", LISTS)
+
+
+@pytest.fixture
+async def filled(database: Database) -> None:
+    await fill(database, 57)
+
+
+@every_list
+async def test_every_key_sorts_in_both_directions(
+    client: AsyncClient, filled: None, path: str
+) -> None:
+    for key in SORTS[path]:
+        up = (await get(client, f"{path}?size=100&sort={key}"))["items"]
+        down = (await get(client, f"{path}?size=100&sort=-{key}"))["items"]
+        values = [str(item[key]) for item in up]
+        assert (values, len(values)) == (sorted(values), 57)
+        assert down == up[::-1]
+
+
+async def test_several_keys_sort_in_their_own_directions(
+    client: AsyncClient, database: Database
+) -> None:
+    people = [
+        ("Ann", date(1950, 1, 1)),
+        ("Bob", None),
+        ("Ann", None),
+        ("Bob", date(1900, 1, 1)),
+        ("Ann", date(1900, 1, 1)),
+    ]
+    rows: list[dict[str, Any]] = [
+        {"id": UUID(int=n), "name": name, "dob": dob} for n, (name, dob) in enumerate(people)
+    ]
+    await insert(database, "authors", rows)
+    for sort, expected in (
+        ("name,dob", [4, 0, 2, 3, 1]),  # an unknown date of birth comes after all others
+        ("name,-dob", [2, 0, 4, 1, 3]),
+        ("-name,dob", [3, 1, 4, 0, 2]),
+        ("-name,-dob", [1, 3, 2, 0, 4]),
+        ("dob,-name", [3, 4, 0, 1, 2]),
+        ("-dob,name", [2, 1, 0, 4, 3]),
+        ("created_at,-dob,name", [2, 1, 0, 4, 3]),
+    ):
+        page = await get(client, f"/authors?sort={sort}")
+        assert [UUID(item["id"]).int for item in page["items"]] == expected, sort
+
+
+async def test_equal_rows_are_in_the_order_of_their_ids(
+    client: AsyncClient, database: Database
+) -> None:
+    await insert(database, "authors", [{"id": UUID(int=n), "name": "Same"} for n in (3, 1, 2)])
+    for sort in ("name", "dob", "created_at"):
+        page = await get(client, f"/authors?sort={sort}")
+        assert [UUID(item["id"]).int for item in page["items"]] == [1, 2, 3]
+
+
+async def test_a_change_moves_nothing_in_the_default_order(
+    client: AsyncClient, filled: None
+) -> None:
+    await client.patch(f"/authors/{AUTHOR}", json={"name": "zzz"})
+    assert numbers(await get(client, "/authors?size=3")) == [1, 2, 3]
+
+
+@every_list
+async def test_an_unknown_key_is_refused(client: AsyncClient, path: str) -> None:
+    known = SORTS[path][0]
+    for sort in ("", "id", "version", "search", known.upper(), f"--{known}", f"+{known}", "-"):
+        refused(await client.get(path, params={"sort": sort}), "sort")
+
+
+@every_list
+async def test_an_unknown_key_among_others_is_refused(client: AsyncClient, path: str) -> None:
+    for more in (",", ",nonsense", f", {SORTS[path][1]}"):
+        refused(await client.get(path, params={"sort": SORTS[path][0] + more}), "sort")
+
+
+@every_list
+async def test_a_key_given_twice_is_refused(client: AsyncClient, path: str) -> None:
+    for sort in ("{0},{0}", "{0},-{0}", "-{0},{1},-{0}", "{0}&sort={0}"):
+        refused(await client.get(f"{path}?sort={sort.format(*SORTS[path])}"), "sort")
+
+
+async def test_the_first_and_the_last_date_there_is_come_before_an_unknown_one(
+    client: AsyncClient,
+) -> None:
+    # The first and last day of the calendar are the infinities to asyncpg, and no birthdays.
+    for day in ("0001-01-01", "9999-12-31"):
+        assert (await client.post("/authors", json={"name": "x", "dob": day})).status_code == 422
+    expected = ["0001-01-02", "9999-12-30", None]
+    for dob in (None, "9999-12-30", "0001-01-02"):
+        await make_author(client, dob=dob)
+    found, url = [], "/authors?sort=dob&size=1"
+    page = await get(client, url)
+    while page["items"]:
+        found.append(page["items"][0]["dob"])
+        if page["next"] is None:
+            break
+        page = await get(client, f"{url}&cursor={page['next']}")
+    assert found == expected

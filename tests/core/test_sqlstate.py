@@ -1,0 +1,446 @@
+"""What Postgres, its driver and the pool say, as answers: nearly all of it said for real."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from httpx import ASGITransport, AsyncClient, Response
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from app.core.database import Database, ReadSession, Transaction, WriteSession
+from app.main import create_app
+from tests.authors.test_authors import NOBODY
+from tests.conftest import settings_for
+from tests.factories import make_author, make_book, make_user
+from tests.problems import faults_of, problem_of
+
+SETUP = (
+    # The sequence counts the tries, because it forgets nothing when a statement is undone.
+    "CREATE SEQUENCE tries",
+    """
+    CREATE FUNCTION fail(code text) RETURNS bigint LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM nextval('tries');
+        RAISE EXCEPTION 'the secret cause' USING ERRCODE = code;
+    END $$
+    """,
+    """
+    CREATE FUNCTION fail_once(code text) RETURNS bigint LANGUAGE plpgsql AS $$
+    BEGIN
+        IF nextval('tries') = 1 THEN RAISE EXCEPTION 'once' USING ERRCODE = code; END IF;
+        RETURN 1;
+    END $$
+    """,
+    """
+    CREATE FUNCTION die_once() RETURNS bigint LANGUAGE plpgsql AS $$
+    BEGIN
+        IF nextval('tries') = 1 THEN
+            PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(60);
+        END IF;
+        RETURN 1;
+    END $$
+    """,
+    """
+    CREATE TABLE things (
+        id integer PRIMARY KEY,
+        word varchar(3) CHECK (word <> 'no'),
+        other integer REFERENCES things
+    )
+    """,
+    "INSERT INTO things VALUES (1, 'yes', NULL), (2, 'yes', 1)",
+)
+# Values that only bound parameters can bring.
+VALUES = {"large": 2**40, "nul": "a\0b", "surrogate": "\ud800"}
+
+
+@asynccontextmanager
+async def serving(database: Database) -> AsyncIterator[AsyncClient]:
+    """The service over a database, where GET /read, /write and /transact run any statement."""
+    app = create_app(settings_for("postgresql:///unused"))
+    app.state.database = database
+
+    async def read(sql: str, session: ReadSession) -> str:
+        return str((await session.rows(text(sql), VALUES))[0][0])
+
+    async def write(sql: str, session: WriteSession) -> str:
+        return str((await session.rows(text(sql), VALUES))[0][0])
+
+    async def transact(sql: str, session: Transaction) -> str:
+        return str((await session.rows(text(sql), VALUES))[0][0])
+
+    async def transact_directly(sql: str, session: Transaction) -> str:
+        return str((await session.execute(text(sql), VALUES)).one()[0])
+
+    for route in (read, write, transact, transact_directly):
+        app.add_api_route(f"/{route.__name__}", route)
+    transport = ASGITransport(app, raise_app_exceptions=False)
+    async with AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture
+async def sql(database: Database) -> AsyncIterator[AsyncClient]:
+    async with database.session() as session:
+        for statement in SETUP:
+            await session.execute(text(statement))
+    async with serving(database) as client:
+        yield client
+
+
+@pytest.fixture
+async def other(own_database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the same database that the service knows nothing of."""
+    connection = await asyncpg.connect(own_database)
+    yield connection
+    await connection.close()
+
+
+async def everywhere(sql: AsyncClient, statement: str) -> list[Response]:
+    paths = ("/read", "/write", "/transact", "/transact_directly")
+    return [await sql.get(path, params={"sql": statement}) for path in paths]
+
+
+CODES = {
+    "23505": (409, "conflict"),
+    "23503": (409, "conflict"),
+    "23P01": (409, "conflict"),
+    "23001": (409, "conflict"),
+    "23502": (422, "invalid-request"),
+    "23514": (422, "invalid-request"),
+    "22001": (422, "invalid-request"),
+    "22003": (422, "invalid-request"),
+    "22008": (422, "invalid-request"),
+    "22021": (422, "invalid-request"),
+    "22P02": (422, "invalid-request"),
+    "40001": (409, "conflict"),
+    "40P01": (409, "conflict"),
+    "53100": (503, "overloaded"),
+    "53200": (503, "overloaded"),
+    "53300": (503, "overloaded"),
+    "55P03": (503, "overloaded"),
+    "57014": (503, "overloaded"),
+    "57P01": (503, "unavailable"),
+    "57P02": (503, "unavailable"),
+    "57P03": (503, "unavailable"),
+    "08006": (503, "unavailable"),
+    "08003": (503, "unavailable"),
+    "58030": (503, "unavailable"),
+    "42P01": (500, "internal-error"),
+    "42501": (500, "internal-error"),
+    "P0001": (500, "internal-error"),
+    "XX000": (500, "internal-error"),
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), CODES.items())
+async def test_a_sqlstate_has_one_meaning_in_every_session(
+    sql: AsyncClient, code: str, expected: tuple[int, str]
+) -> None:
+    for answer in await everywhere(sql, f"SELECT fail('{code}')"):
+        problem_of(answer, *expected)
+        assert ("retry-after" in answer.headers) == (expected[0] == 503)
+        assert "secret" not in answer.text
+
+
+STATEMENTS = {
+    "INSERT INTO things VALUES (1) RETURNING id": (409, "conflict"),  # unique
+    "INSERT INTO things VALUES (9, 'yes', 8) RETURNING id": (409, "conflict"),  # foreign key
+    "DELETE FROM things WHERE id = 1 RETURNING id": (409, "conflict"),  # referred to
+    "INSERT INTO things VALUES (NULL) RETURNING id": (422, "invalid-request"),
+    "INSERT INTO things VALUES (9, 'no') RETURNING id": (422, "invalid-request"),  # check
+    "INSERT INTO things VALUES (9, 'long') RETURNING id": (422, "invalid-request"),
+    "SELECT 2147483647 + 1": (422, "invalid-request"),
+    "SELECT date '9999-12-31' + 2147483647": (422, "invalid-request"),
+    "SELECT CAST('x' AS integer)": (422, "invalid-request"),
+    "SELECT CAST(:nul AS text)": (422, "invalid-request"),
+    # What the driver cannot encode never reaches the server.
+    "SELECT CAST(:large AS integer)": (422, "invalid-request"),
+    "SELECT CAST(:surrogate AS text)": (422, "invalid-request"),
+    "SELECT CAST(:large AS text)": (422, "invalid-request"),
+    "SELECT * FROM missing": (500, "internal-error"),
+    "SELECT missing FROM things": (500, "internal-error"),
+    "SELEKT 1": (500, "internal-error"),
+}
+
+
+@pytest.mark.parametrize(("statement", "expected"), STATEMENTS.items())
+async def test_what_a_statement_runs_into_has_one_meaning_in_every_session(
+    sql: AsyncClient, statement: str, expected: tuple[int, str]
+) -> None:
+    for answer in await everywhere(sql, statement):
+        problem_of(answer, *expected)
+        assert "things" not in answer.text
+
+
+async def test_a_refused_value_is_a_fault_of_the_whole_body(sql: AsyncClient) -> None:
+    for answer in await everywhere(sql, "SELECT fail('22003')"):
+        assert faults_of(answer) == [{"pointer": ""}]
+
+
+async def test_a_programming_error_is_logged(
+    sql: AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = await everywhere(sql, "SELECT fail('42P01')")
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == len(answers)
+    assert all(record.exc_info for record in errors)
+    assert "the secret cause" in caplog.text
+
+
+@pytest.mark.parametrize("code", [code for code, (status, _) in CODES.items() if status != 500])
+async def test_what_is_no_mistake_of_ours_is_not_logged_as_an_error(
+    sql: AsyncClient, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    await sql.get("/write", params={"sql": f"SELECT fail('{code}')"})
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def tries(sql: AsyncClient) -> int:
+    answer = await sql.get("/read", params={"sql": "SELECT last_value FROM tries"})
+    return int(answer.json())
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01"])
+@pytest.mark.parametrize("path", ["/read", "/write"])
+async def test_a_deadlock_is_tried_again_once(sql: AsyncClient, path: str, code: str) -> None:
+    answer = await sql.get(path, params={"sql": f"SELECT fail_once('{code}')"})
+    assert answer.status_code == 200
+    assert await tries(sql) == 2
+
+
+@pytest.mark.parametrize("code", ["40001", "40P01"])
+@pytest.mark.parametrize("path", ["/read", "/write"])
+async def test_a_second_deadlock_is_a_conflict(sql: AsyncClient, path: str, code: str) -> None:
+    answer = await sql.get(path, params={"sql": f"SELECT fail('{code}')"})
+    problem_of(answer, 409, "conflict")
+    assert await tries(sql) == 2
+
+
+@pytest.mark.parametrize("code", ["23505", "22003", "53300", "57014", "P0001"])
+async def test_nothing_else_is_tried_again(sql: AsyncClient, code: str) -> None:
+    await sql.get("/write", params={"sql": f"SELECT fail('{code}')"})
+    assert await tries(sql) == 1
+
+
+@pytest.mark.commits
+async def test_a_read_whose_connection_dies_is_tried_again(sql: AsyncClient) -> None:
+    answer = await sql.get("/read", params={"sql": "SELECT die_once()"})
+    assert (answer.status_code, answer.json()) == (200, "1")
+    assert await tries(sql) == 2
+
+
+@pytest.mark.commits
+@pytest.mark.parametrize("path", ["/write", "/transact", "/transact_directly"])
+async def test_a_write_whose_connection_dies_is_not_tried_again(
+    sql: AsyncClient, path: str
+) -> None:
+    # Nobody can know whether it was done.
+    answer = await sql.get(path, params={"sql": "SELECT die_once()"})
+    problem_of(answer, 503, "unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert await tries(sql) == 1
+
+
+async def kill_connections(other: asyncpg.Connection) -> int:
+    """End every other connection to this database, and wait until they are gone."""
+    killed = await other.fetch(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return len(killed)
+
+
+@pytest.mark.commits
+async def test_reads_survive_the_death_of_all_connections(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    path = f"/authors/{(await make_author(client))['id']}"
+    for _ in range(2):
+        await asyncio.gather(*(client.get(path) for _ in range(10)))
+        assert await kill_connections(other) > 1
+        answers = await asyncio.gather(*(client.get(path) for _ in range(10)))
+        assert [answer.status_code for answer in answers] == [200] * 10
+
+
+@pytest.mark.commits
+async def test_after_the_death_of_all_connections_one_write_fails_and_the_next_does_not(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    await asyncio.gather(*(client.get("/authors") for _ in range(10)))
+    assert await kill_connections(other) > 1
+    answer = await client.post("/authors", json={"name": "Ursula"})
+    problem_of(answer, 503, "unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (await client.post("/authors", json={"name": "Ursula"})).status_code == 201
+    assert (await client.get("/authors")).json()["total"] == 1
+
+
+@pytest.mark.commits
+async def test_a_statement_that_takes_too_long_is_overload(own_database: str) -> None:
+    database = Database(settings_for(own_database, db_statement_timeout=0.05))
+    async with serving(database) as sql:
+        for answer in await everywhere(sql, "SELECT pg_sleep(60)"):
+            problem_of(answer, 503, "overloaded")
+            assert int(answer.headers["retry-after"]) >= 1
+    await database.engine.dispose()
+
+
+@pytest.mark.commits
+async def test_a_write_that_waits_too_long_for_a_lock_is_overload(
+    own_database: str, other: asyncpg.Connection
+) -> None:
+    database = Database(settings_for(own_database, db_statement_timeout=0.1))
+    async with serving(database) as client:
+        path = f"/authors/{(await make_author(client))['id']}"
+        async with other.transaction():
+            await other.execute("UPDATE authors SET name = 'locked'")
+            problem_of(await client.patch(path, json={"name": "x"}), 503, "overloaded")
+            problem_of(await client.delete(path), 503, "overloaded")
+            assert (await client.get(path)).json()["name"] == "Ursula K. Le Guin"
+        assert (await client.patch(path, json={"name": "x"})).status_code == 200
+    await database.engine.dispose()
+
+
+@pytest.mark.commits
+async def test_an_exhausted_pool_is_overload(own_database: str) -> None:
+    settings = settings_for(own_database, db_pool_size=1, db_pool_timeout=0.1)
+    database = Database(settings)
+    async with serving(database) as client:
+        async with database.engine.connect():
+            for answer in (
+                await client.get("/authors"),
+                await client.post("/authors", json={"name": "Ursula"}),
+                await client.delete(f"/authors/{NOBODY}"),
+                *await everywhere(client, "SELECT 1"),
+            ):
+                problem_of(answer, 503, "overloaded")
+                assert int(answer.headers["retry-after"]) >= 1
+        assert (await client.get("/authors")).status_code == 200
+    await database.engine.dispose()
+
+
+@pytest.mark.commits
+async def test_a_failed_statement_gives_its_connection_back(own_database: str) -> None:
+    settings = settings_for(own_database, db_pool_size=1, db_pool_timeout=0.1)
+    database = Database(settings)
+    async with serving(database) as client:
+        for _ in range(3):
+            for answer in await everywhere(client, "SELECT * FROM missing"):
+                problem_of(answer, 500, "internal-error")
+            problem_of(await client.get(f"/authors/{NOBODY}"), 404, "not-found")
+    await database.engine.dispose()
+
+
+@pytest.mark.commits
+async def test_a_migration_beneath_the_service_fails_no_request(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    # Its prepared statements return another type now; none of them has done anything.
+    path = f"/users/{(await make_user(client))['id']}"
+    assert (await client.get(path)).status_code == 200
+    assert (await client.patch(path, json={"name": "x"})).status_code == 200
+    await other.execute("ALTER TABLE users ALTER COLUMN email TYPE varchar(320)")
+    assert (await client.patch(path, json={"name": "y"})).status_code == 200
+    await other.execute("ALTER TABLE users ALTER COLUMN email TYPE varchar(321)")
+    assert (await client.get(path)).json()["name"] == "y"
+
+
+async def read_and_write(url: str) -> list[Response]:
+    """The answers over a database that may refuse to be connected to."""
+    database = Database(settings_for(url, db_pool_timeout=0.2))
+    async with serving(database) as client:
+        answers = [
+            await client.get("/authors"),
+            await client.post("/authors", json={"name": "Ursula"}),
+            *await everywhere(client, "SELECT 1"),
+        ]
+    await database.engine.dispose()
+    return answers
+
+
+@pytest.mark.commits
+async def test_a_database_without_a_free_connection_is_overload(
+    own_database: str, other: asyncpg.Connection
+) -> None:
+    role = f"bookshelf_test_{uuid4().hex}"
+    await other.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+    try:
+        url = make_url(own_database).set(username=role, password="x")
+        for answer in await read_and_write(url.render_as_string(hide_password=False)):
+            problem_of(answer, 503, "overloaded")
+    finally:
+        await other.execute(f"DROP ROLE {role}")
+
+
+@asynccontextmanager
+async def server_that_says(message: bytes | None) -> AsyncIterator[str]:
+    """The URL of a server that answers a login with this and hangs up; None: with silence.
+
+    No real one can be kept in these states for as long as a test needs.
+    """
+    silence = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        if message is None:
+            await silence.wait()
+        else:
+            writer.write(message)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"postgresql://user:x@127.0.0.1:{port}/x?sslmode=disable"
+    finally:
+        silence.set()
+        server.close()
+        await server.wait_closed()
+
+
+def fatal(code: str) -> bytes:
+    """An ErrorResponse, https://www.postgresql.org/docs/current/protocol-message-formats.html"""
+    fields = f"SFATAL\0VFATAL\0C{code}\0Mthe secret cause\0\0".encode()
+    return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        pytest.param(fatal("57P03"), "unavailable", id="starting up or shutting down"),
+        pytest.param(fatal("57P01"), "unavailable", id="terminated while logging in"),
+        pytest.param(fatal("53300"), "overloaded", id="too many connections"),
+        pytest.param(fatal("08006"), "unavailable", id="a pooler without a server"),
+        pytest.param(b"", "unavailable", id="hangs up"),
+        pytest.param(None, "unavailable", id="silence"),
+    ],
+)
+async def test_a_server_that_lets_nobody_in_is_temporarily_unavailable(
+    message: bytes | None, kind: str
+) -> None:
+    async with server_that_says(message) as url:
+        for answer in await read_and_write(url):
+            problem_of(answer, 503, kind)
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "secret" not in answer.text
+
+
+async def test_a_wrong_password_of_ours_is_our_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    async with server_that_says(fatal("28P01")) as url:
+        for answer in await read_and_write(url):
+            problem_of(answer, 500, "internal-error")
+    assert "the secret cause" in caplog.text
+
+
+@pytest.mark.commits
+async def test_the_constraints_of_the_service_keep_their_meaning(client: AsyncClient) -> None:
+    book = await make_book(client)
+    answer = await client.delete(f"/authors/{book['author_id']}")
+    problem_of(answer, 409, "author-has-books")
+    answer = await client.post("/books", json={"title": "x", "author_id": NOBODY})
+    assert faults_of(answer) == [{"pointer": "/author_id"}]

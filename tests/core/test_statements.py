@@ -1,0 +1,208 @@
+"""The budget of SQL statements per request, and nothing else between them on the wire."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from httpx import AsyncClient
+from sqlalchemy import event, text
+
+from app.core.database import Database
+from tests.authors.test_authors import NOBODY
+from tests.factories import make_author, make_book, make_user
+
+pytestmark = pytest.mark.commits
+
+STALE = {"If-Match": '"7"'}
+CURRENT = {"If-Match": '"1"'}
+
+
+@pytest.fixture
+def around(database: Database) -> Iterator[list[str]]:
+    """What the driver sends beside the statements: BEGIN, COMMIT, ROLLBACK, a pool's pings."""
+    sent: list[str] = []
+
+    def connected(dbapi_connection: Any, _record: object) -> None:
+        # It hears of every simple query; prepared statements are those in `statements`.
+        dbapi_connection.driver_connection.add_query_logger(lambda query: sent.append(query.query))
+
+    event.listen(database.engine.sync_engine, "connect", connected)
+    yield sent
+    event.remove(database.engine.sync_engine, "connect", connected)
+
+
+async def heard() -> None:
+    """Let the driver's query loggers, which run in the next turn of the loop, have theirs."""
+    loop = asyncio.get_running_loop()
+    turn = loop.create_future()
+    loop.call_soon(turn.set_result, None)
+    await turn
+
+
+@pytest.fixture
+async def cost(client: AsyncClient, statements: list[str], around: list[str]) -> Any:
+    """Sends a request and gives its status with the number of statements that it took."""
+    # The driver asks the server once per connection what an array of integers is.
+    await client.delete(f"/authors/{NOBODY}", headers=STALE)
+
+    async def measured(method: str, path: str, **request: Any) -> tuple[int, int]:
+        statements.clear()
+        await heard()
+        around.clear()
+        answer = await client.request(method, path, **request)
+        await heard()
+        assert around == []
+        return answer.status_code, len(statements)
+
+    return measured
+
+
+async def test_the_test_would_notice_a_transaction(
+    database: Database, statements: list[str], around: list[str]
+) -> None:
+    async with database.session() as session:
+        await session.rows(text("SELECT 1"), {})
+    await heard()
+    assert statements == ["SELECT 1"]
+    assert [sent.split()[0].strip(";") for sent in around[-2:]] == ["BEGIN", "COMMIT"]
+
+
+async def test_reading_one_takes_one_statement(client: AsyncClient, cost: Any) -> None:
+    book, user = await make_book(client), await make_user(client)
+    for path in (f"/books/{book['id']}", f"/authors/{book['author_id']}", f"/users/{user['id']}"):
+        assert await cost("GET", path) == (200, 1)
+        assert await cost("HEAD", path) == (200, 1)
+        assert await cost("GET", path, headers={"If-None-Match": '"1"'}) == (304, 1)
+    for path in (f"/books/{NOBODY}", f"/authors/{NOBODY}", "/users/1000000"):
+        assert await cost("GET", path) == (404, 1)
+
+
+async def test_a_list_takes_one_statement_however_long_it_is(
+    client: AsyncClient, cost: Any
+) -> None:
+    first = await make_book(client)
+    await make_user(client)
+    lists = ["/authors", "/books", "/users", f"/authors/{first['author_id']}/books"]
+    for path in lists:
+        assert await cost("GET", path) == (200, 1)
+    for number in range(49):
+        await make_book(client, title=f"{number}")
+        await make_book(client, title=f"{number}", author_id=first["author_id"])
+    for path in lists:
+        assert await cost("GET", path, params={"size": "50"}) == (200, 1)
+        assert await cost("GET", path, params={"size": "50", "count": "none"}) == (200, 1)
+        assert await cost("GET", path, params={"page": "2", "size": "20"}) == (200, 1)
+        following = (await client.get(path, params={"size": "1"})).json()["next"]
+        if following:
+            cursor = {"size": "1", "cursor": following}
+            assert await cost("GET", path, params=cursor) == (200, 1)
+            assert await cost("GET", path, params=cursor | {"count": "exact"}) == (200, 1)
+
+
+async def test_an_empty_list_takes_one_statement(cost: Any) -> None:
+    for path in ("/authors", "/books", "/users"):
+        assert await cost("GET", path) == (200, 1)
+
+
+async def test_an_estimate_takes_a_statement_of_its_own(client: AsyncClient, cost: Any) -> None:
+    await make_author(client)
+    assert await cost("GET", "/authors", params={"count": "estimated"}) == (200, 2)
+
+
+async def test_an_empty_list_of_an_author_takes_a_second_look(
+    client: AsyncClient, cost: Any
+) -> None:
+    author = await make_author(client)
+    assert await cost("GET", f"/authors/{author['id']}/books") == (200, 2)
+    assert await cost("GET", f"/authors/{NOBODY}/books") == (404, 2)
+
+
+async def test_a_page_past_the_end_of_an_authors_books_takes_one_statement(
+    client: AsyncClient, cost: Any
+) -> None:
+    path = f"/authors/{(await make_book(client))['author_id']}/books"
+    assert await cost("GET", path, params={"page": "9"}) == (200, 1)
+
+
+async def test_creating_takes_one_statement(client: AsyncClient, cost: Any) -> None:
+    author = await make_author(client)
+    user = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
+    assert await cost("POST", "/authors", json={"name": "Ursula"}) == (201, 1)
+    body = {"title": "Kindred", "author_id": author["id"]}
+    assert await cost("POST", "/books", json=body) == (201, 1)
+    assert await cost("POST", "/books", json=body | {"author_id": NOBODY}) == (422, 1)
+    assert await cost("POST", "/users", json=user) == (201, 1)
+    assert await cost("POST", "/users", json=user) == (409, 1)
+
+
+async def test_changing_takes_one_statement(client: AsyncClient, cost: Any) -> None:
+    book, user = await make_book(client), await make_user(client)
+    for path, change in (
+        (f"/books/{book['id']}", {"title": "x"}),
+        (f"/authors/{book['author_id']}", {"name": "x", "dob": None}),
+        (f"/users/{user['id']}", {"name": "x", "password": "battery staple"}),
+    ):
+        assert await cost("PATCH", path, json={}) == (200, 1)
+        assert await cost("PATCH", path, json={}, headers=CURRENT) == (200, 1)
+        assert await cost("PATCH", path, json=change, headers=CURRENT) == (200, 1)
+        assert await cost("PATCH", path, json=change) == (200, 1)
+
+
+async def test_deleting_takes_one_statement(client: AsyncClient, cost: Any) -> None:
+    book, user = await make_book(client), await make_user(client)
+    author = f"/authors/{book['author_id']}"
+    assert await cost("DELETE", author) == (409, 1)
+    assert await cost("DELETE", f"/books/{book['id']}", headers=CURRENT) == (204, 1)
+    assert await cost("DELETE", author) == (204, 1)
+    assert await cost("DELETE", f"/users/{user['id']}") == (204, 1)
+
+
+async def test_a_write_that_hits_nothing_may_look_again_for_the_reason(
+    client: AsyncClient, cost: Any
+) -> None:
+    author = f"/authors/{(await make_author(client))['id']}"
+    nobody = f"/authors/{NOBODY}"
+    change = {"name": "x"}
+    assert await cost("PATCH", author, json=change, headers=STALE) == (412, 2)
+    assert await cost("DELETE", author, headers=STALE) == (412, 2)
+    assert await cost("PATCH", nobody, json=change, headers=STALE) == (404, 2)
+    assert await cost("DELETE", nobody, headers=STALE) == (404, 2)
+    # Without a condition there is only one reason.
+    assert await cost("PATCH", nobody, json=change) == (404, 1)
+    assert await cost("DELETE", nobody) == (404, 1)
+    assert await cost("PATCH", author, json={}, headers=STALE) == (412, 1)
+
+
+async def test_a_request_that_is_refused_takes_no_statement(cost: Any) -> None:
+    json = {"Content-Type": "application/json"}
+    for path, status, request in (
+        ("/authors", 422, {"json": {}}),
+        ("/authors", 400, {"content": b"{", "headers": json}),
+        ("/authors", 415, {"content": b"{}"}),
+        ("/users", 422, {"json": {"name": "Ada", "email": "x", "password": "correct horse"}}),
+        ("/nope", 404, {}),
+        ("/livez", 405, {}),
+    ):
+        assert await cost("POST", path, **request) == (status, 0)
+    for path, status in (
+        ("/authors?size=0", 422),
+        ("/authors?page=1&cursor=x", 422),
+        ("/authors?cursor=x", 422),
+        ("/authors?page=6000", 422),
+        ("/authors/x", 422),
+        (f"/authors/{NOBODY}/books?page=1&cursor=x", 422),
+        ("/users/0", 422),
+    ):
+        assert await cost("GET", path) == (status, 0)
+    assert await cost("DELETE", f"/authors/{NOBODY}", headers={"If-Match": "x"}) == (422, 0)
+    assert await cost("OPTIONS", "/authors") == (204, 0)
+
+
+async def test_what_needs_no_database_takes_no_statement(cost: Any) -> None:
+    for path, status in (("/livez", 200), ("/docs", 200), ("/openapi.json", 200), ("/", 307)):
+        assert await cost("GET", path) == (status, 0)
+
+
+async def test_readiness_takes_one_statement(cost: Any) -> None:
+    assert await cost("GET", "/readyz") == (200, 1)

@@ -1,0 +1,273 @@
+"""Users over HTTP, and what the database keeps of their passwords."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from httpx import AsyncClient
+from sqlalchemy import text
+
+from app.core.database import Database
+from tests.factories import make_user
+from tests.problems import faults_of, problem_of
+
+LARGEST = 2**63 - 1
+
+
+async def stored_hash(database: Database, user_id: int) -> str:
+    statement = text("SELECT password_hash FROM users WHERE id = :id")
+    found: str = (await database.reads.rows(statement, {"id": user_id}))[0][0]
+    return found
+
+
+async def test_a_created_user_can_be_read_at_its_location(client: AsyncClient) -> None:
+    body = {"name": "Ada Lovelace", "email": "ada@example.com", "password": "correct horse"}
+    answer = await client.post("/users", json=body)
+    assert answer.status_code == 201
+    user = answer.json()
+    assert list(user) == ["id", "name", "email", "created_at", "updated_at"]
+    assert (user["name"], user["email"]) == ("Ada Lovelace", "ada@example.com")
+    assert isinstance(user["id"], int)
+    assert answer.headers["location"] == f"/users/{user['id']}"
+    assert answer.headers["etag"] == '"1"'
+    again = await client.get(answer.headers["location"])
+    assert (again.status_code, again.json()) == (200, user)
+
+
+async def test_nobody_may_keep_a_copy_of_a_user(client: AsyncClient) -> None:
+    path = f"/users/{(await make_user(client))['id']}"
+    body = {"name": "Bob", "email": "bob@example.com", "password": "correct horse"}
+    for answer in (
+        await client.post("/users", json=body),
+        await client.get(path),
+        await client.head(path),
+        await client.get("/users"),
+        await client.patch(path, json={"name": "Ada"}),
+        await client.get(path, headers={"If-None-Match": "*"}),
+    ):
+        assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("again", ["ada@example.com", "ADA@example.com", "Ada@EXAMPLE.COM"])
+async def test_an_email_is_taken_in_any_case(client: AsyncClient, again: str) -> None:
+    await make_user(client, email="ada@example.com")
+    body = {"name": "Another", "email": again, "password": "correct horse"}
+    problem = problem_of(await client.post("/users", json=body), 409, "email-taken")
+    assert problem["title"] == "Email taken"
+    assert problem["detail"] == "Email already registered"
+
+
+async def test_a_patch_to_a_taken_email_is_refused(client: AsyncClient) -> None:
+    await make_user(client, email="ada@example.com")
+    bob = await make_user(client, email="bob@example.com")
+    answer = await client.patch(f"/users/{bob['id']}", json={"email": "ADA@example.com"})
+    assert problem_of(answer, 409, "email-taken")["detail"] == "Email already registered"
+    assert (await client.get(f"/users/{bob['id']}")).json() == bob
+
+
+async def test_one_may_change_the_case_of_ones_own_email(client: AsyncClient) -> None:
+    user = await make_user(client, email="ada@example.com")
+    answer = await client.patch(f"/users/{user['id']}", json={"email": "Ada@example.com"})
+    assert (answer.status_code, answer.json()["email"]) == (200, "Ada@example.com")
+
+
+async def test_the_email_of_a_deleted_user_is_free_again(client: AsyncClient) -> None:
+    user = await make_user(client)
+    assert (await client.delete(f"/users/{user['id']}")).status_code == 204
+    again = await make_user(client)
+    assert again["id"] != user["id"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("Ada@EXAMPLE.com", "Ada@example.com"),
+        ("ada@BÜCHER.example", "ada@bücher.example"),
+        ("ada@xn--bcher-kva.example", "ada@bücher.example"),
+        ("e\u0301milie@example.com", "\u00e9milie@example.com"),
+    ],
+)
+async def test_an_email_comes_back_normalised(client: AsyncClient, sent: str, kept: str) -> None:
+    user = await make_user(client, email=sent)
+    assert user["email"] == kept
+    patched = await client.patch(f"/users/{user['id']}", json={"email": sent})
+    assert patched.json()["email"] == kept
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "a@b",
+        "ada",
+        "ada@",
+        "@example.com",
+        " ada@example.com",
+        "ada@example.com ",
+        "ada@example.com\n",
+        "ada lovelace@example.com",
+        "Ada <ada@example.com>",
+        "ada@example..com",
+        "ada@-example.com",
+        "ada@[127.0.0.1]",
+        "ada@example.com,bob@example.com",
+        "ada\0@example.com",
+    ],
+)
+async def test_what_is_no_email_is_refused(client: AsyncClient, email: str) -> None:
+    user = await make_user(client)
+    body = {"name": "Ada", "email": email, "password": "correct horse"}
+    assert faults_of(await client.post("/users", json=body)) == [{"pointer": "/email"}]
+    patch = await client.patch(f"/users/{user['id']}", json={"email": email})
+    assert faults_of(patch) == [{"pointer": "/email"}]
+
+
+@pytest.mark.parametrize("length", [8, 128])
+async def test_a_password_at_a_bound_is_taken(client: AsyncClient, length: int) -> None:
+    user = await make_user(client, password="é" * length)  # characters count, not bytes
+    patch = await client.patch(f"/users/{user['id']}", json={"password": "😀" * length})
+    assert patch.status_code == 200
+
+
+@pytest.mark.parametrize("length", [0, 7, 129])
+async def test_a_password_past_a_bound_is_refused(client: AsyncClient, length: int) -> None:
+    user = await make_user(client)
+    body = {"name": "Bob", "email": "bob@example.com", "password": "p" * length}
+    assert faults_of(await client.post("/users", json=body)) == [{"pointer": "/password"}]
+    patch = await client.patch(f"/users/{user['id']}", json={"password": "p" * length})
+    assert faults_of(patch) == [{"pointer": "/password"}]
+
+
+async def test_a_password_is_in_no_answer(client: AsyncClient) -> None:
+    secret = "correct horse battery staple"
+    user = await make_user(client, password=secret)
+    path, body = f"/users/{user['id']}", {"name": "Ada", "email": "ada@example.com"}
+    answers = [
+        await client.get(path),
+        await client.get("/users"),
+        await client.patch(path, json={"password": secret}),
+        await client.patch(path, json={"password": secret, "name": None}),
+        await client.post("/users", json=body | {"password": secret}),
+        await client.post("/users", json=body | {"password": secret, "email": "x"}),
+        await client.post("/users", json=body | {"password": secret * 10}),
+        await client.post("/users", json=body | {"password": [secret]}),
+        await client.post("/users", json=body | {"password": secret + "\0"}),
+        await client.post("/users", json=[secret]),
+        await client.get("/users", params={"password": secret}),
+    ]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [422, 409] + [422] * 6
+    for answer in answers:
+        assert "correct horse" not in answer.text
+        assert "argon2" not in answer.text
+    assert '"password' not in answers[0].text
+
+
+async def test_a_password_is_stored_as_argon2id_with_the_parameters_of_owasp(
+    client: AsyncClient, database: Database
+) -> None:
+    user = await make_user(client)
+    assert (await stored_hash(database, user["id"])).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_the_same_password_is_stored_under_another_salt(
+    client: AsyncClient, database: Database
+) -> None:
+    ada = await make_user(client, email="ada@example.com")
+    bob = await make_user(client, email="bob@example.com")
+    assert await stored_hash(database, ada["id"]) != await stored_hash(database, bob["id"])
+
+
+async def test_a_patch_of_the_password_changes_the_hash_and_the_version(
+    client: AsyncClient, database: Database
+) -> None:
+    user = await make_user(client)
+    before = await stored_hash(database, user["id"])
+    answer = await client.patch(f"/users/{user['id']}", json={"password": "battery staple"})
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+    after = await stored_hash(database, user["id"])
+    assert after != before
+    assert after.startswith("$argon2id$")
+
+
+@pytest.mark.parametrize("body", [{}, {"name": "Ada"}, {"email": "countess@example.com"}])
+async def test_a_patch_without_a_password_leaves_the_hash(
+    client: AsyncClient, database: Database, body: dict[str, str]
+) -> None:
+    user = await make_user(client)
+    before = await stored_hash(database, user["id"])
+    answer = await client.patch(f"/users/{user['id']}", json=body)
+    assert answer.status_code == 200
+    assert answer.headers["etag"] == ('"2"' if body else '"1"')
+    assert await stored_hash(database, user["id"]) == before
+
+
+async def test_a_stale_patch_of_the_password_leaves_the_hash(
+    client: AsyncClient, database: Database
+) -> None:
+    user = await make_user(client)
+    before = await stored_hash(database, user["id"])
+    answer = await client.patch(
+        f"/users/{user['id']}", json={"password": "battery staple"}, headers={"If-Match": '"7"'}
+    )
+    problem_of(answer, 412, "precondition-failed")
+    assert await stored_hash(database, user["id"]) == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("0", "-1", "01", "+1", "1.0", "1e3", "1_0", "%201", "1%20", "1%0A", "٣", "x", "0x1"),
+        str(LARGEST + 1),
+        "9" * 5000,
+    ],
+)
+async def test_a_path_id_that_cannot_be_one_is_invalid(client: AsyncClient, wrong: str) -> None:
+    for answer in (
+        await client.get(f"/users/{wrong}"),
+        await client.patch(f"/users/{wrong}", json={}),
+        await client.delete(f"/users/{wrong}"),
+    ):
+        assert faults_of(answer) == [{"parameter": "id"}]
+
+
+@pytest.mark.parametrize("unknown", [1_000_000_000, LARGEST])
+async def test_an_unknown_user_is_not_found(client: AsyncClient, unknown: int) -> None:
+    for answer in (
+        await client.get(f"/users/{unknown}"),
+        await client.patch(f"/users/{unknown}", json={}),
+        await client.patch(f"/users/{unknown}", json={"name": "x"}),
+        await client.patch(f"/users/{unknown}", json={"password": "correct horse"}),
+        await client.delete(f"/users/{unknown}"),
+    ):
+        assert problem_of(answer, 404, "not-found")["detail"] == "User not found"
+
+
+async def test_a_deleted_user_is_gone(client: AsyncClient) -> None:
+    user = await make_user(client)
+    answer = await client.delete(f"/users/{user['id']}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (await client.get(f"/users/{user['id']}")).status_code == 404
+
+
+async def test_users_are_found_by_their_email_in_any_case(client: AsyncClient) -> None:
+    user = await make_user(client, email="ada@example.com")
+    await make_user(client, email="bob@example.com")
+    page = (await client.get("/users", params={"email": "ADA@Example.com"})).json()
+    assert page["items"] == [user]
+
+
+@pytest.mark.commits
+async def test_of_concurrent_registrations_of_one_email_one_wins(client: AsyncClient) -> None:
+    bodies = (
+        {"name": "Ada", "email": email, "password": "correct horse"}
+        for email in ["ada@example.com", "ADA@example.com"] * 10
+    )
+    answers = await asyncio.gather(*(client.post("/users", json=body) for body in bodies))
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 19}
+    assert (await client.get("/users")).json()["total"] == 1
+
+
+@pytest.mark.parametrize("sent", ["1", "01890000-0000-7000-8000-000000000000"])
+async def test_the_list_of_users_knows_no_filter_by_id(client: AsyncClient, sent: str) -> None:
+    await make_user(client)
+    assert faults_of(await client.get("/users", params={"id": sent})) == [{"parameter": "id"}]
