@@ -59,7 +59,7 @@ def _database(directory: Path, layout: cores.Layout) -> Iterator[tuple[str, Sequ
     with ExitStack() as stack:
         with cores.pinned(layout.database):
             server = stack.enter_context(embedded.postgres(directory / "data"))
-        url = server.url("bookshelf")
+        url = server.url()
         schema.upgrade(make_url(url).set(drivername="postgresql+asyncpg"))
         yield url, asyncio.run(dataset.load(url))
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from app.authors.models import Author
 from app.books.models import Book
-from app.books.schemas import BookAuthor, BookRead
+from app.books.schemas import BookRead
 from app.core.errors import Fault, InvalidRequest
 from app.core.repository import Repository
 from app.core.statements import Select, Statements
@@ -37,5 +37,5 @@ class BookRepository(Repository[BookRead]):
     violations = {"fk_books_author_id_authors": _no_such_author}
 
     def read(self, row: sa.Row[Any]) -> BookRead:
-        author = BookAuthor(id=row.author_id, name=row.author_name, dob=row.author_dob)
-        return BookRead(**row._mapping, author=author)  # noqa: SLF001 - public in spite of its name
+        author = {"id": row.author_id, "name": row.author_name, "dob": row.author_dob}
+        return BookRead(**dict(zip(row._fields, row, strict=True)), author=author)

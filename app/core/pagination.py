@@ -90,24 +90,22 @@ class Page(BaseModel, Generic[Item]):
     def links(self, path: str, query: str) -> str:
         """A `Link` header (RFC 8288): first, prev, next and last where they are known."""
         given = parse_qsl(query, keep_blank_values=True)
-        kept = [pair for pair in given if pair[0] not in {"page", "cursor"}]
+        kept = urlencode([pair for pair in given if pair[0] not in {"page", "cursor"}])
+        start = f"<{path}?{kept}&" if kept else f"<{path}?"
         positions = self._positions(known=("count", "estimated") not in given)
-        return ", ".join(
-            f'<{path}?{urlencode([*kept, position])}>; rel="{relation}"'
-            for relation, position in positions
-        )
+        return ", ".join(f'{start}{position}>; rel="{name}"' for name, position in positions)
 
-    def _positions(self, *, known: bool) -> Iterator[tuple[str, tuple[str, Any]]]:
+    def _positions(self, *, known: bool) -> Iterator[tuple[str, str]]:
         last, deepest = self.pages if known else None, MAX_OFFSET // self.size
-        yield "first", ("page", 1)
+        yield "first", "page=1"
         if self.page is not None and self.page > 1:
-            yield "prev", ("page", max(1, min(self.page - 1, deepest if last is None else last)))
+            yield "prev", f"page={max(1, min(self.page - 1, deepest if last is None else last))}"
         if self.next is not None and self.page is not None and self.page < deepest:
-            yield "next", ("page", self.page + 1)
+            yield "next", f"page={self.page + 1}"
         elif self.next is not None:
-            yield "next", ("cursor", self.next)
+            yield "next", f"cursor={self.next}"
         if last is not None and last <= deepest:
-            yield "last", ("page", max(1, last))
+            yield "last", f"page={max(1, last)}"
 
 
 def encode_cursor(values: list[Any], context: str) -> str:
