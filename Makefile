@@ -11,7 +11,7 @@ run: .venv/ready ## Start the service, and a Postgres of its own unless DATABASE
 	@exec $(BIN)/python -m app serve --migrate
 
 test: .venv/ready ## Run all tests against a real Postgres (PYTEST_ARGS="-k name" for some)
-	$(BIN)/pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
 check: .venv/ready ## Lint, types, layers
 	$(BIN)/ruff format --check .

@@ -40,6 +40,8 @@ def create_app(settings: Settings) -> FastAPI:
         routes=[route for router in ROUTERS for route in router.routes],
         middleware=[Middleware(RequestContext), Middleware(Semantics)],
         lifespan=partial(_lifespan, settings),
+        # Nobody has configured any: each request would look up the providers in vain.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]

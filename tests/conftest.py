@@ -4,14 +4,14 @@ marked `commits` gets it over a database of its own, where what it writes is rea
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -92,10 +92,12 @@ class RolledBackDatabase(Database):
             join_transaction_mode="create_savepoint",
         )
 
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator[AsyncConnection]:
-        async with self._connection.begin_nested():
-            yield self._connection
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        connection = self._connection.sync_connection
+        assert connection
+        with connection.begin_nested():
+            yield connection
 
 
 @pytest.fixture

@@ -9,9 +9,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.models import Entity
 
+# An unknown date of birth sorts after all others.
+UNKNOWN_DOB = sa.literal_column("'infinity'::date", sa.Date)
+
 
 class Author(Entity):
-    """A person who writes books. An unknown date of birth sorts after all others."""
+    """A person who writes books."""
 
     __tablename__ = "authors"
     __table_args__ = (

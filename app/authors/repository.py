@@ -1,8 +1,6 @@
 """The SQL of authors."""
 
-from datetime import date
-
-from app.authors.models import Author
+from app.authors.models import UNKNOWN_DOB, Author
 from app.authors.schemas import AuthorRead
 from app.core.errors import AuthorHasBooks
 from app.core.repository import Repository
@@ -13,5 +11,5 @@ class AuthorRepository(Repository[AuthorRead]):
     """Reads and writes authors."""
 
     model, noun = AuthorRead, "Author"
-    statements = Statements(Author, AuthorRead, nulls={"dob": date.max})  # 'infinity' to asyncpg
+    statements = Statements(Author, AuthorRead, nulls={"dob": UNKNOWN_DOB})
     violations = {"fk_books_author_id_authors": AuthorHasBooks}

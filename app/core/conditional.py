@@ -12,7 +12,7 @@ from app.core.schemas import ReadModel
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS: Final = re.compile(rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|$))+")
-MAX_HEADER: Final = 65_536  # characters
+MAX_HEADER: Final = 8192  # characters: proxies allow no longer header
 _MAX_VERSION: Final = 2**31 - 1
 
 
@@ -63,7 +63,8 @@ def one(
 def many(request: Request, page: Page[Any], *, cache: str = "private, no-cache") -> Response:
     """A page with its Link header."""
     links = page.links(request.url.path, request.url.query)
-    return _json(page, 200, {"Link": links, "Cache-Control": cache})
+    found = {"Link": links} if len(links) <= MAX_HEADER else {}  # the body has `next`
+    return _json(page, 200, {**found, "Cache-Control": cache})
 
 
 def _json(model: BaseModel, status: int, headers: dict[str, str]) -> Response:

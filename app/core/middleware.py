@@ -2,11 +2,10 @@
 
 import logging
 import re
+from secrets import token_hex
 from time import perf_counter
 from typing import Final
-from uuid import uuid4
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,7 +13,7 @@ from app.core.errors import InternalError
 from app.core.logging import request_id
 from app.core.problems import render
 
-_ACCEPTABLE_ID: Final = re.compile(r"[\x21-\x7e]{1,128}")
+_ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 CLIENT_GONE: Final = 499  # nobody gets it: it is nginx's word for the log line
 log = logging.getLogger("app.access")
 
@@ -29,8 +28,9 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        identifier = given if _ACCEPTABLE_ID.fullmatch(given) else uuid4().hex
+        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        acceptable = len(given) == 1 and _ACCEPTABLE_ID.fullmatch(given[0])
+        identifier = given[0].decode() if acceptable else token_hex(16)
         token = request_id.set(identifier)
         start, status = perf_counter(), 0
 

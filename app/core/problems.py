@@ -74,7 +74,8 @@ def _fault(item: dict[str, Any]) -> Fault:
     if source == "body":
         escaped = (part.replace("~", "~0").replace("/", "~1") for part in path)  # RFC 6901
         return Fault(pointer="".join(f"/{part}" for part in escaped), detail=detail, code=code)
-    return Fault(parameter="".join(path[:1]), detail=detail, code=code)
+    where = {"header" if source == "header" else "parameter": "".join(path[:1])}
+    return Fault(**where, detail=detail, code=code)
 
 
 def install(app: FastAPI) -> None:

@@ -1,6 +1,5 @@
 """The base repository: it executes an entity's statements, one round trip each."""
 
-import json
 from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any, ClassVar, Generic, TypeVar
@@ -67,7 +66,7 @@ class Repository(Generic[Read]):
         query.check()
         filters, keys = query.filters() | fixed, self.statements.keys(query.sort)
         exact = query.counting() == "exact"
-        context = json.dumps([self.noun, query.sort, filters], default=str, sort_keys=True)
+        context = repr((self.noun, query.sort, sorted(filters.items())))
         position = self._position(query, keys, context)
         statement = self.statements.page(
             frozenset(filters), query.sort, after=query.cursor is not None, counted=exact
@@ -91,10 +90,7 @@ class Repository(Generic[Read]):
         columns = self.statements.table.c
         types = tuple(columns[key.name].type.python_type | None for key in keys)
         values = decode_cursor(query.cursor, types, context)
-        return {
-            f"after_{key.name}": key.null if value is None else value
-            for key, value in zip(keys, values, strict=True)
-        }
+        return {f"after_{key.name}": value for key, value in zip(keys, values, strict=True)}
 
     async def _estimate(self, query: ListQuery, filters: Parameters) -> int | None:
         if query.counting() != "estimated":

@@ -24,20 +24,20 @@ class Key:
 
     name: str
     descending: bool
-    null: Any = None
+    null: sa.ColumnElement[Any] | None = None
 
     def of(self, rows: sa.FromClause) -> sa.ColumnElement[Any]:
-        column = rows.c[self.name]
-        return column if self.null is None else sa.func.coalesce(column, sa.literal(self.null))
+        return self._total(rows.c[self.name])
 
     def ordered(self, rows: sa.FromClause) -> sa.ColumnElement[Any]:
         return self.of(rows).desc() if self.descending else self.of(rows).asc()
 
-    def reached(self, rows: sa.FromClause, value: Any) -> Condition:
-        return self.of(rows) <= value if self.descending else self.of(rows) >= value  # type: ignore[no-any-return]
+    def after(self, table: sa.Table) -> sa.ColumnElement[Any]:
+        """The cursor's value, as the parameter `after_` and the name."""
+        return self._total(sa.bindparam(f"after_{self.name}", type_=table.c[self.name].type))
 
-    def beyond(self, rows: sa.FromClause, value: Any) -> Condition:
-        return self.of(rows) < value if self.descending else self.of(rows) > value  # type: ignore[no-any-return]
+    def _total(self, value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return value if self.null is None else sa.func.coalesce(value, self.null)
 
 
 class Statements:
@@ -52,7 +52,7 @@ class Statements:
         model: type[Entity],
         read: type[ReadModel],
         filters: Conditions | None = None,
-        nulls: Mapping[str, Any] | None = None,
+        nulls: Mapping[str, sa.ColumnElement[Any]] | None = None,
     ) -> None:
         assert isinstance(model.__table__, sa.Table)  # noqa: S101 - it is no subquery
         self.table, self._read, self._nulls = model.__table__, read, nulls or {}
@@ -114,14 +114,17 @@ class Statements:
 
     def _after(self, keys: list[Key]) -> Condition:
         """Rows after the cursor's, in a form that an index on the keys can start from."""
-        table, values = self.table, [self._bound(key.name, f"after_{key.name}") for key in keys]
-        if len({key.descending for key in keys}) == 1:
-            left, right = sa.tuple_(*(key.of(table) for key in keys)), sa.tuple_(*values)
-            return left < right if keys[0].descending else left > right
-        beyond = [key.beyond(table, value) for key, value in zip(keys, values, strict=True)]
-        equal = [key.of(table) == value for key, value in zip(keys, values, strict=True)]
+        columns = [key.of(self.table) for key in keys]
+        values = [key.after(self.table) for key in keys]
+        down = [key.descending for key in keys]
+        if len(set(down)) == 1:
+            left, right = sa.tuple_(*columns), sa.tuple_(*values)
+            return left < right if down[0] else left > right
+        beyond = [c < v if d else c > v for c, v, d in zip(columns, values, down, strict=True)]
+        equal = [column == value for column, value in zip(columns, values, strict=True)]
         steps = [sa.and_(*equal[:depth], beyond[depth]) for depth in range(len(keys))]
-        return sa.and_(keys[0].reached(table, values[0]), sa.or_(*steps))
+        start = columns[0] <= values[0] if down[0] else columns[0] >= values[0]
+        return sa.and_(start, sa.or_(*steps))
 
     def _common_filters(self) -> dict[str, Condition]:
         columns, ids = self.table.c, sa.ARRAY(self.table.c.id.type)

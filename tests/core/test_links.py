@@ -86,7 +86,7 @@ async def test_following_next_to_the_end_yields_every_row_once(
     if start == "cursor":
         first = await get(client, str(url))
         found, url = numbers(first), f"{url}&cursor={first['next']}"
-    while url:
+    while url and len(found) < 100:
         answer = await client.get(url)
         found += numbers(answer.json())
         url = links(answer).get("next")

@@ -1,16 +1,14 @@
 """The transaction boundary: what was answered with a success is stored, and nothing else is."""
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from httpx import ASGITransport, AsyncClient, ConnectError
+from httpx import ASGITransport, AsyncClient
 from sqlalchemy import text
 
 from app.core.database import Database, Transaction
@@ -18,6 +16,7 @@ from app.core.errors import NotFound
 from app.main import create_app
 from tests.conftest import settings_for
 from tests.problems import problem_of
+from tests.processes import serving
 
 pytestmark = pytest.mark.commits
 
@@ -25,9 +24,15 @@ INSERT = "INSERT INTO authors (id, name) VALUES (gen_random_uuid(), :name) RETUR
 
 
 @pytest.fixture
-async def other(own_database: str) -> AsyncIterator[asyncpg.Connection]:
+def url(database: Database) -> str:
+    """Where the test's own database is."""
+    return database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to the same database that the service knows nothing of."""
-    connection = await asyncpg.connect(own_database)
+    connection = await asyncpg.connect(url)
     yield connection
     await connection.close()
 
@@ -180,40 +185,11 @@ async def test_when_the_answer_begins_the_commit_is_over(
     assert visible == [1 if path == "/authors" else 2]
 
 
-async def until_it_listens(client: AsyncClient) -> None:
-    # The server announces itself a moment before it listens.
-    async with asyncio.timeout(30):
-        while True:
-            with suppress(ConnectError):
-                await client.get("/livez")
-                return
-
-
-@asynccontextmanager
-async def client_of_server(database_url: str) -> AsyncIterator[AsyncClient]:
-    """A client of the real thing: the command that serves, in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "serve"),
-        env={**os.environ, "DATABASE_URL": database_url, "PORT": "0", "LOG_LEVEL": "WARNING"},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout
-    try:
-        async with asyncio.timeout(30):
-            announcement = (await process.stdout.readline()).decode()
-        async with AsyncClient(base_url=announcement.split()[2]) as client:
-            await until_it_listens(client)
-            yield client
-    finally:
-        process.terminate()
-        await process.communicate()
-
-
 async def test_what_a_real_server_has_answered_is_visible_at_once_200_times(
-    own_database: str, other: asyncpg.Connection
+    url: str, other: asyncpg.Connection
 ) -> None:
     find = "SELECT name FROM authors WHERE id = $1"
-    async with client_of_server(own_database) as client:
+    async with serving(DATABASE_URL=url) as (_, origin), AsyncClient(base_url=origin) as client:
         for number in range(200):
             answer = await client.post("/authors", json={"name": f"{number}"})
             assert answer.status_code == 201
