@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.authors.schemas import AuthorCreate, AuthorQuery, AuthorRead, AuthorUpdate
 from app.authors.service import AuthorService
@@ -15,6 +15,7 @@ from app.core.routing import Route
 from app.core.schemas import Id
 
 router = APIRouter(prefix="/authors", tags=["authors"], route_class=Route)
+AuthorList = Annotated[AuthorQuery, Depends(AuthorQuery.of)]
 
 
 @router.get("/{id}", response_model=AuthorRead)
@@ -24,9 +25,7 @@ async def read_author(id: Id, request: Request, session: ReadSession) -> Respons
 
 
 @router.get("", response_model=Page[AuthorRead])
-async def list_authors(
-    query: Annotated[AuthorQuery, Query()], request: Request, session: ReadSession
-) -> Response:
+async def list_authors(query: AuthorList, request: Request, session: ReadSession) -> Response:
     """A page of authors."""
     return many(request, await AuthorService(session).page(query))
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.books.schemas import AuthorBookQuery, BookCreate, BookQuery, BookRead, BookUpdate
 from app.books.service import BookService
@@ -13,6 +13,8 @@ from app.core.routing import Route
 from app.core.schemas import Id
 
 router = APIRouter(tags=["books"], route_class=Route)
+BookList = Annotated[BookQuery, Depends(BookQuery.of)]
+AuthorBookList = Annotated[AuthorBookQuery, Depends(AuthorBookQuery.of)]
 
 
 @router.get("/books/{id}", response_model=BookRead)
@@ -22,9 +24,7 @@ async def read_book(id: Id, request: Request, session: ReadSession) -> Response:
 
 
 @router.get("/books", response_model=Page[BookRead])
-async def list_books(
-    query: Annotated[BookQuery, Query()], request: Request, session: ReadSession
-) -> Response:
+async def list_books(query: BookList, request: Request, session: ReadSession) -> Response:
     """A page of books."""
     return many(request, await BookService(session).page(query))
 
@@ -52,7 +52,7 @@ async def delete_book(id: Id, versions: IfMatch, session: WriteSession) -> None:
 
 @router.get("/authors/{id}/books", response_model=Page[BookRead])
 async def list_author_books(
-    id: Id, query: Annotated[AuthorBookQuery, Query()], request: Request, session: ReadSession
+    id: Id, query: AuthorBookList, request: Request, session: ReadSession
 ) -> Response:
     """A page of one author's books."""
     return many(request, await BookService(session).page_of_author(id, query))

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, Self, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from app.core.errors import Fault, InvalidRequest
 from app.core.schemas import MAX_INT64, Instant, ReadModel, RequestModel, integer, string
@@ -17,6 +19,7 @@ from app.core.schemas import MAX_INT64, Instant, ReadModel, RequestModel, intege
 MAX_OFFSET: Final = 100_000  # rows; beyond it only a cursor goes on, at the same cost at any depth
 _DIGEST: Final = 12  # bytes of a cursor
 _PAGING: Final = {"page", "size", "cursor", "count", "sort"}
+_LISTS: Final = {"sort", "id"}
 T = TypeVar("T")
 Item = TypeVar("Item", bound=ReadModel)
 # Any number is read: beyond the bound `check` says to go on with a cursor.
@@ -60,6 +63,17 @@ class ListQuery(RequestModel):
     created_to: Instant | None = Field(default=None, description="Created before then")
     updated_from: Instant | None = Field(default=None, description="Updated then or later")
     updated_to: Instant | None = Field(default=None, description="Updated before then")
+
+    @classmethod
+    async def of(cls, request: Request) -> Self:
+        """The query of a request: FastAPI's query models take a sixth of a list's time."""
+        given = request.query_params
+        values = {n: given.getlist(n) if n in _LISTS else value for n, value in given.items()}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
+            raise RequestValidationError(faults) from None
 
     def check(self) -> None:
         """Raise what no single field can state."""

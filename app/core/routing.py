@@ -8,6 +8,7 @@ from typing import Any, Final, get_origin
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from app.core import errors
 
@@ -23,6 +24,7 @@ class Route(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["operation_id"] = endpoint.__name__
         super().__init__(path, endpoint, **options)
+        self.openapi_extra = {"parameters": list(_documented(self.dependant))}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -51,14 +53,24 @@ def allowed_methods(request: Request) -> dict[str, str]:
     return headers | ({"Accept-Patch": f"{JSON}, {MERGE_PATCH}"} if "PATCH" in methods else {})
 
 
+def _query_models(dependant: Dependant) -> Iterator[type[BaseModel]]:
+    """The models whose methods a route depends on: they read its query."""
+    owners = (getattr(each.call, "__self__", None) for each in dependant.dependencies)
+    yield from (owner for owner in owners if isinstance(owner, type))
+
+
 def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
     """Every query parameter of a route, with whether it may be repeated."""
-    for field in dependant.query_params:
-        info = field.field_info
-        for name, part in getattr(info.annotation, "model_fields", {field.name: info}).items():
-            yield part.alias or name, get_origin(part.annotation) in {list, tuple}
-    for dependency in dependant.dependencies:
-        yield from _query_parameters(dependency)
+    for model in _query_models(dependant):
+        for name, field in model.model_fields.items():
+            yield name, get_origin(field.annotation) is tuple
+
+
+def _documented(dependant: Dependant) -> Iterator[dict[str, Any]]:
+    for model in _query_models(dependant):
+        for name, schema in model.model_json_schema()["properties"].items():
+            about = {"description": schema.pop("description"), "schema": schema}
+            yield {"name": name, "in": "query", "required": False, **about}
 
 
 def _check_parameters(request: Request, known: dict[str, bool]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.conditional import IfMatch, many, one
 from app.core.database import ReadSession, WriteSession
@@ -26,6 +26,7 @@ async def _writer(request: Request, session: WriteSession) -> UserService:
     return UserService(session, request.app.state.passwords)
 
 
+UserList = Annotated[UserQuery, Depends(UserQuery.of)]
 Reader = Annotated[UserService, Depends(_reader)]
 Writer = Annotated[UserService, Depends(_writer)]
 
@@ -37,9 +38,7 @@ async def read_user(id: UserId, request: Request, users: Reader) -> Response:
 
 
 @router.get("", response_model=Page[UserRead])
-async def list_users(
-    query: Annotated[UserQuery, Query()], request: Request, users: Reader
-) -> Response:
+async def list_users(query: UserList, request: Request, users: Reader) -> Response:
     """A page of users."""
     return many(request, await users.page(query), cache=CACHE)
 
