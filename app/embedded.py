@@ -133,8 +133,9 @@ def _unprivileged() -> list[str]:
     if setpriv is None:
         raise EmbeddedError("Postgres does not run as root, and there is no setpriv to prevent it.")
     user = ["--reuid=nobody", f"--regid={pwd.getpwnam('nobody').pw_gid}", "--clear-groups"]
+    # Without the securebit access(2), which Postgres asks, would not count the capability.
     reach = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-    return [setpriv, *user, *reach, "--pdeathsig=INT"]
+    return [setpriv, *user, "--securebits=+no_setuid_fixup", *reach, "--pdeathsig=INT"]
 
 
 def _not_ours(path: Path) -> str:

