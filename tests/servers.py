@@ -18,6 +18,8 @@ from sqlalchemy.engine import URL, make_url
 from app import embedded, schema
 
 MARK = "made by the Bookshelf test suite; it may be dropped at any time"
+# However the server was made: what sorts before what, and what is a letter.
+EVERYWHERE_ALIKE = "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
 # Durability is not what these tests are about, save where one asks for it.
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -36,9 +38,13 @@ def _server() -> Iterator[str]:
     if named := os.environ.get("TEST_DATABASE_URL"):
         yield named
     elif _use_containers():
-        from testcontainers.postgres import PostgresContainer  # noqa: PLC0415 - slow to import
+        # Its reaper is an image more to be had; leaving the block removes the container as well.
+        os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow
 
-        with PostgresContainer("postgres:18", driver=None) as container:
+        unsafe = " ".join(f"-c {name}={value}" for name, value in UNSAFE.items())
+        container = PostgresContainer("postgres:18", driver=None)
+        with container.with_command(f"postgres {unsafe}"):
             yield container.get_connection_url().rsplit("/", 1)[0] + "/bookshelf_test"
     else:
         with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory:
@@ -76,14 +82,14 @@ def named(url: str, database: str) -> str:
     return make_url(url).set(database=database).render_as_string(hide_password=False)
 
 
-async def recreate(url: str, template: str = "template0") -> None:
+async def recreate(url: str, template: str = f"template0 {EVERYWHERE_ALIKE}") -> None:
     """Make the database anew, from a template. Exits when it exists and is not the suite's."""
     name = make_url(url).database
     assert name
     connection = await asyncpg.connect(named(url, "postgres"))
     try:
         await _drop(connection, name)
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {template}')
         await connection.execute(f"COMMENT ON DATABASE \"{name}\" IS '{MARK}'")
     finally:
         await connection.close()
@@ -93,7 +99,7 @@ async def copy(url: str, suffix: str) -> str:
     """The URL of a fresh copy of a database."""
     name = make_url(url).database
     made = named(url, f"{name}_{suffix}")
-    await recreate(made, name or "")
+    await recreate(made, f'"{name}"')
     return made
 
 

