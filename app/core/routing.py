@@ -24,7 +24,8 @@ class Route(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["operation_id"] = endpoint.__name__
         super().__init__(path, endpoint, **options)
-        self.openapi_extra = {"parameters": list(_documented(self.dependant))}
+        documented = {"parameters": list(_documented(self.dependant))}
+        self.openapi_extra = documented | (self.openapi_extra or {})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -64,6 +65,10 @@ def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
     for model in _query_models(dependant):
         for name, field in model.model_fields.items():
             yield name, get_origin(field.annotation) is tuple
+    for parameter in dependant.query_params:
+        yield parameter.alias, get_origin(parameter.field_info.annotation) in {list, tuple}
+    for dependency in dependant.dependencies:
+        yield from _query_parameters(dependency)
 
 
 def _documented(dependant: Dependant) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,107 @@
+"""Postgres time of the lists' statements over a million books: python -m benchmarks.million
+
+It runs the service's own requests, takes the statements that they send, and asks Postgres with
+EXPLAIN ANALYZE how long it executes them. Prints a Markdown table of medians in milliseconds.
+"""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import asyncpg
+import httpx
+from pydantic import SecretStr
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+
+from app import embedded, schema
+from app.core.database import Database
+from app.main import create_app
+from app.settings import Settings
+
+RUNS: Final = 5
+DEPTH: Final = 900_000  # rows before the deep cursor page
+ROWS: Final = """
+INSERT INTO authors (id, name)
+SELECT uuidv7(), 'Author ' || n FROM generate_series(1, 50000) n;
+CREATE TEMP TABLE numbered AS SELECT row_number() OVER () AS n, id FROM authors;
+INSERT INTO books (id, title, author_id, created_at)
+SELECT uuidv7(), concat_ws(' ', 'Title', md5(m::text), CASE WHEN m % 2 = 0 THEN 'half' END,
+                           CASE WHEN m % 20000 = 0 THEN 'rare' END),
+       numbered.id, timestamptz '2020-01-01T00:00Z' + m * interval '1 second'
+FROM generate_series(1, 1000000) m JOIN numbered ON numbered.n = 1 + m % 50000;
+VACUUM ANALYZE
+"""
+
+
+async def measure(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    for statement in ROWS.split(";"):
+        await connection.execute(statement)
+    async with _service(url) as (client, sent):
+        print(f"| request | Postgres ms, median of {RUNS} |\n| --- | ---: |")
+        for name, path in {**_cases(), "deep": await _deep(client)}.items():
+            sent.clear()
+            (await client.get(path)).raise_for_status()
+            milliseconds = [await _explained(connection, *sent[0]) for _ in range(RUNS + 1)]
+            label = f"`{path}`" if name != "deep" else f"cursor page after {DEPTH:,} rows"
+            print(f"| {label} | {median(milliseconds[1:]):.2f} |", flush=True)
+    await connection.close()
+
+
+def _cases() -> dict[str, str]:
+    paths = [
+        "/books?count=none",
+        "/books?count=estimated",
+        "/books?count=exact",
+        "/books?q=rare",
+        "/books?q=half&count=none",
+        "/books?q=half",
+        "/books?sort=-title&count=none",
+        "/books?page=5000&count=none",
+    ]
+    return {path: path for path in paths}
+
+
+async def _deep(client: httpx.AsyncClient) -> str:
+    path = "/books?size=100&count=none&page=1000"
+    for _ in range((DEPTH - 100_000) // 100 + 1):
+        answer = (await client.get(path)).raise_for_status()
+        path = f"/books?size=100&cursor={answer.json()['next']}"
+    return path.replace("size=100", "size=20")
+
+
+async def _explained(connection: asyncpg.Connection, sql: str, parameters: Any) -> float:
+    plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *parameters)
+    return float(json.loads(plan)[0]["Execution Time"])
+
+
+@asynccontextmanager
+async def _service(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, list[tuple[str, Any]]]]:
+    """A client of the service in this process, and the statements that it sends."""
+    settings = Settings(_env_file=None, app_env="test", database_url=SecretStr(url))
+    app, sent = create_app(settings), list[tuple[str, Any]]()
+    app.state.database = database = Database(settings)
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://bookshelf") as client:
+        yield client, sent
+    await database.engine.dispose()
+
+
+if __name__ == "__main__":
+    with (
+        tempfile.TemporaryDirectory(prefix="bookshelf-million-") as directory,
+        embedded.postgres(Path(directory), {"max_wal_size": "4GB"}) as server,
+    ):
+        schema.upgrade(make_url(server.url()).set(drivername="postgresql+asyncpg"))
+        asyncio.run(measure(server.url()))
