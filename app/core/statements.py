@@ -1,8 +1,8 @@
 """The SQL of an entity, built once for each form that it takes and from then on only executed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ Condition = sa.ColumnElement[bool]
 Conditions = Mapping[str, Condition]
 Select = sa.Select[Any]
 _cached = lru_cache(maxsize=1024)
+FEW = 1000  # rows that a search finds and sorts
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,11 @@ class Statements:
         keys = self.keys(sort)
         conditions = [self._filters[name] for name in sorted(filters)]
         rows = sa.select(self.table).where(*conditions)
-        rows = rows.where(self._after(keys)) if after else rows.offset(_number("offset"))
-        rows = rows.order_by(*(key.ordered(self.table) for key in keys))
+        rows = rows.where(self._after(keys)) if after else rows
+        cut = partial(_cut, keys=keys, after=after)
         # Cut before the joins: nothing is joined to the rows that a page skips.
-        page = rows.limit(_number("limit")).subquery("page")
+        selected = self._searched(rows, cut) if "q" in filters else cut(rows, self.table)
+        page = selected.subquery("page")
         items = self.select_from(page)
         if not counted:
             return items.order_by(*(key.ordered(page) for key in keys))
@@ -100,6 +102,18 @@ class Statements:
         count, item = total.where(*conditions).subquery("count"), items.subquery("item")
         both = sa.select(count.c.total, *item.c).select_from(count.outerjoin(item, sa.true()))
         return both.order_by(*(key.ordered(item) for key in keys))
+
+    def _searched(self, rows: Select, cut: Callable[..., Select]) -> sa.CompoundSelect[Any]:
+        """The page of a search: from the index of words or along that of the order.
+
+        Of a word that few rows have the planner believes that many do, and would read the table
+        in order until it has found a page of them. So the first rows that are found are counted:
+        when that is all of them they are sorted, else the rest cannot be far along the order.
+        """
+        hits = rows.limit(sa.literal_column(str(FEW + 1))).cte("hits")
+        few = sa.select(sa.func.count()).select_from(hits).scalar_subquery() <= FEW
+        found = cut(sa.select(hits).where(few), hits)
+        return sa.union_all(found, cut(rows.where(sa.not_(few)), self.table))
 
     @_cached
     def estimate(self, filters: frozenset[str]) -> sa.Executable:
@@ -151,6 +165,11 @@ class Statements:
 
     def _bound(self, column: str, name: str) -> sa.BindParameter[Any]:
         return sa.bindparam(name, type_=self.table.c[column].type)
+
+
+def _cut(rows: Select, source: sa.FromClause, *, keys: list[Key], after: bool) -> Select:
+    rows = rows.order_by(*(key.ordered(source) for key in keys)).limit(_number("limit"))
+    return rows if after else rows.offset(_number("offset"))
 
 
 def _number(name: str) -> sa.BindParameter[int]:
