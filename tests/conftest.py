@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -124,6 +125,20 @@ def database(request: pytest.FixtureRequest) -> Database:
     kind = "committing" if request.node.get_closest_marker("commits") else "rolled_back"
     chosen: Database = request.getfixturevalue(kind)
     return chosen
+
+
+@pytest.fixture
+def url(database: Database) -> str:
+    """Where the test's own database is."""
+    return database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest.fixture
+async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the same database that the service knows nothing of."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -92,20 +92,6 @@ async def sql(database: Database) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-@pytest.fixture
-def url(database: Database) -> str:
-    """Where the test's own database is."""
-    return database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the same database that the service knows nothing of."""
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
-
-
 async def everywhere(sql: AsyncClient, statement: str) -> list[Response]:
     paths = ("/read", "/write", "/transact")
     return [await sql.get(path, params={"sql": statement}) for path in paths]

@@ -23,20 +23,6 @@ pytestmark = pytest.mark.commits
 INSERT = "INSERT INTO authors (id, name) VALUES (gen_random_uuid(), :name) RETURNING id"
 
 
-@pytest.fixture
-def url(database: Database) -> str:
-    """Where the test's own database is."""
-    return database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-
-@pytest.fixture
-async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the same database that the service knows nothing of."""
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
-
-
 async def authors(other: asyncpg.Connection) -> int:
     found: int = await other.fetchval("SELECT count(*) FROM authors")
     return found
