@@ -56,8 +56,11 @@ def allowed_methods(request: Request) -> dict[str, str]:
 
 def _query_models(dependant: Dependant) -> Iterator[type[BaseModel]]:
     """The models whose methods a route depends on: they read its query."""
-    owners = (getattr(each.call, "__self__", None) for each in dependant.dependencies)
-    yield from (owner for owner in owners if isinstance(owner, type))
+    for dependency in dependant.dependencies:
+        owner = getattr(dependency.call, "__self__", None)
+        if isinstance(owner, type) and issubclass(owner, BaseModel):
+            yield owner
+        yield from _query_models(dependency)
 
 
 def _query_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
