@@ -7,8 +7,8 @@ BIN := .venv/bin
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-run: .venv/ready ## Start the service, and a Postgres of its own unless DATABASE_URL is set
-	@exec $(BIN)/python -m app serve --migrate
+run: .venv/ready ## Start the service, with a Postgres and an S3 server of its own unless some are set
+	@exec $(BIN)/python -m app serve --migrate --worker
 
 test: .venv/ready ## Run all tests against a real Postgres (PYTEST_ARGS="-k name" for some)
 	$(BIN)/pytest -n auto --dist loadgroup $(PYTEST_ARGS)

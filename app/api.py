@@ -7,13 +7,15 @@ from fastapi import APIRouter
 from app.authors.router import router as authors
 from app.books.router import router as books
 from app.core.health import router as health
+from app.documents.router import router as documents
 from app.users.router import router as users
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (books, authors, users, health)
+ROUTERS: Final[tuple[APIRouter, ...]] = (books, authors, documents, users, health)
 
 TAGS: Final = [
     {"name": "authors", "description": "People who write books"},
     {"name": "books", "description": "Books, each by one author"},
+    {"name": "documents", "description": "Named files in an object store"},
     {"name": "users", "description": "People with an account"},
     {"name": "health", "description": "For probes"},
 ]

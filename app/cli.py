@@ -1,41 +1,51 @@
-"""The command line: python -m app serve, migrate."""
+"""The command line: python -m app serve, migrate, jobs, worker."""
 
+import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 import uvicorn
 from alembic.util.exc import CommandError
 from pydantic import SecretStr, ValidationError
 
-from app import embedded, schema
+from app import embedded, schema, worker
 from app.core import logging
+from app.core.errors import ServiceError
 from app.core.sqlstate import FAILURES
+from app.embedded.processes import with_us
 from app.main import create_app
 from app.settings import Settings, describe
 
 GRACE_PERIOD = 10  # seconds that requests in flight get when the server is told to stop
+T = TypeVar("T")
 cli = typer.Typer(
-    help="Bookshelf: authors, books and users over HTTP.",
+    help="Bookshelf: authors, books, documents and users over HTTP.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
+jobs = typer.Typer(help="The scheduled jobs.", no_args_is_help=True)
+cli.add_typer(jobs, name="jobs")
+
 
 @cli.command()
 def serve(
-    *, migrate: Annotated[bool, typer.Option(help="First bring the schema up to date.")] = False
+    *,
+    migrate: Annotated[bool, typer.Option(help="First bring the schema up to date.")] = False,
+    worker: Annotated[bool, typer.Option(help="Run the scheduled jobs beside it.")] = False,
 ) -> None:
-    """Serve HTTP until Ctrl-C. Without DATABASE_URL a Postgres of its own is started."""
+    """Serve HTTP until Ctrl-C. Without DATABASE_URL and S3_BUCKET it starts its own of both."""
     settings = _settings()
-    own = settings.database_url is None
-    with _listening(settings) as listener, _database(settings) as connected:
-        if migrate or own:
+    with _listening(settings) as listener, _parts(settings) as connected:
+        if migrate or settings.database_url is None:
             _upgrade(connected, "head")
         server = uvicorn.Server(
             uvicorn.Config(
@@ -46,8 +56,9 @@ def serve(
                 timeout_graceful_shutdown=GRACE_PERIOD,
             )
         )
-        _announce(connected, listener, own=own)
-        server.run(sockets=[listener])
+        with _beside("worker", connected) if worker else nullcontext():
+            _announce(settings, listener)
+            server.run(sockets=[listener])
 
 
 @cli.command()
@@ -55,9 +66,43 @@ def migrate(
     revision: Annotated[str, typer.Argument(help="The revision to upgrade to.")] = "head",
 ) -> None:
     """Bring the database's schema up to date."""
-    with _database(_settings()) as connected:
+    settings = _settings()
+    with ExitStack() as stack:
+        connected = _with_database(settings, stack)
         _upgrade(connected, revision)
         typer.echo(f"The schema is at {revision}.")
+
+
+@cli.command(name="worker")
+def run_worker() -> None:
+    """Run the scheduled jobs at their times, until Ctrl-C."""
+    with _parts(_settings()) as connected:
+        asyncio.run(worker.work(connected))
+
+
+@jobs.command(name="list")
+def list_jobs() -> None:
+    """List the scheduled jobs."""
+    for job in worker.JOBS:
+        typer.echo(f"{job.name:<20}{job.about} ({job.trigger})")
+
+
+@jobs.command(name="run")
+def run_job(name: Annotated[str, typer.Argument(help="As `jobs list` says.")]) -> None:
+    """Run a scheduled job now."""
+    found = next((job for job in worker.JOBS if job.name == name), None)
+    if found is None:
+        _fail(f"there is no job {name}: see jobs list")
+
+    async def work(connected: Settings) -> str:
+        async with worker.opened(connected) as parts:
+            return await found.work(parts)
+
+    with _parts(_settings()) as connected:
+        try:
+            typer.echo(asyncio.run(work(connected)))
+        except ServiceError as error:
+            _fail(str(error))
 
 
 def main() -> None:
@@ -102,14 +147,33 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[Settings]:
-    """Settings with a database: the one they name, or our own for as long as the block lasts."""
+def _parts(settings: Settings) -> Iterator[Settings]:
+    """Settings with a database and a store: those they name, or our own while the block lasts."""
+    with ExitStack() as stack:
+        yield _with_store(_with_database(settings, stack), stack)
+
+
+def _with_database(settings: Settings, stack: ExitStack) -> Settings:
     if settings.database_url is not None:
-        yield settings
-        return
+        return settings
+    server = _entered(stack, embedded.postgres(settings.data_dir))
+    return settings.model_copy(update={"database_url": SecretStr(server.url())})
+
+
+def _with_store(settings: Settings, stack: ExitStack) -> Settings:
+    if settings.s3_bucket is not None:
+        return settings
+    store = _entered(stack, embedded.s3(settings.data_dir))
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):  # of another store's account
+        os.environ.pop(name, None)
+    os.environ.update(store.environment())
+    changes = {"s3_endpoint_url": store.endpoint, "s3_bucket": embedded.BUCKET}
+    return settings.model_copy(update=changes)
+
+
+def _entered(stack: ExitStack, part: AbstractContextManager[T]) -> T:
     try:
-        with embedded.postgres(settings.data_dir) as server:
-            yield settings.model_copy(update={"database_url": SecretStr(server.url())})
+        return stack.enter_context(part)
     except embedded.EmbeddedError as error:
         _fail(str(error))
 
@@ -122,12 +186,33 @@ def _upgrade(settings: Settings, revision: str) -> None:
         _fail(f"cannot migrate {url}: {getattr(error, 'orig', error)}")
 
 
-def _announce(settings: Settings, listener: socket.socket, *, own: bool) -> None:
+@contextmanager
+def _beside(command: str, settings: Settings) -> Iterator[None]:
+    """Another process of ours, with the same database and store, until the block ends."""
+    url = settings.database_url.get_secret_value() if settings.database_url else ""
+    given = {"DATABASE_URL": url, "S3_ENDPOINT_URL": settings.s3_endpoint_url or ""}
+    environment = {**os.environ, **given, "S3_BUCKET": settings.s3_bucket or ""}
+    program = [*with_us(), sys.executable, "-m", "app", command]
+    process = subprocess.Popen(program, env=environment, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
     """What was started, where the data lies and what to try."""
     host, port = listener.getsockname()[:2]
     origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    database = f"a Postgres of its own, data in {settings.data_dir.resolve()}"
+    kept = f"of its own, data in {settings.data_dir.resolve()}"
+    database, store = f"a Postgres {kept}", f"an S3 server {kept}"
+    if settings.database_url is not None:
+        database = str(settings.sqlalchemy_url)
+    if settings.s3_bucket is not None:
+        store = f"{settings.s3_bucket} at {settings.s3_endpoint_url or 'Amazon S3'}"
     typer.echo(f"Bookshelf serves {origin} (Ctrl-C stops it)")
-    typer.echo(f"  database  {database if own else settings.sqlalchemy_url}")
+    typer.echo(f"  database  {database}")
+    typer.echo(f"  files     {store}")
     typer.echo(f"  look at   {origin}/docs")
     typer.echo(f"  or try    curl {origin}/books")

@@ -16,13 +16,15 @@ from app.api import ROUTERS, TAGS
 from app.core import openapi, problems
 from app.core.database import Database
 from app.core.middleware import RequestContext, Semantics
+from app.core.storage import Storage
 from app.schema import head
 from app.settings import Settings
 from app.users.passwords import Passwords
 
 DESCRIPTION: Final = """\
-Authors, books and users. Every error is a problem (RFC 9457); single resources have an `ETag` and
-take `If-Match` and `If-None-Match`; lists have pages and cursors; every GET also answers HEAD.
+Authors, books, documents and users. Every error is a problem (RFC 9457); single resources have an
+`ETag` and take `If-Match` and `If-None-Match`; lists have pages and cursors; every GET also
+answers HEAD.
 """
 
 
@@ -45,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
-    app.state.schema_head = head()
+    app.state.schema_head, app.state.settings = head(), settings
     problems.install(app)
     return app
 
@@ -53,12 +55,14 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     app.state.database, app.state.passwords = Database(settings), Passwords()
+    app.state.storage = Storage(settings)
     # What start-up made lives as long as the process: the collector need not walk it again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
     yield
     app.state.passwords.close()
+    app.state.storage.close()
     await app.state.database.engine.dispose()
 
 

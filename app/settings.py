@@ -1,12 +1,15 @@
 """Every environment variable of the service, typed, with its default; `.env` is read as well."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+Origin = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
+Seconds = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]  # S3 signs for a week at most
 
 
 class Settings(BaseSettings):
@@ -22,6 +25,14 @@ class Settings(BaseSettings):
     db_pool_size: int = Field(default=20, ge=1, le=1000)
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
     db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
+    s3_endpoint_url: Origin | None = None
+    s3_public_endpoint_url: Origin | None = None
+    s3_bucket: str | None = Field(default=None, validate_default=True)
+    s3_region: str = "us-east-1"
+    s3_prefix: str = Field(default="documents/", pattern=r"^([\w.-][\w./-]*)?$", max_length=200)
+    max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)
+    signed_url_ttl: Seconds = 15 * 60
+    upload_grace_period: Seconds = 3600
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("database_url")
@@ -34,6 +45,13 @@ class Settings(BaseSettings):
         except ArgumentError:
             pass
         raise ValueError("Must look like postgresql://user:password@host:5432/name")
+
+    @field_validator("s3_bucket")
+    @classmethod
+    def _has_a_bucket(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("s3_endpoint_url"):
+            raise ValueError("Must be set together with S3_ENDPOINT_URL")
+        return value
 
     @property
     def sqlalchemy_url(self) -> URL:

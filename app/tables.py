@@ -2,7 +2,8 @@
 
 from app.authors.models import Author
 from app.books.models import Book
+from app.documents.models import Document, StoredObject
 from app.users.models import User
 
-TABLES = (Author, Book, User)
+TABLES = (Author, Book, Document, StoredObject, User)
 metadata = Author.metadata

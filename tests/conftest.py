@@ -16,7 +16,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from app import embedded
 from app.core.database import AutocommitSession, Database, TransactionSession
+from app.core.storage import PARTS_IN_FLIGHT, Storage
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import Passwords
@@ -27,12 +29,13 @@ _TEMPLATE = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start Postgres once, in the process that hands out the tests."""
+    """Start the servers once, in the process that hands out the tests."""
     given = getattr(config, "workerinput", None)
     if given is not None:
         config.stash[_TEMPLATE] = given["template"]
     elif not config.option.collectonly:
         config.stash[_TEMPLATE] = _stack.enter_context(servers.postgres())
+        os.environ.update(_stack.enter_context(servers.s3()))  # for the other processes too
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -74,7 +77,8 @@ async def own_database(template_url: str) -> AsyncIterator[str]:
 
 def settings_for(url: str, **changes: object) -> Settings:
     """Settings over a database, without the developer's `.env`."""
-    values = {"app_env": "test", "database_url": SecretStr(url), **changes}
+    store = {"s3_endpoint_url": os.environ["TEST_S3_ENDPOINT_URL"], "s3_bucket": embedded.BUCKET}
+    values = {"app_env": "test", "database_url": SecretStr(url), **store, **changes}
     return Settings(_env_file=None, **values)  # type: ignore[arg-type]
 
 
@@ -153,10 +157,37 @@ def application(template_url: str) -> FastAPI:
     return create_app(settings_for(template_url))
 
 
+@pytest.fixture(scope="session")
+def _storage(template_url: str) -> Iterator[Storage]:
+    made = Storage(settings_for(template_url))
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def app(application: FastAPI, database: Database, passwords: Passwords) -> FastAPI:
+def storage(_storage: Storage) -> Storage:
+    _storage.part_slots = asyncio.Semaphore(PARTS_IN_FLIGHT)  # of this test's event loop
+    return _storage
+
+
+@pytest.fixture
+def settings(template_url: str) -> Settings:
+    """Settings with a prefix of the store that only this test uses."""
+    return settings_for(template_url, s3_prefix=f"test/{uuid4().hex}/")
+
+
+@pytest.fixture
+def app(
+    application: FastAPI,
+    database: Database,
+    passwords: Passwords,
+    storage: Storage,
+    settings: Settings,
+) -> FastAPI:
     application.state.database = database
     application.state.passwords = passwords
+    application.state.storage = storage
+    application.state.settings = settings
     return application
 
 

@@ -23,6 +23,20 @@ async def make_user(client: AsyncClient, email: str = "ada@example.com", **more:
     return await _made(client, "/users", body)
 
 
+async def make_document(
+    client: AsyncClient, name: str = "Thesis", content: bytes | None = None, **file: str
+) -> Json:
+    """A document, with a file when there is content for one."""
+    kind = file.get("content_type", "application/pdf")
+    files = {"file": (file.get("filename", "thesis.pdf"), content, kind)} if content else None
+    answer = await client.post(
+        "/documents", data={"name": name}, files=files or {"file": (None, "")}
+    )
+    assert answer.status_code == 201, answer.text
+    made: Json = answer.json()
+    return made
+
+
 async def _made(client: AsyncClient, path: str, body: Json) -> Json:
     answer = await client.post(path, json=body)
     assert answer.status_code == 201, answer.text

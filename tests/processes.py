@@ -10,14 +10,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from app import embedded
+
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60.0  # seconds
 
 
 async def start(*command: str, **environment: str) -> Process:
-    """`python -m app COMMAND` with a clean environment, on any free port."""
+    """`python -m app COMMAND` with a clean environment, on any free port.
+
+    With a DATABASE_URL it uses the suite's store, else an embedded one of its own.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     given = {**kept, "PORT": "0", "DATABASE_URL": "", **environment}
+    if given["DATABASE_URL"]:
+        store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        endpoint = os.environ["TEST_S3_ENDPOINT_URL"]
+        given = {**store, "S3_ENDPOINT_URL": endpoint, "S3_BUCKET": embedded.BUCKET, **given}
     program = (sys.executable, "-m", "app", *command)
     return await asyncio.create_subprocess_exec(
         *program, cwd=ROOT, env=given, stdout=PIPE, stderr=STDOUT

@@ -9,17 +9,24 @@ from app.core.database import Database
 
 AUTHOR = "01890000-0000-7000-8000-000000000001"  # of the books that `fill` makes
 BOOKS_OF_AUTHOR = f"/authors/{AUTHOR}/books"
-COLLECTIONS = ("/authors", "/books", "/users")
+COLLECTIONS = ("/authors", "/books", "/documents", "/users")
 LISTS = (*COLLECTIONS, BOOKS_OF_AUTHOR)
 SORTS = {
     "/authors": ("name", "dob", "created_at"),
     "/books": ("title", "created_at", "updated_at"),
+    "/documents": ("name", "size", "created_at"),
     "/users": ("name", "email", "created_at"),
     BOOKS_OF_AUTHOR: ("title", "created_at", "updated_at"),
 }
-TABLES = {"/authors": "authors", "/books": "books", "/users": "users", BOOKS_OF_AUTHOR: "books"}
+TABLES = {path: path.rsplit("/", 1)[1] for path in LISTS}
 # What `fill` has in every name or title of a list.
-WORDS = {"/authors": "author", "/books": "title", "/users": "reader", BOOKS_OF_AUTHOR: "title"}
+WORDS = {
+    "/authors": "author",
+    "/books": "title",
+    "/documents": "paper",
+    "/users": "reader",
+    BOOKS_OF_AUTHOR: "title",
+}
 
 # Row n is n minutes into 2026 and was changed n minutes into 2027; its id ends in n.
 _ID = "('01890000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid"
@@ -38,6 +45,10 @@ _FILL = (
     SELECT {_ID}, 'Title ' || n, '{AUTHOR}', {_TIMES} FROM generate_series(1, :count) n
     """,
     f"""
+    INSERT INTO documents (id, name, size, created_at, updated_at)
+    SELECT {_ID}, 'Paper ' || n, n, {_TIMES} FROM generate_series(1, :count) n
+    """,
+    f"""
     INSERT INTO users (name, email, password_hash, created_at, updated_at)
     SELECT 'Reader ' || n, 'Reader' || n || '@Example.com', 'x', {_TIMES}
     FROM generate_series(1, :count) n
@@ -46,7 +57,7 @@ _FILL = (
 
 
 async def fill(database: Database, count: int) -> None:
-    """So many authors, books (all by `AUTHOR`) and users; each is younger than the one before."""
+    """So many of each entity, books all by `AUTHOR`; each is younger than the one before."""
     for statement in _FILL:
         await run(database, statement, {"count": count})
 

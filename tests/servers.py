@@ -1,6 +1,6 @@
-"""Which Postgres the tests use, and the template database that every test's data comes from.
+"""Which servers the tests use, and the template database that every test's data comes from.
 
-The suite creates databases on that server and marks each with a comment. It never touches one
+The suite creates databases on its Postgres and marks each with a comment. It never touches one
 that exists without the mark: a developer's database cannot be wiped by a wrong setting.
 """
 
@@ -8,7 +8,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -20,6 +20,7 @@ from app import embedded, schema
 MARK = "made by the Bookshelf test suite; it may be dropped at any time"
 # However the server was made: what sorts before what, and what is a letter.
 EVERYWHERE_ALIKE = "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
+SECRET = "only-of-the-test-suite"
 # Durability is not what these tests are about, save where one asks for it.
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -51,6 +52,32 @@ def _server() -> Iterator[str]:
             Path(directory).chmod(0o755)
             with embedded.postgres(Path(directory), UNSAFE) as server:
                 yield server.url("bookshelf_test")
+
+
+@contextmanager
+def s3() -> Iterator[dict[str, str]]:
+    """The environment of a store, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory, ExitStack() as stack:
+        if _use_containers():
+            endpoint, secret = stack.enter_context(_s3_container()), SECRET
+            found = {"AWS_ACCESS_KEY_ID": "bookshelf", "AWS_SECRET_ACCESS_KEY": secret}
+        else:
+            store = stack.enter_context(embedded.s3(Path(directory)))
+            endpoint, found = store.endpoint, store.environment()
+        yield {**found, "TEST_S3_ENDPOINT_URL": endpoint}
+
+
+@contextmanager
+def _s3_container() -> Iterator[str]:
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow
+    from testcontainers.core.wait_strategies import HttpWaitStrategy  # noqa: PLC0415
+
+    container = DockerContainer("rclone/rclone:1.75").with_exposed_ports(8080)
+    container.with_command(f"serve s3 --addr :8080 --auth-key bookshelf,{SECRET} /data")
+    container.waiting_for(HttpWaitStrategy(8080).for_status_code(403))
+    with container:
+        container.exec(["mkdir", "-p", f"/data/{embedded.BUCKET}"])
+        yield f"http://{container.get_container_host_ip()}:{container.get_exposed_port(8080)}"
 
 
 def _use_containers() -> bool:

@@ -11,20 +11,23 @@ import pytest
 from tests.processes import ROOT, serving
 
 README = (ROOT / "README.md").read_text()
-EXAMPLES, FAILURES = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+*EXAMPLES, FAILURES = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 
 
 async def test_the_curl_lines_work_when_pasted(tmp_path: Path) -> None:
     failures = FAILURES.replace("curl -s ", "curl -s -w '\\n' ")
     async with serving(DATA_DIR=str(tmp_path)) as (_, origin):
-        script = f"set -eu\n{EXAMPLES}\necho ---\n{failures}"
+        script = f"set -eu\n{''.join(EXAMPLES)}\necho ---\n{failures}"
         script = script.replace("http://127.0.0.1:8000", origin)
-        shell = await asyncio.create_subprocess_exec("bash", "-c", script, stdout=PIPE, stderr=PIPE)
+        command = ("bash", "-c", script)
+        shell = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, cwd=ROOT)
         output, errors = await shell.communicate()
     assert shell.returncode == 0, errors.decode()
     examples, _, problems = output.decode().partition("---\n")
     assert '"title":"The Dispossessed: An Ambiguous Utopia"' in examples
     assert '"email":"Ada@example.com"' in examples
+    assert "the same bytes" in examples
+    assert examples.count('"filename":"Makefile"') == 3
     assert "correct horse" not in examples
     statuses = [json.loads(line)["status"] for line in problems.splitlines()]
     promised = re.search(r"these answer ([\d, and]+):", README)
@@ -40,7 +43,7 @@ def test_the_tree_names_every_file_of_core() -> None:
 
 
 def test_the_migrate_and_serve_commands_of_the_readme_exist() -> None:
-    assert set(re.findall(r"python -m app (\w+)", README)) == {"migrate", "serve"}
+    assert set(re.findall(r"python -m app (\w+)", README)) == {"migrate", "serve", "worker", "jobs"}
 
 
 @pytest.mark.parametrize("target", re.findall(r"^```\nmake (\w+)", README, re.MULTILINE))

@@ -23,5 +23,6 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine("%(asctime)s %(levelname)s [%(request_id)s] %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for library in ("alembic", "uvicorn"):  # what they say of starting up, the command line says
+    # What they say of starting up the command line says; what a form lacks the answer says.
+    for library in ("alembic", "apscheduler", "botocore", "python_multipart", "uvicorn"):
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.root.level))

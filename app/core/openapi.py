@@ -48,7 +48,7 @@ def _complete(schema: Json) -> None:
     for path, item in schema["paths"].items():
         for method, operation in item.items():
             _add_problems(operation, method, path)
-            _add_conditions(operation, method, path)
+            _add_conditions(operation, method)
             _add_headers(operation)
             _tidy_parameters(operation.get("parameters", []))
     for node in _nodes(schema):
@@ -69,7 +69,7 @@ def _add_problems(operation: Json, method: str, path: str) -> None:
         kinds += [errors.PreconditionFailed, errors.Conflict]
     if content := operation.get("requestBody", {}).get("content"):
         kinds += _WITH_BODY
-        if method == "patch":
+        if method == "patch" and JSON in content:
             content[MERGE_PATCH] = content[JSON]
     answers = operation["responses"]
     answers.pop("422", None)  # the framework's own
@@ -77,8 +77,8 @@ def _add_problems(operation: Json, method: str, path: str) -> None:
     operation["responses"] = dict(sorted((general | answers).items()))
 
 
-def _add_conditions(operation: Json, method: str, path: str) -> None:
-    if method == "get" and path.endswith("}"):
+def _add_conditions(operation: Json, method: str) -> None:
+    if method == "get" and _model(operation["responses"].get("200", {})).endswith("Read"):
         description = "Answer 304 when this is the ETag; `*` for any"
         header = {"name": "If-None-Match", "in": "header", "description": description}
         operation["parameters"].append({**header, "required": False, "schema": _HEADER})
@@ -87,16 +87,22 @@ def _add_conditions(operation: Json, method: str, path: str) -> None:
 
 def _add_headers(operation: Json) -> None:
     for status, answer in operation["responses"].items():
-        model = answer.get("content", {}).get(JSON, {}).get("schema", {}).get("$ref", "")
+        model = _model(answer)
         names = {
             "X-Request-ID": True,
             "Cache-Control": model != "#/components/schemas/Health" and status != "204",
             "ETag": model.endswith("Read") or status == "304",
             "Link": "/Page_" in model,
-            "Location": status == "201",
+            "Location": status in {"201", "307"},
             "Retry-After": status == "503",
         }
         answer["headers"] = {name: {"schema": _HEADER} for name, sent in names.items() if sent}
+
+
+def _model(answer: Json) -> str:
+    """The reference to what an answer contains."""
+    reference: str = answer.get("content", {}).get(JSON, {}).get("schema", {}).get("$ref", "")
+    return reference
 
 
 def _tidy_parameters(parameters: list[Json]) -> None:

@@ -23,6 +23,9 @@ class Route(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["operation_id"] = endpoint.__name__
+        form = (options.get("openapi_extra") or {}).get("requestBody", {}).get("content", {})
+        patches = "PATCH" in (options.get("methods") or ())
+        self.media_types = [*form] or ([JSON, MERGE_PATCH] if patches else [JSON])
         super().__init__(path, endpoint, **options)
         documented = {"parameters": list(_documented(self.dependant))}
         self.openapi_extra = documented | (self.openapi_extra or {})
@@ -30,13 +33,12 @@ class Route(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = dict(_query_parameters(self.dependant))
-        media_types = {JSON, MERGE_PATCH} if "PATCH" in (self.methods or ()) else {JSON}
 
         async def checked(request: Request) -> Response:
             if request.scope["query_string"]:
                 _check_parameters(request, known)
             if self.body_field is not None:
-                request = await _with_json(request, media_types)
+                request = await _with_json(request, self.media_types)
             return await handle(request)
 
         return checked
@@ -51,7 +53,10 @@ def allowed_methods(request: Request) -> dict[str, str]:
     if "GET" in methods:
         methods.add("HEAD")
     headers = {"Allow": ", ".join(sorted(methods))}
-    return headers | ({"Accept-Patch": f"{JSON}, {MERGE_PATCH}"} if "PATCH" in methods else {})
+    for route in routes:
+        if isinstance(route, Route) and "PATCH" in (route.methods or ()):
+            headers["Accept-Patch"] = ", ".join(route.media_types)
+    return headers
 
 
 def _query_models(dependant: Dependant) -> Iterator[type[BaseModel]]:
@@ -110,7 +115,7 @@ class _ReadRequest(Request):
         return self.value
 
 
-async def _with_json(request: Request, media_types: set[str]) -> Request:
+async def _with_json(request: Request, media_types: list[str]) -> Request:
     message = Message()
     message["content-type"] = ", ".join(request.headers.getlist("content-type"))
     charset = str(message.get_param("charset", "utf-8")).lower()

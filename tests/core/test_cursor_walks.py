@@ -25,6 +25,7 @@ Row = dict[str, Any]
 MIXED = {
     "/authors": ("name,-dob", "-dob,name", "dob,-created_at,name", "-name,-dob,-created_at"),
     "/books": ("title,-updated_at", "-created_at,title", "updated_at,created_at,-title"),
+    "/documents": ("name,-size", "-size,name", "size,-created_at,name"),
     "/users": ("name,-email", "-created_at,name", "name,created_at,-email"),
     BOOKS_OF_AUTHOR: ("title,-created_at", "-updated_at,-title"),
 }
@@ -88,6 +89,7 @@ class Rows:
         self.makers: dict[str, Callable[[], Row]] = {
             "authors": self.author,
             "books": self.book,
+            "documents": self.document,
             "users": self.user,
         }
 
@@ -99,6 +101,10 @@ class Rows:
         author_id = self.random.choice([UUID(AUTHOR), UUID(AUTHOR), OTHER])
         row = {"id": self._id(), "title": self._name(), "author_id": author_id}
         return row | self._times()
+
+    def document(self) -> Row:
+        size = self.random.choice([None, None, 0, 1, 2**62])
+        return {"id": self._id(), "name": self._name(), "size": size, **self._times()}
 
     def user(self) -> Row:
         email = f"{self._name()}{self.random.getrandbits(64)}@example.com"

@@ -12,7 +12,9 @@ from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, fill
 
 NOBODY = "01890000-0000-7000-8000-00000000ffff"
 every_list = pytest.mark.parametrize("path", LISTS)
-every_list_with_ids = pytest.mark.parametrize("path", [path for path in LISTS if path != "/users"])
+every_list_with_ids = pytest.mark.parametrize(
+    "path", [path for path in LISTS if path not in {"/documents", "/users"}]
+)
 
 
 @pytest.fixture
@@ -167,6 +169,8 @@ async def test_a_filter_of_another_list_is_refused(client: AsyncClient) -> None:
     for path, name in (
         ("/authors", "author_id"),
         ("/users", "author_id"),
+        ("/documents", "id"),
+        ("/documents", "filename"),
         (BOOKS_OF_AUTHOR, "author_id"),
         ("/books", "email"),
     ):
@@ -188,7 +192,11 @@ SCALARS = {
 
 @every_list
 async def test_a_parameter_given_twice_is_refused(client: AsyncClient, path: str) -> None:
-    own = {"/books": {"author_id": AUTHOR}, "/users": {"email": "ada@example.com"}}
+    own = {
+        "/books": {"author_id": AUTHOR},
+        "/documents": {"content_type": "text/plain"},
+        "/users": {"email": "ada@example.com"},
+    }
     for name, value in (SCALARS | own.get(path, {})).items():
         refused(await client.get(f"{path}?{name}={value}&{name}={value}"), name)
 

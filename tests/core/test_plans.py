@@ -43,13 +43,32 @@ SELECT ('01890000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid,
     timestamptz '2021-01-01Z' + abs(hashint4(n)) % 200000 * interval '1 minute'
 FROM generate_series(1, 200000) n;
 
+INSERT INTO stored_objects (id, key)
+SELECT ('01890000-0000-7000-b000-' || lpad(n::text, 12, '0'))::uuid, 'documents/' || n
+FROM generate_series(1, 30000) n;
+
+INSERT INTO documents (id, file_id, name, size, content_type, created_at)
+SELECT ('01890000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid,
+    CASE WHEN n % 3 > 0 THEN '01890000-0000-7000-b000-' || lpad(n::text, 12, '0') END::uuid,
+    'n' || hashint4(n) % 5000 || CASE n % 600 WHEN 0 THEN ' rare' ELSE '' END,
+    CASE WHEN n % 3 > 0 THEN abs(hashint4(n)) % 30000 END,
+    CASE n % 300 WHEN 0 THEN 'image/png' ELSE 'text/plain' END,
+    timestamptz '2020-01-01Z' + n * interval '1 minute'
+FROM generate_series(1, 30000) n;
+
 INSERT INTO users (name, email, password_hash, created_at)
 SELECT 'n' || hashint4(n) % 5000 || CASE n % 600 WHEN 0 THEN ' rare' ELSE '' END,
     'e' || hashint4(n) || '.' || n || '@example.com', 'x',
     timestamptz '2020-01-01Z' + n * interval '1 minute'
 FROM generate_series(1, 30000) n;
 """
-_DEEP = {"/authors": 1400, "/books": 4999, "/users": 1400, BOOKS_OF_AUTHOR: 90}  # pages of 20
+_DEEP = {
+    "/authors": 1400,
+    "/books": 4999,
+    "/documents": 1400,
+    "/users": 1400,
+    BOOKS_OF_AUTHOR: 90,
+}  # pages of 20
 SINGLE = [
     (path, sign + key) for path, keys in SORTS.items() for key in keys for sign in ("", "-")
 ] + [(path, "") for path in LISTS]
@@ -133,7 +152,8 @@ async def cursor_at_depth(client: AsyncClient, path: str, sort: str) -> str:
 
 def assert_read_in_order(nodes: list[Node]) -> None:
     """The rows of the page come from an index in their order; then authors are joined to them."""
-    [scan] = below_limit(nodes)
+    scan, *rest = below_limit(nodes)
+    assert not rest
     assert scan["Node Type"] in {"Index Scan", "Index Only Scan"}
     assert "Filter" not in scan
     assert "Seq Scan" not in types(nodes)
@@ -181,7 +201,7 @@ async def test_a_deep_page_by_several_keys_starts_at_the_cursor_too(
 
 
 @pytest.mark.parametrize("count", ["exact", "none"])
-@pytest.mark.parametrize("path", ["/books", "/users"])
+@pytest.mark.parametrize("path", ["/books", "/documents", "/users"])
 async def test_a_selective_search_uses_the_gin_index(
     client: AsyncClient, database: Database, sent: Sent, path: str, count: str
 ) -> None:
@@ -207,6 +227,7 @@ async def test_a_search_for_two_words_uses_the_gin_index(
         (f"/books?id={AUTHOR}&sort=title", "pk_books"),
         ("/users?email=E1@example.com", "uq_users_email"),
         (f"/books?author_id={AUTHOR}&count=none", "ix_books_author_id_created_at_id"),
+        ("/documents?content_type=image/png&count=none", "ix_documents_content_type_created_at_id"),
         (
             "/books?created_from=2020-05-01T00:00:00Z&created_to=2020-05-01T01:00:00Z",
             "ix_books_created_at_id",

@@ -17,9 +17,9 @@ every_list = pytest.mark.parametrize("path", LISTS)
 async def store(database: Database, path: str, names: list[str]) -> None:
     """Rows with these names or titles."""
     ids = [UUID(int=n) for n in range(len(names))]
-    if path == "/authors":
+    if path in {"/authors", "/documents"}:
         rows = [{"id": id_, "name": name} for id_, name in zip(ids, names, strict=True)]
-        await insert(database, "authors", rows)
+        await insert(database, path[1:], rows)
     elif path == "/users":
         users = [
             {"name": name, "email": f"{n}@example.com", "password_hash": "x"}

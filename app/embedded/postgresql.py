@@ -1,6 +1,6 @@
-"""A real Postgres from a wheel, for development and tests: no root, no network, no Docker.
+"""A real Postgres, from a wheel.
 
-Postgres refuses to run as root. There it runs as `nobody`, with the one capability that lets it
+It refuses to run as root. There it runs as `nobody`, with the one capability that lets it
 reach its files through directories that only root may enter; no directory's mode is changed.
 """
 
@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -16,21 +15,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Final
 
+from app.embedded.processes import CLEAN, EmbeddedError, launch, not_ours, wait_until, with_us
+
 VERSION: Final = 18
-START_TIMEOUT: Final = 30.0  # seconds
 _LONGEST_SOCKET_DIRECTORY: Final = 85  # bytes; the kernel takes 107 with the socket's name
-_ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": os.defpath}  # no PGHOST or the like
 _INITDB: Final = (
     *("--username=postgres", "--auth=trust", "--encoding=UTF8"),
     *("--locale-provider=builtin", "--locale=C.UTF-8"),
 )
-
-
-class EmbeddedError(Exception):
-    """Why nothing could be started, in one sentence for a person."""
 
 
 @contextmanager
@@ -41,7 +35,7 @@ def postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> Itera
         try:
             server.start()
         except PermissionError as error:
-            raise EmbeddedError(_not_ours(Path(error.filename))) from None
+            raise not_ours(Path(error.filename)) from None
         yield server
     finally:
         server.stop()
@@ -88,32 +82,22 @@ class Postgres:
                 directory.mkdir(parents=True, mode=0o700)
                 os.chown(directory, owner, -1)
             if directory.stat().st_uid != owner:
-                raise EmbeddedError(_not_ours(directory))
+                raise not_ours(directory)
 
     def _launch(self) -> None:
         own = {"listen_addresses": "", "unix_socket_directories": str(self.sockets)}
         options = [f"--{name}={value}" for name, value in (own | dict(self.settings)).items()]
         command = [*_unprivileged(), _binary("postgres"), "-D", str(self.data), *options]
-        with self.log.open("ab") as log:
-            # Of its own session: Ctrl-C reaches only us, and we stop it when we are done with it.
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=_ENVIRONMENT, start_new_session=True
-            )
-        deadline = monotonic() + START_TIMEOUT
-        while not self._answers():
-            if self.process.poll() is not None or monotonic() > deadline:
-                raise EmbeddedError(f"Postgres did not start; {self.log} says why.")
-            sleep(0.02)
+        self.process = launch(command, self.log)
+        wait_until(self._answers, self.process, f"Postgres did not start; {self.log} says why.")
 
     def _answers(self) -> bool:
         command = [_binary("pg_isready"), "-q", "-h", str(self.sockets)]
-        return subprocess.run(command, check=False, env=_ENVIRONMENT).returncode == 0
+        return subprocess.run(command, check=False, env=CLEAN).returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*_unprivileged(), _binary(program), *arguments]
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, env=_ENVIRONMENT
-        )
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=CLEAN)
         if done.returncode:
             raise EmbeddedError(f"{program} failed: {done.stderr.strip()}")
 
@@ -126,18 +110,12 @@ def _binary(name: str) -> str:
 
 
 def _unprivileged() -> list[str]:
-    """What stands before a command so that it dies with us and does not run as root."""
-    setpriv = shutil.which("setpriv")
+    """What stands before a command so that it ends with us and does not run as root."""
     if os.geteuid() != 0:
-        return [setpriv, "--pdeathsig=INT"] if setpriv else []
-    if setpriv is None:
+        return with_us()
+    if not with_us():
         raise EmbeddedError("Postgres does not run as root, and there is no setpriv to prevent it.")
     user = ["--reuid=nobody", f"--regid={pwd.getpwnam('nobody').pw_gid}", "--clear-groups"]
     # Without the securebit access(2), which Postgres asks, would not count the capability.
     reach = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-    return [setpriv, *user, "--securebits=+no_setuid_fixup", *reach, "--pdeathsig=INT"]
-
-
-def _not_ours(path: Path) -> str:
-    owner = path.stat().st_uid if path.exists() else "someone else"
-    return f"{path} belongs to user {owner}: set DATA_DIR to a directory of your own."
+    return [*with_us(), *user, "--securebits=+no_setuid_fixup", *reach]

@@ -1,0 +1,102 @@
+"""Uploads that go from the client straight to the store, by signed URLs."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.core.database import Session
+from app.core.errors import Conflict, NotFound, PayloadTooLarge
+from app.core.storage import NotStored, Signable, Storage
+from app.documents.files import Files
+from app.documents.repository import DocumentRepository
+from app.documents.schemas import DirectPart, DirectUpload, DocumentRead, FileHead, UploadCreate
+from app.settings import Settings
+
+MIN_PART: Final = 64 * 1024 * 1024  # bytes; a smaller file is one part
+MAX_PARTS: Final = 1000
+
+Row = sa.Row[Any]
+
+
+class DirectUploads:
+    """Always multipart uploads of the store: their URLs are of no use once they are completed,
+    so that nobody can change the bytes of a document afterwards."""
+
+    def __init__(self, session: Session, storage: Storage, settings: Settings) -> None:
+        self._documents = DocumentRepository(session)
+        self._files = Files(session, storage, settings)
+        self._storage, self._settings = storage, settings
+
+    async def start(self, document_id: UUID, data: UploadCreate) -> DirectUpload:
+        if data.size > self._settings.max_upload_size:
+            raise PayloadTooLarge("The file is larger than allowed")
+        await self._documents.get(document_id)
+        object_id, key = await self._files.record(document_id=document_id, **data.model_dump())
+        await self._files.objects.start(object_id, await self._storage.start(key))
+        return await self.get(document_id, object_id)
+
+    async def get(self, document_id: UUID, object_id: UUID) -> DirectUpload:
+        """The upload, with fresh URLs for as long as it may go on."""
+        row = await self._find(document_id, object_id)
+        seconds = self._settings.upload_grace_period
+        expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+        part = part_size(row.size)
+        sizes = [min(part, row.size - start) for start in range(0, row.size, part)]
+        requests = [_writing(row, number, seconds) for number in range(1, len(sizes) + 1)]
+        urls = await self._storage.signed(requests)
+        parts = [
+            DirectPart(number=number, size=size, url=url)
+            for number, (size, url) in enumerate(zip(sizes, urls, strict=True), 1)
+        ]
+        return DirectUpload(id=object_id, parts=parts, expires_at=expires)
+
+    async def complete(self, document_id: UUID, object_id: UUID) -> DocumentRead:
+        """Make what has arrived the document's file; done twice it is the same."""
+        row = await self._find(document_id, object_id, also="ready")
+        document = await self._documents.get(document_id)
+        if row.state == "ready":
+            return document
+        with suppress(NotStored):  # completed before, by a request whose end did not come
+            await self._complete(row)
+        await self._check(row)
+        values = {name: getattr(row, name) for name in (*FileHead.model_fields, "size", "sha256")}
+        return await self._documents.update(document_id, {"file_id": object_id, **values}, None)
+
+    async def _find(self, document_id: UUID, object_id: UUID, *, also: str = "") -> Row:
+        """The upload while it is pending; asking for it keeps it from expiring."""
+        row = await self._files.objects.upload(document_id, object_id)
+        if row is None or row.state not in {"pending", also}:
+            raise NotFound("Upload not found")
+        await self._files.objects.touch(object_id)
+        return row
+
+    async def _complete(self, row: Row) -> None:
+        parts = await self._storage.parts(row.key, row.upload_id)
+        arrived = sum(size for _, size in parts)
+        if arrived != row.size:
+            raise Conflict(f"{arrived} of the {row.size} bytes announced have arrived")
+        await self._storage.complete(row.key, row.upload_id, [etag for etag, _ in parts])
+
+    async def _check(self, row: Row) -> None:
+        """What is stored is what was announced; else it is removed at once."""
+        try:
+            same = await self._storage.size(row.key) == row.size
+        except NotStored:
+            raise Conflict("Nothing has arrived") from None
+        if same and row.sha256 is not None:
+            same = await self._storage.sha256(row.key) == row.sha256
+        if not same:
+            await self._files.discard(row.id, row.key)
+            raise Conflict("What has arrived is not what was announced")
+
+
+def part_size(size: int) -> int:
+    """Bytes of every part but the last."""
+    return max(MIN_PART, -(-size // MAX_PARTS))
+
+
+def _writing(row: Row, number: int, seconds: int) -> Signable:
+    return Signable("PUT", row.key, {"uploadId": row.upload_id, "partNumber": str(number)}, seconds)

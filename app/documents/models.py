@@ -1,0 +1,66 @@
+"""The tables of documents and of the objects in the store that are their files."""
+
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.models import Base, Entity
+
+# A document without a file sorts after all others.
+NO_SIZE = sa.literal_column("9223372036854775807", sa.BigInteger)
+
+
+class StoredObject(Base):
+    """An object that is in the store, may be there, or shall no longer be there.
+
+    `pending` before its first byte, `ready` while a document has it for its file, `deleting` from
+    then on. A trigger on the documents makes it ready and deleting, in their own transaction.
+    """
+
+    __tablename__ = "stored_objects"
+    __table_args__ = (
+        sa.CheckConstraint("state IN ('pending', 'ready', 'deleting')", name="state"),
+        sa.Index(
+            "ix_stored_objects_unsettled",
+            *("state", "touched_at"),
+            postgresql_where=sa.text("state <> 'ready'"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(sa.String(300), unique=True)
+    state: Mapped[str] = mapped_column(sa.String(8), server_default="pending")
+    touched_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    document_id: Mapped[UUID | None]
+    # What a direct upload announced; for all others the document alone knows it.
+    upload_id: Mapped[str | None] = mapped_column(sa.Text)
+    filename: Mapped[str | None] = mapped_column(sa.String(255))
+    content_type: Mapped[str | None] = mapped_column(sa.String(255))
+    size: Mapped[int | None] = mapped_column(sa.BigInteger)
+    sha256: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+class Document(Entity):
+    """A named document, with or without a file."""
+
+    __tablename__ = "documents"
+    __table_args__ = (
+        sa.CheckConstraint("char_length(name) >= 1", name="name_not_empty"),
+        sa.Index(None, "name", "id"),
+        sa.Index("ix_documents_size_id", sa.text("coalesce(size, 9223372036854775807)"), "id"),
+        sa.Index(None, "created_at", "id"),
+        sa.Index(None, "content_type", "created_at", "id"),
+        sa.Index(None, "search", postgresql_using="gin"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(200))
+    file_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(StoredObject.id), unique=True)
+    filename: Mapped[str | None] = mapped_column(sa.String(255))
+    content_type: Mapped[str | None] = mapped_column(sa.String(255))
+    size: Mapped[int | None] = mapped_column(sa.BigInteger)
+    sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))

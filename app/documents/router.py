@@ -1,0 +1,132 @@
+"""Documents over HTTP. No cache may keep them, for the signed URLs in them."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.background import BackgroundTask
+
+from app.core.conditional import IfMatch, many, one
+from app.core.database import ReadSession, WriteSession
+from app.core.errors import Conflict, NotFound, Unavailable
+from app.core.pagination import Page
+from app.core.problems import responses
+from app.core.routing import Route
+from app.core.schemas import Id
+from app.documents.direct import DirectUploads
+from app.documents.form import Form
+from app.documents.schemas import (
+    CREATE_FORM,
+    UPDATE_FORM,
+    DirectUpload,
+    DocumentQuery,
+    DocumentRead,
+    UploadCreate,
+)
+from app.documents.service import DocumentService
+
+CACHE: Final = "no-store"
+STORAGE: Final = responses(Unavailable)
+
+router = APIRouter(prefix="/documents", tags=["documents"], route_class=Route)
+
+
+async def _reader(request: Request, session: ReadSession) -> DocumentService:
+    return DocumentService(session, request.app.state.storage, request.app.state.settings)
+
+
+async def _writer(request: Request, session: WriteSession) -> DocumentService:
+    return DocumentService(session, request.app.state.storage, request.app.state.settings)
+
+
+async def _direct(request: Request, session: WriteSession) -> DirectUploads:
+    return DirectUploads(session, request.app.state.storage, request.app.state.settings)
+
+
+async def _form(request: Request) -> Form:
+    return Form(request.headers, request.stream())
+
+
+DocumentList = Annotated[DocumentQuery, Depends(DocumentQuery.of)]
+Reader = Annotated[DocumentService, Depends(_reader)]
+Writer = Annotated[DocumentService, Depends(_writer)]
+Direct = Annotated[DirectUploads, Depends(_direct)]
+Body = Annotated[Form, Depends(_form)]
+
+
+@router.get("/{id}", response_model=DocumentRead, responses=STORAGE)
+async def read_document(id: Id, request: Request, documents: Reader) -> Response:
+    """One document, with a fresh signed URL for its file."""
+    return one(request, await documents.get(id), cache=CACHE)
+
+
+@router.get("", response_model=Page[DocumentRead], responses=STORAGE)
+async def list_documents(query: DocumentList, request: Request, documents: Reader) -> Response:
+    """A page of documents, each with a fresh signed URL for its file."""
+    return many(request, await documents.page(query), cache=CACHE)
+
+
+@router.get("/{id}/content", status_code=307, response_class=Response, responses=STORAGE)
+async def read_document_content(id: Id, documents: Reader) -> Response:
+    """Go to the file's bytes, by a fresh signed URL."""
+    document = await documents.get(id)
+    if document.file_url is None:
+        raise NotFound("The document has no file")
+    return RedirectResponse(document.file_url, headers={"Cache-Control": CACHE})
+
+
+@router.post(
+    "", status_code=201, response_model=DocumentRead, openapi_extra=CREATE_FORM, responses=STORAGE
+)
+async def create_document(form: Body, request: Request, documents: Writer) -> Response:
+    """Add a document. The file is streamed: it may be of any size up to the limit."""
+    document = await documents.create(form)
+    return one(request, document, cache=CACHE, created=f"/documents/{document.id}")
+
+
+@router.patch("/{id}", response_model=DocumentRead, openapi_extra=UPDATE_FORM, responses=STORAGE)
+async def update_document(
+    id: Id, form: Body, versions: IfMatch, request: Request, documents: Writer
+) -> Response:
+    """Change the name, replace the file, or both."""
+    answer = one(request, await documents.replace(id, form, versions), cache=CACHE)
+    answer.background = BackgroundTask(documents.clean, id)
+    return answer
+
+
+@router.delete("/{id}", status_code=204, response_class=Response)
+async def delete_document(id: Id, versions: IfMatch, documents: Writer) -> Response:
+    """Remove a document and its file."""
+    await documents.delete(id, versions)
+    return Response(status_code=204, background=BackgroundTask(documents.clean, id))
+
+
+@router.post("/{id}/uploads", status_code=201, response_model=DirectUpload, responses=STORAGE)
+async def create_upload(id: Id, data: UploadCreate, uploads: Direct) -> Response:
+    """Announce a file that goes to the store directly: PUT each part to its URL, then complete."""
+    upload = await uploads.start(id, data)
+    headers = {"Location": f"/documents/{id}/uploads/{upload.id}", "Cache-Control": CACHE}
+    return Response(upload.model_dump_json(), 201, headers, "application/json")
+
+
+@router.get("/{id}/uploads/{upload_id}", response_model=DirectUpload, responses=STORAGE)
+async def read_upload(id: Id, upload_id: Id, uploads: Direct) -> Response:
+    """Fresh URLs for an upload that is under way."""
+    upload = await uploads.get(id, upload_id)
+    headers = {"Cache-Control": CACHE}
+    return Response(upload.model_dump_json(), 200, headers, "application/json")
+
+
+@router.post(
+    "/{id}/uploads/{upload_id}/complete",
+    response_model=DocumentRead,
+    responses=responses(Unavailable, Conflict),
+)
+async def complete_upload(
+    id: Id, upload_id: Id, request: Request, uploads: Direct, documents: Writer
+) -> Response:
+    """Make the file that has arrived the document's."""
+    await uploads.complete(id, upload_id)
+    answer = one(request, await documents.get(id), cache=CACHE)
+    answer.background = BackgroundTask(documents.clean, id)
+    return answer

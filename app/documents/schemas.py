@@ -1,0 +1,118 @@
+"""What clients send and get of documents, and what they may say of a file."""
+
+import re
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
+
+from app.core.pagination import ListQuery, Sorting
+from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, string
+
+_WORD: Final = r"[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838
+_PARAMETER: Final = rf'[ \t]*;[ \t]*{_WORD}=({_WORD}|"[ !#-\[\]-~]*")'
+_CONTENT_TYPE: Final = re.compile(rf"{_WORD}/{_WORD}({_PARAMETER})*")
+
+
+def _without_path(value: str) -> str:
+    """The last part of a path, less the characters that control what shows it."""
+    kept = (c for c in value if unicodedata.category(c) not in {"Cc", "Zl", "Zp"})
+    name = "".join(kept).replace("\\", "/").rpartition("/")[2]
+    return "unnamed" if name in {"", ".", ".."} else name
+
+
+def _media_type(value: str) -> str:
+    if not _CONTENT_TYPE.fullmatch(value):
+        raise PydanticCustomError("content_type", "Must be a media type")
+    return value
+
+
+Name = Annotated[str, string(1, 200)]
+Filename = Annotated[
+    str, Field(strict=True, min_length=1, max_length=255), AfterValidator(_without_path)
+]
+ContentType = Annotated[str, string(1, 255), AfterValidator(_media_type)]
+Sort = Literal["name", "-name", "size", "-size", "created_at", "-created_at"]
+
+
+class DocumentForm(RequestModel):
+    """The text fields of a document's form."""
+
+    name: Name = absent()
+
+
+class FileHead(RequestModel):
+    """What a client says of a file beside its bytes."""
+
+    filename: Filename = Field(examples=["Cien años.pdf"])
+    content_type: ContentType = Field(examples=["application/pdf"])
+
+
+class UploadCreate(FileHead):
+    """A file that the client will put into the store itself."""
+
+    size: int = Field(strict=True, ge=1, le=MAX_INT64, description="Bytes")
+    sha256: Annotated[str, string(64, 64), Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="Hexadecimal; what arrives is compared with it"
+    )
+
+
+class DirectPart(BaseModel):
+    """Bytes of the file, from the end of the part before, to be PUT to the URL."""
+
+    number: int = Field(ge=1, le=10_000)
+    size: int = Field(description="Bytes")
+    url: str = Field(max_length=8192)
+
+
+class DirectUpload(BaseModel):
+    """A direct upload: PUT every part, in any order, then complete it."""
+
+    id: UUID
+    parts: list[DirectPart]
+    expires_at: datetime = Field(description="Until then the URLs work")
+
+
+class DocumentRead(ReadModel):
+    """A document; the file's fields are null while there is none."""
+
+    id: UUID
+    name: str = Field(max_length=200)
+    filename: str | None = Field(max_length=255)
+    content_type: str | None = Field(max_length=255)
+    size: int | None = Field(description="Bytes")
+    sha256: str | None = Field(
+        max_length=64, description="Hexadecimal; null also after a direct upload without one"
+    )
+    file_url: str | None = Field(max_length=8192, description="Signed: needs no credentials")
+    file_url_expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    key: str | None = Field(exclude=True)
+
+
+class DocumentQuery(ListQuery):
+    """A page of documents."""
+
+    sort: Sorting[Sort] = ()
+    content_type: Annotated[str, string(1, 255)] | None = Field(
+        default=None, description="Files of exactly this type"
+    )
+
+
+def _form(required: list[str]) -> dict[str, Any]:
+    properties = {
+        "name": {"type": "string", "minLength": 1, "maxLength": 200},
+        "file": {"type": "string", "format": "binary", "description": "Streamed to the store"},
+    }
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
+    schema["additionalProperties"] = False
+    content = {"multipart/form-data": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+CREATE_FORM: Final = _form(["name"])
+UPDATE_FORM: Final = _form([])

@@ -1,0 +1,140 @@
+"""The rules of documents."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from app.core.database import Session
+from app.core.errors import PreconditionFailed, ServiceError
+from app.core.pagination import ListQuery, Page
+from app.core.service import Service
+from app.core.storage import Signable, Storage
+from app.documents.files import Files
+from app.documents.form import Form, Part, Sink, Text, valid, wrong
+from app.documents.repository import DocumentRepository
+from app.documents.schemas import DocumentForm, DocumentRead, FileHead
+from app.documents.upload import Upload
+from app.settings import Settings
+
+_UNQUOTED: Final = "!#$&+.^_`|~"  # RFC 8187
+log = logging.getLogger(__name__)
+
+
+class DocumentService(Service[DocumentRead]):
+    """Documents. Bytes flow, and the store answers, while no connection is held."""
+
+    repository = DocumentRepository
+
+    def __init__(self, session: Session, storage: Storage, settings: Settings) -> None:
+        super().__init__(session)
+        self._storage, self._settings = storage, settings
+        self._files = Files(session, storage, settings)
+
+    async def get(self, key: Any) -> DocumentRead:
+        return await self._signed(await super().get(key))
+
+    async def page(self, query: ListQuery) -> Page[DocumentRead]:
+        page = await super().page(query)
+        await self._sign(page.items)
+        return page
+
+    async def create(self, form: Form) -> DocumentRead:
+        async with self._received(form) as values:
+            if "name" not in values:
+                raise wrong("name", "missing", "Field required")
+            return await self._signed(await self.rows.create({"id": uuid7(), **values}))
+
+    async def replace(self, key: UUID, form: Form, versions: list[int] | None) -> DocumentRead:
+        """Change what the form has. Nobody uploads a file only to hear that it is in vain."""
+        current = await self.rows.get(key)
+        if versions is not None and current.version not in versions:
+            raise PreconditionFailed
+        async with self._received(form) as values:
+            if values:
+                current = await self.rows.update(key, values, versions)
+            return await self._signed(current)
+
+    async def clean(self, key: UUID) -> None:
+        """Remove the files that a document no longer has; what cannot be now, is by the sweeper."""
+        try:
+            await self._files.remove_deleting(key)
+        except ServiceError as error:
+            log.warning("a file of document %s is left to the sweeper: %s", key, error)
+
+    @asynccontextmanager
+    async def _received(self, form: Form) -> AsyncIterator[dict[str, Any]]:
+        """The columns that a form sets, its file in the store; unused when the block fails."""
+        opened: list[tuple[UUID, Upload, FileHead]] = []
+
+        async def open_sink(part: Part) -> Sink:
+            if part.name == "file" and part.filename:
+                head = _head(part)
+                object_id, key = await self._files.record()
+                upload = self._files.upload(key, lambda: self._files.objects.touch(object_id))
+                opened.append((object_id, upload, head))
+                return upload
+            if part.name not in {"name", "file"}:
+                raise wrong(part.name, "unknown_field", "There is no such field")
+            return Text(part.name)
+
+        try:
+            sinks = await form.read(self._settings.max_upload_size, open_sink)
+            values = _texts(sinks)
+            for object_id, upload, head in opened:
+                digest = await upload.finish()
+                values |= {"file_id": object_id, "size": upload.size, "sha256": digest}
+                values |= head.model_dump()
+            yield values
+        except BaseException:
+            for object_id, upload, _ in opened:
+                with suppress(ServiceError):  # the sweeper will do it
+                    await upload.abort()
+                    await self._files.discard(object_id, upload.key)
+            raise
+
+    async def _signed(self, document: DocumentRead) -> DocumentRead:
+        await self._sign([document])
+        return document
+
+    async def _sign(self, documents: list[DocumentRead]) -> None:
+        """Give each document that has a file its URL."""
+        having = [document for document in documents if document.key]
+        if not having:
+            return
+        seconds = self._settings.signed_url_ttl
+        expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+        urls = await self._storage.signed([_reading(document, seconds) for document in having])
+        for document, url in zip(having, urls, strict=True):
+            document.file_url, document.file_url_expires_at = url, expires
+
+
+def _texts(sinks: dict[str, Sink]) -> dict[str, Any]:
+    """The text fields. A browser sends an empty field for a file that was not chosen."""
+    texts = {name: sink.value() for name, sink in sinks.items() if isinstance(sink, Text)}
+    if texts.pop("file", ""):
+        raise wrong("file", "not_a_file", "Must be a file, with a filename")
+    return valid(DocumentForm, texts).model_dump(exclude_unset=True)
+
+
+def _head(part: Part) -> FileHead:
+    return valid(FileHead, {"filename": part.filename, "content_type": part.content_type}, "/file")
+
+
+def _reading(document: DocumentRead, seconds: int) -> Signable:
+    """A download: no browser ever shows what a client has uploaded as a page of the store's."""
+    filename = document.filename or ""
+    plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in filename)
+    extended = quote(filename, safe=_UNQUOTED)
+    headers = {
+        "response-content-disposition": (
+            f"attachment; filename=\"{plain}\"; filename*=UTF-8''{extended}"
+        ),
+        "response-content-type": document.content_type or "",
+    }
+    return Signable("GET", document.key or "", headers, seconds)

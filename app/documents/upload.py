@@ -1,0 +1,104 @@
+"""The bytes of one object on their way to the store."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Final
+
+from app.core.errors import Conflict, PayloadTooLarge
+from app.core.storage import Storage
+
+PART: Final = 8 * 1024 * 1024  # bytes
+
+
+class Upload:
+    """Sends what is written in parts while the next one fills; less than a part in one go.
+
+    Writing waits while all of the storage's slots for parts are taken, and with it the client.
+    `touch` is called now and then; it tells whether the object is still wanted.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        key: str,
+        *,
+        limit: int,
+        touch: Callable[[], Awaitable[bool]],
+        touch_every: float,
+    ) -> None:
+        self.key, self.size = key, 0
+        self._storage, self._limit = storage, limit
+        self._touch, self._touch_every, self._touched = touch, touch_every, monotonic()
+        self._part, self._filled = bytearray(), 0
+        self._upload_id: str | None = None
+        self._sending: list[asyncio.Task[str]] = []
+        self._digest = hashlib.sha256()
+        self._hashed: asyncio.Future[None] | None = None
+
+    async def write(self, data: bytes | memoryview) -> None:
+        self.size += len(data)
+        if self.size > self._limit:
+            raise PayloadTooLarge
+        rest = memoryview(data)
+        while rest:
+            if self._filled == len(self._part):
+                await self._next_part()
+            piece = rest[: len(self._part) - self._filled]
+            self._part[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
+            rest = rest[len(piece) :]
+
+    async def finish(self) -> str:
+        """The hexadecimal SHA-256, once the object is in the store."""
+        del self._part[self._filled :]
+        if self._upload_id is None:
+            await self._hash(self._part)
+            await self._storage.put(self.key, self._part)
+        else:
+            await self._send(self._part)
+            etags = await asyncio.gather(*self._sending)
+            await self._storage.complete(self.key, self._upload_id, etags)
+        if self._hashed is not None:
+            await self._hashed
+        return self._digest.hexdigest()
+
+    async def abort(self) -> None:
+        """Wait for what is on its way, and have the store forget it."""
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        if self._upload_id is not None:
+            await self._storage.abort(self.key, self._upload_id)
+
+    async def _next_part(self) -> None:
+        if self._part:
+            if self._upload_id is None:
+                self._upload_id = await self._storage.start(self.key)
+            await self._send(self._part)
+        self._part, self._filled = bytearray(PART), 0
+
+    async def _send(self, part: bytearray) -> None:
+        await self._hash(part)
+        await self._storage.part_slots.acquire()
+        number = len(self._sending) + 1
+        self._sending.append(asyncio.create_task(self._put(number, part)))
+        for task in self._sending:
+            if task.done():
+                task.result()  # fails at once rather than at the end
+        if monotonic() - self._touched > self._touch_every:
+            self._touched = monotonic()
+            if not await self._touch():
+                raise Conflict("The upload made no progress for too long and was removed")
+
+    async def _put(self, number: int, part: bytearray) -> str:
+        try:
+            return await self._storage.put_part(self.key, self._upload_id or "", number, part)
+        finally:
+            self._storage.part_slots.release()
+
+    async def _hash(self, part: bytearray) -> None:
+        """Begin with this part's hash once that of the part before is done."""
+        if self._hashed is not None:
+            await self._hashed
+        loop = asyncio.get_running_loop()
+        self._hashed = loop.run_in_executor(None, self._digest.update, part)

@@ -1,0 +1,7 @@
+"""A real Postgres and a real S3 server from wheels: no root, no network, no Docker."""
+
+from app.embedded.postgresql import postgres
+from app.embedded.processes import EmbeddedError
+from app.embedded.rclone import BUCKET, s3
+
+__all__ = ["BUCKET", "EmbeddedError", "postgres", "s3"]
