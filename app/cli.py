@@ -32,6 +32,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+JOB_NAMES = ", ".join(job.name for job in worker.JOBS)
 jobs = typer.Typer(help="The scheduled jobs.", no_args_is_help=True)
 cli.add_typer(jobs, name="jobs")
 
@@ -80,19 +81,11 @@ def run_worker() -> None:
         asyncio.run(worker.work(connected))
 
 
-@jobs.command(name="list")
-def list_jobs() -> None:
-    """List the scheduled jobs."""
-    for job in worker.JOBS:
-        typer.echo(f"{job.name:<20}{job.about} ({job.trigger})")
-
-
-@jobs.command(name="run")
-def run_job(name: Annotated[str, typer.Argument(help="As `jobs list` says.")]) -> None:
-    """Run a scheduled job now."""
+@jobs.command(name="run", help=f"Run a scheduled job now: {JOB_NAMES}.")
+def run_job(name: str) -> None:
     found = next((job for job in worker.JOBS if job.name == name), None)
     if found is None:
-        _fail(f"there is no job {name}: see jobs list")
+        _fail(f"there is no job {name}; there is {JOB_NAMES}")
 
     async def work(connected: Settings) -> str:
         async with worker.opened(connected) as parts:

@@ -33,7 +33,6 @@ class Job:
     """Work that any number of processes may do at the same time; it returns what it did."""
 
     name: str
-    about: str
     trigger: IntervalTrigger
     work: Callable[[Parts], Awaitable[str]]
 
@@ -50,14 +49,7 @@ async def _sweep_storage(parts: Parts) -> str:
     return str(await sweeper.sweep())
 
 
-JOBS: Final = (
-    Job(
-        "sweep-storage",
-        "Finish deletions and remove what unfinished uploads have left",
-        IntervalTrigger(minutes=10, timezone=UTC),
-        _sweep_storage,
-    ),
-)
+JOBS: Final = (Job("sweep-storage", IntervalTrigger(minutes=10, timezone=UTC), _sweep_storage),)
 
 
 @asynccontextmanager

@@ -44,7 +44,7 @@ class ServiceError(Exception):
 
 
 class MalformedRequest(ServiceError):
-    status, detail = 400, "The request body is not valid JSON in UTF-8"
+    status, detail = 400, "The request body cannot be read as what its Content-Type says"
 
 
 class NotFound(ServiceError):
@@ -86,7 +86,10 @@ class PayloadTooLarge(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    status, detail = 415, "The request body must be JSON, without a Content-Encoding"
+    status, detail = (
+        415,
+        "The request body is of no type that the operation takes, or has a Content-Encoding",
+    )
 
 
 class InvalidRequest(ServiceError):

@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -28,20 +27,13 @@ CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2, 20, 2  # seconds, seconds, calls
 _GONE: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _CHUNK: Final = 1024 * 1024  # bytes
 T = TypeVar("T")
+Query = dict[str, str]
+Request = tuple[str, Query]  # the key of an object, and the parameters
 log = logging.getLogger(__name__)
 
 
 class NotStored(Exception):
     """There is no such object or multipart upload."""
-
-
-@dataclass(frozen=True)
-class PendingUpload:
-    """A multipart upload that was started and neither completed nor aborted."""
-
-    key: str
-    id: str
-    started: datetime
 
 
 class Storage:
@@ -149,13 +141,13 @@ class Storage:
 
         return await self._run(self._threads, digest)
 
-    async def uploads(self, prefix: str) -> list[PendingUpload]:
-        """All multipart uploads under a prefix."""
+    async def uploads(self, prefix: str) -> list[tuple[str, str, datetime]]:
+        """Key, id and start of all multipart uploads under a prefix."""
 
-        def found() -> list[PendingUpload]:
+        def found() -> list[tuple[str, str, datetime]]:
             pages = self._client.get_paginator("list_multipart_uploads")
             items = pages.paginate(Bucket=self._bucket, Prefix=prefix).search("Uploads[]")
-            return [PendingUpload(i["Key"], i["UploadId"], i["Initiated"]) for i in items if i]
+            return [(item["Key"], item["UploadId"], item["Initiated"]) for item in items if item]
 
         try:
             return await self._run(self._threads, found)
@@ -171,18 +163,22 @@ class Storage:
             token = page.get("NextContinuationToken")
             more = {"ContinuationToken": token} if token else None
 
-    async def signed(self, requests: Sequence["Signable"]) -> list[str]:
-        """URLs that let their bearer do the requests, each for its time."""
-        return await self._run(self._signer, lambda: [self._sign(item) for item in requests])
+    async def signed(self, method: str, requests: Sequence[Request], seconds: int) -> list[str]:
+        """URLs that let their bearer do the requests for so long."""
 
-    def _sign(self, wanted: "Signable") -> str:
+        def urls() -> list[str]:
+            if (credentials := self._session.get_credentials()) is None:
+                raise NoCredentialsError
+            frozen = credentials.get_frozen_credentials()
+            signer = S3SigV4QueryAuth(frozen, "s3", self._region, expires=seconds)
+            return [self._signed(signer, method, *request) for request in requests]
+
+        return await self._run(self._signer, urls)
+
+    def _signed(self, signer: S3SigV4QueryAuth, method: str, key: str, query: Query) -> str:
         # The signer of boto3 without its client around it, which takes three times as long.
-        if (credentials := self._session.get_credentials()) is None:
-            raise NoCredentialsError
-        url = self._base_url + quote(wanted.key)
-        request = AWSRequest(wanted.method, url, params=wanted.parameters)
-        frozen = credentials.get_frozen_credentials()
-        S3SigV4QueryAuth(frozen, "s3", self._region, expires=wanted.seconds).add_auth(request)
+        request = AWSRequest(method, self._base_url + quote(key), params=query)
+        signer.add_auth(request)
         return str(request.url)
 
     async def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -192,16 +188,6 @@ class Storage:
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         with _translated():
             return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-
-@dataclass(frozen=True)
-class Signable:
-    """A request for an object that somebody else may do for so many seconds."""
-
-    method: str
-    key: str
-    parameters: dict[str, str]
-    seconds: int
 
 
 @contextmanager

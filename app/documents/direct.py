@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.core.database import Session
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
-from app.core.storage import NotStored, Signable, Storage
+from app.core.storage import NotStored, Storage
 from app.documents.files import Files
 from app.documents.repository import DocumentRepository
 from app.documents.schemas import DirectPart, DirectUpload, DocumentRead, FileHead, UploadCreate
@@ -45,8 +45,11 @@ class DirectUploads:
         expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
         part = part_size(row.size)
         sizes = [min(part, row.size - start) for start in range(0, row.size, part)]
-        requests = [_writing(row, number, seconds) for number in range(1, len(sizes) + 1)]
-        urls = await self._storage.signed(requests)
+        requests = [
+            (row.key, {"uploadId": row.upload_id, "partNumber": str(number)})
+            for number in range(1, len(sizes) + 1)
+        ]
+        urls = await self._storage.signed("PUT", requests, seconds)
         parts = [
             DirectPart(number=number, size=size, url=url)
             for number, (size, url) in enumerate(zip(sizes, urls, strict=True), 1)
@@ -96,7 +99,3 @@ class DirectUploads:
 def part_size(size: int) -> int:
     """Bytes of every part but the last."""
     return max(MIN_PART, -(-size // MAX_PARTS))
-
-
-def _writing(row: Row, number: int, seconds: int) -> Signable:
-    return Signable("PUT", row.key, {"uploadId": row.upload_id, "partNumber": str(number)}, seconds)

@@ -70,14 +70,14 @@ class Form:
             kind != b"multipart/form-data"
             or headers.get("content-encoding", "identity") != "identity"
         ):
-            raise UnsupportedMediaType("The request body must be multipart/form-data, not encoded")
+            raise UnsupportedMediaType
         if not (boundary := options.get(b"boundary")):
-            raise _malformed()
+            raise MalformedRequest
         self._heads = _Heads()
         try:
             self._parser = MultipartParser(boundary, self._heads.callbacks())
         except FormParserError:
-            raise _malformed() from None
+            raise MalformedRequest from None
 
     async def read(
         self, limit: int, open_sink: Callable[[Part], Awaitable[Sink]]
@@ -108,11 +108,11 @@ class Form:
             try:
                 self._parser.write(chunk)
             except FormParserError:
-                raise _malformed() from None
+                raise MalformedRequest from None
             for event in self._heads.taken():
                 yield event
         if not self._heads.ended:
-            raise _malformed()
+            raise MalformedRequest
 
 
 class _Heads:
@@ -153,7 +153,7 @@ class _Heads:
         disposition, options = parse_options_header(headers.get("content-disposition"))
         encoding = headers.get("content-transfer-encoding", "").strip().lower()
         if disposition != b"form-data" or b"name" not in options or encoding not in _PLAIN:
-            raise _malformed()
+            raise MalformedRequest
         name, filename = options[b"name"], options.get(b"filename")
         try:
             part = Part(
@@ -162,7 +162,7 @@ class _Heads:
                 headers.get("content-type", "application/octet-stream"),
             )
         except UnicodeDecodeError:
-            raise _malformed() from None
+            raise MalformedRequest from None
         self._events.append(part)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -185,7 +185,3 @@ def valid(model: type[Model], values: dict[str, Any], place: str = "") -> Model:
 def wrong(field: str, code: str, detail: str) -> InvalidRequest:
     pointer = "/" + field.replace("~", "~0").replace("/", "~1")
     return InvalidRequest(Fault(pointer=pointer, code=code, detail=detail))
-
-
-def _malformed() -> MalformedRequest:
-    return MalformedRequest("The request body is not valid multipart/form-data")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from app.core.database import Session
-from app.core.storage import NotStored, PendingUpload, Storage
+from app.core.storage import NotStored, Storage
 from app.documents.files import Files
 from app.settings import Settings
 
@@ -32,7 +32,7 @@ class Sweeper:
     def __init__(self, session: Session, storage: Storage, settings: Settings) -> None:
         self._files = Files(session, storage, settings)
         self._storage, self._prefix = storage, settings.s3_prefix
-        self._grace = settings.upload_grace_period
+        self._grace = timedelta(seconds=settings.upload_grace_period)
 
     async def sweep(self) -> Swept:
         swept = Swept(
@@ -48,15 +48,16 @@ class Sweeper:
     async def _abort_orphans(self) -> int:
         """Abort the multipart uploads that nobody goes on with."""
         uploads = await self._storage.uploads(self._prefix)
-        states = await self._files.objects.states([upload.key for upload in uploads])
-        orphans = [upload for upload in uploads if self._is_orphan(upload, states.get(upload.key))]
-        for upload in orphans:
-            await self._storage.abort(upload.key, upload.id)
+        states = await self._files.objects.states([key for key, *_ in uploads])
+        latest = datetime.now(UTC) - self._grace
+        orphans = [
+            (key, upload_id)
+            for key, upload_id, started in uploads
+            if (state := states.get(key)) == "deleting" or (state != "pending" and started < latest)
+        ]
+        for key, upload_id in orphans:
+            await self._storage.abort(key, upload_id)
         return len(orphans)
-
-    def _is_orphan(self, upload: PendingUpload, state: str | None) -> bool:
-        age = datetime.now(UTC) - upload.started
-        return state == "deleting" or (state != "pending" and age > timedelta(seconds=self._grace))
 
     async def _unknown(self) -> list[str]:
         """Keys under the prefix of which there is no record; they are left where they are."""

@@ -14,7 +14,7 @@ from app.core.database import Session
 from app.core.errors import PreconditionFailed, ServiceError
 from app.core.pagination import ListQuery, Page
 from app.core.service import Service
-from app.core.storage import Signable, Storage
+from app.core.storage import Request, Storage
 from app.documents.files import Files
 from app.documents.form import Form, Part, Sink, Text, valid, wrong
 from app.documents.repository import DocumentRepository
@@ -109,7 +109,7 @@ class DocumentService(Service[DocumentRead]):
             return
         seconds = self._settings.signed_url_ttl
         expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
-        urls = await self._storage.signed([_reading(document, seconds) for document in having])
+        urls = await self._storage.signed("GET", list(map(_download, having)), seconds)
         for document, url in zip(having, urls, strict=True):
             document.file_url, document.file_url_expires_at = url, expires
 
@@ -126,15 +126,10 @@ def _head(part: Part) -> FileHead:
     return valid(FileHead, {"filename": part.filename, "content_type": part.content_type}, "/file")
 
 
-def _reading(document: DocumentRead, seconds: int) -> Signable:
-    """A download: no browser ever shows what a client has uploaded as a page of the store's."""
+def _download(document: DocumentRead) -> Request:
+    """No browser ever shows what a client has uploaded as a page of the store's."""
     filename = document.filename or ""
     plain = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in filename)
-    extended = quote(filename, safe=_UNQUOTED)
-    headers = {
-        "response-content-disposition": (
-            f"attachment; filename=\"{plain}\"; filename*=UTF-8''{extended}"
-        ),
-        "response-content-type": document.content_type or "",
-    }
-    return Signable("GET", document.key or "", headers, seconds)
+    named = f"filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe=_UNQUOTED)}"
+    query = {"response-content-disposition": f"attachment; {named}"}
+    return document.key or "", query | {"response-content-type": document.content_type or ""}
