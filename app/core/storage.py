@@ -18,11 +18,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from app.core.errors import Unavailable
+from app.core.errors import Overloaded, Unavailable
 from app.settings import Settings
 
 PARTS_IN_FLIGHT: Final = 4  # of all uploads together: what bounds their memory
 OTHER_CALLS: Final = 4  # threads that parts leave free
+MAX_UPLOADS: Final = 32  # at a time; each holds a part that it fills
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2, 20, 2  # seconds, seconds, calls
 _GONE: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _CHUNK: Final = 1024 * 1024  # bytes
@@ -56,6 +57,7 @@ class Storage:
         # Signing is work for the processor alone: it waits for no call.
         self._signer = ThreadPoolExecutor(1, "signing")
         self.part_slots = asyncio.Semaphore(PARTS_IN_FLIGHT)
+        self._uploads = 0
 
     def _connected(self, endpoint: str | None, signature: object = "s3v4") -> Any:
         """A client; it connects with its first call."""
@@ -79,6 +81,17 @@ class Storage:
         for threads in (self._threads, self._signer):
             threads.shutdown(cancel_futures=True)
         self._client.close()
+
+    @contextmanager
+    def uploading(self) -> Iterator[None]:
+        """Room for an upload while the block lasts, or `Overloaded`."""
+        if self._uploads >= MAX_UPLOADS:
+            raise Overloaded
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
 
     async def ping(self) -> None:
         await self._call("head_bucket")

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -71,10 +71,12 @@ class DocumentService(Service[DocumentRead]):
     async def _received(self, form: Form) -> AsyncIterator[dict[str, Any]]:
         """The columns that a form sets, its file in the store; unused when the block fails."""
         opened: list[tuple[UUID, Upload, FileHead]] = []
+        room = ExitStack()
 
         async def open_sink(part: Part) -> Sink:
             if part.name == "file" and part.filename:
                 head = _head(part)
+                room.enter_context(self._storage.uploading())
                 object_id, key = await self._files.record()
                 upload = self._files.upload(key, lambda: self._files.objects.touch(object_id))
                 opened.append((object_id, upload, head))
@@ -97,6 +99,8 @@ class DocumentService(Service[DocumentRead]):
                     await upload.abort()
                     await self._files.discard(object_id, upload.key)
             raise
+        finally:
+            room.close()
 
     async def _signed(self, document: DocumentRead) -> DocumentRead:
         await self._sign([document])
