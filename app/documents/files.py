@@ -1,5 +1,6 @@
 """The lifecycle of stored objects: recorded before their first byte, forgotten after their last."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from uuid import UUID
@@ -7,11 +8,13 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.core.database import Session
+from app.core.errors import Unavailable
 from app.core.storage import Storage
 from app.documents.repository import StoredObjectRepository
 from app.documents.upload import Upload
 from app.settings import Settings
 
+log = logging.getLogger(__name__)
 TOUCHES: Final = 4  # in a grace period of an upload that makes progress
 
 
@@ -45,13 +48,19 @@ class Files:
 
     async def remove_deleting(self, document_id: UUID | None = None) -> int:
         """Remove what shall go, of one document or of all; how many objects."""
-        removed = 0
-        while rows := await self.objects.deleting(document_id):
+        removed, last = 0, UUID(int=0)
+        while rows := await self.objects.deleting(last, document_id):
             for row in rows:
-                await self._remove(row.id, row.key)
-            removed += len(rows)
+                removed += await self._remove(row.id, row.key)
+            last = rows[-1].id
         return removed
 
-    async def _remove(self, object_id: UUID, key: str) -> None:
-        await self.storage.remove(key)
+    async def _remove(self, object_id: UUID, key: str) -> bool:
+        """One that the store does not let go stands in no other's way."""
+        try:
+            await self.storage.remove(key)
+        except Unavailable:
+            log.warning("%s is left to the sweeper", key)
+            return False
         await self.objects.forget(object_id)
+        return True

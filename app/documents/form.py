@@ -64,7 +64,8 @@ class Form:
 
     def __init__(self, headers: Mapping[str, str], stream: AsyncIterator[bytes]) -> None:
         self._stream = stream
-        self.length = int(headers.get("content-length", "0"))
+        length = headers.get("content-length", "")
+        self.length = int(length) if length.isdecimal() else 0
         kind, options = parse_options_header(headers.get("content-type"))
         if (
             kind != b"multipart/form-data"

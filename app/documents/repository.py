@@ -78,11 +78,12 @@ class StoredObjectRepository:
         change = sa.update(StoredObject).where(_object.state == "pending", which).values(**values)
         return await self.session.rows(change.returning(_object.id), {})
 
-    async def deleting(self, document_id: UUID | None = None) -> Rows:
-        """Up to 1,000 ids and keys of what shall go, of one document or of all."""
-        found = sa.select(_object.id, _object.key).where(_object.state == "deleting").limit(1000)
+    async def deleting(self, after: UUID, document_id: UUID | None) -> Rows:
+        """The next 1,000 ids and keys of what shall go, of one document or of all."""
+        found = sa.select(_object.id, _object.key).where(_object.state == "deleting")
         if document_id is not None:
             found = found.where(_object.document_id == document_id)
+        found = found.where(_object.id > after).order_by(_object.id).limit(1000)
         return await self.session.rows(found, {})
 
     async def forget(self, key: UUID) -> None:

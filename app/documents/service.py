@@ -1,6 +1,5 @@
 """The rules of documents."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,6 @@ from app.documents.upload import Upload
 from app.settings import Settings
 
 _UNQUOTED: Final = "!#$&+.^_`|~"  # RFC 8187
-log = logging.getLogger(__name__)
 
 
 class DocumentService(Service[DocumentRead]):
@@ -62,10 +60,8 @@ class DocumentService(Service[DocumentRead]):
 
     async def clean(self, key: UUID) -> None:
         """Remove the files that a document no longer has; what cannot be now, is by the sweeper."""
-        try:
+        with suppress(ServiceError):
             await self._files.remove_deleting(key)
-        except ServiceError as error:
-            log.warning("a file of document %s is left to the sweeper: %s", key, error)
 
     @asynccontextmanager
     async def _received(self, form: Form) -> AsyncIterator[dict[str, Any]]:

@@ -41,6 +41,10 @@ class Upload:
         self.size += len(data)
         if self.size > self._limit:
             raise PayloadTooLarge
+        if monotonic() - self._touched > self._touch_every:
+            self._touched = monotonic()
+            if not await self._touch():
+                raise Conflict("The upload made no progress for too long and was removed")
         rest = memoryview(data)
         while rest:
             if self._filled == len(self._part):
@@ -85,10 +89,6 @@ class Upload:
         for task in self._sending:
             if task.done():
                 task.result()  # fails at once rather than at the end
-        if monotonic() - self._touched > self._touch_every:
-            self._touched = monotonic()
-            if not await self._touch():
-                raise Conflict("The upload made no progress for too long and was removed")
 
     async def _put(self, number: int, part: bytearray) -> str:
         try:
