@@ -13,7 +13,16 @@ from app.core.models import Base, Entity
 NO_SIZE = sa.literal_column("9223372036854775807", sa.BigInteger)
 
 
-class StoredObject(Base):
+class FileColumns:
+    """What is known of a document's file, and of one that a direct upload has announced."""
+
+    filename: Mapped[str | None] = mapped_column(sa.String(255))
+    content_type: Mapped[str | None] = mapped_column(sa.String(255))
+    size: Mapped[int | None] = mapped_column(sa.BigInteger)
+    sha256: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+class StoredObject(FileColumns, Base):
     """An object that is in the store, may be there, or shall no longer be there.
 
     `pending` before its first byte, `ready` while a document has it for its file, `deleting` from
@@ -35,15 +44,10 @@ class StoredObject(Base):
     state: Mapped[str] = mapped_column(sa.String(8), server_default="pending")
     touched_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     document_id: Mapped[UUID | None]
-    # What a direct upload announced; for all others the document alone knows it.
     upload_id: Mapped[str | None] = mapped_column(sa.Text)
-    filename: Mapped[str | None] = mapped_column(sa.String(255))
-    content_type: Mapped[str | None] = mapped_column(sa.String(255))
-    size: Mapped[int | None] = mapped_column(sa.BigInteger)
-    sha256: Mapped[str | None] = mapped_column(sa.String(64))
 
 
-class Document(Entity):
+class Document(FileColumns, Entity):
     """A named document, with or without a file."""
 
     __tablename__ = "documents"
@@ -59,8 +63,4 @@ class Document(Entity):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(200))
     file_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(StoredObject.id), unique=True)
-    filename: Mapped[str | None] = mapped_column(sa.String(255))
-    content_type: Mapped[str | None] = mapped_column(sa.String(255))
-    size: Mapped[int | None] = mapped_column(sa.BigInteger)
-    sha256: Mapped[str | None] = mapped_column(sa.String(64))
     search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))

@@ -46,7 +46,8 @@ class DocumentService(Service[DocumentRead]):
         async with self._received(form) as values:
             if "name" not in values:
                 raise wrong("name", "missing", "Field required")
-            return await self._signed(await self.rows.create({"id": uuid7(), **values}))
+            document = await self.rows.create({"id": uuid7(), **values})
+        return await self._signed(document)
 
     async def replace(self, key: UUID, form: Form, versions: list[int] | None) -> DocumentRead:
         """Change what the form has. Nobody uploads a file only to hear that it is in vain."""
@@ -56,7 +57,7 @@ class DocumentService(Service[DocumentRead]):
         async with self._received(form) as values:
             if values:
                 current = await self.rows.update(key, values, versions)
-            return await self._signed(current)
+        return await self._signed(current)
 
     async def clean(self, key: UUID) -> None:
         """Remove the files that a document no longer has; what cannot be now, is by the sweeper."""
