@@ -66,10 +66,8 @@ class Form:
         self._stream = stream
         self.length = int(headers.get("content-length", "0"))
         kind, options = parse_options_header(headers.get("content-type"))
-        if (
-            kind != b"multipart/form-data"
-            or headers.get("content-encoding", "identity") != "identity"
-        ):
+        encoding = headers.get("content-encoding", "").lower() or "identity"
+        if (kind, encoding) != (b"multipart/form-data", "identity"):
             raise UnsupportedMediaType("The request body must be multipart/form-data, not encoded")
         if not (boundary := options.get(b"boundary")):
             raise _malformed()
