@@ -67,10 +67,8 @@ class Form:
         length = headers.get("content-length", "")
         self.length = int(length) if length.isdecimal() else 0
         kind, options = parse_options_header(headers.get("content-type"))
-        if (
-            kind != b"multipart/form-data"
-            or headers.get("content-encoding", "identity") != "identity"
-        ):
+        encoding = headers.get("content-encoding", "").lower() or "identity"
+        if (kind, encoding) != (b"multipart/form-data", "identity"):
             raise UnsupportedMediaType
         if not (boundary := options.get(b"boundary")):
             raise MalformedRequest

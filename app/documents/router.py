@@ -44,7 +44,10 @@ async def _direct(request: Request, session: WriteSession) -> DirectUploads:
 
 
 async def _form(request: Request) -> Form:
-    return Form(request.headers, request.stream())
+    # Whoever is in front of us may have believed another line of the same header.
+    names = ("content-type", "content-encoding")
+    lines = {name: ", ".join(request.headers.getlist(name)) for name in names}
+    return Form({**request.headers, **lines}, request.stream())
 
 
 DocumentList = Annotated[DocumentQuery, Depends(DocumentQuery.of)]

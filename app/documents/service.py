@@ -80,6 +80,8 @@ class DocumentService(Service[DocumentRead]):
                 return upload
             if part.name not in {"name", "file"}:
                 raise wrong(part.name, "unknown_field", "There is no such field")
+            if part.filename:
+                raise wrong(part.name, "not_text", "Must be text, without a filename")
             return Text(part.name)
 
         try:

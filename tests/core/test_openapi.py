@@ -1,5 +1,6 @@
 """The OpenAPI document is true: it knows every operation, and the service answers as it says."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -11,8 +12,11 @@ from httpx import AsyncClient, Response
 
 from tests.authors.test_authors import NOBODY
 from tests.factories import Json, make_author, make_book
+from tests.forms import FORM, field, file, form
 
 PROBLEM = "application/problem+json"
+DOCUMENTS, DOCUMENT = "/documents", "/documents/{id}"
+UPLOADS, UPLOAD = "/documents/{id}/uploads", "/documents/{id}/uploads/{upload_id}"
 OPERATIONS = {
     ("get", "/authors"): "list_authors",
     ("post", "/authors"): "create_author",
@@ -52,6 +56,7 @@ SORTS = {
 
 operations = pytest.mark.parametrize(("method", "path"), OPERATIONS)
 lists = pytest.mark.parametrize("path", SORTS)
+forms = pytest.mark.parametrize(("method", "path"), [("post", DOCUMENTS), ("patch", DOCUMENT)])
 
 
 @pytest.fixture
@@ -150,69 +155,130 @@ def _bounds(schema: Json, value: Any, where: str) -> Iterator[str]:
 Answers = list[tuple[str, str, Response]]
 
 
-@pytest.fixture
-async def answers(client: AsyncClient) -> Answers:
-    """What the service answered to a bit of everything, each with its method and path template."""
-    done: Answers = []
+JSON = {"Content-Type": "application/json"}
+STRANGE = {"x": "1"}
+STALE = {"If-Match": '"7"'}
+WRONG = {"If-Match": "7", "If-None-Match": "7"}
+PLAIN = {"Content-Type": "text/plain"}
+LARGE = FORM | {"Content-Length": "9" * 15}
 
-    async def send(method: str, template: str, key: object = "", **request: Any) -> Response:
-        path = template.replace("{id}", str(key))
-        answer = await client.request(method.upper(), path, **request)
-        done.append((method, template, answer))
+
+def encoded(template: str, body: Json) -> tuple[bytes, dict[str, str]]:
+    """A body as the operations of a path take it, and the header that says so."""
+    if template in {DOCUMENTS, DOCUMENT}:
+        return form(*(field(name, str(value)) for name, value in body.items())), FORM
+    return json.dumps(body).encode(), JSON
+
+
+class Asking:
+    """Sends requests and keeps what the service answers, with method and path template."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+        self.answers: Answers = []
+
+    async def send(
+        self,
+        method: str,
+        template: str,
+        key: object = "",
+        *,
+        upload: object = "",
+        body: Json | None = None,
+        headers: dict[str, str] | None = None,
+        **request: Any,
+    ) -> Response:
+        path = template.replace("{id}", str(key)).replace("{upload_id}", str(upload))
+        if body is not None:
+            request["content"], kind = encoded(template, body)
+            headers = kind | (headers or {})
+        answer = await self.client.request(method.upper(), path, headers=headers, **request)
+        self.answers.append((method, template, answer))
         return answer
 
-    bodies: dict[str, Json] = {
-        "/authors": {"name": "Ursula", "dob": "1929-10-21"},
-        "/books": {"title": "Kindred", "author_id": (await make_author(client))["id"]},
-        "/users": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"},
-    }
-    strange = {"x": "1"}
-    stale = {"If-Match": '"7"'}
-    wrong = {"If-Match": "7", "If-None-Match": "7"}
-    plain = {"Content-Type": "text/plain"}
-    json = {"Content-Type": "application/json"}
-    for collection, body in bodies.items():
-        item = f"{collection}/{{id}}"
+    async def of_collection(self, collection: str, body: Json) -> None:
+        send, item = self.send, f"{collection}/{{id}}"
         nobody = 1_000_000 if collection == "/users" else NOBODY
-        key = (await send("post", collection, json=body)).json()["id"]
-        await send("post", collection, json=body)  # 409 for a user
-        await send("post", collection, json={})
-        await send("post", collection, json=body | {"author_id": NOBODY})
-        await send("post", collection, content=b"{", headers=json)
-        await send("post", collection, content=b" " * 2_000_000, headers=json)
-        await send("post", collection, content=b"{}", headers=plain)
-        await send("post", collection, json=body, params=strange)
+        _, kind = encoded(collection, body)
+        key = (await send("post", collection, body=body)).json()["id"]
+        await send("post", collection, body=body)  # 409 for a user
+        await send("post", collection, body={})
+        await send("post", collection, body=body | {"author_id": NOBODY})
+        await send("post", collection, content=b"{", headers=kind)
+        await send("post", collection, content=b" " * 2_000_000, headers=kind)
+        await send("post", collection, content=b"{}", headers=PLAIN)
+        await send("post", collection, body=body, params=STRANGE)
         await send("get", collection)
         await send("get", collection, params={"size": "1"})
         await send("get", collection, params={"page": "9", "count": "estimated"})
-        await send("get", collection, params=strange)
+        await send("get", collection, params=STRANGE)
         await send("get", collection, params={"page": "1", "cursor": "x"})
         for found in (key, nobody, "x"):
             await send("get", item, found)
             await send("get", item, found, headers={"If-None-Match": "*"})
-            await send("get", item, found, headers=wrong)
-            await send("get", item, found, params=strange)
-            await send("patch", item, found, json={})
-            await send("patch", item, found, json={}, headers=stale)
-            await send("patch", item, found, json={}, headers=wrong)
-            await send("patch", item, found, json={"name": None, "title": None})
-            await send("patch", item, found, content=b"{", headers=json)
-            await send("patch", item, found, content=b" " * 2_000_000, headers=json)
-            await send("patch", item, found, content=b"{}", headers=plain)
-            await send("patch", item, found, json={}, params=strange)
-            await send("delete", item, found, headers=stale)
-            await send("delete", item, found, headers=wrong)
-            await send("delete", item, found, params=strange)
+            await send("get", item, found, headers=WRONG)
+            await send("get", item, found, params=STRANGE)
+            await send("patch", item, found, body={})
+            await send("patch", item, found, body={}, headers=STALE)
+            await send("patch", item, found, body={}, headers=WRONG)
+            await send("patch", item, found, body={"name": None, "title": None})
+            await send("patch", item, found, content=b"{", headers=kind)
+            await send("patch", item, found, content=b" " * 2_000_000, headers=kind)
+            await send("patch", item, found, content=b"{}", headers=PLAIN)
+            await send("patch", item, found, body={}, params=STRANGE)
+            await send("delete", item, found, headers=STALE)
+            await send("delete", item, found, headers=WRONG)
+            await send("delete", item, found, params=STRANGE)
         await send("delete", item, key)
-    book = await make_book(client)
-    for key in (book["author_id"], NOBODY, "x"):
-        await send("get", "/authors/{id}/books", key)
-        await send("get", "/authors/{id}/books", key, params=strange)
-        await send("delete", "/authors/{id}", key)
+
+    async def of_books_of_an_author(self) -> None:
+        send, book = self.send, await make_book(self.client)
+        for key in (book["author_id"], NOBODY, "x"):
+            await send("get", "/authors/{id}/books", key)
+            await send("get", "/authors/{id}/books", key, params=STRANGE)
+            await send("delete", "/authors/{id}", key)
+
+    async def of_files(self) -> None:
+        send, content = self.send, form(field("name", "Thesis"), file(b"x"))
+        document = (await send("post", DOCUMENTS, content=content, headers=FORM)).json()
+        await send("post", DOCUMENTS, content=b"", headers=LARGE)
+        await send("get", DOCUMENTS)
+        head = {"filename": "x", "content_type": "text/plain", "size": 1}
+        for key in (document["id"], NOBODY, "x"):
+            await send("get", DOCUMENT, key)
+            await send("get", f"{DOCUMENT}/content", key)
+            await send("get", f"{DOCUMENT}/content", key, params=STRANGE)
+            await send("patch", DOCUMENT, key, content=content, headers=FORM)
+            await send("patch", DOCUMENT, key, content=b"", headers=LARGE)
+            await send("patch", DOCUMENT, key, content=content, headers=FORM | STALE)
+            upload = (await send("post", UPLOADS, key, body=head)).json().get("id", NOBODY)
+            for found in (upload, NOBODY, "x"):
+                await send("get", UPLOAD, key, upload=found)
+                await send("post", f"{UPLOAD}/complete", key, upload=found)  # 409: nothing came
+            for wrong_head in ({}, head | {"size": 2**60}):
+                await send("post", UPLOADS, key, body=wrong_head)
+            await send("post", UPLOADS, key, content=b"{", headers=JSON)
+            await send("post", UPLOADS, key, content=b"{}", headers=PLAIN)
+
+
+@pytest.fixture
+async def answers(client: AsyncClient) -> Answers:
+    """What the service answered to a bit of everything, each with its method and path template."""
+    asking = Asking(client)
+    bodies: dict[str, Json] = {
+        "/authors": {"name": "Ursula", "dob": "1929-10-21"},
+        "/books": {"title": "Kindred", "author_id": (await make_author(client))["id"]},
+        "/documents": {"name": "Thesis"},
+        "/users": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"},
+    }
+    for collection, body in bodies.items():
+        await asking.of_collection(collection, body)
+    await asking.of_books_of_an_author()
+    await asking.of_files()
     for path in ("/livez", "/readyz"):
-        await send("get", path)
-        await send("get", path, params=strange)
-    return done
+        await asking.send("get", path)
+        await asking.send("get", path, params=STRANGE)
+    return asking.answers
 
 
 def response_of(document: Json, method: str, path: str, answer: Response) -> Json:
@@ -378,7 +444,23 @@ async def test_a_body_refuses_what_the_document_does_not_know(
             assert ("required" in schema) == (method == "post")
 
 
-@pytest.mark.parametrize("name", ["AuthorRead", "BookRead", "UserRead", "BookAuthor"])
+@forms
+async def test_a_form_is_documented_with_its_file(document: Json, method: str, path: str) -> None:
+    body = document["paths"][path][method]["requestBody"]
+    assert body["required"]
+    assert list(body["content"]) == ["multipart/form-data"]
+    schema = resolved(document, body["content"]["multipart/form-data"]["schema"])
+    assert (schema["type"], schema["additionalProperties"]) == ("object", False)
+    assert schema.get("required", []) == (["name"] if method == "post" else [])
+    assert set(schema["properties"]) == {"name", "file"}
+    file, name = schema["properties"]["file"], schema["properties"]["name"]
+    assert (file["type"], file["format"]) == ("string", "binary")
+    assert (name["type"], name["minLength"], name["maxLength"]) == ("string", 1, 200)
+
+
+@pytest.mark.parametrize(
+    "name", ["AuthorRead", "BookRead", "DocumentRead", "UserRead", "BookAuthor"]
+)
 async def test_every_field_of_an_answer_is_required(document: Json, name: str) -> None:
     schema = document["components"]["schemas"][name]
     assert schema["required"] == list(schema["properties"])

@@ -1,21 +1,41 @@
 """The budget of SQL statements per request, and nothing else between them on the wire."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from httpx import AsyncClient
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
 from sqlalchemy import event, text
+from starlette.types import Message, Receive, Scope, Send
 
 from app.core.database import Database
 from tests.authors.test_authors import NOBODY
-from tests.factories import make_author, make_book, make_user
+from tests.factories import make_author, make_book, make_document, make_user
+from tests.forms import FORM, field, file, form
 
 pytestmark = pytest.mark.commits
 
 STALE = {"If-Match": '"7"'}
 CURRENT = {"If-Match": '"1"'}
+ANSWERED = "the whole answer is sent"  # among the statements
+
+
+@pytest.fixture
+async def client(app: FastAPI, statements: list[str]) -> AsyncIterator[AsyncClient]:
+    """A client that also notes when its answer was there: what follows it did not wait for."""
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        async def note(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                statements.append(ANSWERED)
+
+        await app(scope, receive, note)
+
+    async with AsyncClient(transport=ASGITransport(noting), base_url="http://test") as made:
+        yield made
 
 
 @pytest.fixture
@@ -42,7 +62,7 @@ async def heard() -> None:
 
 @pytest.fixture
 async def cost(client: AsyncClient, statements: list[str], around: list[str]) -> Any:
-    """Sends a request and gives its status with the number of statements that it took."""
+    """Sends a request; its status, and the number of statements that its answer took."""
     # The driver asks the server once per connection what an array of integers is.
     await client.delete(f"/authors/{NOBODY}", headers=STALE)
 
@@ -53,9 +73,23 @@ async def cost(client: AsyncClient, statements: list[str], around: list[str]) ->
         answer = await client.request(method, path, **request)
         await heard()
         assert around == []
-        return answer.status_code, len(statements)
+        return answer.status_code, statements.index(ANSWERED)
 
     return measured
+
+
+def afterwards(statements: list[str]) -> int:
+    """How many statements followed the last answer."""
+    return len(statements) - statements.index(ANSWERED) - 1
+
+
+async def test_no_statement_follows_an_answer(
+    client: AsyncClient, cost: Any, statements: list[str]
+) -> None:
+    path = f"/authors/{(await make_author(client))['id']}"
+    for method in ("GET", "DELETE"):
+        await cost(method, path)
+        assert afterwards(statements) == 0
 
 
 async def test_the_test_would_notice_a_transaction(
@@ -206,3 +240,65 @@ async def test_what_needs_no_database_takes_no_statement(cost: Any) -> None:
 
 async def test_readiness_takes_one_statement(cost: Any) -> None:
     assert await cost("GET", "/readyz") == (200, 1)
+
+
+async def test_reading_documents_takes_one_statement(client: AsyncClient, cost: Any) -> None:
+    await make_document(client)
+    path = f"/documents/{(await make_document(client, content=b'x'))['id']}"
+    for where in (path, "/documents", "/documents?sort=size&count=none&content_type=text/plain"):
+        assert await cost("GET", where) == (200, 1)
+    assert await cost("GET", path, headers={"If-None-Match": '"1"'}) == (304, 1)
+    assert await cost("GET", f"{path}/content") == (307, 1)
+    assert await cost("GET", f"/documents/{NOBODY}") == (404, 1)
+
+
+async def test_creating_a_document_takes_one_statement_and_its_file_another(cost: Any) -> None:
+    name, large = field("name", "Thesis"), file(bytes(9 * 1024 * 1024))
+    for parts, statements in ((name, 1), (name + file(b"x"), 2), (name + large, 2)):
+        request = {"content": form(parts), "headers": FORM}
+        assert await cost("POST", "/documents", **request) == (201, statements)
+
+
+async def test_changing_a_document_takes_one_statement_more_to_look_first(
+    client: AsyncClient, cost: Any, statements: list[str]
+) -> None:
+    path = f"/documents/{(await make_document(client, content=b'x'))['id']}"
+    # Afterwards it looks for files to remove; one takes its record and a second look.
+    for parts, before, after in (
+        (form(), 1, 1),
+        (form(field("name", "x")), 2, 1),
+        (form(file(b"y")), 3, 3),
+        (form(field("name", "y"), file(b"z")), 3, 3),
+    ):
+        assert await cost("PATCH", path, content=parts, headers=FORM) == (200, before)
+        assert afterwards(statements) == after
+
+
+async def test_a_change_of_a_document_that_is_in_vain_takes_one_statement(
+    client: AsyncClient, cost: Any, statements: list[str]
+) -> None:
+    path = f"/documents/{(await make_document(client))['id']}"
+    request = {"content": form(file(b"x")), "headers": FORM | STALE}
+    assert await cost("PATCH", path, **request) == (412, 1)
+    assert await cost("PATCH", f"/documents/{NOBODY}", **request) == (404, 1)
+    assert afterwards(statements) == 0
+
+
+@pytest.mark.parametrize(("content", "after"), [(None, 1), (b"x", 3)])
+async def test_deleting_a_document_takes_one_statement_before_the_answer(
+    client: AsyncClient, cost: Any, statements: list[str], content: bytes | None, after: int
+) -> None:
+    path = f"/documents/{(await make_document(client, content=content))['id']}"
+    assert await cost("DELETE", path) == (204, 1)
+    assert afterwards(statements) == after
+    assert await cost("DELETE", path) == (404, 1)
+    assert afterwards(statements) == 0
+
+
+async def test_a_form_that_is_refused_takes_no_statement_but_its_files(cost: Any) -> None:
+    twice = field("name", "x") * 2
+    # A file was recorded before its first byte, condemned, and forgotten.
+    for parts, statements in ((twice, 0), (file(b"x") + twice, 3)):
+        request = {"content": form(parts), "headers": FORM}
+        assert await cost("POST", "/documents", **request) == (422, statements)
+    assert await cost("POST", "/documents", json={}) == (415, 0)

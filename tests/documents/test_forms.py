@@ -1,0 +1,434 @@
+"""Hostile multipart: what a form may be, and that nothing is left of one that is refused."""
+
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from hashlib import sha256
+from itertools import islice
+from random import Random
+
+import pytest
+from httpx import AsyncClient
+from pydantic import ByteSize
+
+from app.core.database import Database
+from app.core.storage import Storage
+from app.settings import Settings
+from tests.factories import make_document
+from tests.forms import BOUNDARY, FORM, chunks, fetched, field, file, form, part, send
+from tests.problems import faults_of, problem_of
+from tests.rows import query
+
+MIB = 2**20
+PART = 8 * MIB  # bytes that go to the store at once
+OVERHEAD = 64 * 1024  # bytes of a form beside its file
+NAME = field("name", "Thesis")
+CONTENT = b"%PDF-2.0"
+FILE = file(CONTENT)
+AS_FILE = 'Content-Disposition: form-data; name="file"; filename="a"'
+KIND, FORM_KIND, JSON = "multipart/form-data", FORM["Content-Type"], "application/json"
+
+Left = Callable[[], Awaitable[list[str]]]
+
+
+@pytest.fixture
+def left(storage: Storage, settings: Settings, database: Database) -> Left:
+    """What there is of files: objects, multipart uploads, and records of either."""
+
+    async def found() -> list[str]:
+        keys = [key async for page in storage.keys(settings.s3_prefix) for key in page]
+        uploads = [upload.key for upload in await storage.uploads(settings.s3_prefix)]
+        return keys + uploads + await query(database, "SELECT key FROM stored_objects")
+
+    return found
+
+
+async def test_what_is_left_would_be_noticed(
+    client: AsyncClient, left: Left, storage: Storage, settings: Settings
+) -> None:
+    await make_document(client, content=CONTENT)
+    await storage.start(f"{settings.s3_prefix}x")
+    key, upload, record = await left()
+    assert key == record != upload
+
+
+@pytest.mark.parametrize("parts", [(NAME, FILE), (FILE, NAME)])
+async def test_the_fields_come_in_either_order(
+    client: AsyncClient, parts: tuple[bytes, ...]
+) -> None:
+    answer = await send(client, "POST", "/documents", *parts)
+    assert (answer.status_code, answer.json()["name"]) == (201, "Thesis")
+    assert (await fetched(answer.json()["file_url"])).content == CONTENT
+
+
+INVALID: dict[str, tuple[str, list[bytes]]] = {
+    "name twice": ("/name", [NAME, NAME]),
+    "name twice, a file between": ("/name", [NAME, FILE, NAME]),
+    "file twice": ("/file", [NAME, FILE, FILE]),
+    "file twice, once as text": ("/file", [NAME, FILE, field("file", "")]),
+    "file twice, once empty": ("/file", [NAME, file(b"", ""), FILE]),
+    "an unknown field": ("/nmae", [NAME, FILE, field("nmae", "Thesis")]),
+    "an unknown file": ("/files", [NAME, FILE, file(CONTENT, name="files")]),
+    "a field of the answer": ("/id", [FILE, field("id", "x"), NAME]),
+    "a field with another case": ("/File", [NAME, file(CONTENT, name="File")]),
+    "a field without a name": ("/", [NAME, FILE, field("", "x")]),
+    "a field that needs escapes": ("/a~1b~0c", [NAME, FILE, field("a/b~c", "x")]),
+    "a field like a path": ("/name[0]", [NAME, FILE, field("name[0]", "x")]),
+    "a name too short": ("/name", [field("name", ""), FILE]),
+    "a name too long": ("/name", [FILE, field("name", "x" * 201)]),
+    "a name much too long": ("/name", [FILE, field("name", "x" * 1_000_000)]),
+    "NUL in the name": ("/name", [FILE, field("name", "a\0b")]),
+    "invalid UTF-8 in the name": ("/name", [FILE, field("name", b"\xff")]),
+    "half a character": ("/name", [FILE, field("name", "é".encode()[:1])]),
+    "a surrogate in the name": ("/name", [FILE, field("name", b"\xed\xa0\x80")]),
+    "a file for the name": ("/name", [FILE, file(b"Thesis", name="name")]),
+    "text for the file": ("/file", [NAME, field("file", CONTENT)]),
+    "bytes without a filename": ("/file", [NAME, file(CONTENT, "")]),
+    "no content type": ("/file", [NAME, file(CONTENT, content_type="")]),
+    "no media type": ("/file", [NAME, file(CONTENT, content_type="pdf")]),
+    "two media types": ("/file", [NAME, file(CONTENT, content_type="a/b, c/d")]),
+    "a media type beyond ASCII": ("/file", [NAME, file(CONTENT, content_type="a/é")]),
+    "a media type too long": ("/file", [NAME, file(CONTENT, content_type="a/" + "b" * 254)]),
+}
+invalid = pytest.mark.parametrize(("pointer", "parts"), INVALID.values(), ids=INVALID.keys())
+
+
+@invalid
+async def test_a_form_with_wrong_content_creates_nothing(
+    client: AsyncClient, left: Left, pointer: str, parts: list[bytes]
+) -> None:
+    answer = await send(client, "POST", "/documents", *parts)
+    assert faults_of(answer) == [{"pointer": pointer}]
+    assert (await client.get("/documents")).json()["total"] == 0
+    assert await left() == []
+
+
+@invalid
+async def test_a_form_with_wrong_content_changes_nothing(
+    client: AsyncClient, left: Left, pointer: str, parts: list[bytes]
+) -> None:
+    before = await make_document(client, "Draft", b"as it was")
+    kept = await left()
+    answer = await send(client, "PATCH", f"/documents/{before['id']}", *parts)
+    assert faults_of(answer) == [{"pointer": pointer}]
+    assert (await client.get(f"/documents/{before['id']}")).headers["etag"] == '"1"'
+    assert (await fetched(before["file_url"])).content == b"as it was"
+    assert await left() == kept
+
+
+@pytest.mark.parametrize("parts", [(), (FILE,), (file(b"", ""),)])
+async def test_a_new_document_needs_a_name(
+    client: AsyncClient, left: Left, parts: tuple[bytes, ...]
+) -> None:
+    answer = await send(client, "POST", "/documents", *parts)
+    assert faults_of(answer) == [{"pointer": "/name"}]
+    assert await left() == []
+
+
+MALFORMED = {
+    "nothing": b"",
+    "no form": b"name=Thesis",
+    "JSON": b'{"name": "Thesis"}',
+    "another boundary": form(NAME).replace(b"a-boundary", b"b-boundary"),
+    "lines without CR": form(NAME).replace(b"\r\n", b"\n"),
+    "lines without LF": form(NAME).replace(b"\r\n", b"\r"),
+    "no end": NAME + FILE,
+    "no headers": form(NAME, FILE, part(content=b"x")),
+    "no Content-Disposition": form(NAME, FILE, part("Content-Type: text/plain", content=b"x")),
+    "no form-data": form(NAME, FILE, part('Content-Disposition: attachment; name="name"')),
+    "no field": form(NAME, FILE, part("Content-Disposition: form-data")),
+    "an extended field": form(FILE, part("Content-Disposition: form-data; name*=UTF-8''name")),
+    "a field beyond UTF-8": form(FILE, part(b'Content-Disposition: form-data; name="\xff"')),
+    "a filename beyond UTF-8": form(NAME, file(CONTENT, b"\xff")),
+    "a header without a colon": form(NAME, part(AS_FILE, "Content-Type")),
+    "a header without a name": form(NAME, part(AS_FILE, ": x")),
+    "a header beyond ASCII": form(NAME, part(AS_FILE, "X-é: x")),
+    "a folded header": form(NAME, part("Content-Disposition: form-data;", ' name="file"')),
+    "a header of a megabyte": form(NAME, part(AS_FILE, f"X-Long: {'x' * MIB}")),
+    "a header name of a megabyte": form(NAME, part(AS_FILE, "x" * MIB)),
+    "a thousand headers": form(NAME, part(AS_FILE, *["X-Many: x"] * 1000)),
+    "base64": form(NAME, part(AS_FILE, "Content-Transfer-Encoding: base64", content=b"eA==")),
+    "quoted-printable": form(NAME, part(AS_FILE, "content-transfer-encoding: QUOTED-PRINTABLE")),
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
+async def test_what_is_no_form_is_malformed(client: AsyncClient, left: Left, body: bytes) -> None:
+    for content in (body, chunks(*(bytes([byte]) for byte in body[:2000]), body[2000:])):
+        answer = await client.post("/documents", content=content, headers=FORM)
+        problem_of(answer, 400, "malformed-request")
+        assert await left() == []
+
+
+async def test_a_body_that_ends_anywhere_too_early_leaves_nothing(
+    client: AsyncClient, left: Left
+) -> None:
+    body = form(NAME, FILE)
+    for length in range(len(body) - len(b"-\r\n")):
+        answer = await client.post("/documents", content=body[:length], headers=FORM)
+        problem_of(answer, 400, "malformed-request")
+    assert await left() == []
+    answer = await client.post("/documents", content=body[:-2], headers=FORM)
+    assert answer.status_code == 201
+
+
+ENCODINGS = ["7bit", "8BIT", "binary"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+async def test_an_encoding_that_is_none_is_taken(client: AsyncClient, encoding: str) -> None:
+    parts = part(AS_FILE, f"Content-Transfer-Encoding: {encoding}", content=CONTENT)
+    answer = await send(client, "POST", "/documents", NAME, parts)
+    assert (answer.status_code, answer.json()["size"]) == (201, len(CONTENT))
+
+
+async def test_a_file_without_a_content_type_is_any_bytes(client: AsyncClient) -> None:
+    answer = await send(client, "POST", "/documents", NAME, part(AS_FILE, content=CONTENT))
+    assert answer.json()["content_type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("nothing", [b"", file(b"", ""), field("file", "")])
+async def test_a_file_that_was_not_chosen_is_no_file(
+    client: AsyncClient, left: Left, nothing: bytes
+) -> None:
+    answer = await send(client, "POST", "/documents", NAME, nothing)
+    assert (answer.status_code, answer.json()["filename"]) == (201, None)
+    assert await left() == []
+
+
+async def test_a_file_of_no_bytes_is_a_file(client: AsyncClient) -> None:
+    answer = await send(client, "POST", "/documents", NAME, file(b"", "empty.txt"))
+    document = answer.json()
+    assert (answer.status_code, document["filename"], document["size"]) == (201, "empty.txt", 0)
+    assert document["sha256"] == sha256(b"").hexdigest()
+    download = await fetched(document["file_url"])
+    assert (download.status_code, download.content) == (200, b"")
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "😀" * 200, " García\t", "\x01\x7f", "%00+&=\r\n--"])
+async def test_a_name_is_kept_byte_for_byte(client: AsyncClient, name: str) -> None:
+    answer = await send(client, "POST", "/documents", field("name", name))
+    assert (answer.status_code, answer.json()["name"]) == (201, name)
+
+
+@pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, 17 * MIB])
+async def test_a_file_of_any_size_comes_back_byte_for_byte(client: AsyncClient, size: int) -> None:
+    content = Random(size).randbytes(size)
+    document = await make_document(client, content=content)
+    assert (document["size"], document["sha256"]) == (size, sha256(content).hexdigest())
+    assert (await fetched(document["file_url"])).content == content
+
+
+# Contents that almost are what ends them.
+NEAR = [
+    *(b"\r", b"\n", b"\r\n", b"-", b"--", b"\r\n-", b"\r\n--", b"\0", b"x", b"\xff"),
+    *(b"\r\n--a-boundar", b"\r\n--a-boundarx", b"\r\n--a-boundaryx", b"\r\n--a-boundary-x"),
+    *(b"\r\n--a-boundary\rx", b"\r\n--a-boundary\nx", b"x\n--a-boundary--\r\n", b"x--a-boundary--"),
+    *(b"\r\n-a-boundary", b"\r\r\n", b"\r\n\r\n", b"\r\n--\r\n--a-boundar"),
+]
+
+
+def pieces(content: bytes, random: Random, longest: int) -> Iterator[bytes]:
+    """The content, in chunks of random sizes."""
+    rest = iter(content)
+    while chunk := bytes(islice(rest, random.randint(1, longest))):
+        yield chunk
+
+
+@pytest.mark.parametrize("longest", [1, 2, 7, 40, 1000])
+async def test_a_body_may_be_cut_into_chunks_anywhere(client: AsyncClient, longest: int) -> None:
+    random = Random(longest)
+    content = b"x" + b"".join(random.choices(NEAR, k=300))
+    body = form(NAME, file(content))
+    answer = await client.post(
+        "/documents", content=chunks(*pieces(body, random, longest)), headers=FORM
+    )
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["sha256"] == sha256(content).hexdigest()
+    assert (await fetched(answer.json()["file_url"])).content == content
+
+
+async def test_an_epilogue_is_ignored(client: AsyncClient) -> None:
+    body = form(NAME) + b"anything\r\n" + form(FILE)
+    answer = await client.post("/documents", content=body, headers=FORM)
+    assert (answer.status_code, answer.json()["filename"]) == (201, None)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "Multipart/Form-Data; Boundary=a-boundary",
+        'multipart/form-data; boundary="a-boundary"',
+        "multipart/form-data;charset=utf-8 ; boundary=a-boundary",
+    ],
+)
+async def test_a_form_is_recognised_however_it_is_written(client: AsyncClient, kind: str) -> None:
+    headers = {"Content-Type": kind}
+    answer = await client.post("/documents", content=form(NAME), headers=headers)
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("boundary", ["x", "-" * 70, "'()+_,-./:=?", "a b", "x" * 256])
+async def test_a_boundary_may_be_anything(client: AsyncClient, boundary: str) -> None:
+    body = form(NAME, FILE).replace(BOUNDARY.encode(), boundary.encode())
+    headers = {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
+    answer = await client.post("/documents", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["size"]) == (201, len(CONTENT))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *("", ";", "; boundary", "; boundary=", '; boundary=""', "; boundary*=UTF-8''a-boundary"),
+        *("; bound=a-boundary", "; boundary=b-boundary", f"; boundary={'x' * 257}"),
+        *("; boundary=\xff", f"; boundary={BOUNDARY}, {JSON}"),
+    ],
+)
+async def test_a_form_without_its_boundary_is_malformed(client: AsyncClient, options: str) -> None:
+    headers = [(b"Content-Type", (KIND + options).encode("latin-1"))]
+    answer = await client.post("/documents", content=form(NAME), headers=headers)
+    problem_of(answer, 400, "malformed-request")
+
+
+UNSUPPORTED: dict[str, list[tuple[str, str]]] = {
+    "no content type": [],
+    "an empty content type": [("Content-Type", "")],
+    "JSON": [("Content-Type", JSON)],
+    "a merge patch": [("Content-Type", "application/merge-patch+json")],
+    "an encoded form": [("Content-Type", "application/x-www-form-urlencoded")],
+    "another multipart": [("Content-Type", f"multipart/mixed; boundary={BOUNDARY}")],
+    "bytes": [("Content-Type", "application/octet-stream")],
+    "two content types": [("Content-Type", JSON), ("Content-Type", FORM_KIND)],
+    "gzip": [("Content-Type", FORM_KIND), ("Content-Encoding", "gzip")],
+    "gzip on a second line": [
+        ("Content-Type", FORM_KIND),
+        ("Content-Encoding", "identity"),
+        ("Content-Encoding", "gzip"),
+    ],
+}
+
+
+@pytest.mark.parametrize("headers", UNSUPPORTED.values(), ids=UNSUPPORTED.keys())
+async def test_what_is_not_sent_as_a_plain_form_is_unsupported(
+    client: AsyncClient, headers: list[tuple[str, str]]
+) -> None:
+    path = f"/documents/{(await make_document(client))['id']}"
+    for method, where in (("POST", "/documents"), ("PATCH", path)):
+        answer = await client.request(method, where, content=form(NAME), headers=headers)
+        problem_of(answer, 415, "unsupported-media-type")
+
+
+async def test_a_second_content_type_is_heard(client: AsyncClient) -> None:
+    # Which of the two would a proxy in front have believed?
+    headers = [("Content-Type", FORM_KIND), ("Content-Type", JSON)]
+    answer = await client.post("/documents", content=form(NAME), headers=headers)
+    problem_of(answer, 400, "malformed-request")  # the boundary that follows from both
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
+async def test_a_form_may_say_that_it_is_not_encoded(client: AsyncClient, encoding: str) -> None:
+    headers = FORM | {"Content-Encoding": encoding}
+    answer = await client.post("/documents", content=form(NAME), headers=headers)
+    assert answer.status_code == 201
+
+
+async def test_a_patch_says_that_it_takes_forms(client: AsyncClient) -> None:
+    answer = await client.options("/documents/x")
+    assert answer.headers["accept-patch"] == "multipart/form-data"
+
+
+class Body:
+    """A body without end that counts the bytes that were taken of it."""
+
+    def __init__(self, start: bytes, chunk: bytes) -> None:
+        self.taken, self._start, self._chunk = 0, start, chunk
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._start
+        while self.taken < 100 * MIB:
+            self.taken += len(self._chunk)
+            yield self._chunk
+
+
+HEAD = FILE.removesuffix(CONTENT + b"\r\n")
+MANY = b"".join(field(f"field-{number}", "x") for number in range(1000))
+ENDLESS: dict[str, tuple[Body, int]] = {
+    "a file": (Body(NAME + HEAD, bytes(64 * 1024)), 413),
+    "a file of line ends": (Body(NAME + HEAD, b"\r\n" * 32 * 1024), 413),
+    "blank lines before the form": (Body(b"", b"\r\n" * 32 * 1024), 413),
+    "an epilogue": (Body(form(NAME, FILE), bytes(64 * 1024)), 413),
+    "an epilogue of forms": (Body(form(NAME, FILE), form(NAME, FILE) * 500), 413),
+    "a name": (Body(FILE + field("name", "").removesuffix(b"\r\n"), bytes(64 * 1024)), 422),
+    "a part header": (Body(FILE + f"--{BOUNDARY}\r\nX: ".encode(), b"x" * 64 * 1024), 400),
+    "part headers": (Body(FILE + f"--{BOUNDARY}\r\n".encode(), b"X: x\r\n" * 10_000), 400),
+    "unknown fields": (Body(NAME + FILE, MANY), 422),
+    "the same field": (Body(FILE, NAME * 1000), 422),
+}
+
+
+@pytest.mark.parametrize(("body", "status"), ENDLESS.values(), ids=ENDLESS.keys())
+async def test_a_body_without_end_is_refused_in_time(
+    client: AsyncClient, left: Left, settings: Settings, body: Body, status: int
+) -> None:
+    settings.max_upload_size = ByteSize(MIB)
+    answer = await client.post("/documents", content=aiter(body), headers=FORM)
+    assert answer.status_code == status, answer.text
+    assert body.taken <= MIB + 2 * OVERHEAD
+    assert await left() == []
+
+
+async def test_a_hundred_thousand_parts_are_refused_as_one(client: AsyncClient, left: Left) -> None:
+    # In chunks such as the server gives: no part after the second is looked at.
+    body = chunks(NAME + FILE, *[NAME * 500] * 200)
+    answer = await client.post("/documents", content=body, headers=FORM)
+    assert faults_of(answer) == [{"pointer": "/name"}]
+    assert await left() == []
+    assert len([chunk async for chunk in body]) == 199
+
+
+@pytest.mark.parametrize("size", [1000, MIB, PART, PART + MIB])
+async def test_a_file_may_be_as_large_as_allowed_and_no_larger(
+    client: AsyncClient, left: Left, settings: Settings, size: int
+) -> None:
+    settings.max_upload_size = ByteSize(size)
+    path = f"/documents/{(await make_document(client))['id']}"
+    for method, where in (("POST", "/documents"), ("PATCH", path)):
+        answer = await send(client, method, where, NAME, file(bytes(size + 1)))
+        problem_of(answer, 413, "payload-too-large")
+        assert await left() == []
+    answer = await send(client, "PATCH", path, NAME, file(bytes(size)))
+    assert (answer.status_code, answer.json()["size"]) == (200, size)
+
+
+async def test_a_body_of_unknown_length_is_refused_once_its_file_is_too_large(
+    client: AsyncClient, left: Left, settings: Settings
+) -> None:
+    settings.max_upload_size = ByteSize(PART + MIB)
+    body = Body(NAME + HEAD, bytes(MIB))
+    answer = await client.post("/documents", content=aiter(body), headers=FORM)
+    problem_of(answer, 413, "payload-too-large")
+    assert body.taken == PART + 2 * MIB  # the first part was in the store already
+    assert await left() == []
+
+
+async def test_a_body_that_announces_too_much_is_not_read(
+    client: AsyncClient, settings: Settings
+) -> None:
+    settings.max_upload_size = ByteSize(1000)
+    path = f"/documents/{(await make_document(client))['id']}"
+    for method, where in (("POST", "/documents"), ("PATCH", path)):
+        body = Body(b"", NAME)
+        headers = FORM | {"Content-Length": str(1000 + OVERHEAD + 1)}
+        answer = await client.request(method, where, content=aiter(body), headers=headers)
+        problem_of(answer, 413, "payload-too-large")
+        assert body.taken == 0
+
+
+async def test_no_temporary_file_is_made(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    with pytest.raises(FileNotFoundError):
+        tempfile.mkstemp()
+    content = bytes(PART + MIB)
+    document = await make_document(client, content=content)
+    assert document["sha256"] == sha256(content).hexdigest()
