@@ -8,10 +8,11 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.database import ReadSession
+from app.core.database import AutocommitSession, ReadSession
 from app.core.errors import ServiceError, Unavailable
 from app.core.problems import responses
 from app.core.routing import Route
+from app.core.storage import NotStored, Storage
 
 DEADLINE: Final = 1.0  # seconds
 _REVISION: Final = text("SELECT version_num FROM alembic_version")
@@ -33,15 +34,34 @@ async def read_liveness() -> Health:
 
 @router.get("/readyz", responses=responses(Unavailable))
 async def read_readiness(request: Request, session: ReadSession) -> Health:
-    """The database answers within a second and its schema is the one this version needs."""
+    """Database and storage answer within a second, and the schema is the one this version needs."""
+    state = request.app.state
+    faults = await asyncio.gather(_database(session, state.schema_head), _storage(state.storage))
+    if found := "; ".join(fault for fault in faults if fault):
+        raise Unavailable(found)
+    return Health(status="ready")
+
+
+async def _database(session: AutocommitSession, head: str) -> str | None:
+    """What is wrong with the database."""
     try:
         async with asyncio.timeout(DEADLINE):
             rows = await session.rows(_REVISION, {})
     except (ServiceError, TimeoutError):
-        raise Unavailable("database: does not answer") from None
+        return "database: does not answer"
     except DBAPIError:  # there is no such table
         rows = ()
-    found, head = (rows[0].version_num if rows else "none"), request.app.state.schema_head
-    if found != head:
-        raise Unavailable(f"database: its schema is at revision {found}, not at {head}")
-    return Health(status="ready")
+    found = rows[0].version_num if rows else "none"
+    return None if found == head else f"database: its schema is at revision {found}, not at {head}"
+
+
+async def _storage(storage: Storage) -> str | None:
+    """What is wrong with the storage."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            await storage.ping()
+    except (ServiceError, TimeoutError):
+        return "storage: does not answer"
+    except NotStored:
+        return "storage: has no such bucket"
+    return None

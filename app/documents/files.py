@@ -43,7 +43,9 @@ class Files:
 
     async def discard(self, object_id: UUID, key: str) -> None:
         """Remove an object that no document got; one that a document has stays."""
-        if await self.objects.condemn(object_id):
+        await self.objects.condemn(object_id)
+        # The sweeper may have had it before its last byte came: then no row knows it any more.
+        if (await self.objects.states([key])).get(key) != "ready":
             await self._remove(object_id, key)
 
     async def remove_deleting(self, document_id: UUID | None = None) -> int:

@@ -10,7 +10,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.core.database import Session
-from app.core.errors import PreconditionFailed, ServiceError
+from app.core.errors import PreconditionFailed, ServiceError, Unavailable
 from app.core.pagination import ListQuery, Page
 from app.core.service import Service
 from app.core.storage import Request, Storage
@@ -92,14 +92,21 @@ class DocumentService(Service[DocumentRead]):
                 values |= {"file_id": object_id, "size": upload.size, "sha256": digest}
                 values |= head.model_dump()
             yield values
-        except BaseException:
+        except BaseException as error:
             for object_id, upload, _ in opened:
-                with suppress(ServiceError):  # the sweeper will do it
-                    await upload.abort()
-                    await self._files.discard(object_id, upload.key)
+                await self._give_up(object_id, upload, error)
             raise
         finally:
             room.close()
+
+    async def _give_up(self, object_id: UUID, upload: Upload, error: BaseException) -> None:
+        await upload.stop()
+        with suppress(ServiceError):  # the sweeper will do it
+            if isinstance(error, Unavailable):  # the client has waited long enough
+                await self._files.objects.condemn(object_id)
+            else:
+                await upload.abort()
+                await self._files.discard(object_id, upload.key)
 
     async def _signed(self, document: DocumentRead) -> DocumentRead:
         await self._sign([document])

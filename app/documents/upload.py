@@ -2,12 +2,13 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Final
 
 from app.core.errors import Conflict, PayloadTooLarge
-from app.core.storage import Storage
+from app.core.storage import NotStored, Storage
 
 PART: Final = 8 * 1024 * 1024  # bytes
 
@@ -41,10 +42,7 @@ class Upload:
         self.size += len(data)
         if self.size > self._limit:
             raise PayloadTooLarge
-        if monotonic() - self._touched > self._touch_every:
-            self._touched = monotonic()
-            if not await self._touch():
-                raise Conflict("The upload made no progress for too long and was removed")
+        await self._progress()
         rest = memoryview(data)
         while rest:
             if self._filled == len(self._part):
@@ -56,21 +54,24 @@ class Upload:
 
     async def finish(self) -> str:
         """The hexadecimal SHA-256, once the object is in the store."""
+        await self._progress()
         del self._part[self._filled :]
         if self._upload_id is None:
             await self._hash(self._part)
             await self._storage.put(self.key, self._part)
         else:
             await self._send(self._part)
-            etags = await asyncio.gather(*self._sending)
-            await self._storage.complete(self.key, self._upload_id, etags)
+            await self._complete(self._upload_id)
         if self._hashed is not None:
             await self._hashed
         return self._digest.hexdigest()
 
-    async def abort(self) -> None:
-        """Wait for what is on its way, and have the store forget it."""
+    async def stop(self) -> None:
+        """Wait for what is on its way, whatever becomes of it."""
         await asyncio.gather(*self._sending, return_exceptions=True)
+
+    async def abort(self) -> None:
+        """Have the store forget what it has got."""
         if self._upload_id is not None:
             await self._storage.abort(self.key, self._upload_id)
 
@@ -92,9 +93,25 @@ class Upload:
 
     async def _put(self, number: int, part: bytearray) -> str:
         try:
-            return await self._storage.put_part(self.key, self._upload_id or "", number, part)
+            with _unswept():
+                return await self._storage.put_part(self.key, self._upload_id or "", number, part)
         finally:
             self._storage.part_slots.release()
+
+    async def _complete(self, upload_id: str) -> None:
+        etags = await asyncio.gather(*self._sending)
+        with _unswept():
+            try:
+                await self._storage.complete(self.key, upload_id, etags)
+            except NotStored:  # it is there when this was done and only the answer was lost
+                await self._storage.size(self.key)
+
+    async def _progress(self) -> None:
+        """Keep the object from the sweeper, at the end too: what comes then must not be late."""
+        if monotonic() - self._touched > self._touch_every:
+            self._touched = monotonic()
+            if not await self._touch():
+                raise _swept()
 
     async def _hash(self, part: bytearray) -> None:
         """Begin with this part's hash once that of the part before is done."""
@@ -102,3 +119,15 @@ class Upload:
             await self._hashed
         loop = asyncio.get_running_loop()
         self._hashed = loop.run_in_executor(None, self._digest.update, part)
+
+
+@contextmanager
+def _unswept() -> Iterator[None]:
+    try:
+        yield
+    except NotStored as error:
+        raise _swept() from error
+
+
+def _swept() -> Conflict:
+    return Conflict("The upload made no progress for too long and was removed")

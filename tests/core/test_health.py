@@ -1,14 +1,34 @@
 """The probes."""
 
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+
 import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 from sqlalchemy import text
 
 from app.core.database import Database
+from app.core.health import DEADLINE
+from app.core.storage import Storage
 from tests.conftest import settings_for
 
 NOBODY_LISTENS = "postgresql://127.0.0.1:1/none"
+
+
+@pytest.fixture
+def use(app: FastAPI, template_url: str) -> Iterator[Callable[..., None]]:
+    """Have the service use the store that these settings name."""
+    made: list[Storage] = []
+
+    def use(**changes: str) -> None:
+        made.append(Storage(settings_for(template_url, **changes)))
+        app.state.storage = made[-1]
+
+    yield use
+    for storage in made:
+        storage.close()
 
 
 async def test_the_liveness_probe_needs_no_database(app: FastAPI, client: AsyncClient) -> None:
@@ -27,6 +47,35 @@ async def test_it_is_not_ready_without_a_database(app: FastAPI, client: AsyncCli
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["detail"] == "database: does not answer"
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"s3_endpoint_url": "http://127.0.0.1:1"}, "storage: does not answer"),
+        ({"s3_bucket": "of-nobody"}, "storage: has no such bucket"),
+    ],
+)
+async def test_it_is_not_ready_without_a_storage(
+    client: AsyncClient, use: Callable[..., None], changes: dict[str, str], detail: str
+) -> None:
+    use(**changes)
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["detail"] == detail
+
+
+async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
+    app: FastAPI, client: AsyncClient, use: Callable[..., None]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "{}:{}".format(*silent.getsockname())
+        use(s3_endpoint_url=f"http://{address}")
+        app.state.database = Database(settings_for(f"postgresql://{address}/none"))
+        async with asyncio.timeout(1.9 * DEADLINE):
+            answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "database: does not answer; storage: does not answer"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""Fixtures of documents: what is in the store, the sweeper, and a proxy before the store."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+
+from app.core.database import Database
+from app.core.storage import Storage
+from app.documents.jobs import Sweeper, Swept
+from app.settings import Settings
+from tests.proxy import Proxy, proxied
+
+Stored = Callable[[], Awaitable[list[str]]]
+Sweep = Callable[[], Awaitable[Swept]]
+UseStore = Callable[[str], None]
+Age = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[Proxy]:
+    async with proxied() as made:
+        yield made
+
+
+@pytest.fixture
+def use_store(app: FastAPI, settings: Settings) -> Iterator[UseStore]:
+    """Have the service use the store at another endpoint, from now on."""
+    made: list[Storage] = []
+
+    def use(endpoint: str) -> None:
+        made.append(Storage(settings.model_copy(update={"s3_endpoint_url": endpoint})))
+        app.state.storage = made[-1]
+
+    yield use
+    for storage in made:
+        storage.close()
+
+
+@pytest.fixture
+def stored(storage: Storage, settings: Settings, other: asyncpg.Connection) -> Stored:
+    """For each key of the test's what there is: the state of its row, `object`, `part`."""
+
+    async def found() -> list[str]:
+        rows = await other.fetch("SELECT key, state FROM stored_objects")
+        uploads = await storage.uploads(settings.s3_prefix)
+        keys = [key async for page in storage.keys(settings.s3_prefix) for key in page]
+        there = [(row["key"], row["state"]) for row in rows]
+        there += [(key, "object") for key in keys] + [(upload.key, "part") for upload in uploads]
+        words: dict[str, list[str]] = {}
+        for key, word in there:
+            words.setdefault(key, []).append(word)
+        return sorted(" ".join(of_key) for of_key in words.values())
+
+    return found
+
+
+@pytest.fixture
+def sweep(database: Database, storage: Storage, settings: Settings) -> Sweep:
+    return Sweeper(database.writes, storage, settings).sweep
+
+
+@pytest.fixture
+def age(other: asyncpg.Connection) -> Age:
+    """Let a day pass for all that is stored."""
+    longer = "UPDATE stored_objects SET touched_at = touched_at - interval '1 day'"
+    return lambda: other.execute(longer)

@@ -1,0 +1,157 @@
+"""A store that fails in any way harms no more than the uploads; so does a client that leaves."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from app.core import storage as s3
+from app.core.database import Database
+from app.core.storage import ATTEMPTS
+from app.documents.upload import PART
+from app.settings import Settings
+from tests.conftest import settings_for
+from tests.documents.conftest import Stored, Sweep, UseStore
+from tests.documents.forms import HEADERS, LARGE, SMALL, form
+from tests.factories import make_book, make_document
+from tests.problems import problem_of
+from tests.processes import PATIENCE, serving
+from tests.proxy import Fate, Proxy
+
+pytestmark = pytest.mark.commits
+
+NOBODY_LISTENS = "http://127.0.0.1:1"
+FAILURES = {fate.name.lower(): fate for fate in Fate if fate.name not in {"PASS", "HOLD_ANSWER"}}
+FAILURES.pop("internal_error")  # a 200 with an error in it is what only a complete may answer
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(s3, "READ_TIMEOUT", 0.5)
+
+
+@pytest.fixture(params=["down", *FAILURES])
+def fail(request: pytest.FixtureRequest, proxy: Proxy, use_store: UseStore) -> Proxy:
+    """A store that fails, each in its way; the requests that it got."""
+    proxy.expect(FAILURES.get(request.param, Fate.PASS))
+    use_store(NOBODY_LISTENS if request.param == "down" else proxy.origin)
+    return proxy
+
+
+async def test_an_upload_is_unavailable_and_leaves_no_document_while_the_store_fails(
+    client: AsyncClient, fail: Proxy, stored: Stored, sweep: Sweep
+) -> None:
+    answer = await client.post("/documents", content=form(SMALL), headers=HEADERS)
+    problem_of(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert len(fail.lines) <= ATTEMPTS  # it is not asked to clean up as well
+    assert (await client.get("/documents")).json()["total"] == 0
+    await sweep()
+    assert await stored() == []
+
+
+async def test_all_but_uploads_works_while_the_store_fails(
+    client: AsyncClient, proxy: Proxy, use_store: UseStore, stored: Stored, sweep: Sweep
+) -> None:
+    """A document can even be deleted: the sweeper removes its file later."""
+    path = f"/documents/{(await make_document(client, content=b'kept'))['id']}"
+    use_store(NOBODY_LISTENS)
+    await make_book(client)
+    await make_document(client, "without a file")
+    assert (await client.get("/books")).json()["total"] == 1
+    assert (await client.get(path)).json()["file_url"]
+    assert (await client.get("/documents")).json()["items"][0]["file_url"]
+    assert (await client.get(f"{path}/content")).status_code == 307
+    assert (await client.delete(path)).status_code == 204
+    assert await stored() == ["deleting object"]
+    await sweep()
+    assert await stored() == []
+
+
+@pytest.mark.parametrize("fate", [Fate.INTERNAL_ERROR, Fate.SLOW_DOWN, Fate.HOLD])
+async def test_a_complete_that_fails_even_with_200_fails_the_upload(
+    fate: Fate, client: AsyncClient, proxy: Proxy, use_store: UseStore, stored: Stored, sweep: Sweep
+) -> None:
+    use_store(proxy.origin)
+    proxy.expect(fate, "POST .*[?]uploadId")
+    answer = await client.post("/documents", content=form(LARGE), headers=HEADERS)
+    problem_of(answer, 503, "unavailable")
+    assert await stored() == ["deleting part"]
+    await sweep()
+    assert await stored() == []
+
+
+async def test_a_complete_whose_answer_was_lost_is_known_to_be_done_when_it_is_tried_again(
+    client: AsyncClient, proxy: Proxy, use_store: UseStore, stored: Stored
+) -> None:
+    use_store(proxy.origin)
+    proxy.expect(Fate.HOLD_ANSWER, "POST .*[?]uploadId")
+    asked = asyncio.create_task(client.post("/documents", content=form(LARGE), headers=HEADERS))
+    await proxy.reached.wait()
+    proxy.expect(Fate.PASS)
+    assert (await asked).status_code == 201
+    assert len(proxy.lines) == 2  # once more, and whether it is there
+    assert await stored() == ["ready object"]
+
+
+async def test_without_credentials_files_are_unavailable_and_nothing_else(
+    client: AsyncClient, use_store: UseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/documents/{(await make_document(client, content=b'kept'))['id']}"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    use_store(NOBODY_LISTENS)
+    problem_of(await client.get(path), 503, "unavailable")
+    upload = await client.post("/documents", content=form(SMALL), headers=HEADERS)
+    problem_of(upload, 503, "unavailable")
+    await make_document(client, "without a file")
+
+
+@pytest.mark.parametrize("point", ["while bytes flow", "while the store answers"])
+async def test_an_upload_holds_no_connection_to_the_database(
+    point: str, app: FastAPI, client: AsyncClient, url: str, proxy: Proxy, use_store: UseStore
+) -> None:
+    app.state.database = Database(settings_for(url, db_pool_size=1, db_pool_timeout=1))
+    use_store(proxy.origin)
+
+    async def another_request() -> None:
+        assert (await client.get("/books")).status_code == 200
+
+    between = [another_request] if point == "while bytes flow" else []
+    proxy.expect(Fate.PASS if between else Fate.HOLD, "PUT")
+    upload = client.post("/documents", content=form(SMALL, *between), headers=HEADERS)
+    asked = asyncio.create_task(upload)
+    await proxy.reached.wait()
+    await another_request()
+    proxy.go_on.set()
+    assert (await asked).status_code == 201
+    await app.state.database.engine.dispose()
+
+
+@pytest.mark.parametrize(("size", "there"), [(PART // 2, "pending"), (2 * PART, "pending part")])
+async def test_a_client_that_leaves_leaves_nothing_but_one_line_in_the_log(
+    size: int, there: str, url: str, settings: Settings, stored: Stored
+) -> None:
+    async with serving(DATABASE_URL=url, S3_PREFIX=settings.s3_prefix) as (process, origin):
+        assert process.stdout
+        _, writer = await asyncio.open_connection(*urlsplit(origin).netloc.split(":"))
+        head = "POST /documents HTTP/1.1\r\nHost: b\r\nContent-Length: 40000000\r\n"
+        writer.write(f"{head}Content-Type: {HEADERS['content-type']}\r\n\r\n".encode())
+        writer.writelines([await anext(form(size)), b"and more to come"])
+        async with asyncio.timeout(PATIENCE):
+            while await stored() != [there]:
+                pass
+            writer.close()
+            said = await process.stdout.readuntil(b" POST /documents 499 ")
+            process.terminate()
+            said += await process.stdout.read()
+            await process.wait()
+    log = [line for line in said.decode().splitlines() if not line.startswith("  ")]
+    assert len(log) == 1, log
+    assert await stored() == []

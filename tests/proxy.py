@@ -1,0 +1,107 @@
+"""A proxy before the real store: requests that it is told of meet a fate on their way."""
+
+import asyncio
+import os
+import re
+import socket
+import struct
+from asyncio import Event, StreamReader, StreamWriter, Task
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum
+from urllib.parse import urlsplit
+
+_LINE = re.compile(rb"([A-Z]+ \S+) HTTP/1\.1\r\n")
+_CHUNK = 64 * 1024  # bytes
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Fate(Enum):
+    """What becomes of a request. What is held goes on with `Proxy.go_on`, or never."""
+
+    PASS = "as if there were no proxy"
+    HOLD = "before the store hears of it"
+    HOLD_ANSWER = "when the store has done it"
+    RESET = "in place of an answer"
+    INTERNAL_ERROR = "200 InternalError"
+    SLOW_DOWN = "503 SlowDown"
+    ACCESS_DENIED = "403 AccessDenied"
+
+
+class Proxy:
+    """Passes bytes on unchanged, the `Host` that was signed among them."""
+
+    def __init__(self) -> None:
+        self.origin, self._store = "", urlsplit(os.environ["TEST_S3_ENDPOINT_URL"])
+        self.expect(Fate.PASS)
+
+    def expect(self, fate: Fate, line: str = "") -> None:
+        """From now on, for requests in whose method and target this regular expression is."""
+        self.reached, self.go_on, self.lines = Event(), Event(), list[str]()
+        self._fate, self._line = fate, re.compile(line)
+
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """Pass on one connection of a client."""
+        answers, store = await asyncio.open_connection(self._store.hostname, self._store.port)
+        fate = Fate.PASS
+
+        async def answer() -> None:
+            while data := await answers.read(_CHUNK):
+                if fate is Fate.HOLD_ANSWER and not data.startswith(b"HTTP/1.1 100 "):
+                    self.reached.set()
+                    await self.go_on.wait()
+                writer.write(data)
+            writer.close()
+
+        answering = asyncio.create_task(answer())
+        try:
+            while data := await reader.read(_CHUNK):
+                if found := _LINE.match(data):
+                    fate = await self._met(found[1].decode(), reader, writer)
+                store.write(data)
+                await store.drain()
+        finally:
+            answering.cancel()
+            store.close()
+            writer.close()
+
+    async def _met(self, line: str, reader: StreamReader, writer: StreamWriter) -> Fate:
+        self.lines.append(line)
+        fate = self._fate if self._line.search(line) else None
+        if fate is None or fate is Fate.HOLD_ANSWER:
+            return fate or Fate.PASS
+        self.reached.set()
+        if fate is Fate.HOLD:
+            await self.go_on.wait()
+        elif fate is Fate.RESET:
+            end: socket.socket = writer.get_extra_info("socket")
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            raise ConnectionResetError
+        elif fate is not Fate.PASS:
+            status, code = fate.value.split()
+            body = f"<Error><Code>{code}</Code></Error>"
+            head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\nConnection: close"
+            writer.write(f"{head}\r\n\r\n{body}".encode())
+            while await reader.read(_CHUNK):
+                pass
+            raise ConnectionResetError
+        return Fate.PASS
+
+
+@asynccontextmanager
+async def proxied() -> AsyncIterator[Proxy]:
+    """A proxy before the suite's store, until the block ends."""
+    made, connections = Proxy(), set[Task[None]]()
+
+    def connected(reader: StreamReader, writer: StreamWriter) -> None:
+        connections.add(asyncio.create_task(made.serve(reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    made.origin = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
+    try:
+        yield made
+    finally:
+        server.close()
+        for connection in connections:
+            connection.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
