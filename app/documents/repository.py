@@ -93,8 +93,7 @@ class StoredObjectRepository:
 
     async def states(self, keys: Sequence[str]) -> dict[str, str]:
         """The state of each of the keys that is known."""
-        any_key = sa.any_(sa.literal(list(keys), sa.ARRAY(sa.String)))
-        found = sa.select(_object.key, _object.state).where(_object.key == any_key)
+        found = sa.select(_object.key, _object.state).where(_object.key.in_(keys))
         return {row.key: row.state for row in await self.session.rows(found, {})}
 
     async def upload(self, document_id: UUID, key: UUID) -> sa.Row[Any] | None:

@@ -13,6 +13,7 @@ from httpx import ASGITransport, AsyncClient, Response
 from sqlalchemy import text
 
 from app.core.database import Database
+from app.core.storage import Storage
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
@@ -43,10 +44,10 @@ paths = pytest.mark.parametrize(("path", "allow"), ALLOW.items())
 
 
 @pytest.fixture
-async def private_app(template_url: str, database: Database) -> FastAPI:
+async def private_app(template_url: str, database: Database, storage: Storage) -> FastAPI:
     """An application that only this test uses and may break."""
     app = create_app(settings_for(template_url))
-    app.state.database = database
+    app.state.database, app.state.storage = database, storage
     return app
 
 

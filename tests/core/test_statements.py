@@ -297,8 +297,8 @@ async def test_deleting_a_document_takes_one_statement_before_the_answer(
 
 async def test_a_form_that_is_refused_takes_no_statement_but_its_files(cost: Any) -> None:
     twice = field("name", "x") * 2
-    # A file was recorded before its first byte, condemned, and forgotten.
-    for parts, statements in ((twice, 0), (file(b"x") + twice, 3)):
+    # A file was recorded before its first byte, condemned, looked at, and forgotten.
+    for parts, statements in ((twice, 0), (file(b"x") + twice, 4)):
         request = {"content": form(parts), "headers": FORM}
         assert await cost("POST", "/documents", **request) == (422, statements)
     assert await cost("POST", "/documents", json={}) == (415, 0)

@@ -47,7 +47,7 @@ def stored(storage: Storage, settings: Settings, other: asyncpg.Connection) -> S
         uploads = await storage.uploads(settings.s3_prefix)
         keys = [key async for page in storage.keys(settings.s3_prefix) for key in page]
         there = [(row["key"], row["state"]) for row in rows]
-        there += [(key, "object") for key in keys] + [(upload.key, "part") for upload in uploads]
+        there += [(key, "object") for key in keys] + [(key, "part") for key, *_ in uploads]
         words: dict[str, list[str]] = {}
         for key, word in there:
             words.setdefault(key, []).append(word)

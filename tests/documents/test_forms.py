@@ -36,7 +36,7 @@ def left(storage: Storage, settings: Settings, database: Database) -> Left:
 
     async def found() -> list[str]:
         keys = [key async for page in storage.keys(settings.s3_prefix) for key in page]
-        uploads = [upload.key for upload in await storage.uploads(settings.s3_prefix)]
+        uploads = [key for key, *_ in await storage.uploads(settings.s3_prefix)]
         return keys + uploads + await query(database, "SELECT key FROM stored_objects")
 
     return found
