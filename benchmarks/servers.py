@@ -34,6 +34,7 @@ class Server:
     def __init__(self, name: str, port: int, process: subprocess.Popen[bytes]) -> None:
         self.name = name
         self.port = port
+        self.pid = process.pid
         self._process = process
         self._usage = psutil.Process(process.pid)
 
@@ -67,15 +68,24 @@ class Server:
 
 @contextmanager
 def running(
-    name: str, module: tuple[str, ...], *, cores: Cores, directory: Path, database_url: str = ""
+    name: str,
+    module: tuple[str, ...],
+    *,
+    cores: Cores,
+    directory: Path,
+    database_url: str = "",
+    also: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """The service `python -m module`, listening, until the block ends."""
+    """The service `python -m module`, listening, until the block ends; `also` is environment."""
     port = _free_port()
     command = [sys.executable, "-m", *(word.format(port=port) for word in module)]
     with pinned(cores):
         # Elsewhere than in the sources, where a developer's .env would change what is measured.
         process = subprocess.Popen(
-            command, cwd=directory, env=_environment(port, database_url), stdout=subprocess.DEVNULL
+            command,
+            cwd=directory,
+            env={**_environment(port, database_url), **(also or {})},
+            stdout=subprocess.DEVNULL,
         )
     try:
         server = Server(name, port, process)

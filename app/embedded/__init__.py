@@ -2,6 +2,6 @@
 
 from app.embedded.postgresql import postgres
 from app.embedded.processes import EmbeddedError
-from app.embedded.rclone import BUCKET, s3
+from app.embedded.rclone import BUCKET, Store, s3
 
-__all__ = ["BUCKET", "EmbeddedError", "postgres", "s3"]
+__all__ = ["BUCKET", "EmbeddedError", "Store", "postgres", "s3"]
