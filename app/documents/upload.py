@@ -11,6 +11,7 @@ from app.core.errors import Conflict, PayloadTooLarge
 from app.core.storage import NotStored, Storage
 
 PART: Final = 8 * 1024 * 1024  # bytes
+IN_FLIGHT: Final = 2  # parts of an upload that are sent at a time
 
 
 class Upload:
@@ -84,12 +85,11 @@ class Upload:
 
     async def _send(self, part: bytearray) -> None:
         await self._hash(part)
+        if len(self._sending) >= IN_FLIGHT:
+            await self._sending[-IN_FLIGHT]  # what fails, fails the upload now and not at its end
         await self._storage.part_slots.acquire()
         number = len(self._sending) + 1
         self._sending.append(asyncio.create_task(self._put(number, part)))
-        for task in self._sending:
-            if task.done():
-                task.result()  # fails at once rather than at the end
 
     async def _put(self, number: int, part: bytearray) -> str:
         try:
