@@ -51,21 +51,22 @@ def one(
     """A resource with its ETag, or 304 when a reader holds it already; 201 when `created` there."""
     headers = {"ETag": f'"{item.version}"', "Cache-Control": cache}
     if created:
-        return _json(item, 201, {**headers, "Location": created})
+        return answer(item, 201, {**headers, "Location": created})
     held = request.headers.getlist("if-none-match")
     if held and request.method == "GET":
         tags = _tags(held, "If-None-Match")
         if tags is None or headers["ETag"] in (tag.removeprefix("W/") for tag in tags):
             return Response(status_code=304, headers=headers)
-    return _json(item, 200, headers)
+    return answer(item, 200, headers)
 
 
 def many(request: Request, page: Page[Any], *, cache: str = "private, no-cache") -> Response:
     """A page with its Link header."""
     links = page.links(request.url.path, request.url.query)
     found = {"Link": links} if len(links) <= MAX_HEADER else {}  # the body has `next`
-    return _json(page, 200, {**found, "Cache-Control": cache})
+    return answer(page, 200, {**found, "Cache-Control": cache})
 
 
-def _json(model: BaseModel, status: int, headers: dict[str, str]) -> Response:
+def answer(model: BaseModel, status: int, headers: dict[str, str]) -> Response:
+    """A model as it is, without an ETag."""
     return Response(model.model_dump_json(), status, headers, "application/json")

@@ -4,7 +4,8 @@ No web framework is imported here: `problems.py` alone turns errors into answers
 """
 
 import re
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -24,6 +25,16 @@ class Fault(BaseModel):
     pointer: Short | None = Field(None, description="JSON pointer into the body")
     parameter: Short | None = Field(None, description="In the path or query")
     header: Short | None = None
+
+
+def pointer(*path: object) -> str:
+    """The JSON pointer (RFC 6901) to a place in a body."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
+
+
+def reason(item: Mapping[str, Any]) -> str:
+    """What one of Pydantic's errors says, without the input that it quotes."""
+    return str(item["msg"]).removeprefix("Value error, ")
 
 
 class ServiceError(Exception):

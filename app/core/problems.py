@@ -9,7 +9,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from app.core.errors import Fault, InternalError, InvalidRequest, MethodNotAllowed, ServiceError
+from app.core.errors import (
+    Fault,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    ServiceError,
+    pointer,
+    reason,
+)
 from app.core.logging import request_id
 from app.core.routing import allowed_methods
 
@@ -70,10 +78,9 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
 def _fault(item: dict[str, Any]) -> Fault:
     """Pydantic's error without the input that it quotes."""
     source, *path = map(str, item["loc"])
-    detail, code = item["msg"].removeprefix("Value error, "), item["type"]
+    detail, code = reason(item), item["type"]
     if source == "body":
-        escaped = (part.replace("~", "~0").replace("/", "~1") for part in path)  # RFC 6901
-        return Fault(pointer="".join(f"/{part}" for part in escaped), detail=detail, code=code)
+        return Fault(pointer=pointer(*path), detail=detail, code=code)
     where = {"header" if source == "header" else "parameter": "".join(path[:1])}
     return Fault(**where, detail=detail, code=code)
 

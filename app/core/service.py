@@ -29,10 +29,14 @@ class Service(Generic[Read]):
         """Change the fields that were sent; none at all changes nothing, not even the version."""
         if changes := data.model_dump(exclude_unset=True):
             return await self.rows.update(key, changes, versions)
-        unchanged = await self.rows.get(key)
-        if versions is not None and unchanged.version not in versions:
-            raise PreconditionFailed
-        return unchanged
+        return await self._current(key, versions)
 
     async def delete(self, key: Any, versions: list[int] | None = None) -> None:
         await self.rows.delete(key, versions)
+
+    async def _current(self, key: Any, versions: list[int] | None) -> Read:
+        """What is there, for a write that has nothing to write, or not yet."""
+        current = await self.rows.get(key)
+        if versions is not None and current.version not in versions:
+            raise PreconditionFailed
+        return current

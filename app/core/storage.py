@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -176,8 +176,10 @@ class Storage:
             token = page.get("NextContinuationToken")
             more = {"ContinuationToken": token} if token else None
 
-    async def signed(self, method: str, requests: Sequence[Request], seconds: int) -> list[str]:
-        """URLs that let their bearer do the requests for so long."""
+    async def signed(
+        self, method: str, requests: Sequence[Request], seconds: int
+    ) -> tuple[list[str], datetime]:
+        """URLs that let their bearer do the requests for so long, and when they cease to."""
 
         def urls() -> list[str]:
             if (credentials := self._session.get_credentials()) is None:
@@ -186,7 +188,8 @@ class Storage:
             signer = S3SigV4QueryAuth(frozen, "s3", self._region, expires=seconds)
             return [self._signed(signer, method, *request) for request in requests]
 
-        return await self._run(self._signer, urls)
+        expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+        return await self._run(self._signer, urls), expires
 
     def _signed(self, signer: S3SigV4QueryAuth, method: str, key: str, query: Query) -> str:
         # The signer of boto3 without its client around it, which takes three times as long.

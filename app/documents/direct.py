@@ -1,7 +1,6 @@
 """Uploads that go from the client straight to the store, by signed URLs."""
 
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from app.core.errors import Conflict, NotFound, PayloadTooLarge
 from app.core.storage import NotStored, Storage
 from app.documents.files import Files
 from app.documents.repository import DocumentRepository
-from app.documents.schemas import DirectPart, DirectUpload, DocumentRead, FileHead, UploadCreate
+from app.documents.schemas import DirectPart, DirectUpload, FileHead, UploadCreate
 from app.settings import Settings
 
 MIN_PART: Final = 64 * 1024 * 1024  # bytes; a smaller file is one part
@@ -42,31 +41,29 @@ class DirectUploads:
         """The upload, with fresh URLs for as long as it may go on."""
         row = await self._find(document_id, object_id)
         seconds = self._settings.upload_grace_period
-        expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
         part = part_size(row.size)
         sizes = [min(part, row.size - start) for start in range(0, row.size, part)]
         requests = [
             (row.key, {"uploadId": row.upload_id, "partNumber": str(number)})
             for number in range(1, len(sizes) + 1)
         ]
-        urls = await self._storage.signed("PUT", requests, seconds)
+        urls, expires = await self._storage.signed("PUT", requests, seconds)
         parts = [
             DirectPart(number=number, size=size, url=url)
             for number, (size, url) in enumerate(zip(sizes, urls, strict=True), 1)
         ]
         return DirectUpload(id=object_id, parts=parts, expires_at=expires)
 
-    async def complete(self, document_id: UUID, object_id: UUID) -> DocumentRead:
+    async def complete(self, document_id: UUID, object_id: UUID) -> None:
         """Make what has arrived the document's file; done twice it is the same."""
         row = await self._find(document_id, object_id, also="ready")
-        document = await self._documents.get(document_id)
         if row.state == "ready":
-            return document
+            return
         with suppress(NotStored):  # completed before, by a request whose end did not come
             await self._complete(row)
         await self._check(row)
         values = {name: getattr(row, name) for name in (*FileHead.model_fields, "size", "sha256")}
-        return await self._documents.update(document_id, {"file_id": object_id, **values}, None)
+        await self._documents.update(document_id, {"file_id": object_id, **values}, None)
 
     async def _find(self, document_id: UUID, object_id: UUID, *, also: str = "") -> Row:
         """The upload while it is pending; asking for it keeps it from expiring."""

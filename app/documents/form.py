@@ -14,6 +14,8 @@ from app.core.errors import (
     MalformedRequest,
     PayloadTooLarge,
     UnsupportedMediaType,
+    pointer,
+    reason,
 )
 
 if TYPE_CHECKING:
@@ -176,11 +178,12 @@ def valid(model: type[Model], values: dict[str, Any], place: str = "") -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        found = ((item, place or f"/{item['loc'][0]}") for item in error.errors())
-        faults = [Fault(pointer=at, code=item["type"], detail=item["msg"]) for item, at in found]
+        faults = [
+            Fault(pointer=place or pointer(*item["loc"]), code=item["type"], detail=reason(item))
+            for item in error.errors()
+        ]
         raise InvalidRequest(*faults) from None
 
 
 def wrong(field: str, code: str, detail: str) -> InvalidRequest:
-    pointer = "/" + field.replace("~", "~0").replace("/", "~1")
-    return InvalidRequest(Fault(pointer=pointer, code=code, detail=detail))
+    return InvalidRequest(Fault(pointer=pointer(field), code=code, detail=detail))

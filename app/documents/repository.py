@@ -27,7 +27,8 @@ class DocumentStatements(Statements):
         return sa.select(*own, _object.key).select_from(file)
 
 
-def _expired() -> Conflict:
+def expired() -> Conflict:
+    """The answer to a client whose upload the sweeper has taken."""
     return Conflict("The upload made no progress for too long and was removed")
 
 
@@ -38,7 +39,7 @@ class DocumentRepository(Repository[DocumentRead]):
     statements = DocumentStatements(
         Document, DocumentRead, filters={"content_type": _of_type}, nulls={"size": NO_SIZE}
     )
-    violations = {"fk_documents_file_id_stored_objects": _expired}
+    violations = {"fk_documents_file_id_stored_objects": expired}
 
     def read(self, row: sa.Row[Any]) -> DocumentRead:
         unsigned = {"file_url": None, "file_url_expires_at": None}

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
-from app.core.conditional import IfMatch, many, one
+from app.core.conditional import IfMatch, answer, many, one
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import Conflict, NotFound, Unavailable
 from app.core.pagination import Page
@@ -92,9 +92,9 @@ async def update_document(
     id: Id, form: Body, versions: IfMatch, request: Request, documents: Writer
 ) -> Response:
     """Change the name, replace the file, or both."""
-    answer = one(request, await documents.replace(id, form, versions), cache=CACHE)
-    answer.background = BackgroundTask(documents.clean, id)
-    return answer
+    changed = one(request, await documents.replace(id, form, versions), cache=CACHE)
+    changed.background = BackgroundTask(documents.clean, id)
+    return changed
 
 
 @router.delete("/{id}", status_code=204, response_class=Response)
@@ -109,15 +109,13 @@ async def create_upload(id: Id, data: UploadCreate, uploads: Direct) -> Response
     """Announce a file that goes to the store directly: PUT each part to its URL, then complete."""
     upload = await uploads.start(id, data)
     headers = {"Location": f"/documents/{id}/uploads/{upload.id}", "Cache-Control": CACHE}
-    return Response(upload.model_dump_json(), 201, headers, "application/json")
+    return answer(upload, 201, headers)
 
 
 @router.get("/{id}/uploads/{upload_id}", response_model=DirectUpload, responses=STORAGE)
 async def read_upload(id: Id, upload_id: Id, uploads: Direct) -> Response:
     """Fresh URLs for an upload that is under way."""
-    upload = await uploads.get(id, upload_id)
-    headers = {"Cache-Control": CACHE}
-    return Response(upload.model_dump_json(), 200, headers, "application/json")
+    return answer(await uploads.get(id, upload_id), 200, {"Cache-Control": CACHE})
 
 
 @router.post(
@@ -130,6 +128,6 @@ async def complete_upload(
 ) -> Response:
     """Make the file that has arrived the document's."""
     await uploads.complete(id, upload_id)
-    answer = one(request, await documents.get(id), cache=CACHE)
-    answer.background = BackgroundTask(documents.clean, id)
-    return answer
+    completed = one(request, await documents.get(id), cache=CACHE)
+    completed.background = BackgroundTask(documents.clean, id)
+    return completed

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID
@@ -10,7 +9,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.core.database import Session
-from app.core.errors import PreconditionFailed, ServiceError, Unavailable
+from app.core.errors import ServiceError, Unavailable
 from app.core.pagination import ListQuery, Page
 from app.core.service import Service
 from app.core.storage import Request, Storage
@@ -51,9 +50,7 @@ class DocumentService(Service[DocumentRead]):
 
     async def replace(self, key: UUID, form: Form, versions: list[int] | None) -> DocumentRead:
         """Change what the form has. Nobody uploads a file only to hear that it is in vain."""
-        current = await self.rows.get(key)
-        if versions is not None and current.version not in versions:
-            raise PreconditionFailed
+        current = await self._current(key, versions)
         async with self._received(form) as values:
             if values:
                 current = await self.rows.update(key, values, versions)
@@ -118,8 +115,7 @@ class DocumentService(Service[DocumentRead]):
         if not having:
             return
         seconds = self._settings.signed_url_ttl
-        expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
-        urls = await self._storage.signed("GET", list(map(_download, having)), seconds)
+        urls, expires = await self._storage.signed("GET", list(map(_download, having)), seconds)
         for document, url in zip(having, urls, strict=True):
             document.file_url, document.file_url_expires_at = url, expires
 

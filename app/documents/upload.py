@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Final
 
-from app.core.errors import Conflict, PayloadTooLarge
+from app.core.errors import PayloadTooLarge
 from app.core.storage import NotStored, Storage
+from app.documents.repository import expired
 
 PART: Final = 8 * 1024 * 1024  # bytes
 IN_FLIGHT: Final = 2  # parts of an upload that are sent at a time
@@ -111,7 +112,7 @@ class Upload:
         if monotonic() - self._touched > self._touch_every:
             self._touched = monotonic()
             if not await self._touch():
-                raise _swept()
+                raise expired()
 
     async def _hash(self, part: bytearray) -> None:
         """Begin with this part's hash once that of the part before is done."""
@@ -126,8 +127,4 @@ def _unswept() -> Iterator[None]:
     try:
         yield
     except NotStored as error:
-        raise _swept() from error
-
-
-def _swept() -> Conflict:
-    return Conflict("The upload made no progress for too long and was removed")
+        raise expired() from error
