@@ -63,7 +63,7 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.passwords.close()
     app.state.storage.close()
-    await app.state.database.engine.dispose()
+    await app.state.database.close()
 
 
 async def _to_docs() -> RedirectResponse:

@@ -22,9 +22,11 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     data_dir: Path = Path(".data")
     database_url: SecretStr | None = None
+    reporting_database_url: SecretStr | None = None
     db_pool_size: int = Field(default=20, ge=1, le=1000)
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
     db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
+    db_pgbouncer: bool = False
     s3_endpoint_url: Origin | None = None
     s3_public_endpoint_url: Origin | None = None
     s3_bucket: str | None = Field(default=None, validate_default=True)
@@ -35,7 +37,7 @@ class Settings(BaseSettings):
     upload_grace_period: Seconds = 3600
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("database_url")
+    @field_validator("database_url", "reporting_database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         try:
@@ -55,8 +57,13 @@ class Settings(BaseSettings):
 
     @property
     def sqlalchemy_url(self) -> URL:
-        """`DATABASE_URL` for SQLAlchemy and asyncpg, whose word for libpq's `sslmode` is `ssl`."""
-        url = make_url(self.database_url.get_secret_value() if self.database_url else "")
+        """`DATABASE_URL` for SQLAlchemy."""
+        return self.url_of("database_url")
+
+    def url_of(self, setting: str) -> URL:
+        """A database's URL, or the default's, with `ssl`, asyncpg's word for libpq's `sslmode`."""
+        given: SecretStr | None = getattr(self, setting) or self.database_url
+        url = make_url(given.get_secret_value() if given else "")
         query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
         return url.set(drivername="postgresql+asyncpg", query=query)
 

@@ -60,7 +60,7 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         yield parts
     finally:
         parts.storage.close()
-        await parts.database.engine.dispose()
+        await parts.database.close()
 
 
 async def work(settings: Settings) -> None:

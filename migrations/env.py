@@ -7,6 +7,7 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app.core.database import POOLED
 from app.settings import Settings
 from app.tables import metadata
 
@@ -30,7 +31,7 @@ def run(connection: Connection) -> None:
 
 
 async def run_online() -> None:
-    engine = create_async_engine(url(), poolclass=pool.NullPool)
+    engine = create_async_engine(url(), poolclass=pool.NullPool, connect_args=POOLED)
     async with engine.connect() as connection:
         await connection.run_sync(run)
     await engine.dispose()

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_a
 from sqlalchemy.pool import NullPool
 
 from app import embedded
-from app.core.database import AutocommitSession, Database, TransactionSession
+from app.core.database import BINDS, AutocommitSession, Database, TransactionSession
 from app.core.storage import PARTS_IN_FLIGHT, Storage
 from app.main import create_app
 from app.settings import Settings
@@ -87,6 +87,7 @@ class RolledBackDatabase(Database):
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.engine = connection.engine
+        self.binds = dict.fromkeys(BINDS, self)
         self._connection = connection
         self.reads = AutocommitSession(self, read=True)  # type: ignore[arg-type]
         self.writes = AutocommitSession(self, read=False)  # type: ignore[arg-type]
@@ -98,7 +99,7 @@ class RolledBackDatabase(Database):
         )
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
+    def begin(self) -> Iterator[Connection]:
         connection = self._connection.sync_connection
         assert connection
         with connection.begin_nested():
@@ -110,7 +111,7 @@ async def committing(own_database: str) -> AsyncIterator[Database]:
     """The service's own sessions; what they write is committed."""
     real = Database(settings_for(own_database))
     yield real
-    await real.engine.dispose()
+    await real.close()
 
 
 @pytest.fixture

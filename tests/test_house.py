@@ -29,7 +29,7 @@ def test_nobody_but_the_transaction_boundary_commits() -> None:
         for call in calls(tree)
         if called(call).endswith((".commit", ".begin"))
     ]
-    assert [place.split(":")[0] for place in commits] == ["app/core/database.py"]
+    assert {place.split(":")[0] for place in commits} == {"app/core/database.py"}
 
 
 def test_only_repositories_and_models_speak_sql() -> None:

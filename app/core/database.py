@@ -1,8 +1,10 @@
-"""The engine, the sessions and the transaction boundary. Nothing else in the service commits."""
+"""The engines, the sessions and the transaction boundary. Nothing else in the service commits."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+from uuid import uuid4
 
 import sqlalchemy as sa
 from fastapi import Depends, Request
@@ -15,6 +17,28 @@ from app.settings import Settings
 Parameters = Mapping[str, Any]
 Rows = Sequence[sa.Row[Any]]
 POOL_RECYCLE = 1800  # seconds; instead of a pre-ping, which is a round trip in every request
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A database: the setting with its URL; where that is unset it is the default database."""
+
+    setting: str
+    read_only: bool = False
+
+
+# Every database by name. One more is a setting, a line here, and a session where it is wanted.
+BINDS: Final = {
+    "default": Bind("database_url"),
+    "reporting": Bind("reporting_database_url", read_only=True),
+}
+# Behind a pooler of transactions the next one may run on another connection, on which somebody
+# else has prepared statements: nothing is kept, and no name is used twice.
+POOLED: Final[dict[str, Any]] = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: f"bookshelf_{uuid4().hex}",
+}
 
 
 class AutocommitSession:
@@ -41,7 +65,7 @@ class AutocommitSession:
         return await greenlet_spawn(self._execute, statement, parameters)
 
     def _execute(self, statement: sa.Executable, parameters: Parameters) -> Rows:
-        with self._engine.connect() as connection:
+        with self._engine.begin() as connection:
             return connection.execute(statement, parameters).all()
 
 
@@ -56,22 +80,18 @@ class TransactionSession(AsyncSession):
 Session = AutocommitSession | TransactionSession
 
 
-class Database:
-    """A pool of connections and the three kinds of session over it."""
+class Sessions:
+    """The three kinds of session over one database's pool of connections."""
 
-    def __init__(self, settings: Settings) -> None:
-        timeout = str(int(settings.db_statement_timeout * 1000))
-        server_settings = {"application_name": "bookshelf", "statement_timeout": timeout}
+    def __init__(self, settings: Settings, bind: Bind) -> None:
         self.engine = create_async_engine(
-            settings.sqlalchemy_url,
-            isolation_level="AUTOCOMMIT",
+            settings.url_of(bind.setting),
+            **_options(settings, bind),
             skip_autocommit_rollback=True,
-            pool_size=settings.db_pool_size,
             max_overflow=0,
             pool_timeout=settings.db_pool_timeout,
             pool_recycle=POOL_RECYCLE,
             hide_parameters=True,
-            connect_args={"timeout": settings.db_pool_timeout, "server_settings": server_settings},
         )
         self.reads = AutocommitSession(self.engine.sync_engine, read=True)
         self.writes = AutocommitSession(self.engine.sync_engine, read=False)
@@ -81,13 +101,44 @@ class Database:
             expire_on_commit=False,
         )
 
+
+def _options(settings: Settings, bind: Bind) -> dict[str, Any]:
+    """What an engine's connections are told, and how its single statements are transactions."""
+    connect: dict[str, Any] = {"timeout": settings.db_pool_timeout}
+    size = settings.db_pool_size
+    options = {"connect_args": connect, "pool_size": max(1, size // 4) if bind.read_only else size}
+    if settings.db_pgbouncer:  # it takes no settings, and a statement alone is more messages
+        connect |= POOLED
+        read_only = {"postgresql_readonly": bind.read_only}
+        return {**options, "isolation_level": "READ COMMITTED", "execution_options": read_only}
+    timeout = str(int(settings.db_statement_timeout * 1000))
+    connect["server_settings"] = {"application_name": "bookshelf", "statement_timeout": timeout}
+    if bind.read_only:
+        connect["server_settings"]["default_transaction_read_only"] = "on"
+    return {**options, "isolation_level": "AUTOCOMMIT"}
+
+
+class Database(Sessions):
+    """The sessions of the default database, and those of every other by its name."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, BINDS["default"])
+        self.binds: dict[str, Sessions] = {
+            name: self if name == "default" else Sessions(settings, bind)
+            for name, bind in BINDS.items()
+        }
+
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[TransactionSession]:
+    async def session(self, bind: str = "default") -> AsyncIterator[TransactionSession]:
         """A transaction: committed when the block ends, rolled back when it raises."""
-        async with self.transactions() as session:
+        async with self.binds[bind].transactions() as session:
             with translated():
                 yield session
                 await session.commit()
+
+    async def close(self) -> None:
+        for sessions in self.binds.values():
+            await sessions.engine.dispose()
 
 
 async def _reads(request: Request) -> AutocommitSession:
@@ -100,6 +151,11 @@ async def _writes(request: Request) -> AutocommitSession:
     return session
 
 
+async def _reporting(request: Request) -> AutocommitSession:
+    session: AutocommitSession = request.app.state.database.binds["reporting"].reads
+    return session
+
+
 async def _transaction(request: Request) -> AsyncIterator[TransactionSession]:
     async with request.app.state.database.session() as session:
         yield session
@@ -107,5 +163,6 @@ async def _transaction(request: Request) -> AsyncIterator[TransactionSession]:
 
 ReadSession = Annotated[AutocommitSession, Depends(_reads)]
 WriteSession = Annotated[AutocommitSession, Depends(_writes)]
+ReportingSession = Annotated[AutocommitSession, Depends(_reporting)]
 # With the default scope FastAPI would run the COMMIT after the answer has gone out.
 Transaction = Annotated[TransactionSession, Depends(_transaction, scope="function")]
