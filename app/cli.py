@@ -89,7 +89,8 @@ def run_job(name: str) -> None:
 
     async def work(connected: Settings) -> str:
         async with worker.opened(connected) as parts:
-            return await found.work(parts)
+            done = await found.run(parts.database, parts, anyway=True)
+            return done or _fail(f"another process is at {name}")
 
     with _parts(_settings()) as connected:
         try:

@@ -2,8 +2,10 @@
 
 from app.authors.models import Author
 from app.books.models import Book
+from app.core.jobs import JobRun
 from app.documents.models import Document, StoredObject
+from app.reports.models import UserCount
 from app.users.models import User
 
-TABLES = (Author, Book, Document, StoredObject, User)
+TABLES = (Author, Book, Document, JobRun, StoredObject, User, UserCount)
 metadata = Author.metadata

@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from app.core.database import Database
+from app.core.jobs import EPOCH, Job
 from app.core.storage import Storage
 from app.documents.jobs import Sweeper
+from app.reports.service import ReportService
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,28 +30,20 @@ class Parts:
     storage: Storage
 
 
-@dataclass(frozen=True)
-class Job:
-    """Work that any number of processes may do at the same time; it returns what it did."""
-
-    name: str
-    trigger: IntervalTrigger
-    work: Callable[[Parts], Awaitable[str]]
-
-    async def run(self, parts: Parts) -> None:
-        """Do it now; what goes wrong is for the log, and for the next time."""
-        try:
-            log.info("%s: %s", self.name, await self.work(parts))
-        except Exception:
-            log.exception("%s failed", self.name)
-
-
 async def _sweep_storage(parts: Parts) -> str:
     sweeper = Sweeper(parts.database.writes, parts.storage, parts.settings)
     return str(await sweeper.sweep())
 
 
-JOBS: Final = (Job("sweep-storage", IntervalTrigger(minutes=10, timezone=UTC), _sweep_storage),)
+async def _count_users(parts: Parts) -> str:
+    return await ReportService(parts.database.writes).count_users()
+
+
+JOBS: Final = (
+    Job("sweep-storage", timedelta(minutes=10), _sweep_storage),
+    # Once a day, at midnight; every hour, for a midnight at which that failed.
+    Job("count-users", timedelta(hours=1), _count_users),
+)
 
 
 @asynccontextmanager
@@ -63,13 +57,23 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         await parts.database.close()
 
 
-async def work(settings: Settings) -> None:
-    """Run every job now and at its times, until the process is told to stop."""
+async def work(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> None:
+    """Run every job that is due now, and all at their times, until the process is stopped."""
     async with opened(settings) as parts:
         scheduler = AsyncIOScheduler(timezone=UTC)
-        for job in JOBS:
+        for job in jobs:
+            trigger = IntervalTrigger(seconds=int(job.every.total_seconds()), start_date=EPOCH)
             now = datetime.now(UTC)
             options = {"coalesce": True, "misfire_grace_time": None, "next_run_time": now}
-            scheduler.add_job(job.run, job.trigger, [parts], name=job.name, **options)
+            scheduler.add_job(_run, trigger, [job, parts], name=job.name, **options)
         scheduler.start()
         await asyncio.Event().wait()
+
+
+async def _run(job: Job[Parts], parts: Parts) -> None:
+    """What goes wrong with one job is for the log; the others do not hear of it."""
+    try:
+        if (said := await job.run(parts.database, parts)) is not None:
+            log.info("%s: %s", job.name, said)
+    except Exception:
+        log.exception("%s failed", job.name)

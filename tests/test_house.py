@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in SOURCES}
 SQL_VERBS = {"select", "insert", "update", "delete", "text"}
-SQL_PLACES = re.compile(r"app/(.+/(repository|models)|core/(statements|models|health))\.py")
+SQL_PLACES = re.compile(
+    r"app/(.+/(repository|models)|core/(listing|statements|models|health|jobs))\.py"
+)
 
 
 def calls(tree: ast.AST) -> Iterator[ast.Call]:

@@ -8,8 +8,9 @@ from app.authors.models import Author
 from app.books.models import Book
 from app.books.schemas import BookRead
 from app.core.errors import Fault, InvalidRequest
+from app.core.listing import Select
 from app.core.repository import Repository
-from app.core.statements import Select, Statements
+from app.core.statements import Statements
 
 _author, _author_id = Author.__table__.c, Book.__table__.c.author_id
 _by_author = _author_id == sa.bindparam("author_id", type_=_author_id.type)

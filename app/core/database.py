@@ -76,6 +76,15 @@ class TransactionSession(AsyncSession):
         with translated():
             return (await self.execute(statement, parameters)).all()
 
+    async def fetched(
+        self, declare: sa.Executable, parameters: Parameters, fetch: sa.Executable
+    ) -> AsyncIterator[Rows]:
+        """The rows of a cursor, some at a time: what declares it and what fetches from it."""
+        with translated():
+            await self.execute(declare, parameters)
+            while rows := (await self.execute(fetch)).all():
+                yield rows
+
 
 Session = AutocommitSession | TransactionSession
 

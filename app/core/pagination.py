@@ -14,14 +14,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from app.core.errors import Fault, InvalidRequest
-from app.core.schemas import MAX_INT64, Instant, ReadModel, RequestModel, integer, string
+from app.core.schemas import MAX_INT64, Instant, RequestModel, integer, string
 
 MAX_OFFSET: Final = 100_000  # rows; beyond it only a cursor goes on, at the same cost at any depth
 _DIGEST: Final = 12  # bytes of a cursor
-_PAGING: Final = {"page", "size", "cursor", "count", "sort"}
+POSITION: Final = {"page", "size", "cursor", "count"}
 _LISTS: Final = {"sort", "id"}
 T = TypeVar("T")
-Item = TypeVar("Item", bound=ReadModel)
+Item = TypeVar("Item", bound=BaseModel)
 # Any number is read: beyond the bound `check` says to go on with a cursor.
 _PAGE: Final = replace(integer(1, MAX_INT64), schema=integer(1, MAX_OFFSET).schema)
 
@@ -42,8 +42,8 @@ Sorting = Annotated[
 ]
 
 
-class ListQuery(RequestModel):
-    """The parameters of every list. Subclasses narrow `sort` and add their own filters."""
+class PageQuery(RequestModel):
+    """The parameters of every list: which page, and how it is counted."""
 
     page: Annotated[int, _PAGE] | None = Field(
         default=None, description="Page number; page times size is at most 100,000"
@@ -55,14 +55,6 @@ class ListQuery(RequestModel):
     count: Literal["exact", "none", "estimated"] | None = Field(
         default=None, description="How `total` is found; without: exact by page, none by cursor"
     )
-    sort: Sorting[str] = ()
-    q: Annotated[str, string(1, 100)] | None = Field(
-        default=None, description="Words that must each begin a word, in any case and accents"
-    )
-    created_from: Instant | None = Field(default=None, description="Created then or later")
-    created_to: Instant | None = Field(default=None, description="Created before then")
-    updated_from: Instant | None = Field(default=None, description="Updated then or later")
-    updated_to: Instant | None = Field(default=None, description="Updated before then")
 
     @classmethod
     async def of(cls, request: Request) -> Self:
@@ -83,12 +75,32 @@ class ListQuery(RequestModel):
             message = f"page times size is at most {MAX_OFFSET}; go on with cursor"
             raise _wrong("page", "page_too_deep", message)
 
+    def order(self) -> tuple[str, ...]:
+        """The keys that the client asks for; none means the list's own."""
+        return ()
+
     def filters(self) -> dict[str, Any]:
         """What the client set of the rest: each is a condition of the repository by its name."""
-        return self.model_dump(exclude=_PAGING, exclude_unset=True)
+        return self.model_dump(exclude={*POSITION, "sort"}, exclude_unset=True)
 
     def counting(self) -> str:
         return self.count or ("none" if self.cursor else "exact")
+
+
+class ListQuery(PageQuery):
+    """The parameters of an entity's list. Subclasses narrow `sort` and add filters of their own."""
+
+    sort: Sorting[str] = ()
+    q: Annotated[str, string(1, 100)] | None = Field(
+        default=None, description="Words that must each begin a word, in any case and accents"
+    )
+    created_from: Instant | None = Field(default=None, description="Created then or later")
+    created_to: Instant | None = Field(default=None, description="Created before then")
+    updated_from: Instant | None = Field(default=None, description="Updated then or later")
+    updated_to: Instant | None = Field(default=None, description="Updated before then")
+
+    def order(self) -> tuple[str, ...]:
+        return self.sort
 
 
 class Page(BaseModel, Generic[Item]):

@@ -1,39 +1,93 @@
-"""The base repository: it executes an entity's statements, one round trip each."""
+"""The base repositories: they execute a table's statements, one round trip each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from math import ceil
 from typing import Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from app.core.database import Parameters, Rows, Session
+from app.core.database import Parameters, Rows, Session, TransactionSession
 from app.core.errors import ConstraintViolated, NotFound, PreconditionFailed, ServiceError
-from app.core.pagination import ListQuery, Page, decode_cursor, encode_cursor
+from app.core.listing import Key, ListStatements
+from app.core.pagination import Item, Page, PageQuery, decode_cursor, encode_cursor
 from app.core.schemas import ReadModel
-from app.core.statements import Key, Statements
+from app.core.statements import Statements
 
 Read = TypeVar("Read", bound=ReadModel)
 
 
-class Repository(Generic[Read]):
+class ListRepository(Generic[Item]):
+    """Reads many rows of one table."""
+
+    model: type[Item]
+    statements: ClassVar[ListStatements]
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def read(self, row: sa.Row[Any]) -> Item:
+        """The read model of a row of `select_from`."""
+        # From a dict: Pydantic takes twice as long to ask a row for its attributes.
+        return self.model.model_validate(dict(zip(row._fields, row, strict=True)))
+
+    async def page(self, query: PageQuery, **fixed: Any) -> Page[Item]:
+        """A page and, where counted exactly, its total: one statement. `fixed` adds filters."""
+        query.check()
+        filters, keys = query.filters() | fixed, self.statements.keys(query.order())
+        exact = query.counting() == "exact"
+        context = repr((self.statements.table.name, query.order(), sorted(filters.items())))
+        position = self._position(query, keys, context)
+        statement = self.statements.page(
+            frozenset(filters), query.order(), after=query.cursor is not None, counted=exact
+        )
+        rows = await self.session.rows(statement, {**filters, **position, "limit": query.size + 1})
+        total = rows[0].total if exact else await self._estimate(query, filters)
+        found = [row for row in rows if getattr(row, self.statements.key) is not None]
+        items = [self.read(row) for row in found[: query.size]]
+        last = rows[query.size - 1] if len(rows) > query.size else None
+        return Page(
+            items=items,
+            total=total,
+            page=None if query.cursor else query.page or 1,
+            size=query.size,
+            pages=None if query.cursor or total is None else ceil(total / query.size),
+            next=encode_cursor([getattr(last, k.name) for k in keys], context) if last else None,
+        )
+
+    def _position(self, query: PageQuery, keys: list[Key], context: str) -> Parameters:
+        if query.cursor is None:
+            return {"offset": ((query.page or 1) - 1) * query.size}
+        columns = self.statements.table.c
+        types = tuple(columns[key.name].type.python_type | None for key in keys)
+        values = decode_cursor(query.cursor, types, context)
+        return {f"after_{key.name}": value for key, value in zip(keys, values, strict=True)}
+
+    async def _estimate(self, query: PageQuery, filters: Parameters) -> int | None:
+        if query.counting() != "estimated":
+            return None
+        statement = self.statements.estimate(frozenset(filters))
+        plan = (await self.session.rows(statement, filters))[0][0]
+        return int(plan[0]["Plan"]["Plan Rows"])
+
+    async def all(self, query: PageQuery, **fixed: Any) -> AsyncIterator[list[Item]]:
+        """Every row of the list, some at a time. The session is a transaction: the cursor's."""
+        assert isinstance(self.session, TransactionSession)  # noqa: S101 - our callers' mistake
+        filters = query.filters() | fixed
+        cursor = self.statements.cursor(frozenset(filters), query.order())
+        async for rows in self.session.fetched(cursor, filters, self.statements.fetch):
+            yield [self.read(row) for row in rows]
+
+
+class Repository(ListRepository[Read]):
     """Reads and writes one entity. `get` raises not-found, `find` may return `None`.
 
     `versions` is an `If-Match`: a write goes through only while the row's version is among them,
     and that is checked by the writing statement itself. `None` writes unconditionally.
     """
 
-    model: type[Read]
     noun: ClassVar[str]
     statements: ClassVar[Statements]
     violations: ClassVar[Mapping[str, Callable[[], ServiceError]]] = {}
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def read(self, row: sa.Row[Any]) -> Read:
-        """The read model of a row of `select_from`."""
-        # From a dict: Pydantic takes twice as long to ask a row for its attributes.
-        return self.model.model_validate(dict(zip(row._fields, row, strict=True)))
 
     async def find(self, key: Any) -> Read | None:
         rows = await self.session.rows(self.statements.get, {"row_id": key})
@@ -60,44 +114,6 @@ class Repository(Generic[Read]):
         statement = self.statements.delete(conditional=versions is not None)
         if not await self._write(statement, {"row_id": key, "versions": versions}):
             raise await self._missed(key, versions)
-
-    async def page(self, query: ListQuery, **fixed: Any) -> Page[Read]:
-        """A page and, where counted exactly, its total: one statement. `fixed` adds filters."""
-        query.check()
-        filters, keys = query.filters() | fixed, self.statements.keys(query.sort)
-        exact = query.counting() == "exact"
-        context = repr((self.noun, query.sort, sorted(filters.items())))
-        position = self._position(query, keys, context)
-        statement = self.statements.page(
-            frozenset(filters), query.sort, after=query.cursor is not None, counted=exact
-        )
-        rows = await self.session.rows(statement, {**filters, **position, "limit": query.size + 1})
-        total = rows[0].total if exact else await self._estimate(query, filters)
-        items = [self.read(row) for row in rows[: query.size] if row.id is not None]
-        last = rows[query.size - 1] if len(rows) > query.size else None
-        return Page(
-            items=items,
-            total=total,
-            page=None if query.cursor else query.page or 1,
-            size=query.size,
-            pages=None if query.cursor or total is None else ceil(total / query.size),
-            next=encode_cursor([getattr(last, k.name) for k in keys], context) if last else None,
-        )
-
-    def _position(self, query: ListQuery, keys: list[Key], context: str) -> Parameters:
-        if query.cursor is None:
-            return {"offset": ((query.page or 1) - 1) * query.size}
-        columns = self.statements.table.c
-        types = tuple(columns[key.name].type.python_type | None for key in keys)
-        values = decode_cursor(query.cursor, types, context)
-        return {f"after_{key.name}": value for key, value in zip(keys, values, strict=True)}
-
-    async def _estimate(self, query: ListQuery, filters: Parameters) -> int | None:
-        if query.counting() != "estimated":
-            return None
-        statement = self.statements.estimate(frozenset(filters))
-        plan = (await self.session.rows(statement, filters))[0][0]
-        return int(plan[0]["Plan"]["Plan Rows"])
 
     async def _write(self, statement: sa.Executable, parameters: Parameters) -> Rows:
         try:

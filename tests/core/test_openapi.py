@@ -38,6 +38,7 @@ OPERATIONS = {
     ("post", "/documents/{id}/uploads"): "create_upload",
     ("get", "/documents/{id}/uploads/{upload_id}"): "read_upload",
     ("post", "/documents/{id}/uploads/{upload_id}/complete"): "complete_upload",
+    ("get", "/reports/user-counts"): "list_user_counts",
     ("get", "/users"): "list_users",
     ("post", "/users"): "create_user",
     ("get", "/users/{id}"): "read_user",

@@ -1,0 +1,95 @@
+"""Scheduled jobs: each runs once per tick, however many processes there are to run it."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.core.database import Database, Rows, Session
+from app.core.models import Base
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the first tick of every job
+Parts = TypeVar("Parts")
+log = logging.getLogger(__name__)
+
+
+class JobRun(Base):
+    """The last run of a job: the tick it was for, when it was done and what it said."""
+
+    __tablename__ = "job_runs"
+
+    name: Mapped[str] = mapped_column(sa.String(100), primary_key=True)
+    tick: Mapped[datetime]
+    finished_at: Mapped[datetime]
+    outcome: Mapped[str] = mapped_column(sa.Text)
+
+
+@dataclass(frozen=True)
+class Job(Generic[Parts]):
+    """Work that is due `every` so often, counted from midnight UTC; it returns what it did."""
+
+    name: str
+    every: timedelta
+    work: Callable[[Parts], Awaitable[str]]
+
+    def tick(self) -> datetime:
+        """The latest time at which it was due."""
+        now = datetime.now(UTC)
+        return now - (now - EPOCH) % self.every
+
+    async def run(self, database: Database, parts: Parts, *, anyway: bool = False) -> str | None:
+        """Do it, unless this tick's run is done or under way; what it said.
+
+        `anyway` does it a second time in a tick. What goes wrong is raised when all is noted:
+        the next time is the next tick.
+        """
+        failure: Exception | None = None
+        # The transaction holds the lock: a process that dies lets it go, and has noted nothing.
+        async with database.session() as session:
+            runs, tick = JobRuns(session), self.tick()
+            if not await runs.lock(self.name):
+                return None
+            if not anyway and await runs.tick(self.name) >= tick:
+                return None
+            try:
+                said = await self.work(parts)
+            except Exception as error:  # noqa: BLE001 - raised below
+                failure, said = error, f"failed: {type(error).__name__}"
+            await runs.note(self.name, tick, said)
+        if failure is not None:
+            raise failure
+        return said
+
+
+class JobRuns:
+    """The SQL of the jobs' runs."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def lock(self, name: str) -> bool:
+        """Take the job until the transaction ends; false when another process has it."""
+        key = sa.func.hashtextextended(f"bookshelf job {name}", 0)
+        return bool(
+            (await self.session.rows(sa.select(sa.func.pg_try_advisory_xact_lock(key)), {}))[0][0]
+        )
+
+    async def tick(self, name: str) -> datetime:
+        """The last one that a run was for."""
+        rows = await self.session.rows(sa.select(JobRun.tick).where(JobRun.name == name), {})
+        return rows[0].tick if rows else EPOCH
+
+    async def note(self, name: str, tick: datetime, outcome: str) -> None:
+        values = {"tick": tick, "finished_at": sa.func.clock_timestamp(), "outcome": outcome}
+        statement = insert(JobRun).values(name=name, **values)
+        replaced = statement.on_conflict_do_update(index_elements=["name"], set_=values)
+        await self.session.rows(replaced.returning(JobRun.name), {})
+
+    async def last(self) -> Rows:
+        """Every job's last run."""
+        return await self.session.rows(sa.select(JobRun.__table__).order_by(JobRun.name), {})

@@ -1,0 +1,23 @@
+"""Reports over HTTP, from the reporting database."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from app.core.conditional import many
+from app.core.database import ReportingSession
+from app.core.pagination import Page
+from app.core.routing import Route
+from app.reports.schemas import UserCountQuery, UserCountRead
+from app.reports.service import ReportService
+
+router = APIRouter(prefix="/reports", tags=["reports"], route_class=Route)
+UserCountList = Annotated[UserCountQuery, Depends(UserCountQuery.of)]
+
+
+@router.get("/user-counts", response_model=Page[UserCountRead])
+async def list_user_counts(
+    query: UserCountList, request: Request, session: ReportingSession
+) -> Response:
+    """A page of the nightly counts of users, the newest first."""
+    return many(request, await ReportService(session).user_counts(query))

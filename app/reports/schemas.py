@@ -1,0 +1,20 @@
+"""What clients get of reports."""
+
+from datetime import date, datetime
+
+from pydantic import BaseModel, Field
+
+from app.core.pagination import PageQuery
+from app.core.schemas import MAX_INT64
+
+
+class UserCountRead(BaseModel):
+    """How many users there were on a day."""
+
+    day: date = Field(description="UTC")
+    count: int = Field(ge=0, le=MAX_INT64)
+    counted_at: datetime
+
+
+class UserCountQuery(PageQuery):
+    """A page of the nightly counts of users."""

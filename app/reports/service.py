@@ -1,0 +1,21 @@
+"""The rules of reports."""
+
+from app.core.database import Session
+from app.core.pagination import Page
+from app.reports.repository import UserCountRepository
+from app.reports.schemas import UserCountQuery, UserCountRead
+
+
+class ReportService:
+    """Reports, from any database that has them."""
+
+    def __init__(self, session: Session) -> None:
+        self._counts = UserCountRepository(session)
+
+    async def user_counts(self, query: UserCountQuery) -> Page[UserCountRead]:
+        return await self._counts.page(query)
+
+    async def count_users(self) -> str:
+        """Count today's users, once a day; what was done."""
+        counted = await self._counts.count()
+        return f"{counted.count} users on {counted.day}" if counted else "counted today already"
