@@ -270,6 +270,21 @@ async def test_twenty_requests_at_a_time_share_the_poolers_two_connections(
 
 
 @needs_pgbouncer
+async def test_nothing_that_the_service_prepares_stays_on_the_poolers_connections(
+    pooled_url: str,
+) -> None:
+    async with every_connection(pooled_url):
+        pass  # so that the service's statements have more than one connection to run on
+    settings = settings_for(pooled_url, db_pgbouncer=True)
+    async with client_of(settings) as client:
+        for _ in range(10):
+            assert (await client.get("/authors")).status_code == 200
+    left = "SELECT count(*) FROM pg_prepared_statements"
+    async with every_connection(pooled_url) as connections:
+        assert [await connection.fetchval(left) for connection in connections] == [0, 0]
+
+
+@needs_pgbouncer
 @pytest.mark.parametrize("transaction", [False, True])
 async def test_behind_a_pooler_the_reporting_bind_refuses_to_write_and_the_default_does_not(
     pooled_url: str, transaction: bool
