@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
-from uuid import uuid4
 
 import sqlalchemy as sa
 from fastapi import Depends, Request
@@ -32,12 +31,12 @@ BINDS: Final = {
     "default": Bind("database_url"),
     "reporting": Bind("reporting_database_url", read_only=True),
 }
-# Behind a pooler of transactions the next one may run on another connection, on which somebody
-# else has prepared statements: nothing is kept, and no name is used twice.
+# Behind a pooler of transactions the next one may run on another connection: nothing is prepared
+# for later. What has a name would stay there, for its Close goes wherever the next one runs.
 POOLED: Final[dict[str, Any]] = {
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
-    "prepared_statement_name_func": lambda: f"bookshelf_{uuid4().hex}",
+    "prepared_statement_name_func": lambda: "",
 }
 
 
