@@ -87,6 +87,7 @@ class RolledBackDatabase(Database):
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.engine = connection.engine
+        self._size, self._streams = 4, 0
         self.binds = dict.fromkeys(BINDS, self)
         self._connection = connection
         self.reads = AutocommitSession(self, read=True)  # type: ignore[arg-type]

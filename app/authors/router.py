@@ -1,11 +1,12 @@
 """Authors over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.authors.schemas import AuthorCreate, AuthorQuery, AuthorRead, AuthorUpdate
 from app.authors.service import AuthorService
+from app.core import streams
 from app.core.conditional import IfMatch, many, one
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import AuthorHasBooks
@@ -15,6 +16,7 @@ from app.core.routing import Route
 from app.core.schemas import Id
 
 router = APIRouter(prefix="/authors", tags=["authors"], route_class=Route)
+LINES: Final = streams.documented(AuthorRead)
 AuthorList = Annotated[AuthorQuery, Depends(AuthorQuery.of)]
 
 
@@ -24,10 +26,12 @@ async def read_author(id: Id, request: Request, session: ReadSession) -> Respons
     return one(request, await AuthorService(session).get(id))
 
 
-@router.get("", response_model=Page[AuthorRead])
+@router.get("", response_model=Page[AuthorRead], responses=LINES)
 async def list_authors(query: AuthorList, request: Request, session: ReadSession) -> Response:
-    """A page of authors."""
-    return many(request, await AuthorService(session).page(query))
+    """A page of authors; with another `Accept` all of them, streamed."""
+    if form := streams.preferred(request):
+        return await streams.lines(request, form, query, AuthorService)
+    return many(request, await AuthorService(session).page(query), vary="Accept")
 
 
 @router.post("", status_code=201, response_model=AuthorRead)

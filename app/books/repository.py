@@ -25,9 +25,16 @@ class BookStatements(Statements):
         return sa.select(*own, *joined).join_from(rows, Author, _author.id == rows.c.author_id)
 
 
-def _no_such_author() -> InvalidRequest:
-    detail = "There is no author with this id"
-    return InvalidRequest(Fault(pointer="/author_id", code="author_not_found", detail=detail))
+class NoSuchAuthor(InvalidRequest):
+    """The books at these places of the body are by nobody."""
+
+    type = InvalidRequest.type
+
+    def __init__(self, *places: str) -> None:
+        about = {"code": "author_not_found", "detail": "There is no author with this id"}
+        super().__init__(
+            *(Fault(pointer=f"{place}/author_id", **about) for place in places or [""])
+        )
 
 
 class BookRepository(Repository[BookRead]):
@@ -35,7 +42,7 @@ class BookRepository(Repository[BookRead]):
 
     model, noun = BookRead, "Book"
     statements = BookStatements(Book, BookRead, filters={"author_id": _by_author})
-    violations = {"fk_books_author_id_authors": _no_such_author}
+    violations = {"fk_books_author_id_authors": NoSuchAuthor}
 
     def read(self, row: sa.Row[Any]) -> BookRead:
         author = {"id": row.author_id, "name": row.author_name, "dob": row.author_dob}

@@ -1,18 +1,28 @@
 """Books over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.books.schemas import AuthorBookQuery, BookCreate, BookQuery, BookRead, BookUpdate
+from app.books.schemas import (
+    AuthorBookQuery,
+    BookBatch,
+    BookCreate,
+    BookQuery,
+    BookRead,
+    Books,
+    BookUpdate,
+)
 from app.books.service import BookService
-from app.core.conditional import IfMatch, many, one
+from app.core import streams
+from app.core.conditional import CACHE, IfMatch, answer, many, one
 from app.core.database import ReadSession, WriteSession
 from app.core.pagination import Page
 from app.core.routing import Route
 from app.core.schemas import Id
 
 router = APIRouter(tags=["books"], route_class=Route)
+LINES: Final = streams.documented(BookRead)
 BookList = Annotated[BookQuery, Depends(BookQuery.of)]
 AuthorBookList = Annotated[AuthorBookQuery, Depends(AuthorBookQuery.of)]
 
@@ -23,10 +33,12 @@ async def read_book(id: Id, request: Request, session: ReadSession) -> Response:
     return one(request, await BookService(session).get(id))
 
 
-@router.get("/books", response_model=Page[BookRead])
+@router.get("/books", response_model=Page[BookRead], responses=LINES)
 async def list_books(query: BookList, request: Request, session: ReadSession) -> Response:
-    """A page of books."""
-    return many(request, await BookService(session).page(query))
+    """A page of books; with another `Accept` all of them, streamed."""
+    if form := streams.preferred(request):
+        return await streams.lines(request, form, query, BookService)
+    return many(request, await BookService(session).page(query), vary="Accept")
 
 
 @router.post("/books", status_code=201, response_model=BookRead)
@@ -34,6 +46,12 @@ async def create_book(data: BookCreate, request: Request, session: WriteSession)
     """Add a book by an existing author."""
     book = await BookService(session).create(data)
     return one(request, book, created=f"/books/{book.id}")
+
+
+@router.post("/books/batch", status_code=201, response_model=Books)
+async def create_books(data: BookBatch, session: WriteSession) -> Response:
+    """Add up to 1000 books, all of them or none."""
+    return answer(await BookService(session).create_many(data), 201, {"Cache-Control": CACHE})
 
 
 @router.patch("/books/{id}", response_model=BookRead)

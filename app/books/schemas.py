@@ -20,6 +20,12 @@ class BookCreate(RequestModel):
     author_id: Id = Field(description="An existing author's id")
 
 
+class BookBatch(RequestModel):
+    """New books, all or none of which are added."""
+
+    items: list[BookCreate] = Field(min_length=1, max_length=1000)
+
+
 class BookUpdate(RequestModel):
     """Changes to a book: an absent field stays."""
 
@@ -44,6 +50,12 @@ class BookRead(ReadModel):
     author: BookAuthor
     created_at: datetime
     updated_at: datetime
+
+
+class Books(BaseModel):
+    """Books in the order in which they were given."""
+
+    items: list[BookRead]
 
 
 class AuthorBookQuery(ListQuery):

@@ -5,8 +5,9 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.authors.service import AuthorService
-from app.books.repository import BookRepository
-from app.books.schemas import AuthorBookQuery, BookCreate, BookRead
+from app.books.repository import BookRepository, NoSuchAuthor
+from app.books.schemas import AuthorBookQuery, BookBatch, BookCreate, BookRead, Books
+from app.core.errors import Conflict, pointer
 from app.core.pagination import Page
 from app.core.service import Service
 
@@ -18,6 +19,19 @@ class BookService(Service[BookRead]):
 
     async def create(self, data: BookCreate) -> BookRead:
         return await self.rows.create({"id": uuid7(), **data.model_dump()})
+
+    async def create_many(self, data: BookBatch) -> Books:
+        """Add all of them or none; 422 names those whose author there is not."""
+        ids = sorted(uuid7() for _ in data.items)
+        rows = [{"id": key, **item.model_dump()} for key, item in zip(ids, data.items, strict=True)]
+        try:
+            return Books(items=await self.rows.create_many(rows))
+        except NoSuchAuthor as error:
+            known = await AuthorService(self.rows.session).present([r["author_id"] for r in rows])
+            missing = [n for n, row in enumerate(rows) if row["author_id"] not in known]
+            if not missing:  # they are there by now
+                raise Conflict from error
+            raise NoSuchAuthor(*(pointer("items", place) for place in missing)) from error
 
     async def page_of_author(self, author_id: UUID, query: AuthorBookQuery) -> Page[BookRead]:
         """An author's books. Where there are none, the author must at least exist."""

@@ -12,6 +12,7 @@ from app.core.schemas import ReadModel
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS: Final = re.compile(rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|$))+")
+CACHE: Final = "private, no-cache"
 MAX_HEADER: Final = 8192  # characters: proxies allow no longer header
 _MAX_VERSION: Final = 2**31 - 1
 
@@ -45,9 +46,7 @@ async def _versions(
 IfMatch = Annotated[list[int] | None, Depends(_versions)]
 
 
-def one(
-    request: Request, item: ReadModel, *, cache: str = "private, no-cache", created: str = ""
-) -> Response:
+def one(request: Request, item: ReadModel, *, cache: str = CACHE, created: str = "") -> Response:
     """A resource with its ETag, or 304 when a reader holds it already; 201 when `created` there."""
     headers = {"ETag": f'"{item.version}"', "Cache-Control": cache}
     if created:
@@ -60,11 +59,11 @@ def one(
     return answer(item, 200, headers)
 
 
-def many(request: Request, page: Page[Any], *, cache: str = "private, no-cache") -> Response:
+def many(request: Request, page: Page[Any], *, cache: str = CACHE, **headers: str) -> Response:
     """A page with its Link header."""
     links = page.links(request.url.path, request.url.query)
     found = {"Link": links} if len(links) <= MAX_HEADER else {}  # the body has `next`
-    return answer(page, 200, {**found, "Cache-Control": cache})
+    return answer(page, 200, {**found, "Cache-Control": cache, **headers})
 
 
 def answer(model: BaseModel, status: int, headers: dict[str, str]) -> Response:

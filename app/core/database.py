@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from app.core.errors import Overloaded
 from app.core.sqlstate import FAILURES, may_retry, translated
 from app.settings import Settings
 
@@ -131,6 +132,7 @@ class Database(Sessions):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, BINDS["default"])
+        self._size, self._streams = settings.db_pool_size, 0
         self.binds: dict[str, Sessions] = {
             name: self if name == "default" else Sessions(settings, bind)
             for name, bind in BINDS.items()
@@ -143,6 +145,18 @@ class Database(Sessions):
             with translated():
                 yield session
                 await session.commit()
+
+    @asynccontextmanager
+    async def streaming(self) -> AsyncIterator[TransactionSession]:
+        """A transaction for as long as a client reads; a quarter of the pool, then `Overloaded`."""
+        if self._streams >= max(1, self._size // 4):
+            raise Overloaded
+        self._streams += 1
+        try:
+            async with self.session() as session:
+                yield session
+        finally:
+            self._streams -= 1
 
     async def close(self) -> None:
         for sessions in self.binds.values():

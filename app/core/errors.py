@@ -5,9 +5,11 @@ No web framework is imported here: `problems.py` alone turns errors into answers
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, BeforeValidator, Field
+
+MAX_FAULTS: Final = 100  # that an answer names
 
 
 def _cut(value: str) -> str:
@@ -107,7 +109,7 @@ class InvalidRequest(ServiceError):
     status, detail = 422, "The request is well-formed but its content is wrong; see errors"
 
     def __init__(self, *faults: Fault) -> None:
-        super().__init__(None, *faults)
+        super().__init__(None, *faults[:MAX_FAULTS])
 
 
 class InternalError(ServiceError):

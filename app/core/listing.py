@@ -17,7 +17,7 @@ Conditions = Mapping[str, Condition]
 Select = sa.Select[Any]
 cached = lru_cache(maxsize=1024)
 FEW = 1000  # rows that a search finds and sorts
-FETCHED = 500  # rows of a cursor at a time
+FETCHED = 200  # rows of a cursor at a time
 
 
 @dataclass(frozen=True)

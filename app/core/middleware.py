@@ -14,6 +14,7 @@ from app.core.logging import request_id
 from app.core.problems import render
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+HEAD: Final = "bookshelf.head"  # in the scope of a GET of which nobody wants the content
 CLIENT_GONE: Final = 499  # nobody gets it: it is nginx's word for the log line
 log = logging.getLogger("app.access")
 
@@ -69,6 +70,6 @@ class Semantics:
         if scope["type"] == "http" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
             scope = {**scope, "path": scope["path"][:-1]}
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            await self.app({**scope, "method": "GET"}, receive, send_head)
+            await self.app({**scope, "method": "GET", HEAD: True}, receive, send_head)
         else:
             await self.app(scope, receive, send)

@@ -93,7 +93,8 @@ def _add_headers(operation: Json) -> None:
             "Cache-Control": model != "#/components/schemas/Health" and status != "204",
             "ETag": model.endswith("Read") or status == "304",
             "Link": "/Page_" in model,
-            "Location": status in {"201", "307"},
+            "Location": status in {"201", "307"} and not model.endswith("/Books"),
+            "Vary": len(answer.get("content", {})) > 1 and status == "200",
             "Retry-After": status == "503",
         }
         answer["headers"] = {name: {"schema": _HEADER} for name, sent in names.items() if sent}

@@ -23,7 +23,6 @@ from app.core.routing import allowed_methods
 
 MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = "urn:problem-type:bookshelf:"
-MAX_FAULTS: Final = 100
 MAX_PATH: Final = 500  # characters, before each becomes up to twelve
 _PCHAR: Final = "/:@!$&'()*+,;=~"  # RFC 3986
 
@@ -72,7 +71,7 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    return render(request, InvalidRequest(*map(_fault, error.errors()[:MAX_FAULTS])))
+    return render(request, InvalidRequest(*map(_fault, error.errors())))
 
 
 def _fault(item: dict[str, Any]) -> Fault:

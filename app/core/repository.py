@@ -1,6 +1,6 @@
 """The base repositories: they execute a table's statements, one round trip each."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -101,6 +101,17 @@ class Repository(ListRepository[Read]):
     async def create(self, values: Mapping[str, Any]) -> Read:
         statement = self.statements.insert(frozenset(values))
         return self.read((await self._write(statement, _new(values)))[0])
+
+    async def create_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Read]:
+        """All of them or none, in one statement; their ids must ascend."""
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        statement = self.statements.insert_many(frozenset(columns))
+        return [self.read(row) for row in await self._write(statement, _new(columns))]
+
+    async def present(self, keys: Sequence[Any]) -> set[Any]:
+        """Those of the keys of which there is a row."""
+        rows = await self.session.rows(self.statements.present, {"row_ids": list(keys)})
+        return {row.id for row in rows}
 
     async def update(self, key: Any, values: Mapping[str, Any], versions: list[int] | None) -> Read:
         conditional = versions is not None

@@ -49,6 +49,7 @@ def allowed_methods(request: Request) -> dict[str, str]:
     root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
     path = request.scope["path"].removeprefix(root)
     routes = [route for route in request.app.routes if route.path_regex.match(path)]
+    routes = [route for route in routes if route.path == path] or routes  # not as an id
     methods = {"OPTIONS"}.union(*(getattr(route, "methods", {"GET"}) for route in routes))
     if "GET" in methods:
         methods.add("HEAD")

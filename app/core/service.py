@@ -1,5 +1,6 @@
 """The base service: what every entity can do, for routers, jobs and the command line alike."""
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from app.core.database import Session
@@ -24,6 +25,14 @@ class Service(Generic[Read]):
 
     async def page(self, query: ListQuery) -> Page[Read]:
         return await self.rows.page(query)
+
+    def all(self, query: ListQuery) -> AsyncIterator[list[Read]]:
+        """Every row, some at a time."""
+        return self.rows.all(query)
+
+    async def present(self, keys: Sequence[Any]) -> set[Any]:
+        """Those of the keys of which there is one."""
+        return await self.rows.present(keys)
 
     async def update(self, key: Any, data: RequestModel, versions: list[int] | None = None) -> Read:
         """Change the fields that were sent; none at all changes nothing, not even the version."""

@@ -24,11 +24,24 @@ class Statements(ListStatements):
         self._filters = self._common_filters() | self._filters
         self._this = self.table.c.id == self._bound("id", "row_id")
         self.get = self.select_from(self.table).where(self._this)
+        ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
+        self.present = sa.select(self.table.c.id).where(self.table.c.id == sa.any_(ids))
         self.exists = sa.select(sa.literal(1)).select_from(self.table).where(self._this)
 
     @cached
     def insert(self, names: frozenset[str]) -> Select:
         return self._returning(sa.insert(self.table).values(self._new(names)))
+
+    @cached
+    def insert_many(self, names: frozenset[str]) -> Select:
+        """Rows of arrays, one for each column; they come back in the order of their ids."""
+        columns = [self.table.c[name] for name in sorted(names)]
+        arrays = [sa.bindparam(f"new_{c.name}", type_=sa.ARRAY(c.type)) for c in columns]
+        given = sa.func.unnest(*arrays).table_valued(*(sa.column(c.name, c.type) for c in columns))
+        rows = sa.select(*given.render_derived().c)
+        statement = sa.insert(self.table).from_select([c.name for c in columns], rows)
+        written = statement.returning(*self.table.c).cte("written")
+        return self.select_from(written).order_by(written.c.id)
 
     @cached
     def update(self, names: frozenset[str], *, conditional: bool) -> Select:

@@ -26,6 +26,7 @@ OPERATIONS = {
     ("get", "/authors/{id}/books"): "list_author_books",
     ("get", "/books"): "list_books",
     ("post", "/books"): "create_book",
+    ("post", "/books/batch"): "create_books",
     ("get", "/books/{id}"): "read_book",
     ("patch", "/books/{id}"): "update_book",
     ("delete", "/books/{id}"): "delete_book",

@@ -1,0 +1,118 @@
+"""Whole lists as lines of JSON or CSV: by a cursor of the server's, in constant memory."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import lru_cache
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
+
+from app.core.conditional import CACHE
+from app.core.database import Database
+from app.core.errors import Fault, InvalidRequest
+from app.core.formats import Format, written
+from app.core.middleware import HEAD
+from app.core.pagination import POSITION, ListQuery
+from app.core.routing import JSON
+from app.core.service import Service
+
+PATIENCE: Final = 30.0  # seconds that a client may let what is sent lie
+ANY_FORMAT: Final = {"Cache-Control": CACHE, "Vary": "Accept"}
+MEDIA_TYPES: Final[dict[str, Format]] = {"application/x-ndjson": "jsonl", "text/csv": "csv"}
+
+
+def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI response of a list that also comes as lines."""
+    line = {"$ref": f"#/components/schemas/{model.__name__}"}
+    about = "One row a line; CSV begins with a line of the columns' names"
+    return {
+        200: {"content": {kind: {"schema": {**line, "description": about}} for kind in MEDIA_TYPES}}
+    }
+
+
+def preferred(request: Request) -> Format | None:
+    """The format of lines that `Accept` prefers to a page of JSON (RFC 9110, section 12.5.1)."""
+    return _preferred(",".join(request.headers.getlist("accept")))
+
+
+@lru_cache(maxsize=256)
+def _preferred(accept: str) -> Format | None:
+    qualities = dict(map(_quality, accept.lower().split(",")))
+
+    def of(kind: str) -> float:
+        group = kind.partition("/")[0] + "/*"
+        return qualities.get(kind, qualities.get(group, qualities.get("*/*", 0.0)))
+
+    return MEDIA_TYPES.get(max((JSON, *MEDIA_TYPES), key=of))  # the first of equals
+
+
+def _quality(media_range: str) -> tuple[str, float]:
+    kind, *parameters = (part.strip() for part in media_range.split(";"))
+    given = [value for name, _, value in (p.partition("=") for p in parameters) if name == "q"]
+    try:
+        return kind, float(given[0]) if given else 1.0
+    except ValueError:
+        return kind, 0.0
+
+
+async def lines(
+    request: Request, form: Format, query: ListQuery, service: type[Service[Any]]
+) -> StreamingResponse:
+    """All that the query selects. Until the first rows are there, what fails has its own answer."""
+    if given := sorted(query.model_fields_set & POSITION):
+        detail = "There are no pages of lines"
+        faults = (Fault(parameter=name, code="no_pages", detail=detail) for name in given)
+        raise InvalidRequest(*faults)
+    rows = _chunks(request.app.state.database, form, query, service)
+    first = None if HEAD in request.scope else await anext(rows)
+    return _Lines(first, rows, next(kind for kind, its in MEDIA_TYPES.items() if its == form))
+
+
+async def _chunks(
+    database: Database, form: Format, query: ListQuery, service: type[Service[Any]]
+) -> AsyncGenerator[bytes, None]:
+    head, lined = written(form, service.repository.model)
+    async with database.streaming() as session:
+        async for items in service(session).all(query):
+            yield head + lined(items)
+            head = b""
+    yield head
+
+
+class _Lines(StreamingResponse):
+    """Sends what is there already and then the rest; gives the connection back however it ends."""
+
+    def __init__(
+        self, first: bytes | None, rest: AsyncGenerator[bytes, None], media_type: str
+    ) -> None:
+        self._first, self._rest, self._sent = first, rest, False
+        super().__init__(self._all(), 200, ANY_FORMAT, media_type)
+
+    async def _all(self) -> AsyncIterator[bytes]:
+        if self._first is not None:
+            yield self._first
+            async for chunk in self._rest:
+                yield chunk
+        self._sent = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._rest.aclose()
+        if not self._sent:
+            raise ClientDisconnect
+
+    async def stream_response(self, send: Send) -> None:
+        async def patiently(message: Message) -> None:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        await super().stream_response(patiently)
