@@ -1,15 +1,18 @@
 """The SQL of books."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.schema import CreateTable
+from uuid_utils.compat import uuid7
 
 from app.authors.models import Author
 from app.books.models import Book
-from app.books.schemas import BookRead
+from app.books.schemas import BookLine, BookRead, Imported
 from app.core.errors import Fault, InvalidRequest
-from app.core.listing import Select
-from app.core.repository import Repository
+from app.core.listing import ListStatements, Select
+from app.core.repository import ListRepository, Repository
 from app.core.statements import Statements
 
 _author, _author_id = Author.__table__.c, Book.__table__.c.author_id
@@ -47,3 +50,77 @@ class BookRepository(Repository[BookRead]):
     def read(self, row: sa.Row[Any]) -> BookRead:
         author = {"id": row.author_id, "name": row.author_name, "dob": row.author_dob}
         return BookRead(**dict(zip(row._fields, row, strict=True)), author=author)
+
+
+class LineStatements(ListStatements):
+    """Books by their authors' names and dates of birth."""
+
+    def select_from(self, rows: sa.FromClause) -> Select:
+        columns = (_author.name.label("author"), _author.dob, rows.c.title)
+        return sa.select(*columns).join_from(rows, Author, _author.id == rows.c.author_id)
+
+
+_STAGE: Final = sa.Table(
+    "incoming_books",
+    sa.MetaData(),
+    sa.Column("author_id", sa.Uuid),
+    sa.Column("author", sa.Text),
+    sa.Column("dob", sa.Date),
+    sa.Column("book_id", sa.Uuid),
+    sa.Column("title", sa.Text),
+    prefixes=["TEMPORARY"],
+    postgresql_on_commit="DROP",
+)
+# One import at a time, so that two of the same file find each other's books.
+_ALONE: Final = sa.select(
+    sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("bookshelf import books", 0)),
+    sa.func.set_config("statement_timeout", "0", True),  # noqa: FBT003 - this transaction's
+)
+# An author is the same when name and date of birth are, the oldest where there are several; a
+# book is when author and title are. Of what a file has twice the first line counts.
+_MERGE: Final = sa.text("""
+WITH given AS MATERIALIZED (
+    SELECT author, dob, coalesce(known.id, author_id) AS id, known.id IS NULL AS is_new
+    FROM (
+        SELECT DISTINCT ON (author, dob) author, dob, author_id FROM incoming_books
+        ORDER BY author, dob, author_id
+    ) AS named LEFT JOIN LATERAL (
+        SELECT id FROM authors WHERE name = author AND authors.dob IS NOT DISTINCT FROM named.dob
+        ORDER BY created_at, id LIMIT 1
+    ) AS known ON true
+), new_author AS (
+    INSERT INTO authors (id, name, dob) SELECT id, author, dob FROM given WHERE is_new ORDER BY id
+    RETURNING id
+), wanted AS (
+    SELECT DISTINCT ON (given.id, title) book_id, title, given.id AS author_id
+    FROM incoming_books AS line JOIN given ON given.author = line.author
+    AND coalesce(given.dob, 'infinity') = coalesce(line.dob, 'infinity')
+    ORDER BY given.id, title, book_id
+), new_book AS (
+    INSERT INTO books (id, title, author_id) SELECT book_id, title, author_id FROM wanted
+    WHERE NOT EXISTS (
+        SELECT FROM books WHERE books.author_id = wanted.author_id AND books.title = wanted.title
+    ) ORDER BY book_id RETURNING id
+)
+SELECT (SELECT count(*) FROM new_author) AS authors, (SELECT count(*) FROM new_book) AS books
+""")
+
+
+class LineRepository(ListRepository[BookLine]):
+    """Books in bulk, in a transaction: out by a cursor, in by COPY and one merge."""
+
+    model = BookLine
+    statements = LineStatements(Book, BookLine)
+
+    def read(self, row: sa.Row[Any]) -> BookLine:
+        return self.model.model_construct(**dict(zip(row._fields, row, strict=True)))
+
+    async def add(self, lines: Iterable[BookLine]) -> Imported:
+        """Add what is not there yet, with its authors."""
+        session = self.transaction
+        await session.rows(_ALONE, {})
+        await session.run(CreateTable(_STAGE))
+        records = ((uuid7(), line.author, line.dob, uuid7(), line.title) for line in lines)
+        await session.copy(_STAGE, records)
+        await session.run(sa.text(f"ANALYZE {_STAGE.name}"))
+        return Imported.model_validate((await session.rows(_MERGE, {}))[0], from_attributes=True)

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from app.authors.schemas import Name as AuthorName
 from app.core.pagination import ListQuery, Many, Sorting
-from app.core.schemas import Id, ReadModel, RequestModel, absent, string
+from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
 
 Title = Annotated[str, string(1, 300)]
 Sort = Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"]
@@ -24,6 +25,21 @@ class BookBatch(RequestModel):
     """New books, all or none of which are added."""
 
     items: list[BookCreate] = Field(min_length=1, max_length=1000)
+
+
+class BookLine(RequestModel):
+    """A book in a file: its author by name and date of birth."""
+
+    author: AuthorName
+    dob: Date | None = None
+    title: Title
+
+
+class Imported(BaseModel):
+    """What an import has added."""
+
+    authors: int
+    books: int
 
 
 class BookUpdate(RequestModel):

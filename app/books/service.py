@@ -1,14 +1,23 @@
 """The rules of books."""
 
+from collections.abc import AsyncIterator, Iterable
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from app.authors.service import AuthorService
-from app.books.repository import BookRepository, NoSuchAuthor
-from app.books.schemas import AuthorBookQuery, BookBatch, BookCreate, BookRead, Books
+from app.books.repository import BookRepository, LineRepository, NoSuchAuthor
+from app.books.schemas import (
+    AuthorBookQuery,
+    BookBatch,
+    BookCreate,
+    BookLine,
+    BookRead,
+    Books,
+    Imported,
+)
 from app.core.errors import Conflict, pointer
-from app.core.pagination import Page
+from app.core.pagination import Page, PageQuery
 from app.core.service import Service
 
 
@@ -32,6 +41,14 @@ class BookService(Service[BookRead]):
             if not missing:  # they are there by now
                 raise Conflict from error
             raise NoSuchAuthor(*(pointer("items", place) for place in missing)) from error
+
+    async def add_lines(self, lines: Iterable[BookLine]) -> Imported:
+        """Add the books that are not there yet, and their authors."""
+        return await LineRepository(self.rows.session).add(lines)
+
+    def all_lines(self) -> AsyncIterator[list[BookLine]]:
+        """Every book as a line of a file, the oldest first."""
+        return LineRepository(self.rows.session).all(PageQuery())
 
     async def page_of_author(self, author_id: UUID, query: AuthorBookQuery) -> Page[BookRead]:
         """An author's books. Where there are none, the author must at least exist."""

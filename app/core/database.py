@@ -1,17 +1,18 @@
 """The engines, the sessions and the transaction boundary. Nothing else in the service commits."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
+import asyncpg
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from app.core.errors import Overloaded
-from app.core.sqlstate import FAILURES, may_retry, translated
+from app.core.sqlstate import DATABASE_ERRORS, FAILURES, may_retry, translated
 from app.settings import Settings
 
 Parameters = Mapping[str, Any]
@@ -75,6 +76,19 @@ class TransactionSession(AsyncSession):
     async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
         with translated():
             return (await self.execute(statement, parameters)).all()
+
+    async def run(self, statement: sa.Executable) -> None:
+        """A statement that has no rows to return."""
+        with translated():
+            await self.execute(statement)
+
+    async def copy(self, table: sa.Table, records: Iterable[tuple[Any, ...]]) -> None:
+        """COPY records into a table as they come: none is held."""
+        with translated(DATABASE_ERRORS):
+            connection = await (await self.connection()).get_raw_connection()
+            driver: asyncpg.Connection[Any] = connection.driver_connection  # type: ignore[assignment]
+            columns = [column.name for column in table.columns]
+            await driver.copy_records_to_table(table.name, columns=columns, records=records)
 
     async def fetched(
         self, declare: sa.Executable, parameters: Parameters, fetch: sa.Executable
@@ -142,8 +156,9 @@ class Database(Sessions):
     async def session(self, bind: str = "default") -> AsyncIterator[TransactionSession]:
         """A transaction: committed when the block ends, rolled back when it raises."""
         async with self.binds[bind].transactions() as session:
-            with translated():
+            with translated(DATABASE_ERRORS):  # a file that the block writes may fail as well
                 yield session
+            with translated():
                 await session.commit()
 
     @asynccontextmanager

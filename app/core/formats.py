@@ -1,6 +1,7 @@
 """Models as lines of text, out and in: JSON lines, and CSV with a header (RFC 4180)."""
 
 import csv
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from io import StringIO
@@ -12,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 from app.core.errors import reason
 
 Format = Literal["csv", "jsonl"]
-MAX_LINE: Final = 64 * 1024  # bytes: no line costs more memory
+MAX_LINE: Final = 16 * 1024  # bytes: no line costs more memory
+TOO_LONG: Final = f"is longer than {MAX_LINE} bytes"
 BOM: Final = b"\xef\xbb\xbf"
 Model = TypeVar("Model", bound=BaseModel)
 # A line's number in the file, and its model or what is wrong with it.
@@ -61,65 +63,82 @@ def read(form: Format, model: type[Model], file: BinaryIO) -> Iterator[Read[Mode
 
     Raises `ValueError` when the header of a CSV file has other columns than the model.
     """
-    lines = _Lines(file)
-    return _read_csv(model, lines) if form == "csv" else _read_json(model, lines)
+    return _read_csv(model, file) if form == "csv" else _read_json(model, file)
 
 
-class _Lines:
-    """The lines of a file in bounded memory: one that is too long comes as an empty one."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.too_long = file, 0  # the number of the last one that was
-
-    def __iter__(self) -> Iterator[bytes]:
-        number = 0
-        while line := self._file.readline(MAX_LINE):
-            number += 1
-            if len(line) == MAX_LINE and not line.endswith(b"\n"):
-                while (rest := self._file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
-                    pass
-                self.too_long, line = number, b"\n"
-            yield line.removeprefix(BOM) if number == 1 else line
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """The lines of a file; `None` for one that is too long to be held."""
+    first = True
+    while line := file.readline(MAX_LINE):
+        if whole := len(line) < MAX_LINE or line.endswith(b"\n"):
+            yield line.removeprefix(BOM) if first else line
+        else:
+            yield None
+        while not whole and (rest := file.readline(MAX_LINE)):
+            whole = rest.endswith(b"\n")
+        first = False
 
 
-def _read_json(model: type[Model], lines: _Lines) -> Iterator[Read[Model]]:
-    for number, line in enumerate(lines, 1):
-        if lines.too_long == number:
-            yield number, _too_long()
+def _read_json(model: type[Model], file: BinaryIO) -> Iterator[Read[Model]]:
+    for number, line in enumerate(_lines(file), 1):
+        if line is None:
+            yield number, TOO_LONG
         elif line.strip():
             yield number, _checked(model.model_validate_json, line)
 
 
-def _read_csv(model: type[Model], lines: _Lines) -> Iterator[Read[Model]]:
-    # What is no UTF-8 becomes what no string of the model may contain.
-    text = (line.decode(errors="surrogateescape") for line in lines)
-    reader = csv.reader(text, strict=True)
-    columns = next(reader, [])
-    if set(columns) != set(model.model_fields) or len(set(columns)) < len(columns):
+def _read_csv(model: type[Model], file: BinaryIO) -> Iterator[Read[Model]]:
+    records = _records(file)
+    _, columns = next(records, (0, []))
+    if sorted(columns) != sorted(model.model_fields):
         raise ValueError(f"the first line must name the columns {', '.join(model.model_fields)}")
-    rows = _rows(reader)
-    for row in rows:
-        number = reader.line_num
-        if lines.too_long == number:
-            yield number, _too_long()
-        elif isinstance(row, str):
-            yield number, row
-        elif len(row) != len(columns):
-            if row:
-                yield number, f"has {len(row)} columns, not {len(columns)}"
+    for number, record in records:
+        if isinstance(record, str):
+            yield number, record
+        elif len(record) != len(columns):
+            yield number, f"has {len(record)} columns, not {len(columns)}"
         else:
-            values = {name: value for name, value in zip(columns, row, strict=True) if value}
+            values = {name: value for name, value in zip(columns, record, strict=True) if value}
             yield number, _checked(model.model_validate, values)
 
 
-def _rows(reader: Iterator[list[str]]) -> Iterator[list[str] | str]:
-    while True:
+def _records(file: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
+    """The records of CSV by their first lines. A quote that nothing closes costs one line only."""
+    # What is no UTF-8 becomes what no string of a model may contain.
+    decoded = (
+        None if line is None else line.decode(errors="surrogateescape") for line in _lines(file)
+    )
+    lines = _Ahead(enumerate(decoded, 1))
+    for number, line in iter(lines.take, _Ahead.END):
+        record, more = line or "", 0
+        while record.count('"') % 2 and len(record) < MAX_LINE and (rest := lines.peek(more)):
+            record, more = record + rest, more + 1
         try:
-            yield next(reader)
-        except StopIteration:
-            return
+            values = next(csv.reader((record,), strict=True))
         except csv.Error as error:
-            yield str(error)
+            yield number, str(error)
+            continue
+        for _ in range(more):
+            lines.take()
+        if values or line is None:
+            yield number, values if line is not None else TOO_LONG
+
+
+class _Ahead:
+    """Numbered lines of which the next ones can be seen before they are taken."""
+
+    END: Final = (0, None)
+
+    def __init__(self, lines: Iterator[tuple[int, str | None]]) -> None:
+        self._lines, self._seen = lines, deque[tuple[int, str | None]]()
+
+    def take(self) -> tuple[int, str | None]:
+        return self._seen.popleft() if self._seen else next(self._lines, self.END)
+
+    def peek(self, place: int) -> str | None:
+        while len(self._seen) <= place:
+            self._seen.append(next(self._lines, self.END))
+        return self._seen[place][1]
 
 
 def _checked(validate: Callable[[Any], Model], line: Any) -> Model | str:
@@ -130,7 +149,3 @@ def _checked(validate: Callable[[Any], Model], line: Any) -> Model | str:
             ".".join(map(str, item["loc"])) + ": " * bool(item["loc"]) + reason(item)
             for item in error.errors(include_url=False, include_input=False)
         )
-
-
-def _too_long() -> str:
-    return f"is longer than {MAX_LINE} bytes"

@@ -36,13 +36,15 @@ async def read_liveness() -> Health:
 async def read_readiness(request: Request, session: ReadSession) -> Health:
     """Database and storage answer within a second, and the schema is the one this version needs."""
     state = request.app.state
-    faults = await asyncio.gather(_database(session, state.schema_head), _storage(state.storage))
+    faults = await asyncio.gather(
+        database_fault(session, state.schema_head), _storage(state.storage)
+    )
     if found := "; ".join(fault for fault in faults if fault):
         raise Unavailable(found)
     return Health(status="ready")
 
 
-async def _database(session: AutocommitSession, head: str) -> str | None:
+async def database_fault(session: AutocommitSession, head: str) -> str | None:
     """What is wrong with the database."""
     try:
         async with asyncio.timeout(DEADLINE):

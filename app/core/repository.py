@@ -25,6 +25,12 @@ class ListRepository(Generic[Item]):
     def __init__(self, session: Session) -> None:
         self.session = session
 
+    @property
+    def transaction(self) -> TransactionSession:
+        """The session, for what takes more than a statement."""
+        assert isinstance(self.session, TransactionSession)  # noqa: S101 - our callers' mistake
+        return self.session
+
     def read(self, row: sa.Row[Any]) -> Item:
         """The read model of a row of `select_from`."""
         # From a dict: Pydantic takes twice as long to ask a row for its attributes.
@@ -70,11 +76,10 @@ class ListRepository(Generic[Item]):
         return int(plan[0]["Plan"]["Plan Rows"])
 
     async def all(self, query: PageQuery, **fixed: Any) -> AsyncIterator[list[Item]]:
-        """Every row of the list, some at a time. The session is a transaction: the cursor's."""
-        assert isinstance(self.session, TransactionSession)  # noqa: S101 - our callers' mistake
+        """Every row of the list, some at a time, in a transaction."""
         filters = query.filters() | fixed
         cursor = self.statements.cursor(frozenset(filters), query.order())
-        async for rows in self.session.fetched(cursor, filters, self.statements.fetch):
+        async for rows in self.transaction.fetched(cursor, filters, self.statements.fetch):
             yield [self.read(row) for row in rows]
 
 

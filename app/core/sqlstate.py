@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from asyncpg import InterfaceError
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import errors
 
-# While it connects, asyncpg raises OSErrors (time-outs and resets among them) unwrapped.
-FAILURES: Final = (DBAPIError, PoolTimeout, OSError, InterfaceError)
+# While it connects and copies, what asyncpg raises comes unwrapped, OSErrors too.
+DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, InterfaceError, PostgresError)
+FAILURES: Final = (*DATABASE_ERRORS, OSError)
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html, tried in this order.
 _MEANINGS: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = (
@@ -30,11 +31,11 @@ _REFUSED: Final = errors.Fault(pointer="", code="refused", detail="The database 
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(failures: tuple[type[Exception], ...] = FAILURES) -> Iterator[None]:
     """Raise what the client should see in place of what the database said."""
     try:
         yield
-    except FAILURES as error:
+    except failures as error:
         meaning = _translate(error)
         if isinstance(meaning, errors.Unavailable):
             log.warning("the database failed: %s", error)

@@ -1,0 +1,92 @@
+"""What commands start with: settings, a database, a store, and one sentence when that fails."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import NoReturn, TypeVar
+
+import typer
+from alembic.util.exc import CommandError
+from pydantic import SecretStr, ValidationError
+
+from app import embedded, schema
+from app.core import health, logging
+from app.core.database import Database
+from app.core.sqlstate import FAILURES
+from app.settings import Settings, describe
+
+T = TypeVar("T")
+
+
+def fail(sentence: str) -> NoReturn:
+    typer.echo(f"bookshelf: {sentence}", err=True)
+    raise typer.Exit(1)
+
+
+def settings() -> Settings:
+    try:
+        found = Settings()
+    except ValidationError as error:
+        fail(f"wrong settings\n{describe(error)}")
+    logging.configure(found.log_level)
+    return found
+
+
+@contextmanager
+def database(given: Settings) -> Iterator[Settings]:
+    """Settings with a database: the one they name, or our own while the block lasts."""
+    if given.database_url is not None:
+        yield given
+    else:
+        with entered(embedded.postgres(given.data_dir)) as server:
+            yield given.model_copy(update={"database_url": SecretStr(server.url())})
+
+
+@contextmanager
+def parts(given: Settings) -> Iterator[Settings]:
+    """Settings with a database and a store: those they name, or our own while the block lasts."""
+    with ExitStack() as stack:
+        connected = stack.enter_context(database(given))
+        if given.s3_bucket is None:
+            store = stack.enter_context(entered(embedded.s3(given.data_dir)))
+            for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):  # of another store's account
+                os.environ.pop(name, None)
+            os.environ.update(store.environment())
+            changes = {"s3_endpoint_url": store.endpoint, "s3_bucket": embedded.BUCKET}
+            connected = connected.model_copy(update=changes)
+        yield connected
+
+
+@contextmanager
+def entered(part: AbstractContextManager[T]) -> Iterator[T]:
+    with ExitStack() as stack:
+        try:
+            started = stack.enter_context(part)
+        except embedded.EmbeddedError as error:
+            fail(str(error))
+        yield started
+
+
+def upgrade(connected: Settings, revision: str = "head") -> None:
+    url = connected.sqlalchemy_url
+    try:
+        schema.upgrade(url, revision)
+    except (*FAILURES, CommandError) as error:
+        fail(f"cannot migrate {url}: {getattr(error, 'orig', error)}")
+
+
+def migrated(given: Settings, connected: Settings) -> None:
+    """See to it that our own database has the schema of this version, and that another has it."""
+    if given.database_url is None:
+        upgrade(connected)
+    elif fault := asyncio.run(_fault(connected)):
+        fail(f"{fault} ({connected.sqlalchemy_url}): run python -m app migrate")
+
+
+async def _fault(connected: Settings) -> str | None:
+    opened = Database(connected)
+    try:
+        return await health.database_fault(opened.reads, schema.head() or "none")
+    finally:
+        await opened.close()
