@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -47,9 +47,12 @@ JOBS: Final = (
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Parts]:
+async def opened(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> AsyncIterator[Parts]:
     """What jobs work with, for as long as the block lasts."""
-    parts = Parts(settings, Database(settings), Storage(settings))
+    # All may be under way at once, each with a connection for its lock beside that of its work.
+    size = max(settings.db_pool_size, 2 * len(jobs))
+    database = Database(settings.model_copy(update={"db_pool_size": size}))
+    parts = Parts(settings, database, Storage(settings))
     try:
         yield parts
     finally:
@@ -59,12 +62,12 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
 
 async def work(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> None:
     """Run every job that is due now, and all at their times, until the process is stopped."""
-    async with opened(settings) as parts:
+    async with opened(settings, jobs) as parts:
         scheduler = AsyncIOScheduler(timezone=UTC)
         for job in jobs:
             trigger = IntervalTrigger(seconds=int(job.every.total_seconds()), start_date=EPOCH)
-            now = datetime.now(UTC)
-            options = {"coalesce": True, "misfire_grace_time": None, "next_run_time": now}
+            # Each run is so long after the one before it: the first counts as the latest tick's.
+            options = {"coalesce": True, "misfire_grace_time": None, "next_run_time": job.tick()}
             scheduler.add_job(_run, trigger, [job, parts], name=job.name, **options)
         scheduler.start()
         await asyncio.Event().wait()
@@ -75,5 +78,7 @@ async def _run(job: Job[Parts], parts: Parts) -> None:
     try:
         if (said := await job.run(parts.database, parts)) is not None:
             log.info("%s: %s", job.name, said)
+    except asyncio.CancelledError:  # the process was told to stop
+        log.warning("%s was cut short", job.name)
     except Exception:
         log.exception("%s failed", job.name)

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -200,6 +200,11 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield made
 
 
+def engines(database: Database) -> set[Engine]:
+    """Those of all of its binds."""
+    return {sessions.engine.sync_engine for sessions in database.binds.values()}
+
+
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[str]]:
     """Every SQL statement that the sessions send from now on, savepoints apart."""
@@ -208,6 +213,8 @@ def statements(database: Database) -> Iterator[list[str]]:
     def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
         sent.append(statement)
 
-    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    for engine in engines(database):
+        event.listen(engine, "before_cursor_execute", note)
     yield sent
-    event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+    for engine in engines(database):
+        event.remove(engine, "before_cursor_execute", note)

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from app import embedded
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60.0  # seconds
+POLL = 0.02  # seconds
 
 
-async def start(*command: str, **environment: str) -> Process:
+async def start(*command: str, module: str = "app", **environment: str) -> Process:
     """`python -m app COMMAND` with a clean environment, on any free port.
 
     With a DATABASE_URL it uses the suite's store, else an embedded one of its own.
@@ -27,7 +28,7 @@ async def start(*command: str, **environment: str) -> Process:
         store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         endpoint = os.environ["TEST_S3_ENDPOINT_URL"]
         given = {**store, "S3_ENDPOINT_URL": endpoint, "S3_BUCKET": embedded.BUCKET, **given}
-    program = (sys.executable, "-m", "app", *command)
+    program = (sys.executable, "-m", module, *command)
     return await asyncio.create_subprocess_exec(
         *program, cwd=ROOT, env=given, stdout=PIPE, stderr=STDOUT
     )
@@ -39,6 +40,49 @@ async def run(*command: str, **environment: str) -> tuple[int | None, str]:
     async with asyncio.timeout(PATIENCE):
         output, _ = await process.communicate()
     return process.returncode, output.decode()
+
+
+async def until(holds: Callable[[], Awaitable[object]]) -> None:
+    """Ask again and again, until it holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not await holds():
+            await asyncio.sleep(POLL)
+
+
+class Worker:
+    """A process that goes on until it is stopped, and what it has printed so far."""
+
+    def __init__(self, process: Process) -> None:
+        self.process, self.said = process, ""
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stdout
+        async for line in self.process.stdout:
+            self.said += line.decode()
+
+    async def end(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal, if it is there still; its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        async with asyncio.timeout(PATIENCE):
+            await self._reading
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def working(
+    environment: Mapping[str, str], count: int = 1, module: str = "app"
+) -> AsyncIterator[list[Worker]]:
+    """So many workers started at once; those that are left are stopped when the block ends."""
+    workers: list[Worker] = []
+    try:
+        while len(workers) < count:
+            workers.append(Worker(await start("worker", module=module, **environment)))
+        yield workers
+    finally:
+        for worker in workers:
+            await worker.end()
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from app.core.database import Database
 from tests import servers
 from tests.answers import get
+from tests.conftest import engines
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS
 
 # With `pytest --dist loadgroup` one process makes the large database, and only that one.
@@ -61,13 +62,18 @@ SELECT 'n' || hashint4(n) % 5000 || CASE n % 600 WHEN 0 THEN ' rare' ELSE '' END
     'e' || hashint4(n) || '.' || n || '@example.com', 'x',
     timestamptz '2020-01-01Z' + n * interval '1 minute'
 FROM generate_series(1, 30000) n;
+
+INSERT INTO user_counts (day, count)
+SELECT date '1950-01-01' + n, n FROM generate_series(1, 30000) n;
 """
+COUNTS = "/reports/user-counts"
 _DEEP = {
     "/authors": 1400,
     "/books": 4999,
     "/documents": 1400,
     "/users": 1400,
     BOOKS_OF_AUTHOR: 90,
+    COUNTS: 1400,
 }  # pages of 20
 SINGLE = [
     (path, sign + key) for path, keys in SORTS.items() for key in keys for sign in ("", "-")
@@ -104,9 +110,11 @@ def sent(database: Database) -> Iterator[Sent]:
     def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         found.append((statement, parameters))
 
-    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    for engine in engines(database):
+        event.listen(engine, "before_cursor_execute", note)
     yield found
-    event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+    for engine in engines(database):
+        event.remove(engine, "before_cursor_execute", note)
 
 
 async def executed(client: AsyncClient, database: Database, sent: Sent, url: str) -> list[Node]:
@@ -250,3 +258,16 @@ async def test_a_page_is_joined_to_no_more_authors_than_it_has_books(
     assert not any("author" in str(node.get("Relation Name")) for node in _nodes(limit))
     joined = [node for node in nodes if node.get("Relation Name") == "authors"]
     assert [node.get("Index Name") for node in joined] == ["pk_authors"]
+
+
+async def test_the_counts_of_users_are_read_from_the_index_of_their_key(
+    client: AsyncClient, database: Database, sent: Sent
+) -> None:
+    cursor = await cursor_at_depth(client, COUNTS, "")
+    for where, condition in ((f"?cursor={cursor}", True), ("?count=none", False)):
+        nodes = await plan(client, database, sent, COUNTS + where)
+        assert_read_in_order(nodes)
+        [scan] = below_limit(nodes)
+        assert scan["Index Name"] == "pk_user_counts"
+        assert scan["Scan Direction"] == "Backward"
+        assert ("Index Cond" in scan) == condition

@@ -12,8 +12,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.database import Database
 from tests.authors.test_authors import NOBODY
+from tests.conftest import engines
 from tests.factories import make_author, make_book, make_document, make_user
 from tests.forms import FORM, field, file, form
+from tests.rows import run
 
 pytestmark = pytest.mark.commits
 
@@ -47,9 +49,11 @@ def around(database: Database) -> Iterator[list[str]]:
         # It hears of every simple query; prepared statements are those in `statements`.
         dbapi_connection.driver_connection.add_query_logger(lambda query: sent.append(query.query))
 
-    event.listen(database.engine.sync_engine, "connect", connected)
+    for engine in engines(database):
+        event.listen(engine, "connect", connected)
     yield sent
-    event.remove(database.engine.sync_engine, "connect", connected)
+    for engine in engines(database):
+        event.remove(engine, "connect", connected)
 
 
 async def heard() -> None:
@@ -132,6 +136,24 @@ async def test_a_list_takes_one_statement_however_long_it_is(
             cursor = {"size": "1", "cursor": following}
             assert await cost("GET", path, params=cursor) == (200, 1)
             assert await cost("GET", path, params=cursor | {"count": "exact"}) == (200, 1)
+
+
+async def test_a_report_takes_one_statement_however_long_it_is(
+    client: AsyncClient, cost: Any, database: Database
+) -> None:
+    path = "/reports/user-counts"
+    await client.get(path)  # the first statement of its engine: SQLAlchemy asks for the version
+    await run(
+        database,
+        "INSERT INTO user_counts (day, count) "
+        "SELECT date '2026-01-01' + n, n FROM generate_series(1, 50) n",
+    )
+    cursor = (await client.get(path)).json()["next"]
+    for query in ("", "size=50", "count=none", "page=2", f"cursor={cursor}"):
+        assert await cost("GET", f"{path}?{query}") == (200, 1)
+    assert await cost("HEAD", path) == (200, 1)
+    assert await cost("GET", f"{path}?count=estimated") == (200, 2)
+    assert await cost("GET", f"{path}?sort=day") == (422, 0)
 
 
 async def test_an_empty_list_takes_one_statement(cost: Any) -> None:

@@ -1,0 +1,465 @@
+"""Jobs: once per tick however many processes there are, and none in the way of another."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
+
+import asyncpg
+import psutil
+import pytest
+
+from app.core.database import Database
+from app.core.jobs import Job
+from app.settings import Settings
+from app.worker import JOBS, Parts, work
+from tests.conftest import settings_for
+from tests.factories import Json
+from tests.processes import Worker, until, working
+from tests.ticking import MIDDLE, SECOND
+
+pytestmark = pytest.mark.commits
+
+YEAR = timedelta(days=365)  # a tick that does not end while a test runs
+LOCK = "SELECT pg_advisory_lock(hashtextextended('bookshelf job ' || $1, 0))"
+LOCKS = """
+SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid
+WHERE locktype = 'advisory' AND datname = current_database()
+"""
+TODAY = "SELECT timezone('UTC', now())::date"
+# Every note of a run that was ever made, in `noted`: `job_runs` has the last ones only.
+TABLES = """
+CREATE TABLE work (process int NOT NULL);
+CREATE TABLE noted (name text NOT NULL, tick timestamptz NOT NULL, outcome text NOT NULL);
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO noted VALUES (NEW.name, NEW.tick, NEW.outcome);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER keep AFTER INSERT OR UPDATE ON job_runs FOR EACH ROW EXECUTE FUNCTION keep();
+"""
+
+
+@pytest.fixture
+async def tables(other: asyncpg.Connection) -> None:
+    await other.execute(TABLES)
+
+
+@pytest.fixture
+async def second(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Another connection that the service knows nothing of."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def environment(url: str, settings: Settings) -> dict[str, str]:
+    """Of a worker over the test's database and its prefix of the store."""
+    return {"DATABASE_URL": url, "S3_PREFIX": settings.s3_prefix, "DB_STATEMENT_TIMEOUT": "60"}
+
+
+class Work:
+    """A job's work that counts how often it was done, and fails while it is told to."""
+
+    def __init__(self) -> None:
+        self.done, self.failure = 0, ""
+
+    async def __call__(self, _parts: None) -> str:
+        self.done += 1
+        if self.failure:
+            raise RuntimeError(self.failure)
+        return f"done {self.done}"
+
+
+async def noted(other: asyncpg.Connection) -> list[Json]:
+    rows = await other.fetch("SELECT name, tick, outcome FROM job_runs ORDER BY name")
+    return [dict(row) for row in rows]
+
+
+async def ticks(other: asyncpg.Connection, name: str) -> list[datetime]:
+    rows = await other.fetch("SELECT tick FROM noted WHERE name = $1 ORDER BY tick", name)
+    return [row["tick"] for row in rows]
+
+
+async def counted(other: asyncpg.Connection) -> list[tuple[date, int]]:
+    rows = await other.fetch("SELECT day, count FROM user_counts ORDER BY day")
+    return [(row["day"], row["count"]) for row in rows]
+
+
+async def all_done(other: asyncpg.Connection) -> bool:
+    """Whether each of the service's jobs has its record."""
+    return len(await noted(other)) == len(JOBS)
+
+
+def all_logged(*workers: Worker) -> Callable[[], Awaitable[bool]]:
+    """Whether one of these has said how each of the service's jobs went."""
+
+    async def holds() -> bool:
+        said = "".join(each.said for each in workers)
+        return all(f" [-] {job.name}" in said for job in JOBS)
+
+    return holds
+
+
+def all_connected(workers: list[Worker]) -> Callable[[], Awaitable[bool]]:
+    """Whether each has a socket more than the pair of its event loop."""
+
+    async def holds() -> bool:
+        processes = [psutil.Process(each.process.pid) for each in workers]
+        return all(len(each.net_connections("all")) > 2 for each in processes)
+
+    return holds
+
+
+def has_ticked(other: asyncpg.Connection, name: str, times: int) -> Callable[[], Awaitable[bool]]:
+    async def holds() -> bool:
+        return len(await ticks(other, name)) >= times
+
+    return holds
+
+
+# A job alone
+
+
+def test_ticks_are_counted_from_midnight_utc() -> None:
+    now = datetime.now(UTC)
+    for every in (timedelta(hours=1), timedelta(minutes=10), timedelta(days=1)):
+        tick = Job("job", every, Work()).tick()
+        midnight = tick.replace(hour=0, minute=0, second=0, microsecond=0)
+        assert (tick - midnight) % every == timedelta()
+        assert now - every < tick <= datetime.now(UTC)
+
+
+async def test_a_job_is_done_once_in_a_tick(database: Database, other: asyncpg.Connection) -> None:
+    job = Job("job", YEAR, doing := Work())
+    assert [await job.run(database, None) for _ in range(3)] == ["done 1", None, None]
+    assert doing.done == 1
+    assert await noted(other) == [{"name": "job", "tick": job.tick(), "outcome": "done 1"}]
+
+
+async def test_a_job_is_done_once_however_many_are_at_it(database: Database) -> None:
+    job = Job("job", YEAR, doing := Work())
+    said = await asyncio.gather(*(job.run(database, None) for _ in range(20)))
+    assert (doing.done, [each for each in said if each]) == (1, ["done 1"])
+
+
+async def test_a_job_can_be_done_again_in_a_tick(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    job = Job("job", YEAR, Work())
+    for said in ("done 1", "done 2"):
+        assert await job.run(database, None, anyway=True) == said
+        assert await noted(other) == [{"name": "job", "tick": job.tick(), "outcome": said}]
+    assert await job.run(database, None) is None
+
+
+async def test_a_job_is_due_again_in_the_next_tick(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    job = Job("job", YEAR, Work())
+    await job.run(database, None)
+    await other.execute("UPDATE job_runs SET tick = tick - $1::interval", YEAR)
+    assert await job.run(database, None) == "done 2"
+    assert [each["tick"] for each in await noted(other)] == [job.tick()]
+
+
+async def test_when_a_run_ended_is_the_end_of_its_work(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    times: list[datetime] = []
+
+    async def take_time(_parts: None) -> str:
+        times.append(await other.fetchval("SELECT clock_timestamp()"))
+        return ""
+
+    await Job("job", YEAR, take_time).run(database, None)
+    assert await other.fetchval("SELECT finished_at FROM job_runs") > times[0]
+
+
+@pytest.mark.parametrize("anyway", [False, True])
+async def test_a_job_that_another_process_is_at_is_left_to_it(
+    database: Database, other: asyncpg.Connection, anyway: bool
+) -> None:
+    job = Job("job", YEAR, doing := Work())
+    await other.execute(LOCK.replace("$1", "'job'"))
+    assert await job.run(database, None, anyway=anyway) is None
+    assert (doing.done, await noted(other)) == (0, [])
+    await other.execute("SELECT pg_advisory_unlock_all()")
+    assert await job.run(database, None, anyway=anyway) == "done 1"
+
+
+async def test_a_job_that_fails_is_noted_and_raises_its_error(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    job = Job("job", YEAR, doing := Work())
+    doing.failure = "no"
+    with pytest.raises(RuntimeError, match="no"):
+        await job.run(database, None)
+    expected = {"name": "job", "tick": job.tick(), "outcome": "failed: RuntimeError"}
+    assert await noted(other) == [expected]
+
+
+async def test_a_job_that_failed_is_not_tried_again_within_the_tick(database: Database) -> None:
+    job = Job("job", YEAR, doing := Work())
+    doing.failure = "no"
+    with pytest.raises(RuntimeError):
+        await job.run(database, None)
+    assert await job.run(database, None) is None
+    assert doing.done == 1
+
+
+async def test_a_job_that_failed_is_tried_again_in_the_next_tick(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    job = Job("job", YEAR, doing := Work())
+    doing.failure = "no"
+    with pytest.raises(RuntimeError):
+        await job.run(database, None)
+    await other.execute("UPDATE job_runs SET tick = tick - $1::interval", YEAR)
+    doing.failure = ""
+    assert await job.run(database, None) == "done 2"
+    assert [each["outcome"] for each in await noted(other)] == ["done 2"]
+
+
+async def test_a_job_that_is_cut_short_is_not_noted_and_let_go(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    begun = asyncio.Event()
+
+    async def never_end(_parts: None) -> str:
+        begun.set()
+        return str(await asyncio.Event().wait())
+
+    running = asyncio.create_task(Job("job", YEAR, never_end).run(database, None))
+    await begun.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert (running.cancelled(), await noted(other)) == (True, [])
+    assert await Job("job", YEAR, Work()).run(database, None) == "done 1"
+
+
+async def test_a_job_under_way_keeps_no_other_job_waiting(database: Database) -> None:
+    async def run_another(_parts: None) -> str:
+        return str(await Job("another", YEAR, Work()).run(database, None))
+
+    assert await Job("job", YEAR, run_another).run(database, None) == "done 1"
+
+
+async def test_no_lock_is_left_after_a_run(database: Database, other: asyncpg.Connection) -> None:
+    job = Job("job", YEAR, doing := Work())
+    await job.run(database, None)
+    await job.run(database, None)
+    doing.failure = "no"
+    with pytest.raises(RuntimeError):
+        await job.run(database, None, anyway=True)
+    assert await other.fetchval(LOCKS) == 0
+
+
+# Many processes
+
+
+async def test_four_workers_do_each_tick_of_each_job_once_and_miss_none(
+    environment: dict[str, str], other: asyncpg.Connection, tables: None
+) -> None:
+    async with working(environment, 4, "tests.ticking") as workers:
+        await until(all_connected(workers))
+        for name in ("write", "fail"):
+            await until(has_ticked(other, name, len(await ticks(other, name)) + 5))
+        for name in ("write", "fail"):  # whoever is at it ends it; then nobody begins
+            await other.execute(LOCK, name)
+        written, failed = [len(await ticks(other, name)) for name in ("write", "fail")]
+
+        async def all_is_said() -> bool:
+            said = "".join(each.said for each in workers)
+            lines = (said.count("write: wrote a row"), said.count("this always fails\n"))
+            return lines[0] >= written and lines[1] >= failed
+
+        await until(all_is_said)
+    said = "".join(each.said for each in workers)
+    for name, outcome in (("write", "wrote a row"), ("fail", "failed: RuntimeError")):
+        found = await ticks(other, name)
+        assert found == [found[0] + n * SECOND for n in range(len(found))]
+        query = "SELECT DISTINCT outcome FROM noted WHERE name = $1"
+        assert [each["outcome"] for each in await other.fetch(query, name)] == [outcome]
+    assert await other.fetchval("SELECT count(*) FROM work") == written
+    assert said.count("INFO [-] write: wrote a row\n") == written
+    assert said.count("\nRuntimeError: this always fails\n") == failed
+    assert [each.process.returncode for each in workers] == [-signal.SIGTERM] * 4
+
+
+async def test_a_worker_killed_in_the_middle_of_a_job_leaves_it_to_the_others(
+    environment: dict[str, str], other: asyncpg.Connection, second: asyncpg.Connection, tables: None
+) -> None:
+    async def begun(times: int) -> bool:
+        return bool(await other.fetchval("SELECT count(*) = $1 FROM work", times))
+
+    await second.execute(f"SELECT pg_advisory_lock({MIDDLE})")
+    async with working(environment, 4, "tests.ticking") as workers:
+        await until(lambda: begun(1))
+        # It has the lock for some ticks; meanwhile the other job goes on.
+        await until(has_ticked(other, "fail", len(await ticks(other, "fail")) + 3))
+        [first] = await other.fetch("SELECT process FROM work")
+        [victim] = [each for each in workers if each.process.pid == first["process"]]
+        assert await victim.end(signal.SIGKILL) == -signal.SIGKILL
+        await until(lambda: begun(2))
+        assert await ticks(other, "write") == []
+        await second.execute("SELECT pg_advisory_unlock_all()")
+        await until(has_ticked(other, "write", 3))
+        for name in ("write", "fail"):
+            await other.execute(LOCK, name)
+    processes = [row["process"] for row in await other.fetch("SELECT process FROM work")]
+    assert Counter(processes)[victim.process.pid] == 1
+    assert len(processes) == len(await ticks(other, "write")) + 1
+    for name in ("write", "fail"):
+        found = await ticks(other, name)
+        assert len(set(found)) == len(found)
+    await other.execute("SELECT pg_advisory_unlock_all()")
+
+    async def nothing_is_locked() -> bool:
+        return bool(await other.fetchval(LOCKS) == 0)
+
+    await until(nothing_is_locked)
+
+
+# The scheduler
+
+
+async def test_a_job_is_run_when_it_is_due_and_not_so_long_after_the_start(
+    environment: dict[str, str], other: asyncpg.Connection
+) -> None:
+    late: list[timedelta] = []
+    job: Job[Parts]
+
+    async def look(_parts: Parts) -> str:
+        late.append(datetime.now(UTC) - job.tick())
+        return ""
+
+    async def is_in_the_second_half_of_a_tick() -> bool:
+        return datetime.now(UTC) - job.tick() > job.every / 2
+
+    async def has_run_often() -> bool:
+        return len(late) == 4
+
+    job = Job("job", 2 * SECOND, look)
+    await until(is_in_the_second_half_of_a_tick)
+    working = asyncio.create_task(work(settings_for(environment["DATABASE_URL"]), (job,)))
+    await until(has_run_often)
+    working.cancel()
+    await asyncio.wait([working])
+    assert late[0] > job.every / 2  # at the start at once
+    assert min(late[1:]) < job.every / 2
+
+
+async def test_a_job_and_its_lock_fit_into_the_smallest_pool(
+    environment: dict[str, str], other: asyncpg.Connection
+) -> None:
+    async with working(environment | {"DB_POOL_SIZE": "1"}) as [worker]:
+        await until(all_logged(worker))
+    assert "failed" not in worker.said
+    assert len(await counted(other)) == 1
+
+
+# The service's own jobs
+
+
+async def test_a_worker_does_at_its_start_what_is_due(
+    environment: dict[str, str], other: asyncpg.Connection
+) -> None:
+    async with working(environment) as [worker]:
+        await until(all_logged(worker))
+    day = await other.fetchval(TODAY)
+    assert await counted(other) == [(day, 0)]
+    assert f"INFO [-] count-users: 0 users on {day}\n" in worker.said
+    nothing = "0 expired, 0 aborted, 0 removed, 0 unknown"
+    assert f"INFO [-] sweep-storage: {nothing}\n" in worker.said
+    assert worker.process.returncode == 0
+    assert "WARNING" not in worker.said
+
+
+async def test_a_missed_midnight_is_made_up_at_the_start(
+    environment: dict[str, str], other: asyncpg.Connection
+) -> None:
+    await other.execute(
+        "INSERT INTO job_runs SELECT 'count-users', date_trunc('day', at), at, 'counted' "
+        "FROM (SELECT now() - interval '1 day' AS at)"
+    )
+    async with working(environment):
+        await until(lambda: all_done(other))
+        await until(lambda: counted(other))
+    assert await counted(other) == [(await other.fetchval(TODAY), 0)]
+
+
+async def test_a_start_in_a_tick_that_has_had_its_run_does_nothing(
+    environment: dict[str, str], other: asyncpg.Connection
+) -> None:
+    # Until the end of the next hour, should this one end meanwhile.
+    await other.execute(
+        "INSERT INTO job_runs "
+        "SELECT 'count-users', date_trunc('hour', now()) + interval '1 hour', now(), 'counted'"
+    )
+    async with working(environment) as [worker]:
+        await until(lambda: all_done(other))
+    assert await counted(other) == []
+    assert "count-users" not in worker.said
+
+
+async def test_four_workers_started_at_once_do_each_job_once(
+    environment: dict[str, str], other: asyncpg.Connection
+) -> None:
+    before = [job.tick() for job in JOBS]
+    async with working(environment, 4) as workers:
+        await until(all_logged(*workers))
+        await until(all_connected(workers))
+    said = "".join(each.said for each in workers)
+    assert len(await counted(other)) == 1
+    for job, tick in zip(JOBS, before, strict=True):
+        meanwhile = (job.tick() - tick) // job.every  # hardly ever a tick more
+        assert 1 <= said.count(f"INFO [-] {job.name}: ") <= 1 + meanwhile
+    assert [each.process.returncode for each in workers] == [0] * 4
+    assert "Traceback" not in said
+
+
+async def test_a_job_that_fails_is_logged_and_keeps_no_other_from_its_work(
+    environment: dict[str, str], other: asyncpg.Connection
+) -> None:
+    await other.execute("ALTER TABLE user_counts RENAME TO not_there")
+    async with working(environment) as [worker]:
+        await until(all_logged(worker))
+    assert {each["name"]: each["outcome"].split(":")[0] for each in await noted(other)} == {
+        "count-users": "failed",
+        "sweep-storage": "0 expired, 0 aborted, 0 removed, 0 unknown",
+    }
+    assert "ERROR [-] count-users failed\nTraceback" in worker.said
+    assert 'relation "user_counts" does not exist' in worker.said
+
+
+async def test_a_worker_told_to_stop_in_the_middle_of_a_job_lets_it_go(
+    environment: dict[str, str], other: asyncpg.Connection, second: asyncpg.Connection
+) -> None:
+    async def is_waiting() -> object:
+        query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = $1"
+        return await other.fetchval(query, await other.fetchval("SELECT current_database()"))
+
+    async with second.transaction():
+        await second.execute("LOCK TABLE user_counts")
+        async with working(environment) as [worker]:
+            await until(is_waiting)
+            assert await worker.end() == 0
+    assert "WARNING [-] count-users was cut short\n" in worker.said
+    assert "Traceback" not in worker.said
+    async with working(environment):
+        await until(lambda: all_done(other))
+    assert len(await counted(other)) == 1
+
+
+async def test_a_worker_outlives_a_database_that_does_not_answer(
+    environment: dict[str, str],
+) -> None:
+    environment["DATABASE_URL"] = "postgresql://somebody:hunter2@127.0.0.1:1/books"
+    async with working(environment) as [worker]:
+        await until(all_logged(worker))
+        assert psutil.pid_exists(worker.process.pid)
+    assert worker.process.returncode == 0
+    assert all(f"ERROR [-] {job.name} failed\n" in worker.said for job in JOBS)
+    assert "hunter2" not in worker.said

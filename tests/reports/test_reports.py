@@ -1,0 +1,281 @@
+"""Reports: the nightly count of users, how it is made and how it is read."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from app.core.database import Database
+from app.reports.service import ReportService
+from app.worker import JOBS
+from tests import servers
+from tests.answers import get, links, position, refused
+from tests.conftest import settings_for
+from tests.factories import Json, make_user
+from tests.processes import run as command
+from tests.rows import query, run
+
+PATH = "/reports/user-counts"
+LAST = date(2026, 2, 14)  # the last of the days that `days` makes
+DAYS = [(LAST - timedelta(days=n)).isoformat() for n in range(45)]
+COUNT_USERS = ("jobs", "run", "count-users")
+LOCK = "SELECT pg_advisory_lock(hashtextextended('bookshelf job count-users', 0))"
+TODAY = "SELECT timezone('UTC', now())::date"
+
+
+@pytest.fixture
+async def days(database: Database) -> None:
+    """Forty-five days from 2026-01-01 on; on the n-th there were n users."""
+    await run(
+        database,
+        "INSERT INTO user_counts SELECT day, n, day::timestamp AT TIME ZONE 'UTC' "
+        "FROM (SELECT n, date '2025-12-31' + n AS day FROM generate_series(1, 45) n)",
+    )
+
+
+@pytest.fixture
+async def reporting(template_url: str) -> AsyncIterator[str]:
+    """The URL of another database, in which one day was counted."""
+    url = await servers.copy(template_url, uuid4().hex[:12])
+    connection = await asyncpg.connect(url)
+    await connection.execute("INSERT INTO user_counts VALUES ('2020-02-29', 7, '2020-02-29Z')")
+    await connection.close()
+    yield url
+    await servers.drop(url)
+
+
+def found(page: Json) -> list[str]:
+    return [item["day"] for item in page["items"]]
+
+
+# The history over HTTP
+
+
+async def test_a_count_is_its_day_its_number_and_its_time(client: AsyncClient, days: None) -> None:
+    page = await get(client, f"{PATH}?size=1")
+    assert page["items"] == [
+        {"day": "2026-02-14", "count": 45, "counted_at": "2026-02-14T00:00:00Z"}
+    ]
+
+
+async def test_the_newest_day_comes_first(client: AsyncClient, days: None) -> None:
+    page = await get(client, PATH)
+    assert list(page) == ["items", "total", "page", "size", "pages", "next"]
+    assert (page["total"], page["page"], page["size"], page["pages"]) == (45, 1, 20, 3)
+    assert found(page) == DAYS[:20]
+
+
+async def test_the_last_page_has_the_rest_and_no_next(client: AsyncClient, days: None) -> None:
+    page = await get(client, f"{PATH}?page=3&size=20")
+    assert (found(page), page["next"]) == (DAYS[40:], None)
+
+
+async def test_a_page_past_the_end_is_empty_and_knows_the_total(
+    client: AsyncClient, days: None
+) -> None:
+    page = await get(client, f"{PATH}?page=9&size=20")
+    expected = {"items": [], "total": 45, "page": 9, "size": 20, "pages": 3, "next": None}
+    assert page == expected
+
+
+async def test_before_the_first_midnight_there_is_no_page(client: AsyncClient) -> None:
+    page = await get(client, PATH)
+    assert page == {"items": [], "total": 0, "page": 1, "size": 20, "pages": 0, "next": None}
+
+
+@pytest.mark.parametrize("size", [1, 7, 44, 45])
+async def test_a_walk_by_cursor_sees_each_day_once_and_in_order(
+    client: AsyncClient, days: None, size: int
+) -> None:
+    page = await get(client, f"{PATH}?size={size}")
+    seen = found(page)
+    while page["next"]:
+        page = await get(client, f"{PATH}?size={size}&cursor={page['next']}")
+        seen += found(page)
+        assert len(seen) <= len(DAYS)
+    assert seen == DAYS
+
+
+async def test_a_day_that_is_counted_meanwhile_does_not_disturb_a_walk(
+    client: AsyncClient, database: Database, days: None
+) -> None:
+    page = await get(client, f"{PATH}?size=30")
+    await run(database, "INSERT INTO user_counts (day, count) VALUES ('2026-02-15', 46)")
+    following = await get(client, f"{PATH}?size=30&cursor={page['next']}")
+    assert (found(page), found(following)) == (DAYS[:30], DAYS[30:])
+
+
+@pytest.mark.parametrize(("count", "total", "pages"), [("exact", 45, 3), ("none", None, None)])
+async def test_a_page_is_counted_as_it_is_asked_for(
+    client: AsyncClient, days: None, count: str, total: int | None, pages: int | None
+) -> None:
+    page = await get(client, f"{PATH}?count={count}")
+    assert (page["total"], page["pages"], found(page)) == (total, pages, DAYS[:20])
+
+
+@pytest.mark.parametrize(("count", "total"), [("", None), ("&count=exact", 45)])
+async def test_a_page_reached_by_cursor_is_counted_only_when_asked_for(
+    client: AsyncClient, days: None, count: str, total: int | None
+) -> None:
+    cursor = (await get(client, PATH))["next"]
+    page = await get(client, f"{PATH}?cursor={cursor}{count}")
+    assert (page["total"], page["page"], page["pages"]) == (total, None, None)
+
+
+@pytest.mark.commits  # what ANALYZE finds outlives a rollback
+async def test_an_estimate_is_the_planners(
+    client: AsyncClient, database: Database, days: None
+) -> None:
+    await run(database, "ANALYZE user_counts")
+    page = await get(client, f"{PATH}?count=estimated")
+    assert (page["total"], page["pages"]) == (45, 3)
+
+
+async def test_a_page_links_to_the_pages_around_it(client: AsyncClient, days: None) -> None:
+    targets = links(await client.get(f"{PATH}?page=2"))
+    assert {name: position(target)["page"] for name, target in targets.items()} == {
+        "first": "1", "prev": "1", "next": "3", "last": "3",
+    }  # fmt: skip
+    assert {urlsplit(target).path for target in targets.values()} == {PATH}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("sort", "day"), ("q", "5"), ("id", "1"), ("created_from", "2026-01-01")]
+)
+async def test_there_is_nothing_to_sort_or_to_filter_by(
+    client: AsyncClient, name: str, value: str
+) -> None:
+    refused(await client.get(PATH, params={name: value}), name)
+
+
+@pytest.mark.parametrize(("name", "value"), [("page", "0"), ("size", "101"), ("cursor", "x")])
+async def test_a_page_that_cannot_be_is_refused(client: AsyncClient, name: str, value: str) -> None:
+    refused(await client.get(PATH, params={name: value}), name)
+
+
+async def test_a_cursor_of_another_list_is_refused(client: AsyncClient) -> None:
+    for email in ("ada@example.com", "alan@example.com"):
+        await make_user(client, email)
+    cursor = (await get(client, "/users?size=1"))["next"]
+    refused(await client.get(f"{PATH}?cursor={cursor}"), "cursor")
+
+
+async def test_head_is_get_without_content(client: AsyncClient, days: None) -> None:
+    head, answer = await client.head(PATH), await client.get(PATH)
+    assert (head.status_code, head.content) == (200, b"")
+    assert links(head) == links(answer)
+    assert head.headers["content-length"] == str(len(answer.content))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_the_history_can_only_be_read(client: AsyncClient, method: str) -> None:
+    assert (await client.request(method, PATH, json={})).status_code == 405
+
+
+@pytest.mark.commits
+async def test_the_history_is_read_from_the_reporting_database(
+    app: FastAPI, client: AsyncClient, url: str, days: None, reporting: str
+) -> None:
+    app.state.database = both = Database(settings_for(url, reporting_database_url=reporting))
+    page = await get(client, PATH)
+    await both.close()
+    assert page["items"] == [
+        {"day": "2020-02-29", "count": 7, "counted_at": "2020-02-29T00:00:00Z"}
+    ]
+
+
+# The counting
+
+
+async def test_counting_counts_every_user_in_one_statement(
+    client: AsyncClient, database: Database, statements: list[str]
+) -> None:
+    for number in range(3):
+        await make_user(client, f"{number}@example.com")
+    statements.clear()
+    said = await ReportService(database.writes).count_users()
+    sent = [statement for statement in statements if "SAVEPOINT" not in statement]
+    [today] = await query(database, TODAY)
+    assert (said, len(sent)) == (f"3 users on {today}", 1)
+
+
+async def test_a_count_is_read_as_it_was_made(client: AsyncClient, database: Database) -> None:
+    await make_user(client)
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    await ReportService(database.writes).count_users()
+    [counted] = (await get(client, PATH))["items"]
+    [today] = await query(database, TODAY)
+    assert (counted["day"], counted["count"]) == (today.isoformat(), 1)
+    assert before < datetime.fromisoformat(counted["counted_at"]) <= datetime.now(UTC)
+
+
+async def test_a_day_is_counted_once(client: AsyncClient, database: Database) -> None:
+    service = ReportService(database.writes)
+    await service.count_users()
+    await make_user(client)
+    first = await get(client, PATH)
+    assert await service.count_users() == "counted today already"
+    assert await get(client, PATH) == first
+    assert [item["count"] for item in first["items"]] == [0]
+
+
+@pytest.mark.commits
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])  # where it is another day
+async def test_a_day_is_utcs_wherever_the_server_is(
+    database: Database, other: asyncpg.Connection, url: str, zone: str
+) -> None:
+    name = urlsplit(url).path[1:]
+    await other.execute(f"ALTER DATABASE \"{name}\" SET timezone = '{zone}'")
+    await ReportService(database.writes).count_users()
+    assert await query(database, "SELECT current_setting('timezone')") == [zone]
+    assert await query(database, "SELECT day FROM user_counts") == await query(database, TODAY)
+
+
+def test_midnight_utc_is_among_the_times_at_which_users_are_counted() -> None:
+    [job] = [each for each in JOBS if each.name == "count-users"]
+    assert timedelta(days=1) % job.every == timedelta()
+
+
+# By hand
+
+
+@pytest.mark.commits
+async def test_counting_at_once_says_what_it_did_and_the_second_time_that_it_is_done(
+    client: AsyncClient, url: str, other: asyncpg.Connection
+) -> None:
+    await make_user(client)
+    today = await other.fetchval(TODAY)
+    assert await command(*COUNT_USERS, DATABASE_URL=url) == (0, f"1 users on {today}\n")
+    await make_user(client, "alan@example.com")
+    counted = await other.fetch("SELECT * FROM user_counts")
+    assert await command(*COUNT_USERS, DATABASE_URL=url) == (0, "counted today already\n")
+    assert await other.fetch("SELECT * FROM user_counts") == counted
+
+
+@pytest.mark.commits
+async def test_an_unknown_job_is_one_sentence_and_exit_code_1(url: str) -> None:
+    said = "bookshelf: there is no job nope; there is sweep-storage, count-users\n"
+    assert await command("jobs", "run", "nope", DATABASE_URL=url) == (1, said)
+
+
+@pytest.mark.commits
+async def test_a_job_that_another_process_is_at_is_one_sentence_and_exit_code_1(
+    url: str, other: asyncpg.Connection
+) -> None:
+    await other.execute(LOCK)
+    said = "bookshelf: another process is at count-users\n"
+    assert await command(*COUNT_USERS, DATABASE_URL=url) == (1, said)
+    assert await other.fetchval("SELECT count(*) FROM user_counts") == 0
+
+
+async def test_counting_without_a_database_is_one_sentence_and_exit_code_1() -> None:
+    url = "postgresql://somebody:hunter2@127.0.0.1:1/books"
+    code, output = await command(*COUNT_USERS, DATABASE_URL=url)
+    said = "bookshelf: A part that the service needs does not answer"
+    assert (code, output.splitlines()[-1]) == (1, said)
+    assert "Traceback" not in output

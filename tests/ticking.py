@@ -1,0 +1,38 @@
+"""A worker with two jobs that are due every second: `python -m tests.ticking worker`.
+
+One writes a row, and is held up while a test has the lock `MIDDLE`; the other always fails.
+"""
+
+import asyncio
+import os
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import text
+
+from app.core import logging
+from app.core.jobs import Job
+from app.settings import Settings
+from app.worker import Parts, work
+
+MIDDLE: Final = 42  # the key of an advisory lock
+SECOND: Final = timedelta(seconds=1)
+
+_WRITE = text("INSERT INTO work (process) VALUES (:process) RETURNING process")
+_PASS = text("SELECT pg_advisory_xact_lock_shared(:key)")
+
+
+async def _write(parts: Parts) -> str:
+    await parts.database.writes.rows(_WRITE, {"process": os.getpid()})
+    await parts.database.writes.rows(_PASS, {"key": MIDDLE})
+    return "wrote a row"
+
+
+async def _fail(_parts: Parts) -> str:
+    raise RuntimeError("this always fails")
+
+
+if __name__ == "__main__":
+    logging.configure("INFO")
+    jobs = (Job("fail", SECOND, _fail), Job("write", SECOND, _write))
+    asyncio.run(work(Settings(_env_file=None), jobs))
