@@ -7,7 +7,10 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from app.cli import cli
 from tests.processes import ROOT, serving
 
 README = (ROOT / "README.md").read_text()
@@ -42,8 +45,10 @@ def test_the_tree_names_every_file_of_core() -> None:
             assert re.search(rf"\b{path.name}\b", tree), path
 
 
-def test_the_migrate_and_serve_commands_of_the_readme_exist() -> None:
-    assert set(re.findall(r"python -m app (\w+)", README)) == {"migrate", "serve", "worker", "jobs"}
+def test_the_readme_names_every_command() -> None:
+    commands = get_command(cli)
+    assert isinstance(commands, TyperGroup)
+    assert set(re.findall(r"python -m app (\w+)", README)) == set(commands.commands)
 
 
 @pytest.mark.parametrize("target", re.findall(r"^```\nmake (\w+)", README, re.MULTILINE))
