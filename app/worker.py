@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -70,7 +71,14 @@ async def work(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> None:
             options = {"coalesce": True, "misfire_grace_time": None, "next_run_time": job.tick()}
             scheduler.add_job(_run, trigger, [job, parts], name=job.name, **options)
         scheduler.start()
-        await asyncio.Event().wait()
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await stop.wait()
+        scheduler.shutdown(wait=False)
+        await asyncio.gather(
+            *asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True
+        )
 
 
 async def _run(job: Job[Parts], parts: Parts) -> None:

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import data, jobs, serving
+from app.cli import data, jobs, serving, start
 
 cli = typer.Typer(
     help="Bookshelf: authors, books, documents and users over HTTP.",
@@ -21,7 +21,7 @@ for name, group in (("jobs", jobs.group), ("import", data.imports), ("export", d
 
 def main() -> None:
     """Run a command. A SIGTERM or the end of the terminal ends it like Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in start.STOPS:
         signal.signal(number, _leave)
     cli()
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import typer
 from alembic.util.exc import CommandError
@@ -16,6 +17,7 @@ from app.core.database import Database
 from app.core.sqlstate import FAILURES
 from app.settings import Settings, describe
 
+STOPS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 T = TypeVar("T")
 
 
@@ -81,7 +83,8 @@ def migrated(given: Settings, connected: Settings) -> None:
     if given.database_url is None:
         upgrade(connected)
     elif fault := asyncio.run(_fault(connected)):
-        fail(f"{fault} ({connected.sqlalchemy_url}): run python -m app migrate")
+        remedy = ": run python -m app migrate" if "schema" in fault else ""
+        fail(f"{fault} ({connected.sqlalchemy_url}){remedy}")
 
 
 async def _fault(connected: Settings) -> str | None:
