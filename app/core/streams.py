@@ -91,7 +91,7 @@ class _Lines(StreamingResponse):
     def __init__(
         self, first: bytes | None, rest: AsyncGenerator[bytes, None], media_type: str
     ) -> None:
-        self._first, self._rest, self._sent = first, rest, False
+        self._first, self._rest = first, rest
         super().__init__(self._all(), 200, ANY_FORMAT, media_type)
 
     async def _all(self) -> AsyncIterator[bytes]:
@@ -99,15 +99,21 @@ class _Lines(StreamingResponse):
             yield self._first
             async for chunk in self._rest:
                 yield chunk
-        self._sent = True
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        # Not in a task group, as the base does it: when that is cancelled so is every later await,
+        # that of the driver among them which tells the server to stop a FETCH.
+        sending = asyncio.create_task(self.stream_response(send))
+        leaving = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
-            await super().__call__(scope, receive, send)
+            done, _ = await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._rest.aclose()
-        if not self._sent:
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+        if sending not in done:
             raise ClientDisconnect
+        sending.result()
 
     async def stream_response(self, send: Send) -> None:
         async def patiently(message: Message) -> None:
@@ -117,4 +123,7 @@ class _Lines(StreamingResponse):
             except TimeoutError:
                 raise ClientDisconnect from None
 
-        await super().stream_response(patiently)
+        try:
+            await super().stream_response(patiently)
+        finally:
+            await self._rest.aclose()
