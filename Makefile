@@ -11,7 +11,7 @@ run: .venv/ready ## Start the service, with a Postgres and an S3 server of its o
 	@exec $(BIN)/python -m app serve --migrate --worker
 
 test: .venv/ready ## Run all tests against a real Postgres (PYTEST_ARGS="-k name" for some)
-	$(BIN)/pytest -n auto --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: .venv/ready ## Lint, types, layers
 	$(BIN)/ruff format --check .

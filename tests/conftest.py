@@ -4,7 +4,7 @@ marked `commits` gets it over a database of its own, where what it writes is rea
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from uuid import uuid4
 
 import asyncpg
@@ -105,6 +105,13 @@ class RolledBackDatabase(Database):
         assert connection
         with connection.begin_nested():
             yield connection
+
+    @asynccontextmanager
+    async def streaming(self) -> AsyncIterator[TransactionSession]:
+        """Undone at the end: a cursor ends with its transaction, but outlives a savepoint."""
+        async with super().streaming() as session:
+            yield session
+            await session.rollback()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Whole lists as lines of JSON or CSV: by a cursor of the server's, in constant memory."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import lru_cache
 from typing import Any, Final
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from app.core.conditional import CACHE
+from app.core.conditional import CACHE, MAX_HEADER
 from app.core.database import Database
 from app.core.errors import Fault, InvalidRequest
 from app.core.formats import Format, written
@@ -23,6 +24,7 @@ from app.core.service import Service
 PATIENCE: Final = 30.0  # seconds that a client may let what is sent lie
 ANY_FORMAT: Final = {"Cache-Control": CACHE, "Vary": "Accept"}
 MEDIA_TYPES: Final[dict[str, Format]] = {"application/x-ndjson": "jsonl", "text/csv": "csv"}
+_WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
 def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
@@ -36,7 +38,8 @@ def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 
 def preferred(request: Request) -> Format | None:
     """The format of lines that `Accept` prefers to a page of JSON (RFC 9110, section 12.5.1)."""
-    return _preferred(",".join(request.headers.getlist("accept")))
+    accept = ",".join(request.headers.getlist("accept"))
+    return _preferred(accept) if len(accept) <= MAX_HEADER else None  # what is cached is bounded
 
 
 @lru_cache(maxsize=256)
@@ -53,10 +56,9 @@ def _preferred(accept: str) -> Format | None:
 def _quality(media_range: str) -> tuple[str, float]:
     kind, *parameters = (part.strip() for part in media_range.split(";"))
     given = [value for name, _, value in (p.partition("=") for p in parameters) if name == "q"]
-    try:
-        return kind, float(given[0]) if given else 1.0
-    except ValueError:
+    if given and not _WEIGHT.fullmatch(given[0]):
         return kind, 0.0
+    return kind, float(given[0]) if given else 1.0
 
 
 async def lines(
@@ -89,7 +91,7 @@ class _Lines(StreamingResponse):
     def __init__(
         self, first: bytes | None, rest: AsyncGenerator[bytes, None], media_type: str
     ) -> None:
-        self._first, self._rest, self._sent = first, rest, False
+        self._first, self._rest = first, rest
         super().__init__(self._all(), 200, ANY_FORMAT, media_type)
 
     async def _all(self) -> AsyncIterator[bytes]:
@@ -97,15 +99,21 @@ class _Lines(StreamingResponse):
             yield self._first
             async for chunk in self._rest:
                 yield chunk
-        self._sent = True
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        # Not in a task group, as the base does it: when that is cancelled so is every later await,
+        # that of the driver among them which tells the server to stop a FETCH.
+        sending = asyncio.create_task(self.stream_response(send))
+        leaving = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
-            await super().__call__(scope, receive, send)
+            done, _ = await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await self._rest.aclose()
-        if not self._sent:
+            sending.cancel()
+            leaving.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+        if sending not in done:
             raise ClientDisconnect
+        sending.result()
 
     async def stream_response(self, send: Send) -> None:
         async def patiently(message: Message) -> None:
@@ -115,4 +123,7 @@ class _Lines(StreamingResponse):
             except TimeoutError:
                 raise ClientDisconnect from None
 
-        await super().stream_response(patiently)
+        try:
+            await super().stream_response(patiently)
+        finally:
+            await self._rest.aclose()

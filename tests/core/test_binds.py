@@ -22,14 +22,15 @@ from tests import servers
 from tests.answers import get
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
-from tests.factories import make_author, make_book, make_user
+from tests.factories import Json, make_author, make_book, make_user
+from tests.lines import lines
 from tests.poolers import CONNECTIONS, PROGRAM, pgbouncer, through
 from tests.problems import faults_of, problem_of
 from tests.processes import serving
 from tests.replicas import Replicated, replicated
 
 # The servers are slow to start: one process of the suite has them.
-pytestmark = [pytest.mark.commits, pytest.mark.xdist_group("binds")]
+pytestmark = pytest.mark.commits
 needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="no pgbouncer is installed here")
 
 READ_ONLY = "25006"  # read_only_sql_transaction
@@ -237,6 +238,20 @@ async def test_behind_a_pooler_a_constraint_is_still_the_right_problem(pooled_ur
             problem_of(answer, 409, "author-has-books")
             problem_of(await client.post("/users", json=body), 409, "email-taken")
         assert (await get(client, f"/books/{book['id']}")) == book
+
+
+@needs_pgbouncer
+async def test_behind_a_pooler_batches_are_added_and_all_is_streamed(pooled_url: str) -> None:
+    environment = {"DATABASE_URL": pooled_url, "DB_PGBOUNCER": "true"}
+    async with serving(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
+        author = (await make_author(client))["id"]
+        books: list[Json] = []
+        for _round in range(CONNECTIONS + 1):
+            items = [{"title": f"Book {n}", "author_id": author} for n in range(250)]
+            answer = await client.post("/books/batch", json={"items": items})
+            assert answer.status_code == 201
+            books += answer.json()["items"]
+            assert await lines(client, f"/books?author_id={author}&q=book") == books
 
 
 @needs_pgbouncer

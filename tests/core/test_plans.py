@@ -3,6 +3,7 @@
 Only plans are looked at, never times. The statements are those that a request really sends.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
@@ -12,15 +13,18 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
+from starlette.types import Message
 
 from app.core.database import Database
+from app.main import create_app
 from tests import servers
 from tests.answers import get
-from tests.conftest import engines
+from tests.conftest import engines, settings_for
+from tests.lines import CSV, NDJSON, STREAMED, scope
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS
 
-# With `pytest --dist loadgroup` one process makes the large database, and only that one.
-pytestmark = [pytest.mark.commits, pytest.mark.xdist_group("plans")]
+# With `pytest --dist loadfile` one process makes the large database, and only that one.
+pytestmark = pytest.mark.commits
 
 # Titles are of words that each occur a few hundred times, of "half" in every other and of "rare"
 # in fifty. AUTHOR wrote one book in a hundred: too many to sort for a page, too few to meet often
@@ -132,6 +136,33 @@ async def plan(
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN ({options}) {statement}"
+        result = await connection.exec_driver_sql(explain, parameters)
+        [tree] = result.scalars().one()
+    return list(_nodes(tree["Plan"]))
+
+
+async def plan_of_cursor(
+    database: Database, sent: Sent, path: str, query: str, accept: str
+) -> list[Node]:
+    """The plan of the cursor that a stream declares; the stream is not read to its end."""
+    app = create_app(settings_for("postgresql:///unused"))
+    app.state.database = database
+    sent.clear()
+    gone = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            gone.set()
+            await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    await app(scope(path, accept, query), receive, send)
+    (statement, parameters), *_fetches = sent
+    async with database.engine.connect() as connection:
+        explain = f"EXPLAIN (FORMAT JSON) {statement}"
         result = await connection.exec_driver_sql(explain, parameters)
         [tree] = result.scalars().one()
     return list(_nodes(tree["Plan"]))
@@ -271,3 +302,25 @@ async def test_the_counts_of_users_are_read_from_the_index_of_their_key(
         assert scan["Index Name"] == "pk_user_counts"
         assert scan["Scan Direction"] == "Backward"
         assert ("Index Cond" in scan) == condition
+
+
+@pytest.mark.parametrize(
+    ("path", "sort"), [(path, sort) for path, sort in SINGLE if path in STREAMED]
+)
+@pytest.mark.parametrize("accept", [NDJSON, CSV])
+async def test_a_stream_is_read_from_an_index_in_order(
+    database: Database, sent: Sent, path: str, sort: str, accept: str
+) -> None:
+    nodes = await plan_of_cursor(database, sent, path, f"sort={sort}" if sort else "", accept)
+    assert not any("Sort" in kind for kind in types(nodes))
+    scan = next(node for node in nodes if node.get("Relation Name") == path[1:])
+    assert scan["Node Type"] == "Index Scan"
+    assert "Filter" not in scan
+
+
+async def test_a_stream_of_an_authors_books_is_read_from_their_index(
+    database: Database, sent: Sent
+) -> None:
+    nodes = await plan_of_cursor(database, sent, "/books", f"author_id={AUTHOR}&sort=-title", CSV)
+    assert not any("Sort" in kind for kind in types(nodes))
+    assert "ix_books_author_id_title_id" in {node.get("Index Name") for node in nodes}

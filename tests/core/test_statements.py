@@ -11,11 +11,12 @@ from sqlalchemy import event, text
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.database import Database
+from app.core.listing import FETCHED
 from tests.authors.test_authors import NOBODY
 from tests.conftest import engines
 from tests.factories import make_author, make_book, make_document, make_user
 from tests.forms import FORM, field, file, form
-from tests.rows import run
+from tests.rows import fill, run
 
 pytestmark = pytest.mark.commits
 
@@ -190,6 +191,38 @@ async def test_creating_takes_one_statement(client: AsyncClient, cost: Any) -> N
     assert await cost("POST", "/books", json=body | {"author_id": NOBODY}) == (422, 1)
     assert await cost("POST", "/users", json=user) == (201, 1)
     assert await cost("POST", "/users", json=user) == (409, 1)
+
+
+async def test_creating_many_takes_one_statement_and_a_look_for_who_is_missing(
+    client: AsyncClient, cost: Any
+) -> None:
+    book = {"title": "Kindred", "author_id": (await make_author(client))["id"]}
+    # As in `cost`: what arrays of ids and of titles are.
+    await client.post("/books/batch", json={"items": [book]})
+    for count in (1, 2, 1000):
+        assert await cost("POST", "/books/batch", json={"items": [book] * count}) == (201, 1)
+    missing = book | {"author_id": NOBODY}
+    assert await cost("POST", "/books/batch", json={"items": [book, missing]}) == (422, 2)
+    assert await cost("POST", "/books/batch", json={"items": [missing] * 1000}) == (422, 2)
+
+
+@pytest.mark.parametrize("path", ["/authors", "/books"])
+async def test_a_stream_declares_a_cursor_and_fetches_from_it_in_one_transaction(
+    client: AsyncClient, database: Database, statements: list[str], around: list[str], path: str
+) -> None:
+    await fill(database, 2 * FETCHED + 50)
+    await heard()
+    for accept in ("application/x-ndjson", "text/csv"):
+        statements.clear()
+        around.clear()
+        await client.get(path, headers={"Accept": accept})
+        await heard()
+        declare, *fetches, answered = statements
+        assert declare.startswith(f"DECLARE {path[1:]} NO SCROLL CURSOR FOR SELECT ")
+        assert set(fetches) == {f"FETCH FORWARD {FETCHED} FROM {path[1:]}"}
+        assert len(fetches) in {3, 4}  # the last one may find nothing
+        assert answered == ANSWERED
+        assert [sent.split()[0].strip(";") for sent in around] == ["BEGIN", "COMMIT"]
 
 
 async def test_changing_takes_one_statement(client: AsyncClient, cost: Any) -> None:

@@ -1,0 +1,317 @@
+"""Books in batches: all of them or none."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient, Response
+
+from app.core.database import Database
+from tests.answers import get
+from tests.authors.test_authors import NOBODY
+from tests.backends import WAITING, until
+from tests.conftest import settings_for
+from tests.factories import Json, make_author, make_book
+from tests.lines import lines
+from tests.problems import faults_of, problem_of
+from tests.rows import query
+
+OTHERS = "01890000-0000-7000-8000-00000000fffe"  # nobody's id either
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+async def author(client: AsyncClient) -> str:
+    made: str = (await make_author(client, dob="1929-10-21"))["id"]
+    return made
+
+
+async def batch(client: AsyncClient, items: Any) -> Response:
+    return await client.post("/books/batch", json={"items": items})
+
+
+async def added(client: AsyncClient, items: list[Json]) -> list[Json]:
+    """What the answer says of the books, which are in the order given."""
+    answer = await batch(client, items)
+    assert answer.status_code == 201, answer.text
+    assert list(answer.json()) == ["items"]
+    books: list[Json] = answer.json()["items"]
+    assert [{"title": book["title"], "author_id": book["author_id"]} for book in books] == items
+    return books
+
+
+def titled(author: str, *titles: str) -> list[Json]:
+    return [{"title": title, "author_id": author} for title in titles]
+
+
+async def nothing_stored(client: AsyncClient) -> bool:
+    page = await get(client, "/books")
+    return (page["items"], page["total"]) == ([], 0)
+
+
+# What is added
+
+
+async def test_every_book_can_be_read_afterwards(client: AsyncClient, author: str) -> None:
+    items = titled(author, "Zorro", "Always Coming Home", "Ünïcödé 百年 😀 \"',\n")
+    for book in await added(client, items):
+        answer = await client.get(f"/books/{book['id']}")
+        assert (answer.status_code, answer.json(), answer.headers["etag"]) == (200, book, '"1"')
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000])
+async def test_a_batch_has_1_to_1000_books_and_keeps_their_order(
+    client: AsyncClient, author: str, count: int
+) -> None:
+    titles = [f"Title {(7919 * number) % 1009}" for number in range(count)]
+    books = await added(client, titled(author, *titles))
+    assert await lines(client, "/books") == books
+
+
+async def test_the_ids_ascend_and_are_of_version_7(client: AsyncClient, author: str) -> None:
+    before = (await make_book(client))["id"]
+    ids = [book["id"] for book in await added(client, titled(author, *"zyxabc" * 50))]
+    assert [before, *ids] == sorted({before, *ids})
+    assert {id_[14] for id_ in ids} == {"7"}
+
+
+async def test_each_book_shows_its_own_author(client: AsyncClient, author: str) -> None:
+    other = (await make_author(client, name="Octavia"))["id"]
+    items = [*titled(other, "Kindred"), *titled(author, "Tehanu"), *titled(other, "Dawn")]
+    names = [book["author"]["name"] for book in await added(client, items)]
+    assert names == ["Octavia", "Ursula K. Le Guin", "Octavia"]
+
+
+async def test_a_batch_may_have_the_same_book_twice(client: AsyncClient, author: str) -> None:
+    books = await added(client, titled(author, "Tehanu", "Tehanu"))
+    assert books[0]["id"] != books[1]["id"]
+
+
+async def test_all_books_of_a_batch_are_of_one_time(client: AsyncClient, author: str) -> None:
+    books = await added(client, titled(author, *"abc" * 100))
+    assert len({book["created_at"] for book in books}) == 1
+    assert all(book["updated_at"] == book["created_at"] for book in books)
+
+
+async def test_the_answer_says_nothing_of_a_place_or_a_version(
+    client: AsyncClient, author: str
+) -> None:
+    headers = (await batch(client, titled(author, "Tehanu"))).headers
+    assert headers["cache-control"] == "private, no-cache"
+    assert not {"location", "etag", "vary"} & {*headers}
+
+
+async def test_the_books_are_in_lists_and_found_by_their_words(
+    client: AsyncClient, author: str
+) -> None:
+    books = await added(client, titled(author, "The Dispossessed", "Tehanu", "The Lathe of Heaven"))
+    assert (await get(client, f"/authors/{author}/books"))["items"] == books
+    assert (await get(client, "/books?q=tehAnu"))["items"] == books[1:2]
+    assert await lines(client, "/books?q=the&sort=-title") == [books[2], books[0]]
+    page = await get(client, "/books?sort=title&size=2")
+    assert [book["title"] for book in page["items"]] == ["Tehanu", "The Dispossessed"]
+
+
+async def test_a_title_may_have_300_characters_in_a_batch(client: AsyncClient, author: str) -> None:
+    await added(client, titled(author, "x", "😀" * 300))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("count", [0, 1001, 100_000])
+async def test_a_batch_of_no_books_or_too_many_is_refused(
+    client: AsyncClient, author: str, count: int
+) -> None:
+    items = titled(author, *["x"] * count) if count <= 1001 else [0] * count
+    assert faults_of(await batch(client, items)) == [{"pointer": "/items"}]
+    assert await nothing_stored(client)
+
+
+async def test_one_unknown_author_is_named_and_nothing_is_stored(
+    client: AsyncClient, author: str
+) -> None:
+    items = titled(author, *["x"] * 30)
+    items[17]["author_id"] = NOBODY
+    answer = await batch(client, items)
+    assert faults_of(answer) == [{"pointer": "/items/17/author_id"}]
+    assert answer.json()["errors"][0]["code"] == "author_not_found"
+    assert await nothing_stored(client)
+
+
+async def test_every_unknown_author_is_named(client: AsyncClient, author: str) -> None:
+    items = titled(author, *"abcdef")
+    for place, unknown in ((0, NOBODY), (3, OTHERS), (5, NOBODY)):
+        items[place]["author_id"] = unknown
+    places = [fault["pointer"] for fault in faults_of(await batch(client, items))]
+    assert places == [f"/items/{place}/author_id" for place in (0, 3, 5)]
+    assert await nothing_stored(client)
+
+
+async def test_at_most_100_unknown_authors_are_named(client: AsyncClient) -> None:
+    places = [
+        fault["pointer"] for fault in faults_of(await batch(client, titled(NOBODY, *"x" * 1000)))
+    ]
+    assert places == [f"/items/{place}/author_id" for place in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pointer"),
+    [
+        ({"title": ""}, "/title"),
+        ({"title": "x" * 301}, "/title"),
+        ({"title": "a\0b"}, "/title"),
+        ({"title": 1}, "/title"),
+        ({"title": None}, "/title"),
+        ({"author_id": "x"}, "/author_id"),
+        ({"author_id": None}, "/author_id"),
+        ({"id": NOBODY}, "/id"),
+        ({"created_at": "2026-01-01T00:00:00Z"}, "/created_at"),
+        ({"a/b~": 1}, "/a~1b~0"),
+    ],
+)
+async def test_what_is_wrong_with_one_book_is_said_of_it_and_nothing_is_stored(
+    client: AsyncClient, author: str, wrong: Json, pointer: str
+) -> None:
+    items = titled(author, *"abcdef")
+    items[3] |= wrong
+    assert faults_of(await batch(client, items)) == [{"pointer": f"/items/3{pointer}"}]
+    assert await nothing_stored(client)
+
+
+async def test_what_is_wrong_with_several_books_is_all_said(
+    client: AsyncClient, author: str
+) -> None:
+    items: list[Any] = [*titled(author, "a", "", "c"), {"title": "d"}, [], None]
+    expected = ["/items/1/title", "/items/3/author_id", "/items/4", "/items/5"]
+    assert [fault["pointer"] for fault in faults_of(await batch(client, items))] == expected
+    assert len(faults_of(await batch(client, [{}] * 1000))) == 100
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({}, ["/items"]),
+        ({"items": None}, ["/items"]),
+        ({"items": {}}, ["/items"]),
+        ({"items": "x"}, ["/items"]),
+        ({"items": [], "x": 1}, ["/items", "/x"]),
+        ([], [""]),
+    ],
+)
+async def test_a_body_that_is_no_batch_is_refused(
+    client: AsyncClient, body: Any, pointers: list[str]
+) -> None:
+    faults = faults_of(await client.post("/books/batch", json=body))
+    assert [fault["pointer"] for fault in faults] == pointers
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "kind"),
+    [
+        (b'{"items": [], "items": []}', JSON, 400, "malformed-request"),
+        (b'{"items": [{"title": "a", "title": "a"}]}', JSON, 400, "malformed-request"),
+        (b'{"items": [NaN]}', JSON, 400, "malformed-request"),
+        (b'{"items": ["\\ud800"]}', JSON, 400, "malformed-request"),
+        (b"", JSON, 400, "malformed-request"),
+        (b'{"items": []}', {"Content-Type": "text/csv"}, 415, "unsupported-media-type"),
+        (b'{"items": []}', {}, 415, "unsupported-media-type"),
+        (b'{"items": [' + b" " * 2**20 + b"]}", JSON, 413, "payload-too-large"),
+    ],
+)
+async def test_the_rules_of_strict_json_hold_for_batches(
+    client: AsyncClient, content: bytes, headers: dict[str, str], status: int, kind: str
+) -> None:
+    answer = await client.post("/books/batch", content=content, headers=headers)
+    problem_of(answer, status, kind)
+
+
+async def test_a_batch_takes_no_parameters(client: AsyncClient, author: str) -> None:
+    answer = await client.post("/books/batch?x=1", json={"items": titled(author, "a")})
+    assert faults_of(answer) == [{"parameter": "x"}]
+    assert await nothing_stored(client)
+
+
+async def test_the_path_of_batches_is_only_posted_to(client: AsyncClient) -> None:
+    answer = await client.options("/books/batch")
+    assert (answer.status_code, answer.headers["allow"]) == (204, "OPTIONS, POST")
+    assert "accept-patch" not in answer.headers
+
+
+# What is committed
+
+
+@pytest.mark.commits
+async def test_when_the_answer_is_there_others_see_all_books(
+    client: AsyncClient, author: str, other: asyncpg.Connection
+) -> None:
+    await added(client, titled(author, *"x" * 1000))
+    assert await other.fetchval("SELECT count(*) FROM books") == 1000
+
+
+@pytest.mark.commits
+async def test_an_author_who_is_deleted_meanwhile_is_named_and_nothing_is_stored(
+    client: AsyncClient, author: str, other: asyncpg.Connection, own_database: str
+) -> None:
+    gone = (await make_author(client))["id"]
+    deleting = await asyncpg.connect(own_database)
+    transaction = deleting.transaction()
+    await transaction.start()
+    await deleting.execute("DELETE FROM authors WHERE id = $1", gone)
+    items = [*titled(author, "a", "b"), *titled(gone, "c")]
+    request = asyncio.create_task(batch(client, items))
+    await until(1, other, WAITING)
+    await transaction.commit()
+    await deleting.close()
+    assert faults_of(await request) == [{"pointer": "/items/2/author_id"}]
+    assert await other.fetchval("SELECT count(*) FROM books") == 0
+
+
+@pytest.mark.commits
+async def test_an_author_who_is_not_deleted_after_all_gets_the_books(
+    client: AsyncClient, author: str, other: asyncpg.Connection, own_database: str
+) -> None:
+    deleting = await asyncpg.connect(own_database)
+    transaction = deleting.transaction()
+    await transaction.start()
+    await deleting.execute("DELETE FROM authors WHERE id = $1", author)
+    request = asyncio.create_task(batch(client, titled(author, "a", "b")))
+    await until(1, other, WAITING)
+    await transaction.rollback()
+    await deleting.close()
+    assert (await request).status_code == 201
+
+
+@pytest.mark.commits
+async def test_an_author_who_was_missing_and_is_there_by_now_is_a_conflict(
+    client: AsyncClient, author: str, other: asyncpg.Connection
+) -> None:
+    refuse = "RAISE EXCEPTION 'no' USING ERRCODE = '23503', CONSTRAINT = "
+    await other.execute(f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN {refuse} 'fk_books_author_id_authors'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON books EXECUTE FUNCTION refuse();
+    """)
+    problem_of(await batch(client, titled(author, "a")), 409, "conflict")
+
+
+@pytest.mark.commits
+async def test_batches_at_the_same_time_are_each_whole(client: AsyncClient, author: str) -> None:
+    other = (await make_author(client))["id"]
+    batches = [
+        [*titled((author, other)[n % 2], *f"{n}" * 20), *titled((other, author)[n % 2], *"x" * 20)]
+        for n in range(8)
+    ]
+    answers = await asyncio.gather(*(added(client, items) for items in batches))
+    assert len({book["id"] for books in answers for book in books}) == 8 * 40
+    assert (await get(client, "/books"))["total"] == 8 * 40
+
+
+async def test_a_database_that_is_down_is_no_batch(
+    app: FastAPI, client: AsyncClient, database: Database, author: str
+) -> None:
+    app.state.database = Database(settings_for("postgresql://127.0.0.1:1/none"))
+    problem_of(await batch(client, titled(author, "a")), 503, "unavailable")
+    assert await query(database, "SELECT id FROM books") == []

@@ -1,0 +1,216 @@
+"""Streams that do not go well: clients that go away or only stop reading, a database that fails.
+
+However one ends, its connection and its place among the streams are free again.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+from sqlalchemy import text
+from sqlalchemy.pool import QueuePool
+from starlette.types import Message
+
+from app.core import streams
+from app.core.database import Database
+from app.core.errors import Overloaded
+from app.core.listing import FETCHED
+from app.settings import Settings
+from tests.backends import ASLEEP, BUSY, until
+from tests.conftest import settings_for
+from tests.lines import CSV, NDJSON, asked, lines, scope
+from tests.problems import problem_of
+from tests.rows import fill
+
+pytestmark = pytest.mark.commits
+
+AT_ONCE = 2.0  # seconds
+PLACES = Settings.model_fields["db_pool_size"].default // 4
+# Each of the rows beyond the first FETCHED is an hour's work.
+SLOW = f"""
+CREATE SEQUENCE looked_at;
+CREATE OR REPLACE FUNCTION search_query(text) RETURNS tsquery LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF nextval('looked_at') > {FETCHED} THEN PERFORM pg_sleep(3600); END IF;
+    RETURN 'title';
+END $$;
+"""
+
+
+class Client:
+    """A client at the other end of an ASGI server that goes away, or stays and stops reading."""
+
+    def __init__(self, chunks: int) -> None:
+        self.chunks, self.gone = chunks, asyncio.Event()  # how many it reads
+        self.full, self.messages = asyncio.Event(), list[Message]()
+
+    async def receive(self) -> Message:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.messages.append(message)
+        if len(self.messages) > self.chunks + 1:  # the first one is the status
+            self.full.set()
+            await asyncio.Event().wait()
+
+
+@pytest.fixture(autouse=True)
+async def free_again(database: Database, other: asyncpg.Connection) -> AsyncIterator[None]:
+    """After each test every connection is back, and every place among the streams."""
+    yield
+    pool = database.engine.sync_engine.pool
+    assert isinstance(pool, QueuePool)
+    assert pool.checkedout() == 0
+    await until(0, other, BUSY, AT_ONCE)
+    async with AsyncExitStack() as stack:
+        for _ in range(PLACES):
+            await stack.enter_async_context(database.streaming())
+        with pytest.raises(Overloaded):
+            await stack.enter_async_context(database.streaming())
+
+
+@pytest.mark.parametrize("chunks", [0, 2])
+async def test_who_stops_reading_is_given_up(
+    app: FastAPI,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    chunks: int,
+) -> None:
+    monkeypatch.setattr(streams, "PATIENCE", 0.05)
+    await fill(database, 5 * FETCHED)
+    client = Client(chunks)
+    with caplog.at_level(logging.INFO, "app.access"):
+        async with asyncio.timeout(AT_ONCE):
+            await app(scope("/books"), client.receive, client.send)
+    assert len(client.messages) == chunks + 2
+    assert client.messages[-1]["more_body"]
+    assert "GET /books 499" in caplog.text
+
+
+async def test_who_reads_slowly_but_reads_is_not(
+    app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "PATIENCE", 0.5)
+    await fill(database, 12 * FETCHED)
+    client = Client(100)
+
+    async def slowly(message: Message) -> None:
+        await asyncio.sleep(0.05)  # waits for nothing: it is what such a client does
+        await client.send(message)
+
+    await app(scope("/books"), client.receive, slowly)
+    assert b"".join(m.get("body", b"") for m in client.messages).count(b"\n") == 12 * FETCHED
+    assert not client.messages[-1]["more_body"]
+
+
+@pytest.mark.parametrize("chunks", [0, 2])
+async def test_who_goes_away_frees_the_connection_at_once(
+    app: FastAPI, database: Database, caplog: pytest.LogCaptureFixture, chunks: int
+) -> None:
+    await fill(database, 5 * FETCHED)
+    client = Client(chunks)
+    with caplog.at_level(logging.INFO, "app.access"):
+        stream = asyncio.create_task(app(scope("/books"), client.receive, client.send))
+        await client.full.wait()
+        client.gone.set()
+        async with asyncio.timeout(AT_ONCE):
+            await stream
+    assert "GET /books 499" in caplog.text
+
+
+async def test_who_goes_away_while_the_database_works_frees_the_connection_at_once(
+    app: FastAPI, database: Database, other: asyncpg.Connection
+) -> None:
+    await fill(database, 2 * FETCHED)
+    await other.execute(SLOW)
+    client = Client(100)
+    task = app(scope("/books", query="q=title"), client.receive, client.send)
+    stream = asyncio.create_task(task)
+    await until(1, other, ASLEEP)
+    client.gone.set()
+    async with asyncio.timeout(AT_ONCE):
+        await stream
+    await until(0, other, BUSY, AT_ONCE)
+
+
+async def test_a_server_that_ends_frees_the_connection(app: FastAPI, database: Database) -> None:
+    await fill(database, 5 * FETCHED)
+    client = Client(1)
+    stream = asyncio.create_task(app(scope("/books"), client.receive, client.send))
+    await client.full.wait()
+    stream.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stream
+
+
+async def test_only_so_many_streams_are_read_at_a_time(
+    app: FastAPI, client: AsyncClient, database: Database
+) -> None:
+    await fill(database, 5 * FETCHED)
+    readers = [Client(1) for _ in range(PLACES)]
+    tasks = [
+        asyncio.create_task(app(scope("/books"), reader.receive, reader.send)) for reader in readers
+    ]
+    for reader in readers:
+        await reader.full.wait()
+    for path, accept in (("/books", NDJSON), ("/authors", CSV)):
+        answer = await asked(client, path, accept)
+        problem_of(answer, 503, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+        assert (await client.head(path, headers={"Accept": accept})).status_code == 200
+        assert (await client.get(path)).status_code == 200
+    readers[0].gone.set()
+    await tasks[0]
+    assert len(await lines(client, "/books")) == 5 * FETCHED
+    for reader in readers:
+        reader.gone.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_stream_that_is_refused_takes_no_place(client: AsyncClient) -> None:
+    for _ in range(PLACES + 1):
+        assert (await asked(client, "/books?page=1")).status_code == 422
+        assert (await asked(client, "/books?x=1")).status_code == 422
+        assert (await client.head("/books", headers={"Accept": CSV})).status_code == 200
+
+
+# The database
+
+
+async def test_a_database_that_is_down_is_a_problem_and_no_lines(
+    app: FastAPI, client: AsyncClient
+) -> None:
+    app.state.database = Database(settings_for("postgresql://127.0.0.1:1/none"))
+    for path, accept in (("/authors", CSV), ("/books", NDJSON)):
+        answer = await asked(client, path, accept)
+        problem_of(answer, 503, "unavailable")
+        assert answer.headers["retry-after"] == "1"
+
+
+async def test_what_fails_before_the_first_line_is_a_problem(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    await other.execute("DROP FUNCTION search_query")
+    for accept in (NDJSON, CSV) * PLACES:
+        problem_of(await asked(client, "/books?q=title", accept), 500, "internal-error")
+
+
+async def test_a_stream_that_gets_no_connection_is_refused(
+    app: FastAPI, client: AsyncClient, own_database: str
+) -> None:
+    small = Database(settings_for(own_database, db_pool_size=1, db_pool_timeout=0.1))
+    app.state.database = small
+    async with small.session() as session:
+        await session.execute(text("SELECT 1"))
+        answer = await asked(client, "/books")
+        problem_of(answer, 503, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+    assert (await asked(client, "/books")).status_code == 200
+    await small.close()

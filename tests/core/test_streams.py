@@ -1,0 +1,202 @@
+"""Whole lists as lines: which rows, in which order, and what a line says."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
+from starlette.types import Message, Receive, Scope, Send
+
+from app.core.database import Database
+from app.core.listing import FETCHED
+from tests.authors.test_authors import NOBODY
+from tests.factories import make_author, make_book
+from tests.lines import COLUMNS, CSV, STREAMED, asked, cells, lines, pages, table
+from tests.rows import AUTHOR, SORTS, fill, run
+
+MANY = 2 * FETCHED + 50  # rows: more than one FETCH brings, and no multiple of it
+TITLES = [
+    'The "quoted" title',
+    '"',
+    '""',
+    "commas, here, and here,",
+    ",",
+    "two\nlines",
+    "Windows\r\nlines",
+    "a lone\rreturn",
+    "\n",
+    " spaces around ",
+    "a\ttab; a semicolon",
+    "Cien años de soledad, 百年の孤独 😀",
+    "\u2028separators\u2029 of\x85 lines\x0b\x0c\x1c",
+    "=1+1",
+    "\\N and \\n",
+    "null",
+    "x" * 300,
+]
+FILTERS = {
+    "/authors": ["q=author+1", "created_from=2026-01-01T05:00:00Z", "sort=dob&q=AUTHOR"],
+    "/books": [
+        "q=title+1",
+        "sort=-title&created_from=2026-01-01T05:00:00Z&created_to=2026-01-01T07:30:00Z",
+        "updated_to=2027-01-01T04:00:00Z&sort=updated_at",
+        f"author_id={AUTHOR}&sort=-updated_at",
+        f"author_id={NOBODY}",
+        f"id={AUTHOR}&id={NOBODY}",
+        "sort=title,-created_at&q=title",
+    ],
+}
+every_stream = pytest.mark.parametrize("path", STREAMED)
+every_order = pytest.mark.parametrize(
+    ("path", "order"),
+    [
+        (path, order)
+        for path in STREAMED
+        for key in SORTS[path]
+        for order in (f"sort={key}", f"sort=-{key}")
+    ]
+    + [(path, "") for path in STREAMED]
+    + [("/authors", "sort=-dob,name"), ("/books", "sort=title,-updated_at")],
+)
+every_filter = pytest.mark.parametrize(
+    ("path", "query"), [(path, query) for path, queries in FILTERS.items() for query in queries]
+)
+
+
+@pytest.fixture
+async def filled(database: Database) -> None:
+    """Many rows, not in the order of any key, some of them alike and some without a date."""
+    await fill(database, MANY)
+    await run(database, "UPDATE authors SET dob = NULL WHERE dob > date '1900-12-01'")
+    await run(database, "UPDATE authors SET name = 'Author ' || hashint4(length(name)) % 9")
+    await run(database, "UPDATE books SET title = 'Title ' || hashtext(title) % 50")
+
+
+@every_order
+async def test_every_row_is_there_once_and_in_order(
+    client: AsyncClient, filled: None, path: str, order: str
+) -> None:
+    found = await lines(client, f"{path}?{order}")
+    assert len({row["id"] for row in found}) == len(found) == MANY
+    assert found == await pages(client, f"{path}?{order}")
+
+
+@every_order
+async def test_csv_has_the_same_rows_in_the_same_order(
+    client: AsyncClient, filled: None, path: str, order: str
+) -> None:
+    header, *found = await table(client, f"{path}?{order}")
+    assert header == COLUMNS[path]
+    assert found == [cells(row) for row in await lines(client, f"{path}?{order}")]
+
+
+@every_filter
+async def test_filters_and_words_select_what_they_do_for_pages(
+    client: AsyncClient, filled: None, path: str, query: str
+) -> None:
+    expected = await pages(client, f"{path}?{query}")
+    assert await lines(client, f"{path}?{query}") == expected
+    assert (await table(client, f"{path}?{query}"))[1:] == [cells(row) for row in expected]
+
+
+@pytest.mark.parametrize("count", [1, FETCHED - 1, FETCHED, FETCHED + 1, 2 * FETCHED])
+async def test_where_a_fetch_ends_no_row_is_lost(
+    client: AsyncClient, database: Database, count: int
+) -> None:
+    await fill(database, count)
+    assert [row["title"] for row in await lines(client, "/books")] == [
+        f"Title {number}" for number in range(1, count + 1)
+    ]
+
+
+@every_stream
+async def test_of_nothing_there_are_no_lines_but_the_header(client: AsyncClient, path: str) -> None:
+    assert (await asked(client, path)).content == b""
+    assert (await asked(client, path, CSV)).content == ",".join(COLUMNS[path]).encode() + b"\r\n"
+    assert (await asked(client, f"{path}?q=nothing")).content == b""
+
+
+async def test_a_line_of_json_is_what_the_resource_answers(client: AsyncClient) -> None:
+    author = await make_author(client, dob="1929-10-21")
+    for title in TITLES:
+        await make_book(client, title, author["id"])
+    await make_book(client)
+    for path, count in (("/books", len(TITLES) + 1), ("/authors", 2)):
+        content = (await asked(client, path)).content
+        *found, end = content.split(b"\n")
+        assert (len(found), end) == (count, b"")
+        for line in found:
+            assert (await client.get(f"{path}/{json.loads(line)['id']}")).content == line
+
+
+async def test_csv_keeps_whatever_a_title_is(client: AsyncClient) -> None:
+    author = await make_author(client, name='García, "Gabo"\r\nMárquez')
+    for title in TITLES:
+        await make_book(client, title, author["id"])
+    _, *found = await table(client, "/books")
+    assert [row[1] for row in found] == TITLES
+    assert {row[3] for row in found} == {'García, "Gabo"\r\nMárquez'}
+
+
+async def test_csv_to_the_byte(client: AsyncClient, database: Database) -> None:
+    await fill(database, 1)
+    await run(database, "UPDATE authors SET dob = NULL, updated_at = '2027-01-01T00:00:00.5+02'")
+    await run(database, """UPDATE books SET title = 'Say "ж",' """)
+    row = f'{AUTHOR},"Say ""ж"",",{AUTHOR},Author 1,,2026-01-01T00:01:00Z,2027-01-01T00:01:00Z'
+    header = "id,title,author_id,author_name,author_dob,created_at,updated_at"
+    assert (await asked(client, "/books", CSV)).content.decode() == f"{header}\r\n{row}\r\n"
+    author = f"{AUTHOR},Author 1,,2026-01-01T00:01:00Z,2026-12-31T22:00:00.500000Z"
+    header = "id,name,dob,created_at,updated_at"
+    assert (await asked(client, "/authors", CSV)).content.decode() == f"{header}\r\n{author}\r\n"
+
+
+# What is read while others write
+
+
+@pytest.fixture
+def interrupted(app: FastAPI) -> Callable[[Callable[[], Awaitable[Any]]], AsyncClient]:
+    """A client of the service that does something of its own when the first lines are there."""
+
+    def made(meanwhile: Callable[[], Awaitable[Any]]) -> AsyncClient:
+        async def interrupting(scope: Scope, receive: Receive, send: Send) -> None:
+            bodies: list[Message] = []
+
+            async def after_the_first(message: Message) -> None:
+                if message["type"] == "http.response.body":
+                    bodies.append(message)
+                    if len(bodies) == 1:
+                        assert message["more_body"]
+                        await meanwhile()
+                await send(message)
+
+            await app(scope, receive, after_the_first)
+
+        return AsyncClient(transport=ASGITransport(interrupting), base_url="http://test")
+
+    return made
+
+
+@pytest.mark.commits
+async def test_lines_are_those_of_one_moment(
+    interrupted: Callable[[Callable[[], Awaitable[Any]]], AsyncClient],
+    client: AsyncClient,
+    filled: None,
+    other: asyncpg.Connection,
+) -> None:
+    before = await lines(client, "/books?sort=title")
+
+    async def write() -> None:
+        await other.execute("DELETE FROM books WHERE right(id::text, 1) IN ('3', '7')")
+        await other.execute("UPDATE books SET title = 'Z', updated_at = now()")
+        await other.execute("UPDATE authors SET name = 'renamed'")
+        await other.execute(
+            f"INSERT INTO books (id, title, author_id) "
+            f"SELECT gen_random_uuid(), 'Title ' || n, '{AUTHOR}' FROM generate_series(1, 500) n"
+        )
+
+    async with interrupted(write) as reader:
+        assert await lines(reader, "/books?sort=title") == before
+    assert await lines(client, "/books?sort=title") != before
