@@ -19,6 +19,7 @@ from app.documents.jobs import Sweeper
 from app.reports.service import ReportService
 from app.settings import Settings
 
+STOPS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 

@@ -5,7 +5,8 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import data, jobs, serving, start
+from app import worker
+from app.cli import data, jobs, serving
 
 cli = typer.Typer(
     help="Bookshelf: authors, books, documents and users over HTTP.",
@@ -21,7 +22,7 @@ for name, group in (("jobs", jobs.group), ("import", data.imports), ("export", d
 
 def main() -> None:
     """Run a command. A SIGTERM or the end of the terminal ends it like Ctrl-C."""
-    for number in start.STOPS:
+    for number in worker.STOPS:
         signal.signal(number, _leave)
     cli()
 

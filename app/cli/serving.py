@@ -45,7 +45,7 @@ def serve(
         )
         with _beside("worker", connected) if worker else nullcontext():
             # From here on nothing may be raised out of the blue: the event loop could swallow it.
-            for number in start.STOPS:
+            for number in work.STOPS:
                 signal.signal(number, server.handle_exit)
             _announce(settings, listener)
             server.run(sockets=[listener])
@@ -76,7 +76,7 @@ def openapi() -> None:
 
 def _ends_well() -> None:
     """To be stopped is how a server ends."""
-    for number in start.STOPS:
+    for number in work.STOPS:
         signal.signal(number, lambda *_: sys.exit(0))
 
 

@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Final, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import typer
 from alembic.util.exc import CommandError
@@ -17,7 +16,6 @@ from app.core.database import Database
 from app.core.sqlstate import FAILURES
 from app.settings import Settings, describe
 
-STOPS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 T = TypeVar("T")
 
 

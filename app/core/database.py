@@ -1,6 +1,6 @@
 """The engines, the sessions and the transaction boundary. Nothing else in the service commits."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -28,7 +28,7 @@ class Bind:
     read_only: bool = False
 
 
-# Every database by name. One more is a setting, a line here, and a session where it is wanted.
+# Every database by name. One more is a setting and a line here; `reading` makes its dependency.
 BINDS: Final = {
     "default": Bind("database_url"),
     "reporting": Bind("reporting_database_url", read_only=True),
@@ -178,18 +178,18 @@ class Database(Sessions):
             await sessions.engine.dispose()
 
 
-async def _reads(request: Request) -> AutocommitSession:
-    session: AutocommitSession = request.app.state.database.reads
-    return session
+def reading(bind: str) -> Callable[[Request], Awaitable[AutocommitSession]]:
+    """The dependency of what reads a database; it is to have one name everywhere."""
+
+    async def reads(request: Request) -> AutocommitSession:
+        session: AutocommitSession = request.app.state.database.binds[bind].reads
+        return session
+
+    return reads
 
 
 async def _writes(request: Request) -> AutocommitSession:
     session: AutocommitSession = request.app.state.database.writes
-    return session
-
-
-async def _reporting(request: Request) -> AutocommitSession:
-    session: AutocommitSession = request.app.state.database.binds["reporting"].reads
     return session
 
 
@@ -198,8 +198,8 @@ async def _transaction(request: Request) -> AsyncIterator[TransactionSession]:
         yield session
 
 
-ReadSession = Annotated[AutocommitSession, Depends(_reads)]
+ReadSession = Annotated[AutocommitSession, Depends(reading("default"))]
 WriteSession = Annotated[AutocommitSession, Depends(_writes)]
-ReportingSession = Annotated[AutocommitSession, Depends(_reporting)]
+ReportingSession = Annotated[AutocommitSession, Depends(reading("reporting"))]
 # With the default scope FastAPI would run the COMMIT after the answer has gone out.
 Transaction = Annotated[TransactionSession, Depends(_transaction, scope="function")]
