@@ -72,14 +72,22 @@ async def work(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> None:
             options = {"coalesce": True, "misfire_grace_time": None, "next_run_time": job.tick()}
             scheduler.add_job(_run, trigger, [job, parts], name=job.name, **options)
         scheduler.start()
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await stop.wait()
+        await _told_to_stop()
         scheduler.shutdown(wait=False)
-        await asyncio.gather(
-            *asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True
-        )
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _told_to_stop() -> None:
+    # By a flag: what a handler of Python's raises, the event loop may swallow.
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in STOPS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await stop.wait()
+    finally:
+        for number in STOPS:
+            loop.remove_signal_handler(number)
 
 
 async def _run(job: Job[Parts], parts: Parts) -> None:
