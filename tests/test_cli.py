@@ -85,7 +85,7 @@ async def test_as_root_a_private_copy_of_the_project_and_its_data_is_enough(tmp_
 async def test_it_says_what_it_started_and_what_to_try(data_dir: Path) -> None:
     process = await start("serve", DATA_DIR=str(data_dir))
     assert process.stdout
-    said = "".join([(await process.stdout.readline()).decode() for _ in range(5)])
+    said = "".join([(await process.stdout.readline()).decode() for _ in range(6)])
     process.send_signal(signal.SIGTERM)
     await process.communicate()
     origin = said.split()[2]
@@ -95,6 +95,7 @@ async def test_it_says_what_it_started_and_what_to_try(data_dir: Path) -> None:
         f"  files     an S3 server of its own, data in {data_dir}",
         f"  look at   {origin}/docs",
         f"  or try    curl {origin}/books",
+        "  fill it   make seed",
     ]
     assert process.returncode == 0
 

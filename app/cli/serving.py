@@ -126,3 +126,5 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     typer.echo(f"  files     {store}")
     typer.echo(f"  look at   {origin}/docs")
     typer.echo(f"  or try    curl {origin}/books")
+    if settings.database_url is None:
+        typer.echo("  fill it   make seed")

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from app.core.errors import Fault, InvalidRequest
-from app.core.schemas import MAX_INT64, Instant, RequestModel, integer, string
+from app.core.schemas import MAX_INT64, Instant, RequestModel, integer, string, without_default
 
 MAX_OFFSET: Final = 100_000  # rows; beyond it only a cursor goes on, at the same cost at any depth
 _DIGEST: Final = 12  # bytes of a cursor
@@ -48,7 +48,10 @@ class PageQuery(RequestModel):
     page: Annotated[int, _PAGE] | None = Field(
         default=None, description="Page number; page times size is at most 100,000"
     )
-    size: Annotated[int, integer(1, 100)] = Field(default=20, description="Rows per page")
+    # No default in the document: who fills in defaults would ask for pages of lines, too.
+    size: Annotated[int, integer(1, 100)] = Field(
+        default=20, description="Rows per page; 20 without", json_schema_extra=without_default
+    )
     cursor: Annotated[str, string(1, 4000)] | None = Field(
         default=None, description="`next` of the page before; repeat its sort and filters"
     )

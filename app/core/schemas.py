@@ -78,10 +78,10 @@ class RequestModel(BaseModel):
 
 def absent() -> Any:
     """Default of a field in an update model: it may be left out, which is not the same as null."""
-    return Field(default=None, json_schema_extra=_without_default)
+    return Field(default=None, json_schema_extra=without_default)
 
 
-def _without_default(schema: dict[str, Any]) -> None:
+def without_default(schema: dict[str, Any]) -> None:
     schema.pop("default")
 
 

@@ -30,10 +30,11 @@ _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI response of a list that also comes as lines."""
     line = {"$ref": f"#/components/schemas/{model.__name__}"}
-    about = "One row a line; CSV begins with a line of the columns' names"
-    return {
-        200: {"content": {kind: {"schema": {**line, "description": about}} for kind in MEDIA_TYPES}}
-    }
+    head = written("csv", model)[0].decode()
+    about = {"description": "One row a line; CSV begins with a line of the columns' names"}
+    lines: dict[str, dict[str, Any]] = {kind: {"schema": {**line, **about}} for kind in MEDIA_TYPES}
+    lines["text/csv"]["example"] = head
+    return {200: {"content": lines}}
 
 
 def preferred(request: Request) -> Format | None:

@@ -187,3 +187,13 @@ async def test_the_document_knows_every_form_and_its_headers(
         assert answer.headers["content-type"].partition(";")[0] == accept
         unknown = {*answer.headers} - {name.lower() for name in known["headers"]}
         assert unknown <= {"content-type", "content-length"}
+
+
+@every_stream
+async def test_whoever_fills_in_the_documents_defaults_gets_lines(
+    client: AsyncClient, path: str
+) -> None:
+    parameters = (await client.get("/openapi.json")).json()["paths"][path]["get"]["parameters"]
+    defaults = {p["name"]: p["schema"]["default"] for p in parameters if "default" in p["schema"]}
+    answer = await client.get(path, params=defaults, headers={"Accept": CSV})
+    assert answer.status_code == 200
