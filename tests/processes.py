@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from app import embedded
 
@@ -22,6 +23,18 @@ async def start(*command: str, module: str = "app", **environment: str) -> Proce
 
     With a DATABASE_URL it uses the suite's store, else an embedded one of its own.
     """
+    return await spawn(*command, module=module, environment=environment, stderr=STDOUT)
+
+
+async def spawn(
+    *command: str,
+    environment: Mapping[str, str],
+    module: str = "app",
+    stdin: int | None = None,
+    stdout: int = PIPE,
+    stderr: int = PIPE,
+) -> Process:
+    """The same, with streams of the test's own."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     given = {**kept, "PORT": "0", "DATABASE_URL": "", **environment}
     if given["DATABASE_URL"]:
@@ -30,7 +43,7 @@ async def start(*command: str, module: str = "app", **environment: str) -> Proce
         given = {**store, "S3_ENDPOINT_URL": endpoint, "S3_BUCKET": embedded.BUCKET, **given}
     program = (sys.executable, "-m", module, *command)
     return await asyncio.create_subprocess_exec(
-        *program, cwd=ROOT, env=given, stdout=PIPE, stderr=STDOUT
+        *program, cwd=ROOT, env=given, stdin=stdin, stdout=stdout, stderr=stderr
     )
 
 
@@ -40,6 +53,27 @@ async def run(*command: str, **environment: str) -> tuple[int | None, str]:
     async with asyncio.timeout(PATIENCE):
         output, _ = await process.communicate()
     return process.returncode, output.decode()
+
+
+class Said(NamedTuple):
+    """How a process ended and what it printed."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+async def said(*command: str, given: bytes = b"", **environment: str) -> Said:
+    """A process to its end, with something on its standard input."""
+    process = await spawn(*command, environment=environment, stdin=PIPE)
+    return await ended(process, given)
+
+
+async def ended(process: Process, given: bytes | None = None) -> Said:
+    """The end of a process that is given the last of its standard input."""
+    async with asyncio.timeout(PATIENCE):
+        out, err = await process.communicate(given)
+    return Said(process.returncode, (out or b"").decode(), (err or b"").decode())
 
 
 async def until(holds: Callable[[], Awaitable[object]]) -> None:

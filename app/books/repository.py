@@ -71,10 +71,11 @@ _STAGE: Final = sa.Table(
     prefixes=["TEMPORARY"],
     postgresql_on_commit="DROP",
 )
+# Before the lock: to wait for another import takes as long as that does.
+_PATIENT: Final = sa.select(sa.func.set_config("statement_timeout", "0", True))  # noqa: FBT003
 # One import at a time, so that two of the same file find each other's books.
 _ALONE: Final = sa.select(
-    sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("bookshelf import books", 0)),
-    sa.func.set_config("statement_timeout", "0", True),  # noqa: FBT003 - this transaction's
+    sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("bookshelf import books", 0))
 )
 # An author is the same when name and date of birth are, the oldest where there are several; a
 # book is when author and title are. Of what a file has twice the first line counts.
@@ -118,7 +119,8 @@ class LineRepository(ListRepository[BookLine]):
     async def add(self, lines: Iterable[BookLine]) -> Imported:
         """Add what is not there yet, with its authors."""
         session = self.transaction
-        await session.rows(_ALONE, {})
+        for statement in (_PATIENT, _ALONE):
+            await session.rows(statement, {})
         await session.run(CreateTable(_STAGE))
         records = ((uuid7(), line.author, line.dob, uuid7(), line.title) for line in lines)
         await session.copy(_STAGE, records)

@@ -108,10 +108,11 @@ def export_books(
         with _target(file) as target:
             _export(target, chosen)
             target.flush()
-    except BrokenPipeError:  # as in: export books | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None
     except OSError as error:
+        # What the buffer still holds would fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # as in: export books | head
+            raise typer.Exit(1) from None
         start.fail(f"cannot write {file}: {error.strerror}")
 
 
@@ -188,7 +189,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def _database() -> Iterator[Settings]:
-    given = start.settings()
+    given = start.settings(quiet=True)
     with start.database(given) as connected:
         start.migrated(given, connected)
         yield connected
@@ -206,14 +207,14 @@ async def _transaction(connected: Settings) -> AsyncIterator[TransactionSession]
 
 def _progress() -> Progress:
     """A bar on standard error, where that is a terminal."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    return Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True)
 
 
 def _summary(added: Imported, refused: int = 0) -> str:

@@ -47,7 +47,7 @@ def list_jobs() -> None:
                 row.name: f"{row.finished_at:%Y-%m-%d %H:%M:%SZ}  {row.outcome}" for row in rows
             }
 
-    given = start.settings()
+    given = start.settings(quiet=True)
     with start.parts(given) as connected:
         start.migrated(given, connected)
         runs = asyncio.run(last(connected))

@@ -24,12 +24,13 @@ def fail(sentence: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def settings() -> Settings:
+def settings(*, quiet: bool = False) -> Settings:
+    """What the environment says. A `quiet` command tells of its failure itself and logs none."""
     try:
         found = Settings()
     except ValidationError as error:
         fail(f"wrong settings\n{describe(error)}")
-    logging.configure(found.log_level)
+    logging.configure("CRITICAL" if quiet else found.log_level)
     return found
 
 
@@ -81,8 +82,8 @@ def migrated(given: Settings, connected: Settings) -> None:
     if given.database_url is None:
         upgrade(connected)
     elif fault := asyncio.run(_fault(connected)):
-        remedy = ": run python -m app migrate" if "schema" in fault else ""
-        fail(f"{fault} ({connected.sqlalchemy_url}){remedy}")
+        advice = "" if fault == health.SILENT else ": run python -m app migrate"
+        fail(f"{fault} ({connected.sqlalchemy_url}){advice}")
 
 
 async def _fault(connected: Settings) -> str | None:

@@ -1,5 +1,6 @@
 """The engines, the sessions and the transaction boundary. Nothing else in the service commits."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from app.settings import Settings
 
 Parameters = Mapping[str, Any]
 Rows = Sequence[sa.Row[Any]]
+LOOK: Final = 1000  # records copied between two looks at whether the connection is lost
 POOL_RECYCLE = 1800  # seconds; instead of a pre-ping, which is a round trip in every request
 
 
@@ -84,11 +86,32 @@ class TransactionSession(AsyncSession):
 
     async def copy(self, table: sa.Table, records: Iterable[tuple[Any, ...]]) -> None:
         """COPY records into a table as they come: none is held."""
+        connection = await self.connection()
+        raw = await connection.get_raw_connection()
+        driver: asyncpg.Connection[Any] = raw.driver_connection  # type: ignore[assignment]
+
+        async def while_connected() -> AsyncIterator[tuple[Any, ...]]:
+            try:
+                for number, record in enumerate(records):
+                    if number % LOOK == 0:
+                        await asyncio.sleep(0)
+                        if driver.is_closed():
+                            return  # the driver raises it
+                    yield record
+            except SystemExit as error:  # the driver ends COPY when cancelled, not for this
+                raise asyncio.CancelledError from error
+
+        columns = [column.name for column in table.columns]
         with translated(DATABASE_ERRORS):
-            connection = await (await self.connection()).get_raw_connection()
-            driver: asyncpg.Connection[Any] = connection.driver_connection  # type: ignore[assignment]
-            columns = [column.name for column in table.columns]
-            await driver.copy_records_to_table(table.name, columns=columns, records=records)
+            try:
+                await driver.copy_records_to_table(
+                    table.name, columns=columns, records=while_connected()
+                )
+            except asyncio.CancelledError as error:
+                raise error.__cause__ or error from None
+            finally:
+                if driver.is_closed():  # nothing can be rolled back on it
+                    await connection.invalidate()
 
     async def fetched(
         self, declare: sa.Executable, parameters: Parameters, fetch: sa.Executable

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from io import StringIO
+from itertools import count
 from operator import attrgetter
 from typing import Any, BinaryIO, Final, Literal, TypeVar
 
@@ -110,15 +111,13 @@ def _records(file: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
     )
     lines = _Ahead(enumerate(decoded, 1))
     for number, line in iter(lines.take, _Ahead.END):
-        record, more = line or "", 0
-        while record.count('"') % 2 and len(record) < MAX_LINE and (rest := lines.peek(more)):
-            record, more = record + rest, more + 1
+        reader = csv.reader(lines.ahead(line or ""), strict=True)
         try:
-            values = next(csv.reader((record,), strict=True))
+            values = next(reader)
         except csv.Error as error:
-            yield number, str(error)
+            yield number, str(error).partition(" - ")[0]  # the rest is for programmers
             continue
-        for _ in range(more):
+        for _ in range(reader.line_num - 1):
             lines.take()
         if values or line is None:
             yield number, values if line is not None else TOO_LONG
@@ -135,10 +134,18 @@ class _Ahead:
     def take(self) -> tuple[int, str | None]:
         return self._seen.popleft() if self._seen else next(self._lines, self.END)
 
-    def peek(self, place: int) -> str | None:
-        while len(self._seen) <= place:
-            self._seen.append(next(self._lines, self.END))
-        return self._seen[place][1]
+    def ahead(self, line: str) -> Iterator[str]:
+        """A line and those after it, as far as a record may reach; they stay to be taken."""
+        length = 0
+        for place in count():
+            yield line
+            length += len(line)
+            if place == len(self._seen):
+                self._seen.append(next(self._lines, self.END))
+            following = self._seen[place][1]
+            if not following or length >= MAX_LINE:
+                return
+            line = following
 
 
 def _checked(validate: Callable[[Any], Model], line: Any) -> Model | str:

@@ -15,6 +15,7 @@ from app.core.routing import Route
 from app.core.storage import NotStored, Storage
 
 DEADLINE: Final = 1.0  # seconds
+SILENT: Final = "database: does not answer"
 _REVISION: Final = text("SELECT version_num FROM alembic_version")
 
 router = APIRouter(tags=["health"], route_class=Route)
@@ -50,7 +51,7 @@ async def database_fault(session: AutocommitSession, head: str) -> str | None:
         async with asyncio.timeout(DEADLINE):
             rows = await session.rows(_REVISION, {})
     except (ServiceError, TimeoutError):
-        return "database: does not answer"
+        return SILENT
     except DBAPIError:  # there is no such table
         rows = ()
     found = rows[0].version_num if rows else "none"

@@ -1,0 +1,235 @@
+"""Books in bulk, in and out, over real sessions."""
+
+import asyncio
+import weakref
+from collections.abc import Iterable, Iterator
+from unicodedata import normalize
+
+import asyncpg
+import pytest
+from httpx import AsyncClient
+
+from app.books.schemas import BookLine, Imported
+from app.books.service import BookService
+from app.core.database import Database
+from tests.factories import make_author, make_book
+from tests.rows import query
+
+pytestmark = pytest.mark.commits
+
+BOOKS = "SELECT title FROM books ORDER BY created_at, id"
+AUTHORS = "SELECT name || coalesce(' ' || dob, '') FROM authors ORDER BY created_at, id"
+
+
+def line(author: str, title: str, dob: str | None = None) -> BookLine:
+    return BookLine.model_validate({"author": author, "title": title, "dob": dob})
+
+
+LE_GUIN = line("Ursula K. Le Guin", "The Dispossessed", "1929-10-21")
+
+
+async def add(database: Database, lines: Iterable[BookLine]) -> tuple[int, int]:
+    """In a transaction of its own; how many authors and books were added."""
+    async with database.session() as session:
+        added = await BookService(session).add_lines(lines)
+    assert isinstance(added, Imported)
+    return added.authors, added.books
+
+
+async def all_lines(database: Database) -> list[BookLine]:
+    async with database.session() as session:
+        return [line async for lines in BookService(session).all_lines() for line in lines]
+
+
+# What is added
+
+
+async def test_lines_become_books_and_authors(database: Database, client: AsyncClient) -> None:
+    given = [LE_GUIN, line("Ursula K. Le Guin", "Lavinia", "1929-10-21"), line("Homer", "Iliad")]
+    assert await add(database, given) == (2, 3)
+    answer = await client.get("/books")
+    found = [(b["author"]["name"], b["author"]["dob"], b["title"]) for b in answer.json()["items"]]
+    assert found == [
+        ("Ursula K. Le Guin", "1929-10-21", "The Dispossessed"),
+        ("Ursula K. Le Guin", "1929-10-21", "Lavinia"),
+        ("Homer", None, "Iliad"),
+    ]
+    assert await all_lines(database) == given
+
+
+async def test_no_lines_add_nothing(database: Database) -> None:
+    assert await add(database, []) == (0, 0)
+    assert await all_lines(database) == []
+
+
+async def test_a_second_run_changes_nothing(database: Database, other: asyncpg.Connection) -> None:
+    given = [LE_GUIN, line("Homer", "Iliad"), line("Homer", "Odyssey")]
+    assert await add(database, given) == (2, 3)
+    rows = [await other.fetch(f"SELECT * FROM {table}") for table in ("authors", "books")]
+    assert await add(database, given) == (0, 0)
+    assert await add(database, reversed(given)) == (0, 0)
+    assert [await other.fetch(f"SELECT * FROM {t}") for t in ("authors", "books")] == rows
+
+
+async def test_an_author_is_another_with_another_date_of_birth_or_none(database: Database) -> None:
+    dates = ("1900-01-01", None, "1900-01-02")
+    given = [line("John Smith", "Memoirs", dob) for dob in dates]
+    assert await add(database, given) == (3, 3)
+    assert await query(database, AUTHORS) == [
+        "John Smith 1900-01-01", "John Smith", "John Smith 1900-01-02",
+    ]  # fmt: skip
+    assert await add(database, given) == (0, 0)
+
+
+async def test_names_and_titles_are_taken_as_they_are_written(database: Database) -> None:
+    titles = ["Emma", "emma", "Emma ", " Emma", "Émma", normalize("NFD", "Émma"), "E\\m\tm\ra\n"]
+    given = [line(title, title) for title in titles]
+    assert await add(database, [*given, *given]) == (7, 7)
+    assert await all_lines(database) == given
+
+
+async def test_of_what_a_file_has_twice_the_first_line_counts(database: Database) -> None:
+    homer, other = line("Homer", "Iliad"), line("Homer", "Odyssey")
+    assert await add(database, [other, homer, LE_GUIN, homer, other, LE_GUIN]) == (2, 3)
+    assert await query(database, BOOKS) == ["Odyssey", "Iliad", "The Dispossessed"]
+    assert await query(database, AUTHORS) == ["Homer", "Ursula K. Le Guin 1929-10-21"]
+
+
+async def test_two_authors_may_have_books_of_one_title(database: Database) -> None:
+    given = [line("A", "Poems"), line("B", "Poems"), line("A", "Poems", "1900-01-01")]
+    assert await add(database, given) == (3, 3)
+    assert await all_lines(database) == given
+
+
+# What is there already
+
+
+async def test_authors_and_books_that_clients_made_are_found(
+    database: Database, client: AsyncClient
+) -> None:
+    author = await make_author(client, LE_GUIN.author, dob="1929-10-21")
+    book = await make_book(client, LE_GUIN.title, author["id"])
+    assert await add(database, [line(LE_GUIN.author, "Lavinia", "1929-10-21"), LE_GUIN]) == (0, 1)
+    items = (await client.get("/books")).json()["items"]
+    assert [item["title"] for item in items] == ["The Dispossessed", "Lavinia"]
+    assert items[0] == book
+    assert items[1]["author_id"] == author["id"]
+    assert (await client.get(f"/authors/{author['id']}")).json() == author
+
+
+@pytest.mark.parametrize("dob", [None, "1929-10-21"])
+async def test_of_several_same_authors_the_oldest_gets_the_books(
+    database: Database, client: AsyncClient, dob: str | None
+) -> None:
+    oldest, *_ = [await make_author(client, "Homer", dob=dob) for _ in range(3)]
+    given = [line("Homer", "Iliad", dob), line("Homer", "Odyssey", dob)]
+    assert await add(database, given) == (0, 2)
+    answer = await client.get("/books", params={"author_id": oldest["id"]})
+    assert [item["title"] for item in answer.json()["items"]] == ["Iliad", "Odyssey"]
+
+
+async def test_a_book_that_is_there_twice_is_not_added_a_third_time(
+    database: Database, client: AsyncClient
+) -> None:
+    author = (await make_author(client, "Homer"))["id"]
+    for _ in range(2):
+        await make_book(client, "Iliad", author)
+    assert await add(database, [line("Homer", "Iliad")]) == (0, 0)
+
+
+# How it is stored
+
+
+async def test_books_are_listed_in_the_order_of_the_file(
+    database: Database, client: AsyncClient
+) -> None:
+    given = [line(f"Author {n * 7919 % 100}", f"Title {n * 7919 % 5000}") for n in range(5000)]
+    assert await add(database, given) == (100, 5000)
+    assert await query(database, BOOKS) == [each.title for each in given]
+    assert await query(database, AUTHORS) == [each.author for each in given[:100]]
+    assert await all_lines(database) == given
+    first = (await client.get("/books", params={"size": 100})).json()["items"]
+    assert [item["title"] for item in first] == [each.title for each in given[:100]]
+
+
+async def test_what_was_added_is_like_what_clients_made(
+    database: Database, client: AsyncClient
+) -> None:
+    await add(database, [line("Gabriel García Márquez", "Cien años de soledad", "1927-03-06")])
+    for path, word in (("/books", "anos"), ("/authors", "garcia")):
+        [found] = (await client.get(path, params={"q": word})).json()["items"]
+        assert found["id"][14] == "7"
+        answer = await client.get(f"{path}/{found['id']}")
+        assert (answer.json(), answer.headers["etag"]) == (found, '"1"')
+        assert found["created_at"] == found["updated_at"]
+
+
+async def test_nothing_is_stored_when_reading_fails(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    def failing() -> Iterator[BookLine]:
+        yield LE_GUIN
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        await add(database, failing())
+    assert await other.fetchval("SELECT (SELECT count(*) FROM books) + count(*) FROM authors") == 0
+    assert await add(database, [LE_GUIN]) == (1, 1)
+
+
+async def test_nothing_is_stored_when_the_transaction_rolls_back(database: Database) -> None:
+    async def fail() -> None:
+        async with database.session() as session:
+            assert (await BookService(session).add_lines([LE_GUIN])).books == 1
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    assert await query(database, AUTHORS) == []
+    assert await all_lines(database) == []
+
+
+async def test_nothing_of_the_staging_is_left(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    await add(database, [LE_GUIN])
+    tables = "SELECT count(*) FROM pg_class WHERE relname LIKE 'incoming%'"
+    assert await other.fetchval(tables) == 0
+    locks = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    assert await other.fetchval(locks) == 0
+
+
+async def test_the_number_of_statements_is_that_of_one_line(
+    database: Database, statements: list[str]
+) -> None:
+    await add(database, [LE_GUIN])
+    one = len(statements)
+    await add(database, [line(f"Author {n}", f"Title {n}") for n in range(1000)])
+    assert len(statements) == 2 * one
+    assert one <= 6
+
+
+async def test_lines_are_not_held(database: Database) -> None:
+    alive: list[weakref.ref[BookLine]] = []
+
+    def made() -> Iterator[BookLine]:
+        for n in range(5000):
+            each = line("A", f"Title {n}")
+            alive.append(weakref.ref(each))
+            yield each
+            assert sum(made() is not None for made in alive[-100:]) < 10
+
+    assert await add(database, made()) == (1, 5000)
+
+
+# Two at once
+
+
+async def test_two_imports_of_the_same_file_at_once_add_everything_once(database: Database) -> None:
+    given = [line(f"Author {n % 50}", f"Title {n}") for n in range(500)]
+    added = await asyncio.gather(*(add(database, given) for _ in range(4)))
+    assert sorted(added) == [(0, 0)] * 3 + [(50, 500)]
+    assert await all_lines(database) == given

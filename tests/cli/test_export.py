@@ -1,0 +1,137 @@
+"""Writing files, as real processes."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from app.core.database import Database
+from tests import servers
+from tests.books.test_lines import add, line
+from tests.conftest import settings_for
+from tests.processes import ended, said, spawn, until
+
+AWKWARD = ['"Emma"', "a,b", "a\r\nb\rc", " Cien años ", "\U0001f4da", "=1+1", "x" * 300]
+MANY = """
+WITH author AS (INSERT INTO authors (id, name) VALUES (gen_random_uuid(), 'A') RETURNING id)
+INSERT INTO books (id, title, author_id)
+SELECT gen_random_uuid(), repeat('x', 300), author.id FROM author, generate_series(1, $1)
+"""
+CURSOR = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND query ~ '^FETCH' AND state = 'idle in transaction'
+"""
+
+
+async def fill(url: str) -> None:
+    """Books that are awkward to write, by authors with and without a date of birth."""
+    database = Database(settings_for(url))
+    dates = (None, "1775-12-16")
+    await add(database, [line(title[:9], title, dob) for title in AWKWARD for dob in dates])
+    await database.close()
+
+
+@pytest.fixture
+async def another(template_url: str) -> AsyncIterator[str]:
+    """A second database of the test's own."""
+    url = await servers.copy(template_url, f"{os.getpid()}_another")
+    yield url
+    await servers.drop(url)
+
+
+async def test_what_is_exported_and_imported_elsewhere_is_exported_alike(
+    url: str, another: str, tmp_path: Path
+) -> None:
+    await fill(url)
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("what was there before")
+    assert await said("export", "books", str(first), DATABASE_URL=url) == (0, "", "")
+    _, out, _ = await said("import", "books", str(first), "--strict", DATABASE_URL=another)
+    assert out == "Books added: 14, authors added: 14\n"
+    assert await said("export", "books", str(second), DATABASE_URL=another) == (0, "", "")
+    assert second.read_bytes() == first.read_bytes()
+    assert first.read_bytes().count(b"\xf0\x9f\x93\x9a") == 4
+    assert sorted(tmp_path.iterdir()) == [first, second]
+
+
+async def test_standard_output_is_csv_unless_another_format_is_asked_for(
+    url: str, other: asyncpg.Connection
+) -> None:
+    await other.execute(MANY, 1)
+    title = "x" * 300
+    answer = await said("export", "books", DATABASE_URL=url)
+    assert answer == (0, f"author,dob,title\r\nA,,{title}\r\n", "")
+    answer = await said("export", "books", "--format", "jsonl", DATABASE_URL=url)
+    assert answer == (0, f'{{"author":"A","dob":null,"title":"{title}"}}\n', "")
+
+
+async def test_a_file_of_unknown_format_is_one_sentence_and_is_not_made(
+    url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "books.txt"
+    sentence = f"bookshelf: cannot tell the format of {file}: give --format csv or jsonl\n"
+    assert await said("export", "books", str(file), DATABASE_URL=url) == (1, "", sentence)
+    assert not file.exists()
+
+
+async def test_a_reader_that_leaves_ends_it_quietly(url: str, other: asyncpg.Connection) -> None:
+    await other.execute(MANY, 5000)
+    process = await spawn("export", "books", environment={"DATABASE_URL": url})
+    assert process.stdout
+    assert await process.stdout.readline() == b"author,dob,title\r\n"
+    process.stdout._transport.close()  # type: ignore[attr-defined]
+    assert process.stderr
+    assert (await process.stderr.read(), await process.wait()) == (b"", 1)
+
+
+async def test_a_full_disk_is_one_sentence(url: str, other: asyncpg.Connection) -> None:
+    sentence = "bookshelf: cannot write {}: No space left on device\n"
+    environment = {"DATABASE_URL": url}
+    with Path("/dev/full").open("wb") as full:
+        process = await spawn("export", "books", environment=environment, stdout=full.fileno())
+        assert await ended(process) == (1, "", sentence.format("-"))
+    await other.execute(MANY, 5000)
+    answer = await said("export", "books", "/dev/full", "--format", "csv", DATABASE_URL=url)
+    assert answer == (1, "", sentence.format("/dev/full"))
+
+
+async def test_a_directory_that_there_is_not_is_one_sentence(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "missing" / "books.csv"
+    sentence = f"bookshelf: cannot write {file}: No such file or directory\n"
+    assert await said("export", "books", str(file), DATABASE_URL=url) == (1, "", sentence)
+
+
+@pytest.mark.parametrize("loss", ["database", "signal"])
+async def test_an_export_cut_short_leaves_the_file_that_was_there(
+    url: str, other: asyncpg.Connection, tmp_path: Path, loss: str
+) -> None:
+    await other.execute(MANY, 2000)
+    file = tmp_path / "books.csv"
+    file.write_bytes(b"mine")
+    # The writer waits in the middle: the draft is a pipe, and nobody reads on.
+    draft = tmp_path / "books.csv.part"
+    os.mkfifo(draft)
+    process = await spawn("export", "books", str(file), environment={"DATABASE_URL": url})
+    reader = await asyncio.to_thread(draft.open, "rb", 0)
+
+    async def is_writing() -> object:
+        return await other.fetchval(CURSOR)
+
+    with reader:
+        await until(is_writing)
+        if loss == "signal":
+            process.send_signal(signal.SIGTERM)
+        else:
+            await other.execute("SELECT pg_terminate_backend($1, 10000)", await is_writing())
+        while await asyncio.to_thread(reader.read, 2**16):
+            pass
+        code, out, err = await ended(process)
+    assert (code, out) == ((143, "") if loss == "signal" else (1, ""))
+    assert "Traceback" not in err
+    assert err.count("\n") == (loss == "database")
+    assert file.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [file]

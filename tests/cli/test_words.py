@@ -1,0 +1,114 @@
+"""What the commands say: help, the document, the jobs, and how far they are."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from httpx import AsyncClient
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from app.cli import cli
+from app.worker import JOBS
+from tests.processes import ended, said, spawn
+
+COMMANDS = {"serve", "migrate", "seed", "import", "export", "jobs", "worker", "openapi"}
+
+
+def commands(group: object, *path: str) -> Iterator[tuple[str, ...]]:
+    """Every command and group by its words."""
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, *path, name)
+
+
+WORDS = list(commands(get_command(cli)))
+
+
+def test_there_are_eight_commands() -> None:
+    assert {words[0] for words in WORDS if words} == COMMANDS
+
+
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+def test_every_command_says_what_it_is_for(words: tuple[str, ...]) -> None:
+    answer = CliRunner().invoke(cli, [*words, "--help"])
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    usage, _, about = answer.stdout.strip().partition("\n")
+    assert re.search(" ".join(words), usage)
+    assert re.search(r"[A-Z][a-z]+ .*[.:]", about)
+
+
+async def test_openapi_prints_the_document_that_the_service_answers(
+    client: AsyncClient, tmp_path: Path
+) -> None:
+    code, out, err = await said("openapi", DATA_DIR=str(tmp_path / "data"))
+    assert (code, err) == (0, "")
+    assert json.loads(out) == (await client.get("/openapi.json")).json()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_jobs_are_listed_with_their_last_runs(url: str) -> None:
+    code, before, err = await said("jobs", "list", DATABASE_URL=url)
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in before.splitlines()] == [job.name for job in JOBS]
+    assert all(re.search(r" every \d+:\d\d:\d\d  never$", line) for line in before.splitlines())
+    code, out, _ = await said("jobs", "run", "count-users", DATABASE_URL=url)
+    assert (code, out[:11]) == (0, "0 users on ")
+    _, after, _ = await said("jobs", "list", DATABASE_URL=url)
+    changed = [line for line in after.splitlines() if line not in before.splitlines()]
+    assert len(changed) == 1
+    assert re.fullmatch(
+        r"count-users .*  \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  0 users on .*", changed[0]
+    )
+
+
+async def test_a_job_that_there_is_not_is_one_sentence() -> None:
+    names = ", ".join(job.name for job in JOBS)
+    code, out, err = await said("jobs", "run", "nothing")
+    assert (code, out, err) == (1, "", f"bookshelf: there is no job nothing; there is {names}\n")
+
+
+async def on_a_terminal(*command: str, **environment: str) -> tuple[int | None, str, str]:
+    """A process whose standard error is a terminal, and what that was shown."""
+    controller, terminal = pty.openpty()
+    environment |= {"TERM": "xterm", "COLUMNS": "100"}
+    process = await spawn(*command, environment=environment, stderr=terminal)
+    os.close(terminal)
+
+    def shown() -> Iterator[bytes]:
+        try:
+            while piece := os.read(controller, 4096):
+                yield piece
+        except OSError:  # the other end is closed
+            pass
+
+    reading = asyncio.create_task(asyncio.to_thread(lambda: b"".join(shown())))
+    code, out, _ = await ended(process)
+    err = await reading
+    os.close(controller)
+    return code, out, err.decode()
+
+
+async def test_a_terminal_is_shown_a_bar_and_standard_output_is_not(
+    url: str, other: asyncpg.Connection, tmp_path: Path
+) -> None:
+    code, out, err = await on_a_terminal("seed", DATABASE_URL=url)
+    assert (code, out[:13]) == (0, "Books added: ")
+    assert out.count("\n") == 1
+    assert "merging" in err
+    assert "━" in err
+    code, out, err = await on_a_terminal("export", "books", DATABASE_URL=url)
+    assert (code, "\x1b" in out, out[:16]) == (0, False, "author,dob,title")
+    assert "writing" in err
+    assert "100%" in err
+
+
+async def test_what_is_no_terminal_is_never_shown_a_bar(url: str) -> None:
+    answer = await said("seed", DATABASE_URL=url, FORCE_COLOR="1", TERM="xterm")
+    assert (answer.code, answer.err) == (0, "")
