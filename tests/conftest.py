@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_a
 from sqlalchemy.pool import NullPool
 
 from app import embedded
-from app.core.database import BINDS, AutocommitSession, Database, TransactionSession
+from app.core.database import BINDS, Database
+from app.core.sessions import AutocommitSession, TransactionSession
 from app.core.storage import PARTS_IN_FLIGHT, Storage
 from app.main import create_app
 from app.settings import Settings

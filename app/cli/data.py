@@ -16,9 +16,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from app.books import service
 from app.books.schemas import BookLine, BookQuery, Imported
 from app.cli import start
-from app.core.database import Database, TransactionSession
+from app.core.database import Database
 from app.core.errors import ServiceError
 from app.core.formats import Format, read, written
+from app.core.sessions import TransactionSession
 from app.settings import Settings
 
 CATALOGUE: Final = Path(service.__file__).with_name("catalogue.csv")

@@ -8,10 +8,11 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.database import AutocommitSession, ReadSession
+from app.core.database import ReadSession
 from app.core.errors import ServiceError, Unavailable
 from app.core.problems import responses
 from app.core.routing import Route
+from app.core.sessions import AutocommitSession
 from app.core.storage import NotStored, Storage
 
 DEADLINE: Final = 1.0  # seconds

@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from app.core.database import Parameters, Rows, Session, TransactionSession
 from app.core.errors import ConstraintViolated, NotFound, PreconditionFailed, ServiceError
 from app.core.listing import Key, ListStatements
 from app.core.pagination import Item, Page, PageQuery, decode_cursor, encode_cursor
 from app.core.schemas import ReadModel
+from app.core.sessions import Parameters, Rows, Session, TransactionSession
 from app.core.statements import Statements
 
 Read = TypeVar("Read", bound=ReadModel)

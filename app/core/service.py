@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
-from app.core.database import Session
 from app.core.errors import PreconditionFailed
 from app.core.pagination import ListQuery, Page
 from app.core.repository import Repository
 from app.core.schemas import ReadModel, RequestModel
+from app.core.sessions import Session
 
 Read = TypeVar("Read", bound=ReadModel)
 

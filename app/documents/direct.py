@@ -6,8 +6,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.database import Session
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
+from app.core.sessions import Session
 from app.core.storage import NotStored, Storage
 from app.documents.files import Files
 from app.documents.repository import DocumentRepository

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from app.core.database import Session
 from app.core.errors import Unavailable
+from app.core.sessions import Session
 from app.core.storage import Storage
 from app.documents.repository import StoredObjectRepository
 from app.documents.upload import Upload

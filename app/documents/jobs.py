@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from app.core.database import Session
+from app.core.sessions import Session
 from app.core.storage import NotStored, Storage
 from app.documents.files import Files
 from app.settings import Settings

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from app.core.database import Session
 from app.core.errors import ServiceError, Unavailable
 from app.core.pagination import ListQuery, Page
 from app.core.service import Service
+from app.core.sessions import Session
 from app.core.storage import Request, Storage
 from app.documents.files import Files
 from app.documents.form import Form, Part, Sink, Text, valid, wrong

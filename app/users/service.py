@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from app.core.database import Session
 from app.core.schemas import RequestModel
 from app.core.service import Service
+from app.core.sessions import Session
 from app.users.passwords import Passwords
 from app.users.repository import UserRepository
 from app.users.schemas import UserCreate, UserRead

@@ -14,8 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app import schema
-from app.core.database import AutocommitSession, Database, TransactionSession
+from app.core.database import Database
 from app.core.errors import Unavailable
+from app.core.sessions import AutocommitSession, TransactionSession
 from app.main import create_app
 from app.settings import Settings
 from tests import servers

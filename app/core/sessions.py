@@ -1,0 +1,98 @@
+"""The sessions: a statement that is its own transaction, and several between BEGIN and COMMIT."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.util import greenlet_spawn
+
+from app.core.sqlstate import DATABASE_ERRORS, FAILURES, may_retry, translated
+
+Parameters = Mapping[str, Any]
+Rows = Sequence[sa.Row[Any]]
+LOOK: Final = 1000  # records copied between two looks at whether the connection is lost
+
+
+class AutocommitSession:
+    """Every statement is its own transaction: one round trip, on a connection borrowed for it.
+
+    A statement that the server surely undid (deadlock, serialization failure) is run once more,
+    and so is a read whose connection turned out to be dead.
+    """
+
+    def __init__(self, engine: sa.Engine, *, read: bool) -> None:
+        self._engine, self._read = engine, read
+
+    async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+        with translated():
+            try:
+                return await self._run(statement, parameters)
+            except FAILURES as error:
+                if not may_retry(error, read=self._read):
+                    raise
+            return await self._run(statement, parameters)
+
+    async def _run(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+        # In one greenlet: `async with engine.connect()` makes three, and a task, for one statement.
+        return await greenlet_spawn(self._execute, statement, parameters)
+
+    def _execute(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+        with self._engine.begin() as connection:
+            return connection.execute(statement, parameters).all()
+
+
+class TransactionSession(AsyncSession):
+    """An `AsyncSession` between BEGIN and COMMIT, for work of more than one statement."""
+
+    async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+        with translated():
+            return (await self.execute(statement, parameters)).all()
+
+    async def run(self, statement: sa.Executable) -> None:
+        """A statement that has no rows to return."""
+        with translated():
+            await self.execute(statement)
+
+    async def copy(self, table: sa.Table, records: Iterable[tuple[Any, ...]]) -> None:
+        """COPY records into a table as they come: none is held."""
+        connection = await self.connection()
+        raw = await connection.get_raw_connection()
+        driver: asyncpg.Connection[Any] = raw.driver_connection  # type: ignore[assignment]
+
+        async def while_connected() -> AsyncIterator[tuple[Any, ...]]:
+            try:
+                for number, record in enumerate(records):
+                    if number % LOOK == 0:
+                        await asyncio.sleep(0)
+                        if driver.is_closed():
+                            return  # the driver raises it
+                    yield record
+            except SystemExit as error:  # the driver ends COPY when cancelled, not for this
+                raise asyncio.CancelledError from error
+
+        columns = [column.name for column in table.columns]
+        with translated(DATABASE_ERRORS):
+            try:
+                await driver.copy_records_to_table(
+                    table.name, columns=columns, records=while_connected()
+                )
+            except asyncio.CancelledError as error:
+                raise error.__cause__ or error from None
+            finally:
+                if driver.is_closed():  # nothing can be rolled back on it
+                    await connection.invalidate()
+
+    async def fetched(
+        self, declare: sa.Executable, parameters: Parameters, fetch: sa.Executable
+    ) -> AsyncIterator[Rows]:
+        """The rows of a cursor, some at a time: what declares it and what fetches from it."""
+        with translated():
+            await self.execute(declare, parameters)
+            while rows := (await self.execute(fetch)).all():
+                yield rows
+
+
+Session = AutocommitSession | TransactionSession
