@@ -20,6 +20,7 @@ from app.core.database import Database
 from app.core.errors import ServiceError
 from app.core.formats import Format, read, written
 from app.core.sessions import TransactionSession
+from app.core.sqlstate import DATABASE_ERRORS
 from app.settings import Settings
 
 CATALOGUE: Final = Path(service.__file__).with_name("catalogue.csv")
@@ -119,7 +120,11 @@ def export_books(
 
 def _format(file: Path, given: Formats | None, default: Format | None = None) -> Format:
     kinds: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-    found = given.value if given else kinds.get(file.suffix, default if str(file) == "-" else None)
+    found = (
+        given.value
+        if given
+        else kinds.get(file.suffix.lower(), default if str(file) == "-" else None)
+    )
     return found or start.fail(f"cannot tell the format of {file}: give --format csv or jsonl")
 
 
@@ -146,10 +151,8 @@ def _import(file: BinaryIO, form: Format, *, strict: bool) -> tuple[Imported, in
     """What was added, and how many lines were left out."""
     with _database() as connected, _progress() as progress:
         size = os.fstat(file.fileno()).st_size if file.seekable() else None
-        reading, task = (
-            Reading(file, form, progress.console),
-            progress.add_task("reading", total=size),
-        )
+        task = progress.add_task("reading", total=size)
+        reading = Reading(file, form, progress.console)
 
         def lines() -> Iterable[BookLine]:
             yield from reading.good(
@@ -186,6 +189,8 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except ServiceError as error:
         start.fail(str(error))
+    except DATABASE_ERRORS as error:
+        start.fail(f"the database refused: {getattr(error, 'driver_exception', error)}")
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def migrated(given: Settings, connected: Settings) -> None:
     if given.database_url is None:
         upgrade(connected)
     elif fault := asyncio.run(_fault(connected)):
-        advice = "" if fault == health.SILENT else ": run python -m app migrate"
+        advice = ": run python -m app migrate" if "schema" in fault else ""
         fail(f"{fault} ({connected.sqlalchemy_url}){advice}")
 
 

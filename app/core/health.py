@@ -13,10 +13,11 @@ from app.core.errors import ServiceError, Unavailable
 from app.core.problems import responses
 from app.core.routing import Route
 from app.core.sessions import AutocommitSession
+from app.core.sqlstate import sqlstate
 from app.core.storage import NotStored, Storage
 
 DEADLINE: Final = 1.0  # seconds
-SILENT: Final = "database: does not answer"
+NO_SUCH_TABLE: Final = "42P01"
 _REVISION: Final = text("SELECT version_num FROM alembic_version")
 
 router = APIRouter(tags=["health"], route_class=Route)
@@ -52,8 +53,10 @@ async def database_fault(session: AutocommitSession, head: str) -> str | None:
         async with asyncio.timeout(DEADLINE):
             rows = await session.rows(_REVISION, {})
     except (ServiceError, TimeoutError):
-        return SILENT
-    except DBAPIError:  # there is no such table
+        return "database: does not answer"
+    except DBAPIError as error:
+        if (code := sqlstate(error)) != NO_SUCH_TABLE:
+            return f"database: refuses, with SQLSTATE {code}"
         rows = ()
     found = rows[0].version_num if rows else "none"
     return None if found == head else f"database: its schema is at revision {found}, not at {head}"

@@ -44,12 +44,12 @@ def translated(failures: tuple[type[Exception], ...] = FAILURES) -> Iterator[Non
 
 def may_retry(error: BaseException, *, read: bool) -> bool:
     """Whether the server surely undid the statement, or a read found its connection dead."""
-    return _sqlstate(error) in _UNDONE or (read and _lost(error))
+    return sqlstate(error) in _UNDONE or (read and _lost(error))
 
 
 def _translate(error: BaseException) -> errors.ServiceError | None:
     """`None` for a mistake of ours: SQLSTATE class 42 and all that is not listed."""
-    driver, code = _driver(error), _sqlstate(error)
+    driver, code = _driver(error), sqlstate(error)
     kind = next((kind for pattern, kind in _MEANINGS if re.fullmatch(pattern, code)), None)
     if kind is errors.ConstraintViolated:
         return errors.ConstraintViolated(getattr(driver, "constraint_name", None) or "")
@@ -71,7 +71,8 @@ def _driver(error: BaseException) -> BaseException:
         return error.orig.__cause__ or error
 
 
-def _sqlstate(error: BaseException) -> str:
+def sqlstate(error: BaseException) -> str:
+    """What the server called it; empty when it said nothing."""
     return getattr(_driver(error), "sqlstate", None) or ""
 
 
