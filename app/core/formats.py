@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.core.errors import reason
+from app.core.strict_json import parse
 
 Format = Literal["csv", "jsonl"]
 MAX_LINE: Final = 16 * 1024  # bytes: no line costs more memory
@@ -85,7 +86,7 @@ def _read_json(model: type[Model], file: BinaryIO) -> Iterator[Read[Model]]:
         if line is None:
             yield number, TOO_LONG
         elif line.strip():
-            yield number, _checked(model.model_validate_json, line)
+            yield number, _checked(lambda text: model.model_validate(parse(text)), line)
 
 
 def _read_csv(model: type[Model], file: BinaryIO) -> Iterator[Read[Model]]:
@@ -156,3 +157,5 @@ def _checked(validate: Callable[[Any], Model], line: Any) -> Model | str:
             ".".join(map(str, item["loc"])) + ": " * bool(item["loc"]) + reason(item)
             for item in error.errors(include_url=False, include_input=False)
         )
+    except ValueError:  # its words may quote the line
+        return "is no JSON, or names a key twice"

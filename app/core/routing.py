@@ -1,6 +1,5 @@
 """What the framework's routes leave open: strict JSON bodies, unknown parameters, `Allow`."""
 
-import json
 from collections.abc import Callable, Coroutine, Iterator
 from email.message import Message
 from typing import Any, Final, get_origin
@@ -10,7 +9,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from app.core import errors
+from app.core import errors, strict_json
 
 MAX_BODY: Final = 1024 * 1024  # bytes, as received
 JSON: Final = "application/json"
@@ -125,7 +124,10 @@ async def _with_json(request: Request, media_types: list[str]) -> Request:
         raise errors.UnsupportedMediaType
     read = _ReadRequest(request.scope)
     read.content = await _body(request)
-    read.value = parse(read.content)
+    try:
+        read.value = strict_json.parse(read.content)
+    except ValueError:
+        raise errors.MalformedRequest from None
     return read
 
 
@@ -137,26 +139,3 @@ async def _body(request: Request) -> bytes:
         if len(body) > MAX_BODY:
             raise errors.PayloadTooLarge
     return bytes(body)
-
-
-def parse(body: bytes) -> Any:
-    """JSON in the strict sense: UTF-8, no key twice in an object, no NaN, no lone surrogate."""
-    try:
-        text = body.decode()
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()  # fails on a lone surrogate
-    except (ValueError, RecursionError):
-        raise errors.MalformedRequest from None
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("an object names a key twice")
-    return found
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")

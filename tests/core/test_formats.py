@@ -149,6 +149,7 @@ BAD: dict[Format, dict[str, bytes]] = {
         "string": b'"hunter2"',
         "null": b"null",
         "bad UTF-8": b'{"author": "A", "title": "hunter2\xff"}',
+        "key twice": b'{"author": "A", "title": "hunter2", "title": "Emma"}',
         "lone surrogate": rb'{"author": "A", "title": "hunter2\ud800"}',
         "encoded surrogate": b'{"author": "A", "title": "hunter2\xed\xa0\x80"}',
         "NUL": rb'{"author": "A", "title": "hunter2\u0000"}',
