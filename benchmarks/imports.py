@@ -1,4 +1,4 @@
-"""How long a million books take: `import books`, one INSERT each by the ORM, and a plain COPY."""
+"""How long a million books take: in and out by file, one by one by the ORM, by a plain COPY."""
 
 import argparse
 import asyncio
@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -41,6 +42,11 @@ WORDS: Final = [
     "shadow",
 ]
 BOOKS_EACH: Final = 10  # of an author
+COMMANDS: Final = {
+    "import": ("import", "books"),
+    "again": ("import", "books"),
+    "export": ("export", "books", "--format=csv"),
+}
 
 
 def lines(count: int) -> Iterator[tuple[str, date, str]]:
@@ -87,17 +93,17 @@ async def plain(url: str, count: int) -> float:
     return perf_counter() - start
 
 
-def ours(url: str, file: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of the process of `import books`, its start included."""
+def ours(url: str, *command: str) -> tuple[float, float]:
+    """Seconds and peak MiB of the process of a command, its start included."""
     start = perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "app", "import", "books", str(file)],
+        [sys.executable, "-m", "app", *command],
         env={**os.environ, "DATABASE_URL": url},
         stdout=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"import failed: {status}")
+        raise RuntimeError(f"{command} failed: {status}")
     return perf_counter() - start, usage.ru_maxrss / 1024
 
 
@@ -122,20 +128,22 @@ def measure(server: Postgres, directory: Path, options: argparse.Namespace) -> N
     with file.open("w", newline="") as target:
         csv.writer(target).writerows([("author", "dob", "title")])
         csv.writer(target).writerows(lines(options.books))
-    found: dict[str, list[float]] = {name: [] for name in ("ours", "again", "MiB", "copy", "orm")}
+    found: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.rounds):
         url = asyncio.run(fresh(server))
-        seconds, memory = ours(url, file)
-        found["ours"].append(seconds)
-        found["again"].append(ours(url, file)[0])
-        found["MiB"].append(memory)
+        for name, command in COMMANDS.items():
+            seconds, memory = ours(url, *command, str(file) if name != "export" else "/dev/null")
+            found[name].append(seconds)
+            found[f"{name} MiB"].append(memory)
         found["copy"].append(asyncio.run(plain(asyncio.run(fresh(server)), options.books)))
         url = asyncio.run(fresh(server))
         found["orm"].append(asyncio.run(naive(sqlalchemy(url), options.sample)))
     for name, words in (
-        ("ours", f"import books, {options.books} lines, s"),
+        ("import", f"import books, {options.books} lines, s"),
+        ("import MiB", "its peak memory, MiB"),
         ("again", "the same file again, s"),
-        ("MiB", "its peak memory, MiB"),
+        ("export", "export books, s"),
+        ("export MiB", "its peak memory, MiB"),
         ("copy", "plain COPY of as many rows, s"),
         ("orm", f"one by one by the ORM, {options.sample} books, s"),
     ):
