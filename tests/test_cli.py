@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +14,38 @@ import httpx
 import psutil
 import pytest
 
+from app import embedded, schema
+from tests import commands, servers
 from tests.processes import run, serving, start
+
+UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
+    """Where nothing is yet."""
     return tmp_path / "a directory of its own"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of a server that has ended."""
+    directory = tmp_path_factory.mktemp("made")
+    with embedded.postgres(directory) as server:
+        schema.upgrade(servers.sqlalchemy_url(server.url()))
+    return directory
+
+
+@pytest.fixture
+def used_dir(data_dir: Path, made: Path) -> Path:
+    """The same, as a directory of the test's own: a server has nothing to make there."""
+    copied(made, data_dir)
+    return data_dir
+
+
+def copied(made: Path, directory: Path) -> None:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", made, directory], check=True)  # with its owners
 
 
 def servers_in(data_dir: Path) -> list[psutil.Process]:
@@ -45,23 +72,24 @@ async def test_the_embedded_data_outlives_the_server_and_ctrl_c_ends_everything(
         assert (found.status_code, found.json()) == (200, made.json())
 
 
-async def test_a_killed_server_leaves_no_postgres_behind(data_dir: Path) -> None:
-    async with serving(DATA_DIR=str(data_dir)) as (process, _):
-        started = servers_in(data_dir)
+async def test_a_killed_server_leaves_no_postgres_behind(used_dir: Path) -> None:
+    async with serving(DATA_DIR=str(used_dir)) as (process, _):
+        started = servers_in(used_dir)
         process.kill()
         await process.wait()
         assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
-async def test_two_processes_share_one_embedded_postgres(data_dir: Path) -> None:
-    async with serving(DATA_DIR=str(data_dir)) as (_, origin):
-        code, output = await run("migrate", DATA_DIR=str(data_dir))
+async def test_two_processes_share_one_embedded_postgres(used_dir: Path) -> None:
+    async with serving(DATA_DIR=str(used_dir)) as (_, origin):
+        code, output = await run("migrate", DATA_DIR=str(used_dir))
         assert (code, output) == (0, "The schema is at head.\n")
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
-async def test_a_deep_data_directory_is_no_obstacle(tmp_path: Path) -> None:
+async def test_a_deep_data_directory_is_no_obstacle(tmp_path: Path, made: Path) -> None:
     deep = tmp_path.joinpath(*["a-rather-long-name"] * 6)
+    copied(made, deep)
     async with serving(DATA_DIR=str(deep)) as (_, origin):
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
@@ -82,8 +110,8 @@ async def test_as_root_a_private_copy_of_the_project_and_its_data_is_enough(tmp_
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
-async def test_it_says_what_it_started_and_what_to_try(data_dir: Path) -> None:
-    process = await start("serve", DATA_DIR=str(data_dir))
+async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
+    process = await start("serve", DATA_DIR=str(used_dir))
     assert process.stdout
     said = "".join([(await process.stdout.readline()).decode() for _ in range(6)])
     process.send_signal(signal.SIGTERM)
@@ -91,8 +119,8 @@ async def test_it_says_what_it_started_and_what_to_try(data_dir: Path) -> None:
     origin = said.split()[2]
     assert said.splitlines() == [
         f"Bookshelf serves {origin} (Ctrl-C stops it)",
-        f"  database  a Postgres of its own, data in {data_dir}",
-        f"  files     an S3 server of its own, data in {data_dir}",
+        f"  database  a Postgres of its own, data in {used_dir}",
+        f"  files     an S3 server of its own, data in {used_dir}",
         f"  look at   {origin}/docs",
         f"  or try    curl {origin}/books",
         "  fill it   make seed",
@@ -119,16 +147,18 @@ async def test_a_port_in_use_is_one_sentence_and_exit_code_1(data_dir: Path) -> 
 
 
 async def test_an_unreachable_database_is_one_sentence_and_exit_code_1() -> None:
-    url = "postgresql://somebody:hunter2@127.0.0.1:1/books"
-    for command in (("serve", "--migrate"), ("migrate",)):
-        code, output = await run(*command, DATABASE_URL=url)
+    for code, output in (
+        await run("serve", "--migrate", DATABASE_URL=UNREACHABLE),
+        await commands.run("migrate", DATABASE_URL=UNREACHABLE),
+    ):
         assert code == 1
         assert output.startswith("bookshelf: cannot migrate postgresql+asyncpg://somebody:***@")
         assert output.count("\n") == 1
 
 
 async def test_wrong_settings_are_named_and_exit_code_1() -> None:
-    code, output = await run("serve", PORT="http", DB_POOL_SIZE="0")
+    wrong = {"PORT": "http", "DB_POOL_SIZE": "0"}
+    code, output = await commands.run("migrate", DATABASE_URL=UNREACHABLE, **wrong)
     assert code == 1
     assert [line.split(":")[0] for line in output.splitlines()] == [
         "bookshelf", "PORT", "DB_POOL_SIZE",
@@ -139,23 +169,21 @@ async def test_wrong_settings_are_named_and_exit_code_1() -> None:
 async def test_someone_elses_data_directory_is_one_sentence_and_exit_code_1(data_dir: Path) -> None:
     (data_dir / "postgres").mkdir(parents=True)
     os.chown(data_dir / "postgres", 12345, -1)
-    code, output = await run("serve", DATA_DIR=str(data_dir))
+    code, output = await commands.run("migrate", DATABASE_URL="", DATA_DIR=str(data_dir))
     assert code == 1
     assert "belongs to user 12345: set DATA_DIR to a directory of your own." in output
     assert output.count("\n") == 1
 
 
-async def test_data_of_another_postgres_version_is_one_sentence(data_dir: Path) -> None:
-    async with serving(DATA_DIR=str(data_dir)):
-        pass
-    (data_dir / "postgres" / "PG_VERSION").write_text("16\n")
-    code, output = await run("serve", DATA_DIR=str(data_dir))
+async def test_data_of_another_postgres_version_is_one_sentence(used_dir: Path) -> None:
+    (used_dir / "postgres" / "PG_VERSION").write_text("16\n")
+    code, output = await commands.run("migrate", DATABASE_URL="", DATA_DIR=str(used_dir))
     assert code == 1
     assert "was made by Postgres 16, not 18" in output
 
 
 async def test_help_names_the_commands() -> None:
-    code, output = await run("--help")
+    code, output = await commands.run("--help")
     assert code == 0
     assert "serve" in output
     assert "migrate" in output

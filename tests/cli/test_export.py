@@ -1,4 +1,4 @@
-"""Writing files, as real processes."""
+"""Writing files; what is written to standard output, as real processes."""
 
 import asyncio
 import os
@@ -10,10 +10,11 @@ import asyncpg
 import pytest
 
 from app.core.database import Database
-from tests import servers
+from tests import processes, servers
 from tests.books.test_lines import add, line
+from tests.commands import said
 from tests.conftest import settings_for
-from tests.processes import ended, said, spawn, until
+from tests.processes import ended, spawn, until
 
 AWKWARD = ['"Emma"', "a,b", "a\r\nb\rc", " Cien años ", "\U0001f4da", "=1+1", "x" * 300]
 MANY = """
@@ -95,14 +96,16 @@ async def test_a_full_disk_is_one_sentence(url: str, other: asyncpg.Connection) 
         process = await spawn("export", "books", environment=environment, stdout=full.fileno())
         assert await ended(process) == (1, "", sentence.format("-"))
     await other.execute(MANY, 5000)
-    answer = await said("export", "books", "/dev/full", "--format", "csv", DATABASE_URL=url)
+    command = ("export", "books", "/dev/full", "--format", "csv")
+    answer = await processes.said(*command, DATABASE_URL=url)
     assert answer == (1, "", sentence.format("/dev/full"))
 
 
 async def test_a_directory_that_there_is_not_is_one_sentence(url: str, tmp_path: Path) -> None:
     file = tmp_path / "missing" / "books.csv"
     sentence = f"bookshelf: cannot write {file}: No such file or directory\n"
-    assert await said("export", "books", str(file), DATABASE_URL=url) == (1, "", sentence)
+    answer = await processes.said("export", "books", str(file), DATABASE_URL=url)
+    assert answer == (1, "", sentence)
 
 
 @pytest.mark.parametrize("loss", ["database", "signal"])

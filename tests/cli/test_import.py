@@ -1,4 +1,4 @@
-"""Bringing files in, as real processes."""
+"""Bringing files in."""
 
 import json
 import os
@@ -7,7 +7,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.processes import said
+from tests import processes
+from tests.commands import said
 
 HEAD = "author,dob,title\n"
 BOOKS = "SELECT string_agg(title, '; ' ORDER BY created_at, id) FROM books"
@@ -43,7 +44,8 @@ async def test_csv_and_json_lines_are_told_apart_by_the_name_of_the_file(
 
 async def test_standard_input_is_read_with_a_format(url: str, other: asyncpg.Connection) -> None:
     given = json.dumps({"author": "Homer", "title": "Iliad"}).encode()
-    answer = await said("import", "books", "-", "--format", "jsonl", given=given, DATABASE_URL=url)
+    command = ("import", "books", "-", "--format", "jsonl")
+    answer = await processes.said(*command, given=given, DATABASE_URL=url)
     assert answer == (0, "Books added: 1, authors added: 1\n", "")
     assert await other.fetchval(BOOKS) == "Iliad"
 
@@ -65,10 +67,13 @@ async def test_bad_lines_are_named_and_the_rest_goes_on_with_exit_code_3(
     assert await other.fetchval(BOOKS) == "Iliad; Odyssey"
 
 
-async def test_a_reason_says_what_a_file_has_without_speaking_to_the_terminal(url: str) -> None:
+async def test_a_reason_says_what_a_file_has_without_speaking_to_the_terminal(
+    url: str, tmp_path: Path
+) -> None:
     lines = [{"author": "A", "title": "B", "[red]\x1b[2J :smile:\n": 1}, {"x" * 300: 1}]
-    given = "\n".join(map(json.dumps, lines)).encode()
-    answer = await said("import", "books", "-", "--format", "jsonl", given=given, DATABASE_URL=url)
+    file = tmp_path / "books.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    answer = await said("import", "books", str(file), DATABASE_URL=url)
     first, second = answer.err.splitlines()
     assert first == "line 1: [red]?[2J :smile:?: Extra inputs are not permitted"
     assert "x" * 300 in second

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.worker import JOBS
-from tests.processes import ended, said, spawn
+from tests import processes
+from tests.commands import said
+from tests.processes import ended, spawn
 
 COMMANDS = {"serve", "migrate", "seed", "import", "export", "jobs", "worker", "openapi"}
 
@@ -47,7 +49,7 @@ def test_every_command_says_what_it_is_for(words: tuple[str, ...]) -> None:
 async def test_openapi_prints_the_document_that_the_service_answers(
     client: AsyncClient, tmp_path: Path
 ) -> None:
-    code, out, err = await said("openapi", DATA_DIR=str(tmp_path / "data"))
+    code, out, err = await processes.said("openapi", DATA_DIR=str(tmp_path / "data"))
     assert (code, err) == (0, "")
     assert json.loads(out) == (await client.get("/openapi.json")).json()
     assert list(tmp_path.iterdir()) == []
@@ -60,7 +62,7 @@ async def test_jobs_are_listed_with_their_last_runs(url: str) -> None:
     assert all(re.search(r" every \d+:\d\d:\d\d  never$", line) for line in before.splitlines())
     code, out, _ = await said("jobs", "run", "count-users", DATABASE_URL=url)
     assert (code, out[:11]) == (0, "0 users on ")
-    _, after, _ = await said("jobs", "list", DATABASE_URL=url)
+    _, after, _ = await processes.said("jobs", "list", DATABASE_URL=url)
     changed = [line for line in after.splitlines() if line not in before.splitlines()]
     assert len(changed) == 1
     assert re.fullmatch(
@@ -110,5 +112,5 @@ async def test_a_terminal_is_shown_a_bar_and_standard_output_is_not(
 
 
 async def test_what_is_no_terminal_is_never_shown_a_bar(url: str) -> None:
-    answer = await said("seed", DATABASE_URL=url, FORCE_COLOR="1", TERM="xterm")
+    answer = await processes.said("seed", DATABASE_URL=url, FORCE_COLOR="1", TERM="xterm")
     assert (answer.code, answer.err) == (0, "")

@@ -10,9 +10,10 @@ from httpx import AsyncClient
 
 from app.documents.upload import PART
 from app.settings import Settings
+from tests.commands import run
 from tests.documents.conftest import Age, Stored
 from tests.factories import make_direct_upload, make_document
-from tests.processes import PATIENCE, run, serving
+from tests.processes import PATIENCE, serving
 from tests.proxy import Fate, Proxy
 
 pytestmark = pytest.mark.commits

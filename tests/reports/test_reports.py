@@ -15,9 +15,9 @@ from app.reports.service import ReportService
 from app.worker import JOBS
 from tests import servers
 from tests.answers import get, links, position, refused
+from tests.commands import run as command
 from tests.conftest import settings_for
 from tests.factories import Json, make_user
-from tests.processes import run as command
 from tests.rows import query, run
 
 PATH = "/reports/user-counts"
