@@ -116,7 +116,9 @@ async def recreate(url: str, template: str = f"template0 {EVERYWHERE_ALIKE}") ->
     connection = await asyncpg.connect(named(url, "postgres"))
     try:
         await _drop(connection, name)
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {template}')
+        # Without durability the files are copied in a third of the time that their log takes.
+        copied = f'CREATE DATABASE "{name}" TEMPLATE {template} STRATEGY FILE_COPY'
+        await connection.execute(copied)
         await connection.execute(f"COMMENT ON DATABASE \"{name}\" IS '{MARK}'")
     finally:
         await connection.close()

@@ -19,6 +19,7 @@ from app.core.errors import Unavailable
 from app.core.sessions import AutocommitSession, TransactionSession
 from app.main import create_app
 from app.settings import Settings
+from app.users.passwords import Passwords
 from tests import servers
 from tests.answers import get
 from tests.authors.test_authors import NOBODY
@@ -71,11 +72,13 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def client_of(settings: Settings) -> AsyncIterator[AsyncClient]:
+async def client_of(
+    settings: Settings, passwords: Passwords | None = None
+) -> AsyncIterator[AsyncClient]:
     """The service over a database of its own, in this process."""
     async with opened(settings) as database:
         app = create_app(settings)
-        app.state.database = database
+        app.state.database, app.state.passwords = database, passwords
         transport = ASGITransport(app, raise_app_exceptions=False)
         async with AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -227,9 +230,10 @@ async def test_the_service_works_behind_a_pooler_of_transactions(pooled_url: str
 
 
 @needs_pgbouncer
-async def test_behind_a_pooler_a_constraint_is_still_the_right_problem(pooled_url: str) -> None:
-    environment = {"DATABASE_URL": pooled_url, "DB_PGBOUNCER": "true"}
-    async with serving(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
+async def test_behind_a_pooler_a_constraint_is_still_the_right_problem(
+    pooled_url: str, passwords: Passwords
+) -> None:
+    async with client_of(settings_for(pooled_url, db_pgbouncer=True), passwords) as client:
         book, user = await make_book(client), await make_user(client)
         body = {"name": "Another", "email": user["email"].upper(), "password": "correct horse"}
         for _ in range(CONNECTIONS + 1):  # what failed leaves its connection fit for the next
@@ -243,8 +247,7 @@ async def test_behind_a_pooler_a_constraint_is_still_the_right_problem(pooled_ur
 
 @needs_pgbouncer
 async def test_behind_a_pooler_batches_are_added_and_all_is_streamed(pooled_url: str) -> None:
-    environment = {"DATABASE_URL": pooled_url, "DB_PGBOUNCER": "true"}
-    async with serving(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
+    async with client_of(settings_for(pooled_url, db_pgbouncer=True)) as client:
         author = (await make_author(client))["id"]
         books: list[Json] = []
         for _round in range(CONNECTIONS + 1):

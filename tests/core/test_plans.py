@@ -41,12 +41,12 @@ FROM generate_series(1, 30000) n;
 INSERT INTO books (id, title, author_id, created_at, updated_at)
 SELECT ('01890000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid,
     'a' || abs(hashint4(n)) % 999 || ' b' || abs(hashint4(-n)) % 999
-    || CASE n % 2 WHEN 0 THEN ' half' ELSE '' END || CASE n % 4000 WHEN 0 THEN ' rare' ELSE '' END,
+    || CASE n % 2 WHEN 0 THEN ' half' ELSE '' END || CASE n % 2000 WHEN 0 THEN ' rare' ELSE '' END,
     CASE n % 100 WHEN 0 THEN '{AUTHOR}'
     ELSE '01890000-0000-7000-8000-' || lpad((1 + n % 30000)::text, 12, '0') END::uuid,
     timestamptz '2020-01-01Z' + n * interval '1 minute',
-    timestamptz '2021-01-01Z' + abs(hashint4(n)) % 200000 * interval '1 minute'
-FROM generate_series(1, 200000) n;
+    timestamptz '2021-01-01Z' + abs(hashint4(n)) % 100000 * interval '1 minute'
+FROM generate_series(1, 100000) n;
 
 INSERT INTO stored_objects (id, key)
 SELECT ('01890000-0000-7000-b000-' || lpad(n::text, 12, '0'))::uuid, 'documents/' || n
@@ -73,10 +73,10 @@ SELECT date '1950-01-01' + n, n FROM generate_series(1, 30000) n;
 COUNTS = "/reports/user-counts"
 _DEEP = {
     "/authors": 1400,
-    "/books": 4999,
+    "/books": 2499,
     "/documents": 1400,
     "/users": 1400,
-    BOOKS_OF_AUTHOR: 90,
+    BOOKS_OF_AUTHOR: 45,
     COUNTS: 1400,
 }  # pages of 20
 SINGLE = [
@@ -284,7 +284,7 @@ async def test_a_selective_filter_uses_its_index(
 async def test_a_page_is_joined_to_no_more_authors_than_it_has_books(
     client: AsyncClient, database: Database, sent: Sent
 ) -> None:
-    nodes = await plan(client, database, sent, "/books?page=4000&count=none")
+    nodes = await plan(client, database, sent, "/books?page=2000&count=none")
     [limit] = [node for node in nodes if node["Node Type"] == "Limit"]
     assert not any("author" in str(node.get("Relation Name")) for node in _nodes(limit))
     joined = [node for node in nodes if node.get("Relation Name") == "authors"]

@@ -26,7 +26,7 @@ from tests.rows import AUTHOR
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
 pytestmark = pytest.mark.commits
 
-BOOKS = 300_000
+BOOKS = 120_000
 BOOK = "/books/01890000-0000-7000-9000-000000000001"
 # Only what the server reads here is kept up to date: it is made in a second.
 _ROWS = f"""
