@@ -2,6 +2,7 @@
 marked `commits` gets it over a database of its own, where what it writes is really committed."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -42,6 +43,13 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: object) -> None:
     node.workerinput["template"] = node.config.stash[_TEMPLATE]  # type: ignore[attr-defined]
+
+
+def pytest_collection_finish() -> None:
+    """What the tests are made of stays: the collector need not walk it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)  # the service's own
 
 
 def pytest_unconfigure() -> None:
