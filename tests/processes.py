@@ -14,6 +14,7 @@ from typing import NamedTuple
 from app import embedded
 
 ROOT = Path(__file__).parents[1]
+PLACE = ROOT / "tests"  # not where a developer's .env is: its database is none of theirs
 PATIENCE = 60.0  # seconds
 POLL = 0.02  # seconds
 
@@ -36,14 +37,14 @@ async def spawn(
 ) -> Process:
     """The same, with streams of the test's own."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    given = {**kept, "PORT": "0", "DATABASE_URL": "", **environment}
+    given = {**kept, "PORT": "0", "DATABASE_URL": "", "PYTHONPATH": str(ROOT), **environment}
     if given["DATABASE_URL"]:
         store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         endpoint = os.environ["TEST_S3_ENDPOINT_URL"]
         given = {**store, "S3_ENDPOINT_URL": endpoint, "S3_BUCKET": embedded.BUCKET, **given}
     program = (sys.executable, "-m", module, *command)
     return await asyncio.create_subprocess_exec(
-        *program, cwd=ROOT, env=given, stdin=stdin, stdout=stdout, stderr=stderr
+        *program, cwd=PLACE, env=given, stdin=stdin, stdout=stdout, stderr=stderr
     )
 
 
