@@ -7,9 +7,10 @@ that exists without the mark: a developer's database cannot be wiped by a wrong 
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -130,6 +131,18 @@ async def copy(url: str, suffix: str) -> str:
     made = named(url, f"{name}_{suffix}")
     await recreate(made, f'"{name}"')
     return made
+
+
+@asynccontextmanager
+async def filled(template: str, rows: str) -> AsyncIterator[str]:
+    """The URL of a copy with rows of its own, for as long as the block lasts."""
+    url = await copy(template, uuid4().hex[:12])
+    connection = await asyncpg.connect(url)
+    await connection.execute(rows)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.close()
+    yield url
+    await drop(url)
 
 
 async def drop(url: str) -> None:

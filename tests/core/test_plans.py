@@ -6,13 +6,10 @@ Only plans are looked at, never times. The statements are those that a request r
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from uuid import uuid4
 
-import asyncpg
 import pytest
 from httpx import AsyncClient
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
 from starlette.types import Message
 
 from app.core.database import Database
@@ -90,15 +87,8 @@ Sent = list[tuple[str, Any]]
 @pytest.fixture(scope="module")
 async def library(template_url: str) -> AsyncIterator[str]:
     """The URL of a large database, made once for all tests here."""
-    template = make_url(template_url).database or ""
-    url = servers.named(template_url, f"{template}_{uuid4().hex[:12]}")
-    await servers.recreate(url, template)
-    connection = await asyncpg.connect(url)
-    await connection.execute(_ROWS)
-    await connection.execute("VACUUM ANALYZE")
-    await connection.close()
-    yield url
-    await servers.drop(url)
+    async with servers.filled(template_url, _ROWS) as url:
+        yield url
 
 
 @pytest.fixture

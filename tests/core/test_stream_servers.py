@@ -8,13 +8,11 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
 from httpx import AsyncClient, AsyncHTTPTransport
-from sqlalchemy.engine import make_url
 
 from tests import servers
 from tests.backends import BUSY, until
@@ -51,15 +49,8 @@ AND state = 'idle in transaction'
 @pytest.fixture(scope="module")
 async def library(template_url: str) -> AsyncIterator[str]:
     """The URL of a large database, made once for all tests here."""
-    template = make_url(template_url).database or ""
-    url = servers.named(template_url, f"{template}_{uuid4().hex[:12]}")
-    await servers.recreate(url, template)
-    connection = await asyncpg.connect(url)
-    await connection.execute(_ROWS)
-    await connection.execute("VACUUM ANALYZE")
-    await connection.close()
-    yield url
-    await servers.drop(url)
+    async with servers.filled(template_url, _ROWS) as url:
+        yield url
 
 
 @pytest.fixture
