@@ -29,8 +29,8 @@ async def read_author(id: Id, request: Request, session: ReadSession) -> Respons
 @router.get("", response_model=Page[AuthorRead], responses=LINES)
 async def list_authors(query: AuthorList, request: Request, session: ReadSession) -> Response:
     """A page of authors; with another `Accept` all of them, streamed."""
-    if form := streams.preferred(request):
-        return await streams.lines(request, form, query, AuthorService)
+    if media_type := streams.preferred(request):
+        return await streams.lines(request, media_type, query, AuthorService)
     return many(request, await AuthorService(session).page(query), vary="Accept")
 
 

@@ -36,8 +36,8 @@ async def read_book(id: Id, request: Request, session: ReadSession) -> Response:
 @router.get("/books", response_model=Page[BookRead], responses=LINES)
 async def list_books(query: BookList, request: Request, session: ReadSession) -> Response:
     """A page of books; with another `Accept` all of them, streamed."""
-    if form := streams.preferred(request):
-        return await streams.lines(request, form, query, BookService)
+    if media_type := streams.preferred(request):
+        return await streams.lines(request, media_type, query, BookService)
     return many(request, await BookService(session).page(query), vary="Accept")
 
 

@@ -64,7 +64,7 @@ def _options(settings: Settings, bind: Bind) -> dict[str, Any]:
     """What an engine's connections are told, and how its single statements are transactions."""
     connect: dict[str, Any] = {"timeout": settings.db_pool_timeout}
     size = settings.db_pool_size
-    options = {"connect_args": connect, "pool_size": max(1, size // 4) if bind.read_only else size}
+    options = {"connect_args": connect, "pool_size": _few(size) if bind.read_only else size}
     if settings.db_pgbouncer:  # it takes no settings, and a statement alone is more messages
         connect |= POOLED
         read_only = {"postgresql_readonly": bind.read_only}
@@ -74,6 +74,11 @@ def _options(settings: Settings, bind: Bind) -> dict[str, Any]:
     if bind.read_only:
         connect["server_settings"]["default_transaction_read_only"] = "on"
     return {**options, "isolation_level": "AUTOCOMMIT"}
+
+
+def _few(size: int) -> int:
+    """A quarter of a pool: what may not starve ordinary requests."""
+    return max(1, size // 4)
 
 
 class Database(Sessions):
@@ -99,7 +104,7 @@ class Database(Sessions):
     @asynccontextmanager
     async def streaming(self) -> AsyncIterator[TransactionSession]:
         """A transaction for as long as a client reads; a quarter of the pool, then `Overloaded`."""
-        if self._streams >= max(1, self._size // 4):
+        if self._streams >= _few(self._size):
             raise Overloaded
         self._streams += 1
         try:

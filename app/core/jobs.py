@@ -1,6 +1,5 @@
 """Scheduled jobs: each runs once per tick, however many processes there are to run it."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,6 @@ from app.core.sessions import Rows, Session
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the first tick of every job
 Parts = TypeVar("Parts")
-log = logging.getLogger(__name__)
 
 
 class JobRun(Base):

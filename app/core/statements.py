@@ -40,8 +40,8 @@ class Statements(ListStatements):
         given = sa.func.unnest(*arrays).table_valued(*(sa.column(c.name, c.type) for c in columns))
         rows = sa.select(*given.render_derived().c)
         statement = sa.insert(self.table).from_select([c.name for c in columns], rows)
-        written = statement.returning(*self.table.c).cte("written")
-        return self.select_from(written).order_by(written.c.id)
+        written = self._returning(statement)
+        return written.order_by(written.selected_columns.id)
 
     @cached
     def update(self, names: frozenset[str], *, conditional: bool) -> Select:

@@ -37,21 +37,22 @@ def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": lines}}
 
 
-def preferred(request: Request) -> Format | None:
-    """The format of lines that `Accept` prefers to a page of JSON (RFC 9110, section 12.5.1)."""
+def preferred(request: Request) -> str | None:
+    """The type of lines that `Accept` prefers to a page of JSON (RFC 9110, section 12.5.1)."""
     accept = ",".join(request.headers.getlist("accept"))
     return _preferred(accept) if len(accept) <= MAX_HEADER else None  # what is cached is bounded
 
 
 @lru_cache(maxsize=256)
-def _preferred(accept: str) -> Format | None:
+def _preferred(accept: str) -> str | None:
     qualities = dict(map(_quality, accept.lower().split(",")))
 
     def of(kind: str) -> float:
         group = kind.partition("/")[0] + "/*"
         return qualities.get(kind, qualities.get(group, qualities.get("*/*", 0.0)))
 
-    return MEDIA_TYPES.get(max((JSON, *MEDIA_TYPES), key=of))  # the first of equals
+    best = max((JSON, *MEDIA_TYPES), key=of)  # the first of equals
+    return best if best in MEDIA_TYPES else None
 
 
 def _quality(media_range: str) -> tuple[str, float]:
@@ -63,16 +64,16 @@ def _quality(media_range: str) -> tuple[str, float]:
 
 
 async def lines(
-    request: Request, form: Format, query: ListQuery, service: type[Service[Any]]
+    request: Request, media_type: str, query: ListQuery, service: type[Service[Any]]
 ) -> StreamingResponse:
     """All that the query selects. Until the first rows are there, what fails has its own answer."""
     if given := sorted(query.model_fields_set & POSITION):
         detail = "There are no pages of lines"
         faults = (Fault(parameter=name, code="no_pages", detail=detail) for name in given)
         raise InvalidRequest(*faults)
-    rows = _chunks(request.app.state.database, form, query, service)
+    rows = _chunks(request.app.state.database, MEDIA_TYPES[media_type], query, service)
     first = None if HEAD in request.scope else await anext(rows)
-    return _Lines(first, rows, next(kind for kind, its in MEDIA_TYPES.items() if its == form))
+    return _Lines(first, rows, media_type)
 
 
 async def _chunks(
