@@ -149,7 +149,7 @@ def _target(file: Path) -> Iterator[BinaryIO]:
 
 def _import(file: BinaryIO, form: Format, *, strict: bool) -> tuple[Imported, int]:
     """What was added, and how many lines were left out."""
-    with _database() as connected, _progress() as progress:
+    with start.ready(start.database, quiet=True) as connected, _progress() as progress:
         size = os.fstat(file.fileno()).st_size if file.seekable() else None
         task = progress.add_task("reading", total=size)
         reading = Reading(file, form, progress.console)
@@ -168,7 +168,7 @@ def _import(file: BinaryIO, form: Format, *, strict: bool) -> tuple[Imported, in
 
 
 def _export(target: BinaryIO, form: Format) -> None:
-    with _database() as connected, _progress() as progress:
+    with start.ready(start.database, quiet=True) as connected, _progress() as progress:
 
         async def work() -> None:
             async with _transaction(connected) as session:
@@ -191,14 +191,6 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         start.fail(str(error))
     except DATABASE_ERRORS as error:
         start.fail(f"the database refused: {getattr(error, 'driver_exception', error)}")
-
-
-@contextmanager
-def _database() -> Iterator[Settings]:
-    given = start.settings(quiet=True)
-    with start.database(given) as connected:
-        start.migrated(given, connected)
-        yield connected
 
 
 @asynccontextmanager

@@ -26,9 +26,7 @@ def run(name: Annotated[str, typer.Argument(help=f"One of {NAMES}.")]) -> None:
         async with opened(connected) as parts:
             return await found.run(parts.database, parts, anyway=True)
 
-    given = start.settings()
-    with start.parts(given) as connected:
-        start.migrated(given, connected)
+    with start.ready(start.parts) as connected:
         try:
             said = asyncio.run(work(connected))
         except ServiceError as error:
@@ -47,9 +45,7 @@ def list_jobs() -> None:
                 row.name: f"{row.finished_at:%Y-%m-%d %H:%M:%SZ}  {row.outcome}" for row in rows
             }
 
-    given = start.settings(quiet=True)
-    with start.parts(given) as connected:
-        start.migrated(given, connected)
+    with start.ready(start.parts, quiet=True) as connected:
         runs = asyncio.run(last(connected))
     for job in JOBS:
         typer.echo(f"{job.name:<15} every {job.every}  {runs.get(job.name, 'never')}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NoReturn, TypeVar
 
@@ -77,13 +77,19 @@ def upgrade(connected: Settings, revision: str = "head") -> None:
         fail(f"cannot migrate {url}: {getattr(error, 'orig', error)}")
 
 
-def migrated(given: Settings, connected: Settings) -> None:
-    """See to it that our own database has the schema of this version, and that another has it."""
-    if given.database_url is None:
-        upgrade(connected)
-    elif fault := asyncio.run(_fault(connected)):
-        advice = ": run python -m app migrate" if "schema" in fault else ""
-        fail(f"{fault} ({connected.sqlalchemy_url}){advice}")
+@contextmanager
+def ready(
+    needed: Callable[[Settings], AbstractContextManager[Settings]], *, quiet: bool = False
+) -> Iterator[Settings]:
+    """The `database` or `parts` of the settings, with the schema that this version needs."""
+    given = settings(quiet=quiet)
+    with needed(given) as connected:
+        if given.database_url is None:
+            upgrade(connected)
+        elif fault := asyncio.run(_fault(connected)):
+            advice = ": run python -m app migrate" if "schema" in fault else ""
+            fail(f"{fault} ({connected.sqlalchemy_url}){advice}")
+        yield connected
 
 
 async def _fault(connected: Settings) -> str | None:
