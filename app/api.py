@@ -9,15 +9,17 @@ from app.books.router import router as books
 from app.core.health import router as health
 from app.documents.router import router as documents
 from app.reports.router import router as reports
+from app.tokens.router import router as tokens
 from app.users.router import router as users
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (books, authors, documents, users, reports, health)
+ROUTERS: Final[tuple[APIRouter, ...]] = (books, authors, documents, users, tokens, reports, health)
 
 TAGS: Final = [
     {"name": "authors", "description": "People who write books"},
     {"name": "books", "description": "Books, each by one author"},
     {"name": "documents", "description": "Named files in an object store"},
     {"name": "users", "description": "People with an account"},
+    {"name": "tokens", "description": "Logging in and out"},
     {"name": "reports", "description": "What is counted, from the reporting database"},
     {"name": "health", "description": "For probes"},
 ]

@@ -19,6 +19,7 @@ from app.core.middleware import RequestContext, Semantics
 from app.core.storage import Storage
 from app.schema import head
 from app.settings import Settings
+from app.tokens.service import look_up
 from app.users.passwords import Passwords
 
 DESCRIPTION: Final = """\
@@ -47,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
-    app.state.schema_head, app.state.settings = head(), settings
+    app.state.schema_head, app.state.settings, app.state.look_up = head(), settings, look_up
     problems.install(app)
     return app
 

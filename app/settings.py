@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)
     signed_url_ttl: Seconds = 15 * 60
     upload_grace_period: Seconds = 3600
+    anonymous_access: Literal["none", "read", "full"] | None = Field(
+        default=None, validate_default=True
+    )
+    token_ttl: int = Field(default=30 * 24 * 3600, ge=60, le=10 * 365 * 24 * 3600)  # seconds
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("database_url", "reporting_database_url")
@@ -54,6 +58,14 @@ class Settings(BaseSettings):
         if value is None and info.data.get("s3_endpoint_url"):
             raise ValueError("Must be set together with S3_ENDPOINT_URL")
         return value
+
+    @field_validator("anonymous_access")
+    @classmethod
+    def _is_closed_in_production(cls, value: str | None, info: ValidationInfo) -> str:
+        environment = info.data.get("app_env")
+        if value == "full" and environment == "production":
+            raise ValueError("Must be read or none in production: with full anyone may do anything")
+        return value or ("full" if environment == "development" else "read")
 
     @property
     def sqlalchemy_url(self) -> URL:

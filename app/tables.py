@@ -5,7 +5,8 @@ from app.books.models import Book
 from app.core.jobs import JobRun
 from app.documents.models import Document, StoredObject
 from app.reports.models import UserCount
-from app.users.models import User
+from app.tokens.models import Token
+from app.users.models import LoginFailure, User
 
-TABLES = (Author, Book, Document, JobRun, StoredObject, User, UserCount)
+TABLES = (Author, Book, Document, JobRun, LoginFailure, StoredObject, Token, User, UserCount)
 metadata = Author.metadata

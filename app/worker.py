@@ -18,6 +18,7 @@ from app.core.storage import Storage
 from app.documents.jobs import Sweeper
 from app.reports.service import ReportService
 from app.settings import Settings
+from app.tokens.service import Revocation
 
 STOPS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 log = logging.getLogger(__name__)
@@ -41,8 +42,13 @@ async def _count_users(parts: Parts) -> str:
     return await ReportService(parts.database.writes).count_users()
 
 
+async def _sweep_tokens(parts: Parts) -> str:
+    return await Revocation(parts.database.writes).sweep()
+
+
 JOBS: Final = (
     Job("sweep-storage", timedelta(minutes=10), _sweep_storage),
+    Job("sweep-tokens", timedelta(hours=1), _sweep_tokens),
     # Once a day, at midnight; every hour, for a midnight at which that failed.
     Job("count-users", timedelta(hours=1), _count_users),
 )

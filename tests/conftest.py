@@ -87,7 +87,13 @@ async def own_database(template_url: str) -> AsyncIterator[str]:
 def settings_for(url: str, **changes: object) -> Settings:
     """Settings over a database, without the developer's `.env`."""
     store = {"s3_endpoint_url": os.environ["TEST_S3_ENDPOINT_URL"], "s3_bucket": embedded.BUCKET}
-    values = {"app_env": "test", "database_url": SecretStr(url), **store, **changes}
+    values = {
+        "app_env": "test",
+        "anonymous_access": "full",
+        "database_url": SecretStr(url),
+        **store,
+        **changes,
+    }
     return Settings(_env_file=None, **values)  # type: ignore[arg-type]
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from app.authors.schemas import AuthorCreate, AuthorQuery, AuthorRead, AuthorUpdate
 from app.authors.service import AuthorService
 from app.core import streams
+from app.core.access import requires
 from app.core.conditional import IfMatch, many, one
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import AuthorHasBooks
@@ -21,12 +22,14 @@ AuthorList = Annotated[AuthorQuery, Depends(AuthorQuery.of)]
 
 
 @router.get("/{id}", response_model=AuthorRead)
+@requires("catalogue:read")
 async def read_author(id: Id, request: Request, session: ReadSession) -> Response:
     """One author."""
     return one(request, await AuthorService(session).get(id))
 
 
 @router.get("", response_model=Page[AuthorRead], responses=LINES)
+@requires("catalogue:read")
 async def list_authors(query: AuthorList, request: Request, session: ReadSession) -> Response:
     """A page of authors; with another `Accept` all of them, streamed."""
     if media_type := streams.preferred(request):
@@ -35,6 +38,7 @@ async def list_authors(query: AuthorList, request: Request, session: ReadSession
 
 
 @router.post("", status_code=201, response_model=AuthorRead)
+@requires("catalogue:write")
 async def create_author(data: AuthorCreate, request: Request, session: WriteSession) -> Response:
     """Add an author."""
     author = await AuthorService(session).create(data)
@@ -42,6 +46,7 @@ async def create_author(data: AuthorCreate, request: Request, session: WriteSess
 
 
 @router.patch("/{id}", response_model=AuthorRead)
+@requires("catalogue:write")
 async def update_author(
     id: Id, data: AuthorUpdate, versions: IfMatch, request: Request, session: WriteSession
 ) -> Response:
@@ -50,6 +55,7 @@ async def update_author(
 
 
 @router.delete("/{id}", status_code=204, responses=responses(AuthorHasBooks))
+@requires("catalogue:write")
 async def delete_author(id: Id, versions: IfMatch, session: WriteSession) -> None:
     """Remove an author to whom no book refers."""
     await AuthorService(session).delete(id, versions)

@@ -1,4 +1,4 @@
-"""The command line: python -m app serve, migrate, worker, jobs, seed, import, export, openapi."""
+"""The command line: python -m app serve, migrate, users, jobs, seed, import and more."""
 
 import signal
 from typing import NoReturn
@@ -6,7 +6,7 @@ from typing import NoReturn
 import typer
 
 from app import worker
-from app.cli import data, jobs, serving
+from app.cli import accounts, data, jobs, serving
 
 cli = typer.Typer(
     help="Bookshelf: authors, books, documents and users over HTTP.",
@@ -16,7 +16,13 @@ cli = typer.Typer(
 )
 for command in (serving.serve, serving.migrate, serving.worker, data.seed, serving.openapi):
     cli.command()(command)
-for name, group in (("jobs", jobs.group), ("import", data.imports), ("export", data.exports)):
+for name, group in {
+    "users": accounts.users,
+    "tokens": accounts.tokens,
+    "jobs": jobs.group,
+    "import": data.imports,
+    "export": data.exports,
+}.items():
     cli.add_typer(group, name=name)
 
 

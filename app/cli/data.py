@@ -1,13 +1,12 @@
 """The commands that bring data in and out."""
 
-import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, TypeVar
+from typing import Annotated, BinaryIO, Final
 
 import typer
 from rich.console import Console
@@ -16,17 +15,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from app.books import service
 from app.books.schemas import BookLine, BookQuery, Imported
 from app.cli import start
-from app.core.database import Database
-from app.core.errors import ServiceError
 from app.core.formats import Format, read, written
-from app.core.sessions import TransactionSession
-from app.core.sqlstate import DATABASE_ERRORS
-from app.settings import Settings
 
 CATALOGUE: Final = Path(service.__file__).with_name("catalogue.csv")
 REFUSED: Final = 3  # the exit code of an import that left lines out
 STEP: Final = 1000  # lines between two looks at the progress
-T = TypeVar("T")
 imports = typer.Typer(help="Bring data in from files.", no_args_is_help=True)
 exports = typer.Typer(help="Write data to files.", no_args_is_help=True)
 
@@ -161,17 +154,17 @@ def _import(file: BinaryIO, form: Format, *, strict: bool) -> tuple[Imported, in
             progress.update(task, description="merging", total=None)
 
         async def work() -> Imported:
-            async with _transaction(connected) as session:
+            async with start.transaction(connected) as session:
                 return await service.BookService(session).add_lines(lines())
 
-        return _run(work()), reading.refused
+        return start.run(work()), reading.refused
 
 
 def _export(target: BinaryIO, form: Format) -> None:
     with start.ready(start.database, quiet=True) as connected, _progress() as progress:
 
         async def work() -> None:
-            async with _transaction(connected) as session:
+            async with start.transaction(connected) as session:
                 books = service.BookService(session)
                 total = (await books.page(BookQuery())).total
                 task = progress.add_task("writing", total=total)
@@ -181,26 +174,7 @@ def _export(target: BinaryIO, form: Format) -> None:
                     target.write(lines(items))
                     progress.advance(task, len(items))
 
-        _run(work())
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except ServiceError as error:
-        start.fail(str(error))
-    except DATABASE_ERRORS as error:
-        start.fail(f"the database refused: {getattr(error, 'driver_exception', error)}")
-
-
-@asynccontextmanager
-async def _transaction(connected: Settings) -> AsyncIterator[TransactionSession]:
-    opened = Database(connected)
-    try:
-        async with opened.session() as session:
-            yield session
-    finally:
-        await opened.close()
+        start.run(work())
 
 
 def _progress() -> Progress:

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from app.cli import start
-from app.core.errors import ServiceError
 from app.core.jobs import JobRuns
 from app.settings import Settings
 from app.worker import JOBS, opened
@@ -27,10 +26,7 @@ def run(name: Annotated[str, typer.Argument(help=f"One of {NAMES}.")]) -> None:
             return await found.run(parts.database, parts, anyway=True)
 
     with start.ready(start.parts) as connected:
-        try:
-            said = asyncio.run(work(connected))
-        except ServiceError as error:
-            start.fail(str(error))
+        said = start.run(work(connected))
     typer.echo(said or start.fail(f"another process is at {name}"))
 
 

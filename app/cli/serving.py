@@ -126,5 +126,9 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     typer.echo(f"  files     {store}")
     typer.echo(f"  look at   {origin}/docs")
     typer.echo(f"  or try    curl {origin}/books")
+    if settings.anonymous_access == "full":
+        typer.echo(
+            "  access    without a token everything: ANONYMOUS_ACCESS=read switches that off"
+        )
     if settings.database_url is None:
         typer.echo("  fill it   make seed")

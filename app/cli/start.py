@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import NoReturn, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from typing import Any, NoReturn, TypeVar
 
 import typer
 from alembic.util.exc import CommandError
@@ -13,7 +13,9 @@ from pydantic import SecretStr, ValidationError
 from app import embedded, schema
 from app.core import health, logging
 from app.core.database import Database
-from app.core.sqlstate import FAILURES
+from app.core.errors import ServiceError
+from app.core.sessions import TransactionSession
+from app.core.sqlstate import DATABASE_ERRORS, FAILURES
 from app.settings import Settings, describe
 
 T = TypeVar("T")
@@ -90,6 +92,26 @@ def ready(
             advice = ": run python -m app migrate" if "schema" in fault else ""
             fail(f"{fault} ({connected.sqlalchemy_url}){advice}")
         yield connected
+
+
+@asynccontextmanager
+async def transaction(connected: Settings) -> AsyncIterator[TransactionSession]:
+    opened = Database(connected)
+    try:
+        async with opened.session() as session:
+            yield session
+    finally:
+        await opened.close()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What it returns; what the service or the database refuses ends the command."""
+    try:
+        return asyncio.run(work)
+    except ServiceError as error:
+        fail(str(error))
+    except DATABASE_ERRORS as error:
+        fail(f"the database refused: {getattr(error, 'driver_exception', error)}")
 
 
 async def _fault(connected: Settings) -> str | None:

@@ -45,7 +45,8 @@ class ServiceError(Exception):
     status: ClassVar[int]
     detail: ClassVar[str]
     type: ClassVar[str]
-    retry_after: ClassVar[int | None] = None  # seconds
+    retry_after: int | None = None  # seconds
+    challenge: ClassVar[str | None] = None  # WWW-Authenticate, RFC 6750
 
     def __init_subclass__(cls) -> None:
         if "type" not in cls.__dict__:
@@ -58,6 +59,21 @@ class ServiceError(Exception):
 
 class MalformedRequest(ServiceError):
     status, detail = 400, "The request body cannot be read as what its Content-Type says"
+
+
+class Unauthorized(ServiceError):
+    status, detail = 401, "The request needs a token, from POST /tokens"
+    challenge = 'Bearer realm="bookshelf"'
+
+
+class InvalidToken(Unauthorized):
+    type, detail = Unauthorized.type, "The token is malformed, expired or revoked"
+    challenge = f'{Unauthorized.challenge}, error="invalid_token"'
+
+
+class Forbidden(ServiceError):
+    status, detail = 403, "The role of the token's user is too low for this"
+    challenge = f'{Unauthorized.challenge}, error="insufficient_scope"'
 
 
 class NotFound(ServiceError):
@@ -78,6 +94,10 @@ class EmailTaken(Conflict):
 
 class AuthorHasBooks(Conflict):
     detail = "The author cannot be deleted while books refer to it"
+
+
+class LastAdmin(Conflict):
+    type, detail = Conflict.type, "The last admin can be neither deleted nor demoted"
 
 
 class ConstraintViolated(Conflict):
@@ -110,6 +130,14 @@ class InvalidRequest(ServiceError):
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__(None, *faults[:MAX_FAULTS])
+
+
+class TooManyRequests(ServiceError):
+    status, detail = 429, "Too many wrong passwords; wait before the next attempt"
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__()
+        self.retry_after = retry_after
 
 
 class InternalError(ServiceError):

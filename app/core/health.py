@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.core.access import requires
 from app.core.database import ReadSession
 from app.core.errors import ServiceError, Unavailable
 from app.core.problems import responses
@@ -30,12 +31,14 @@ class Health(BaseModel):
 
 
 @router.get("/livez")
+@requires(None)
 async def read_liveness() -> Health:
     """Answers without any I/O: a database that is down is no reason to restart the service."""
     return Health(status="alive")
 
 
 @router.get("/readyz", responses=responses(Unavailable))
+@requires(None)
 async def read_readiness(request: Request, session: ReadSession) -> Health:
     """Database and storage answer within a second, and the schema is the one this version needs."""
     state = request.app.state

@@ -6,9 +6,9 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.core import errors, problems
+from app.core import access, errors, problems
 from app.core.conditional import MAX_HEADER
-from app.core.routing import JSON, MERGE_PATCH
+from app.core.routing import JSON, MERGE_PATCH, Route
 from app.core.schemas import MAX_INT64
 
 _LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}  # of the string formats
@@ -20,6 +20,8 @@ _WITH_BODY: Final = (
     errors.UnsupportedMediaType,
     errors.Conflict,
 )
+# Relative to the document, which is where a proxy has put us.
+_SCHEME: Final = {"type": "oauth2", "flows": {"password": {"tokenUrl": "tokens", "scopes": {}}}}
 Json = dict[str, Any]
 
 
@@ -33,12 +35,16 @@ def document(app: FastAPI) -> Json:
             tags=app.openapi_tags,
             routes=app.routes,
         )
-        _complete(schema)
+        permissions = {r.operation_id: r.permission for r in app.routes if isinstance(r, Route)}
+        _complete(schema, permissions, app.state.settings.anonymous_access)
         app.openapi_schema = schema
     return app.openapi_schema
 
 
-def _complete(schema: Json) -> None:
+def _complete(
+    schema: Json, permissions: dict[str | None, access.Permission | None], anonymous: str
+) -> None:
+    schema["components"]["securitySchemes"] = {"password": _SCHEME}
     schemas = schema["components"]["schemas"]
     for model in (problems.Problem, errors.Fault):
         made = model.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -48,6 +54,8 @@ def _complete(schema: Json) -> None:
     for path, item in schema["paths"].items():
         for method, operation in item.items():
             _add_problems(operation, method, path)
+            if permission := permissions[operation["operationId"]]:
+                _add_access(operation, permission, anonymous)
             _add_conditions(operation, method)
             _add_headers(operation)
             _tidy_parameters(operation.get("parameters", []))
@@ -71,10 +79,30 @@ def _add_problems(operation: Json, method: str, path: str) -> None:
         kinds += _WITH_BODY
         if method == "patch" and JSON in content:
             content[MERGE_PATCH] = content[JSON]
-    answers = operation["responses"]
-    answers.pop("422", None)  # the framework's own
+    operation["responses"].pop("422", None)  # the framework's own
+    _add_responses(operation, *kinds)
+
+
+def _add_responses(operation: Json, *kinds: type[errors.ServiceError]) -> None:
     general = {str(key): value for key, value in problems.responses(*kinds).items()}
-    operation["responses"] = dict(sorted((general | answers).items()))
+    operation["responses"] = dict(sorted((general | operation["responses"]).items()))
+
+
+def _add_access(operation: Json, permission: access.Permission, anonymous: str) -> None:
+    """Whether it needs a token and whose, for programs and for people."""
+    reaches = access.reaches(permission)
+    token = {"password": list[str]()}
+    free = reaches[anonymous] is not access.NO
+    operation["security"] = [{}, token] if free else [token]
+    roles = [
+        role if reaches[role] is access.ALL else f"{role} (one's own)"
+        for role in access.Role
+        if reaches[role] is not access.NO
+    ]
+    who = f"Roles: {', '.join(roles)}{'; here also without a token' if free else ''}."
+    operation["description"] = f"{operation['description']}\n\n{who}"
+    refused = errors.Forbidden if len(roles) < len(access.Role) else errors.InvalidToken
+    _add_responses(operation, errors.InvalidToken, refused)
 
 
 def _add_conditions(operation: Json, method: str) -> None:
@@ -95,7 +123,8 @@ def _add_headers(operation: Json) -> None:
             "Link": "/Page_" in model,
             "Location": status in {"201", "307"} and not model.endswith("/Books"),
             "Vary": len(answer.get("content", {})) > 1 and status == "200",
-            "Retry-After": status == "503",
+            "Retry-After": status in {"429", "503"},
+            "WWW-Authenticate": status in {"401", "403"},
         }
         answer["headers"] = {name: {"schema": _HEADER} for name, sent in names.items() if sent}
 

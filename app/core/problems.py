@@ -53,6 +53,8 @@ def render(request: Request, error: ServiceError) -> Response:
     headers = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
+    if error.challenge is not None:
+        headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, MethodNotAllowed):
         headers |= allowed_methods(request)
     return Response(problem.model_dump_json(exclude_none=True), error.status, headers, MEDIA_TYPE)

@@ -17,13 +17,14 @@ Read = TypeVar("Read", bound=ReadModel)
 
 
 class ListRepository(Generic[Item]):
-    """Reads many rows of one table."""
+    """Reads many rows of one table: of those that meet the filters of `within`."""
 
     model: type[Item]
     statements: ClassVar[ListStatements]
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, **within: Any) -> None:
+        self.session, self.within = session, within
+        self._within = frozenset(within)
 
     @property
     def transaction(self) -> TransactionSession:
@@ -39,7 +40,7 @@ class ListRepository(Generic[Item]):
     async def page(self, query: PageQuery, **fixed: Any) -> Page[Item]:
         """A page and, where counted exactly, its total: one statement. `fixed` adds filters."""
         query.check()
-        filters, keys = query.filters() | fixed, self.statements.keys(query.order())
+        filters, keys = query.filters() | fixed | self.within, self.statements.keys(query.order())
         exact = query.counting() == "exact"
         context = repr((self.statements.table.name, query.order(), sorted(filters.items())))
         position = self._position(query, keys, context)
@@ -77,7 +78,7 @@ class ListRepository(Generic[Item]):
 
     async def all(self, query: PageQuery, **fixed: Any) -> AsyncIterator[list[Item]]:
         """Every row of the list, some at a time, in a transaction."""
-        filters = query.filters() | fixed
+        filters = query.filters() | fixed | self.within
         cursor = self.statements.cursor(frozenset(filters), query.order())
         async for rows in self.transaction.fetched(cursor, filters, self.statements.fetch):
             yield [self.read(row) for row in rows]
@@ -95,7 +96,8 @@ class Repository(ListRepository[Read]):
     violations: ClassVar[Mapping[str, Callable[[], ServiceError]]] = {}
 
     async def find(self, key: Any) -> Read | None:
-        rows = await self.session.rows(self.statements.get, {"row_id": key})
+        statement = self.statements.get(self._within)
+        rows = await self.session.rows(statement, {"row_id": key, **self.within})
         return self.read(rows[0]) if rows else None
 
     async def get(self, key: Any) -> Read:
@@ -120,15 +122,16 @@ class Repository(ListRepository[Read]):
 
     async def update(self, key: Any, values: Mapping[str, Any], versions: list[int] | None) -> Read:
         conditional = versions is not None
-        statement = self.statements.update(frozenset(values), conditional=conditional)
-        parameters = {**_new(values), "row_id": key, "versions": versions}
+        names, within = frozenset(values), self._within
+        statement = self.statements.update(names, within, conditional=conditional)
+        parameters = {**_new(values), "row_id": key, "versions": versions, **self.within}
         if rows := await self._write(statement, parameters):
             return self.read(rows[0])
         raise await self._missed(key, versions)
 
     async def delete(self, key: Any, versions: list[int] | None) -> None:
-        statement = self.statements.delete(conditional=versions is not None)
-        if not await self._write(statement, {"row_id": key, "versions": versions}):
+        statement = self.statements.delete(self._within, conditional=versions is not None)
+        if not await self._write(statement, {"row_id": key, "versions": versions, **self.within}):
             raise await self._missed(key, versions)
 
     async def _write(self, statement: sa.Executable, parameters: Parameters) -> Rows:
@@ -141,7 +144,7 @@ class Repository(ListRepository[Read]):
     async def _missed(self, key: Any, versions: list[int] | None) -> ServiceError:
         """Why a write hit no row: there is none, or it has another version."""
         if versions is not None and await self.session.rows(
-            self.statements.exists, {"row_id": key}
+            self.statements.exists(self._within), {"row_id": key, **self.within}
         ):
             return PreconditionFailed()
         return self._not_found()

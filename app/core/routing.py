@@ -1,31 +1,39 @@
-"""What the framework's routes leave open: strict JSON bodies, unknown parameters, `Allow`."""
+"""What the framework's routes leave open: who may, strict bodies, unknown parameters, `Allow`."""
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from email.message import Message
 from typing import Any, Final, get_origin
+from urllib.parse import parse_qsl
 
-from fastapi import Request, Response
+from fastapi import Request, Response, params
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.datastructures import FormData
 
-from app.core import errors, strict_json
+from app.core import access, errors, strict_json
 
 MAX_BODY: Final = 1024 * 1024  # bytes, as received
+MAX_FIELDS: Final = 100  # of a form
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+FORM: Final = "application/x-www-form-urlencoded"
 _PLAIN: Final = ("utf-8", "identity")
 
 
 class Route(APIRoute):
-    """A route that refuses unknown query parameters and any body that is not strictly JSON."""
+    """A route that says who may, and refuses unknown parameters and bodies that are not strict."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["operation_id"] = endpoint.__name__
         form = (options.get("openapi_extra") or {}).get("requestBody", {}).get("content", {})
         patches = "PATCH" in (options.get("methods") or ())
         self.media_types = [*form] or ([JSON, MERGE_PATCH] if patches else [JSON])
+        self.permission = access.required(endpoint)
         super().__init__(path, endpoint, **options)
+        if self.body_field is not None and isinstance(self.body_field.field_info, params.Form):
+            self.media_types = [FORM]
         documented = {"parameters": list(_documented(self.dependant))}
         self.openapi_extra = documented | (self.openapi_extra or {})
 
@@ -34,10 +42,12 @@ class Route(APIRoute):
         known = dict(_query_parameters(self.dependant))
 
         async def checked(request: Request) -> Response:
+            if self.permission is not None:
+                await access.admit(request, self.permission)
             if request.scope["query_string"]:
                 _check_parameters(request, known)
             if self.body_field is not None:
-                request = await _with_json(request, self.media_types)
+                request = await _with_body(request, self.media_types)
             return await handle(request)
 
         return checked
@@ -114,8 +124,11 @@ class _ReadRequest(Request):
     async def json(self) -> Any:
         return self.value
 
+    async def form(self, **_: Any) -> FormData:  # type: ignore[override]
+        return FormData(self.value)
 
-async def _with_json(request: Request, media_types: list[str]) -> Request:
+
+async def _with_body(request: Request, media_types: list[str]) -> Request:
     message = Message()
     message["content-type"] = ", ".join(request.headers.getlist("content-type"))
     charset = str(message.get_param("charset", "utf-8")).lower()
@@ -125,10 +138,24 @@ async def _with_json(request: Request, media_types: list[str]) -> Request:
     read = _ReadRequest(request.scope)
     read.content = await _body(request)
     try:
-        read.value = strict_json.parse(read.content)
+        read.value = (_fields if media_types == [FORM] else strict_json.parse)(read.content)
     except ValueError:
         raise errors.MalformedRequest from None
     return read
+
+
+def _fields(form: bytes) -> list[tuple[str, str]]:
+    """A form's fields, none of which may be given twice."""
+    options: Any = {"keep_blank_values": True, "errors": "strict", "max_num_fields": MAX_FIELDS}
+    fields = parse_qsl(form.decode(), **options)
+    counts = Counter(name for name, _ in fields)
+    places = (errors.pointer(name) for name, count in counts.items() if count > 1)
+    if faults := [
+        errors.Fault(pointer=place, code="repeated_field", detail="May be given only once")
+        for place in places
+    ]:
+        raise errors.InvalidRequest(*faults)
+    return fields
 
 
 async def _body(request: Request) -> bytes:

@@ -13,12 +13,15 @@ Read = TypeVar("Read", bound=ReadModel)
 
 
 class Service(Generic[Read]):
-    """Subclasses name their repository and state what their entity does differently."""
+    """Subclasses name their repository and state what their entity does differently.
+
+    Of rows that do not meet the filters of `within` a service knows nothing.
+    """
 
     repository: ClassVar[type[Repository[Any]]]
 
-    def __init__(self, session: Session) -> None:
-        self.rows: Repository[Read] = self.repository(session)
+    def __init__(self, session: Session, **within: Any) -> None:
+        self.rows: Repository[Read] = self.repository(session, **within)
 
     async def get(self, key: Any) -> Read:
         return await self.rows.get(key)

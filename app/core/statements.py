@@ -1,7 +1,7 @@
 """The SQL of an entity: what reads many, and what reads and writes one."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -9,9 +9,15 @@ from app.core.listing import Condition, Conditions, ListStatements, Select, cach
 from app.core.models import Entity
 from app.core.schemas import ReadModel
 
+ANY_ROW: Final[frozenset[str]] = frozenset()
+
 
 class Statements(ListStatements):
-    """Every statement of one entity; what is written comes back as the read model needs it."""
+    """Every statement of one entity; what is written comes back as the read model needs it.
+
+    `within` names filters that the row must meet, or else it is not there. They are named
+    otherwise than columns: those names SQLAlchemy keeps for what an UPDATE sets.
+    """
 
     def __init__(
         self,
@@ -23,10 +29,18 @@ class Statements(ListStatements):
         super().__init__(model, read, filters, nulls)
         self._filters = self._common_filters() | self._filters
         self._this = self.table.c.id == self._bound("id", "row_id")
-        self.get = self.select_from(self.table).where(self._this)
         ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
         self.present = sa.select(self.table.c.id).where(self.table.c.id == sa.any_(ids))
-        self.exists = sa.select(sa.literal(1)).select_from(self.table).where(self._this)
+
+    @cached
+    def get(self, within: frozenset[str]) -> Select:
+        conditions = self._target(within, conditional=False)
+        return self.select_from(self.table).where(*conditions)
+
+    @cached
+    def exists(self, within: frozenset[str]) -> Select:
+        conditions = self._target(within, conditional=False)
+        return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
 
     @cached
     def insert(self, names: frozenset[str]) -> Select:
@@ -44,32 +58,36 @@ class Statements(ListStatements):
         return written.order_by(written.selected_columns.id)
 
     @cached
-    def update(self, names: frozenset[str], *, conditional: bool) -> Select:
+    def update(
+        self, names: frozenset[str], within: frozenset[str] = ANY_ROW, *, conditional: bool
+    ) -> Select:
         touched = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
-        statement = sa.update(self.table).where(*self._target(conditional=conditional))
+        statement = sa.update(self.table).where(*self._target(within, conditional=conditional))
         return self._returning(statement.values(self._new(names) | touched))
 
     @cached
-    def delete(self, *, conditional: bool) -> sa.Executable:
-        statement = sa.delete(self.table).where(*self._target(conditional=conditional))
+    def delete(self, within: frozenset[str] = ANY_ROW, *, conditional: bool) -> sa.Executable:
+        statement = sa.delete(self.table).where(*self._target(within, conditional=conditional))
         return statement.returning(self.table.c.id)
 
     def _common_filters(self) -> dict[str, Condition]:
         columns, ids = self.table.c, sa.ARRAY(self.table.c.id.type)
         query = sa.func.search_query(sa.bindparam("q", type_=sa.Text))
+        words = {"q": columns.search.bool_op("@@")(query)} if "search" in columns else {}
         return {
+            **words,
             "id": columns.id == sa.any_(sa.bindparam("id", type_=ids)),
-            "q": columns.search.bool_op("@@")(query),
             "created_from": columns.created_at >= self._bound("created_at", "created_from"),
             "created_to": columns.created_at < self._bound("created_at", "created_to"),
             "updated_from": columns.updated_at >= self._bound("updated_at", "updated_from"),
             "updated_to": columns.updated_at < self._bound("updated_at", "updated_to"),
         }
 
-    def _target(self, *, conditional: bool) -> list[Condition]:
+    def _target(self, within: frozenset[str], *, conditional: bool) -> list[Condition]:
         version = self.table.c.version
         versions = sa.bindparam("versions", type_=sa.ARRAY(version.type))
-        return [self._this, version == sa.any_(versions)] if conditional else [self._this]
+        current = [version == sa.any_(versions)] if conditional else []
+        return [self._this, *self._conditions(within), *current]
 
     def _returning(self, statement: sa.Insert | sa.Update) -> Select:
         return self.select_from(statement.returning(*self.table.c).cte("written"))

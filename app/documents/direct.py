@@ -6,6 +6,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.core.access import Principal
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
 from app.core.sessions import Session
 from app.core.storage import NotStored, Storage
@@ -24,8 +25,10 @@ class DirectUploads:
     """Always multipart uploads of the store: their URLs are of no use once they are completed,
     so that nobody can change the bytes of a document afterwards."""
 
-    def __init__(self, session: Session, storage: Storage, settings: Settings) -> None:
-        self._documents = DocumentRepository(session)
+    def __init__(
+        self, session: Session, storage: Storage, settings: Settings, principal: Principal
+    ) -> None:
+        self._documents = DocumentRepository(session, **principal.only("documents"))
         self._files = Files(session, storage, settings)
         self._storage, self._settings = storage, settings
 
@@ -67,7 +70,7 @@ class DirectUploads:
 
     async def _find(self, document_id: UUID, object_id: UUID, *, also: str = "") -> Row:
         """The upload while it is pending; asking for it keeps it from expiring."""
-        row = await self._files.objects.upload(document_id, object_id)
+        row = await self._documents.upload(document_id, object_id)
         if row is None or row.state not in {"pending", also}:
             raise NotFound("Upload not found")
         await self._files.objects.touch(object_id)

@@ -48,7 +48,7 @@ class StoredObject(FileColumns, Base):
 
 
 class Document(FileColumns, Entity):
-    """A named document, with or without a file."""
+    """A named document, with or without a file; without an owner when nobody said who he is."""
 
     __tablename__ = "documents"
     __table_args__ = (
@@ -57,10 +57,17 @@ class Document(FileColumns, Entity):
         sa.Index("ix_documents_size_id", sa.text("coalesce(size, 9223372036854775807)"), "id"),
         sa.Index(None, "created_at", "id"),
         sa.Index(None, "content_type", "created_at", "id"),
+        sa.Index(None, "owner_id", "name", "id"),
+        sa.Index(
+            "ix_documents_owner_id_size_id",
+            *("owner_id", sa.text("coalesce(size, 9223372036854775807)"), "id"),
+        ),
+        sa.Index(None, "owner_id", "created_at", "id"),
         sa.Index(None, "search", postgresql_using="gin"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(200))
+    owner_id: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     file_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(StoredObject.id), unique=True)
     search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))

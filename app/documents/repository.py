@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.errors import Conflict
+from app.core.errors import Conflict, InvalidToken
 from app.core.listing import Condition, Select
 from app.core.repository import Repository
 from app.core.sessions import Rows, Session
@@ -15,8 +15,14 @@ from app.core.statements import Statements
 from app.documents.models import NO_SIZE, Document, StoredObject
 from app.documents.schemas import DocumentRead
 
-_object, _content_type = StoredObject.__table__.c, Document.__table__.c.content_type
-_of_type = _content_type == sa.bindparam("content_type", type_=_content_type.type)
+_object, _document = StoredObject.__table__.c, Document.__table__.c
+_filters = {
+    name: column == sa.bindparam(name, type_=column.type)
+    for name, column in {
+        "content_type": _document.content_type,
+        "owner": _document.owner_id,
+    }.items()
+}
 
 
 class DocumentStatements(Statements):
@@ -38,13 +44,25 @@ class DocumentRepository(Repository[DocumentRead]):
 
     model, noun = DocumentRead, "Document"
     statements = DocumentStatements(
-        Document, DocumentRead, filters={"content_type": _of_type}, nulls={"size": NO_SIZE}
+        Document, DocumentRead, filters=_filters, nulls={"size": NO_SIZE}
     )
-    violations = {"fk_documents_file_id_stored_objects": expired}
+    violations = {
+        "fk_documents_file_id_stored_objects": expired,
+        "fk_documents_owner_id_users": InvalidToken,  # deleted meanwhile, and the token with him
+    }
 
     def read(self, row: sa.Row[Any]) -> DocumentRead:
         unsigned = {"file_url": None, "file_url_expires_at": None}
         return self.model.model_validate(dict(zip(row._fields, row, strict=True)) | unsigned)
+
+    async def upload(self, document_id: UUID, key: UUID) -> sa.Row[Any] | None:
+        """A direct upload for a document, whatever its state."""
+        document = self.statements.exists(self._within).where(_document.id == _object.document_id)
+        found = sa.select(StoredObject.__table__).where(
+            _object.id == key, _object.upload_id.is_not(None), document.exists()
+        )
+        rows = await self.session.rows(found, {"row_id": document_id, **self.within})
+        return rows[0] if rows else None
 
 
 class StoredObjectRepository:
@@ -97,11 +115,3 @@ class StoredObjectRepository:
         """The state of each of the keys that is known."""
         found = sa.select(_object.key, _object.state).where(_object.key.in_(keys))
         return {row.key: row.state for row in await self.session.rows(found, {})}
-
-    async def upload(self, document_id: UUID, key: UUID) -> sa.Row[Any] | None:
-        """A direct upload for a document, whatever its state."""
-        found = sa.select(StoredObject.__table__).where(
-            _object.id == key, _object.document_id == document_id, _object.upload_id.is_not(None)
-        )
-        rows = await self.session.rows(found, {})
-        return rows[0] if rows else None

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
+from app.core.access import Principal, principal, requires
 from app.core.conditional import IfMatch, answer, many, one
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import Conflict, NotFound, Unavailable
@@ -13,6 +14,7 @@ from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.routing import Route
 from app.core.schemas import Id
+from app.core.storage import Storage
 from app.documents.direct import DirectUploads
 from app.documents.form import Form
 from app.documents.schemas import (
@@ -24,6 +26,7 @@ from app.documents.schemas import (
     UploadCreate,
 )
 from app.documents.service import DocumentService
+from app.settings import Settings
 
 CACHE: Final = "no-store"
 STORAGE: Final = responses(Unavailable)
@@ -32,15 +35,20 @@ router = APIRouter(prefix="/documents", tags=["documents"], route_class=Route)
 
 
 async def _reader(request: Request, session: ReadSession) -> DocumentService:
-    return DocumentService(session, request.app.state.storage, request.app.state.settings)
+    return DocumentService(session, *_parts(request))
 
 
 async def _writer(request: Request, session: WriteSession) -> DocumentService:
-    return DocumentService(session, request.app.state.storage, request.app.state.settings)
+    return DocumentService(session, *_parts(request))
 
 
 async def _direct(request: Request, session: WriteSession) -> DirectUploads:
-    return DirectUploads(session, request.app.state.storage, request.app.state.settings)
+    return DirectUploads(session, *_parts(request))
+
+
+def _parts(request: Request) -> tuple[Storage, Settings, Principal]:
+    state = request.app.state
+    return state.storage, state.settings, principal(request)
 
 
 async def _form(request: Request) -> Form:
@@ -58,18 +66,21 @@ Body = Annotated[Form, Depends(_form)]
 
 
 @router.get("/{id}", response_model=DocumentRead, responses=STORAGE)
+@requires("documents")
 async def read_document(id: Id, request: Request, documents: Reader) -> Response:
     """One document, with a fresh signed URL for its file."""
     return one(request, await documents.get(id), cache=CACHE)
 
 
 @router.get("", response_model=Page[DocumentRead], responses=STORAGE)
+@requires("documents")
 async def list_documents(query: DocumentList, request: Request, documents: Reader) -> Response:
     """A page of documents, each with a fresh signed URL for its file."""
     return many(request, await documents.page(query), cache=CACHE)
 
 
 @router.get("/{id}/content", status_code=307, response_class=Response, responses=STORAGE)
+@requires("documents")
 async def read_document_content(id: Id, documents: Reader) -> Response:
     """Go to the file's bytes, by a fresh signed URL."""
     document = await documents.get(id)
@@ -81,6 +92,7 @@ async def read_document_content(id: Id, documents: Reader) -> Response:
 @router.post(
     "", status_code=201, response_model=DocumentRead, openapi_extra=CREATE_FORM, responses=STORAGE
 )
+@requires("documents")
 async def create_document(form: Body, request: Request, documents: Writer) -> Response:
     """Add a document. The file is streamed: it may be of any size up to the limit."""
     document = await documents.create(form)
@@ -88,6 +100,7 @@ async def create_document(form: Body, request: Request, documents: Writer) -> Re
 
 
 @router.patch("/{id}", response_model=DocumentRead, openapi_extra=UPDATE_FORM, responses=STORAGE)
+@requires("documents")
 async def update_document(
     id: Id, form: Body, versions: IfMatch, request: Request, documents: Writer
 ) -> Response:
@@ -98,6 +111,7 @@ async def update_document(
 
 
 @router.delete("/{id}", status_code=204, response_class=Response)
+@requires("documents")
 async def delete_document(id: Id, versions: IfMatch, documents: Writer) -> Response:
     """Remove a document and its file."""
     await documents.delete(id, versions)
@@ -105,6 +119,7 @@ async def delete_document(id: Id, versions: IfMatch, documents: Writer) -> Respo
 
 
 @router.post("/{id}/uploads", status_code=201, response_model=DirectUpload, responses=STORAGE)
+@requires("documents")
 async def create_upload(id: Id, data: UploadCreate, uploads: Direct) -> Response:
     """Announce a file that goes to the store directly: PUT each part to its URL, then complete."""
     upload = await uploads.start(id, data)
@@ -113,6 +128,7 @@ async def create_upload(id: Id, data: UploadCreate, uploads: Direct) -> Response
 
 
 @router.get("/{id}/uploads/{upload_id}", response_model=DirectUpload, responses=STORAGE)
+@requires("documents")
 async def read_upload(id: Id, upload_id: Id, uploads: Direct) -> Response:
     """Fresh URLs for an upload that is under way."""
     return answer(await uploads.get(id, upload_id), 200, {"Cache-Control": CACHE})
@@ -123,6 +139,7 @@ async def read_upload(id: Id, upload_id: Id, uploads: Direct) -> Response:
     response_model=DocumentRead,
     responses=responses(Unavailable, Conflict),
 )
+@requires("documents")
 async def complete_upload(
     id: Id, upload_id: Id, request: Request, uploads: Direct, documents: Writer
 ) -> Response:

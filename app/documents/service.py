@@ -8,6 +8,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from app.core.access import Principal
 from app.core.errors import ServiceError, Unavailable
 from app.core.pagination import ListQuery, Page
 from app.core.service import Service
@@ -28,8 +29,11 @@ class DocumentService(Service[DocumentRead]):
 
     repository = DocumentRepository
 
-    def __init__(self, session: Session, storage: Storage, settings: Settings) -> None:
-        super().__init__(session)
+    def __init__(
+        self, session: Session, storage: Storage, settings: Settings, principal: Principal
+    ) -> None:
+        super().__init__(session, **principal.only("documents"))
+        self._owner_id = principal.user_id
         self._storage, self._settings = storage, settings
         self._files = Files(session, storage, settings)
 
@@ -45,7 +49,7 @@ class DocumentService(Service[DocumentRead]):
         async with self._received(form) as values:
             if "name" not in values:
                 raise wrong("name", "missing", "Field required")
-            document = await self.rows.create({"id": uuid7(), **values})
+            document = await self.rows.create({"id": uuid7(), "owner_id": self._owner_id, **values})
         return await self._signed(document)
 
     async def replace(self, key: UUID, form: Form, versions: list[int] | None) -> DocumentRead:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from app.core.access import requires
 from app.core.conditional import many
 from app.core.database import ReportingSession
 from app.core.pagination import Page
@@ -16,6 +17,7 @@ UserCountList = Annotated[UserCountQuery, Depends(UserCountQuery.of)]
 
 
 @router.get("/user-counts", response_model=Page[UserCountRead])
+@requires("reports:read")
 async def list_user_counts(
     query: UserCountList, request: Request, session: ReportingSession
 ) -> Response:

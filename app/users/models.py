@@ -1,19 +1,28 @@
-"""The users table."""
+"""The tables of users and of the wrong passwords that were tried."""
+
+from datetime import datetime
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.models import Entity
+from app.core.models import Base, Entity
 
 
 class User(Entity):
-    """A person with an account."""
+    """A person with an account. A trigger keeps the last admin.
+
+    `password_changed_by` is the token whose bearer changed the password last; a trigger revokes
+    the user's other tokens whenever it is set.
+    """
 
     __tablename__ = "users"
     __table_args__ = (
         sa.CheckConstraint("char_length(name) >= 1", name="name_not_empty"),
+        sa.CheckConstraint("role IN ('member', 'editor', 'admin')", name="role"),
         sa.Index("uq_users_email", sa.text("lower(email)"), unique=True),
+        sa.Index("ix_users_admins", "id", postgresql_where=sa.text("role = 'admin'")),
         sa.Index(None, "name", "id"),
         sa.Index(None, "email", "id"),
         sa.Index(None, "created_at", "id"),
@@ -23,5 +32,18 @@ class User(Entity):
     id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(always=True), primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(100))
     email: Mapped[str] = mapped_column(sa.String(254))
+    role: Mapped[str] = mapped_column(sa.String(6), server_default="member")
     password_hash: Mapped[str] = mapped_column(sa.String(255))
+    password_changed_by: Mapped[UUID | None]
     search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))
+
+
+class LoginFailure(Base):
+    """Wrong passwords in a row, of an account or from an address: never its name, but a digest."""
+
+    __tablename__ = "login_failures"
+
+    kind: Mapped[str] = mapped_column(sa.String(7), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    failures: Mapped[int] = mapped_column(server_default=sa.text("1"))
+    failed_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), index=True)

@@ -1,20 +1,96 @@
-"""The SQL of users."""
+"""The SQL of users and of the wrong passwords that were tried."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
-from app.core.errors import EmailTaken
+from app.core.errors import EmailTaken, LastAdmin
 from app.core.repository import Repository
+from app.core.sessions import Session
 from app.core.statements import Statements
-from app.users.models import User
+from app.users.models import LoginFailure, User
 from app.users.schemas import UserRead
 
+ALLOWED: Final = {"account": 10, "address": 50}  # failures in a row before one has to wait
+LONGEST: Final = 15 * 60  # seconds; from one on they double
+FORGOTTEN: Final = timedelta(hours=1)  # after the last failure
+
+_user, _failure = User.__table__.c, LoginFailure.__table__.c
 _given = sa.bindparam("email", type_=sa.Text)
-_same_email = sa.func.lower(User.__table__.c.email) == sa.func.lower(_given)
+_owner = _user.id == sa.bindparam("owner", type_=_user.id.type)  # everybody owns himself
+_same_email = sa.func.lower(_user.email) == sa.func.lower(_given)
 
 
 class UserRepository(Repository[UserRead]):
     """Reads and writes users."""
 
     model, noun = UserRead, "User"
-    statements = Statements(User, UserRead, filters={"email": _same_email})
-    violations = {"uq_users_email": EmailTaken}
+    statements = Statements(User, UserRead, filters={"email": _same_email, "owner": _owner})
+    violations = {"uq_users_email": EmailTaken, "users_last_admin": LastAdmin}
+    _credentials = sa.select(_user.id, _user.password_hash)
+
+    async def credentials(self, email: str) -> sa.Row[Any] | None:
+        """The id and the hash of the user with this email, in any case."""
+        rows = await self.session.rows(self._credentials.where(_same_email), {"email": email})
+        return rows[0] if rows else None
+
+    async def rehash(self, key: int, old: str, new: str) -> sa.Row[Any] | None:
+        """Another hash of the same password; `None` when that has been changed meanwhile."""
+        same = sa.update(User).where(_user.id == key, _user.password_hash == old)
+        changed = same.values(password_hash=new).returning(_user.id, _user.password_hash)
+        rows = await self.session.rows(changed, {})
+        return rows[0] if rows else None
+
+
+class LoginFailureRepository:
+    """Counts failures in the database, so that every process knows of them."""
+
+    _excess = _failure.failures - sa.case(ALLOWED, value=_failure.kind)
+    _over = _failure.failed_at + sa.func.make_interval(
+        *(0,) * 6, sa.func.least(LONGEST, sa.func.power(2, sa.func.least(_excess, 20)))
+    )
+    _waits = sa.and_(_excess >= 0, _over > sa.func.now())
+    _old = _failure.failed_at < sa.func.now() - FORGOTTEN
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def count(self, keys: Mapping[str, bytes]) -> int:
+        """Note an attempt; or else how many seconds until there may be one."""
+        columns = [sa.column(name, _failure[name].type) for name in ("kind", "digest")]
+        given = sa.values(*columns, name="given").data(sorted(keys.items()))
+        refused = sa.exists().where(self._of(keys), self._waits)
+        attempt = sa.select(*given.c).where(sa.not_(refused)).order_by(given.c.kind)
+        added = insert(LoginFailure).from_select(["kind", "digest"], attempt)
+        noted = added.on_conflict_do_update(
+            index_elements=["kind", "digest"],
+            set_={
+                "failures": sa.case((self._old, 1), else_=_failure.failures + 1),
+                "failed_at": sa.func.now(),
+            },
+            where=sa.not_(self._waits),
+        ).returning(_failure.kind)
+        if len(await self.session.rows(noted, {})) == len(keys):
+            return 0
+        seconds = sa.func.ceil(sa.extract("epoch", sa.func.max(self._over) - sa.func.now()))
+        waiting = sa.select(sa.cast(seconds, sa.Integer)).where(self._of(keys), self._waits)
+        return max(1, (await self.session.rows(waiting, {}))[0][0] or 0)
+
+    async def forget(self, keys: Mapping[str, bytes]) -> None:
+        """It was none: an account starts anew; an address, which many may share, as before it."""
+        account = {kind: digest for kind, digest in keys.items() if kind == "account"}
+        gone = sa.delete(LoginFailure).where(self._of(account)).cte("gone")
+        one_less = sa.update(LoginFailure).values(failures=_failure.failures - 1)
+        others = one_less.where(self._of(keys), _failure.kind != "account", _failure.failures > 0)
+        await self.session.rows(others.add_cte(gone).returning(_failure.kind), {})
+
+    async def forget_old(self) -> int:
+        """Remove what counts no more; how many."""
+        old = sa.delete(LoginFailure).where(self._old).returning(_failure.kind)
+        return len(await self.session.rows(old, {}))
+
+    def _of(self, keys: Mapping[str, bytes]) -> sa.ColumnElement[bool]:
+        return sa.tuple_(_failure.kind, _failure.digest).in_(list(keys.items()))

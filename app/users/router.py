@@ -4,9 +4,10 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from app.core.access import principal, requires
 from app.core.conditional import IfMatch, many, one
 from app.core.database import ReadSession, WriteSession
-from app.core.errors import EmailTaken
+from app.core.errors import EmailTaken, Forbidden, LastAdmin, TooManyRequests, Unauthorized
 from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.routing import Route
@@ -19,11 +20,11 @@ router = APIRouter(prefix="/users", tags=["users"], route_class=Route)
 
 
 async def _reader(request: Request, session: ReadSession) -> UserService:
-    return UserService(session, request.app.state.passwords)
+    return UserService(session, request.app.state.passwords, principal(request))
 
 
 async def _writer(request: Request, session: WriteSession) -> UserService:
-    return UserService(session, request.app.state.passwords)
+    return UserService(session, request.app.state.passwords, principal(request))
 
 
 UserList = Annotated[UserQuery, Depends(UserQuery.of)]
@@ -31,34 +32,56 @@ Reader = Annotated[UserService, Depends(_reader)]
 Writer = Annotated[UserService, Depends(_writer)]
 
 
+@router.get("/me", response_model=UserRead, responses=responses(Unauthorized))
+@requires("users")
+async def read_current_user(request: Request, users: Reader) -> Response:
+    """Who am I? The user of the request's token."""
+    return one(request, await users.me(), cache=CACHE)
+
+
 @router.get("/{id}", response_model=UserRead)
+@requires("users")
 async def read_user(id: UserId, request: Request, users: Reader) -> Response:
     """One user."""
     return one(request, await users.get(id), cache=CACHE)
 
 
 @router.get("", response_model=Page[UserRead])
+@requires("users:list")
 async def list_users(query: UserList, request: Request, users: Reader) -> Response:
     """A page of users."""
     return many(request, await users.page(query), cache=CACHE)
 
 
-@router.post("", status_code=201, response_model=UserRead, responses=responses(EmailTaken))
+@router.post(
+    "", status_code=201, response_model=UserRead, responses=responses(EmailTaken, Forbidden)
+)
+@requires("register")
 async def create_user(data: UserCreate, request: Request, users: Writer) -> Response:
-    """Register."""
+    """Register, as a member unless an admin says otherwise."""
     user = await users.create(data)
     return one(request, user, cache=CACHE, created=f"/users/{user.id}")
 
 
-@router.patch("/{id}", response_model=UserRead, responses=responses(EmailTaken))
+@router.patch(
+    "/{id}",
+    response_model=UserRead,
+    responses=responses(EmailTaken, LastAdmin, Forbidden, TooManyRequests),
+)
+@requires("users")
 async def update_user(
     id: UserId, data: UserUpdate, versions: IfMatch, request: Request, users: Writer
 ) -> Response:
-    """Change the fields that are sent (RFC 7396)."""
+    """Change the fields that are sent (RFC 7396).
+
+    Only an admin changes a role, or a password without the current one. A new password revokes
+    the user's other tokens.
+    """
     return one(request, await users.update(id, data, versions), cache=CACHE)
 
 
-@router.delete("/{id}", status_code=204)
+@router.delete("/{id}", status_code=204, responses=responses(LastAdmin))
+@requires("users")
 async def delete_user(id: UserId, versions: IfMatch, users: Writer) -> None:
-    """Remove a user."""
+    """Remove a user, with all tokens and documents."""
     await users.delete(id, versions)

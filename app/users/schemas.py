@@ -7,28 +7,35 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.core.access import Role
 from app.core.pagination import ListQuery, Sorting
 from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, integer, string
 
 MAX_EMAIL: Final = 254  # characters, RFC 5321
+MAX_PASSWORD: Final = 128  # characters
 _EMAIL: Final = {"type": "string", "format": "email", "maxLength": MAX_EMAIL}
 _PASSWORD: Final = {
     "type": "string",
     "format": "password",
     "writeOnly": True,
     "minLength": 8,
-    "maxLength": 128,
+    "maxLength": MAX_PASSWORD,
 }
 
 
-def _normalized(value: str) -> str:
+def normalized(value: str) -> str | None:
+    """The form of an email in which it is kept; `None` of what is none."""
     try:
-        normalized = validate_email(value, check_deliverability=False).normalized
-    except EmailNotValidError:  # its message quotes what the client sent
-        normalized = ""
-    if not 0 < len(normalized) <= MAX_EMAIL:
+        found = validate_email(value, check_deliverability=False).normalized
+    except EmailNotValidError:
+        return None
+    return found if len(found) <= MAX_EMAIL else None
+
+
+def _email(value: str) -> str:
+    if (found := normalized(value)) is None:  # the library's message quotes what the client sent
         raise PydanticCustomError("email", "Must be an email address")
-    return normalized
+    return found
 
 
 def _without_nul(value: SecretStr) -> SecretStr:
@@ -39,10 +46,10 @@ def _without_nul(value: SecretStr) -> SecretStr:
 
 UserId = Annotated[int, integer(1, MAX_INT64)]
 Name = Annotated[str, string(1, 100)]
-Email = Annotated[str, string(3, MAX_EMAIL), AfterValidator(_normalized), WithJsonSchema(_EMAIL)]
+Email = Annotated[str, string(3, MAX_EMAIL), AfterValidator(_email), WithJsonSchema(_EMAIL)]
 Password = Annotated[
     SecretStr,
-    Field(min_length=8, max_length=128),
+    Field(min_length=8, max_length=MAX_PASSWORD),
     AfterValidator(_without_nul),
     WithJsonSchema(_PASSWORD),
 ]
@@ -55,6 +62,7 @@ class UserCreate(RequestModel):
     name: Name = Field(examples=["Ada Lovelace"])
     email: Email = Field(examples=["ada@example.com"])
     password: Password
+    role: Role = Field(default=Role.MEMBER, description="For admins to set")
 
 
 class UserUpdate(RequestModel):
@@ -63,6 +71,8 @@ class UserUpdate(RequestModel):
     name: Name = absent()
     email: Email = absent()
     password: Password = absent()
+    current_password: Password = absent()
+    role: Role = absent()
 
 
 class UserRead(ReadModel):
@@ -71,6 +81,7 @@ class UserRead(ReadModel):
     id: int = Field(ge=1, le=MAX_INT64)
     name: str = Field(max_length=100)
     email: str = Field(max_length=MAX_EMAIL)
+    role: Role
     created_at: datetime
     updated_at: datetime
 

@@ -2,9 +2,14 @@
 
 from typing import Any
 
+from pydantic import SecretStr
+
+from app.core.access import ALL, NO, Principal
+from app.core.errors import Fault, Forbidden, InvalidRequest, Unauthorized
 from app.core.schemas import RequestModel
 from app.core.service import Service
 from app.core.sessions import Session
+from app.users.credentials import Credentials
 from app.users.passwords import Passwords
 from app.users.repository import UserRepository
 from app.users.schemas import UserCreate, UserRead
@@ -15,22 +20,55 @@ class UserService(Service[UserRead]):
 
     repository = UserRepository
 
-    def __init__(self, session: Session, passwords: Passwords) -> None:
-        super().__init__(session)
-        self._passwords = passwords
+    def __init__(self, session: Session, passwords: Passwords, principal: Principal) -> None:
+        super().__init__(session, **principal.only("users"))
+        self._passwords, self._principal = passwords, principal
+
+    async def me(self) -> UserRead:
+        """The user who asks."""
+        if self._principal.user_id is None:
+            raise Unauthorized
+        return await self.get(self._principal.user_id)
 
     async def create(self, data: UserCreate) -> UserRead:
         """Register. Whether the email is free, the database decides."""
-        return await self.rows.create(await self._hashed(data.model_dump()))
+        values = data.model_dump()
+        self._check_role(data)
+        return await self.rows.create(await self._hashed(values))
 
     async def update(
         self, key: Any, data: RequestModel, versions: list[int] | None = None
     ) -> UserRead:
         changes = data.model_dump(exclude_unset=True)
+        current = changes.pop("current_password", None)
+        self._check_role(data)
         if "password" not in changes:
+            if current is not None:
+                raise _wrong("unused", "Goes with a new password only")
             return await super().update(key, data, versions)
-        return await self.rows.update(key, await self._hashed(changes), versions)
+        if current is not None or self._principal.reach("users") is not ALL:
+            await self._confirm(key, current)
+        values = await self._hashed(changes)
+        values["password_changed_by"] = self._principal.token_id
+        return await self.rows.update(key, values, versions)
+
+    def _check_role(self, data: RequestModel) -> None:
+        if "role" in data.model_fields_set and self._principal.reach("users:role") is NO:
+            raise Forbidden
+
+    async def _confirm(self, key: Any, password: SecretStr | None) -> None:
+        """Whoever has found a token shall not take over the account with it."""
+        user = await self.get(key)
+        if password is None:
+            raise _wrong("missing", "Must come with a new password")
+        credentials = Credentials(self.rows.session, self._passwords)
+        if await credentials.verify(user.email, password) is None:
+            raise _wrong("wrong_password", "Is not the current password")
 
     async def _hashed(self, values: dict[str, Any]) -> dict[str, Any]:
         password = values.pop("password")
         return {**values, "password_hash": await self._passwords.hash(password)}
+
+
+def _wrong(code: str, detail: str) -> InvalidRequest:
+    return InvalidRequest(Fault(pointer="/current_password", code=code, detail=detail))

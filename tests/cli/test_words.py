@@ -20,7 +20,18 @@ from tests import processes
 from tests.commands import said
 from tests.processes import ended, spawn
 
-COMMANDS = {"serve", "migrate", "seed", "import", "export", "jobs", "worker", "openapi"}
+COMMANDS = {
+    "serve",
+    "migrate",
+    "seed",
+    "import",
+    "export",
+    "jobs",
+    "worker",
+    "openapi",
+    "users",
+    "tokens",
+}
 
 
 def commands(group: object, *path: str) -> Iterator[tuple[str, ...]]:
@@ -33,7 +44,7 @@ def commands(group: object, *path: str) -> Iterator[tuple[str, ...]]:
 WORDS = list(commands(get_command(cli)))
 
 
-def test_there_are_eight_commands() -> None:
+def test_there_are_ten_commands() -> None:
     assert {words[0] for words in WORDS if words} == COMMANDS
 
 

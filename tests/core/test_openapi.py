@@ -15,6 +15,7 @@ from tests.factories import Json, make_author, make_book
 from tests.forms import FORM, field, file, form
 
 PROBLEM = "application/problem+json"
+SINGLE = ("/{id}", "/me", "/current")  # how the paths of single resources end
 DOCUMENTS, DOCUMENT = "/documents", "/documents/{id}"
 UPLOADS, UPLOAD = "/documents/{id}/uploads", "/documents/{id}/uploads/{upload_id}"
 OPERATIONS = {
@@ -40,7 +41,12 @@ OPERATIONS = {
     ("get", "/documents/{id}/uploads/{upload_id}"): "read_upload",
     ("post", "/documents/{id}/uploads/{upload_id}/complete"): "complete_upload",
     ("get", "/reports/user-counts"): "list_user_counts",
+    ("get", "/tokens"): "list_tokens",
+    ("post", "/tokens"): "create_token",
+    ("delete", "/tokens/current"): "delete_current_token",
+    ("delete", "/tokens/{id}"): "delete_token",
     ("get", "/users"): "list_users",
+    ("get", "/users/me"): "read_current_user",
     ("post", "/users"): "create_user",
     ("get", "/users/{id}"): "read_user",
     ("patch", "/users/{id}"): "update_user",
@@ -472,7 +478,7 @@ async def test_every_field_of_an_answer_is_required(document: Json, name: str) -
 async def test_the_password_is_in_no_answers_schema(document: Json) -> None:
     for name, schema in document["components"]["schemas"].items():
         if "password" in schema.get("properties", {}):
-            assert name in {"UserCreate", "UserUpdate"}
+            assert name in {"LogIn", "UserCreate", "UserUpdate"}
             assert schema["properties"]["password"]["writeOnly"]
 
 
@@ -486,7 +492,7 @@ async def test_a_condition_is_documented_where_it_is_heeded(document: Json, head
                 for parameter in operation.get("parameters", [])
                 if parameter["in"] == "header" and parameter["name"].lower() == header.lower()
             ]
-            assert bool(parameters) == (method in methods and path.endswith("/{id}"))
+            assert bool(parameters) == (method in methods and path.endswith(SINGLE))
             assert not any(parameter["required"] for parameter in parameters)
 
 

@@ -1,0 +1,106 @@
+"""The commands about who may what."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final, TypeVar
+from uuid import UUID
+
+import typer
+from pydantic import ValidationError
+
+from app.cli import start
+from app.core.access import OPERATOR, Role
+from app.core.errors import NotFound, reason
+from app.core.sessions import TransactionSession
+from app.tokens.service import Revocation
+from app.users.passwords import Passwords
+from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate
+from app.users.service import UserService
+
+T = TypeVar("T")
+users = typer.Typer(help="Accounts and their roles.", no_args_is_help=True)
+tokens = typer.Typer(help="What lets its bearer in.", no_args_is_help=True)
+STANDARD_INPUT: Final = "-"
+Email = Annotated[str, typer.Argument(help="The user's email.")]
+
+
+@users.command(name="create-admin")
+def create_admin(
+    email: Email, name: Annotated[str, typer.Option(help="The user's name.")] = "Admin"
+) -> None:
+    """Add a user who may do everything. A prompt asks for the password; or standard input."""
+    given = {"email": email, "name": name, "password": _password(), "role": Role.ADMIN}
+    try:
+        data = UserCreate.model_validate(given)
+    except ValidationError as error:
+        start.fail("; ".join(f"{item['loc'][0]}: {reason(item)}" for item in error.errors()))
+    created = _with_users(lambda found, _: found.create(data))
+    typer.echo(f"{created.email} is an admin, with the id {created.id}.")
+
+
+@users.command(name="set-role")
+def set_role(email: Email, role: Role) -> None:
+    """Make a user a member, an editor or an admin; it holds from the next request."""
+
+    async def change(found: UserService, _: TransactionSession) -> UserRead:
+        user = await _by_email(found, email)
+        return await found.update(user.id, UserUpdate(role=role))
+
+    changed = _with_users(change)
+    typer.echo(f"{changed.email} is {'a' if role is Role.MEMBER else 'an'} {changed.role}.")
+
+
+@tokens.command()
+def revoke(
+    which: Annotated[
+        str,
+        typer.Argument(
+            help="The email of a user, for all of theirs; the id of one; or - for all that are"
+            " anywhere in standard input, as in a log."
+        ),
+    ],
+) -> None:
+    """Revoke tokens, at once and everywhere."""
+    text = sys.stdin.buffer.read().decode("ascii", "replace") if which == STANDARD_INPUT else ""
+
+    async def remove(found: UserService, session: TransactionSession) -> int:
+        revocation = Revocation(session)
+        if which == STANDARD_INPUT:
+            return await revocation.leaked(text)
+        if "@" in which:
+            return await revocation.of_user((await _by_email(found, which)).id)
+        try:
+            return await revocation.by_id(UUID(which))
+        except ValueError:
+            raise NotFound("There is no such token: give an id, an email or -") from None
+
+    typer.echo(f"Tokens revoked: {_with_users(remove)}")
+
+
+def _password() -> str:
+    """Never an argument: those stay in the shell's history and are seen by all processes."""
+    if not sys.stdin.isatty():
+        try:
+            return sys.stdin.buffer.readline().decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            start.fail("the password is not UTF-8")
+    asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return asked
+
+
+def _with_users(work: Callable[[UserService, TransactionSession], Awaitable[T]]) -> T:
+    passwords = Passwords()
+
+    async def done() -> T:
+        async with start.transaction(connected) as session:
+            return await work(UserService(session, passwords, OPERATOR), session)
+
+    with start.ready(start.database, quiet=True) as connected:
+        return start.run(done())
+
+
+async def _by_email(found: UserService, email: str) -> UserRead:
+    page = await found.page(UserQuery(email=email))
+    if not page.items:
+        raise NotFound(f"There is no user {email}")
+    return page.items[0]

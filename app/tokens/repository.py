@@ -1,0 +1,69 @@
+"""The SQL of tokens."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.core.listing import Condition
+from app.core.repository import Repository
+from app.core.statements import Statements
+from app.tokens.models import Token
+from app.tokens.schemas import TokenRead
+from app.users.models import User
+
+USED_LATELY: Final = timedelta(minutes=5)
+_token, _user = Token.__table__.c, User.__table__.c
+_owner = _token.user_id == sa.bindparam("owner", type_=_token.user_id.type)
+
+
+class TokenRepository(Repository[TokenRead]):
+    """Reads and writes tokens."""
+
+    model, noun = TokenRead, "Token"
+    statements = Statements(Token, TokenRead, filters={"owner": _owner})
+    _unused = _token.last_used_at.is_(None) | (_token.last_used_at < sa.func.now() - USED_LATELY)
+    _bearer = (
+        sa.select(_token.id, _token.user_id, _user.role, _unused.label("unused"))
+        .join_from(Token, User, _user.id == _token.user_id)
+        .where(
+            _token.digest == sa.bindparam("digest", type_=_token.digest.type),
+            _token.expires_at > sa.func.now(),
+        )
+    )
+
+    async def bearer(self, digest: bytes) -> sa.Row[Any] | None:
+        """Whose token it is while it is valid, and whether it was unused lately."""
+        rows = await self.session.rows(self._bearer, {"digest": digest})
+        return rows[0] if rows else None
+
+    async def use(self, key: UUID) -> None:
+        """Note that a token is in use, once in a while."""
+        used = sa.update(Token).where(_token.id == key, self._unused)
+        await self.session.rows(used.values(last_used_at=sa.func.now()).returning(_token.id), {})
+
+    async def issue(self, values: Mapping[str, Any], user_id: int, password_hash: str) -> bool:
+        """Add a token for a user; false when that is no longer the hash of his password.
+
+        The lock makes a change of the password wait until it can see the token and revoke it.
+        """
+        given = {name: sa.literal(value, _token[name].type) for name, value in values.items()}
+        same = (_user.id == user_id, _user.password_hash == password_hash)
+        user = sa.select(_user.id, *given.values()).where(*same).with_for_update(read=True)
+        added = sa.insert(Token).from_select(["user_id", *given], user)
+        return bool(await self.session.rows(added.returning(_token.id), {}))
+
+    async def revoke(
+        self, column: Literal["id", "user_id", "digest"], values: Sequence[Any]
+    ) -> int:
+        """Delete the tokens of which a column is one of the values; how many."""
+        return await self._remove(_token[column].in_(values))
+
+    async def forget_expired(self) -> int:
+        """Delete the tokens that work no more; how many."""
+        return await self._remove(_token.expires_at <= sa.func.now())
+
+    async def _remove(self, which: Condition) -> int:
+        return len(await self.session.rows(sa.delete(Token).where(which).returning(_token.id), {}))

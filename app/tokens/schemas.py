@@ -1,0 +1,47 @@
+"""What clients send to log in, and what they get of tokens."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field, SecretStr, WithJsonSchema
+
+from app.core.schemas import ReadModel, RequestModel, string
+from app.users.schemas import MAX_EMAIL, MAX_PASSWORD
+
+_SECRET = {"type": "string", "format": "password", "writeOnly": True, "maxLength": MAX_PASSWORD}
+Name = Annotated[str, string(1, 100)]
+Ignored = Annotated[str | None, string(0, 1000), Field(description="Of OAuth 2; has no effect")]
+
+
+class LogIn(RequestModel):
+    """The form of OAuth 2's password grant, and a name for the token."""
+
+    username: Annotated[str, string(1, MAX_EMAIL)] = Field(
+        description="The email", examples=["ada@example.com"]
+    )
+    password: Annotated[SecretStr, Field(max_length=MAX_PASSWORD), WithJsonSchema(_SECRET)]
+    name: Name | None = Field(default=None, description="What the token is for; else the client's")
+    grant_type: Literal["password"] | None = None
+    scope: Ignored = None
+    client_id: Ignored = None
+    client_secret: Ignored = None
+
+
+class AccessToken(BaseModel):
+    """A new token. Nobody ever sees it again."""
+
+    access_token: str = Field(max_length=100)
+    token_type: Literal["bearer"]
+    expires_in: int = Field(description="Seconds")
+
+
+class TokenRead(ReadModel):
+    """A token without its secret."""
+
+    id: UUID
+    name: str = Field(max_length=100)
+    expires_at: datetime
+    last_used_at: datetime | None = Field(description="Some minutes late at most; null when unused")
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,32 @@
+"""What a token looks like: a scanner can recognise a leaked one, and nobody can guess one."""
+
+import re
+from hashlib import sha256
+from secrets import token_hex
+from typing import Final
+from zlib import crc32
+
+PREFIX: Final = "bookshelf_"
+FORM: Final = re.compile(rf"{PREFIX}[0-9a-f]{{72}}")
+
+
+def new() -> str:
+    """256 random bits between a prefix and a checksum: 82 characters that need no escaping."""
+    secret = token_hex(32)
+    return f"{PREFIX}{secret}{_checksum(secret)}"
+
+
+def digest(token: str) -> bytes | None:
+    """Its SHA-256, which is what the database has of it; `None` of what cannot be a token.
+
+    So many random bits need no salt and no slow hash; and whoever times the look-up of a digest
+    learns nothing of a token.
+    """
+    secret, checksum = token[len(PREFIX) : -8], token[-8:]
+    if not FORM.fullmatch(token) or checksum != _checksum(secret):
+        return None
+    return sha256(token.encode()).digest()
+
+
+def _checksum(secret: str) -> str:
+    return f"{crc32(secret.encode()):08x}"

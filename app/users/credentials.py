@@ -1,0 +1,59 @@
+"""Whose password it is: slow to answer, and slower with every wrong one."""
+
+from hashlib import sha256
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Any, Final
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from app.core.errors import TooManyRequests
+from app.core.sessions import Session
+from app.users.passwords import Passwords
+from app.users.repository import LoginFailureRepository, UserRepository
+from app.users.schemas import normalized
+
+IPV6_NETWORK: Final = 64  # bits; whoever has one address has the network
+
+
+class Credentials:
+    """Checks passwords. An attempt counts as a failure before it is checked, so that no number of
+    them at once gets more guesses than one after the other; a success takes it back."""
+
+    def __init__(self, session: Session, passwords: Passwords) -> None:
+        self._users, self._failures = UserRepository(session), LoginFailureRepository(session)
+        self._passwords = passwords
+
+    async def verify(
+        self, email: str, password: SecretStr, address: str | None = None
+    ) -> sa.Row[Any] | None:
+        """The id and the hash of the user whose email and password they are.
+
+        Whether there is such a user neither the answer tells nor the time that it takes.
+        """
+        self._passwords.check_room()
+        name = normalized(email) or email
+        kinds = {"account": name.lower(), "address": _network(address)}
+        keys = {kind: sha256(key.encode()).digest() for kind, key in kinds.items() if key}
+        if seconds := await self._failures.count(keys):
+            raise TooManyRequests(seconds)
+        user = await self._users.credentials(name)
+        correct, rehashed = await self._passwords.verify(
+            password, user.password_hash if user else None
+        )
+        if user is None or not correct:
+            return None
+        await self._failures.forget(keys)
+        return await self._users.rehash(user.id, user.password_hash, rehashed) if rehashed else user
+
+
+def _network(address: str | None) -> str | None:
+    """What one client can send from; a name, as of a test's, is taken as it is."""
+    try:
+        found = ip_address(address or "")
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    network = IPv6Network((int(found), IPV6_NETWORK), strict=False)
+    return str(found.ipv4_mapped or network)
