@@ -5,13 +5,9 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from uuid import UUID
 
-from sqlalchemy.engine import make_url
-
-from app import embedded, schema
 from benchmarks import cores, dataset, report, statements
 from benchmarks.operations import OPERATIONS
 from benchmarks.trials import Experiment, Plan, Trial, both, ceiling, generator
@@ -21,7 +17,7 @@ def main() -> int:
     """Run what the command line asks for; the exit code: 1 where an answer was not 2xx."""
     options = _options()
     layout = cores.layout()
-    with _directory() as directory, _database(directory, layout) as (url, books):
+    with _directory() as directory, dataset.loaded(directory, layout) as (url, books):
         if options.statements:
             chosen = [OPERATIONS[name] for name in options.operations]
             counts = statements.count(url, books, chosen, layout, directory)
@@ -51,17 +47,6 @@ def _options() -> argparse.Namespace:
 def _directory() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bookshelf-bench-") as name:
         yield Path(name)
-
-
-@contextmanager
-def _database(directory: Path, layout: cores.Layout) -> Iterator[tuple[str, Sequence[UUID]]]:
-    """The URL of a migrated and filled database as durable as in production; its books' ids."""
-    with ExitStack() as stack:
-        with cores.pinned(layout.database):
-            server = stack.enter_context(embedded.postgres(directory / "data"))
-        url = server.url()
-        schema.upgrade(make_url(url).set(drivername="postgresql+asyncpg"))
-        yield url, asyncio.run(dataset.load(url))
 
 
 def _run(experiment: Experiment, operations: Sequence[str]) -> list[Trial]:

@@ -1,9 +1,17 @@
 """The rows that both servers answer from."""
 
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy.engine import make_url
+
+from app import embedded, schema
+from benchmarks import cores
 
 AUTHORS: Final = 1_000
 BOOKS: Final = 10_000
@@ -49,3 +57,14 @@ async def restore(url: str) -> None:
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
+
+
+@contextmanager
+def loaded(directory: Path, layout: cores.Layout) -> Iterator[tuple[str, Sequence[UUID]]]:
+    """The URL of a migrated and filled database as durable as in production; its books' ids."""
+    with ExitStack() as stack:
+        with cores.pinned(layout.database):
+            server = stack.enter_context(embedded.postgres(directory / "data"))
+        url = server.url()
+        schema.upgrade(make_url(url).set(drivername="postgresql+asyncpg"))
+        yield url, asyncio.run(load(url))

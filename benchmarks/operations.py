@@ -21,25 +21,26 @@ class Operation:
     writes: bool = False
 
 
-def _request(line: str, body: bytes | None = None) -> bytes:
+def request(line: str, body: bytes | None = None, kind: str = "application/json") -> bytes:
+    """A request as it goes over the wire."""
     head = [f"{line} HTTP/1.1", "Host: localhost", "Accept: application/json"]
     if body is not None:
-        head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        head += [f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*head, "", ""]).encode() + (body or b"")
 
 
 def _read_book(books: Sequence[UUID]) -> list[bytes]:
-    return [_request(f"GET /books/{book}") for book in books]
+    return [request(f"GET /books/{book}") for book in books]
 
 
 def _list_authors(_books: Sequence[UUID]) -> list[bytes]:
     pages = range(1, AUTHORS // PAGE_SIZE + 1)
-    return [_request(f"GET /authors?page={page}&size={PAGE_SIZE}") for page in pages]
+    return [request(f"GET /authors?page={page}&size={PAGE_SIZE}") for page in pages]
 
 
 def _create_author(_books: Sequence[UUID]) -> list[bytes]:
     authors = ({"name": f"New author {n}", "dob": "1927-03-06"} for n in range(1_000))
-    return [_request("POST /authors", json.dumps(author).encode()) for author in authors]
+    return [request("POST /authors", json.dumps(author).encode()) for author in authors]
 
 
 OPERATIONS: Final = {

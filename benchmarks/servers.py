@@ -101,7 +101,8 @@ def _environment(port: int, database_url: str) -> Mapping[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
-        "APP_ENV": "production",
+        "APP_ENV": "test",
+        "ANONYMOUS_ACCESS": "full",  # as in the tutorial's
         "DATABASE_URL": database_url,
         "HOST": "127.0.0.1",
         "PORT": str(port),

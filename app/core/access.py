@@ -37,7 +37,7 @@ Permission = Literal[
     "users:role",
     "reports:read",
     "documents",
-    "tokens",
+    "oneself",
 ]
 NO, OWN, ALL = Reach
 # fmt: off
@@ -52,7 +52,7 @@ MAY: Final[dict[Permission, tuple[Reach, ...]]] = {
     "users:role":      ( NO,     NO,     ALL,    NO,       NO,       ALL ),
     "reports:read":    ( NO,     NO,     ALL,    NO,       NO,       ALL ),
     "documents":       ( NO,     NO,     ALL,    OWN,      OWN,      ALL ),
-    "tokens":          ( NO,     NO,     NO,     OWN,      OWN,      OWN ),
+    "oneself":         ( NO,     NO,     NO,     OWN,      OWN,      OWN ),
 }
 # fmt: on
 

@@ -58,21 +58,21 @@ async def create_token(
 
 
 @router.get("", response_model=Page[TokenRead])
-@requires("tokens")
+@requires("oneself")
 async def list_tokens(query: TokenList, request: Request, tokens: Reader) -> Response:
     """A page of one's own tokens, without their secrets."""
     return many(request, await tokens.page(query), cache=CACHE)
 
 
 @router.delete("/current", status_code=204)
-@requires("tokens")
+@requires("oneself")
 async def delete_current_token(versions: IfMatch, tokens: Writer) -> None:
     """Log out: revoke the token of this very request."""
     await tokens.delete(None, versions)
 
 
 @router.delete("/{id}", status_code=204)
-@requires("tokens")
+@requires("oneself")
 async def delete_token(id: Id, versions: IfMatch, tokens: Writer) -> None:
     """Revoke one of one's own tokens."""
     await tokens.delete(id, versions)

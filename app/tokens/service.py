@@ -60,7 +60,7 @@ class TokenService:
 
     def __init__(self, session: Session, principal: Principal) -> None:
         self._principal = principal
-        self._tokens = TokenRepository(session, **principal.only("tokens"))
+        self._tokens = TokenRepository(session, **principal.only("oneself"))
 
     async def page(self, query: PageQuery) -> Page[TokenRead]:
         return await self._tokens.page(query)

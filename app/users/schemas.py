@@ -1,10 +1,10 @@
 """What clients send and get of users. The password goes in and never comes out."""
 
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.core.access import Role
@@ -20,6 +20,12 @@ _PASSWORD: Final = {
     "writeOnly": True,
     "minLength": 8,
     "maxLength": MAX_PASSWORD,
+}
+# What Swagger UI sends unless it is told otherwise: no role, for that is refused to most.
+_REGISTRATION: Final[dict[str, Any]] = {
+    "name": "Ada Lovelace",
+    "email": "ada@example.com",
+    "password": "correct horse",
 }
 
 
@@ -59,14 +65,18 @@ Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 class UserCreate(RequestModel):
     """A registration."""
 
-    name: Name = Field(examples=["Ada Lovelace"])
-    email: Email = Field(examples=["ada@example.com"])
+    model_config = ConfigDict(json_schema_extra={"examples": [_REGISTRATION]})
+
+    name: Name
+    email: Email
     password: Password
     role: Role = Field(default=Role.MEMBER, description="For admins to set")
 
 
 class UserUpdate(RequestModel):
     """Changes to a user: an absent field stays."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ada King"}]})
 
     name: Name = absent()
     email: Email = absent()

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from app.core.access import ALL, NO, Principal
-from app.core.errors import Fault, Forbidden, InvalidRequest, Unauthorized
+from app.core.errors import Fault, Forbidden, InvalidRequest
 from app.core.schemas import RequestModel
 from app.core.service import Service
 from app.core.sessions import Session
@@ -26,8 +26,6 @@ class UserService(Service[UserRead]):
 
     async def me(self) -> UserRead:
         """The user who asks."""
-        if self._principal.user_id is None:
-            raise Unauthorized
         return await self.get(self._principal.user_id)
 
     async def create(self, data: UserCreate) -> UserRead:

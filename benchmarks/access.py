@@ -1,0 +1,143 @@
+"""What a token costs a request, and whether a log-in tells by its time who has an account.
+
+python -m benchmarks.access [--before CHECKOUT]: `GET /books/{id}` without a token and with one, by
+turns; with `--before` also of another checkout of the service, over the same database.
+"""
+
+import argparse
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+import asyncpg
+
+from benchmarks import cores, dataset
+from benchmarks.load import Job
+from benchmarks.operations import OPERATIONS, request
+from benchmarks.servers import OURS, Server, running
+from benchmarks.trials import WARM_UP, Generator, generator
+
+EMAIL, PASSWORD = "ada@example.com", "correct horse"
+CONCURRENCY: Final = 16
+FORM: Final = "application/x-www-form-urlencoded"
+
+
+def main() -> None:
+    """Measure, and print two tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.access", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--attempts", type=int, default=200, help="log-ins of each kind")
+    parser.add_argument("--before", type=Path, help="another checkout to measure beside this one")
+    options = parser.parse_args()
+    layout = cores.layout()
+    with (
+        TemporaryDirectory(prefix="bookshelf-bench-") as name,
+        dataset.loaded(directory := Path(name), layout) as (url, books),
+        generator(layout) as generate,
+        ExitStack() as stack,
+    ):
+
+        def serving(name: str, **also: str) -> Server:
+            service = running(
+                *(name, OURS), cores=layout.server, directory=directory, database_url=url, also=also
+            )
+            return stack.enter_context(service)
+
+        ours = serving("bookshelf")
+        plain, bearing = _reads(ours, books)
+        variants = {"without a token": (ours, plain), "with a token": (ours, bearing)}
+        if options.before:
+            other = serving("before", PYTHONPATH=str(options.before.resolve()))
+            variants["before, without a token"] = (other, plain)
+        _print_reads(_measured(generate, variants, options.rounds, options.seconds))
+        _print_log_ins(asyncio.run(_log_ins(ours, url, options.attempts)))
+
+
+def _reads(server: Server, books: Sequence[UUID]) -> tuple[list[bytes], list[bytes]]:
+    """The same reads without and with a token."""
+    user = {"name": "Ada", "email": EMAIL, "password": PASSWORD}
+    assert server.ask(request("POST /users", json.dumps(user).encode()))[0] == 201
+    status, token = server.ask(_log_in(EMAIL, PASSWORD))
+    assert status == 201
+    plain = OPERATIONS["read_book"].requests(books)
+    line = f"\r\nAuthorization: Bearer {token['access_token']}\r\n\r\n".encode()
+    return plain, [each.replace(b"\r\n\r\n", line) for each in plain]
+
+
+def _log_in(email: str, password: str) -> bytes:
+    form = urlencode({"username": email, "password": password})
+    return request("POST /tokens", form.encode(), FORM)
+
+
+def _measured(
+    generate: Generator,
+    variants: dict[str, tuple[Server, list[bytes]]],
+    rounds: int,
+    seconds: float,
+) -> dict[str, list[tuple[float, float]]]:
+    """Requests per second and microseconds of the server's CPU per request, round by round."""
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for server, requests in variants.values():
+        generate(Job(server.port, requests, CONCURRENCY, WARM_UP))
+    for _ in range(rounds):
+        for name, (server, requests) in variants.items():
+            before = server.cpu()
+            done = generate(Job(server.port, requests, CONCURRENCY, seconds))
+            assert not done.failures, done.failures
+            used = (server.cpu() - before) / len(done.latencies) * 1e6
+            found[name].append((done.rate, used))
+    return found
+
+
+def _print_reads(found: dict[str, list[tuple[float, float]]]) -> None:
+    print("| `GET /books/{id}` | requests/s | range | CPU per request | ratio |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    base = median(rate for rate, _ in next(iter(found.values())))
+    for name, rounds in found.items():
+        rates, cpus = zip(*rounds, strict=True)
+        print(
+            f"| {name} | {median(rates):.0f} | {min(rates):.0f}-{max(rates):.0f} "
+            f"| {median(cpus):.0f} us | {median(rates) / base:.3f} |"
+        )
+
+
+async def _log_ins(server: Server, url: str, attempts: int) -> dict[str, list[float]]:
+    """Seconds of log-ins that fail, by turns; between them all failures are forgotten."""
+    connection = await asyncpg.connect(url)
+    emails: dict[str, Callable[[int], str]] = {
+        "with an account": lambda _: EMAIL,
+        "without an account": lambda number: f"nobody{number}@example.com",
+    }
+    found: dict[str, list[float]] = defaultdict(list)
+    for number in range(attempts):
+        for name, email in emails.items():
+            attempt = _log_in(email(number), "battery staple")
+            begun = perf_counter()
+            status, _ = await asyncio.to_thread(server.ask, attempt)
+            found[name].append(perf_counter() - begun)
+            assert status == 401, status
+            await connection.execute("DELETE FROM login_failures")
+    await connection.close()
+    return found
+
+
+def _print_log_ins(found: dict[str, list[float]]) -> None:
+    print("\n| a log-in that fails, of an email | median | quartiles |")
+    print("| --- | ---: | ---: |")
+    for name, seconds in found.items():
+        first, middle, third = (each * 1e3 for each in quantiles(seconds, n=4))
+        print(f"| {name} | {middle:.2f} ms | {first:.2f}-{third:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
