@@ -18,16 +18,20 @@ EXAMPLES = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 FAILURES = EXAMPLES.pop(2)  # of the first two
 
 
+async def pasted(script: str, origin: str) -> str:
+    """What a shell prints."""
+    command = ("bash", "-euc", script.replace("http://127.0.0.1:8000", origin))
+    shell = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, cwd=ROOT)
+    output, errors = await shell.communicate()
+    assert shell.returncode == 0, errors.decode()
+    return output.decode()
+
+
 async def test_the_curl_lines_work_when_pasted(tmp_path: Path) -> None:
     failures = FAILURES.replace("curl -s ", "curl -s -w '\\n' ")
     async with serving(DATA_DIR=str(tmp_path)) as (_, origin):
-        script = f"set -eu\n{''.join(EXAMPLES)}\necho ---\n{failures}"
-        script = script.replace("http://127.0.0.1:8000", origin)
-        command = ("bash", "-c", script)
-        shell = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, cwd=ROOT)
-        output, errors = await shell.communicate()
-    assert shell.returncode == 0, errors.decode()
-    examples, _, problems = output.decode().partition("---\n")
+        output = await pasted(f"{''.join(EXAMPLES)}\necho ---\n{failures}", origin)
+    examples, _, problems = output.partition("---\n")
     assert '"title":"The Dispossessed: An Ambiguous Utopia"' in examples
     assert '"email":"Ada@example.com"' in examples
     assert "the same bytes" in examples
@@ -37,6 +41,17 @@ async def test_the_curl_lines_work_when_pasted(tmp_path: Path) -> None:
     promised = re.search(r"these answer ([\d, and]+):", README)
     assert promised
     assert statuses == [int(number) for number in re.findall(r"\d+", promised[1])]
+
+
+async def test_one_gets_from_a_registration_to_an_upload_where_access_is_closed(
+    own_database: str,
+) -> None:
+    async with serving(DATABASE_URL=own_database, ANONYMOUS_ACCESS="none") as (_, origin):
+        output = await pasted(EXAMPLES[-1], origin)
+    assert '"email":"grace@example.com","role":"member"' in output
+    assert '"name":"My notes","filename":"README.md"' in output
+    assert '"name":"laptop"' in output
+    assert "nanosecond" not in output
 
 
 def test_the_tree_names_every_file_of_core() -> None:
