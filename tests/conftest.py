@@ -122,6 +122,13 @@ class RolledBackDatabase(Database):
             yield connection
 
     @asynccontextmanager
+    async def undone(self) -> AsyncIterator[None]:
+        """Back to what was there before, and on in the same transaction."""
+        async with self._connection.begin_nested() as savepoint:
+            yield
+            await savepoint.rollback()
+
+    @asynccontextmanager
     async def streaming(self) -> AsyncIterator[TransactionSession]:
         """Undone at the end: a cursor ends with its transaction, but outlives a savepoint."""
         async with super().streaming() as session:
@@ -137,14 +144,20 @@ async def committing(own_database: str) -> AsyncIterator[Database]:
     await real.close()
 
 
-@pytest.fixture
-async def rolled_back(shared_url: str) -> AsyncIterator[Database]:
+@asynccontextmanager
+async def rolling_back(url: str) -> AsyncIterator[RolledBackDatabase]:
     """Sessions over a transaction that nobody ever sees."""
-    engine = create_async_engine(servers.sqlalchemy_url(shared_url), poolclass=NullPool)
+    engine = create_async_engine(servers.sqlalchemy_url(url), poolclass=NullPool)
     async with engine.connect() as connection, connection.begin() as outer:
         yield RolledBackDatabase(connection)
         await outer.rollback()
     await engine.dispose()
+
+
+@pytest.fixture
+async def rolled_back(shared_url: str) -> AsyncIterator[Database]:
+    async with rolling_back(shared_url) as database:
+        yield database
 
 
 @pytest.fixture

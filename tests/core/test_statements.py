@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.core.database import Database
 from app.core.listing import FETCHED
 from tests.authors.test_authors import NOBODY
+from tests.callers import TOKENS, add_people, bearer, mistyped
 from tests.conftest import engines
 from tests.factories import make_author, make_book, make_document, make_user
 from tests.forms import FORM, field, file, form
@@ -291,6 +292,21 @@ async def test_a_request_that_is_refused_takes_no_statement(cost: Any) -> None:
 async def test_what_needs_no_database_takes_no_statement(cost: Any) -> None:
     for path, status in (("/livez", 200), ("/docs", 200), ("/openapi.json", 200), ("/", 307)):
         assert await cost("GET", path) == (status, 0)
+
+
+async def test_a_token_takes_one_statement_more_and_its_first_use_a_note(
+    client: AsyncClient, database: Database, cost: Any
+) -> None:
+    await add_people(database)
+    await run(database, "UPDATE tokens SET last_used_at = NULL")
+    path = f"/books/{(await make_book(client))['id']}"
+    headers = bearer(TOKENS["owner"])
+    assert await cost("GET", path) == (200, 1)
+    for statements in (3, 2, 2):
+        assert await cost("GET", path, headers=headers) == (200, statements)
+    assert await cost("GET", path, headers=bearer(mistyped(TOKENS["owner"]))) == (401, 0)
+    assert await cost("POST", "/authors", json={"name": "Ursula"}, headers=headers) == (403, 1)
+    assert await cost("GET", "/users/me", headers=headers) == (200, 2)
 
 
 async def test_readiness_takes_one_statement(cost: Any) -> None:

@@ -1,0 +1,198 @@
+"""Who asks is settled before all else, whatever the method, the path and the media type."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from app.core.database import Database
+from tests.authors.test_authors import NOBODY
+from tests.callers import (
+    AUTHOR,
+    BOOK,
+    DOCUMENT,
+    TOKENS,
+    add_people,
+    add_things,
+    allow_anonymous,
+    bearer,
+)
+from tests.contract import ANONYMOUS, INVALID, REALM, TOO_LOW
+from tests.forms import FORM
+from tests.lines import CSV, CSV_TYPE, NDJSON, STREAMED, asked
+from tests.problems import problem_of
+
+TOKEN = TOKENS["owner"]
+BAD = bearer(TOKENS["expired"])
+JSON = {"Content-Type": "application/json"}
+LARGE = FORM | {"Content-Length": "9" * 15}
+# Each would be refused for what it is, if who sends it did not come first.
+BROKEN: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "unknown parameter": ("GET", "/books?nope=1", {}),
+    "parameter out of bounds": ("GET", "/books?size=0", {}),
+    "no id": ("GET", "/documents/x", {}),
+    "pages of lines": ("GET", "/books?page=1", {"headers": {"Accept": CSV}}),
+    "no JSON": ("POST", "/authors", {"content": b"{", "headers": JSON}),
+    "no name": ("POST", "/authors", {"json": {}}),
+    "another media type": ("POST", "/books", {"content": b"x"}),
+    "no form": ("POST", "/documents", {"json": {}}),
+    "too large": ("POST", "/documents", {"content": b"", "headers": LARGE}),
+    "no entity tag": ("DELETE", f"/books/{BOOK}", {"headers": {"If-Match": "x"}}),
+    "nothing there": ("GET", f"/authors/{NOBODY}", {}),
+}
+
+broken_requests = pytest.mark.parametrize("broken", BROKEN)
+
+
+@pytest.fixture(autouse=True)
+async def people(database: Database) -> None:
+    await add_people(database)
+    await add_things(database, "owner")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/", 307), ("/docs", 200), ("/openapi.json", 200), ("/livez", 200), ("/readyz", 200)],
+)
+async def test_where_nobody_asks_for_a_token_a_bad_one_does_no_harm(
+    client: AsyncClient, app: FastAPI, path: str, status: int
+) -> None:
+    app.openapi()  # once for all tests, and theirs is that of `full`
+    allow_anonymous(app, "none")
+    for headers in ({}, BAD, {"Authorization": "Bearer x"}):
+        assert (await client.get(path, headers=headers)).status_code == status
+
+
+# First of all
+
+
+@broken_requests
+async def test_who_may_hears_what_is_wrong(client: AsyncClient, broken: str) -> None:
+    method, path, request = BROKEN[broken]
+    answer = await client.request(method, path, **request)
+    assert answer.status_code in {400, 404, 413, 415, 422}
+
+
+@broken_requests
+async def test_without_a_token_nobody_hears_what_else_is_wrong(
+    client: AsyncClient, app: FastAPI, broken: str
+) -> None:
+    allow_anonymous(app, "none")
+    method, path, request = BROKEN[broken]
+    answer = await client.request(method, path, **request)
+    problem_of(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"] == REALM
+
+
+@broken_requests
+async def test_with_a_bad_token_nobody_hears_what_else_is_wrong(
+    client: AsyncClient, broken: str
+) -> None:
+    method, path, request = BROKEN[broken]
+    headers = request.get("headers", {}) | BAD
+    answer = await client.request(method, path, **{**request, "headers": headers})
+    problem_of(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"] == INVALID
+
+
+@pytest.mark.parametrize("broken", ["no JSON", "no name", "another media type", "no entity tag"])
+async def test_with_too_low_a_role_nobody_hears_what_else_is_wrong(
+    client: AsyncClient, broken: str
+) -> None:
+    method, path, request = BROKEN[broken]
+    headers = request.get("headers", {}) | bearer(TOKEN)
+    answer = await client.request(method, path, **{**request, "headers": headers})
+    problem_of(answer, 403, "forbidden")
+    assert answer.headers["www-authenticate"] == TOO_LOW
+
+
+@pytest.mark.parametrize("path", ["/documents", "/authors"])
+async def test_nothing_is_read_of_what_somebody_may_not_send(
+    client: AsyncClient, app: FastAPI, path: str
+) -> None:
+    allow_anonymous(app, "read")
+    read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(path)
+        yield b"x"
+
+    headers = FORM if path == "/documents" else JSON
+    answer = await client.post(path, content=body(), headers=headers)
+    assert (answer.status_code, read) == (401, [])
+
+
+# Methods and paths
+
+
+@pytest.mark.parametrize(
+    "path", ["/books", f"/books/{BOOK}", f"/documents/{DOCUMENT}", "/users/me"]
+)
+@pytest.mark.parametrize(
+    ("headers", "challenge"), [({}, REALM), (BAD, INVALID)], ids=["no token", "a bad one"]
+)
+async def test_head_is_judged_as_get_is(
+    client: AsyncClient, app: FastAPI, path: str, headers: dict[str, str], challenge: str
+) -> None:
+    allow_anonymous(app, "none")
+    answer = await client.head(path, headers=headers)
+    assert (answer.status_code, answer.content) == (401, b"")
+    assert answer.headers["www-authenticate"] == challenge
+    assert (await client.head(path, headers=bearer(TOKEN))).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/books/", f"/books/{BOOK}/", "/documents/", "/users/me/"])
+async def test_a_path_with_a_trailing_slash_is_judged_as_the_one_without(
+    client: AsyncClient, app: FastAPI, path: str
+) -> None:
+    allow_anonymous(app, "none")
+    problem_of(await client.get(path), 401, "unauthorized")
+    problem_of(await client.get(path, headers=BAD), 401, "unauthorized")
+    assert (await client.get(path, headers=bearer(TOKEN))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("OPTIONS", "/documents", 204),
+        ("PUT", "/documents", 405),
+        ("DELETE", "/users", 405),
+        ("GET", "/nope", 404),
+        ("POST", "/documents/1/2/3", 404),
+    ],
+)
+async def test_what_no_route_answers_asks_nobody_who_he_is(
+    client: AsyncClient, app: FastAPI, statements: list[str], method: str, path: str, status: int
+) -> None:
+    allow_anonymous(app, "none")
+    statements.clear()
+    for headers in ({}, BAD, bearer(TOKEN)):
+        answer = await client.request(method, path, headers=headers)
+        assert answer.status_code == status
+        assert "www-authenticate" not in answer.headers
+    assert statements == []
+
+
+# Streams
+
+
+@pytest.mark.parametrize("path", STREAMED)
+@pytest.mark.parametrize(("accept", "kind"), [(CSV, CSV_TYPE), (NDJSON, NDJSON)])
+@pytest.mark.parametrize("anonymous", ANONYMOUS)
+async def test_whole_lists_are_judged_as_pages_are(
+    client: AsyncClient, app: FastAPI, path: str, accept: str, kind: str, anonymous: str
+) -> None:
+    allow_anonymous(app, anonymous)
+    bare = await asked(client, path, accept)
+    if anonymous == "none":
+        problem_of(bare, 401, "unauthorized")
+    else:
+        assert (bare.status_code, bare.headers["content-type"]) == (200, kind)
+    client.headers = bearer(TOKEN)
+    answer = await asked(client, path, accept)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+    assert str(BOOK if path == "/books" else AUTHOR) in answer.text
+    client.headers = BAD
+    problem_of(await asked(client, path, accept), 401, "unauthorized")

@@ -1,0 +1,254 @@
+"""Who may what: every operation, for every kind of caller, answers as the table of access says."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import urljoin
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from httpx import AsyncClient
+from pydantic import SecretStr
+
+from app.core.access import requires
+from app.core.database import Database
+from app.core.routing import Route
+from app.main import create_app
+from app.tables import TABLES
+from app.users.passwords import Passwords
+from tests.callers import (
+    IDS,
+    PASSWORD,
+    TOKENS,
+    add_people,
+    add_things,
+    allow_anonymous,
+    bearer,
+    mistyped,
+)
+from tests.conftest import RolledBackDatabase, rolling_back, settings_for
+from tests.contract import (
+    ALSO,
+    ANONYMOUS,
+    CALLERS,
+    INVALID,
+    NAMES,
+    OK,
+    OWNED,
+    REALM,
+    TABLE,
+    TOO_LOW,
+    Operation,
+    operations_of,
+)
+from tests.factories import Json
+from tests.problems import problem_of
+from tests.rows import query, run
+
+KINDS = {401: "unauthorized", 403: "forbidden", 404: "not-found"}
+CHALLENGES = {401: INVALID, 403: TOO_LOW, 404: None}  # of a request with a token
+TOKEN = {"password": list[str]()}  # what `security` says where one is needed
+# Every row of every table, for what must not change.
+CONTENTS = " UNION ALL ".join(
+    f"SELECT '{table.__tablename__} ' || t::text AS row FROM {table.__tablename__} t"
+    for table in TABLES
+)
+Operations = dict[str, Operation]
+
+every_setting = pytest.mark.parametrize("anonymous", ANONYMOUS)
+
+
+def every_cell(*, allowed: bool) -> pytest.MarkDecorator:
+    """Parameters for the cells of the table in which a request is allowed, or is refused."""
+    found = [(name, caller) for name in NAMES for caller in CALLERS]
+    chosen = [(name, caller) for name, caller in found if (TABLE[name][caller] == OK) == allowed]
+    return pytest.mark.parametrize(("name", "caller"), chosen)
+
+
+@pytest.fixture(scope="session")
+def password_hash(passwords: Passwords) -> str:
+    return asyncio.run(passwords.hash(SecretStr(PASSWORD)))
+
+
+@pytest.fixture(scope="module")
+async def world(shared_url: str, password_hash: str) -> AsyncIterator[RolledBackDatabase]:
+    """Everybody and what is the owner's, written once for the hundreds of tests."""
+    async with rolling_back(shared_url) as database:
+        await add_people(database, password_hash)
+        await add_things(database, "owner")
+        yield database
+
+
+@pytest.fixture
+async def database(world: RolledBackDatabase) -> AsyncIterator[Database]:
+    async with world.undone():
+        yield world
+
+
+@pytest.fixture(scope="module")
+def documents(template_url: str) -> dict[str, Json]:
+    """The document under each setting."""
+    return {
+        anonymous: create_app(settings_for(template_url, anonymous_access=anonymous)).openapi()
+        for anonymous in ANONYMOUS
+    }
+
+
+@pytest.fixture(scope="module")
+def operations(documents: dict[str, Json]) -> Operations:
+    return {operation.name: operation for operation in operations_of(documents["none"])}
+
+
+async def credentials(client: AsyncClient, caller: str) -> dict[str, str]:
+    """The `Authorization` that a caller sends."""
+    if caller in ANONYMOUS:
+        return {}
+    if caller == "malformed":
+        return bearer(mistyped(TOKENS["admin"]))
+    if caller == "revoked":
+        answer = await client.delete("/tokens/current", headers=bearer(TOKENS["revoked"]))
+        assert answer.status_code == 204
+    return bearer(TOKENS[caller])
+
+
+# The table
+
+
+def test_the_table_knows_every_operation_of_the_document(operations: Operations) -> None:
+    unknown = sorted(set(operations) - set(NAMES))
+    assert not unknown, f"tests/contract.py must say who may {', '.join(unknown)}"
+
+
+def test_the_table_knows_operations_of_the_document_only_and_each_once(
+    operations: Operations,
+) -> None:
+    gone = sorted(set(NAMES) - set(operations))
+    assert not gone, f"the document has no {', '.join(gone)}, of which tests/contract.py speaks"
+    assert len(NAMES) == len(set(NAMES))
+
+
+@every_cell(allowed=True)
+async def test_who_may_is_answered(
+    client: AsyncClient, app: FastAPI, operations: Operations, name: str, caller: str
+) -> None:
+    headers = await credentials(client, caller)
+    # Where nothing but the token can have opened it.
+    allow_anonymous(app, caller if caller in ANONYMOUS else "none")
+    answer = await operations[name].ask(client, headers)
+    assert answer.status_code == operations[name].success, answer.text
+    assert "www-authenticate" not in answer.headers
+
+
+@every_cell(allowed=False)
+async def test_who_may_not_is_told_why_and_changes_nothing(
+    client: AsyncClient,
+    app: FastAPI,
+    database: Database,
+    operations: Operations,
+    name: str,
+    caller: str,
+) -> None:
+    headers, status = await credentials(client, caller), TABLE[name][caller]
+    # Where nothing but the token can have closed it.
+    allow_anonymous(app, caller if caller in ANONYMOUS else "full")
+    before = sorted(await query(database, CONTENTS))
+    answer = await operations[name].ask(client, headers)
+    problem_of(answer, status, KINDS[status])
+    challenge = REALM if caller in ANONYMOUS else CHALLENGES[status]
+    assert answer.headers.get("www-authenticate") == challenge
+    assert sorted(await query(database, CONTENTS)) == before
+
+
+@pytest.mark.parametrize("name", OWNED)
+@pytest.mark.parametrize("caller", ["editor", "admin"])
+async def test_a_higher_role_may_with_its_own_what_a_member_may(
+    client: AsyncClient, database: Database, operations: Operations, name: str, caller: str
+) -> None:
+    await run(database, "UPDATE documents SET owner_id = :owner", {"owner": IDS[caller]})
+    answer = await operations[name].ask(client, bearer(TOKENS[caller]), owner=caller)
+    assert answer.status_code == operations[name].success, answer.text
+
+
+@pytest.mark.parametrize("name", OWNED)
+async def test_what_is_somebody_elses_is_answered_as_what_nobody_has(
+    client: AsyncClient, database: Database, operations: Operations, name: str
+) -> None:
+    headers = bearer(TOKENS["stranger"]) | {"X-Request-ID": "the-same"}
+    theirs = await operations[name].ask(client, headers)
+    await run(database, "DELETE FROM users WHERE id = :owner", {"owner": IDS["owner"]})
+    nobodys = await operations[name].ask(client, headers)
+    assert (theirs.status_code, theirs.headers) == (404, nobodys.headers)
+    assert theirs.content == nobodys.content
+
+
+# What a route says
+
+
+def test_a_route_that_does_not_say_who_may_is_not_made() -> None:
+    async def endpoint() -> None:
+        """Anybody's?"""
+
+    with pytest.raises(AttributeError, match="permission"):
+        Route("/reports", endpoint)
+    with pytest.raises(AttributeError, match="permission"):
+        APIRouter(route_class=Route).get("/reports")(endpoint)
+    assert Route("/reports", requires(None)(endpoint)).permission is None
+
+
+def test_only_pages_for_people_are_no_such_routes_and_no_route_is_hidden(
+    application: FastAPI,
+) -> None:
+    others = {getattr(r, "path", "") for r in application.routes if not isinstance(r, Route)}
+    pages = {"/", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/static-offline-docs"}
+    assert others == pages
+    assert all(r.include_in_schema for r in application.routes if isinstance(r, Route))
+
+
+# The document
+
+
+@every_setting
+def test_the_document_says_where_a_token_is_needed(
+    documents: dict[str, Json], anonymous: str
+) -> None:
+    declared = {found.name: found.security for found in operations_of(documents[anonymous])}
+    needed = {
+        name: [{}, TOKEN] if cells[anonymous] == OK else [TOKEN]
+        for name, cells in TABLE.items()
+        if cells["malformed"] != OK  # there nobody looks at one
+    }
+    assert declared == dict.fromkeys(TABLE) | needed
+
+
+@every_setting
+@pytest.mark.parametrize("status", [401, 403])
+def test_the_document_lists_a_refusal_exactly_where_it_can_occur(
+    documents: dict[str, Json], anonymous: str, status: int
+) -> None:
+    others = set(ANONYMOUS) - {anonymous}
+    possible = {
+        name
+        for name, cells in TABLE.items()
+        if status in {cells[caller] for caller in CALLERS if caller not in others}
+    }
+    found = operations_of(documents[anonymous])
+    listed = {operation.name for operation in found if str(status) in operation.responses}
+    assert listed == possible | ALSO[status]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_the_document_says_what_a_refusal_is(operations: Operations, status: int) -> None:
+    for operation in operations.values():
+        if answer := operation.responses.get(str(status)):
+            schema = answer["content"]["application/problem+json"]["schema"]
+            kinds = schema["properties"]["type"]["enum"]
+            assert kinds == [f"urn:problem-type:bookshelf:{KINDS[status]}"]
+            assert "WWW-Authenticate" in answer["headers"]
+
+
+def test_the_document_says_where_to_log_in(
+    documents: dict[str, Json], operations: Operations
+) -> None:
+    schemes = documents["none"]["components"]["securitySchemes"]
+    assert list(schemes) == list(TOKEN)
+    place = schemes["password"]["flows"]["password"]["tokenUrl"]
+    assert urljoin("/openapi.json", place) == operations["create_token"].template

@@ -1,0 +1,228 @@
+"""What counts as a token in a request, and what one costs."""
+
+from typing import Any
+from zlib import crc32
+
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from app.core.database import Database
+from app.tokens import secret
+from tests.callers import (
+    AUTHOR,
+    BOOK,
+    DOCUMENT,
+    IDS,
+    TOKEN_IDS,
+    TOKENS,
+    add_people,
+    add_things,
+    allow_anonymous,
+    bearer,
+    mistyped,
+)
+from tests.conftest import RolledBackDatabase
+from tests.contract import INVALID, REALM
+from tests.problems import faults_of, problem_of
+from tests.rows import query, run
+
+TOKEN = TOKENS["owner"]
+BASIC = "Basic YWRhOmNvcnJlY3Q="
+NO_TOKEN = [BASIC, "Digest x", f"Token {TOKEN}", TOKEN, f"Basic Bearer {TOKEN}", ""]
+NO_VALID_TOKEN = [
+    "Bearer",
+    "Bearer ",
+    "Bearer   ",
+    f"Bearer{TOKEN}",
+    f"Bearer: {TOKEN}",
+    f"Bearer\t{TOKEN}",
+    f"Bearer Bearer {TOKEN}",
+    f"Bearer {TOKEN} {TOKEN}",
+    f"Bearer {TOKEN}, Bearer {TOKEN}",
+    f"Bearer {TOKEN}, {BASIC}",
+    f'Bearer "{TOKEN}"',
+    f"Bearer {TOKEN},",
+    f"Bearer {TOKEN}0",
+    f"Bearer {TOKEN[:-1]}",
+    f"Bearer {TOKEN.upper()}",
+    f"Bearer {TOKEN.removeprefix(secret.PREFIX)}",
+    "Bearer null",
+    "Bearer \x00",
+    "Bearer пароль",
+    f"Bearer {TOKEN}'; DROP TABLE tokens; --",
+]
+ZEROES = "0" * 100_000
+RUBBISH = {
+    "letters": "x" * 100_000,
+    "blanks": " " * 100_000,
+    "prefixes": secret.PREFIX * 10_000,
+    "digits": secret.PREFIX + ZEROES,
+    "digits and their checksum": f"{secret.PREFIX}{ZEROES}{crc32(ZEROES.encode()):08x}",
+}
+
+
+@pytest.fixture(autouse=True)
+async def people(database: Database) -> None:
+    await add_people(database)
+    await add_things(database, "owner")
+
+
+@pytest.fixture
+def sent(statements: list[str]) -> Any:
+    """Takes the statements that were sent since it was asked last."""
+
+    def taken() -> list[str]:
+        found = [statement for statement in statements if "SAVEPOINT" not in statement]
+        statements.clear()
+        return found
+
+    return taken
+
+
+def named(value: object) -> str:
+    """A parameter's id without the tokens in it, which are others in every process."""
+    return repr(value).replace(TOKEN, "T").replace(TOKENS["admin"], "T2")
+
+
+# What is a token
+
+
+@pytest.mark.parametrize("before", ["Bearer ", "bearer ", "BEARER ", "bEARER ", "Bearer    "])
+@pytest.mark.parametrize("after", ["", "  "])
+async def test_the_scheme_is_of_any_case_and_blanks_are_of_any_number(
+    client: AsyncClient, before: str, after: str
+) -> None:
+    headers = {"Authorization": f"{before}{TOKEN}{after}"}
+    answer = await client.get("/users/me", headers=headers)
+    assert (answer.status_code, answer.json()["id"]) == (200, IDS["owner"])
+
+
+@pytest.mark.parametrize("value", NO_TOKEN, ids=named)
+async def test_another_scheme_is_no_token(client: AsyncClient, app: FastAPI, value: str) -> None:
+    allow_anonymous(app, "read")
+    headers = {"Authorization": value}
+    assert (await client.get("/books", headers=headers)).status_code == 200
+    answer = await client.post("/authors", json={"name": "Virginia"}, headers=headers)
+    problem_of(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"] == REALM
+
+
+@pytest.mark.parametrize("value", NO_VALID_TOKEN, ids=named)
+async def test_what_is_not_exactly_one_token_is_a_bad_one(client: AsyncClient, value: str) -> None:
+    answer = await client.get("/books", headers={b"Authorization": value.encode()})
+    problem_of(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"] == INVALID
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (f"Bearer {TOKEN}", f"Bearer {TOKEN}"),
+        (f"Bearer {TOKEN}", f"Bearer {TOKENS['admin']}"),
+        (f"Bearer {TOKEN}", BASIC),
+        (BASIC, f"Bearer {TOKEN}"),
+        (f"Bearer {TOKEN}", ""),
+    ],
+    ids=named,
+)
+async def test_of_several_tokens_none_is_believed(
+    client: AsyncClient, values: tuple[str, ...]
+) -> None:
+    answer = await client.get("/books", headers=[("Authorization", value) for value in values])
+    problem_of(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"] == INVALID
+
+
+async def test_several_lines_of_other_schemes_are_no_token(client: AsyncClient) -> None:
+    headers = [("Authorization", BASIC), ("Authorization", "Digest x")]
+    assert (await client.get("/books", headers=headers)).status_code == 200
+
+
+async def test_a_token_in_the_query_is_an_unknown_parameter(client: AsyncClient) -> None:
+    for headers in ({}, bearer(TOKEN)):
+        answer = await client.get("/books", params={"access_token": TOKEN}, headers=headers)
+        assert faults_of(answer) == [{"parameter": "access_token"}]
+        assert TOKEN not in answer.text
+
+
+async def test_a_token_in_the_query_lets_nobody_in(client: AsyncClient, app: FastAPI) -> None:
+    allow_anonymous(app, "none")
+    answer = await client.get("/users/me", params={"access_token": TOKEN})
+    problem_of(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"] == REALM
+
+
+# What it costs
+
+
+async def test_a_token_with_any_one_digit_changed_costs_no_statement(
+    client: AsyncClient, sent: Any
+) -> None:
+    sent()
+    for place in range(len(secret.PREFIX), len(TOKEN)):
+        answer = await client.get("/books", headers=bearer(mistyped(TOKEN, place)))
+        assert answer.headers["www-authenticate"] == INVALID
+    assert sent() == []
+
+
+@pytest.mark.parametrize("token", RUBBISH.values(), ids=RUBBISH)
+async def test_a_hundred_kilobytes_of_rubbish_cost_no_statement(
+    client: AsyncClient, sent: Any, token: str
+) -> None:
+    sent()
+    answer = await client.get("/books", headers=bearer(token))
+    problem_of(answer, 401, "unauthorized")
+    assert token not in answer.text
+    assert sent() == []
+
+
+async def test_a_token_that_nobody_has_costs_one_statement(client: AsyncClient, sent: Any) -> None:
+    sent()
+    problem_of(await client.get("/books", headers=bearer(secret.new())), 401, "unauthorized")
+    [look_up] = sent()
+    assert look_up.startswith("SELECT tokens.id")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", f"/books/{BOOK}", None),
+        ("GET", "/books", None),
+        ("GET", "/documents", None),
+        ("GET", f"/documents/{DOCUMENT}", None),
+        ("GET", f"/users/{IDS['owner']}", None),
+        ("POST", "/authors", {"name": "Virginia"}),
+        ("PATCH", f"/books/{BOOK}", {"title": "Orlando"}),
+        ("DELETE", f"/authors/{AUTHOR}", None),
+    ],
+)
+async def test_a_token_that_was_used_lately_takes_one_statement_more(
+    client: AsyncClient, database: RolledBackDatabase, sent: Any, method: str, path: str, body: Any
+) -> None:
+    sent()
+    async with database.undone():
+        await client.request(method, path, json=body)
+    bare = sent()
+    answer = await client.request(method, path, json=body, headers=bearer(TOKENS["admin"]))
+    assert answer.is_success
+    look_up, *others = sent()
+    assert look_up.startswith("SELECT tokens.id")
+    assert len(others) == len(bare)
+
+
+@pytest.mark.parametrize(
+    ("last", "noted"),
+    [("NULL", True), ("now() - interval '301 s'", True), ("now() - interval '299 s'", False)],
+)
+async def test_the_use_of_a_token_is_noted_every_five_minutes(
+    client: AsyncClient, database: Database, sent: Any, last: str, noted: bool
+) -> None:
+    await run(database, f"UPDATE tokens SET last_used_at = {last}")
+    sent()
+    assert (await client.get("/users/me", headers=bearer(TOKEN))).status_code == 200
+    assert [statement.split()[0] for statement in sent()] == (
+        ["SELECT", "UPDATE", "SELECT"] if noted else ["SELECT", "SELECT"]
+    )
+    just_now = "SELECT id FROM tokens WHERE last_used_at = now()"
+    assert await query(database, just_now) == ([TOKEN_IDS["owner"]] if noted else [])
