@@ -81,7 +81,7 @@ class Principal:
             raise Unauthorized if self.user_id is None else Forbidden
 
     def only(self, permission: Permission) -> dict[str, int | None]:
-        """The filter that keeps a permission to one's own; nobody owns nothing."""
+        """The filter that keeps a permission to one's own; where nobody asks, to nothing."""
         return {} if self.reach(permission) is ALL else {"owner": self.user_id}
 
 
