@@ -282,3 +282,16 @@ async def test_a_token_works_while_its_use_cannot_be_noted_in_time(
         await other.execute("SELECT FROM tokens FOR UPDATE")
         assert await works(client, token)
     assert await other.fetchval("SELECT last_used_at FROM tokens") is None
+
+
+@pytest.mark.commits
+async def test_a_token_works_on_a_server_that_takes_no_writes(
+    database: Database, url: str, other: asyncpg.Connection
+) -> None:
+    # As a replica that has not yet been promoted, or a server whose disk is full.
+    token = await add_token(database, await add_user(database))
+    name = await other.fetchval("SELECT quote_ident(current_database())")
+    await other.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with worker(url) as client:
+        assert await works(client, token)
+    assert await other.fetchval("SELECT last_used_at FROM tokens") is None
