@@ -1,6 +1,5 @@
 """Whose password it is: slow to answer, and slower with every wrong one."""
 
-from hashlib import sha256
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
@@ -33,9 +32,9 @@ class Credentials:
         """
         self._passwords.check_room()
         name = normalized(email) or email
-        kinds = {"account": name.lower(), "address": _network(address)}
-        keys = {kind: sha256(key.encode()).digest() for kind, key in kinds.items() if key}
-        if seconds := await self._failures.count(keys):
+        kinds = {"account": name, "address": _network(address)}
+        names = {kind: given for kind, given in kinds.items() if given}
+        if seconds := await self._failures.count(names):
             raise TooManyRequests(seconds)
         user = await self._users.credentials(name)
         correct, rehashed = await self._passwords.verify(
@@ -43,7 +42,7 @@ class Credentials:
         )
         if user is None or not correct:
             return None
-        await self._failures.forget(keys)
+        await self._failures.forget(names)
         return await self._users.rehash(user.id, user.password_hash, rehashed) if rehashed else user
 
 

@@ -58,13 +58,13 @@ class LoginFailureRepository:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    async def count(self, keys: Mapping[str, bytes]) -> int:
+    async def count(self, names: Mapping[str, str]) -> int:
         """Note an attempt; or else how many seconds until there may be one."""
-        columns = [sa.column(name, _failure[name].type) for name in ("kind", "digest")]
-        given = sa.values(*columns, name="given").data(sorted(keys.items()))
-        refused = sa.exists().where(self._of(keys), self._waits)
-        attempt = sa.select(*given.c).where(sa.not_(refused)).order_by(given.c.kind)
-        added = insert(LoginFailure).from_select(["kind", "digest"], attempt)
+        columns = (sa.column("kind", sa.String), sa.column("name", sa.Text))
+        given = sa.values(*columns, name="given").data(sorted(names.items()))
+        refused = sa.exists().where(self._of(names), self._waits)
+        attempt = sa.select(given.c.kind, _digest(given.c.name)).where(sa.not_(refused))
+        added = insert(LoginFailure).from_select(["kind", "digest"], attempt.order_by(given.c.kind))
         noted = added.on_conflict_do_update(
             index_elements=["kind", "digest"],
             set_={
@@ -73,18 +73,18 @@ class LoginFailureRepository:
             },
             where=sa.not_(self._waits),
         ).returning(_failure.kind)
-        if len(await self.session.rows(noted, {})) == len(keys):
+        if len(await self.session.rows(noted, {})) == len(names):
             return 0
         seconds = sa.func.ceil(sa.extract("epoch", sa.func.max(self._over) - sa.func.now()))
-        waiting = sa.select(sa.cast(seconds, sa.Integer)).where(self._of(keys), self._waits)
+        waiting = sa.select(sa.cast(seconds, sa.Integer)).where(self._of(names), self._waits)
         return max(1, (await self.session.rows(waiting, {}))[0][0] or 0)
 
-    async def forget(self, keys: Mapping[str, bytes]) -> None:
+    async def forget(self, names: Mapping[str, str]) -> None:
         """It was none: an account starts anew; an address, which many may share, as before it."""
-        account = {kind: digest for kind, digest in keys.items() if kind == "account"}
+        account = {kind: name for kind, name in names.items() if kind == "account"}
         gone = sa.delete(LoginFailure).where(self._of(account)).cte("gone")
         one_less = sa.update(LoginFailure).values(failures=_failure.failures - 1)
-        others = one_less.where(self._of(keys), _failure.kind != "account", _failure.failures > 0)
+        others = one_less.where(self._of(names), _failure.kind != "account", _failure.failures > 0)
         await self.session.rows(others.add_cte(gone).returning(_failure.kind), {})
 
     async def forget_old(self) -> int:
@@ -92,5 +92,13 @@ class LoginFailureRepository:
         old = sa.delete(LoginFailure).where(self._old).returning(_failure.kind)
         return len(await self.session.rows(old, {}))
 
-    def _of(self, keys: Mapping[str, bytes]) -> sa.ColumnElement[bool]:
-        return sa.tuple_(_failure.kind, _failure.digest).in_(list(keys.items()))
+    def _of(self, names: Mapping[str, str]) -> sa.ColumnElement[bool]:
+        rows = [
+            sa.tuple_(sa.literal(kind), _digest(sa.literal(name))) for kind, name in names.items()
+        ]
+        return sa.tuple_(_failure.kind, _failure.digest).in_(rows)
+
+
+def _digest(name: sa.ColumnElement[str]) -> sa.ColumnElement[bytes]:
+    """By the database, which alone knows what it takes for the same email."""
+    return sa.func.sha256(sa.func.convert_to(sa.func.lower(name), "UTF8"))

@@ -180,6 +180,8 @@ async def test_an_account_waits_wherever_one_asks_from(app: FastAPI, database: D
         ("ada@example.com", "ADA@Example.COM"),
         ("\u00e9milie@example.com", "E\u0301MILIE@example.com"),
         ("ada@b\u00fccher.example", "ada@xn--bcher-kva.example"),
+        ("ida@example.com", "\u0130da@example.com"),  # a capital I with a dot
+        ("\u03b1\u03c3@example.com", "\u0391\u03a3@example.com"),  # sigma, not in its final form
     ],
 )
 @pytest.mark.parametrize("known", [True, False])
