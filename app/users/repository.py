@@ -73,8 +73,12 @@ class LoginFailureRepository:
             },
             where=sa.not_(self._waits),
         ).returning(_failure.kind)
-        if len(await self.session.rows(noted, {})) == len(names):
+        counted = {row.kind for row in await self.session.rows(noted, {})}
+        if counted == names.keys():
             return 0
+        if counted:  # others at the same time have used up the rest of the other kind's
+            mistaken = self._one_less({kind: names[kind] for kind in counted})
+            await self.session.rows(mistaken.returning(_failure.kind), {})
         seconds = sa.func.ceil(sa.extract("epoch", sa.func.max(self._over) - sa.func.now()))
         waiting = sa.select(sa.cast(seconds, sa.Integer)).where(self._of(names), self._waits)
         return max(1, (await self.session.rows(waiting, {}))[0][0] or 0)
@@ -83,14 +87,17 @@ class LoginFailureRepository:
         """It was none: an account starts anew; an address, which many may share, as before it."""
         account = {kind: name for kind, name in names.items() if kind == "account"}
         gone = sa.delete(LoginFailure).where(self._of(account)).cte("gone")
-        one_less = sa.update(LoginFailure).values(failures=_failure.failures - 1)
-        others = one_less.where(self._of(names), _failure.kind != "account", _failure.failures > 0)
+        others = self._one_less(names).where(_failure.kind != "account")
         await self.session.rows(others.add_cte(gone).returning(_failure.kind), {})
 
     async def forget_old(self) -> int:
         """Remove what counts no more; how many."""
         old = sa.delete(LoginFailure).where(self._old).returning(_failure.kind)
         return len(await self.session.rows(old, {}))
+
+    def _one_less(self, names: Mapping[str, str]) -> sa.Update:
+        fewer = sa.update(LoginFailure).values(failures=_failure.failures - 1)
+        return fewer.where(self._of(names), _failure.failures > 0)
 
     def _of(self, names: Mapping[str, str]) -> sa.ColumnElement[bool]:
         rows = [

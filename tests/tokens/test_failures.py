@@ -12,9 +12,11 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
+from sqlalchemy import text
 
 from app.core.database import Database
 from tests.accounts import EMAIL, PASSWORD, WRONG, add_user, ask, calling_from, log_in, worker
+from tests.backends import WAITING, until
 from tests.problems import problem_of
 
 NOBODY = "nobody@example.com"
@@ -223,6 +225,38 @@ async def test_of_thirty_guesses_at_once_on_two_workers_ten_are_looked_at(
         for each in (client, second):
             assert wait_of(await log_in(each, EMAIL, PASSWORD)) > 1
     assert await counted(database, "account") == 10
+
+
+# Or else many attempts at one account would make all wait who share the address, and many from one
+# address those whose accounts they are, though they are no guesses.
+@pytest.mark.commits
+@pytest.mark.parametrize(
+    ("held", "left", "emails"),
+    [
+        ("account", (9, 1), [EMAIL] * 15),
+        ("address", (0, 49), [f"{n}@example.com" for n in range(15)]),
+    ],
+)
+async def test_of_attempts_at_once_those_that_are_refused_count_for_nothing_either(
+    client: AsyncClient,
+    database: Database,
+    other: asyncpg.Connection,
+    held: str,
+    left: tuple[int, int],
+    emails: list[str],
+) -> None:
+    await other.execute(STAND_STILL)
+    await log_in(client, EMAIL, WRONG)
+    account, address = left
+    await failed(database, account=account, address=address)
+    async with database.session() as session:  # all have begun before the first is counted
+        await session.rows(text(LOCK), {"kind": held})
+        attempts = [asyncio.create_task(log_in(client, email, WRONG)) for email in emails]
+        await until(len(attempts), other, WAITING)
+    answers = await asyncio.gather(*attempts)
+    assert Counter(answer.status_code for answer in answers) == {401: 1, 429: 14}
+    assert await counted(database, "account") == account + 1
+    assert await counted(database, "address") == address + 1
 
 
 @pytest.mark.commits
