@@ -15,6 +15,7 @@ from httpx import AsyncClient, Response
 from sqlalchemy import text
 
 from app.core.database import Database
+from app.users.repository import LoginFailureRepository
 from tests.accounts import EMAIL, PASSWORD, WRONG, add_user, ask, calling_from, log_in, worker
 from tests.backends import WAITING, until
 from tests.problems import problem_of
@@ -268,3 +269,23 @@ async def test_of_many_attempts_after_a_wait_one_is_looked_at(
     answers = await asyncio.gather(*(log_in(client, EMAIL, WRONG) for _ in range(20)))
     assert Counter(answer.status_code for answer in answers) == {401: 1, 429: 19}
     assert {wait_of(answer) for answer in answers if answer.status_code == 429} <= {255, 256}
+
+
+@pytest.mark.commits
+async def test_a_success_and_an_attempt_wait_for_each_other_in_one_order(
+    database: Database, client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    # Each takes two rows; if one began with the account and the other with the address, log-ins
+    # at once would end in deadlocks. Here an attempt has the account and goes for the address.
+    names = {"account": EMAIL, "address": "127.0.0.1"}
+    await log_in(client, EMAIL, WRONG)
+    update = text("UPDATE login_failures SET failures = 7 WHERE kind = :kind RETURNING kind")
+    async with database.session() as session:
+        await session.run(text("SET LOCAL lock_timeout = '200ms'"))
+        await session.rows(update, {"kind": "account"})
+        success = asyncio.create_task(LoginFailureRepository(database.writes).forget(names))
+        await until(1, other, WAITING)
+        await session.rows(update, {"kind": "address"})
+    await success
+    assert await counted(database, "account") is None
+    assert await counted(database, "address") == 6
