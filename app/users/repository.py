@@ -101,7 +101,8 @@ class LoginFailureRepository:
 
     def _one_less(self, names: Mapping[str, str]) -> sa.Update:
         fewer = sa.update(LoginFailure).values(failures=_failure.failures - 1)
-        return fewer.where(self._of(names), _failure.failures > 0)
+        fewer = fewer.where(self._of(names), _failure.failures > 0)
+        return fewer.execution_options(synchronize_session=False)  # there are no entities
 
     def _of(self, names: Mapping[str, str]) -> sa.ColumnElement[bool]:
         rows = [

@@ -1,14 +1,32 @@
 """Logging in while the password changes or the user goes: an old password leaves no token."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 from httpx import AsyncClient
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from app.core.database import Database
-from tests.accounts import HASH, PASSWORD, WEAK_HASH, add_user, ask, log_in
+from app.tokens.schemas import LogIn
+from app.tokens.service import LogInService
+from app.users.credentials import Credentials
+from app.users.passwords import Passwords
+from tests.accounts import (
+    EMAIL,
+    HASH,
+    PASSWORD,
+    WEAK_HASH,
+    add_token,
+    add_user,
+    ask,
+    bearer,
+    log_in,
+    works,
+)
 from tests.backends import WAITING, until
 from tests.problems import problem_of
 
@@ -17,6 +35,15 @@ pytestmark = pytest.mark.commits
 NEW = "battery staple"
 CHANGE = "UPDATE users SET password_hash = :new, password_changed_by = NULL RETURNING id"
 DELETE = "DELETE FROM users RETURNING id"
+
+
+@asynccontextmanager
+async def logged_in(database: Database, passwords: Passwords) -> AsyncIterator[str]:
+    """A token got with the password, of a log-in that is not committed until the block ends."""
+    async with database.session() as session:
+        logins = LogInService(session, Credentials(session, passwords), 3600)
+        data = LogIn(username=EMAIL, password=SecretStr(PASSWORD), name="a token")
+        yield (await logins.create(data, None))[1].access_token
 
 
 @pytest.mark.parametrize(
@@ -56,6 +83,21 @@ async def test_a_log_in_that_a_change_of_the_password_would_have_overtaken_gets_
     assert (await attempt).status_code == 201
 
 
+async def test_a_change_of_the_password_waits_for_a_log_in_and_revokes_its_token(
+    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: Passwords
+) -> None:
+    user = await add_user(database)
+    mine = await add_token(database, user)
+    assert await works(client, mine)
+    body = {"password": NEW, "current_password": PASSWORD}
+    async with logged_in(database, passwords) as token:
+        change = client.patch(f"/users/{user}", json=body, headers=bearer(mine))
+        changing = asyncio.create_task(change)
+        await until(1, other, WAITING)
+    assert (await changing).status_code == 200
+    assert [await works(client, each) for each in (mine, token)] == [True, False]
+
+
 async def test_a_log_in_that_the_deletion_of_the_user_overtakes_gets_no_token(
     client: AsyncClient, database: Database, other: asyncpg.Connection
 ) -> None:
@@ -66,6 +108,18 @@ async def test_a_log_in_that_the_deletion_of_the_user_overtakes_gets_no_token(
         await until(1, other, WAITING)
     problem_of(await attempt, 409, "conflict")
     problem_of(await log_in(client), 401, "unauthorized")
+    assert await ask(database, "SELECT count(*) FROM tokens") == 0
+
+
+async def test_the_deletion_of_a_user_waits_for_a_log_in_and_takes_its_token_along(
+    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: Passwords
+) -> None:
+    user = await add_user(database)
+    async with logged_in(database, passwords) as token:
+        deletion = asyncio.create_task(client.delete(f"/users/{user}"))
+        await until(1, other, WAITING)
+    assert (await deletion).status_code == 204
+    assert not await works(client, token)
     assert await ask(database, "SELECT count(*) FROM tokens") == 0
 
 
