@@ -30,16 +30,14 @@ class Credentials:
 
         Whether there is such a user neither the answer tells nor the time that it takes.
         """
-        self._passwords.check_room()
         name = normalized(email) or email
         kinds = {"account": name, "address": _network(address)}
         names = {kind: given for kind, given in kinds.items() if given}
-        if seconds := await self._failures.count(names):
-            raise TooManyRequests(seconds)
-        user = await self._users.credentials(name)
-        correct, rehashed = await self._passwords.verify(
-            password, user.password_hash if user else None
-        )
+        with self._passwords.place() as place:  # or else nothing is counted
+            if seconds := await self._failures.count(names):
+                raise TooManyRequests(seconds)
+            user = await self._users.credentials(name)
+            correct, rehashed = await place.verify(password, user.password_hash if user else None)
         if user is None or not correct:
             return None
         await self._failures.forget(names)

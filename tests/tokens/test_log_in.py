@@ -1,5 +1,7 @@
 """Logging in: a strict form, one answer for whatever is wrong, and hashes that grow with time."""
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -212,6 +214,25 @@ async def test_a_form_may_say_that_it_is_utf_8(client: AsyncClient, database: Da
     body = b"username=ada%40example.com&password=correct+horse"
     answer = await send(client, body, f"{FORM}; charset=UTF-8", **{"Content-Encoding": "identity"})
     assert answer.status_code == 201
+
+
+@pytest.mark.commits
+async def test_of_more_log_ins_than_the_queue_holds_the_rest_is_overload_and_no_failure(
+    client: AsyncClient, database: Database, app: FastAPI
+) -> None:
+    app.state.passwords = passwords = Passwords(queue=2)
+    emails = [f"{n}@example.com" for n in range(6)]
+    answers = await asyncio.gather(*(log_in(client, email, WRONG) for email in emails))
+    assert Counter(answer.status_code for answer in answers) == {401: 2, 503: 4}
+    for answer in answers:
+        if answer.status_code == 503:
+            problem_of(answer, 503, "overloaded")
+            assert int(answer.headers["retry-after"]) >= 1
+    query = "SELECT sum(failures) FROM login_failures WHERE kind = :kind"
+    for kind in ("account", "address"):
+        assert await ask(database, query, kind=kind) == 2
+    assert (await log_in(client, emails[0], WRONG)).status_code == 401  # there is room again
+    passwords.close()
 
 
 async def test_a_hash_that_is_too_weak_by_now_is_replaced_and_nothing_else(
