@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from app.core.errors import TooManyRequests
 from app.core.sessions import Session
-from app.users.passwords import Passwords
+from app.users.passwords import Passwords, Place
 from app.users.repository import LoginFailureRepository, UserRepository
 from app.users.schemas import normalized
 
@@ -36,12 +36,21 @@ class Credentials:
         with self._passwords.place() as place:  # or else nothing is counted
             if seconds := await self._failures.count(names):
                 raise TooManyRequests(seconds)
-            user = await self._users.credentials(name)
-            correct, rehashed = await place.verify(password, user.password_hash if user else None)
+            if found := await self._user(place, name, password):
+                await self._failures.forget(names)
+        return found
+
+    async def _user(self, place: Place, email: str, password: SecretStr) -> sa.Row[Any] | None:
+        user = await self._users.credentials(email)
+        correct, better = await place.verify(password, user.password_hash if user else None)
         if user is None or not correct:
             return None
-        await self._failures.forget(names)
-        return await self._users.rehash(user.id, user.password_hash, rehashed) if rehashed else user
+        if better is None:
+            return user
+        if kept := await self._users.rehash(user.id, user.password_hash, better):
+            return kept
+        # Another log-in has been first with a better hash, or the password has been changed.
+        return await self._user(place, email, password)
 
 
 def _network(address: str | None) -> str | None:

@@ -252,3 +252,16 @@ async def test_a_hash_that_is_too_weak_by_now_is_replaced_and_nothing_else(
     assert (after.content, after.headers["etag"]) == (before.content, before.headers["etag"])
     assert (await log_in(client)).status_code == 201
     assert await ask(database, "SELECT password_hash FROM users") == kept
+
+
+@pytest.mark.commits
+async def test_of_log_ins_at_once_that_all_find_the_hash_too_weak_none_fails(
+    client: AsyncClient, database: Database
+) -> None:
+    await add_user(database, password_hash=WEAK_HASH)
+    answers = await asyncio.gather(*(log_in(client) for _ in range(4)))
+    assert [answer.status_code for answer in answers] == [201] * 4
+    kept = await ask(database, "SELECT password_hash FROM users")
+    assert extract_parameters(kept) == extract_parameters(HASH)
+    assert await ask(database, "SELECT count(*) FROM tokens") == 4
+    assert await ask(database, "SELECT max(failures) FROM login_failures") == 0

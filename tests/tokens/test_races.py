@@ -14,7 +14,7 @@ from app.core.database import Database
 from app.tokens.schemas import LogIn
 from app.tokens.service import LogInService
 from app.users.credentials import Credentials
-from app.users.passwords import Passwords
+from app.users.passwords import NOBODYS, Passwords
 from tests.accounts import (
     EMAIL,
     HASH,
@@ -62,12 +62,12 @@ async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
 ) -> None:
     await add_user(database, password_hash=kept)
     async with database.session() as session:
-        await session.rows(text(CHANGE), {"new": "another"})
+        await session.rows(text(CHANGE), {"new": NOBODYS})
         attempt = asyncio.create_task(log_in(client))
         await until(1, other, WAITING)
     answer = await attempt
     assert answer.status_code in statuses, answer.text
-    assert await ask(database, "SELECT password_hash FROM users") == "another"
+    assert await ask(database, "SELECT password_hash FROM users") == NOBODYS
     assert await ask(database, "SELECT count(*) FROM tokens") == 0
 
 
@@ -76,7 +76,7 @@ async def test_a_log_in_that_a_change_of_the_password_would_have_overtaken_gets_
 ) -> None:
     await add_user(database)
     async with database.session() as session:
-        await session.rows(text(CHANGE), {"new": "another"})
+        await session.rows(text(CHANGE), {"new": NOBODYS})
         attempt = asyncio.create_task(log_in(client))
         await until(1, other, WAITING)
         await session.rollback()
