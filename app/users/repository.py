@@ -21,6 +21,7 @@ FORGOTTEN: Final = timedelta(hours=1)  # after the last failure
 _user, _failure = User.__table__.c, LoginFailure.__table__.c
 _given = sa.bindparam("email", type_=sa.Text)
 _owner = _user.id == sa.bindparam("owner", type_=_user.id.type)  # everybody owns himself
+_same_hash = _user.password_hash == sa.bindparam("hash", type_=_user.password_hash.type)
 _same_email = sa.func.lower(_user.email) == sa.func.lower(_given)
 
 
@@ -28,7 +29,8 @@ class UserRepository(Repository[UserRead]):
     """Reads and writes users."""
 
     model, noun = UserRead, "User"
-    statements = Statements(User, UserRead, filters={"email": _same_email, "owner": _owner})
+    _filters = {"email": _same_email, "owner": _owner, "hash": _same_hash}
+    statements = Statements(User, UserRead, filters=_filters)
     violations = {"uq_users_email": EmailTaken, "users_last_admin": LastAdmin}
     _credentials = sa.select(_user.id, _user.password_hash)
 

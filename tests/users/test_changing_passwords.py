@@ -1,9 +1,14 @@
 """A new password: who needs the old one for it, and whom it logs out."""
 
+import asyncio
+
+import asyncpg
 import pytest
 from httpx import AsyncClient, Response
+from sqlalchemy import text
 
 from app.core.database import Database
+from app.users.passwords import NOBODYS
 from tests.accounts import (
     EMAIL,
     HASH,
@@ -17,9 +22,14 @@ from tests.accounts import (
     log_in,
     works,
 )
+from tests.backends import WAITING, until
 from tests.problems import faults_of, problem_of
 
 NEW = "battery staple"
+CHANGE = (
+    "UPDATE users SET password_hash = :new, password_changed_by = NULL, version = version + 1 "
+    "RETURNING id"
+)
 KEPT = "SELECT password_hash FROM users WHERE email = :email"
 
 
@@ -206,3 +216,22 @@ async def test_a_weak_hash_of_the_current_password_is_no_hindrance(
     answer = await change(client, user, await add_token(database, user), PASSWORD)
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
     assert (await log_in(client, password=NEW)).status_code == 201
+
+
+@pytest.mark.commits
+@pytest.mark.parametrize("kept", [HASH, WEAK_HASH], ids=["strong", "weak"])
+async def test_what_is_no_longer_the_password_by_then_does_not_set_a_new_one(
+    client: AsyncClient, database: Database, other: asyncpg.Connection, kept: str
+) -> None:
+    # Whoever changes a password because another has it and a token must not lose to him.
+    user = await add_user(database, password_hash=kept)
+    found = await add_token(database, user)
+    assert await works(client, found)
+    async with database.session() as session:
+        await session.rows(text(CHANGE), {"new": NOBODYS})
+        attempt = asyncio.create_task(change(client, user, found, PASSWORD))
+        await until(1, other, WAITING)
+    answer = await attempt
+    assert answer.status_code in {409, 422}, answer.text
+    assert await ask(database, KEPT, email=EMAIL) == NOBODYS
+    assert not await works(client, found)
