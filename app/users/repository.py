@@ -114,5 +114,12 @@ class LoginFailureRepository:
 
 
 def _digest(name: sa.ColumnElement[str]) -> sa.ColumnElement[bytes]:
-    """By the database, which alone knows what it takes for the same email."""
-    return sa.func.sha256(sa.func.convert_to(sa.func.lower(name), "UTF8"))
+    """Of the id of the user with this email, who may change that as he likes; or else of the name.
+
+    The database makes it: it alone knows what it takes for the same email. No name has the bytes
+    of an id, for these begin with NUL.
+    """
+    lower = sa.func.lower(name)
+    user = sa.select(sa.func.int8send(_user.id)).where(sa.func.lower(_user.email) == lower)
+    kept = sa.func.coalesce(user.scalar_subquery(), sa.func.convert_to(lower, "UTF8"))
+    return sa.func.sha256(kept)

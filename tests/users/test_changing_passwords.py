@@ -209,6 +209,23 @@ async def test_failures_to_log_in_count_for_changing_the_password_too(
     problem_of(await change(client, user, token, PASSWORD), 429, "too-many-requests")
 
 
+async def test_a_new_email_does_not_bring_new_guesses(
+    client: AsyncClient, database: Database
+) -> None:
+    # The bearer of a token changes the email as often as he likes.
+    user = await add_user(database)
+    token = await add_token(database, user)
+    assert (await change(client, user, token, WRONG)).status_code == 422
+    await ask(database, "UPDATE login_failures SET failures = 10 RETURNING kind")
+    body = {"email": "countess@example.com"}
+    assert (await client.patch(f"/users/{user}", json=body, headers=bearer(token))).is_success
+    for answer in (
+        await change(client, user, token, PASSWORD),
+        await log_in(client, "countess@example.com"),
+    ):
+        problem_of(answer, 429, "too-many-requests")
+
+
 async def test_a_weak_hash_of_the_current_password_is_no_hindrance(
     client: AsyncClient, database: Database
 ) -> None:
