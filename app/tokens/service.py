@@ -11,6 +11,7 @@ from app.core.database import Database
 from app.core.errors import Conflict, ServiceError, Unauthorized
 from app.core.pagination import Page, PageQuery
 from app.core.sessions import Session
+from app.core.sqlstate import FAILURES
 from app.tokens import secret
 from app.tokens.repository import TokenRepository
 from app.tokens.schemas import AccessToken, LogIn, TokenRead
@@ -25,7 +26,7 @@ async def look_up(database: Database, token: str) -> Principal | None:
     if not bearer:
         return None
     if bearer.unused:
-        with suppress(ServiceError):  # it is a note, not what was asked for
+        with suppress(ServiceError, *FAILURES):  # it is a note, not what was asked for
             await TokenRepository(database.writes).use(bearer.id)
     return Principal(bearer.role, bearer.user_id, bearer.id)
 

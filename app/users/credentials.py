@@ -1,6 +1,5 @@
 """Whose password it is: slow to answer, and slower with every wrong one."""
 
-from hashlib import sha256
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
@@ -9,7 +8,7 @@ from pydantic import SecretStr
 
 from app.core.errors import TooManyRequests
 from app.core.sessions import Session
-from app.users.passwords import Passwords
+from app.users.passwords import Passwords, Place
 from app.users.repository import LoginFailureRepository, UserRepository
 from app.users.schemas import normalized
 
@@ -31,20 +30,27 @@ class Credentials:
 
         Whether there is such a user neither the answer tells nor the time that it takes.
         """
-        self._passwords.check_room()
         name = normalized(email) or email
-        kinds = {"account": name.lower(), "address": _network(address)}
-        keys = {kind: sha256(key.encode()).digest() for kind, key in kinds.items() if key}
-        if seconds := await self._failures.count(keys):
-            raise TooManyRequests(seconds)
-        user = await self._users.credentials(name)
-        correct, rehashed = await self._passwords.verify(
-            password, user.password_hash if user else None
-        )
+        kinds = {"account": name, "address": _network(address)}
+        names = {kind: given for kind, given in kinds.items() if given}
+        with self._passwords.place() as place:  # or else nothing is counted
+            if seconds := await self._failures.count(names):
+                raise TooManyRequests(seconds)
+            if found := await self._user(place, name, password):
+                await self._failures.forget(names)
+        return found
+
+    async def _user(self, place: Place, email: str, password: SecretStr) -> sa.Row[Any] | None:
+        user = await self._users.credentials(email)
+        correct, better = await place.verify(password, user.password_hash if user else None)
         if user is None or not correct:
             return None
-        await self._failures.forget(keys)
-        return await self._users.rehash(user.id, user.password_hash, rehashed) if rehashed else user
+        if better is None:
+            return user
+        if kept := await self._users.rehash(user.id, user.password_hash, better):
+            return kept
+        # Another log-in has been first with a better hash, or the password has been changed.
+        return await self._user(place, email, password)
 
 
 def _network(address: str | None) -> str | None:

@@ -1,9 +1,10 @@
 """Password hashing: argon2id with OWASP's parameters, off the event loop and bounded."""
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -33,7 +34,37 @@ class Passwords:
 
     async def hash(self, password: SecretStr) -> str:
         """The encoded hash, some 20 ms of a core later."""
-        return await self._run(self._hasher.hash, password.get_secret_value())
+        with self.place() as place:
+            return await place.run(self._hasher.hash, password.get_secret_value())
+
+    @contextmanager
+    def place(self) -> Iterator["Place"]:
+        """A place in the queue, or `Overloaded`: whoever has one is not refused any more."""
+        if self._free <= 0:
+            raise Overloaded
+        self._free -= 1
+        place = Place(self._hasher, self._threads)
+        release = asyncio.get_running_loop().call_soon_threadsafe
+        try:
+            yield place
+        finally:
+            # By the thread, not by us: a request that is given up still has its hash made.
+            place.work.add_done_callback(lambda _: release(self._release))
+
+    def _release(self) -> None:
+        self._free += 1
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+
+class Place:
+    """A place in the queue, for one hash after the other."""
+
+    def __init__(self, hasher: PasswordHash, threads: ThreadPoolExecutor) -> None:
+        self._hasher, self._threads = hasher, threads
+        self.work: Future[Any] = Future()  # the last
+        self.work.set_result(None)
 
     async def verify(self, password: SecretStr, encoded: str | None) -> tuple[bool, str | None]:
         """Whether it is the password of a hash, and its new hash where that has grown too weak.
@@ -41,24 +72,8 @@ class Passwords:
         `None`, for a user that there is not, takes as long and is never right.
         """
         given = (password.get_secret_value(), encoded or NOBODYS)
-        return await self._run(self._hasher.verify_and_update, *given)
+        return await self.run(self._hasher.verify_and_update, *given)
 
-    def check_room(self) -> None:
-        """Raise `Overloaded` when no more work is taken."""
-        if self._free <= 0:
-            raise Overloaded
-
-    async def _run(self, function: Callable[..., T], *given: str) -> T:
-        self.check_room()
-        self._free -= 1
-        work = self._threads.submit(function, *given)
-        # Given back by the thread, not by us: a request that is given up still has its hash made.
-        release = asyncio.get_running_loop().call_soon_threadsafe
-        work.add_done_callback(lambda _: release(self._release))
+    async def run(self, function: Callable[..., T], *given: str) -> T:
+        work = self.work = self._threads.submit(function, *given)
         return await asyncio.wrap_future(work)
-
-    def _release(self) -> None:
-        self._free += 1
-
-    def close(self) -> None:
-        self._threads.shutdown(cancel_futures=True)

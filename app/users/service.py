@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from app.core.access import ALL, NO, Principal
-from app.core.errors import Fault, Forbidden, InvalidRequest
+from app.core.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
 from app.core.schemas import RequestModel
 from app.core.service import Service
 from app.core.sessions import Session
@@ -44,24 +44,36 @@ class UserService(Service[UserRead]):
             if current is not None:
                 raise _wrong("unused", "Goes with a new password only")
             return await super().update(key, data, versions)
+        known = {}
         if current is not None or self._principal.reach("users") is not ALL:
-            await self._confirm(key, current)
+            known["hash"] = await self._confirm(key, current)
         values = await self._hashed(changes)
         values["password_changed_by"] = self._principal.token_id
-        return await self.rows.update(key, values, versions)
+        try:
+            rows = UserRepository(self.rows.session, **self.rows.within, **known)
+            return await rows.update(key, values, versions)
+        except NotFound:
+            if known:  # and no longer: it has been changed meanwhile
+                raise Conflict from None
+            raise
 
     def _check_role(self, data: RequestModel) -> None:
         if "role" in data.model_fields_set and self._principal.reach("users:role") is NO:
             raise Forbidden
 
-    async def _confirm(self, key: Any, password: SecretStr | None) -> None:
-        """Whoever has found a token shall not take over the account with it."""
+    async def _confirm(self, key: Any, password: SecretStr | None) -> str:
+        """The hash of the current password, for whoever knows that.
+
+        Whoever has found a token shall not take over the account with it.
+        """
         user = await self.get(key)
         if password is None:
             raise _wrong("missing", "Must come with a new password")
         credentials = Credentials(self.rows.session, self._passwords)
-        if await credentials.verify(user.email, password) is None:
+        if (found := await credentials.verify(user.email, password)) is None:
             raise _wrong("wrong_password", "Is not the current password")
+        encoded: str = found.password_hash
+        return encoded
 
     async def _hashed(self, values: dict[str, Any]) -> dict[str, Any]:
         password = values.pop("password")

@@ -1,0 +1,103 @@
+"""Accounts and their tokens, put straight into the database: how they got there does not matter."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import uuid4
+
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient, Response
+from sqlalchemy import text
+
+from app.core.database import Database
+from app.main import create_app
+from app.tokens import secret
+from app.users.passwords import Passwords
+from tests.conftest import settings_for
+
+EMAIL: Final = "ada@example.com"
+PASSWORD: Final = "correct horse"
+WRONG: Final = "a wrong password"
+# Of PASSWORD, with the service's parameters and with weaker ones: to make one takes 20 ms.
+HASH: Final = (
+    "$argon2id$v=19$m=19456,t=2,p=1$Ym9va3NoZWxmIHN1aXRlIQ"
+    "$C+Cr8XkoPWvWFZiiHnclq9IK3bbNkRXyre0VMTc/Wrk"
+)
+WEAK_HASH: Final = (
+    "$argon2id$v=19$m=64,t=1,p=1$Ym9va3NoZWxmIHN1aXRlIQ$GLtlETvy7yLMWtHSavZOyuawX/RgkSAqJo1DDiDBVyY"
+)
+_ADD_USER: Final = text(
+    "INSERT INTO users (name, email, role, password_hash) "
+    "VALUES ('Ada Lovelace', :email, :role, :hash) RETURNING id"
+)
+_ADD_TOKEN: Final = text(
+    "INSERT INTO tokens (id, user_id, name, digest, expires_at) "
+    "VALUES (:id, :user_id, 'a token', :digest, now() + interval '1 day') RETURNING id"
+)
+
+
+async def ask(database: Database, query: str, **parameters: Any) -> Any:
+    """The first value of the first row; `None` when there is no row."""
+    rows = await database.writes.rows(text(query), parameters)
+    return rows[0][0] if rows else None
+
+
+async def add_user(
+    database: Database, email: str = EMAIL, *, role: str = "member", password_hash: str = HASH
+) -> int:
+    """The id of a new user whose password is PASSWORD."""
+    given = {"email": email, "role": role, "hash": password_hash}
+    rows = await database.writes.rows(_ADD_USER, given)
+    made: int = rows[0][0]
+    return made
+
+
+async def add_token(database: Database, user_id: int) -> str:
+    """A new token of a user, which works for a day."""
+    token = secret.new()
+    given = {"id": uuid4(), "user_id": user_id, "digest": secret.digest(token)}
+    await database.writes.rows(_ADD_TOKEN, given)
+    return token
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def log_in(
+    client: AsyncClient, username: str = EMAIL, password: str = PASSWORD, **more: str
+) -> Response:
+    return await client.post("/tokens", data={"username": username, "password": password, **more})
+
+
+async def works(client: AsyncClient, token: str) -> bool:
+    """Whether a token lets its bearer in; either way the service says so as it should."""
+    answer = await client.get("/users/me", headers=bearer(token))
+    assert answer.status_code in {200, 401}, answer.text
+    return answer.status_code == 200
+
+
+def verbs(statements: list[str]) -> list[str]:
+    """What was done in the database, savepoints apart."""
+    return [each.split()[0] for each in statements if "SAVEPOINT" not in each]
+
+
+@asynccontextmanager
+async def calling_from(app: FastAPI, address: str) -> AsyncIterator[AsyncClient]:
+    """A client at an address of the internet."""
+    transport = ASGITransport(app, raise_app_exceptions=False, client=(address, 50000))
+    async with AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@asynccontextmanager
+async def worker(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
+    """The service as one more process has it: with all others it shares nothing but a database."""
+    settings = settings_for(url, **changes)
+    app = create_app(settings)
+    app.state.database, app.state.passwords = Database(settings), Passwords()
+    transport = ASGITransport(app, raise_app_exceptions=False)
+    async with AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+    app.state.passwords.close()
+    await app.state.database.close()

@@ -1,0 +1,49 @@
+"""What every request with a token costs, at a size where it matters: see `core/test_plans`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app.core.database import Database
+from app.tokens import secret
+from app.tokens.service import look_up
+from tests import servers
+
+pytestmark = pytest.mark.commits
+
+_ROWS = """
+INSERT INTO users (name, email, password_hash)
+SELECT 'n', 'e' || n || '@example.com', 'x' FROM generate_series(1, 3000) n;
+
+INSERT INTO tokens (id, user_id, name, digest, expires_at)
+SELECT gen_random_uuid(), 1 + n % 3000, 'n', sha256(n::text::bytea),
+    now() + (n % 100) * interval '1 hour'
+FROM generate_series(1, 10000) n;
+"""
+
+
+@pytest.fixture
+async def own_database(template_url: str) -> AsyncIterator[str]:
+    async with servers.filled(template_url, _ROWS) as url:
+        yield url
+
+
+async def test_a_token_is_looked_up_by_two_unique_indexes_in_one_statement(
+    database: Database,
+) -> None:
+    sent: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    assert await look_up(database, secret.new()) is None
+    [(statement, parameters)] = sent
+    async with database.engine.connect() as connection:
+        explain = f"EXPLAIN (FORMAT JSON) {statement}"
+        [tree] = (await connection.exec_driver_sql(explain, parameters)).scalars().one()
+    for index in ("uq_tokens_digest", "pk_users"):
+        assert f"'Index Name': '{index}'" in str(tree)
+    assert "Seq Scan" not in str(tree)

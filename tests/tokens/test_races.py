@@ -1,0 +1,140 @@
+"""Logging in while the password changes or the user goes: an old password leaves no token."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from httpx import AsyncClient
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from app.core.database import Database
+from app.tokens.schemas import LogIn
+from app.tokens.service import LogInService
+from app.users.credentials import Credentials
+from app.users.passwords import NOBODYS, Passwords
+from tests.accounts import (
+    EMAIL,
+    HASH,
+    PASSWORD,
+    WEAK_HASH,
+    add_token,
+    add_user,
+    ask,
+    bearer,
+    log_in,
+    works,
+)
+from tests.backends import WAITING, until
+from tests.problems import problem_of
+
+pytestmark = pytest.mark.commits
+
+NEW = "battery staple"
+CHANGE = "UPDATE users SET password_hash = :new, password_changed_by = NULL RETURNING id"
+DELETE = "DELETE FROM users RETURNING id"
+
+
+@asynccontextmanager
+async def logged_in(database: Database, passwords: Passwords) -> AsyncIterator[str]:
+    """A token got with the password, of a log-in that is not committed until the block ends."""
+    async with database.session() as session:
+        logins = LogInService(session, Credentials(session, passwords), 3600)
+        data = LogIn(username=EMAIL, password=SecretStr(PASSWORD), name="a token")
+        yield (await logins.create(data, None))[1].access_token
+
+
+@pytest.mark.parametrize(
+    ("kept", "statuses"),
+    [
+        pytest.param(HASH, {409}, id="before the token is made"),
+        pytest.param(WEAK_HASH, {401, 409}, id="before the hash is replaced"),
+    ],
+)
+async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
+    client: AsyncClient,
+    database: Database,
+    other: asyncpg.Connection,
+    kept: str,
+    statuses: set[int],
+) -> None:
+    await add_user(database, password_hash=kept)
+    async with database.session() as session:
+        await session.rows(text(CHANGE), {"new": NOBODYS})
+        attempt = asyncio.create_task(log_in(client))
+        await until(1, other, WAITING)
+    answer = await attempt
+    assert answer.status_code in statuses, answer.text
+    assert await ask(database, "SELECT password_hash FROM users") == NOBODYS
+    assert await ask(database, "SELECT count(*) FROM tokens") == 0
+
+
+async def test_a_log_in_that_a_change_of_the_password_would_have_overtaken_gets_a_token(
+    client: AsyncClient, database: Database, other: asyncpg.Connection
+) -> None:
+    await add_user(database)
+    async with database.session() as session:
+        await session.rows(text(CHANGE), {"new": NOBODYS})
+        attempt = asyncio.create_task(log_in(client))
+        await until(1, other, WAITING)
+        await session.rollback()
+    assert (await attempt).status_code == 201
+
+
+async def test_a_change_of_the_password_waits_for_a_log_in_and_revokes_its_token(
+    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: Passwords
+) -> None:
+    user = await add_user(database)
+    mine = await add_token(database, user)
+    assert await works(client, mine)
+    body = {"password": NEW, "current_password": PASSWORD}
+    async with logged_in(database, passwords) as token:
+        change = client.patch(f"/users/{user}", json=body, headers=bearer(mine))
+        changing = asyncio.create_task(change)
+        await until(1, other, WAITING)
+    assert (await changing).status_code == 200
+    assert [await works(client, each) for each in (mine, token)] == [True, False]
+
+
+async def test_a_log_in_that_the_deletion_of_the_user_overtakes_gets_no_token(
+    client: AsyncClient, database: Database, other: asyncpg.Connection
+) -> None:
+    await add_user(database)
+    async with database.session() as session:
+        await session.rows(text(DELETE), {})
+        attempt = asyncio.create_task(log_in(client))
+        await until(1, other, WAITING)
+    problem_of(await attempt, 409, "conflict")
+    problem_of(await log_in(client), 401, "unauthorized")
+    assert await ask(database, "SELECT count(*) FROM tokens") == 0
+
+
+async def test_the_deletion_of_a_user_waits_for_a_log_in_and_takes_its_token_along(
+    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: Passwords
+) -> None:
+    user = await add_user(database)
+    async with logged_in(database, passwords) as token:
+        deletion = asyncio.create_task(client.delete(f"/users/{user}"))
+        await until(1, other, WAITING)
+    assert (await deletion).status_code == 204
+    assert not await works(client, token)
+    assert await ask(database, "SELECT count(*) FROM tokens") == 0
+
+
+async def test_log_ins_and_changes_of_the_password_at_once_leave_no_token_of_an_old_one(
+    client: AsyncClient, database: Database
+) -> None:
+    # Whatever the order was: what is left has been got with the password that is the last.
+    user = await add_user(database)
+    for number in range(4):
+        old, new = (PASSWORD, NEW) if number % 2 == 0 else (NEW, PASSWORD)
+        *attempts, changed = await asyncio.gather(
+            *(log_in(client, password=old) for _ in range(4)),
+            client.patch(f"/users/{user}", json={"password": new}),
+        )
+        assert changed.status_code == 200
+        assert {answer.status_code for answer in attempts} <= {201, 401, 409}
+        assert await ask(database, "SELECT count(*) FROM tokens") == 0
+        assert (await log_in(client, password=new)).status_code == 201

@@ -1,0 +1,50 @@
+"""The job that removes what counts no more, and nothing else."""
+
+from datetime import timedelta
+
+from app.core.database import Database
+from app.core.storage import Storage
+from app.settings import Settings
+from app.tokens import secret
+from app.worker import JOBS, Parts
+from tests.accounts import add_token, add_user, ask
+
+TOKEN = """
+UPDATE tokens SET expires_at = now() + CAST(:left AS interval)
+WHERE digest = :digest RETURNING id
+"""
+FAILURE = """
+INSERT INTO login_failures (kind, digest, failures, failed_at)
+VALUES (:kind, sha256(convert_to(:name, 'UTF8')), :failures, now() - CAST(:ago AS interval))
+RETURNING kind
+"""
+HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
+
+
+async def test_expired_tokens_and_old_failures_go_and_nothing_else(
+    database: Database, settings: Settings, storage: Storage
+) -> None:
+    user = await add_user(database)
+    tokens = []
+    for left in (-HOUR, 0 * SECOND, SECOND):
+        digest = secret.digest(await add_token(database, user))
+        tokens.append(await ask(database, TOKEN, digest=digest, left=left))
+    for kind, name, failures, ago in (
+        ("account", "old", 1, HOUR + SECOND),
+        ("address", "old", 99, HOUR + SECOND),
+        ("account", "new", 0, HOUR - SECOND),
+        ("address", "new", 99, HOUR - SECOND),
+    ):
+        await ask(database, FAILURE, kind=kind, name=name, failures=failures, ago=ago)
+    [sweep] = [job for job in JOBS if job.name == "sweep-tokens"]
+    assert sweep.every == HOUR
+    for said in (
+        "2 expired tokens, 2 old failures to log in",
+        "0 expired tokens, 0 old failures to log in",
+    ):
+        assert await sweep.work(Parts(settings, database, storage)) == said
+        assert await ask(database, "SELECT array_agg(id) FROM tokens") == tokens[-1:]
+        assert await ask(database, "SELECT count(*) FROM users") == 1
+        new = "SELECT count(*) FROM login_failures WHERE digest = sha256('new'::bytea)"
+        assert await ask(database, new) == 2
+        assert await ask(database, "SELECT count(*) FROM login_failures") == 2

@@ -1,0 +1,297 @@
+"""Tokens: what they look like, what is kept of them, and how long they let anybody in."""
+
+import asyncio
+import logging
+import re
+from datetime import datetime, timedelta
+from hashlib import sha256
+from zlib import crc32
+
+import asyncpg
+import pytest
+from httpx import AsyncClient
+
+from app.core.database import Database
+from app.tokens import secret
+from tests.accounts import (
+    EMAIL,
+    PASSWORD,
+    add_token,
+    add_user,
+    ask,
+    bearer,
+    log_in,
+    verbs,
+    worker,
+    works,
+)
+from tests.problems import problem_of
+
+FORM = re.compile("bookshelf_([0-9a-f]{64})([0-9a-f]{8})")
+
+
+async def new_token(client: AsyncClient) -> str:
+    """As a client gets one."""
+    answer = await log_in(client)
+    assert answer.status_code == 201, answer.text
+    token: str = answer.json()["access_token"]
+    return token
+
+
+def test_a_token_is_a_prefix_and_256_random_bits_with_their_checksum() -> None:
+    found = [FORM.fullmatch(secret.new()) for _ in range(100)]
+    pairs = [match.groups() for match in found if match]
+    assert len({random for random, _ in pairs}) == 100
+    assert all(int(checksum, 16) == crc32(random.encode()) for random, checksum in pairs)
+
+
+GOOD = secret.new()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("eyJhbGciOiJub25lIn0.e30.", id="somebody else's"),
+        pytest.param(GOOD.removeprefix("bookshelf_"), id="no prefix"),
+        pytest.param(GOOD.upper(), id="capitals"),
+        pytest.param(GOOD[:-1] + f"{int(GOOD[-1], 16) ^ 1:x}", id="a wrong checksum"),
+        pytest.param(GOOD[:-9] + f"{int(GOOD[-9], 16) ^ 1:x}" + GOOD[-8:], id="a typing mistake"),
+        pytest.param(GOOD[:-1], id="too short"),
+        pytest.param(GOOD + "0", id="too long"),
+        pytest.param(f"{GOOD} {GOOD}", id="two"),
+        pytest.param(GOOD[:-1] + "é", id="not ASCII"),
+    ],
+)
+async def test_what_is_no_token_is_known_without_the_database(
+    client: AsyncClient, statements: list[str], token: str
+) -> None:
+    headers = {b"Authorization": f"Bearer {token}".encode("latin-1")}
+    answer = await client.get("/users/me", headers=headers)
+    problem_of(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="bookshelf", error="invalid_token"'
+    assert statements == []
+
+
+async def test_a_well_made_token_that_nobody_has_been_given_lets_nobody_in(
+    client: AsyncClient, statements: list[str]
+) -> None:
+    answer = await client.get("/users/me", headers=bearer(GOOD))
+    problem_of(answer, 401, "unauthorized")
+    assert GOOD not in answer.text
+    assert verbs(statements) == ["SELECT"]
+
+
+async def test_the_database_has_nothing_of_a_token_but_its_sha_256(
+    client: AsyncClient, database: Database
+) -> None:
+    await add_user(database)
+    token = await new_token(client)
+    assert await ask(database, "SELECT digest FROM tokens") == sha256(token.encode()).digest()
+    row = await ask(database, "SELECT to_jsonb(tokens)::text FROM tokens")
+    match = FORM.fullmatch(token)
+    assert match
+    for part in (match[1], match[1].encode().hex(), match[2]):
+        assert part not in row
+
+
+async def test_a_token_is_shown_only_once(client: AsyncClient, database: Database) -> None:
+    await add_user(database)
+    token = await new_token(client)
+    answer = await client.get("/tokens", headers=bearer(token))
+    assert answer.headers["cache-control"] == "no-store"
+    [item] = answer.json()["items"]
+    assert list(item) == ["id", "name", "expires_at", "last_used_at", "created_at", "updated_at"]
+    digest = sha256(token.encode()).hexdigest()
+    assert not any(part in answer.text for part in (token[10:74], token[-8:], digest))
+
+
+@pytest.mark.commits
+async def test_neither_tokens_nor_passwords_nor_emails_are_logged_even_when_all_fails(
+    client: AsyncClient,
+    database: Database,
+    other: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await add_user(database)
+    caplog.set_level(logging.DEBUG)
+    token = await new_token(client)
+    answers = [await log_in(client, password="battery staple")]
+    for failure in (
+        "SELECT",  # none
+        "ALTER TABLE tokens RENAME TO hidden",  # a mistake of ours, with its traceback
+        "ALTER TABLE users ALTER COLUMN password_hash TYPE varchar(20) USING 'cut'",
+    ):
+        await other.execute(failure)
+        answers += [await log_in(client), await client.get("/tokens", headers=bearer(token))]
+    assert [answer.status_code for answer in answers] == [401, 201, 200, 500, 500, 500, 500]
+    assert "Traceback" in caplog.text
+    said = caplog.text + "".join(answer.text for answer in answers[3:])
+    for told in (PASSWORD, "battery staple", EMAIL, "ada%40", "argon2id$", token[10:74]):
+        assert told not in said
+    assert not secret.FORM.search(said)
+
+
+@pytest.mark.commits
+async def test_a_token_works_on_every_worker_until_it_is_revoked_on_one(
+    client: AsyncClient, database: Database, url: str
+) -> None:
+    user = await add_user(database)
+    token, kept = [await add_token(database, user) for _ in range(2)]
+    async with worker(url) as second:
+        for each in (client, second):
+            assert await works(each, token)
+        answer = await client.delete("/tokens/current", headers=bearer(token))
+        assert (answer.status_code, answer.content) == (204, b"")
+        for each in (second, client):
+            assert not await works(each, token)
+            assert await works(each, kept)
+
+
+@pytest.mark.commits
+async def test_a_token_works_nowhere_once_it_has_expired(
+    client: AsyncClient, database: Database, url: str, other: asyncpg.Connection
+) -> None:
+    token = await add_token(database, await add_user(database))
+    async with worker(url) as second:
+        for each in (client, second):
+            assert await works(each, token)
+        await other.execute("UPDATE tokens SET expires_at = clock_timestamp()")
+        for each in (second, client):
+            assert not await works(each, token)
+
+
+async def test_a_token_expires_after_the_time_of_the_settings(
+    client: AsyncClient, database: Database
+) -> None:
+    await add_user(database)
+    expires_in = timedelta(seconds=(await log_in(client)).json()["expires_in"])
+    assert expires_in == timedelta(days=30)
+    left: timedelta = await ask(database, "SELECT expires_at - clock_timestamp() FROM tokens")
+    assert expires_in - timedelta(minutes=1) < left <= expires_in
+
+
+async def test_a_token_acts_with_the_role_that_its_user_has_now(
+    client: AsyncClient, database: Database
+) -> None:
+    user = await add_user(database, role="editor")
+    headers = bearer(await add_token(database, user))
+    body = {"name": "Ursula K. Le Guin"}
+    assert (await client.post("/authors", json=body, headers=headers)).status_code == 201
+    await ask(database, "UPDATE users SET role = 'member' RETURNING id")
+    answer = await client.post("/authors", json=body, headers=headers)
+    problem_of(answer, 403, "forbidden")
+    assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize("role", ["member", "admin"])
+async def test_of_other_peoples_tokens_one_sees_none_and_revokes_none(
+    client: AsyncClient, database: Database, role: str
+) -> None:
+    theirs = await add_token(database, await add_user(database, "bob@example.com"))
+    key = await ask(database, "SELECT id FROM tokens")
+    headers = bearer(await add_token(database, await add_user(database, role=role)))
+    page = (await client.get("/tokens", headers=headers)).json()
+    assert page["total"] == len(page["items"]) == 1
+    assert page["items"][0]["id"] != str(key)
+    problem_of(await client.delete(f"/tokens/{key}", headers=headers), 404, "not-found")
+    assert await works(client, theirs)
+
+
+async def test_one_revokes_another_of_ones_own_tokens_at_its_location(
+    client: AsyncClient, database: Database
+) -> None:
+    mine = await add_token(database, await add_user(database))
+    answer = await log_in(client)
+    headers = bearer(mine)
+    assert (await client.delete(answer.headers["location"], headers=headers)).status_code == 204
+    assert not await works(client, answer.json()["access_token"])
+    assert await works(client, mine)
+
+
+async def test_a_deleted_user_takes_all_tokens_along(
+    client: AsyncClient, database: Database
+) -> None:
+    user = await add_user(database)
+    tokens = [await add_token(database, user) for _ in range(2)]
+    theirs = await add_token(database, await add_user(database, "bob@example.com"))
+    assert (await client.delete(f"/users/{user}", headers=bearer(tokens[0]))).status_code == 204
+    assert [await works(client, token) for token in (*tokens, theirs)] == [False, False, True]
+    assert await ask(database, "SELECT count(*) FROM tokens") == 1
+
+
+async def test_a_second_use_within_five_minutes_writes_nothing(
+    client: AsyncClient, database: Database, statements: list[str]
+) -> None:
+    token = await add_token(database, await add_user(database))
+    statements.clear()
+    assert await works(client, token)
+    assert verbs(statements) == ["SELECT", "UPDATE", "SELECT"]
+    assert await ask(database, "SELECT last_used_at = now() FROM tokens")
+    statements.clear()
+    assert await works(client, token)
+    assert verbs(statements) == ["SELECT", "SELECT"]
+
+
+async def test_a_use_after_five_minutes_is_noted_again(
+    client: AsyncClient, database: Database
+) -> None:
+    token = await add_token(database, await add_user(database))
+    for minutes, noted in ((4.9, False), (5.1, True)):
+        used = timedelta(minutes=minutes)
+        update = "UPDATE tokens SET last_used_at = now() - CAST(:used AS interval) RETURNING id"
+        await ask(database, update, used=used)
+        assert await works(client, token)
+        assert await ask(database, "SELECT last_used_at = now() FROM tokens") == noted
+
+
+async def test_the_use_of_a_token_changes_neither_its_version_nor_when_it_was_updated(
+    client: AsyncClient, database: Database
+) -> None:
+    token = await add_token(database, await add_user(database))
+    before = "UPDATE tokens SET updated_at = '2020-01-01Z' RETURNING updated_at"
+    updated: datetime = await ask(database, before)
+    assert await works(client, token)
+    assert await ask(database, "SELECT version FROM tokens") == 1
+    assert await ask(database, "SELECT updated_at FROM tokens") == updated
+
+
+@pytest.mark.commits
+async def test_of_many_first_uses_at_once_one_is_noted(
+    client: AsyncClient, database: Database, other: asyncpg.Connection
+) -> None:
+    token = await add_token(database, await add_user(database))
+    await other.execute(
+        """
+        CREATE SEQUENCE notes;
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM nextval('notes'); RETURN NULL; END $$;
+        CREATE TRIGGER note AFTER UPDATE ON tokens FOR EACH ROW EXECUTE FUNCTION note();
+        """
+    )
+    assert all(await asyncio.gather(*(works(client, token) for _ in range(30))))
+    assert await other.fetchval("SELECT last_value FROM notes WHERE is_called") == 1
+
+
+@pytest.mark.commits
+async def test_a_token_works_while_its_use_cannot_be_noted_in_time(
+    database: Database, url: str, other: asyncpg.Connection
+) -> None:
+    token = await add_token(database, await add_user(database))
+    async with worker(url, db_statement_timeout=0.1) as client, other.transaction():
+        await other.execute("SELECT FROM tokens FOR UPDATE")
+        assert await works(client, token)
+    assert await other.fetchval("SELECT last_used_at FROM tokens") is None
+
+
+@pytest.mark.commits
+async def test_a_token_works_on_a_server_that_takes_no_writes(
+    database: Database, url: str, other: asyncpg.Connection
+) -> None:
+    # As a replica that has not yet been promoted, or a server whose disk is full.
+    token = await add_token(database, await add_user(database))
+    name = await other.fetchval("SELECT quote_ident(current_database())")
+    await other.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with worker(url) as client:
+        assert await works(client, token)
+    assert await other.fetchval("SELECT last_used_at FROM tokens") is None

@@ -1,0 +1,105 @@
+"""Roles: who may set them, and from when they hold."""
+
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from app.core.database import Database
+from tests.accounts import add_token, add_user, ask, bearer
+from tests.problems import faults_of, problem_of
+
+NEW = {"name": "Bob", "email": "bob@example.com", "password": "correct horse"}
+ROLES = ["member", "editor", "admin"]
+ROLE = "SELECT role FROM users WHERE id = :id"
+
+
+@pytest.fixture
+def closed(app: FastAPI) -> None:
+    """Without a token one may read only."""
+    app.state.settings = app.state.settings.model_copy(update={"anonymous_access": "read"})
+
+
+async def test_whoever_registers_is_a_member(client: AsyncClient, closed: None) -> None:
+    answer = await client.post("/users", json=NEW)
+    assert (answer.status_code, answer.json()["role"]) == (201, "member")
+
+
+@pytest.mark.parametrize("asked", ROLES)
+@pytest.mark.parametrize("caller", [None, "member", "editor"])
+async def test_nobody_but_an_admin_gives_a_new_user_a_role_not_even_the_one_that_all_have(
+    client: AsyncClient, database: Database, closed: None, caller: str | None, asked: str
+) -> None:
+    headers = {}
+    if caller:
+        headers = bearer(await add_token(database, await add_user(database, role=caller)))
+    answer = await client.post("/users", json=NEW | {"role": asked}, headers=headers)
+    problem_of(answer, 403, "forbidden")
+    assert await ask(database, "SELECT count(*) FROM users WHERE name = 'Bob'") == 0
+
+
+@pytest.mark.parametrize("asked", ROLES)
+@pytest.mark.parametrize("caller", ["member", "editor"])
+async def test_nobody_but_an_admin_changes_a_role_not_even_to_what_it_is(
+    client: AsyncClient, database: Database, caller: str, asked: str
+) -> None:
+    user = await add_user(database, role=caller)
+    headers = bearer(await add_token(database, user))
+    body = {"name": "Countess", "role": asked}
+    problem_of(await client.patch(f"/users/{user}", json=body, headers=headers), 403, "forbidden")
+    # Of others one does not learn whether they are there.
+    bob = await add_user(database, "bob@example.com")
+    for path in (f"/users/{bob}", "/users/1000000000"):
+        answer = await client.patch(path, json={"role": asked}, headers=headers)
+        problem_of(answer, 403, "forbidden")
+    assert await ask(database, "SELECT array_agg(role ORDER BY id) FROM users") == [
+        caller,
+        "member",
+    ]
+    assert await ask(database, "SELECT bool_and(version = 1) FROM users")
+
+
+async def test_without_a_token_nobody_changes_a_role(
+    client: AsyncClient, database: Database, closed: None
+) -> None:
+    user = await add_user(database)
+    answer = await client.patch(f"/users/{user}", json={"role": "admin"})
+    problem_of(answer, 401, "unauthorized")
+    assert await ask(database, ROLE, id=user) == "member"
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_an_admin_gives_roles_to_new_users_and_old_ones(
+    client: AsyncClient, database: Database, role: str
+) -> None:
+    headers = bearer(await add_token(database, await add_user(database, role="admin")))
+    answer = await client.post("/users", json=NEW | {"role": role}, headers=headers)
+    assert (answer.status_code, answer.json()["role"]) == (201, role)
+    path = answer.headers["location"]
+    for other in ROLES:
+        answer = await client.patch(path, json={"role": other}, headers=headers)
+        assert (answer.status_code, answer.json()["role"]) == (200, other)
+        assert (await client.get(path, headers=headers)).json() == answer.json()
+
+
+async def test_a_role_holds_from_the_next_request_of_a_token_that_there_is(
+    client: AsyncClient, database: Database
+) -> None:
+    admin = bearer(await add_token(database, await add_user(database, role="admin")))
+    user = await add_user(database, "bob@example.com")
+    theirs = bearer(await add_token(database, user))
+    for role, status in (("member", 403), ("admin", 200), ("editor", 403)):
+        change = await client.patch(f"/users/{user}", json={"role": role}, headers=admin)
+        assert change.status_code == 200
+        assert (await client.get("/users", headers=theirs)).status_code == status
+
+
+@pytest.mark.parametrize("wrong", ["root", "Admin", "", None, 1, ["admin"]])
+async def test_what_is_no_role_is_refused(
+    client: AsyncClient, database: Database, wrong: object
+) -> None:
+    user = await add_user(database)
+    for answer in (
+        await client.post("/users", json=NEW | {"role": wrong}),
+        await client.patch(f"/users/{user}", json={"role": wrong}),
+    ):
+        assert faults_of(answer) == [{"pointer": "/role"}]
