@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from app.core.access import principal, requires
 from app.core.conditional import IfMatch, answer, many
 from app.core.database import ReadSession, WriteSession
-from app.core.errors import TooManyRequests, Unauthorized
+from app.core.errors import NotFound, TooManyRequests, Unauthorized
 from app.core.pagination import Page, PageQuery
 from app.core.problems import responses
 from app.core.routing import Route
@@ -64,7 +64,7 @@ async def list_tokens(query: TokenList, request: Request, tokens: Reader) -> Res
     return many(request, await tokens.page(query), cache=CACHE)
 
 
-@router.delete("/current", status_code=204)
+@router.delete("/current", status_code=204, responses=responses(NotFound))
 @requires("oneself")
 async def delete_current_token(versions: IfMatch, tokens: Writer) -> None:
     """Log out: revoke the token of this very request."""

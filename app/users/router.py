@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from app.core.access import principal, requires
 from app.core.conditional import IfMatch, many, one
 from app.core.database import ReadSession, WriteSession
-from app.core.errors import EmailTaken, Forbidden, LastAdmin, TooManyRequests
+from app.core.errors import EmailTaken, Forbidden, LastAdmin, NotFound, TooManyRequests
 from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.routing import Route
@@ -32,7 +32,7 @@ Reader = Annotated[UserService, Depends(_reader)]
 Writer = Annotated[UserService, Depends(_writer)]
 
 
-@router.get("/me", response_model=UserRead)
+@router.get("/me", response_model=UserRead, responses=responses(NotFound))
 @requires("oneself")
 async def read_current_user(request: Request, users: Reader) -> Response:
     """Who am I? The user of the request's token."""
