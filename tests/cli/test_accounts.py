@@ -222,6 +222,16 @@ async def test_every_token_that_is_anywhere_in_a_text_is_revoked(
     assert (await me(client, kept)).status_code == 200
 
 
+async def test_a_log_may_have_more_tokens_than_a_statement_has_parameters(
+    url: str, database: Database
+) -> None:
+    leaked = await make_bearer(database)
+    lines = [secret.new() for _ in range(2**15)]
+    given = "\n".join([*lines, leaked.token]).encode()
+    answer = await said("tokens", "revoke", "-", given=given, DATABASE_URL=url)
+    assert answer == (0, "Tokens revoked: 1\n", "")
+
+
 async def test_a_text_without_tokens_revokes_none(url: str, database: Database) -> None:
     await make_bearer(database)
     for given in (b"", b"bookshelf_"):
