@@ -100,7 +100,11 @@ def _with_users(work: Callable[[UserService, TransactionSession], Awaitable[T]])
 
 
 async def _by_email(found: UserService, email: str) -> UserRead:
-    page = await found.page(UserQuery(email=email))
+    try:
+        query = UserQuery(email=email)
+    except ValidationError:
+        raise NotFound("There is no user with such an email") from None
+    page = await found.page(query)
     if not page.items:
         raise NotFound(f"There is no user {email}")
     return page.items[0]

@@ -155,10 +155,12 @@ async def test_a_role_holds_from_the_next_request_whatever_the_case_of_the_email
 
 
 async def test_a_user_that_there_is_not_is_one_sentence(url: str) -> None:
-    for email in ("ada@example.com", "ada@", "@"):
+    for email in ("ada@example.com", "ada@", "@", "\udcff@example.com", f"{'x' * 300}@a.b"):
         for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
             answer = await said(*command, DATABASE_URL=url)
             assert sentence(answer).startswith("There is no user")
+    answer = await said("users", "set-role", "", "editor", DATABASE_URL=url)
+    assert sentence(answer).startswith("There is no user")
 
 
 async def test_a_role_that_there_is_not_is_answered_with_those_that_there_are(url: str) -> None:
