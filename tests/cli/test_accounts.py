@@ -141,6 +141,12 @@ async def test_a_terminal_is_asked_twice_and_does_not_show_the_answer(
     assert (await log_in(client)).status_code == 201
 
 
+async def test_what_is_typed_and_no_utf_8_is_one_sentence(url: str) -> None:
+    code, shown = await on_a_terminal(url, *[b"nanosecond w\xefre\n"] * 2)
+    assert code == 1
+    assert shown.splitlines()[2:] == ["bookshelf: the password is not UTF-8"]
+
+
 async def test_a_role_holds_from_the_next_request_whatever_the_case_of_the_email(
     client: AsyncClient, url: str, database: Database
 ) -> None:
