@@ -1,6 +1,6 @@
 """Commands as a person gives them, but in the process of the tests: to start one takes a second.
 
-Those that are stopped, serve or use a terminal, a pipe or standard input are in `processes`.
+Those that are stopped, serve or use a terminal or a pipe are in `processes`.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from app.settings import Settings
 from tests.processes import Said
 
 
-async def said(*command: str, **environment: str) -> Said:
-    """How a command over the suite's store ended, and what it printed."""
-    answer = await _invoked(command, environment)
+async def said(*command: str, given: bytes = b"", **environment: str) -> Said:
+    """How a command over the suite's store ended, with something on its standard input."""
+    answer = await _invoked(command, environment, given)
     return Said(answer.exit_code, answer.stdout_bytes.decode(), answer.stderr_bytes.decode())
 
 
@@ -30,7 +30,9 @@ async def run(*command: str, **environment: str) -> tuple[int, str]:
     return answer.exit_code, answer.output_bytes.decode()
 
 
-async def _invoked(command: tuple[str, ...], environment: dict[str, str]) -> Result:
+async def _invoked(
+    command: tuple[str, ...], environment: dict[str, str], given: bytes = b""
+) -> Result:
     store = {"S3_ENDPOINT_URL": os.environ["TEST_S3_ENDPOINT_URL"], "S3_BUCKET": embedded.BUCKET}
     unset = dict.fromkeys(map(str.upper, Settings.model_fields))
     with patch.dict(Settings.model_config, env_file=None), _logging_kept():
@@ -39,6 +41,7 @@ async def _invoked(command: tuple[str, ...], environment: dict[str, str]) -> Res
             CliRunner().invoke,
             cli,
             command,
+            input=given,
             env={**unset, **store, **environment},
             catch_exceptions=False,
             prog_name="bookshelf",

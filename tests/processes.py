@@ -34,8 +34,9 @@ async def spawn(
     stdin: int | None = None,
     stdout: int = PIPE,
     stderr: int = PIPE,
+    session: bool = False,
 ) -> Process:
-    """The same, with streams of the test's own."""
+    """The same, with streams of the test's own; in a session it has no terminal but those."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     given = {**kept, "PORT": "0", "DATABASE_URL": "", "PYTHONPATH": str(ROOT), **environment}
     if given["DATABASE_URL"]:
@@ -44,7 +45,13 @@ async def spawn(
         given = {**store, "S3_ENDPOINT_URL": endpoint, "S3_BUCKET": embedded.BUCKET, **given}
     program = (sys.executable, "-m", module, *command)
     return await asyncio.create_subprocess_exec(
-        *program, cwd=PLACE, env=given, stdin=stdin, stdout=stdout, stderr=stderr
+        *program,
+        cwd=PLACE,
+        env=given,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=session,
     )
 
 

@@ -129,6 +129,18 @@ async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
     assert process.returncode == 0
 
 
+async def test_where_not_all_is_open_it_does_not_say_so(own_database: str) -> None:
+    process = await start("serve", DATABASE_URL=own_database, ANONYMOUS_ACCESS="read")
+    assert process.stdout
+    first = (await process.stdout.readline()).decode()
+    assert httpx.get(f"{first.split()[2]}/documents").status_code == 401
+    process.send_signal(signal.SIGTERM)
+    rest, _ = await process.communicate()
+    assert first.startswith("Bookshelf serves")
+    assert "/docs" in rest.decode()
+    assert "access" not in rest.decode()
+
+
 async def test_with_a_database_url_nothing_embedded_starts(
     data_dir: Path, own_database: str
 ) -> None:

@@ -24,6 +24,33 @@ FROM pg_proc WHERE pronamespace = 'public'::regnamespace
 ORDER BY 1, 2
 """
 
+# As a database of before 0004 has them: two users, and a document with a file.
+ROWS = """
+INSERT INTO users (name, email, password_hash)
+SELECT name, name || '@example.com', 'x' FROM unnest(ARRAY['ada', 'grace']) name;
+INSERT INTO stored_objects (id, key) VALUES (gen_random_uuid(), 'documents/1');
+INSERT INTO documents (id, name, file_id, size) SELECT id, 'Thesis', id, 3 FROM stored_objects;
+"""
+# What only 0004 knows of them.
+USED = """
+UPDATE users SET role = 'admin', password_changed_by = gen_random_uuid();
+UPDATE documents SET owner_id = (SELECT min(id) FROM users);
+INSERT INTO tokens (id, user_id, name, digest, expires_at)
+SELECT gen_random_uuid(), id, 'laptop', id::text::bytea, now() FROM users;
+INSERT INTO login_failures (kind, digest) VALUES ('account', 'x');
+"""
+KEPT = """
+SELECT (to_jsonb(u) - ARRAY['role', 'password_changed_by'])::text FROM users u
+UNION ALL SELECT (to_jsonb(d) - 'owner_id')::text FROM documents d
+UNION ALL SELECT to_jsonb(o)::text FROM stored_objects o
+ORDER BY 1
+"""
+
+
+async def rows(connection: asyncpg.Connection) -> list[str]:
+    """All that the revision before 0004 knows of users, documents and their files."""
+    return [row[0] for row in await connection.fetch(KEPT)]
+
 
 async def description(url: str) -> list[tuple[str, ...]]:
     connection = await asyncpg.connect(url)
@@ -42,6 +69,26 @@ async def test_every_revision_goes_up_down_and_up_again(own_database: str) -> No
     assert left == []
     await asyncio.to_thread(command.upgrade, config, "head")
     assert await description(own_database) == before
+
+
+async def test_users_become_members_and_documents_nobodys_and_both_outlive_going_back(
+    own_database: str,
+) -> None:
+    config = schema.config(sqlalchemy_url(own_database))
+    connection = await asyncpg.connect(own_database)
+    await asyncio.to_thread(command.downgrade, config, "0003")
+    await connection.execute(ROWS)
+    before = await rows(connection)
+    assert len(before) == 4
+    for _ in ("up and down", "and again"):
+        await asyncio.to_thread(command.upgrade, config, "head")
+        assert await rows(connection) == before
+        assert await connection.fetchval("SELECT array_agg(role) FROM users") == ["member"] * 2
+        assert await connection.fetchval("SELECT count(owner_id) FROM documents") == 0
+        await connection.execute(USED)
+        await asyncio.to_thread(command.downgrade, config, "0003")
+        assert await rows(connection) == before
+    await connection.close()
 
 
 async def test_the_models_and_the_migrations_agree(own_database: str) -> None:

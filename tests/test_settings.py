@@ -1,12 +1,16 @@
 """Settings: documented, typed, and clear about what is wrong."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from httpx import AsyncClient
 from pydantic import ValidationError
 
 from app.settings import Settings, describe
+from tests import commands, processes
+from tests.factories import make_user
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 
@@ -60,3 +64,65 @@ def test_the_password_of_the_database_stays_secret(monkeypatch: pytest.MonkeyPat
 def test_urls_in_libpq_form_are_understood(given: str, made: str) -> None:
     url = Settings(_env_file=None, database_url=given).sqlalchemy_url
     assert url.render_as_string(hide_password=False) == made
+
+
+@pytest.mark.parametrize(
+    ("environment", "given", "access"),
+    [
+        ("development", "", "full"),
+        ("test", "", "read"),
+        ("production", "", "read"),
+        ("development", "none", "none"),
+        ("test", "full", "full"),
+        ("production", "none", "none"),
+        ("production", "read", "read"),
+    ],
+)
+def test_anonymous_access_is_full_in_development_only_unless_it_is_set(
+    environment: str, given: str, access: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APP_ENV", environment)
+    monkeypatch.setenv("ANONYMOUS_ACCESS", given)
+    assert Settings(_env_file=None).anonymous_access == access
+
+
+async def test_production_does_not_start_with_full_anonymous_access() -> None:
+    wrong = {"APP_ENV": "production", "ANONYMOUS_ACCESS": "full", "DATABASE_URL": "postgresql://h"}
+    said = (
+        "bookshelf: wrong settings\n"
+        "ANONYMOUS_ACCESS: Must be read or none in production: with full anyone may do anything\n"
+    )
+    for answer in (
+        await processes.run("serve", "--migrate", "--worker", **wrong),
+        await processes.run("worker", **wrong),
+        await commands.run("migrate", **wrong),
+    ):
+        assert answer == (1, said)
+
+
+@pytest.mark.parametrize("seconds", ["59", str(10 * 365 * 24 * 3600 + 1), "an hour"])
+def test_a_token_works_for_a_minute_at_least_and_ten_years_at_most(
+    seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_TTL", seconds)
+    with pytest.raises(ValidationError) as caught:
+        Settings(_env_file=None)
+    assert re.fullmatch(r"TOKEN_TTL: Input should be .+", describe(caught.value))
+
+
+@pytest.mark.parametrize("seconds", ["60", str(10 * 365 * 24 * 3600)])
+async def test_a_token_works_for_as_long_as_it_says(
+    seconds: str, client: AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN_TTL", seconds)
+    settings.token_ttl = Settings(_env_file=None).token_ttl
+    await make_user(client)
+    given = {"username": "ada@example.com", "password": "correct horse"}
+    before = datetime.now(UTC)
+    made = (await client.post("/tokens", data=given)).json()
+    after = datetime.now(UTC)
+    assert made["expires_in"] == int(seconds)
+    headers = {"Authorization": f"Bearer {made['access_token']}"}
+    [token] = (await client.get("/tokens", headers=headers)).json()["items"]
+    began = datetime.fromisoformat(token["expires_at"]) - timedelta(seconds=int(seconds))
+    assert before <= began <= after

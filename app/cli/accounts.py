@@ -79,12 +79,14 @@ def revoke(
 
 def _password() -> str:
     """Never an argument: those stay in the shell's history and are seen by all processes."""
-    if not sys.stdin.isatty():
-        try:
-            return sys.stdin.buffer.readline().decode().rstrip("\r\n")
-        except UnicodeDecodeError:
-            start.fail("the password is not UTF-8")
-    asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    try:
+        if sys.stdin.isatty():
+            asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        else:
+            asked = sys.stdin.buffer.readline().decode().rstrip("\r\n")
+        asked.encode()  # what a terminal sends may have been let through as surrogates
+    except UnicodeError:
+        start.fail("the password is not UTF-8")
     return asked
 
 
@@ -100,7 +102,11 @@ def _with_users(work: Callable[[UserService, TransactionSession], Awaitable[T]])
 
 
 async def _by_email(found: UserService, email: str) -> UserRead:
-    page = await found.page(UserQuery(email=email))
+    try:
+        query = UserQuery(email=email)
+    except ValidationError:
+        raise NotFound("There is no user with such an email") from None
+    page = await found.page(query)
     if not page.items:
         raise NotFound(f"There is no user {email}")
     return page.items[0]

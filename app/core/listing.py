@@ -46,7 +46,8 @@ class ListStatements:
     """What reads many rows of one table, each as the read model needs it.
 
     `filters` are conditions, each binding a parameter of its own name. `nulls` names what stands
-    in for NULL in an order, as the index on it does. `key` makes every order total.
+    in for NULL in an order, as the index on it does. `leading` are columns by the filter that each
+    has to equal; for every order there is an index that they lead. `key` makes every order total.
     """
 
     key = "id"
@@ -58,9 +59,11 @@ class ListStatements:
         read: type[BaseModel],
         filters: Conditions | None = None,
         nulls: Mapping[str, sa.ColumnElement[Any]] | None = None,
+        leading: Mapping[str, sa.ColumnElement[Any]] | None = None,
     ) -> None:
         assert isinstance(model.__table__, sa.Table)  # noqa: S101 - it is no subquery
         self.table, self._read, self._nulls = model.__table__, read, nulls or {}
+        self._leading = leading or {}
         self._filters = dict(filters or {})
         self.fetch = sa.text(f"FETCH FORWARD {FETCHED} FROM {self.table.name}")
 
@@ -76,7 +79,7 @@ class ListStatements:
         keys = self.keys(sort)
         conditions = self._conditions(filters)
         rows = sa.select(self.table).where(*conditions)
-        rows = rows.where(self._after(keys)) if after else rows
+        rows = rows.where(self._after(keys, filters)) if after else rows
         cut = partial(_cut, keys=keys, after=after)
         # Cut before the joins: nothing is joined to the rows that a page skips.
         selected = self._searched(rows, cut) if "q" in filters else cut(rows, self.table)
@@ -128,13 +131,19 @@ class ListStatements:
         found = cut(sa.select(hits).where(few), hits)
         return sa.union_all(found, cut(rows.where(sa.not_(few)), self.table))
 
-    def _after(self, keys: list[Key]) -> Condition:
-        """Rows after the cursor's, in a form that an index on the keys can start from."""
+    def _after(self, keys: list[Key], filters: frozenset[str]) -> Condition:
+        """Rows after the cursor's, in a form that an index on the keys can start from.
+
+        A filter that leads indexes comes before the keys. Near the end of an order the planner
+        takes an index on the keys alone for as good, and reads what the filter does not want.
+        """
         columns = [key.of(self.table) for key in keys]
         values = [key.after(self.table) for key in keys]
         down = [key.descending for key in keys]
         if len(set(down)) == 1:
-            left, right = sa.tuple_(*columns), sa.tuple_(*values)
+            lead = {name: column for name, column in self._leading.items() if name in filters}
+            given = [sa.bindparam(name, type_=column.type) for name, column in lead.items()]
+            left, right = sa.tuple_(*lead.values(), *columns), sa.tuple_(*given, *values)
             return left < right if down[0] else left > right
         beyond = [c < v if d else c > v for c, v, d in zip(columns, values, down, strict=True)]
         equal = [column == value for column, value in zip(columns, values, strict=True)]

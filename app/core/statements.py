@@ -25,8 +25,9 @@ class Statements(ListStatements):
         read: type[ReadModel],
         filters: Conditions | None = None,
         nulls: Mapping[str, sa.ColumnElement[Any]] | None = None,
+        leading: Mapping[str, sa.ColumnElement[Any]] | None = None,
     ) -> None:
-        super().__init__(model, read, filters, nulls)
+        super().__init__(model, read, filters, nulls, leading)
         self._filters = self._common_filters() | self._filters
         self._this = self.table.c.id == self._bound("id", "row_id")
         ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))

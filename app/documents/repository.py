@@ -44,7 +44,11 @@ class DocumentRepository(Repository[DocumentRead]):
 
     model, noun = DocumentRead, "Document"
     statements = DocumentStatements(
-        Document, DocumentRead, filters=_filters, nulls={"size": NO_SIZE}
+        Document,
+        DocumentRead,
+        filters=_filters,
+        nulls={"size": NO_SIZE},
+        leading={"owner": _document.owner_id},
     )
     violations = {
         "fk_documents_file_id_stored_objects": expired,

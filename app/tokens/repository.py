@@ -59,7 +59,9 @@ class TokenRepository(Repository[TokenRead]):
         self, column: Literal["id", "user_id", "digest"], values: Sequence[Any]
     ) -> int:
         """Delete the tokens of which a column is one of the values; how many."""
-        return await self._remove(_token[column].in_(values))
+        # In an array: a log may have more tokens than a statement may have parameters.
+        array = sa.literal(list(values), sa.ARRAY(_token[column].type))
+        return await self._remove(_token[column] == sa.any_(array))
 
     async def forget_expired(self) -> int:
         """Delete the tokens that work no more; how many."""

@@ -13,9 +13,10 @@ from starlette.types import Message, Receive, Scope, Send
 from app.core.database import Database
 from app.core.listing import FETCHED
 from tests.authors.test_authors import NOBODY
+from tests.bearers import make_bearer
 from tests.callers import TOKENS, add_people, bearer, mistyped
 from tests.conftest import engines
-from tests.factories import make_author, make_book, make_document, make_user
+from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
 from tests.forms import FORM, field, file, form
 from tests.rows import fill, run
 
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.commits
 
 STALE = {"If-Match": '"7"'}
 CURRENT = {"If-Match": '"1"'}
+NAME = field("name", "Thesis")
 ANSWERED = "the whole answer is sent"  # among the statements
 
 
@@ -373,3 +375,50 @@ async def test_a_form_that_is_refused_takes_no_statement_but_its_files(cost: Any
         request = {"content": form(parts), "headers": FORM}
         assert await cost("POST", "/documents", **request) == (422, statements)
     assert await cost("POST", "/documents", json={}) == (415, 0)
+
+
+async def costs_of_own_documents(client: AsyncClient, cost: Any) -> list[tuple[int, int]]:
+    """All that one does with documents of one's own: each status, and the statements it took."""
+    await make_document(client)
+    path = f"/documents/{(await make_document(client, content=b'x'))['id']}"
+    upload = await make_direct_upload(client, path, b"xyz")
+    cursor = (await client.get("/documents?size=1")).json()["next"]
+    named, filed = ({"content": form(part), "headers": FORM} for part in (NAME, NAME + file(b"x")))
+    announced = {"filename": "a.pdf", "content_type": "application/pdf", "size": 3}
+    return [
+        await cost(method, where, **request)
+        for method, where, request in (
+            ("GET", "/documents", {}),
+            ("GET", f"/documents?size=1&cursor={cursor}", {}),
+            ("GET", "/documents?q=thesis&content_type=text/plain&count=estimated", {}),
+            ("GET", "/documents?size=0", {}),
+            ("GET", path, {}),
+            ("GET", path, {"headers": {"If-None-Match": "*"}}),
+            ("GET", f"{path}/content", {}),
+            ("GET", f"/documents/{NOBODY}", {}),
+            ("POST", "/documents", named),
+            ("POST", "/documents", filed),
+            ("POST", f"{path}/uploads", {"json": announced}),
+            ("GET", upload, {}),
+            ("POST", f"{upload}/complete", {}),
+            ("PATCH", path, named),
+            ("PATCH", path, filed),
+            ("PATCH", path, {"content": form(NAME), "headers": FORM | STALE}),
+            ("PATCH", f"/documents/{NOBODY}", named),
+            ("DELETE", path, {"headers": STALE}),
+            ("DELETE", path, {}),
+        )
+    ]
+
+
+async def test_a_token_takes_one_statement_more_whatever_is_asked(
+    client: AsyncClient, cost: Any, database: Database
+) -> None:
+    without = await costs_of_own_documents(client, cost)
+    client.headers.update((await make_bearer(database)).headers)
+    with_one = await costs_of_own_documents(client, cost)
+    assert with_one == [(status, statements + 1) for status, statements in without]
+    assert [status for status, _ in without] == [
+        *(200, 200, 200, 422, 200, 304, 307, 404),
+        *(201, 201, 201, 200, 200, 200, 200, 412, 404, 412, 204),
+    ]

@@ -1,4 +1,4 @@
-"""Fixtures of documents: what is in the store, the sweeper, and a proxy before the store."""
+"""Fixtures of documents: who acts, what is in the store, the sweeper, a proxy before the store."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -10,12 +10,19 @@ from app.core.database import Database
 from app.core.storage import Storage
 from app.documents.jobs import Sweeper, Swept
 from app.settings import Settings
+from tests.bearers import Acting, actors
 from tests.proxy import Proxy, proxied
 
 Stored = Callable[[], Awaitable[list[str]]]
 Sweep = Callable[[], Awaitable[Swept]]
 UseStore = Callable[[str], None]
 Age = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture
+async def acting(app: FastAPI, database: Database) -> AsyncIterator[Acting]:
+    async with actors(app, database) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,0 +1,279 @@
+"""Who may what, by the command line; of what is secret it never says anything."""
+
+import asyncio
+import os
+import pty
+
+import asyncpg
+import pytest
+from httpx import AsyncClient, Response
+
+from app.core.database import Database
+from app.tokens import secret
+from tests.bearers import Bearer, make_bearer
+from tests.cli.test_import import UNREACHABLE
+from tests.commands import said
+from tests.factories import Json, make_user
+from tests.problems import problem_of
+from tests.processes import PATIENCE, Said, spawn
+
+pytestmark = pytest.mark.commits
+
+EMAIL, PASSWORD = "grace@example.com", "nanosecond wire"
+CREATE = ("users", "create-admin", EMAIL)
+TYPED = f"{PASSWORD}\n".encode()
+UNKNOWN = "01890000-0000-7000-8000-000000000000"
+
+
+async def log_in(client: AsyncClient, email: str = EMAIL, password: str = PASSWORD) -> Response:
+    return await client.post("/tokens", data={"username": email, "password": password})
+
+
+async def me(client: AsyncClient, bearer: Bearer) -> Response:
+    return await client.get("/users/me", headers=bearer.headers)
+
+
+async def email_of(client: AsyncClient, bearer: Bearer) -> str:
+    found: str = (await me(client, bearer)).json()["email"]
+    return found
+
+
+def sentence(answer: Said) -> str:
+    """All that a command said that failed."""
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.count("\n") == 1
+    return answer.err.removeprefix("bookshelf: ").strip()
+
+
+async def test_an_admin_has_the_password_of_standard_inputs_first_line(
+    client: AsyncClient, url: str
+) -> None:
+    answer = await said(
+        *CREATE, "--name", "Grace Hopper", given=b"nanosecond wire\r\nmore\n", DATABASE_URL=url
+    )
+    assert answer == (0, f"{EMAIL} is an admin, with the id 1.\n", "")
+    token = (await log_in(client)).json()["access_token"]
+    found: Json = (
+        await client.get("/users/me", headers={"Authorization": f"Bearer {token}"})
+    ).json()
+    assert (found["name"], found["email"], found["role"]) == ("Grace Hopper", EMAIL, "admin")
+
+
+@pytest.mark.parametrize("words", [(PASSWORD,), ("--password", PASSWORD)])
+async def test_a_password_is_no_argument(words: tuple[str, ...], url: str) -> None:
+    code, out, err = await said(*CREATE, *words, given=TYPED, DATABASE_URL=url)
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: ")
+
+
+REFUSED = {
+    "too short": ((EMAIL,), b"hunter2\n", "password: "),
+    "too long": ((EMAIL,), b"x" * 129, "password: "),
+    "nothing": ((EMAIL,), b"", "password: "),
+    "an empty line": ((EMAIL,), b"\nnanosecond wire\n", "password: "),
+    "NUL": ((EMAIL,), b"nanosecond\0wire\n", "password: Must not contain NUL"),
+    "not UTF-8": ((EMAIL,), b"nanosecond \xff wire\n", "the password is not UTF-8"),
+    "no email": (("grace",), TYPED, "email: Must be an email address"),
+    "an email that is not UTF-8": (("\udcff@example.com",), TYPED, "email: "),
+    "no name": ((EMAIL, "--name", ""), TYPED, "name: "),
+}
+
+
+async def test_what_makes_no_admin_is_one_sentence_without_the_password(
+    url: str, other: asyncpg.Connection
+) -> None:
+    for words, given, why in REFUSED.values():
+        answer = await said("users", "create-admin", *words, given=given, DATABASE_URL=url)
+        assert sentence(answer).startswith(why)
+        for word in given.decode(errors="replace").split():
+            assert word not in answer.err
+    assert await other.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_an_email_that_is_taken_is_one_sentence_and_its_user_stays_as_it_is(
+    client: AsyncClient, url: str
+) -> None:
+    user = await make_user(client, email="Grace@example.com")
+    answer = await said(*CREATE, given=TYPED, DATABASE_URL=url)
+    assert sentence(answer) == "Email already registered"
+    assert (await client.get(f"/users/{user['id']}")).json() == user
+
+
+async def on_a_terminal(url: str, *lines: bytes) -> tuple[int | None, str]:
+    """The command on a terminal, where each line is typed when it is asked for, then Ctrl-D."""
+    controller, terminal = pty.openpty()
+    process = await spawn(
+        *CREATE,
+        environment={"DATABASE_URL": url, "TERM": "xterm"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        session=True,  # or it would ask at the terminal of whoever runs the tests
+    )
+    os.close(terminal)
+
+    def typing() -> bytes:
+        shown, left = b"", list(lines)
+        try:
+            while piece := os.read(controller, 4096):
+                shown += piece
+                if shown.endswith(b": "):
+                    os.write(controller, left.pop(0) if left else b"\x04")
+        except OSError:  # the other end is closed
+            pass
+        return shown
+
+    async with asyncio.timeout(PATIENCE):
+        shown = await asyncio.to_thread(typing)
+        code = await process.wait()
+    os.close(controller)
+    return code, shown.decode().replace("\r\n", "\n")
+
+
+async def test_a_terminal_is_asked_twice_and_does_not_show_the_answer(
+    client: AsyncClient, url: str
+) -> None:
+    code, shown = await on_a_terminal(url, TYPED, b"nanosecond wier\n", TYPED, TYPED)
+    asked = "Password: \nRepeat for confirmation: \n"
+    error = "Error: The two entered values do not match.\n"
+    done = f"{EMAIL} is an admin, with the id 1.\n"
+    assert (code, shown) == (0, asked + error + asked + done)
+    assert (await log_in(client)).status_code == 201
+
+
+async def test_what_is_typed_and_no_utf_8_is_one_sentence(url: str) -> None:
+    code, shown = await on_a_terminal(url, *[b"nanosecond w\xefre\n"] * 2)
+    assert code == 1
+    assert shown.splitlines()[2:] == ["bookshelf: the password is not UTF-8"]
+
+
+async def test_a_role_holds_from_the_next_request_whatever_the_case_of_the_email(
+    client: AsyncClient, url: str, database: Database
+) -> None:
+    bearer = await make_bearer(database, "member")
+    email = await email_of(client, bearer)
+    for role, status in (("editor", 201), ("member", 403)):
+        answer = await said("users", "set-role", email.upper(), role, DATABASE_URL=url)
+        article = "an" if role == "editor" else "a"
+        assert answer == (0, f"{email} is {article} {role}.\n", "")
+        made = await client.post("/authors", json={"name": "Homer"}, headers=bearer.headers)
+        assert made.status_code == status
+
+
+async def test_a_user_that_there_is_not_is_one_sentence(url: str) -> None:
+    for email in ("ada@example.com", "ada@", "@", "\udcff@example.com", f"{'x' * 300}@a.b"):
+        for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
+            answer = await said(*command, DATABASE_URL=url)
+            assert sentence(answer).startswith("There is no user")
+    answer = await said("users", "set-role", "", "editor", DATABASE_URL=url)
+    assert sentence(answer).startswith("There is no user")
+
+
+async def test_a_role_that_there_is_not_is_answered_with_those_that_there_are(url: str) -> None:
+    code, out, err = await said("users", "set-role", EMAIL, "king", DATABASE_URL=url)
+    assert (code, out) == (2, "")
+    assert all(role in err for role in ("'member'", "'editor'", "'admin'"))
+
+
+async def test_the_last_admin_stays_one(client: AsyncClient, url: str, database: Database) -> None:
+    first, second = await make_bearer(database, "admin"), await make_bearer(database, "admin")
+    demote = [
+        ("users", "set-role", await email_of(client, each), "member") for each in (first, second)
+    ]
+    assert (await said(*demote[0], DATABASE_URL=url)).code == 0
+    answer = await said(*demote[1], DATABASE_URL=url)
+    assert sentence(answer) == "The last admin can be neither deleted nor demoted"
+    assert (await me(client, second)).json()["role"] == "admin"
+
+
+async def test_all_tokens_of_a_user_are_revoked_and_nobody_elses(
+    client: AsyncClient, url: str, database: Database
+) -> None:
+    one, bobs = await make_bearer(database), await make_bearer(database)
+    another = await make_bearer(database, user_id=one.id)
+    email = (await email_of(client, one)).upper()
+    answer = await said("tokens", "revoke", email, DATABASE_URL=url)
+    assert answer == (0, "Tokens revoked: 2\n", "")
+    for bearer in (one, another):
+        problem_of(await me(client, bearer), 401, "unauthorized")
+    assert (await me(client, bobs)).status_code == 200
+
+
+async def test_one_token_is_revoked_by_its_id(
+    client: AsyncClient, url: str, database: Database
+) -> None:
+    one = await make_bearer(database)
+    [shown] = (await client.get("/tokens", headers=one.headers)).json()["items"]
+    another = await make_bearer(database, user_id=one.id)
+    for key, count in ((UNKNOWN, 0), (shown["id"], 1), (shown["id"], 0)):
+        answer = await said("tokens", "revoke", key, DATABASE_URL=url)
+        assert answer == (0, f"Tokens revoked: {count}\n", "")
+    problem_of(await me(client, one), 401, "unauthorized")
+    assert (await me(client, another)).status_code == 200
+
+
+async def test_every_token_that_is_anywhere_in_a_text_is_revoked(
+    client: AsyncClient, url: str, database: Database
+) -> None:
+    *leaked, kept = [await make_bearer(database) for _ in range(5)]
+    first, second, third, fourth = (each.token.encode() for each in leaked)
+    given = b"".join([
+        b"\xff\x00\x89PNG\r\n", first, b"\x80\xc3", b'{"a":"', second, b'"}', second,
+        b"bookshelf_bookshelf_", third.removeprefix(b"bookshelf_"), b"0f", b"\xf0\x9f",
+        kept.token.encode()[:-1], b"\n", kept.token.upper().encode(), b"\n", secret.new().encode(),
+        b" " * 100_000, fourth,
+    ])  # fmt: skip
+    answer = await said("tokens", "revoke", "-", given=given, DATABASE_URL=url)
+    assert answer == (0, "Tokens revoked: 4\n", "")
+    for bearer in leaked:
+        problem_of(await me(client, bearer), 401, "unauthorized")
+    assert (await me(client, kept)).status_code == 200
+
+
+async def test_a_log_may_have_more_tokens_than_a_statement_has_parameters(
+    url: str, database: Database
+) -> None:
+    leaked = await make_bearer(database)
+    lines = [secret.new() for _ in range(2**15)]
+    given = "\n".join([*lines, leaked.token]).encode()
+    answer = await said("tokens", "revoke", "-", given=given, DATABASE_URL=url)
+    assert answer == (0, "Tokens revoked: 1\n", "")
+
+
+async def test_a_text_without_tokens_revokes_none(url: str, database: Database) -> None:
+    await make_bearer(database)
+    for given in (b"", b"bookshelf_"):
+        answer = await said("tokens", "revoke", "-", given=given, DATABASE_URL=url)
+        assert answer == (0, "Tokens revoked: 0\n", "")
+
+
+async def test_what_is_no_id_is_one_sentence_that_does_not_repeat_it(
+    client: AsyncClient, url: str, database: Database
+) -> None:
+    bearer = await make_bearer(database)
+    for which in ("grace", "", "\udcff", bearer.token):
+        answer = await said("tokens", "revoke", which, DATABASE_URL=url)
+        assert sentence(answer) == "There is no such token: give an id, an email or -"
+    assert (await me(client, bearer)).status_code == 200
+
+
+COMMANDS = [
+    CREATE,
+    ("users", "set-role", EMAIL, "editor"),
+    ("tokens", "revoke", EMAIL),
+    ("tokens", "revoke", UNKNOWN),
+    ("tokens", "revoke", "-"),
+]
+
+
+async def test_a_database_that_cannot_be_used_is_one_sentence_without_any_password(
+    url: str, other: asyncpg.Connection
+) -> None:
+    await other.execute("UPDATE alembic_version SET version_num = '0003'")
+    shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
+    for command in COMMANDS:
+        answer = await said(*command, given=TYPED, DATABASE_URL=UNREACHABLE)
+        assert sentence(answer) == f"database: does not answer {shown}"
+        answer = await said(*command, given=TYPED, DATABASE_URL=url)
+        assert sentence(answer).startswith("database: its schema is at revision 0003, not at ")
+        assert sentence(answer).endswith(": run python -m app migrate")
