@@ -31,8 +31,9 @@ _ADD_USER: Final = text(
     "VALUES ('Ada Lovelace', :email, :role, :hash) RETURNING id"
 )
 _ADD_TOKEN: Final = text(
-    "INSERT INTO tokens (id, user_id, name, digest, expires_at) "
-    "VALUES (:id, :user_id, 'a token', :digest, now() + interval '1 day') RETURNING id"
+    "INSERT INTO tokens (id, user_id, name, digest, expires_at, last_used_at) "
+    "VALUES (:id, :user_id, 'a token', :digest, now() + interval '1 day', "
+    "CASE WHEN :used THEN now() END) RETURNING id"
 )
 
 
@@ -52,10 +53,10 @@ async def add_user(
     return made
 
 
-async def add_token(database: Database, user_id: int) -> str:
-    """A new token of a user, which works for a day."""
+async def add_token(database: Database, user_id: int, *, used: bool = False) -> str:
+    """A new token of a user, which works for a day; the first use of one is noted."""
     token = secret.new()
-    given = {"id": uuid4(), "user_id": user_id, "digest": secret.digest(token)}
+    given = {"id": uuid4(), "user_id": user_id, "digest": secret.digest(token), "used": used}
     await database.writes.rows(_ADD_TOKEN, given)
     return token
 

@@ -1,26 +1,15 @@
-"""Callers with tokens, written straight into the tables: to hash a password takes 30 ms."""
+"""Callers with tokens of their own."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
+from uuid import uuid4
 
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
-from uuid_utils.compat import uuid7
 
 from app.core.database import Database
-from app.tokens import secret
-from tests.rows import query
-
-_USER = """
-INSERT INTO users (name, email, role, password_hash)
-VALUES ('Somebody', gen_random_uuid() || '@example.com', :role, 'x') RETURNING id
-"""
-# In use already: the first use of a token takes one statement more, to note it.
-_TOKEN = """
-INSERT INTO tokens (id, user_id, name, digest, expires_at, last_used_at)
-VALUES (:id, :user_id, 'laptop', :digest, now() + interval '1 hour', now())
-"""
+from tests.accounts import add_token, add_user, bearer
 
 Acting = Callable[..., Awaitable[AsyncClient]]
 
@@ -37,12 +26,9 @@ async def make_bearer(
     database: Database, role: str = "member", user_id: int | None = None
 ) -> Bearer:
     """A token of a user that there is, or of a new one with this role."""
-    token = secret.new()
-    if user_id is None:
-        [user_id] = await query(database, _USER, role=role)
-    digest = secret.digest(token)
-    await query(database, f"{_TOKEN} RETURNING id", id=uuid7(), user_id=user_id, digest=digest)
-    return Bearer(user_id, token, {"Authorization": f"Bearer {token}"})
+    owner = user_id or await add_user(database, f"{uuid4()}@example.com", role=role)
+    token = await add_token(database, owner, used=True)
+    return Bearer(owner, token, bearer(token))
 
 
 @asynccontextmanager
@@ -51,11 +37,9 @@ async def actors(app: FastAPI, database: Database) -> AsyncIterator[Acting]:
     async with AsyncExitStack() as stack:
 
         async def acting(role: str = "member") -> AsyncClient:
-            bearer = await make_bearer(database, role)
+            headers = (await make_bearer(database, role)).headers
             transport = ASGITransport(app, raise_app_exceptions=False)
-            client = AsyncClient(
-                transport=transport, base_url="http://test", headers=bearer.headers
-            )
+            client = AsyncClient(transport=transport, base_url="http://test", headers=headers)
             return await stack.enter_async_context(client)
 
         yield acting

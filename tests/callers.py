@@ -41,10 +41,6 @@ def email(name: str) -> str:
     return f"{name.replace(' ', '.')}@example.com"
 
 
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
 def mistyped(token: str, place: int = 40) -> str:
     """The token with another hexadecimal digit at a place."""
     other = "1" if token[place] == "0" else "0"

@@ -15,16 +15,8 @@ from app.core.routing import Route
 from app.main import create_app
 from app.tables import TABLES
 from app.users.passwords import Passwords
-from tests.callers import (
-    IDS,
-    PASSWORD,
-    TOKENS,
-    add_people,
-    add_things,
-    allow_anonymous,
-    bearer,
-    mistyped,
-)
+from tests.accounts import bearer
+from tests.callers import IDS, PASSWORD, TOKENS, add_people, add_things, allow_anonymous, mistyped
 from tests.conftest import RolledBackDatabase, rolling_back, settings_for
 from tests.contract import (
     ALSO,

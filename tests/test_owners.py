@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.database import Database
+from tests.accounts import bearer
 from tests.callers import (
     BEARERS,
     DOCUMENT,
@@ -16,7 +17,6 @@ from tests.callers import (
     add_people,
     add_things,
     allow_anonymous,
-    bearer,
 )
 from tests.contract import TOO_LOW
 from tests.factories import Json, make_document

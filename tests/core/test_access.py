@@ -8,17 +8,9 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.database import Database
+from tests.accounts import bearer
 from tests.authors.test_authors import NOBODY
-from tests.callers import (
-    AUTHOR,
-    BOOK,
-    DOCUMENT,
-    TOKENS,
-    add_people,
-    add_things,
-    allow_anonymous,
-    bearer,
-)
+from tests.callers import AUTHOR, BOOK, DOCUMENT, TOKENS, add_people, add_things, allow_anonymous
 from tests.contract import ANONYMOUS, INVALID, REALM, TOO_LOW
 from tests.forms import FORM
 from tests.lines import CSV, CSV_TYPE, NDJSON, STREAMED, asked

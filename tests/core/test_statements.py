@@ -12,9 +12,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.database import Database
 from app.core.listing import FETCHED
+from tests.accounts import bearer
 from tests.authors.test_authors import NOBODY
 from tests.bearers import make_bearer
-from tests.callers import TOKENS, add_people, bearer, mistyped
+from tests.callers import TOKENS, add_people, mistyped
 from tests.conftest import engines
 from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
 from tests.forms import FORM, field, file, form

@@ -10,6 +10,7 @@ from httpx import AsyncClient
 
 from app.core.database import Database
 from app.tokens import secret
+from tests.accounts import bearer
 from tests.callers import (
     AUTHOR,
     BOOK,
@@ -20,7 +21,6 @@ from tests.callers import (
     add_people,
     add_things,
     allow_anonymous,
-    bearer,
     mistyped,
 )
 from tests.conftest import RolledBackDatabase
