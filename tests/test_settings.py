@@ -92,12 +92,8 @@ async def test_production_does_not_start_with_full_anonymous_access() -> None:
         "bookshelf: wrong settings\n"
         "ANONYMOUS_ACCESS: Must be read or none in production: with full anyone may do anything\n"
     )
-    for answer in (
-        await processes.run("serve", "--migrate", "--worker", **wrong),
-        await processes.run("worker", **wrong),
-        await commands.run("migrate", **wrong),
-    ):
-        assert answer == (1, said)
+    assert await processes.run("serve", "--migrate", "--worker", **wrong) == (1, said)
+    assert await commands.run("migrate", **wrong) == (1, said)
 
 
 @pytest.mark.parametrize("seconds", ["59", str(10 * 365 * 24 * 3600 + 1), "an hour"])

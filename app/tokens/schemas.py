@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
 
 from app.core.schemas import ReadModel, RequestModel, string
-from app.users.schemas import MAX_EMAIL, MAX_PASSWORD
+from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, without_nul
 
 _SECRET = {"type": "string", "format": "password", "writeOnly": True, "maxLength": MAX_PASSWORD}
 Name = Annotated[str, string(1, 100)]
@@ -20,7 +20,12 @@ class LogIn(RequestModel):
     username: Annotated[str, string(1, MAX_EMAIL)] = Field(
         description="The email", examples=["ada@example.com"]
     )
-    password: Annotated[SecretStr, Field(max_length=MAX_PASSWORD), WithJsonSchema(_SECRET)]
+    password: Annotated[
+        SecretStr,
+        Field(max_length=MAX_PASSWORD),
+        AfterValidator(without_nul),
+        WithJsonSchema(_SECRET),
+    ]
     name: Name | None = Field(default=None, description="What the token is for; else the client's")
     grant_type: Literal["password"] | None = None
     scope: Ignored = None

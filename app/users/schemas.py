@@ -44,7 +44,7 @@ def _email(value: str) -> str:
     return found
 
 
-def _without_nul(value: SecretStr) -> SecretStr:
+def without_nul(value: SecretStr) -> SecretStr:
     if "\0" in value.get_secret_value():
         raise PydanticCustomError("password", "Must not contain NUL")
     return value
@@ -56,7 +56,7 @@ Email = Annotated[str, string(3, MAX_EMAIL), AfterValidator(_email), WithJsonSch
 Password = Annotated[
     SecretStr,
     Field(min_length=8, max_length=MAX_PASSWORD),
-    AfterValidator(_without_nul),
+    AfterValidator(without_nul),
     WithJsonSchema(_PASSWORD),
 ]
 Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]

@@ -146,6 +146,7 @@ def test_the_hash_of_nobodys_password_costs_what_a_users_does() -> None:
         (b"username=" + b"a" * 255 + b"&password=swordfish", ["/username"]),
         (b"username=ada%00%40example.com&password=swordfish", ["/username"]),
         (b"username=ada%40example.com&password=" + b"swordfish" * 15, ["/password"]),
+        (b"username=ada%40example.com&password=sword%00fish", ["/password"]),
         (GOOD + b"&name=" + b"x" * 101, ["/name"]),
         (GOOD + b"&name=a%00b", ["/name"]),
         (GOOD + b"&client_secret=a%00b", ["/client_secret"]),

@@ -278,7 +278,7 @@ async def test_a_token_works_while_its_use_cannot_be_noted_in_time(
     database: Database, url: str, other: asyncpg.Connection
 ) -> None:
     token = await add_token(database, await add_user(database))
-    async with worker(url, db_statement_timeout=0.1) as client, other.transaction():
+    async with worker(url, db_statement_timeout=0.25) as client, other.transaction():
         await other.execute("SELECT FROM tokens FOR UPDATE")
         assert await works(client, token)
     assert await other.fetchval("SELECT last_used_at FROM tokens") is None
