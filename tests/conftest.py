@@ -154,10 +154,20 @@ async def rolling_back(url: str) -> AsyncIterator[RolledBackDatabase]:
     await engine.dispose()
 
 
+@pytest.fixture(scope="session")
+async def connection(shared_url: str) -> AsyncIterator[AsyncConnection]:
+    """One for all rolled-back tests: to connect takes longer than most of them."""
+    engine = create_async_engine(servers.sqlalchemy_url(shared_url), poolclass=NullPool)
+    async with engine.connect() as made:
+        yield made
+    await engine.dispose()
+
+
 @pytest.fixture
-async def rolled_back(shared_url: str) -> AsyncIterator[Database]:
-    async with rolling_back(shared_url) as database:
-        yield database
+async def rolled_back(connection: AsyncConnection) -> AsyncIterator[Database]:
+    async with connection.begin() as outer:
+        yield RolledBackDatabase(connection)
+        await outer.rollback()
 
 
 @pytest.fixture
