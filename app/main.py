@@ -7,14 +7,14 @@ from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
-from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import ROUTERS, TAGS
-from app.core import openapi, problems
+from app.core import docs, openapi, problems
 from app.core.database import Database
+from app.core.gate import Gate, SecureAnswers
 from app.core.middleware import RequestContext, Semantics
 from app.core.storage import Storage
 from app.schema import head
@@ -27,26 +27,29 @@ Authors, books, documents and users. Every error is a problem (RFC 9457); single
 `ETag` and take `If-Match` and `If-None-Match`; lists have pages and cursors; every GET also
 answers HEAD.
 """
+EXPOSED: Final = ("ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID")
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application. Its lifespan opens what needs the event loop, and closes it."""
-    app: FastAPI = FastAPIOffline(
+    app = FastAPI(
         title="Bookshelf",
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
+        openapi_url=docs.DOCUMENT if settings.docs_enabled else None,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
         # Flat, for an included router is matched twice by every request.
         routes=[route for router in ROUTERS for route in router.routes],
-        middleware=[Middleware(RequestContext), Middleware(Semantics)],
+        middleware=_middleware(settings),
         lifespan=partial(_lifespan, settings),
         # Nobody has configured any: each request would look up the providers in vain.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.add_api_route("/", _to_docs, include_in_schema=False)
+    if settings.docs_enabled:
+        docs.install(app, settings)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     app.state.schema_head, app.state.settings, app.state.look_up = head(), settings, look_up
     problems.install(app)
@@ -67,5 +70,18 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     await app.state.database.close()
 
 
-async def _to_docs() -> RedirectResponse:
-    return RedirectResponse("/docs")
+def _middleware(settings: Settings) -> list[Middleware]:
+    """The outermost first."""
+    found = [Middleware(SecureAnswers), Middleware(RequestContext)]
+    found.append(Middleware(Gate, hosts=settings.allowed_hosts))
+    if settings.cors_origins:
+        found.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=EXPOSED,
+            )
+        )
+    return [*found, Middleware(Semantics)]

@@ -1,14 +1,34 @@
 """Every environment variable of the service, typed, with its default; `.env` is read as well."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 Origin = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
+T = TypeVar("T")
+
+
+def _split(text: Any) -> Any:
+    """`a, b` as a list."""
+    given = isinstance(text, str)
+    return [word.strip() for word in text.split(",") if word.strip()] if given else text
+
+
+Words = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
+Host = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
 Seconds = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]  # S3 signs for a week at most
 
 
@@ -21,7 +41,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     data_dir: Path = Path(".data")
-    database_url: SecretStr | None = None
+    database_url: SecretStr | None = Field(default=None, validate_default=True)
     reporting_database_url: SecretStr | None = None
     db_pool_size: int = Field(default=20, ge=1, le=1000)
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
@@ -39,11 +59,17 @@ class Settings(BaseSettings):
         default=None, validate_default=True
     )
     token_ttl: int = Field(default=30 * 24 * 3600, ge=60, le=10 * 365 * 24 * 3600)  # seconds
+    trusted_proxies: Words[IPvAnyNetwork] = ()
+    allowed_hosts: Words[Host] = ()
+    cors_origins: Words[Origin] = ()
+    docs_enabled: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("database_url", "reporting_database_url")
     @classmethod
-    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+    def _is_postgres(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.field_name == "database_url":
+            _needed_in_production(info)
         try:
             url = make_url(value.get_secret_value() if value else "postgresql://")
             if url.get_backend_name() in {"postgres", "postgresql"}:
@@ -57,6 +83,8 @@ class Settings(BaseSettings):
     def _has_a_bucket(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("s3_endpoint_url"):
             raise ValueError("Must be set together with S3_ENDPOINT_URL")
+        if value is None:
+            _needed_in_production(info)
         return value
 
     @field_validator("anonymous_access")
@@ -78,6 +106,11 @@ class Settings(BaseSettings):
         url = make_url(given.get_secret_value() if given else "")
         query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
         return url.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _needed_in_production(info: ValidationInfo) -> None:
+    if info.data.get("app_env") == "production":
+        raise ValueError("Must be set in production: what is started here is for development")
 
 
 def describe(error: ValidationError) -> str:

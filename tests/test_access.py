@@ -190,7 +190,7 @@ def test_only_pages_for_people_are_no_such_routes_and_no_route_is_hidden(
     application: FastAPI,
 ) -> None:
     others = {getattr(r, "path", "") for r in application.routes if not isinstance(r, Route)}
-    pages = {"/", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/static-offline-docs"}
+    pages = {"/", "/docs", "/openapi.json", "/static-offline-docs"}
     assert others == pages
     assert all(r.include_in_schema for r in application.routes if isinstance(r, Route))
 

@@ -83,17 +83,22 @@ def test_anonymous_access_is_full_in_development_only_unless_it_is_set(
 ) -> None:
     monkeypatch.setenv("APP_ENV", environment)
     monkeypatch.setenv("ANONYMOUS_ACCESS", given)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("S3_BUCKET", "files")
     assert Settings(_env_file=None).anonymous_access == access
 
 
-async def test_production_does_not_start_with_full_anonymous_access() -> None:
-    wrong = {"APP_ENV": "production", "ANONYMOUS_ACCESS": "full", "DATABASE_URL": "postgresql://h"}
+async def test_production_does_not_start_with_what_is_for_development() -> None:
+    wrong = {"APP_ENV": "production", "ANONYMOUS_ACCESS": "full", "DATABASE_URL": ""}
     said = (
         "bookshelf: wrong settings\n"
+        "DATABASE_URL: Must be set in production: what is started here is for development\n"
+        "S3_BUCKET: Must be set in production: what is started here is for development\n"
         "ANONYMOUS_ACCESS: Must be read or none in production: with full anyone may do anything\n"
     )
     assert await processes.run("serve", "--migrate", "--worker", **wrong) == (1, said)
-    assert await commands.run("migrate", **wrong) == (1, said)
+    no_store = {"S3_BUCKET": "", "S3_ENDPOINT_URL": ""}
+    assert await commands.run("migrate", **wrong, **no_store) == (1, said)
 
 
 @pytest.mark.parametrize("seconds", ["59", str(10 * 365 * 24 * 3600 + 1), "an hour"])

@@ -16,6 +16,7 @@ import uvicorn
 
 from app import worker as work
 from app.cli import start
+from app.core.protocol import Protocol
 from app.embedded.processes import with_us
 from app.main import create_app
 from app.settings import Settings
@@ -40,6 +41,9 @@ def serve(
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                http=Protocol,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=[str(proxy) for proxy in settings.trusted_proxies],
                 timeout_graceful_shutdown=GRACE_PERIOD,
             )
         )

@@ -118,6 +118,10 @@ class PayloadTooLarge(ServiceError):
     status, detail = 413, "The request body is larger than allowed"
 
 
+class UriTooLong(ServiceError):
+    status, detail = 414, "The path and query are longer than 8 KiB"
+
+
 class UnsupportedMediaType(ServiceError):
     status, detail = (
         415,
@@ -138,6 +142,10 @@ class TooManyRequests(ServiceError):
     def __init__(self, retry_after: int = 1) -> None:
         super().__init__()
         self.retry_after = retry_after
+
+
+class RequestHeaderFieldsTooLarge(ServiceError):
+    status, detail = 431, "The header is larger than 64 KiB"
 
 
 class InternalError(ServiceError):

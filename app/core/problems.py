@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details, in answers and in the OpenAPI document. The only place."""
 
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -58,6 +59,12 @@ def render(request: Request, error: ServiceError) -> Response:
     if isinstance(error, MethodNotAllowed):
         headers |= allowed_methods(request)
     return Response(problem.model_dump_json(exclude_none=True), error.status, headers, MEDIA_TYPE)
+
+
+def standalone(error: ServiceError) -> bytes:
+    """The body of an answer to what is no request."""
+    problem = _problem(type(error), str(error), instance="/", request_id=token_hex(16))
+    return problem.model_dump_json(exclude_none=True).encode()
 
 
 async def _service_error(request: Request, error: ServiceError) -> Response:

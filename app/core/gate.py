@@ -1,0 +1,75 @@
+"""What holds for every request and answer before anything looks at what is asked."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
+from app.core.problems import render
+
+MAX_TARGET: Final = 8 * 1024  # bytes
+MAX_HEADERS: Final = 64 * 1024  # bytes
+PROBES: Final = {"/livez", "/readyz"}  # whoever asks them knows an address and no name
+_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]*)?")
+# An answer of ours is never a page, save for /docs, which has a policy of its own.
+SECURE: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class SecureAnswers:
+    """Tells browsers what to make of an answer, where the answer does not say so itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURE.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, secured)
+
+
+class Gate:
+    """Refuses what is too long, and a `Host` that is missing, doubtful or not one of `hosts`.
+
+    `*.example.com` is any name below it; no hosts are any.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
+        self.app = app
+        self._hosts = {host for host in hosts if not host.startswith("*.")}
+        self._domains = tuple(host[1:] for host in hosts if host.startswith("*."))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (error := self._fault(scope)):
+            await render(Request(scope), error)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _fault(self, scope: Scope) -> ServiceError | None:
+        if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET:
+            return UriTooLong()
+        if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > MAX_HEADERS:
+            return RequestHeaderFieldsTooLarge()
+        hosts = [_HOST.fullmatch(value) for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1 or not (found := hosts[0]):
+            return MalformedRequest("The request must have one Host, and a valid one")
+        if not self._allowed(found[1].decode().lower()) and scope["path"] not in PROBES:
+            return MalformedRequest("The service does not answer for this Host")
+        return None
+
+    def _allowed(self, host: str) -> bool:
+        if not self._hosts and not self._domains:
+            return True
+        return host in self._hosts or host.endswith(self._domains)

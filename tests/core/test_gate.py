@@ -1,0 +1,202 @@
+"""What holds for every request and answer, through the application and through a real server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from app.core.database import Database
+from app.core.gate import MAX_HEADERS, MAX_TARGET
+from app.core.protocol import MAX_HEAD
+from app.core.storage import Storage
+from app.main import create_app
+from tests.conftest import settings_for
+from tests.problems import problem_of
+from tests.processes import serving
+
+NO_ORIGIN = "https://evil.example"
+ORIGIN = "https://app.example"
+
+
+@asynccontextmanager
+async def made(
+    template_url: str, database: Database, storage: Storage, **changes: object
+) -> AsyncIterator[AsyncClient]:
+    """A client of an application with other settings."""
+    app = create_app(settings_for(template_url, **changes))
+    app.state.database, app.state.storage = database, storage
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture
+async def strict(
+    template_url: str, database: Database, storage: Storage
+) -> AsyncIterator[AsyncClient]:
+    """A client of a service that answers for its own names only."""
+    hosts = "books.example, *.books.example,[::1]"
+    async with made(template_url, database, storage, allowed_hosts=hosts) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("books.example", "Books.Example", "books.example:8000", "a.books.example"),
+        *("a.b.books.example:1", "[::1]", "[::1]:8000"),
+    ],
+)
+async def test_a_host_of_ones_own_is_answered_for(strict: AsyncClient, host: str) -> None:
+    assert (await strict.get("/books", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "books.example.evil.example", "notbooks.example", ".books.example.x"),
+        *("[::2]", "127.0.0.1", "books.example@evil.example", "books.example/x", "a b", ""),
+    ],
+)
+async def test_another_host_is_not_answered_for(strict: AsyncClient, host: str) -> None:
+    answer = await strict.get("/books", headers={"Host": host})
+    problem_of(answer, 400, "malformed-request")
+    assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_probes_know_addresses_and_no_names(strict: AsyncClient, path: str) -> None:
+    assert (await strict.get(path, headers={"Host": "10.0.0.7:8000"})).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "10.0.0.7", "localhost:1"])
+async def test_unless_hosts_are_named_any_is_answered_for(client: AsyncClient, host: str) -> None:
+    assert (await client.get("/books", headers={"Host": host})).status_code == 200
+
+
+async def test_a_request_has_exactly_one_host(client: AsyncClient, app: FastAPI) -> None:
+    for hosts in ([], ["test", "test"], ["a", "b"]):
+        request = httpx.Request("GET", "http://test/livez")
+        others = [pair for pair in request.headers.raw if pair[0].lower() != b"host"]
+        request.headers = httpx.Headers([*others, *((b"host", each.encode()) for each in hosts)])
+        problem_of(await client.send(request), 400, "malformed-request")
+
+
+async def test_a_target_may_be_8_kib_long(client: AsyncClient) -> None:
+    query = "x" * (MAX_TARGET - len("/livez"))
+    assert (await client.get(f"/livez?{query}")).status_code == 422
+    problem_of(await client.get(f"/livez?{query}y"), 414, "uri-too-long")
+
+
+async def test_a_header_may_be_64_kib_large(client: AsyncClient) -> None:
+    others = client.build_request("GET", "/livez", headers={"x-a": ""}).headers.raw
+    room = MAX_HEADERS - sum(len(name) + len(value) + 4 for name, value in others)
+    assert (await client.get("/livez", headers={"x-a": "x" * room})).status_code == 200
+    answer = await client.get("/livez", headers={"x-a": "x" * (room + 1)})
+    problem_of(answer, 431, "request-header-fields-too-large")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/books", "/nowhere", "/books/0", "/docs"])
+async def test_every_answer_tells_browsers_what_it_is(client: AsyncClient, path: str) -> None:
+    headers = (await client.get(path)).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "default-src 'none'; frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+async def test_no_page_of_another_origin_reads_an_answer(client: AsyncClient) -> None:
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "GET"}
+    for answer in (await client.get("/books", headers=asked), await client.options("/books")):
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+async def test_pages_of_origins_that_are_named_read_answers(
+    template_url: str, database: Database, storage: Storage
+) -> None:
+    async with made(template_url, database, storage, cors_origins=ORIGIN) as client:
+        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "PATCH"}
+        asked["Access-Control-Request-Headers"] = "authorization, if-match"
+        before = await client.options("/books/1", headers=asked)
+        assert before.headers["access-control-allow-origin"] == ORIGIN
+        assert "authorization" in before.headers["access-control-allow-headers"]
+        answer = await client.get("/books", headers={"Origin": ORIGIN})
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        assert "ETag" in answer.headers["access-control-expose-headers"]
+        assert "access-control-allow-credentials" not in answer.headers
+        other = await client.get("/books", headers={"Origin": NO_ORIGIN})
+        assert "access-control-allow-origin" not in other.headers
+
+
+async def test_the_pages_for_people_can_be_switched_off(
+    template_url: str, database: Database, storage: Storage
+) -> None:
+    async with made(template_url, database, storage, docs_enabled=False) as client:
+        for path in ("/", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"):
+            problem_of(await client.get(path), 404, "not-found")
+        assert (await client.get("/books")).status_code == 200
+
+
+async def sent(origin: str, *chunks: bytes) -> bytes:
+    """What a real server answers to bytes, until it closes the connection."""
+    host, port = origin.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        for chunk in chunks:
+            writer.write(chunk)
+            await writer.drain()
+    except ConnectionError:
+        pass  # it has answered already
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.fixture
+async def origin(own_database: str) -> AsyncIterator[str]:
+    async with serving(DATABASE_URL=own_database) as (_, found):
+        yield found
+
+
+# A header that goes on in one line, as far as anybody reads it.
+ENDLESS = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-A: ".ljust(MAX_HEAD + 1, b"x")
+
+
+async def test_a_real_server_refuses_what_is_no_http_with_a_problem(origin: str) -> None:
+    for chunks, status in (
+        ([b"GET / nonsense\r\n\r\n"], 400),
+        ([b"\x16\x03\x01\x02\x00"], 400),
+        ([b"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n"], 400),
+        ([b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n"], 400),
+        ([ENDLESS], 431),
+    ):
+        head, _, body = (await sent(origin, *chunks)).partition(b"\r\n\r\n")
+        assert int(head.split()[1]) == status
+        assert b"application/problem+json" in head
+        assert b"nosniff" in head.lower()
+        assert json.loads(body)["status"] == status
+
+
+async def addresses_tried(url: str, trusted: str) -> int:
+    """From how many addresses the service believes that three log-ins came."""
+    wrong = {"username": "ada@example.com", "password": "wrong password"}
+    async with serving(DATABASE_URL=url, TRUSTED_PROXIES=trusted) as (_, origin):
+        for forwarded in ("203.0.113.7", "203.0.113.8, 127.0.0.9", "203.0.113.7, 203.0.113.8"):
+            headers = {"X-Forwarded-For": forwarded}
+            assert httpx.post(f"{origin}/tokens", data=wrong, headers=headers).status_code == 401
+    connection = await asyncpg.connect(url)
+    found: int = await connection.fetchval(
+        "SELECT count(*) FROM login_failures WHERE kind = 'address'"
+    )
+    await connection.close()
+    return found
+
+
+async def test_only_a_trusted_proxy_tells_who_asks(own_database: str) -> None:
+    assert await addresses_tried(own_database, "") == 1
+    assert await addresses_tried(own_database, "127.0.0.0/8, ::1") == 1 + 2
