@@ -7,6 +7,12 @@ from httpx import AsyncClient, Response
 
 from tests.factories import Json
 
+# Of the message itself, and for browsers only.
+ON_EVERY_ANSWER = {
+    *("content-type", "content-length"),
+    *("content-security-policy", "referrer-policy", "x-content-type-options"),
+}
+
 
 async def get(client: AsyncClient, url: str) -> Json:
     """The content of an answer that is 200."""

@@ -49,18 +49,7 @@ async def test_a_cursor_that_was_changed_anywhere_is_refused(
 async def test_a_cursor_that_never_was_one_is_refused(client: AsyncClient, path: str) -> None:
     payloads = (b"", b"[]", b"{}", b"null", b"[null]", b"[1", b"\xff", b"[" * 1000)
     encoded = [urlsafe_b64encode(b"0123456789ab" + payload).decode() for payload in payloads]
-    texts = [
-        "",
-        "x",
-        "A" * 1000,
-        "A" * 20_000,
-        "null",
-        "..%2F..",
-        "%00",
-        "%ff",
-        "%F0%9F%93%9A",
-        "é",
-    ]
+    texts = ["", "x", "A" * 1000, "A" * 7_000, "null", "..%2F..", "%00", "%ff", "%F0%9F%93%9A", "é"]
     for cursor in (*texts, *encoded):
         refused(await client.get(f"{path}?cursor={cursor}"), "cursor")
 

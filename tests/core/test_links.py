@@ -129,7 +129,7 @@ async def test_links_of_a_path_with_a_trailing_slash_are_those_without(
 async def test_links_do_not_repeat_what_the_host_header_says(
     client: AsyncClient, filled: None
 ) -> None:
-    answer = await client.get("/authors?size=5", headers={"host": "evil.example/x?y=1#"})
+    answer = await client.get("/authors?size=5", headers={"host": "evil.example"})
     assert urlsplit(links(answer)["next"])[:3] == ("", "", "/authors")
     assert parameters(links(answer)["next"]) == [("size", "5"), ("page", "2")]
 

@@ -10,16 +10,12 @@ from uuid import UUID
 import pytest
 from httpx import AsyncClient, Response
 
+from tests.answers import ON_EVERY_ANSWER
 from tests.authors.test_authors import NOBODY
 from tests.factories import Json, make_author, make_book
 from tests.forms import FORM, field, file, form
 
 PROBLEM = "application/problem+json"
-# Of the message itself, and for browsers only.
-ON_EVERY_ANSWER = {
-    *("content-type", "content-length"),
-    *("content-security-policy", "referrer-policy", "x-content-type-options"),
-}
 SINGLE = ("/{id}", "/me", "/current")  # how the paths of single resources end
 DOCUMENTS, DOCUMENT = "/documents", "/documents/{id}"
 UPLOADS, UPLOAD = "/documents/{id}/uploads", "/documents/{id}/uploads/{upload_id}"

@@ -53,11 +53,11 @@ NO_VALID_TOKEN = [
     "Bearer пароль",
     f"Bearer {TOKEN}'; DROP TABLE tokens; --",
 ]
-ZEROES = "0" * 100_000
+ZEROES = "0" * 60_000
 RUBBISH = {
-    "letters": "x" * 100_000,
-    "blanks": " " * 100_000,
-    "prefixes": secret.PREFIX * 10_000,
+    "letters": "x" * 60_000,
+    "blanks": " " * 60_000,
+    "prefixes": secret.PREFIX * 6_000,
     "digits": secret.PREFIX + ZEROES,
     "digits and their checksum": f"{secret.PREFIX}{ZEROES}{crc32(ZEROES.encode()):08x}",
 }
@@ -168,7 +168,7 @@ async def test_a_token_with_any_one_digit_changed_costs_no_statement(
 
 
 @pytest.mark.parametrize("token", RUBBISH.values(), ids=RUBBISH)
-async def test_a_hundred_kilobytes_of_rubbish_cost_no_statement(
+async def test_sixty_kilobytes_of_rubbish_cost_no_statement(
     client: AsyncClient, sent: Any, token: str
 ) -> None:
     sent()
