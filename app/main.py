@@ -41,7 +41,10 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
         # Flat, for an included router is matched twice by every request.
         routes=[route for router in ROUTERS for route in router.routes],
-        middleware=[Middleware(RequestContext), Middleware(Semantics)],
+        middleware=[
+            Middleware(RequestContext, timing=settings.app_env == "development"),
+            Middleware(Semantics),
+        ],
         lifespan=partial(_lifespan, settings),
         # Nobody has configured any: each request would look up the providers in vain.
         telemetry={"tracing": False, "metrics": False, "logs": False},
