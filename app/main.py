@@ -72,7 +72,8 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
 
 def _middleware(settings: Settings) -> list[Middleware]:
     """The outermost first."""
-    found = [Middleware(SecureAnswers), Middleware(RequestContext)]
+    timing = settings.app_env == "development"
+    found = [Middleware(SecureAnswers), Middleware(RequestContext, timing=timing)]
     found.append(Middleware(Gate, hosts=settings.allowed_hosts))
     if settings.cors_origins:
         found.append(

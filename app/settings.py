@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     cors_origins: Words[Origin] = ()
     docs_enabled: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] | None = Field(default=None, validate_default=True)
 
     @field_validator("database_url", "reporting_database_url")
     @classmethod
@@ -94,6 +95,11 @@ class Settings(BaseSettings):
         if value == "full" and environment == "production":
             raise ValueError("Must be read or none in production: with full anyone may do anything")
         return value or ("full" if environment == "development" else "read")
+
+    @field_validator("log_format")
+    @classmethod
+    def _is_for_programs_in_production(cls, value: str | None, info: ValidationInfo) -> str:
+        return value or ("json" if info.data.get("app_env") == "production" else "console")
 
     @property
     def sqlalchemy_url(self) -> URL:

@@ -32,7 +32,7 @@ def settings(*, quiet: bool = False) -> Settings:
         found = Settings()
     except ValidationError as error:
         fail(f"wrong settings\n{describe(error)}")
-    logging.configure("CRITICAL" if quiet else found.log_level)
+    logging.configure("CRITICAL" if quiet else found.log_level, found.log_format or "console")
     return found
 
 

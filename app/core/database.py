@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
+from app.core import tracing
 from app.core.errors import Overloaded
 from app.core.sessions import AutocommitSession, TransactionSession
 from app.core.sqlstate import DATABASE_ERRORS, translated
@@ -91,6 +92,8 @@ class Database(Sessions):
             name: self if name == "default" else Sessions(settings, bind)
             for name, bind in BINDS.items()
         }
+        for sessions in self.binds.values():
+            tracing.observe(sessions.engine.sync_engine)
 
     @asynccontextmanager
     async def session(self, bind: str = "default") -> AsyncIterator[TransactionSession]:

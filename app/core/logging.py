@@ -2,27 +2,79 @@
 
 import logging
 from contextvars import ContextVar
+from datetime import UTC, datetime
+from json import JSONEncoder
+from typing import Final
+
+from opentelemetry.trace import format_trace_id, get_current_span
+from structlog.processors import format_exc_info
+from structlog.stdlib import ExtraAdder, ProcessorFormatter
+from structlog.typing import EventDict
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
+# What a record may carry as `extra`: any other is a library's, of which nobody knows what it holds.
+EXTRA: Final = ("method", "route", "path", "status", "duration_ms", "sql", "sql_ms")
+_CONTROLS: Final = {
+    code: chr(code).encode("unicode_escape").decode()
+    for code in (*range(32), *range(127, 160), 0x2028, 0x2029)
+}
 
 
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-
-
-class _OneLine(logging.Formatter):
-    """What a client sent cannot start a second line, nor speak to the terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        record.request_id = request_id.get()
-        record.msg, record.args = record.getMessage().translate(_CONTROLS), ()
-        return super().format(record)
-
-
-def configure(level: str) -> None:
-    """Send every logger's records to standard error."""
+def configure(level: str, form: str = "console") -> None:
+    """Send every logger's records to standard error, as lines for people or, `json`, programs."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s [%(request_id)s] %(message)s"))
+    handler.setFormatter(formatter(form))
+    # No line has them, and each record would be asked for them twice.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # What they say of starting up the command line says; what a form lacks the answer says.
     for library in ("alembic", "apscheduler", "botocore", "python_multipart", "uvicorn"):
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.root.level))
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+
+
+def formatter(form: str) -> logging.Formatter:
+    """One line a record, for people also those of its traceback: nothing sent can begin another."""
+    return ProcessorFormatter(
+        foreign_pre_chain=[_whence, ExtraAdder(EXTRA), format_exc_info],
+        processors=[
+            ProcessorFormatter.remove_processors_meta,
+            _json if form == "json" else _readable,
+        ],
+    )
+
+
+def told(error: BaseException) -> None:
+    """Note that a line has this failure: the server, to which it is raised, is not to repeat it."""
+    error.__dict__["told"] = True
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and "told" in getattr(record.exc_info[1], "__dict__", {}))
+
+
+def _whence(_: object, __: str, event: EventDict) -> EventDict:
+    record: logging.LogRecord = event["_record"]
+    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    about = {"timestamp": time, "level": record.levelname, "request_id": request_id.get()}
+    if (span := get_current_span().get_span_context()).is_valid:
+        about["trace_id"] = format_trace_id(span.trace_id)
+    return about | {"logger": record.name} | dict(event)
+
+
+# structlog's own renderer makes an encoder for each line.
+_encode: Final = JSONEncoder(default=repr).encode
+
+
+def _json(_: object, __: str, event: EventDict) -> str:
+    return _encode(event).replace("\x7f", "\\u007f")
+
+
+def _readable(_: object, __: str, event: EventDict) -> str:
+    failure = event.pop("exception", "").splitlines()
+    time, level, request, _logger, said = (
+        event.pop(key) for key in ("timestamp", "level", "request_id", "logger", "event")
+    )
+    more = "".join(f" {key}={value}" for key, value in event.items())
+    lines = (f"{time} {level} [{request}] {said}{more}", *failure)
+    return "\n    ".join(line.translate(_CONTROLS) for line in lines)

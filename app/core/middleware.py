@@ -10,51 +10,85 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import InternalError
-from app.core.logging import request_id
-from app.core.problems import render
+from app.core.logging import request_id, told
+from app.core.problems import MAX_PATH, render
+from app.core.tracing import Spent, spending
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 HEAD: Final = "bookshelf.head"  # in the scope of a GET of which nobody wants the content
 CLIENT_GONE: Final = 499  # nobody gets it: it is nginx's word for the log line
+UNKNOWN: Final = "unknown"  # in place of the route, for a path that nobody knows
 log = logging.getLogger("app.access")
 
 
 class RequestContext:
     """Gives the request its id, logs one line when it is over, and answers what nobody caught."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, *, timing: bool = False) -> None:
+        self.app, self.timing = app, timing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        acceptable = len(given) == 1 and _ACCEPTABLE_ID.fullmatch(given[0])
-        identifier = given[0].decode() if acceptable else token_hex(16)
-        token = request_id.set(identifier)
-        start, status = perf_counter(), 0
+        identifier, spent = _identifier(scope), Spent()
+        names = request_id.set(identifier), spending.set(spent)
+        start, status, failure = perf_counter(), 0, None
 
         async def identified(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"].append((b"x-request-id", identifier.encode()))
+                if self.timing:
+                    timing = spent.server_timing(perf_counter() - start)
+                    message["headers"].append((b"server-timing", timing.encode()))
             await send(message)
 
         try:
             await self.app(scope, receive, identified)
         except ClientDisconnect:
             status = CLIENT_GONE
-        except Exception:
-            log.exception("%s %s failed", scope["method"], scope["path"])
+        except Exception as error:
+            failure = error
             if status:
                 raise  # too late for an answer: the server has to cut the connection
             await render(Request(scope), InternalError())(scope, receive, identified)
         finally:
-            milliseconds = (perf_counter() - start) * 1000
-            log.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, milliseconds)
-            request_id.reset(token)
+            _log(scope, status, perf_counter() - start, spent, failure)
+            request_id.reset(names[0])
+            spending.reset(names[1])
+
+
+def _identifier(scope: Scope) -> str:
+    given = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    acceptable = len(given) == 1 and _ACCEPTABLE_ID.fullmatch(given[0])
+    return given[0].decode() if acceptable else token_hex(16)
+
+
+def _route(scope: Scope) -> str:
+    """The template of the path. The router names those of FastAPI's own kind only."""
+    if (route := scope.get("route")) is None and (endpoint := scope.get("endpoint")) is not None:
+        routes = scope["app"].routes
+        route = next((r for r in routes if endpoint in (getattr(r, "endpoint", None), r.app)), None)
+    return getattr(route, "path", UNKNOWN)
+
+
+def _log(
+    scope: Scope, status: int, seconds: float, spent: Spent, failure: Exception | None
+) -> None:
+    about = {
+        "method": scope["method"],
+        "route": _route(scope),
+        "path": scope["path"][:MAX_PATH],
+        "status": status,
+        "duration_ms": round(seconds * 1000, 2),
+        "sql": spent.statements,
+        "sql_ms": round(spent.seconds * 1000, 2),
+    }
+    log.log(logging.ERROR if failure else logging.INFO, "request", exc_info=failure, extra=about)
+    if failure is not None:
+        told(failure)
 
 
 class Semantics:
@@ -65,11 +99,14 @@ class Semantics:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_head(message: Message) -> None:
-            await send({**message, "body": b""} if "body" in message else message)
+            await client({**message, "body": b""} if "body" in message else message)
 
+        inner, client = scope, send
         if scope["type"] == "http" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
-            scope = {**scope, "path": scope["path"][:-1]}
+            inner = {**scope, "path": scope["path"][:-1]}
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            await self.app({**scope, "method": "GET", HEAD: True}, receive, send_head)
-        else:
-            await self.app(scope, receive, send)
+            inner, send = {**inner, "method": "GET", HEAD: True}, send_head
+        try:
+            await self.app(inner, receive, send)
+        finally:
+            scope.update(route=inner.get("route"), endpoint=inner.get("endpoint"))  # for the log

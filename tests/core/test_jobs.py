@@ -314,7 +314,7 @@ async def test_four_workers_do_each_tick_of_each_job_once_and_miss_none(
         assert [each["outcome"] for each in await other.fetch(query, name)] == [outcome]
     assert await other.fetchval("SELECT count(*) FROM work") == written
     assert said.count("INFO [-] write: wrote a row\n") == written
-    assert said.count("\nRuntimeError: this always fails\n") == failed
+    assert said.count("\n    RuntimeError: this always fails\n") == failed
     assert [each.process.returncode for each in workers] == [0] * 4
 
 
@@ -491,5 +491,5 @@ async def test_a_worker_outlives_a_database_that_does_not_answer(
         await until(all_logged(worker))
         assert psutil.pid_exists(worker.process.pid)
     assert worker.process.returncode == 0
-    assert all(f"ERROR [-] {job.name} failed\nTraceback" in worker.said for job in JOBS)
+    assert all(f"ERROR [-] {job.name} failed\n    Traceback" in worker.said for job in JOBS)
     assert "hunter2" not in worker.said

@@ -24,6 +24,7 @@ from app.settings import Settings
 from tests.backends import ASLEEP, BUSY, until
 from tests.conftest import settings_for
 from tests.lines import CSV, NDJSON, asked, lines, scope
+from tests.logs import requests
 from tests.problems import problem_of
 from tests.rows import fill
 
@@ -91,7 +92,7 @@ async def test_who_stops_reading_is_given_up(
             await app(scope("/books"), client.receive, client.send)
     assert len(client.messages) == chunks + 2
     assert client.messages[-1]["more_body"]
-    assert "GET /books 499" in caplog.text
+    assert requests(caplog) == [("GET", "/books", 499)]
 
 
 async def test_who_reads_slowly_but_reads_is_not(
@@ -122,7 +123,7 @@ async def test_who_goes_away_frees_the_connection_at_once(
         client.gone.set()
         async with asyncio.timeout(AT_ONCE):
             await stream
-    assert "GET /books 499" in caplog.text
+    assert requests(caplog) == [("GET", "/books", 499)]
 
 
 async def test_who_goes_away_while_the_database_works_frees_the_connection_at_once(
