@@ -132,7 +132,7 @@ async def serving(*options: str, **environment: str) -> AsyncIterator[tuple[Proc
     """A server that listens, and its origin; it is told to stop when the block ends."""
     process = await start("serve", *options, **environment)
     try:
-        yield process, await _announced(process)
+        yield process, await announced(process)
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
@@ -140,7 +140,7 @@ async def serving(*options: str, **environment: str) -> AsyncIterator[tuple[Proc
             await process.communicate()
 
 
-async def _announced(process: Process) -> str:
+async def announced(process: Process) -> str:
     """The origin that the server prints: from then on a connection waits until it is served."""
     assert process.stdout
     said = ""

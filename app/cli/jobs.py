@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli import start
-from app.core.jobs import JobRuns
+from app.core.jobs import EPOCH, JobRuns
 from app.settings import Settings
 from app.worker import JOBS, opened
 
@@ -45,3 +45,18 @@ def list_jobs() -> None:
         runs = asyncio.run(last(connected))
     for job in JOBS:
         typer.echo(f"{job.name:<15} every {job.every}  {runs.get(job.name, 'never')}")
+
+
+@group.command()
+def check() -> None:
+    """Fail when a job is overdue: no worker has done it for longer than between two times."""
+
+    async def overdue(connected: Settings) -> list[str]:
+        async with start.transaction(connected) as session:
+            ticks = {row.name: row.tick for row in await JobRuns(session).last()}
+        return [job.name for job in JOBS if ticks.get(job.name, EPOCH) < job.tick() - job.every]
+
+    with start.ready(start.database, quiet=True) as connected:
+        if names := start.run(overdue(connected)):
+            start.fail(f"overdue: {', '.join(names)}")
+    typer.echo("Every job is done at its times.")

@@ -58,6 +58,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server, or use the one that another process has started here already."""
+        _binary("postgres")  # where there is none, nothing is made
         self._own_directories()
         with self.log.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

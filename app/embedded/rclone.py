@@ -36,6 +36,7 @@ def s3(data_dir: Path) -> Iterator[Store]:
 
     Where another process runs one there already, that one: it holds a lock for as long.
     """
+    _binary()  # where there is none, nothing is made
     home = data_dir.resolve() / "s3"
     try:
         (home / BUCKET).mkdir(parents=True, exist_ok=True)

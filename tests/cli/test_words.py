@@ -81,6 +81,21 @@ async def test_jobs_are_listed_with_their_last_runs(url: str) -> None:
     )
 
 
+async def test_a_job_that_no_worker_does_is_overdue(url: str, other: asyncpg.Connection) -> None:
+    names = ", ".join(job.name for job in JOBS)
+    answer = await said("jobs", "check", DATABASE_URL=url)
+    assert answer == (1, "", f"bookshelf: overdue: {names}\n")
+    note = "INSERT INTO job_runs (name, tick, finished_at, outcome) VALUES ($1, $2, now(), '')"
+    for job in JOBS:
+        await other.execute(note, job.name, job.tick())
+    answer = await said("jobs", "check", DATABASE_URL=url)
+    assert answer == (0, "Every job is done at its times.\n", "")
+    late = "UPDATE job_runs SET tick = $2 WHERE name = $1"
+    await other.execute(late, JOBS[0].name, JOBS[0].tick() - 2 * JOBS[0].every)
+    answer = await said("jobs", "check", DATABASE_URL=url)
+    assert answer == (1, "", f"bookshelf: overdue: {JOBS[0].name}\n")
+
+
 async def test_a_job_that_there_is_not_is_one_sentence() -> None:
     names = ", ".join(job.name for job in JOBS)
     code, out, err = await said("jobs", "run", "nothing")

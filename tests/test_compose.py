@@ -1,0 +1,234 @@
+"""docker-compose.yml and the Dockerfile, held to their word where there is no Docker.
+
+The commands, variables and paths are those of the files; the embedded Postgres and the wheel's
+rclone stand in for the images.
+"""
+
+import re
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy.engine import make_url
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from app.cli import cli
+from app.settings import Settings
+from tests import servers, stack
+from tests.processes import ROOT, Worker, announced, until
+from tests.stack import Service
+
+FILE = stack.compose()
+SERVICES: dict[str, Service] = FILE["services"]
+OURS = ("migrate", "server", "worker")
+# What boto3 reads itself; the rest of the environment is the settings'.
+OF_BOTO3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+OF_PYTHON = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+
+
+@pytest.fixture
+async def empty_database(template_url: str) -> AsyncIterator[str]:
+    """The URL of a database without a table."""
+    url = servers.named(template_url, f"bookshelf_test_{uuid4().hex[:12]}")
+    await servers.recreate(url)
+    yield url
+    await servers.drop(url)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """What the image has as its working directory."""
+    directory = tmp_path / "image"
+    directory.mkdir()
+    return stack.unpacked(directory)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[str]:
+    with stack.store(SERVICES["s3"], tmp_path / "data") as origin:
+        yield origin
+
+
+def environment(name: str, database: str, store: str) -> dict[str, str]:
+    """Of a service of ours, with the addresses of what stands in."""
+    given = {**stack.image_environment(), **SERVICES[name]["environment"], "PORT": "0"}
+    published, port = SERVICES["s3"]["ports"][0].rsplit(":", 1)
+    addresses = {
+        f"http://s3:{port}": store,
+        # Another name of the same place, so that one can tell which of the two was used.
+        f"http://{published}": store.replace("127.0.0.1", "localhost"),
+    }
+    for variable in ("S3_ENDPOINT_URL", "S3_PUBLIC_ENDPOINT_URL"):
+        given[variable] = addresses[given[variable]]
+    return {**given, "DATABASE_URL": database}
+
+
+def command(name: str) -> list[str]:
+    return [*stack.words_of_image("ENTRYPOINT"), *SERVICES[name]["command"].split()]
+
+
+@asynccontextmanager
+async def serving(given: dict[str, str], place: Path) -> AsyncIterator[str]:
+    """The origin of the server, until it is stopped as Docker does it."""
+    process = await stack.start(command("server"), given, place)
+    try:
+        yield await announced(process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    assert process.returncode == 0
+
+
+async def test_one_gets_from_an_empty_database_to_a_signed_url_by_the_words_of_the_file(
+    empty_database: str, store: str, place: Path
+) -> None:
+    given = environment("migrate", empty_database, store)
+    assert await stack.run(command("migrate"), given, place) == (0, "The schema is at head.\n")
+    given = environment("server", empty_database, store)
+    async with serving(given, place) as origin, httpx.AsyncClient(base_url=origin) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        author = await client.post("/authors", json={"name": "Ursula K. Le Guin"})
+        assert author.status_code == 201
+        form = {"data": {"name": "The README"}, "files": {"file": b"# Bookshelf"}}
+        document = await client.post("/documents", **form)  # type: ignore[arg-type]
+        assert document.status_code == 201
+        content = await client.get(document.headers["location"] + "/content")
+        url = content.headers["location"]
+        assert url.startswith(store.replace("127.0.0.1", "localhost"))
+        assert (await client.get(url)).content == b"# Bookshelf"
+    assert not (place / ".data").exists()
+
+
+async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
+    own_database: str, store: str, place: Path
+) -> None:
+    given = environment("worker", own_database, store)
+    form, *check = SERVICES["worker"]["healthcheck"]["test"]
+    assert form == "CMD"
+    code, output = await stack.run(check, given, place)
+    assert (code, output[:19]) == (1, "bookshelf: overdue:")
+    worker = Worker(await stack.start(command("worker"), given, place))
+
+    async def healthy() -> bool:
+        return (await stack.run(check, given, place))[0] == 0
+
+    try:
+        await until(healthy)
+    finally:
+        assert await worker.end() == 0, worker.said
+
+
+async def test_the_image_is_healthy_while_its_server_answers(
+    own_database: str, store: str, place: Path
+) -> None:
+    check = stack.words_of_image("HEALTHCHECK")
+    given = environment("server", own_database, store)
+    async with serving(given, place) as origin:
+        given["PORT"] = str(make_url(origin).port)
+        assert await stack.run(check, given, place) == (0, "")
+        proxied = {**given, "HTTP_PROXY": "http://127.0.0.1:1"}
+        assert await stack.run(check, proxied, place) == (0, "")
+    assert await stack.run(check, given, place) == (1, "")
+
+
+@pytest.mark.parametrize("has_bucket", [True, False])
+async def test_the_store_is_healthy_if_it_has_its_bucket(tmp_path: Path, has_bucket: bool) -> None:
+    form, *check = SERVICES["s3"]["healthcheck"]["test"]
+    assert form == "CMD"
+    port = SERVICES["s3"]["ports"][0].rsplit(":", 1)[1]
+    given = {**SERVICES["s3"]["environment"], "HOME": str(tmp_path)}
+    assert given["RCLONE_S3_ENDPOINT"] == f"http://127.0.0.1:{port}"
+    volumes = SERVICES["s3"]["volumes"] if has_bucket else ["s3:/data/other"]
+    with stack.store({**SERVICES["s3"], "volumes": volumes}, tmp_path / "data") as origin:
+        given["RCLONE_S3_ENDPOINT"] = origin
+        code, output = await stack.run(check, given, tmp_path)
+    assert (code == 0) is has_bucket, output
+
+
+def test_each_service_waits_for_what_it_needs() -> None:
+    conditions = {
+        name: {needed: how["condition"] for needed, how in service.get("depends_on", {}).items()}
+        for name, service in SERVICES.items()
+    }
+    healthy = {"postgres": "service_healthy", "s3": "service_healthy"}
+    migrated = {"migrate": "service_completed_successfully"}
+    assert conditions == {
+        "postgres": {}, "s3": {}, "migrate": healthy, "server": migrated, "worker": migrated
+    }  # fmt: skip
+    assert all("test" in SERVICES[name]["healthcheck"] for name in healthy)
+
+
+def test_nothing_is_reached_from_another_machine() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports == ["127.0.0.1:9000:8080", "127.0.0.1:8000:8000"]
+    assert stack.of_image("EXPOSE") == [str(Settings.model_fields["port"].default)]
+    assert stack.image_environment()["HOST"] == "0.0.0.0"
+
+
+def test_images_are_pinned_and_the_services_of_ours_share_one() -> None:
+    images = {name: service["image"] for name, service in SERVICES.items()}
+    assert {images.pop(name) for name in OURS} == {"bookshelf"}
+    assert [name for name in OURS if "build" in SERVICES[name]] == ["migrate"]
+    assert all(re.search(r":\d+(\.\d+)*$", image) for image in images.values())
+    for [(verb, base), *_] in stack.stages():
+        assert verb == "FROM"
+        assert re.match(r"python:3\.\d+-slim\b", base)
+
+
+def test_the_data_lies_in_volumes_at_the_places_of_the_images() -> None:
+    bucket = SERVICES["server"]["environment"]["S3_BUCKET"]
+    served = SERVICES["s3"]["command"].split()[-1]
+    assert SERVICES["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
+    assert SERVICES["s3"]["volumes"] == [f"s3:{served}/{bucket}"]
+    assert set(FILE["volumes"]) == {"postgres", "s3"}
+
+
+def test_postgres_makes_the_user_and_the_database_that_the_service_asks_for() -> None:
+    made = SERVICES["postgres"]["environment"]
+    url = make_url(SERVICES["server"]["environment"]["DATABASE_URL"])
+    assert (url.host, url.port) == ("postgres", 5432)
+    assert url.username == made["POSTGRES_USER"]
+    assert url.password == made["POSTGRES_PASSWORD"]
+    assert url.database == made["POSTGRES_DB"]
+    assert "--encoding=UTF8" in made["POSTGRES_INITDB_ARGS"]
+
+
+def test_no_secret_could_be_taken_for_one_of_production() -> None:
+    secrets = re.findall(r"(?:PASSWORD|SECRET\w*): (.+)", stack.COMPOSE.read_text())
+    assert secrets
+    assert all(secret.startswith("development-only-") for secret in secrets)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_is_one_that_is_read(name: str) -> None:
+    settings = set(map(str.upper, Settings.model_fields))
+    given = SERVICES[name]["environment"]
+    assert set(given) <= settings | OF_BOTO3
+    assert set(stack.image_environment()) <= settings | OF_PYTHON
+    Settings(_env_file=None, **{key.lower(): given[key] for key in settings & set(given)})
+
+
+def test_commands_are_those_that_there_are() -> None:
+    group = get_command(cli)
+    assert isinstance(group, TyperGroup)
+    assert stack.words_of_image("ENTRYPOINT") == ["python", "-m", "app"]
+    assert stack.words_of_image("CMD") == ["serve"]
+    assert {SERVICES[name]["command"] for name in OURS} <= set(group.commands)
+
+
+def test_what_the_dockerfile_copies_is_there_and_all_that_docker_is_sent() -> None:
+    copied = {source for stage in stack.stages() for source, _ in stack.copies(stage)}
+    assert all((ROOT / source).exists() for source in copied)
+    rules = (ROOT / ".dockerignore").read_text().splitlines()
+    assert rules[1] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
+
+
+def test_the_image_runs_as_a_numeric_user_who_is_not_root() -> None:
+    [user] = stack.of_image("USER")
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
