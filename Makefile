@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+IMAGE ?= bookshelf
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed test check format migrate bench lock clean
+.PHONY: help run seed test check format migrate bench image smoke lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -13,11 +14,15 @@ run: .venv/ready ## Start the service, with a Postgres and an S3 server of its o
 test: .venv/ready ## Run all tests against a real Postgres (PYTEST_ARGS="-k name" for some)
 	$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-check: .venv/ready ## Lint, types, layers
+check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Python
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 
 format: .venv/ready ## Rewrite the code in the house's format
 	$(BIN)/ruff format .
@@ -31,6 +36,12 @@ migrate: .venv/ready ## Bring the schema of DATABASE_URL (or of the embedded Pos
 
 bench: .venv/ready ## Measure the service beside a tutorial-style one
 	$(BIN)/python -m benchmarks
+
+image: ## Build the image of the server, the worker and the migration
+	docker build --tag $(IMAGE) .
+
+smoke: ## Bring docker-compose.yml up in a project of its own, go through it, and take it down
+	@IMAGE=$(IMAGE) .ci/smoke
 
 lock: .venv/ready ## Pin all dependencies again, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt $(LOCK_ARGS)
