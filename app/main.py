@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 
 from app import __version__
 from app.api import ROUTERS, TAGS
-from app.core import openapi, problems
+from app.core import openapi, problems, tracing
 from app.core.database import Database
 from app.core.middleware import RequestContext, Semantics
 from app.core.storage import Storage
@@ -46,8 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(Semantics),
         ],
         lifespan=partial(_lifespan, settings),
-        # Nobody has configured any: each request would look up the providers in vain.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        telemetry=tracing.telemetry(),
     )
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core import metrics
+from app.core import metrics, tracing
 from app.core.errors import InternalError
 from app.core.logging import request_id, told
 from app.core.problems import MAX_PATH, render
@@ -47,6 +47,7 @@ class RequestContext:
             await send(message)
 
         metrics.IN_FLIGHT.inc()
+        tracing.label(scope, identifier)
         try:
             await self.app(scope, receive, identified)
         except ClientDisconnect:
