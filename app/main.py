@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import ROUTERS, TAGS
-from app.core import docs, openapi, problems
+from app.core import docs, openapi, problems, tracing
 from app.core.database import Database
 from app.core.gate import Gate, SecureAnswers
 from app.core.middleware import RequestContext, Semantics
@@ -45,8 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         routes=[route for router in ROUTERS for route in router.routes],
         middleware=_middleware(settings),
         lifespan=partial(_lifespan, settings),
-        # Nobody has configured any: each request would look up the providers in vain.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        telemetry=tracing.telemetry(),
     )
     if settings.docs_enabled:
         docs.install(app, settings)

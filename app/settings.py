@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     app_env: Literal["development", "test", "production"] = "development"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
     data_dir: Path = Path(".data")
     database_url: SecretStr | None = Field(default=None, validate_default=True)
     reporting_database_url: SecretStr | None = None

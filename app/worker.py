@@ -14,6 +14,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from app.core.database import Database
 from app.core.jobs import EPOCH, Job
+from app.core.metrics import JOB_RUNS
 from app.core.storage import Storage
 from app.documents.jobs import Sweeper
 from app.reports.service import ReportService
@@ -101,7 +102,10 @@ async def _run(job: Job[Parts], parts: Parts) -> None:
     try:
         if (said := await job.run(parts.database, parts)) is not None:
             log.info("%s: %s", job.name, said)
+            JOB_RUNS.labels(job.name, "done").inc()
     except asyncio.CancelledError:  # the process was told to stop
         log.warning("%s was cut short", job.name)
+        JOB_RUNS.labels(job.name, "cut short").inc()
     except Exception:
         log.exception("%s failed", job.name)
+        JOB_RUNS.labels(job.name, "failed").inc()

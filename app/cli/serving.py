@@ -32,7 +32,11 @@ def serve(
     """Serve HTTP until Ctrl-C. Without DATABASE_URL and S3_BUCKET it starts its own of both."""
     _ends_well()
     settings = start.settings()
-    with _listening(settings) as listener, start.parts(settings) as connected:
+    with (
+        _listening(settings) as listener,
+        start.metered(settings),
+        start.parts(settings) as connected,
+    ):
         if migrate or settings.database_url is None:
             start.upgrade(connected)
         server = uvicorn.Server(
@@ -68,7 +72,8 @@ def migrate(
 def worker() -> None:
     """Run the scheduled jobs at their times, until Ctrl-C."""
     _ends_well()
-    with start.parts(start.settings()) as connected:
+    settings = start.settings()
+    with start.metered(settings), start.parts(settings) as connected:
         asyncio.run(work.work(connected))
 
 
@@ -105,7 +110,8 @@ def _beside(command: str, settings: Settings) -> Iterator[None]:
     """Another process of ours, with the same database and store, until the block ends."""
     url = settings.database_url.get_secret_value() if settings.database_url else ""
     given = {"DATABASE_URL": url, "S3_ENDPOINT_URL": settings.s3_endpoint_url or ""}
-    environment = {**os.environ, **given, "S3_BUCKET": settings.s3_bucket or ""}
+    given |= {"S3_BUCKET": settings.s3_bucket or "", "METRICS_PORT": "0"}  # the port is ours
+    environment = {**os.environ, **given}
     program = [*with_us(), sys.executable, "-m", "app", command]
     process = subprocess.Popen(program, env=environment, start_new_session=True)
     try:

@@ -11,7 +11,7 @@ from alembic.util.exc import CommandError
 from pydantic import SecretStr, ValidationError
 
 from app import embedded, schema
-from app.core import health, logging
+from app.core import health, logging, metrics
 from app.core.database import Database
 from app.core.errors import ServiceError
 from app.core.sessions import TransactionSession
@@ -59,6 +59,18 @@ def parts(given: Settings) -> Iterator[Settings]:
             changes = {"s3_endpoint_url": store.endpoint, "s3_bucket": embedded.BUCKET}
             connected = connected.model_copy(update=changes)
         yield connected
+
+
+@contextmanager
+def metered(given: Settings, processes: int = 1) -> Iterator[None]:
+    """Serve the metrics of so many processes where the settings say."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(metrics.serving(given.host, given.metrics_port, processes))
+        except OSError as error:
+            where = f"{given.host}:{given.metrics_port}"
+            fail(f"cannot serve metrics on {where} ({error.strerror}): set METRICS_PORT")
+        yield
 
 
 @contextmanager

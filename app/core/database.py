@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-from app.core import tracing
+from app.core import metrics, tracing
 from app.core.errors import Overloaded
 from app.core.sessions import AutocommitSession, TransactionSession
 from app.core.sqlstate import DATABASE_ERRORS, translated
@@ -92,8 +92,9 @@ class Database(Sessions):
             name: self if name == "default" else Sessions(settings, bind)
             for name, bind in BINDS.items()
         }
-        for sessions in self.binds.values():
+        for name, sessions in self.binds.items():
             tracing.observe(sessions.engine.sync_engine)
+            metrics.observe(name, sessions.engine.sync_engine)
 
     @asynccontextmanager
     async def session(self, bind: str = "default") -> AsyncIterator[TransactionSession]:

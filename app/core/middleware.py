@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core import metrics, tracing
 from app.core.errors import InternalError
 from app.core.logging import request_id, told
 from app.core.problems import MAX_PATH, render
@@ -17,7 +18,7 @@ from app.core.tracing import Spent, spending
 _ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 HEAD: Final = "bookshelf.head"  # in the scope of a GET of which nobody wants the content
 CLIENT_GONE: Final = 499  # nobody gets it: it is nginx's word for the log line
-UNKNOWN: Final = "unknown"  # in place of the route, for a path that nobody knows
+UNKNOWN: Final = "unknown"  # the route of every path that nobody knows
 log = logging.getLogger("app.access")
 
 
@@ -45,6 +46,8 @@ class RequestContext:
                     message["headers"].append((b"server-timing", timing.encode()))
             await send(message)
 
+        metrics.IN_FLIGHT.inc()
+        tracing.label(scope, identifier)
         try:
             await self.app(scope, receive, identified)
         except ClientDisconnect:
@@ -55,7 +58,8 @@ class RequestContext:
                 raise  # too late for an answer: the server has to cut the connection
             await render(Request(scope), InternalError())(scope, receive, identified)
         finally:
-            _log(scope, status, perf_counter() - start, spent, failure)
+            metrics.IN_FLIGHT.dec()
+            _note(scope, status, perf_counter() - start, spent, failure)
             request_id.reset(names[0])
             spending.reset(names[1])
 
@@ -74,12 +78,14 @@ def _route(scope: Scope) -> str:
     return getattr(route, "path", UNKNOWN)
 
 
-def _log(
+def _note(
     scope: Scope, status: int, seconds: float, spent: Spent, failure: Exception | None
 ) -> None:
+    route = _route(scope)
+    metrics.request_over(scope["method"], route, status, seconds)
     about = {
         "method": scope["method"],
-        "route": _route(scope),
+        "route": route,
         "path": scope["path"][:MAX_PATH],
         "status": status,
         "duration_ms": round(seconds * 1000, 2),

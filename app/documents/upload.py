@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Final
 
 from app.core.errors import PayloadTooLarge
+from app.core.metrics import UPLOADED
 from app.core.storage import NotStored, Storage
 from app.documents.repository import expired
 
@@ -42,6 +43,7 @@ class Upload:
 
     async def write(self, data: bytes | memoryview) -> None:
         self.size += len(data)
+        UPLOADED.inc(len(data))
         if self.size > self._limit:
             raise PayloadTooLarge
         await self._progress()

@@ -1,0 +1,112 @@
+"""What Prometheus is told, on a port of its own: of one process, or of several together."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+from sqlalchemy import Engine, QueuePool, event
+
+DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+METHODS: Final = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
+disable_created_metrics()  # a series more for each, which nobody asks for
+_REQUESTS: Final = Histogram(
+    "http_request_duration_seconds",
+    "Requests that are over, and how long they took",
+    ("method", "route", "status"),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+# Of all live processes together.
+IN_FLIGHT: Final = Gauge(
+    "http_requests_in_flight", "Requests under way", multiprocess_mode="livesum"
+)
+_POOL_SIZE: Final = Gauge(
+    "db_pool_size", "Connections at most", ("database",), multiprocess_mode="livesum"
+)
+_CHECKED_OUT: Final = Gauge(
+    "db_pool_checked_out", "Connections in use", ("database",), multiprocess_mode="livesum"
+)
+UPLOADED: Final = Counter("upload_bytes", "Bytes of files received; direct uploads pass us by")
+JOB_RUNS: Final = Counter("job_runs", "Runs of scheduled jobs", ("job", "outcome"))
+
+
+def request_over(method: str, route: str, status: int, seconds: float) -> None:
+    known = method if method in METHODS else "other"
+    _REQUESTS.labels(known, route, status).observe(seconds)
+
+
+def observe(database: str, engine: Engine) -> None:
+    """Tell how many connections of a pool there may be, and how many are in use."""
+    if isinstance(engine.pool, QueuePool):
+        _POOL_SIZE.labels(database).set(engine.pool.size())
+    used = _CHECKED_OUT.labels(database)
+    event.listen(engine, "checkout", lambda *_: used.inc())
+    event.listen(engine, "checkin", lambda *_: used.dec())
+
+
+@contextmanager
+def serving(host: str, port: int, processes: int = 1) -> Iterator[None]:
+    """Serve /metrics while the block lasts, unless the port is 0; OSError when it is taken.
+
+    With one process, of this one; with more, of those that are spawned inside the block: where they
+    keep their numbers is in the environment that they inherit.
+    """
+    with ExitStack() as stack:
+        if port:
+            together = _together(stack) if processes > 1 else REGISTRY
+            server, thread = start_http_server(port, host, together)
+            for end in (thread.join, server.server_close, server.shutdown):
+                stack.callback(end)
+        yield
+
+
+def _together(stack: ExitStack) -> CollectorRegistry:
+    directory = stack.enter_context(TemporaryDirectory(prefix="bookshelf-metrics-"))
+    os.environ[DIRECTORY] = directory
+    stack.callback(os.environ.pop, DIRECTORY)
+    registry = CollectorRegistry()
+    registry.register(_Processes(Path(directory)))
+    return registry
+
+
+class _Processes(Collector):
+    """What all have counted, and what the system says of each that lives."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for number in {path.stem.rpartition("_")[2] for path in self._directory.glob("*.db")}:
+            if not _lives(int(number)):
+                mark_process_dead(number, str(self._directory))
+            for metric in ProcessCollector(pid=partial(str, number), registry=None).collect():
+                family = families.setdefault(metric.name, metric)
+                samples = [s._replace(labels={"pid": number}) for s in metric.samples]
+                family.samples = samples if family is metric else family.samples + samples
+        yield from families.values()
+        yield from MultiProcessCollector(None, str(self._directory)).collect()
+
+
+def _lives(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True

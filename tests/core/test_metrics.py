@@ -1,0 +1,156 @@
+"""What Prometheus reads from real processes, alone and several together."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+from httpx import AsyncClient
+
+from app.core import metrics
+from app.worker import JOBS
+from tests.authors.test_authors import NOBODY
+from tests.problems import problem_of
+from tests.processes import run, serving, until, working
+from tests.scrapes import free_port, scraped
+
+
+def requests(samples: Mapping[str, float]) -> dict[str, float]:
+    """How many of each kind there were, by their labels."""
+    name = "http_request_duration_seconds_count"
+    return {key.removeprefix(name): n for key, n in samples.items() if key.startswith(name)}
+
+
+def labels(method: str, route: str, status: int) -> str:
+    return f'{{method="{method}",route="{route}",status="{status}"}}'
+
+
+async def test_requests_are_counted_by_template_and_never_by_path(own_database: str) -> None:
+    port = free_port()
+    environment = {"DATABASE_URL": own_database, "METRICS_PORT": port, "ANONYMOUS_ACCESS": "read"}
+    async with serving(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
+        for _ in range(3):
+            await client.get(f"/books/{NOBODY}")
+        for path in ("/nope", "/nope/2", "/nope%0A", "/metrics"):
+            problem_of(await client.get(path), 404, "not-found")
+        await client.request("PURGE", "/books")
+        await client.request("PROPFIND", "/books/")
+        samples = await scraped(port)
+    assert requests(samples) == {
+        labels("GET", "/books/{id}", 404): 3,
+        labels("GET", "unknown", 404): 4,
+        labels("other", "/books", 405): 2,
+    }
+    name = "http_request_duration_seconds_bucket"
+    assert samples[f'{name}{{le="+Inf",method="GET",route="/books/{{id}}",status="404"}}'] == 3
+    assert samples["process_resident_memory_bytes"] > 2**20
+    assert samples["http_requests_in_flight"] == 0
+
+
+async def test_what_is_under_way_and_in_use_can_be_seen(own_database: str) -> None:
+    port = free_port()
+    environment = {"DATABASE_URL": own_database, "METRICS_PORT": port, "DB_POOL_SIZE": "8"}
+    other = await asyncpg.connect(own_database)
+    async with (
+        serving(**environment, DB_STATEMENT_TIMEOUT="60") as (_, origin),
+        AsyncClient(base_url=origin) as client,
+    ):
+
+        async def is_waiting() -> bool:
+            return (await scraped(port))['db_pool_checked_out{database="default"}'] == 1
+
+        async with other.transaction():
+            await other.execute("LOCK TABLE authors")
+            asked = asyncio.create_task(client.get("/authors"))
+            await until(is_waiting)
+            during = await scraped(port)
+        assert (await asked).status_code == 200
+        after = await scraped(port)
+    await other.close()
+    assert (during["http_requests_in_flight"], after["http_requests_in_flight"]) == (1, 0)
+    assert after['db_pool_checked_out{database="default"}'] == 0
+    assert after['db_pool_size{database="default"}'] == 8
+    assert after['db_pool_size{database="reporting"}'] == 2
+
+
+async def test_the_bytes_of_uploads_are_counted(own_database: str) -> None:
+    port = free_port()
+    async with serving(DATABASE_URL=own_database, METRICS_PORT=port) as (_, origin):
+        files = {"file": ("thesis.pdf", b"x" * 123_456)}
+        answer = httpx.post(f"{origin}/documents", data={"name": "Thesis"}, files=files)
+        answer.raise_for_status()
+        assert (await scraped(port))["upload_bytes_total"] == 123_456
+
+
+async def test_a_worker_tells_how_its_jobs_went(own_database: str) -> None:
+    port = free_port()
+
+    async def all_ran() -> bool:
+        samples = await scraped(port) if "count-users" in worker.said else {}
+        runs = [f'job_runs_total{{job="{job.name}",outcome="done"}}' for job in JOBS]
+        return all(samples.get(run) == 1 for run in runs)
+
+    async with working({"DATABASE_URL": own_database, "METRICS_PORT": port}) as [worker]:
+        await until(all_ran)
+
+
+async def test_without_a_port_nothing_else_listens(own_database: str) -> None:
+    async with serving(DATABASE_URL=own_database) as (process, _):
+        sockets = psutil.Process(process.pid).net_connections("inet")
+    assert len([each for each in sockets if each.status == psutil.CONN_LISTEN]) == 1
+
+
+async def test_a_worker_beside_the_server_leaves_it_the_port(own_database: str) -> None:
+    port = free_port()
+    environment = {"DATABASE_URL": own_database, "METRICS_PORT": port}
+    other = await asyncpg.connect(own_database)
+
+    async def all_ran() -> bool:
+        return bool(await other.fetchval("SELECT count(*) = $1 FROM job_runs", len(JOBS)))
+
+    async with serving("--worker", **environment) as (_, origin):
+        httpx.get(f"{origin}/livez").raise_for_status()
+        await until(all_ran)
+        assert requests(await scraped(port)) == {labels("GET", "/livez", 200): 1}
+    await other.close()
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+async def test_a_port_in_use_is_one_sentence_and_exit_code_1(
+    own_database: str, command: str
+) -> None:
+    with metrics.serving("127.0.0.1", int(port := free_port())):
+        code, output = await run(command, METRICS_PORT=port, DATABASE_URL=own_database)
+    assert code == 1
+    where = f"127.0.0.1:{port} (Address already in use)"
+    assert output == f"bookshelf: cannot serve metrics on {where}: set METRICS_PORT\n"
+
+
+async def test_several_processes_are_counted_together_and_the_dead_use_nothing(
+    own_database: str,
+) -> None:
+    port = free_port()
+    with metrics.serving("127.0.0.1", int(port), processes=2):
+        environment = {metrics.DIRECTORY: os.environ[metrics.DIRECTORY]}
+        async with AsyncExitStack() as stack:
+            started = []
+            for _ in range(2):
+                server = serving(DATABASE_URL=own_database, DB_POOL_SIZE="8", **environment)
+                process, origin = await stack.enter_async_context(server)
+                started.append(process)
+                httpx.get(f"{origin}/books").raise_for_status()
+            both = await scraped(port)
+            started[0].kill()
+            await started[0].wait()
+            one = await scraped(port)
+    assert requests(both) == requests(one) == {labels("GET", "/books", 200): 2}
+    size = 'db_pool_size{database="default"}'
+    assert (both[size], one[size]) == (16, 8)
+    memory = 'process_resident_memory_bytes{{pid="{}"}}'
+    assert [memory.format(process.pid) in both for process in started] == [True, True]
+    assert [memory.format(process.pid) in one for process in started] == [False, True]
+    assert metrics.DIRECTORY not in os.environ
