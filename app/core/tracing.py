@@ -4,15 +4,17 @@ FastAPI makes those of requests, sends all, and flushes them when the applicatio
 """
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from sqlalchemy import Engine, event
-from sqlalchemy.engine import ExceptionContext
 from starlette.types import Scope
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -59,39 +61,51 @@ def label(scope: Scope, identifier: str) -> None:
 
 def observe(engine: Engine) -> None:
     """Count and time each statement for the request that runs it, and make its span."""
-    if wanted():
-        event.listen(engine, "before_cursor_execute", _begin_span)
-    event.listen(engine, "before_cursor_execute", _begin)
-    event.listen(engine, "after_cursor_execute", _end)
-    event.listen(engine, "handle_error", _fail)
+    # Of the dialect's events: to have one of the engine's costs each connection 20 µs.
+    for name in ("do_execute", "do_executemany"):
+        around = _span if wanted() else nullcontext
+        event.listen(engine, name, partial(_run, getattr(engine.dialect, name), around))
 
 
-def _begin(_c: object, _cursor: object, _s: str, _p: object, context: Any, *_: object) -> None:
-    context.began = perf_counter()
+def _run(
+    execute: Callable[..., None],
+    around: Callable[[str], AbstractContextManager[object]],
+    cursor: object,
+    sql: str,
+    parameters: object,
+    context: object,
+) -> bool:
+    """Do it in place of the dialect; true says that it is done."""
+    start = perf_counter()
+    try:
+        with around(sql):
+            execute(cursor, sql, parameters, context)
+    finally:
+        if (spent := spending.get()) is not None:
+            spent.statements += 1
+            spent.seconds += perf_counter() - start
+    return True
 
 
-def _begin_span(
-    _c: object, _cursor: object, sql: str, _p: object, context: Any, *_: object
-) -> None:
-    if trace.get_current_span().is_recording():
-        # The text has no values: they are sent beside it.
-        attributes = {"db.system.name": "postgresql", "db.query.text": sql}
-        name = sql.split(maxsplit=1)[0]
-        context.span = _tracer.start_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes)
-
-
-def _end(_c: object, _cursor: object, _s: str, _p: object, context: Any, *_: object) -> None:
-    began = context.__dict__.pop("began", None)
-    if began is not None and (spent := spending.get()) is not None:
-        spent.statements += 1
-        spent.seconds += perf_counter() - began
-    if (span := context.__dict__.pop("span", None)) is not None:
-        span.end()
-
-
-def _fail(failure: ExceptionContext) -> None:
-    if (context := failure.execution_context) is not None:
-        if (span := context.__dict__.get("span")) is not None:
-            span.set_attribute("error.type", type(failure.original_exception).__name__)
+@contextmanager
+def _span(sql: str) -> Iterator[None]:
+    """A statement's span within one that is there; the text has no values."""
+    if not trace.get_current_span().is_recording():
+        yield
+        return
+    attributes = {"db.system.name": "postgresql", "db.query.text": sql}
+    kind, name = trace.SpanKind.CLIENT, sql.split(maxsplit=1)[0]
+    with _tracer.start_as_current_span(
+        name,
+        kind=kind,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except Exception as error:
+            # Neither message nor traceback: they quote values.
+            span.set_attribute("error.type", type(error).__name__)
             span.set_status(trace.StatusCode.ERROR)
-        _end(None, None, "", None, context)
+            raise

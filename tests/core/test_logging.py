@@ -59,6 +59,12 @@ def log(form: str, caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
 
 
 @pytest.fixture
+async def connected(database: Database) -> None:
+    """SQLAlchemy asks a server for its version and the like with the first connection of all."""
+    await database.reads.rows(text("SELECT 1"), {})
+
+
+@pytest.fixture
 async def private_app(template_url: str, database: Database, storage: Storage) -> FastAPI:
     """An application that only this test uses and may break."""
     app = create_app(settings_for(template_url))
@@ -74,6 +80,7 @@ async def private(private_app: FastAPI) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.mark.commits
+@pytest.mark.usefixtures("connected")
 async def test_a_request_is_one_line_that_says_all_of_it(client: AsyncClient, log: Log) -> None:
     book = await make_book(client)
     await client.get(f"/books/{book['id']}?", headers={"X-Request-ID": "from-the-proxy/7"})
@@ -163,6 +170,7 @@ async def test_a_failing_request_is_one_line_with_the_failure_in_it(
 
 
 @pytest.mark.commits
+@pytest.mark.usefixtures("connected")
 async def test_statements_count_for_the_request_that_runs_them(
     private: AsyncClient, private_app: FastAPI, database: Database, log: Log
 ) -> None:
@@ -178,6 +186,7 @@ async def test_statements_count_for_the_request_that_runs_them(
 
 
 @pytest.mark.commits
+@pytest.mark.usefixtures("connected")
 async def test_a_statement_that_fails_counts_too(
     private: AsyncClient, private_app: FastAPI, database: Database, log: Log
 ) -> None:
@@ -192,6 +201,7 @@ async def test_a_statement_that_fails_counts_too(
 
 
 @pytest.mark.commits
+@pytest.mark.usefixtures("connected")
 async def test_a_transaction_counts_its_statements_and_no_commit(
     client: AsyncClient, log: Log
 ) -> None:
@@ -249,6 +259,7 @@ async def test_a_process_logs_in_the_format_of_its_environment(
 
 @pytest.mark.parametrize(("environment", "timed"), [("development", True), ("production", False)])
 @pytest.mark.commits
+@pytest.mark.usefixtures("connected")
 async def test_only_in_development_an_answer_says_what_took_how_long(
     template_url: str, database: Database, environment: str, timed: bool
 ) -> None:
