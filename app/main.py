@@ -15,6 +15,8 @@ from app import __version__
 from app.api import ROUTERS, TAGS
 from app.core import openapi, problems
 from app.core.database import Database
+from app.core.deadlines import Deadline
+from app.core.health import Readiness
 from app.core.middleware import RequestContext, Semantics
 from app.core.storage import Storage
 from app.schema import head
@@ -41,7 +43,11 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
         # Flat, for an included router is matched twice by every request.
         routes=[route for router in ROUTERS for route in router.routes],
-        middleware=[Middleware(RequestContext), Middleware(Semantics)],
+        middleware=[
+            Middleware(RequestContext),
+            Middleware(Deadline, settings.request_timeout),
+            Middleware(Semantics),
+        ],
         lifespan=partial(_lifespan, settings),
         # Nobody has configured any: each request would look up the providers in vain.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -49,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_api_route("/", _to_docs, include_in_schema=False)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     app.state.schema_head, app.state.settings, app.state.look_up = head(), settings, look_up
+    app.state.readiness = Readiness(app.state)
     problems.install(app)
     return app
 
@@ -61,7 +68,8 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    yield
+    with app.state.readiness.until_stopped():
+        yield
     app.state.passwords.close()
     app.state.storage.close()
     await app.state.database.close()
