@@ -14,7 +14,9 @@ from app import __version__
 from app.api import ROUTERS, TAGS
 from app.core import docs, openapi, problems, tracing
 from app.core.database import Database
+from app.core.deadlines import Deadline
 from app.core.gate import Gate, SecureAnswers
+from app.core.health import Readiness
 from app.core.middleware import RequestContext, Semantics
 from app.core.storage import Storage
 from app.schema import head
@@ -51,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs.install(app, settings)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     app.state.schema_head, app.state.settings, app.state.look_up = head(), settings, look_up
+    app.state.readiness = Readiness(app.state)
     problems.install(app)
     return app
 
@@ -63,7 +66,8 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    yield
+    with app.state.readiness.until_stopped():
+        yield
     app.state.passwords.close()
     app.state.storage.close()
     await app.state.database.close()
@@ -74,6 +78,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     timing = settings.app_env == "development"
     found = [Middleware(SecureAnswers), Middleware(RequestContext, timing=timing)]
     found.append(Middleware(Gate, hosts=settings.allowed_hosts))
+    found.append(Middleware(Deadline, settings.request_timeout))
     if settings.cors_origins:
         found.append(
             Middleware(

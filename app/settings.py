@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
     db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
     db_pgbouncer: bool = False
+    request_timeout: float = Field(default=30.0, gt=0, le=3600, validate_default=True)  # seconds
+    web_concurrency: int = Field(default=1, ge=1, le=100)
     s3_endpoint_url: Origin | None = None
     s3_public_endpoint_url: Origin | None = None
     s3_bucket: str | None = Field(default=None, validate_default=True)
@@ -79,6 +81,17 @@ class Settings(BaseSettings):
         except ArgumentError:
             pass
         raise ValueError("Must look like postgresql://user:password@host:5432/name")
+
+    @field_validator("request_timeout")
+    @classmethod
+    def _is_the_longest(cls, value: float, info: ValidationInfo) -> float:
+        parts = [info.data.get(f"db_{name}_timeout", 0.0) for name in ("pool", "statement")]
+        if value <= sum(parts):
+            raise ValueError(
+                "Must be more than DB_POOL_TIMEOUT and DB_STATEMENT_TIMEOUT together, "
+                f"which are {sum(parts):g} seconds"
+            )
+        return value
 
     @field_validator("s3_bucket")
     @classmethod

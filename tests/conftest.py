@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from app import embedded
 from app.core.database import BINDS, Database
+from app.core.health import Readiness
 from app.core.sessions import AutocommitSession, TransactionSession
 from app.core.storage import PARTS_IN_FLIGHT, Storage
 from app.main import create_app
@@ -235,6 +236,7 @@ def app(
     application.state.passwords = passwords
     application.state.storage = storage
     application.state.settings = settings
+    application.state.readiness = Readiness(application.state)
     return application
 
 

@@ -101,6 +101,22 @@ async def test_production_does_not_start_with_what_is_for_development() -> None:
     assert await commands.run("migrate", **wrong, **no_store) == (1, said)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"REQUEST_TIMEOUT": "7"}, {"DB_STATEMENT_TIMEOUT": "60"}, {"DB_POOL_TIMEOUT": "28"}]
+)
+def test_a_request_may_last_longer_than_its_wait_for_a_connection_and_its_statement(
+    wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings(_env_file=None)
+    expected = (
+        "REQUEST_TIMEOUT: Must be more than DB_POOL_TIMEOUT and DB_STATEMENT_TIMEOUT together"
+    )
+    assert describe(caught.value).startswith(expected)
+
+
 @pytest.mark.parametrize("seconds", ["59", str(10 * 365 * 24 * 3600 + 1), "an hour"])
 def test_a_token_works_for_a_minute_at_least_and_ten_years_at_most(
     seconds: str, monkeypatch: pytest.MonkeyPatch

@@ -72,7 +72,9 @@ _STAGE: Final = sa.Table(
     postgresql_on_commit="DROP",
 )
 # Before the lock: to wait for another import takes as long as that does.
-_PATIENT: Final = sa.select(sa.func.set_config("statement_timeout", "0", True))  # noqa: FBT003
+_PATIENT: Final = sa.select(
+    *(sa.func.set_config(f"{what}_timeout", "0", sa.true()) for what in ("statement", "lock"))
+)
 # One import at a time, so that two of the same file find each other's books.
 _ALONE: Final = sa.select(
     sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("bookshelf import books", 0))

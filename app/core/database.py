@@ -1,12 +1,16 @@
 """The databases by name, and the transaction boundary: nothing else in the service commits."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from app.core import metrics, tracing
 from app.core.errors import Overloaded
@@ -15,6 +19,11 @@ from app.core.sqlstate import DATABASE_ERRORS, translated
 from app.settings import Settings
 
 POOL_RECYCLE = 1800  # seconds; instead of a pre-ping, which is a round trip in every request
+WAITERS: Final = (
+    8  # for each connection: some 10 ms of ordinary work, so that a burst is no overload
+)
+CLOSE_TIMEOUT: Final = 2.0  # seconds until a server that does not answer is left without a good-bye
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,12 +32,18 @@ class Bind:
 
     setting: str
     read_only: bool = False
+    probed: bool = False  # by the probe of readiness alone, on one connection
+
+    def connections(self, size: int) -> int:
+        """Of a process whose pool has `size`."""
+        return 1 if self.probed else _few(size) if self.read_only else size
 
 
 # Every database by name. One more is a setting and a line here; `reading` makes its dependency.
 BINDS: Final = {
     "default": Bind("database_url"),
     "reporting": Bind("reporting_database_url", read_only=True),
+    "readiness": Bind("database_url", read_only=True, probed=True),
 }
 # Behind a pooler of transactions the next one may run on another connection: nothing is prepared
 # for later. What has a name would stay there, for its Close goes wherever the next one runs.
@@ -39,6 +54,24 @@ POOLED: Final[dict[str, Any]] = {
 }
 
 
+class _Pool(AsyncAdaptedQueuePool):
+    """A pool for whose connections only so many wait; the next one is overload at once."""
+
+    __module__ = AsyncAdaptedQueuePool.__module__  # it logs as SQLAlchemy does
+    _waiting = 0
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        if self.checkedin() or self.overflow() < 0:
+            return super()._do_get()
+        if self._waiting >= WAITERS * self.size():
+            raise PoolTimeout("too many wait for a connection")
+        self._waiting += 1
+        try:
+            return super()._do_get()
+        finally:
+            self._waiting -= 1
+
+
 class Sessions:
     """The three kinds of session over one database's pool of connections."""
 
@@ -46,6 +79,7 @@ class Sessions:
         self.engine = create_async_engine(
             settings.url_of(bind.setting),
             **_options(settings, bind),
+            poolclass=_Pool,
             skip_autocommit_rollback=True,
             max_overflow=0,
             pool_timeout=settings.db_pool_timeout,
@@ -64,14 +98,15 @@ class Sessions:
 def _options(settings: Settings, bind: Bind) -> dict[str, Any]:
     """What an engine's connections are told, and how its single statements are transactions."""
     connect: dict[str, Any] = {"timeout": settings.db_pool_timeout}
-    size = settings.db_pool_size
-    options = {"connect_args": connect, "pool_size": _few(size) if bind.read_only else size}
+    options = {"connect_args": connect, "pool_size": bind.connections(settings.db_pool_size)}
     if settings.db_pgbouncer:  # it takes no settings, and a statement alone is more messages
         connect |= POOLED
         read_only = {"postgresql_readonly": bind.read_only}
         return {**options, "isolation_level": "READ COMMITTED", "execution_options": read_only}
-    timeout = str(int(settings.db_statement_timeout * 1000))
-    connect["server_settings"] = {"application_name": "bookshelf", "statement_timeout": timeout}
+    timeout = int(settings.db_statement_timeout * 1000)
+    # Who waits for a lock is told so before who works for too long.
+    timeouts = {"statement_timeout": f"{timeout}", "lock_timeout": f"{max(1, timeout // 2)}"}
+    connect["server_settings"] = {"application_name": "bookshelf", **timeouts}
     if bind.read_only:
         connect["server_settings"]["default_transaction_read_only"] = "on"
     return {**options, "isolation_level": "AUTOCOMMIT"}
@@ -100,10 +135,14 @@ class Database(Sessions):
     async def session(self, bind: str = "default") -> AsyncIterator[TransactionSession]:
         """A transaction: committed when the block ends, rolled back when it raises."""
         async with self.binds[bind].transactions() as session:
-            with translated(DATABASE_ERRORS):  # a file that the block writes may fail as well
-                yield session
-            with translated():
-                await session.commit()
+            try:
+                with translated(DATABASE_ERRORS):  # a file that the block writes may fail as well
+                    yield session
+                with translated():
+                    await session.commit()
+            except (asyncio.CancelledError, GeneratorExit):
+                await session.invalidate()  # a server that is stuck would never answer ROLLBACK
+                raise
 
     @asynccontextmanager
     async def streaming(self) -> AsyncIterator[TransactionSession]:
@@ -118,8 +157,12 @@ class Database(Sessions):
             self._streams -= 1
 
     async def close(self) -> None:
-        for sessions in self.binds.values():
-            await sessions.engine.dispose()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                for sessions in self.binds.values():
+                    await sessions.engine.dispose()
+        except TimeoutError:
+            log.warning("the database did not answer a good-bye")
 
 
 def reading(bind: str) -> Callable[[Request], Awaitable[AutocommitSession]]:

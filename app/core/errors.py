@@ -84,6 +84,10 @@ class MethodNotAllowed(ServiceError):
     status, detail = 405, "The resource does not know this method; see the Allow header"
 
 
+class RequestTimeout(ServiceError):
+    status, detail = 408, "The request body did not arrive in time"
+
+
 class Conflict(ServiceError):
     status, detail = 409, "The request contradicts the present state or a concurrent request"
 
@@ -158,3 +162,7 @@ class Unavailable(ServiceError):
 
 class Overloaded(Unavailable):
     detail = "The service has more work than it can take"
+
+
+class ShuttingDown(Unavailable):
+    type, detail = Unavailable.type, "shutting down"

@@ -16,6 +16,7 @@ _HEADER: Final = {"type": "string", "maxLength": MAX_HEADER}
 _ALWAYS: Final = (errors.InternalError, errors.InvalidRequest)
 _WITH_BODY: Final = (
     errors.MalformedRequest,
+    errors.RequestTimeout,
     errors.PayloadTooLarge,
     errors.UnsupportedMediaType,
     errors.Conflict,

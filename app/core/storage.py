@@ -18,6 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from app.core import deadlines
 from app.core.errors import Overloaded, Unavailable
 from app.settings import Settings
 
@@ -25,6 +26,7 @@ PARTS_IN_FLIGHT: Final = 4  # of all uploads together: what bounds their memory
 OTHER_CALLS: Final = 4  # threads that parts leave free
 MAX_UPLOADS: Final = 32  # at a time; each holds a part that it fills
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2, 20, 2  # seconds, seconds, calls
+PING: Final = {"connect_timeout": 1, "read_timeout": 1, "retries": {"total_max_attempts": 1}}
 _GONE: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 _CHUNK: Final = 1024 * 1024  # bytes
 T = TypeVar("T")
@@ -48,24 +50,26 @@ class Storage:
         self._bucket, self._region = settings.s3_bucket, settings.s3_region
         self._session = boto3.Session(region_name=self._region)
         self._client = self._connected(settings.s3_endpoint_url)
+        # Of its own, as is its thread: a ping waits for nothing, and nothing for a ping.
+        self._probe = self._connected(settings.s3_endpoint_url, **PING)
         public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-        example = self._connected(public, UNSIGNED).generate_presigned_url(
+        example = self._connected(public, signature_version=UNSIGNED).generate_presigned_url(
             "get_object", Params={"Bucket": self._bucket, "Key": "key"}
         )
         self._base_url = str(example).partition("?")[0].removesuffix("key")
         self._threads = ThreadPoolExecutor(PARTS_IN_FLIGHT + OTHER_CALLS, "storage")
         # Signing is work for the processor alone: it waits for no call.
         self._signer = ThreadPoolExecutor(1, "signing")
+        self._pinger = ThreadPoolExecutor(1, "ping")
         self.part_slots = asyncio.Semaphore(PARTS_IN_FLIGHT)
         self._uploads = 0
 
-    def _connected(self, endpoint: str | None, signature: object = "s3v4") -> Any:
+    def _connected(self, endpoint: str | None, **options: Any) -> Any:
         """A client; it connects with its first call."""
+        patience = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT}
+        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
         config = Config(
-            signature_version=signature,
-            connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=READ_TIMEOUT,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            **{"signature_version": "s3v4", "retries": retries, **patience, **options},
             max_pool_connections=PARTS_IN_FLIGHT + OTHER_CALLS,
             # Else a browser's PUT to a signed URL would lack a checksum that was signed.
             request_checksum_calculation="when_required",
@@ -78,9 +82,10 @@ class Storage:
         return self._session.client("s3", endpoint_url=endpoint, config=config)
 
     def close(self) -> None:
-        for threads in (self._threads, self._signer):
-            threads.shutdown(cancel_futures=True)
-        self._client.close()
+        for threads in (self._threads, self._signer, self._pinger):
+            threads.shutdown(wait=False, cancel_futures=True)  # a call may last for a minute
+        for client in (self._client, self._probe):
+            client.close()
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
@@ -94,7 +99,7 @@ class Storage:
             self._uploads -= 1
 
     async def ping(self) -> None:
-        await self._call("head_bucket")
+        await self._run(self._pinger, partial(self._probe.head_bucket, Bucket=self._bucket))
 
     async def put(self, key: str, body: bytearray) -> None:
         await self._call("put_object", Key=key, Body=body)
@@ -145,11 +150,14 @@ class Storage:
     async def sha256(self, key: str) -> str:
         """The hexadecimal SHA-256 of an object, which is read for it."""
 
+        progress = deadlines.progress()
+
         def digest() -> str:
             found = hashlib.sha256()
             body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
             for chunk in body.iter_chunks(_CHUNK):
                 found.update(chunk)
+                progress()
             return found.hexdigest()
 
         return await self._run(self._threads, digest)

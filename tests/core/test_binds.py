@@ -346,7 +346,7 @@ async def test_without_the_setting_statements_are_missing_where_the_pooler_moves
     own_database: str, told: bool, statuses: set[int]
 ) -> None:
     # A pooler that lets in who does not know of it, as many a guide says it should be set up.
-    ignored = "statement_timeout,default_transaction_read_only"
+    ignored = "statement_timeout,lock_timeout,default_transaction_read_only"
     with pgbouncer(own_database, ignored) as sockets:
         url = through(sockets, own_database)
         async with every_connection(url):

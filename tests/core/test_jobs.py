@@ -57,7 +57,12 @@ async def second(url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def environment(url: str, settings: Settings) -> dict[str, str]:
     """Of a worker over the test's database and its prefix of the store."""
-    return {"DATABASE_URL": url, "S3_PREFIX": settings.s3_prefix, "DB_STATEMENT_TIMEOUT": "60"}
+    return {
+        "DATABASE_URL": url,
+        "S3_PREFIX": settings.s3_prefix,
+        "DB_STATEMENT_TIMEOUT": "60",
+        "REQUEST_TIMEOUT": "90",
+    }
 
 
 class Work:
