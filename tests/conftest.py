@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app import embedded
+from app import embedded, schema
 from app.core.database import BINDS, Database
 from app.core.health import Readiness
 from app.core.sessions import AutocommitSession, TransactionSession
@@ -191,6 +192,15 @@ async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+def migrated_dir(tmp_path: Path) -> Path:
+    """Data of a server of the test's own, which does not run: the schema is there."""
+    tmp_path.chmod(0o755)
+    with embedded.postgres(tmp_path, servers.UNSAFE) as server:
+        schema.upgrade(servers.sqlalchemy_url(server.url()))
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -1,24 +1,22 @@
 """Deadlines: every request ends, whatever it waits for, and takes nothing with it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
 
 import asyncpg
-import psutil
 import pytest
 from httpx import AsyncClient
 from sqlalchemy import text
 
-from app import embedded, schema
 from app.core import database as pools
 from app.core.database import Database
-from tests import servers
 from tests.conftest import settings_for
 from tests.core.test_sqlstate import serving as over
+from tests.databases import frozen, running
 from tests.documents.test_load import END, HEADERS, START
 from tests.factories import make_author
 from tests.problems import problem_of
@@ -37,48 +35,18 @@ SHORT = {
 TIMEOUTS = text("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
 
 
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """Data of a server of the test's own, which does not run: the schema is there."""
-    tmp_path.chmod(0o755)
-    with embedded.postgres(tmp_path, servers.UNSAFE) as server:
-        schema.upgrade(servers.sqlalchemy_url(server.url()))
-    return tmp_path
-
-
-@asynccontextmanager
-async def running(data_dir: Path) -> AsyncIterator[str]:
-    """The URL of the server of these data."""
-    with embedded.postgres(data_dir) as server:
-        yield server.url()
-
-
-@contextmanager
-def frozen(data_dir: Path) -> Iterator[None]:
-    """Nothing of the server answers, and no connection of it breaks, while the block lasts."""
-    server = psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
-    stopped = [server, *server.children(recursive=True)]
-    for process in stopped:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in stopped:
-            process.resume()
-
-
 async def test_a_frozen_database_is_503_in_time_and_the_service_recovers_by_itself(
-    data_dir: Path,
+    migrated_dir: Path,
 ) -> None:
     async with (
-        running(data_dir) as url,
+        running(migrated_dir) as url,
         serving(DATABASE_URL=url, DB_POOL_SIZE="4", **SHORT) as (_, origin),
         AsyncClient(base_url=origin, timeout=30) as client,
     ):
         path = f"/authors/{(await make_author(client))['id']}"
         for answer in await asyncio.gather(*(client.get(path) for _ in range(8))):
             assert answer.status_code == 200
-        with frozen(data_dir):
+        with frozen(migrated_dir):
             start = monotonic()
             reads = [asyncio.create_task(client.get(path)) for _ in range(12)]
             writes = [
@@ -107,9 +75,9 @@ async def test_a_frozen_database_is_503_in_time_and_the_service_recovers_by_itse
 
 
 async def test_the_server_starts_without_its_database_and_recovers_when_it_comes(
-    data_dir: Path,
+    migrated_dir: Path,
 ) -> None:
-    async with running(data_dir) as url:
+    async with running(migrated_dir) as url:
         pass
     async with (
         serving(DATABASE_URL=url, **SHORT) as (_, origin),
@@ -118,7 +86,7 @@ async def test_the_server_starts_without_its_database_and_recovers_when_it_comes
         assert (await client.get("/livez")).status_code == 200
         problem_of(await client.get("/readyz"), 503, "unavailable")
         problem_of(await client.get("/authors"), 503, "unavailable")
-        async with running(data_dir) as same:
+        async with running(migrated_dir) as same:
             assert same == url
 
             async def ready() -> bool:
