@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
-from contextvars import ContextVar
-from functools import partial
+from contextvars import copy_context
 from math import inf
+from time import monotonic
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -26,29 +26,47 @@ class Deadline:
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self._app, self._seconds = app, seconds
+        self._looking = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await _Timed(scope, receive, send, self._seconds).run(self._app)
-        else:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        timed = _Timed(scope, receive, send, self._seconds)
+        _under_way.add(timed)
+        if not self._looking:  # one timer for all: one of each would double what this costs
+            self._look()
+        try:
+            await timed.run(self._app)
+        finally:
+            _under_way.discard(timed)
+
+    def _look(self) -> None:
+        now = monotonic()
+        for timed in _under_way:
+            if now >= timed.due:
+                timed.strike()
+        self._looking = bool(_under_way)
+        if self._looking:
+            soonest = min(timed.due for timed in _under_way)
+            delay = min(soonest - now, self._seconds)
+            asyncio.get_running_loop().call_later(delay, self._look)
 
 
 class _Timed:
-    """A request under way."""
+    """A request under way, and when it is due."""
+
+    _received = _strikes = 0
+    _waiting = _begun = _over = False
+    _answering: asyncio.Task[None] | None = None
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, seconds: float) -> None:
         self._scope, self._receive, self._send, self._seconds = scope, receive, send, seconds
-        self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
-        self._received = self._strikes = 0
-        self._waiting = self._begun = self._over = False
-        self._answering: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        self._context = copy_context()
+        self.due = monotonic() + seconds
 
     async def run(self, app: ASGIApp) -> None:
-        _timed.set(self)
-        self.restart()
-        self._timer = self._loop.call_at(self._due, self._look)
         try:
             await app(self._scope, self._receiving, self._sending)
         except asyncio.CancelledError:
@@ -56,15 +74,22 @@ class _Timed:
                 if not self._begun:
                     await self._answer(ShuttingDown())
                 raise
-        finally:
-            self._timer.cancel()
         if self._answering is not None:
             await self._answering
         elif self._strikes and not self._over:
             raise TimeoutError(f"no progress for {self._seconds:g} seconds")
 
     def restart(self) -> None:
-        self._due = self._loop.time() + self._seconds
+        self.due = monotonic() + self._seconds
+
+    def strike(self) -> None:
+        """Answer and cancel; later again, should what is cancelled not come to its end."""
+        if not (self._begun or self._strikes):
+            answer = self._answer(RequestTimeout() if self._waiting else Unavailable())
+            self._answering = asyncio.get_running_loop().create_task(answer, context=self._context)
+        self._strikes += 1
+        self.task.cancel()
+        self.restart()
 
     async def _receiving(self) -> Message:
         self._waiting = True
@@ -85,21 +110,9 @@ class _Timed:
                 message["headers"].append((b"connection", b"close"))
         else:
             self._over = not message.get("more_body", False)
-        self._due = inf
+        self.due = inf
         await self._send(message)
         self.restart()
-
-    def _look(self) -> None:
-        """Strike when it is time; and again, should what is cancelled not come to its end."""
-        now = self._loop.time()
-        if now >= self._due:
-            if not (self._begun or self._strikes):
-                error = RequestTimeout() if self._waiting else Unavailable()
-                self._answering = self._loop.create_task(self._answer(error))
-            self._strikes += 1
-            self._task.cancel()
-            self.restart()
-        self._timer = self._loop.call_at(min(self._due, now + self._seconds), self._look)
 
     async def _answer(self, error: ServiceError) -> None:
         """Not when the work has been undone: that takes time of its own where a server is stuck."""
@@ -109,19 +122,18 @@ class _Timed:
 
     def _cancelled_by_others(self) -> bool:
         for _ in range(self._strikes):
-            self._task.uncancel()
-        return not self._strikes or self._task.cancelling() > 0
+            self.task.uncancel()
+        return not self._strikes or self.task.cancelling() > 0
 
     def _stopping(self) -> bool:
         stopping: bool = self._scope["app"].state.readiness.stopping
         return stopping
 
 
-_timed: ContextVar[_Timed | None] = ContextVar("timed", default=None)
+_under_way: Final = set[_Timed]()
 
 
 def progress() -> Callable[[], object]:
     """What work in a thread calls now and then for its request; elsewhere it does nothing."""
-    if (timed := _timed.get()) is None:
-        return lambda: None
-    return partial(asyncio.get_running_loop().call_soon_threadsafe, timed.restart)
+    task = asyncio.current_task()
+    return next((t.restart for t in _under_way if t.task is task), lambda: None)
