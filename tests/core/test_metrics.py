@@ -56,7 +56,7 @@ async def test_what_is_under_way_and_in_use_can_be_seen(own_database: str) -> No
     environment = {"DATABASE_URL": own_database, "METRICS_PORT": port, "DB_POOL_SIZE": "8"}
     other = await asyncpg.connect(own_database)
     async with (
-        serving(**environment, DB_STATEMENT_TIMEOUT="60") as (_, origin),
+        serving(**environment, DB_STATEMENT_TIMEOUT="60", REQUEST_TIMEOUT="90") as (_, origin),
         AsyncClient(base_url=origin) as client,
     ):
 
