@@ -131,7 +131,7 @@ async def _principal(request: Request) -> Principal:
         return _ANONYMOUS[state.settings.anonymous_access]
     scheme, _, token = given[0].decode("latin-1").partition(" ")
     look_up: LookUp = state.look_up
-    found = await look_up(state.database, token.strip()) if len(given) == 1 else None
+    found = await look_up(state.database, token.strip(" ")) if len(given) == 1 else None
     if found is None or scheme.lower() != "bearer":
         raise InvalidToken
     return found
