@@ -56,7 +56,9 @@ class PageQuery(RequestModel):
         default=None, description="`next` of the page before; repeat its sort and filters"
     )
     count: Literal["exact", "none", "estimated"] | None = Field(
-        default=None, description="How `total` is found; without: exact by page, none by cursor"
+        default=None,
+        description="How `total` is found; without: exact by page, none by cursor. What is only"
+        " one's own is never estimated",
     )
 
     @classmethod

@@ -41,7 +41,8 @@ class ListRepository(Generic[Item]):
         """A page and, where counted exactly, its total: one statement. `fixed` adds filters."""
         query.check()
         filters, keys = query.filters() | fixed | self.within, self.statements.keys(query.order())
-        exact = query.counting() == "exact"
+        # Of one's own an estimate is none: the planner's would tell of what others have.
+        exact = query.counting() in ({"exact", "estimated"} if self.within else {"exact"})
         context = repr((self.statements.table.name, query.order(), sorted(filters.items())))
         position = self._position(query, keys, context)
         statement = self.statements.page(
