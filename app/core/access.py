@@ -55,14 +55,8 @@ MAY: Final[dict[Permission, tuple[Reach, ...]]] = {
     "oneself":         ( NO,     NO,     NO,     OWN,      OWN,      OWN ),
 }
 # fmt: on
-
-
-def reaches(permission: Permission) -> dict[str, Reach]:
-    """How far a permission goes for each kind of caller."""
-    return dict(zip(CALLERS, MAY[permission], strict=True))
-
-
-_REACH: Final = {permission: reaches(permission) for permission in MAY}
+# How far each permission goes for each kind of caller.
+REACH: Final = {name: dict(zip(CALLERS, cells, strict=True)) for name, cells in MAY.items()}
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ class Principal:
     token_id: UUID | None = None
 
     def reach(self, permission: Permission) -> Reach:
-        return _REACH[permission][self.caller]
+        return REACH[permission][self.caller]
 
     def require(self, permission: Permission) -> None:
         if self.reach(permission) is NO:
@@ -103,12 +97,6 @@ def requires(permission: Permission | None) -> Callable[[Endpoint], Endpoint]:
         return endpoint
 
     return mark
-
-
-def required(endpoint: Callable[..., object]) -> Permission | None:
-    """What `requires` said; a route that says nothing is a mistake of ours."""
-    permission: Permission | None = endpoint.permission  # type: ignore[attr-defined]
-    return permission
 
 
 async def admit(request: Request, permission: Permission) -> None:

@@ -91,7 +91,7 @@ def _add_responses(operation: Json, *kinds: type[errors.ServiceError]) -> None:
 
 def _add_access(operation: Json, permission: access.Permission, anonymous: str) -> None:
     """Whether it needs a token and whose, for programs and for people."""
-    reaches = access.reaches(permission)
+    reaches = access.REACH[permission]
     token = {"password": list[str]()}
     free = reaches[anonymous] is not access.NO
     operation["security"] = [{}, token] if free else [token]

@@ -30,7 +30,8 @@ class Route(APIRoute):
         form = (options.get("openapi_extra") or {}).get("requestBody", {}).get("content", {})
         patches = "PATCH" in (options.get("methods") or ())
         self.media_types = [*form] or ([JSON, MERGE_PATCH] if patches else [JSON])
-        self.permission = access.required(endpoint)
+        # What `requires` said; a route that says nothing is a mistake of ours.
+        self.permission: access.Permission | None = endpoint.permission  # type: ignore[attr-defined]
         super().__init__(path, endpoint, **options)
         if self.body_field is not None and isinstance(self.body_field.field_info, params.Form):
             self.media_types = [FORM]
