@@ -18,6 +18,8 @@ from app.core.tracing import Spent, spending
 _ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 HEAD: Final = "bookshelf.head"  # in the scope of a GET of which nobody wants the content
 CLIENT_GONE: Final = 499  # nobody gets it: it is nginx's word for the log line
+# Longer than any id: it may be a token, sent where its id belongs.
+_NO_ID: Final = re.compile(r"[^/]{37,}")
 UNKNOWN: Final = "unknown"  # the route of every path that nobody knows
 log = logging.getLogger("app.access")
 
@@ -47,7 +49,7 @@ class RequestContext:
             await send(message)
 
         metrics.IN_FLIGHT.inc()
-        tracing.label(scope, identifier)
+        tracing.label(scope, identifier, _path(scope))
         try:
             await self.app(scope, receive, identified)
         except ClientDisconnect:
@@ -70,6 +72,10 @@ def _identifier(scope: Scope) -> str:
     return given[0].decode() if acceptable else token_hex(16)
 
 
+def _path(scope: Scope) -> str:
+    return _NO_ID.sub("...", scope["path"][:MAX_PATH])
+
+
 def _route(scope: Scope) -> str:
     """The template of the path. The router names those of FastAPI's own kind only."""
     if (route := scope.get("route")) is None and (endpoint := scope.get("endpoint")) is not None:
@@ -86,7 +92,7 @@ def _note(
     about = {
         "method": scope["method"],
         "route": route,
-        "path": scope["path"][:MAX_PATH],
+        "path": _path(scope),
         "status": status,
         "duration_ms": round(seconds * 1000, 2),
         "sql": spent.statements,

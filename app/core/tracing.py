@@ -50,11 +50,11 @@ def wanted() -> bool:
     return any(os.environ.get(name) for name in _ENDPOINTS)
 
 
-def label(scope: Scope, identifier: str) -> None:
-    """Give the request's span, if there is one, its id, and hide what the query may hold."""
+def label(scope: Scope, identifier: str, path: str) -> None:
+    """Give the request's span, if there is one, its id, and hide what its URL may hold."""
     if _TRACED in scope:
         span = trace.get_current_span()
-        span.set_attribute("request.id", identifier)
+        span.set_attributes({"request.id": identifier, "url.path": path})
         if scope["query_string"]:
             span.set_attribute("url.query", "REDACTED")
 

@@ -17,6 +17,7 @@ from app.core.database import Database
 from app.core.logging import formatter
 from app.core.storage import Storage
 from app.main import create_app
+from app.tokens import secret
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
 from tests.factories import make_author, make_book
@@ -130,6 +131,14 @@ async def test_a_line_names_the_route_and_not_the_path(
     await client.request(method, path)
     [line] = log.requests
     assert (line["method"], line["path"], line["route"]) == (method, path, route)
+
+
+async def test_a_line_does_not_repeat_what_is_longer_than_an_id(
+    client: AsyncClient, log: Log
+) -> None:
+    await client.get(f"/tokens/{secret.new()}/{NOBODY}")  # a token, where its id belongs
+    [line] = log.requests
+    assert line["path"] == f"/tokens/.../{NOBODY}"
 
 
 @BOTH
