@@ -242,7 +242,8 @@ def public(app: FastAPI, template_url: str) -> Iterator[str]:
     """Another name of the store, for which the service now signs."""
     endpoint = settings_for(template_url).s3_endpoint_url
     assert endpoint
-    name = endpoint.replace("127.0.0.1", "localhost")
+    # 127.0.1 is 127.0.0.1 as well, and so is 172.17.1 of a container's address.
+    name = endpoint.replace(".0.1", ".1").replace("localhost", "127.0.0.1")
     assert name != endpoint
     storage = Storage(settings_for(template_url, s3_public_endpoint_url=name))
     app.state.storage = storage
