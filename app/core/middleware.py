@@ -34,7 +34,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        identifier, spent = _identifier(scope), Spent()
+        identifier, path, spent = _identifier(scope), _path(scope), Spent()
         names = request_id.set(identifier), spending.set(spent)
         start, status, failure = perf_counter(), 0, None
 
@@ -49,7 +49,7 @@ class RequestContext:
             await send(message)
 
         metrics.IN_FLIGHT.inc()
-        tracing.label(scope, identifier, _path(scope))
+        tracing.label(scope, identifier, path)
         try:
             await self.app(scope, receive, identified)
         except ClientDisconnect:
@@ -61,7 +61,7 @@ class RequestContext:
             await render(Request(scope), InternalError())(scope, receive, identified)
         finally:
             metrics.IN_FLIGHT.dec()
-            _note(scope, status, perf_counter() - start, spent, failure)
+            _note(scope, path, status, perf_counter() - start, spent, failure)
             request_id.reset(names[0])
             spending.reset(names[1])
 
@@ -85,14 +85,14 @@ def _route(scope: Scope) -> str:
 
 
 def _note(
-    scope: Scope, status: int, seconds: float, spent: Spent, failure: Exception | None
+    scope: Scope, path: str, status: int, seconds: float, spent: Spent, failure: Exception | None
 ) -> None:
     route = _route(scope)
     metrics.request_over(scope["method"], route, status, seconds)
     about = {
         "method": scope["method"],
         "route": route,
-        "path": _path(scope),
+        "path": path,
         "status": status,
         "duration_ms": round(seconds * 1000, 2),
         "sql": spent.statements,
