@@ -26,10 +26,13 @@ from app.users.passwords import Passwords
 
 DESCRIPTION: Final = """\
 Authors, books, documents and users. Every error is a problem (RFC 9457); single resources have an
-`ETag` and take `If-Match` and `If-None-Match`; lists have pages and cursors; every GET also
-answers HEAD.
+`ETag` and take `If-Match` and `If-None-Match`; a POST with an `Idempotency-Key` may be sent again;
+lists have pages and cursors; every GET also answers HEAD.
 """
-EXPOSED: Final = ("ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID")
+EXPOSED: Final = (
+    *("ETag", "Idempotency-Replayed", "Link", "Location"),
+    *("Retry-After", "WWW-Authenticate", "X-Request-ID"),
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -53,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs.install(app, settings)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     app.state.schema_head, app.state.settings, app.state.look_up = head(), settings, look_up
-    app.state.readiness = Readiness(app.state)
+    app.state.readiness, app.state.keys_running = Readiness(app.state), set[bytes]()
     problems.install(app)
     return app
 

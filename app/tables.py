@@ -2,11 +2,15 @@
 
 from app.authors.models import Author
 from app.books.models import Book
+from app.core.idempotency import StoredAnswer
 from app.core.jobs import JobRun
 from app.documents.models import Document, StoredObject
 from app.reports.models import UserCount
 from app.tokens.models import Token
 from app.users.models import LoginFailure, User
 
-TABLES = (Author, Book, Document, JobRun, LoginFailure, StoredObject, Token, User, UserCount)
+TABLES = (
+    *(Author, Book, Document, JobRun, LoginFailure, StoredAnswer, StoredObject),
+    *(Token, User, UserCount),
+)
 metadata = Author.metadata

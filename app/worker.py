@@ -13,6 +13,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from app.core.database import Database
+from app.core.idempotency import StoredAnswers
 from app.core.jobs import EPOCH, Job
 from app.core.metrics import JOB_RUNS
 from app.core.storage import Storage
@@ -43,12 +44,17 @@ async def _count_users(parts: Parts) -> str:
     return await ReportService(parts.database.writes).count_users()
 
 
+async def _sweep_answers(parts: Parts) -> str:
+    return f"{await StoredAnswers(parts.database.writes).forget_old()} answers to keys forgotten"
+
+
 async def _sweep_tokens(parts: Parts) -> str:
     return await Revocation(parts.database.writes).sweep()
 
 
 JOBS: Final = (
     Job("sweep-storage", timedelta(minutes=10), _sweep_storage),
+    Job("sweep-answers", timedelta(hours=1), _sweep_answers),
     Job("sweep-tokens", timedelta(hours=1), _sweep_tokens),
     # Once a day, at midnight; every hour, for a midnight at which that failed.
     Job("count-users", timedelta(hours=1), _count_users),

@@ -13,7 +13,7 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path
 BOUNDARY = "app/core/sessions.py"
 SQL_VERBS = {"select", "insert", "update", "delete", "text"}
 SQL_PLACES = re.compile(
-    r"app/(.+/(repository|models)|core/(listing|statements|models|health|jobs))\.py"
+    r"app/(.+/(repository|models)|core/(listing|statements|models|health|jobs|idempotency))\.py"
 )
 
 

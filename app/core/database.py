@@ -14,10 +14,13 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from app.core import metrics, tracing
 from app.core.errors import Overloaded
-from app.core.sessions import AutocommitSession, TransactionSession
+from app.core.sessions import AutocommitSession, Session, TransactionSession
 from app.core.sqlstate import DATABASE_ERRORS, translated
 from app.settings import Settings
 
+SESSION: Final = (
+    "bookshelf.session"  # in the scope of a request whose writes are part of a transaction
+)
 POOL_RECYCLE = 1800  # seconds; instead of a pre-ping, which is a round trip in every request
 WAITERS: Final = (
     8  # for each connection: some 10 ms of ordinary work, so that a burst is no overload
@@ -175,8 +178,8 @@ def reading(bind: str) -> Callable[[Request], Awaitable[AutocommitSession]]:
     return reads
 
 
-async def _writes(request: Request) -> AutocommitSession:
-    session: AutocommitSession = request.app.state.database.writes
+async def _writes(request: Request) -> Session:
+    session: Session = request.scope.get(SESSION) or request.app.state.database.writes
     return session
 
 
@@ -186,7 +189,7 @@ async def _transaction(request: Request) -> AsyncIterator[TransactionSession]:
 
 
 ReadSession = Annotated[AutocommitSession, Depends(reading("default"))]
-WriteSession = Annotated[AutocommitSession, Depends(_writes)]
+WriteSession = Annotated[Session, Depends(_writes)]
 ReportingSession = Annotated[AutocommitSession, Depends(reading("reporting"))]
 # With the default scope FastAPI would run the COMMIT after the answer has gone out.
 Transaction = Annotated[TransactionSession, Depends(_transaction, scope="function")]

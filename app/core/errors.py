@@ -114,6 +114,10 @@ class ConstraintViolated(Conflict):
         self.constraint = constraint
 
 
+class RequestInProgress(Conflict):
+    detail, retry_after = "A request with this Idempotency-Key is under way", 1
+
+
 class PreconditionFailed(ServiceError):
     status, detail = 412, "The resource has changed: If-Match does not name its ETag"
 
@@ -138,6 +142,13 @@ class InvalidRequest(ServiceError):
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__(None, *faults[:MAX_FAULTS])
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    detail = "The Idempotency-Key belongs to another request"
+
+    def __init__(self) -> None:
+        super().__init__(Fault(header="Idempotency-Key", code="key_reused", detail=self.detail))
 
 
 class TooManyRequests(ServiceError):

@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.core import access, errors, problems
+from app.core import access, errors, idempotency, problems
 from app.core.conditional import MAX_HEADER
 from app.core.routing import JSON, MERGE_PATCH, Route
 from app.core.schemas import MAX_INT64
@@ -36,15 +36,13 @@ def document(app: FastAPI) -> Json:
             tags=app.openapi_tags,
             routes=app.routes,
         )
-        permissions = {r.operation_id: r.permission for r in app.routes if isinstance(r, Route)}
-        _complete(schema, permissions, app.state.settings.anonymous_access)
+        routes = {r.operation_id: r for r in app.routes if isinstance(r, Route)}
+        _complete(schema, routes, app.state.settings.anonymous_access)
         app.openapi_schema = schema
     return app.openapi_schema
 
 
-def _complete(
-    schema: Json, permissions: dict[str | None, access.Permission | None], anonymous: str
-) -> None:
+def _complete(schema: Json, routes: dict[str | None, Route], anonymous: str) -> None:
     schema["components"]["securitySchemes"] = {"password": _SCHEME}
     schemas = schema["components"]["schemas"]
     for model in (problems.Problem, errors.Fault):
@@ -54,9 +52,12 @@ def _complete(
         schemas.pop(name, None)
     for path, item in schema["paths"].items():
         for method, operation in item.items():
+            route = routes[operation["operationId"]]
             _add_problems(operation, method, path)
-            if permission := permissions[operation["operationId"]]:
-                _add_access(operation, permission, anonymous)
+            if route.permission:
+                _add_access(operation, route.permission, anonymous)
+            if route.keyed:
+                _add_key(operation)
             _add_conditions(operation, method)
             _add_headers(operation)
             _tidy_parameters(operation.get("parameters", []))
@@ -85,8 +86,11 @@ def _add_problems(operation: Json, method: str, path: str) -> None:
 
 
 def _add_responses(operation: Json, *kinds: type[errors.ServiceError]) -> None:
-    general = {str(key): value for key, value in problems.responses(*kinds).items()}
-    operation["responses"] = dict(sorted((general | operation["responses"]).items()))
+    answers = operation["responses"]
+    for status, general in problems.responses(*kinds).items():
+        own = answers.get(str(status))
+        answers[str(status)] = problems.either(own, general) if own else general
+    operation["responses"] = dict(sorted(answers.items()))
 
 
 def _add_access(operation: Json, permission: access.Permission, anonymous: str) -> None:
@@ -112,6 +116,13 @@ def _add_conditions(operation: Json, method: str) -> None:
         header = {"name": "If-None-Match", "in": "header", "description": description}
         operation["parameters"].append({**header, "required": False, "schema": _HEADER})
         operation["responses"]["304"] = {"description": "Not modified"}
+
+
+def _add_key(operation: Json) -> None:
+    header = {"name": idempotency.HEADER, "in": "header", "description": idempotency.ABOUT}
+    schema = {"type": "string", "minLength": 1, "maxLength": MAX_HEADER}
+    operation.setdefault("parameters", []).append({**header, "required": False, "schema": schema})
+    _add_responses(operation, errors.RequestInProgress, errors.IdempotencyKeyReused)
 
 
 def _add_headers(operation: Json) -> None:

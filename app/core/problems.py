@@ -20,11 +20,11 @@ from app.core.errors import (
     reason,
 )
 from app.core.logging import request_id
-from app.core.routing import allowed_methods
 
 MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = "urn:problem-type:bookshelf:"
 MAX_PATH: Final = 500  # characters, before each becomes up to twelve
+Answer = dict[str, Any]  # of the OpenAPI document
 _PCHAR: Final = "/:@!$&'()*+,;=~"  # RFC 3986
 
 
@@ -83,6 +83,22 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
     return render(request, InvalidRequest(*map(_fault, error.errors())))
 
 
+def allowed_methods(request: Request) -> dict[str, str]:
+    """`Allow` (and `Accept-Patch`) with every method that any route of the path knows."""
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+    path = request.scope["path"].removeprefix(root)
+    routes = [route for route in request.app.routes if route.path_regex.match(path)]
+    routes = [route for route in routes if route.path == path] or routes  # not as an id
+    methods = {"OPTIONS"}.union(*(getattr(route, "methods", {"GET"}) for route in routes))
+    if "GET" in methods:
+        methods.add("HEAD")
+    headers = {"Allow": ", ".join(sorted(methods))}
+    for route in routes:
+        if "PATCH" in (getattr(route, "methods", None) or ()):
+            headers["Accept-Patch"] = ", ".join(route.media_types)
+    return headers
+
+
 def _fault(item: dict[str, Any]) -> Fault:
     """Pydantic's error without the input that it quotes."""
     source, *path = map(str, item["loc"])
@@ -103,24 +119,40 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)  # type: ignore[arg-type]
 
 
-def responses(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+def responses(*kinds: type[ServiceError]) -> dict[int | str, Answer]:
     """The OpenAPI responses of an operation that can answer these problems, bases included."""
     found: dict[int | str, dict[str, type[ServiceError]]] = {}
     for base in (base for kind in kinds for base in kind.__mro__):
         if issubclass(base, ServiceError) and base is not ServiceError:
             found.setdefault(base.status, {})[base.type] = base
-    return {status: _response(types) for status, types in found.items()}
+    return {
+        status: _response({name: _example(kind) for name, kind in types.items()})
+        for status, types in found.items()
+    }
 
 
-def _response(types: dict[str, type[ServiceError]]) -> dict[str, Any]:
-    example = {"instance": "/example", "request_id": "0199b2f4c0de7000a000000000000000"}
-    problems = {name: _problem(kind, kind.detail, **example) for name, kind in types.items()}
+def either(one: Answer, other: Answer) -> Answer:
+    """The OpenAPI response that is one or the other."""
+    return _response({**_examples(one), **_examples(other)})
+
+
+def _example(kind: type[ServiceError]) -> dict[str, Any]:
+    about = {"instance": "/example", "request_id": "0199b2f4c0de7000a000000000000000"}
+    return {"value": _problem(kind, kind.detail, **about).model_dump(exclude_none=True)}
+
+
+def _examples(answer: Answer) -> dict[str, Any]:
+    found: dict[str, Any] = answer["content"][MEDIA_TYPE]["examples"]
+    return found
+
+
+def _response(examples: dict[str, Any]) -> Answer:
+    problems = [example["value"] for example in examples.values()]
     schema = {
         "$ref": "#/components/schemas/Problem",
-        "properties": {"type": {"enum": [problem.type for problem in problems.values()]}},
+        "properties": {"type": {"enum": [problem["type"] for problem in problems]}},
     }
-    examples = {n: {"value": p.model_dump(exclude_none=True)} for n, p in problems.items()}
     return {
-        "description": " or ".join(problem.title for problem in problems.values()),
+        "description": " or ".join(problem["title"] for problem in problems),
         "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }

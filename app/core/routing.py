@@ -1,4 +1,4 @@
-"""What the framework's routes leave open: who may, strict bodies, unknown parameters, `Allow`."""
+"""What the framework's routes leave open: who may, strict bodies, unknown parameters, retries."""
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.datastructures import FormData
 
-from app.core import access, errors, strict_json
+from app.core import access, errors, idempotency, strict_json
 
 MAX_BODY: Final = 1024 * 1024  # bytes, as received
 MAX_FIELDS: Final = 100  # of a form
@@ -29,9 +29,11 @@ class Route(APIRoute):
         options["operation_id"] = endpoint.__name__
         form = (options.get("openapi_extra") or {}).get("requestBody", {}).get("content", {})
         patches = "PATCH" in (options.get("methods") or ())
+        self.content = None if form else ""  # what is known of it before the handler reads it
         self.media_types = [*form] or ([JSON, MERGE_PATCH] if patches else [JSON])
         # What `requires` said; a route that says nothing is a mistake of ours.
         self.permission: access.Permission | None = endpoint.permission  # type: ignore[attr-defined]
+        self.keyed = "POST" in (options.get("methods") or ()) and self.permission is not None
         super().__init__(path, endpoint, **options)
         if self.body_field is not None and isinstance(self.body_field.field_info, params.Form):
             self.media_types = [FORM]
@@ -49,25 +51,12 @@ class Route(APIRoute):
                 _check_parameters(request, known)
             if self.body_field is not None:
                 request = await _with_body(request, self.media_types)
+            if self.keyed and (key := idempotency.key_of(request)):
+                content = request.value if isinstance(request, _ReadRequest) else self.content
+                return await idempotency.once(request, key, content, handle)
             return await handle(request)
 
         return checked
-
-
-def allowed_methods(request: Request) -> dict[str, str]:
-    """`Allow` (and `Accept-Patch`) with every method that any route of the path knows."""
-    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
-    path = request.scope["path"].removeprefix(root)
-    routes = [route for route in request.app.routes if route.path_regex.match(path)]
-    routes = [route for route in routes if route.path == path] or routes  # not as an id
-    methods = {"OPTIONS"}.union(*(getattr(route, "methods", {"GET"}) for route in routes))
-    if "GET" in methods:
-        methods.add("HEAD")
-    headers = {"Allow": ", ".join(sorted(methods))}
-    for route in routes:
-        if isinstance(route, Route) and "PATCH" in (route.methods or ()):
-            headers["Accept-Patch"] = ", ".join(route.media_types)
-    return headers
 
 
 def _query_models(dependant: Dependant) -> Iterator[type[BaseModel]]:

@@ -47,6 +47,12 @@ def may_retry(error: BaseException, *, read: bool) -> bool:
     return sqlstate(error) in _UNDONE or (read and _lost(error))
 
 
+def undone(error: BaseException) -> bool:
+    """Whether the server surely undid the transaction, and only so that it may be tried again."""
+    said = error.__cause__ if isinstance(error, errors.ServiceError) else error
+    return said is not None and sqlstate(said) in _UNDONE
+
+
 def _translate(error: BaseException) -> errors.ServiceError | None:
     """`None` for a mistake of ours: SQLSTATE class 42 and all that is not listed."""
     driver, code = _driver(error), sqlstate(error)

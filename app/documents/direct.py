@@ -9,11 +9,10 @@ import sqlalchemy as sa
 from app.core.access import Principal
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
 from app.core.sessions import Session
-from app.core.storage import NotStored, Storage
+from app.core.storage import NotStored
 from app.documents.files import Files
 from app.documents.repository import DocumentRepository
 from app.documents.schemas import DirectPart, DirectUpload, FileHead, UploadCreate
-from app.settings import Settings
 
 MIN_PART: Final = 64 * 1024 * 1024  # bytes; a smaller file is one part
 MAX_PARTS: Final = 1000
@@ -25,29 +24,33 @@ class DirectUploads:
     """Always multipart uploads of the store: their URLs are of no use once they are completed,
     so that nobody can change the bytes of a document afterwards."""
 
-    def __init__(
-        self, session: Session, storage: Storage, settings: Settings, principal: Principal
-    ) -> None:
-        self._documents = DocumentRepository(session, **principal.only("documents"))
-        self._files = Files(session, storage, settings)
-        self._storage, self._settings = storage, settings
+    def __init__(self, session: Session, files: Files, principal: Principal) -> None:
+        within = principal.only("documents")
+        # What is asked for while the store may have to answer is no part of a transaction.
+        self._found = DocumentRepository(files.objects.session, **within)
+        self._documents, self._files = DocumentRepository(session, **within), files
+        self._storage, self._settings = files.storage, files.settings
 
     async def start(self, document_id: UUID, data: UploadCreate) -> DirectUpload:
         if data.size > self._settings.max_upload_size:
             raise PayloadTooLarge("The file is larger than allowed")
-        await self._documents.get(document_id)
+        await self._found.get(document_id)
         object_id, key = await self._files.record(document_id=document_id, **data.model_dump())
-        await self._files.objects.start(object_id, await self._storage.start(key))
-        return await self.get(document_id, object_id)
+        upload_id = await self._storage.start(key)
+        upload = await self._signed(object_id, key, upload_id, data.size)
+        await self._documents.start_upload(document_id, object_id, upload_id)
+        return upload
 
     async def get(self, document_id: UUID, object_id: UUID) -> DirectUpload:
         """The upload, with fresh URLs for as long as it may go on."""
         row = await self._find(document_id, object_id)
-        seconds = self._settings.upload_grace_period
-        part = part_size(row.size)
-        sizes = [min(part, row.size - start) for start in range(0, row.size, part)]
+        return await self._signed(row.id, row.key, row.upload_id, row.size)
+
+    async def _signed(self, object_id: UUID, key: str, upload_id: str, size: int) -> DirectUpload:
+        seconds, part = self._settings.upload_grace_period, part_size(size)
+        sizes = [min(part, size - start) for start in range(0, size, part)]
         requests = [
-            (row.key, {"uploadId": row.upload_id, "partNumber": str(number)})
+            (key, {"uploadId": upload_id, "partNumber": str(number)})
             for number in range(1, len(sizes) + 1)
         ]
         urls, expires = await self._storage.signed("PUT", requests, seconds)
@@ -70,7 +73,7 @@ class DirectUploads:
 
     async def _find(self, document_id: UUID, object_id: UUID, *, also: str = "") -> Row:
         """The upload while it is pending; asking for it keeps it from expiring."""
-        row = await self._documents.upload(document_id, object_id)
+        row = await self._found.upload(document_id, object_id)
         if row is None or row.state not in {"pending", also}:
             raise NotFound("Upload not found")
         await self._files.objects.touch(object_id)

@@ -59,14 +59,23 @@ class DocumentRepository(Repository[DocumentRead]):
         unsigned = {"file_url": None, "file_url_expires_at": None}
         return self.model.model_validate(dict(zip(row._fields, row, strict=True)) | unsigned)
 
+    async def start_upload(self, document_id: UUID, key: UUID, upload_id: str) -> None:
+        """Note the store's own id of a direct upload for a document that is still there."""
+        started = sa.update(StoredObject).where(*self._upload(key), _object.state == "pending")
+        started = started.values(upload_id=upload_id).returning(_object.id)
+        if not await self.session.rows(started, {"row_id": document_id, **self.within}):
+            raise self._not_found()
+
     async def upload(self, document_id: UUID, key: UUID) -> sa.Row[Any] | None:
         """A direct upload for a document, whatever its state."""
-        document = self.statements.exists(self._within).where(_document.id == _object.document_id)
-        found = sa.select(StoredObject.__table__).where(
-            _object.id == key, _object.upload_id.is_not(None), document.exists()
-        )
+        found = sa.select(StoredObject.__table__)
+        found = found.where(*self._upload(key), _object.upload_id.is_not(None))
         rows = await self.session.rows(found, {"row_id": document_id, **self.within})
         return rows[0] if rows else None
+
+    def _upload(self, key: UUID) -> tuple[Condition, Condition]:
+        document = self.statements.exists(self._within).where(_document.id == _object.document_id)
+        return _object.id == key, document.exists()
 
 
 class StoredObjectRepository:
@@ -84,10 +93,6 @@ class StoredObjectRepository:
     async def touch(self, key: UUID) -> bool:
         """Note that a pending object makes progress; whether it is still pending."""
         return bool(await self._change(_object.id == key, touched_at=sa.func.now()))
-
-    async def start(self, key: UUID, upload_id: str) -> None:
-        """Note the store's own id of a direct upload."""
-        await self._change(_object.id == key, upload_id=upload_id)
 
     async def condemn(self, key: UUID) -> bool:
         """Take a pending object out of use; false when it is pending no more."""

@@ -10,12 +10,13 @@ from app.core.access import Principal, principal, requires
 from app.core.conditional import IfMatch, answer, many, one
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import Conflict, NotFound, Unavailable
+from app.core.idempotency import identified
 from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.routing import Route
 from app.core.schemas import Id
-from app.core.storage import Storage
 from app.documents.direct import DirectUploads
+from app.documents.files import Files
 from app.documents.form import Form
 from app.documents.schemas import (
     CREATE_FORM,
@@ -26,7 +27,6 @@ from app.documents.schemas import (
     UploadCreate,
 )
 from app.documents.service import DocumentService
-from app.settings import Settings
 
 CACHE: Final = "no-store"
 STORAGE: Final = responses(Unavailable)
@@ -46,9 +46,10 @@ async def _direct(request: Request, session: WriteSession) -> DirectUploads:
     return DirectUploads(session, *_parts(request))
 
 
-def _parts(request: Request) -> tuple[Storage, Settings, Principal]:
+def _parts(request: Request) -> tuple[Files, Principal]:
     state = request.app.state
-    return state.storage, state.settings, principal(request)
+    # What happens to a file is told as it happens, also within a transaction.
+    return Files(state.database.writes, state.storage, state.settings), principal(request)
 
 
 async def _form(request: Request) -> Form:
@@ -95,7 +96,7 @@ async def read_document_content(id: Id, documents: Reader) -> Response:
 @requires("documents")
 async def create_document(form: Body, request: Request, documents: Writer) -> Response:
     """Add a document. The file is streamed: it may be of any size up to the limit."""
-    document = await documents.create(form)
+    document = await documents.create(form, identified(request))
     return one(request, document, cache=CACHE, created=f"/documents/{document.id}")
 
 

@@ -1,6 +1,6 @@
 """The rules of documents."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,13 +13,12 @@ from app.core.errors import ServiceError, Unavailable
 from app.core.pagination import ListQuery, Page
 from app.core.service import Service
 from app.core.sessions import Session
-from app.core.storage import Request, Storage
+from app.core.storage import Request
 from app.documents.files import Files
 from app.documents.form import Form, Part, Sink, Text, valid, wrong
 from app.documents.repository import DocumentRepository
 from app.documents.schemas import DocumentForm, DocumentRead, FileHead
 from app.documents.upload import Upload
-from app.settings import Settings
 
 _UNQUOTED: Final = "!#$&+.^_`|~"  # RFC 8187
 
@@ -29,13 +28,10 @@ class DocumentService(Service[DocumentRead]):
 
     repository = DocumentRepository
 
-    def __init__(
-        self, session: Session, storage: Storage, settings: Settings, principal: Principal
-    ) -> None:
+    def __init__(self, session: Session, files: Files, principal: Principal) -> None:
         super().__init__(session, **principal.only("documents"))
-        self._owner_id = principal.user_id
-        self._storage, self._settings = storage, settings
-        self._files = Files(session, storage, settings)
+        self._owner_id, self._files = principal.user_id, files
+        self._storage, self._settings = files.storage, files.settings
 
     async def get(self, key: Any) -> DocumentRead:
         return await self._signed(await super().get(key))
@@ -45,8 +41,10 @@ class DocumentService(Service[DocumentRead]):
         await self._sign(page.items)
         return page
 
-    async def create(self, form: Form) -> DocumentRead:
+    async def create(self, form: Form, identify: Callable[[object], None]) -> DocumentRead:
+        """Add a document; `identify` is told of what was sent before anything is written."""
         async with self._received(form) as values:
+            identify({**values, "file_id": None})
             if "name" not in values:
                 raise wrong("name", "missing", "Field required")
             document = await self.rows.create({"id": uuid7(), "owner_id": self._owner_id, **values})

@@ -460,6 +460,7 @@ async def test_a_job_that_fails_is_logged_and_keeps_no_other_from_its_work(
         await until(all_told(caplog, *(job.name for job in JOBS)))
     assert {each["name"]: each["outcome"].split(":")[0] for each in await noted(other)} == {
         "count-users": "failed",
+        "sweep-answers": "0 answers to keys forgotten",
         "sweep-storage": "0 expired, 0 aborted, 0 removed, 0 unknown",
         "sweep-tokens": "0 expired tokens, 0 old failures to log in",
     }

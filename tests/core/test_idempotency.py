@@ -1,0 +1,469 @@
+"""Idempotency-Key: what is sent again is done once, and answered as it was the first time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient, Response
+
+from app.core.database import Database
+from app.core.idempotency import StoredAnswers
+from tests.accounts import log_in, verbs, worker
+from tests.bearers import make_bearer
+from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
+from tests.forms import FORM, chunks, field, file, form
+from tests.problems import problem_of
+from tests.processes import PATIENCE, serving, until
+from tests.wires import wired
+
+pytestmark = pytest.mark.commits
+
+KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
+REPLAYED = "idempotency-replayed"
+AUTHOR = {"json": {"name": "Ursula K. Le Guin"}}
+USER = {"json": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}}
+UPLOAD = {"json": {"filename": "a.pdf", "content_type": "application/pdf", "size": 10}}
+COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"  # what the server says of it
+
+Request = dict[str, Any]
+
+
+async def send(client: AsyncClient, path: str, request: Request, key: str = KEY) -> Response:
+    headers = request.get("headers", {}) | {"Idempotency-Key": key}
+    return await client.post(path, **{**request, "headers": headers})
+
+
+def document(name: str = "Notes", content: bytes = b"some bytes") -> Request:
+    return {"content": form(field("name", name), file(content)), "headers": FORM}
+
+
+async def book(client: AsyncClient) -> tuple[str, Request, Request | None]:
+    by = (await make_author(client))["id"]
+    first, second = ({"json": {"title": title, "author_id": by}} for title in ("Rocannon", "Exile"))
+    return "/books", first, second
+
+
+async def batch(client: AsyncClient) -> tuple[str, Request, Request | None]:
+    _, *books = await book(client)
+    first, second = ({"json": {"items": [each["json"]]}} for each in books if each)
+    return "/books/batch", first, second
+
+
+async def start(client: AsyncClient) -> tuple[str, Request, Request | None]:
+    path = f"/documents/{(await make_document(client))['id']}/uploads"
+    return path, UPLOAD, {"json": UPLOAD["json"] | {"size": 11}}
+
+
+async def complete(client: AsyncClient) -> tuple[str, Request, Request | None]:
+    path = f"/documents/{(await make_document(client))['id']}"
+    return f"{await make_direct_upload(client, path, b'some bytes')}/complete", {}, None
+
+
+def plain(path: str, first: Request, second: Request) -> Callable[..., Awaitable[Any]]:
+    async def made(_: AsyncClient) -> tuple[str, Request, Request | None]:
+        return path, first, second
+
+    return made
+
+
+# Of every POST that takes a key: its path, a request, and another one.
+POSTS: dict[str, Callable[[AsyncClient], Awaitable[tuple[str, Request, Request | None]]]] = {
+    "create_author": plain("/authors", AUTHOR, {"json": {"name": "Octavia E. Butler"}}),
+    "create_book": book,
+    "create_books": batch,
+    "create_user": plain("/users", USER, {"json": USER["json"] | {"password": "battery staple"}}),
+    "create_document": plain("/documents", document(), document(content=b"same bytes")),
+    "create_upload": start,
+    "complete_upload": complete,
+}
+ROWS = (
+    "SELECT (SELECT count(*) FROM authors) + (SELECT count(*) FROM books) + (SELECT count(*) FROM "
+    "users) + (SELECT count(*) FROM documents) + (SELECT sum(version) FROM documents)"
+    " + (SELECT count(*) FROM stored_objects WHERE state <> 'deleting')"
+)
+
+
+def assert_replayed(first: Response, second: Response) -> None:
+    assert REPLAYED not in first.headers
+    assert second.headers[REPLAYED] == "true"
+    ours = {REPLAYED, "x-request-id"}
+    kept = [{k: v for k, v in each.headers.items() if k not in ours} for each in (first, second)]
+    assert kept[0] == kept[1]
+    assert (first.status_code, first.content) == (second.status_code, second.content)
+
+
+async def test_every_post_but_the_log_in_takes_a_key(app: FastAPI) -> None:
+    operations = [path["post"] for path in app.openapi()["paths"].values() if "post" in path]
+    names = {
+        each["operationId"]
+        for each in operations
+        if any(given["name"] == "Idempotency-Key" for given in each.get("parameters", ()))
+    }
+    assert names == set(POSTS)
+    assert {each["operationId"] for each in operations} == {*names, "create_token"}
+
+
+@pytest.mark.parametrize("operation", POSTS)
+async def test_what_is_sent_twice_is_done_once(
+    operation: str, client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    path, request, _ = await POSTS[operation](client)
+    first = await send(client, path, request)
+    assert first.status_code in {200, 201}, first.text
+    there = await other.fetchval(ROWS)
+    assert_replayed(first, await send(client, path, request))
+    assert await other.fetchval(ROWS) == there
+
+
+@pytest.mark.parametrize("operation", [name for name in POSTS if name != "complete_upload"])
+async def test_another_request_with_the_same_key_is_refused(
+    operation: str, client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    path, request, another = await POSTS[operation](client)
+    assert another
+    await send(client, path, request)
+    there = await other.fetchval(ROWS)
+    problem = problem_of(await send(client, path, another), 422, "idempotency-key-reused")
+    assert [fault["header"] for fault in problem["errors"]] == ["Idempotency-Key"]
+    assert await other.fetchval(ROWS) == there
+
+
+async def test_another_path_with_the_same_key_is_refused(client: AsyncClient) -> None:
+    await send(client, "/authors", AUTHOR)
+    problem_of(await send(client, "/users", USER), 422, "idempotency-key-reused")
+
+
+async def test_the_order_of_a_bodys_fields_makes_no_other_request(client: AsyncClient) -> None:
+    swapped = {"json": dict(reversed(USER["json"].items()))}
+    assert_replayed(await send(client, "/users", USER), await send(client, "/users", swapped))
+
+
+# While the first is under way
+
+
+async def test_while_an_upload_is_under_way_the_same_key_is_in_progress(
+    client: AsyncClient,
+) -> None:
+    body, reached, go_on = document()["content"], asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield body[:50]
+        reached.set()
+        await go_on.wait()
+        yield body[50:]
+
+    upload = send(client, "/documents", {"content": slow(), "headers": FORM})
+    first = asyncio.create_task(upload)
+    await reached.wait()
+    second = await send(client, "/documents", document())
+    problem_of(second, 409, "request-in-progress")
+    assert second.headers["retry-after"] == "1"
+    go_on.set()
+    assert (await first).status_code == 201
+    assert_replayed(await first, await send(client, "/documents", document()))
+
+
+async def test_of_twenty_at_once_one_is_done_and_all_answers_are_equal(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    answers = await asyncio.gather(*(send(client, "/users", USER) for _ in range(20)))
+    made = [answer for answer in answers if answer.status_code == 201]
+    assert len({answer.content for answer in made}) == 1
+    for answer in answers:
+        if answer.status_code != 201:
+            problem_of(answer, 409, "request-in-progress")
+    assert await other.fetchval("SELECT count(*) FROM users") == 1
+
+
+@pytest.mark.parametrize("operation", ["create_author", "create_user", "create_document"])
+async def test_processes_at_once_answer_with_what_one_of_them_has_done(
+    operation: str, client: AsyncClient, url: str, other: asyncpg.Connection
+) -> None:
+    path, request, _ = await POSTS[operation](client)
+    async with sharing(client, url) as clients:
+        answers = await asyncio.gather(*(send(each, path, request) for each in clients))
+    made = [answer for answer in answers if answer.status_code == 201]
+    assert len({answer.content for answer in made}) == 1
+    assert all(answer.status_code in {201, 409} for answer in answers)
+    assert await other.fetchval(f"SELECT count(*) FROM {path[1:]}") == 1
+
+
+@asynccontextmanager
+async def sharing(client: AsyncClient, url: str) -> AsyncIterator[list[AsyncClient]]:
+    """The service in four processes, as far as what they share tells."""
+    app: FastAPI = client._transport.app  # type: ignore[attr-defined]
+    async with worker(url) as second, worker(url) as third, worker(url) as fourth:
+        for each in (second, third, fourth):
+            each._transport.app.state.storage = app.state.storage  # type: ignore[attr-defined]
+        yield [client, second, third, fourth]
+
+
+async def test_a_process_that_was_first_is_waited_for(
+    client: AsyncClient, url: str, other: asyncpg.Connection
+) -> None:
+    """Both have done everything but to store their answer when the first of them does."""
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("LOCK TABLE stored_answers IN SHARE ROW EXCLUSIVE MODE")
+    async with sharing(client, url) as clients:
+        waiting = [asyncio.create_task(send(each, "/authors", AUTHOR)) for each in clients[:2]]
+
+        async def both_wait() -> bool:
+            waits = "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted AND relation = "
+            return bool(await other.fetchval(f"{waits}'stored_answers'::regclass"))
+
+        await until(both_wait)
+        await transaction.rollback()
+        first, second = await asyncio.gather(*waiting)
+    assert first.status_code == second.status_code == 201
+    assert first.content == second.content
+    assert {REPLAYED in answer.headers for answer in (first, second)} == {True, False}
+    assert await other.fetchval("SELECT count(*) FROM authors") == 1
+
+
+# What is stored
+
+
+async def test_a_refusal_is_an_answer_too(client: AsyncClient) -> None:
+    taken = await make_user(client)
+    request = {"json": USER["json"] | {"email": taken["email"]}}
+    first = await send(client, "/users", request)
+    problem_of(first, 409, "email-taken")
+    assert (await client.delete(f"/users/{taken['id']}")).status_code == 204
+    assert_replayed(first, await send(client, "/users", request))
+
+
+async def test_what_is_not_valid_may_be_mended(client: AsyncClient) -> None:
+    wrong = await send(client, "/authors", {"json": {"name": ""}})
+    problem_of(wrong, 422, "invalid-request")
+    assert (await send(client, "/authors", AUTHOR)).status_code == 201
+
+
+async def test_a_form_that_is_not_valid_may_be_mended(client: AsyncClient) -> None:
+    wrong = {"content": form(field("title", "Notes")), "headers": FORM}
+    problem_of(await send(client, "/documents", wrong), 422, "invalid-request")
+    assert (await send(client, "/documents", document())).status_code == 201
+
+
+async def test_a_failure_is_no_answer(client: AsyncClient, other: asyncpg.Connection) -> None:
+    await other.execute("ALTER TABLE authors RENAME TO elsewhere")
+    problem_of(await send(client, "/authors", AUTHOR), 500, "internal-error")
+    await other.execute("ALTER TABLE elsewhere RENAME TO authors")
+    answer = await send(client, "/authors", AUTHOR)
+    assert answer.status_code == 201
+    assert REPLAYED not in answer.headers
+
+
+async def test_an_answer_is_stored_with_what_was_written_or_not_at_all(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    await other.execute(
+        "CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '53100'; END $$"
+    )
+    await other.execute(
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON stored_answers "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit()"
+    )
+    problem_of(await send(client, "/authors", AUTHOR), 503, "overloaded")
+    assert await other.fetchval("SELECT count(*) FROM authors") == 0
+    await other.execute("DROP TRIGGER at_commit ON stored_answers")
+    assert (await send(client, "/authors", AUTHOR)).status_code == 201
+
+
+async def test_a_transaction_that_the_server_has_undone_is_tried_once_more(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    await other.execute("CREATE SEQUENCE tries")
+    await other.execute(
+        "CREATE FUNCTION be_a_victim() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "IF nextval('tries') = 1 THEN RAISE deadlock_detected; END IF; RETURN NEW; END $$"
+    )
+    await other.execute(
+        "CREATE TRIGGER be_a_victim BEFORE INSERT ON authors "
+        "FOR EACH ROW EXECUTE FUNCTION be_a_victim()"
+    )
+    assert (await send(client, "/authors", AUTHOR)).status_code == 201
+    assert await other.fetchval("SELECT last_value FROM tries") == 2
+
+
+async def test_a_deadlock_twice_is_a_conflict_that_may_be_tried_again(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    await other.execute(
+        "CREATE FUNCTION be_a_victim() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE deadlock_detected; END $$"
+    )
+    await other.execute(
+        "CREATE TRIGGER be_a_victim BEFORE INSERT ON authors "
+        "FOR EACH ROW EXECUTE FUNCTION be_a_victim()"
+    )
+    problem_of(await send(client, "/authors", AUTHOR), 409, "conflict")
+    await other.execute("DROP TRIGGER be_a_victim ON authors")
+    assert (await send(client, "/authors", AUTHOR)).status_code == 201
+
+
+async def test_neither_the_key_nor_the_password_is_kept(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    await send(client, "/users", USER)
+    (kept,) = await other.fetch("SELECT * FROM stored_answers")
+    for secret in (KEY, USER["json"]["password"]):
+        assert secret.encode() not in b"".join(
+            value if isinstance(value, bytes) else str(value).encode() for value in kept.values()
+        )
+
+
+async def test_after_a_day_the_key_is_new_and_the_answer_gone(
+    client: AsyncClient, database: Database, other: asyncpg.Connection
+) -> None:
+    first = await send(client, "/authors", AUTHOR)
+    await other.execute("UPDATE stored_answers SET created_at = created_at - interval '1 day'")
+    second = await send(client, "/authors", AUTHOR)
+    assert second.status_code == 201
+    assert first.json()["id"] != second.json()["id"]
+    assert_replayed(second, await send(client, "/authors", AUTHOR))
+    assert await StoredAnswers(database.writes).forget_old() == 0
+    await other.execute("UPDATE stored_answers SET created_at = created_at - interval '1 day'")
+    assert await StoredAnswers(database.writes).forget_old() == 1
+
+
+# Whose keys, and which
+
+
+async def test_a_key_is_the_callers_own(client: AsyncClient, database: Database) -> None:
+    members = [(await make_bearer(database)).headers for _ in range(2)]
+    request = document()
+    answers = [
+        await send(client, "/documents", {**request, "headers": {**FORM, **headers}})
+        for headers in (*members, {})
+    ]
+    assert [answer.status_code for answer in answers] == [201] * 3
+    assert len({answer.json()["id"] for answer in answers}) == 3
+
+
+async def test_who_may_not_is_told_so_and_nothing_is_kept(
+    client: AsyncClient, database: Database, other: asyncpg.Connection
+) -> None:
+    member = {**AUTHOR, "headers": (await make_bearer(database)).headers}
+    problem_of(await send(client, "/authors", member), 403, "forbidden")
+    assert await other.fetchval("SELECT count(*) FROM stored_answers") == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "same"), [("abc", '"abc"'), ("a'b,c", '"a\'b,c"'), ('a"b\\c', '"a\\"b\\\\c"')]
+)
+async def test_a_key_may_be_quoted(one: str, same: str, client: AsyncClient) -> None:
+    first, second = [await send(client, "/authors", AUTHOR, key) for key in (one, same)]
+    assert_replayed(first, second)
+
+
+async def test_the_longest_key_is_taken(client: AsyncClient) -> None:
+    assert (await send(client, "/authors", AUTHOR, "k" * 255)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "key", ["", '""', '"', '"a', "a b", '"a b"', "ä", "k" * 256, f'"{"k" * 256}"', '"a\\b"', '"a"b']
+)
+async def test_what_is_no_key_is_refused(key: str, client: AsyncClient) -> None:
+    headers = [(b"Idempotency-Key", key.encode())]
+    answer = await client.post("/authors", json=AUTHOR["json"], headers=headers)
+    problem = problem_of(answer, 422, "invalid-request")
+    assert problem["errors"][0]["header"] == "Idempotency-Key"
+
+
+async def test_two_keys_are_none(client: AsyncClient) -> None:
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    answer = await client.post("/authors", json=AUTHOR["json"], headers=headers)
+    problem_of(answer, 422, "invalid-request")
+
+
+async def test_a_log_in_takes_no_key(client: AsyncClient) -> None:
+    user = await make_user(client)
+    tokens = []
+    for _ in range(2):
+        data = {"username": user["email"], "password": "correct horse"}
+        answer = await client.post("/tokens", data=data, headers={"Idempotency-Key": KEY})
+        tokens.append(answer.json()["access_token"])
+    assert tokens[0] != tokens[1]
+    assert (await log_in(client)).status_code == 201
+
+
+# What it costs
+
+
+async def test_a_replay_is_one_statement_and_a_key_two_beside_the_write(
+    client: AsyncClient, statements: list[str]
+) -> None:
+    statements.clear()
+    await send(client, "/authors", AUTHOR)
+    assert verbs(statements) == ["SELECT", "WITH", "INSERT"]
+    statements.clear()
+    await send(client, "/authors", AUTHOR)
+    assert verbs(statements) == ["SELECT"]
+
+
+async def test_no_connection_is_held_while_bytes_flow(
+    client: AsyncClient, database: Database
+) -> None:
+    body, reached, go_on = document()["content"], asyncio.Event(), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield body[:50]
+        reached.set()
+        await go_on.wait()
+        yield body[50:]
+
+    first = asyncio.create_task(
+        send(client, "/documents", {"content": slow(), "headers": FORM}, str(uuid4()))
+    )
+    await reached.wait()
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    go_on.set()
+    assert (await first).status_code == 201
+
+
+async def test_an_upload_that_is_sent_again_leaves_nothing_in_the_store(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    for _ in range(2):
+        body = {"content": chunks(document()["content"]), "headers": FORM}
+        assert (await send(client, "/documents", body)).status_code == 201
+    assert await other.fetchval("SELECT count(*) FROM stored_objects") == 1
+
+
+# A crash
+
+
+async def test_killed_between_commit_and_answer_a_retry_gets_the_first_answer(
+    own_database: str,
+) -> None:
+    path = "/books"
+    async with (
+        wired(own_database) as wire,
+        serving(DATABASE_URL=wire.url) as (process, origin),
+        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+    ):
+        request = {"json": {"title": "Lavinia", "author_id": (await make_author(client))["id"]}}
+        wire.catch(COMMITTED)
+        asked = asyncio.ensure_future(send(client, path, request))
+        async with asyncio.timeout(PATIENCE):
+            await wire.caught.wait()
+        process.kill()
+        await process.wait()
+        await asyncio.wait([asked])
+        assert asked.exception() is not None
+    async with (
+        serving(DATABASE_URL=own_database) as (_, origin),
+        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+    ):
+        retried = await send(client, path, request)
+        assert (retried.status_code, retried.headers[REPLAYED]) == (201, "true")
+        assert (await client.get(retried.headers["location"])).json() == retried.json()
+        assert (await client.get(path)).json()["total"] == 1
+        assert (await make_book(client))["id"] != retried.json()["id"]
