@@ -8,7 +8,7 @@ RELEASED := 0005
 judged = sql=$$($(BIN)/alembic upgrade $(1) --sql) && printf '%s\n' "$$sql" | $(BIN)/squawk
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed test check format migrate bench image smoke lock clean
+.PHONY: help run seed test check openapi format migrate bench image smoke lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,8 +28,12 @@ check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Py
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
+	$(BIN)/python -m checks.openapi
 	@$(call judged,head)
 	@$(call judged,$(RELEASED):head)
+
+openapi: .venv/ready ## Write openapi.json anew
+	$(BIN)/python -m checks.openapi write
 
 format: .venv/ready ## Rewrite the code in the house's format
 	$(BIN)/ruff format .
