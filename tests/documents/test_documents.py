@@ -242,7 +242,9 @@ def public(app: FastAPI, template_url: str) -> Iterator[str]:
     """Another name of the store, for which the service now signs."""
     endpoint = settings_for(template_url).s3_endpoint_url
     assert endpoint
-    name = endpoint.replace("127.0.0.1", "localhost")
+    # A container's is at localhost or at the address of a bridge; by loopback it is reached too.
+    host = urlsplit(endpoint).hostname or ""
+    name = endpoint.replace(host, "127.0.0.1" if host == "localhost" else "localhost")
     assert name != endpoint
     storage = Storage(settings_for(template_url, s3_public_endpoint_url=name))
     app.state.storage = storage
