@@ -1,9 +1,8 @@
 """What holds for every request and answer, through the application and through a real server."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import httpx
@@ -17,6 +16,7 @@ from app.core.protocol import MAX_HEAD
 from app.core.storage import Storage
 from app.main import create_app
 from tests.conftest import settings_for
+from tests.connections import connected
 from tests.problems import problem_of
 from tests.processes import serving
 
@@ -144,17 +144,12 @@ async def test_the_pages_for_people_can_be_switched_off(
 
 async def sent(origin: str, *chunks: bytes) -> bytes:
     """What a real server answers to bytes, until it closes the connection."""
-    host, port = origin.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        for chunk in chunks:
-            writer.write(chunk)
-            await writer.drain()
-    except ConnectionError:
-        pass  # it has answered already
-    answer = await reader.read()
-    writer.close()
-    return answer
+    async with connected(origin) as (reader, writer):
+        with suppress(ConnectionError):  # it has answered already
+            for chunk in chunks:
+                writer.write(chunk)
+                await writer.drain()
+        return await reader.read()
 
 
 @pytest.fixture
