@@ -421,13 +421,16 @@ def fatal(code: str) -> bytes:
     ],
 )
 async def test_a_server_that_lets_nobody_in_is_temporarily_unavailable(
-    message: bytes | None, kind: str
+    caplog: pytest.LogCaptureFixture, message: bytes | None, kind: str
 ) -> None:
     async with server_that_says(message) as url:
         for answer in await read_and_write(url, patience=0.2 if message is None else 5.0):
             problem_of(answer, 503, kind)
             assert int(answer.headers["retry-after"]) >= 1
             assert "secret" not in answer.text
+    said = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert said
+    assert not any(line.endswith(": ") for line in said)  # as that of a TimeoutError does
 
 
 async def test_a_wrong_password_of_ours_is_our_mistake(caplog: pytest.LogCaptureFixture) -> None:
