@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.core.errors import Fault, InvalidRequest
 from app.core.schemas import MAX_INT64, Instant, RequestModel, integer, string, without_default
@@ -113,12 +113,21 @@ class ListQuery(PageQuery):
 class Page(BaseModel, Generic[Item]):
     """One page of a collection."""
 
+    # For that of the class is not its subclasses', which are what the document has.
+    model_config = ConfigDict(json_schema_extra={"description": "One page of a collection."})
+
     items: list[Item]
-    total: int | None = Field(description="Rows in the whole collection; null when not counted")
-    page: int | None = Field(description="This page's number; null when reached by cursor")
-    size: int = Field(description="The most rows that a page holds")
-    pages: int | None = Field(description="Number of pages; null when not counted")
-    next: str | None = Field(max_length=4000, description="Cursor of the next page, if any")
+    total: int | None = Field(
+        description="Rows in the whole collection; null when not counted", examples=[1]
+    )
+    page: int | None = Field(
+        description="This page's number; null when reached by cursor", examples=[1]
+    )
+    size: int = Field(description="The most rows that a page holds", examples=[20])
+    pages: int | None = Field(description="Number of pages; null when not counted", examples=[1])
+    next: str | None = Field(
+        max_length=4000, description="Cursor of the next page, if any", examples=[None]
+    )
 
     def links(self, path: str, query: str) -> str:
         """A `Link` header (RFC 8288): first, prev, next and last where they are known."""

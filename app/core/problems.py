@@ -30,10 +30,10 @@ _PCHAR: Final = "/:@!$&'()*+,;=~"  # RFC 3986
 class Problem(BaseModel):
     """What went wrong (RFC 9457)."""
 
-    type: str = Field(max_length=100)
-    title: str = Field(max_length=100)
-    status: int
-    detail: str = Field(max_length=500)
+    type: str = Field(max_length=100, description="Stable, for programs")
+    title: str = Field(max_length=100, description="The same for each of a type")
+    status: int = Field(description="As of the answer")
+    detail: str = Field(max_length=500, description="What went wrong this time, for people")
     instance: str = Field(max_length=12 * MAX_PATH, description="The path of the request")
     request_id: str = Field(max_length=128, description="Names the request in the service's log")
     errors: list[Fault] | None = Field(None, description="Only for 422")
