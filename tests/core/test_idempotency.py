@@ -14,10 +14,11 @@ from httpx import AsyncClient, Response
 from app.core.database import Database
 from app.core.idempotency import StoredAnswers
 from tests.accounts import log_in, verbs, worker
+from tests.authors.test_authors import NOBODY
 from tests.bearers import make_bearer
 from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
 from tests.forms import FORM, chunks, field, file, form
-from tests.problems import problem_of
+from tests.problems import faults_of, problem_of
 from tests.processes import PATIENCE, serving, until
 from tests.wires import wired
 
@@ -236,6 +237,13 @@ async def test_a_refusal_is_an_answer_too(client: AsyncClient) -> None:
     problem_of(first, 409, "email-taken")
     assert (await client.delete(f"/users/{taken['id']}")).status_code == 204
     assert_replayed(first, await send(client, "/users", request))
+
+
+async def test_that_a_book_of_a_batch_is_by_nobody_is_an_answer_too(client: AsyncClient) -> None:
+    missing = {"json": {"items": [{"title": "Exile", "author_id": NOBODY}]}}
+    first = await send(client, "/books/batch", missing)
+    assert faults_of(first) == [{"pointer": "/items/0/author_id"}]
+    assert_replayed(first, await send(client, "/books/batch", missing))
 
 
 async def test_what_is_not_valid_may_be_mended(client: AsyncClient) -> None:
