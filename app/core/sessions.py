@@ -37,6 +37,7 @@ class AutocommitSession:
             return await self._run(statement, parameters)
 
     def savepoint(self) -> AbstractAsyncContextManager[object]:
+        """Whatever fails in the block, the session goes on; a statement alone needs nothing."""
         return nullcontext()
 
     async def _run(self, statement: sa.Executable, parameters: Parameters) -> Rows:
@@ -56,7 +57,7 @@ class TransactionSession(AsyncSession):
             return (await self.execute(statement, parameters)).all()
 
     def savepoint(self) -> AbstractAsyncContextManager[object]:
-        """What fails in the block leaves the transaction as it was before it."""
+        """Whatever fails in the block is undone, and the transaction goes on."""
         return self.begin_nested()
 
     async def run(self, statement: sa.Executable) -> None:
