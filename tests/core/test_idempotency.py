@@ -84,7 +84,7 @@ POSTS: dict[str, Callable[[AsyncClient], Awaitable[tuple[str, Request, Request |
 }
 ROWS = (
     "SELECT (SELECT count(*) FROM authors) + (SELECT count(*) FROM books) + (SELECT count(*) FROM "
-    "users) + (SELECT count(*) FROM documents) + (SELECT sum(version) FROM documents)"
+    "users) + (SELECT count(*) FROM documents) + (SELECT coalesce(sum(version), 0) FROM documents)"
     " + (SELECT count(*) FROM stored_objects WHERE state <> 'deleting')"
 )
 
