@@ -20,6 +20,8 @@ MAX_OFFSET: Final = 100_000  # rows; beyond it only a cursor goes on, at the sam
 _DIGEST: Final = 12  # bytes of a cursor
 POSITION: Final = {"page", "size", "cursor", "count"}
 _LISTS: Final = {"sort", "id"}
+# `dumps` would make an encoder for each page.
+_to_json: Final = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
 T = TypeVar("T")
 Item = TypeVar("Item", bound=BaseModel)
 # Any number is read: beyond the bound `check` says to go on with a cursor.
@@ -150,7 +152,7 @@ class Page(BaseModel, Generic[Item]):
 
 def encode_cursor(values: list[Any], context: str) -> str:
     """The position after the row with these key values, bound to `context` (sort and filters)."""
-    payload = json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")).encode()
+    payload = _to_json(values).encode()
     return _encode(_digest(payload, context) + payload)
 
 

@@ -1,7 +1,6 @@
 """Errors as RFC 9457 problem details, in answers and in the OpenAPI document. The only place."""
 
 from http import HTTPStatus
-from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -63,7 +62,7 @@ def render(request: Request, error: ServiceError) -> Response:
 
 def standalone(error: ServiceError) -> bytes:
     """The body of an answer to what is no request."""
-    problem = _problem(type(error), str(error), instance="/", request_id=token_hex(16))
+    problem = _problem(type(error), str(error), instance="/", request_id=request_id.get())
     return problem.model_dump_json(exclude_none=True).encode()
 
 
