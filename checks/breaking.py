@@ -101,8 +101,9 @@ class _Schemas:
                 yield from min(found, key=len)
 
     def _of_option(self, old: Json, new: Json, where: str) -> Iterator[str]:
-        if old.get("type") != new.get("type"):
-            yield f"{where} was {old.get('type', 'anything')}, is {new.get('type', 'anything')}"
+        before, now = (schema.get("type", "anything") for schema in (old, new))
+        if before != now:
+            yield f"{where.rstrip()} was {before}, is {now}"
             return
         yield from self._of_values(old, new, where)
         if self._sent:

@@ -9,7 +9,15 @@ from pydantic_core import PydanticCustomError
 
 from app.core.access import Role
 from app.core.pagination import ListQuery, Sorting
-from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, integer, string
+from app.core.schemas import (
+    MAX_INT64,
+    ReadModel,
+    RequestModel,
+    absent,
+    integer,
+    string,
+    without_default,
+)
 
 MAX_EMAIL: Final = 254  # characters, RFC 5321
 MAX_PASSWORD: Final = 128  # characters
@@ -69,7 +77,12 @@ class UserCreate(RequestModel):
     name: Name
     email: Email
     password: Password
-    role: Role = Field(default=Role.MEMBER, description="For admins to set")
+    # No default in the document: whoever fills in defaults would be refused for setting it.
+    role: Role = Field(
+        default=Role.MEMBER,
+        description="For admins to set; member without",
+        json_schema_extra=without_default,
+    )
 
 
 class UserUpdate(RequestModel):

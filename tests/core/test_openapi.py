@@ -8,10 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from tests.answers import ON_EVERY_ANSWER
 from tests.authors.test_authors import NOBODY
+from tests.callers import allow_anonymous
 from tests.factories import Json, make_author, make_book
 from tests.forms import FORM, field, file, form
 
@@ -451,6 +453,16 @@ async def test_a_body_refuses_what_the_document_does_not_know(
             schema = resolved(document, content["schema"])
             assert schema["additionalProperties"] is False
             assert ("required" in schema) == (method == "post")
+
+
+async def test_whoever_fills_in_the_defaults_of_a_body_is_not_refused_for_it(
+    app: FastAPI, client: AsyncClient, document: Json
+) -> None:
+    allow_anonymous(app, "read")
+    fields = document["components"]["schemas"]["UserCreate"]["properties"]
+    defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
+    body = {"name": "Ada", "email": "ada@example.com", "password": "correct horse", **defaults}
+    assert (await client.post("/users", json=body)).status_code == 201
 
 
 @forms
