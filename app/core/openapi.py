@@ -15,6 +15,16 @@ from app.core.schemas import MAX_INT64
 
 _LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}  # of the string formats
 _HEADER: Final = {"type": "string", "maxLength": MAX_HEADER}
+_HEADERS: Final = {
+    "X-Request-ID": "Names the request in the service's log; that of the request, if it had one",
+    "Cache-Control": "Who may keep the answer",
+    "ETag": "Names this state of the resource, for `If-Match` and `If-None-Match`",
+    "Link": "The pages `first`, `prev`, `next` and `last`, where they are known (RFC 8288)",
+    "Location": "Where it is",
+    "Vary": "Which header of the request chose the form",
+    "Retry-After": "Seconds until the request may be sent again",
+    "WWW-Authenticate": "What is wrong with the token, or that there is none (RFC 6750)",
+}
 _ALWAYS: Final = (errors.InternalError, errors.InvalidRequest)
 _WITH_BODY: Final = (
     errors.MalformedRequest,
@@ -47,6 +57,9 @@ def document(app: FastAPI) -> Json:
 def _complete(schema: Json, routes: dict[str | None, Route], anonymous: str) -> None:
     schema["components"]["securitySchemes"] = {"password": _SCHEME}
     schemas = schema["components"]["schemas"]
+    schema["components"]["headers"] = {
+        name: {"description": about, "schema": _HEADER} for name, about in _HEADERS.items()
+    }
     for model in (problems.Problem, errors.Fault):
         made = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas[model.__name__] = {key: made[key] for key in made if key != "$defs"}
@@ -142,7 +155,9 @@ def _add_headers(operation: Json) -> None:
             "Retry-After": status in {"429", "503"},
             "WWW-Authenticate": status in {"401", "403"},
         }
-        answer["headers"] = {name: {"schema": _HEADER} for name, sent in names.items() if sent}
+        answer["headers"] = {
+            name: {"$ref": f"#/components/headers/{name}"} for name, sent in names.items() if sent
+        }
 
 
 def _model(answer: Json) -> str:

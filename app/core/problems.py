@@ -24,6 +24,8 @@ MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = "urn:problem-type:bookshelf:"
 MAX_PATH: Final = 500  # characters, before each becomes up to twelve
 Answer = dict[str, Any]  # of the OpenAPI document
+# Of the examples: every operation finds it in a query with `?x=1`.
+_FAULT: Final = Fault(parameter="x", code="unknown_parameter", detail="There is no such parameter")
 _PCHAR: Final = "/:@!$&'()*+,;=~"  # RFC 3986
 
 
@@ -136,7 +138,9 @@ def either(one: Answer, other: Answer) -> Answer:
 
 
 def _example(kind: type[ServiceError]) -> dict[str, Any]:
-    about = {"instance": "/example", "request_id": "0199b2f4c0de7000a000000000000000"}
+    about: Answer = {"instance": "/example", "request_id": "0199b2f4c0de7000a000000000000000"}
+    if issubclass(kind, InvalidRequest):
+        about["errors"] = kind().faults or [_FAULT]
     return {"value": _problem(kind, kind.detail, **about).model_dump(exclude_none=True)}
 
 
