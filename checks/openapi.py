@@ -52,7 +52,8 @@ def faults(committed: str, now: Json, released: Json, changelog: str) -> Iterato
         yield "openapi.json is not what the service answers: `make openapi` renews it"
         yield from [*lines][2 : SHOWN + 2]
     known = acknowledged(changelog)
-    broken = [each for each in breaks(released, now) if each.operation not in known]
+    found = dict.fromkeys(breaks(released, now))  # once, however many types a body may have
+    broken = [each for each in found if each.operation not in known]
     if broken:
         version = released["info"]["version"]
         yield f"clients of {version} break: mend it, or say so in CHANGELOG.md under Unreleased,"

@@ -73,6 +73,9 @@ BREAKING: dict[str, Change] = {
     "create_author: body /name has the maxLength 100": lambda d: fields(d, "AuthorCreate")[
         "name"
     ].update(maxLength=100),
+    "update_author: body /name has the maxLength 100": lambda d: fields(d, "AuthorUpdate")[
+        "name"
+    ].update(maxLength=100),
     "create_author: body /name has the pattern ^[a-z]": lambda d: fields(d, "AuthorCreate")[
         "name"
     ].update(pattern="^[a-z]"),
@@ -195,6 +198,12 @@ def test_a_break_is_accepted_when_the_changelog_announces_it_for_the_next_releas
         said = list(faults(written(new), new, DOCUMENT, changelog))
         assert said[0].startswith("clients of 0.1.0 break")
         assert said[-1] == "  create_author: body /dob is gone"
+
+
+def test_what_holds_for_several_types_of_a_body_is_said_once() -> None:
+    new = changed(BREAKING["update_author: body /name has the maxLength 100"])
+    said = list(faults(written(new), new, DOCUMENT, ""))
+    assert said[2:] == ["  update_author: body /name has the maxLength 100"]
 
 
 def test_an_item_ends_where_the_next_begins() -> None:

@@ -315,6 +315,7 @@ async def test_the_document_knows_every_operation_by_the_name_of_a_function(docu
         for method, operation in item.items()
     }
     assert found == OPERATIONS
+    assert len(set(found.values())) == len(found)
 
 
 async def test_a_path_allows_what_the_document_says(client: AsyncClient, document: Json) -> None:
