@@ -9,17 +9,18 @@ from pydantic_core import PydanticCustomError
 
 from app.core.access import Role
 from app.core.pagination import ListQuery, Sorting
-from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, integer, string
+from app.core.schemas import MAX_INT64, NO_NUL, ReadModel, RequestModel, absent, integer, string
 
 MAX_EMAIL: Final = 254  # characters, RFC 5321
 MAX_PASSWORD: Final = 128  # characters
 _EMAIL: Final = {"type": "string", "format": "email", "maxLength": MAX_EMAIL}
-_PASSWORD: Final = {
+PASSWORD: Final = {
     "type": "string",
     "format": "password",
     "writeOnly": True,
     "minLength": 8,
     "maxLength": MAX_PASSWORD,
+    "pattern": NO_NUL,
 }
 # What Swagger UI sends unless it is told otherwise: no role, for that is refused to most.
 _REGISTRATION: Final[dict[str, Any]] = {
@@ -57,7 +58,7 @@ Password = Annotated[
     SecretStr,
     Field(min_length=8, max_length=MAX_PASSWORD),
     AfterValidator(without_nul),
-    WithJsonSchema(_PASSWORD),
+    WithJsonSchema(PASSWORD),
 ]
 Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 
