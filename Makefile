@@ -2,6 +2,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 IMAGE ?= bookshelf
 
+# The newest revision that is deployed somewhere: what comes after meets tables that have rows.
+RELEASED := 0005
+# A migration as SQL, judged without a database.
+judged = sql=$$($(BIN)/alembic upgrade $(1) --sql) && printf '%s\n' "$$sql" | $(BIN)/squawk
+
 .DEFAULT_GOAL := help
 .PHONY: help run seed test check format migrate bench image smoke lock clean
 
@@ -23,6 +28,8 @@ check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Py
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
+	@$(call judged,head)
+	@$(call judged,$(RELEASED):head)
 
 format: .venv/ready ## Rewrite the code in the house's format
 	$(BIN)/ruff format .

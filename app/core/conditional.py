@@ -55,7 +55,8 @@ def one(request: Request, item: ReadModel, *, cache: str = CACHE, created: str =
 
 def many(request: Request, page: Page[Any], *, cache: str = CACHE, **headers: str) -> Response:
     """A page with its Link header."""
-    links = page.links(request.url.path, request.url.query)
+    # Not of `request.url`, which is put together and parsed again.
+    links = page.links(request.scope["path"], request.scope["query_string"].decode("latin-1"))
     found = {"Link": links} if len(links) <= MAX_HEADER else {}  # the body has `next`
     return answer(page, 200, {**found, "Cache-Control": cache, **headers})
 

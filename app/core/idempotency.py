@@ -198,7 +198,7 @@ async def _handled(
             await attempt.store(session, answer)
     except ServiceError as error:
         passing = error.status >= _SERVER_ERROR or error.retry_after or undone(error)
-        if passing or attempt.fingerprint is None or attempt.stored is not None:
+        if passing or attempt.fingerprint is None:
             raise
         answer = render(request, error)
         await attempt.store(database.writes, answer)

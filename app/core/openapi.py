@@ -1,5 +1,6 @@
 """The OpenAPI document: what the framework generates, completed by the rules of our contract."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.core import access, conditional, errors, idempotency, problems
+from app.core.examples import example
 from app.core.routing import JSON, MERGE_PATCH, Route
 from app.core.schemas import MAX_INT64
 
@@ -59,7 +61,9 @@ def _complete(schema: Json, routes: dict[str | None, Route], anonymous: str) -> 
                 _add_key(operation)
             _add_conditions(operation, method)
             _add_headers(operation)
-            _tidy_parameters(operation.get("parameters", []))
+            _tidy_parameters(operation.get("parameters", []), path)
+            _add_links(operation, path, schema)
+            _add_examples(operation, schemas)
     for node in _nodes(schema):
         if node.get("format") in _LENGTHS:
             node.setdefault("maxLength", _LENGTHS[node["format"]])
@@ -151,13 +155,39 @@ def _model(answer: Json) -> str:
     return reference
 
 
-def _tidy_parameters(parameters: list[Json]) -> None:
+def _tidy_parameters(parameters: list[Json], path: str) -> None:
+    owners = {name: owner for owner, name in re.findall(r"(\w+)s/{(\w+)}", path)}
     for parameter in parameters:
         for option in parameter["schema"].pop("anyOf", []):
             if option != {"type": "null"}:  # absent, not null, is how a parameter is left out
                 parameter["schema"] |= option
         if parameter["name"] == "sort":
             parameter |= {"style": "form", "explode": False}
+        if parameter["in"] == "path":
+            parameter["description"] = f"Of the {owners[parameter['name']]}"
+
+
+def _add_links(operation: Json, path: str, schema: Json) -> None:
+    """From what an operation creates to all that can be done with it: the paths that go on."""
+    created = operation["responses"].get("201", {})
+    made = schema["components"]["schemas"].get(_model(created).rpartition("/")[2], {})
+    if "Location" not in created.get("headers", {}) or "id" not in made.get("properties", {}):
+        return
+    known = {name: f"$request.path.{name}" for name in re.findall(r"{(\w+)}", path)}
+    for other, item in schema["paths"].items():
+        if found := re.fullmatch(rf"{re.escape(path)}/{{(\w+)}}(/\w+)*", other):
+            parameters = {**known, found[1]: "$response.body#/id"}
+            for each in item.values():
+                link = {"operationId": each["operationId"], "parameters": parameters}
+                created.setdefault("links", {})[each["operationId"]] = link
+
+
+def _add_examples(operation: Json, schemas: Json) -> None:
+    answers = [answer for status, answer in operation["responses"].items() if status < "300"]
+    for part in (operation.get("requestBody", {}), *answers):
+        for content in part.get("content", {}).values():
+            if "example" not in content:
+                content["example"] = example(content["schema"], schemas)
 
 
 def _nodes(node: Any) -> Iterator[Json]:

@@ -1,7 +1,6 @@
 """Errors as RFC 9457 problem details, in answers and in the OpenAPI document. The only place."""
 
 from http import HTTPStatus
-from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -31,10 +30,10 @@ _PCHAR: Final = "/:@!$&'()*+,;=~"  # RFC 3986
 class Problem(BaseModel):
     """What went wrong (RFC 9457)."""
 
-    type: str = Field(max_length=100)
-    title: str = Field(max_length=100)
-    status: int
-    detail: str = Field(max_length=500)
+    type: str = Field(max_length=100, description="Stable, for programs")
+    title: str = Field(max_length=100, description="The same for each of a type")
+    status: int = Field(description="As of the answer")
+    detail: str = Field(max_length=500, description="What went wrong this time, for people")
     instance: str = Field(max_length=12 * MAX_PATH, description="The path of the request")
     request_id: str = Field(max_length=128, description="Names the request in the service's log")
     errors: list[Fault] | None = Field(None, description="Only for 422")
@@ -63,7 +62,7 @@ def render(request: Request, error: ServiceError) -> Response:
 
 def standalone(error: ServiceError) -> bytes:
     """The body of an answer to what is no request."""
-    problem = _problem(type(error), str(error), instance="/", request_id=token_hex(16))
+    problem = _problem(type(error), str(error), instance="/", request_id=request_id.get())
     return problem.model_dump_json(exclude_none=True).encode()
 
 

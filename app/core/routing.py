@@ -49,7 +49,7 @@ class Route(APIRoute):
         known = dict(_query_parameters(self.dependant))
 
         async def checked(request: Request) -> Response:
-            if self.param_convertors and self.path.format(**request.path_params) in self.words:
+            if self.param_convertors and request.scope["path"] in self.words:
                 raise errors.MethodNotAllowed
             if self.permission is not None:
                 await access.admit(request, self.permission)

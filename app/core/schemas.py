@@ -77,9 +77,9 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def absent() -> Any:
+def absent(description: str | None = None) -> Any:
     """Default of a field in an update model: it may be left out, which is not the same as null."""
-    return Field(default=None, json_schema_extra=without_default)
+    return Field(default=None, description=description, json_schema_extra=without_default)
 
 
 def without_default(schema: dict[str, Any]) -> None:

@@ -13,7 +13,12 @@ from app.core.schemas import MAX_INT64, NO_NUL, ReadModel, RequestModel, absent,
 
 MAX_EMAIL: Final = 254  # characters, RFC 5321
 MAX_PASSWORD: Final = 128  # characters
-_EMAIL: Final = {"type": "string", "format": "email", "maxLength": MAX_EMAIL}
+_EMAIL: Final = {
+    "type": "string",
+    "format": "email",
+    "maxLength": MAX_EMAIL,
+    "examples": ["ada@example.com"],
+}
 PASSWORD: Final = {
     "type": "string",
     "format": "password",
@@ -21,13 +26,9 @@ PASSWORD: Final = {
     "minLength": 8,
     "maxLength": MAX_PASSWORD,
     "pattern": NO_NUL,
+    "examples": ["correct horse"],
 }
-# What Swagger UI sends unless it is told otherwise: no role, for that is refused to most.
-_REGISTRATION: Final[dict[str, Any]] = {
-    "name": "Ada Lovelace",
-    "email": "ada@example.com",
-    "password": "correct horse",
-}
+_CHANGE: Final[dict[str, Any]] = {"examples": [{"name": "Ada King"}]}
 
 
 def normalized(value: str) -> str | None:
@@ -52,7 +53,7 @@ def without_nul(value: SecretStr) -> SecretStr:
 
 
 UserId = Annotated[int, integer(1, MAX_INT64)]
-Name = Annotated[str, string(1, 100)]
+Name = Annotated[str, string(1, 100), Field(examples=["Ada Lovelace"])]
 Email = Annotated[str, string(3, MAX_EMAIL), AfterValidator(_email), WithJsonSchema(_EMAIL)]
 Password = Annotated[
     SecretStr,
@@ -66,8 +67,6 @@ Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 class UserCreate(RequestModel):
     """A registration."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_REGISTRATION]})
-
     name: Name
     email: Email
     password: Password
@@ -77,22 +76,22 @@ class UserCreate(RequestModel):
 class UserUpdate(RequestModel):
     """Changes to a user: an absent field stays."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ada King"}]})
+    model_config = ConfigDict(json_schema_extra=_CHANGE)
 
     name: Name = absent()
     email: Email = absent()
     password: Password = absent()
-    current_password: Password = absent()
-    role: Role = absent()
+    current_password: Password = absent(description="With a new password, save for admins")
+    role: Role = absent(description="For admins to set")
 
 
 class UserRead(ReadModel):
     """A user."""
 
-    id: int = Field(ge=1, le=MAX_INT64)
-    name: str = Field(max_length=100)
-    email: str = Field(max_length=MAX_EMAIL)
-    role: Role
+    id: int = Field(ge=1, le=MAX_INT64, examples=[1])
+    name: str = Field(max_length=100, examples=["Ada Lovelace"])
+    email: str = Field(max_length=MAX_EMAIL, examples=["ada@example.com"])
+    role: Role = Field(description="What the user may")
     created_at: datetime
     updated_at: datetime
 

@@ -495,6 +495,8 @@ async def test_a_condition_is_documented_where_it_is_heeded(document: Json, head
             ]
             assert bool(parameters) == (method in methods and path.endswith(SINGLE))
             assert not any(parameter["required"] for parameter in parameters)
+            # Several lines of it are one, with commas between; not so many headers.
+            assert {parameter["schema"]["type"] for parameter in parameters} <= {"string"}
 
 
 async def test_the_service_answers_only_with_documented_statuses(

@@ -1,0 +1,342 @@
+"""Requests at once: the database decides between them, however late each hears of the others.
+
+Two processes' worth of the service, which share nothing but the database, are 15 ms away from it
+in either direction: what looks first and writes then has 30 ms in which it is wrong.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from httpx import AsyncClient, Response
+
+from app.core.database import Database
+from app.core.storage import Storage
+from app.users import passwords
+from tests import servers
+from tests.accounts import worker
+from tests.answers import get
+from tests.backends import WAITING, until
+from tests.conftest import settings_for
+from tests.core.test_cursor_walks import KEPT, MIXED, OTHER, Rows, _order
+from tests.core.test_idempotency import POSTS, REPLAYED, send
+from tests.factories import make_author, make_book, make_document, make_user
+from tests.problems import faults_of, problem_of
+from tests.processes import until as eventually
+from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, insert, query, run
+from tests.wires import wired
+
+pytestmark = pytest.mark.commits
+
+DELAY = 0.015  # seconds, in either direction
+TWENTY = 20
+Json = dict[str, Any]
+
+MAKERS = {
+    "/authors": make_author,
+    "/books": make_book,
+    "/users": make_user,
+    "/documents": make_document,
+}
+ORPHANS = "SELECT count(*) FROM books WHERE author_id NOT IN (SELECT id FROM authors)"
+RESOURCES = pytest.mark.parametrize("path", MAKERS)
+
+
+@pytest.fixture(scope="module")
+async def own_database(template_url: str) -> AsyncIterator[str]:
+    """One for all races: each has rows of its own."""
+    url = await servers.copy(template_url, "races")
+    yield url
+    await servers.drop(url)
+
+
+@pytest.fixture(scope="module")
+async def far_url(own_database: str) -> AsyncIterator[str]:
+    async with wired(own_database, DELAY) as wire:
+        yield wire.url
+
+
+@pytest.fixture(scope="module")
+async def service(far_url: str) -> AsyncIterator[list[AsyncClient]]:
+    """Clients of two processes' worth of it."""
+    settings = settings_for(far_url, s3_prefix="races/")
+    async with AsyncExitStack() as stack:
+        # Hashes of full strength, one after the other, would keep registrations apart.
+        weak = stack.enter_context(pytest.MonkeyPatch.context())
+        weak.setattr(passwords, "MEMORY", 64)
+        processes = [worker(far_url, s3_prefix="races/", db_pool_size=10) for _ in range(2)]
+        clients = [await stack.enter_async_context(process) for process in processes]
+        for client in clients:
+            storage = Storage(settings)
+            stack.callback(storage.close)
+            client._transport.app.state.storage = storage  # type: ignore[attr-defined]
+        yield clients
+
+
+async def at_once(
+    service: list[AsyncClient], method: str, path: str, requests: list[Json]
+) -> list[Response]:
+    """The answers to all of the requests, of which each process gets every other."""
+    asked = (
+        service[number % len(service)].request(method, path, **request)
+        for number, request in enumerate(requests)
+    )
+    return await asyncio.gather(*asked)
+
+
+def statuses(answers: list[Response]) -> dict[int, int]:
+    return dict(Counter(answer.status_code for answer in answers))
+
+
+async def test_of_twenty_registrations_of_an_email_one_is_made_ten_times(
+    service: list[AsyncClient], other: asyncpg.Connection
+) -> None:
+    for number in range(10):
+        spelled = (f"ada{number}@example.com", f"Ada{number}@Example.com")
+        answers = await at_once(service, "POST", "/users", [
+            {"json": {"name": f"{n}", "email": spelled[n % 2], "password": "correct horse"}}
+            for n in range(TWENTY)
+        ])  # fmt: skip
+        assert statuses(answers) == {201: 1, 409: TWENTY - 1}
+        for answer in answers:
+            if answer.status_code == 409:
+                assert problem_of(answer, 409, "email-taken")["detail"]
+        count = "SELECT count(*) FROM users WHERE lower(email) = $1"
+        assert await other.fetchval(count, spelled[0]) == 1
+
+
+async def test_of_twenty_users_who_change_to_one_email_one_gets_it(
+    service: list[AsyncClient],
+) -> None:
+    users = [await make_user(service[0], f"user{n}@example.com") for n in range(TWENTY)]
+    change = {"json": {"email": "wanted@example.com"}}
+    asked = (at_once(service, "PATCH", f"/users/{user['id']}", [change]) for user in users)
+    answers = [answer for [answer] in await asyncio.gather(*asked)]
+    assert statuses(answers) == {200: 1, 409: TWENTY - 1}
+
+
+@RESOURCES
+async def test_of_twenty_changes_of_one_version_one_is_made(
+    path: str, service: list[AsyncClient]
+) -> None:
+    place = f"{path}/{await made(service, path)}"
+    field = "title" if path == "/books" else "name"
+    kind = (lambda each: {"files": {field: (None, each)}}) if path == "/documents" else None
+    names = [f"{number}" for number in range(TWENTY)]
+    answers = await at_once(service, "PATCH", place, [
+        {**(kind(name) if kind else {"json": {field: name}}), "headers": {"If-Match": '"1"'}}
+        for name in names
+    ])  # fmt: skip
+    assert statuses(answers) == {200: 1, 412: TWENTY - 1}
+    [winner] = [answer for answer in answers if answer.status_code == 200]
+    there = await service[0].get(place)
+    assert there.headers["etag"] == winner.headers["etag"] == '"2"'
+    assert there.json()[field] == winner.json()[field]
+
+
+async def test_of_twenty_replacements_of_one_file_one_is_made_and_its_file_alone_is_stored(
+    service: list[AsyncClient], other: asyncpg.Connection
+) -> None:
+    made = await make_document(service[0], content=b"old")
+    answers = await at_once(service, "PATCH", f"/documents/{made['id']}", [
+        {"files": {"file": ("a.txt", b"new" * n)}, "headers": {"If-Match": '"1"'}}
+        for n in range(1, TWENTY + 1)
+    ])  # fmt: skip
+    assert statuses(answers) == {200: 1, 412: TWENTY - 1}
+    [winner] = [answer.json() for answer in answers if answer.status_code == 200]
+    assert (await get(service[1], f"/documents/{made['id']}"))["sha256"] == winner["sha256"]
+    storage: Storage = service[0]._transport.app.state.storage  # type: ignore[attr-defined]
+    keys = {key async for page in storage.keys("races/") for key in page}
+    known = await other.fetch("SELECT key, state FROM stored_objects")
+    assert keys == {row["key"] for row in known}
+    assert {row["state"] for row in known} == {"ready"}
+
+
+@RESOURCES
+@pytest.mark.parametrize("headers", [{}, {"If-Match": '"1"'}], ids=["any", "one version"])
+async def test_of_twenty_deletions_one_is_made(
+    path: str, headers: dict[str, str], service: list[AsyncClient]
+) -> None:
+    place = f"{path}/{await made(service, path)}"
+    answers = await at_once(service, "DELETE", place, [{"headers": headers}] * TWENTY)
+    assert statuses(answers) == {204: 1, 404: TWENTY - 1}
+
+
+async def test_of_changes_and_deletions_of_one_version_one_is_made(
+    service: list[AsyncClient],
+) -> None:
+    for number in range(5):
+        place = f"/authors/{await made(service, '/authors')}"
+        asked = [
+            at_once(service, method, place, [{**body, "headers": {"If-Match": '"1"'}}] * 10)
+            for method, body in (("PATCH", {"json": {"name": "changed"}}), ("DELETE", {}))
+        ]
+        changes, deletions = await asyncio.gather(*(asked if number % 2 else asked[::-1]))
+        found = (statuses([*changes, *deletions]), await service[0].get(place))
+        if found[1].status_code == 404:
+            assert found[0].pop(204) == 1
+            assert found[0].keys() <= {404, 412}
+        else:
+            assert found[0] == {200: 1, 412: TWENTY - 1}
+
+
+async def made(service: list[AsyncClient], path: str) -> Any:
+    """The id of a new resource of its own kind."""
+    emails = {"email": f"{uuid4()}@example.com"} if path == "/users" else {}
+    return (await MAKERS[path](service[0], **emails))["id"]  # type: ignore[operator]
+
+
+# A book and its author
+
+
+@pytest.mark.parametrize("first", ["the book", "the deletion"])
+async def test_a_book_that_is_created_while_its_author_is_deleted_has_an_author_or_is_none(
+    first: str, service: list[AsyncClient], other: asyncpg.Connection
+) -> None:
+    author_id = await made(service, "/authors")
+    asked = {
+        "the book": lambda: service[0].post("/books", json={"title": "x", "author_id": author_id}),
+        "the deletion": lambda: service[1].delete(f"/authors/{author_id}"),
+    }
+    tasks = {}
+    async with other.transaction():  # both wait for this, one after the other
+        await other.execute("SELECT FROM authors WHERE id = $1 FOR UPDATE", author_id)
+        for number, name in enumerate(sorted(asked, key=lambda each: each != first), 1):
+            tasks[name] = asyncio.create_task(asked[name]())
+            await until(number, other, WAITING)
+    book, deletion = await tasks["the book"], await tasks["the deletion"]
+    if first == "the book":
+        assert book.status_code == 201
+        problem_of(deletion, 409, "author-has-books")
+    else:
+        assert deletion.status_code == 204
+        assert faults_of(book) == [{"pointer": "/author_id"}]
+    assert await other.fetchval(ORPHANS) == 0
+
+
+async def test_books_that_are_created_while_their_author_is_deleted_all_have_one_or_are_none(
+    service: list[AsyncClient], other: asyncpg.Connection
+) -> None:
+    for number in range(10):
+        author_id = await made(service, "/authors")
+        book = {"json": {"title": "x", "author_id": author_id}}
+        asked = [
+            at_once(service, "POST", "/books", [book] * 4),
+            at_once(service, "DELETE", f"/authors/{author_id}", [{}] * 2),
+        ]
+        answers = await asyncio.gather(*(asked if number % 2 else asked[::-1]))
+        found = statuses([answer for each in answers for answer in each])
+        assert found in ({204: 1, 404: 1, 422: 4}, {201: 4, 409: 2})
+        assert await other.fetchval(ORPHANS) == 0
+
+
+# One key
+
+
+KEYED = [name for name in POSTS if name.startswith("create") and name != "create_upload"]
+
+
+@pytest.mark.parametrize("operation", KEYED)
+async def test_twenty_posts_with_one_key_are_one_row_and_equal_answers(
+    operation: str, service: list[AsyncClient], other: asyncpg.Connection
+) -> None:
+    path, request, _ = await POSTS[operation](service[0])
+    count = f"SELECT count(*) FROM {path.split('/')[1]}"
+    before = await other.fetchval(count)
+
+    async def insisted(client: AsyncClient) -> Response:
+        """What a client gets that asks again for as long as it is told to."""
+        answers: list[Response] = []
+
+        async def is_answered() -> bool:
+            answers.append(await send(client, path, request, key=operation))
+            return answers[-1].status_code != 409
+
+        await eventually(is_answered)
+        return answers[-1]
+
+    answers = await asyncio.gather(*(insisted(service[n % 2]) for n in range(TWENTY)))
+    assert statuses(answers) == {201: TWENTY}
+    for part in ("etag", "location", None):
+        equal = {each.headers.get(part) if part else each.content for each in answers}
+        assert len(equal) == 1
+    assert sum(REPLAYED in answer.headers for answer in answers) == TWENTY - 1
+    assert await other.fetchval(count) == before + 1
+
+
+# Lists
+
+
+LASTING, PASSING, CHURNERS = 60, 40, 4
+AUTHORS = f"('{AUTHOR}', 'A'), ('{OTHER}', 'A')"
+
+
+@pytest.mark.parametrize("path", LISTS)
+async def test_walks_by_cursor_see_each_lasting_row_once_while_others_come_and_go(
+    path: str, service: list[AsyncClient], far_url: str, database: Database
+) -> None:
+    """All orders at once, in most of which many rows have equal keys or none."""
+    table, random = TABLES[path], Random(path)
+    make = Rows(random).makers[table]
+    await run(database, f"INSERT INTO authors (id, name) VALUES {AUTHORS} ON CONFLICT DO NOTHING")
+    await insert(database, table, [make() for _ in range(LASTING + PASSING)])
+    everyone = await query(database, f"SELECT id FROM {table}")
+    passing = random.sample([id_ for id_ in everyone if id_ not in KEPT], PASSING)
+    lasting = {str(id_) for id_ in everyone} - {str(id_) for id_ in passing}
+    sorts = ["", *SORTS[path], *(f"-{key}" for key in SORTS[path]), *MIXED[path]]
+    standing: list[str] = []  # the rows that the cursors stood on last
+
+    far = Database(settings_for(far_url, db_pool_size=CHURNERS))
+    churning = [
+        asyncio.create_task(come_and_go(far, table, make, passing, standing))
+        for _ in range(CHURNERS)
+    ]
+    walks = (walked(service[n % 2], path, sort, standing) for n, sort in enumerate(sorts))
+    walks_seen = await asyncio.gather(*walks)
+    gone = PASSING - len(passing)
+    passing.clear()  # whoever comes and goes is through
+    await asyncio.gather(*churning)
+    await far.close()
+    assert gone >= CHURNERS
+
+    of_author = f"WHERE author_id = '{AUTHOR}'" if path == BOOKS_OF_AUTHOR else ""
+    for sort, seen in zip(sorts, walks_seen, strict=True):
+        order = f"SELECT id FROM {table} {of_author} ORDER BY {_order(sort)}"
+        expected = [str(id_) for id_ in await query(database, order) if str(id_) in lasting]
+        assert [id_ for id_ in seen if id_ in lasting] == expected, sort
+        assert len(seen) == len(set(seen)), sort
+
+
+async def walked(client: AsyncClient, path: str, sort: str, standing: list[str]) -> list[str]:
+    """The ids that a walk through the whole list has seen."""
+    seen: list[str] = []
+    url: str | None = f"{path}?size=9" + (f"&sort={sort}" if sort else "")
+    first = url
+    while url is not None:
+        page = await get(client, url)
+        seen += [str(item["id"]) for item in page["items"]]
+        standing += seen[-1:]
+        url = page["next"] and f"{first}&cursor={page['next']}"
+    return seen
+
+
+async def come_and_go(
+    database: Database,
+    table: str,
+    make: Callable[[], Json],
+    passing: list[Any],
+    standing: list[str],
+) -> None:
+    """For as long as anybody walks: most often what goes is what some cursor stands on."""
+    while passing:
+        stood_on = [id_ for id_ in passing if str(id_) in standing[-50:]]
+        gone = (stood_on or passing)[0]
+        passing.remove(gone)
+        await run(database, f"DELETE FROM {table} WHERE id = :id", {"id": gone})
+        await insert(database, table, [make()])
