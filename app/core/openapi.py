@@ -179,7 +179,7 @@ def _tidy_parameters(parameters: list[Json], path: str) -> None:
         if parameter["name"] == "sort":
             parameter |= {"style": "form", "explode": False}
         if parameter["in"] == "path":
-            parameter["description"] = f"Of the {owners[parameter['name']]}"
+            parameter["description"] = f"Id of the {owners[parameter['name']]}"
 
 
 def _add_links(operation: Json, path: str, schema: Json) -> None:
