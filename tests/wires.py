@@ -37,9 +37,15 @@ class Wire:
         """From now on keep what has these bytes in it, and all after it, from either end."""
         self._wanted = answer
 
+    def mend(self) -> None:
+        """Pass on what comes from now on. What was kept is lost, and with it the connections."""
+        self.blocked, self._wanted = False, None
+        self.caught.clear()
+        self.reset()
+
     def reset(self) -> None:
         """Break every connection at once, as a router that was restarted does."""
-        for writer in [*self._writers]:
+        for writer in [each for each in self._writers if not each.transport.is_closing()]:
             end: socket.socket = writer.get_extra_info("socket")
             if end.family != socket.AF_UNIX:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)

@@ -57,17 +57,28 @@ class Load:
 
         await until(told)
 
-    async def all_succeed(self, times: int = 1) -> float:
-        """Wait until every client had so many successes of requests from now on; seconds."""
-        start, before = monotonic(), self._successes.copy()
+    async def recovers(self) -> float:
+        """Wait until reads and writes that were asked for from now on succeed; seconds."""
+        start = monotonic()
+
+        async def recovered() -> bool:
+            since = [each for each in self._answers if each.start >= start]
+            methods = {each.method for each in since if each.status in SUCCESS}
+            return methods >= {"GET", "POST"}
+
+        await until(recovered)
+        return monotonic() - start
+
+    async def all_succeed(self) -> None:
+        """Wait until every client had a success, of a request that it sent from now on."""
+        before = self._successes.copy()
 
         async def succeeded() -> bool:
             clients = range(READERS + WRITERS + RETRIERS)
             # One may have been asked for before.
-            return all(self._successes[n] - before[n] > times for n in clients)
+            return all(self._successes[n] - before[n] > 1 for n in clients)
 
         await until(succeeded)
-        return monotonic() - start
 
     async def run(self) -> None:
         kinds = [self._read] * READERS + [self._write] * WRITERS + [self._insist] * RETRIERS

@@ -22,9 +22,10 @@ from tests.faults.load import loaded
 from tests.faults.service import AT_ONCE, LOCK_TIMEOUT, REQUEST_TIMEOUT, Service, served
 from tests.problems import problem_of
 
-LONG = "x" * 200
+LONG = {"name": "x" * 200}
 RECOVERED = 1.0  # seconds
 WRITTEN = {200, 201, 204, 503}
+GIVEN_UP = {409}  # for what is sent again with its key while the first is not quite given up
 TERMINATE = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'bookshelf'
@@ -53,15 +54,15 @@ async def test_postgres_is_killed_and_started_again(
     service: Service, postgres: Postgres, data_dir: Path
 ) -> None:
     async with loaded(service.client, service.origin) as load:
-        await load.all_succeed(5)
-        databases.kill(data_dir)
-        postgres.stop()  # of a process that is dead it takes note
+        await asyncio.to_thread(databases.kill, data_dir)
+        await asyncio.to_thread(postgres.stop)  # of a process that is dead it takes note
         killed = monotonic()
         problem_of(await service.client.get("/authors"), 503, "unavailable")
         await asyncio.to_thread(postgres.start)
-        assert await load.all_succeed() < RECOVERED
+        assert await load.recovers() < RECOVERED
+        await load.all_succeed()
         recovered = monotonic()
-        await load.all_succeed(5)
+        await load.all_succeed()
     assert load.statuses() <= WRITTEN
     assert 503 in load.statuses(since=killed)
     assert 503 not in load.statuses(since=recovered)
@@ -78,7 +79,8 @@ async def test_one_process_of_postgres_is_killed_and_it_starts_all_the_others_an
         while not other.is_closed():
             await asyncio.sleep(0)
         (await connected(service.url)).terminate()
-        assert await load.all_succeed() < RECOVERED
+        assert await load.recovers() < RECOVERED
+        await load.all_succeed()
     assert load.statuses() <= WRITTEN
     await load.is_all_there(service.url)
     await service.is_well()
@@ -112,8 +114,8 @@ async def test_postgres_is_frozen(service: Service, data_dir: Path) -> None:
             await load.is_told(503)
             assert (await service.client.get("/livez")).status_code == 200
             problem_of(await service.client.get("/readyz"), 503, "unavailable")
-        assert await load.all_succeed() < REQUEST_TIMEOUT + RECOVERED
-    assert load.statuses() <= WRITTEN
+        await load.all_succeed()
+    assert load.statuses() <= WRITTEN | GIVEN_UP
     assert load.longest() < REQUEST_TIMEOUT + AT_ONCE
     await load.is_all_there(service.url)
     await service.is_well()
@@ -171,11 +173,13 @@ async def test_the_disk_of_postgres_is_full(service: Service, full: Path) -> Non
     async with loaded(service.client, service.origin) as load:
         full.write_bytes(bytes(os.statvfs(full.parent).f_bavail * os.statvfs(full.parent).f_bsize))
         await load.is_told(503)
-        refused = service.client.post("/authors", json={"name": LONG})
-        problem_of(await refused, 503, "overloaded")
+        while (refused := await service.client.post("/authors", json=LONG)).status_code == 201:
+            pass  # what others have deleted makes room for some more
+        problem_of(refused, 503, "overloaded")
         assert (await service.client.get("/readyz")).status_code == 200
         full.unlink()
-        assert await load.all_succeed() < RECOVERED
+        assert await load.recovers() < RECOVERED
+        await load.all_succeed()
     assert load.statuses("GET") == {200}
     assert load.statuses() <= WRITTEN
     await load.is_all_there(service.url)
