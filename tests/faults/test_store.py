@@ -1,0 +1,172 @@
+"""One server process, and what its store does: each call fails once in each way, and then not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
+
+import asyncpg
+import pytest
+from httpx import AsyncClient, Response
+
+from app.documents.upload import PART
+from tests import servers
+from tests.factories import make_author, make_direct_upload, make_document
+from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
+from tests.problems import problem_of
+from tests.processes import run, until
+from tests.proxy import Fate, Proxy, proxied
+
+PREFIX = "faults/store/"
+SMALL, LARGE = b"%PDF-1.7 in one go", bytes(PART + 1)
+
+Ask = Callable[[], Awaitable[Response]]
+Prepare = Callable[[AsyncClient], Awaitable[Ask]]
+
+
+@pytest.fixture(scope="module")
+async def url(template_url: str) -> AsyncIterator[str]:
+    made = await servers.copy(template_url, "store")
+    yield made
+    await servers.drop(made)
+
+
+@pytest.fixture(scope="module")
+async def proxy() -> AsyncIterator[Proxy]:
+    async with proxied() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def service(url: str, proxy: Proxy) -> AsyncIterator[Service]:
+    async with served(url, prefix=PREFIX, S3_ENDPOINT_URL=proxy.origin) as made:
+        yield made
+
+
+def uploads(content: bytes, **more: str) -> Prepare:
+    async def prepared(client: AsyncClient) -> Ask:
+        fields = {"file": ("a.pdf", content), **{name: (None, v) for name, v in more.items()}}
+        return lambda: client.post("/documents", files=fields)  # type: ignore[arg-type]
+
+    return prepared
+
+
+async def deletes(client: AsyncClient) -> Ask:
+    async def ask() -> Response:
+        return await client.delete(
+            f"/documents/{(await make_document(client, content=SMALL))['id']}"
+        )
+
+    return ask
+
+
+async def starts(client: AsyncClient) -> Ask:
+    path = f"/documents/{(await make_document(client))['id']}/uploads"
+    announced = {"filename": "a.pdf", "content_type": "application/pdf", "size": 1}
+    return lambda: client.post(path, json=announced)
+
+
+async def completes(client: AsyncClient) -> Ask:
+    path = f"/documents/{(await make_document(client))['id']}"
+    upload = await make_direct_upload(client, path, SMALL)
+    return lambda: client.post(f"{upload}/complete")
+
+
+# The call of the store that fails, who makes it, the answer then, and that to the same afterwards.
+CALLS: dict[str, tuple[str, Prepare, int, int]] = {
+    "put": ("PUT", uploads(SMALL, name="x"), 503, 201),
+    "start": ("POST .*[?]uploads", uploads(LARGE, name="x"), 503, 201),
+    "the first part": ("partNumber=1", uploads(LARGE, name="x"), 503, 201),
+    "the last part": ("partNumber=2", uploads(LARGE, name="x"), 503, 201),
+    "complete": ("POST .*[?]uploadId", uploads(LARGE, name="x"), 503, 201),
+    "abort": ("DELETE .*[?]uploadId", uploads(LARGE, nome="x"), 422, 422),
+    "delete": ("DELETE", deletes, 204, 204),
+    "start of a direct upload": ("POST .*[?]uploads", starts, 503, 201),
+    "list of its parts": ("GET .*uploadId", completes, 503, 200),
+    "complete of a direct upload": ("POST .*[?]uploadId", completes, 503, 200),
+    "head": ("HEAD", completes, 503, 200),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_call_fails(call: str, service: Service, proxy: Proxy) -> None:
+    line, prepare, failing, succeeding = CALLS[call]
+    ask = await prepare(service.client)
+    for fate in (Fate.RESET, Fate.SLOW_DOWN):
+        proxy.expect(fate, line)
+        answer = await ask()
+        assert answer.status_code == failing, answer.text
+        if failing == 503:
+            assert problem_of(answer, 503, "unavailable")
+            assert answer.headers["retry-after"] == "1"
+        assert proxy.reached.is_set() or failing == 204
+    proxy.expect(Fate.PASS)
+    assert (await ask()).status_code == succeeding
+    await service.is_well()
+
+
+@pytest.mark.parametrize("call", ["put", "the last part", "complete", "delete", "head"])
+async def test_a_call_is_done_only_when_nobody_waits_for_it_any_more(
+    call: str, service: Service, proxy: Proxy
+) -> None:
+    line, prepare, failing, _ = CALLS[call]
+    ask = await prepare(service.client)
+    proxy.expect(Fate.HOLD, line)
+    start = monotonic()
+    answer = await ask()
+    assert answer.status_code == failing, answer.text
+    assert monotonic() - start < REQUEST_TIMEOUT + AT_ONCE
+    await service.comes_to_rest()
+    proxy.go_on.set()
+    proxy.expect(Fate.PASS)
+    await service.is_well()
+
+
+async def test_the_store_is_down(service: Service, proxy: Proxy) -> None:
+    client = service.client
+    document = await make_document(client, content=SMALL)
+    proxy.expect(Fate.RESET)
+    assert problem_of(await client.get("/readyz"), 503, "unavailable")["detail"].startswith("stor")
+    answers = await asyncio.gather(
+        *(client.post("/documents", files={"file": SMALL}, data={"name": "x"}) for _ in range(4))
+    )
+    for answer in answers:
+        problem_of(answer, 503, "unavailable")
+    assert (await client.get(f"/documents/{document['id']}")).status_code == 200
+    await make_author(client)
+    proxy.expect(Fate.PASS)
+    await service.is_well()
+
+
+async def test_the_store_is_slow(service: Service, proxy: Proxy) -> None:
+    client = service.client
+    proxy.expect(Fate.HOLD, "PUT")
+    slow = [asyncio.create_task(make_document(client, content=SMALL)) for _ in range(6)]
+
+    async def all_wait() -> bool:
+        return sum(line.startswith("PUT") for line in proxy.lines) == len(slow)
+
+    await until(all_wait)
+    await make_author(client)
+    for path in ("/readyz", "/documents", "/books"):
+        assert (await client.get(path)).status_code == 200
+    assert not any(task.done() for task in slow)
+    proxy.go_on.set()
+    await asyncio.gather(*slow)
+    proxy.expect(Fate.PASS)
+    await service.is_well()
+
+
+@pytest.mark.parametrize("line", ["[?&]uploads", "list-type", "DELETE"])
+async def test_the_sweeper_cannot_ask(line: str, service: Service, proxy: Proxy, url: str) -> None:
+    await make_document(service.client, content=SMALL)
+    other = await asyncpg.connect(url)
+    await other.execute("DELETE FROM documents")
+    proxy.expect(Fate.RESET, line)
+    environment = {"DATABASE_URL": url, "S3_PREFIX": PREFIX, "S3_ENDPOINT_URL": proxy.origin}
+    code, said = await run("jobs", "run", "sweep-storage", **environment)
+    left = await other.fetchval("SELECT count(*) FROM stored_objects WHERE state = 'deleting'")
+    await other.close()
+    assert (code, "Traceback" in said) == (0 if line == "DELETE" else 1, False), said
+    assert (left > 0) == (line != "list-type")
+    proxy.expect(Fate.PASS)
+    await service.is_well()
