@@ -34,7 +34,7 @@ class Wire:
         self.url = here.render_as_string(hide_password=False)
 
     def catch(self, answer: bytes) -> None:
-        """From now on keep what has these bytes in it, and all after it, from either end."""
+        """Keep an answer of the server with these bytes in it, and all after it from either end."""
         self._wanted = answer
 
     def mend(self) -> None:
@@ -55,7 +55,7 @@ class Wire:
         """One connection of the service, to its end on either side."""
         answers, server = await _connected(self._server)
         self._writers |= {writer, server}
-        ways = [self._pass(reader, server), self._pass(answers, writer)]
+        ways = [self._pass(reader, server), self._pass(answers, writer, answers=True)]
         tasks = [asyncio.create_task(way) for way in ways]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -67,7 +67,9 @@ class Wire:
                 self._writers.discard(end)
                 end.close()
 
-    async def _pass(self, reader: StreamReader, writer: StreamWriter) -> None:
+    async def _pass(
+        self, reader: StreamReader, writer: StreamWriter, *, answers: bool = False
+    ) -> None:
         """What comes does not wait for what came before it: a delay is no limit of the rate."""
         loop, due = asyncio.get_running_loop(), 0.0
         waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -85,7 +87,7 @@ class Wire:
                     await asyncio.sleep(wait)
                 if not data:
                     return
-                if self._wanted is not None and self._wanted in data:
+                if answers and self._wanted is not None and self._wanted in data:
                     self.blocked = True
                     self.caught.set()
                 if not self.blocked:

@@ -15,6 +15,7 @@ from tests.factories import Json, make_author
 from tests.processes import until
 
 READERS, WRITERS, RETRIERS = 4, 3, 2
+PAUSE = 0.05  # seconds
 SUCCESS = {200, 201, 204}
 GONE = None
 
@@ -101,6 +102,8 @@ class Load:
                     what = repr(error)
                 self._answers.append(Answer(start, monotonic() - start, method, what))
                 self._successes[number] += what in SUCCESS
+                if what not in SUCCESS:
+                    await asyncio.sleep(PAUSE)  # it is what such a client does
                 return what, answer.json() if what in SUCCESS and what != 204 else {}
 
             while not self._over:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 from httpx import AsyncClient
@@ -15,6 +16,7 @@ from tests import backends
 from tests.conftest import settings_for
 from tests.factories import make_author, make_document
 from tests.processes import PATIENCE, serving, until
+from tests.rows import run
 from tests.scrapes import free_port, scraped
 from tests.stores import stored
 
@@ -32,6 +34,7 @@ _OURS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'bookshelf'
 """
+_AGE = "UPDATE stored_objects SET touched_at = touched_at - interval '1 day'"
 _ORPHANS = """
 SELECT count(*) FROM stored_objects FULL JOIN documents ON file_id = stored_objects.id
 WHERE (file_id IS NULL) <> (stored_objects.id IS NULL) AND (file_id IS NOT NULL OR state = 'ready')
@@ -56,7 +59,8 @@ class Service:
         try:
             await backends.until(0, other, backends.BUSY, AT_ONCE)
             assert await other.fetchval(_OURS) <= POOL + OTHER_POOLS
-            left = await self._swept(other)
+            await self.sweep()
+            left = await self._stored(other)
             assert set(left) <= {"ready object"}, left
             assert await other.fetchval(_ORPHANS) == 0
         finally:
@@ -80,29 +84,39 @@ class Service:
         assert len(gauges) == 4
         assert not any(gauges.values()), gauges
 
-    async def _swept(self, other: asyncpg.Connection) -> list[str]:
-        settings = settings_for(self.url, s3_prefix=self.prefix, upload_grace_period=1)
-        await other.execute("UPDATE stored_objects SET touched_at = touched_at - interval '1 day'")
+    async def sweep(self, **changes: str) -> None:
+        """Sweep as if a day had gone by; with another store where `changes` say so."""
+        settings = settings_for(self.url, s3_prefix=self.prefix, **changes)
         database, storage = Database(settings), Storage(settings)
         try:
+            await run(database, _AGE)
             await Sweeper(database.writes, storage, settings).sweep()
-            return await stored(storage, self.prefix, other)
         finally:
             storage.close()
             await database.close()
 
+    async def _stored(self, other: asyncpg.Connection) -> list[str]:
+        storage = Storage(settings_for(self.url))
+        try:
+            return await stored(storage, self.prefix, other)
+        finally:
+            storage.close()
+
     async def _goes_on(self) -> None:
-        # A read first: it finds the connections that are dead, of which a write would be told.
-        for path in ("/readyz", "/authors"):
-            assert (await self.client.get(path)).status_code == 200
+        # Reads first: they find the connections that are dead, of which a write would be told.
+        for path in ("/readyz", *["/authors?size=1"] * POOL):
+            await self._succeeds("GET", path)
         author = f"/authors/{(await make_author(self.client))['id']}"
-        changed = await self.client.patch(author, json={"name": "x"}, headers={"If-Match": '"1"'})
-        assert changed.status_code == 200
+        await self._succeeds("PATCH", author, json={"name": "x"}, headers={"If-Match": '"1"'})
         document = await make_document(self.client, content=b"as before")
         async with AsyncClient() as browser:
             assert (await browser.get(document["file_url"])).content == b"as before"
         for path in (author, f"/documents/{document['id']}"):
-            assert (await self.client.delete(path)).status_code == 204
+            await self._succeeds("DELETE", path)
+
+    async def _succeeds(self, method: str, path: str, **request: Any) -> None:
+        answer = await self.client.request(method, path, **request)
+        assert answer.is_success, f"{method} {path}: {answer.text}"
 
 
 @asynccontextmanager
