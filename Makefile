@@ -2,8 +2,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 IMAGE ?= bookshelf
 
+# The newest revision that is deployed somewhere: what comes after meets tables that have rows.
+RELEASED := 0005
+# A migration as SQL, judged without a database.
+judged = sql=$$($(BIN)/alembic upgrade $(1) --sql) && printf '%s\n' "$$sql" | $(BIN)/squawk
+
 .DEFAULT_GOAL := help
-.PHONY: help run seed test check format migrate bench image smoke lock clean
+.PHONY: help run seed test check openapi clients format migrate bench image smoke lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +28,15 @@ check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Py
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
+	$(BIN)/python -m checks.openapi
+	@$(call judged,head)
+	@$(call judged,$(RELEASED):head)
+
+openapi: .venv/ready ## Write openapi.json anew
+	$(BIN)/python -m checks.openapi write
+
+clients: .venv/ready .venv-clients/ready ## Generate clients from openapi.json and try them
+	@$(BIN)/python -m tests.clients
 
 format: .venv/ready ## Rewrite the code in the house's format
 	$(BIN)/ruff format .
@@ -46,12 +60,19 @@ smoke: ## Bring docker-compose.yml up in a project of its own, go through it, an
 lock: .venv/ready ## Pin all dependencies again, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt $(LOCK_ARGS)
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --python-version 3.11 tests/clients/requirements.in -o tests/clients/requirements.txt $(LOCK_ARGS)
+	! command -v npm > /dev/null || npm install --prefix tests/clients --silent --package-lock-only --omit-lockfile-registry-resolved
 
-clean: ## Remove the virtual environment (not the data)
-	rm -rf .venv
+clean: ## Remove what was installed and generated (not the data)
+	rm -rf .venv .venv-clients tests/clients/generated tests/clients/node_modules
 
 .venv/ready: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Bookshelf needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.venv-clients/ready: tests/clients/requirements.txt | .venv/ready
+	$(PYTHON) -m venv --clear .venv-clients
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

@@ -15,7 +15,7 @@ from app.api import ROUTERS, TAGS
 from app.core import docs, openapi, problems, tracing
 from app.core.database import Database
 from app.core.deadlines import Deadline
-from app.core.gate import Gate, SecureAnswers
+from app.core.gate import Gate
 from app.core.health import Readiness
 from app.core.middleware import RequestContext, Semantics
 from app.core.storage import Storage
@@ -79,9 +79,11 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
 def _middleware(settings: Settings) -> list[Middleware]:
     """The outermost first."""
     timing = settings.app_env == "development"
-    found = [Middleware(SecureAnswers), Middleware(RequestContext, timing=timing)]
-    found.append(Middleware(Gate, hosts=settings.allowed_hosts))
-    found.append(Middleware(Deadline, settings.request_timeout))
+    found = [
+        Middleware(RequestContext, timing=timing),
+        Middleware(Gate, hosts=settings.allowed_hosts),
+        Middleware(Deadline, settings.request_timeout),
+    ]
     if settings.cors_origins:
         found.append(
             Middleware(

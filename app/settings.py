@@ -29,6 +29,8 @@ def _split(text: Any) -> Any:
 
 Words = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 Host = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
+# Of libpq's those that asyncpg takes: with another no connection could ever be made.
+PARAMETERS = {"host", "passfile", "port", "ssl", "sslmode", "target_session_attrs", "user"}
 Seconds = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]  # S3 signs for a week at most
 
 
@@ -76,11 +78,13 @@ class Settings(BaseSettings):
             _needed_in_production(info)
         try:
             url = make_url(value.get_secret_value() if value else "postgresql://")
-            if url.get_backend_name() in {"postgres", "postgresql"}:
-                return value
-        except ArgumentError:
-            pass
-        raise ValueError("Must look like postgresql://user:password@host:5432/name")
+        except (ArgumentError, ValueError):  # it quotes a port that is none
+            url = make_url("unknown://")
+        if url.get_backend_name() not in {"postgres", "postgresql"}:
+            raise ValueError("Must look like postgresql://user:password@host:5432/name")
+        if not url.query.keys() <= PARAMETERS:
+            raise ValueError(f"May have after its ? only {', '.join(sorted(PARAMETERS))}")
+        return value
 
     @field_validator("request_timeout")
     @classmethod

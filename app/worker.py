@@ -84,11 +84,13 @@ async def work(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> None:
             # Each run is so long after the one before it: the first counts as the latest tick's.
             options = {"coalesce": True, "misfire_grace_time": None, "next_run_time": job.tick()}
             scheduler.add_job(_run, trigger, [job, parts], name=job.name, **options)
+        others = asyncio.all_tasks()
         scheduler.start()
-        await _told_to_stop()
-        scheduler.shutdown(wait=False)
-        running = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*running, return_exceptions=True)
+        try:
+            await _told_to_stop()
+        finally:
+            scheduler.shutdown(wait=False)
+            await asyncio.gather(*asyncio.all_tasks() - others, return_exceptions=True)
 
 
 async def _told_to_stop() -> None:

@@ -11,8 +11,9 @@ from app.core.database import POOLED
 from app.settings import Settings
 from app.tables import metadata
 
-# A migration that cannot get its lock gives up, rather than queue all traffic behind itself.
-LOCK_TIMEOUT = "5s"
+# A migration that cannot get its lock gives up, rather than queue all traffic behind itself. With
+# it, it may take longer than the role's `statement_timeout`: an index of a large table does.
+LOCK_TIMEOUT, STATEMENT_TIMEOUT = "5s", "15min"
 # Any two upgrades at a time: the second waits for the first and finds nothing left to do.
 ADVISORY_LOCK = 7_305_011_972_015_236
 
@@ -25,6 +26,8 @@ def url() -> URL:
 def run(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
     with context.begin_transaction():
+        connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        connection.execute(text("SET LOCAL lock_timeout = 0"))  # the role's may be short
         connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         context.run_migrations()
@@ -40,6 +43,7 @@ async def run_online() -> None:
 def run_offline() -> None:
     context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
     with context.begin_transaction():
+        context.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
         context.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         context.run_migrations()
 

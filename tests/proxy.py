@@ -5,11 +5,12 @@ import os
 import re
 import socket
 import struct
-from asyncio import Event, StreamReader, StreamWriter, Task
+from asyncio import Event, StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
-from urllib.parse import urlsplit
+
+from tests.connections import connected, listening
 
 _LINE = re.compile(rb"([A-Z]+ \S+) HTTP/1\.1\r\n")
 _CHUNK = 64 * 1024  # bytes
@@ -32,7 +33,7 @@ class Proxy:
     """Passes bytes on unchanged, the `Host` that was signed among them."""
 
     def __init__(self) -> None:
-        self.origin, self._store = "", urlsplit(os.environ["TEST_S3_ENDPOINT_URL"])
+        self.origin = ""
         self.expect(Fate.PASS)
 
     def expect(self, fate: Fate, line: str = "") -> None:
@@ -42,28 +43,26 @@ class Proxy:
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Pass on one connection of a client."""
-        answers, store = await asyncio.open_connection(self._store.hostname, self._store.port)
-        fate = Fate.PASS
+        async with connected(os.environ["TEST_S3_ENDPOINT_URL"]) as (answers, store):
+            fate = Fate.PASS
 
-        async def answer() -> None:
-            while data := await answers.read(_CHUNK):
-                if fate is Fate.HOLD_ANSWER and not data.startswith(b"HTTP/1.1 100 "):
-                    self.reached.set()
-                    await self.go_on.wait()
-                writer.write(data)
-            writer.close()
+            async def answer() -> None:
+                while data := await answers.read(_CHUNK):
+                    if fate is Fate.HOLD_ANSWER and not data.startswith(b"HTTP/1.1 100 "):
+                        self.reached.set()
+                        await self.go_on.wait()
+                    writer.write(data)
+                writer.close()
 
-        answering = asyncio.create_task(answer())
-        try:
-            while data := await reader.read(_CHUNK):
-                if found := _LINE.match(data):
-                    fate = await self._met(found[1].decode(), reader, writer)
-                store.write(data)
-                await store.drain()
-        finally:
-            answering.cancel()
-            store.close()
-            writer.close()
+            answering = asyncio.create_task(answer())
+            try:
+                while data := await reader.read(_CHUNK):
+                    if found := _LINE.match(data):
+                        fate = await self._met(found[1].decode(), reader, writer)
+                    store.write(data)
+                    await store.drain()
+            finally:
+                answering.cancel()
 
     async def _met(self, line: str, reader: StreamReader, writer: StreamWriter) -> Fate:
         self.lines.append(line)
@@ -91,17 +90,7 @@ class Proxy:
 @asynccontextmanager
 async def proxied() -> AsyncIterator[Proxy]:
     """A proxy before the suite's store, until the block ends."""
-    made, connections = Proxy(), set[Task[None]]()
-
-    def connected(reader: StreamReader, writer: StreamWriter) -> None:
-        connections.add(asyncio.create_task(made.serve(reader, writer)))
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    made.origin = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
-    try:
+    made = Proxy()
+    async with listening(made.serve) as where:
+        made.origin = f"http://{where}"
         yield made
-    finally:
-        server.close()
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 
+from app.embedded import postgresql
 from app.embedded.processes import launch, wait_until
 from tests.processes import ROOT
 
@@ -95,7 +96,8 @@ def store(service: Service, directory: Path) -> Iterator[str]:
 
 async def start(words: list[str], environment: Mapping[str, str], place: Path) -> Process:
     """A command of the image, with the environment given and not a variable more."""
-    program = {"python": sys.executable}.get(words[0]) or str(BINARIES / words[0])
+    ours = {"python": sys.executable, "pg_isready": postgresql.binary("pg_isready")}
+    program = ours.get(words[0]) or str(BINARIES / words[0])
     return await asyncio.create_subprocess_exec(
         program, *words[1:], env=environment, cwd=place, stdout=PIPE, stderr=STDOUT
     )

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from app.cli import cli
+from app.embedded.postgresql import INITDB
 from app.settings import Settings
 from tests import servers, stack
 from tests.processes import ROOT, Worker, announced, until
@@ -150,6 +151,19 @@ async def test_the_store_is_healthy_if_it_has_its_bucket(tmp_path: Path, has_buc
     assert (code == 0) is has_bucket, output
 
 
+async def test_postgres_is_healthy_if_it_answers(template_url: str, tmp_path: Path) -> None:
+    form, *check = SERVICES["postgres"]["healthcheck"]["test"]
+    made = SERVICES["postgres"]["environment"]
+    loopback, user, database = (check.index(option) + 1 for option in ("-h", "-U", "-d"))
+    assert (form, check[loopback]) == ("CMD", "127.0.0.1")
+    assert (check[user], check[database]) == (made["POSTGRES_USER"], made["POSTGRES_DB"])
+    url = make_url(template_url)
+    for host, code in ((url.host or url.query["host"], 0), (tmp_path, 2)):
+        check[loopback] = str(host)
+        asked = [*check, "-p", str(url.port or 5432)]
+        assert await stack.run(asked, {}, tmp_path) == (code, "")
+
+
 def test_each_service_waits_for_what_it_needs() -> None:
     conditions = {
         name: {needed: how["condition"] for needed, how in service.get("depends_on", {}).items()}
@@ -195,7 +209,10 @@ def test_postgres_makes_the_user_and_the_database_that_the_service_asks_for() ->
     assert url.username == made["POSTGRES_USER"]
     assert url.password == made["POSTGRES_PASSWORD"]
     assert url.database == made["POSTGRES_DB"]
-    assert "--encoding=UTF8" in made["POSTGRES_INITDB_ARGS"]
+    # The embedded one is made with them before every run of the tests.
+    assert made["POSTGRES_INITDB_ARGS"].split() == [
+        word for word in INITDB if word.startswith(("--encoding=", "--locale"))
+    ]
 
 
 def test_no_secret_could_be_taken_for_one_of_production() -> None:
@@ -227,6 +244,23 @@ def test_what_the_dockerfile_copies_is_there_and_all_that_docker_is_sent() -> No
     rules = (ROOT / ".dockerignore").read_text().splitlines()
     assert rules[1] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
+
+
+def test_the_dependencies_are_installed_where_the_python_of_the_image_looks() -> None:
+    [install] = [rest for verb, rest in stack.stages()[0] if verb == "RUN"]
+    [copied] = [rest.split() for rest in stack.of_image("COPY") if rest.startswith("--from")]
+    assert copied == ["--from=dependencies", *re.findall(r"--prefix=(\S+)", install), "/usr/local"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_services_of_ours_may_neither_write_nor_gain_rights(name: str) -> None:
+    assert SERVICES[name]["read_only"] is True
+    assert SERVICES[name]["cap_drop"] == ["ALL"]
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_image_is_for_production() -> None:
+    assert stack.image_environment()["APP_ENV"] == "production"
 
 
 def test_the_image_runs_as_a_numeric_user_who_is_not_root() -> None:

@@ -149,15 +149,37 @@ async def test_the_image_migrates_serves_works_and_ends_when_it_is_told_to(
         assert ended(container)[0] == 0
 
 
-async def test_the_image_has_nothing_to_install_or_to_embed(
+async def test_several_processes_are_counted_where_there_is_nowhere_to_write(
+    network: Any, environment: dict[str, str], containers: list[Any]
+) -> None:
+    given = {**environment, "WEB_CONCURRENCY": "2", "METRICS_PORT": "9100"}
+    server = start("serve", containers, network, given)
+    read = "from urllib.request import urlopen; urlopen('http://127.0.0.1:9100/metrics').read()"
+
+    async def counted() -> bool:
+        await asyncio.to_thread(server.reload)
+        assert server.status == "running", server.logs().decode()
+        asked = await asyncio.to_thread(server.exec_run, ["python", "-c", read])
+        return bool(asked.exit_code == 0)
+
+    await until(counted)
+
+
+def test_the_image_is_for_production_and_asks_for_what_that_needs(
     network: Any, containers: list[Any]
 ) -> None:
-    code, output = ended(start("serve", containers, network, {}))
+    needed = "Must be set in production: what is started here is for development"
+    said = f"bookshelf: wrong settings\nDATABASE_URL: {needed}\nS3_BUCKET: {needed}\n"
+    assert ended(start("serve", containers, network, {})) == (1, said)
+
+
+def test_the_image_has_nothing_to_embed(network: Any, containers: list[Any]) -> None:
+    given = {"APP_ENV": "development"}
+    code, output = ended(start("serve", containers, network, given))
     assert code == 1
     assert output.startswith("bookshelf: No Postgres is installed here")
-    code, output = ended(
-        start("serve", containers, network, {"DATABASE_URL": "postgresql://u:p@postgres/d"})
-    )
+    given["DATABASE_URL"] = "postgresql://u:p@postgres/d"
+    code, output = ended(start("serve", containers, network, given))
     assert code == 1
     assert output.startswith("bookshelf: No S3 server is installed here")
     assert stack.of_image("USER") == ["10001:10001"]

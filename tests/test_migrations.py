@@ -9,7 +9,7 @@ from alembic import command
 from sqlalchemy.exc import DBAPIError
 
 from app import schema
-from tests.processes import run
+from tests.processes import run, until
 from tests.servers import sqlalchemy_url
 
 DESCRIPTION = """
@@ -44,6 +44,13 @@ SELECT (to_jsonb(u) - ARRAY['role', 'password_changed_by'])::text FROM users u
 UNION ALL SELECT (to_jsonb(d) - 'owner_id')::text FROM documents d
 UNION ALL SELECT to_jsonb(o)::text FROM stored_objects o
 ORDER BY 1
+"""
+
+ADVISORY_LOCK = 7_305_011_972_015_236  # what an upgrade holds, as migrations/env.py has it
+WAITING = """
+SELECT count(*) FROM pg_locks
+WHERE locktype = 'advisory' AND NOT granted
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 
@@ -99,8 +106,21 @@ async def test_the_models_and_the_migrations_agree(own_database: str) -> None:
 async def test_two_upgrades_at_once_are_harmless(own_database: str) -> None:
     url = sqlalchemy_url(own_database)
     await asyncio.to_thread(command.downgrade, schema.config(url), "base")
-    upgrades = await asyncio.gather(*(run("migrate", DATABASE_URL=own_database) for _ in range(2)))
-    assert upgrades == [(0, "The schema is at head.\n")] * 2
+    connection = await asyncpg.connect(own_database)
+    # Neither gives up because its role may not wait for locks.
+    await connection.execute(f'ALTER DATABASE "{url.database}" SET lock_timeout = 1')
+    await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+
+    async def both_wait() -> bool:
+        waiting: int = await connection.fetchval(WAITING)
+        return waiting == 2 or any(upgrade.done() for upgrade in upgrades)
+
+    command_line = {"DATABASE_URL": own_database}
+    upgrades = [asyncio.create_task(run("migrate", **command_line)) for _ in range(2)]
+    await until(both_wait)
+    assert not any(upgrade.done() for upgrade in upgrades)
+    await connection.close()
+    assert await asyncio.gather(*upgrades) == [(0, "The schema is at head.\n")] * 2
     assert ("function", "search_vector") in [row[:2] for row in await description(own_database)]
 
 
@@ -119,4 +139,5 @@ def test_the_migrations_can_be_written_out_as_sql() -> None:
     config.output_buffer = written = io.StringIO()
     command.upgrade(config, "head", sql=True)
     assert "SET LOCAL lock_timeout" in written.getvalue()
+    assert "SET LOCAL statement_timeout" in written.getvalue()  # the role's is for requests
     assert "CREATE TABLE books" in written.getvalue()

@@ -67,6 +67,23 @@ def test_urls_in_libpq_form_are_understood(given: str, made: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("postgresql://ada:hunter2", "Must look like postgresql://"),  # its host is missing
+        ("postgresql://ada@h/d?password=hunter2", "May have after its ? only "),
+        ("postgresql://ada:hunter2@h/d?connect_timeout=10", "May have after its ? only "),
+    ],
+)
+def test_a_url_that_would_fail_at_the_first_request_is_refused_and_not_shown(
+    wrong: str, sentence: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(_env_file=None, database_url=wrong)
+    assert describe(caught.value).startswith(f"DATABASE_URL: {sentence}")
+    assert "hunter2" not in describe(caught.value)
+
+
+@pytest.mark.parametrize(
     ("environment", "given", "access"),
     [
         ("development", "", "full"),

@@ -7,14 +7,14 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
 import pytest
 from httpx import AsyncClient
 
-from tests.core.test_deadlines import upload
+from tests.connections import connected, listening
+from tests.core.test_deadlines import sending, upload
 from tests.databases import frozen, running
 from tests.documents.test_load import END, START
 from tests.problems import problem_of
@@ -33,11 +33,6 @@ async def ended(process: Process) -> int:
         return await process.wait()
 
 
-async def connected(origin: str) -> tuple[StreamReader, StreamWriter]:
-    where = urlsplit(origin)
-    return await asyncio.open_connection(where.hostname, where.port)
-
-
 class Reader:
     """A client that asks again and again on one connection, until the server closes it."""
 
@@ -45,29 +40,18 @@ class Reader:
         self.answered, self.unanswered = 0, False
 
     async def read(self, origin: str) -> None:
-        reader, writer = await connected(origin)
         closing = False
-        while not closing:
-            writer.write(b"GET /authors HTTP/1.1\r\nHost: test\r\n\r\n")
-            try:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            except (asyncio.IncompleteReadError, ConnectionResetError):
-                self.unanswered = True
-                break
-            assert head.startswith("http/1.1 200 ")
-            await reader.readexactly(int(head.split("content-length: ")[1].split("\r")[0]))
-            closing, self.answered = "connection: close" in head, self.answered + 1
-        writer.close()
-
-
-@asynccontextmanager
-async def sending(origin: str, sent: str) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
-    """A connection on which the beginning of a request has been sent."""
-    reader, writer = await connected(origin)
-    writer.write(sent.encode())
-    await writer.drain()
-    yield reader, writer
-    writer.close()
+        async with connected(origin) as (reader, writer):
+            while not closing:
+                writer.write(b"GET /authors HTTP/1.1\r\nHost: test\r\n\r\n")
+                try:
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                except (asyncio.IncompleteReadError, ConnectionResetError):
+                    self.unanswered = True
+                    break
+                assert head.startswith("http/1.1 200 ")
+                await reader.readexactly(int(head.split("content-length: ")[1].split("\r")[0]))
+                closing, self.answered = "connection: close" in head, self.answered + 1
 
 
 @SEVERAL
@@ -140,21 +124,20 @@ async def test_a_frozen_database_does_not_keep_it(migrated_dir: Path) -> None:
 
 
 async def test_a_silent_store_does_not_keep_it(own_database: str) -> None:
-    async def silent(_: StreamReader, writer: StreamWriter) -> None:
+    async def silent(_: StreamReader, __: StreamWriter) -> None:
         asked.set()
+        await asyncio.Event().wait()
 
     asked = asyncio.Event()
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    store = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
     body = START + END
     async with (
-        serving(DATABASE_URL=own_database, S3_ENDPOINT_URL=store) as (process, origin),
+        listening(silent) as store,
+        serving(DATABASE_URL=own_database, S3_ENDPOINT_URL=f"http://{store}") as (process, origin),
         sending(origin, upload(len(body)) + END.decode()),
     ):
         await asked.wait()
         process.send_signal(signal.SIGTERM)
         assert await ended(process) == 0
-    server.close()
 
 
 # Several processes

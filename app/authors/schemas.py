@@ -9,14 +9,14 @@ from pydantic import Field
 from app.core.pagination import ListQuery, Many, Sorting
 from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
 
-Name = Annotated[str, string(1, 200)]
+Name = Annotated[str, string(1, 200), Field(examples=["Gabriel García Márquez"])]
 Sort = Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"]
 
 
 class AuthorCreate(RequestModel):
     """A new author."""
 
-    name: Name = Field(examples=["Gabriel García Márquez"])
+    name: Name
     dob: Date | None = Field(default=None, description="Date of birth", examples=["1927-03-06"])
 
 
@@ -24,15 +24,15 @@ class AuthorUpdate(RequestModel):
     """Changes to an author: an absent field stays, null clears."""
 
     name: Name = absent()
-    dob: Date | None = absent()
+    dob: Date | None = absent(description="Date of birth")
 
 
 class AuthorRead(ReadModel):
     """An author."""
 
     id: UUID
-    name: str = Field(max_length=200)
-    dob: date | None = Field(description="Date of birth")
+    name: str = Field(max_length=200, examples=["Gabriel García Márquez"])
+    dob: date | None = Field(description="Date of birth", examples=["1927-03-06"])
     created_at: datetime
     updated_at: datetime
 

@@ -9,7 +9,7 @@ from uuid_utils.compat import uuid7
 
 from app.authors.models import Author
 from app.books.models import Book
-from app.books.schemas import BookLine, BookRead, Imported
+from app.books.schemas import BookAuthor, BookLine, BookRead, Imported
 from app.core.errors import Fault, InvalidRequest
 from app.core.listing import ListStatements, Select
 from app.core.repository import ListRepository, Repository
@@ -47,9 +47,9 @@ class BookRepository(Repository[BookRead]):
     statements = BookStatements(Book, BookRead, filters={"author_id": _by_author})
     violations = {"fk_books_author_id_authors": NoSuchAuthor}
 
-    def read(self, row: sa.Row[Any]) -> BookRead:
-        author = {"id": row.author_id, "name": row.author_name, "dob": row.author_dob}
-        return BookRead(**dict(zip(row._fields, row, strict=True)), author=author)
+    def read(self, values: dict[str, Any]) -> BookRead:
+        author = {name: values[f"author_{name}"] for name in BookAuthor.model_fields}
+        return self.model.model_validate(values | {"author": author})
 
 
 class LineStatements(ListStatements):
@@ -115,8 +115,8 @@ class LineRepository(ListRepository[BookLine]):
     model = BookLine
     statements = LineStatements(Book, BookLine)
 
-    def read(self, row: sa.Row[Any]) -> BookLine:
-        return self.model.model_construct(**dict(zip(row._fields, row, strict=True)))
+    def read(self, values: dict[str, Any]) -> BookLine:
+        return self.model.model_construct(**values)
 
     async def add(self, lines: Iterable[BookLine]) -> Imported:
         """Add what is not there yet, with its authors."""

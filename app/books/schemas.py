@@ -10,14 +10,14 @@ from app.authors.schemas import Name as AuthorName
 from app.core.pagination import ListQuery, Many, Sorting
 from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
 
-Title = Annotated[str, string(1, 300)]
+Title = Annotated[str, string(1, 300), Field(examples=["Cien años de soledad"])]
 Sort = Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"]
 
 
 class BookCreate(RequestModel):
     """A new book."""
 
-    title: Title = Field(examples=["Cien años de soledad"])
+    title: Title
     author_id: Id = Field(description="An existing author's id")
 
 
@@ -46,22 +46,22 @@ class BookUpdate(RequestModel):
     """Changes to a book: an absent field stays."""
 
     title: Title = absent()
-    author_id: Id = absent()
+    author_id: Id = absent(description="An existing author's id")
 
 
 class BookAuthor(BaseModel):
     """The author of a book."""
 
     id: UUID
-    name: str = Field(max_length=200)
-    dob: date | None = Field(description="Date of birth")
+    name: str = Field(max_length=200, examples=["Gabriel García Márquez"])
+    dob: date | None = Field(description="Date of birth", examples=["1927-03-06"])
 
 
 class BookRead(ReadModel):
     """A book with its author."""
 
     id: UUID
-    title: str = Field(max_length=300)
+    title: str = Field(max_length=300, examples=["Cien años de soledad"])
     author_id: UUID
     author: BookAuthor
     created_at: datetime

@@ -34,7 +34,8 @@ class BookService(Service[BookRead]):
         ids = sorted(uuid7() for _ in data.items)
         rows = [{"id": key, **item.model_dump()} for key, item in zip(ids, data.items, strict=True)]
         try:
-            return Books(items=await self.rows.create_many(rows))
+            async with self.rows.session.savepoint():
+                return Books(items=await self.rows.create_many(rows))
         except NoSuchAuthor as error:
             known = await AuthorService(self.rows.session).present([r["author_id"] for r in rows])
             missing = [n for n, row in enumerate(rows) if row["author_id"] not in known]

@@ -75,7 +75,7 @@ def worker() -> None:
 
 
 def openapi() -> None:
-    """Print the OpenAPI document as JSON."""
+    """Print the OpenAPI document as JSON, as it is with these settings."""
     document = create_app(start.settings()).openapi()
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 

@@ -22,11 +22,11 @@ Short = Annotated[str, BeforeValidator(_cut), Field(max_length=500)]
 class Fault(BaseModel):
     """One fault of a request; exactly one of pointer, parameter and header says where."""
 
-    detail: Short
+    detail: Annotated[Short, Field(description="For people")]
     code: str = Field(max_length=100, description="Stable, for programs")
     pointer: Short | None = Field(None, description="JSON pointer into the body")
     parameter: Short | None = Field(None, description="In the path or query")
-    header: Short | None = None
+    header: Short | None = Field(None, description="Of the request")
 
 
 def pointer(*path: object) -> str:

@@ -23,21 +23,11 @@ SECURE: Final = {
 }
 
 
-class SecureAnswers:
-    """Tells browsers what to make of an answer, where the answer does not say so itself."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def secured(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURE.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self.app(scope, receive, secured)
+def secure(start: Message) -> None:
+    """Tell browsers what to make of an answer that starts, where it does not say so itself."""
+    headers = MutableHeaders(scope=start)
+    for name, value in SECURE.items():
+        headers.setdefault(name, value)
 
 
 class Gate:

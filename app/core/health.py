@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from starlette.datastructures import State
 from app.core.access import requires
 from app.core.errors import ServiceError, ShuttingDown, Unavailable
 from app.core.problems import responses
-from app.core.routing import Route
+from app.core.routing import JSON, Route
 from app.core.sessions import AutocommitSession
 from app.core.sqlstate import sqlstate
 from app.core.storage import NotStored, Storage
@@ -24,6 +24,8 @@ DEADLINE: Final = 1.0  # seconds
 LAST_WORDS: Final = 1.0  # seconds
 NO_SUCH_TABLE: Final = "42P01"
 _REVISION: Final = text("SELECT version_num FROM alembic_version")
+
+READY: Final[dict[int | str, Any]] = {200: {"content": {JSON: {"example": {"status": "ready"}}}}}
 
 router = APIRouter(tags=["health"], route_class=Route)
 
@@ -41,7 +43,7 @@ async def read_liveness() -> Health:
     return Health(status="alive")
 
 
-@router.get("/readyz", responses=responses(Unavailable))
+@router.get("/readyz", responses={**READY, **responses(Unavailable)})
 @requires(None)
 async def read_readiness(request: Request) -> Health:
     """Database and storage answer within a second, and the schema is the one this version needs."""

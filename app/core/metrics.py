@@ -25,6 +25,7 @@ from sqlalchemy import Engine, QueuePool, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+SHARED: Final = "/dev/shm"  # noqa: S108 - a directory of our own is made in it
 METHODS: Final = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
 disable_created_metrics()  # a series more for each, which nobody asks for
 _REQUESTS: Final = Histogram(
@@ -84,7 +85,9 @@ def serving(host: str, port: int, processes: int = 1) -> Iterator[None]:
 
 
 def _together(stack: ExitStack) -> CollectorRegistry:
-    directory = stack.enter_context(TemporaryDirectory(prefix="bookshelf-metrics-"))
+    # Memory, and there also where a container's file system is read-only and has no /tmp.
+    place = SHARED if os.access(SHARED, os.W_OK) else None
+    directory = stack.enter_context(TemporaryDirectory(prefix="bookshelf-metrics-", dir=place))
     os.environ[DIRECTORY] = directory
     stack.callback(os.environ.pop, DIRECTORY)
     registry = CollectorRegistry()

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core import metrics, tracing
 from app.core.errors import InternalError
+from app.core.gate import secure
 from app.core.logging import request_id, told
 from app.core.problems import MAX_PATH, render
 from app.core.tracing import Spent, spending
@@ -42,6 +43,7 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                secure(message)
                 message["headers"].append((b"x-request-id", identifier.encode()))
                 if self.timing:
                     timing = spent.server_timing(perf_counter() - start)

@@ -1,21 +1,32 @@
 """The OpenAPI document: what the framework generates, completed by the rules of our contract."""
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.core import access, errors, idempotency, problems
-from app.core.conditional import MAX_HEADER
+from app.core import access, conditional, errors, idempotency, problems
+from app.core.examples import example
 from app.core.routing import JSON, MERGE_PATCH, Route
 from app.core.schemas import MAX_INT64
 
 _LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}  # of the string formats
-_HEADER: Final = {"type": "string", "maxLength": MAX_HEADER}
-_ALWAYS: Final = (errors.InternalError, errors.InvalidRequest)
+_HEADER: Final = {"type": "string", "maxLength": conditional.MAX_HEADER}
+_HEADERS: Final = {
+    "X-Request-ID": "Names the request in the service's log; that of the request, if it had one",
+    "Cache-Control": "Who may keep the answer",
+    "ETag": "Names this state of the resource, for `If-Match` and `If-None-Match`",
+    "Link": "The pages `first`, `prev`, `next` and `last`, where they are known (RFC 8288)",
+    "Location": "Where it is",
+    "Vary": "Which header of the request chose the form",
+    "Retry-After": "Seconds until the request may be sent again",
+    "WWW-Authenticate": "What is wrong with the token, or that there is none (RFC 6750)",
+}
+# Whatever is asked for, the request may be no HTTP.
+_ALWAYS: Final = (errors.InternalError, errors.InvalidRequest, errors.MalformedRequest)
 _WITH_BODY: Final = (
-    errors.MalformedRequest,
     errors.RequestTimeout,
     errors.PayloadTooLarge,
     errors.UnsupportedMediaType,
@@ -45,6 +56,9 @@ def document(app: FastAPI) -> Json:
 def _complete(schema: Json, routes: dict[str | None, Route], anonymous: str) -> None:
     schema["components"]["securitySchemes"] = {"password": _SCHEME}
     schemas = schema["components"]["schemas"]
+    schema["components"]["headers"] = {
+        name: {"description": about, "schema": _HEADER} for name, about in _HEADERS.items()
+    }
     for model in (problems.Problem, errors.Fault):
         made = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas[model.__name__] = {key: made[key] for key in made if key != "$defs"}
@@ -60,7 +74,9 @@ def _complete(schema: Json, routes: dict[str | None, Route], anonymous: str) -> 
                 _add_key(operation)
             _add_conditions(operation, method)
             _add_headers(operation)
-            _tidy_parameters(operation.get("parameters", []))
+            _tidy_parameters(operation.get("parameters", []), path)
+            _add_links(operation, path, schema)
+            _add_examples(operation, schemas)
     for node in _nodes(schema):
         if node.get("format") in _LENGTHS:
             node.setdefault("maxLength", _LENGTHS[node["format"]])
@@ -113,16 +129,21 @@ def _add_access(operation: Json, permission: access.Permission, anonymous: str) 
 def _add_conditions(operation: Json, method: str) -> None:
     if method == "get" and _model(operation["responses"].get("200", {})).endswith("Read"):
         description = "Answer 304 when this is the ETag; `*` for any"
-        header = {"name": "If-None-Match", "in": "header", "description": description}
-        operation["parameters"].append({**header, "required": False, "schema": _HEADER})
+        _add_header(operation, "If-None-Match", description, conditional.SCHEMA)
         operation["responses"]["304"] = {"description": "Not modified"}
+    if method in {"patch", "delete"}:
+        description = "Write only while this is the ETag; `*` for any"
+        _add_header(operation, "If-Match", description, conditional.SCHEMA)
 
 
 def _add_key(operation: Json) -> None:
-    header = {"name": idempotency.HEADER, "in": "header", "description": idempotency.ABOUT}
-    schema = {"type": "string", "minLength": 1, "maxLength": MAX_HEADER}
-    operation.setdefault("parameters", []).append({**header, "required": False, "schema": schema})
+    _add_header(operation, idempotency.HEADER, idempotency.ABOUT, idempotency.SCHEMA)
     _add_responses(operation, errors.RequestInProgress, errors.IdempotencyKeyReused)
+
+
+def _add_header(operation: Json, name: str, description: str, schema: Json) -> None:
+    header = {"name": name, "in": "header", "description": description, "required": False}
+    operation.setdefault("parameters", []).append({**header, "schema": schema})
 
 
 def _add_headers(operation: Json) -> None:
@@ -138,7 +159,9 @@ def _add_headers(operation: Json) -> None:
             "Retry-After": status in {"429", "503"},
             "WWW-Authenticate": status in {"401", "403"},
         }
-        answer["headers"] = {name: {"schema": _HEADER} for name, sent in names.items() if sent}
+        answer["headers"] = {
+            name: {"$ref": f"#/components/headers/{name}"} for name, sent in names.items() if sent
+        }
 
 
 def _model(answer: Json) -> str:
@@ -147,13 +170,39 @@ def _model(answer: Json) -> str:
     return reference
 
 
-def _tidy_parameters(parameters: list[Json]) -> None:
+def _tidy_parameters(parameters: list[Json], path: str) -> None:
+    owners = {name: owner for owner, name in re.findall(r"(\w+)s/{(\w+)}", path)}
     for parameter in parameters:
         for option in parameter["schema"].pop("anyOf", []):
             if option != {"type": "null"}:  # absent, not null, is how a parameter is left out
                 parameter["schema"] |= option
         if parameter["name"] == "sort":
             parameter |= {"style": "form", "explode": False}
+        if parameter["in"] == "path":
+            parameter["description"] = f"Of the {owners[parameter['name']]}"
+
+
+def _add_links(operation: Json, path: str, schema: Json) -> None:
+    """From what an operation creates to all that can be done with it: the paths that go on."""
+    created = operation["responses"].get("201", {})
+    made = schema["components"]["schemas"].get(_model(created).rpartition("/")[2], {})
+    if "Location" not in created.get("headers", {}) or "id" not in made.get("properties", {}):
+        return
+    known = {name: f"$request.path.{name}" for name in re.findall(r"{(\w+)}", path)}
+    for other, item in schema["paths"].items():
+        if found := re.fullmatch(rf"{re.escape(path)}/{{(\w+)}}(/\w+)*", other):
+            parameters = {**known, found[1]: "$response.body#/id"}
+            for each in item.values():
+                link = {"operationId": each["operationId"], "parameters": parameters}
+                created.setdefault("links", {})[each["operationId"]] = link
+
+
+def _add_examples(operation: Json, schemas: Json) -> None:
+    answers = [answer for status, answer in operation["responses"].items() if status < "300"]
+    for part in (operation.get("requestBody", {}), *answers):
+        for content in part.get("content", {}).values():
+            if "example" not in content:
+                content["example"] = example(content["schema"], schemas)
 
 
 def _nodes(node: Any) -> Iterator[Json]:

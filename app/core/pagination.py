@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from app.core.errors import Fault, InvalidRequest
 from app.core.schemas import MAX_INT64, Instant, RequestModel, integer, string, without_default
@@ -20,6 +20,8 @@ MAX_OFFSET: Final = 100_000  # rows; beyond it only a cursor goes on, at the sam
 _DIGEST: Final = 12  # bytes of a cursor
 POSITION: Final = {"page", "size", "cursor", "count"}
 _LISTS: Final = {"sort", "id"}
+# `dumps` would make an encoder for each page.
+_to_json: Final = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
 T = TypeVar("T")
 Item = TypeVar("Item", bound=BaseModel)
 # Any number is read: beyond the bound `check` says to go on with a cursor.
@@ -34,11 +36,20 @@ def _split(value: Any) -> Any:
     return keys
 
 
+def _of_keys(schema: dict[str, Any]) -> None:
+    """Without any there would be an empty `sort=`."""
+    del schema["default"]
+    schema.update(minItems=1, uniqueItems=True)
+
+
 Many = Annotated[tuple[T, ...], Field(max_length=100, description="Any of these")]
 Sorting = Annotated[
     tuple[T, ...],
     BeforeValidator(_split),
-    Field(description="Keys in order, `-` for descending; without: oldest first"),
+    Field(
+        description="Keys in order, `-` for descending; without: oldest first",
+        json_schema_extra=_of_keys,
+    ),
 ]
 
 
@@ -111,12 +122,21 @@ class ListQuery(PageQuery):
 class Page(BaseModel, Generic[Item]):
     """One page of a collection."""
 
+    # For that of the class is not its subclasses', which are what the document has.
+    model_config = ConfigDict(json_schema_extra={"description": "One page of a collection."})
+
     items: list[Item]
-    total: int | None = Field(description="Rows in the whole collection; null when not counted")
-    page: int | None = Field(description="This page's number; null when reached by cursor")
-    size: int = Field(description="The most rows that a page holds")
-    pages: int | None = Field(description="Number of pages; null when not counted")
-    next: str | None = Field(max_length=4000, description="Cursor of the next page, if any")
+    total: int | None = Field(
+        description="Rows in the whole collection; null when not counted", examples=[1]
+    )
+    page: int | None = Field(
+        description="This page's number; null when reached by cursor", examples=[1]
+    )
+    size: int = Field(description="The most rows that a page holds", examples=[20])
+    pages: int | None = Field(description="Number of pages; null when not counted", examples=[1])
+    next: str | None = Field(
+        max_length=4000, description="Cursor of the next page, if any", examples=[None]
+    )
 
     def links(self, path: str, query: str) -> str:
         """A `Link` header (RFC 8288): first, prev, next and last where they are known."""
@@ -141,7 +161,7 @@ class Page(BaseModel, Generic[Item]):
 
 def encode_cursor(values: list[Any], context: str) -> str:
     """The position after the row with these key values, bound to `context` (sort and filters)."""
-    payload = json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")).encode()
+    payload = _to_json(values).encode()
     return _encode(_digest(payload, context) + payload)
 
 

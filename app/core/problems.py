@@ -1,7 +1,6 @@
 """Errors as RFC 9457 problem details, in answers and in the OpenAPI document. The only place."""
 
 from http import HTTPStatus
-from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from app.core.errors import (
+    MAX_FAULTS,
     Fault,
     InternalError,
     InvalidRequest,
@@ -25,16 +25,18 @@ MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = "urn:problem-type:bookshelf:"
 MAX_PATH: Final = 500  # characters, before each becomes up to twelve
 Answer = dict[str, Any]  # of the OpenAPI document
+# Of the examples: every operation finds it in a query with `?x=1`.
+_FAULT: Final = Fault(parameter="x", code="unknown_parameter", detail="There is no such parameter")
 _PCHAR: Final = "/:@!$&'()*+,;=~"  # RFC 3986
 
 
 class Problem(BaseModel):
     """What went wrong (RFC 9457)."""
 
-    type: str = Field(max_length=100)
-    title: str = Field(max_length=100)
-    status: int
-    detail: str = Field(max_length=500)
+    type: str = Field(max_length=100, description="Stable, for programs")
+    title: str = Field(max_length=100, description="The same for each of a type")
+    status: int = Field(description="As of the answer")
+    detail: str = Field(max_length=500, description="What went wrong this time, for people")
     instance: str = Field(max_length=12 * MAX_PATH, description="The path of the request")
     request_id: str = Field(max_length=128, description="Names the request in the service's log")
     errors: list[Fault] | None = Field(None, description="Only for 422")
@@ -63,7 +65,7 @@ def render(request: Request, error: ServiceError) -> Response:
 
 def standalone(error: ServiceError) -> bytes:
     """The body of an answer to what is no request."""
-    problem = _problem(type(error), str(error), instance="/", request_id=token_hex(16))
+    problem = _problem(type(error), str(error), instance="/", request_id=request_id.get())
     return problem.model_dump_json(exclude_none=True).encode()
 
 
@@ -80,7 +82,7 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    return render(request, InvalidRequest(*map(_fault, error.errors())))
+    return render(request, InvalidRequest(*map(_fault, error.errors()[:MAX_FAULTS])))
 
 
 def allowed_methods(request: Request) -> dict[str, str]:
@@ -137,7 +139,9 @@ def either(one: Answer, other: Answer) -> Answer:
 
 
 def _example(kind: type[ServiceError]) -> dict[str, Any]:
-    about = {"instance": "/example", "request_id": "0199b2f4c0de7000a000000000000000"}
+    about: Answer = {"instance": "/example", "request_id": "0199b2f4c0de7000a000000000000000"}
+    if issubclass(kind, InvalidRequest):
+        about["errors"] = kind().faults or [_FAULT]
     return {"value": _problem(kind, kind.detail, **about).model_dump(exclude_none=True)}
 
 

@@ -1,14 +1,18 @@
 """HTTP as uvicorn speaks it, with an end to how much head it takes, and problems for refusals."""
 
+import logging
+from secrets import token_hex
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError
+from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
 from app.core.gate import MAX_HEADERS, MAX_TARGET, SECURE
+from app.core.logging import request_id
 from app.core.problems import MEDIA_TYPE, standalone
 
 MAX_HEAD: Final = 2 * (MAX_HEADERS + MAX_TARGET)  # bytes; below it `Gate` says what is too long
+log = logging.getLogger(__name__)
 
 
 class Protocol(HttpToolsProtocol):
@@ -21,7 +25,8 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         self._head = self._head + len(data) if self._in_head else 0
         if self._head > MAX_HEAD and not self.transport.is_closing():
-            self._refuse(RequestHeaderFieldsTooLarge())
+            long = len(self.url or b"") > MAX_TARGET
+            self._refuse(UriTooLong() if long else RequestHeaderFieldsTooLarge())
 
     def on_message_begin(self) -> None:
         self._in_head = True
@@ -35,11 +40,14 @@ class Protocol(HttpToolsProtocol):
         self._refuse(MalformedRequest("What was sent is not HTTP"))
 
     def _refuse(self, error: ServiceError) -> None:
+        named = request_id.set(identifier := token_hex(16))
         body = standalone(error)
         secure = "".join(f"{name}: {value}\r\n" for name, value in SECURE.items())
         head = (
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n{secure}"
-            "cache-control: no-store\r\nconnection: close\r\n\r\n"
+            f"cache-control: no-store\r\nx-request-id: {identifier}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(STATUS_LINE[error.status] + head.encode() + body)
         self.transport.close()
+        log.info("refused what is no request", extra={"status": error.status})
+        request_id.reset(named)

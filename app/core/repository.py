@@ -32,10 +32,15 @@ class ListRepository(Generic[Item]):
         assert isinstance(self.session, TransactionSession)  # noqa: S101 - our callers' mistake
         return self.session
 
-    def read(self, row: sa.Row[Any]) -> Item:
-        """The read model of a row of `select_from`."""
-        # From a dict: Pydantic takes twice as long to ask a row for its attributes.
-        return self.model.model_validate(dict(zip(row._fields, row, strict=True)))
+    def read(self, values: dict[str, Any]) -> Item:
+        """The read model of the columns of `select_from`."""
+        return self.model.model_validate(values)
+
+    def read_all(self, rows: Rows) -> list[Item]:
+        """The read models of rows of `select_from`."""
+        # From dicts: Pydantic takes twice as long to ask a row for its attributes.
+        names = rows[0]._fields if rows else ()
+        return [self.read(dict(zip(names, row, strict=True))) for row in rows]
 
     async def page(self, query: PageQuery, **fixed: Any) -> Page[Item]:
         """A page and, where counted exactly, its total: one statement. `fixed` adds filters."""
@@ -51,7 +56,7 @@ class ListRepository(Generic[Item]):
         rows = await self.session.rows(statement, {**filters, **position, "limit": query.size + 1})
         total = rows[0].total if exact else await self._estimate(query, filters)
         found = [row for row in rows if getattr(row, self.statements.key) is not None]
-        items = [self.read(row) for row in found[: query.size]]
+        items = self.read_all(found[: query.size])
         last = rows[query.size - 1] if len(rows) > query.size else None
         return Page(
             items=items,
@@ -82,7 +87,7 @@ class ListRepository(Generic[Item]):
         filters = query.filters() | fixed | self.within
         cursor = self.statements.cursor(frozenset(filters), query.order())
         async for rows in self.transaction.fetched(cursor, filters, self.statements.fetch):
-            yield [self.read(row) for row in rows]
+            yield self.read_all(rows)
 
 
 class Repository(ListRepository[Read]):
@@ -99,7 +104,7 @@ class Repository(ListRepository[Read]):
     async def find(self, key: Any) -> Read | None:
         statement = self.statements.get(self._within)
         rows = await self.session.rows(statement, {"row_id": key, **self.within})
-        return self.read(rows[0]) if rows else None
+        return self.read_all(rows)[0] if rows else None
 
     async def get(self, key: Any) -> Read:
         if (found := await self.find(key)) is None:
@@ -108,13 +113,13 @@ class Repository(ListRepository[Read]):
 
     async def create(self, values: Mapping[str, Any]) -> Read:
         statement = self.statements.insert(frozenset(values))
-        return self.read((await self._write(statement, _new(values)))[0])
+        return self.read_all(await self._write(statement, _new(values)))[0]
 
     async def create_many(self, rows: Sequence[Mapping[str, Any]]) -> list[Read]:
         """All of them or none, in one statement; their ids must ascend."""
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         statement = self.statements.insert_many(frozenset(columns))
-        return [self.read(row) for row in await self._write(statement, _new(columns))]
+        return self.read_all(await self._write(statement, _new(columns)))
 
     async def present(self, keys: Sequence[Any]) -> set[Any]:
         """Those of the keys of which there is a row."""
@@ -127,7 +132,7 @@ class Repository(ListRepository[Read]):
         statement = self.statements.update(names, within, conditional=conditional)
         parameters = {**_new(values), "row_id": key, "versions": versions, **self.within}
         if rows := await self._write(statement, parameters):
-            return self.read(rows[0])
+            return self.read_all(rows)[0]
         raise await self._missed(key, versions)
 
     async def delete(self, key: Any, versions: list[int] | None) -> None:

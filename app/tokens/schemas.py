@@ -7,9 +7,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
 
 from app.core.schemas import ReadModel, RequestModel, string
-from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, without_nul
+from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, PASSWORD, without_nul
 
-_SECRET = {"type": "string", "format": "password", "writeOnly": True, "maxLength": MAX_PASSWORD}
+_SECRET = {key: value for key, value in PASSWORD.items() if key != "minLength"}
 Name = Annotated[str, string(1, 100)]
 Ignored = Annotated[str | None, string(0, 1000), Field(description="Of OAuth 2; has no effect")]
 
@@ -27,7 +27,7 @@ class LogIn(RequestModel):
         WithJsonSchema(_SECRET),
     ]
     name: Name | None = Field(default=None, description="What the token is for; else the client's")
-    grant_type: Literal["password"] | None = None
+    grant_type: Literal["password"] | None = Field(default=None, description="Of OAuth 2")
     scope: Ignored = None
     client_id: Ignored = None
     client_secret: Ignored = None
@@ -36,17 +36,23 @@ class LogIn(RequestModel):
 class AccessToken(BaseModel):
     """A new token. Nobody ever sees it again."""
 
-    access_token: str = Field(max_length=100)
-    token_type: Literal["bearer"]
-    expires_in: int = Field(description="Seconds")
+    access_token: str = Field(
+        max_length=100,
+        description="For `Authorization: Bearer`",
+        examples=["bookshelf_<72 hexadecimal digits>"],
+    )
+    token_type: Literal["bearer"] = Field(description="Of OAuth 2")
+    expires_in: int = Field(description="Seconds", examples=[2_592_000])
 
 
 class TokenRead(ReadModel):
     """A token without its secret."""
 
     id: UUID
-    name: str = Field(max_length=100)
+    name: str = Field(max_length=100, description="What it is for", examples=["laptop"])
     expires_at: datetime
-    last_used_at: datetime | None = Field(description="Some minutes late at most; null when unused")
+    last_used_at: datetime | None = Field(
+        description="Some minutes late at most; null when unused", examples=[None]
+    )
     created_at: datetime
     updated_at: datetime

@@ -9,24 +9,35 @@ from pydantic_core import PydanticCustomError
 
 from app.core.access import Role
 from app.core.pagination import ListQuery, Sorting
-from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, integer, string
+from app.core.schemas import (
+    MAX_INT64,
+    NO_NUL,
+    ReadModel,
+    RequestModel,
+    absent,
+    integer,
+    string,
+    without_default,
+)
 
 MAX_EMAIL: Final = 254  # characters, RFC 5321
 MAX_PASSWORD: Final = 128  # characters
-_EMAIL: Final = {"type": "string", "format": "email", "maxLength": MAX_EMAIL}
-_PASSWORD: Final = {
+_EMAIL: Final = {
+    "type": "string",
+    "format": "email",
+    "maxLength": MAX_EMAIL,
+    "examples": ["ada@example.com"],
+}
+PASSWORD: Final = {
     "type": "string",
     "format": "password",
     "writeOnly": True,
     "minLength": 8,
     "maxLength": MAX_PASSWORD,
+    "pattern": NO_NUL,
+    "examples": ["correct horse"],
 }
-# What Swagger UI sends unless it is told otherwise: no role, for that is refused to most.
-_REGISTRATION: Final[dict[str, Any]] = {
-    "name": "Ada Lovelace",
-    "email": "ada@example.com",
-    "password": "correct horse",
-}
+_CHANGE: Final[dict[str, Any]] = {"examples": [{"name": "Ada King"}]}
 
 
 def normalized(value: str) -> str | None:
@@ -51,13 +62,13 @@ def without_nul(value: SecretStr) -> SecretStr:
 
 
 UserId = Annotated[int, integer(1, MAX_INT64)]
-Name = Annotated[str, string(1, 100)]
+Name = Annotated[str, string(1, 100), Field(examples=["Ada Lovelace"])]
 Email = Annotated[str, string(3, MAX_EMAIL), AfterValidator(_email), WithJsonSchema(_EMAIL)]
 Password = Annotated[
     SecretStr,
     Field(min_length=8, max_length=MAX_PASSWORD),
     AfterValidator(without_nul),
-    WithJsonSchema(_PASSWORD),
+    WithJsonSchema(PASSWORD),
 ]
 Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 
@@ -65,33 +76,36 @@ Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 class UserCreate(RequestModel):
     """A registration."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_REGISTRATION]})
-
     name: Name
     email: Email
     password: Password
-    role: Role = Field(default=Role.MEMBER, description="For admins to set")
+    # No default in the document: whoever fills in defaults would be refused for setting it.
+    role: Role = Field(
+        default=Role.MEMBER,
+        description="For admins to set; member without",
+        json_schema_extra=without_default,
+    )
 
 
 class UserUpdate(RequestModel):
     """Changes to a user: an absent field stays."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ada King"}]})
+    model_config = ConfigDict(json_schema_extra=_CHANGE)
 
     name: Name = absent()
     email: Email = absent()
     password: Password = absent()
-    current_password: Password = absent()
-    role: Role = absent()
+    current_password: Password = absent(description="With a new password, save for admins")
+    role: Role = absent(description="For admins to set")
 
 
 class UserRead(ReadModel):
     """A user."""
 
-    id: int = Field(ge=1, le=MAX_INT64)
-    name: str = Field(max_length=100)
-    email: str = Field(max_length=MAX_EMAIL)
-    role: Role
+    id: int = Field(ge=1, le=MAX_INT64, examples=[1])
+    name: str = Field(max_length=100, examples=["Ada Lovelace"])
+    email: str = Field(max_length=MAX_EMAIL, examples=["ada@example.com"])
+    role: Role = Field(description="What the user may")
     created_at: datetime
     updated_at: datetime
 

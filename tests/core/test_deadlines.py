@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -15,6 +14,7 @@ from sqlalchemy import text
 from app.core import database as pools
 from app.core.database import Database
 from tests.conftest import settings_for
+from tests.connections import connected
 from tests.core.test_sqlstate import serving as over
 from tests.databases import frozen, running
 from tests.documents.test_load import END, HEADERS, START
@@ -98,13 +98,13 @@ async def test_the_server_starts_without_its_database_and_recovers_when_it_comes
 
 @asynccontextmanager
 async def sending(
-    origin: str, head: str
+    origin: str, begun: str
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection on which the head of a request has been sent."""
-    reader, writer = await asyncio.open_connection(urlsplit(origin).hostname, urlsplit(origin).port)
-    writer.write(head.encode())
-    yield reader, writer
-    writer.close()
+    """A connection on which the beginning of a request has been sent."""
+    async with connected(origin) as (reader, writer):
+        writer.write(begun.encode())
+        await writer.drain()
+        yield reader, writer
 
 
 def head(path: str, kind: str, length: int) -> str:

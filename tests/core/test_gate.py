@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import httpx
@@ -17,8 +17,9 @@ from app.core.protocol import MAX_HEAD
 from app.core.storage import Storage
 from app.main import create_app
 from tests.conftest import settings_for
+from tests.connections import connected
 from tests.problems import problem_of
-from tests.processes import serving
+from tests.processes import PATIENCE, serving
 
 NO_ORIGIN = "https://evil.example"
 ORIGIN = "https://app.example"
@@ -144,17 +145,12 @@ async def test_the_pages_for_people_can_be_switched_off(
 
 async def sent(origin: str, *chunks: bytes) -> bytes:
     """What a real server answers to bytes, until it closes the connection."""
-    host, port = origin.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        for chunk in chunks:
-            writer.write(chunk)
-            await writer.drain()
-    except ConnectionError:
-        pass  # it has answered already
-    answer = await reader.read()
-    writer.close()
-    return answer
+    async with connected(origin) as (reader, writer):
+        with suppress(ConnectionError):  # it has answered already
+            for chunk in chunks:
+                writer.write(chunk)
+                await writer.drain()
+        return await reader.read()
 
 
 @pytest.fixture
@@ -165,6 +161,7 @@ async def origin(own_database: str) -> AsyncIterator[str]:
 
 # A header that goes on in one line, as far as anybody reads it.
 ENDLESS = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-A: ".ljust(MAX_HEAD + 1, b"x")
+ENDLESS_TARGET = b"GET /".ljust(MAX_HEAD + 1, b"x")
 
 
 async def test_a_real_server_refuses_what_is_no_http_with_a_problem(origin: str) -> None:
@@ -174,12 +171,25 @@ async def test_a_real_server_refuses_what_is_no_http_with_a_problem(origin: str)
         ([b"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n"], 400),
         ([b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n"], 400),
         ([ENDLESS], 431),
+        ([ENDLESS_TARGET], 414),
     ):
         head, _, body = (await sent(origin, *chunks)).partition(b"\r\n\r\n")
         assert int(head.split()[1]) == status
         assert b"application/problem+json" in head
         assert b"nosniff" in head.lower()
         assert json.loads(body)["status"] == status
+        assert f"x-request-id: {json.loads(body)['request_id']}" in head.decode().lower()
+
+
+async def test_what_is_refused_before_it_is_a_request_is_in_the_log_under_its_id(
+    own_database: str,
+) -> None:
+    async with serving(DATABASE_URL=own_database) as (process, origin):
+        assert process.stdout
+        _, _, body = (await sent(origin, ENDLESS)).partition(b"\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            said = await process.stdout.readuntil(b" status=431\n")
+    assert f"[{json.loads(body)['request_id']}] refused " in said.decode()
 
 
 async def addresses_tried(url: str, trusted: str) -> int:

@@ -14,10 +14,11 @@ from httpx import AsyncClient, Response
 from app.core.database import Database
 from app.core.idempotency import StoredAnswers
 from tests.accounts import log_in, verbs, worker
+from tests.authors.test_authors import NOBODY
 from tests.bearers import make_bearer
 from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
 from tests.forms import FORM, chunks, field, file, form
-from tests.problems import problem_of
+from tests.problems import faults_of, problem_of
 from tests.processes import PATIENCE, serving, until
 from tests.wires import wired
 
@@ -236,6 +237,15 @@ async def test_a_refusal_is_an_answer_too(client: AsyncClient) -> None:
     problem_of(first, 409, "email-taken")
     assert (await client.delete(f"/users/{taken['id']}")).status_code == 204
     assert_replayed(first, await send(client, "/users", request))
+
+
+async def test_a_batch_that_is_refused_says_where_and_again(client: AsyncClient) -> None:
+    by = (await make_author(client))["id"]
+    items = [{"title": "Lavinia", "author_id": each} for each in (by, NOBODY)]
+    first = await send(client, "/books/batch", {"json": {"items": items}})
+    assert faults_of(first) == [{"pointer": "/items/1/author_id"}]
+    assert_replayed(first, await send(client, "/books/batch", {"json": {"items": items}}))
+    assert (await client.get("/books")).json()["total"] == 0
 
 
 async def test_what_is_not_valid_may_be_mended(client: AsyncClient) -> None:

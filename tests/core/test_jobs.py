@@ -392,6 +392,21 @@ async def test_a_job_and_its_lock_fit_into_the_smallest_pool(
     assert len(await counted(other)) == 1
 
 
+async def test_nothing_of_a_worker_outlives_it(environment: dict[str, str]) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def never_end(_parts: Parts) -> str:
+        begun.set()
+        try:
+            return str(await asyncio.Event().wait())
+        finally:
+            ended.set()
+
+    async with at_work(environment, Job("job", YEAR, never_end)):
+        await begun.wait()
+    assert ended.is_set()
+
+
 # The service's own jobs
 
 

@@ -32,6 +32,9 @@ ALLOW = {
     f"/books/{NOBODY}": ITEM,
     "/users": COLLECTION,
     "/users/1": ITEM,
+    "/users/me": READ_ONLY,
+    "/books/batch": "OPTIONS, POST",
+    "/tokens/current": "DELETE, OPTIONS",
     "/livez": READ_ONLY,
     "/readyz": READ_ONLY,
     "/docs": READ_ONLY,
@@ -78,7 +81,9 @@ async def test_a_method_that_a_path_does_not_know_is_told_all_that_it_does(
 ) -> None:
     for method in set(METHODS) - methods_in(allow):
         answer = await client.request(method, path)
-        problem_of(answer, 405, "method-not-allowed")
+        if method != "HEAD":
+            problem_of(answer, 405, "method-not-allowed")
+        assert answer.status_code == 405
         assert methods_in(answer.headers["allow"]) == methods_in(allow)
         assert ("accept-patch" in answer.headers) == ("PATCH" in allow)
 

@@ -16,6 +16,7 @@ from app.core.database import Database, ReadSession, Transaction, WriteSession
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
+from tests.connections import listening
 from tests.factories import make_author, make_book, make_user
 from tests.problems import faults_of, problem_of
 
@@ -390,24 +391,16 @@ async def server_that_says(message: bytes | None) -> AsyncIterator[str]:
 
     No real one can be kept in these states for as long as a test needs.
     """
-    silence = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1024)
         if message is None:
-            await silence.wait()
+            await asyncio.Event().wait()
         else:
             writer.write(message)
-        writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield f"postgresql://user:x@127.0.0.1:{port}/x?sslmode=disable"
-    finally:
-        silence.set()
-        server.close()
-        await server.wait_closed()
+    async with listening(answer) as where:
+        yield f"postgresql://user:x@{where}/x?sslmode=disable"
 
 
 def fatal(code: str) -> bytes:
@@ -428,13 +421,16 @@ def fatal(code: str) -> bytes:
     ],
 )
 async def test_a_server_that_lets_nobody_in_is_temporarily_unavailable(
-    message: bytes | None, kind: str
+    caplog: pytest.LogCaptureFixture, message: bytes | None, kind: str
 ) -> None:
     async with server_that_says(message) as url:
         for answer in await read_and_write(url, patience=0.2 if message is None else 5.0):
             problem_of(answer, 503, kind)
             assert int(answer.headers["retry-after"]) >= 1
             assert "secret" not in answer.text
+    said = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert said
+    assert not any(line.endswith(": ") for line in said)  # as that of a TimeoutError does
 
 
 async def test_a_wrong_password_of_ours_is_our_mistake(caplog: pytest.LogCaptureFixture) -> None:

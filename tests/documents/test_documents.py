@@ -242,8 +242,9 @@ def public(app: FastAPI, template_url: str) -> Iterator[str]:
     """Another name of the store, for which the service now signs."""
     endpoint = settings_for(template_url).s3_endpoint_url
     assert endpoint
-    # 127.0.1 is 127.0.0.1 as well, and so is 172.17.1 of a container's address.
-    name = endpoint.replace(".0.1", ".1").replace("localhost", "127.0.0.1")
+    # A container's is at localhost or at the address of a bridge; by loopback it is reached too.
+    host = urlsplit(endpoint).hostname or ""
+    name = endpoint.replace(host, "127.0.0.1" if host == "localhost" else "localhost")
     assert name != endpoint
     storage = Storage(settings_for(template_url, s3_public_endpoint_url=name))
     app.state.storage = storage

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from urllib.parse import urlsplit
 
 import pytest
 from fastapi import FastAPI
@@ -14,6 +13,7 @@ from app.core.storage import ATTEMPTS
 from app.documents.upload import PART
 from app.settings import Settings
 from tests.conftest import settings_for
+from tests.connections import connected
 from tests.documents.conftest import Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
 from tests.factories import make_book, make_document
@@ -139,9 +139,11 @@ async def test_an_upload_holds_no_connection_to_the_database(
 async def test_a_client_that_leaves_leaves_nothing_but_one_line_in_the_log(
     size: int, there: str, url: str, settings: Settings, stored: Stored
 ) -> None:
-    async with serving(DATABASE_URL=url, S3_PREFIX=settings.s3_prefix) as (process, origin):
+    async with (
+        serving(DATABASE_URL=url, S3_PREFIX=settings.s3_prefix) as (process, origin),
+        connected(origin) as (_, writer),
+    ):
         assert process.stdout
-        _, writer = await asyncio.open_connection(*urlsplit(origin).netloc.split(":"))
         head = "POST /documents HTTP/1.1\r\nHost: b\r\nContent-Length: 40000000\r\n"
         writer.write(f"{head}Content-Type: {HEADERS['content-type']}\r\n\r\n".encode())
         writer.writelines([await anext(form(size)), b"and more to come"])
