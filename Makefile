@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGE ?= bookshelf
+FASTIFY := benchmarks/peers/fastify
 
 # The newest revision that was released: what comes after meets tables that have rows.
 RELEASED := 0005
@@ -48,8 +49,8 @@ seed: .venv/ready ## Add a small catalogue of real books
 migrate: .venv/ready ## Bring the schema of DATABASE_URL (or of the embedded Postgres) up to date
 	@$(BIN)/python -m app migrate
 
-bench: .venv/ready ## Measure the service beside a tutorial-style one
-	$(BIN)/python -m benchmarks
+bench: .venv/ready .venv-bench/ready ## Measure the service beside its peers (BENCH_ARGS="--quick")
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 image: ## Build the image of the server, the worker and the migration
 	docker build --tag $(IMAGE) .
@@ -61,10 +62,12 @@ lock: .venv/ready ## Pin all dependencies again, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --python-version 3.11 tests/clients/requirements.in -o tests/clients/requirements.txt $(LOCK_ARGS)
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" benchmarks/requirements.in -c requirements.txt -o benchmarks/requirements.txt $(LOCK_ARGS)
 	! command -v npm > /dev/null || npm install --prefix tests/clients --silent --package-lock-only --omit-lockfile-registry-resolved
+	! command -v npm > /dev/null || npm install --prefix $(FASTIFY) --silent --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## Remove what was installed and generated (not the data)
-	rm -rf .venv .venv-clients tests/clients/generated tests/clients/node_modules
+	rm -rf .venv .venv-clients .venv-bench tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules
 
 .venv/ready: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Bookshelf needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
@@ -75,4 +78,11 @@ clean: ## Remove what was installed and generated (not the data)
 .venv-clients/ready: tests/clients/requirements.txt | .venv/ready
 	$(PYTHON) -m venv --clear .venv-clients
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# The peers that `make bench` measures, in an environment of their own; Fastify where there is npm.
+.venv-bench/ready: benchmarks/requirements.txt $(FASTIFY)/package-lock.json
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@if command -v npm >/dev/null; then npm ci --prefix $(FASTIFY) --silent --no-audit --no-fund; else echo "There is no npm: Fastify is left out."; fi
 	@touch $@

@@ -70,9 +70,11 @@ def test_migrations_never_import_the_models() -> None:
 
 def test_no_committed_file_names_a_package_registry() -> None:
     clients = ("tests/clients/requirements.txt", "tests/clients/package.json")
-    names = ("requirements.txt", "requirements-dev.txt", "pyproject.toml", "Makefile", *clients)
-    for name in names:
+    peers = ("benchmarks/requirements.in", "benchmarks/requirements.txt")
+    ours = ("requirements.txt", "requirements-dev.txt", "pyproject.toml", "Makefile")
+    for name in (*ours, *clients, *peers):
         assert not re.search(
             r"https?://|--(extra-)?index-url|find-links", (ROOT / name).read_text()
         )
-    assert '"resolved"' not in (ROOT / "tests/clients/package-lock.json").read_text()
+    for place in ("tests/clients", "benchmarks/peers/fastify"):
+        assert '"resolved"' not in (ROOT / place / "package-lock.json").read_text()

@@ -1,0 +1,169 @@
+"""Advanced Alchemy on FastAPI, as its page "FastAPI Integration" does it.
+
+https://docs.advanced-alchemy.litestar.dev/latest/usage/frameworks/fastapi.html: a service around a
+repository, the page's own pagination dependency, `get_many_and_count` into an `OffsetPagination`,
+`commit_mode="autocommit"`. (`provide_filters` of its example does not start with this FastAPI.)
+Ours are the tables, the pool's size, the order and that the list of books asks for no total. An
+author does not load its books, as the page's would.
+"""
+
+import datetime as dt
+import os
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from advanced_alchemy.extensions.fastapi import (
+    AdvancedAlchemy,
+    AsyncSessionConfig,
+    EngineConfig,
+    SQLAlchemyAsyncConfig,
+    base,
+    filters,
+    mixins,
+    repository,
+    service,
+)
+from fastapi import APIRouter, Depends, FastAPI, Query
+from pydantic import BaseModel as _BaseModel
+from sqlalchemy import ForeignKey
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg")
+alchemy_config = SQLAlchemyAsyncConfig(
+    connection_string=url.render_as_string(),
+    engine_config=EngineConfig(pool_size=20),
+    session_config=AsyncSessionConfig(expire_on_commit=False),
+    commit_mode="autocommit",
+)
+app = FastAPI()
+alchemy = AdvancedAlchemy(config=alchemy_config, app=app)
+router = APIRouter()
+
+
+class AuthorModel(mixins.AuditColumns, base.DefaultBase):
+    __tablename__ = "authors"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str]
+    dob: Mapped[dt.date | None]
+
+
+class BookModel(mixins.AuditColumns, base.DefaultBase):
+    __tablename__ = "books"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    title: Mapped[str]
+    author_id: Mapped[UUID] = mapped_column(ForeignKey("authors.id"))
+    author: Mapped[AuthorModel] = relationship(lazy="joined", innerjoin=True, viewonly=True)
+
+
+class AuthorService(service.SQLAlchemyAsyncRepositoryService[AuthorModel]):
+    class Repo(repository.SQLAlchemyAsyncRepository[AuthorModel]):
+        model_type = AuthorModel
+
+    repository_type = Repo
+
+
+class BookService(service.SQLAlchemyAsyncRepositoryService[BookModel]):
+    class Repo(repository.SQLAlchemyAsyncRepository[BookModel]):
+        model_type = BookModel
+
+    repository_type = Repo
+
+
+class BaseModel(_BaseModel):
+    model_config = {"from_attributes": True}
+
+
+class AuthorSummary(BaseModel):
+    id: UUID
+    name: str
+    dob: dt.date | None = None
+
+
+class Author(AuthorSummary):
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class AuthorCreate(BaseModel):
+    name: str
+    dob: dt.date | None = None
+
+
+class AuthorUpdate(BaseModel):
+    name: str | None = None
+    dob: dt.date | None = None
+
+
+class Book(BaseModel):
+    id: UUID
+    title: str
+    author_id: UUID
+    author: AuthorSummary
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+Authors = Annotated[AuthorService, Depends(alchemy.provide_service(AuthorService))]
+Books = Annotated[BookService, Depends(alchemy.provide_service(BookService))]
+OLDEST_FIRST = filters.OrderBy(field_name="created_at", sort_order="asc")
+
+
+def provide_limit_offset_pagination(
+    current_page: int = Query(default=1, ge=1, alias="currentPage"),
+    page_size: int = Query(default=20, ge=1, alias="pageSize"),
+) -> filters.LimitOffset:
+    return filters.LimitOffset(limit=page_size, offset=page_size * (current_page - 1))
+
+
+LimitOffset = Annotated[filters.LimitOffset, Depends(provide_limit_offset_pagination)]
+
+
+@router.get("/books", response_model=service.OffsetPagination[Book])
+async def list_books(
+    books_service: Books, limit_offset: LimitOffset
+) -> service.OffsetPagination[Book]:
+    results = await books_service.get_many(limit_offset, OLDEST_FIRST)
+    return books_service.to_schema(results, filters=[limit_offset], schema_type=Book)
+
+
+@router.get("/books/{book_id}", response_model=Book)
+async def get_book(books_service: Books, book_id: UUID) -> Book:
+    obj = await books_service.get(book_id)
+    return books_service.to_schema(obj, schema_type=Book)
+
+
+@router.get("/authors", response_model=service.OffsetPagination[Author])
+async def list_authors(
+    authors_service: Authors, limit_offset: LimitOffset
+) -> service.OffsetPagination[Author]:
+    results, total = await authors_service.get_many_and_count(limit_offset, OLDEST_FIRST)
+    return authors_service.to_schema(results, total, filters=[limit_offset], schema_type=Author)
+
+
+@router.post("/authors", response_model=Author)
+async def create_author(authors_service: Authors, data: AuthorCreate) -> Author:
+    obj = await authors_service.create(data)
+    return authors_service.to_schema(obj, schema_type=Author)
+
+
+@router.get("/authors/{author_id}", response_model=Author)
+async def get_author(authors_service: Authors, author_id: UUID) -> Author:
+    obj = await authors_service.get(author_id)
+    return authors_service.to_schema(obj, schema_type=Author)
+
+
+@router.patch("/authors/{author_id}", response_model=Author)
+async def update_author(authors_service: Authors, data: AuthorUpdate, author_id: UUID) -> Author:
+    obj = await authors_service.update(data, item_id=author_id)
+    return authors_service.to_schema(obj, schema_type=Author)
+
+
+@router.delete("/authors/{author_id}")
+async def delete_author(authors_service: Authors, author_id: UUID) -> None:
+    _ = await authors_service.delete(author_id)
+
+
+app.include_router(router)

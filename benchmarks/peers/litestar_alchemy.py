@@ -1,0 +1,181 @@
+"""Litestar with Advanced Alchemy, as the latter's page "Litestar Integration" does it.
+
+https://docs.advanced-alchemy.litestar.dev/latest/usage/frameworks/litestar.html and
+examples/litestar/litestar_service.py: controllers with `create_service_dependencies`, Pydantic
+schemas, `before_send_handler="autocommit"`. Ours are the tables, the pool's size and that the list
+of books asks for no total. An author does not load its books.
+"""
+
+import datetime as dt
+import os
+from typing import Annotated
+from uuid import UUID, uuid4
+
+from advanced_alchemy.extensions.litestar import (
+    AsyncSessionConfig,
+    EngineConfig,
+    SQLAlchemyAsyncConfig,
+    SQLAlchemyPlugin,
+    base,
+    filters,
+    mixins,
+    providers,
+    repository,
+    service,
+)
+from litestar import Controller, Litestar, delete, get, patch, post
+from litestar.params import Dependency
+from pydantic import BaseModel as _BaseModel
+from sqlalchemy import ForeignKey
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+Filters = Annotated[list[filters.FilterTypes], Dependency(skip_validation=True)]
+
+
+class AuthorModel(mixins.AuditColumns, base.DefaultBase):
+    __tablename__ = "authors"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str]
+    dob: Mapped[dt.date | None]
+
+
+class BookModel(mixins.AuditColumns, base.DefaultBase):
+    __tablename__ = "books"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    title: Mapped[str]
+    author_id: Mapped[UUID] = mapped_column(ForeignKey("authors.id"))
+    author: Mapped[AuthorModel] = relationship(lazy="joined", innerjoin=True, viewonly=True)
+
+
+class BaseModel(_BaseModel):
+    model_config = {"from_attributes": True}
+
+
+class AuthorSummary(BaseModel):
+    id: UUID
+    name: str
+    dob: dt.date | None = None
+
+
+class Author(AuthorSummary):
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class AuthorCreate(BaseModel):
+    name: str
+    dob: dt.date | None = None
+
+
+class AuthorUpdate(BaseModel):
+    name: str | None = None
+    dob: dt.date | None = None
+
+
+class Book(BaseModel):
+    id: UUID
+    title: str
+    author_id: UUID
+    author: AuthorSummary
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class AuthorService(service.SQLAlchemyAsyncRepositoryService[AuthorModel]):
+    class Repo(repository.SQLAlchemyAsyncRepository[AuthorModel]):
+        model_type = AuthorModel
+
+    repository_type = Repo
+
+
+class BookService(service.SQLAlchemyAsyncRepositoryService[BookModel]):
+    class Repo(repository.SQLAlchemyAsyncRepository[BookModel]):
+        model_type = BookModel
+
+    repository_type = Repo
+
+
+class BookController(Controller):
+    dependencies = providers.create_service_dependencies(
+        BookService,
+        "books_service",
+        filters={
+            "pagination_type": "limit_offset",
+            "id_filter": UUID,
+            "search": "title",
+            "search_ignore_case": True,
+            "sort_field": "created_at",
+            "sort_order": "asc",
+        },
+    )
+
+    @get(path="/books")
+    async def list_books(
+        self, books_service: BookService, filters: Filters
+    ) -> service.OffsetPagination[Book]:
+        results = await books_service.get_many(*filters)
+        return books_service.to_schema(results, filters=filters, schema_type=Book)
+
+    @get(path="/books/{book_id:uuid}")
+    async def get_book(self, books_service: BookService, book_id: UUID) -> Book:
+        obj = await books_service.get(book_id)
+        return books_service.to_schema(obj, schema_type=Book)
+
+
+class AuthorController(Controller):
+    dependencies = providers.create_service_dependencies(
+        AuthorService,
+        "authors_service",
+        filters={
+            "pagination_type": "limit_offset",
+            "id_filter": UUID,
+            "search": "name",
+            "search_ignore_case": True,
+            "sort_field": "created_at",
+            "sort_order": "asc",
+        },
+    )
+
+    @get(path="/authors")
+    async def list_authors(
+        self, authors_service: AuthorService, filters: Filters
+    ) -> service.OffsetPagination[Author]:
+        results, total = await authors_service.get_many_and_count(*filters)
+        return authors_service.to_schema(results, total, filters=filters, schema_type=Author)
+
+    @post(path="/authors")
+    async def create_author(self, authors_service: AuthorService, data: AuthorCreate) -> Author:
+        obj = await authors_service.create(data)
+        return authors_service.to_schema(obj, schema_type=Author)
+
+    @get(path="/authors/{author_id:uuid}")
+    async def get_author(self, authors_service: AuthorService, author_id: UUID) -> Author:
+        obj = await authors_service.get(author_id)
+        return authors_service.to_schema(obj, schema_type=Author)
+
+    @patch(path="/authors/{author_id:uuid}")
+    async def update_author(
+        self, authors_service: AuthorService, data: AuthorUpdate, author_id: UUID
+    ) -> Author:
+        obj = await authors_service.update(data, item_id=author_id, auto_commit=True)
+        return authors_service.to_schema(obj, schema_type=Author)
+
+    @delete(path="/authors/{author_id:uuid}")
+    async def delete_author(self, authors_service: AuthorService, author_id: UUID) -> None:
+        _ = await authors_service.delete(author_id)
+
+
+url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg")
+alchemy_config = SQLAlchemyAsyncConfig(
+    connection_string=url.render_as_string(),
+    engine_config=EngineConfig(pool_size=20),
+    before_send_handler="autocommit",
+    session_config=AsyncSessionConfig(expire_on_commit=False),
+)
+app = Litestar(
+    route_handlers=[BookController, AuthorController],
+    plugins=[SQLAlchemyPlugin(config=alchemy_config)],
+)

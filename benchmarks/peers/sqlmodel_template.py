@@ -1,0 +1,179 @@
+"""SQLModel with sync endpoints and psycopg, as the full-stack FastAPI template has them.
+
+https://github.com/fastapi/full-stack-fastapi-template, backend/app/models.py and
+backend/app/api/routes/items.py; the author inside a book as in
+https://sqlmodel.tiangolo.com/tutorial/fastapi/relationships/. Ours are the tables, the pool's size,
+the order, that the list of books asks for no total, and that it loads its authors in one query
+instead of twenty.
+"""
+
+import os
+import uuid
+from collections.abc import Generator
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException
+from sqlalchemy import DateTime
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import selectinload
+from sqlmodel import Field, Relationship, Session, SQLModel, col, create_engine, func, select
+
+engine = create_engine(
+    make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+psycopg"), pool_size=20
+)
+
+
+def get_db() -> Generator[Session]:
+    with Session(engine) as session:
+        yield session
+
+
+SessionDep = Annotated[Session, Depends(get_db)]
+
+
+def get_datetime_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+class AuthorBase(SQLModel):
+    name: str = Field(min_length=1, max_length=200)
+    dob: date | None = None
+
+
+class AuthorCreate(AuthorBase):
+    pass
+
+
+class AuthorUpdate(SQLModel):
+    name: str | None = Field(default=None, min_length=1, max_length=200)
+    dob: date | None = None
+
+
+class Author(AuthorBase, table=True):  # type: ignore[call-arg]
+    __tablename__ = "authors"
+
+    id: uuid.UUID = Field(default_factory=uuid.uuid4, primary_key=True)
+    created_at: datetime = Field(default_factory=get_datetime_utc, sa_type=DateTime(timezone=True))
+    updated_at: datetime = Field(
+        default_factory=get_datetime_utc,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"onupdate": get_datetime_utc},
+    )
+
+
+class AuthorSummary(AuthorBase):
+    id: uuid.UUID
+
+
+class AuthorPublic(AuthorSummary):
+    created_at: datetime
+    updated_at: datetime
+
+
+class AuthorsPublic(SQLModel):
+    data: list[AuthorPublic]
+    count: int
+
+
+class BookBase(SQLModel):
+    title: str = Field(min_length=1, max_length=300)
+
+
+class Book(BookBase, table=True):  # type: ignore[call-arg]
+    __tablename__ = "books"
+
+    id: uuid.UUID = Field(default_factory=uuid.uuid4, primary_key=True)
+    author_id: uuid.UUID = Field(foreign_key="authors.id", nullable=False)
+    created_at: datetime = Field(default_factory=get_datetime_utc, sa_type=DateTime(timezone=True))
+    updated_at: datetime = Field(default_factory=get_datetime_utc, sa_type=DateTime(timezone=True))
+    author: Author = Relationship()
+
+
+class BookPublic(BookBase):
+    id: uuid.UUID
+    author_id: uuid.UUID
+    author: AuthorSummary
+    created_at: datetime
+    updated_at: datetime
+
+
+class BooksPublic(SQLModel):
+    data: list[BookPublic]
+
+
+class Message(SQLModel):
+    message: str
+
+
+app = FastAPI()
+
+
+@app.get("/books", response_model=BooksPublic)
+def read_books(session: SessionDep, skip: int = 0, limit: int = 100) -> Any:
+    statement = (
+        select(Book)
+        .options(selectinload(Book.author))
+        .order_by(col(Book.created_at))
+        .offset(skip)
+        .limit(limit)
+    )
+    return {"data": session.exec(statement).all()}
+
+
+@app.get("/books/{id}", response_model=BookPublic)
+def read_book(session: SessionDep, id: uuid.UUID) -> Any:
+    book = session.get(Book, id)
+    if not book:
+        raise HTTPException(status_code=404, detail="Book not found")
+    return book
+
+
+@app.get("/authors", response_model=AuthorsPublic)
+def read_authors(session: SessionDep, skip: int = 0, limit: int = 100) -> Any:
+    count = session.exec(select(func.count()).select_from(Author)).one()
+    statement = select(Author).order_by(col(Author.created_at)).offset(skip).limit(limit)
+    authors = session.exec(statement).all()
+    return AuthorsPublic(
+        data=[AuthorPublic.model_validate(author) for author in authors], count=count
+    )
+
+
+@app.get("/authors/{id}", response_model=AuthorPublic)
+def read_author(session: SessionDep, id: uuid.UUID) -> Any:
+    author = session.get(Author, id)
+    if not author:
+        raise HTTPException(status_code=404, detail="Author not found")
+    return author
+
+
+@app.post("/authors", response_model=AuthorPublic)
+def create_author(*, session: SessionDep, author_in: AuthorCreate) -> Any:
+    author = Author.model_validate(author_in)
+    session.add(author)
+    session.commit()
+    session.refresh(author)
+    return author
+
+
+@app.patch("/authors/{id}", response_model=AuthorPublic)
+def update_author(*, session: SessionDep, id: uuid.UUID, author_in: AuthorUpdate) -> Any:
+    author = session.get(Author, id)
+    if not author:
+        raise HTTPException(status_code=404, detail="Author not found")
+    update_dict = author_in.model_dump(exclude_unset=True)
+    author.sqlmodel_update(update_dict)
+    session.add(author)
+    session.commit()
+    session.refresh(author)
+    return author
+
+
+@app.delete("/authors/{id}")
+def delete_author(session: SessionDep, id: uuid.UUID) -> Message:
+    author = session.get(Author, id)
+    if not author:
+        raise HTTPException(status_code=404, detail="Author not found")
+    session.delete(author)
+    session.commit()
+    return Message(message="Author deleted successfully")
