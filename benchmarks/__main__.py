@@ -1,46 +1,80 @@
-"""python -m benchmarks: start everything, measure, print the table. `--help` lists the options."""
+"""python -m benchmarks: start everything, measure, print and store. `--help` lists the options."""
 
 import argparse
 import asyncio
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from benchmarks import cores, dataset, report, statements
-from benchmarks.operations import OPERATIONS
-from benchmarks.trials import Experiment, Plan, Trial, both, ceiling, generator
+from benchmarks import cores, dataset, registrations, report, statements
+from benchmarks.contestants import CONTESTANTS, PYTHON, present
+from benchmarks.equality import check
+from benchmarks.machine import environment
+from benchmarks.operations import Operation, operations
+from benchmarks.results import Plan, Results
+from benchmarks.servers import ROOT
+from benchmarks.trials import Experiment, all_present, ceiling, generator
+
+DELETIONS: Final = 8_000  # that anybody may make in a second
+RESULTS: Final = ROOT / "benchmarks" / "results"
+# Not to be kept: nobody should take it for a result.
+QUICK: Final = {"rounds": 1, "seconds": 0.4, "books": 200_000, "output": ROOT / ".data" / "bench"}
 
 
 def main() -> int:
     """Run what the command line asks for; the exit code: 1 where an answer was not 2xx."""
     options = _options()
-    layout = cores.layout()
-    with _directory() as directory, dataset.loaded(directory, layout) as (url, books):
+    layout, plan = cores.layout(), Plan(*_plan(options))
+    chosen = _chosen(options.operations, plan)
+    _say_who_is_absent()
+    with _directory() as directory, dataset.loaded(directory, layout, plan.books) as (url, data):
         if options.statements:
-            chosen = [OPERATIONS[name] for name in options.operations]
-            counts = statements.count(url, books, chosen, layout, directory)
+            counts = statements.count(url, data, chosen, layout, directory)
             print(statements.table(asyncio.run(counts)))
             return 0
-        plan = Plan(options.rounds, options.seconds, options.concurrency)
-        with generator(layout) as generate, both(url, layout, directory) as servers:
-            limit = ceiling(generate, layout, directory, plan.concurrency)
-            experiment = Experiment(plan, generate, url, books, servers)
-            trials = _run(experiment, options.operations)
-    return _finish(trials, plan, limit, options.output)
+        with generator(layout) as generate, all_present(url, layout, directory) as servers:
+            limit = ceiling(generate, layout, directory, plan.usual)
+            results = _measured(Experiment(plan, generate, url, data, servers), chosen, limit)
+    if options.readme:
+        (ROOT / "README.md").write_text(report.readme(results, (ROOT / "README.md").read_text()))
+    return _finish(results, options.output)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=report.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
-    add("--rounds", type=int, default=5, help="trials of each server and operation (%(default)s)")
-    add("--seconds", type=float, default=4.0, help="length of a trial (%(default)s)")
-    add("--concurrency", type=int, default=16, help="connections (%(default)s)")
-    add("--operations", nargs="+", choices=OPERATIONS, default=[*OPERATIONS], help="all by default")
-    add("--output", type=Path, help="also write every trial to this JSON file")
+    add("--rounds", type=int, default=3, help="trials of each server and operation (%(default)s)")
+    add("--seconds", type=float, default=0.8, help="length of a trial (%(default)s)")
+    add("--concurrency", type=int, nargs="+", default=[1, 16, 64], help="connections (%(default)s)")
+    add("--books", type=int, default=1_000_000, help="(%(default)s)")
+    add("--operations", nargs="+", choices=operations(0), default=[*operations(0)], help="all")
+    add("--quick", action="store_true", help="one short round, kept in .data: does it run?")
+    add("--output", type=Path, default=RESULTS, help="directory (%(default)s)")
+    add("--readme", action="store_true", help="put the results into the README as well")
     add("--statements", action="store_true", help="count SQL statements instead of seconds")
     return parser.parse_args()
+
+
+def _plan(options: argparse.Namespace) -> tuple[int, float, list[int], int]:
+    if options.quick:
+        vars(options).update(QUICK)
+    return options.rounds, options.seconds, options.concurrency, options.books
+
+
+def _chosen(names: Sequence[str], plan: Plan) -> list[Operation]:
+    found = operations(int(DELETIONS * plan.seconds))
+    return [found[name] for name in names]
+
+
+def _say_who_is_absent() -> None:
+    here = present()
+    for who in CONTESTANTS:
+        if who not in here:
+            print(f"{who.name} is not installed: `make bench` does that.", file=sys.stderr)
 
 
 @contextmanager
@@ -49,30 +83,32 @@ def _directory() -> Iterator[Path]:
         yield Path(name)
 
 
-def _run(experiment: Experiment, operations: Sequence[str]) -> list[Trial]:
-    trials: list[Trial] = []
-    for name in operations:
-        experiment.check(OPERATIONS[name])
-    for name in operations:
-        for trial in experiment.trials(OPERATIONS[name]):
-            print(f"{name} {trial.server}: {trial.rate:.0f}/s", file=sys.stderr)
+def _measured(experiment: Experiment, chosen: Sequence[Operation], limit: float) -> Results:
+    for operation in chosen:
+        check(experiment, operation)
+    trials = []
+    for operation in chosen:
+        for trial in experiment.trials(operation):
+            print(
+                f"{trial.operation} {trial.server} {trial.concurrency}: {trial.rate:.0f}/s",
+                file=sys.stderr,
+            )
             trials.append(trial)
-    return trials
+    users = list(registrations.measured(experiment))
+    titles = {operation.name: operation.title for operation in chosen}
+    return Results(environment(), experiment.plan, limit, titles, trials, users)
 
 
-def _finish(trials: Sequence[Trial], plan: Plan, limit: float, output: Path | None) -> int:
-    if output is not None:
-        output.write_text(report.document(trials, plan, limit) + "\n")
-    print(report.table(trials))
-    print(
-        f"\nMedians of {plan.rounds} rounds of {plan.seconds:g} s, {plan.concurrency} connections."
-    )
-    fastest = max(trial.rate for trial in trials)
-    print(
-        f"The load generator's ceiling is {limit:.0f} requests/s, {limit / fastest:.0f} times that."
-    )
-    failed = report.failures(trials)
-    for reason, times in failed.items():
+def _finish(results: Results, output: Path) -> int:
+    output.mkdir(parents=True, exist_ok=True)
+    results.write(output / "results.json")
+    tables = report.document(results)
+    (output / "tables.md").write_text(tables)
+    print(tables)
+    if PYTHON.exists():
+        files = (str(output.resolve() / name) for name in ("results.json", "chart.svg"))
+        subprocess.run([str(PYTHON), "-m", "benchmarks.chart", *files], check=True, cwd=ROOT)
+    for reason, times in (failed := results.failures()).items():
         print(f"FAILED {times} times: {reason}", file=sys.stderr)
     return 1 if failed else 0
 

@@ -22,9 +22,9 @@ import asyncpg
 
 from benchmarks import cores, dataset
 from benchmarks.load import Job
-from benchmarks.operations import OPERATIONS, request
 from benchmarks.servers import OURS, Server, running
 from benchmarks.trials import WARM_UP, Generator, generator
+from benchmarks.wire import request
 
 EMAIL, PASSWORD = "ada@example.com", "correct horse"
 CONCURRENCY: Final = 16
@@ -42,7 +42,7 @@ def main() -> None:
     layout = cores.layout()
     with (
         TemporaryDirectory(prefix="bookshelf-bench-") as name,
-        dataset.loaded(directory := Path(name), layout) as (url, books),
+        dataset.loaded(directory := Path(name), layout) as (url, data),
         generator(layout) as generate,
         ExitStack() as stack,
     ):
@@ -54,7 +54,7 @@ def main() -> None:
             return stack.enter_context(service)
 
         ours = serving("bookshelf")
-        plain, bearing = _reads(ours, books)
+        plain, bearing = _reads(ours, data.books)
         variants = {"without a token": (ours, plain), "with a token": (ours, bearing)}
         if options.before:
             other = serving("before", PYTHONPATH=str(options.before.resolve()))
@@ -69,7 +69,7 @@ def _reads(server: Server, books: Sequence[UUID]) -> tuple[list[bytes], list[byt
     assert server.ask(request("POST /users", json.dumps(user).encode()))[0] == 201
     status, token = server.ask(_log_in(EMAIL, PASSWORD))
     assert status == 201
-    plain = OPERATIONS["read_book"].requests(books)
+    plain = [request(f"GET /books/{book}") for book in books]
     line = f"\r\nAuthorization: Bearer {token['access_token']}\r\n\r\n".encode()
     return plain, [each.replace(b"\r\n\r\n", line) for each in plain]
 

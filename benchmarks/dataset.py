@@ -1,8 +1,10 @@
-"""The rows that both servers answer from."""
+"""The rows that all servers answer from."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -15,56 +17,113 @@ from benchmarks import cores
 
 AUTHORS: Final = 1_000
 BOOKS: Final = 10_000
+ASKED: Final = 10_000  # books that are read in turn, picked all over the table
+DEPTHS: Final = (0, 1_000, 100_000)  # rows before a page
+_SETTINGS: Final = {"max_connections": "300", "max_wal_size": "4GB"}
 
-# Created a minute apart, so that the order of a list is one order only.
+# Created a second apart, so that the order of a list is one order only, and one by one in the
+# table. Whole seconds, for not everybody's JSON shows more.
 _LOAD: Final = """
 WITH author AS (
-    INSERT INTO authors (id, name, dob, created_at)
-    SELECT gen_random_uuid(), 'Author ' || n, date '1900-01-01' + n, now() - n * interval '1 minute'
-    FROM generate_series(1, $1::int) AS n
+    INSERT INTO authors (id, name, dob, created_at, updated_at)
+    SELECT uuidv7(), 'Author ' || n, date '1900-01-01' + n % 30000, instant, instant
+    FROM generate_series(1, $1::int) AS n,
+         LATERAL (SELECT timestamptz '2020-01-01Z' + n * interval '1 second') AS created(instant)
     RETURNING id
 ), numbered AS (
     SELECT id, row_number() OVER () - 1 AS number FROM author
 )
-INSERT INTO books (id, title, author_id, created_at)
-SELECT gen_random_uuid(), 'Book ' || n, numbered.id, now() - n * interval '1 minute'
-FROM generate_series(1, $2::int) AS n JOIN numbered ON numbered.number = n % $1
-RETURNING id
+INSERT INTO books (id, title, author_id, created_at, updated_at)
+SELECT uuidv7(), concat_ws(' ', 'Title', md5(n::text), CASE WHEN n % 2 = 0 THEN 'half' END,
+                           CASE WHEN n % 20000 = 0 THEN 'rare' END), numbered.id, instant, instant
+FROM generate_series(1, $2::int) AS n JOIN numbered ON numbered.number = n % $1,
+     LATERAL (SELECT timestamptz '2020-01-01Z' + n * interval '1 second') AS created(instant)
 """
-# Every author of `_LOAD` has books; one that a benchmark created has none.
-_FORGET: Final = """
-DELETE FROM authors WHERE NOT EXISTS (SELECT FROM books WHERE author_id = authors.id)
+_FORGET: Final = "DELETE FROM authors WHERE name NOT LIKE 'Author %'"
+_SPARES: Final = """
+INSERT INTO authors (id, name)
+SELECT unnest($1::uuid[]), 'Spare author'
 """
 
 
-async def load(url: str) -> list[UUID]:
-    """Fill the empty tables; the ids of the books."""
+@dataclass(frozen=True)
+class Position:
+    """The last row before a page of books: how many there are up to it, and its key."""
+
+    rows: int
+    created_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True)
+class Data:
+    """What requests are about. Authors have books; of `positions` there are those of `DEPTHS`."""
+
+    books: Sequence[UUID]
+    authors: Sequence[UUID]
+    positions: Mapping[int, Position | None]
+
+
+def spares(count: int) -> list[UUID]:
+    """The ids of authors without books, that may be changed and deleted."""
+    return [UUID(f"00000000-0000-4000-8000-{number:012x}") for number in range(count)]
+
+
+async def fill(connection: asyncpg.Connection, authors: int, books: int) -> None:
+    """Fill the empty tables."""
+    await connection.execute(_LOAD, authors, books)
+    await connection.execute("VACUUM ANALYZE")
+    await connection.execute("CHECKPOINT")
+
+
+async def load(url: str, books: int = BOOKS) -> Data:
+    """Fill the empty tables; what is there to ask for."""
     connection = await asyncpg.connect(url)
     try:
-        rows = await connection.fetch(_LOAD, AUTHORS, BOOKS)
+        await fill(connection, AUTHORS, books)
+        asked = await connection.fetch(
+            "SELECT id FROM books ORDER BY md5(id::text) LIMIT $1", ASKED
+        )
+        found = await connection.fetch("SELECT id FROM authors ORDER BY created_at")
+        positions = {depth: await _position(connection, depth) for depth in DEPTHS}
     finally:
         await connection.close()
-    await restore(url)
-    return [row["id"] for row in rows]
+    return Data([row["id"] for row in asked], [row["id"] for row in found], positions)
 
 
-async def restore(url: str) -> None:
-    """Forget created authors, so that every trial starts from the same tables and the same WAL."""
+async def _position(connection: asyncpg.Connection, rows: int) -> Position | None:
+    last = "SELECT created_at, id FROM books ORDER BY created_at, id OFFSET $1 LIMIT 1"
+    row = await connection.fetchrow(last, rows - 1) if rows else None
+    return Position(rows, *row) if row else None
+
+
+async def restore(url: str, count: int = 0) -> None:
+    """The same authors as at the beginning, and so many spare ones, whatever trial was before."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(_FORGET)
-        await connection.execute("VACUUM ANALYZE authors, books")
+        await connection.execute(_SPARES, spares(count))
+        await connection.execute("VACUUM ANALYZE authors")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
 
 
+async def authors(url: str) -> int:
+    """How many authors there are."""
+    connection = await asyncpg.connect(url)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM authors"))
+    finally:
+        await connection.close()
+
+
 @contextmanager
-def loaded(directory: Path, layout: cores.Layout) -> Iterator[tuple[str, Sequence[UUID]]]:
-    """The URL of a migrated and filled database as durable as in production; its books' ids."""
+def loaded(directory: Path, layout: cores.Layout, books: int = BOOKS) -> Iterator[tuple[str, Data]]:
+    """The URL of a migrated and filled database as durable as in production; what it holds."""
     with ExitStack() as stack:
         with cores.pinned(layout.database):
-            server = stack.enter_context(embedded.postgres(directory / "data"))
+            server = stack.enter_context(embedded.postgres(directory / "data", _SETTINGS))
         url = server.url()
         schema.upgrade(make_url(url).set(drivername="postgresql+asyncpg"))
-        yield url, asyncio.run(load(url))
+        yield url, asyncio.run(load(url, books))

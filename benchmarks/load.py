@@ -8,7 +8,7 @@ import asyncio
 import gc
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from math import nan
@@ -29,6 +29,7 @@ class Job:
     requests: list[bytes]
     connections: int
     seconds: float
+    once: bool = False  # each request only, and an end when there are no more
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,17 @@ class Load:
 
 def run(job: Job) -> Load:
     """Put the load on the server. To be called in a process of its own, off any event loop."""
+    return together([job])[0]
+
+
+def together(jobs: Sequence[Job]) -> list[Load]:
+    """The same of several at once."""
     gc.disable()
-    return uvloop.run(_run(job))
+    return uvloop.run(_together(jobs))
+
+
+async def _together(jobs: Sequence[Job]) -> list[Load]:
+    return await asyncio.gather(*(_run(job) for job in jobs))
 
 
 @dataclass
@@ -67,7 +77,8 @@ class _Run:
 
 
 async def _run(job: Job) -> Load:
-    loop, run = asyncio.get_running_loop(), _Run(cycle(job.requests))
+    loop = asyncio.get_running_loop()
+    run = _Run(iter(job.requests) if job.once else cycle(job.requests))
     clients = [
         (await loop.create_connection(lambda: _Client(run), "127.0.0.1", job.port))[1]
         for _ in range(job.connections)
@@ -95,8 +106,8 @@ class _Client(asyncio.Protocol):
 
     def send(self) -> None:
         self._sent = perf_counter()
-        if self._sent < self.run.deadline:
-            self._transport.write(next(self.run.requests))
+        if self._sent < self.run.deadline and (request := next(self.run.requests, None)):
+            self._transport.write(request)
         else:
             self.done.set_result(None)
             self._transport.close()

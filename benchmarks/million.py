@@ -23,26 +23,16 @@ from app import embedded, schema
 from app.core.database import Database
 from app.main import create_app
 from app.settings import Settings
+from benchmarks import dataset
 
+AUTHORS, BOOKS = 50_000, 1_000_000
 RUNS: Final = 5
 DEPTH: Final = 900_000  # rows before the deep cursor page
-ROWS: Final = """
-INSERT INTO authors (id, name)
-SELECT uuidv7(), 'Author ' || n FROM generate_series(1, 50000) n;
-CREATE TEMP TABLE numbered AS SELECT row_number() OVER () AS n, id FROM authors;
-INSERT INTO books (id, title, author_id, created_at)
-SELECT uuidv7(), concat_ws(' ', 'Title', md5(m::text), CASE WHEN m % 2 = 0 THEN 'half' END,
-                           CASE WHEN m % 20000 = 0 THEN 'rare' END),
-       numbered.id, timestamptz '2020-01-01T00:00Z' + m * interval '1 second'
-FROM generate_series(1, 1000000) m JOIN numbered ON numbered.n = 1 + m % 50000;
-VACUUM ANALYZE
-"""
 
 
 async def measure(url: str) -> None:
     connection = await asyncpg.connect(url)
-    for statement in ROWS.split(";"):
-        await connection.execute(statement)
+    await dataset.fill(connection, AUTHORS, BOOKS)
     async with _service(url) as (client, sent):
         print(f"| request | Postgres ms, median of {RUNS} |\n| --- | ---: |")
         for name, path in {**_cases(), "deep": await _deep(client)}.items():

@@ -1,107 +1,186 @@
-"""Trials as a Markdown table of medians and as JSON."""
+"""Results as Markdown: python -m benchmarks.report FILE.json prints all of its tables."""
 
-import json
-import os
-import platform
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from importlib.metadata import version
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
-from benchmarks.operations import OPERATIONS
-from benchmarks.trials import Plan, Trial
+from benchmarks.results import LIMIT, OURS, Results, shallow
 
+TUTORIAL, ALCHEMY = "tutorial", "FastAPI + Advanced Alchemy"
+BEGIN, END = "<!-- of make bench -->", "<!-- to here -->"
+FIRST, DEEPEST = "list_books_0", "list_books_100000"
 # Field of a trial, heading, format.
 _COLUMNS: Final = (
     ("rate", "requests/s", ".0f"),
     ("p50", "p50 ms", ".1f"),
     ("p99", "p99 ms", ".1f"),
+    ("longest", "longest ms", ".0f"),
     ("cpu", "CPU µs/request", ".0f"),
     ("busy", "core busy %", ".0f"),
     ("memory", "memory MiB", ".0f"),
 )
-_PACKAGES: Final = (
-    "fastapi",
-    "pydantic",
-    "sqlalchemy",
-    "asyncpg",
-    "uvicorn",
-    "uvloop",
-    "httptools",
-)
 
 
-def table(trials: Sequence[Trial]) -> str:
-    """For each operation a row of medians per server and one of ratios, the first to the others."""
-    header = ["operation", "server", *(heading for _, heading, _ in _COLUMNS)]
-    rows = [header, ["---"] * 2 + ["---:"] * len(_COLUMNS)]
-    for operation, servers in _grouped(trials).items():
-        title = OPERATIONS[operation].title
-        rows += [[f"`{title}`", name, *_cells(_medians(found))] for name, found in servers.items()]
-        (_, ours), *others = servers.items()
-        rows += [["", f"ratio to {name}", *_ratios(ours, theirs)] for name, theirs in others]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def document(results: Results) -> str:
+    """All tables."""
+    plan = results.plan
+    parts = [
+        f"# Benchmarks of {results.environment['date']}",
+        where(results),
+        f"## In geometric mean, {plan.usual} connections",
+        summary(results),
+        f"## Requests per second, {plan.usual} connections",
+        rates(results),
+        "## Reads while users register",
+        registrations(results),
+        "## What we want of it",
+        targets(results),
+    ]
+    for concurrency in plan.concurrency:
+        parts += [f"## Everything, connections: {concurrency}", details(results, concurrency)]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def failures(trials: Sequence[Trial]) -> Counter[str]:
-    """Answers other than 2xx, by operation, server and status."""
-    return Counter(
-        {
-            f"{trial.operation} {trial.server} {reason}": count
-            for trial in trials
-            for reason, count in trial.failures.items()
-        }
+def readme(results: Results, text: str) -> str:
+    """The README with these results in the place of those that it has."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    parts = [
+        f"`make bench` on {results.environment['date']}: {where(results)}",
+        f"With {results.plan.usual} connections, in geometric mean over all operations:",
+        summary(results),
+        f"Requests per second, {results.plan.usual} connections:",
+        rates(results),
+        "Milliseconds of `GET /books/{id}`, alone and while users register:",
+        registrations(results),
+    ]
+    return "\n\n".join([before + BEGIN, *parts, END + after])
+
+
+def where(results: Results) -> str:
+    """How and on what it was measured, in a paragraph."""
+    plan, found = results.plan, results.environment
+    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    return (
+        f"{found['machine']}. Medians of {plan.rounds} interleaved rounds of {plan.seconds:g} s;"
+        f" {plan.books:,} books. {packages}. The load generator could ask"
+        f" {results.ceiling:,.0f} requests/s."
     )
 
 
-def document(trials: Sequence[Trial], plan: Plan, ceiling: float) -> str:
-    """Everything, as JSON: each trial, not only the medians, and where it was measured."""
-    medians = {
-        operation: {name: _medians(found) for name, found in servers.items()}
-        for operation, servers in _grouped(trials).items()
-    }
-    return json.dumps(
-        {
-            "environment": _environment(),
-            "plan": asdict(plan),
-            "ceiling": ceiling,
-            "medians": medians,
-            "trials": [asdict(trial) for trial in trials],
-        },
-        indent=2,
-    )
+def summary(results: Results) -> str:
+    """Ours to each, in geometric mean over the operations."""
+    usual, names = results.plan.usual, results.operations
+    rows = [
+        [
+            server,
+            f"**{results.ratio('rate', server, usual, names):.2f}**",
+            f"{results.ratio('rate', server, usual, shallow(names)):.2f}",
+            *(f"{results.ratio(name, server, usual, names):.2f}" for name in ("p50", "p99", "cpu")),
+            f"{_memory(results, OURS):.0f} / {_memory(results, server):.0f} MiB",
+        ]
+        for server in results.servers
+        if server != OURS
+    ]
+    heading = ("Bookshelf to", "requests/s", "without deep pages", "p50", "p99", "CPU/request")
+    return _table([*heading, "memory"], rows)
 
 
-def _environment() -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "packages": {name: version(name) for name in _PACKAGES},
-    }
+def rates(results: Results) -> str:
+    """Requests per second of everybody."""
+    rows = [
+        [
+            f"`{results.titles[name]}`",
+            *(
+                f"{results.median('rate', server, name, results.plan.usual):,.0f}"
+                for server in results.servers
+            ),
+        ]
+        for name in results.operations
+    ]
+    return _table(["", *results.servers], rows)
 
 
-def _grouped(trials: Sequence[Trial]) -> dict[str, dict[str, list[Trial]]]:
-    """Trials by operation and server, in the order in which they came."""
-    found: dict[str, dict[str, list[Trial]]] = {}
-    for trial in trials:
-        found.setdefault(trial.operation, {}).setdefault(trial.server, []).append(trial)
-    return found
+def registrations(results: Results) -> str:
+    """What `POST /users` does to reads."""
+    heading = ["", "alone: p50 ms", "p99", "beside: p50 ms", "p99", "longest", "registrations/s"]
+    names = ("alone_p50", "alone_p99", "p50", "p99", "longest", "rate")
+    found = results.registrations
+    rows = [
+        [
+            server,
+            *(
+                f"{median(getattr(row, name) for row in found if row.server == server):.1f}"
+                for name in names
+            ),
+        ]
+        for server in dict.fromkeys(row.server for row in found)
+    ]
+    return _table(heading, rows) if rows else ""
 
 
-def _medians(trials: Sequence[Trial]) -> dict[str, float]:
-    return {name: median(getattr(trial, name) for trial in trials) for name, _, _ in _COLUMNS}
+def targets(results: Results) -> str:
+    """What we want, what it is, and whether that will do."""
+    usual, names, most = results.plan.usual, results.operations, max(results.plan.concurrency)
+
+    def ratio(name: str, server: str) -> float:
+        return results.ratio(name, server, usual, names)
+
+    wanted: list[tuple[str, str, float, float, bool]] = []
+    if TUTORIAL in results.servers:
+        wanted += [
+            ("requests/s to the tutorial's", "at least", 3.5, ratio("rate", TUTORIAL), True),
+            ("p99 to the tutorial's", "at most", 0.4, ratio("p99", TUTORIAL), False),
+            ("memory to the tutorial's", "at most", 1.0, ratio("memory", TUTORIAL), False),
+        ]
+    if ALCHEMY in results.servers:
+        wanted.append(
+            ("requests/s to Advanced Alchemy's", "at least", 5.0, ratio("rate", ALCHEMY), True)
+        )
+    if LIMIT in results.servers:
+        wanted.append(("requests/s to the limit's", "at least", 0.3, ratio("rate", LIMIT), True))
+    longest = max(max(results.values("longest", OURS, name, most)) for name in names)
+    wanted.append((f"longest answer with {most} connections, ms", "at most", 1000, longest, False))
+    if {FIRST, DEEPEST} <= set(names):
+        first, deepest = (results.median("rate", OURS, name, usual) for name in (FIRST, DEEPEST))
+        wanted.append(("the deepest page to the first", "at least", 0.8, deepest / first, True))
+    rows = [
+        [what, f"{word} {bound:g}", f"{value:.2f}", "yes" if (value >= bound) == more else "**no**"]
+        for what, word, bound, value, more in wanted
+    ]
+    return _table(["in geometric mean", "wanted", "is", ""], rows)
 
 
-def _cells(values: Mapping[str, float]) -> list[str]:
-    return [f"{values[name]:{form}}" for name, _, form in _COLUMNS]
+def details(results: Results, concurrency: int) -> str:
+    """Each operation and server; the ratio is ours to theirs, and in parentheses of the rounds."""
+    rows = []
+    for name in results.operations:
+        ours = results.values("rate", OURS, name, concurrency)
+        for server in results.servers:
+            theirs = results.values("rate", server, name, concurrency)
+            cells = [
+                f"{results.median(field, server, name, concurrency):{form}}"
+                for field, _, form in _COLUMNS
+            ]
+            rounds = [mine / max(other, 1e-9) for mine, other in zip(ours, theirs, strict=True)]
+            ratio = f"{median(ours) / max(median(theirs), 1e-9):.2f}"
+            ratio += f" ({min(rounds):.2f} to {max(rounds):.2f})"
+            rows.append([f"`{results.titles[name]}`", server, *cells, ratio])
+    heading = ["operation", "server", *(heading for _, heading, _ in _COLUMNS)]
+    return _table([*heading, "Bookshelf to it"], rows, names=2)
 
 
-def _ratios(ours: Sequence[Trial], theirs: Sequence[Trial]) -> list[str]:
-    """Ratios of the medians; for the rate also the least and the most of any one round."""
-    above, below = _medians(ours), _medians(theirs)
-    ratios = [f"{above[name] / max(below[name], 1e-9):.2f}" for name, _, _ in _COLUMNS]
-    rounds = [mine.rate / max(other.rate, 1e-9) for mine, other in zip(ours, theirs, strict=True)]
-    return [f"**{ratios[0]}** ({min(rounds):.2f} to {max(rounds):.2f})", *ratios[1:]]
+def _memory(results: Results, server: str) -> float:
+    """MiB, the most of all trials."""
+    return max(trial.memory for trial in results.trials if trial.server == server)
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
+    ruler = ["---"] * names + ["---:"] * (len(heading) - names)
+    return "\n".join(f"| {' | '.join(row)} |" for row in [heading, ruler, *rows])
+
+
+if __name__ == "__main__":
+    print(document(Results.read(Path(sys.argv[1]))), end="")

@@ -1,19 +1,21 @@
 """What one request of each operation says to Postgres, in statements and round trips."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from time import sleep
 from typing import Final
-from uuid import UUID
 
 from sqlalchemy.engine import make_url
 
+from benchmarks import dataset
 from benchmarks.cores import Layout
+from benchmarks.dataset import Data
 from benchmarks.operations import Operation
 from benchmarks.servers import Server
-from benchmarks.trials import both
+from benchmarks.trials import all_present
 from benchmarks.wiretap import Wiretap, tapped
 
 _WARM_UP: Final = 3  # requests, until connected and all is prepared
@@ -32,26 +34,28 @@ class Count:
 
 
 async def count(
-    url: str, books: Sequence[UUID], operations: Sequence[Operation], cores: Layout, directory: Path
+    url: str, data: Data, operations: Sequence[Operation], cores: Layout, directory: Path
 ) -> list[Count]:
-    """Listen to both services, a request at a time. `url` is Postgres's, over a Unix socket."""
+    """Listen to all services, a request at a time. `url` is Postgres's, over a Unix socket."""
     there = Path(str(make_url(url).query["host"]))
     through = make_url(url).update_query_dict({"host": str(directory)})
 
-    def listen(tap: Wiretap) -> list[Count]:
-        with both(through.render_as_string(), cores, directory) as servers:
-            return [
-                _count(tap, server, operation, operation.requests(books)[0])
-                for operation in operations
-                for server in servers
-            ]
+    def listen(tap: Wiretap) -> Iterator[Count]:
+        with all_present(through.render_as_string(), cores, directory) as servers:
+            for operation in operations:
+                for who, server in servers:
+                    if operation.writes:
+                        asyncio.run(dataset.restore(url, operation.spares))
+                    requests = operation.requests(who, server, data)
+                    yield _count(tap, server, operation, requests)
 
     async with tapped(there, directory) as tap:
-        return await asyncio.to_thread(listen, tap)  # for the event loop has a line to carry
+        # In a thread, for the event loop has a line to carry.
+        return await asyncio.to_thread(lambda: list(listen(tap)))
 
 
-def _count(tap: Wiretap, server: Server, operation: Operation, request: bytes) -> Count:
-    for _ in range(_WARM_UP + 1):
+def _count(tap: Wiretap, server: Server, operation: Operation, requests: list[bytes]) -> Count:
+    for request in islice(cycle(requests), _WARM_UP + 1):
         tap.clear()
         server.ask(request)
         sleep(_SILENCE)

@@ -1,123 +1,125 @@
-"""The experiment: both servers by turns, the same requests, several rounds."""
+"""The experiment: all servers by turns, the same requests, several rounds."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Final
-from uuid import UUID
 
 from benchmarks import dataset, load
+from benchmarks.contestants import Contestant, present
 from benchmarks.cores import Layout, pin
 from benchmarks.load import Job, Load
 from benchmarks.operations import Operation
-from benchmarks.servers import CEILING, OURS, TUTORIAL, Server, running
+from benchmarks.results import Plan, Trial
+from benchmarks.servers import CEILING, Server, running, started
 
-WARM_UP: Final = 1.0  # seconds; opens the pools, prepares the statements
-Generator = Callable[[Job], Load]
+WARM_UP: Final = 1.0  # seconds at most; opens the pools, prepares the statements
+PATIENCE: Final = 5.0  # seconds until what was acknowledged has to be in the table
+
+
+class Generator:
+    """The load generator, in a process of its own."""
+
+    def __init__(self, pool: ProcessPoolExecutor) -> None:
+        self._pool = pool
+
+    def __call__(self, job: Job) -> Load:
+        return self._pool.submit(load.run, job).result()
+
+    def together(self, *jobs: Job) -> list[Load]:
+        """Several loads at once."""
+        return self._pool.submit(load.together, jobs).result()
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How much to measure: `seconds` is of one trial, `concurrency` its connections."""
-
-    rounds: int
-    seconds: float
-    concurrency: int
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One server under one operation for a few seconds."""
-
-    operation: str
-    server: str
-    rate: float  # requests per second
-    p50: float  # milliseconds
-    p99: float  # milliseconds
-    cpu: float  # microseconds of the server's processor time per request
-    busy: float  # percent of one core that the server used; below 100 something else was slower
-    memory: float  # MiB, resident
-    failures: Counter[str]
-
-
 class Experiment:
-    """Both services over the same tables, and who puts the load on them."""
+    """All services over the same tables, and who puts the load on them."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        generate: Generator,
-        url: str,
-        books: Sequence[UUID],
-        servers: list[Server],
-    ) -> None:
-        self.plan = plan
-        self.servers = servers
-        self._generate = generate
-        self._url = url
-        self._books = books
+    plan: Plan
+    generate: Generator
+    url: str
+    data: dataset.Data
+    servers: Sequence[tuple[Contestant, Server]]
 
     def trials(self, operation: Operation) -> Iterator[Trial]:
-        """Warm both up, then measure them by turns."""
-        requests = operation.requests(self._books)
-        for server in self.servers:
-            self._load(server, requests, WARM_UP)
-        for _ in range(self.plan.rounds):
-            for server in self.servers:
-                yield self._trial(operation, server, requests)
-        self._restore(operation)
+        """Warm all up, then measure them by turns."""
+        asked = [operation.requests(who, server, self.data) for who, server in self.servers]
+        for (_, server), requests in zip(self.servers, asked, strict=True):
+            self._restore(operation)
+            most, seconds = max(self.plan.concurrency), min(WARM_UP, self.plan.seconds)
+            self.generate(Job(server.port, requests, most, seconds, operation.once))
+        for concurrency in self.plan.concurrency:
+            for _ in range(self.plan.rounds):
+                for (_, server), requests in zip(self.servers, asked, strict=True):
+                    yield self._trial(operation, server, requests, concurrency)
 
-    def check(self, operation: Operation) -> None:
-        """Raise unless the peer's answer is part of ours: both do the same work."""
-        request = operation.requests(self._books)[0]
-        (status, ours), *others = (server.ask(request) for server in self.servers)
-        self._restore(operation)
-        for other_status, theirs in others:
-            same = (
-                theirs.keys() <= ours.keys() if operation.writes else theirs.items() <= ours.items()
-            )
-            if other_status != status or not same:
-                raise RuntimeError(f"{operation.name}: {status} {ours} is not {theirs}")
-
-    def _trial(self, operation: Operation, server: Server, requests: list[bytes]) -> Trial:
-        self._restore(operation)
+    def _trial(
+        self, operation: Operation, server: Server, requests: list[bytes], concurrency: int
+    ) -> Trial:
+        rows = self._restore(operation)
         before = server.cpu()
-        done = self._load(server, requests, self.plan.seconds)
+        done = self.generate(
+            Job(server.port, requests, concurrency, self.plan.seconds, operation.once)
+        )
         used = server.cpu() - before
+        count = len(done.latencies)
+        kept = not operation.writes or self._kept(rows + operation.adds * count)
+        lost = {} if kept else {"acknowledged, but not in the table": 1}
         return Trial(
             operation=operation.name,
             server=server.name,
+            concurrency=concurrency,
             rate=done.rate,
             p50=done.percentile(50) * 1e3,
             p99=done.percentile(99) * 1e3,
-            cpu=used / max(len(done.latencies), 1) * 1e6,
+            longest=done.percentile(100) * 1e3,
+            cpu=used / max(count, 1) * 1e6,
             busy=used / done.seconds * 100,
             memory=server.memory() / 2**20,
-            failures=done.failures,
+            failures=dict(done.failures) | lost,
         )
 
-    def _load(self, server: Server, requests: list[bytes], seconds: float) -> Load:
-        return self._generate(Job(server.port, requests, self.plan.concurrency, seconds))
+    def _restore(self, operation: Operation) -> int:
+        """The tables as every trial of the operation finds them; how many authors there are."""
+        if not operation.writes:
+            return 0
+        asyncio.run(dataset.restore(self.url, operation.spares))
+        return dataset.AUTHORS + operation.spares
 
-    def _restore(self, operation: Operation) -> None:
-        if operation.writes:
-            asyncio.run(dataset.restore(self._url))
+    def _kept(self, rows: int) -> bool:
+        """Whether there are so many authors: some commit only after they have answered."""
+        deadline = monotonic() + PATIENCE
+        while asyncio.run(dataset.authors(self.url)) != rows:
+            if monotonic() > deadline:
+                return False
+            sleep(0.01)
+        return True
 
 
 @contextmanager
-def both(url: str, cores: Layout, directory: Path) -> Iterator[list[Server]]:
-    """Our service and the tutorial's over one database, ours first."""
+def all_present(
+    url: str, cores: Layout, directory: Path
+) -> Iterator[list[tuple[Contestant, Server]]]:
+    """Every service that can be started here, over one database, ours first."""
     with ExitStack() as stack:
         yield [
-            stack.enter_context(
-                running(name, module, cores=cores.server, directory=directory, database_url=url)
+            (
+                who,
+                stack.enter_context(
+                    started(
+                        *(who.name, who.command),
+                        cores=cores.server,
+                        directory=directory,
+                        database_url=url,
+                    )
+                ),
             )
-            for name, module in (("bookshelf", OURS), ("tutorial", TUTORIAL))
+            for who in present()
         ]
 
 
@@ -126,7 +128,7 @@ def generator(cores: Layout) -> Iterator[Generator]:
     """The load generator, in a process of its own."""
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=pin, initargs=(cores.load,)) as pool:
-        yield lambda job: pool.submit(load.run, job).result()
+        yield Generator(pool)
 
 
 def ceiling(generate: Generator, cores: Layout, directory: Path, connections: int) -> float:

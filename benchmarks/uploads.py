@@ -162,11 +162,11 @@ def main() -> None:
         database = stack.enter_context(embedded.postgres(directory / "data"))
         store = stack.enter_context(embedded.s3(directory / "data"))
         schema.upgrade(make_url(database.url()).set(drivername="postgresql+asyncpg"))
-        books = asyncio.run(dataset.load(database.url()))
+        data = asyncio.run(dataset.load(database.url()))
         bench = Bench(directory, database.url(), store)
         times(bench, sizes, options.rounds)
         footprints(bench, max(sizes))
-        latencies(bench, options.rounds, f"/books/{books[0]}")
+        latencies(bench, options.rounds, f"/books/{data.books[0]}")
         signing(bench, options.rounds)
 
 

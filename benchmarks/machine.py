@@ -1,0 +1,65 @@
+"""Where and with what it was measured."""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from app.embedded.postgresql import VERSION
+from benchmarks.contestants import FASTIFY, NODE, PYTHON
+
+_PACKAGES: Final = (
+    *("fastapi", "starlette", "pydantic", "sqlalchemy", "asyncpg", "uvicorn", "uvloop"),
+    *("httptools", "advanced-alchemy", "litestar", "sqlmodel", "psycopg", "django", "django-ninja"),
+)
+_VERSIONS: Final = f"""
+import importlib.metadata, json
+print(json.dumps({{name: importlib.metadata.version(name) for name in {_PACKAGES}}}))
+"""
+
+
+def environment() -> dict[str, Any]:
+    """The date, the machine in a line, and versions."""
+    memory = round(psutil.virtual_memory().total / 2**30)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores ({_processor()}), {memory} GiB, {platform.system()}",
+        "packages": {
+            "Python": platform.python_version(),
+            "Postgres": str(VERSION),
+            **_python_packages(),
+            **_node_packages(),
+        },
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def _python_packages() -> dict[str, str]:
+    if not PYTHON.exists():
+        return {}
+    found: dict[str, str] = json.loads(_output(str(PYTHON), "-c", _VERSIONS))
+    return found
+
+
+def _node_packages() -> dict[str, str]:
+    if not (FASTIFY / "node_modules").exists():
+        return {}
+    packages = json.loads((FASTIFY / "package.json").read_text())["dependencies"]
+    return {"Node": _output(NODE, "--version").strip().removeprefix("v"), **packages}
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
