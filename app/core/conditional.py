@@ -3,40 +3,35 @@
 import re
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Request, Response
-from pydantic import BaseModel, Field
+from fastapi import Depends, Request, Response
+from pydantic import BaseModel
 
 from app.core.errors import Fault, InvalidRequest
 from app.core.pagination import Page
 from app.core.schemas import ReadModel
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-_TAGS: Final = re.compile(rf"[ \t,]*(?:{_TAG}[ \t]*(?:,[ \t,]*|$))+")
+_TAGS: Final = rf"^(?:[ \t]*\*[ \t]*|[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
 CACHE: Final = "private, no-cache"
 MAX_HEADER: Final = 8192  # characters: proxies allow no longer header
+SCHEMA: Final = {"type": "string", "maxLength": MAX_HEADER, "pattern": _TAGS}
 _MAX_VERSION: Final = 2**31 - 1
 
 
-def _tags(lines: list[str], name: str) -> list[str] | None:
-    """The entity tags of a header; `None` for `*`."""
-    header = ",".join(lines)
-    if header.strip(" \t") == "*":
+def _tags(request: Request, name: str) -> list[str] | None:
+    """The entity tags of a header; `None` for `*` and without it."""
+    if not (lines := request.headers.getlist(name)):
         return None
-    if not _TAGS.fullmatch(header):
+    header = ",".join(lines)
+    if len(header) > MAX_HEADER or not re.fullmatch(_TAGS, header):
         fault = Fault(header=name, code="entity_tags", detail="Must be entity tags or *")
         raise InvalidRequest(fault)
-    return re.findall(_TAG, header)
+    return None if header.strip(" \t") == "*" else re.findall(_TAG, header)
 
 
-async def _versions(
-    if_match: Annotated[
-        list[Annotated[str, Field(max_length=MAX_HEADER)]] | None,
-        Header(alias="If-Match", description="Write only while this is the ETag; `*` for any"),
-    ] = None,
-) -> list[int] | None:
+async def _versions(request: Request) -> list[int] | None:
     """The versions that `If-Match` allows; `None` where it allows any."""
-    tags = None if if_match is None else _tags(if_match, "If-Match")
-    if tags is None:
+    if (tags := _tags(request, "If-Match")) is None:
         return None
     # Weak tags never match strongly, and a tag that we did not make matches nothing.
     numbers = [int(tag[1:-1]) for tag in tags if re.fullmatch(r'"[1-9][0-9]{0,9}"', tag)]
@@ -51,9 +46,8 @@ def one(request: Request, item: ReadModel, *, cache: str = CACHE, created: str =
     headers = {"ETag": f'"{item.version}"', "Cache-Control": cache}
     if created:
         return answer(item, 201, {**headers, "Location": created})
-    held = request.headers.getlist("if-none-match")
-    if held and request.method == "GET":
-        tags = _tags(held, "If-None-Match")
+    if request.method == "GET" and "if-none-match" in request.headers:
+        tags = _tags(request, "If-None-Match")
         if tags is None or headers["ETag"] in (tag.removeprefix("W/") for tag in tags):
             return Response(status_code=304, headers=headers)
     return answer(item, 200, headers)

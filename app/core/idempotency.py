@@ -37,8 +37,11 @@ ABOUT: Final = (
 )
 KEPT: Final = timedelta(hours=24)
 # Bare, or as a string of RFC 9651: visible ASCII, in which `\` escapes itself and `"`.
-_BARE: Final = re.compile(rf'(?!")[\x21-\x7e]{{1,{MAX_KEY}}}')
-_QUOTED: Final = re.compile(rf'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\]){{1,{MAX_KEY}}})"')
+_KEY: Final = re.compile(
+    rf'^(?:((?!")[\x21-\x7e]{{1,{MAX_KEY}}})|'
+    rf'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\]){{1,{MAX_KEY}}})")$'
+)
+SCHEMA: Final = {"type": "string", "maxLength": 2 * MAX_KEY + 2, "pattern": _KEY.pattern}
 _ATTEMPT: Final = "bookshelf.attempt"  # in the scope of a request with a key
 _SERVER_ERROR: Final = 500
 Handle = Callable[[Request], Awaitable[Response]]
@@ -150,11 +153,8 @@ def key_of(request: Request) -> str | None:
     """The key that a request has."""
     if not (lines := request.headers.getlist(HEADER)):
         return None
-    given = ", ".join(lines)
-    if _BARE.fullmatch(given):
-        return given
-    if quoted := _QUOTED.fullmatch(given):
-        return re.sub(r"\\(.)", r"\1", quoted[1])
+    if key := _KEY.fullmatch(", ".join(lines)):
+        return key[1] or re.sub(r"\\(.)", r"\1", key[2])
     detail = f"Must be 1 to {MAX_KEY} visible ASCII characters"
     raise InvalidRequest(Fault(header=HEADER, code="idempotency_key", detail=detail))
 

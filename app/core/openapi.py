@@ -7,14 +7,13 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.core import access, errors, idempotency, problems
-from app.core.conditional import MAX_HEADER
+from app.core import access, conditional, errors, idempotency, problems
 from app.core.examples import example
 from app.core.routing import JSON, MERGE_PATCH, Route
 from app.core.schemas import MAX_INT64
 
 _LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}  # of the string formats
-_HEADER: Final = {"type": "string", "maxLength": MAX_HEADER}
+_HEADER: Final = {"type": "string", "maxLength": conditional.MAX_HEADER}
 _HEADERS: Final = {
     "X-Request-ID": "Names the request in the service's log; that of the request, if it had one",
     "Cache-Control": "Who may keep the answer",
@@ -25,9 +24,9 @@ _HEADERS: Final = {
     "Retry-After": "Seconds until the request may be sent again",
     "WWW-Authenticate": "What is wrong with the token, or that there is none (RFC 6750)",
 }
-_ALWAYS: Final = (errors.InternalError, errors.InvalidRequest)
+# Whatever is asked for, the request may be no HTTP.
+_ALWAYS: Final = (errors.InternalError, errors.InvalidRequest, errors.MalformedRequest)
 _WITH_BODY: Final = (
-    errors.MalformedRequest,
     errors.RequestTimeout,
     errors.PayloadTooLarge,
     errors.UnsupportedMediaType,
@@ -130,16 +129,21 @@ def _add_access(operation: Json, permission: access.Permission, anonymous: str) 
 def _add_conditions(operation: Json, method: str) -> None:
     if method == "get" and _model(operation["responses"].get("200", {})).endswith("Read"):
         description = "Answer 304 when this is the ETag; `*` for any"
-        header = {"name": "If-None-Match", "in": "header", "description": description}
-        operation["parameters"].append({**header, "required": False, "schema": _HEADER})
+        _add_header(operation, "If-None-Match", description, conditional.SCHEMA)
         operation["responses"]["304"] = {"description": "Not modified"}
+    if method in {"patch", "delete"}:
+        description = "Write only while this is the ETag; `*` for any"
+        _add_header(operation, "If-Match", description, conditional.SCHEMA)
 
 
 def _add_key(operation: Json) -> None:
-    header = {"name": idempotency.HEADER, "in": "header", "description": idempotency.ABOUT}
-    schema = {"type": "string", "minLength": 1, "maxLength": MAX_HEADER}
-    operation.setdefault("parameters", []).append({**header, "required": False, "schema": schema})
+    _add_header(operation, idempotency.HEADER, idempotency.ABOUT, idempotency.SCHEMA)
     _add_responses(operation, errors.RequestInProgress, errors.IdempotencyKeyReused)
+
+
+def _add_header(operation: Json, name: str, description: str, schema: Json) -> None:
+    header = {"name": name, "in": "header", "description": description, "required": False}
+    operation.setdefault("parameters", []).append({**header, "schema": schema})
 
 
 def _add_headers(operation: Json) -> None:
@@ -176,8 +180,6 @@ def _tidy_parameters(parameters: list[Json], path: str) -> None:
             parameter |= {"style": "form", "explode": False}
         if parameter["in"] == "path":
             parameter["description"] = f"Of the {owners[parameter['name']]}"
-        if parameter["in"] == "header" and "items" in parameter["schema"]:
-            parameter["schema"] = _HEADER  # several lines are one, with commas between
 
 
 def _add_links(operation: Json, path: str, schema: Json) -> None:

@@ -36,11 +36,20 @@ def _split(value: Any) -> Any:
     return keys
 
 
+def _of_keys(schema: dict[str, Any]) -> None:
+    """Without any there would be an empty `sort=`."""
+    del schema["default"]
+    schema.update(minItems=1, uniqueItems=True)
+
+
 Many = Annotated[tuple[T, ...], Field(max_length=100, description="Any of these")]
 Sorting = Annotated[
     tuple[T, ...],
     BeforeValidator(_split),
-    Field(description="Keys in order, `-` for descending; without: oldest first"),
+    Field(
+        description="Keys in order, `-` for descending; without: oldest first",
+        json_schema_extra=_of_keys,
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from app.core.errors import (
+    MAX_FAULTS,
     Fault,
     InternalError,
     InvalidRequest,
@@ -81,7 +82,7 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    return render(request, InvalidRequest(*map(_fault, error.errors())))
+    return render(request, InvalidRequest(*map(_fault, error.errors()[:MAX_FAULTS])))
 
 
 def allowed_methods(request: Request) -> dict[str, str]:

@@ -38,11 +38,12 @@ def integer(minimum: int, maximum: int) -> Canonical:
     return Canonical("0|-?[1-9][0-9]{0,18}", target, schema)
 
 
+NO_NUL: Final = r"^[^\x00]*$"
+
+
 def string(shortest: int, longest: int) -> StringConstraints:
     """A string of so many characters, without NUL, which Postgres cannot store."""
-    return StringConstraints(
-        strict=True, min_length=shortest, max_length=longest, pattern=r"^[^\x00]*$"
-    )
+    return StringConstraints(strict=True, min_length=shortest, max_length=longest, pattern=NO_NUL)
 
 
 def _to_utc(value: datetime) -> datetime:

@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.core.pagination import ListQuery, Sorting
-from app.core.schemas import MAX_INT64, ReadModel, RequestModel, absent, string
+from app.core.schemas import MAX_INT64, NO_NUL, ReadModel, RequestModel, absent, string
 
 _WORD: Final = r"[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838
 _PARAMETER: Final = rf'[ \t]*;[ \t]*{_WORD}=({_WORD}|"[ !#-\[\]-~]*")'
-_CONTENT_TYPE: Final = re.compile(rf"{_WORD}/{_WORD}({_PARAMETER})*")
+_CONTENT_TYPE: Final = rf"^{_WORD}/{_WORD}({_PARAMETER})*$"
 
 
 def _without_path(value: str) -> str:
@@ -25,9 +25,14 @@ def _without_path(value: str) -> str:
 
 
 def _media_type(value: str) -> str:
-    if not _CONTENT_TYPE.fullmatch(value):
+    if not re.fullmatch(_CONTENT_TYPE, value):
         raise PydanticCustomError("content_type", "Must be a media type")
     return value
+
+
+def _whole(value: Any) -> Any:
+    """In JSON and in its schemas 10 and 10.0 are one number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 URL: Final = "https://store.example.com/documents/0199b2f4?X-Amz-Signature=d1f8"  # an example
@@ -35,7 +40,12 @@ Name = Annotated[str, string(1, 200)]
 Filename = Annotated[
     str, Field(strict=True, min_length=1, max_length=255), AfterValidator(_without_path)
 ]
-ContentType = Annotated[str, string(1, 255), AfterValidator(_media_type)]
+ContentType = Annotated[
+    str,
+    string(1, 255),
+    AfterValidator(_media_type),
+    WithJsonSchema({"type": "string", "maxLength": 255, "pattern": _CONTENT_TYPE}),
+]
 Sort = Literal["name", "-name", "size", "-size", "created_at", "-created_at"]
 
 
@@ -57,7 +67,9 @@ class FileHead(RequestModel):
 class UploadCreate(FileHead):
     """A file that the client will put into the store itself."""
 
-    size: int = Field(strict=True, ge=1, le=MAX_INT64, description="Bytes", examples=[1_048_576])
+    size: Annotated[int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_whole)] = Field(
+        description="Bytes", examples=[1_048_576]
+    )
     sha256: Annotated[str, string(64, 64), Field(pattern="^[0-9a-f]{64}$")] | None = Field(
         default=None, description="Hexadecimal; what arrives is compared with it"
     )
@@ -118,7 +130,8 @@ class DocumentQuery(ListQuery):
 
 def _form(required: list[str]) -> dict[str, Any]:
     properties = {
-        "name": {"type": "string", "minLength": 1, "maxLength": 200, "examples": ["A novel"]},
+        "name": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": NO_NUL}
+        | {"examples": ["A novel"]},
         "file": {"type": "string", "format": "binary", "description": "Streamed to the store"},
     }
     schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}

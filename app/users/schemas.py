@@ -11,6 +11,7 @@ from app.core.access import Role
 from app.core.pagination import ListQuery, Sorting
 from app.core.schemas import (
     MAX_INT64,
+    NO_NUL,
     ReadModel,
     RequestModel,
     absent,
@@ -27,12 +28,13 @@ _EMAIL: Final = {
     "maxLength": MAX_EMAIL,
     "examples": ["ada@example.com"],
 }
-_PASSWORD: Final = {
+PASSWORD: Final = {
     "type": "string",
     "format": "password",
     "writeOnly": True,
     "minLength": 8,
     "maxLength": MAX_PASSWORD,
+    "pattern": NO_NUL,
     "examples": ["correct horse"],
 }
 _CHANGE: Final[dict[str, Any]] = {"examples": [{"name": "Ada King"}]}
@@ -66,7 +68,7 @@ Password = Annotated[
     SecretStr,
     Field(min_length=8, max_length=MAX_PASSWORD),
     AfterValidator(without_nul),
-    WithJsonSchema(_PASSWORD),
+    WithJsonSchema(PASSWORD),
 ]
 Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 

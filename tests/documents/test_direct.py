@@ -149,6 +149,20 @@ async def test_an_incomplete_upload_is_not_completed(
         assert answer.json()["detail"] == f"{len(arrived)} of the 1000 bytes announced have arrived"
 
 
+async def test_a_size_is_a_number_however_it_is_written(
+    client: AsyncClient, document: Json
+) -> None:
+    head = '{"filename": "a.bin", "content_type": "text/html", "size": '
+    for size in ("1000.0", "1e3", "1000"):
+        answer = await client.post(
+            f"/documents/{document['id']}/uploads",
+            content=f"{head}{size}}}",
+            headers={"Content-Type": "application/json"},
+        )
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["parts"][0]["size"] == 1000
+
+
 async def test_bytes_with_another_hash_are_removed(
     client: AsyncClient, document: Json, upload: Json, storage: Storage, settings: Settings
 ) -> None:
@@ -166,6 +180,8 @@ async def test_bytes_with_another_hash_are_removed(
     [
         ("size", 0),
         ("size", "1"),
+        ("size", 1.5),
+        ("size", True),
         ("size", 2**63),
         ("sha256", "A" * 64),
         ("sha256", "ab"),
