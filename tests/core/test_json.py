@@ -12,14 +12,6 @@ from tests.problems import faults_of, problem_of
 
 MERGE_PATCH = "application/merge-patch+json"
 LIMIT = 1024 * 1024  # bytes of a JSON body
-ENDPOINTS = [
-    ("POST", "/authors"),
-    ("PATCH", f"/authors/{NOBODY}"),
-    ("POST", "/books"),
-    ("PATCH", f"/books/{NOBODY}"),
-    ("POST", "/users"),
-    ("PATCH", "/users/1"),
-]
 GOOD: dict[str, Json] = {
     "/authors": {"name": "Ursula"},
     "/books": {"title": "The Dispossessed", "author_id": NOBODY},
@@ -39,9 +31,20 @@ async def send(
     return await client.request(method, path, content=body, headers=named)
 
 
+async def endpoints(client: AsyncClient) -> list[tuple[str, str]]:
+    """Every operation of the document with a JSON body: its method and the path of nothing."""
+    found = []
+    for path, item in (await client.get("/openapi.json")).json()["paths"].items():
+        for method, operation in item.items():
+            if "application/json" in operation.get("requestBody", {}).get("content", {}):
+                found.append((method, path.format(id=1 if "users" in path else NOBODY)))
+    assert len(found) >= 8
+    return found
+
+
 async def send_everywhere(client: AsyncClient, body: bytes, **headers: str) -> list[Response]:
     """The answers of every endpoint that takes a body."""
-    return [await send(client, *endpoint, body, **headers) for endpoint in ENDPOINTS]
+    return [await send(client, *endpoint, body, **headers) for endpoint in await endpoints(client)]
 
 
 async def made(client: AsyncClient, collection: str) -> str:
@@ -57,63 +60,6 @@ async def valid(client: AsyncClient, collection: str, **changes: object) -> Json
     if collection == "/books":
         body["author_id"] = (await make_author(client))["id"]
     return body | changes
-
-
-MALFORMED = {
-    "empty": b"",
-    "blank": b" \n",
-    "cut off": b'{"name": "Urs',
-    "invalid UTF-8": b'{"name": "\xff"}',
-    "overlong UTF-8": b'{"name": "\xc0\xaf"}',
-    "a surrogate in UTF-8": b'{"name": "\xed\xa0\x80"}',
-    "Latin-1": '{"name": "Gabriel García"}'.encode("latin-1"),
-    "UTF-16": '{"name": "Ursula"}'.encode("utf-16"),
-    "UTF-16 without a mark": '{"name": "Ursula"}'.encode("utf-16-le"),
-    "UTF-32": '{"name": "Ursula"}'.encode("utf-32"),
-    "a byte order mark": b'\xef\xbb\xbf{"name": "Ursula"}',
-    "NaN": b'{"name": NaN}',
-    "Infinity": b'{"name": Infinity}',
-    "-Infinity": b'{"name": -Infinity}',
-    "a bare NaN": b"NaN",
-    "a duplicate key": b'{"name": "Ursula", "name": "Ursula"}',
-    "a duplicate key, escaped once": b'{"name": "Ursula", "n\\u0061me": "Octavia"}',
-    "a nested duplicate key": b'{"name": [{"a": 1, "a": 2}]}',
-    "a lone high surrogate": b'{"name": "\\ud83d"}',
-    "a lone low surrogate": b'{"name": "\\ude00"}',
-    "surrogates the wrong way round": b'{"name": "\\ude00\\ud83d"}',
-    "a lone surrogate in a key": b'{"\\ud83d": 1}',
-    "a lone surrogate in a password": b'{"password": "correct horse \\ud83d"}',
-    "a trailing comma": b'{"name": "Ursula",}',
-    "a trailing comma in an array": b"[1,]",
-    "two documents": b'{"name": "Ursula"}{}',
-    "something after the end": b'{"name": "Ursula"}\0',
-    "a comment": b'{"name": "Ursula"} // who else',
-    "single quotes": b"{'name': 'Ursula'}",
-    "a bare key": b'{name: "Ursula"}',
-    "a raw control character": b'{"name": "a\tb"}',
-    "a leading zero": b'{"name": 01}',
-    "a bad escape": b'{"name": "\\x41"}',
-    "a form": b"name=Ursula",
-    "100,000 levels of arrays": b"[" * 100_000 + b"]" * 100_000,
-    "100,000 levels of objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    "100,000 levels that never close": b"[" * 100_000,
-}
-
-
-@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
-async def test_what_is_not_strictly_json_is_malformed(client: AsyncClient, body: bytes) -> None:
-    for answer in await send_everywhere(client, body):
-        problem_of(answer, 400, "malformed-request")
-
-
-@pytest.mark.parametrize(
-    "body", [b"null", b"true", b"0", b'"name"', b"[]", b'[{"name": "Ursula"}]', b"1e400"]
-)
-async def test_a_body_that_is_no_object_is_invalid_as_a_whole(
-    client: AsyncClient, body: bytes
-) -> None:
-    for answer in await send_everywhere(client, body):
-        assert faults_of(answer) == [{"pointer": ""}]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +98,7 @@ async def test_another_content_type_is_unsupported(client: AsyncClient, kind: st
 
 
 async def test_a_missing_content_type_is_unsupported(client: AsyncClient) -> None:
-    for method, path in ENDPOINTS:
+    for method, path in await endpoints(client):
         answer = await client.request(method, path, content=b"{}")
         problem_of(answer, 415, "unsupported-media-type")
 
@@ -222,7 +168,7 @@ async def test_a_body_that_announces_too_much_is_too_large(client: AsyncClient) 
 async def test_a_body_of_unknown_length_that_grows_too_large_is_refused(
     client: AsyncClient,
 ) -> None:
-    for method, path in ENDPOINTS:
+    for method, path in await endpoints(client):
         answer = await client.request(
             method,
             path,
