@@ -193,10 +193,8 @@ async def assert_kept(
 
 
 @hostile
-async def test_a_string_of_a_form_is_kept_or_refused(
-    client: AsyncClient, ids: dict[str, Any], value: str
-) -> None:
-    document = f"/documents/{ids['documents']}"
+async def test_a_string_of_a_form_is_kept_or_refused(client: AsyncClient, value: str) -> None:
+    document = f"/documents/{(await make_document(client))['id']}"
     raw = value.encode()
     quoted = raw.replace(b"\\", b"\\\\").replace(b'"', b"%22")
     for method, path in (("POST", "/documents"), ("PATCH", document)):
@@ -226,13 +224,14 @@ async def test_a_string_of_a_form_is_kept_or_refused(
 
 @hostile
 async def test_a_string_of_a_query_is_taken_or_refused(
-    client: AsyncClient, document: Json, ids: dict[str, Any], value: str
+    client: AsyncClient, document: Json, value: str
 ) -> None:
     value = value[:20_000]  # the client takes no longer URL
+    author = await make_author(client)
     for template, item in document["paths"].items():
         for parameter in item.get("get", {}).get("parameters", ()):
             if parameter["in"] == "query":
-                path = template.format(id=ids.get(template.split("/")[1]))
+                path = template.format(id=author["id"])
                 query = {parameter["name"]: value}
                 refused(await client.get(path, params=query), value)
     assert refused(await client.get("/authors", params={value: "x"}), UNTOLD)
@@ -266,9 +265,8 @@ async def test_a_string_of_a_header_is_taken_or_refused(client: AsyncClient, val
         headers = {name.encode(): value.encode()}
         body = {b"Content-Type": b"application/json"} | headers
         for answer in (
-            await client.get(path, headers=headers),
+            await client.request("DELETE" if name == "If-Match" else "GET", path, headers=headers),
             await client.post("/authors", content=b'{"name": "Ursula"}', headers=body),
-            await client.patch(path, content=b'{"name": "Ursula"}', headers=body),
         ):
             refused(answer, value)
             sent = name == "X-Request-ID" and value.isascii() and value.isprintable()
