@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 IMAGE ?= bookshelf
 
-# The newest revision that is deployed somewhere: what comes after meets tables that have rows.
+# The newest revision that was released: what comes after meets tables that have rows.
 RELEASED := 0005
 # A migration as SQL, judged without a database.
 judged = sql=$$($(BIN)/alembic upgrade $(1) --sql) && printf '%s\n' "$$sql" | $(BIN)/squawk

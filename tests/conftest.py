@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app import embedded, schema
+from app import embedded
 from app.core.database import BINDS, Database
 from app.core.health import Readiness
 from app.core.sessions import AutocommitSession, TransactionSession
@@ -26,7 +26,7 @@ from app.core.storage import PARTS_IN_FLIGHT, Storage
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import Passwords
-from tests import servers
+from tests import databases, servers
 
 _stack = ExitStack()
 _TEMPLATE = pytest.StashKey[str]()
@@ -197,10 +197,7 @@ async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def migrated_dir(tmp_path: Path) -> Path:
     """Data of a server of the test's own, which does not run: the schema is there."""
-    tmp_path.chmod(0o755)
-    with embedded.postgres(tmp_path, servers.UNSAFE) as server:
-        schema.upgrade(servers.sqlalchemy_url(server.url()))
-    return tmp_path
+    return databases.migrate(tmp_path)
 
 
 @pytest.fixture(scope="session")

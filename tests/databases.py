@@ -1,4 +1,4 @@
-"""A Postgres of a test's own, which it may start, stop and freeze."""
+"""A Postgres of a test's own, which it may start, stop, freeze and kill."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psutil
 
-from app import embedded
+from app import embedded, schema
+from tests import servers
 
 
 @asynccontextmanager
@@ -19,8 +20,7 @@ async def running(data_dir: Path) -> AsyncIterator[str]:
 @contextmanager
 def frozen(data_dir: Path) -> Iterator[None]:
     """Nothing of the server answers, and no connection of it breaks, while the block lasts."""
-    server = psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
-    stopped = [server, *server.children(recursive=True)]
+    stopped = _processes(data_dir)
     for process in stopped:
         process.suspend()
     try:
@@ -28,3 +28,24 @@ def frozen(data_dir: Path) -> Iterator[None]:
     finally:
         for process in stopped:
             process.resume()
+
+
+def kill(data_dir: Path) -> None:
+    """End all of the server at once, as when the machine loses its power."""
+    killed = _processes(data_dir)
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed)
+
+
+def _processes(data_dir: Path) -> list[psutil.Process]:
+    server = psutil.Process(int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0]))
+    return [server, *server.children(recursive=True)]
+
+
+def migrate(data_dir: Path) -> Path:
+    """Data of a server that does not run: the schema is there."""
+    data_dir.chmod(0o755)
+    with embedded.postgres(data_dir, servers.UNSAFE) as server:
+        schema.upgrade(servers.sqlalchemy_url(server.url()))
+    return data_dir

@@ -15,6 +15,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from httpx import AsyncClient, Response
+from sqlalchemy import text
 
 from app.core.database import Database
 from app.core.storage import Storage
@@ -197,7 +198,7 @@ async def made(service: list[AsyncClient], path: str) -> Any:
 
 @pytest.mark.parametrize("first", ["the book", "the deletion"])
 async def test_a_book_that_is_created_while_its_author_is_deleted_has_an_author_or_is_none(
-    first: str, service: list[AsyncClient], other: asyncpg.Connection
+    first: str, service: list[AsyncClient], database: Database, other: asyncpg.Connection
 ) -> None:
     author_id = await made(service, "/authors")
     asked = {
@@ -205,8 +206,10 @@ async def test_a_book_that_is_created_while_its_author_is_deleted_has_an_author_
         "the deletion": lambda: service[1].delete(f"/authors/{author_id}"),
     }
     tasks = {}
-    async with other.transaction():  # both wait for this, one after the other
-        await other.execute("SELECT FROM authors WHERE id = $1 FOR UPDATE", author_id)
+    async with database.session() as session:  # both wait for this, one after the other
+        await session.rows(
+            text("SELECT id FROM authors WHERE id = :id FOR UPDATE"), {"id": author_id}
+        )
         for number, name in enumerate(sorted(asked, key=lambda each: each != first), 1):
             tasks[name] = asyncio.create_task(asked[name]())
             await until(number, other, WAITING)

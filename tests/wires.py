@@ -34,12 +34,18 @@ class Wire:
         self.url = here.render_as_string(hide_password=False)
 
     def catch(self, answer: bytes) -> None:
-        """From now on keep what has these bytes in it, and all after it, from either end."""
+        """Keep an answer of the server with these bytes in it, and all after it from either end."""
         self._wanted = answer
+
+    def mend(self) -> None:
+        """Pass on what comes from now on. What was kept is lost, and with it the connections."""
+        self.blocked, self._wanted = False, None
+        self.caught.clear()
+        self.reset()
 
     def reset(self) -> None:
         """Break every connection at once, as a router that was restarted does."""
-        for writer in [*self._writers]:
+        for writer in [each for each in self._writers if not each.transport.is_closing()]:
             end: socket.socket = writer.get_extra_info("socket")
             if end.family != socket.AF_UNIX:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
@@ -49,7 +55,7 @@ class Wire:
         """One connection of the service, to its end on either side."""
         answers, server = await _connected(self._server)
         self._writers |= {writer, server}
-        ways = [self._pass(reader, server), self._pass(answers, writer)]
+        ways = [self._pass(reader, server), self._pass(answers, writer, answers=True)]
         tasks = [asyncio.create_task(way) for way in ways]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -61,7 +67,9 @@ class Wire:
                 self._writers.discard(end)
                 end.close()
 
-    async def _pass(self, reader: StreamReader, writer: StreamWriter) -> None:
+    async def _pass(
+        self, reader: StreamReader, writer: StreamWriter, *, answers: bool = False
+    ) -> None:
         """What comes does not wait for what came before it: a delay is no limit of the rate."""
         loop, due = asyncio.get_running_loop(), 0.0
         waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -79,7 +87,7 @@ class Wire:
                     await asyncio.sleep(wait)
                 if not data:
                     return
-                if self._wanted is not None and self._wanted in data:
+                if answers and self._wanted is not None and self._wanted in data:
                     self.blocked = True
                     self.caught.set()
                 if not self.blocked:

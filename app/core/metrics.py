@@ -1,7 +1,7 @@
 """What Prometheus is told, on a port of its own: of one process, or of several together."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, QueuePool, event
+from sqlalchemy.pool import ConnectionPoolEntry
 
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 SHARED: Final = "/dev/shm"  # noqa: S108 - a directory of our own is made in it
@@ -56,9 +57,15 @@ def observe(database: str, engine: Engine) -> None:
     """Tell how many connections of a pool there may be, and how many are in use."""
     if isinstance(engine.pool, QueuePool):
         _POOL_SIZE.labels(database).set(engine.pool.size())
-    used = _CHECKED_OUT.labels(database)
-    event.listen(engine, "checkout", lambda *_: used.inc())
-    event.listen(engine, "checkin", lambda *_: used.dec())
+    used, out = _CHECKED_OUT.labels(database), set[ConnectionPoolEntry]()
+
+    def note(change: Callable[[ConnectionPoolEntry], None], entry: ConnectionPoolEntry) -> None:
+        change(entry)
+        used.set(len(out))
+
+    event.listen(engine, "checkout", lambda _connection, entry, _: note(out.add, entry))
+    # It happens without a checkout as well: to what cannot be connected again.
+    event.listen(engine, "checkin", lambda _connection, entry: note(out.discard, entry))
 
 
 @contextmanager

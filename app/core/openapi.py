@@ -22,6 +22,7 @@ _HEADERS: Final = {
     "Location": "Where it is",
     "Vary": "Which header of the request chose the form",
     "Retry-After": "Seconds until the request may be sent again",
+    "Idempotency-Replayed": "`true`, and only there where the first answer to the key is repeated",
     "WWW-Authenticate": "What is wrong with the token, or that there is none (RFC 6750)",
 }
 # Whatever is asked for, the request may be no HTTP.
@@ -73,7 +74,7 @@ def _complete(schema: Json, routes: dict[str | None, Route], anonymous: str) -> 
             if route.keyed:
                 _add_key(operation)
             _add_conditions(operation, method)
-            _add_headers(operation)
+            _add_headers(operation, keyed=route.keyed)
             _tidy_parameters(operation.get("parameters", []), path)
             _add_links(operation, path, schema)
             _add_examples(operation, schemas)
@@ -146,7 +147,7 @@ def _add_header(operation: Json, name: str, description: str, schema: Json) -> N
     operation.setdefault("parameters", []).append({**header, "schema": schema})
 
 
-def _add_headers(operation: Json) -> None:
+def _add_headers(operation: Json, *, keyed: bool) -> None:
     for status, answer in operation["responses"].items():
         model = _model(answer)
         names = {
@@ -156,7 +157,8 @@ def _add_headers(operation: Json) -> None:
             "Link": "/Page_" in model,
             "Location": status in {"201", "307"} and not model.endswith("/Books"),
             "Vary": len(answer.get("content", {})) > 1 and status == "200",
-            "Retry-After": status in {"429", "503"},
+            "Retry-After": status in {"429", "503"} or (keyed and status == "409"),
+            "Idempotency-Replayed": keyed and status < "500",
             "WWW-Authenticate": status in {"401", "403"},
         }
         answer["headers"] = {
@@ -179,7 +181,7 @@ def _tidy_parameters(parameters: list[Json], path: str) -> None:
         if parameter["name"] == "sort":
             parameter |= {"style": "form", "explode": False}
         if parameter["in"] == "path":
-            parameter["description"] = f"Of the {owners[parameter['name']]}"
+            parameter["description"] = f"Id of the {owners[parameter['name']]}"
 
 
 def _add_links(operation: Json, path: str, schema: Json) -> None:

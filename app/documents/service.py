@@ -1,5 +1,6 @@
 """The rules of documents."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any, Final
@@ -100,6 +101,8 @@ class DocumentService(Service[DocumentRead]):
 
     async def _give_up(self, object_id: UUID, upload: Upload, error: BaseException) -> None:
         await upload.stop()
+        if isinstance(error, asyncio.CancelledError):
+            return  # the store may yet do what nobody waits for: the sweeper comes after that
         with suppress(ServiceError):  # the sweeper will do it
             if isinstance(error, Unavailable):  # the client has waited long enough
                 await self._files.objects.condemn(object_id)

@@ -109,6 +109,16 @@ async def test_every_post_but_the_log_in_takes_a_key(app: FastAPI) -> None:
     assert {each["operationId"] for each in operations} == {*names, "create_token"}
 
 
+async def test_the_document_knows_the_headers_of_what_is_sent_again(app: FastAPI) -> None:
+    for path in app.openapi()["paths"].values():
+        if path.get("post", {}).get("operationId") in POSTS:
+            answers = path["post"]["responses"]
+            assert "Retry-After" in answers["409"]["headers"]  # request-in-progress
+            for status, answer in answers.items():
+                known = {name.lower() for name in answer["headers"]}
+                assert (REPLAYED in known) == (status < "500")
+
+
 @pytest.mark.parametrize("operation", POSTS)
 async def test_what_is_sent_twice_is_done_once(
     operation: str, client: AsyncClient, other: asyncpg.Connection

@@ -17,6 +17,7 @@ from tests.authors.test_authors import NOBODY
 from tests.problems import problem_of
 from tests.processes import run, serving, until, working
 from tests.scrapes import free_port, scraped
+from tests.wires import wired
 
 
 def requests(samples: Mapping[str, float]) -> dict[str, float]:
@@ -75,6 +76,21 @@ async def test_what_is_under_way_and_in_use_can_be_seen(own_database: str) -> No
     assert after['db_pool_checked_out{database="default"}'] == 0
     assert after['db_pool_size{database="default"}'] == 8
     assert after['db_pool_size{database="reporting"}'] == 2
+
+
+async def test_a_connection_that_cannot_be_made_again_is_not_in_use(own_database: str) -> None:
+    port = free_port()
+    async with AsyncExitStack() as network:
+        wire = await network.enter_async_context(wired(own_database))
+        async with (
+            serving(DATABASE_URL=wire.url, METRICS_PORT=port) as (_, origin),
+            AsyncClient(base_url=origin) as client,
+        ):
+            assert (await client.get("/authors")).status_code == 200
+            await network.aclose()
+            for _ in range(3):
+                problem_of(await client.get("/authors"), 503, "unavailable")
+            assert (await scraped(port))['db_pool_checked_out{database="default"}'] == 0
 
 
 async def test_the_bytes_of_uploads_are_counted(own_database: str) -> None:

@@ -10,6 +10,7 @@ from app.core.database import Database
 from app.core.storage import Storage
 from app.documents.jobs import Sweeper, Swept
 from app.settings import Settings
+from tests import stores
 from tests.bearers import Acting, actors
 from tests.proxy import Proxy, proxied
 
@@ -48,19 +49,7 @@ def use_store(app: FastAPI, settings: Settings) -> Iterator[UseStore]:
 @pytest.fixture
 def stored(storage: Storage, settings: Settings, other: asyncpg.Connection) -> Stored:
     """For each key of the test's what there is: the state of its row, `object`, `part`."""
-
-    async def found() -> list[str]:
-        rows = await other.fetch("SELECT key, state FROM stored_objects")
-        uploads = await storage.uploads(settings.s3_prefix)
-        keys = [key async for page in storage.keys(settings.s3_prefix) for key in page]
-        there = [(row["key"], row["state"]) for row in rows]
-        there += [(key, "object") for key in keys] + [(key, "part") for key, *_ in uploads]
-        words: dict[str, list[str]] = {}
-        for key, word in there:
-            words.setdefault(key, []).append(word)
-        return sorted(" ".join(of_key) for of_key in words.values())
-
-    return found
+    return lambda: stores.stored(storage, settings.s3_prefix, other)
 
 
 @pytest.fixture

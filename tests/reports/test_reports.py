@@ -259,7 +259,8 @@ async def test_counting_at_once_says_what_it_did_and_the_second_time_that_it_is_
 
 @pytest.mark.commits
 async def test_an_unknown_job_is_one_sentence_and_exit_code_1(url: str) -> None:
-    said = "bookshelf: there is no job nope; there is sweep-storage, sweep-tokens, count-users\n"
+    jobs = "sweep-storage, sweep-answers, sweep-tokens, count-users"
+    said = f"bookshelf: there is no job nope; there is {jobs}\n"
     assert await command("jobs", "run", "nope", DATABASE_URL=url) == (1, said)
 
 

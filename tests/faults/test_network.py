@@ -1,0 +1,138 @@
+"""One server process, and what happens between it and its Postgres: each fault, and its end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from time import monotonic
+
+import asyncpg
+import pytest
+from asyncpg.transaction import Transaction
+from httpx import Response
+
+from tests import backends, servers
+from tests.core.test_idempotency import COMMITTED, REPLAYED
+from tests.faults.load import loaded
+from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
+from tests.problems import problem_of
+from tests.processes import PATIENCE
+from tests.wires import Wire, wired
+
+WRITTEN = {200, 201, 204, 503}
+GIVEN_UP = {409}  # for what is sent again with its key while the first is not quite given up
+KEY = {"Idempotency-Key": "lost"}
+
+
+@pytest.fixture(scope="module")
+async def direct(template_url: str) -> AsyncIterator[str]:
+    url = await servers.copy(template_url, "network")
+    yield url
+    await servers.drop(url)
+
+
+@pytest.fixture(scope="module")
+async def wire(direct: str) -> AsyncIterator[Wire]:
+    async with wired(direct) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def service(wire: Wire, direct: str) -> AsyncIterator[Service]:
+    async with served(wire.url, direct=direct, prefix="faults/network/") as made:
+        yield made
+
+
+@pytest.fixture
+async def other(direct: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(direct)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def locked(direct: str, service: Service) -> AsyncIterator[Transaction]:
+    """A transaction for whose end whoever asks for authors waits."""
+    connection = await asyncpg.connect(direct)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("LOCK TABLE authors IN ACCESS EXCLUSIVE MODE")
+    yield transaction
+    await connection.close()
+
+
+async def test_all_connections_are_reset_again_and_again(service: Service, wire: Wire) -> None:
+    async with loaded(service.client, service.origin) as load:
+        for _ in range(5):
+            wire.reset()
+            await load.all_succeed()
+    assert load.statuses("GET") == {200}
+    assert load.statuses() <= WRITTEN
+    await load.is_all_there(service.url)
+    await service.is_well()
+
+
+async def test_a_read_whose_connection_is_reset_is_done_on_another(
+    service: Service, wire: Wire, other: asyncpg.Connection, locked: Transaction
+) -> None:
+    asked = asyncio.ensure_future(service.client.get("/authors"))
+    await backends.until(1, other, backends.WAITING)
+    wire.reset()
+    await backends.until(2, other, backends.WAITING)  # the first does not know that it is alone
+    await locked.rollback()
+    assert (await asked).status_code == 200
+    await service.is_well()
+
+
+async def test_a_write_whose_connection_is_reset_is_not_done_again(
+    service: Service, wire: Wire, other: asyncpg.Connection, locked: Transaction
+) -> None:
+    asked = asyncio.ensure_future(service.client.post("/authors", json={"name": "once"}))
+    await backends.until(1, other, backends.WAITING)
+    wire.reset()
+    problem_of(await asked, 503, "unavailable")
+    await locked.rollback()
+    await backends.until(0, other, backends.BUSY)
+    assert await other.fetchval("SELECT count(*) FROM authors WHERE name = 'once'") <= 1
+    await service.is_well()
+
+
+@pytest.mark.parametrize("lost", ["by a reset", "in a black hole"])
+@pytest.mark.parametrize("headers", [{}, KEY], ids=["one statement", "with a key"])
+async def test_a_write_whose_commit_is_not_heard_of_is_unavailable_and_done(
+    headers: dict[str, str], lost: str, service: Service, wire: Wire, other: asyncpg.Connection
+) -> None:
+    name = f"{lost} {headers}"
+    headers = {key: lost.replace(" ", "-") for key in headers}
+
+    def post() -> Coroutine[None, None, Response]:
+        return service.client.post("/authors", json={"name": name}, headers=headers)
+
+    wire.catch(COMMITTED if headers else name.encode())
+    start, asked = monotonic(), asyncio.create_task(post())
+    async with asyncio.timeout(PATIENCE):
+        await wire.caught.wait()
+    if lost == "by a reset":
+        wire.mend()
+    problem_of(await asked, 503, "unavailable")
+    assert monotonic() - start < (AT_ONCE if lost == "by a reset" else REQUEST_TIMEOUT + AT_ONCE)
+    wire.mend()
+    count = "SELECT count(*) FROM authors WHERE name = $1"
+    assert await other.fetchval(count, name) == 1
+    if headers:
+        again = await post()
+        assert (again.status_code, again.headers[REPLAYED]) == (201, "true")
+        assert await other.fetchval(count, name) == 1
+    await service.is_well()
+
+
+async def test_the_network_is_a_black_hole_for_a_while(service: Service, wire: Wire) -> None:
+    async with loaded(service.client, service.origin) as load:
+        wire.blocked = True
+        await load.is_told(503)
+        assert (await service.client.get("/livez")).status_code == 200
+        problem_of(await service.client.get("/readyz"), 503, "unavailable")
+        wire.mend()
+        await load.all_succeed()
+    assert load.statuses() <= WRITTEN | GIVEN_UP
+    assert load.longest() < REQUEST_TIMEOUT + AT_ONCE
+    await load.is_all_there(service.url)
+    await service.is_well()

@@ -1,0 +1,174 @@
+"""One server process, and what its store does: each call fails once in each way, and then not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
+
+import pytest
+from httpx import AsyncClient, Response
+
+from app.core.errors import Unavailable
+from app.documents.upload import PART
+from tests import servers
+from tests.factories import make_author, make_direct_upload, make_document
+from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
+from tests.problems import problem_of
+from tests.processes import PATIENCE, until
+from tests.proxy import Fate, Proxy, proxied
+
+PREFIX = "faults/store/"
+SMALL, LARGE = b"%PDF-1.7 in one go", bytes(PART + 1)
+
+Ask = Callable[[], Awaitable[Response]]
+Prepare = Callable[[AsyncClient], Awaitable[Ask]]
+
+
+@pytest.fixture(scope="module")
+async def url(template_url: str) -> AsyncIterator[str]:
+    made = await servers.copy(template_url, "store")
+    yield made
+    await servers.drop(made)
+
+
+@pytest.fixture(scope="module")
+async def proxy() -> AsyncIterator[Proxy]:
+    async with proxied() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def service(url: str, proxy: Proxy) -> AsyncIterator[Service]:
+    async with served(url, prefix=PREFIX, S3_ENDPOINT_URL=proxy.origin) as made:
+        yield made
+
+
+def uploads(content: bytes, **more: str) -> Prepare:
+    async def prepared(client: AsyncClient) -> Ask:
+        fields = {"file": ("a.pdf", content), **{name: (None, v) for name, v in more.items()}}
+        return lambda: client.post("/documents", files=fields)  # type: ignore[arg-type]
+
+    return prepared
+
+
+async def deletes(client: AsyncClient) -> Ask:
+    path = f"/documents/{(await make_document(client, content=SMALL))['id']}"
+    return lambda: client.delete(path)
+
+
+async def starts(client: AsyncClient) -> Ask:
+    path = f"/documents/{(await make_document(client))['id']}/uploads"
+    announced = {"filename": "a.pdf", "content_type": "application/pdf", "size": 1}
+    return lambda: client.post(path, json=announced)
+
+
+async def completes(client: AsyncClient) -> Ask:
+    path = f"/documents/{(await make_document(client))['id']}"
+    upload = await make_direct_upload(client, path, SMALL)
+    return lambda: client.post(f"{upload}/complete")
+
+
+# The call of the store that fails, who makes it, the answer then, and that to the same afterwards.
+CALLS: dict[str, tuple[str, Prepare, int, int]] = {
+    "put": ("PUT", uploads(SMALL, name="x"), 503, 201),
+    "start": ("POST .*[?]uploads", uploads(LARGE, name="x"), 503, 201),
+    "the first part": ("partNumber=1", uploads(LARGE, name="x"), 503, 201),
+    "the last part": ("partNumber=2", uploads(LARGE, name="x"), 503, 201),
+    "complete": ("POST .*[?]uploadId", uploads(LARGE, name="x"), 503, 201),
+    "abort": ("DELETE .*[?]uploadId", uploads(LARGE, nome="x"), 422, 422),
+    "delete": ("DELETE", deletes, 204, 404),
+    "start of a direct upload": ("POST .*[?]uploads", starts, 503, 201),
+    "list of its parts": ("GET .*uploadId", completes, 503, 200),
+    "complete of a direct upload": ("POST .*[?]uploadId", completes, 503, 200),
+    "head": ("HEAD", completes, 503, 200),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_call_fails(call: str, service: Service, proxy: Proxy) -> None:
+    line, prepare, failing, succeeding = CALLS[call]
+    ask = await prepare(service.client)
+    proxy.expect(Fate.RESET, line)
+    answer = await ask()
+    assert answer.status_code == failing, answer.text
+    if failing == 503:
+        problem_of(answer, 503, "unavailable")
+        assert answer.headers["retry-after"] == "1"
+    async with asyncio.timeout(PATIENCE):
+        await proxy.reached.wait()
+    proxy.expect(Fate.PASS)
+    assert (await ask()).status_code == succeeding
+    await service.is_well()
+
+
+# Of those that are held together none waits for another, and nothing is cleaned up by another.
+HELD = {
+    "put and part": (r"PUT [^?]*$|partNumber=2", ["put", "the last part"]),
+    "complete": ("POST .*[?]uploadId", ["complete", "complete of a direct upload"]),
+    "head and delete": ("HEAD|DELETE", ["head", "delete"]),
+}
+
+
+@pytest.mark.parametrize("calls", HELD)
+async def test_calls_are_done_only_when_nobody_waits_for_them_any_more(
+    calls: str, service: Service, proxy: Proxy
+) -> None:
+    line, names = HELD[calls]
+    prepared = [await CALLS[name][1](service.client) for name in names]
+    proxy.expect(Fate.HOLD, line)
+    start = monotonic()
+    answers = await asyncio.gather(*(ask() for ask in prepared))
+    assert [answer.status_code for answer in answers] == [CALLS[name][2] for name in names]
+    assert monotonic() - start < REQUEST_TIMEOUT + AT_ONCE
+    assert len(proxy.lines) >= len(names)
+    await service.comes_to_rest()
+    proxy.go_on.set()
+    proxy.expect(Fate.PASS)
+    await service.is_well()
+
+
+async def test_the_store_is_down(service: Service, proxy: Proxy) -> None:
+    client = service.client
+    document = await make_document(client, content=SMALL)
+    proxy.expect(Fate.RESET)
+    assert problem_of(await client.get("/readyz"), 503, "unavailable")["detail"].startswith("stor")
+    answers = await asyncio.gather(
+        *(client.post("/documents", files={"file": SMALL}, data={"name": "x"}) for _ in range(4))
+    )
+    for answer in answers:
+        problem_of(answer, 503, "unavailable")
+    assert (await client.get(f"/documents/{document['id']}")).status_code == 200
+    await make_author(client)
+    proxy.expect(Fate.PASS)
+    await service.is_well()
+
+
+async def test_the_store_is_slow(service: Service, proxy: Proxy) -> None:
+    client = service.client
+    proxy.expect(Fate.HOLD, "PUT")
+    slow = [asyncio.create_task(make_document(client, content=SMALL)) for _ in range(6)]
+
+    async def all_wait() -> bool:
+        return sum(line.startswith("PUT") for line in proxy.lines) == len(slow)
+
+    await until(all_wait)
+    await make_author(client)
+    for path in ("/readyz", "/documents", "/books"):
+        assert (await client.get(path)).status_code == 200
+    assert not any(task.done() for task in slow)
+    proxy.go_on.set()
+    await asyncio.gather(*slow)
+    proxy.expect(Fate.PASS)
+    await service.is_well()
+
+
+@pytest.mark.parametrize("line", ["[?&]uploads", "list-type"])
+async def test_a_list_fails_and_with_it_the_sweeper(
+    line: str, service: Service, proxy: Proxy
+) -> None:
+    ask = await deletes(service.client)
+    proxy.expect(Fate.RESET, f"DELETE|{line}")
+    assert (await ask()).status_code == 204
+    with pytest.raises(Unavailable):
+        await service.sweep(s3_endpoint_url=proxy.origin)
+    proxy.expect(Fate.PASS)
+    await service.is_well()
