@@ -9,7 +9,7 @@ RELEASED := 0005
 judged = sql=$$($(BIN)/alembic upgrade $(1) --sql) && printf '%s\n' "$$sql" | $(BIN)/squawk
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed test check openapi clients format migrate bench image smoke lock clean
+.PHONY: help run seed test check fuzz openapi clients format migrate bench image smoke lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Py
 	$(BIN)/python -m checks.openapi
 	@$(call judged,head)
 	@$(call judged,$(RELEASED):head)
+
+fuzz: .venv/ready ## Ask the service for all its document allows and forbids, ten minutes (FUZZ_ARGS="--seconds 60 --seed 1")
+	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 openapi: .venv/ready ## Write openapi.json anew
 	$(BIN)/python -m checks.openapi write
