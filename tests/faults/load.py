@@ -35,7 +35,7 @@ class Load:
     def __init__(self, origin: str, author: str) -> None:
         self._origin, self._author, self._over = origin, author, False
         self._answers = list[Answer]()
-        self._successes = Counter[int]()
+        self._successes, self._failures = Counter[int](), Counter[int]()  # of each client
         # The names that each author may have after what was said of it; GONE when it may be.
         self.told = dict[str, set[str | None]]()
 
@@ -72,14 +72,19 @@ class Load:
 
     async def all_succeed(self) -> None:
         """Wait until every client had a success, of a request that it sent from now on."""
-        before = self._successes.copy()
+        await self._all(self._successes, 2)  # one may have been asked for before
 
-        async def succeeded() -> bool:
-            clients = range(READERS + WRITERS + RETRIERS)
-            # One may have been asked for before.
-            return all(self._successes[n] - before[n] > 1 for n in clients)
+    async def all_fail(self) -> None:
+        """Wait until no client waits any more for what was under way when the fault began."""
+        await self._all(self._failures, 1)
 
-        await until(succeeded)
+    async def _all(self, counted: Counter[int], times: int) -> None:
+        before, clients = counted.copy(), range(READERS + WRITERS + RETRIERS)
+
+        async def counts() -> bool:
+            return all(counted[number] - before[number] >= times for number in clients)
+
+        await until(counts)
 
     async def run(self) -> None:
         kinds = [self._read] * READERS + [self._write] * WRITERS + [self._insist] * RETRIERS
@@ -101,7 +106,7 @@ class Load:
                 except HTTPError as error:
                     what = repr(error)
                 self._answers.append(Answer(start, monotonic() - start, method, what))
-                self._successes[number] += what in SUCCESS
+                (self._successes if what in SUCCESS else self._failures)[number] += 1
                 if what not in SUCCESS:
                     await asyncio.sleep(PAUSE)  # it is what such a client does
                 return what, answer.json() if what in SUCCESS and what != 204 else {}

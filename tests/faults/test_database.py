@@ -111,7 +111,7 @@ async def test_all_backends_are_terminated_again_and_again(service: Service) -> 
 async def test_postgres_is_frozen(service: Service, data_dir: Path) -> None:
     async with loaded(service.client, service.origin) as load:
         with databases.frozen(data_dir):
-            await load.is_told(503)
+            await load.all_fail()
             assert (await service.client.get("/livez")).status_code == 200
             problem_of(await service.client.get("/readyz"), 503, "unavailable")
         await load.all_succeed()

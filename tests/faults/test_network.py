@@ -127,7 +127,7 @@ async def test_a_write_whose_commit_is_not_heard_of_is_unavailable_and_done(
 async def test_the_network_is_a_black_hole_for_a_while(service: Service, wire: Wire) -> None:
     async with loaded(service.client, service.origin) as load:
         wire.blocked = True
-        await load.is_told(503)
+        await load.all_fail()
         assert (await service.client.get("/livez")).status_code == 200
         problem_of(await service.client.get("/readyz"), 503, "unavailable")
         wire.mend()
