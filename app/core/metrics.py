@@ -55,9 +55,13 @@ def request_over(method: str, route: str, status: int, seconds: float) -> None:
 
 def observe(database: str, engine: Engine) -> None:
     """Tell how many connections of a pool there may be, and how many are in use."""
-    if isinstance(engine.pool, QueuePool):
-        _POOL_SIZE.labels(database).set(engine.pool.size())
+    pool = engine.pool
+    assert isinstance(pool, QueuePool)  # noqa: S101 - all of ours are
+    _POOL_SIZE.labels(database).set(pool.size())
     used, out = _CHECKED_OUT.labels(database), set[ConnectionPoolEntry]()
+    if DIRECTORY not in os.environ:  # each that is noted is work for a request
+        used.set_function(pool.checkedout)
+        return
 
     def note(change: Callable[[ConnectionPoolEntry], None], entry: ConnectionPoolEntry) -> None:
         change(entry)
