@@ -296,18 +296,23 @@ async def test_an_answer_is_stored_with_what_was_written_or_not_at_all(
     assert (await send(client, "/authors", AUTHOR)).status_code == 201
 
 
-async def test_a_transaction_that_the_server_has_undone_is_tried_once_more(
-    client: AsyncClient, other: asyncpg.Connection
-) -> None:
-    await other.execute("CREATE SEQUENCE tries")
+async def make_a_victim(other: asyncpg.Connection, condition: str) -> None:
+    """From now on a new author is a deadlock's victim while the condition holds."""
     await other.execute(
         "CREATE FUNCTION be_a_victim() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        "IF nextval('tries') = 1 THEN RAISE deadlock_detected; END IF; RETURN NEW; END $$"
+        f"IF {condition} THEN RAISE deadlock_detected; END IF; RETURN NEW; END $$"
     )
     await other.execute(
         "CREATE TRIGGER be_a_victim BEFORE INSERT ON authors "
         "FOR EACH ROW EXECUTE FUNCTION be_a_victim()"
     )
+
+
+async def test_a_transaction_that_the_server_has_undone_is_tried_once_more(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    await other.execute("CREATE SEQUENCE tries")
+    await make_a_victim(other, "nextval('tries') = 1")
     assert (await send(client, "/authors", AUTHOR)).status_code == 201
     assert await other.fetchval("SELECT last_value FROM tries") == 2
 
@@ -315,14 +320,7 @@ async def test_a_transaction_that_the_server_has_undone_is_tried_once_more(
 async def test_a_deadlock_twice_is_a_conflict_that_may_be_tried_again(
     client: AsyncClient, other: asyncpg.Connection
 ) -> None:
-    await other.execute(
-        "CREATE FUNCTION be_a_victim() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE deadlock_detected; END $$"
-    )
-    await other.execute(
-        "CREATE TRIGGER be_a_victim BEFORE INSERT ON authors "
-        "FOR EACH ROW EXECUTE FUNCTION be_a_victim()"
-    )
+    await make_a_victim(other, "true")
     problem_of(await send(client, "/authors", AUTHOR), 409, "conflict")
     await other.execute("DROP TRIGGER be_a_victim ON authors")
     assert (await send(client, "/authors", AUTHOR)).status_code == 201
