@@ -18,9 +18,8 @@ from app.core.sessions import AutocommitSession, Session, TransactionSession
 from app.core.sqlstate import DATABASE_ERRORS, translated
 from app.settings import Settings
 
-SESSION: Final = (
-    "bookshelf.session"  # in the scope of a request whose writes are part of a transaction
-)
+# In the scope of a request whose writes are part of a transaction.
+SESSION: Final = "bookshelf.session"
 POOL_RECYCLE = 1800  # seconds; instead of a pre-ping, which is a round trip in every request
 WAITERS: Final = (
     8  # for each connection: some 10 ms of ordinary work, so that a burst is no overload

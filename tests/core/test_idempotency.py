@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -41,6 +40,15 @@ async def send(client: AsyncClient, path: str, request: Request, key: str = KEY)
 
 def document(name: str = "Notes", content: bytes = b"some bytes") -> Request:
     return {"content": form(field("name", name), file(content)), "headers": FORM}
+
+
+async def halting(reached: asyncio.Event, go_on: asyncio.Event) -> AsyncIterator[bytes]:
+    """The body of `document`, half of it only when it may go on."""
+    body = document()["content"]
+    yield body[:50]
+    reached.set()
+    await go_on.wait()
+    yield body[50:]
 
 
 async def book(client: AsyncClient) -> tuple[str, Request, Request | None]:
@@ -160,16 +168,9 @@ async def test_the_order_of_a_bodys_fields_makes_no_other_request(client: AsyncC
 async def test_while_an_upload_is_under_way_the_same_key_is_in_progress(
     client: AsyncClient,
 ) -> None:
-    body, reached, go_on = document()["content"], asyncio.Event(), asyncio.Event()
-
-    async def slow() -> AsyncIterator[bytes]:
-        yield body[:50]
-        reached.set()
-        await go_on.wait()
-        yield body[50:]
-
-    upload = send(client, "/documents", {"content": slow(), "headers": FORM})
-    first = asyncio.create_task(upload)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    request = {"content": halting(reached, go_on), "headers": FORM}
+    first = asyncio.create_task(send(client, "/documents", request))
     await reached.wait()
     second = await send(client, "/documents", document())
     problem_of(second, 409, "request-in-progress")
@@ -429,17 +430,9 @@ async def test_a_replay_is_one_statement_and_a_key_two_beside_the_write(
 async def test_no_connection_is_held_while_bytes_flow(
     client: AsyncClient, database: Database
 ) -> None:
-    body, reached, go_on = document()["content"], asyncio.Event(), asyncio.Event()
-
-    async def slow() -> AsyncIterator[bytes]:
-        yield body[:50]
-        reached.set()
-        await go_on.wait()
-        yield body[50:]
-
-    first = asyncio.create_task(
-        send(client, "/documents", {"content": slow(), "headers": FORM}, str(uuid4()))
-    )
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    request = {"content": halting(reached, go_on), "headers": FORM}
+    first = asyncio.create_task(send(client, "/documents", request))
     await reached.wait()
     assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     go_on.set()
