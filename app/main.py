@@ -78,9 +78,9 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
 
 def _middleware(settings: Settings) -> list[Middleware]:
     """The outermost first."""
-    timing = settings.app_env == "development"
+    timing, metered = settings.app_env == "development", settings.metrics_port > 0
     found = [
-        Middleware(RequestContext, timing=timing),
+        Middleware(RequestContext, timing=timing, metered=metered),
         Middleware(Gate, hosts=settings.allowed_hosts),
         Middleware(Deadline, settings.request_timeout),
     ]

@@ -4,9 +4,10 @@ marked `commits` gets it over a database of its own, where what it writes is rea
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -21,7 +22,8 @@ from sqlalchemy.pool import NullPool
 from app import embedded
 from app.core.database import BINDS, Database
 from app.core.health import Readiness
-from app.core.sessions import AutocommitSession, TransactionSession
+from app.core.prepared import Prepared
+from app.core.sessions import AutocommitSession, Parameters, TransactionSession
 from app.core.storage import PARTS_IN_FLIGHT, Storage
 from app.main import create_app
 from app.settings import Settings
@@ -122,6 +124,8 @@ class RolledBackDatabase(Database):
         assert connection
         with connection.begin_nested():
             yield connection
+
+    connect = begin
 
     @asynccontextmanager
     async def undone(self) -> AsyncIterator[None]:
@@ -259,16 +263,31 @@ def engines(database: Database) -> set[Engine]:
     return {sessions.engine.sync_engine for sessions in database.binds.values()}
 
 
+@contextmanager
+def noted(database: Database, note: Callable[[str, Any], None]) -> Iterator[None]:
+    """Be told of every SQL statement and its parameters: SQLAlchemy's and what the driver runs."""
+
+    def before(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        note(statement, parameters)
+
+    def arguments(statement: Prepared, parameters: Parameters) -> list[Any]:
+        found = original(statement, parameters)
+        note(statement.sql, tuple(found))
+        return found
+
+    original = Prepared.arguments
+    for engine in engines(database):
+        event.listen(engine, "before_cursor_execute", before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Prepared, "arguments", arguments)
+        yield
+    for engine in engines(database):
+        event.remove(engine, "before_cursor_execute", before)
+
+
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[str]]:
     """Every SQL statement that the sessions send from now on, savepoints apart."""
     sent: list[str] = []
-
-    def note(_c: object, _cursor: object, statement: str, *_: object) -> None:
-        sent.append(statement)
-
-    for engine in engines(database):
-        event.listen(engine, "before_cursor_execute", note)
-    yield sent
-    for engine in engines(database):
-        event.remove(engine, "before_cursor_execute", note)
+    with noted(database, lambda statement, _: sent.append(statement)):
+        yield sent

@@ -57,12 +57,22 @@ POOLED: Final[dict[str, Any]] = {
 
 
 class _Pool(AsyncAdaptedQueuePool):
-    """A pool for whose connections only so many wait; the next one is overload at once."""
+    """A pool for whose connections only so many wait; the next one is overload at once.
+
+    One that has ended meanwhile is not handed out: nothing is lost when it is made again.
+    """
 
     __module__ = AsyncAdaptedQueuePool.__module__  # it logs as SQLAlchemy does
     _waiting = 0
 
     def _do_get(self) -> ConnectionPoolEntry:
+        entry = self._waited_for()
+        driver: Any = entry.driver_connection
+        if driver is not None and driver.is_closed():
+            entry.invalidate()
+        return entry
+
+    def _waited_for(self) -> ConnectionPoolEntry:
         if self.checkedin() or self.overflow() < 0:
             return super()._do_get()
         if self._waiting >= WAITERS * self.size():
@@ -88,8 +98,10 @@ class Sessions:
             pool_recycle=POOL_RECYCLE,
             hide_parameters=True,
         )
-        self.reads = AutocommitSession(self.engine.sync_engine, read=True)
-        self.writes = AutocommitSession(self.engine.sync_engine, read=False)
+        self.reads, self.writes = (
+            AutocommitSession(self.engine.sync_engine, read=read, pooled=settings.db_pgbouncer)
+            for read in (True, False)
+        )
         self.transactions = async_sessionmaker(
             self.engine.execution_options(isolation_level="READ COMMITTED"),
             class_=TransactionSession,

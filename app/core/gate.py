@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,13 +20,13 @@ SECURE: Final = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
+_LINES: Final = [(name.lower().encode(), value.encode()) for name, value in SECURE.items()]
 
 
 def secure(start: Message) -> None:
     """Tell browsers what to make of an answer that starts, where it does not say so itself."""
-    headers = MutableHeaders(scope=start)
-    for name, value in SECURE.items():
-        headers.setdefault(name, value)
+    given = {name for name, _ in start["headers"]}
+    start["headers"] += [line for line in _LINES if line[0] not in given]
 
 
 class Gate:
@@ -50,10 +49,14 @@ class Gate:
     def _fault(self, scope: Scope) -> ServiceError | None:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_TARGET:
             return UriTooLong()
-        if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > MAX_HEADERS:
+        size, hosts = 0, []
+        for name, value in scope["headers"]:
+            size += len(name) + len(value) + 4
+            if name == b"host":
+                hosts.append(value)
+        if size > MAX_HEADERS:
             return RequestHeaderFieldsTooLarge()
-        hosts = [_HOST.fullmatch(value) for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) != 1 or not (found := hosts[0]):
+        if len(hosts) != 1 or not (found := _HOST.fullmatch(hosts[0])):
             return MalformedRequest("The request must have one Host, and a valid one")
         if not self._allowed(found[1].decode().lower()) and scope["path"] not in PROBES:
             return MalformedRequest("The service does not answer for this Host")

@@ -11,6 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.core.models import Base
+from app.core.prepared import Prepared
 
 Condition = sa.ColumnElement[bool]
 Conditions = Mapping[str, Condition]
@@ -74,7 +75,7 @@ class ListStatements:
     @cached
     def page(
         self, filters: frozenset[str], sort: tuple[str, ...], *, after: bool, counted: bool
-    ) -> Select:
+    ) -> Prepared:
         """A page from an offset or after a cursor, joined to the total of what is filtered."""
         keys = self.keys(sort)
         conditions = self._conditions(filters)
@@ -86,12 +87,12 @@ class ListStatements:
         page = selected.subquery("page")
         items = self.select_from(page)
         if not counted:
-            return items.order_by(*(key.ordered(page) for key in keys))
+            return Prepared(items.order_by(*(key.ordered(page) for key in keys)))
         # From the total, so that a page past the end still has one row: the total's.
         total = sa.select(sa.func.count().label("total")).select_from(self.table)
         count, item = total.where(*conditions).subquery("count"), items.subquery("item")
         both = sa.select(count.c.total, *item.c).select_from(count.outerjoin(item, sa.true()))
-        return both.order_by(*(key.ordered(item) for key in keys))
+        return Prepared(both.order_by(*(key.ordered(item) for key in keys)))
 
     @cached
     def cursor(self, filters: frozenset[str], sort: tuple[str, ...]) -> sa.Executable:

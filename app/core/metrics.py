@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -49,8 +49,12 @@ JOB_RUNS: Final = Counter("job_runs", "Runs of scheduled jobs", ("job", "outcome
 
 
 def request_over(method: str, route: str, status: int, seconds: float) -> None:
-    known = method if method in METHODS else "other"
-    _REQUESTS.labels(known, route, status).observe(seconds)
+    _requests(method if method in METHODS else "other", route, status).observe(seconds)
+
+
+@lru_cache
+def _requests(method: str, route: str, status: int) -> Histogram:
+    return _REQUESTS.labels(method, route, status)
 
 
 def observe(database: str, engine: Engine) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from secrets import token_hex
+from os import urandom
 from time import perf_counter
 from typing import Final
 
@@ -28,14 +28,15 @@ log = logging.getLogger("app.access")
 class RequestContext:
     """Gives the request its id, logs one line when it is over, and answers what nobody caught."""
 
-    def __init__(self, app: ASGIApp, *, timing: bool = False) -> None:
-        self.app, self.timing = app, timing
+    def __init__(self, app: ASGIApp, *, timing: bool = False, metered: bool = False) -> None:
+        self.app, self.timing, self.metered = app, timing, metered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        identifier, path, spent = _identifier(scope), _path(scope), Spent()
+        identifier, path = _identifier(scope), _path(scope)
+        spent = Spent(traced=tracing.label(scope, identifier, path))
         names = request_id.set(identifier), spending.set(spent)
         start, status, failure = perf_counter(), 0, None
 
@@ -50,8 +51,8 @@ class RequestContext:
                     message["headers"].append((b"server-timing", timing.encode()))
             await send(message)
 
-        metrics.IN_FLIGHT.inc()
-        tracing.label(scope, identifier, path)
+        if self.metered:
+            metrics.IN_FLIGHT.inc()
         try:
             await self.app(scope, receive, identified)
         except ClientDisconnect:
@@ -62,8 +63,11 @@ class RequestContext:
                 raise  # too late for an answer: the server has to cut the connection
             await render(Request(scope), InternalError())(scope, receive, identified)
         finally:
-            metrics.IN_FLIGHT.dec()
-            _note(scope, path, status, perf_counter() - start, spent, failure)
+            seconds = perf_counter() - start
+            if self.metered:
+                metrics.IN_FLIGHT.dec()
+                metrics.request_over(scope["method"], _route(scope), status, seconds)
+            _note(scope, path, status, seconds, spent, failure)
             request_id.reset(names[0])
             spending.reset(names[1])
 
@@ -71,7 +75,7 @@ class RequestContext:
 def _identifier(scope: Scope) -> str:
     given = [value for name, value in scope["headers"] if name == b"x-request-id"]
     acceptable = len(given) == 1 and _ACCEPTABLE_ID.fullmatch(given[0])
-    return given[0].decode() if acceptable else token_hex(16)
+    return given[0].decode() if acceptable else urandom(16).hex()
 
 
 def _path(scope: Scope) -> str:
@@ -89,18 +93,19 @@ def _route(scope: Scope) -> str:
 def _note(
     scope: Scope, path: str, status: int, seconds: float, spent: Spent, failure: Exception | None
 ) -> None:
-    route = _route(scope)
-    metrics.request_over(scope["method"], route, status, seconds)
+    level = logging.ERROR if failure else logging.INFO
+    if not log.isEnabledFor(level):
+        return
     about = {
         "method": scope["method"],
-        "route": route,
+        "route": _route(scope),
         "path": path,
         "status": status,
         "duration_ms": round(seconds * 1000, 2),
         "sql": spent.statements,
         "sql_ms": round(spent.seconds * 1000, 2),
     }
-    log.log(logging.ERROR if failure else logging.INFO, "request", exc_info=failure, extra=about)
+    log.log(level, "request", exc_info=failure, extra=about)
     if failure is not None:
         told(failure)
 

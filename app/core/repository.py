@@ -4,13 +4,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, ClassVar, Generic, TypeVar
 
-import sqlalchemy as sa
-
 from app.core.errors import ConstraintViolated, NotFound, PreconditionFailed, ServiceError
 from app.core.listing import Key, ListStatements
 from app.core.pagination import Item, Page, PageQuery, decode_cursor, encode_cursor
+from app.core.prepared import Prepared
 from app.core.schemas import ReadModel
-from app.core.sessions import Parameters, Rows, Session, TransactionSession
+from app.core.sessions import Parameters, Records, Session, TransactionSession
 from app.core.statements import Statements
 
 Read = TypeVar("Read", bound=ReadModel)
@@ -36,11 +35,10 @@ class ListRepository(Generic[Item]):
         """The read model of the columns of `select_from`."""
         return self.model.model_validate(values)
 
-    def read_all(self, rows: Rows) -> list[Item]:
+    def read_all(self, rows: Records) -> list[Item]:
         """The read models of rows of `select_from`."""
         # From dicts: Pydantic takes twice as long to ask a row for its attributes.
-        names = rows[0]._fields if rows else ()
-        return [self.read(dict(zip(names, row, strict=True))) for row in rows]
+        return [self.read(dict(row)) for row in rows]
 
     async def page(self, query: PageQuery, **fixed: Any) -> Page[Item]:
         """A page and, where counted exactly, its total: one statement. `fixed` adds filters."""
@@ -53,9 +51,9 @@ class ListRepository(Generic[Item]):
         statement = self.statements.page(
             frozenset(filters), query.order(), after=query.cursor is not None, counted=exact
         )
-        rows = await self.session.rows(statement, {**filters, **position, "limit": query.size + 1})
-        total = rows[0].total if exact else await self._estimate(query, filters)
-        found = [row for row in rows if getattr(row, self.statements.key) is not None]
+        rows = await self.session.fetch(statement, {**filters, **position, "limit": query.size + 1})
+        total = rows[0]["total"] if exact else await self._estimate(query, filters)
+        found = [row for row in rows if row[self.statements.key] is not None]
         items = self.read_all(found[: query.size])
         last = rows[query.size - 1] if len(rows) > query.size else None
         return Page(
@@ -64,7 +62,7 @@ class ListRepository(Generic[Item]):
             page=None if query.cursor else query.page or 1,
             size=query.size,
             pages=None if query.cursor or total is None else ceil(total / query.size),
-            next=encode_cursor([getattr(last, k.name) for k in keys], context) if last else None,
+            next=encode_cursor([last[k.name] for k in keys], context) if last else None,
         )
 
     def _position(self, query: PageQuery, keys: list[Key], context: str) -> Parameters:
@@ -103,8 +101,8 @@ class Repository(ListRepository[Read]):
 
     async def find(self, key: Any) -> Read | None:
         statement = self.statements.get(self._within)
-        rows = await self.session.rows(statement, {"row_id": key, **self.within})
-        return self.read_all(rows)[0] if rows else None
+        rows = await self.session.fetch(statement, {"row_id": key, **self.within})
+        return self.read(dict(rows[0])) if rows else None
 
     async def get(self, key: Any) -> Read:
         if (found := await self.find(key)) is None:
@@ -140,9 +138,9 @@ class Repository(ListRepository[Read]):
         if not await self._write(statement, {"row_id": key, "versions": versions, **self.within}):
             raise await self._missed(key, versions)
 
-    async def _write(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+    async def _write(self, statement: Prepared, parameters: Parameters) -> Records:
         try:
-            return await self.session.rows(statement, parameters)
+            return await self.session.fetch(statement, parameters)
         except ConstraintViolated as error:
             meaning = self.violations.get(error.constraint)
             raise meaning() if meaning else error from error

@@ -1,19 +1,24 @@
 """The sessions: a statement that is its own transaction, and several between BEGIN and COMMIT."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
-from app.core.sqlstate import DATABASE_ERRORS, FAILURES, may_retry, translated
+from app.core import tracing
+from app.core.prepared import Prepared
+from app.core.sqlstate import DATABASE_ERRORS, FAILURES, lost, may_retry, meaning, translated
 
 Parameters = Mapping[str, Any]
 Rows = Sequence[sa.Row[Any]]
+Records = Sequence[Mapping[Any, Any]]  # by column names
+T = TypeVar("T")
+Statement = TypeVar("Statement")
 LOOK: Final = 1000  # records copied between two looks at whether the connection is lost
 
 
@@ -24,29 +29,58 @@ class AutocommitSession:
     and so is a read whose connection turned out to be dead.
     """
 
-    def __init__(self, engine: sa.Engine, *, read: bool) -> None:
+    def __init__(self, engine: sa.Engine, *, read: bool, pooled: bool = False) -> None:
         self._engine, self._read = engine, read
+        # Behind a pooler what the driver prepares is on another connection than what it runs.
+        self._run = self._execute_prepared if pooled else self._fetch
 
     async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
-        with translated():
-            try:
-                return await self._run(statement, parameters)
-            except FAILURES as error:
-                if not may_retry(error, read=self._read):
-                    raise
-            return await self._run(statement, parameters)
+        """Of a statement that is made for this time."""
+        return await self._tried(self._execute, statement, parameters)
+
+    async def fetch(self, statement: Prepared, parameters: Parameters) -> Records:
+        """Of a statement that was built once."""
+        return await self._tried(self._run, statement, parameters)
 
     def savepoint(self) -> AbstractAsyncContextManager[object]:
         """Whatever fails in the block, the session goes on; a statement alone needs nothing."""
         return nullcontext()
 
-    async def _run(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+    async def _tried(
+        self,
+        run: Callable[[Statement, Parameters], T],
+        statement: Statement,
+        parameters: Parameters,
+    ) -> T:
         # In one greenlet: `async with engine.connect()` makes three, and a task, for one statement.
-        return await greenlet_spawn(self._execute, statement, parameters)
+        try:
+            return await greenlet_spawn(run, statement, parameters)
+        except FAILURES as error:
+            if not may_retry(error, read=self._read):
+                raise meaning(error) from error
+        with translated():
+            return await greenlet_spawn(run, statement, parameters)
 
     def _execute(self, statement: sa.Executable, parameters: Parameters) -> Rows:
         with self._engine.begin() as connection:
             return connection.execute(statement, parameters).all()
+
+    def _execute_prepared(self, statement: Prepared, parameters: Parameters) -> Records:
+        with self._engine.begin() as connection:
+            return connection.execute(statement.executable, parameters).mappings().all()
+
+    def _fetch(self, statement: Prepared, parameters: Parameters) -> Records:
+        arguments = statement.arguments(parameters)
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            try:
+                with tracing.Statement(statement.sql):
+                    return cast("Records", await_only(driver.fetch(statement.sql, *arguments)))
+            except BaseException as error:
+                # What was cut off leaves it in a state that nobody knows.
+                if not isinstance(error, Exception) or driver.is_closed() or lost(error):
+                    connection.invalidate(error)
+                raise
 
 
 class TransactionSession(AsyncSession):
@@ -55,6 +89,11 @@ class TransactionSession(AsyncSession):
     async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
         with translated():
             return (await self.execute(statement, parameters)).all()
+
+    async def fetch(self, statement: Prepared, parameters: Parameters) -> Records:
+        with translated():
+            result = await self.execute(statement.executable, parameters)
+            return result.mappings().all()  # type: ignore[no-any-return]
 
     def savepoint(self) -> AbstractAsyncContextManager[object]:
         """Whatever fails in the block is undone, and the transaction goes on."""
@@ -96,11 +135,11 @@ class TransactionSession(AsyncSession):
 
     async def fetched(
         self, declare: sa.Executable, parameters: Parameters, fetch: sa.Executable
-    ) -> AsyncIterator[Rows]:
+    ) -> AsyncIterator[Records]:
         """The rows of a cursor, some at a time: what declares it and what fetches from it."""
         with translated():
             await self.execute(declare, parameters)
-            while rows := (await self.execute(fetch)).all():
+            while rows := (await self.execute(fetch)).mappings().all():
                 yield rows
 
 

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import errors
 
-# While it connects and copies, what asyncpg raises comes unwrapped, OSErrors too.
-DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, InterfaceError, PostgresError)
+# Of what the driver does by itself its errors come unwrapped, and while it connects OSErrors too.
+_DRIVER: Final = (InterfaceError, InternalClientError, PostgresError)
+DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, *_DRIVER)
 FAILURES: Final = (*DATABASE_ERRORS, OSError)
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html, tried in this order.
@@ -26,6 +27,8 @@ _MEANINGS: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = (
 )
 # Deadlock, serialization failure, and a plan that a migration has made stale.
 _UNDONE: Final = {"40001", "40P01", "0A000"}
+# The driver found it closed, an administrator ended it, the server crashed.
+_ENDED: Final = {"08003", "08006", "57P01", "57P02"}
 log = logging.getLogger(__name__)
 _REFUSED: Final = errors.Fault(pointer="", code="refused", detail="The database refused a value")
 
@@ -36,15 +39,20 @@ def translated(failures: tuple[type[Exception], ...] = FAILURES) -> Iterator[Non
     try:
         yield
     except failures as error:
-        meaning = _translate(error)
-        if isinstance(meaning, errors.Unavailable):
-            log.warning("the database failed: %s", str(error) or repr(error))
-        raise (meaning or error) from error
+        raise meaning(error) from error
+
+
+def meaning(error: Exception) -> Exception:
+    """What the client should see of it; a mistake of ours means itself."""
+    found = _translate(error)
+    if isinstance(found, errors.Unavailable):
+        log.warning("the database failed: %s", str(error) or repr(error))
+    return found or error
 
 
 def may_retry(error: BaseException, *, read: bool) -> bool:
     """Whether the server surely undid the statement, or a read found its connection dead."""
-    return sqlstate(error) in _UNDONE or (read and _lost(error))
+    return sqlstate(error) in _UNDONE or (read and lost(error))
 
 
 def undone(error: BaseException) -> bool:
@@ -63,7 +71,7 @@ def _translate(error: BaseException) -> errors.ServiceError | None:
         return errors.InvalidRequest(_REFUSED)
     if isinstance(error, PoolTimeout):
         return errors.Overloaded()
-    if not code and (isinstance(driver, OSError | InterfaceError) or _lost(error)):
+    if not code and (isinstance(driver, OSError | InterfaceError) or lost(error)):
         return errors.Unavailable()
     return kind() if kind else None
 
@@ -82,8 +90,11 @@ def sqlstate(error: BaseException) -> str:
     return getattr(_driver(error), "sqlstate", None) or ""
 
 
-def _lost(error: BaseException) -> bool:
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+def lost(error: BaseException) -> bool:
+    """Whether its connection is gone, or will be as soon as the driver has heard all."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, ConnectionError | InternalClientError) or sqlstate(error) in _ENDED
 
 
 def _unencodable(driver: BaseException) -> bool:

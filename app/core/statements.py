@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from app.core.listing import Condition, Conditions, ListStatements, Select, cached
 from app.core.models import Entity
+from app.core.prepared import Prepared
 from app.core.schemas import ReadModel
 
 ANY_ROW: Final[frozenset[str]] = frozenset()
@@ -34,9 +35,9 @@ class Statements(ListStatements):
         self.present = sa.select(self.table.c.id).where(self.table.c.id == sa.any_(ids))
 
     @cached
-    def get(self, within: frozenset[str]) -> Select:
+    def get(self, within: frozenset[str]) -> Prepared:
         conditions = self._target(within, conditional=False)
-        return self.select_from(self.table).where(*conditions)
+        return Prepared(self.select_from(self.table).where(*conditions))
 
     @cached
     def exists(self, within: frozenset[str]) -> Select:
@@ -44,11 +45,11 @@ class Statements(ListStatements):
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
 
     @cached
-    def insert(self, names: frozenset[str]) -> Select:
-        return self._returning(sa.insert(self.table).values(self._new(names)))
+    def insert(self, names: frozenset[str]) -> Prepared:
+        return Prepared(self._returning(sa.insert(self.table).values(self._new(names))))
 
     @cached
-    def insert_many(self, names: frozenset[str]) -> Select:
+    def insert_many(self, names: frozenset[str]) -> Prepared:
         """Rows of arrays, one for each column; they come back in the order of their ids."""
         columns = [self.table.c[name] for name in sorted(names)]
         arrays = [sa.bindparam(f"new_{c.name}", type_=sa.ARRAY(c.type)) for c in columns]
@@ -56,20 +57,20 @@ class Statements(ListStatements):
         rows = sa.select(*given.render_derived().c)
         statement = sa.insert(self.table).from_select([c.name for c in columns], rows)
         written = self._returning(statement)
-        return written.order_by(written.selected_columns.id)
+        return Prepared(written.order_by(written.selected_columns.id))
 
     @cached
     def update(
         self, names: frozenset[str], within: frozenset[str] = ANY_ROW, *, conditional: bool
-    ) -> Select:
+    ) -> Prepared:
         touched = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
         statement = sa.update(self.table).where(*self._target(within, conditional=conditional))
-        return self._returning(statement.values(self._new(names) | touched))
+        return Prepared(self._returning(statement.values(self._new(names) | touched)))
 
     @cached
-    def delete(self, within: frozenset[str] = ANY_ROW, *, conditional: bool) -> sa.Executable:
+    def delete(self, within: frozenset[str] = ANY_ROW, *, conditional: bool) -> Prepared:
         statement = sa.delete(self.table).where(*self._target(within, conditional=conditional))
-        return statement.returning(self.table.c.id)
+        return Prepared(statement.returning(self.table.c.id))
 
     def _common_filters(self) -> dict[str, Condition]:
         columns, ids = self.table.c, sa.ARRAY(self.table.c.id.type)

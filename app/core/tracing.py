@@ -5,12 +5,12 @@ FastAPI makes those of requests, sends all, and flushes them when the applicatio
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
@@ -26,6 +26,7 @@ _tracer: Final = trace.get_tracer("app.sql")
 class Spent:
     """What a request has spent on statements so far; one that failed counts too."""
 
+    traced: bool = False  # whether there is a span of it
     statements: int = 0
     seconds: float = 0.0
 
@@ -50,49 +51,60 @@ def wanted() -> bool:
     return any(os.environ.get(name) for name in _ENDPOINTS)
 
 
-def label(scope: Scope, identifier: str, path: str) -> None:
-    """Give the request's span, if there is one, its id, and hide what its URL may hold."""
-    if _TRACED in scope:
-        span = trace.get_current_span()
-        span.set_attributes({"request.id": identifier, "url.path": path})
-        if scope["query_string"]:
-            span.set_attribute("url.query", "REDACTED")
+def label(scope: Scope, identifier: str, path: str) -> bool:
+    """Give the request's span its id, and hide what its URL may hold; false when there is none."""
+    if _TRACED not in scope:
+        return False
+    span = trace.get_current_span()
+    span.set_attributes({"request.id": identifier, "url.path": path})
+    if scope["query_string"]:
+        span.set_attribute("url.query", "REDACTED")
+    return True
+
+
+class Statement:
+    """Counts and times what is run in its block for the request that runs it; makes its span."""
+
+    __slots__ = ("_span", "_spent", "_sql", "_start")
+
+    def __init__(self, sql: str) -> None:
+        self._sql = sql
+        self._span: AbstractContextManager[None] | None = None
+
+    def __enter__(self) -> None:
+        self._spent = spending.get()
+        if self._spent is not None and self._spent.traced:
+            self._span = _span(self._sql)
+            self._span.__enter__()
+        self._start = perf_counter()
+
+    def __exit__(self, *failure: Any) -> None:
+        if self._spent is not None:
+            self._spent.statements += 1
+            self._spent.seconds += perf_counter() - self._start
+        if self._span is not None:
+            self._span.__exit__(*failure)
 
 
 def observe(engine: Engine) -> None:
-    """Count and time each statement for the request that runs it, and make its span."""
+    """Let `Statement` know of each that SQLAlchemy runs."""
     # Of the dialect's events: to have one of the engine's costs each connection 20 µs.
     for name in ("do_execute", "do_executemany"):
-        around = _span if wanted() else nullcontext
-        event.listen(engine, name, partial(_run, getattr(engine.dialect, name), around))
+        event.listen(engine, name, partial(_run, getattr(engine.dialect, name)))
 
 
 def _run(
-    execute: Callable[..., None],
-    around: Callable[[str], AbstractContextManager[object]],
-    cursor: object,
-    sql: str,
-    parameters: object,
-    context: object,
+    execute: Callable[..., None], cursor: object, sql: str, parameters: object, context: object
 ) -> bool:
     """Do it in place of the dialect; true says that it is done."""
-    start = perf_counter()
-    try:
-        with around(sql):
-            execute(cursor, sql, parameters, context)
-    finally:
-        if (spent := spending.get()) is not None:
-            spent.statements += 1
-            spent.seconds += perf_counter() - start
+    with Statement(sql):
+        execute(cursor, sql, parameters, context)
     return True
 
 
 @contextmanager
 def _span(sql: str) -> Iterator[None]:
-    """A statement's span within one that is there; the text has no values."""
-    if not trace.get_current_span().is_recording():
-        yield
-        return
+    """A statement's span within the request's; the text has no values."""
     attributes = {"db.system.name": "postgresql", "db.query.text": sql}
     kind, name = trace.SpanKind.CLIENT, sql.split(maxsplit=1)[0]
     with _tracer.start_as_current_span(

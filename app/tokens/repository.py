@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.core.listing import Condition
+from app.core.prepared import Prepared
 from app.core.repository import Repository
 from app.core.statements import Statements
 from app.tokens.models import Token
@@ -25,7 +26,7 @@ class TokenRepository(Repository[TokenRead]):
     model, noun = TokenRead, "Token"
     statements = Statements(Token, TokenRead, filters={"owner": _owner})
     _unused = _token.last_used_at.is_(None) | (_token.last_used_at < sa.func.now() - USED_LATELY)
-    _bearer = (
+    _bearer = Prepared(
         sa.select(_token.id, _token.user_id, _user.role, _unused.label("unused"))
         .join_from(Token, User, _user.id == _token.user_id)
         .where(
@@ -34,9 +35,9 @@ class TokenRepository(Repository[TokenRead]):
         )
     )
 
-    async def bearer(self, digest: bytes) -> sa.Row[Any] | None:
+    async def bearer(self, digest: bytes) -> Mapping[str, Any] | None:
         """Whose token it is while it is valid, and whether it was unused lately."""
-        rows = await self.session.rows(self._bearer, {"digest": digest})
+        rows = await self.session.fetch(self._bearer, {"digest": digest})
         return rows[0] if rows else None
 
     async def use(self, key: UUID) -> None:

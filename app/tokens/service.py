@@ -25,10 +25,10 @@ async def look_up(database: Database, token: str) -> Principal | None:
     bearer = digest and await TokenRepository(database.reads).bearer(digest)
     if not bearer:
         return None
-    if bearer.unused:
+    if bearer["unused"]:
         with suppress(ServiceError, *FAILURES):  # it is a note, not what was asked for
-            await TokenRepository(database.writes).use(bearer.id)
-    return Principal(bearer.role, bearer.user_id, bearer.id)
+            await TokenRepository(database.writes).use(bearer["id"])
+    return Principal(bearer["role"], bearer["user_id"], bearer["id"])
 
 
 class LogInService:

@@ -155,7 +155,9 @@ async def test_several_processes_are_counted_together_and_the_dead_use_nothing(
         async with AsyncExitStack() as stack:
             started = []
             for _ in range(2):
-                server = serving(DATABASE_URL=own_database, DB_POOL_SIZE="8", **environment)
+                # That each has a port as well makes it count.
+                own = {**environment, "DB_POOL_SIZE": "8", "METRICS_PORT": free_port()}
+                server = serving(DATABASE_URL=own_database, **own)
                 process, origin = await stack.enter_async_context(server)
                 started.append(process)
                 httpx.get(f"{origin}/books").raise_for_status()

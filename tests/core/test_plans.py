@@ -10,7 +10,6 @@ from typing import Any
 import asyncpg
 import pytest
 from httpx import AsyncClient
-from sqlalchemy import event
 from starlette.types import Message
 
 from app.core.database import Database
@@ -18,7 +17,7 @@ from app.main import create_app
 from tests import servers
 from tests.answers import get
 from tests.bearers import make_bearer
-from tests.conftest import engines, settings_for
+from tests.conftest import noted, settings_for
 from tests.lines import CSV, NDJSON, STREAMED, scope
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS
 
@@ -105,15 +104,12 @@ def sent(database: Database) -> Iterator[Sent]:
     """Every statement that is sent from now on, with its parameters; not who asks."""
     found: Sent = []
 
-    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+    def note(statement: str, parameters: Any) -> None:
         if "FROM tokens" not in statement:
             found.append((statement, parameters))
 
-    for engine in engines(database):
-        event.listen(engine, "before_cursor_execute", note)
-    yield found
-    for engine in engines(database):
-        event.remove(engine, "before_cursor_execute", note)
+    with noted(database, note):
+        yield found
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from httpx import AsyncClient
-from sqlalchemy import event
 
 from app.core.database import Database
 from tests.answers import get
+from tests.conftest import noted
 
 # Where every word is another one, the planner believes of any that 2 % of the rows have it.
 UNIQUE_WORDS = """
@@ -29,11 +29,8 @@ async def test_a_word_of_few_rows_is_not_looked_for_along_the_order(
         await connection.exec_driver_sql("VACUUM ANALYZE authors")  # as autovacuum does
     sent: list[tuple[str, Any]] = []
 
-    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
-    assert len((await get(client, "/authors?q=scarce"))["items"]) == 5
+    with noted(database, lambda *given: sent.append(given)):
+        assert len((await get(client, "/authors?q=scarce"))["items"]) == 5
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explained = await connection.exec_driver_sql(f"EXPLAIN ANALYZE {statement}", parameters)

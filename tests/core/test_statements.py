@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
@@ -46,13 +47,16 @@ async def client(app: FastAPI, statements: list[str]) -> AsyncIterator[AsyncClie
 
 
 @pytest.fixture
-def around(database: Database) -> Iterator[list[str]]:
+def around(database: Database, statements: list[str]) -> Iterator[list[str]]:
     """What the driver sends beside the statements: BEGIN, COMMIT, ROLLBACK, a pool's pings."""
     sent: list[str] = []
 
+    def log(query: asyncpg.connection.LoggedQuery) -> None:
+        if query.query not in statements:
+            sent.append(query.query)
+
     def connected(dbapi_connection: Any, _record: object) -> None:
-        # It hears of every simple query; prepared statements are those in `statements`.
-        dbapi_connection.driver_connection.add_query_logger(lambda query: sent.append(query.query))
+        dbapi_connection.driver_connection.add_query_logger(log)
 
     for engine in engines(database):
         event.listen(engine, "connect", connected)

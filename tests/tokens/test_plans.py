@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from app.core.database import Database
 from app.tokens import secret
 from app.tokens.service import look_up
 from tests import servers
+from tests.conftest import noted
 
 pytestmark = pytest.mark.commits
 
@@ -35,11 +35,8 @@ async def test_a_token_is_looked_up_by_two_unique_indexes_in_one_statement(
 ) -> None:
     sent: list[tuple[str, Any]] = []
 
-    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
-    assert await look_up(database, secret.new()) is None
+    with noted(database, lambda *given: sent.append(given)):
+        assert await look_up(database, secret.new()) is None
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN (FORMAT JSON) {statement}"
