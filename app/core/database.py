@@ -5,9 +5,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import time
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
+from sqlalchemy import event
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
@@ -15,7 +17,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from app.core import metrics, tracing
 from app.core.errors import Overloaded
 from app.core.sessions import AutocommitSession, Session, TransactionSession
-from app.core.sqlstate import DATABASE_ERRORS, translated
+from app.core.sqlstate import DATABASE_ERRORS, lost, translated
 from app.settings import Settings
 
 # In the scope of a request whose writes are part of a transaction.
@@ -59,17 +61,24 @@ POOLED: Final[dict[str, Any]] = {
 class _Pool(AsyncAdaptedQueuePool):
     """A pool for whose connections only so many wait; the next one is overload at once.
 
-    One that has ended meanwhile is not handed out: nothing is lost when it is made again.
+    One that has ended meanwhile is made again, and so is any that is older than the last that was
+    lost: nothing has been sent on them.
     """
 
     __module__ = AsyncAdaptedQueuePool.__module__  # it logs as SQLAlchemy does
     _waiting = 0
+    _trusted = 0.0  # from when on
+
+    def distrust(self, _connection: object, _entry: object, error: BaseException | None) -> None:
+        if error is not None and lost(error):
+            self._trusted = time()
 
     def _do_get(self) -> ConnectionPoolEntry:
         entry = self._waited_for()
         driver: Any = entry.driver_connection
-        if driver is not None and driver.is_closed():
-            entry.invalidate()
+        made: float = entry.starttime  # type: ignore[attr-defined]
+        if driver is not None and (driver.is_closed() or made < self._trusted):
+            entry.invalidate(soft=True)  # as it is checked out
         return entry
 
     def _waited_for(self) -> ConnectionPoolEntry:
@@ -98,6 +107,9 @@ class Sessions:
             pool_recycle=POOL_RECYCLE,
             hide_parameters=True,
         )
+        pool = self.engine.pool
+        assert isinstance(pool, _Pool)  # noqa: S101 - it was asked for
+        event.listen(pool, "invalidate", pool.distrust)
         self.reads, self.writes = (
             AutocommitSession(self.engine.sync_engine, read=read, pooled=settings.db_pgbouncer)
             for read in (True, False)
