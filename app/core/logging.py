@@ -1,15 +1,13 @@
 """Log lines on standard error, each with the id of the request that it belongs to."""
 
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from json import JSONEncoder
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.trace import format_trace_id, get_current_span
-from structlog.processors import format_exc_info
-from structlog.stdlib import ExtraAdder, ProcessorFormatter
-from structlog.typing import EventDict
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 # What a record may carry as `extra`: any other is a library's, of which nobody knows what it holds.
@@ -35,13 +33,23 @@ def configure(level: str, form: str = "console") -> None:
 
 def formatter(form: str) -> logging.Formatter:
     """One line a record, for people also those of its traceback: nothing sent can begin another."""
-    return ProcessorFormatter(
-        foreign_pre_chain=[_whence, ExtraAdder(EXTRA), format_exc_info],
-        processors=[
-            ProcessorFormatter.remove_processors_meta,
-            _json if form == "json" else _readable,
-        ],
-    )
+    return _Lines(_json if form == "json" else _readable)
+
+
+class _Lines(logging.Formatter):
+    def __init__(self, write: Callable[[dict[str, Any]], str]) -> None:
+        super().__init__()
+        self._write = write
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        about = {"timestamp": time, "level": record.levelname, "request_id": request_id.get()}
+        if (span := get_current_span().get_span_context()).is_valid:
+            about["trace_id"] = format_trace_id(span.trace_id)
+        said = {"logger": record.name, "event": record.getMessage()}
+        extra = {str(key): record.__dict__[key] for key in EXTRA if key in record.__dict__}
+        failure = {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
+        return self._write({**about, **said, **extra, **failure})
 
 
 def told(error: BaseException) -> None:
@@ -53,24 +61,15 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (record.exc_info and "told" in getattr(record.exc_info[1], "__dict__", {}))
 
 
-def _whence(_: object, __: str, event: EventDict) -> EventDict:
-    record: logging.LogRecord = event["_record"]
-    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-    about = {"timestamp": time, "level": record.levelname, "request_id": request_id.get()}
-    if (span := get_current_span().get_span_context()).is_valid:
-        about["trace_id"] = format_trace_id(span.trace_id)
-    return about | {"logger": record.name} | dict(event)
-
-
-# structlog's own renderer makes an encoder for each line.
+# `dumps` would make an encoder for each line.
 _encode: Final = JSONEncoder(default=repr).encode
 
 
-def _json(_: object, __: str, event: EventDict) -> str:
+def _json(event: dict[str, Any]) -> str:
     return _encode(event).replace("\x7f", "\\u007f")
 
 
-def _readable(_: object, __: str, event: EventDict) -> str:
+def _readable(event: dict[str, Any]) -> str:
     failure = event.pop("exception", "").splitlines()
     time, level, request, _logger, said = (
         event.pop(key) for key in ("timestamp", "level", "request_id", "logger", "event")
