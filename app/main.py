@@ -19,8 +19,8 @@ from app.core.gate import Gate
 from app.core.health import Readiness
 from app.core.middleware import RequestContext, Semantics
 from app.core.storage import Storage
-from app.schema import head
 from app.settings import Settings
+from app.tables import REVISION
 from app.tokens.service import look_up
 from app.users.passwords import Passwords
 
@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.docs_enabled:
         docs.install(app, settings)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
-    app.state.schema_head, app.state.settings, app.state.look_up = head(), settings, look_up
+    app.state.schema, app.state.settings, app.state.look_up = REVISION, settings, look_up
     app.state.readiness, app.state.keys_running = Readiness(app.state), set[bytes]()
     problems.install(app)
     return app

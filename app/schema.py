@@ -1,20 +1,15 @@
-"""Alembic from Python: the revision that this code needs, and how to get a database there."""
+"""Alembic from Python: how to get a database to the schema that this code needs."""
 
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL
 
 
 def config(url: URL | None = None) -> Config:
     """Alembic's configuration; without a URL the migrations ask the settings for it."""
     return Config(Path(__file__).parents[1] / "alembic.ini", attributes={"url": url})
-
-
-def head() -> str | None:
-    return ScriptDirectory.from_config(config()).get_current_head()
 
 
 def upgrade(url: URL, revision: str = "head") -> None:

@@ -1,5 +1,7 @@
 """Every table, in one list: what Alembic compares a database with."""
 
+from typing import Final
+
 from app.authors.models import Author
 from app.books.models import Book
 from app.core.idempotency import StoredAnswer
@@ -14,3 +16,5 @@ TABLES = (
     *(Token, User, UserCount),
 )
 metadata = Author.metadata
+# The last revision in migrations/, which brings a database there.
+REVISION: Final = "0005"

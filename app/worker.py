@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Final
 
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
-
 from app.core.database import Database
 from app.core.idempotency import StoredAnswers
 from app.core.jobs import EPOCH, Job
@@ -77,6 +74,10 @@ async def opened(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> Asy
 
 async def work(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> None:
     """Run every job that is due now, and all at their times, until the process is stopped."""
+    # Here, for a server knows this module and never does it.
+    from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: PLC0415
+    from apscheduler.triggers.interval import IntervalTrigger  # noqa: PLC0415
+
     async with opened(settings, jobs) as parts:
         scheduler = AsyncIOScheduler(timezone=UTC)
         for job in jobs:

@@ -6,9 +6,11 @@ import io
 import asyncpg
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from app import schema
+from app.tables import REVISION
 from tests.processes import run, until
 from tests.servers import sqlalchemy_url
 
@@ -101,6 +103,10 @@ async def test_users_become_members_and_documents_nobodys_and_both_outlive_going
 async def test_the_models_and_the_migrations_agree(own_database: str) -> None:
     config = schema.config(sqlalchemy_url(own_database))
     await asyncio.to_thread(command.check, config)
+
+
+def test_the_revision_that_the_code_asks_for_is_the_last() -> None:
+    assert ScriptDirectory.from_config(schema.config()).get_heads() == [REVISION]
 
 
 async def test_two_upgrades_at_once_are_harmless(own_database: str) -> None:

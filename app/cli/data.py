@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app.books import service
 from app.books.schemas import BookLine, BookQuery, Imported
 from app.cli import start
 from app.core.formats import Format, read, written
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 CATALOGUE: Final = Path(service.__file__).with_name("catalogue.csv")
 REFUSED: Final = 3  # the exit code of an import that left lines out
@@ -41,7 +43,7 @@ class Refused(Exception):
 class Reading:
     """Lines on their way into the database; those that are wrong are told of on standard error."""
 
-    def __init__(self, file: BinaryIO, form: Format, console: Console) -> None:
+    def __init__(self, file: BinaryIO, form: Format, console: "Console") -> None:
         self._file, self._form, self._console, self.refused = file, form, console, 0
 
     def good(self, *, strict: bool, look: Callable[[int], None]) -> Iterator[BookLine]:
@@ -177,16 +179,22 @@ def _export(target: BinaryIO, form: Format) -> None:
         start.run(work())
 
 
-def _progress() -> Progress:
+def _progress() -> "Progress":
     """A bar on standard error, where that is a terminal."""
+    # Here, for a server knows this module and never draws one.
+    from rich import progress  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
     console = Console(stderr=True, highlight=False, emoji=False)
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TimeElapsedColumn(),
     )
-    return Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True)
+    return progress.Progress(
+        *columns, console=console, disable=not sys.stderr.isatty(), transient=True
+    )
 
 
 def _summary(added: Imported, refused: int = 0) -> str:

@@ -7,16 +7,16 @@ from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, c
 from typing import Any, NoReturn, TypeVar
 
 import typer
-from alembic.util.exc import CommandError
 from pydantic import SecretStr, ValidationError
 
-from app import embedded, schema
+from app import embedded
 from app.core import health, logging, metrics
 from app.core.database import Database
 from app.core.errors import ServiceError
 from app.core.sessions import TransactionSession
 from app.core.sqlstate import DATABASE_ERRORS, FAILURES
 from app.settings import Settings, describe
+from app.tables import REVISION
 
 T = TypeVar("T")
 
@@ -84,6 +84,11 @@ def entered(part: AbstractContextManager[T]) -> Iterator[T]:
 
 
 def upgrade(connected: Settings, revision: str = "head") -> None:
+    # Here, for a server that finds its schema there need not have all of Alembic in memory.
+    from alembic.util.exc import CommandError  # noqa: PLC0415
+
+    from app import schema  # noqa: PLC0415
+
     url = connected.sqlalchemy_url
     try:
         schema.upgrade(url, revision)
@@ -129,6 +134,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def _fault(connected: Settings) -> str | None:
     opened = Database(connected)
     try:
-        return await health.database_fault(opened.reads, schema.head() or "none")
+        return await health.database_fault(opened.reads, REVISION)
     finally:
         await opened.close()

@@ -105,7 +105,7 @@ class Readiness:
 
     async def _database(self) -> str | None:
         session: AutocommitSession = self._state.database.binds["readiness"].reads
-        return await database_fault(session, self._state.schema_head)
+        return await database_fault(session, self._state.schema)
 
     async def _storage(self) -> str | None:
         storage: Storage = self._state.storage

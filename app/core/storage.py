@@ -1,37 +1,27 @@
-"""The object store over boto3, every call off the event loop, and the signing of its URLs."""
+"""The object store, every call off the event loop, and the signing of its URLs."""
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any, Final, TypeVar
-from urllib.parse import quote
-
-import boto3
-from botocore import UNSIGNED
-from botocore.auth import S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from app.core import deadlines
-from app.core.errors import Overloaded, Unavailable
+from app.core.errors import Overloaded
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.core.s3 import Bucket
 
 PARTS_IN_FLIGHT: Final = 4  # of all uploads together: what bounds their memory
 OTHER_CALLS: Final = 4  # threads that parts leave free
+THREADS: Final = PARTS_IN_FLIGHT + OTHER_CALLS
 MAX_UPLOADS: Final = 32  # at a time; each holds a part that it fills
-CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2, 20, 2  # seconds, seconds, calls
-PING: Final = {"connect_timeout": 1, "read_timeout": 1, "retries": {"total_max_attempts": 1}}
-_GONE: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
-_CHUNK: Final = 1024 * 1024  # bytes
 T = TypeVar("T")
-Query = dict[str, str]
-Request = tuple[str, Query]  # the key of an object, and the parameters
+Request = tuple[str, dict[str, str]]  # the key of an object, and the parameters
 log = logging.getLogger(__name__)
 
 
@@ -47,45 +37,20 @@ class Storage:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._bucket, self._region = settings.s3_bucket, settings.s3_region
-        self._session = boto3.Session(region_name=self._region)
-        self._client = self._connected(settings.s3_endpoint_url)
-        # Of its own, as is its thread: a ping waits for nothing, and nothing for a ping.
-        self._probe = self._connected(settings.s3_endpoint_url, **PING)
-        public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-        example = self._connected(public, signature_version=UNSIGNED).generate_presigned_url(
-            "get_object", Params={"Bucket": self._bucket, "Key": "key"}
-        )
-        self._base_url = str(example).partition("?")[0].removesuffix("key")
-        self._threads = ThreadPoolExecutor(PARTS_IN_FLIGHT + OTHER_CALLS, "storage")
+        self._settings, self._lock = settings, Lock()
+        self._made: Bucket | None = None
+        self._threads = ThreadPoolExecutor(THREADS, "storage")
         # Signing is work for the processor alone: it waits for no call.
         self._signer = ThreadPoolExecutor(1, "signing")
         self._pinger = ThreadPoolExecutor(1, "ping")
         self.part_slots = asyncio.Semaphore(PARTS_IN_FLIGHT)
         self._uploads = 0
 
-    def _connected(self, endpoint: str | None, **options: Any) -> Any:
-        """A client; it connects with its first call."""
-        patience = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT}
-        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
-        config = Config(
-            **{"signature_version": "s3v4", "retries": retries, **patience, **options},
-            max_pool_connections=PARTS_IN_FLIGHT + OTHER_CALLS,
-            # Else a browser's PUT to a signed URL would lack a checksum that was signed.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            s3={
-                "addressing_style": "path" if endpoint else "auto",
-                "payload_signing_enabled": False,  # TLS does it; it would be one more SHA-256
-            },
-        )
-        return self._session.client("s3", endpoint_url=endpoint, config=config)
-
     def close(self) -> None:
         for threads in (self._threads, self._signer, self._pinger):
             threads.shutdown(wait=False, cancel_futures=True)  # a call may last for a minute
-        for client in (self._client, self._probe):
-            client.close()
+        if self._made is not None:
+            self._made.close()
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
@@ -99,7 +64,7 @@ class Storage:
             self._uploads -= 1
 
     async def ping(self) -> None:
-        await self._run(self._pinger, partial(self._probe.head_bucket, Bucket=self._bucket))
+        await self._run(self._pinger, lambda bucket: bucket.ping())
 
     async def put(self, key: str, body: bytearray) -> None:
         await self._call("put_object", Key=key, Body=body)
@@ -149,29 +114,13 @@ class Storage:
 
     async def sha256(self, key: str) -> str:
         """The hexadecimal SHA-256 of an object, which is read for it."""
-
         progress = deadlines.progress()
-
-        def digest() -> str:
-            found = hashlib.sha256()
-            body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
-            for chunk in body.iter_chunks(_CHUNK):
-                found.update(chunk)
-                progress()
-            return found.hexdigest()
-
-        return await self._run(self._threads, digest)
+        return await self._run(self._threads, lambda bucket: bucket.sha256(key, progress))
 
     async def uploads(self, prefix: str) -> list[tuple[str, str, datetime]]:
         """Key, id and start of all multipart uploads under a prefix."""
-
-        def found() -> list[tuple[str, str, datetime]]:
-            pages = self._client.get_paginator("list_multipart_uploads")
-            items = pages.paginate(Bucket=self._bucket, Prefix=prefix).search("Uploads[]")
-            return [(item["Key"], item["UploadId"], item["Initiated"]) for item in items if item]
-
         try:
-            return await self._run(self._threads, found)
+            return await self._run(self._threads, lambda bucket: bucket.uploads(prefix))
         except NotStored:  # what rclone answers where there never was any
             return []
 
@@ -188,41 +137,21 @@ class Storage:
         self, method: str, requests: Sequence[Request], seconds: int
     ) -> tuple[list[str], datetime]:
         """URLs that let their bearer do the requests for so long, and when they cease to."""
-
-        def urls() -> list[str]:
-            if (credentials := self._session.get_credentials()) is None:
-                raise NoCredentialsError
-            frozen = credentials.get_frozen_credentials()
-            signer = S3SigV4QueryAuth(frozen, "s3", self._region, expires=seconds)
-            return [self._signed(signer, method, *request) for request in requests]
-
         expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
-        return await self._run(self._signer, urls), expires
-
-    def _signed(self, signer: S3SigV4QueryAuth, method: str, key: str, query: Query) -> str:
-        # The signer of boto3 without its client around it, which takes three times as long.
-        request = AWSRequest(method, self._base_url + quote(key), params=query)
-        signer.add_auth(request)
-        return str(request.url)
+        urls = self._run(self._signer, lambda bucket: bucket.signed(method, requests, seconds))
+        return await urls, expires
 
     async def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        call = partial(getattr(self._client, operation), Bucket=self._bucket, **parameters)
-        return await self._run(self._threads, call)
+        return await self._run(self._threads, lambda bucket: bucket.call(operation, **parameters))
 
-    async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        with _translated():
-            return await asyncio.get_running_loop().run_in_executor(threads, work)
+    async def _run(self, threads: ThreadPoolExecutor, work: Callable[["Bucket"], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, self._do, work)
 
+    def _do(self, work: Callable[["Bucket"], T]) -> T:
+        # Here, for who stores no files need not have boto3 in memory.
+        from app.core import s3  # noqa: PLC0415
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _GONE:
-            raise NotStored from error
-        log.warning("the storage failed: %s", error)
-        raise Unavailable("The storage failed") from error
-    except (BotoCoreError, OSError) as error:
-        log.warning("the storage failed: %s", error)
-        raise Unavailable("The storage does not answer") from error
+        with s3.translated():
+            with self._lock:
+                bucket = self._made = self._made or s3.Bucket(self._settings)
+            return work(bucket)

@@ -7,9 +7,8 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from app.core import storage as s3
+from app.core import s3
 from app.core.database import Database
-from app.core.storage import ATTEMPTS
 from app.documents.upload import PART
 from app.settings import Settings
 from tests.conftest import settings_for
@@ -48,7 +47,7 @@ async def test_an_upload_is_unavailable_and_leaves_no_document_while_the_store_f
     answer = await client.post("/documents", content=form(SMALL), headers=HEADERS)
     problem_of(answer, 503, "unavailable")
     assert answer.headers["retry-after"] == "1"
-    assert len(fail.lines) <= ATTEMPTS  # it is not asked to clean up as well
+    assert len(fail.lines) <= s3.ATTEMPTS  # it is not asked to clean up as well
     assert (await client.get("/documents")).json()["total"] == 0
     await sweep()
     assert await stored() == []
