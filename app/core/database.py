@@ -133,6 +133,7 @@ def _options(settings: Settings, bind: Bind) -> dict[str, Any]:
     # Who waits for a lock is told so before who works for too long.
     timeouts = {"statement_timeout": f"{timeout}", "lock_timeout": f"{max(1, timeout // 2)}"}
     connect["server_settings"] = {"application_name": "bookshelf", **timeouts}
+    connect["max_cached_statement_lifetime"] = 0  # it would be prepared anew every five minutes
     if bind.read_only:
         connect["server_settings"]["default_transaction_read_only"] = "on"
     return {**options, "isolation_level": "AUTOCOMMIT"}
