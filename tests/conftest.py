@@ -23,7 +23,7 @@ from app import embedded
 from app.core.database import BINDS, Database
 from app.core.health import Readiness
 from app.core.prepared import Prepared
-from app.core.sessions import AutocommitSession, Parameters, TransactionSession
+from app.core.sessions import AutocommitSession, Parameters, Records, TransactionSession
 from app.core.storage import PARTS_IN_FLIGHT, Storage
 from app.main import create_app
 from app.settings import Settings
@@ -101,6 +101,21 @@ def settings_for(url: str, **changes: object) -> Settings:
     return Settings(_env_file=None, **values)  # type: ignore[arg-type]
 
 
+class RolledBackSession(AutocommitSession):
+    """Each statement is a savepoint of the one connection."""
+
+    async def _fetch(self, statement: Prepared, parameters: Parameters) -> Records:
+        async with self._engine.connection.begin_nested():  # type: ignore[attr-defined]
+            return await super()._fetch(statement, parameters)
+
+    @contextmanager
+    def _lent(self) -> Iterator[Connection]:
+        yield self._engine.connection.sync_connection  # type: ignore[attr-defined]
+
+    async def _connected(self) -> Any:
+        return self._lent()
+
+
 class RolledBackDatabase(Database):
     """All sessions over one connection: each statement or transaction of theirs is a savepoint."""
 
@@ -108,9 +123,9 @@ class RolledBackDatabase(Database):
         self.engine = connection.engine
         self._size, self._streams = 4, 0
         self.binds = dict.fromkeys(BINDS, self)
-        self._connection = connection
-        self.reads = AutocommitSession(self, read=True)  # type: ignore[arg-type]
-        self.writes = AutocommitSession(self, read=False)  # type: ignore[arg-type]
+        self.connection = connection
+        self.reads = RolledBackSession(self, read=True)  # type: ignore[arg-type]
+        self.writes = RolledBackSession(self, read=False)  # type: ignore[arg-type]
         self.transactions = async_sessionmaker(
             connection,
             class_=TransactionSession,
@@ -120,17 +135,15 @@ class RolledBackDatabase(Database):
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        connection = self._connection.sync_connection
+        connection = self.connection.sync_connection
         assert connection
         with connection.begin_nested():
             yield connection
 
-    connect = begin
-
     @asynccontextmanager
     async def undone(self) -> AsyncIterator[None]:
         """Back to what was there before, and on in the same transaction."""
-        async with self._connection.begin_nested() as savepoint:
+        async with self.connection.begin_nested() as savepoint:
             yield
             await savepoint.rollback()
 

@@ -12,7 +12,7 @@ async def connected(origin: str) -> AsyncIterator[tuple[StreamReader, StreamWrit
     """A connection to a server, until the block ends."""
     where = urlsplit(origin)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
-    async with _closing(writer):
+    async with closing(writer):
         yield reader, writer
 
 
@@ -24,7 +24,7 @@ async def listening(
     connections = set[Task[None]]()
 
     async def closed(reader: StreamReader, writer: StreamWriter) -> None:
-        async with _closing(writer):
+        async with closing(writer):
             await serve(reader, writer)
 
     def accept(reader: StreamReader, writer: StreamWriter) -> None:
@@ -42,7 +42,8 @@ async def listening(
 
 
 @asynccontextmanager
-async def _closing(writer: StreamWriter) -> AsyncIterator[None]:
+async def closing(writer: StreamWriter) -> AsyncIterator[None]:
+    """Close a connection after the block, and wait until it is."""
     try:
         yield
     finally:

@@ -3,11 +3,13 @@
 import asyncio
 import socket
 import struct
-from asyncio import StreamReader, StreamWriter, Task
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy.engine import URL, make_url
+
+from tests.connections import closing, listening
 
 _CHUNK = 64 * 1024  # bytes
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
@@ -56,16 +58,15 @@ class Wire:
         answers, server = await _connected(self._server)
         self._writers |= {writer, server}
         ways = [self._pass(reader, server), self._pass(answers, writer, answers=True)]
-        tasks = [asyncio.create_task(way) for way in ways]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for end in (writer, server):
-                self._writers.discard(end)
-                end.close()
+        async with closing(server), closing(writer):
+            tasks = [asyncio.create_task(way) for way in ways]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                self._writers -= {writer, server}
 
     async def _pass(
         self, reader: StreamReader, writer: StreamWriter, *, answers: bool = False
@@ -110,17 +111,7 @@ async def _connected(url: URL) -> tuple[StreamReader, StreamWriter]:
 @asynccontextmanager
 async def wired(url: str, delay: float = 0.0) -> AsyncIterator[Wire]:
     """A wire to the server of this URL; its own `url` leads through it."""
-    wire, connections = Wire(url, delay), set[Task[None]]()
-
-    def connected(reader: StreamReader, writer: StreamWriter) -> None:
-        connections.add(asyncio.create_task(wire.serve(reader, writer)))
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    wire.at(server.sockets[0].getsockname()[1])
-    try:
+    wire = Wire(url, delay)
+    async with listening(wire.serve) as place:
+        wire.at(int(place.rpartition(":")[2]))
         yield wire
-    finally:
-        server.close()
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)

@@ -5,27 +5,21 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from time import time
 from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
-from sqlalchemy import event
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from app.core import metrics, tracing
 from app.core.errors import Overloaded
+from app.core.pool import Pool, watch
 from app.core.sessions import AutocommitSession, Session, TransactionSession
-from app.core.sqlstate import DATABASE_ERRORS, lost, translated
+from app.core.sqlstate import DATABASE_ERRORS, translated
 from app.settings import Settings
 
 # In the scope of a request whose writes are part of a transaction.
 SESSION: Final = "bookshelf.session"
 POOL_RECYCLE = 1800  # seconds; instead of a pre-ping, which is a round trip in every request
-WAITERS: Final = (
-    8  # for each connection: some 10 ms of ordinary work, so that a burst is no overload
-)
 CLOSE_TIMEOUT: Final = 2.0  # seconds until a server that does not answer is left without a good-bye
 log = logging.getLogger(__name__)
 
@@ -58,41 +52,6 @@ POOLED: Final[dict[str, Any]] = {
 }
 
 
-class _Pool(AsyncAdaptedQueuePool):
-    """A pool for whose connections only so many wait; the next one is overload at once.
-
-    One that has ended meanwhile is made again, and so is any that is older than the last that was
-    lost: nothing has been sent on them.
-    """
-
-    __module__ = AsyncAdaptedQueuePool.__module__  # it logs as SQLAlchemy does
-    _waiting = 0
-    _trusted = 0.0  # from when on
-
-    def distrust(self, _connection: object, _entry: object, error: BaseException | None) -> None:
-        if error is not None and lost(error):
-            self._trusted = time()
-
-    def _do_get(self) -> ConnectionPoolEntry:
-        entry = self._waited_for()
-        driver: Any = entry.driver_connection
-        made: float = entry.starttime  # type: ignore[attr-defined]
-        if driver is not None and (driver.is_closed() or made < self._trusted):
-            entry.invalidate(soft=True)  # as it is checked out
-        return entry
-
-    def _waited_for(self) -> ConnectionPoolEntry:
-        if self.checkedin() or self.overflow() < 0:
-            return super()._do_get()
-        if self._waiting >= WAITERS * self.size():
-            raise PoolTimeout("too many wait for a connection")
-        self._waiting += 1
-        try:
-            return super()._do_get()
-        finally:
-            self._waiting -= 1
-
-
 class Sessions:
     """The three kinds of session over one database's pool of connections."""
 
@@ -100,16 +59,14 @@ class Sessions:
         self.engine = create_async_engine(
             settings.url_of(bind.setting),
             **_options(settings, bind),
-            poolclass=_Pool,
+            poolclass=Pool,
             skip_autocommit_rollback=True,
             max_overflow=0,
             pool_timeout=settings.db_pool_timeout,
             pool_recycle=POOL_RECYCLE,
             hide_parameters=True,
         )
-        pool = self.engine.pool
-        assert isinstance(pool, _Pool)  # noqa: S101 - it was asked for
-        event.listen(pool, "invalidate", pool.distrust)
+        watch(self.engine.sync_engine)
         self.reads, self.writes = (
             AutocommitSession(self.engine.sync_engine, read=read, pooled=settings.db_pgbouncer)
             for read in (True, False)

@@ -11,7 +11,7 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import text
 
-from app.core import database as pools
+from app.core import pool as pools
 from app.core.database import Database
 from tests.conftest import settings_for
 from tests.connections import connected
@@ -177,7 +177,7 @@ async def test_who_waits_for_a_lock_is_told_so_before_who_works_for_too_long(
 async def test_more_than_so_many_who_wait_for_a_connection_are_refused_at_once(url: str) -> None:
     database = Database(settings_for(url, db_pool_size=1, db_pool_timeout=5.0))
     pool = database.engine.sync_engine.pool
-    assert isinstance(pool, pools._Pool)
+    assert isinstance(pool, pools.Pool)
     async with over(database) as client:
         async with database.engine.connect():
             waiting = [asyncio.create_task(client.get("/authors")) for _ in range(pools.WAITERS)]

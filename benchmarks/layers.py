@@ -1,0 +1,87 @@
+"""Where the time of a read goes: `GET /books/{id}`, by servers that each do more of it.
+
+python -m benchmarks.layers: all by turns; what the server's processor has to do for one request.
+"""
+
+import argparse
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from benchmarks import cores, dataset
+from benchmarks.load import Job
+from benchmarks.servers import OURS, TUTORIAL, Server, running
+from benchmarks.trials import WARM_UP, generator
+from benchmarks.wire import request
+
+CONCURRENCY: Final = 16
+# What each server does, its module, and the row of which it does all, too.
+LAYERS: Final = {
+    "uvicorn, an answer that is there": ("benchmarks.rungs:server", None),
+    "a driver's pool, JSON from Postgres (the limit)": ("benchmarks.peers.raw_asyncpg:app", 0),
+    "a route of Starlette's": ("benchmarks.rungs:starlette", 0),
+    "a route of FastAPI's: an id, a dependency": ("benchmarks.rungs:fastapi", 2),
+    "our middleware, who may, strict parameters": ("benchmarks.rungs:service", 3),
+    "Bookshelf: session, driver, row, model, JSON": ("", 4),
+}
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.8)
+    options = parser.parse_args()
+    layout, found = cores.layout(), defaultdict[str, list[tuple[float, float]]](list)
+    with (
+        TemporaryDirectory(prefix="bookshelf-bench-") as name,
+        dataset.loaded(directory := Path(name), layout) as (url, data),
+        generator(layout) as generate,
+        ExitStack() as stack,
+    ):
+        servers: dict[str, Server] = {}
+        for layer, (module, _) in LAYERS.items():
+            started = running(
+                layer, _command(module), cores=layout.server, directory=directory, database_url=url
+            )
+            servers[layer] = stack.enter_context(started)
+        requests = [request(f"GET /books/{book}") for book in data.books]
+        for server in servers.values():
+            generate(Job(server.port, requests, CONCURRENCY, WARM_UP))
+        for _ in range(options.rounds):
+            for layer, server in servers.items():
+                before = server.cpu()
+                done = generate(Job(server.port, requests, CONCURRENCY, options.seconds))
+                assert not done.failures, done.failures
+                used = (server.cpu() - before) / len(done.latencies) * 1e6
+                found[layer].append((done.rate, used))
+    _print(found)
+
+
+def _command(module: str) -> tuple[str, ...]:
+    if not module:
+        return OURS
+    factory = ("--factory",) if module.endswith(":service") else ()
+    return *(module if ":app" in word else word for word in TUTORIAL), *factory
+
+
+def _print(found: dict[str, list[tuple[float, float]]]) -> None:
+    print("| `GET /books/{id}` | requests/s | CPU per request | more than | by |")
+    print("| --- | ---: | ---: | --- | ---: |")
+    rows, costs = list(found.items()), list[float]()
+    for (layer, rounds), (_, base) in zip(rows, LAYERS.values(), strict=True):
+        rate, cpu = (median(values) for values in zip(*rounds, strict=True))
+        costs.append(cpu)
+        more = (
+            f"{rows[base][0].partition(':')[0]} | {cpu - costs[base]:.0f} us"
+            if base is not None
+            else "|"
+        )
+        print(f"| {layer} | {rate:.0f} | {cpu:.0f} us | {more} |")
+
+
+if __name__ == "__main__":
+    main()
