@@ -54,10 +54,10 @@ def _logging_kept() -> Iterator[None]:
     root = logging.getLogger()
     named = [each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
     levels = [(each, each.level) for each in (root, *named)]
-    handlers, root.handlers = root.handlers, []
+    handlers, root.handlers, source = root.handlers, [], logging._srcfile
     try:
         yield
     finally:
-        root.handlers = handlers
+        root.handlers, logging._srcfile = handlers, source
         for each, level in levels:
             each.setLevel(level)

@@ -22,8 +22,9 @@ def configure(level: str, form: str = "console") -> None:
     """Send every logger's records to standard error, as lines for people or, `json`, programs."""
     handler = logging.StreamHandler()
     handler.setFormatter(formatter(form))
-    # No line has them, and each record would be asked for them twice.
+    # No line has them. https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 - nor who said it
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # What they say of starting up the command line says; what a form lacks the answer says.
     for library in ("alembic", "apscheduler", "botocore", "python_multipart", "uvicorn"):
