@@ -18,6 +18,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 Origin = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
+# Of ASCII: for all the letters there are, an automaton takes a MiB.
+PREFIX = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
 T = TypeVar("T")
 
 
@@ -56,7 +58,7 @@ class Settings(BaseSettings):
     s3_public_endpoint_url: Origin | None = None
     s3_bucket: str | None = Field(default=None, validate_default=True)
     s3_region: str = "us-east-1"
-    s3_prefix: str = Field(default="documents/", pattern=r"^([\w.-][\w./-]*)?$", max_length=200)
+    s3_prefix: str = Field(default="documents/", pattern=PREFIX, max_length=200)
     max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)
     signed_url_ttl: Seconds = 15 * 60
     upload_grace_period: Seconds = 3600

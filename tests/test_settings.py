@@ -134,6 +134,18 @@ def test_a_request_may_last_longer_than_its_wait_for_a_connection_and_its_statem
     assert describe(caught.value).startswith(expected)
 
 
+@pytest.mark.parametrize("prefix", ["/documents/", "a b/", "büch/", "a\n", "x" * 201])
+def test_a_prefix_that_a_signed_url_would_have_to_escape_is_refused(prefix: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(_env_file=None, s3_prefix=prefix)
+    assert describe(caught.value).startswith("S3_PREFIX: String should ")
+
+
+@pytest.mark.parametrize("prefix", ["", "documents/", "_a/b-1.c/"])
+def test_a_prefix_is_empty_or_of_plain_characters(prefix: str) -> None:
+    assert Settings(_env_file=None, s3_prefix=prefix).s3_prefix == prefix
+
+
 @pytest.mark.parametrize("seconds", ["59", str(10 * 365 * 24 * 3600 + 1), "an hour"])
 def test_a_token_works_for_a_minute_at_least_and_ten_years_at_most(
     seconds: str, monkeypatch: pytest.MonkeyPatch
