@@ -1,7 +1,7 @@
 """Log lines on standard error, each with the id of the request that it belongs to."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from json import JSONEncoder
@@ -11,7 +11,10 @@ from opentelemetry.trace import format_trace_id, get_current_span
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 # What a record may carry as `extra`: any other is a library's, of which nobody knows what it holds.
-EXTRA: Final = ("method", "route", "path", "status", "duration_ms", "sql", "sql_ms")
+EXTRA: Final[Sequence[str]] = (
+    *("method", "route", "path", "status"),
+    *("duration_ms", "sql", "sql_ms"),
+)
 _CONTROLS: Final = {
     code: chr(code).encode("unicode_escape").decode()
     for code in (*range(32), *range(127, 160), 0x2028, 0x2029)
@@ -48,7 +51,7 @@ class _Lines(logging.Formatter):
         if (span := get_current_span().get_span_context()).is_valid:
             about["trace_id"] = format_trace_id(span.trace_id)
         said = {"logger": record.name, "event": record.getMessage()}
-        extra = {str(key): record.__dict__[key] for key in EXTRA if key in record.__dict__}
+        extra = {key: record.__dict__[key] for key in EXTRA if key in record.__dict__}
         failure = {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
         return self._write({**about, **said, **extra, **failure})
 

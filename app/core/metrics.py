@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -52,7 +52,7 @@ def request_over(method: str, route: str, status: int, seconds: float) -> None:
     _requests(method if method in METHODS else "other", route, status).observe(seconds)
 
 
-@lru_cache
+@cache  # of as many as the registry keeps
 def _requests(method: str, route: str, status: int) -> Histogram:
     return _REQUESTS.labels(method, route, status)
 

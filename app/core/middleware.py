@@ -2,7 +2,7 @@
 
 import logging
 import re
-from os import urandom
+from secrets import token_hex
 from time import perf_counter
 from typing import Final
 
@@ -75,7 +75,7 @@ class RequestContext:
 def _identifier(scope: Scope) -> str:
     given = [value for name, value in scope["headers"] if name == b"x-request-id"]
     acceptable = len(given) == 1 and _ACCEPTABLE_ID.fullmatch(given[0])
-    return given[0].decode() if acceptable else urandom(16).hex()
+    return given[0].decode() if acceptable else token_hex(16)
 
 
 def _path(scope: Scope) -> str:

@@ -11,9 +11,8 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from app.core.sqlstate import lost
 
-WAITERS: Final = (
-    8  # for each connection: some 10 ms of ordinary work, so that a burst is no overload
-)
+# For each connection: some 10 ms of ordinary work, so that a burst is no overload.
+WAITERS: Final = 8
 
 
 class Pool(AsyncAdaptedQueuePool):

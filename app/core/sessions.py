@@ -70,11 +70,7 @@ class AutocommitSession:
         return await greenlet_spawn(executed)
 
     async def _execute_prepared(self, statement: Prepared, parameters: Parameters) -> Records:
-        def executed() -> Records:
-            with self._engine.begin() as connection:
-                return connection.execute(statement.executable, parameters).mappings().all()
-
-        return await greenlet_spawn(executed)
+        return _records(await self._execute(statement.executable, parameters))
 
     async def _fetch(self, statement: Prepared, parameters: Parameters) -> Records:
         arguments = statement.arguments(parameters)
@@ -106,9 +102,7 @@ class TransactionSession(AsyncSession):
             return (await self.execute(statement, parameters)).all()
 
     async def fetch(self, statement: Prepared, parameters: Parameters) -> Records:
-        with translated():
-            result = await self.execute(statement.executable, parameters)
-            return result.mappings().all()  # type: ignore[no-any-return]
+        return _records(await self.rows(statement.executable, parameters))
 
     def savepoint(self) -> AbstractAsyncContextManager[object]:
         """Whatever fails in the block is undone, and the transaction goes on."""
@@ -156,6 +150,10 @@ class TransactionSession(AsyncSession):
             await self.execute(declare, parameters)
             while rows := (await self.execute(fetch)).mappings().all():
                 yield rows
+
+
+def _records(rows: Rows) -> Records:
+    return [row._mapping for row in rows]  # noqa: SLF001 - as SQLAlchemy documents it
 
 
 Session = AutocommitSession | TransactionSession

@@ -30,7 +30,7 @@ class NotStored(Exception):
 
 
 class Storage:
-    """One bucket of any S3-compatible store; credentials come from boto3's own chain.
+    """The store's bucket, from the event loop: how many calls and uploads there are at a time.
 
     Every method raises `Unavailable` when the store does not answer or refuses, and `NotStored`
     for what is not there.

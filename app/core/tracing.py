@@ -52,14 +52,14 @@ def wanted() -> bool:
 
 
 def label(scope: Scope, identifier: str, path: str) -> bool:
-    """Give the request's span its id, and hide what its URL may hold; false when there is none."""
+    """Give the request's span its id, and hide what its URL may hold; whether it is recorded."""
     if _TRACED not in scope:
         return False
     span = trace.get_current_span()
     span.set_attributes({"request.id": identifier, "url.path": path})
     if scope["query_string"]:
         span.set_attribute("url.query", "REDACTED")
-    return True
+    return span.is_recording()
 
 
 class Statement:
