@@ -21,13 +21,11 @@ from uuid import UUID
 import asyncpg
 
 from benchmarks import cores, dataset
-from benchmarks.load import Job
 from benchmarks.servers import OURS, Server, running
-from benchmarks.trials import WARM_UP, Generator, generator
+from benchmarks.trials import by_turns, generator
 from benchmarks.wire import request
 
 EMAIL, PASSWORD = "ada@example.com", "correct horse"
-CONCURRENCY: Final = 16
 FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -59,7 +57,7 @@ def main() -> None:
         if options.before:
             other = serving("before", PYTHONPATH=str(options.before.resolve()))
             variants["before, without a token"] = (other, plain)
-        _print_reads(_measured(generate, variants, options.rounds, options.seconds))
+        _print_reads(by_turns(generate, variants, options.rounds, options.seconds))
         _print_log_ins(asyncio.run(_log_ins(ours, url, options.attempts)))
 
 
@@ -77,26 +75,6 @@ def _reads(server: Server, books: Sequence[UUID]) -> tuple[list[bytes], list[byt
 def _log_in(email: str, password: str) -> bytes:
     form = urlencode({"username": email, "password": password})
     return request("POST /tokens", form.encode(), FORM)
-
-
-def _measured(
-    generate: Generator,
-    variants: dict[str, tuple[Server, list[bytes]]],
-    rounds: int,
-    seconds: float,
-) -> dict[str, list[tuple[float, float]]]:
-    """Requests per second and microseconds of the server's CPU per request, round by round."""
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for server, requests in variants.values():
-        generate(Job(server.port, requests, CONCURRENCY, WARM_UP))
-    for _ in range(rounds):
-        for name, (server, requests) in variants.items():
-            before = server.cpu()
-            done = generate(Job(server.port, requests, CONCURRENCY, seconds))
-            assert not done.failures, done.failures
-            used = (server.cpu() - before) / len(done.latencies) * 1e6
-            found[name].append((done.rate, used))
-    return found
 
 
 def _print_reads(found: dict[str, list[tuple[float, float]]]) -> None:

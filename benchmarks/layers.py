@@ -4,7 +4,6 @@ python -m benchmarks.layers: all by turns; what the server's processor has to do
 """
 
 import argparse
-from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -12,12 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks import cores, dataset
-from benchmarks.load import Job
 from benchmarks.servers import OURS, TUTORIAL, Server, running
-from benchmarks.trials import WARM_UP, generator
+from benchmarks.trials import by_turns, generator
 from benchmarks.wire import request
 
-CONCURRENCY: Final = 16
 # What each server does, its module, and the row of which it does all, too.
 LAYERS: Final = {
     "uvicorn, an answer that is there": ("benchmarks.rungs:server", None),
@@ -35,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.8)
     options = parser.parse_args()
-    layout, found = cores.layout(), defaultdict[str, list[tuple[float, float]]](list)
+    layout = cores.layout()
     with (
         TemporaryDirectory(prefix="bookshelf-bench-") as name,
         dataset.loaded(directory := Path(name), layout) as (url, data),
@@ -49,16 +46,9 @@ def main() -> None:
             )
             servers[layer] = stack.enter_context(started)
         requests = [request(f"GET /books/{book}") for book in data.books]
-        for server in servers.values():
-            generate(Job(server.port, requests, CONCURRENCY, WARM_UP))
-        for _ in range(options.rounds):
-            for layer, server in servers.items():
-                before = server.cpu()
-                done = generate(Job(server.port, requests, CONCURRENCY, options.seconds))
-                assert not done.failures, done.failures
-                used = (server.cpu() - before) / len(done.latencies) * 1e6
-                found[layer].append((done.rate, used))
-    _print(found)
+        variants = {layer: (server, requests) for layer, server in servers.items()}
+        _print(by_turns(generate, variants, options.rounds, options.seconds))
+        _print_memory(servers[[*LAYERS][-1]])
 
 
 def _command(module: str) -> tuple[str, ...]:
@@ -81,6 +71,15 @@ def _print(found: dict[str, list[tuple[float, float]]]) -> None:
             else "|"
         )
         print(f"| {layer} | {rate:.0f} | {cpu:.0f} us | {more} |")
+
+
+def _print_memory(ours: Server) -> None:
+    """Of Bookshelf, before and after it has boto3: the probe of readiness asks the store."""
+    before = ours.memory()
+    status, _ = ours.ask(request("GET /readyz"))
+    assert status == 200, status
+    sizes = " MiB, and ".join(f"{size / 2**20:.0f}" for size in (before, ours.memory()))
+    print(f"\nMemory of Bookshelf: {sizes} MiB when the store has been asked")
 
 
 if __name__ == "__main__":

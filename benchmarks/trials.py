@@ -1,7 +1,8 @@
 """The experiment: all servers by turns, the same requests, several rounds."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -99,6 +100,27 @@ class Experiment:
                 return False
             sleep(0.01)
         return True
+
+
+def by_turns(
+    generate: Generator,
+    variants: Mapping[str, tuple[Server, list[bytes]]],
+    rounds: int,
+    seconds: float,
+    connections: int = 16,
+) -> dict[str, list[tuple[float, float]]]:
+    """Requests per second and microseconds of the server's CPU per request, round by round."""
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for server, requests in variants.values():
+        generate(Job(server.port, requests, connections, WARM_UP))
+    for _ in range(rounds):
+        for name, (server, requests) in variants.items():
+            before = server.cpu()
+            done = generate(Job(server.port, requests, connections, seconds))
+            assert not done.failures, done.failures
+            used = (server.cpu() - before) / len(done.latencies) * 1e6
+            found[name].append((done.rate, used))
+    return found
 
 
 @contextmanager

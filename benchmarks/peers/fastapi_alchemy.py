@@ -7,27 +7,29 @@ Ours are the tables, the pool's size, the order and that the list of books asks 
 author does not load its books, as the page's would.
 """
 
-import datetime as dt
 import os
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from advanced_alchemy.extensions.fastapi import (
     AdvancedAlchemy,
     AsyncSessionConfig,
     EngineConfig,
     SQLAlchemyAsyncConfig,
-    base,
     filters,
-    mixins,
-    repository,
     service,
 )
 from fastapi import APIRouter, Depends, FastAPI, Query
-from pydantic import BaseModel as _BaseModel
-from sqlalchemy import ForeignKey
 from sqlalchemy.engine import make_url
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from benchmarks.peers.alchemy import (
+    Author,
+    AuthorCreate,
+    AuthorService,
+    AuthorUpdate,
+    Book,
+    BookService,
+)
 
 url = make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg")
 alchemy_config = SQLAlchemyAsyncConfig(
@@ -39,71 +41,6 @@ alchemy_config = SQLAlchemyAsyncConfig(
 app = FastAPI()
 alchemy = AdvancedAlchemy(config=alchemy_config, app=app)
 router = APIRouter()
-
-
-class AuthorModel(mixins.AuditColumns, base.DefaultBase):
-    __tablename__ = "authors"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    name: Mapped[str]
-    dob: Mapped[dt.date | None]
-
-
-class BookModel(mixins.AuditColumns, base.DefaultBase):
-    __tablename__ = "books"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    title: Mapped[str]
-    author_id: Mapped[UUID] = mapped_column(ForeignKey("authors.id"))
-    author: Mapped[AuthorModel] = relationship(lazy="joined", innerjoin=True, viewonly=True)
-
-
-class AuthorService(service.SQLAlchemyAsyncRepositoryService[AuthorModel]):
-    class Repo(repository.SQLAlchemyAsyncRepository[AuthorModel]):
-        model_type = AuthorModel
-
-    repository_type = Repo
-
-
-class BookService(service.SQLAlchemyAsyncRepositoryService[BookModel]):
-    class Repo(repository.SQLAlchemyAsyncRepository[BookModel]):
-        model_type = BookModel
-
-    repository_type = Repo
-
-
-class BaseModel(_BaseModel):
-    model_config = {"from_attributes": True}
-
-
-class AuthorSummary(BaseModel):
-    id: UUID
-    name: str
-    dob: dt.date | None = None
-
-
-class Author(AuthorSummary):
-    created_at: dt.datetime
-    updated_at: dt.datetime
-
-
-class AuthorCreate(BaseModel):
-    name: str
-    dob: dt.date | None = None
-
-
-class AuthorUpdate(BaseModel):
-    name: str | None = None
-    dob: dt.date | None = None
-
-
-class Book(BaseModel):
-    id: UUID
-    title: str
-    author_id: UUID
-    author: AuthorSummary
-    created_at: dt.datetime
-    updated_at: dt.datetime
 
 
 Authors = Annotated[AuthorService, Depends(alchemy.provide_service(AuthorService))]

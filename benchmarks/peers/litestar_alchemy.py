@@ -6,96 +6,33 @@ schemas, `before_send_handler="autocommit"`. Ours are the tables, the pool's siz
 of books asks for no total. An author does not load its books.
 """
 
-import datetime as dt
 import os
 from typing import Annotated
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from advanced_alchemy.extensions.litestar import (
     AsyncSessionConfig,
     EngineConfig,
     SQLAlchemyAsyncConfig,
     SQLAlchemyPlugin,
-    base,
     filters,
-    mixins,
     providers,
-    repository,
     service,
 )
 from litestar import Controller, Litestar, delete, get, patch, post
 from litestar.params import Dependency
-from pydantic import BaseModel as _BaseModel
-from sqlalchemy import ForeignKey
 from sqlalchemy.engine import make_url
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from benchmarks.peers.alchemy import (
+    Author,
+    AuthorCreate,
+    AuthorService,
+    AuthorUpdate,
+    Book,
+    BookService,
+)
 
 Filters = Annotated[list[filters.FilterTypes], Dependency(skip_validation=True)]
-
-
-class AuthorModel(mixins.AuditColumns, base.DefaultBase):
-    __tablename__ = "authors"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    name: Mapped[str]
-    dob: Mapped[dt.date | None]
-
-
-class BookModel(mixins.AuditColumns, base.DefaultBase):
-    __tablename__ = "books"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    title: Mapped[str]
-    author_id: Mapped[UUID] = mapped_column(ForeignKey("authors.id"))
-    author: Mapped[AuthorModel] = relationship(lazy="joined", innerjoin=True, viewonly=True)
-
-
-class BaseModel(_BaseModel):
-    model_config = {"from_attributes": True}
-
-
-class AuthorSummary(BaseModel):
-    id: UUID
-    name: str
-    dob: dt.date | None = None
-
-
-class Author(AuthorSummary):
-    created_at: dt.datetime
-    updated_at: dt.datetime
-
-
-class AuthorCreate(BaseModel):
-    name: str
-    dob: dt.date | None = None
-
-
-class AuthorUpdate(BaseModel):
-    name: str | None = None
-    dob: dt.date | None = None
-
-
-class Book(BaseModel):
-    id: UUID
-    title: str
-    author_id: UUID
-    author: AuthorSummary
-    created_at: dt.datetime
-    updated_at: dt.datetime
-
-
-class AuthorService(service.SQLAlchemyAsyncRepositoryService[AuthorModel]):
-    class Repo(repository.SQLAlchemyAsyncRepository[AuthorModel]):
-        model_type = AuthorModel
-
-    repository_type = Repo
-
-
-class BookService(service.SQLAlchemyAsyncRepositoryService[BookModel]):
-    class Repo(repository.SQLAlchemyAsyncRepository[BookModel]):
-        model_type = BookModel
-
-    repository_type = Repo
 
 
 class BookController(Controller):

@@ -1,0 +1,78 @@
+"""What both peers with Advanced Alchemy are made of: its models and services, Pydantic's schemas.
+
+They follow the page that the one on FastAPI names. An author does not load its books, as the
+page's would.
+"""
+
+import datetime as dt
+from uuid import UUID, uuid4
+
+from advanced_alchemy import base, mixins, repository, service
+from pydantic import BaseModel as _BaseModel
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+
+class AuthorModel(mixins.AuditColumns, base.DefaultBase):
+    __tablename__ = "authors"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    name: Mapped[str]
+    dob: Mapped[dt.date | None]
+
+
+class BookModel(mixins.AuditColumns, base.DefaultBase):
+    __tablename__ = "books"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    title: Mapped[str]
+    author_id: Mapped[UUID] = mapped_column(ForeignKey("authors.id"))
+    author: Mapped[AuthorModel] = relationship(lazy="joined", innerjoin=True, viewonly=True)
+
+
+class AuthorService(service.SQLAlchemyAsyncRepositoryService[AuthorModel]):
+    class Repo(repository.SQLAlchemyAsyncRepository[AuthorModel]):
+        model_type = AuthorModel
+
+    repository_type = Repo
+
+
+class BookService(service.SQLAlchemyAsyncRepositoryService[BookModel]):
+    class Repo(repository.SQLAlchemyAsyncRepository[BookModel]):
+        model_type = BookModel
+
+    repository_type = Repo
+
+
+class BaseModel(_BaseModel):
+    model_config = {"from_attributes": True}
+
+
+class AuthorSummary(BaseModel):
+    id: UUID
+    name: str
+    dob: dt.date | None = None
+
+
+class Author(AuthorSummary):
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class AuthorCreate(BaseModel):
+    name: str
+    dob: dt.date | None = None
+
+
+class AuthorUpdate(BaseModel):
+    name: str | None = None
+    dob: dt.date | None = None
+
+
+class Book(BaseModel):
+    id: UUID
+    title: str
+    author_id: UUID
+    author: AuthorSummary
+    created_at: dt.datetime
+    updated_at: dt.datetime
