@@ -14,7 +14,7 @@ from app import __version__
 from app.api import ROUTERS, TAGS
 from app.core import docs, openapi, problems, tracing
 from app.core.database import Database
-from app.core.deadlines import Deadline
+from app.core.deadlines import InactivityTimeout
 from app.core.gate import Gate
 from app.core.health import Readiness
 from app.core.middleware import RequestContext, Semantics
@@ -56,7 +56,8 @@ def create_app(settings: Settings) -> FastAPI:
         docs.install(app, settings)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     app.state.schema, app.state.settings, app.state.look_up = REVISION, settings, look_up
-    app.state.readiness, app.state.keys_running = Readiness(app.state), set[bytes]()
+    app.state.readiness = Readiness(app.state)
+    app.state.idempotent_requests_in_progress = set[bytes]()
     problems.install(app)
     return app
 
@@ -82,7 +83,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     found = [
         Middleware(RequestContext, timing=timing, metered=metered),
         Middleware(Gate, hosts=settings.allowed_hosts),
-        Middleware(Deadline, settings.request_timeout),
+        Middleware(InactivityTimeout, settings.request_timeout),
     ]
     if settings.cors_origins:
         found.append(

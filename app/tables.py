@@ -4,7 +4,7 @@ from typing import Final
 
 from app.authors.models import Author
 from app.books.models import Book
-from app.core.idempotency import StoredAnswer
+from app.core.idempotency import StoredResponse
 from app.core.jobs import JobRun
 from app.documents.models import Document, StoredObject
 from app.reports.models import UserCount
@@ -12,7 +12,7 @@ from app.tokens.models import Token
 from app.users.models import LoginFailure, User
 
 TABLES = (
-    *(Author, Book, Document, JobRun, LoginFailure, StoredAnswer, StoredObject),
+    *(Author, Book, Document, JobRun, LoginFailure, StoredResponse, StoredObject),
     *(Token, User, UserCount),
 )
 metadata = Author.metadata

@@ -10,7 +10,7 @@ from datetime import UTC, timedelta
 from typing import Final
 
 from app.core.database import Database
-from app.core.idempotency import StoredAnswers
+from app.core.idempotency import StoredResponseRepository
 from app.core.jobs import EPOCH, Job
 from app.core.metrics import JOB_RUNS
 from app.core.storage import Storage
@@ -42,7 +42,8 @@ async def _count_users(parts: Parts) -> str:
 
 
 async def _sweep_answers(parts: Parts) -> str:
-    return f"{await StoredAnswers(parts.database.writes).forget_old()} answers to keys forgotten"
+    deleted = await StoredResponseRepository(parts.database.writes).delete_expired()
+    return f"{deleted} answers to keys forgotten"
 
 
 async def _sweep_tokens(parts: Parts) -> str:

@@ -11,5 +11,5 @@ class AuthorRepository(Repository[AuthorRead]):
     """Reads and writes authors."""
 
     model, noun = AuthorRead, "Author"
-    statements = Statements(Author, AuthorRead, nulls={"dob": UNKNOWN_DOB})
-    violations = {"fk_books_author_id_authors": AuthorHasBooks}
+    statements = Statements(Author, AuthorRead, sort_nulls_as={"dob": UNKNOWN_DOB})
+    constraint_errors = {"fk_books_author_id_authors": AuthorHasBooks}

@@ -8,7 +8,7 @@ from app.authors.schemas import AuthorCreate, AuthorQuery, AuthorRead, AuthorUpd
 from app.authors.service import AuthorService
 from app.core import streams
 from app.core.access import requires
-from app.core.conditional import IfMatch, many, one
+from app.core.conditional import IfMatch, page_response, resource_response
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import AuthorHasBooks
 from app.core.pagination import Page
@@ -25,7 +25,7 @@ AuthorList = Annotated[AuthorQuery, Depends(AuthorQuery.of)]
 @requires("catalogue:read")
 async def read_author(id: Id, request: Request, session: ReadSession) -> Response:
     """One author."""
-    return one(request, await AuthorService(session).get(id))
+    return resource_response(request, await AuthorService(session).get(id))
 
 
 @router.get("", response_model=Page[AuthorRead], responses=LINES)
@@ -33,8 +33,8 @@ async def read_author(id: Id, request: Request, session: ReadSession) -> Respons
 async def list_authors(query: AuthorList, request: Request, session: ReadSession) -> Response:
     """A page of authors; with another `Accept` all of them, streamed."""
     if media_type := streams.preferred(request):
-        return await streams.lines(request, media_type, query, AuthorService)
-    return many(request, await AuthorService(session).page(query), vary="Accept")
+        return await streams.lines(request, media_type, query, AuthorRead, AuthorService)
+    return page_response(request, await AuthorService(session).page(query), vary="Accept")
 
 
 @router.post("", status_code=201, response_model=AuthorRead)
@@ -42,7 +42,7 @@ async def list_authors(query: AuthorList, request: Request, session: ReadSession
 async def create_author(data: AuthorCreate, request: Request, session: WriteSession) -> Response:
     """Add an author."""
     author = await AuthorService(session).create(data)
-    return one(request, author, created=f"/authors/{author.id}")
+    return resource_response(request, author, location=f"/authors/{author.id}")
 
 
 @router.patch("/{id}", response_model=AuthorRead)
@@ -51,7 +51,7 @@ async def update_author(
     id: Id, data: AuthorUpdate, versions: IfMatch, request: Request, session: WriteSession
 ) -> Response:
     """Change the fields that are sent (RFC 7396)."""
-    return one(request, await AuthorService(session).update(id, data, versions))
+    return resource_response(request, await AuthorService(session).update(id, data, versions))
 
 
 @router.delete("/{id}", status_code=204, responses=responses(AuthorHasBooks))

@@ -11,8 +11,9 @@ from app.authors.models import Author
 from app.books.models import Book
 from app.books.schemas import BookAuthor, BookLine, BookRead, Imported
 from app.core.errors import Fault, InvalidRequest
+from app.core.list_repository import ListRepository
 from app.core.listing import ListStatements, Select
-from app.core.repository import ListRepository, Repository
+from app.core.repository import Repository
 from app.core.statements import Statements
 
 _author, _author_id = Author.__table__.c, Book.__table__.c.author_id
@@ -22,7 +23,7 @@ _by_author = _author_id == sa.bindparam("author_id", type_=_author_id.type)
 class BookStatements(Statements):
     """Books are read with their author, in one join."""
 
-    def select_from(self, rows: sa.FromClause) -> Select:
+    def select_read_model(self, rows: sa.FromClause) -> Select:
         own = (rows.c[name] for name in BookRead.model_fields if name != "author")
         joined = (_author.name.label("author_name"), _author.dob.label("author_dob"))
         return sa.select(*own, *joined).join_from(rows, Author, _author.id == rows.c.author_id)
@@ -45,9 +46,9 @@ class BookRepository(Repository[BookRead]):
 
     model, noun = BookRead, "Book"
     statements = BookStatements(Book, BookRead, filters={"author_id": _by_author})
-    violations = {"fk_books_author_id_authors": NoSuchAuthor}
+    constraint_errors = {"fk_books_author_id_authors": NoSuchAuthor}
 
-    def read(self, values: dict[str, Any]) -> BookRead:
+    def to_model(self, values: dict[str, Any]) -> BookRead:
         author = {name: values[f"author_{name}"] for name in BookAuthor.model_fields}
         return self.model.model_validate(values | {"author": author})
 
@@ -55,7 +56,7 @@ class BookRepository(Repository[BookRead]):
 class LineStatements(ListStatements):
     """Books by their authors' names and dates of birth."""
 
-    def select_from(self, rows: sa.FromClause) -> Select:
+    def select_read_model(self, rows: sa.FromClause) -> Select:
         columns = (_author.name.label("author"), _author.dob, rows.c.title)
         return sa.select(*columns).join_from(rows, Author, _author.id == rows.c.author_id)
 
@@ -115,7 +116,7 @@ class LineRepository(ListRepository[BookLine]):
     model = BookLine
     statements = LineStatements(Book, BookLine)
 
-    def read(self, values: dict[str, Any]) -> BookLine:
+    def to_model(self, values: dict[str, Any]) -> BookLine:
         return self.model.model_construct(**values)
 
     async def add(self, lines: Iterable[BookLine]) -> Imported:

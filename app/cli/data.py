@@ -157,7 +157,7 @@ def _import(file: BinaryIO, form: Format, *, strict: bool) -> tuple[Imported, in
 
         async def work() -> Imported:
             async with start.transaction(connected) as session:
-                return await service.BookService(session).add_lines(lines())
+                return await service.BookService(session).import_lines(lines())
 
         return start.run(work()), reading.refused
 
@@ -172,7 +172,7 @@ def _export(target: BinaryIO, form: Format) -> None:
                 task = progress.add_task("writing", total=total)
                 head, lines = written(form, BookLine)
                 target.write(head)
-                async for items in books.all_lines():
+                async for items in books.export_lines():
                     target.write(lines(items))
                     progress.advance(task, len(items))
 

@@ -41,26 +41,34 @@ async def _versions(request: Request) -> list[int] | None:
 IfMatch = Annotated[list[int] | None, Depends(_versions)]
 
 
-def one(request: Request, item: ReadModel, *, cache: str = CACHE, created: str = "") -> Response:
-    """A resource with its ETag, or 304 when a reader holds it already; 201 when `created` there."""
+def resource_response(
+    request: Request, item: ReadModel, *, cache: str = CACHE, location: str = ""
+) -> Response:
+    """Return one resource with its ETag.
+
+    The response is 201 with this `location` for a resource that was created, 304 for a client
+    that has the current version already, and 200 otherwise.
+    """
     headers = {"ETag": f'"{item.version}"', "Cache-Control": cache}
-    if created:
-        return answer(item, 201, {**headers, "Location": created})
+    if location:
+        return json_response(item, 201, {**headers, "Location": location})
     if request.method == "GET" and "if-none-match" in request.headers:
         tags = _tags(request, "If-None-Match")
         if tags is None or headers["ETag"] in (tag.removeprefix("W/") for tag in tags):
             return Response(status_code=304, headers=headers)
-    return answer(item, 200, headers)
+    return json_response(item, 200, headers)
 
 
-def many(request: Request, page: Page[Any], *, cache: str = CACHE, **headers: str) -> Response:
-    """A page with its Link header."""
-    # Not of `request.url`, which is put together and parsed again.
+def page_response(
+    request: Request, page: Page[Any], *, cache: str = CACHE, **headers: str
+) -> Response:
+    """Return one page of a list with its `Link` header."""
+    # Taken from the scope, because `request.url` is assembled and parsed again.
     links = page.links(request.scope["path"], request.scope["query_string"].decode("latin-1"))
     found = {"Link": links} if len(links) <= MAX_HEADER else {}  # the body has `next`
-    return answer(page, 200, {**found, "Cache-Control": cache, **headers})
+    return json_response(page, 200, {**found, "Cache-Control": cache, **headers})
 
 
-def answer(model: BaseModel, status: int, headers: dict[str, str]) -> Response:
-    """A model as it is, without an ETag."""
+def json_response(model: BaseModel, status: int, headers: dict[str, str]) -> Response:
+    """Return a model as JSON, without an ETag."""
     return Response(model.model_dump_json(), status, headers, "application/json")

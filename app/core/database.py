@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from app.core import metrics, tracing
 from app.core.errors import Overloaded
-from app.core.pool import Pool, watch
+from app.core.pool import ConnectionPool, register_pool_events
 from app.core.sessions import AutocommitSession, Session, TransactionSession
 from app.core.sqlstate import DATABASE_ERRORS, translated
 from app.settings import Settings
@@ -59,14 +59,14 @@ class Sessions:
         self.engine = create_async_engine(
             settings.url_of(bind.setting),
             **_options(settings, bind),
-            poolclass=Pool,
+            poolclass=ConnectionPool,
             skip_autocommit_rollback=True,
             max_overflow=0,
             pool_timeout=settings.db_pool_timeout,
             pool_recycle=POOL_RECYCLE,
             hide_parameters=True,
         )
-        watch(self.engine.sync_engine)
+        register_pool_events(self.engine.sync_engine)
         self.reads, self.writes = (
             AutocommitSession(self.engine.sync_engine, read=read, pooled=settings.db_pgbouncer)
             for read in (True, False)

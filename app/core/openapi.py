@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.core import access, conditional, errors, idempotency, problems
+from app.core import access, conditional, errors, idempotent_requests, problems
 from app.core.examples import example
 from app.core.routing import JSON, MERGE_PATCH, Route
 from app.core.schemas import MAX_INT64
@@ -138,7 +138,12 @@ def _add_conditions(operation: Json, method: str) -> None:
 
 
 def _add_key(operation: Json) -> None:
-    _add_header(operation, idempotency.HEADER, idempotency.ABOUT, idempotency.SCHEMA)
+    _add_header(
+        operation,
+        idempotent_requests.HEADER,
+        idempotent_requests.HEADER_DESCRIPTION,
+        idempotent_requests.HEADER_SCHEMA,
+    )
     _add_responses(operation, errors.RequestInProgress, errors.IdempotencyKeyReused)
 
 

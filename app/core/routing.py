@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.datastructures import FormData
 
-from app.core import access, errors, idempotency, strict_json
+from app.core import access, errors, idempotent_requests, strict_json
 
 MAX_BODY: Final = 1024 * 1024  # bytes, as received
 MAX_FIELDS: Final = 100  # of a form
@@ -57,10 +57,11 @@ class Route(APIRoute):
                 _check_parameters(request, known)
             if self.body_field is not None:
                 request = await _with_body(request, self.media_types)
-            if self.keyed and (key := idempotency.key_of(request)):
-                content = request.value if isinstance(request, _ReadRequest) else self.content
-                return await idempotency.once(request, key, content, handle)
-            return await handle(request)
+            key = idempotent_requests.parse_key(request) if self.keyed else None
+            if key is None:
+                return await handle(request)
+            content = request.value if isinstance(request, _ReadRequest) else self.content
+            return await idempotent_requests.run_idempotently(request, key, content, handle)
 
         return checked
 

@@ -1,54 +1,48 @@
-"""The base service: what every entity can do, for routers, jobs and the command line alike."""
+"""Base service: the operations that most entities share, for HTTP, jobs and the command line."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Generic, TypeVar
 
-from app.core.errors import PreconditionFailed
 from app.core.pagination import ListQuery, Page
 from app.core.repository import Repository
 from app.core.schemas import ReadModel, RequestModel
-from app.core.sessions import Session
+from app.core.sessions import Parameters, Session
 
 Read = TypeVar("Read", bound=ReadModel)
 
 
 class Service(Generic[Read]):
-    """Subclasses name their repository and state what their entity does differently.
+    """Reads and writes one entity. A subclass overrides what its entity does differently.
 
-    Of rows that do not meet the filters of `within` a service knows nothing.
+    `scope` restricts the service to the rows that meet these filters, for example `{"owner": 7}`.
     """
 
-    repository: ClassVar[type[Repository[Any]]]
+    repository_class: ClassVar[type[Repository[Any]]]
 
-    def __init__(self, session: Session, **within: Any) -> None:
-        self.rows: Repository[Read] = self.repository(session, **within)
+    def __init__(self, session: Session, scope: Parameters | None = None) -> None:
+        self.repository: Repository[Read] = self.repository_class(session, scope)
 
-    async def get(self, key: Any) -> Read:
-        return await self.rows.get(key)
+    async def get(self, id: Any) -> Read:
+        return await self.repository.get(id)
 
     async def page(self, query: ListQuery) -> Page[Read]:
-        return await self.rows.page(query)
+        return await self.repository.page(query)
 
-    def all(self, query: ListQuery) -> AsyncIterator[list[Read]]:
-        """Every row, some at a time."""
-        return self.rows.all(query)
+    def stream(self, query: ListQuery) -> AsyncIterator[list[Read]]:
+        """Read the whole list in batches. Needs a transaction."""
+        return self.repository.stream(query)
 
-    async def present(self, keys: Sequence[Any]) -> set[Any]:
-        """Those of the keys of which there is one."""
-        return await self.rows.present(keys)
+    async def update(
+        self, id: Any, data: RequestModel, expected_versions: list[int] | None = None
+    ) -> Read:
+        """Change the fields that were sent.
 
-    async def update(self, key: Any, data: RequestModel, versions: list[int] | None = None) -> Read:
-        """Change the fields that were sent; none at all changes nothing, not even the version."""
-        if changes := data.model_dump(exclude_unset=True):
-            return await self.rows.update(key, changes, versions)
-        return await self._current(key, versions)
+        A request without any fields changes nothing, not even the version.
+        """
+        changes = data.model_dump(exclude_unset=True)
+        if not changes:
+            return await self.repository.get(id, expected_versions)
+        return await self.repository.update(id, changes, expected_versions)
 
-    async def delete(self, key: Any, versions: list[int] | None = None) -> None:
-        await self.rows.delete(key, versions)
-
-    async def _current(self, key: Any, versions: list[int] | None) -> Read:
-        """What is there, for a write that has nothing to write, or not yet."""
-        current = await self.rows.get(key)
-        if versions is not None and current.version not in versions:
-            raise PreconditionFailed
-        return current
+    async def delete(self, id: Any, expected_versions: list[int] | None = None) -> None:
+        await self.repository.delete(id, expected_versions)

@@ -16,32 +16,32 @@ ANY_ROW: Final[frozenset[str]] = frozenset()
 class Statements(ListStatements):
     """Every statement of one entity; what is written comes back as the read model needs it.
 
-    `within` names filters that the row must meet, or else it is not there. They are named
+    `scope` names filters that the row must meet, or else it is not there. They are named
     otherwise than columns: those names SQLAlchemy keeps for what an UPDATE sets.
     """
 
     def __init__(
         self,
         model: type[Entity],
-        read: type[ReadModel],
+        read_model: type[ReadModel],
         filters: Conditions | None = None,
-        nulls: Mapping[str, sa.ColumnElement[Any]] | None = None,
-        leading: Mapping[str, sa.ColumnElement[Any]] | None = None,
+        sort_nulls_as: Mapping[str, sa.ColumnElement[Any]] | None = None,
+        index_prefix: Mapping[str, sa.ColumnElement[Any]] | None = None,
     ) -> None:
-        super().__init__(model, read, filters, nulls, leading)
+        super().__init__(model, read_model, filters, sort_nulls_as, index_prefix)
         self._filters = self._common_filters() | self._filters
         self._this = self.table.c.id == self._bound("id", "row_id")
         ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
-        self.present = sa.select(self.table.c.id).where(self.table.c.id == sa.any_(ids))
+        self.existing_ids = sa.select(self.table.c.id).where(self.table.c.id == sa.any_(ids))
 
     @cached
-    def get(self, within: frozenset[str]) -> Prepared:
-        conditions = self._target(within, conditional=False)
-        return Prepared(self.select_from(self.table).where(*conditions))
+    def get(self, scope: frozenset[str]) -> Prepared:
+        conditions = self._target(scope, conditional=False)
+        return Prepared(self.select_read_model(self.table).where(*conditions))
 
     @cached
-    def exists(self, within: frozenset[str]) -> Select:
-        conditions = self._target(within, conditional=False)
+    def exists(self, scope: frozenset[str]) -> Select:
+        conditions = self._target(scope, conditional=False)
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
 
     @cached
@@ -61,15 +61,15 @@ class Statements(ListStatements):
 
     @cached
     def update(
-        self, names: frozenset[str], within: frozenset[str] = ANY_ROW, *, conditional: bool
+        self, names: frozenset[str], scope: frozenset[str] = ANY_ROW, *, conditional: bool
     ) -> Prepared:
         touched = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
-        statement = sa.update(self.table).where(*self._target(within, conditional=conditional))
+        statement = sa.update(self.table).where(*self._target(scope, conditional=conditional))
         return Prepared(self._returning(statement.values(self._new(names) | touched)))
 
     @cached
-    def delete(self, within: frozenset[str] = ANY_ROW, *, conditional: bool) -> Prepared:
-        statement = sa.delete(self.table).where(*self._target(within, conditional=conditional))
+    def delete(self, scope: frozenset[str] = ANY_ROW, *, conditional: bool) -> Prepared:
+        statement = sa.delete(self.table).where(*self._target(scope, conditional=conditional))
         return Prepared(statement.returning(self.table.c.id))
 
     def _common_filters(self) -> dict[str, Condition]:
@@ -85,14 +85,14 @@ class Statements(ListStatements):
             "updated_to": columns.updated_at < self._bound("updated_at", "updated_to"),
         }
 
-    def _target(self, within: frozenset[str], *, conditional: bool) -> list[Condition]:
+    def _target(self, scope: frozenset[str], *, conditional: bool) -> list[Condition]:
         version = self.table.c.version
         versions = sa.bindparam("versions", type_=sa.ARRAY(version.type))
         current = [version == sa.any_(versions)] if conditional else []
-        return [self._this, *self._conditions(within), *current]
+        return [self._this, *self._conditions(scope), *current]
 
     def _returning(self, statement: sa.Insert | sa.Update) -> Select:
-        return self.select_from(statement.returning(*self.table.c).cte("written"))
+        return self.select_read_model(statement.returning(*self.table.c).cte("written"))
 
     def _new(self, names: frozenset[str]) -> dict[str, Any]:
         return {name: self._bound(name, f"new_{name}") for name in sorted(names)}

@@ -114,7 +114,7 @@ class Storage:
 
     async def sha256(self, key: str) -> str:
         """The hexadecimal SHA-256 of an object, which is read for it."""
-        progress = deadlines.progress()
+        progress = deadlines.progress_callback()
         return await self._run(self._threads, lambda bucket: bucket.sha256(key, progress))
 
     async def uploads(self, prefix: str) -> list[tuple[str, str, datetime]]:

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -20,7 +20,7 @@ from app.core.formats import Format, written
 from app.core.middleware import HEAD
 from app.core.pagination import POSITION, ListQuery
 from app.core.routing import JSON
-from app.core.service import Service
+from app.core.sessions import Session
 
 PATIENCE: Final = 30.0  # seconds that a client may let what is sent lie
 ANY_FORMAT: Final = {"Cache-Control": CACHE, "Vary": "Accept"}
@@ -67,25 +67,40 @@ def _quality(media_range: str) -> tuple[str, float]:
     return kind, float(given[0]) if given else 1.0
 
 
+class StreamingService(Protocol):
+    """A service whose list can be streamed."""
+
+    def stream(self, query: ListQuery, /) -> AsyncIterator[list[Any]]: ...
+
+
 async def lines(
-    request: Request, media_type: str, query: ListQuery, service: type[Service[Any]]
+    request: Request,
+    media_type: str,
+    query: ListQuery,
+    model: type[BaseModel],
+    service: Callable[[Session], StreamingService],
 ) -> StreamingResponse:
     """All that the query selects. Until the first rows are there, what fails has its own answer."""
     if given := sorted(query.model_fields_set & POSITION):
         detail = "There are no pages of lines"
         faults = (Fault(parameter=name, code="no_pages", detail=detail) for name in given)
         raise InvalidRequest(*faults)
-    rows = _chunks(request.app.state.database, MEDIA_TYPES[media_type], query, service)
+    form = MEDIA_TYPES[media_type]
+    rows = _chunks(request.app.state.database, form, query, model, service)
     first = None if HEAD in request.scope else await anext(rows)
     return _Lines(first, rows, media_type)
 
 
 async def _chunks(
-    database: Database, form: Format, query: ListQuery, service: type[Service[Any]]
+    database: Database,
+    form: Format,
+    query: ListQuery,
+    model: type[BaseModel],
+    service: Callable[[Session], StreamingService],
 ) -> AsyncGenerator[bytes, None]:
-    head, lined = written(form, service.repository.model)
+    head, lined = written(form, model)
     async with database.streaming() as session:
-        async for items in service(session).all(query):
+        async for items in service(session).stream(query):
             yield head + lined(items)
             head = b""
     yield head

@@ -10,7 +10,7 @@ from app.core.access import Principal
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
 from app.core.sessions import Session
 from app.core.storage import NotStored
-from app.documents.files import Files
+from app.documents.lifecycle import FileLifecycle
 from app.documents.repository import DocumentRepository
 from app.documents.schemas import DirectPart, DirectUpload, FileHead, UploadCreate
 
@@ -24,18 +24,20 @@ class DirectUploads:
     """Always multipart uploads of the store: their URLs are of no use once they are completed,
     so that nobody can change the bytes of a document afterwards."""
 
-    def __init__(self, session: Session, files: Files, principal: Principal) -> None:
-        within = principal.only("documents")
+    def __init__(self, session: Session, files: FileLifecycle, principal: Principal) -> None:
+        scope = principal.only("documents")
         # What is asked for while the store may have to answer is no part of a transaction.
-        self._found = DocumentRepository(files.objects.session, **within)
-        self._documents, self._files = DocumentRepository(session, **within), files
+        self._found = DocumentRepository(files.objects.session, scope)
+        self._documents, self._files = DocumentRepository(session, scope), files
         self._storage, self._settings = files.storage, files.settings
 
     async def start(self, document_id: UUID, data: UploadCreate) -> DirectUpload:
         if data.size > self._settings.max_upload_size:
             raise PayloadTooLarge("The file is larger than allowed")
         await self._found.get(document_id)
-        object_id, key = await self._files.record(document_id=document_id, **data.model_dump())
+        object_id, key = await self._files.create_pending(
+            document_id=document_id, **data.model_dump()
+        )
         upload_id = await self._storage.start(key)
         upload = await self._signed(object_id, key, upload_id, data.size)
         await self._documents.start_upload(document_id, object_id, upload_id)
@@ -76,7 +78,7 @@ class DirectUploads:
         row = await self._found.upload(document_id, object_id)
         if row is None or row.state not in {"pending", also}:
             raise NotFound("Upload not found")
-        await self._files.objects.touch(object_id)
+        await self._files.objects.record_progress(object_id)
         return row
 
     async def _complete(self, row: Row) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.core.sessions import Session
 from app.core.storage import NotStored, Storage
-from app.documents.files import Files
+from app.documents.lifecycle import FileLifecycle
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Sweeper:
     """Any number may run at once: each step can be repeated, and none waits for another."""
 
     def __init__(self, session: Session, storage: Storage, settings: Settings) -> None:
-        self._files = Files(session, storage, settings)
+        self._files = FileLifecycle(session, storage, settings)
         self._storage, self._prefix = storage, settings.s3_prefix
         self._grace = timedelta(seconds=settings.upload_grace_period)
 

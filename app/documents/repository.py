@@ -28,14 +28,14 @@ _filters = {
 class DocumentStatements(Statements):
     """Documents are read with the key of their file."""
 
-    def select_from(self, rows: sa.FromClause) -> Select:
+    def select_read_model(self, rows: sa.FromClause) -> Select:
         own = (rows.c[name] for name in DocumentRead.model_fields if name in rows.c)
         file = rows.outerjoin(StoredObject, _object.id == rows.c.file_id)
         return sa.select(*own, _object.key).select_from(file)
 
 
-def expired() -> Conflict:
-    """The answer to a client whose upload the sweeper has taken."""
+def upload_expired() -> Conflict:
+    """Return the error for a client whose upload was removed by the sweeper."""
     return Conflict("The upload made no progress for too long and was removed")
 
 
@@ -47,15 +47,15 @@ class DocumentRepository(Repository[DocumentRead]):
         Document,
         DocumentRead,
         filters=_filters,
-        nulls={"size": NO_SIZE},
-        leading={"owner": _document.owner_id},
+        sort_nulls_as={"size": NO_SIZE},
+        index_prefix={"owner": _document.owner_id},
     )
-    violations = {
-        "fk_documents_file_id_stored_objects": expired,
+    constraint_errors = {
+        "fk_documents_file_id_stored_objects": upload_expired,
         "fk_documents_owner_id_users": InvalidToken,  # deleted meanwhile, and the token with him
     }
 
-    def read(self, values: dict[str, Any]) -> DocumentRead:
+    def to_model(self, values: dict[str, Any]) -> DocumentRead:
         unsigned = {"file_url": None, "file_url_expires_at": None}
         return self.model.model_validate(values | unsigned)
 
@@ -63,18 +63,20 @@ class DocumentRepository(Repository[DocumentRead]):
         """Note the store's own id of a direct upload for a document that is still there."""
         started = sa.update(StoredObject).where(*self._upload(key), _object.state == "pending")
         started = started.values(upload_id=upload_id).returning(_object.id)
-        if not await self.session.rows(started, {"row_id": document_id, **self.within}):
+        if not await self.session.rows(started, {"row_id": document_id, **self.scope}):
             raise self._not_found()
 
     async def upload(self, document_id: UUID, key: UUID) -> sa.Row[Any] | None:
         """A direct upload for a document, whatever its state."""
         found = sa.select(StoredObject.__table__)
         found = found.where(*self._upload(key), _object.upload_id.is_not(None))
-        rows = await self.session.rows(found, {"row_id": document_id, **self.within})
+        rows = await self.session.rows(found, {"row_id": document_id, **self.scope})
         return rows[0] if rows else None
 
     def _upload(self, key: UUID) -> tuple[Condition, Condition]:
-        document = self.statements.exists(self._within).where(_document.id == _object.document_id)
+        document = self.statements.exists(self._scope_filters).where(
+            _document.id == _object.document_id
+        )
         return _object.id == key, document.exists()
 
 
@@ -84,17 +86,17 @@ class StoredObjectRepository:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    async def record(self, key: UUID, values: Mapping[str, Any]) -> None:
+    async def create(self, key: UUID, values: Mapping[str, Any]) -> None:
         """A new object, pending."""
         await self.session.rows(
             sa.insert(StoredObject).returning(_object.id), {"id": key, **values}
         )
 
-    async def touch(self, key: UUID) -> bool:
+    async def record_progress(self, key: UUID) -> bool:
         """Note that a pending object makes progress; whether it is still pending."""
         return bool(await self._change(_object.id == key, touched_at=sa.func.now()))
 
-    async def condemn(self, key: UUID) -> bool:
+    async def mark_deleting(self, key: UUID) -> bool:
         """Take a pending object out of use; false when it is pending no more."""
         return bool(await self._change(_object.id == key, state="deleting"))
 
@@ -107,7 +109,7 @@ class StoredObjectRepository:
         change = sa.update(StoredObject).where(_object.state == "pending", which).values(**values)
         return await self.session.rows(change.returning(_object.id), {})
 
-    async def deleting(self, after: UUID, document_id: UUID | None) -> Rows:
+    async def list_deleting(self, after: UUID, document_id: UUID | None) -> Rows:
         """The next 1,000 ids and keys of what shall go, of one document or of all."""
         found = sa.select(_object.id, _object.key).where(_object.state == "deleting")
         if document_id is not None:
@@ -115,7 +117,7 @@ class StoredObjectRepository:
         found = found.where(_object.id > after).order_by(_object.id).limit(1000)
         return await self.session.rows(found, {})
 
-    async def forget(self, key: UUID) -> None:
+    async def delete_record(self, key: UUID) -> None:
         """Remove the record of what is gone from the store."""
         gone = sa.delete(StoredObject).where(_object.id == key, _object.state == "deleting")
         await self.session.rows(gone.returning(_object.id), {})

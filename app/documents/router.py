@@ -7,17 +7,17 @@ from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
 from app.core.access import Principal, principal, requires
-from app.core.conditional import IfMatch, answer, many, one
+from app.core.conditional import IfMatch, json_response, page_response, resource_response
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import Conflict, NotFound, Unavailable
-from app.core.idempotency import identified
+from app.core.idempotent_requests import identify_callback
 from app.core.pagination import Page
 from app.core.problems import responses
 from app.core.routing import Route
 from app.core.schemas import Id
 from app.documents.direct import DirectUploads
-from app.documents.files import Files
 from app.documents.form import Form
+from app.documents.lifecycle import FileLifecycle
 from app.documents.schemas import (
     CREATE_FORM,
     UPDATE_FORM,
@@ -46,10 +46,11 @@ async def _direct(request: Request, session: WriteSession) -> DirectUploads:
     return DirectUploads(session, *_parts(request))
 
 
-def _parts(request: Request) -> tuple[Files, Principal]:
+def _parts(request: Request) -> tuple[FileLifecycle, Principal]:
     state = request.app.state
     # What happens to a file is told as it happens, also within a transaction.
-    return Files(state.database.writes, state.storage, state.settings), principal(request)
+    files = FileLifecycle(state.database.writes, state.storage, state.settings)
+    return files, principal(request)
 
 
 async def _form(request: Request) -> Form:
@@ -70,14 +71,14 @@ Body = Annotated[Form, Depends(_form)]
 @requires("documents")
 async def read_document(id: Id, request: Request, documents: Reader) -> Response:
     """One document, with a fresh signed URL for its file."""
-    return one(request, await documents.get(id), cache=CACHE)
+    return resource_response(request, await documents.get(id), cache=CACHE)
 
 
 @router.get("", response_model=Page[DocumentRead], responses=STORAGE)
 @requires("documents")
 async def list_documents(query: DocumentList, request: Request, documents: Reader) -> Response:
     """A page of documents, each with a fresh signed URL for its file."""
-    return many(request, await documents.page(query), cache=CACHE)
+    return page_response(request, await documents.page(query), cache=CACHE)
 
 
 @router.get("/{id}/content", status_code=307, response_class=Response, responses=STORAGE)
@@ -96,8 +97,8 @@ async def read_document_content(id: Id, documents: Reader) -> Response:
 @requires("documents")
 async def create_document(form: Body, request: Request, documents: Writer) -> Response:
     """Add a document. The file is streamed: it may be of any size up to the limit."""
-    document = await documents.create(form, identified(request))
-    return one(request, document, cache=CACHE, created=f"/documents/{document.id}")
+    document = await documents.create(form, identify_callback(request))
+    return resource_response(request, document, cache=CACHE, location=f"/documents/{document.id}")
 
 
 @router.patch("/{id}", response_model=DocumentRead, openapi_extra=UPDATE_FORM, responses=STORAGE)
@@ -106,8 +107,8 @@ async def update_document(
     id: Id, form: Body, versions: IfMatch, request: Request, documents: Writer
 ) -> Response:
     """Change the name, replace the file, or both."""
-    changed = one(request, await documents.replace(id, form, versions), cache=CACHE)
-    changed.background = BackgroundTask(documents.clean, id)
+    changed = resource_response(request, await documents.update(id, form, versions), cache=CACHE)
+    changed.background = BackgroundTask(documents.remove_unused_files, id)
     return changed
 
 
@@ -116,7 +117,7 @@ async def update_document(
 async def delete_document(id: Id, versions: IfMatch, documents: Writer) -> Response:
     """Remove a document and its file."""
     await documents.delete(id, versions)
-    return Response(status_code=204, background=BackgroundTask(documents.clean, id))
+    return Response(status_code=204, background=BackgroundTask(documents.remove_unused_files, id))
 
 
 @router.post("/{id}/uploads", status_code=201, response_model=DirectUpload, responses=STORAGE)
@@ -125,14 +126,14 @@ async def create_upload(id: Id, data: UploadCreate, uploads: Direct) -> Response
     """Announce a file that goes to the store directly: PUT each part to its URL, then complete."""
     upload = await uploads.start(id, data)
     headers = {"Location": f"/documents/{id}/uploads/{upload.id}", "Cache-Control": CACHE}
-    return answer(upload, 201, headers)
+    return json_response(upload, 201, headers)
 
 
 @router.get("/{id}/uploads/{upload_id}", response_model=DirectUpload, responses=STORAGE)
 @requires("documents")
 async def read_upload(id: Id, upload_id: Id, uploads: Direct) -> Response:
     """Fresh URLs for an upload that is under way."""
-    return answer(await uploads.get(id, upload_id), 200, {"Cache-Control": CACHE})
+    return json_response(await uploads.get(id, upload_id), 200, {"Cache-Control": CACHE})
 
 
 @router.post(
@@ -146,6 +147,6 @@ async def complete_upload(
 ) -> Response:
     """Make the file that has arrived the document's."""
     await uploads.complete(id, upload_id)
-    completed = one(request, await documents.get(id), cache=CACHE)
-    completed.background = BackgroundTask(documents.clean, id)
+    completed = resource_response(request, await documents.get(id), cache=CACHE)
+    completed.background = BackgroundTask(documents.remove_unused_files, id)
     return completed

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from app.core.list_repository import ListRepository
 from app.core.listing import ListStatements
-from app.core.repository import ListRepository
 from app.reports.models import UserCount
 from app.reports.schemas import UserCountRead
 from app.users.models import User
@@ -16,7 +16,8 @@ _COUNT = sa.select(_TODAY, sa.func.count()).select_from(User)
 class UserCountStatements(ListStatements):
     """A day has one count; the newest comes first."""
 
-    key, order = "day", ("-day",)
+    primary_key = "day"
+    default_sort = ("-day",)
 
 
 class UserCountRepository(ListRepository[UserCountRead]):

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.access import requires
-from app.core.conditional import many
+from app.core.conditional import page_response
 from app.core.database import ReportingSession
 from app.core.pagination import Page
 from app.core.routing import Route
@@ -22,4 +22,4 @@ async def list_user_counts(
     query: UserCountList, request: Request, session: ReportingSession
 ) -> Response:
     """A page of the nightly counts of users, the newest first."""
-    return many(request, await ReportService(session).user_counts(query))
+    return page_response(request, await ReportService(session).user_counts(query))

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Form, Request, Response
 
 from app.core.access import principal, requires
-from app.core.conditional import IfMatch, answer, many
+from app.core.conditional import IfMatch, json_response, page_response
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import NotFound, TooManyRequests, Unauthorized
 from app.core.pagination import Page, PageQuery
@@ -14,7 +14,7 @@ from app.core.routing import Route
 from app.core.schemas import Id
 from app.tokens.schemas import AccessToken, LogIn, TokenRead
 from app.tokens.service import LogInService, TokenService
-from app.users.credentials import Credentials
+from app.users.credentials import CredentialVerifier
 
 CACHE: Final = "no-store"
 
@@ -23,7 +23,8 @@ router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=Route)
 
 async def _login(request: Request, session: WriteSession) -> LogInService:
     state = request.app.state
-    return LogInService(session, Credentials(session, state.passwords), state.settings.token_ttl)
+    verifier = CredentialVerifier(session, state.passwords)
+    return LogInService(session, verifier, state.settings.token_ttl)
 
 
 async def _reader(request: Request, session: ReadSession) -> TokenService:
@@ -54,14 +55,14 @@ async def create_token(
     agent = request.headers.get("user-agent", "")[:100]
     named = data if data.name else data.model_copy(update={"name": agent or "unnamed"})
     key, token = await logins.create(named, request.client.host if request.client else None)
-    return answer(token, 201, {"Location": f"/tokens/{key}", "Cache-Control": CACHE})
+    return json_response(token, 201, {"Location": f"/tokens/{key}", "Cache-Control": CACHE})
 
 
 @router.get("", response_model=Page[TokenRead])
 @requires("oneself")
 async def list_tokens(query: TokenList, request: Request, tokens: Reader) -> Response:
     """A page of one's own tokens, without their secrets."""
-    return many(request, await tokens.page(query), cache=CACHE)
+    return page_response(request, await tokens.page(query), cache=CACHE)
 
 
 @router.delete("/current", status_code=204, responses=responses(NotFound))

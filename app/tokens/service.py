@@ -15,7 +15,7 @@ from app.core.sqlstate import FAILURES
 from app.tokens import secret
 from app.tokens.repository import TokenRepository
 from app.tokens.schemas import AccessToken, LogIn, TokenRead
-from app.users.credentials import Credentials
+from app.users.credentials import CredentialVerifier
 from app.users.repository import LoginFailureRepository
 
 
@@ -34,14 +34,15 @@ async def look_up(database: Database, token: str) -> Principal | None:
 class LogInService:
     """Tokens for passwords."""
 
-    def __init__(self, session: Session, credentials: Credentials, ttl: int) -> None:
-        self._tokens, self._credentials = TokenRepository(session), credentials
+    def __init__(self, session: Session, verifier: CredentialVerifier, ttl: int) -> None:
+        self._tokens = TokenRepository(session)
+        self._verifier = verifier
         self._ttl = ttl
 
     async def create(self, data: LogIn, address: str | None) -> tuple[UUID, AccessToken]:
         """The id of a new token, and the token."""
-        found = await self._credentials.verify(data.username, data.password, address)
-        if found is None:
+        credentials = await self._verifier.verify(data.username, data.password, address)
+        if credentials is None:
             raise Unauthorized("Wrong email or password")
         token, key = secret.new(), uuid7()
         values = {
@@ -50,7 +51,7 @@ class LogInService:
             "digest": secret.digest(token),
             "expires_at": datetime.now(UTC) + timedelta(seconds=self._ttl),
         }
-        if not await self._tokens.issue(values, found.id, found.password_hash):
+        if not await self._tokens.issue(values, credentials.id, credentials.password_hash):
             raise Conflict
         kind = "bearer"
         return key, AccessToken(access_token=token, token_type=kind, expires_in=self._ttl)
@@ -61,7 +62,7 @@ class TokenService:
 
     def __init__(self, session: Session, principal: Principal) -> None:
         self._principal = principal
-        self._tokens = TokenRepository(session, **principal.only("oneself"))
+        self._tokens = TokenRepository(session, principal.only("oneself"))
 
     async def page(self, query: PageQuery) -> Page[TokenRead]:
         return await self._tokens.page(query)
@@ -90,5 +91,6 @@ class Revocation:
 
     async def sweep(self) -> str:
         """Remove what has expired, and failures to log in that count no more."""
-        tokens, failures = await self._tokens.forget_expired(), await self._failures.forget_old()
+        tokens = await self._tokens.forget_expired()
+        failures = await self._failures.delete_expired()
         return f"{tokens} expired tokens, {failures} old failures to log in"

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.access import principal, requires
-from app.core.conditional import IfMatch, many, one
+from app.core.conditional import IfMatch, page_response, resource_response
 from app.core.database import ReadSession, WriteSession
 from app.core.errors import EmailTaken, Forbidden, LastAdmin, NotFound, TooManyRequests
 from app.core.pagination import Page
@@ -36,21 +36,21 @@ Writer = Annotated[UserService, Depends(_writer)]
 @requires("oneself")
 async def read_current_user(request: Request, users: Reader) -> Response:
     """Who am I? The user of the request's token."""
-    return one(request, await users.me(), cache=CACHE)
+    return resource_response(request, await users.me(), cache=CACHE)
 
 
 @router.get("/{id}", response_model=UserRead)
 @requires("users")
 async def read_user(id: UserId, request: Request, users: Reader) -> Response:
     """One user."""
-    return one(request, await users.get(id), cache=CACHE)
+    return resource_response(request, await users.get(id), cache=CACHE)
 
 
 @router.get("", response_model=Page[UserRead])
 @requires("users:list")
 async def list_users(query: UserList, request: Request, users: Reader) -> Response:
     """A page of users."""
-    return many(request, await users.page(query), cache=CACHE)
+    return page_response(request, await users.page(query), cache=CACHE)
 
 
 @router.post(
@@ -60,7 +60,7 @@ async def list_users(query: UserList, request: Request, users: Reader) -> Respon
 async def create_user(data: UserCreate, request: Request, users: Writer) -> Response:
     """Register, as a member unless an admin says otherwise."""
     user = await users.create(data)
-    return one(request, user, cache=CACHE, created=f"/users/{user.id}")
+    return resource_response(request, user, cache=CACHE, location=f"/users/{user.id}")
 
 
 @router.patch(
@@ -77,7 +77,7 @@ async def update_user(
     Only an admin changes a role, or a password without the current one. A new password revokes
     the user's other tokens.
     """
-    return one(request, await users.update(id, data, versions), cache=CACHE)
+    return resource_response(request, await users.update(id, data, versions), cache=CACHE)
 
 
 @router.delete("/{id}", status_code=204, responses=responses(LastAdmin))

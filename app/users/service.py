@@ -9,7 +9,7 @@ from app.core.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
 from app.core.schemas import RequestModel
 from app.core.service import Service
 from app.core.sessions import Session
-from app.users.credentials import Credentials
+from app.users.credentials import CredentialVerifier
 from app.users.passwords import Passwords
 from app.users.repository import UserRepository
 from app.users.schemas import UserCreate, UserRead
@@ -18,10 +18,10 @@ from app.users.schemas import UserCreate, UserRead
 class UserService(Service[UserRead]):
     """Users. A password is hashed before the first statement: no connection waits for it."""
 
-    repository = UserRepository
+    repository_class = UserRepository
 
     def __init__(self, session: Session, passwords: Passwords, principal: Principal) -> None:
-        super().__init__(session, **principal.only("users"))
+        super().__init__(session, principal.only("users"))
         self._passwords, self._principal = passwords, principal
 
     async def me(self) -> UserRead:
@@ -32,10 +32,10 @@ class UserService(Service[UserRead]):
         """Register. Whether the email is free, the database decides."""
         values = data.model_dump()
         self._check_role(data)
-        return await self.rows.create(await self._hashed(values))
+        return await self.repository.create(await self._hashed(values))
 
     async def update(
-        self, key: Any, data: RequestModel, versions: list[int] | None = None
+        self, id: Any, data: RequestModel, expected_versions: list[int] | None = None
     ) -> UserRead:
         changes = data.model_dump(exclude_unset=True)
         current = changes.pop("current_password", None)
@@ -43,15 +43,16 @@ class UserService(Service[UserRead]):
         if "password" not in changes:
             if current is not None:
                 raise _wrong("unused", "Goes with a new password only")
-            return await super().update(key, data, versions)
+            return await super().update(id, data, expected_versions)
         known = {}
         if current is not None or self._principal.reach("users") is not ALL:
-            known["hash"] = await self._confirm(key, current)
+            known["hash"] = await self._confirm(id, current)
         values = await self._hashed(changes)
         values["password_changed_by"] = self._principal.token_id
         try:
-            rows = UserRepository(self.rows.session, **self.rows.within, **known)
-            return await rows.update(key, values, versions)
+            scope = {**self.repository.scope, **known}
+            repository = UserRepository(self.repository.session, scope)
+            return await repository.update(id, values, expected_versions)
         except NotFound:
             if known:  # and no longer: it has been changed meanwhile
                 raise Conflict from None
@@ -69,11 +70,11 @@ class UserService(Service[UserRead]):
         user = await self.get(key)
         if password is None:
             raise _wrong("missing", "Must come with a new password")
-        credentials = Credentials(self.rows.session, self._passwords)
-        if (found := await credentials.verify(user.email, password)) is None:
+        verifier = CredentialVerifier(self.repository.session, self._passwords)
+        credentials = await verifier.verify(user.email, password)
+        if credentials is None:
             raise _wrong("wrong_password", "Is not the current password")
-        encoded: str = found.password_hash
-        return encoded
+        return credentials.password_hash
 
     async def _hashed(self, values: dict[str, Any]) -> dict[str, Any]:
         password = values.pop("password")

@@ -31,14 +31,14 @@ LE_GUIN = line("Ursula K. Le Guin", "The Dispossessed", "1929-10-21")
 async def add(database: Database, lines: Iterable[BookLine]) -> tuple[int, int]:
     """In a transaction of its own; how many authors and books were added."""
     async with database.session() as session:
-        added = await BookService(session).add_lines(lines)
+        added = await BookService(session).import_lines(lines)
     assert isinstance(added, Imported)
     return added.authors, added.books
 
 
 async def all_lines(database: Database) -> list[BookLine]:
     async with database.session() as session:
-        return [line async for lines in BookService(session).all_lines() for line in lines]
+        return [line async for lines in BookService(session).export_lines() for line in lines]
 
 
 # What is added
@@ -180,7 +180,7 @@ async def test_nothing_is_stored_when_reading_fails(
 async def test_nothing_is_stored_when_the_transaction_rolls_back(database: Database) -> None:
     async def fail() -> None:
         async with database.session() as session:
-            assert (await BookService(session).add_lines([LE_GUIN])).books == 1
+            assert (await BookService(session).import_lines([LE_GUIN])).books == 1
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

@@ -177,11 +177,14 @@ async def test_who_waits_for_a_lock_is_told_so_before_who_works_for_too_long(
 async def test_more_than_so_many_who_wait_for_a_connection_are_refused_at_once(url: str) -> None:
     database = Database(settings_for(url, db_pool_size=1, db_pool_timeout=5.0))
     pool = database.engine.sync_engine.pool
-    assert isinstance(pool, pools.Pool)
+    assert isinstance(pool, pools.ConnectionPool)
     async with over(database) as client:
         async with database.engine.connect():
-            waiting = [asyncio.create_task(client.get("/authors")) for _ in range(pools.WAITERS)]
-            while pool._waiting < pools.WAITERS:
+            waiting = [
+                asyncio.create_task(client.get("/authors"))
+                for _ in range(pools.MAX_WAITERS_PER_CONNECTION)
+            ]
+            while pool._waiters < pools.MAX_WAITERS_PER_CONNECTION:
                 await asyncio.sleep(0)
             async with asyncio.timeout(AT_ONCE):
                 refused = await client.get("/authors")

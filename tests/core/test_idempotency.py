@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from app.core.database import Database
-from app.core.idempotency import StoredAnswers
+from app.core.idempotency import StoredResponseRepository
 from tests.accounts import log_in, verbs, worker
 from tests.authors.test_authors import NOBODY
 from tests.bearers import make_bearer
@@ -347,9 +347,9 @@ async def test_after_a_day_the_key_is_new_and_the_answer_gone(
     assert second.status_code == 201
     assert first.json()["id"] != second.json()["id"]
     assert_replayed(second, await send(client, "/authors", AUTHOR))
-    assert await StoredAnswers(database.writes).forget_old() == 0
+    assert await StoredResponseRepository(database.writes).delete_expired() == 0
     await other.execute("UPDATE stored_answers SET created_at = created_at - interval '1 day'")
-    assert await StoredAnswers(database.writes).forget_old() == 1
+    assert await StoredResponseRepository(database.writes).delete_expired() == 1
 
 
 # Whose keys, and which

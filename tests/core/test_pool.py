@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.core import database as databases
 from app.core.database import Database
-from app.core.pool import Pool
+from app.core.pool import ConnectionPool
 from app.core.prepared import Prepared
 from tests import backends
 from tests.conftest import settings_for
@@ -28,7 +28,7 @@ async def backend(database: Database) -> int:
 
 def checked_out(database: Database) -> int:
     pool = database.engine.sync_engine.pool
-    assert isinstance(pool, Pool)
+    assert isinstance(pool, ConnectionPool)
     return pool.checkedout()
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import event, text
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.database import Database
-from app.core.listing import FETCHED
+from app.core.listing import FETCH_SIZE
 from tests.accounts import bearer
 from tests.authors.test_authors import NOBODY
 from tests.bearers import make_bearer
@@ -218,7 +218,7 @@ async def test_creating_many_takes_one_statement_and_a_look_for_who_is_missing(
 async def test_a_stream_declares_a_cursor_and_fetches_from_it_in_one_transaction(
     client: AsyncClient, database: Database, statements: list[str], around: list[str], path: str
 ) -> None:
-    await fill(database, 2 * FETCHED + 50)
+    await fill(database, 2 * FETCH_SIZE + 50)
     await heard()
     for accept in ("application/x-ndjson", "text/csv"):
         statements.clear()
@@ -227,7 +227,7 @@ async def test_a_stream_declares_a_cursor_and_fetches_from_it_in_one_transaction
         await heard()
         declare, *fetches, answered = statements
         assert declare.startswith(f"DECLARE {path[1:]} NO SCROLL CURSOR FOR SELECT ")
-        assert set(fetches) == {f"FETCH FORWARD {FETCHED} FROM {path[1:]}"}
+        assert set(fetches) == {f"FETCH FORWARD {FETCH_SIZE} FROM {path[1:]}"}
         assert len(fetches) in {3, 4}  # the last one may find nothing
         assert answered == ANSWERED
         assert [sent.split()[0].strip(";") for sent in around] == ["BEGIN", "COMMIT"]

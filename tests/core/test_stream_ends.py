@@ -19,7 +19,7 @@ from starlette.types import Message
 from app.core import streams
 from app.core.database import Database
 from app.core.errors import Overloaded
-from app.core.listing import FETCHED
+from app.core.listing import FETCH_SIZE
 from app.settings import Settings
 from tests.backends import ASLEEP, BUSY, until
 from tests.conftest import settings_for
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.commits
 
 AT_ONCE = 2.0  # seconds
 PLACES = Settings.model_fields["db_pool_size"].default // 4
-# Each of the rows beyond the first FETCHED is an hour's work.
+# Each of the rows beyond the first FETCH_SIZE is an hour's work.
 SLOW = f"""
 CREATE SEQUENCE looked_at;
 CREATE OR REPLACE FUNCTION search_query(text) RETURNS tsquery LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF nextval('looked_at') > {FETCHED} THEN PERFORM pg_sleep(3600); END IF;
+    IF nextval('looked_at') > {FETCH_SIZE} THEN PERFORM pg_sleep(3600); END IF;
     RETURN 'title';
 END $$;
 """
@@ -85,7 +85,7 @@ async def test_who_stops_reading_is_given_up(
     chunks: int,
 ) -> None:
     monkeypatch.setattr(streams, "PATIENCE", 0.05)
-    await fill(database, 5 * FETCHED)
+    await fill(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
         async with asyncio.timeout(AT_ONCE):
@@ -99,7 +99,7 @@ async def test_who_reads_slowly_but_reads_is_not(
     app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "PATIENCE", 0.5)
-    await fill(database, 12 * FETCHED)
+    await fill(database, 12 * FETCH_SIZE)
     client = Client(100)
 
     async def slowly(message: Message) -> None:
@@ -107,7 +107,7 @@ async def test_who_reads_slowly_but_reads_is_not(
         await client.send(message)
 
     await app(scope("/books"), client.receive, slowly)
-    assert b"".join(m.get("body", b"") for m in client.messages).count(b"\n") == 12 * FETCHED
+    assert b"".join(m.get("body", b"") for m in client.messages).count(b"\n") == 12 * FETCH_SIZE
     assert not client.messages[-1]["more_body"]
 
 
@@ -115,7 +115,7 @@ async def test_who_reads_slowly_but_reads_is_not(
 async def test_who_goes_away_frees_the_connection_at_once(
     app: FastAPI, database: Database, caplog: pytest.LogCaptureFixture, chunks: int
 ) -> None:
-    await fill(database, 5 * FETCHED)
+    await fill(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
         stream = asyncio.create_task(app(scope("/books"), client.receive, client.send))
@@ -129,7 +129,7 @@ async def test_who_goes_away_frees_the_connection_at_once(
 async def test_who_goes_away_while_the_database_works_frees_the_connection_at_once(
     app: FastAPI, database: Database, other: asyncpg.Connection
 ) -> None:
-    await fill(database, 2 * FETCHED)
+    await fill(database, 2 * FETCH_SIZE)
     await other.execute(SLOW)
     client = Client(100)
     task = app(scope("/books", query="q=title"), client.receive, client.send)
@@ -142,7 +142,7 @@ async def test_who_goes_away_while_the_database_works_frees_the_connection_at_on
 
 
 async def test_a_server_that_ends_frees_the_connection(app: FastAPI, database: Database) -> None:
-    await fill(database, 5 * FETCHED)
+    await fill(database, 5 * FETCH_SIZE)
     client = Client(1)
     stream = asyncio.create_task(app(scope("/books"), client.receive, client.send))
     await client.full.wait()
@@ -154,7 +154,7 @@ async def test_a_server_that_ends_frees_the_connection(app: FastAPI, database: D
 async def test_only_so_many_streams_are_read_at_a_time(
     app: FastAPI, client: AsyncClient, database: Database
 ) -> None:
-    await fill(database, 5 * FETCHED)
+    await fill(database, 5 * FETCH_SIZE)
     readers = [Client(1) for _ in range(PLACES)]
     tasks = [
         asyncio.create_task(app(scope("/books"), reader.receive, reader.send)) for reader in readers
@@ -169,7 +169,7 @@ async def test_only_so_many_streams_are_read_at_a_time(
         assert (await client.get(path)).status_code == 200
     readers[0].gone.set()
     await tasks[0]
-    assert len(await lines(client, "/books")) == 5 * FETCHED
+    assert len(await lines(client, "/books")) == 5 * FETCH_SIZE
     for reader in readers:
         reader.gone.set()
     await asyncio.gather(*tasks)

@@ -11,13 +11,13 @@ from httpx import ASGITransport, AsyncClient
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.database import Database
-from app.core.listing import FETCHED
+from app.core.listing import FETCH_SIZE
 from tests.authors.test_authors import NOBODY
 from tests.factories import make_author, make_book
 from tests.lines import COLUMNS, CSV, STREAMED, asked, cells, lines, pages, table
 from tests.rows import AUTHOR, SORTS, fill, run
 
-MANY = 2 * FETCHED + 50  # rows: more than one FETCH brings, and no multiple of it
+MANY = 2 * FETCH_SIZE + 50  # rows: more than one FETCH brings, and no multiple of it
 TITLES = [
     'The "quoted" title',
     '"',
@@ -102,7 +102,7 @@ async def test_filters_and_words_select_what_they_do_for_pages(
     assert (await table(client, f"{path}?{query}"))[1:] == [cells(row) for row in expected]
 
 
-@pytest.mark.parametrize("count", [1, FETCHED - 1, FETCHED, FETCHED + 1, 2 * FETCHED])
+@pytest.mark.parametrize("count", [1, FETCH_SIZE - 1, FETCH_SIZE, FETCH_SIZE + 1, 2 * FETCH_SIZE])
 async def test_where_a_fetch_ends_no_row_is_lost(
     client: AsyncClient, database: Database, count: int
 ) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from app.documents.upload import PART
+from app.documents.upload import PART_SIZE
 
 HEADERS = {"content-type": "multipart/form-data; boundary=b"}
-SMALL, LARGE = 100_000, PART + 1  # bytes of each chunk of the file
+SMALL, LARGE = 100_000, PART_SIZE + 1  # bytes of each chunk of the file
 _HEAD = (
     b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\nThesis\r\n'
     b'--b\r\nContent-Disposition: form-data; name="file"; filename="thesis.pdf"\r\n'

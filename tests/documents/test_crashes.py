@@ -8,7 +8,7 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
-from app.documents.upload import PART
+from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.commands import run
 from tests.documents.conftest import Age, Stored
@@ -19,7 +19,7 @@ from tests.proxy import Fate, Proxy
 pytestmark = pytest.mark.commits
 
 OLD, SMALL = b"%PDF-1.7 it had this file", b"%PDF-1.7 and got this one"
-LARGE = bytes(range(256)) * (2 * PART // 256) + b"the third part"
+LARGE = bytes(range(256)) * (2 * PART_SIZE // 256) + b"the third part"
 NOTHING: list[str] = []
 
 Ask = Callable[[AsyncClient, str], Awaitable[httpx.Response]]

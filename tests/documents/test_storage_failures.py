@@ -9,7 +9,7 @@ from httpx import AsyncClient
 
 from app.core import s3
 from app.core.database import Database
-from app.documents.upload import PART
+from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.conftest import settings_for
 from tests.connections import connected
@@ -134,7 +134,9 @@ async def test_an_upload_holds_no_connection_to_the_database(
     await app.state.database.engine.dispose()
 
 
-@pytest.mark.parametrize(("size", "there"), [(PART // 2, "pending"), (2 * PART, "pending part")])
+@pytest.mark.parametrize(
+    ("size", "there"), [(PART_SIZE // 2, "pending"), (2 * PART_SIZE, "pending part")]
+)
 async def test_a_client_that_leaves_leaves_nothing_but_one_line_in_the_log(
     size: int, there: str, url: str, settings: Settings, stored: Stored
 ) -> None:

@@ -8,7 +8,7 @@ from httpx import AsyncClient
 
 from app.core.database import Database
 from app.core.storage import Storage
-from app.documents import files
+from app.documents import lifecycle
 from app.documents.jobs import Sweeper
 from app.settings import Settings
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
@@ -40,7 +40,9 @@ async def test_an_upload_that_makes_progress_is_not_swept_however_long_it_takes(
     sweep: Sweep,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(files, "TOUCHES", 1e9)  # in a grace period: with all that it does
+    monkeypatch.setattr(
+        lifecycle, "PROGRESS_RECORDS_PER_GRACE_PERIOD", 1e9
+    )  # in a grace period: with all that it does
     answer = await client.post("/documents", content=form(size, age, sweep), headers=HEADERS)
     assert answer.status_code == 201, answer.text
     assert await stored() == ["ready object"]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from app.documents.upload import PART
+from app.documents.upload import PART_SIZE
 from tests import backends, servers
 from tests.core.test_deadlines import head
 from tests.documents.test_load import HEADERS, START
@@ -76,7 +76,7 @@ async def test_clients_are_gone_while_their_queries_run(
 FORM = head("/documents", HEADERS["Content-Type"], 10**8)
 BEGUN = {  # the file, so that there is a record of it
     "in the first part": (FORM, START),
-    "in the third part": (FORM, START + bytes(2 * PART)),
+    "in the third part": (FORM, START + bytes(2 * PART_SIZE)),
 }
 POINTS = {"in the head": (FORM[:50], b""), "before the file": (FORM, START[:40]), **BEGUN}
 PENDING = "SELECT count(*) FROM stored_objects WHERE state = 'pending'"

@@ -8,7 +8,7 @@ import pytest
 from httpx import AsyncClient, Response
 
 from app.core.errors import Unavailable
-from app.documents.upload import PART
+from app.documents.upload import PART_SIZE
 from tests import servers
 from tests.factories import make_author, make_direct_upload, make_document
 from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
@@ -17,7 +17,7 @@ from tests.processes import PATIENCE, until
 from tests.proxy import Fate, Proxy, proxied
 
 PREFIX = "faults/store/"
-SMALL, LARGE = b"%PDF-1.7 in one go", bytes(PART + 1)
+SMALL, LARGE = b"%PDF-1.7 in one go", bytes(PART_SIZE + 1)
 
 Ask = Callable[[], Awaitable[Response]]
 Prepare = Callable[[AsyncClient], Awaitable[Ask]]

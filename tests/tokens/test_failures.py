@@ -283,7 +283,7 @@ async def test_a_success_and_an_attempt_wait_for_each_other_in_one_order(
     async with database.session() as session:
         await session.run(text("SET LOCAL lock_timeout = '200ms'"))
         await session.rows(update, {"kind": "account"})
-        success = asyncio.create_task(LoginFailureRepository(database.writes).forget(names))
+        success = asyncio.create_task(LoginFailureRepository(database.writes).record_success(names))
         await until(1, other, WAITING)
         await session.rows(update, {"kind": "address"})
     await success

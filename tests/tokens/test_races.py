@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app.core.database import Database
 from app.tokens.schemas import LogIn
 from app.tokens.service import LogInService
-from app.users.credentials import Credentials
+from app.users.credentials import CredentialVerifier
 from app.users.passwords import NOBODYS, Passwords
 from tests.accounts import (
     EMAIL,
@@ -41,7 +41,7 @@ DELETE = "DELETE FROM users RETURNING id"
 async def logged_in(database: Database, passwords: Passwords) -> AsyncIterator[str]:
     """A token got with the password, of a log-in that is not committed until the block ends."""
     async with database.session() as session:
-        logins = LogInService(session, Credentials(session, passwords), 3600)
+        logins = LogInService(session, CredentialVerifier(session, passwords), 3600)
         data = LogIn(username=EMAIL, password=SecretStr(PASSWORD), name="a token")
         yield (await logins.create(data, None))[1].access_token
 
