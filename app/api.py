@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from app.authors.router import router as authors
 from app.books.router import router as books
-from app.core.health import router as health
+from app.core.server import router as health
 from app.documents.router import router as documents
 from app.reports.router import router as reports
 from app.tokens.router import router as tokens

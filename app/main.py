@@ -12,12 +12,9 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import ROUTERS, TAGS
-from app.core import docs, openapi, problems, tracing
-from app.core.database import Database
-from app.core.deadlines import InactivityTimeout
-from app.core.gate import Gate
-from app.core.health import Readiness
-from app.core.middleware import RequestContext, Semantics
+from app.core.db import Database
+from app.core.http import OPENAPI_PATH, install_docs, install_error_handlers, openapi_document
+from app.core.server import Gate, InactivityTimeout, Readiness, RequestContext, Semantics, telemetry
 from app.core.storage import Storage
 from app.settings import Settings
 from app.tables import REVISION
@@ -42,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
-        openapi_url=docs.DOCUMENT if settings.docs_enabled else None,
+        openapi_url=OPENAPI_PATH if settings.docs_enabled else None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -50,15 +47,15 @@ def create_app(settings: Settings) -> FastAPI:
         routes=[route for router in ROUTERS for route in router.routes],
         middleware=_middleware(settings),
         lifespan=partial(_lifespan, settings),
-        telemetry=tracing.telemetry(),
+        telemetry=telemetry(),
     )
     if settings.docs_enabled:
-        docs.install(app, settings)
-    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
+        install_docs(app, settings)
+    app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]
     app.state.schema, app.state.settings, app.state.look_up = REVISION, settings, look_up
     app.state.readiness = Readiness(app.state)
     app.state.idempotent_requests_in_progress = set[bytes]()
-    problems.install(app)
+    install_error_handlers(app)
     return app
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Final
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
 from app.core.jobs import EPOCH, Job
-from app.core.metrics import JOB_RUNS
+from app.core.observability import JOB_RUNS
 from app.core.storage import Storage
 from app.documents.jobs import Sweeper
 from app.reports.service import ReportService

@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
 from app import embedded, schema
-from app.core.database import Database
+from app.core.db import Database
 from app.main import create_app
 from app.settings import Settings
 from benchmarks import dataset

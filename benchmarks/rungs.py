@@ -8,8 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from app.core.access import requires
-from app.core.routing import Route
+from app.core.http import Route, requires
 from app.core.schemas import Id
 from app.main import create_app
 from app.settings import Settings

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.core.database import POOLED
+from app.core.db import POOLED
 from app.settings import Settings
 from app.tables import metadata
 

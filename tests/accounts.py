@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.core.db import Database
 from app.main import create_app
 from app.tokens import secret
 from app.users.passwords import Passwords

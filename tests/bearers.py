@@ -8,7 +8,7 @@ from uuid import uuid4
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.accounts import add_token, add_user, bearer
 
 Acting = Callable[..., Awaitable[AsyncClient]]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import FastAPI
 
-from app.core.database import Database
+from app.core.db import Database
 from app.tokens import secret
 from tests.rows import insert, run
 

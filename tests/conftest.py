@@ -20,11 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_a
 from sqlalchemy.pool import NullPool
 
 from app import embedded
-from app.core.database import BINDS, Database
-from app.core.health import Readiness
-from app.core.prepared import Prepared
-from app.core.sessions import AutocommitSession, Parameters, Records, TransactionSession
-from app.core.storage import PARTS_IN_FLIGHT, Storage
+from app.core.db import AutocommitSession, Database, Parameters, Prepared, TransactionSession
+from app.core.db._database import BINDS
+from app.core.db._sessions import Records
+from app.core.server import Readiness
+from app.core.storage import Storage
+from app.core.storage._storage import PARTS_IN_FLIGHT
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import Passwords

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.core.db import Database
 
 AUTHOR = "01890000-0000-7000-8000-000000000001"  # of the books that `fill` makes
 BOOKS_OF_AUTHOR = f"/authors/{AUTHOR}/books"

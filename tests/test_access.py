@@ -9,9 +9,8 @@ from fastapi import APIRouter, FastAPI
 from httpx import AsyncClient
 from pydantic import SecretStr
 
-from app.core.access import requires
-from app.core.database import Database
-from app.core.routing import Route
+from app.core.db import Database
+from app.core.http import Route, requires
 from app.main import create_app
 from app.tables import TABLES
 from app.users.passwords import Passwords

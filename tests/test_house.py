@@ -10,10 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "app").rglob("*.py"))
 TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in SOURCES}
-BOUNDARY = "app/core/sessions.py"
+BOUNDARY = "app/core/db/_sessions.py"
 SQL_VERBS = {"select", "insert", "update", "delete", "text"}
 SQL_PLACES = re.compile(
-    r"app/(.+/(repository|models)|core/(listing|statements|models|health|jobs|idempotency))\.py"
+    r"app/(.+/(repository|models)|core/(db/_(listing|keyset|statements|models)|server/_health|jobs|idempotency))\.py"
 )
 
 
@@ -32,7 +32,7 @@ def test_nobody_but_the_transaction_boundary_commits() -> None:
         for call in calls(tree)
         if called(call).endswith((".commit", ".begin"))
     ]
-    assert {place.split(":")[0] for place in commits} == {"app/core/database.py", BOUNDARY}
+    assert {place.split(":")[0] for place in commits} == {"app/core/db/_database.py", BOUNDARY}
 
 
 def test_only_repositories_and_models_speak_sql() -> None:

@@ -4,7 +4,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.accounts import bearer
 from tests.callers import (
     BEARERS,

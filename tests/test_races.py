@@ -17,7 +17,7 @@ import pytest
 from httpx import AsyncClient, Response
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.storage import Storage
 from app.users import passwords
 from tests import servers

@@ -10,8 +10,8 @@ from typing import Final
 
 from sqlalchemy import text
 
-from app.core import logging
 from app.core.jobs import Job
+from app.core.observability import _logging as logging
 from app.settings import Settings
 from app.worker import Parts, work
 
@@ -33,6 +33,6 @@ async def _fail(_parts: Parts) -> str:
 
 
 if __name__ == "__main__":
-    logging.configure("INFO")
+    logging.configure_logging("INFO")
     jobs = (Job("fail", SECOND, _fail), Job("write", SECOND, _write))
     asyncio.run(work(Settings(_env_file=None), jobs))

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.models import Entity
+from app.core.db import Entity
 
 # An unknown date of birth sorts after all others.
 UNKNOWN_DOB = sa.literal_column("'infinity'::date", sa.Date)

@@ -2,9 +2,8 @@
 
 from app.authors.models import UNKNOWN_DOB, Author
 from app.authors.schemas import AuthorRead
+from app.core.db import Repository, Statements
 from app.core.errors import AuthorHasBooks
-from app.core.repository import Repository
-from app.core.statements import Statements
 
 
 class AuthorRepository(Repository[AuthorRead]):

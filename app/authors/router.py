@@ -6,18 +6,25 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from app.authors.schemas import AuthorCreate, AuthorQuery, AuthorRead, AuthorUpdate
 from app.authors.service import AuthorService
-from app.core import streams
-from app.core.access import requires
-from app.core.conditional import IfMatch, page_response, resource_response
-from app.core.database import ReadSession, WriteSession
 from app.core.errors import AuthorHasBooks
-from app.core.pagination import Page
-from app.core.problems import responses
-from app.core.routing import Route
+from app.core.http import (
+    IfMatch,
+    ReadSession,
+    Route,
+    WriteSession,
+    page_response,
+    preferred_stream_type,
+    requires,
+    resource_response,
+    responses,
+    stream_list,
+    stream_responses,
+)
+from app.core.paging import Page
 from app.core.schemas import Id
 
 router = APIRouter(prefix="/authors", tags=["authors"], route_class=Route)
-LINES: Final = streams.documented(AuthorRead)
+LINES: Final = stream_responses(AuthorRead)
 AuthorList = Annotated[AuthorQuery, Depends(AuthorQuery.of)]
 
 
@@ -32,8 +39,8 @@ async def read_author(id: Id, request: Request, session: ReadSession) -> Respons
 @requires("catalogue:read")
 async def list_authors(query: AuthorList, request: Request, session: ReadSession) -> Response:
     """A page of authors; with another `Accept` all of them, streamed."""
-    if media_type := streams.preferred(request):
-        return await streams.lines(request, media_type, query, AuthorRead, AuthorService)
+    if media_type := preferred_stream_type(request):
+        return await stream_list(request, media_type, query, AuthorRead, AuthorService)
     return page_response(request, await AuthorService(session).page(query), vary="Accept")
 
 

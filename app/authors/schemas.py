@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.core.pagination import ListQuery, Many, Sorting
+from app.core.paging import ListQuery, Many, Sorting
 from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
 
 Name = Annotated[str, string(1, 200), Field(examples=["Gabriel García Márquez"])]

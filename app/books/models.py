@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.authors.models import Author
-from app.core.models import Entity
+from app.core.db import Entity
 
 
 class Book(Entity):

@@ -10,11 +10,8 @@ from uuid_utils.compat import uuid7
 from app.authors.models import Author
 from app.books.models import Book
 from app.books.schemas import BookAuthor, BookLine, BookRead, Imported
+from app.core.db import ListRepository, ListStatements, Repository, Select, Statements
 from app.core.errors import Fault, InvalidRequest
-from app.core.list_repository import ListRepository
-from app.core.listing import ListStatements, Select
-from app.core.repository import Repository
-from app.core.statements import Statements
 
 _author, _author_id = Author.__table__.c, Book.__table__.c.author_id
 _by_author = _author_id == sa.bindparam("author_id", type_=_author_id.type)

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.authors.schemas import Name as AuthorName
-from app.core.pagination import ListQuery, Many, Sorting
+from app.core.paging import ListQuery, Many, Sorting
 from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
 
 Title = Annotated[str, string(1, 300), Field(examples=["Cien años de soledad"])]

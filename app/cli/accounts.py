@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from app.cli import start
 from app.core.access import OPERATOR, Role
+from app.core.db import TransactionSession
 from app.core.errors import NotFound, reason
-from app.core.sessions import TransactionSession
 from app.tokens.service import Revocation
 from app.users.passwords import Passwords
 from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate

@@ -24,7 +24,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app import worker as work
 from app.cli import start
-from app.core.protocol import Protocol
+from app.core.server import Protocol
 from app.embedded.processes import with_us
 from app.main import create_app
 from app.settings import Settings

@@ -10,11 +10,10 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from app import embedded
-from app.core import health, logging, metrics
-from app.core.database import Database
+from app.core.db import DATABASE_ERRORS, FAILURES, Database, TransactionSession
 from app.core.errors import ServiceError
-from app.core.sessions import TransactionSession
-from app.core.sqlstate import DATABASE_ERRORS, FAILURES
+from app.core.observability import configure_logging, serve_metrics
+from app.core.server import database_fault
 from app.settings import Settings, describe
 from app.tables import REVISION
 
@@ -32,7 +31,7 @@ def settings(*, quiet: bool = False) -> Settings:
         found = Settings()
     except ValidationError as error:
         fail(f"wrong settings\n{describe(error)}")
-    logging.configure("CRITICAL" if quiet else found.log_level, found.log_format or "console")
+    configure_logging("CRITICAL" if quiet else found.log_level, found.log_format or "console")
     return found
 
 
@@ -66,7 +65,7 @@ def metered(given: Settings, processes: int = 1) -> Iterator[None]:
     """Serve the metrics of so many processes where the settings say."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(metrics.serving(given.host, given.metrics_port, processes))
+            stack.enter_context(serve_metrics(given.host, given.metrics_port, processes))
         except OSError as error:
             where = f"{given.host}:{given.metrics_port}"
             fail(f"cannot serve metrics on {where} ({error.strerror}): set METRICS_PORT")
@@ -134,6 +133,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def _fault(connected: Settings) -> str | None:
     opened = Database(connected)
     try:
-        return await health.database_fault(opened.reads, REVISION)
+        return await database_fault(opened.reads, REVISION)
     finally:
         await opened.close()

@@ -1,15 +1,11 @@
-"""Who asks, and what they may: one table, and the one check that every route goes through."""
+"""Roles and permissions: one table that says what each kind of caller may do."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 from uuid import UUID
 
-from fastapi import Request
-
-from app.core.database import Database
-from app.core.errors import Forbidden, InvalidToken, Unauthorized
+from app.core.errors import Forbidden, Unauthorized
 
 
 class Role(StrEnum):
@@ -80,46 +76,3 @@ class Principal:
 
 
 OPERATOR: Final = Principal("full")  # whoever has the command line has the database
-_ANONYMOUS: Final = {caller: Principal(caller) for caller in CALLERS[:3]}
-_SCOPE: Final = "bookshelf.principal"
-LookUp = Callable[[Database, str], Awaitable[Principal | None]]
-Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
-
-
-def requires(permission: Permission | None) -> Callable[[Endpoint], Endpoint]:
-    """What a route's callers must be permitted; with `None` nobody asks who they are.
-
-    Not a dependency: one of the framework's costs a sixth of the time of a read.
-    """
-
-    def mark(endpoint: Endpoint) -> Endpoint:
-        endpoint.permission = permission  # type: ignore[attr-defined]
-        return endpoint
-
-    return mark
-
-
-async def admit(request: Request, permission: Permission) -> None:
-    """Find out who asks and whether they may; `principal` tells of it from then on."""
-    found = await _principal(request)
-    found.require(permission)
-    request.scope[_SCOPE] = found
-
-
-def principal(request: Request) -> Principal:
-    found: Principal = request.scope[_SCOPE]
-    return found
-
-
-async def _principal(request: Request) -> Principal:
-    # Read once, and not as a `Headers`: most requests have no such line.
-    given = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    state = request.app.state
-    if not any(value[:6].lower() == b"bearer" for value in given):  # Basic may be a proxy's
-        return _ANONYMOUS[state.settings.anonymous_access]
-    scheme, _, token = given[0].decode("latin-1").partition(" ")
-    look_up: LookUp = state.look_up
-    found = await look_up(state.database, token.strip(" ")) if len(given) == 1 else None
-    if found is None or scheme.lower() != "bearer":
-        raise InvalidToken
-    return found

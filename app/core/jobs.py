@@ -9,9 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.database import Database
-from app.core.models import Base
-from app.core.sessions import Rows, Session
+from app.core.db import Base, Database, Rows, Session
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the first tick of every job
 Parts = TypeVar("Parts")

@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Generic, TypeVar
 
-from app.core.pagination import ListQuery, Page
-from app.core.repository import Repository
+from app.core.db import Parameters, Repository, Session
+from app.core.paging import ListQuery, Page
 from app.core.schemas import ReadModel, RequestModel
-from app.core.sessions import Parameters, Session
 
 Read = TypeVar("Read", bound=ReadModel)
 

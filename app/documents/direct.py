@@ -1,5 +1,6 @@
 """Uploads that go from the client straight to the store, by signed URLs."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
@@ -7,8 +8,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.core.access import Principal
+from app.core.db import Session
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
-from app.core.sessions import Session
 from app.core.storage import NotStored
 from app.documents.lifecycle import FileLifecycle
 from app.documents.repository import DocumentRepository
@@ -24,12 +25,19 @@ class DirectUploads:
     """Always multipart uploads of the store: their URLs are of no use once they are completed,
     so that nobody can change the bytes of a document afterwards."""
 
-    def __init__(self, session: Session, files: FileLifecycle, principal: Principal) -> None:
+    def __init__(
+        self,
+        session: Session,
+        files: FileLifecycle,
+        principal: Principal,
+        record_progress: Callable[[], object],
+    ) -> None:
         scope = principal.only("documents")
         # What is asked for while the store may have to answer is no part of a transaction.
         self._found = DocumentRepository(files.objects.session, scope)
         self._documents, self._files = DocumentRepository(session, scope), files
         self._storage, self._settings = files.storage, files.settings
+        self._record_progress = record_progress
 
     async def start(self, document_id: UUID, data: UploadCreate) -> DirectUpload:
         if data.size > self._settings.max_upload_size:
@@ -95,7 +103,7 @@ class DirectUploads:
         except NotStored:
             raise Conflict("Nothing has arrived") from None
         if same and row.sha256 is not None:
-            same = await self._storage.sha256(row.key) == row.sha256
+            same = await self._storage.sha256(row.key, self._record_progress) == row.sha256
         if not same:
             await self._files.discard(row.id, row.key)
             raise Conflict("What has arrived is not what was announced")

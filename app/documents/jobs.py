@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from app.core.sessions import Session
+from app.core.db import Session
 from app.core.storage import NotStored, Storage
 from app.documents.lifecycle import FileLifecycle
 from app.settings import Settings

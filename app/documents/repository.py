@@ -7,11 +7,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from app.core.db import Condition, Repository, Rows, Select, Session, Statements
 from app.core.errors import Conflict, InvalidToken
-from app.core.listing import Condition, Select
-from app.core.repository import Repository
-from app.core.sessions import Rows, Session
-from app.core.statements import Statements
 from app.documents.models import NO_SIZE, Document, StoredObject
 from app.documents.schemas import DocumentRead
 

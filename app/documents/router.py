@@ -6,15 +6,24 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
-from app.core.access import Principal, principal, requires
-from app.core.conditional import IfMatch, json_response, page_response, resource_response
-from app.core.database import ReadSession, WriteSession
+from app.core.access import Principal
 from app.core.errors import Conflict, NotFound, Unavailable
-from app.core.idempotent_requests import identify_callback
-from app.core.pagination import Page
-from app.core.problems import responses
-from app.core.routing import Route
+from app.core.http import (
+    IfMatch,
+    ReadSession,
+    Route,
+    WriteSession,
+    identify_callback,
+    json_response,
+    page_response,
+    principal,
+    requires,
+    resource_response,
+    responses,
+)
+from app.core.paging import Page
 from app.core.schemas import Id
+from app.core.server import progress_callback
 from app.documents.direct import DirectUploads
 from app.documents.form import Form
 from app.documents.lifecycle import FileLifecycle
@@ -43,7 +52,7 @@ async def _writer(request: Request, session: WriteSession) -> DocumentService:
 
 
 async def _direct(request: Request, session: WriteSession) -> DirectUploads:
-    return DirectUploads(session, *_parts(request))
+    return DirectUploads(session, *_parts(request), progress_callback())
 
 
 def _parts(request: Request) -> tuple[FileLifecycle, Principal]:

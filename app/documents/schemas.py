@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.core.pagination import ListQuery, Sorting
+from app.core.paging import ListQuery, Sorting
 from app.core.schemas import MAX_INT64, NO_NUL, ReadModel, RequestModel, absent, string
 
 _WORD: Final = r"[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838

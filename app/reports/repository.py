@@ -3,8 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core.list_repository import ListRepository
-from app.core.listing import ListStatements
+from app.core.db import ListRepository, ListStatements
 from app.reports.models import UserCount
 from app.reports.schemas import UserCountRead
 from app.users.models import User

@@ -4,11 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.core.access import requires
-from app.core.conditional import page_response
-from app.core.database import ReportingSession
-from app.core.pagination import Page
-from app.core.routing import Route
+from app.core.http import ReportingSession, Route, page_response, requires
+from app.core.paging import Page
 from app.reports.schemas import UserCountQuery, UserCountRead
 from app.reports.service import ReportService
 

@@ -4,7 +4,7 @@ from datetime import date, datetime
 
 from pydantic import BaseModel, Field
 
-from app.core.pagination import PageQuery
+from app.core.paging import PageQuery
 from app.core.schemas import MAX_INT64
 
 

@@ -1,7 +1,7 @@
 """The rules of reports."""
 
-from app.core.pagination import Page
-from app.core.sessions import Session
+from app.core.db import Session
+from app.core.paging import Page
 from app.reports.repository import UserCountRepository
 from app.reports.schemas import UserCountQuery, UserCountRead
 

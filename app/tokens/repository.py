@@ -7,10 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.listing import Condition
-from app.core.prepared import Prepared
-from app.core.repository import Repository
-from app.core.statements import Statements
+from app.core.db import Condition, Prepared, Repository, Statements
 from app.tokens.models import Token
 from app.tokens.schemas import TokenRead
 from app.users.models import User

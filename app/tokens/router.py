@@ -4,13 +4,19 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 
-from app.core.access import principal, requires
-from app.core.conditional import IfMatch, json_response, page_response
-from app.core.database import ReadSession, WriteSession
 from app.core.errors import NotFound, TooManyRequests, Unauthorized
-from app.core.pagination import Page, PageQuery
-from app.core.problems import responses
-from app.core.routing import Route
+from app.core.http import (
+    IfMatch,
+    ReadSession,
+    Route,
+    WriteSession,
+    json_response,
+    page_response,
+    principal,
+    requires,
+    responses,
+)
+from app.core.paging import Page, PageQuery
 from app.core.schemas import Id
 from app.tokens.schemas import AccessToken, LogIn, TokenRead
 from app.tokens.service import LogInService, TokenService

@@ -7,11 +7,9 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.core.access import Principal
-from app.core.database import Database
+from app.core.db import FAILURES, Database, Session
 from app.core.errors import Conflict, ServiceError, Unauthorized
-from app.core.pagination import Page, PageQuery
-from app.core.sessions import Session
-from app.core.sqlstate import FAILURES
+from app.core.paging import Page, PageQuery
 from app.tokens import secret
 from app.tokens.repository import TokenRepository
 from app.tokens.schemas import AccessToken, LogIn, TokenRead

@@ -4,13 +4,19 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.core.access import principal, requires
-from app.core.conditional import IfMatch, page_response, resource_response
-from app.core.database import ReadSession, WriteSession
 from app.core.errors import EmailTaken, Forbidden, LastAdmin, NotFound, TooManyRequests
-from app.core.pagination import Page
-from app.core.problems import responses
-from app.core.routing import Route
+from app.core.http import (
+    IfMatch,
+    ReadSession,
+    Route,
+    WriteSession,
+    page_response,
+    principal,
+    requires,
+    resource_response,
+    responses,
+)
+from app.core.paging import Page
 from app.users.schemas import UserCreate, UserId, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 

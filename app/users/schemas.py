@@ -8,7 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from app.core.access import Role
-from app.core.pagination import ListQuery, Sorting
+from app.core.paging import ListQuery, Sorting
 from app.core.schemas import (
     MAX_INT64,
     NO_NUL,

@@ -5,10 +5,10 @@ from typing import Any
 from pydantic import SecretStr
 
 from app.core.access import ALL, NO, Principal
+from app.core.db import Session
 from app.core.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
 from app.core.schemas import RequestModel
 from app.core.service import Service
-from app.core.sessions import Session
 from app.users.credentials import CredentialVerifier
 from app.users.passwords import Passwords
 from app.users.repository import UserRepository

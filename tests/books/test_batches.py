@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.answers import get
 from tests.authors.test_authors import NOBODY
 from tests.backends import WAITING, until

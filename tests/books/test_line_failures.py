@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from app.books.schemas import BookLine
-from app.core.database import Database
+from app.core.db import Database
 from app.core.errors import Unavailable
 from tests.books.test_lines import LE_GUIN, add, all_lines
 from tests.conftest import settings_for

@@ -11,7 +11,7 @@ from httpx import AsyncClient
 
 from app.books.schemas import BookLine, Imported
 from app.books.service import BookService
-from app.core.database import Database
+from app.core.db import Database
 from tests.factories import make_author, make_book
 from tests.rows import query
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from httpx import AsyncClient, Response
 
-from app.core.database import Database
+from app.core.db import Database
 from app.tokens import secret
 from tests.bearers import Bearer, make_bearer
 from tests.cli.test_import import UNREACHABLE

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.core.database import Database
+from app.core.db import Database
 from tests import processes, servers
 from tests.books.test_lines import add, line
 from tests.commands import said

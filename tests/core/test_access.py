@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.accounts import bearer
 from tests.authors.test_authors import NOBODY
 from tests.callers import AUTHOR, BOOK, DOCUMENT, TOKENS, add_people, add_things, allow_anonymous

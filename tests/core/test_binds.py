@@ -14,9 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app import schema
-from app.core.database import Database
+from app.core.db import AutocommitSession, Database, TransactionSession
 from app.core.errors import Unavailable
-from app.core.sessions import AutocommitSession, TransactionSession
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import Passwords

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.answers import get
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, insert, query, run
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.answers import get, numbers, refused
 from tests.factories import make_author
 from tests.rows import BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, fill, insert, run

@@ -11,8 +11,8 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import text
 
-from app.core import pool as pools
-from app.core.database import Database
+from app.core.db import Database
+from app.core.db import _pool as pools
 from tests.conftest import settings_for
 from tests.connections import connected
 from tests.core.test_sqlstate import serving as over

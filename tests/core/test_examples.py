@@ -11,7 +11,7 @@ import pytest
 from httpx import AsyncClient, Response
 from jsonschema import Draft202012Validator, FormatChecker
 
-from app.core.database import Database
+from app.core.db import Database
 from app.main import create_app
 from tests.accounts import bearer
 from tests.callers import TOKENS, add_people

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import pytest
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.answers import get, numbers, refused
 from tests.factories import make_book
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, fill

@@ -11,9 +11,9 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from app.core.database import Database
-from app.core.gate import MAX_HEADERS, MAX_TARGET
-from app.core.protocol import MAX_HEAD
+from app.core.db import Database
+from app.core.server._protocol import MAX_HEAD
+from app.core.server._request_limits import MAX_HEADERS, MAX_TARGET
 from app.core.storage import Storage
 from app.main import create_app
 from tests.conftest import settings_for

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 from sqlalchemy import text
 
-from app.core.database import Database
-from app.core.health import DEADLINE
+from app.core.db import Database
+from app.core.server._health import DEADLINE
 from app.core.storage import Storage
 from tests.conftest import settings_for
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from httpx import AsyncClient, Response
 
-from app.core.database import Database
+from app.core.db import Database
 from app.documents.schemas import _without_path
 from app.users.schemas import normalized
 from tests.accounts import HASH

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
 from tests.accounts import log_in, verbs, worker
 from tests.authors.test_authors import NOBODY

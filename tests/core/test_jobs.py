@@ -11,7 +11,7 @@ import asyncpg
 import psutil
 import pytest
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.jobs import Job
 from app.settings import Settings
 from app.worker import JOBS, Parts, work

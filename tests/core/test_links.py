@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.answers import get, links, numbers, parameters, position
 from tests.rows import COLLECTIONS, LISTS, WORDS, fill, insert, run
 

@@ -3,7 +3,7 @@
 import pytest
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.answers import get, numbers, refused
 from tests.factories import make_author, make_book, make_user
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, COLLECTIONS, LISTS, fill, run

@@ -8,8 +8,8 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from httpx import AsyncClient
 
-from app.core import problems
 from app.core.errors import MAX_FAULTS
+from app.core.http import _problems as problems
 from tests.core.test_json import LIMIT, send, send_everywhere
 from tests.factories import make_document
 from tests.problems import faults_of, problem_of

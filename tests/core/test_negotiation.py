@@ -3,7 +3,7 @@
 import pytest
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.answers import ON_EVERY_ANSWER
 from tests.lines import CSV, CSV_TYPE, NDJSON, STREAMED, asked
 from tests.problems import faults_of

@@ -12,7 +12,7 @@ import pytest
 from httpx import AsyncClient
 from starlette.types import Message
 
-from app.core.database import Database
+from app.core.db import Database
 from app.main import create_app
 from tests import servers
 from tests.answers import get

@@ -6,10 +6,9 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.core import database as databases
-from app.core.database import Database
-from app.core.pool import ConnectionPool
-from app.core.prepared import Prepared
+from app.core.db import Database, Prepared
+from app.core.db import _database as databases
+from app.core.db._pool import ConnectionPool
 from tests import backends
 from tests.conftest import settings_for
 

@@ -7,8 +7,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app.core.database import Database
-from app.core.prepared import Prepared
+from app.core.db import Database, Prepared
 
 NUMBER = sa.bindparam("number", type_=sa.Integer)
 

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 from sqlalchemy import text
 
-from app.core.database import Database
-from app.core.logging import formatter
+from app.core.db import Database
+from app.core.observability import log_formatter
 from app.core.storage import Storage
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
@@ -317,7 +317,7 @@ async def test_what_a_client_sends_is_never_logged(
         await send_everywhere(client, secret)
     ours = [record for record in caplog.records if record.name.split(".")[0] != "httpx"]
     assert any(record.name == "app.access" for record in ours)
-    assert not [record for record in ours if secret in formatter("json").format(record)]
+    assert not [record for record in ours if secret in log_formatter("json").format(record)]
 
 
 @pytest.mark.commits
@@ -334,7 +334,7 @@ async def test_a_failing_statement_is_logged_without_its_values(
     problem_of(answer, 500, "internal-error")
     assert "missing" in caplog.text
     ours = [record for record in caplog.records if record.name.split(".")[0] != "httpx"]
-    assert not [record for record in ours if secret in formatter("json").format(record)]
+    assert not [record for record in ours if secret in log_formatter("json").format(record)]
 
 
 async def test_a_client_that_goes_away_is_no_failure_of_ours(

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.answers import get, refused
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, COLLECTIONS, LISTS, insert
 

@@ -12,7 +12,8 @@ from httpx import ASGITransport, AsyncClient, Response
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from app.core.database import Database, ReadSession, Transaction, WriteSession
+from app.core.db import Database
+from app.core.http import ReadSession, Transaction, WriteSession
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for

@@ -11,8 +11,8 @@ from httpx import ASGITransport, AsyncClient
 from sqlalchemy import event, text
 from starlette.types import Message, Receive, Scope, Send
 
-from app.core.database import Database
-from app.core.listing import FETCH_SIZE
+from app.core.db import Database
+from app.core.db._listing import FETCH_SIZE
 from tests.accounts import bearer
 from tests.authors.test_authors import NOBODY
 from tests.bearers import make_bearer

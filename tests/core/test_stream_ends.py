@@ -16,10 +16,10 @@ from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 from starlette.types import Message
 
-from app.core import streams
-from app.core.database import Database
+from app.core.db import Database
+from app.core.db._listing import FETCH_SIZE
 from app.core.errors import Overloaded
-from app.core.listing import FETCH_SIZE
+from app.core.http import _streams as streams
 from app.settings import Settings
 from tests.backends import ASLEEP, BUSY, until
 from tests.conftest import settings_for

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from starlette.types import Message, Receive, Scope, Send
 
-from app.core.database import Database
-from app.core.listing import FETCH_SIZE
+from app.core.db import Database
+from app.core.db._listing import FETCH_SIZE
 from tests.authors.test_authors import NOBODY
 from tests.factories import make_author, make_book
 from tests.lines import COLUMNS, CSV, STREAMED, asked, cells, lines, pages, table

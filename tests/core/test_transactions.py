@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import text
 
-from app.core.database import Database, Transaction
+from app.core.db import Database
 from app.core.errors import NotFound
+from app.core.http import Transaction
 from app.main import create_app
 from tests.conftest import settings_for
 from tests.problems import problem_of

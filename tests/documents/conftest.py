@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.storage import Storage
 from app.documents.jobs import Sweeper, Swept
 from app.settings import Settings

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
 from tests.authors.test_authors import NOBODY

@@ -10,7 +10,7 @@ import pytest
 from httpx import AsyncClient
 from pydantic import ByteSize
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
 from tests.factories import make_document

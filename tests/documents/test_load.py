@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from httpx import AsyncClient, Response
 
-from app.core import storage
+from app.core.storage import _storage as storage
 from tests.factories import make_document
 
 pytestmark = pytest.mark.commits

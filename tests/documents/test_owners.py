@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import pytest
 from httpx import AsyncClient, Response
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
 from tests.answers import get, refused

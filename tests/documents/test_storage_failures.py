@@ -7,8 +7,8 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from app.core import s3
-from app.core.database import Database
+from app.core.db import Database
+from app.core.storage import _s3 as s3
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.conftest import settings_for

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.storage import Storage
 from app.documents import lifecycle
 from app.documents.jobs import Sweeper

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.storage import Storage
 from app.documents.jobs import Sweeper
 from tests import backends

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from app.reports.service import ReportService
 from app.worker import JOBS
 from tests import servers

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from app.tokens import secret
 from tests.accounts import bearer
 from tests.callers import (

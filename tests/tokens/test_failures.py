@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.core.db import Database
 from app.users.repository import LoginFailureRepository
 from tests.accounts import EMAIL, PASSWORD, WRONG, add_user, ask, calling_from, log_in, worker
 from tests.backends import WAITING, until

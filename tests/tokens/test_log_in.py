@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 from pwdlib import PasswordHash
 
-from app.core.database import Database
+from app.core.db import Database
 from app.users.passwords import NOBODYS, Passwords
 from tests.accounts import (
     EMAIL,

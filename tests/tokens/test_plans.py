@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.core.database import Database
+from app.core.db import Database
 from app.tokens import secret
 from app.tokens.service import look_up
 from tests import servers

@@ -10,7 +10,7 @@ from httpx import AsyncClient
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.core.db import Database
 from app.tokens.schemas import LogIn
 from app.tokens.service import LogInService
 from app.users.credentials import CredentialVerifier

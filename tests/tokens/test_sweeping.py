@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
 from app.tokens import secret

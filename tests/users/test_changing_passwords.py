@@ -7,7 +7,7 @@ import pytest
 from httpx import AsyncClient, Response
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.core.db import Database
 from app.users.passwords import NOBODYS
 from tests.accounts import (
     EMAIL,

@@ -7,7 +7,7 @@ import pytest
 from httpx import AsyncClient, Response
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.core.db import Database
 from app.core.errors import ConstraintViolated
 from tests.accounts import add_token, add_user, ask, bearer
 from tests.backends import WAITING, until

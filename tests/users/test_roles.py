@@ -4,7 +4,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.accounts import add_token, add_user, ask, bearer
 from tests.problems import faults_of, problem_of
 

@@ -7,7 +7,7 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import text
 
-from app.core.database import Database
+from app.core.db import Database
 from tests.factories import make_user
 from tests.problems import faults_of, problem_of
 

@@ -14,14 +14,14 @@ from fastapi.staticfiles import StaticFiles
 
 from app.settings import Settings
 
-DOCUMENT: Final = "/openapi.json"
+OPENAPI_PATH: Final = "/openapi.json"
 FILES: Final = "/static-offline-docs"
 
 
-def install(app: FastAPI, settings: Settings) -> None:
+def install_docs(app: FastAPI, settings: Settings) -> None:
     """Add `/docs`, its files, and the way there from `/`."""
     page = get_swagger_ui_html(
-        openapi_url=DOCUMENT,
+        openapi_url=OPENAPI_PATH,
         title=app.title,
         swagger_js_url=f"{FILES}/swagger-ui-bundle.js",
         swagger_css_url=f"{FILES}/swagger-ui.css",

@@ -12,15 +12,14 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from app.core.conditional import CACHE, MAX_HEADER
-from app.core.database import Database
+from app.core.db import Database, Session
 from app.core.errors import Fault, InvalidRequest
-from app.core.examples import example
 from app.core.formats import Format, written
-from app.core.middleware import HEAD
-from app.core.pagination import POSITION, ListQuery
-from app.core.routing import JSON
-from app.core.sessions import Session
+from app.core.http._conditional import CACHE, MAX_HEADER
+from app.core.http._examples import example
+from app.core.http._routing import JSON
+from app.core.http._scope import HEAD
+from app.core.paging import POSITION, ListQuery
 
 PATIENCE: Final = 30.0  # seconds that a client may let what is sent lie
 ANY_FORMAT: Final = {"Cache-Control": CACHE, "Vary": "Accept"}
@@ -28,7 +27,7 @@ MEDIA_TYPES: Final[dict[str, Format]] = {"application/x-ndjson": "jsonl", "text/
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
-def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+def stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI response of a list that also comes as lines."""
     schema = model.model_json_schema(mode="serialization")
     item = model.model_validate({**example(schema, schema.get("$defs", {})), "version": 1})
@@ -41,7 +40,7 @@ def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": content}}
 
 
-def preferred(request: Request) -> str | None:
+def preferred_stream_type(request: Request) -> str | None:
     """The type of lines that `Accept` prefers to a page of JSON (RFC 9110, section 12.5.1)."""
     accept = ",".join(request.headers.getlist("accept"))
     return _preferred(accept) if len(accept) <= MAX_HEADER else None  # what is cached is bounded
@@ -73,7 +72,7 @@ class StreamingService(Protocol):
     def stream(self, query: ListQuery, /) -> AsyncIterator[list[Any]]: ...
 
 
-async def lines(
+async def stream_list(
     request: Request,
     media_type: str,
     query: ListQuery,

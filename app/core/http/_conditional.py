@@ -7,7 +7,7 @@ from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 
 from app.core.errors import Fault, InvalidRequest
-from app.core.pagination import Page
+from app.core.paging import Page
 from app.core.schemas import ReadModel
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'

@@ -7,9 +7,12 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.core import access, conditional, errors, idempotent_requests, problems
-from app.core.examples import example
-from app.core.routing import JSON, MERGE_PATCH, Route
+from app.core import access, errors
+from app.core.http import _conditional as conditional
+from app.core.http import _idempotency as idempotent_requests
+from app.core.http import _problems as problems
+from app.core.http._examples import example
+from app.core.http._routing import JSON, MERGE_PATCH, Route
 from app.core.schemas import MAX_INT64
 
 _LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}  # of the string formats
@@ -38,7 +41,7 @@ _SCHEME: Final = {"type": "oauth2", "flows": {"password": {"tokenUrl": "tokens",
 Json = dict[str, Any]
 
 
-def document(app: FastAPI) -> Json:
+def openapi_document(app: FastAPI) -> Json:
     """The document, made once."""
     if app.openapi_schema is None:
         schema = get_openapi(

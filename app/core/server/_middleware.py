@@ -9,15 +9,20 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core import metrics, tracing
 from app.core.errors import InternalError
-from app.core.gate import secure
-from app.core.logging import request_id, told
-from app.core.problems import MAX_PATH, render
-from app.core.tracing import Spent, spending
+from app.core.http import HEAD, MAX_PATH, render
+from app.core.observability import (
+    REQUESTS_IN_FLIGHT,
+    Spent,
+    record_request,
+    request_id,
+    spending,
+    told,
+)
+from app.core.server._request_limits import secure
+from app.core.server._telemetry import label_span
 
 _ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
-HEAD: Final = "bookshelf.head"  # in the scope of a GET of which nobody wants the content
 CLIENT_GONE: Final = 499  # nobody gets it: it is nginx's word for the log line
 # Longer than any id: it may be a token, sent where its id belongs.
 _NO_ID: Final = re.compile(r"[^/]{37,}")
@@ -36,7 +41,7 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         identifier, path = _identifier(scope), _path(scope)
-        spent = Spent(traced=tracing.label(scope, identifier, path))
+        spent = Spent(traced=label_span(scope, identifier, path))
         names = request_id.set(identifier), spending.set(spent)
         start, status, failure = perf_counter(), 0, None
 
@@ -52,7 +57,7 @@ class RequestContext:
             await send(message)
 
         if self.metered:
-            metrics.IN_FLIGHT.inc()
+            REQUESTS_IN_FLIGHT.inc()
         try:
             await self.app(scope, receive, identified)
         except ClientDisconnect:
@@ -65,8 +70,8 @@ class RequestContext:
         finally:
             seconds = perf_counter() - start
             if self.metered:
-                metrics.IN_FLIGHT.dec()
-                metrics.request_over(scope["method"], _route(scope), status, seconds)
+                REQUESTS_IN_FLIGHT.dec()
+                record_request(scope["method"], _route(scope), status, seconds)
             _note(scope, path, status, seconds, spent, failure)
             request_id.reset(names[0])
             spending.reset(names[1])

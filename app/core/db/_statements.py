@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.core.listing import Condition, Conditions, ListStatements, Select, cached
-from app.core.models import Entity
-from app.core.prepared import Prepared
+from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
+from app.core.db._models import Entity
+from app.core.db._prepared import Prepared
 from app.core.schemas import ReadModel
 
 ANY_ROW: Final[frozenset[str]] = frozenset()

@@ -9,12 +9,11 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from app.core import deadlines
 from app.core.errors import Overloaded
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from app.core.s3 import Bucket
+    from app.core.storage._s3 import Bucket
 
 PARTS_IN_FLIGHT: Final = 4  # of all uploads together: what bounds their memory
 OTHER_CALLS: Final = 4  # threads that parts leave free
@@ -112,10 +111,12 @@ class Storage:
         """Bytes of an object."""
         return int((await self._call("head_object", Key=key))["ContentLength"])
 
-    async def sha256(self, key: str) -> str:
-        """The hexadecimal SHA-256 of an object, which is read for it."""
-        progress = deadlines.progress_callback()
-        return await self._run(self._threads, lambda bucket: bucket.sha256(key, progress))
+    async def sha256(self, key: str, on_progress: Callable[[], object]) -> str:
+        """Read an object and return its hexadecimal SHA-256.
+
+        Calls `on_progress` after each MiB, in the thread that reads.
+        """
+        return await self._run(self._threads, lambda bucket: bucket.sha256(key, on_progress))
 
     async def uploads(self, prefix: str) -> list[tuple[str, str, datetime]]:
         """Key, id and start of all multipart uploads under a prefix."""
@@ -149,7 +150,7 @@ class Storage:
 
     def _do(self, work: Callable[["Bucket"], T]) -> T:
         # Here, for who stores no files need not have boto3 in memory.
-        from app.core import s3  # noqa: PLC0415
+        from app.core.storage import _s3 as s3  # noqa: PLC0415
 
         with s3.translated():
             with self._lock:

@@ -12,12 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import State
 
-from app.core.access import requires
+from app.core.db import AutocommitSession, sqlstate
 from app.core.errors import ServiceError, ShuttingDown, Unavailable
-from app.core.problems import responses
-from app.core.routing import JSON, Route
-from app.core.sessions import AutocommitSession
-from app.core.sqlstate import sqlstate
+from app.core.http import JSON, Route, requires, responses
 from app.core.storage import NotStored, Storage
 
 DEADLINE: Final = 1.0  # seconds

@@ -7,9 +7,9 @@ from typing import Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
-from app.core.gate import MAX_HEADERS, MAX_TARGET, SECURE
-from app.core.logging import request_id
-from app.core.problems import MEDIA_TYPE, standalone
+from app.core.http import MEDIA_TYPE, standalone
+from app.core.observability import request_id
+from app.core.server._request_limits import MAX_HEADERS, MAX_TARGET, SECURE
 
 MAX_HEAD: Final = 2 * (MAX_HEADERS + MAX_TARGET)  # bytes; below it `Gate` says what is too long
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from app.core.errors import Unavailable
-from app.core.storage import THREADS, NotStored, Request
+from app.core.storage._storage import THREADS, NotStored, Request
 from app.settings import Settings
 
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2, 20, 2  # seconds, seconds, calls

@@ -35,7 +35,7 @@ _REQUESTS: Final = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 # Of all live processes together.
-IN_FLIGHT: Final = Gauge(
+REQUESTS_IN_FLIGHT: Final = Gauge(
     "http_requests_in_flight", "Requests under way", multiprocess_mode="livesum"
 )
 _POOL_SIZE: Final = Gauge(
@@ -48,7 +48,7 @@ UPLOADED: Final = Counter("upload_bytes", "Bytes of files received; direct uploa
 JOB_RUNS: Final = Counter("job_runs", "Runs of scheduled jobs", ("job", "outcome"))
 
 
-def request_over(method: str, route: str, status: int, seconds: float) -> None:
+def record_request(method: str, route: str, status: int, seconds: float) -> None:
     _requests(method if method in METHODS else "other", route, status).observe(seconds)
 
 
@@ -57,7 +57,7 @@ def _requests(method: str, route: str, status: int) -> Histogram:
     return _REQUESTS.labels(method, route, status)
 
 
-def observe(database: str, engine: Engine) -> None:
+def observe_pool(database: str, engine: Engine) -> None:
     """Tell how many connections of a pool there may be, and how many are in use."""
     pool = engine.pool
     assert isinstance(pool, QueuePool)  # noqa: S101 - all of ours are
@@ -77,7 +77,7 @@ def observe(database: str, engine: Engine) -> None:
 
 
 @contextmanager
-def serving(host: str, port: int, processes: int = 1) -> Iterator[None]:
+def serve_metrics(host: str, port: int, processes: int = 1) -> Iterator[None]:
     """Serve /metrics while the block lasts, unless the port is 0; OSError when it is taken.
 
     With one process, of this one; with more, of those that are spawned inside the block: where they

@@ -11,9 +11,9 @@ from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
-from app.core import tracing
-from app.core.prepared import Prepared
-from app.core.sqlstate import DATABASE_ERRORS, FAILURES, lost, may_retry, meaning, translated
+from app.core.db._prepared import Prepared
+from app.core.db._sqlstate import DATABASE_ERRORS, FAILURES, lost, may_retry, meaning, translated
+from app.core.observability import StatementTimer
 
 Parameters = Mapping[str, Any]
 Rows = Sequence[sa.Row[Any]]
@@ -77,7 +77,7 @@ class AutocommitSession:
         with await self._connected() as connection:
             driver: Any = connection.connection.driver_connection
             try:
-                with tracing.Statement(statement.sql):
+                with StatementTimer(statement.sql):
                     return cast("Records", await driver.fetch(statement.sql, *arguments))
             except BaseException as error:
                 # What was cut off leaves it in a state that nobody knows.

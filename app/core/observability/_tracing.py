@@ -1,9 +1,5 @@
-"""What a request's SQL statements took, and the spans of both where there is an OTLP endpoint.
+"""What a request's SQL statements took, and the spans of both where there is an OTLP endpoint."""
 
-FastAPI makes those of requests, sends all, and flushes them when the application ends.
-"""
-
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -12,13 +8,9 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from sqlalchemy import Engine, event
-from starlette.types import Scope
 
-_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_TRACED: Final = "fastapi.telemetry"  # in the scope of a request that FastAPI makes a span of
 _tracer: Final = trace.get_tracer("app.sql")
 
 
@@ -39,30 +31,7 @@ class Spent:
 spending: ContextVar[Spent | None] = ContextVar("spending", default=None)
 
 
-def telemetry() -> TelemetryConfig:
-    """What FastAPI is to do: nothing, not even look for providers, where no endpoint is named."""
-    if wanted() and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-        os.environ.setdefault("OTEL_SERVICE_NAME", "bookshelf")
-    only: TelemetryConfig = {"metrics": False, "logs": False, "operation_spans": False}
-    return {"tracing": wanted(), "auto_configure": True, **only}
-
-
-def wanted() -> bool:
-    return any(os.environ.get(name) for name in _ENDPOINTS)
-
-
-def label(scope: Scope, identifier: str, path: str) -> bool:
-    """Give the request's span its id, and hide what its URL may hold; whether it is recorded."""
-    if _TRACED not in scope:
-        return False
-    span = trace.get_current_span()
-    span.set_attributes({"request.id": identifier, "url.path": path})
-    if scope["query_string"]:
-        span.set_attribute("url.query", "REDACTED")
-    return span.is_recording()
-
-
-class Statement:
+class StatementTimer:
     """Counts and times what is run in its block for the request that runs it; makes its span."""
 
     __slots__ = ("_span", "_spent", "_sql", "_start")
@@ -86,8 +55,8 @@ class Statement:
             self._span.__exit__(*failure)
 
 
-def observe(engine: Engine) -> None:
-    """Let `Statement` know of each that SQLAlchemy runs."""
+def observe_statements(engine: Engine) -> None:
+    """Let `StatementTimer` know of each that SQLAlchemy runs."""
     # Of the dialect's events: to have one of the engine's costs each connection 20 µs.
     for name in ("do_execute", "do_executemany"):
         event.listen(engine, name, partial(_run, getattr(engine.dialect, name)))
@@ -97,7 +66,7 @@ def _run(
     execute: Callable[..., None], cursor: object, sql: str, parameters: object, context: object
 ) -> bool:
     """Do it in place of the dialect; true says that it is done."""
-    with Statement(sql):
+    with StatementTimer(sql):
         execute(cursor, sql, parameters, context)
     return True
 

@@ -2,23 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-from app.core import metrics, tracing
+from app.core.db._pool import ConnectionPool, register_pool_events
+from app.core.db._sessions import AutocommitSession, TransactionSession
+from app.core.db._sqlstate import DATABASE_ERRORS, translated
 from app.core.errors import Overloaded
-from app.core.pool import ConnectionPool, register_pool_events
-from app.core.sessions import AutocommitSession, Session, TransactionSession
-from app.core.sqlstate import DATABASE_ERRORS, translated
+from app.core.observability import observe_pool, observe_statements
 from app.settings import Settings
 
-# In the scope of a request whose writes are part of a transaction.
-SESSION: Final = "bookshelf.session"
 POOL_RECYCLE = 1800  # seconds; instead of a pre-ping, which is a round trip in every request
 CLOSE_TIMEOUT: Final = 2.0  # seconds until a server that does not answer is left without a good-bye
 log = logging.getLogger(__name__)
@@ -112,8 +109,8 @@ class Database(Sessions):
             for name, bind in BINDS.items()
         }
         for name, sessions in self.binds.items():
-            tracing.observe(sessions.engine.sync_engine)
-            metrics.observe(name, sessions.engine.sync_engine)
+            observe_statements(sessions.engine.sync_engine)
+            observe_pool(name, sessions.engine.sync_engine)
 
     @asynccontextmanager
     async def session(self, bind: str = "default") -> AsyncIterator[TransactionSession]:
@@ -147,30 +144,3 @@ class Database(Sessions):
                     await sessions.engine.dispose()
         except TimeoutError:
             log.warning("the database did not answer a good-bye")
-
-
-def reading(bind: str) -> Callable[[Request], Awaitable[AutocommitSession]]:
-    """The dependency of what reads a database; it is to have one name everywhere."""
-
-    async def reads(request: Request) -> AutocommitSession:
-        session: AutocommitSession = request.app.state.database.binds[bind].reads
-        return session
-
-    return reads
-
-
-async def _writes(request: Request) -> Session:
-    session: Session = request.scope.get(SESSION) or request.app.state.database.writes
-    return session
-
-
-async def _transaction(request: Request) -> AsyncIterator[TransactionSession]:
-    async with request.app.state.database.session() as session:
-        yield session
-
-
-ReadSession = Annotated[AutocommitSession, Depends(reading("default"))]
-WriteSession = Annotated[Session, Depends(_writes)]
-ReportingSession = Annotated[AutocommitSession, Depends(reading("reporting"))]
-# With the default scope FastAPI would run the COMMIT after the answer has gone out.
-Transaction = Annotated[TransactionSession, Depends(_transaction, scope="function")]

@@ -19,7 +19,7 @@ from app.core.errors import (
     pointer,
     reason,
 )
-from app.core.logging import request_id
+from app.core.observability import request_id
 
 MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = "urn:problem-type:bookshelf:"
@@ -111,7 +111,7 @@ def _fault(item: dict[str, Any]) -> Fault:
     return Fault(**where, detail=detail, code=code)
 
 
-def install(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers; the middleware renders what escapes them as internal-error."""
     for kind, handler in (
         (ServiceError, _service_error),

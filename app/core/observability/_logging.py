@@ -21,10 +21,10 @@ _CONTROLS: Final = {
 }
 
 
-def configure(level: str, form: str = "console") -> None:
+def configure_logging(level: str, form: str = "console") -> None:
     """Send every logger's records to standard error, as lines for people or, `json`, programs."""
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter(form))
+    handler.setFormatter(log_formatter(form))
     # No line has them. https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001 - nor who said it
@@ -35,7 +35,7 @@ def configure(level: str, form: str = "console") -> None:
     logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
-def formatter(form: str) -> logging.Formatter:
+def log_formatter(form: str) -> logging.Formatter:
     """One line a record, for people also those of its traceback: nothing sent can begin another."""
     return _Lines(_json if form == "json" else _readable)
 

@@ -12,7 +12,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.datastructures import FormData
 
-from app.core import access, errors, idempotent_requests, strict_json
+from app.core import access, errors, strict_json
+from app.core.http import _idempotency as idempotent_requests
+from app.core.http._authorization import admit
 
 MAX_BODY: Final = 1024 * 1024  # bytes, as received
 MAX_FIELDS: Final = 100  # of a form
@@ -52,7 +54,7 @@ class Route(APIRoute):
             if self.param_convertors and request.scope["path"] in self.words:
                 raise errors.MethodNotAllowed
             if self.permission is not None:
-                await access.admit(request, self.permission)
+                await admit(request, self.permission)
             if request.scope["query_string"]:
                 _check_parameters(request, known)
             if self.body_field is not None:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
-from app.core.problems import render
+from app.core.http import render
 
 MAX_TARGET: Final = 8 * 1024  # bytes
 MAX_HEADERS: Final = 64 * 1024  # bytes

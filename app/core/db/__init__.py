@@ -1,0 +1,34 @@
+"""Database access: models, sessions, statements and repositories."""
+
+from app.core.db._database import POOLED, Database
+from app.core.db._list_repository import ListRepository
+from app.core.db._listing import Condition, ListStatements, Select
+from app.core.db._models import Base, Entity
+from app.core.db._prepared import Prepared
+from app.core.db._repository import Repository
+from app.core.db._sessions import AutocommitSession, Parameters, Rows, Session, TransactionSession
+from app.core.db._sqlstate import DATABASE_ERRORS, FAILURES, sqlstate, undone
+from app.core.db._statements import Statements
+
+__all__ = [
+    "DATABASE_ERRORS",
+    "FAILURES",
+    "POOLED",
+    "AutocommitSession",
+    "Base",
+    "Condition",
+    "Database",
+    "Entity",
+    "ListRepository",
+    "ListStatements",
+    "Parameters",
+    "Prepared",
+    "Repository",
+    "Rows",
+    "Select",
+    "Session",
+    "Statements",
+    "TransactionSession",
+    "sqlstate",
+    "undone",
+]

@@ -1,0 +1,21 @@
+"""The server around the application: request context, limits, timeouts, health, protocol."""
+
+from app.core.server._health import Readiness, database_fault, router
+from app.core.server._inactivity_timeout import InactivityTimeout, progress_callback
+from app.core.server._middleware import RequestContext, Semantics
+from app.core.server._protocol import Protocol
+from app.core.server._request_limits import Gate
+from app.core.server._telemetry import telemetry
+
+__all__ = [
+    "Gate",
+    "InactivityTimeout",
+    "Protocol",
+    "Readiness",
+    "RequestContext",
+    "Semantics",
+    "database_fault",
+    "progress_callback",
+    "router",
+    "telemetry",
+]
