@@ -2,17 +2,24 @@
 
 from typing import Final
 
-from fastapi import APIRouter
-
 from app.authors.router import router as authors
 from app.books.router import router as books
+from app.core.http import ForeignRouter, Router
 from app.core.server import router as health
 from app.documents.router import router as documents
 from app.reports.router import router as reports
 from app.tokens.router import router as tokens
 from app.users.router import router as users
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (books, authors, documents, users, tokens, reports, health)
+ROUTERS: Final[tuple[Router | ForeignRouter, ...]] = (
+    books,
+    authors,
+    documents,
+    users,
+    tokens,
+    reports,
+    health,
+)
 
 TAGS: Final = [
     {"name": "authors", "description": "People who write books"},

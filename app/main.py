@@ -12,14 +12,17 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import ROUTERS, TAGS
-from app.core.db import Database
-from app.core.http import OPENAPI_PATH, install_docs, install_error_handlers, openapi_document
+from app.core.http import (
+    add_documentation,
+    add_routers,
+    install_error_handlers,
+    openapi_document,
+    require_permissions,
+)
 from app.core.server import Gate, InactivityTimeout, Readiness, RequestContext, Semantics, telemetry
-from app.core.storage import Storage
+from app.resources import create_resources
 from app.settings import Settings
 from app.tables import REVISION
-from app.tokens.service import look_up
-from app.users.passwords import Passwords
 
 DESCRIPTION: Final = """\
 Authors, books, documents and users. Every error is a problem (RFC 9457); single resources have an
@@ -32,46 +35,50 @@ EXPOSED: Final = (
 )
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The application. Its lifespan opens what needs the event loop, and closes it."""
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application. Without settings, it reads them from the environment.
+
+    Its lifespan closes what requests have opened. Raises `RuntimeError` if a route states no
+    permission.
+    """
+    settings = settings or Settings()
     app = FastAPI(
         title="Bookshelf",
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
-        openapi_url=OPENAPI_PATH if settings.docs_enabled else None,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        # Flat, for an included router is matched twice by every request.
-        routes=[route for router in ROUTERS for route in router.routes],
         middleware=_middleware(settings),
-        lifespan=partial(_lifespan, settings),
+        lifespan=_lifespan,
         telemetry=telemetry(),
     )
-    if settings.docs_enabled:
-        install_docs(app, settings)
-    app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]
-    app.state.schema, app.state.settings, app.state.look_up = REVISION, settings, look_up
+    app.state.resources = create_resources(settings)
+    app.state.schema = REVISION
     app.state.readiness = Readiness(app.state)
-    app.state.idempotent_requests_in_progress = set[bytes]()
+    add_routers(app, ROUTERS, fast_dispatch=settings.http_fast_path)
+    if settings.docs_enabled:
+        add_documentation(app, settings)
+    require_permissions(app)
+    anonymous_access = settings.anonymous_access or "none"
+    app.openapi = partial(openapi_document, app, anonymous_access)  # type: ignore[method-assign]
     install_error_handlers(app)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
-    app.state.database, app.state.passwords = Database(settings), Passwords()
-    app.state.storage = Storage(settings)
-    # What start-up made lives as long as the process: the collector need not walk it again.
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    # A route may have been added after `create_app` has checked them all.
+    require_permissions(app)
+    # Freeze objects created at startup so the garbage collector does not scan them again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
     with app.state.readiness.until_stopped():
         yield
-    app.state.passwords.close()
-    app.state.storage.close()
-    await app.state.database.close()
+    await app.state.resources.close()
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

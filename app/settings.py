@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     allowed_hosts: Words[Host] = ()
     cors_origins: Words[Origin] = ()
     docs_enabled: bool = True
+    # The compiled endpoint dispatch of core/http/_fast_dispatch.py; false uses FastAPI's own.
+    http_fast_path: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] | None = Field(default=None, validate_default=True)
 
@@ -129,7 +131,8 @@ class Settings(BaseSettings):
     def url_of(self, setting: str) -> URL:
         """A database's URL, or the default's, with `ssl`, asyncpg's word for libpq's `sslmode`."""
         given: SecretStr | None = getattr(self, setting) or self.database_url
-        url = make_url(given.get_secret_value() if given else "")
+        # Without any, an application can be created, for example to print its OpenAPI document.
+        url = make_url(given.get_secret_value() if given else "postgresql://")
         query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
         return url.set(drivername="postgresql+asyncpg", query=query)
 

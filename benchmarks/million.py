@@ -24,6 +24,7 @@ from app.core.db import Database
 from app.main import create_app
 from app.settings import Settings
 from benchmarks import dataset
+from tests.support.resources import use_resources
 
 AUTHORS, BOOKS = 50_000, 1_000_000
 RUNS: Final = 5
@@ -76,7 +77,8 @@ async def _service(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, list[tupl
     """A client of the service in this process, and the statements that it sends."""
     settings = Settings(_env_file=None, app_env="test", database_url=SecretStr(url))
     app, sent = create_app(settings), list[tuple[str, Any]]()
-    app.state.database = database = Database(settings)
+    database = Database(settings)
+    use_resources(app, database=database)
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         sent.append((statement, parameters))

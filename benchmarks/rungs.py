@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from app.core.http import Route, requires
+from app.core.http import Router, add_routers
 from app.core.schemas import Id
 from app.main import create_app
 from app.settings import Settings
@@ -36,7 +36,6 @@ async def _session() -> None:
     """A dependency like that of the session."""
 
 
-@requires("catalogue:read")
 async def _read(
     id: Id,  # noqa: ARG001
     request: Request,
@@ -47,10 +46,14 @@ async def _read(
 
 def service() -> FastAPI:
     """All of ours, but for what the database is asked for."""
-    made, router = create_app(Settings()), APIRouter(route_class=Route)
-    router.get("/books/{id}")(_read)
-    made.router.routes[:0] = router.routes
-    return made
+    app = create_app(Settings())
+    router = Router(tags=["books"])
+    router.get("/books/{id}", permission="catalogue:read")(_read)
+    routes = app.router.routes[:]
+    app.router.routes.clear()
+    add_routers(app, [router], fast_dispatch=True)
+    app.router.routes.extend(routes)
+    return app
 
 
 starlette = Starlette(routes=[StarletteRoute("/books/{id}", _answer)])

@@ -14,6 +14,7 @@ from app.main import create_app
 from app.tokens import secret
 from app.users.passwords import Passwords
 from tests.conftest import settings_for
+from tests.support.resources import resources_of, use_resources
 
 EMAIL: Final = "ada@example.com"
 PASSWORD: Final = "correct horse"
@@ -96,9 +97,9 @@ async def worker(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
     """The service as one more process has it: with all others it shares nothing but a database."""
     settings = settings_for(url, **changes)
     app = create_app(settings)
-    app.state.database, app.state.passwords = Database(settings), Passwords()
+    use_resources(app, database=Database(settings), passwords=Passwords())
     transport = ASGITransport(app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
-    app.state.passwords.close()
-    await app.state.database.close()
+    resources_of(app).passwords.close()
+    await resources_of(app).database.close()

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from app.core.db import Database
 from app.tokens import secret
 from tests.rows import insert, run
+from tests.support.resources import resources_of, use_resources
 
 ROLES = {
     "owner": "member",
@@ -49,8 +50,8 @@ def mistyped(token: str, place: int = 40) -> str:
 
 def allow_anonymous(app: FastAPI, access: str) -> None:
     """Change `ANONYMOUS_ACCESS` until the test ends."""
-    changed = app.state.settings.model_copy(update={"anonymous_access": access})
-    app.state.settings = changed
+    changed = resources_of(app).settings.model_copy(update={"anonymous_access": access})
+    use_resources(app, settings=changed)
 
 
 async def add_people(database: Database, password_hash: str = "x") -> None:

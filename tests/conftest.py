@@ -30,6 +30,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import Passwords
 from tests import databases, servers
+from tests.support.resources import use_resources
 
 _stack = ExitStack()
 _TEMPLATE = pytest.StashKey[str]()
@@ -257,10 +258,10 @@ def app(
     storage: Storage,
     settings: Settings,
 ) -> FastAPI:
-    application.state.database = database
-    application.state.passwords = passwords
-    application.state.storage = storage
-    application.state.settings = settings
+    use_resources(application, database=database)
+    use_resources(application, passwords=passwords)
+    use_resources(application, storage=storage)
+    use_resources(application, settings=settings)
     application.state.readiness = Readiness(application.state)
     return application
 

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from urllib.parse import urljoin
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from httpx import AsyncClient
 from pydantic import SecretStr
 
 from app.core.db import Database
-from app.core.http import Route, requires
+from app.core.http import Router
 from app.main import create_app
 from app.tables import TABLES
 from app.users.passwords import Passwords
@@ -174,24 +175,18 @@ async def test_what_is_somebody_elses_is_answered_as_what_nobody_has(
 # What a route says
 
 
-def test_a_route_that_does_not_say_who_may_is_not_made() -> None:
-    async def endpoint() -> None:
-        """Anybody's?"""
-
-    with pytest.raises(AttributeError, match="permission"):
-        Route("/reports", endpoint)
-    with pytest.raises(AttributeError, match="permission"):
-        APIRouter(route_class=Route).get("/reports")(endpoint)
-    assert Route("/reports", requires(None)(endpoint)).permission is None
+def test_router_refuses_an_endpoint_without_a_permission() -> None:
+    with pytest.raises(TypeError, match="permission"):
+        Router(tags=["reports"]).get("/reports")  # type: ignore[call-arg]
 
 
 def test_only_pages_for_people_are_no_such_routes_and_no_route_is_hidden(
     application: FastAPI,
 ) -> None:
-    others = {getattr(r, "path", "") for r in application.routes if not isinstance(r, Route)}
+    others = {getattr(r, "path", "") for r in application.routes if not isinstance(r, APIRoute)}
     pages = {"/", "/docs", "/openapi.json", "/static-offline-docs"}
     assert others == pages
-    assert all(r.include_in_schema for r in application.routes if isinstance(r, Route))
+    assert all(r.include_in_schema for r in application.routes if isinstance(r, APIRoute))
 
 
 # The document

@@ -31,6 +31,7 @@ from tests.factories import make_author, make_book, make_document, make_user
 from tests.problems import faults_of, problem_of
 from tests.processes import until as eventually
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, insert, query, run
+from tests.support.resources import resources_of, use_resources
 from tests.wires import wired
 
 pytestmark = pytest.mark.commits
@@ -76,7 +77,7 @@ async def service(far_url: str) -> AsyncIterator[list[AsyncClient]]:
         for client in clients:
             storage = Storage(settings)
             stack.callback(storage.close)
-            client._transport.app.state.storage = storage  # type: ignore[attr-defined]
+            use_resources(client._transport.app, storage=storage)  # type: ignore[attr-defined]
         yield clients
 
 
@@ -152,7 +153,7 @@ async def test_of_twenty_replacements_of_one_file_one_is_made_and_its_file_alone
     assert statuses(answers) == {200: 1, 412: TWENTY - 1}
     [winner] = [answer.json() for answer in answers if answer.status_code == 200]
     assert (await get(service[1], f"/documents/{made['id']}"))["sha256"] == winner["sha256"]
-    storage: Storage = service[0]._transport.app.state.storage  # type: ignore[attr-defined]
+    storage: Storage = resources_of(service[0]._transport.app).storage  # type: ignore[attr-defined]
     keys = {key async for page in storage.keys("races/") for key in page}
     known = await other.fetch("SELECT key, state FROM stored_objects")
     assert keys == {row["key"] for row in known}

@@ -1,68 +1,81 @@
-"""Authors over HTTP."""
+"""HTTP endpoints of authors. Their docstrings are their descriptions in the OpenAPI document."""
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 
-from app.authors.schemas import AuthorCreate, AuthorQuery, AuthorRead, AuthorUpdate
+from app.authors.schemas import AuthorCreate, AuthorId, AuthorQuery, AuthorRead, AuthorUpdate
 from app.authors.service import AuthorService
 from app.core.errors import AuthorHasBooks
 from app.core.http import (
     IfMatch,
-    ReadSession,
-    Route,
-    WriteSession,
-    page_response,
+    RequestSession,
+    Router,
     preferred_stream_type,
-    requires,
-    resource_response,
-    responses,
+    set_etag,
+    set_location,
+    set_page_links,
     stream_list,
     stream_responses,
 )
 from app.core.paging import Page
-from app.core.schemas import Id
 
-router = APIRouter(prefix="/authors", tags=["authors"], route_class=Route)
-LINES: Final = stream_responses(AuthorRead)
-AuthorList = Annotated[AuthorQuery, Depends(AuthorQuery.of)]
+STREAM_RESPONSES: Final = stream_responses(AuthorRead)
+
+router = Router(prefix="/authors", tags=["authors"])
 
 
-@router.get("/{id}", response_model=AuthorRead)
-@requires("catalogue:read")
-async def read_author(id: Id, request: Request, session: ReadSession) -> Response:
+async def _author_service(session: RequestSession) -> AuthorService:
+    return AuthorService(session)
+
+
+Authors = Annotated[AuthorService, Depends(_author_service)]
+
+
+@router.get("/{id}", permission="catalogue:read")
+async def read_author(id: AuthorId, authors: Authors, response: Response) -> AuthorRead:
     """One author."""
-    return resource_response(request, await AuthorService(session).get(id))
+    author = await authors.get(id)
+    set_etag(response, author)
+    return author
 
 
-@router.get("", response_model=Page[AuthorRead], responses=LINES)
-@requires("catalogue:read")
-async def list_authors(query: AuthorList, request: Request, session: ReadSession) -> Response:
+@router.get(
+    "", permission="catalogue:read", response_model=Page[AuthorRead], responses=STREAM_RESPONSES
+)
+async def list_authors(
+    query: Annotated[AuthorQuery, Query()], authors: Authors, request: Request, response: Response
+) -> Page[AuthorRead] | Response:
     """A page of authors; with another `Accept` all of them, streamed."""
-    if media_type := preferred_stream_type(request):
-        return await stream_list(request, media_type, query, AuthorRead, AuthorService)
-    return page_response(request, await AuthorService(session).page(query), vary="Accept")
+    stream_type = preferred_stream_type(request)
+    if stream_type is not None:
+        return await stream_list(request, stream_type, query, AuthorRead, AuthorService)
+    page = await authors.page(query)
+    set_page_links(request, response, page)
+    response.headers["Vary"] = "Accept"
+    return page
 
 
-@router.post("", status_code=201, response_model=AuthorRead)
-@requires("catalogue:write")
-async def create_author(data: AuthorCreate, request: Request, session: WriteSession) -> Response:
+@router.post("", permission="catalogue:write", status_code=201)
+async def create_author(data: AuthorCreate, authors: Authors, response: Response) -> AuthorRead:
     """Add an author."""
-    author = await AuthorService(session).create(data)
-    return resource_response(request, author, location=f"/authors/{author.id}")
+    author = await authors.create(data)
+    set_etag(response, author)
+    set_location(response, f"/authors/{author.id}")
+    return author
 
 
-@router.patch("/{id}", response_model=AuthorRead)
-@requires("catalogue:write")
+@router.patch("/{id}", permission="catalogue:write")
 async def update_author(
-    id: Id, data: AuthorUpdate, versions: IfMatch, request: Request, session: WriteSession
-) -> Response:
+    id: AuthorId, data: AuthorUpdate, authors: Authors, if_match: IfMatch, response: Response
+) -> AuthorRead:
     """Change the fields that are sent (RFC 7396)."""
-    return resource_response(request, await AuthorService(session).update(id, data, versions))
+    author = await authors.update(id, data, if_match)
+    set_etag(response, author)
+    return author
 
 
-@router.delete("/{id}", status_code=204, responses=responses(AuthorHasBooks))
-@requires("catalogue:write")
-async def delete_author(id: Id, versions: IfMatch, session: WriteSession) -> None:
+@router.delete("/{id}", permission="catalogue:write", errors=[AuthorHasBooks])
+async def delete_author(id: AuthorId, authors: Authors, if_match: IfMatch) -> None:
     """Remove an author to whom no book refers."""
-    await AuthorService(session).delete(id, versions)
+    await authors.delete(id, if_match)

@@ -9,6 +9,7 @@ from pydantic import Field
 from app.core.paging import ListQuery, Many, Sorting
 from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
 
+AuthorId = Annotated[Id, Field(description="Id of the author")]
 Name = Annotated[str, string(1, 200), Field(examples=["Gabriel García Márquez"])]
 Sort = Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"]
 

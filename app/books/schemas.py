@@ -10,6 +10,7 @@ from app.authors.schemas import Name as AuthorName
 from app.core.paging import ListQuery, Many, Sorting
 from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
 
+BookId = Annotated[Id, Field(description="Id of the book")]
 Title = Annotated[str, string(1, 300), Field(examples=["Cien años de soledad"])]
 Sort = Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"]
 

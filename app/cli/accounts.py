@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli import start
-from app.core.access import OPERATOR, Role
+from app.core.access import CLI_PRINCIPAL, Role
 from app.core.db import TransactionSession
 from app.core.errors import NotFound, reason
 from app.tokens.service import Revocation
@@ -95,7 +95,7 @@ def _with_users(work: Callable[[UserService, TransactionSession], Awaitable[T]])
 
     async def done() -> T:
         async with start.transaction(connected) as session:
-            return await work(UserService(session, passwords, OPERATOR), session)
+            return await work(UserService(session, passwords, CLI_PRINCIPAL), session)
 
     with start.ready(start.database, quiet=True) as connected:
         return start.run(done())

@@ -16,15 +16,16 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-class Reach(StrEnum):
-    """How far a permission goes: not at all, to what is one's own, to everybody's."""
+class Scope(StrEnum):
+    """To which rows a permission extends: to none, to the caller's own, or to all."""
 
-    NO = "no"
+    NONE = "none"
     OWN = "own"
     ALL = "all"
 
 
 Permission = Literal[
+    "public",
     "register",
     "catalogue:read",
     "catalogue:write",
@@ -35,44 +36,68 @@ Permission = Literal[
     "documents",
     "oneself",
 ]
-NO, OWN, ALL = Reach
+NONE, OWN, ALL = Scope
+# Callers without a token are named after the setting ANONYMOUS_ACCESS, callers with a token after
+# the role of its user.
+ANONYMOUS_CALLERS: Final = ("none", "read", "full")
+CALLERS: Final = (*ANONYMOUS_CALLERS, *Role)
+# A public route does not even look at the token: probes, the login, the documentation.
 # fmt: off
-CALLERS: Final =      ("none", "read", "full", "member", "editor", "admin")
-MAY: Final[dict[Permission, tuple[Reach, ...]]] = {
-    # without a token, by ANONYMOUS_ACCESS | with one, by the role of its user
-    "register":        ( ALL,    ALL,    ALL,    ALL,      ALL,      ALL ),
-    "catalogue:read":  ( NO,     ALL,    ALL,    ALL,      ALL,      ALL ),
-    "catalogue:write": ( NO,     NO,     ALL,    NO,       ALL,      ALL ),
-    "users":           ( NO,     NO,     ALL,    OWN,      OWN,      ALL ),
-    "users:list":      ( NO,     NO,     ALL,    NO,       NO,       ALL ),
-    "users:role":      ( NO,     NO,     ALL,    NO,       NO,       ALL ),
-    "reports:read":    ( NO,     NO,     ALL,    NO,       NO,       ALL ),
-    "documents":       ( NO,     NO,     ALL,    OWN,      OWN,      ALL ),
-    "oneself":         ( NO,     NO,     NO,     OWN,      OWN,      OWN ),
+PERMISSIONS: Final[dict[Permission, tuple[Scope, ...]]] = {
+    #                    none    read    full  | member  editor  admin
+    "public":          ( ALL,    ALL,    ALL,    ALL,    ALL,    ALL ),
+    "register":        ( ALL,    ALL,    ALL,    ALL,    ALL,    ALL ),
+    "catalogue:read":  ( NONE,   ALL,    ALL,    ALL,    ALL,    ALL ),
+    "catalogue:write": ( NONE,   NONE,   ALL,    NONE,   ALL,    ALL ),
+    "users":           ( NONE,   NONE,   ALL,    OWN,    OWN,    ALL ),
+    "users:list":      ( NONE,   NONE,   ALL,    NONE,   NONE,   ALL ),
+    "users:role":      ( NONE,   NONE,   ALL,    NONE,   NONE,   ALL ),
+    "reports:read":    ( NONE,   NONE,   ALL,    NONE,   NONE,   ALL ),
+    "documents":       ( NONE,   NONE,   ALL,    OWN,    OWN,    ALL ),
+    "oneself":         ( NONE,   NONE,   NONE,   OWN,    OWN,    OWN ),
 }
 # fmt: on
-# How far each permission goes for each kind of caller.
-REACH: Final = {name: dict(zip(CALLERS, cells, strict=True)) for name, cells in MAY.items()}
+_SCOPES: Final = {
+    permission: dict(zip(CALLERS, scopes, strict=True))
+    for permission, scopes in PERMISSIONS.items()
+}
+
+
+def scope_of(permission: Permission, caller: str) -> Scope:
+    """Return how far a permission extends for a kind of caller, for example `member`."""
+    scope: Scope = _SCOPES[permission][caller]
+    return scope
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks: the user of a token, or whoever comes without one."""
+    """Who sends a request: the user of its token, or an anonymous caller."""
 
     caller: str
     user_id: int | None = None
     token_id: UUID | None = None
 
-    def reach(self, permission: Permission) -> Reach:
-        return REACH[permission][self.caller]
+    def scope(self, permission: Permission) -> Scope:
+        """Return how far a permission extends for this principal."""
+        return scope_of(permission, self.caller)
 
     def require(self, permission: Permission) -> None:
-        if self.reach(permission) is NO:
-            raise Unauthorized if self.user_id is None else Forbidden
+        """Raise `Unauthorized` or `Forbidden` if the principal lacks a permission entirely."""
+        if self.scope(permission) is not NONE:
+            return
+        if self.user_id is None:
+            raise Unauthorized
+        raise Forbidden
 
     def only(self, permission: Permission) -> dict[str, int | None]:
-        """The filter that keeps a permission to one's own; where nobody asks, to nothing."""
-        return {} if self.reach(permission) is ALL else {"owner": self.user_id}
+        """Return the filter that restricts a repository to the rows of this principal.
+
+        For example `{"owner": 7}`, or `{}` for a principal whose permission extends to all rows.
+        """
+        if self.scope(permission) is ALL:
+            return {}
+        return {"owner": self.user_id}
 
 
-OPERATOR: Final = Principal("full")  # whoever has the command line has the database
+# Commands run with the permissions of an admin, because whoever can run them has the database.
+CLI_PRINCIPAL: Final = Principal("full")

@@ -83,7 +83,7 @@ def absent(description: str | None = None) -> Any:
 
 
 def without_default(schema: dict[str, Any]) -> None:
-    schema.pop("default")
+    schema.pop("default", None)
 
 
 class ReadModel(BaseModel):

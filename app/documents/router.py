@@ -1,28 +1,23 @@
-"""Documents over HTTP. No cache may keep them, for the signed URLs in them."""
+"""HTTP endpoints of documents. No cache may keep them, because they contain signed URLs."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import BackgroundTasks, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from starlette.background import BackgroundTask
 
-from app.core.access import Principal
 from app.core.errors import Conflict, NotFound, Unavailable
 from app.core.http import (
+    NO_STORE,
+    CurrentPrincipal,
     IfMatch,
-    ReadSession,
-    Route,
-    WriteSession,
+    RequestSession,
+    Router,
     identify_callback,
-    json_response,
-    page_response,
-    principal,
-    requires,
-    resource_response,
-    responses,
+    set_etag,
+    set_location,
+    set_page_links,
 )
 from app.core.paging import Page
-from app.core.schemas import Id
 from app.core.server import progress_callback
 from app.documents.direct import DirectUploads
 from app.documents.form import Form
@@ -31,35 +26,36 @@ from app.documents.schemas import (
     CREATE_FORM,
     UPDATE_FORM,
     DirectUpload,
+    DocumentId,
     DocumentQuery,
     DocumentRead,
     UploadCreate,
+    UploadId,
 )
 from app.documents.service import DocumentService
+from app.resources import AppResources
 
-CACHE: Final = "no-store"
-STORAGE: Final = responses(Unavailable)
-
-router = APIRouter(prefix="/documents", tags=["documents"], route_class=Route)
+router = Router(prefix="/documents", tags=["documents"], cache_control=NO_STORE)
 
 
-async def _reader(request: Request, session: ReadSession) -> DocumentService:
-    return DocumentService(session, *_parts(request))
+async def _file_lifecycle(resources: AppResources) -> FileLifecycle:
+    # Its rows describe what is in the store, so they are written outside any transaction.
+    return FileLifecycle(resources.database.writes, resources.storage, resources.settings)
 
 
-async def _writer(request: Request, session: WriteSession) -> DocumentService:
-    return DocumentService(session, *_parts(request))
+Files = Annotated[FileLifecycle, Depends(_file_lifecycle)]
 
 
-async def _direct(request: Request, session: WriteSession) -> DirectUploads:
-    return DirectUploads(session, *_parts(request), progress_callback())
+async def _document_service(
+    session: RequestSession, files: Files, principal: CurrentPrincipal
+) -> DocumentService:
+    return DocumentService(session, files, principal)
 
 
-def _parts(request: Request) -> tuple[FileLifecycle, Principal]:
-    state = request.app.state
-    # What happens to a file is told as it happens, also within a transaction.
-    files = FileLifecycle(state.database.writes, state.storage, state.settings)
-    return files, principal(request)
+async def _direct_uploads(
+    session: RequestSession, files: Files, principal: CurrentPrincipal
+) -> DirectUploads:
+    return DirectUploads(session, files, principal, progress_callback())
 
 
 async def _form(request: Request) -> Form:
@@ -69,93 +65,116 @@ async def _form(request: Request) -> Form:
     return Form({**request.headers, **lines}, request.stream())
 
 
-DocumentList = Annotated[DocumentQuery, Depends(DocumentQuery.of)]
-Reader = Annotated[DocumentService, Depends(_reader)]
-Writer = Annotated[DocumentService, Depends(_writer)]
-Direct = Annotated[DirectUploads, Depends(_direct)]
+Documents = Annotated[DocumentService, Depends(_document_service)]
+Uploads = Annotated[DirectUploads, Depends(_direct_uploads)]
 Body = Annotated[Form, Depends(_form)]
 
 
-@router.get("/{id}", response_model=DocumentRead, responses=STORAGE)
-@requires("documents")
-async def read_document(id: Id, request: Request, documents: Reader) -> Response:
+@router.get("/{id}", permission="documents", errors=[Unavailable])
+async def read_document(id: DocumentId, documents: Documents, response: Response) -> DocumentRead:
     """One document, with a fresh signed URL for its file."""
-    return resource_response(request, await documents.get(id), cache=CACHE)
+    document = await documents.get(id)
+    set_etag(response, document)
+    return document
 
 
-@router.get("", response_model=Page[DocumentRead], responses=STORAGE)
-@requires("documents")
-async def list_documents(query: DocumentList, request: Request, documents: Reader) -> Response:
+@router.get("", permission="documents", errors=[Unavailable])
+async def list_documents(
+    query: Annotated[DocumentQuery, Query()],
+    documents: Documents,
+    request: Request,
+    response: Response,
+) -> Page[DocumentRead]:
     """A page of documents, each with a fresh signed URL for its file."""
-    return page_response(request, await documents.page(query), cache=CACHE)
+    page = await documents.page(query)
+    set_page_links(request, response, page)
+    return page
 
 
-@router.get("/{id}/content", status_code=307, response_class=Response, responses=STORAGE)
-@requires("documents")
-async def read_document_content(id: Id, documents: Reader) -> Response:
+@router.get(
+    "/{id}/content",
+    permission="documents",
+    status_code=307,
+    has_location=True,
+    response_class=Response,
+    errors=[Unavailable],
+)
+async def read_document_content(id: DocumentId, documents: Documents) -> Response:
     """Go to the file's bytes, by a fresh signed URL."""
     document = await documents.get(id)
     if document.file_url is None:
         raise NotFound("The document has no file")
-    return RedirectResponse(document.file_url, headers={"Cache-Control": CACHE})
+    return RedirectResponse(document.file_url)
 
 
 @router.post(
-    "", status_code=201, response_model=DocumentRead, openapi_extra=CREATE_FORM, responses=STORAGE
+    "", permission="documents", status_code=201, openapi_extra=CREATE_FORM, errors=[Unavailable]
 )
-@requires("documents")
-async def create_document(form: Body, request: Request, documents: Writer) -> Response:
+async def create_document(
+    form: Body, documents: Documents, request: Request, response: Response
+) -> DocumentRead:
     """Add a document. The file is streamed: it may be of any size up to the limit."""
     document = await documents.create(form, identify_callback(request))
-    return resource_response(request, document, cache=CACHE, location=f"/documents/{document.id}")
+    set_etag(response, document)
+    set_location(response, f"/documents/{document.id}")
+    return document
 
 
-@router.patch("/{id}", response_model=DocumentRead, openapi_extra=UPDATE_FORM, responses=STORAGE)
-@requires("documents")
+@router.patch("/{id}", permission="documents", openapi_extra=UPDATE_FORM, errors=[Unavailable])
 async def update_document(
-    id: Id, form: Body, versions: IfMatch, request: Request, documents: Writer
-) -> Response:
+    id: DocumentId,
+    form: Body,
+    documents: Documents,
+    if_match: IfMatch,
+    response: Response,
+    tasks: BackgroundTasks,
+) -> DocumentRead:
     """Change the name, replace the file, or both."""
-    changed = resource_response(request, await documents.update(id, form, versions), cache=CACHE)
-    changed.background = BackgroundTask(documents.remove_unused_files, id)
-    return changed
+    document = await documents.update(id, form, if_match)
+    tasks.add_task(documents.remove_unused_files, id)
+    set_etag(response, document)
+    return document
 
 
-@router.delete("/{id}", status_code=204, response_class=Response)
-@requires("documents")
-async def delete_document(id: Id, versions: IfMatch, documents: Writer) -> Response:
+@router.delete("/{id}", permission="documents")
+async def delete_document(
+    id: DocumentId, documents: Documents, if_match: IfMatch, tasks: BackgroundTasks
+) -> None:
     """Remove a document and its file."""
-    await documents.delete(id, versions)
-    return Response(status_code=204, background=BackgroundTask(documents.remove_unused_files, id))
+    await documents.delete(id, if_match)
+    tasks.add_task(documents.remove_unused_files, id)
 
 
-@router.post("/{id}/uploads", status_code=201, response_model=DirectUpload, responses=STORAGE)
-@requires("documents")
-async def create_upload(id: Id, data: UploadCreate, uploads: Direct) -> Response:
+@router.post("/{id}/uploads", permission="documents", status_code=201, errors=[Unavailable])
+async def create_upload(
+    id: DocumentId, data: UploadCreate, uploads: Uploads, response: Response
+) -> DirectUpload:
     """Announce a file that goes to the store directly: PUT each part to its URL, then complete."""
     upload = await uploads.start(id, data)
-    headers = {"Location": f"/documents/{id}/uploads/{upload.id}", "Cache-Control": CACHE}
-    return json_response(upload, 201, headers)
+    set_location(response, f"/documents/{id}/uploads/{upload.id}")
+    return upload
 
 
-@router.get("/{id}/uploads/{upload_id}", response_model=DirectUpload, responses=STORAGE)
-@requires("documents")
-async def read_upload(id: Id, upload_id: Id, uploads: Direct) -> Response:
+@router.get("/{id}/uploads/{upload_id}", permission="documents", errors=[Unavailable])
+async def read_upload(id: DocumentId, upload_id: UploadId, uploads: Uploads) -> DirectUpload:
     """Fresh URLs for an upload that is under way."""
-    return json_response(await uploads.get(id, upload_id), 200, {"Cache-Control": CACHE})
+    return await uploads.get(id, upload_id)
 
 
 @router.post(
-    "/{id}/uploads/{upload_id}/complete",
-    response_model=DocumentRead,
-    responses=responses(Unavailable, Conflict),
+    "/{id}/uploads/{upload_id}/complete", permission="documents", errors=[Unavailable, Conflict]
 )
-@requires("documents")
 async def complete_upload(
-    id: Id, upload_id: Id, request: Request, uploads: Direct, documents: Writer
-) -> Response:
+    id: DocumentId,
+    upload_id: UploadId,
+    uploads: Uploads,
+    documents: Documents,
+    response: Response,
+    tasks: BackgroundTasks,
+) -> DocumentRead:
     """Make the file that has arrived the document's."""
     await uploads.complete(id, upload_id)
-    completed = resource_response(request, await documents.get(id), cache=CACHE)
-    completed.background = BackgroundTask(documents.remove_unused_files, id)
-    return completed
+    tasks.add_task(documents.remove_unused_files, id)
+    document = await documents.get(id)
+    set_etag(response, document)
+    return document

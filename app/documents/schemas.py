@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 from pydantic_core import PydanticCustomError
 
 from app.core.paging import ListQuery, Sorting
-from app.core.schemas import MAX_INT64, NO_NUL, ReadModel, RequestModel, absent, string
+from app.core.schemas import MAX_INT64, NO_NUL, Id, ReadModel, RequestModel, absent, string
 
 _WORD: Final = r"[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838
 _PARAMETER: Final = rf'[ \t]*;[ \t]*{_WORD}=({_WORD}|"[ !#-\[\]-~]*")'
@@ -36,6 +36,8 @@ def _whole(value: Any) -> Any:
 
 
 URL: Final = "https://store.example.com/documents/0199b2f4?X-Amz-Signature=d1f8"  # an example
+DocumentId = Annotated[Id, Field(description="Id of the document")]
+UploadId = Annotated[Id, Field(description="Id of the upload")]
 Name = Annotated[str, string(1, 200)]
 Filename = Annotated[
     str, Field(strict=True, min_length=1, max_length=255), AfterValidator(_without_path)

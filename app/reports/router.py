@@ -1,22 +1,32 @@
-"""Reports over HTTP, from the reporting database."""
+"""HTTP endpoints of reports, which read from the reporting database."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 
-from app.core.http import ReportingSession, Route, page_response, requires
+from app.core.http import ReportingSession, Router, set_page_links
 from app.core.paging import Page
 from app.reports.schemas import UserCountQuery, UserCountRead
 from app.reports.service import ReportService
 
-router = APIRouter(prefix="/reports", tags=["reports"], route_class=Route)
-UserCountList = Annotated[UserCountQuery, Depends(UserCountQuery.of)]
+router = Router(prefix="/reports", tags=["reports"])
 
 
-@router.get("/user-counts", response_model=Page[UserCountRead])
-@requires("reports:read")
+async def _report_service(session: ReportingSession) -> ReportService:
+    return ReportService(session)
+
+
+Reports = Annotated[ReportService, Depends(_report_service)]
+
+
+@router.get("/user-counts", permission="reports:read")
 async def list_user_counts(
-    query: UserCountList, request: Request, session: ReportingSession
-) -> Response:
+    query: Annotated[UserCountQuery, Query()],
+    reports: Reports,
+    request: Request,
+    response: Response,
+) -> Page[UserCountRead]:
     """A page of the nightly counts of users, the newest first."""
-    return page_response(request, await ReportService(session).user_counts(query))
+    page = await reports.user_counts(query)
+    set_page_links(request, response, page)
+    return page

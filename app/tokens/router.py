@@ -1,85 +1,71 @@
-"""Log in, list and revoke over HTTP."""
+"""HTTP endpoints of tokens: log in, list and revoke."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import Depends, Form, Query, Request, Response
 
 from app.core.errors import NotFound, TooManyRequests, Unauthorized
 from app.core.http import (
+    NO_STORE,
+    CurrentPrincipal,
     IfMatch,
-    ReadSession,
-    Route,
-    WriteSession,
-    json_response,
-    page_response,
-    principal,
-    requires,
-    responses,
+    RequestSession,
+    Router,
+    set_location,
+    set_page_links,
 )
 from app.core.paging import Page, PageQuery
-from app.core.schemas import Id
-from app.tokens.schemas import AccessToken, LogIn, TokenRead
+from app.resources import AppResources
+from app.tokens.schemas import AccessToken, LogIn, TokenId, TokenRead
 from app.tokens.service import LogInService, TokenService
 from app.users.credentials import CredentialVerifier
 
-CACHE: Final = "no-store"
-
-router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=Route)
+router = Router(prefix="/tokens", tags=["tokens"], cache_control=NO_STORE)
 
 
-async def _login(request: Request, session: WriteSession) -> LogInService:
-    state = request.app.state
-    verifier = CredentialVerifier(session, state.passwords)
-    return LogInService(session, verifier, state.settings.token_ttl)
+async def _login_service(session: RequestSession, resources: AppResources) -> LogInService:
+    credentials = CredentialVerifier(session, resources.passwords)
+    return LogInService(session, credentials, resources.settings.token_ttl)
 
 
-async def _reader(request: Request, session: ReadSession) -> TokenService:
-    return TokenService(session, principal(request))
+async def _token_service(session: RequestSession, principal: CurrentPrincipal) -> TokenService:
+    return TokenService(session, principal)
 
 
-async def _writer(request: Request, session: WriteSession) -> TokenService:
-    return TokenService(session, principal(request))
+LogIns = Annotated[LogInService, Depends(_login_service)]
+Tokens = Annotated[TokenService, Depends(_token_service)]
 
 
-TokenList = Annotated[PageQuery, Depends(PageQuery.of)]
-LogIns = Annotated[LogInService, Depends(_login)]
-Reader = Annotated[TokenService, Depends(_reader)]
-Writer = Annotated[TokenService, Depends(_writer)]
-
-
-@router.post(
-    "",
-    status_code=201,
-    response_model=AccessToken,
-    responses=responses(Unauthorized, TooManyRequests),
-)
-@requires(None)
+@router.post("", permission="public", status_code=201, errors=[Unauthorized, TooManyRequests])
 async def create_token(
-    data: Annotated[LogIn, Form()], request: Request, logins: LogIns
-) -> Response:
+    data: Annotated[LogIn, Form()], logins: LogIns, request: Request, response: Response
+) -> AccessToken:
     """Log in. The token works at once, until it expires or is revoked."""
-    agent = request.headers.get("user-agent", "")[:100]
-    named = data if data.name else data.model_copy(update={"name": agent or "unnamed"})
-    key, token = await logins.create(named, request.client.host if request.client else None)
-    return json_response(token, 201, {"Location": f"/tokens/{key}", "Cache-Control": CACHE})
+    user_agent = request.headers.get("user-agent", "")[:100]
+    named = data if data.name else data.model_copy(update={"name": user_agent or "unnamed"})
+    client_address = request.client.host if request.client else None
+    token_id, token = await logins.create(named, client_address)
+    set_location(response, f"/tokens/{token_id}")
+    return token
 
 
-@router.get("", response_model=Page[TokenRead])
-@requires("oneself")
-async def list_tokens(query: TokenList, request: Request, tokens: Reader) -> Response:
+@router.get("", permission="oneself")
+async def list_tokens(
+    query: Annotated[PageQuery, Query()], tokens: Tokens, request: Request, response: Response
+) -> Page[TokenRead]:
     """A page of one's own tokens, without their secrets."""
-    return page_response(request, await tokens.page(query), cache=CACHE)
+    page = await tokens.page(query)
+    set_page_links(request, response, page)
+    return page
 
 
-@router.delete("/current", status_code=204, responses=responses(NotFound))
-@requires("oneself")
-async def delete_current_token(versions: IfMatch, tokens: Writer) -> None:
+@router.delete("/current", permission="oneself", errors=[NotFound])
+async def delete_current_token(tokens: Tokens, if_match: IfMatch) -> None:
     """Log out: revoke the token of this very request."""
-    await tokens.delete(None, versions)
+    await tokens.delete(None, if_match)
 
 
-@router.delete("/{id}", status_code=204)
-@requires("oneself")
-async def delete_token(id: Id, versions: IfMatch, tokens: Writer) -> None:
+@router.delete("/{id}", permission="oneself")
+async def delete_token(id: TokenId, tokens: Tokens, if_match: IfMatch) -> None:
     """Revoke one of one's own tokens."""
-    await tokens.delete(id, versions)
+    await tokens.delete(id, if_match)

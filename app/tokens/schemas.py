@@ -6,10 +6,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
 
-from app.core.schemas import ReadModel, RequestModel, string
+from app.core.schemas import Id, ReadModel, RequestModel, string
 from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, PASSWORD, without_nul
 
 _SECRET = {key: value for key, value in PASSWORD.items() if key != "minLength"}
+TokenId = Annotated[Id, Field(description="Id of the token")]
 Name = Annotated[str, string(1, 100)]
 Ignored = Annotated[str | None, string(0, 1000), Field(description="Of OAuth 2; has no effect")]
 

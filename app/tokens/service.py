@@ -17,7 +17,7 @@ from app.users.credentials import CredentialVerifier
 from app.users.repository import LoginFailureRepository
 
 
-async def look_up(database: Database, token: str) -> Principal | None:
+async def find_principal(database: Database, token: str) -> Principal | None:
     """Who bears a token; `None` when it is no valid one. One statement, for every request."""
     digest = secret.digest(token)
     bearer = digest and await TokenRepository(database.reads).bearer(digest)

@@ -1,93 +1,89 @@
-"""Users over HTTP. No cache may keep them."""
+"""HTTP endpoints of users. Their docstrings are their descriptions in the OpenAPI document."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 
 from app.core.errors import EmailTaken, Forbidden, LastAdmin, NotFound, TooManyRequests
 from app.core.http import (
+    NO_STORE,
+    CurrentPrincipal,
     IfMatch,
-    ReadSession,
-    Route,
-    WriteSession,
-    page_response,
-    principal,
-    requires,
-    resource_response,
-    responses,
+    RequestSession,
+    Router,
+    set_etag,
+    set_location,
+    set_page_links,
 )
 from app.core.paging import Page
+from app.resources import AppResources
 from app.users.schemas import UserCreate, UserId, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
-CACHE: Final = "no-store"
-
-router = APIRouter(prefix="/users", tags=["users"], route_class=Route)
+router = Router(prefix="/users", tags=["users"], cache_control=NO_STORE)
 
 
-async def _reader(request: Request, session: ReadSession) -> UserService:
-    return UserService(session, request.app.state.passwords, principal(request))
+async def _user_service(
+    session: RequestSession, resources: AppResources, principal: CurrentPrincipal
+) -> UserService:
+    return UserService(session, resources.passwords, principal)
 
 
-async def _writer(request: Request, session: WriteSession) -> UserService:
-    return UserService(session, request.app.state.passwords, principal(request))
+Users = Annotated[UserService, Depends(_user_service)]
 
 
-UserList = Annotated[UserQuery, Depends(UserQuery.of)]
-Reader = Annotated[UserService, Depends(_reader)]
-Writer = Annotated[UserService, Depends(_writer)]
-
-
-@router.get("/me", response_model=UserRead, responses=responses(NotFound))
-@requires("oneself")
-async def read_current_user(request: Request, users: Reader) -> Response:
+@router.get("/me", permission="oneself", errors=[NotFound])
+async def read_current_user(users: Users, response: Response) -> UserRead:
     """Who am I? The user of the request's token."""
-    return resource_response(request, await users.me(), cache=CACHE)
+    user = await users.me()
+    set_etag(response, user)
+    return user
 
 
-@router.get("/{id}", response_model=UserRead)
-@requires("users")
-async def read_user(id: UserId, request: Request, users: Reader) -> Response:
+@router.get("/{id}", permission="users")
+async def read_user(id: UserId, users: Users, response: Response) -> UserRead:
     """One user."""
-    return resource_response(request, await users.get(id), cache=CACHE)
+    user = await users.get(id)
+    set_etag(response, user)
+    return user
 
 
-@router.get("", response_model=Page[UserRead])
-@requires("users:list")
-async def list_users(query: UserList, request: Request, users: Reader) -> Response:
+@router.get("", permission="users:list")
+async def list_users(
+    query: Annotated[UserQuery, Query()], users: Users, request: Request, response: Response
+) -> Page[UserRead]:
     """A page of users."""
-    return page_response(request, await users.page(query), cache=CACHE)
+    page = await users.page(query)
+    set_page_links(request, response, page)
+    return page
 
 
-@router.post(
-    "", status_code=201, response_model=UserRead, responses=responses(EmailTaken, Forbidden)
-)
-@requires("register")
-async def create_user(data: UserCreate, request: Request, users: Writer) -> Response:
+@router.post("", permission="register", status_code=201, errors=[EmailTaken, Forbidden])
+async def create_user(data: UserCreate, users: Users, response: Response) -> UserRead:
     """Register, as a member unless an admin says otherwise."""
     user = await users.create(data)
-    return resource_response(request, user, cache=CACHE, location=f"/users/{user.id}")
+    set_etag(response, user)
+    set_location(response, f"/users/{user.id}")
+    return user
 
 
 @router.patch(
-    "/{id}",
-    response_model=UserRead,
-    responses=responses(EmailTaken, LastAdmin, Forbidden, TooManyRequests),
+    "/{id}", permission="users", errors=[EmailTaken, LastAdmin, Forbidden, TooManyRequests]
 )
-@requires("users")
 async def update_user(
-    id: UserId, data: UserUpdate, versions: IfMatch, request: Request, users: Writer
-) -> Response:
+    id: UserId, data: UserUpdate, users: Users, if_match: IfMatch, response: Response
+) -> UserRead:
     """Change the fields that are sent (RFC 7396).
 
     Only an admin changes a role, or a password without the current one. A new password revokes
     the user's other tokens.
     """
-    return resource_response(request, await users.update(id, data, versions), cache=CACHE)
+    user = await users.update(id, data, if_match)
+    set_etag(response, user)
+    return user
 
 
-@router.delete("/{id}", status_code=204, responses=responses(LastAdmin))
-@requires("users")
-async def delete_user(id: UserId, versions: IfMatch, users: Writer) -> None:
+@router.delete("/{id}", permission="users", errors=[LastAdmin])
+async def delete_user(id: UserId, users: Users, if_match: IfMatch) -> None:
     """Remove a user, with all tokens and documents."""
-    await users.delete(id, versions)
+    await users.delete(id, if_match)

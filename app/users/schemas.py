@@ -61,7 +61,7 @@ def without_nul(value: SecretStr) -> SecretStr:
     return value
 
 
-UserId = Annotated[int, integer(1, MAX_INT64)]
+UserId = Annotated[int, integer(1, MAX_INT64), Field(description="Id of the user")]
 Name = Annotated[str, string(1, 100), Field(examples=["Ada Lovelace"])]
 Email = Annotated[str, string(3, MAX_EMAIL), AfterValidator(_email), WithJsonSchema(_EMAIL)]
 Password = Annotated[

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.core.access import ALL, NO, Principal
+from app.core.access import ALL, NONE, Principal
 from app.core.db import Session
 from app.core.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
 from app.core.schemas import RequestModel
@@ -45,7 +45,7 @@ class UserService(Service[UserRead]):
                 raise _wrong("unused", "Goes with a new password only")
             return await super().update(id, data, expected_versions)
         known = {}
-        if current is not None or self._principal.reach("users") is not ALL:
+        if current is not None or self._principal.scope("users") is not ALL:
             known["hash"] = await self._confirm(id, current)
         values = await self._hashed(changes)
         values["password_changed_by"] = self._principal.token_id
@@ -59,7 +59,7 @@ class UserService(Service[UserRead]):
             raise
 
     def _check_role(self, data: RequestModel) -> None:
-        if "role" in data.model_fields_set and self._principal.reach("users:role") is NO:
+        if "role" in data.model_fields_set and self._principal.scope("users:role") is NONE:
             raise Forbidden
 
     async def _confirm(self, key: Any, password: SecretStr | None) -> str:

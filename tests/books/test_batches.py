@@ -17,6 +17,7 @@ from tests.factories import Json, make_author, make_book
 from tests.lines import lines
 from tests.problems import faults_of, problem_of
 from tests.rows import query
+from tests.support.resources import use_resources
 
 OTHERS = "01890000-0000-7000-8000-00000000fffe"  # nobody's id either
 JSON = {"Content-Type": "application/json"}
@@ -312,6 +313,6 @@ async def test_batches_at_the_same_time_are_each_whole(client: AsyncClient, auth
 async def test_a_database_that_is_down_is_no_batch(
     app: FastAPI, client: AsyncClient, database: Database, author: str
 ) -> None:
-    app.state.database = Database(settings_for("postgresql://127.0.0.1:1/none"))
+    use_resources(app, database=Database(settings_for("postgresql://127.0.0.1:1/none")))
     problem_of(await batch(client, titled(author, "a")), 503, "unavailable")
     assert await query(database, "SELECT id FROM books") == []

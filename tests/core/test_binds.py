@@ -29,6 +29,7 @@ from tests.poolers import CONNECTIONS, PROGRAM, pgbouncer, through
 from tests.problems import faults_of, problem_of
 from tests.processes import serving
 from tests.replicas import Replicated, replicated
+from tests.support.resources import use_resources
 
 # The servers are slow to start: one process of the suite has them.
 pytestmark = pytest.mark.commits
@@ -77,7 +78,7 @@ async def client_of(
     """The service over a database of its own, in this process."""
     async with opened(settings) as database:
         app = create_app(settings)
-        app.state.database, app.state.passwords = database, passwords
+        use_resources(app, database=database, passwords=passwords)
         transport = ASGITransport(app, raise_app_exceptions=False)
         async with AsyncClient(transport=transport, base_url="http://test") as client:
             yield client

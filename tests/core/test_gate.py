@@ -20,6 +20,7 @@ from tests.conftest import settings_for
 from tests.connections import connected
 from tests.problems import problem_of
 from tests.processes import PATIENCE, serving
+from tests.support.resources import use_resources
 
 NO_ORIGIN = "https://evil.example"
 ORIGIN = "https://app.example"
@@ -31,7 +32,7 @@ async def made(
 ) -> AsyncIterator[AsyncClient]:
     """A client of an application with other settings."""
     app = create_app(settings_for(template_url, **changes))
-    app.state.database, app.state.storage = database, storage
+    use_resources(app, database=database, storage=storage)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client

@@ -13,6 +13,7 @@ from app.core.db import Database
 from app.core.server._health import DEADLINE
 from app.core.storage import Storage
 from tests.conftest import settings_for
+from tests.support.resources import use_resources
 
 NOBODY_LISTENS = "postgresql://127.0.0.1:1/none"
 
@@ -24,7 +25,7 @@ def use(app: FastAPI, template_url: str) -> Iterator[Callable[..., None]]:
 
     def use(**changes: str) -> None:
         made.append(Storage(settings_for(template_url, **changes)))
-        app.state.storage = made[-1]
+        use_resources(app, storage=made[-1])
 
     yield use
     for storage in made:
@@ -32,7 +33,7 @@ def use(app: FastAPI, template_url: str) -> Iterator[Callable[..., None]]:
 
 
 async def test_the_liveness_probe_needs_no_database(app: FastAPI, client: AsyncClient) -> None:
-    app.state.database = None
+    use_resources(app, database=None)
     answer = await client.get("/livez")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
@@ -43,7 +44,7 @@ async def test_the_service_is_ready_when_the_schema_is_at_head(client: AsyncClie
 
 
 async def test_it_is_not_ready_without_a_database(app: FastAPI, client: AsyncClient) -> None:
-    app.state.database = Database(settings_for(NOBODY_LISTENS))
+    use_resources(app, database=Database(settings_for(NOBODY_LISTENS)))
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["detail"] == "database: does not answer"
@@ -71,7 +72,7 @@ async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = "{}:{}".format(*silent.getsockname())
         use(s3_endpoint_url=f"http://{address}")
-        app.state.database = Database(settings_for(f"postgresql://{address}/none"))
+        use_resources(app, database=Database(settings_for(f"postgresql://{address}/none")))
         async with asyncio.timeout(1.9 * DEADLINE):
             answer = await client.get("/readyz")
     assert answer.status_code == 503

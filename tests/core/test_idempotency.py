@@ -19,6 +19,7 @@ from tests.factories import make_author, make_book, make_direct_upload, make_doc
 from tests.forms import FORM, chunks, field, file, form
 from tests.problems import faults_of, problem_of
 from tests.processes import PATIENCE, serving, until
+from tests.support.resources import resources_of, use_resources
 from tests.wires import wired
 
 pytestmark = pytest.mark.commits
@@ -211,7 +212,7 @@ async def sharing(client: AsyncClient, url: str) -> AsyncIterator[list[AsyncClie
     app: FastAPI = client._transport.app  # type: ignore[attr-defined]
     async with worker(url) as second, worker(url) as third, worker(url) as fourth:
         for each in (second, third, fourth):
-            each._transport.app.state.storage = app.state.storage  # type: ignore[attr-defined]
+            use_resources(each._transport.app, storage=resources_of(app).storage)  # type: ignore[attr-defined]
         yield [client, second, third, fourth]
 
 

@@ -22,6 +22,7 @@ from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
 from tests.factories import make_author, make_book
 from tests.processes import until, working
+from tests.support.resources import use_resources
 
 BOTH = pytest.mark.parametrize("form", ["console", "json"])
 EVIL = "a\r\nb\x1b[31m\x00\x7f\x85\x9b\u2028\u2029z"
@@ -69,7 +70,7 @@ async def connected(database: Database) -> None:
 async def private_app(template_url: str, database: Database, storage: Storage) -> FastAPI:
     """An application that only this test uses and may break."""
     app = create_app(settings_for(template_url))
-    app.state.database, app.state.storage = database, storage
+    use_resources(app, database=database, storage=storage)
     return app
 
 
@@ -274,7 +275,7 @@ async def test_only_in_development_an_answer_says_what_took_how_long(
 ) -> None:
     settings = settings_for(template_url, app_env=environment, anonymous_access="read")
     app = create_app(settings)
-    app.state.database = database
+    use_resources(app, database=database)
     transport = ASGITransport(app)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.get(f"/books/{NOBODY}")

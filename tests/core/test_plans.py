@@ -20,6 +20,7 @@ from tests.bearers import make_bearer
 from tests.conftest import noted, settings_for
 from tests.lines import CSV, NDJSON, STREAMED, scope
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS
+from tests.support.resources import use_resources
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
 pytestmark = pytest.mark.commits
@@ -144,7 +145,7 @@ async def plan_of_cursor(
 ) -> list[Node]:
     """The plan of the cursor that a stream declares; the stream is not read to its end."""
     app = create_app(settings_for("postgresql:///unused"))
-    app.state.database = database
+    use_resources(app, database=database)
     sent.clear()
     gone = asyncio.Event()
 

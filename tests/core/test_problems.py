@@ -20,6 +20,7 @@ from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
 from tests.factories import make_author, make_book, make_user
 from tests.problems import MEMBERS, faults_of, problem_of
+from tests.support.resources import use_resources
 
 ITEM = "DELETE, GET, HEAD, OPTIONS, PATCH"
 COLLECTION = "GET, HEAD, OPTIONS, POST"
@@ -51,7 +52,7 @@ paths = pytest.mark.parametrize(("path", "allow"), ALLOW.items())
 async def private_app(template_url: str, database: Database, storage: Storage) -> FastAPI:
     """An application that only this test uses and may break."""
     app = create_app(settings_for(template_url))
-    app.state.database, app.state.storage = database, storage
+    use_resources(app, database=database, storage=storage)
     return app
 
 
@@ -211,7 +212,7 @@ async def test_a_failure_of_ours_shows_no_cause(
 async def test_a_broken_part_of_ours_is_an_internal_error(
     private: AsyncClient, private_app: FastAPI
 ) -> None:
-    private_app.state.database = None
+    use_resources(private_app, database=None)
     for answer in (
         await private.get("/authors"),
         await private.post("/authors", json={"name": "Ursula"}),
@@ -240,7 +241,7 @@ async def no_database() -> AsyncIterator[Database]:
 async def test_a_database_that_is_not_there_is_unavailable(
     private: AsyncClient, private_app: FastAPI, no_database: Database
 ) -> None:
-    private_app.state.database = no_database
+    use_resources(private_app, database=no_database)
     for answer in (
         await private.get("/authors"),
         await private.get(f"/authors/{NOBODY}"),
@@ -259,7 +260,7 @@ async def test_a_database_that_is_not_there_is_unavailable(
 async def test_readiness_says_which_part_does_not_answer(
     private: AsyncClient, private_app: FastAPI, no_database: Database
 ) -> None:
-    private_app.state.database = no_database
+    use_resources(private_app, database=no_database)
     assert "database" in (await private.get("/readyz")).json()["detail"]
 
 

@@ -13,13 +13,14 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from app.core.db import Database
-from app.core.http import ReadSession, Transaction, WriteSession
+from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
 from tests.connections import listening
 from tests.factories import make_author, make_book, make_user
 from tests.problems import faults_of, problem_of
+from tests.support.resources import use_resources
 
 SETUP = (
     # The sequence counts the tries, because it forgets nothing when a statement is undone.
@@ -62,24 +63,29 @@ VALUES = {"large": 2**40, "nul": "a\0b", "surrogate": "\ud800"}
 
 @asynccontextmanager
 async def serving(database: Database) -> AsyncIterator[AsyncClient]:
-    """The service over a database, where GET /read, /write and /transact run any statement."""
+    """The service over a database, where GET /read, POST /write and /transact run any statement."""
     app = create_app(settings_for("postgresql:///unused"))
-    app.state.database = database
+    use_resources(app, database=database)
 
-    async def read(sql: str, session: ReadSession) -> str:
+    router = Router(tags=["statements"])
+
+    @router.get("/read", permission="public")
+    async def read(sql: str, session: RequestSession) -> str:
         return str((await session.rows(text(sql), VALUES))[0][0])
 
-    async def write(sql: str, session: WriteSession) -> str:
+    @router.post("/write", permission="public")
+    async def write(sql: str, session: RequestSession) -> str:
         return str((await session.rows(text(sql), VALUES))[0][0])
 
+    @router.post("/transact", permission="public")
     async def transact(sql: str, session: Transaction) -> str:
         return str((await session.rows(text(sql), VALUES))[0][0])
 
+    @router.post("/transact_directly", permission="public")
     async def transact_directly(sql: str, session: Transaction) -> str:
         return str((await session.execute(text(sql), VALUES)).one()[0])
 
-    for route in (read, write, transact, transact_directly):
-        app.add_api_route(f"/{route.__name__}", route)
+    add_routers(app, [router], fast_dispatch=True)
     transport = ASGITransport(app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
@@ -96,7 +102,13 @@ async def sql(database: Database) -> AsyncIterator[AsyncClient]:
 
 async def everywhere(sql: AsyncClient, statement: str) -> list[Response]:
     paths = ("/read", "/write", "/transact")
-    return [await sql.get(path, params={"sql": statement}) for path in paths]
+    return [await run(sql, path, statement) for path in paths]
+
+
+async def run(sql: AsyncClient, path: str, statement: str) -> Response:
+    """Run a statement in the session of a path."""
+    method = "GET" if path == "/read" else "POST"
+    return await sql.request(method, path, params={"sql": statement})
 
 
 CODES = {
@@ -176,14 +188,14 @@ async def test_an_orm_call_in_a_transaction_fails_like_any_other(
     sql: AsyncClient, code: str
 ) -> None:
     statement = {"sql": f"SELECT fail('{code}')"}
-    problem_of(await sql.get("/transact_directly", params=statement), *CODES[code])
+    problem_of(await sql.post("/transact_directly", params=statement), *CODES[code])
 
 
 @pytest.mark.commits
 async def test_an_orm_call_that_gets_no_connection_is_overload(url: str) -> None:
     database = Database(settings_for(url, db_pool_size=1, db_pool_timeout=0.2))
     async with serving(database) as sql, database.engine.connect():
-        answer = await sql.get("/transact_directly", params={"sql": "SELECT 1"})
+        answer = await run(sql, "/transact_directly", "SELECT 1")
         problem_of(answer, 503, "overloaded")
     await database.engine.dispose()
 
@@ -208,19 +220,19 @@ async def test_what_is_no_mistake_of_ours_is_not_logged_as_an_error(
 ) -> None:
     for code, (status, _) in CODES.items():
         if status != 500:
-            await sql.get("/write", params={"sql": f"SELECT fail('{code}')"})
+            await run(sql, "/write", f"SELECT fail('{code}')")
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def tries(sql: AsyncClient) -> int:
-    answer = await sql.get("/read", params={"sql": "SELECT last_value FROM tries"})
+    answer = await run(sql, "/read", "SELECT last_value FROM tries")
     return int(answer.json())
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01"])
 @pytest.mark.parametrize("path", ["/read", "/write"])
 async def test_a_deadlock_is_tried_again_once(sql: AsyncClient, path: str, code: str) -> None:
-    answer = await sql.get(path, params={"sql": f"SELECT fail_once('{code}')"})
+    answer = await run(sql, path, f"SELECT fail_once('{code}')")
     assert answer.status_code == 200
     assert await tries(sql) == 2
 
@@ -228,20 +240,20 @@ async def test_a_deadlock_is_tried_again_once(sql: AsyncClient, path: str, code:
 @pytest.mark.parametrize("code", ["40001", "40P01"])
 @pytest.mark.parametrize("path", ["/read", "/write"])
 async def test_a_second_deadlock_is_a_conflict(sql: AsyncClient, path: str, code: str) -> None:
-    answer = await sql.get(path, params={"sql": f"SELECT fail('{code}')"})
+    answer = await run(sql, path, f"SELECT fail('{code}')")
     problem_of(answer, 409, "conflict")
     assert await tries(sql) == 2
 
 
 @pytest.mark.parametrize("code", ["23505", "22003", "53300", "57014", "P0001"])
 async def test_nothing_else_is_tried_again(sql: AsyncClient, code: str) -> None:
-    await sql.get("/write", params={"sql": f"SELECT fail('{code}')"})
+    await run(sql, "/write", f"SELECT fail('{code}')")
     assert await tries(sql) == 1
 
 
 @pytest.mark.commits
 async def test_a_read_whose_connection_dies_is_tried_again(sql: AsyncClient) -> None:
-    answer = await sql.get("/read", params={"sql": "SELECT die_once()"})
+    answer = await run(sql, "/read", "SELECT die_once()")
     assert (answer.status_code, answer.json()) == (200, "1")
     assert await tries(sql) == 2
 
@@ -252,7 +264,7 @@ async def test_a_write_whose_connection_dies_is_not_tried_again(
     sql: AsyncClient, path: str
 ) -> None:
     # Nobody can know whether it was done.
-    answer = await sql.get(path, params={"sql": "SELECT die_once()"})
+    answer = await run(sql, path, "SELECT die_once()")
     problem_of(answer, 503, "unavailable")
     assert int(answer.headers["retry-after"]) >= 1
     assert await tries(sql) == 1

@@ -27,6 +27,7 @@ from tests.lines import CSV, NDJSON, asked, lines, scope
 from tests.logs import requests
 from tests.problems import problem_of
 from tests.rows import fill
+from tests.support.resources import use_resources
 
 pytestmark = pytest.mark.commits
 
@@ -188,7 +189,7 @@ async def test_a_stream_that_is_refused_takes_no_place(client: AsyncClient) -> N
 async def test_a_database_that_is_down_is_a_problem_and_no_lines(
     app: FastAPI, client: AsyncClient
 ) -> None:
-    app.state.database = Database(settings_for("postgresql://127.0.0.1:1/none"))
+    use_resources(app, database=Database(settings_for("postgresql://127.0.0.1:1/none")))
     for path, accept in (("/authors", CSV), ("/books", NDJSON)):
         answer = await asked(client, path, accept)
         problem_of(answer, 503, "unavailable")
@@ -207,7 +208,7 @@ async def test_a_stream_that_gets_no_connection_is_refused(
     app: FastAPI, client: AsyncClient, own_database: str
 ) -> None:
     small = Database(settings_for(own_database, db_pool_size=1, db_pool_timeout=0.1))
-    app.state.database = small
+    use_resources(app, database=small)
     async with small.session() as session:
         await session.execute(text("SELECT 1"))
         answer = await asked(client, "/books")

@@ -13,11 +13,13 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from app.core.errors import NotFound
-from app.core.http import Transaction
+from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
 from tests.conftest import settings_for
+from tests.factories import Json
 from tests.problems import problem_of
 from tests.processes import serving
+from tests.support.resources import use_resources
 
 pytestmark = pytest.mark.commits
 
@@ -29,14 +31,14 @@ async def authors(other: asyncpg.Connection) -> int:
     return found
 
 
-async def fail_at_commit(other: asyncpg.Connection, what: str) -> None:
-    """From now on a transaction that adds an author does this when it commits."""
+async def fail_at_commit(other: asyncpg.Connection, what: str, table: str = "authors") -> None:
+    """From now on a transaction that adds to a table does this when it commits."""
     await other.execute(
         f"CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN {what}; RETURN NULL; END $$"
     )
     await other.execute(
-        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON authors "
+        f"CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON {table} "
         "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit()"
     )
 
@@ -56,8 +58,11 @@ COMMITS = {
 async def private_app(database: Database) -> FastAPI:
     """The service, where POST /two adds two authors in one transaction."""
     app = create_app(settings_for("postgresql:///unused"))
-    app.state.database = database
+    use_resources(app, database=database)
 
+    router = Router(tags=["transactions"])
+
+    @router.post("/two", permission="register", status_code=201)
     async def two(session: Transaction, *, fail: str = "") -> dict[str, str]:
         await session.rows(text(INSERT), {"name": "one"})
         await session.execute(text(INSERT), {"name": "two"})
@@ -67,7 +72,7 @@ async def private_app(database: Database) -> FastAPI:
             raise RuntimeError(fail)
         return {"status": "two"}
 
-    app.add_api_route("/two", two, methods=["POST"], status_code=201)
+    add_routers(app, [router], fast_dispatch=True)
     return app
 
 
@@ -100,6 +105,86 @@ async def test_a_transaction_whose_commit_fails_is_no_success_and_wholly_undone(
     await fail_at_commit(other, what)
     problem_of(await private.post("/two"), *expected)
     assert await authors(other) == 0
+
+
+@pytest.mark.parametrize("path", ["/authors", "/books/batch", "/two"])
+@pytest.mark.parametrize(("what", "expected"), COMMITS.items())
+async def test_request_with_a_key_whose_commit_fails_is_no_success_and_neither_is_its_retry(
+    private: AsyncClient, other: asyncpg.Connection, path: str, what: str, expected: tuple[int, str]
+) -> None:
+    author = (await private.post("/authors", json={"name": "Ursula"})).json()
+    await fail_at_commit(other, what, "books" if path == "/books/batch" else "authors")
+    book = {"title": "Kindred", "author_id": author["id"]}
+    body: Json = {"items": [book]} if path == "/books/batch" else {"name": "Octavia"}
+    headers = {"Idempotency-Key": "key"}
+    problem_of(await private.post(path, headers=headers, json=body), *expected)
+    # The retry may be a replay, which has the request id of the first response.
+    retry = await private.post(path, headers=headers, json=body)
+    assert retry.status_code == expected[0]
+    assert await authors(other) == 1
+    assert await other.fetchval("SELECT count(*) FROM books") == 0
+
+
+@pytest.mark.parametrize("fail", ["ours", "x"])
+async def test_request_with_a_key_that_fails_stores_nothing_of_its_transaction(
+    private: AsyncClient, other: asyncpg.Connection, fail: str
+) -> None:
+    headers = {"Idempotency-Key": "key"}
+    for _ in range(2):
+        response = await private.post("/two", params={"fail": fail}, headers=headers)
+        assert response.status_code == (404 if fail == "ours" else 500)
+    assert await authors(other) == 0
+
+
+async def test_retry_of_a_transaction_with_a_key_replays_what_was_committed(
+    private: AsyncClient, other: asyncpg.Connection
+) -> None:
+    headers = {"Idempotency-Key": "key"}
+    first, retry = [await private.post("/two", headers=headers) for _ in range(2)]
+    assert (first.status_code, retry.status_code) == (201, 201)
+    assert retry.headers["idempotency-replayed"] == "true"
+    assert await authors(other) == 2
+
+
+async def test_all_sessions_of_a_request_with_a_key_are_one_transaction(
+    private_app: FastAPI, other: asyncpg.Connection
+) -> None:
+    router = Router(tags=["transactions"])
+
+    @router.post("/both", permission="register", status_code=201)
+    async def both(session: RequestSession, transaction: Transaction) -> dict[str, bool]:
+        await session.rows(text(INSERT), {"name": "one"})
+        await transaction.rows(text(INSERT), {"name": "two"})
+        return {"same": session is transaction}
+
+    add_routers(private_app, [router], fast_dispatch=True)
+    async with client_of(private_app) as client:
+        for headers in ({}, {"Idempotency-Key": "key"}):
+            response = await client.post("/both", headers=headers)
+            assert (response.status_code, response.json()) == (201, {"same": True})
+    assert await authors(other) == 4
+
+
+async def test_transaction_that_is_the_victim_of_a_deadlock_is_repeated_once(
+    private_app: FastAPI, other: asyncpg.Connection
+) -> None:
+    await other.execute("CREATE SEQUENCE tries")
+    await other.execute(
+        "CREATE FUNCTION fail_once() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN"
+        " IF nextval('tries') = 1 THEN RAISE EXCEPTION 'no' USING ERRCODE = '40P01'; END IF;"
+        " RETURN 1; END $$"
+    )
+    router = Router(tags=["transactions"])
+
+    @router.post("/deadlock", permission="register", status_code=201)
+    async def deadlock(session: Transaction) -> None:
+        await session.rows(text(INSERT), {"name": "one"})
+        await session.rows(text("SELECT fail_once()"), {})
+
+    add_routers(private_app, [router], fast_dispatch=True)
+    async with client_of(private_app) as client:
+        assert (await client.post("/deadlock")).status_code == 201
+    assert await authors(other) == 1
 
 
 async def test_after_a_failed_commit_the_service_goes_on(
@@ -136,12 +221,15 @@ async def test_a_request_that_is_given_up_undoes_its_transaction(
 ) -> None:
     begun = asyncio.Event()
 
+    router = Router(tags=["transactions"])
+
+    @router.post("/stuck", permission="public")
     async def stuck(session: Transaction) -> None:
         await session.rows(text(INSERT), {"name": "stuck"})
         begun.set()
         await asyncio.Event().wait()
 
-    private_app.add_api_route("/stuck", stuck, methods=["POST"])
+    add_routers(private_app, [router], fast_dispatch=True)
     async with client_of(private_app) as client:
         request = asyncio.create_task(client.post("/stuck"))
         await begun.wait()

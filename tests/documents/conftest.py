@@ -13,6 +13,7 @@ from app.settings import Settings
 from tests import stores
 from tests.bearers import Acting, actors
 from tests.proxy import Proxy, proxied
+from tests.support.resources import use_resources
 
 Stored = Callable[[], Awaitable[list[str]]]
 Sweep = Callable[[], Awaitable[Swept]]
@@ -39,7 +40,7 @@ def use_store(app: FastAPI, settings: Settings) -> Iterator[UseStore]:
 
     def use(endpoint: str) -> None:
         made.append(Storage(settings.model_copy(update={"s3_endpoint_url": endpoint})))
-        app.state.storage = made[-1]
+        use_resources(app, storage=made[-1])
 
     yield use
     for storage in made:

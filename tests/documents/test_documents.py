@@ -21,6 +21,7 @@ from tests.factories import Json, make_document
 from tests.forms import FORM, chunks, fetched, field, file, form, send
 from tests.problems import faults_of, problem_of
 from tests.rows import query
+from tests.support.resources import use_resources
 
 FIELDS = [
     *("id", "name", "filename", "content_type", "size", "sha256"),
@@ -247,7 +248,7 @@ def public(app: FastAPI, template_url: str) -> Iterator[str]:
     name = endpoint.replace(host, "127.0.0.1" if host == "localhost" else "localhost")
     assert name != endpoint
     storage = Storage(settings_for(template_url, s3_public_endpoint_url=name))
-    app.state.storage = storage
+    use_resources(app, storage=storage)
     yield name
     storage.close()
 

@@ -19,6 +19,7 @@ from tests.factories import make_book, make_document
 from tests.problems import problem_of
 from tests.processes import PATIENCE, serving
 from tests.proxy import Fate, Proxy
+from tests.support.resources import resources_of, use_resources
 
 pytestmark = pytest.mark.commits
 
@@ -117,7 +118,7 @@ async def test_without_credentials_files_are_unavailable_and_nothing_else(
 async def test_an_upload_holds_no_connection_to_the_database(
     point: str, app: FastAPI, client: AsyncClient, url: str, proxy: Proxy, use_store: UseStore
 ) -> None:
-    app.state.database = Database(settings_for(url, db_pool_size=1, db_pool_timeout=1))
+    use_resources(app, database=Database(settings_for(url, db_pool_size=1, db_pool_timeout=1)))
     use_store(proxy.origin)
 
     async def another_request() -> None:
@@ -131,7 +132,7 @@ async def test_an_upload_holds_no_connection_to_the_database(
     await another_request()
     proxy.go_on.set()
     assert (await asked).status_code == 201
-    await app.state.database.engine.dispose()
+    await resources_of(app).database.engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.commands import run as command
 from tests.conftest import settings_for
 from tests.factories import Json, make_user
 from tests.rows import query, run
+from tests.support.resources import use_resources
 
 PATH = "/reports/user-counts"
 LAST = date(2026, 2, 14)  # the last of the days that `days` makes
@@ -181,7 +182,8 @@ async def test_the_history_can_only_be_read(client: AsyncClient, method: str) ->
 async def test_the_history_is_read_from_the_reporting_database(
     app: FastAPI, client: AsyncClient, url: str, days: None, reporting: str
 ) -> None:
-    app.state.database = both = Database(settings_for(url, reporting_database_url=reporting))
+    both = Database(settings_for(url, reporting_database_url=reporting))
+    use_resources(app, database=both)
     page = await get(client, PATH)
     await both.close()
     assert page["items"] == [

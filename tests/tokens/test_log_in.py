@@ -29,6 +29,7 @@ from tests.accounts import (
 from tests.factories import make_user
 from tests.forms import chunks
 from tests.problems import faults_of, problem_of
+from tests.support.resources import use_resources
 
 FORM = "application/x-www-form-urlencoded"
 SECRET = "swordfish"
@@ -111,7 +112,8 @@ async def test_a_wrong_email_and_a_wrong_password_are_the_same_answer_for_the_sa
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
     await add_user(database)
-    app.state.passwords = passwords = Passwords()
+    passwords = Passwords()
+    use_resources(app, passwords=passwords)
     passwords._hasher = hasher = Noting(passwords._hasher.hashers)
     hasher.asked = []
     answers = [
@@ -221,7 +223,8 @@ async def test_a_form_may_say_that_it_is_utf_8(client: AsyncClient, database: Da
 async def test_of_more_log_ins_than_the_queue_holds_the_rest_is_overload_and_no_failure(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
-    app.state.passwords = passwords = Passwords(queue=2)
+    passwords = Passwords(queue=2)
+    use_resources(app, passwords=passwords)
     emails = [f"{n}@example.com" for n in range(6)]
     answers = await asyncio.gather(*(log_in(client, email, WRONG) for email in emails))
     assert Counter(answer.status_code for answer in answers) == {401: 2, 503: 4}

@@ -7,6 +7,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from tests.accounts import add_token, add_user, ask, bearer
 from tests.problems import faults_of, problem_of
+from tests.support.resources import resources_of, use_resources
 
 NEW = {"name": "Bob", "email": "bob@example.com", "password": "correct horse"}
 ROLES = ["member", "editor", "admin"]
@@ -16,7 +17,9 @@ ROLE = "SELECT role FROM users WHERE id = :id"
 @pytest.fixture
 def closed(app: FastAPI) -> None:
     """Without a token one may read only."""
-    app.state.settings = app.state.settings.model_copy(update={"anonymous_access": "read"})
+    use_resources(
+        app, settings=resources_of(app).settings.model_copy(update={"anonymous_access": "read"})
+    )
 
 
 async def test_whoever_registers_is_a_member(client: AsyncClient, closed: None) -> None:

@@ -1,15 +1,10 @@
-"""HTTP: routing, access, problems, conditional requests, idempotency, streams and OpenAPI."""
+"""HTTP: routers, access, problems, conditional requests, idempotency, streams and OpenAPI."""
 
-from app.core.http._authorization import principal, requires
-from app.core.http._conditional import (
-    CACHE,
-    IfMatch,
-    json_response,
-    page_response,
-    resource_response,
-)
-from app.core.http._dependencies import ReadSession, ReportingSession, Transaction, WriteSession
-from app.core.http._docs import OPENAPI_PATH, install_docs
+from app.core.http._authorization import CurrentPrincipal
+from app.core.http._bodies import JSON
+from app.core.http._conditional import IfMatch, set_etag
+from app.core.http._docs import add_documentation
+from app.core.http._guard import ForeignRouter, GuardedRoute, MissingPermission, require_permissions
 from app.core.http._idempotency import identify_callback
 from app.core.http._openapi import openapi_document
 from app.core.http._problems import (
@@ -20,35 +15,43 @@ from app.core.http._problems import (
     responses,
     standalone,
 )
-from app.core.http._routing import JSON, Route
-from app.core.http._scope import HEAD
+from app.core.http._request_state import request_state
+from app.core.http._resources import HttpResources
+from app.core.http._responses import set_location, set_page_links
+from app.core.http._router import NO_STORE, REVALIDATE, Router, add_routers
+from app.core.http._sessions import ReportingSession, RequestSession, Transaction, reading
 from app.core.http._streams import preferred_stream_type, stream_list, stream_responses
 
 __all__ = [
-    "CACHE",
-    "HEAD",
     "JSON",
     "MAX_PATH",
     "MEDIA_TYPE",
-    "OPENAPI_PATH",
+    "NO_STORE",
+    "REVALIDATE",
+    "CurrentPrincipal",
+    "ForeignRouter",
+    "GuardedRoute",
+    "HttpResources",
     "IfMatch",
-    "ReadSession",
+    "MissingPermission",
     "ReportingSession",
-    "Route",
+    "RequestSession",
+    "Router",
     "Transaction",
-    "WriteSession",
+    "add_documentation",
+    "add_routers",
     "identify_callback",
-    "install_docs",
     "install_error_handlers",
-    "json_response",
     "openapi_document",
-    "page_response",
     "preferred_stream_type",
-    "principal",
+    "reading",
     "render",
-    "requires",
-    "resource_response",
+    "request_state",
+    "require_permissions",
     "responses",
+    "set_etag",
+    "set_location",
+    "set_page_links",
     "standalone",
     "stream_list",
     "stream_responses",

@@ -1,74 +1,70 @@
-"""ETag, If-None-Match and If-Match (RFC 9110, section 13), and the answers that carry them."""
+"""Conditional requests (RFC 9110, section 13): ETag, If-None-Match and If-Match."""
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
-from pydantic import BaseModel
 
 from app.core.errors import Fault, InvalidRequest
-from app.core.paging import Page
 from app.core.schemas import ReadModel
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS: Final = rf"^(?:[ \t]*\*[ \t]*|[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
-CACHE: Final = "private, no-cache"
-MAX_HEADER: Final = 8192  # characters: proxies allow no longer header
-SCHEMA: Final = {"type": "string", "maxLength": MAX_HEADER, "pattern": _TAGS}
+MAX_HEADER_LENGTH: Final = 8192  # characters: proxies allow no longer header
+HEADER_SCHEMA: Final = {"type": "string", "maxLength": MAX_HEADER_LENGTH, "pattern": _TAGS}
 _MAX_VERSION: Final = 2**31 - 1
 
 
-def _tags(request: Request, name: str) -> list[str] | None:
-    """The entity tags of a header; `None` for `*` and without it."""
-    if not (lines := request.headers.getlist(name)):
+def set_etag(response: Response, resource: ReadModel) -> None:
+    """Set the ETag of a response that represents one resource, for example `"3"`."""
+    response.headers["ETag"] = f'"{resource.version}"'
+
+
+def not_modified(request: Request, response: Response) -> Response | None:
+    """Return the 304 response for a client that has the current representation already.
+
+    Returns None if the response has to be sent: it has no ETag, or the request no If-None-Match
+    that matches it. Raises `InvalidRequest` for a malformed If-None-Match.
+    """
+    if "if-none-match" not in request.headers:
+        return None
+    etag = response.headers.get("ETag")
+    if etag is None:
+        return None
+    tags = _entity_tags(request, "If-None-Match")
+    # None stands for `*`. The comparison is weak, as the RFC requires here.
+    if tags is not None and etag not in (tag.removeprefix("W/") for tag in tags):
+        return None
+    headers = {"ETag": etag}
+    if "Cache-Control" in response.headers:
+        headers["Cache-Control"] = response.headers["Cache-Control"]
+    return Response(status_code=304, headers=headers)
+
+
+async def _expected_versions(request: Request) -> list[int] | None:
+    """Return the versions that `If-Match` allows, or None if it allows any."""
+    tags = _entity_tags(request, "If-Match")
+    if tags is None:
+        return None
+    # Weak tags never match strongly, and a tag that this service did not create matches nothing.
+    versions = [int(tag[1:-1]) for tag in tags if re.fullmatch(r'"[1-9][0-9]{0,9}"', tag)]
+    return [version for version in versions if version <= _MAX_VERSION]
+
+
+# The versions of a resource that a conditional write accepts; None for an unconditional write.
+IfMatch = Annotated[list[int] | None, Depends(_expected_versions)]
+
+
+def _entity_tags(request: Request, name: str) -> list[str] | None:
+    """Return the entity tags of a header; None for `*` and if the header is absent."""
+    lines = request.headers.getlist(name)
+    if not lines:
         return None
     header = ",".join(lines)
-    if len(header) > MAX_HEADER or not re.fullmatch(_TAGS, header):
-        fault = Fault(header=name, code="entity_tags", detail="Must be entity tags or *")
-        raise InvalidRequest(fault)
-    return None if header.strip(" \t") == "*" else re.findall(_TAG, header)
-
-
-async def _versions(request: Request) -> list[int] | None:
-    """The versions that `If-Match` allows; `None` where it allows any."""
-    if (tags := _tags(request, "If-Match")) is None:
+    if len(header) > MAX_HEADER_LENGTH or not re.fullmatch(_TAGS, header):
+        raise InvalidRequest(
+            Fault(header=name, code="entity_tags", detail="Must be entity tags or *")
+        )
+    if header.strip(" \t") == "*":
         return None
-    # Weak tags never match strongly, and a tag that we did not make matches nothing.
-    numbers = [int(tag[1:-1]) for tag in tags if re.fullmatch(r'"[1-9][0-9]{0,9}"', tag)]
-    return [number for number in numbers if number <= _MAX_VERSION]
-
-
-IfMatch = Annotated[list[int] | None, Depends(_versions)]
-
-
-def resource_response(
-    request: Request, item: ReadModel, *, cache: str = CACHE, location: str = ""
-) -> Response:
-    """Return one resource with its ETag.
-
-    The response is 201 with this `location` for a resource that was created, 304 for a client
-    that has the current version already, and 200 otherwise.
-    """
-    headers = {"ETag": f'"{item.version}"', "Cache-Control": cache}
-    if location:
-        return json_response(item, 201, {**headers, "Location": location})
-    if request.method == "GET" and "if-none-match" in request.headers:
-        tags = _tags(request, "If-None-Match")
-        if tags is None or headers["ETag"] in (tag.removeprefix("W/") for tag in tags):
-            return Response(status_code=304, headers=headers)
-    return json_response(item, 200, headers)
-
-
-def page_response(
-    request: Request, page: Page[Any], *, cache: str = CACHE, **headers: str
-) -> Response:
-    """Return one page of a list with its `Link` header."""
-    # Taken from the scope, because `request.url` is assembled and parsed again.
-    links = page.links(request.scope["path"], request.scope["query_string"].decode("latin-1"))
-    found = {"Link": links} if len(links) <= MAX_HEADER else {}  # the body has `next`
-    return json_response(page, 200, {**found, "Cache-Control": cache, **headers})
-
-
-def json_response(model: BaseModel, status: int, headers: dict[str, str]) -> Response:
-    """Return a model as JSON, without an ETag."""
-    return Response(model.model_dump_json(), status, headers, "application/json")
+    return re.findall(_TAG, header)

@@ -12,14 +12,16 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
+from app.core.http._guard import guard_routes
 from app.settings import Settings
 
 OPENAPI_PATH: Final = "/openapi.json"
 FILES: Final = "/static-offline-docs"
 
 
-def install_docs(app: FastAPI, settings: Settings) -> None:
-    """Add `/docs`, its files, and the way there from `/`."""
+def add_documentation(app: FastAPI, settings: Settings) -> None:
+    """Add `/docs` with its files, `/openapi.json`, and a redirect from `/`. All are public."""
+    first = len(app.router.routes)
     page = get_swagger_ui_html(
         openapi_url=OPENAPI_PATH,
         title=app.title,
@@ -36,9 +38,12 @@ def install_docs(app: FastAPI, settings: Settings) -> None:
     async def lead() -> RedirectResponse:
         return RedirectResponse("/docs")
 
+    app.openapi_url = OPENAPI_PATH
+    app.setup()
     app.mount(FILES, StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"))
     app.add_api_route("/docs", show, include_in_schema=False)
     app.add_api_route("/", lead, include_in_schema=False)
+    guard_routes(app, first, "public")
 
 
 def _policy(page: bytes, settings: Settings) -> str:

@@ -8,6 +8,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Mount
+from starlette.types import Scope
 
 from app.core.errors import (
     MAX_FAULTS,
@@ -23,6 +25,7 @@ from app.core.observability import request_id
 
 MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = "urn:problem-type:bookshelf:"
+METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 MAX_PATH: Final = 500  # characters, before each becomes up to twelve
 Answer = dict[str, Any]  # of the OpenAPI document
 # Of the examples: every operation finds it in a query with `?x=1`.
@@ -86,19 +89,39 @@ async def _validation_error(request: Request, error: RequestValidationError) -> 
 
 
 def allowed_methods(request: Request) -> dict[str, str]:
-    """`Allow` (and `Accept-Patch`) with every method that any route of the path knows."""
-    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
-    path = request.scope["path"].removeprefix(root)
-    routes = [route for route in request.app.routes if route.path_regex.match(path)]
-    routes = [route for route in routes if route.path == path] or routes  # not as an id
-    methods = {"OPTIONS"}.union(*(getattr(route, "methods", {"GET"}) for route in routes))
+    """Return `Allow`, and `Accept-Patch` where it applies, for all routes of the request's path."""
+    scope = dict(request.scope)
+    # A mount that the request went through has added its own path to `root_path`.
+    scope["root_path"] = scope.get("app_root_path", scope.get("root_path", ""))
+    routes = [
+        route for route in request.app.routes if route.matches(dict(scope))[0] is not Match.NONE
+    ]
+    # `/books/batch` also matches `/books/{id}`, but `batch` is not the id of a book.
+    fixed = [route for route in routes if not getattr(route, "param_convertors", True)]
+    methods = {"OPTIONS"}
+    headers = {}
+    for route in fixed or routes:
+        route_methods = _methods_of(route, scope)
+        methods |= route_methods
+        if "PATCH" in route_methods:
+            headers["Accept-Patch"] = ", ".join(getattr(route, "media_types", ["application/json"]))
     if "GET" in methods:
         methods.add("HEAD")
-    headers = {"Allow": ", ".join(sorted(methods))}
-    for route in routes:
-        if "PATCH" in (getattr(route, "methods", None) or ()):
-            headers["Accept-Patch"] = ", ".join(route.media_types)
+    headers["Allow"] = ", ".join(sorted(methods))
     return headers
+
+
+def _methods_of(route: BaseRoute, scope: Scope) -> set[str]:
+    """Return the methods of a route of any kind that matches the path of the scope."""
+    route = getattr(route, "route", route)
+    methods: set[str] | None = getattr(route, "methods", None)
+    if methods is not None:
+        return methods
+    if isinstance(route, Mount):
+        return {"GET"}
+    return {
+        method for method in METHODS if route.matches({**scope, "method": method})[0] is Match.FULL
+    }
 
 
 def _fault(item: dict[str, Any]) -> Fault:

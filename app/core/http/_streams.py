@@ -15,14 +15,15 @@ from starlette.types import Message, Receive, Scope, Send
 from app.core.db import Database, Session
 from app.core.errors import Fault, InvalidRequest
 from app.core.formats import Format, written
-from app.core.http._conditional import CACHE, MAX_HEADER
+from app.core.http._bodies import JSON
+from app.core.http._conditional import MAX_HEADER_LENGTH
 from app.core.http._examples import example
-from app.core.http._routing import JSON
-from app.core.http._scope import HEAD
+from app.core.http._request_state import request_state
+from app.core.http._resources import http_resources
 from app.core.paging import POSITION, ListQuery
 
 PATIENCE: Final = 30.0  # seconds that a client may let what is sent lie
-ANY_FORMAT: Final = {"Cache-Control": CACHE, "Vary": "Accept"}
+ANY_FORMAT: Final = {"Vary": "Accept"}
 MEDIA_TYPES: Final[dict[str, Format]] = {"application/x-ndjson": "jsonl", "text/csv": "csv"}
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
@@ -43,7 +44,10 @@ def stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 def preferred_stream_type(request: Request) -> str | None:
     """The type of lines that `Accept` prefers to a page of JSON (RFC 9110, section 12.5.1)."""
     accept = ",".join(request.headers.getlist("accept"))
-    return _preferred(accept) if len(accept) <= MAX_HEADER else None  # what is cached is bounded
+    if len(accept) > MAX_HEADER_LENGTH:
+        # Long headers are ignored, so that the cache of parsed headers is bounded.
+        return None
+    return _preferred(accept)
 
 
 @lru_cache(maxsize=256)
@@ -85,8 +89,8 @@ async def stream_list(
         faults = (Fault(parameter=name, code="no_pages", detail=detail) for name in given)
         raise InvalidRequest(*faults)
     form = MEDIA_TYPES[media_type]
-    rows = _chunks(request.app.state.database, form, query, model, service)
-    first = None if HEAD in request.scope else await anext(rows)
+    rows = _chunks(http_resources(request).database, form, query, model, service)
+    first = None if request_state(request.scope).is_head else await anext(rows)
     return _Lines(first, rows, media_type)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -14,7 +14,7 @@ from starlette.datastructures import State
 
 from app.core.db import AutocommitSession, sqlstate
 from app.core.errors import ServiceError, ShuttingDown, Unavailable
-from app.core.http import JSON, Route, requires, responses
+from app.core.http import JSON, Router
 from app.core.storage import NotStored, Storage
 
 DEADLINE: Final = 1.0  # seconds
@@ -24,7 +24,7 @@ _REVISION: Final = text("SELECT version_num FROM alembic_version")
 
 READY: Final[dict[int | str, Any]] = {200: {"content": {JSON: {"example": {"status": "ready"}}}}}
 
-router = APIRouter(tags=["health"], route_class=Route)
+router = Router(tags=["health"], cache_control=None)
 
 
 class Health(BaseModel):
@@ -33,15 +33,13 @@ class Health(BaseModel):
     status: Literal["alive", "ready"]
 
 
-@router.get("/livez")
-@requires(None)
+@router.get("/livez", permission="public")
 async def read_liveness() -> Health:
     """Answers without any I/O: a database that is down is no reason to restart the service."""
     return Health(status="alive")
 
 
-@router.get("/readyz", responses={**READY, **responses(Unavailable)})
-@requires(None)
+@router.get("/readyz", permission="public", errors=[Unavailable], responses=READY)
 async def read_readiness(request: Request) -> Health:
     """Database and storage answer within a second, and the schema is the one this version needs."""
     readiness: Readiness = request.app.state.readiness
@@ -101,11 +99,11 @@ class Readiness:
         return task.result() if task.done() else f"{part}: does not answer"
 
     async def _database(self) -> str | None:
-        session: AutocommitSession = self._state.database.binds["readiness"].reads
+        session: AutocommitSession = self._state.resources.database.binds["readiness"].reads
         return await database_fault(session, self._state.schema)
 
     async def _storage(self) -> str | None:
-        storage: Storage = self._state.storage
+        storage: Storage = self._state.resources.storage
         try:
             async with asyncio.timeout(DEADLINE):
                 await storage.ping()

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import InternalError
-from app.core.http import HEAD, MAX_PATH, render
+from app.core.http import MAX_PATH, render, request_state
 from app.core.observability import (
     REQUESTS_IN_FLIGHT,
     Spent,
@@ -129,7 +129,8 @@ class Semantics:
         if scope["type"] == "http" and len(scope["path"]) > 1 and scope["path"].endswith("/"):
             inner = {**scope, "path": scope["path"][:-1]}
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            inner, send = {**inner, "method": "GET", HEAD: True}, send_head
+            inner, send = {**inner, "method": "GET"}, send_head
+            request_state(inner).is_head = True
         try:
             await self.app(inner, receive, send)
         finally:

@@ -1,0 +1,112 @@
+"""Routes that were not declared by our Router, behind a permission of ours.
+
+Examples are a mounted application, the router of a GraphQL library, an admin page:
+
+    ROUTERS = (books, authors, ..., ForeignRouter(graphql_router, permission="catalogue:read"))
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.requests import HTTPConnection
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from app.core.access import Permission
+from app.core.errors import ServiceError
+from app.core.http._authorization import authorize
+
+_POLICY_VIOLATION = 1008  # close code of RFC 6455
+
+
+class GuardedRoute(BaseRoute):
+    """A route of any kind that requires a permission before it handles a request."""
+
+    def __init__(self, route: BaseRoute, permission: Permission) -> None:
+        self.route = route
+        self.permission: Permission = permission
+        # Logs and error responses look at these attributes.
+        self.path: str = getattr(route, "path", "")
+        self.app: Any = getattr(route, "app", None)
+        self.endpoint: Any = getattr(route, "endpoint", None)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return self.route.matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.route.matches(scope)[0] is Match.PARTIAL:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+        try:
+            await authorize(HTTPConnection(scope), self.permission)
+        except ServiceError:
+            if scope["type"] != "websocket":
+                raise
+            # An error response is not possible here: refuse the handshake instead.
+            await WebSocketClose(_POLICY_VIOLATION)(scope, receive, send)
+            return
+        await self.route.handle(scope, receive, send)
+
+
+@dataclass(frozen=True)
+class ForeignRouter:
+    """An APIRouter that was not written for this service, behind one permission.
+
+    Its routes appear in the OpenAPI document, with the access that they require. The strict rules
+    of our own Router (unknown parameters, JSON bodies, Idempotency-Key) do not apply to them.
+    """
+
+    router: APIRouter
+    permission: Permission
+    prefix: str = ""
+
+    def add_to(self, app: FastAPI) -> None:
+        """Include the router in an application."""
+        number_of_routes = len(app.router.routes)
+        app.include_router(self.router, prefix=self.prefix)
+        guard_routes(app, number_of_routes, self.permission)
+
+
+def guard_routes(app: FastAPI, first: int, permission: Permission) -> None:
+    """Put the routes of an application, from index `first` on, behind a permission."""
+    for index in range(first, len(app.router.routes)):
+        app.router.routes[index] = GuardedRoute(app.router.routes[index], permission)
+
+
+def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
+    """Return the guarded routes of an application."""
+    for route in app.router.routes:
+        if isinstance(route, GuardedRoute):
+            yield route
+
+
+def require_permissions(app: FastAPI) -> None:
+    """Raise `MissingPermission` with the name of a route that states no permission."""
+    for route in app.router.routes:
+        if getattr(route, "permission", None) is None:
+            raise MissingPermission(route)
+
+
+class MissingPermission(RuntimeError):
+    """A route, or a router with its routes, would be open to everybody."""
+
+    def __init__(self, route: object) -> None:
+        super().__init__(
+            f"The route {_name(route)} has no permission: declare it with core.http.Router, or wrap"
+            " it in core.http.ForeignRouter or GuardedRoute"
+        )
+
+
+def _name(route: object) -> str:
+    """Return the path of a route, or of the first route of a router."""
+    path: str | None = getattr(route, "path", None)
+    if path is not None:
+        return path
+    # FastAPI keeps an included router as one route that refers to the original.
+    router = getattr(route, "original_router", route)
+    routes = getattr(router, "routes", None)
+    return _name(routes[0]) if routes else repr(route)

@@ -1,0 +1,377 @@
+"""The endpoint fast path does what FastAPI does: one application, built with it and without it."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import pytest
+from fastapi import (
+    BackgroundTasks,
+    Cookie,
+    Depends,
+    FastAPI,
+    Form,
+    Header,
+    Query,
+    Request,
+    Response,
+)
+from fastapi.dependencies.models import Dependant
+from httpx import ASGITransport, AsyncClient
+from pydantic import BaseModel, Field
+
+from app.api import ROUTERS
+from app.core.http import Router, add_routers, install_error_handlers
+from app.core.http import _fast_dispatch as fast_dispatch
+from app.core.http._router import Route
+from app.core.paging import Many, PageQuery, Sorting
+from app.core.schemas import Id, RequestModel, integer
+from app.main import create_app
+from tests.conftest import settings_for
+
+ID: Final = "0199b2f4-c0de-7000-a000-000000000000"
+router = Router(tags=["x"])
+calls: list[str] = []
+
+
+class Item(RequestModel):
+    """An item of a request."""
+
+    name: str = Field(min_length=2, max_length=10)
+    count: int = 1
+
+
+class Result(BaseModel):
+    """What an endpoint returns."""
+
+    values: dict[str, Any]
+
+
+class SubResult(Result):
+    """An instance of a subclass is serialized as the response model."""
+
+    hidden: str = "hidden"
+
+
+class ItemQuery(PageQuery):
+    """A query of ten fields."""
+
+    tag: Many[str] = ()
+    sort: Sorting[str] = ()
+
+
+def result(**values: Any) -> Result:
+    return Result(values={name: str(value) for name, value in values.items()})
+
+
+async def first(request: Request) -> str:
+    calls.append("first")
+    return request.method
+
+
+async def second(first: Annotated[str, Depends(first)]) -> str:
+    calls.append("second")
+    return f"{first}, second"
+
+
+async def uncached(first: Annotated[str, Depends(first, use_cache=False)]) -> str:
+    calls.append("uncached")
+    return first
+
+
+class Service:
+    """A dependency that is a class."""
+
+    def __init__(
+        self, first: Annotated[str, Depends(first)], second: Annotated[str, Depends(second)]
+    ) -> None:
+        calls.append("service")
+        self.values = [first, second]
+
+
+async def with_header(response: Response) -> None:
+    response.headers["X-Dependency"] = "set"
+
+
+async def failing() -> None:
+    raise RuntimeError("dependency")
+
+
+async def with_path(id: Id) -> str:
+    return str(id)
+
+
+def blocking() -> str:
+    return "blocking"
+
+
+async def closing() -> AsyncIterator[str]:
+    calls.append("opened")
+    yield "open"
+    calls.append("closed")
+
+
+# Endpoints of the kinds that the fast path supports.
+
+
+@router.get("/plain", permission="public")
+async def plain() -> Result:
+    return result()
+
+
+@router.get("/path/{id}", permission="public")
+async def path(id: Id) -> Result:
+    return result(id=id)
+
+
+@router.get("/paths/{id}/{number}", permission="public")
+async def paths(id: Id, number: Annotated[int, integer(1, 9)]) -> Result:
+    return result(id=id, number=number)
+
+
+@router.get("/query", permission="public")
+async def query(query: Annotated[ItemQuery, Query()]) -> Result:
+    return result(query=query)
+
+
+@router.get("/query/{id}", permission="public")
+async def path_and_query(id: Id, query: Annotated[ItemQuery, Query()]) -> Result:
+    return result(id=id, query=query)
+
+
+@router.post("/body", permission="public", status_code=201)
+async def body(data: Item) -> Result:
+    return result(data=data)
+
+
+@router.post("/optional-body", permission="public")
+async def optional_body(data: Item | None = None) -> Result:
+    return result(data=data)
+
+
+@router.post("/list-body", permission="public")
+async def list_body(data: list[Item]) -> Result:
+    return result(data=data)
+
+
+@router.patch("/body/{id}", permission="public")
+async def path_and_body(id: Id, data: Item, second: Annotated[str, Depends(second)]) -> Result:
+    return result(id=id, data=data, second=second)
+
+
+@router.get("/dependencies", permission="public")
+async def dependencies(
+    service: Annotated[Service, Depends()],
+    second: Annotated[str, Depends(second)],
+    uncached: Annotated[str, Depends(uncached)],
+) -> Result:
+    return result(service=service.values, second=second, uncached=uncached, calls=list(calls))
+
+
+@router.get("/nameless", permission="public", dependencies=[Depends(with_header), Depends(first)])
+async def nameless() -> Result:
+    return result(calls=list(calls))
+
+
+@router.get("/response", permission="public")
+async def response(response: Response, _: Annotated[None, Depends(with_header)]) -> Result:
+    response.headers["X-Endpoint"] = "set"
+    response.set_cookie("name", "value")
+    response.status_code = 203
+    return result()
+
+
+@router.get("/own-response", permission="public", response_model=Result)
+async def own_response(response: Response) -> Response:
+    response.headers["X-Endpoint"] = "ignored"
+    return Response("own", 202, {"X-Own": "set"}, "text/plain")
+
+
+@router.delete("/nothing", permission="public")
+async def nothing(_: Annotated[None, Depends(with_header)]) -> None:
+    calls.append("nothing")
+
+
+@router.get("/subclass", permission="public")
+async def subclass() -> Result:
+    return SubResult(values={"a": 1})
+
+
+@router.get("/dictionary", permission="public", response_model=Result)
+async def dictionary() -> dict[str, Any]:
+    return {"values": {"b": 2}, "more": "dropped"}
+
+
+@router.get("/list", permission="public")
+async def several() -> list[Result]:
+    return [result(a=1), result(b=2)]
+
+
+@router.get("/wrong", permission="public", response_model=Result)
+async def wrong() -> dict[str, Any]:
+    return {"no": "values"}
+
+
+@router.get("/failing/{id}", permission="public")
+async def failing_dependency(id: Id, _: Annotated[None, Depends(failing)]) -> Result:
+    return result(id=id)
+
+
+@router.get("/failing-endpoint", permission="public")
+async def failing_endpoint() -> Result:
+    raise RuntimeError("endpoint")
+
+
+# Endpoints that the fast path leaves to FastAPI.
+
+
+@router.get("/scalar-query", permission="public")
+async def scalar_query(number: int, word: str = "x") -> Result:
+    return result(number=number, word=word)
+
+
+@router.get("/header", permission="public")
+async def header(
+    user_agent: Annotated[str, Header()], cookie: Annotated[str | None, Cookie()] = None
+) -> Result:
+    return result(user_agent=user_agent, cookie=cookie)
+
+
+@router.post("/form", permission="public")
+async def form(data: Annotated[Item, Form()]) -> Result:
+    return result(data=data)
+
+
+@router.post("/two-bodies", permission="public")
+async def two_bodies(one: Item, two: Item) -> Result:
+    return result(one=one, two=two)
+
+
+@router.get("/dependency-path/{id}", permission="public")
+async def dependency_path(id: Annotated[str, Depends(with_path)]) -> Result:
+    return result(id=id)
+
+
+@router.get("/blocking", permission="public")
+async def blocking_dependency(value: Annotated[str, Depends(blocking)]) -> Result:
+    return result(value=value)
+
+
+@router.get("/blocking-endpoint", permission="public")
+def blocking_endpoint() -> Result:
+    return result()
+
+
+@router.get("/generator", permission="public")
+async def generator(value: Annotated[str, Depends(closing)]) -> Result:
+    return result(value=value)
+
+
+@router.get("/generator-in-function", permission="public")
+async def generator_in_function(
+    value: Annotated[str, Depends(closing, scope="function")],
+) -> Result:
+    return result(value=value)
+
+
+@router.get("/background", permission="public")
+async def background(tasks: BackgroundTasks) -> Result:
+    tasks.add_task(calls.append, "background")
+    return result()
+
+
+LEFT_TO_FASTAPI: Final = {
+    *("scalar_query", "header", "form", "two_bodies", "dependency_path", "blocking_dependency"),
+    *("blocking_endpoint", "generator", "generator_in_function", "background"),
+}
+BODIES: Final = [
+    *(b'{"name": "ab"}', b'{"name": "ab", "count": 2}', b'{"name": "a"}', b"{}", b"null", b"[]"),
+    *(b'{"name": "ab", "more": 1}', b'{"name": "ab", "count": "x"}', b'"text"', b"1", b"", b"{"),
+    *(b'[{"name": "ab"}]', b'[{"name": "a"}, {}]', b'{"name": "\xff"}', b'{"name":"a","name":"b"}'),
+    *(b'{"one": {"name": "ab"}, "two": {"name": "cd"}}', b'{"one": {"name": "ab"}}'),
+]
+QUERIES: Final = [
+    *("", "page=2", "size=5&page=1", "page=x", "page=0", "page=1&page=2", "tag=a", "tag=a&tag=b"),
+    *("sort=a,-b", "sort=a&sort=b", "sort=a,a", "unknown=1", "size=101&page=x", "number=1"),
+    *("number=x", "number=1&word=y", "tag=%00", "count=exact", "count=no", "cursor=", "sort="),
+]
+PATHS: Final = {"{id}": [ID, ID.upper(), "x", "1"], "{number}": ["1", "0", "01", "x"]}
+
+
+def requests() -> list[tuple[str, str, dict[str, Any]]]:
+    """Return every endpoint with every path, query and body that it might get."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    for route in router.routes:
+        [method] = route.methods or set[str]()
+        targets = [route.path]
+        for name, values in PATHS.items():
+            targets = [target.replace(name, value) for target in targets for value in values]
+        for target in dict.fromkeys(targets):
+            found.append((method, target, {}))
+            if "query" in route.path:
+                found += [(method, f"{target}?{query}", {}) for query in QUERIES]
+            if "bod" in route.path:
+                json = {"Content-Type": "application/json"}
+                found += [(method, target, {"content": body, "headers": json}) for body in BODIES]
+            if "form" in route.path:
+                found += [
+                    (method, target, {"data": data})
+                    for data in ({"name": "ab"}, {"name": "a"}, {"name": "ab", "more": "1"}, {})
+                ]
+    return found
+
+
+def application(*, fast: bool) -> FastAPI:
+    app = FastAPI(openapi_url=None)
+    add_routers(app, [router], fast_dispatch=fast)
+    install_error_handlers(app)
+    return app
+
+
+async def response_of(app: FastAPI, method: str, target: str, options: dict[str, Any]) -> Any:
+    calls.clear()
+    transport = ASGITransport(app, raise_app_exceptions=False)
+    async with AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.request(method, target, **options)
+    return response.status_code, sorted(response.headers.multi_items()), response.content, [*calls]
+
+
+@pytest.mark.parametrize("overridden", [False, True])
+async def test_responses_headers_and_calls_are_those_of_fastapi(overridden: bool) -> None:
+    fast, slow = application(fast=True), application(fast=False)
+    if overridden:
+        for app in (fast, slow):
+            app.dependency_overrides[first] = lambda: "other"
+    for method, target, options in requests():
+        expected = await response_of(slow, method, target, options)
+        assert await response_of(fast, method, target, options) == expected, (target, options)
+
+
+def test_supported_endpoints_are_compiled_and_all_others_left_to_fastapi() -> None:
+    compiled = {
+        route.name for route in router.routes if fast_dispatch.compile_handler(route) is not None
+    }
+    assert compiled == {route.name for route in router.routes} - LEFT_TO_FASTAPI
+
+
+def test_endpoints_of_the_service_are_compiled_but_for_two() -> None:
+    routes = [route for own in ROUTERS if isinstance(own, Router) for route in own.routes]
+    left = {route.name for route in routes if fast_dispatch.compile_handler(route) is None}
+    # A form, and a redirect that has no JSON response.
+    assert left == {"create_token", "read_document_content"}
+
+
+def test_unknown_field_of_dependant_switches_the_fast_path_off(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed = dataclasses.make_dataclass("Changed", [("new", str, "")], bases=(Dependant,))
+    monkeypatch.setattr(fast_dispatch, "Dependant", changed)
+    assert fast_dispatch.compile_handler(router.routes[0]) is None
+    assert "HTTP_FAST_PATH has no effect" in caplog.text
+
+
+def test_setting_switches_the_fast_path_off() -> None:
+    app = create_app(settings_for("postgresql:///unused", http_fast_path=False))
+    [route] = [route for route in app.routes if getattr(route, "name", "") == "read_book"]
+    assert isinstance(route, Route)
+    assert "request_response" in route.app.__qualname__

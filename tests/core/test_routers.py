@@ -1,0 +1,285 @@
+"""Routers: nothing is served without a permission, and foreign routers can be added."""
+
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, get_args
+from uuid import UUID
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Query, Response
+from httpx import ASGITransport, AsyncClient
+from pydantic import BaseModel, Field
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+from app import api, main
+from app.books.router import BookServiceDependency
+from app.core.db import Database
+from app.core.http import ForeignRouter, GuardedRoute, MissingPermission, Router, set_etag
+from app.core.paging import Many, PageQuery
+from app.core.schemas import Id, ReadModel
+from app.main import create_app
+from tests.bearers import make_bearer
+from tests.conftest import settings_for
+from tests.factories import make_book
+from tests.problems import problem_of
+from tests.support.resources import use_resources
+
+SETTINGS = settings_for("postgresql:///unused", anonymous_access="none")
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI) -> AsyncIterator[AsyncClient]:
+    transport = ASGITransport(app, raise_app_exceptions=False)
+    async with AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+def application(monkeypatch: pytest.MonkeyPatch, *routers: Any, **changes: Any) -> FastAPI:
+    """The service with more routers in the list of app/api.py."""
+    monkeypatch.setattr(main, "ROUTERS", (*api.ROUTERS, *routers))
+    return create_app(SETTINGS.model_copy(update=changes))
+
+
+def plain_router() -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/plain/{number}")
+    async def read_plain(number: int) -> dict[str, int]:
+        """Read a number."""
+        return {"number": number}
+
+    return router
+
+
+# No route without a permission
+
+
+@pytest.mark.parametrize(
+    ("router", "name"),
+    [
+        (plain_router(), "/plain/{number}"),
+        (Mount("/added", PlainTextResponse("open")), "/added"),
+        (Starlette(routes=[Route("/page", PlainTextResponse("open"))]), "/page"),
+    ],
+)
+def test_create_app_refuses_a_router_without_a_permission_and_names_its_route(
+    monkeypatch: pytest.MonkeyPatch, router: Any, name: str
+) -> None:
+    message = f"The route {re.escape(name)} has no permission: declare it with"
+    with pytest.raises(MissingPermission, match=message):
+        application(monkeypatch, router)
+
+
+async def test_startup_refuses_a_route_that_was_added_without_a_permission() -> None:
+    app = create_app(SETTINGS)
+    app.include_router(plain_router())
+    with pytest.raises(MissingPermission, match=re.escape("The route /plain/{number} has")):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+@pytest.mark.parametrize(
+    "route",
+    [Route("/added", PlainTextResponse("open")), Mount("/added", PlainTextResponse("open"))],
+)
+async def test_startup_names_the_route_without_a_permission(route: Any) -> None:
+    app = create_app(SETTINGS)
+    app.router.routes.append(route)
+    with pytest.raises(MissingPermission, match="The route /added has no permission"):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+def test_an_endpoint_cannot_be_declared_without_a_permission() -> None:
+    with pytest.raises(TypeError, match="permission"):
+        Router(tags=["x"]).get("/x")  # type: ignore[call-arg]
+
+
+# Foreign routers
+
+
+@pytest.fixture
+def foreign_app(monkeypatch: pytest.MonkeyPatch, database: Database) -> FastAPI:
+    foreign = ForeignRouter(plain_router(), permission="catalogue:read", prefix="/foreign")
+    app = application(monkeypatch, foreign)
+    mounted = Mount("/admin", Starlette(routes=[Route("/page", PlainTextResponse("page"))]))
+    app.router.routes.append(GuardedRoute(mounted, "users:list"))
+    use_resources(app, database=database)
+    return app
+
+
+async def test_foreign_router_requires_its_permission(foreign_app: FastAPI) -> None:
+    async with client_of(foreign_app) as client:
+        problem_of(await client.get("/foreign/plain/1"), 401, "unauthorized")
+        problem_of(await client.get("/foreign/plain/x"), 401, "unauthorized")
+        problem_of(await client.get("/admin/page"), 401, "unauthorized")
+
+
+async def test_foreign_router_responds_normally_to_who_has_the_permission(
+    foreign_app: FastAPI, database: Database
+) -> None:
+    member = await make_bearer(database)
+    async with client_of(foreign_app) as client:
+        response = await client.get("/foreign/plain/1", headers=member.headers)
+        assert (response.status_code, response.json()) == (200, {"number": 1})
+        problem_of(
+            await client.get("/foreign/plain/x", headers=member.headers), 422, "invalid-request"
+        )
+        problem_of(await client.get("/admin/page", headers=member.headers), 403, "forbidden")
+        admin = await make_bearer(database, role="admin")
+        response = await client.get("/admin/page", headers=admin.headers)
+        assert (response.status_code, response.text) == (200, "page")
+
+
+async def test_foreign_router_appears_in_the_document_with_its_access(foreign_app: FastAPI) -> None:
+    async with client_of(foreign_app) as client:
+        document = (await client.get("/openapi.json")).json()
+    operation = document["paths"]["/foreign/plain/{number}"]["get"]
+    assert operation["security"] == [{"password": []}]
+    assert operation["description"].startswith("Read a number.\n\nRoles: member, editor, admin")
+    assert {"401", "422"} <= operation["responses"].keys()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+async def test_options_lists_the_methods_of_a_foreign_path(foreign_app: FastAPI) -> None:
+    async with client_of(foreign_app) as client:
+        response = await client.options("/foreign/plain/1")
+        assert (response.status_code, response.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
+        problem_of(await client.delete("/foreign/plain/1"), 405, "method-not-allowed")
+
+
+async def test_foreign_websocket_is_refused_without_the_permission(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    router = APIRouter()
+
+    @router.websocket("/live")
+    async def live(websocket: Any) -> None:
+        await websocket.accept()
+
+    app = application(monkeypatch, ForeignRouter(router, permission="catalogue:read"))
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/live", "headers": [], "query_string": b""}
+    await app({**scope, "subprotocols": [], "scheme": "ws", "root_path": ""}, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+# Dependency overrides
+
+
+async def test_dependency_override_replaces_the_dependency_of_an_endpoint(
+    app: FastAPI, client: AsyncClient
+) -> None:
+    book = await make_book(client)
+
+    class OtherBooks:
+        async def get(self, id: Any) -> Any:
+            raise RuntimeError(f"overridden for {id}")
+
+    [dependency] = get_args(BookServiceDependency)[1:]
+    app.dependency_overrides[dependency.dependency] = OtherBooks
+    try:
+        assert (await client.get(f"/books/{book['id']}")).status_code == 500
+    finally:
+        app.dependency_overrides.clear()
+    assert (await client.get(f"/books/{book['id']}")).status_code == 200
+
+
+async def test_dependency_override_concerns_only_its_own_application(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+    async def number() -> int:
+        return 1
+
+    router = Router(tags=["numbers"])
+
+    @router.get("/number", permission="public")
+    async def read_number(number: Annotated[int, Depends(number)]) -> dict[str, int]:
+        return {"number": number}
+
+    overridden, plain = (application(monkeypatch, router) for _ in range(2))
+    overridden.dependency_overrides[number] = lambda: 2
+    async with client_of(overridden) as client:
+        assert (await client.get("/number")).json() == {"number": 2}
+    async with client_of(plain) as client:
+        assert (await client.get("/number")).json() == {"number": 1}
+
+
+# Nothing in core enumerates the domain
+
+
+class Category(ReadModel):
+    """A category, whose name does not end in `Read`."""
+
+    id: UUID
+    name: str = Field(max_length=100, examples=["Novels"])
+
+
+class TagQuery(PageQuery):
+    """A page of what has one of these tags."""
+
+    tag: Many[str] = ()
+
+
+class Echo(BaseModel):
+    """The tags of the query."""
+
+    tags: list[str] = Field(examples=[["a"]])
+
+
+CategoryId = Annotated[Id, Field(description="Id of the category")]
+CATEGORY = "0199b2f4-c0de-7000-a000-000000000000"
+
+
+@pytest.fixture
+def own_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    router = Router(tags=["categories"])
+
+    @router.get("/categories/{id}", permission="public")
+    async def read_category(id: CategoryId, response: Response) -> Category:
+        """Read a category."""
+        category = Category(id=id, name="Novels", version=3)
+        set_etag(response, category)
+        return category
+
+    @router.get("/tags", permission="public")
+    async def list_tags(query: Annotated[TagQuery, Query()]) -> Echo:
+        """List tags."""
+        return Echo(tags=list(query.tag))
+
+    return application(monkeypatch, router)
+
+
+async def test_read_model_of_any_name_has_an_etag(own_app: FastAPI) -> None:
+    async with client_of(own_app) as client:
+        response = await client.get(f"/categories/{CATEGORY}")
+        assert response.headers["etag"] == '"3"'
+        tags = {"If-None-Match": '"3"'}
+        assert (await client.get(f"/categories/{CATEGORY}", headers=tags)).status_code == 304
+        operation = (await client.get("/openapi.json")).json()["paths"]["/categories/{id}"]["get"]
+    assert "ETag" in operation["responses"]["200"]["headers"]
+    assert "304" in operation["responses"]
+    parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
+    assert parameters["id"]["description"] == "Id of the category"
+    assert "If-None-Match" in parameters
+
+
+async def test_repeatable_filter_of_any_name_may_be_repeated(own_app: FastAPI) -> None:
+    async with client_of(own_app) as client:
+        response = await client.get("/tags?tag=a&tag=b&size=3")
+        assert response.json() == {"tags": ["a", "b"]}
+        problem_of(await client.get("/tags?size=1&size=2"), 422, "invalid-request")
+        problem_of(await client.get("/tags?label=a"), 422, "invalid-request")

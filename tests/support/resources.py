@@ -1,0 +1,19 @@
+"""Replace resources of an application for a test."""
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.resources import Resources
+
+
+def resources_of(app: FastAPI) -> Resources:
+    """Return the resources that an application uses."""
+    resources: Resources = app.state.resources
+    return resources
+
+
+def use_resources(app: FastAPI, **changes: Any) -> None:
+    """Let an application use other resources from now on, for example `database=...`."""
+    app.state.resources = replace(resources_of(app), **changes)
