@@ -14,7 +14,15 @@ from app import __version__
 from app.api import ROUTERS, TAGS
 from app.core.db import Database
 from app.core.http import OPENAPI_PATH, install_docs, install_error_handlers, openapi_document
-from app.core.server import Gate, InactivityTimeout, Readiness, RequestContext, Semantics, telemetry
+from app.core.server import (
+    Gate,
+    InactivityTimeout,
+    Readiness,
+    RequestContext,
+    Semantics,
+    Shutdown,
+    telemetry,
+)
 from app.core.storage import Storage
 from app.settings import Settings
 from app.tables import REVISION
@@ -34,6 +42,7 @@ EXPOSED: Final = (
 
 def create_app(settings: Settings) -> FastAPI:
     """The application. Its lifespan opens what needs the event loop, and closes it."""
+    shutdown = Shutdown()
     app = FastAPI(
         title="Bookshelf",
         version=__version__,
@@ -45,42 +54,42 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         # Flat, for an included router is matched twice by every request.
         routes=[route for router in ROUTERS for route in router.routes],
-        middleware=_middleware(settings),
-        lifespan=partial(_lifespan, settings),
+        middleware=_middleware(settings, shutdown),
+        lifespan=partial(_lifespan, settings, shutdown),
         telemetry=telemetry(),
     )
     if settings.docs_enabled:
         install_docs(app, settings)
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]
-    app.state.schema, app.state.settings, app.state.look_up = REVISION, settings, look_up
-    app.state.readiness = Readiness(app.state)
+    app.state.settings, app.state.look_up = settings, look_up
     app.state.idempotent_requests_in_progress = set[bytes]()
     install_error_handlers(app)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(settings: Settings, shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
     app.state.database, app.state.passwords = Database(settings), Passwords()
     app.state.storage = Storage(settings)
+    app.state.readiness = Readiness(app.state.database, app.state.storage, REVISION, shutdown)
     # What start-up made lives as long as the process: the collector need not walk it again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    with app.state.readiness.until_stopped():
+    with shutdown.delay_server():
         yield
     app.state.passwords.close()
     app.state.storage.close()
     await app.state.database.close()
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
     """The outermost first."""
     timing, metered = settings.app_env == "development", settings.metrics_port > 0
     found = [
         Middleware(RequestContext, timing=timing, metered=metered),
         Middleware(Gate, hosts=settings.allowed_hosts),
-        Middleware(InactivityTimeout, settings.request_timeout),
+        Middleware(InactivityTimeout, settings.request_timeout, shutdown),
     ]
     if settings.cors_origins:
         found.append(

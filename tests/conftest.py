@@ -23,11 +23,12 @@ from app import embedded
 from app.core.db import AutocommitSession, Database, Parameters, Prepared, TransactionSession
 from app.core.db._database import BINDS
 from app.core.db._sessions import Records
-from app.core.server import Readiness
+from app.core.server import Readiness, Shutdown
 from app.core.storage import Storage
 from app.core.storage._storage import PARTS_IN_FLIGHT
 from app.main import create_app
 from app.settings import Settings
+from app.tables import REVISION
 from app.users.passwords import Passwords
 from tests import databases, servers
 
@@ -257,12 +258,17 @@ def app(
     storage: Storage,
     settings: Settings,
 ) -> FastAPI:
-    application.state.database = database
     application.state.passwords = passwords
     application.state.storage = storage
     application.state.settings = settings
-    application.state.readiness = Readiness(application.state)
+    use_database(application, database)
     return application
+
+
+def use_database(app: FastAPI, database: Database) -> None:
+    """Have an application use a database, also for its readiness."""
+    app.state.database = database
+    app.state.readiness = Readiness(database, app.state.storage, REVISION, Shutdown())
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from app.core.server._protocol import MAX_HEAD
 from app.core.server._request_limits import MAX_HEADERS, MAX_TARGET
 from app.core.storage import Storage
 from app.main import create_app
-from tests.conftest import settings_for
+from tests.conftest import settings_for, use_database
 from tests.connections import connected
 from tests.problems import problem_of
 from tests.processes import PATIENCE, serving
@@ -31,7 +31,8 @@ async def made(
 ) -> AsyncIterator[AsyncClient]:
     """A client of an application with other settings."""
     app = create_app(settings_for(template_url, **changes))
-    app.state.database, app.state.storage = database, storage
+    app.state.storage = storage
+    use_database(app, database)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client

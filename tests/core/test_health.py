@@ -10,9 +10,9 @@ from httpx import AsyncClient
 from sqlalchemy import text
 
 from app.core.db import Database
-from app.core.server._health import DEADLINE
+from app.core.server import _readiness as readiness
 from app.core.storage import Storage
-from tests.conftest import settings_for
+from tests.conftest import settings_for, use_database
 
 NOBODY_LISTENS = "postgresql://127.0.0.1:1/none"
 
@@ -25,6 +25,7 @@ def use(app: FastAPI, template_url: str) -> Iterator[Callable[..., None]]:
     def use(**changes: str) -> None:
         made.append(Storage(settings_for(template_url, **changes)))
         app.state.storage = made[-1]
+        use_database(app, app.state.database)
 
     yield use
     for storage in made:
@@ -43,7 +44,7 @@ async def test_the_service_is_ready_when_the_schema_is_at_head(client: AsyncClie
 
 
 async def test_it_is_not_ready_without_a_database(app: FastAPI, client: AsyncClient) -> None:
-    app.state.database = Database(settings_for(NOBODY_LISTENS))
+    use_database(app, Database(settings_for(NOBODY_LISTENS)))
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["detail"] == "database: does not answer"
@@ -65,14 +66,24 @@ async def test_it_is_not_ready_without_a_storage(
     assert answer.json()["detail"] == detail
 
 
+async def test_readiness_names_a_storage_client_that_takes_too_long_to_load(
+    client: AsyncClient, use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use()
+    monkeypatch.setattr(readiness, "STORAGE_LOAD_TIMEOUT_SECONDS", 0)
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "storage: its client is still being loaded"
+
+
 async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
     app: FastAPI, client: AsyncClient, use: Callable[..., None]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = "{}:{}".format(*silent.getsockname())
         use(s3_endpoint_url=f"http://{address}")
-        app.state.database = Database(settings_for(f"postgresql://{address}/none"))
-        async with asyncio.timeout(1.9 * DEADLINE):
+        use_database(app, Database(settings_for(f"postgresql://{address}/none")))
+        async with asyncio.timeout(1.9 * readiness.PROBE_TIMEOUT_SECONDS):
             answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["detail"] == "database: does not answer; storage: does not answer"

@@ -17,7 +17,7 @@ from app.core.observability import log_formatter
 from app.core.storage import Storage
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
-from tests.conftest import settings_for
+from tests.conftest import settings_for, use_database
 from tests.factories import make_author, make_book, make_user
 from tests.problems import MEMBERS, faults_of, problem_of
 
@@ -211,7 +211,7 @@ async def test_a_failure_of_ours_shows_no_cause(
 async def test_a_broken_part_of_ours_is_an_internal_error(
     private: AsyncClient, private_app: FastAPI
 ) -> None:
-    private_app.state.database = None
+    use_database(private_app, None)  # type: ignore[arg-type]
     for answer in (
         await private.get("/authors"),
         await private.post("/authors", json={"name": "Ursula"}),
@@ -240,7 +240,7 @@ async def no_database() -> AsyncIterator[Database]:
 async def test_a_database_that_is_not_there_is_unavailable(
     private: AsyncClient, private_app: FastAPI, no_database: Database
 ) -> None:
-    private_app.state.database = no_database
+    use_database(private_app, no_database)
     for answer in (
         await private.get("/authors"),
         await private.get(f"/authors/{NOBODY}"),
@@ -259,7 +259,7 @@ async def test_a_database_that_is_not_there_is_unavailable(
 async def test_readiness_says_which_part_does_not_answer(
     private: AsyncClient, private_app: FastAPI, no_database: Database
 ) -> None:
-    private_app.state.database = no_database
+    use_database(private_app, no_database)
     assert "database" in (await private.get("/readyz")).json()["detail"]
 
 

@@ -1,10 +1,12 @@
 """The server around the application: request context, limits, timeouts, health, protocol."""
 
-from app.core.server._health import Readiness, database_fault, router
+from app.core.server._health import router
 from app.core.server._inactivity_timeout import InactivityTimeout, progress_callback
 from app.core.server._middleware import RequestContext, Semantics
 from app.core.server._protocol import Protocol
+from app.core.server._readiness import Readiness
 from app.core.server._request_limits import Gate
+from app.core.server._shutdown import Shutdown
 from app.core.server._telemetry import telemetry
 
 __all__ = [
@@ -14,7 +16,7 @@ __all__ = [
     "Readiness",
     "RequestContext",
     "Semantics",
-    "database_fault",
+    "Shutdown",
     "progress_callback",
     "router",
     "telemetry",
