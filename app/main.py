@@ -15,11 +15,11 @@ from app.api import ROUTERS, TAGS
 from app.core.db import Database
 from app.core.http import OPENAPI_PATH, install_docs, install_error_handlers, openapi_document
 from app.core.server import (
-    Gate,
+    HeadAndTrailingSlash,
     InactivityTimeout,
     Readiness,
     RequestContext,
-    Semantics,
+    RequestLimits,
     Shutdown,
     telemetry,
 )
@@ -88,7 +88,7 @@ def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
     timing, metered = settings.app_env == "development", settings.metrics_port > 0
     found = [
         Middleware(RequestContext, timing=timing, metered=metered),
-        Middleware(Gate, hosts=settings.allowed_hosts),
+        Middleware(RequestLimits, hosts=settings.allowed_hosts),
         Middleware(InactivityTimeout, settings.request_timeout, shutdown),
     ]
     if settings.cors_origins:
@@ -101,4 +101,4 @@ def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
                 expose_headers=EXPOSED,
             )
         )
-    return [*found, Middleware(Semantics)]
+    return [*found, Middleware(HeadAndTrailingSlash)]

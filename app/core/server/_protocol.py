@@ -1,7 +1,6 @@
 """The HTTP protocol of the server: uvicorn's, with limits, and with problem details as refusals."""
 
 import logging
-from secrets import token_hex
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -12,11 +11,13 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
 from app.core.http import MEDIA_TYPE, standalone
-from app.core.observability import request_id
-from app.core.server._request_limits import MAX_HEADERS, MAX_TARGET, SECURE
+from app.core.observability import new_request_id, request_id
+from app.core.server._request_limits import MAX_HEADERS, MAX_TARGET
+from app.core.server._security_headers import SECURITY_HEADERS
 
-MAX_HEAD: Final = 2 * (MAX_HEADERS + MAX_TARGET)  # bytes; below it, `Gate` says what is too long
-_SECURITY_HEADERS: Final = "".join(f"{name}: {value}\r\n" for name, value in SECURE.items())
+# Bytes. Below this limit, `RequestLimits` says what is too long.
+MAX_HEAD: Final = 2 * (MAX_HEADERS + MAX_TARGET)
+_HEADER_LINES: Final = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
 log = logging.getLogger(__name__)
 
 
@@ -99,11 +100,11 @@ class Protocol(HttpToolsProtocol):
             self.pipeline.clear()
 
     def _send_refusal(self, error: ServiceError) -> None:
-        identifier = token_hex(16)
+        identifier = new_request_id()
         token = request_id.set(identifier)
         body = standalone(error)
         head = (
-            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n{_SECURITY_HEADERS}"
+            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n{_HEADER_LINES}"
             f"cache-control: no-store\r\nx-request-id: {identifier}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(STATUS_LINE[error.status] + head.encode() + body)
