@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api import ROUTERS, TAGS
+from app.core.db import Database
 from app.core.http import (
     add_documentation,
     add_routers,
@@ -19,10 +20,21 @@ from app.core.http import (
     openapi_document,
     require_permissions,
 )
-from app.core.server import Gate, InactivityTimeout, Readiness, RequestContext, Semantics, telemetry
-from app.resources import create_resources
+from app.core.server import (
+    HeadAndTrailingSlash,
+    InactivityTimeout,
+    Readiness,
+    RequestContext,
+    RequestLimits,
+    Shutdown,
+    telemetry,
+)
+from app.core.storage import Storage
+from app.resources import Resources
 from app.settings import Settings
 from app.tables import REVISION
+from app.tokens.service import find_principal
+from app.users.passwords import Passwords
 
 DESCRIPTION: Final = """\
 Authors, books, documents and users. Every error is a problem (RFC 9457); single resources have an
@@ -42,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     permission.
     """
     settings = settings or Settings()
+    shutdown = Shutdown()
     app = FastAPI(
         title="Bookshelf",
         version=__version__,
@@ -51,13 +64,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=_middleware(settings),
-        lifespan=_lifespan,
+        middleware=_middleware(settings, shutdown),
+        lifespan=partial(_lifespan, shutdown),
         telemetry=telemetry(),
     )
-    app.state.resources = create_resources(settings)
-    app.state.schema = REVISION
-    app.state.readiness = Readiness(app.state)
+    app.state.resources = _create_resources(settings, shutdown)
     add_routers(app, ROUTERS, fast_dispatch=settings.http_fast_path)
     if settings.docs_enabled:
         add_documentation(app, settings)
@@ -68,26 +79,39 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
+def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
+    database = Database(settings)
+    storage = Storage(settings)
+    return Resources(
+        settings=settings,
+        database=database,
+        find_principal=find_principal,
+        readiness=Readiness(database, storage, REVISION, shutdown),
+        storage=storage,
+        passwords=Passwords(),
+    )
+
+
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
     # A route may have been added after `create_app` has checked them all.
     require_permissions(app)
     # Freeze objects created at startup so the garbage collector does not scan them again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    with app.state.readiness.until_stopped():
+    with shutdown.delay_server():
         yield
     await app.state.resources.close()
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
     """The outermost first."""
     timing, metered = settings.app_env == "development", settings.metrics_port > 0
     found = [
         Middleware(RequestContext, timing=timing, metered=metered),
-        Middleware(Gate, hosts=settings.allowed_hosts),
-        Middleware(InactivityTimeout, settings.request_timeout),
+        Middleware(RequestLimits, hosts=settings.allowed_hosts),
+        Middleware(InactivityTimeout, settings.request_timeout, shutdown),
     ]
     if settings.cors_origins:
         found.append(
@@ -99,4 +123,4 @@ def _middleware(settings: Settings) -> list[Middleware]:
                 expose_headers=EXPOSED,
             )
         )
-    return [*found, Middleware(Semantics)]
+    return [*found, Middleware(HeadAndTrailingSlash)]

@@ -23,7 +23,6 @@ from app import embedded
 from app.core.db import AutocommitSession, Database, Parameters, Prepared, TransactionSession
 from app.core.db._database import BINDS
 from app.core.db._sessions import Records
-from app.core.server import Readiness
 from app.core.storage import Storage
 from app.core.storage._storage import PARTS_IN_FLIGHT
 from app.main import create_app
@@ -258,11 +257,9 @@ def app(
     storage: Storage,
     settings: Settings,
 ) -> FastAPI:
-    use_resources(application, database=database)
-    use_resources(application, passwords=passwords)
-    use_resources(application, storage=storage)
-    use_resources(application, settings=settings)
-    application.state.readiness = Readiness(application.state)
+    use_resources(
+        application, database=database, passwords=passwords, storage=storage, settings=settings
+    )
     return application
 
 

@@ -40,9 +40,7 @@ async def spawn(
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     given = {**kept, "PORT": "0", "DATABASE_URL": "", "PYTHONPATH": str(ROOT), **environment}
     if given["DATABASE_URL"]:
-        store = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        endpoint = os.environ["TEST_S3_ENDPOINT_URL"]
-        given = {**store, "S3_ENDPOINT_URL": endpoint, "S3_BUCKET": embedded.BUCKET, **given}
+        given = {**store_environment(), **given}
     program = (sys.executable, "-m", module, *command)
     return await asyncio.create_subprocess_exec(
         *program,
@@ -53,6 +51,13 @@ async def spawn(
         stderr=stderr,
         start_new_session=session,
     )
+
+
+def store_environment() -> dict[str, str]:
+    """The environment variables that name the suite's store."""
+    credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    endpoint = os.environ["TEST_S3_ENDPOINT_URL"]
+    return {**credentials, "S3_ENDPOINT_URL": endpoint, "S3_BUCKET": embedded.BUCKET}
 
 
 async def run(*command: str, **environment: str) -> tuple[int | None, str]:

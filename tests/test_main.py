@@ -1,10 +1,14 @@
 """The composition root, in a process of its own: what it does to the collector is for good."""
 
+import asyncio
 import os
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
 
 import pytest
+
+from tests.processes import PLACE, ROOT, ended, store_environment
 
 PROGRAM = """
 import asyncio, gc, sys
@@ -40,3 +44,41 @@ def test_a_server_has_nothing_in_memory_that_only_other_commands_or_files_need(
     printed: list[str],
 ) -> None:
     assert printed[1] == ""
+
+
+# An application whose machine needs longer to load boto3 than the store may take to respond.
+SLOW_BOTO3 = """
+import asyncio, sys, time
+from importlib.abc import MetaPathFinder
+
+import httpx
+from app.main import create_app
+from app.settings import Settings
+
+class Slow(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "boto3":
+            time.sleep(1.5)
+
+async def main():
+    sys.meta_path.insert(0, Slow())
+    app = create_app(Settings(_env_file=None))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            print("boto3" in sys.modules)
+            probes = (client.get("/readyz") for _ in range(2))
+            for response in await asyncio.gather(*probes):
+                print(response.status_code, response.json().get("detail"))
+            print("boto3" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+async def test_first_readiness_check_waits_until_a_slow_boto3_is_loaded(own_database: str) -> None:
+    environment = store_environment() | {"DATABASE_URL": own_database, "PYTHONPATH": str(ROOT)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SLOW_BOTO3, stdout=PIPE, cwd=PLACE, env=environment
+    )
+    assert (await ended(process)).out == "False\n200 None\n200 None\nTrue\n"

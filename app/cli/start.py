@@ -10,10 +10,9 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from app import embedded
-from app.core.db import DATABASE_ERRORS, FAILURES, Database, TransactionSession
+from app.core.db import DATABASE_ERRORS, FAILURES, Database, TransactionSession, find_database_fault
 from app.core.errors import ServiceError
 from app.core.observability import configure_logging, serve_metrics
-from app.core.server import database_fault
 from app.settings import Settings, describe
 from app.tables import REVISION
 
@@ -133,6 +132,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def _fault(connected: Settings) -> str | None:
     opened = Database(connected)
     try:
-        return await database_fault(opened.reads, REVISION)
+        return await find_database_fault(opened.reads, REVISION)
     finally:
         await opened.close()

@@ -10,7 +10,7 @@ from httpx import AsyncClient
 from sqlalchemy import text
 
 from app.core.db import Database
-from app.core.server._health import DEADLINE
+from app.core.server import _readiness as readiness
 from app.core.storage import Storage
 from tests.conftest import settings_for
 from tests.support.resources import use_resources
@@ -66,6 +66,16 @@ async def test_it_is_not_ready_without_a_storage(
     assert answer.json()["detail"] == detail
 
 
+async def test_readiness_names_a_storage_client_that_takes_too_long_to_load(
+    client: AsyncClient, use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use()
+    monkeypatch.setattr(readiness, "STORAGE_LOAD_TIMEOUT_SECONDS", 0)
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "storage: its client is still being loaded"
+
+
 async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
     app: FastAPI, client: AsyncClient, use: Callable[..., None]
 ) -> None:
@@ -73,7 +83,7 @@ async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
         address = "{}:{}".format(*silent.getsockname())
         use(s3_endpoint_url=f"http://{address}")
         use_resources(app, database=Database(settings_for(f"postgresql://{address}/none")))
-        async with asyncio.timeout(1.9 * DEADLINE):
+        async with asyncio.timeout(1.9 * readiness.PROBE_TIMEOUT_SECONDS):
             answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["detail"] == "database: does not answer; storage: does not answer"

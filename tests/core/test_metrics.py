@@ -11,7 +11,8 @@ import psutil
 import pytest
 from httpx import AsyncClient
 
-from app.core.observability import _metrics as metrics
+from app.core.observability import serve_metrics
+from app.core.observability._metrics import DIRECTORY_VARIABLE
 from app.worker import JOBS
 from tests.authors.test_authors import NOBODY
 from tests.problems import problem_of
@@ -139,7 +140,7 @@ async def test_a_worker_beside_the_server_leaves_it_the_port(own_database: str) 
 async def test_a_port_in_use_is_one_sentence_and_exit_code_1(
     own_database: str, command: str
 ) -> None:
-    with metrics.serve_metrics("127.0.0.1", int(port := free_port())):
+    with serve_metrics("127.0.0.1", int(port := free_port())):
         code, output = await run(command, METRICS_PORT=port, DATABASE_URL=own_database)
     assert code == 1
     where = f"127.0.0.1:{port} (Address already in use)"
@@ -150,8 +151,8 @@ async def test_several_processes_are_counted_together_and_the_dead_use_nothing(
     own_database: str,
 ) -> None:
     port = free_port()
-    with metrics.serve_metrics("127.0.0.1", int(port), processes=2):
-        environment = {metrics.DIRECTORY: os.environ[metrics.DIRECTORY]}
+    with serve_metrics("127.0.0.1", int(port), processes=2):
+        environment = {DIRECTORY_VARIABLE: os.environ[DIRECTORY_VARIABLE]}
         async with AsyncExitStack() as stack:
             started = []
             for _ in range(2):
@@ -171,4 +172,4 @@ async def test_several_processes_are_counted_together_and_the_dead_use_nothing(
     memory = 'process_resident_memory_bytes{{pid="{}"}}'
     assert [memory.format(process.pid) in both for process in started] == [True, True]
     assert [memory.format(process.pid) in one for process in started] == [False, True]
-    assert metrics.DIRECTORY not in os.environ
+    assert DIRECTORY_VARIABLE not in os.environ

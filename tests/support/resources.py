@@ -5,7 +5,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from app.core.server import Readiness, Shutdown
 from app.resources import Resources
+from app.tables import REVISION
 
 
 def resources_of(app: FastAPI) -> Resources:
@@ -15,5 +17,10 @@ def resources_of(app: FastAPI) -> Resources:
 
 
 def use_resources(app: FastAPI, **changes: Any) -> None:
-    """Let an application use other resources from now on, for example `database=...`."""
-    app.state.resources = replace(resources_of(app), **changes)
+    """Let an application use other resources from now on, for example `database=...`.
+
+    Its readiness is that of its database and its store.
+    """
+    resources = replace(resources_of(app), **changes)
+    readiness = Readiness(resources.database, resources.storage, REVISION, Shutdown())
+    app.state.resources = replace(resources, readiness=readiness)

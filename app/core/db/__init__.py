@@ -6,6 +6,7 @@ from app.core.db._listing import Condition, ListStatements, Select
 from app.core.db._models import Base, Entity
 from app.core.db._prepared import Prepared
 from app.core.db._repository import Repository
+from app.core.db._schema_version import find_database_fault
 from app.core.db._sessions import AutocommitSession, Parameters, Rows, Session, TransactionSession
 from app.core.db._sqlstate import DATABASE_ERRORS, FAILURES, sqlstate, undone
 from app.core.db._statements import Statements
@@ -29,6 +30,7 @@ __all__ = [
     "Session",
     "Statements",
     "TransactionSession",
+    "find_database_fault",
     "sqlstate",
     "undone",
 ]

@@ -1,4 +1,4 @@
-"""What a request's SQL statements took, and the spans of both where there is an OTLP endpoint."""
+"""The SQL statements of a request: how many there were, their time, and their spans."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,78 +15,80 @@ _tracer: Final = trace.get_tracer("app.sql")
 
 
 @dataclass(slots=True)
-class Spent:
-    """What a request has spent on statements so far; one that failed counts too."""
+class RequestStats:
+    """Statements that a request has run so far, including those that failed."""
 
-    traced: bool = False  # whether there is a span of it
+    traced: bool = False  # whether the request has a span
     statements: int = 0
     seconds: float = 0.0
 
-    def server_timing(self, total: float) -> str:
-        """The header, of what the database took and of the seconds in all."""
+    def server_timing(self, total_seconds: float) -> str:
+        """Return the value of `Server-Timing`, such as 'db;dur=1.2;desc="1", total;dur=3.4'."""
         database = f'db;dur={self.seconds * 1000:.1f};desc="{self.statements}"'
-        return f"{database}, total;dur={total * 1000:.1f}"
+        return f"{database}, total;dur={total_seconds * 1000:.1f}"
 
 
-spending: ContextVar[Spent | None] = ContextVar("spending", default=None)
+request_stats: Final[ContextVar[RequestStats | None]] = ContextVar("request_stats", default=None)
 
 
 class StatementTimer:
-    """Counts and times what is run in its block for the request that runs it; makes its span."""
+    """Context manager that counts and times a statement for the current request, if there is one.
 
-    __slots__ = ("_span", "_spent", "_sql", "_start")
+    If the request has a span, the statement gets one too.
+    """
+
+    __slots__ = ("_span", "_sql", "_start", "_stats")
 
     def __init__(self, sql: str) -> None:
         self._sql = sql
         self._span: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> None:
-        self._spent = spending.get()
-        if self._spent is not None and self._spent.traced:
-            self._span = _span(self._sql)
+        self._stats = request_stats.get()
+        if self._stats is not None and self._stats.traced:
+            self._span = _statement_span(self._sql)
             self._span.__enter__()
         self._start = perf_counter()
 
     def __exit__(self, *failure: Any) -> None:
-        if self._spent is not None:
-            self._spent.statements += 1
-            self._spent.seconds += perf_counter() - self._start
+        if self._stats is not None:
+            self._stats.statements += 1
+            self._stats.seconds += perf_counter() - self._start
         if self._span is not None:
             self._span.__exit__(*failure)
 
 
 def observe_statements(engine: Engine) -> None:
-    """Let `StatementTimer` know of each that SQLAlchemy runs."""
-    # Of the dialect's events: to have one of the engine's costs each connection 20 µs.
+    """Run every statement of SQLAlchemy's within a `StatementTimer`."""
+    # These are events of the dialect. An event of the engine would cost each connection 20 us.
     for name in ("do_execute", "do_executemany"):
-        event.listen(engine, name, partial(_run, getattr(engine.dialect, name)))
+        execute = getattr(engine.dialect, name)
+        event.listen(engine, name, partial(_execute_with_timer, execute))
 
 
-def _run(
+def _execute_with_timer(
     execute: Callable[..., None], cursor: object, sql: str, parameters: object, context: object
 ) -> bool:
-    """Do it in place of the dialect; true says that it is done."""
+    """Execute a statement in place of the dialect. Returning True tells SQLAlchemy so."""
     with StatementTimer(sql):
         execute(cursor, sql, parameters, context)
     return True
 
 
 @contextmanager
-def _span(sql: str) -> Iterator[None]:
-    """A statement's span within the request's; the text has no values."""
-    attributes = {"db.system.name": "postgresql", "db.query.text": sql}
-    kind, name = trace.SpanKind.CLIENT, sql.split(maxsplit=1)[0]
+def _statement_span(sql: str) -> Iterator[None]:
+    """Open a span named after the first word of the SQL text, which contains no values."""
     with _tracer.start_as_current_span(
-        name,
-        kind=kind,
-        attributes=attributes,
+        sql.split(maxsplit=1)[0],
+        kind=trace.SpanKind.CLIENT,
+        attributes={"db.system.name": "postgresql", "db.query.text": sql},
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
         try:
             yield
         except Exception as error:
-            # Neither message nor traceback: they quote values.
+            # Neither the message nor the traceback: they quote values.
             span.set_attribute("error.type", type(error).__name__)
             span.set_status(trace.StatusCode.ERROR)
             raise

@@ -1,20 +1,25 @@
 """The server around the application: request context, limits, timeouts, health, protocol."""
 
-from app.core.server._health import Readiness, database_fault, router
+from app.core.server._head_and_trailing_slash import HeadAndTrailingSlash
+from app.core.server._health import router
 from app.core.server._inactivity_timeout import InactivityTimeout, progress_callback
-from app.core.server._middleware import RequestContext, Semantics
 from app.core.server._protocol import Protocol
-from app.core.server._request_limits import Gate
+from app.core.server._readiness import Readiness
+from app.core.server._request_context import RequestContext
+from app.core.server._request_limits import RequestLimits
+from app.core.server._resources import ServerResources
+from app.core.server._shutdown import Shutdown
 from app.core.server._telemetry import telemetry
 
 __all__ = [
-    "Gate",
+    "HeadAndTrailingSlash",
     "InactivityTimeout",
     "Protocol",
     "Readiness",
     "RequestContext",
-    "Semantics",
-    "database_fault",
+    "RequestLimits",
+    "ServerResources",
+    "Shutdown",
     "progress_callback",
     "router",
     "telemetry",

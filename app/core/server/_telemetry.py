@@ -1,4 +1,4 @@
-"""Spans of requests. FastAPI creates and exports them where an OTLP endpoint is configured."""
+"""Tracing of requests: FastAPI creates and exports the spans if an OTLP endpoint is configured."""
 
 import os
 from typing import Final
@@ -7,26 +7,37 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from starlette.types import Scope
 
-_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_TRACED: Final = "fastapi.telemetry"  # in the scope of a request that FastAPI makes a span of
+_ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+# FastAPI sets this key in the scope of a request that has a span.
+_TRACED: Final = "fastapi.telemetry"
 
 
 def telemetry() -> TelemetryConfig:
-    """What FastAPI is to do: nothing, not even look for providers, where no endpoint is named."""
-    if wanted() and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+    """Return FastAPI's configuration: traces if an endpoint is configured, and nothing else.
+
+    Without an endpoint, FastAPI does not even import the OpenTelemetry SDK.
+    """
+    has_endpoint = any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
+    if has_endpoint and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
         os.environ.setdefault("OTEL_SERVICE_NAME", "bookshelf")
-    only: TelemetryConfig = {"metrics": False, "logs": False, "operation_spans": False}
-    return {"tracing": wanted(), "auto_configure": True, **only}
+    return {
+        "tracing": has_endpoint,
+        "auto_configure": True,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+    }
 
 
-def wanted() -> bool:
-    return any(os.environ.get(name) for name in _ENDPOINTS)
+def is_traced(scope: Scope) -> bool:
+    return _TRACED in scope
 
 
 def label_span(scope: Scope, identifier: str, path: str) -> bool:
-    """Give the request's span its id, and hide what its URL may hold; whether it is recorded."""
-    if _TRACED not in scope:
-        return False
+    """Add the request id to the request's span, and replace what its URL may reveal.
+
+    Return whether the span is recorded: FastAPI's sampler may have left it out.
+    """
     span = trace.get_current_span()
     span.set_attributes({"request.id": identifier, "url.path": path})
     if scope["query_string"]:

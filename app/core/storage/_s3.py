@@ -1,7 +1,7 @@
 """The bucket over boto3, every call of which blocks: for the threads of `storage` alone.
 
-boto3 and what it knows of S3 are a quarter of a server's memory. So this module is imported by the
-first that needs the store: the probe of readiness, or else the first request about a document.
+boto3 and what it knows of S3 are a quarter of a server's memory, so this module is imported by the
+first that needs the store: a readiness check, or a request about a document.
 """
 
 import hashlib

@@ -37,7 +37,7 @@ class Storage:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._lock = settings, Lock()
-        self._made: Bucket | None = None
+        self._bucket: Bucket | None = None
         self._threads = ThreadPoolExecutor(THREADS, "storage")
         # Signing is work for the processor alone: it waits for no call.
         self._signer = ThreadPoolExecutor(1, "signing")
@@ -48,8 +48,8 @@ class Storage:
     def close(self) -> None:
         for threads in (self._threads, self._signer, self._pinger):
             threads.shutdown(wait=False, cancel_futures=True)  # a call may last for a minute
-        if self._made is not None:
-            self._made.close()
+        if self._bucket is not None:
+            self._bucket.close()
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
@@ -61,6 +61,11 @@ class Storage:
             yield
         finally:
             self._uploads -= 1
+
+    async def load_client(self) -> None:
+        """Import boto3 and create its clients in a thread, if no call has done so yet."""
+        if self._bucket is None:
+            await self._run(self._pinger, lambda _: None)
 
     async def ping(self) -> None:
         await self._run(self._pinger, lambda bucket: bucket.ping())
@@ -149,10 +154,11 @@ class Storage:
         return await asyncio.get_running_loop().run_in_executor(threads, self._do, work)
 
     def _do(self, work: Callable[["Bucket"], T]) -> T:
-        # Here, for who stores no files need not have boto3 in memory.
+        # Imported lazily because a process that uses no files does without boto3's 20 MiB.
         from app.core.storage import _s3 as s3  # noqa: PLC0415
 
         with s3.translated():
             with self._lock:
-                bucket = self._made = self._made or s3.Bucket(self._settings)
-            return work(bucket)
+                if self._bucket is None:
+                    self._bucket = s3.Bucket(self._settings)
+            return work(self._bucket)

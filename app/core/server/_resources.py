@@ -1,0 +1,21 @@
+"""What this package needs of the application, as one typed object."""
+
+from dataclasses import dataclass
+
+from fastapi.requests import HTTPConnection
+
+from app.core.http import HttpResources
+from app.core.server._readiness import Readiness
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerResources(HttpResources):
+    """Adds the readiness of the process, which `/readyz` reports."""
+
+    readiness: Readiness
+
+
+def server_resources(request: HTTPConnection) -> ServerResources:
+    """Return the resources of the application that handles the request."""
+    resources: ServerResources = request.app.state.resources
+    return resources
