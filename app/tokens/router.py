@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 
-from app.core.errors import NotFound, TooManyRequests, Unauthorized
+from app.core.errors import NotFound, Unauthorized
 from app.core.http import (
     IfMatch,
     ReadSession,
@@ -21,6 +21,7 @@ from app.core.schemas import Id
 from app.tokens.schemas import AccessToken, LogIn, TokenRead
 from app.tokens.service import LogInService, TokenService
 from app.users.credentials import CredentialVerifier
+from app.users.errors import TooManyFailedLogins
 
 CACHE: Final = "no-store"
 
@@ -51,7 +52,7 @@ Writer = Annotated[TokenService, Depends(_writer)]
     "",
     status_code=201,
     response_model=AccessToken,
-    responses=responses(Unauthorized, TooManyRequests),
+    responses=responses(Unauthorized, TooManyFailedLogins),
 )
 @requires(None)
 async def create_token(

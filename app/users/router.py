@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.core.errors import EmailTaken, Forbidden, LastAdmin, NotFound, TooManyRequests
+from app.core.errors import Forbidden, NotFound
 from app.core.http import (
     IfMatch,
     ReadSession,
@@ -17,6 +17,7 @@ from app.core.http import (
     responses,
 )
 from app.core.paging import Page
+from app.users.errors import EmailTaken, LastAdmin, TooManyFailedLogins
 from app.users.schemas import UserCreate, UserId, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
@@ -72,7 +73,7 @@ async def create_user(data: UserCreate, request: Request, users: Writer) -> Resp
 @router.patch(
     "/{id}",
     response_model=UserRead,
-    responses=responses(EmailTaken, LastAdmin, Forbidden, TooManyRequests),
+    responses=responses(EmailTaken, LastAdmin, Forbidden, TooManyFailedLogins),
 )
 @requires("users")
 async def update_user(
