@@ -6,7 +6,6 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.background import BackgroundTask
 
-from app.core.access import Principal
 from app.core.errors import Conflict, NotFound, Unavailable
 from app.core.http import (
     IfMatch,
@@ -26,6 +25,7 @@ from app.core.schemas import Id
 from app.core.server import progress_callback
 from app.documents.direct import DirectUploads
 from app.documents.form import Form
+from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
 from app.documents.schemas import (
     CREATE_FORM,
@@ -44,22 +44,22 @@ router = APIRouter(prefix="/documents", tags=["documents"], route_class=Route)
 
 
 async def _reader(request: Request, session: ReadSession) -> DocumentService:
-    return DocumentService(session, *_parts(request))
+    return DocumentService(session, _files(request), principal(request))
 
 
 async def _writer(request: Request, session: WriteSession) -> DocumentService:
-    return DocumentService(session, *_parts(request))
+    return DocumentService(session, _files(request), principal(request))
 
 
 async def _direct(request: Request, session: WriteSession) -> DirectUploads:
-    return DirectUploads(session, *_parts(request), progress_callback())
+    return DirectUploads(session, _files(request), principal(request), progress_callback())
 
 
-def _parts(request: Request) -> tuple[FileLifecycle, Principal]:
+def _files(request: Request) -> FileLifecycle:
     state = request.app.state
-    # What happens to a file is told as it happens, also within a transaction.
-    files = FileLifecycle(state.database.writes, state.storage, state.settings)
-    return files, principal(request)
+    # Not the session of the request: the rows of files are committed at each step, even if the
+    # request has a transaction.
+    return FileLifecycle(state.database.writes, state.storage, state.settings)
 
 
 async def _form(request: Request) -> Form:
@@ -106,7 +106,10 @@ async def read_document_content(id: Id, documents: Reader) -> Response:
 @requires("documents")
 async def create_document(form: Body, request: Request, documents: Writer) -> Response:
     """Add a document. The file is streamed: it may be of any size up to the limit."""
-    document = await documents.create(form, identify_callback(request))
+    async with receive_document_form(form, _files(request)) as received:
+        identify_request = identify_callback(request)
+        identify_request(received.content())
+        document = await documents.create(received.to_create())
     return resource_response(request, document, cache=CACHE, location=f"/documents/{document.id}")
 
 
@@ -116,7 +119,12 @@ async def update_document(
     id: Id, form: Body, versions: IfMatch, request: Request, documents: Writer
 ) -> Response:
     """Change the name, replace the file, or both."""
-    changed = resource_response(request, await documents.update(id, form, versions), cache=CACHE)
+    # Errors are found before the form is read, so that no client uploads a file in vain.
+    document = await documents.get(id, versions)
+    async with receive_document_form(form, _files(request)) as received:
+        if not received.is_empty:
+            document = await documents.update(id, received.to_update(), versions)
+    changed = resource_response(request, document, cache=CACHE)
     changed.background = BackgroundTask(documents.remove_unused_files, id)
     return changed
 
