@@ -153,7 +153,7 @@ async def test_of_twenty_replacements_of_one_file_one_is_made_and_its_file_alone
     [winner] = [answer.json() for answer in answers if answer.status_code == 200]
     assert (await get(service[1], f"/documents/{made['id']}"))["sha256"] == winner["sha256"]
     storage: Storage = service[0]._transport.app.state.storage  # type: ignore[attr-defined]
-    keys = {key async for page in storage.keys("races/") for key in page}
+    keys = {key async for page in storage.list_keys("races/") for key in page}
     known = await other.fetch("SELECT key, state FROM stored_objects")
     assert keys == {row["key"] for row in known}
     assert {row["state"] for row in known} == {"ready"}

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from app.core.access import Principal
 from app.core.db import Session
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
-from app.core.storage import NotStored
+from app.core.storage import NotStored, ObjectRequest
 from app.documents.lifecycle import FileLifecycle
 from app.documents.repository import DocumentRepository
 from app.documents.schemas import DirectPart, DirectUpload, FileHead, UploadCreate
@@ -46,7 +46,7 @@ class DirectUploads:
         object_id, key = await self._files.create_pending(
             document_id=document_id, **data.model_dump()
         )
-        upload_id = await self._storage.start(key)
+        upload_id = await self._storage.start_multipart(key)
         upload = await self._signed(object_id, key, upload_id, data.size)
         await self._documents.start_upload(document_id, object_id, upload_id)
         return upload
@@ -60,10 +60,10 @@ class DirectUploads:
         seconds, part = self._settings.upload_grace_period, part_size(size)
         sizes = [min(part, size - start) for start in range(0, size, part)]
         requests = [
-            (key, {"uploadId": upload_id, "partNumber": str(number)})
+            ObjectRequest(key, {"uploadId": upload_id, "partNumber": str(number)})
             for number in range(1, len(sizes) + 1)
         ]
-        urls, expires = await self._storage.signed("PUT", requests, seconds)
+        urls, expires = await self._storage.sign_urls("PUT", requests, seconds)
         parts = [
             DirectPart(number=number, size=size, url=url)
             for number, (size, url) in enumerate(zip(sizes, urls, strict=True), 1)
@@ -90,11 +90,11 @@ class DirectUploads:
         return row
 
     async def _complete(self, row: Row) -> None:
-        parts = await self._storage.parts(row.key, row.upload_id)
+        parts = await self._storage.list_parts(row.key, row.upload_id)
         arrived = sum(size for _, size in parts)
         if arrived != row.size:
             raise Conflict(f"{arrived} of the {row.size} bytes announced have arrived")
-        await self._storage.complete(row.key, row.upload_id, [etag for etag, _ in parts])
+        await self._storage.complete_multipart(row.key, row.upload_id, [etag for etag, _ in parts])
 
     async def _check(self, row: Row) -> None:
         """What is stored is what was announced; else it is removed at once."""

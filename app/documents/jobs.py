@@ -47,7 +47,7 @@ class Sweeper:
 
     async def _abort_orphans(self) -> int:
         """Abort the multipart uploads that nobody goes on with."""
-        uploads = await self._storage.uploads(self._prefix)
+        uploads = await self._storage.list_multipart_uploads(self._prefix)
         states = await self._files.objects.states([key for key, *_ in uploads])
         latest = datetime.now(UTC) - self._grace
         orphans = [
@@ -56,13 +56,13 @@ class Sweeper:
             if (state := states.get(key)) == "deleting" or (state != "pending" and started < latest)
         ]
         for key, upload_id in orphans:
-            await self._storage.abort(key, upload_id)
+            await self._storage.abort_multipart(key, upload_id)
         return len(orphans)
 
     async def _unknown(self) -> list[str]:
         """Keys under the prefix of which there is no record; they are left where they are."""
         unknown: list[str] = []
-        async for keys in self._storage.keys(self._prefix):
+        async for keys in self._storage.list_keys(self._prefix):
             known = await self._files.objects.states(keys)
             unknown += [key for key in keys if key not in known and await self._exists(key)]
         return unknown

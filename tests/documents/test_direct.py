@@ -132,7 +132,7 @@ async def test_the_file_that_was_replaced_is_removed(
     again = (await announce(client, before, CONTENT)).json()
     await put(again, CONTENT)
     assert (await complete(client, before, again)).status_code == 200
-    assert [page async for page in storage.keys(settings.s3_prefix)] == [
+    assert [page async for page in storage.list_keys(settings.s3_prefix)] == [
         [f"{settings.s3_prefix}{again['id']}"]
     ]
 
@@ -171,7 +171,7 @@ async def test_bytes_with_another_hash_are_removed(
     assert answer.status_code == 409
     assert answer.json()["detail"] == "What has arrived is not what was announced"
     assert (await complete(client, document, upload)).status_code == 404
-    assert [page async for page in storage.keys(settings.s3_prefix)] == [[]]
+    assert [page async for page in storage.list_keys(settings.s3_prefix)] == [[]]
     assert (await client.get(f"/documents/{document['id']}")).json()["file_url"] is None
 
 
