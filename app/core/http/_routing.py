@@ -12,7 +12,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.datastructures import FormData
 
-from app.core import access, errors, strict_json
+from app.core import access, errors
+from app.core.formats import parse_json
 from app.core.http import _idempotency as idempotent_requests
 from app.core.http._authorization import admit
 
@@ -137,7 +138,7 @@ async def _with_body(request: Request, media_types: list[str]) -> Request:
     read = _ReadRequest(request.scope)
     read.content = await _body(request)
     try:
-        read.value = (_fields if media_types == [FORM] else strict_json.parse)(read.content)
+        read.value = (_fields if media_types == [FORM] else parse_json)(read.content)
     except ValueError:
         raise errors.MalformedRequest from None
     return read
