@@ -18,7 +18,7 @@ from app.core.server import Gate, InactivityTimeout, Readiness, RequestContext, 
 from app.core.storage import Storage
 from app.settings import Settings
 from app.tables import REVISION
-from app.tokens.service import look_up
+from app.tokens.service import find_principal
 from app.users.passwords import Passwords
 
 DESCRIPTION: Final = """\
@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.docs_enabled:
         install_docs(app, settings)
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]
-    app.state.schema, app.state.settings, app.state.look_up = REVISION, settings, look_up
+    app.state.schema, app.state.settings, app.state.look_up = REVISION, settings, find_principal
     app.state.readiness = Readiness(app.state)
     app.state.idempotent_requests_in_progress = set[bytes]()
     install_error_handlers(app)

@@ -47,7 +47,7 @@ async def _sweep_answers(parts: Parts) -> str:
 
 
 async def _sweep_tokens(parts: Parts) -> str:
-    return await Revocation(parts.database.writes).sweep()
+    return await Revocation(parts.database.writes).delete_expired()
 
 
 JOBS: Final = (

@@ -70,7 +70,7 @@ async def service(far_url: str) -> AsyncIterator[list[AsyncClient]]:
     async with AsyncExitStack() as stack:
         # Hashes of full strength, one after the other, would keep registrations apart.
         weak = stack.enter_context(pytest.MonkeyPatch.context())
-        weak.setattr(passwords, "MEMORY", 64)
+        weak.setattr(passwords, "MEMORY_KIB", 64)
         processes = [worker(far_url, s3_prefix="races/", db_pool_size=10) for _ in range(2)]
         clients = [await stack.enter_async_context(process) for process in processes]
         for client in clients:

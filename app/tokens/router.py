@@ -19,7 +19,7 @@ from app.core.http import (
 from app.core.paging import Page, PageQuery
 from app.core.schemas import Id
 from app.tokens.schemas import AccessToken, LogIn, TokenRead
-from app.tokens.service import LogInService, TokenService
+from app.tokens.service import LoginService, TokenService
 from app.users.credentials import CredentialVerifier
 from app.users.errors import TooManyFailedLogins
 
@@ -28,10 +28,10 @@ CACHE: Final = "no-store"
 router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=Route)
 
 
-async def _login(request: Request, session: WriteSession) -> LogInService:
+async def _login(request: Request, session: WriteSession) -> LoginService:
     state = request.app.state
     verifier = CredentialVerifier(session, state.passwords)
-    return LogInService(session, verifier, state.settings.token_ttl)
+    return LoginService(session, verifier, state.settings.token_ttl)
 
 
 async def _reader(request: Request, session: ReadSession) -> TokenService:
@@ -43,7 +43,7 @@ async def _writer(request: Request, session: WriteSession) -> TokenService:
 
 
 TokenList = Annotated[PageQuery, Depends(PageQuery.of)]
-LogIns = Annotated[LogInService, Depends(_login)]
+LogIns = Annotated[LoginService, Depends(_login)]
 Reader = Annotated[TokenService, Depends(_reader)]
 Writer = Annotated[TokenService, Depends(_writer)]
 
@@ -76,7 +76,7 @@ async def list_tokens(query: TokenList, request: Request, tokens: Reader) -> Res
 @requires("oneself")
 async def delete_current_token(versions: IfMatch, tokens: Writer) -> None:
     """Log out: revoke the token of this very request."""
-    await tokens.delete(None, versions)
+    await tokens.delete_current(versions)
 
 
 @router.delete("/{id}", status_code=204)

@@ -43,7 +43,7 @@ Writer = Annotated[UserService, Depends(_writer)]
 @requires("oneself")
 async def read_current_user(request: Request, users: Reader) -> Response:
     """Who am I? The user of the request's token."""
-    return resource_response(request, await users.me(), cache=CACHE)
+    return resource_response(request, await users.get_current(), cache=CACHE)
 
 
 @router.get("/{id}", response_model=UserRead)

@@ -7,7 +7,7 @@ import pytest
 
 from app.core.db import Database
 from app.tokens import secret
-from app.tokens.service import look_up
+from app.tokens.service import find_principal
 from tests import servers
 from tests.conftest import noted
 
@@ -36,7 +36,7 @@ async def test_a_token_is_looked_up_by_two_unique_indexes_in_one_statement(
     sent: list[tuple[str, Any]] = []
 
     with noted(database, lambda *given: sent.append(given)):
-        assert await look_up(database, secret.new()) is None
+        assert await find_principal(database, secret.new()) is None
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN (FORMAT JSON) {statement}"
