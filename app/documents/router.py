@@ -23,7 +23,7 @@ from app.core.http import (
 from app.core.paging import Page
 from app.core.schemas import Id
 from app.core.server import progress_callback
-from app.documents.direct import DirectUploads
+from app.documents.direct_uploads import DirectUploads
 from app.documents.form import Form
 from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
@@ -141,7 +141,7 @@ async def delete_document(id: Id, versions: IfMatch, documents: Writer) -> Respo
 @requires("documents")
 async def create_upload(id: Id, data: UploadCreate, uploads: Direct) -> Response:
     """Announce a file that goes to the store directly: PUT each part to its URL, then complete."""
-    upload = await uploads.start(id, data)
+    upload = await uploads.create(id, data)
     headers = {"Location": f"/documents/{id}/uploads/{upload.id}", "Cache-Control": CACHE}
     return json_response(upload, 201, headers)
 

@@ -8,14 +8,14 @@ from fastapi import FastAPI
 
 from app.core.db import Database
 from app.core.storage import Storage
-from app.documents.jobs import Sweeper, Swept
+from app.documents.sweeper import Sweeper, SweepResult
 from app.settings import Settings
 from tests import stores
 from tests.bearers import Acting, actors
 from tests.proxy import Proxy, proxied
 
 Stored = Callable[[], Awaitable[list[str]]]
-Sweep = Callable[[], Awaitable[Swept]]
+Sweep = Callable[[], Awaitable[SweepResult]]
 UseStore = Callable[[str], None]
 Age = Callable[[], Awaitable[object]]
 

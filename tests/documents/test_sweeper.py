@@ -9,7 +9,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.storage import Storage
 from app.documents import lifecycle
-from app.documents.jobs import Sweeper
+from app.documents.sweeper import Sweeper
 from app.settings import Settings
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
