@@ -14,7 +14,7 @@ from app.core.idempotency import StoredResponseRepository
 from app.core.jobs import EPOCH, Job
 from app.core.observability import JOB_RUNS
 from app.core.storage import Storage
-from app.documents.jobs import Sweeper
+from app.documents.sweeper import Sweeper
 from app.reports.service import ReportService
 from app.settings import Settings
 from app.tokens.service import Revocation
@@ -47,7 +47,7 @@ async def _sweep_answers(parts: Parts) -> str:
 
 
 async def _sweep_tokens(parts: Parts) -> str:
-    return await Revocation(parts.database.writes).sweep()
+    return await Revocation(parts.database.writes).delete_expired()
 
 
 JOBS: Final = (

@@ -71,7 +71,7 @@ async def service(far_url: str) -> AsyncIterator[list[AsyncClient]]:
     async with AsyncExitStack() as stack:
         # Hashes of full strength, one after the other, would keep registrations apart.
         weak = stack.enter_context(pytest.MonkeyPatch.context())
-        weak.setattr(passwords, "MEMORY", 64)
+        weak.setattr(passwords, "MEMORY_KIB", 64)
         processes = [worker(far_url, s3_prefix="races/", db_pool_size=10) for _ in range(2)]
         clients = [await stack.enter_async_context(process) for process in processes]
         for client in clients:
@@ -154,7 +154,7 @@ async def test_of_twenty_replacements_of_one_file_one_is_made_and_its_file_alone
     [winner] = [answer.json() for answer in answers if answer.status_code == 200]
     assert (await get(service[1], f"/documents/{made['id']}"))["sha256"] == winner["sha256"]
     storage: Storage = resources_of(service[0]._transport.app).storage  # type: ignore[attr-defined]
-    keys = {key async for page in storage.keys("races/") for key in page}
+    keys = {key async for page in storage.list_keys("races/") for key in page}
     known = await other.fetch("SELECT key, state FROM stored_objects")
     assert keys == {row["key"] for row in known}
     assert {row["state"] for row in known} == {"ready"}

@@ -1,9 +1,9 @@
 """The SQL of authors."""
 
+from app.authors.errors import AuthorHasBooks
 from app.authors.models import UNKNOWN_DOB, Author
 from app.authors.schemas import AuthorRead
 from app.core.db import Repository, Statements
-from app.core.errors import AuthorHasBooks
 
 
 class AuthorRepository(Repository[AuthorRead]):

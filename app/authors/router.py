@@ -4,9 +4,9 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Query, Request, Response
 
+from app.authors.errors import AuthorHasBooks
 from app.authors.schemas import AuthorCreate, AuthorId, AuthorQuery, AuthorRead, AuthorUpdate
 from app.authors.service import AuthorService
-from app.core.errors import AuthorHasBooks
 from app.core.http import (
     IfMatch,
     RequestSession,

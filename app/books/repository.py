@@ -8,10 +8,10 @@ from sqlalchemy.schema import CreateTable
 from uuid_utils.compat import uuid7
 
 from app.authors.models import Author
+from app.books.errors import NoSuchAuthor
 from app.books.models import Book
 from app.books.schemas import BookAuthor, BookLine, BookRead, Imported
 from app.core.db import ListRepository, ListStatements, Repository, Select, Statements
-from app.core.errors import Fault, InvalidRequest
 
 _author, _author_id = Author.__table__.c, Book.__table__.c.author_id
 _by_author = _author_id == sa.bindparam("author_id", type_=_author_id.type)
@@ -24,18 +24,6 @@ class BookStatements(Statements):
         own = (rows.c[name] for name in BookRead.model_fields if name != "author")
         joined = (_author.name.label("author_name"), _author.dob.label("author_dob"))
         return sa.select(*own, *joined).join_from(rows, Author, _author.id == rows.c.author_id)
-
-
-class NoSuchAuthor(InvalidRequest):
-    """The books at these places of the body are by nobody."""
-
-    type = InvalidRequest.type
-
-    def __init__(self, *places: str) -> None:
-        about = {"code": "author_not_found", "detail": "There is no author with this id"}
-        super().__init__(
-            *(Fault(pointer=f"{place}/author_id", **about) for place in places or [""])
-        )
 
 
 class BookRepository(Repository[BookRead]):

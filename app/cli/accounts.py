@@ -66,11 +66,11 @@ def revoke(
     async def remove(found: UserService, session: TransactionSession) -> int:
         revocation = Revocation(session)
         if which == STANDARD_INPUT:
-            return await revocation.leaked(text)
+            return await revocation.revoke_leaked(text)
         if "@" in which:
-            return await revocation.of_user((await _by_email(found, which)).id)
+            return await revocation.revoke_by_user((await _by_email(found, which)).id)
         try:
-            return await revocation.by_id(UUID(which))
+            return await revocation.revoke_by_id(UUID(which))
         except ValueError:
             raise NotFound("There is no such token: give an id, an email or -") from None
 

@@ -13,7 +13,7 @@ import typer
 from app.books import service
 from app.books.schemas import BookLine, BookQuery, Imported
 from app.cli import start
-from app.core.formats import Format, read, written
+from app.core.formats import Format, create_writer, parse_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,8 @@ class Reading:
     def good(self, *, strict: bool, look: Callable[[int], None]) -> Iterator[BookLine]:
         """The good ones. With `strict` it is an error at the end when there were others."""
         done = 0
-        for done, (number, line) in enumerate(read(self._form, BookLine, self._file), 1):
+        lines = parse_lines(self._form, BookLine, self._file)
+        for done, (number, line) in enumerate(lines, 1):
             if isinstance(line, str):
                 self.refused += 1
                 shown = "".join(c if c.isprintable() else "?" for c in line)
@@ -170,10 +171,10 @@ def _export(target: BinaryIO, form: Format) -> None:
                 books = service.BookService(session)
                 total = (await books.page(BookQuery())).total
                 task = progress.add_task("writing", total=total)
-                head, lines = written(form, BookLine)
-                target.write(head)
+                writer = create_writer(form, BookLine)
+                target.write(writer.header)
                 async for items in books.export_lines():
-                    target.write(lines(items))
+                    target.write(writer.format_lines(items))
                     progress.advance(task, len(items))
 
         start.run(work())

@@ -1,6 +1,30 @@
-"""The error kinds: one class per problem type, raised by services and repositories.
+"""Errors that belong to no entity: one class per problem type.
 
-No web framework is imported here: `problems.py` alone turns errors into answers.
+Services and repositories raise them; `core.http` alone turns them into responses. The errors of an
+entity are in its `errors.py` and derive from one of these:
+
+    ServiceError
+        MalformedRequest              400
+        Unauthorized                  401
+            InvalidToken
+        Forbidden                     403
+        NotFound                      404
+        MethodNotAllowed              405
+        RequestTimeout                408
+        Conflict                      409
+            ConstraintViolated
+            RequestInProgress
+        PreconditionFailed            412
+        PayloadTooLarge               413
+        UriTooLong                    414
+        UnsupportedMediaType          415
+        InvalidRequest                422
+            IdempotencyKeyReused
+        RequestHeaderFieldsTooLarge   431
+        InternalError                 500
+        Unavailable                   503
+            Overloaded
+            ShuttingDown
 """
 
 import re
@@ -9,14 +33,16 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-MAX_FAULTS: Final = 100  # that an answer names
+MAX_FAULTS: Final = 100  # in one response
+MAX_FAULT_LENGTH: Final = 500  # characters
 
 
-def _cut(value: str) -> str:
-    return value[:500]  # the client's own names may be in it, at any length
+def _truncate(value: str) -> str:
+    """Shorten a text that may contain names of any length, chosen by the client."""
+    return value[:MAX_FAULT_LENGTH]
 
 
-Short = Annotated[str, BeforeValidator(_cut), Field(max_length=500)]
+Short = Annotated[str, BeforeValidator(_truncate), Field(max_length=MAX_FAULT_LENGTH)]
 
 
 class Fault(BaseModel):
@@ -30,23 +56,23 @@ class Fault(BaseModel):
 
 
 def pointer(*path: object) -> str:
-    """The JSON pointer (RFC 6901) to a place in a body."""
+    """Return the JSON pointer (RFC 6901) to a place in a body, for example `/items/17/title`."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
-def reason(item: Mapping[str, Any]) -> str:
-    """What one of Pydantic's errors says, without the input that it quotes."""
-    return str(item["msg"]).removeprefix("Value error, ")
+def reason(error: Mapping[str, Any]) -> str:
+    """Return the message of one of Pydantic's errors, without the input that it may quote."""
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 class ServiceError(Exception):
-    """Base of all errors that a client may see. The class name is the problem type."""
+    """Base of the errors that a client may see. The problem type is `type` or the class name."""
 
     status: ClassVar[int]
     detail: ClassVar[str]
     type: ClassVar[str]
     retry_after: int | None = None  # seconds
-    challenge: ClassVar[str | None] = None  # WWW-Authenticate, RFC 6750
+    challenge: ClassVar[str | None] = None  # the WWW-Authenticate header (RFC 6750)
 
     def __init_subclass__(cls) -> None:
         if "type" not in cls.__dict__:
@@ -58,54 +84,69 @@ class ServiceError(Exception):
 
 
 class MalformedRequest(ServiceError):
-    status, detail = 400, "The request body cannot be read as what its Content-Type says"
+    """Raised for a body that cannot be parsed: broken JSON, or a multipart form cut short."""
+
+    status = 400
+    detail = "The request body cannot be read as what its Content-Type says"
 
 
 class Unauthorized(ServiceError):
-    status, detail = 401, "The request needs a token, from POST /tokens"
+    """Raised without a token where one is needed, and for a login with a wrong password."""
+
+    status = 401
+    detail = "The request needs a token, from POST /tokens"
     challenge = 'Bearer realm="bookshelf"'
 
 
 class InvalidToken(Unauthorized):
-    type, detail = Unauthorized.type, "The token is malformed, expired or revoked"
+    """Raised for a token that nobody has, or that has no user any more."""
+
+    type = Unauthorized.type
+    detail = "The token is malformed, expired or revoked"
     challenge = f'{Unauthorized.challenge}, error="invalid_token"'
 
 
 class Forbidden(ServiceError):
-    status, detail = 403, "The role of the token's user is too low for this"
+    """Raised for a valid token whose user lacks the permission."""
+
+    status = 403
+    detail = "The role of the token's user is too low for this"
     challenge = f'{Unauthorized.challenge}, error="insufficient_scope"'
 
 
 class NotFound(ServiceError):
-    status, detail = 404, "There is no such resource"
+    """Raised for a row that does not exist, or that the principal may not see."""
+
+    status = 404
+    detail = "There is no such resource"
 
 
 class MethodNotAllowed(ServiceError):
-    status, detail = 405, "The resource does not know this method; see the Allow header"
+    """Raised for a path that exists, but not with the method of the request."""
+
+    status = 405
+    detail = "The resource does not know this method; see the Allow header"
 
 
 class RequestTimeout(ServiceError):
-    status, detail = 408, "The request body did not arrive in time"
+    """Raised when a client stops sending the body of its request."""
+
+    status = 408
+    detail = "The request body did not arrive in time"
 
 
 class Conflict(ServiceError):
-    status, detail = 409, "The request contradicts the present state or a concurrent request"
+    """Raised when the state of other rows, or a concurrent request, prevents a write."""
 
-
-class EmailTaken(Conflict):
-    detail = "Email already registered"
-
-
-class AuthorHasBooks(Conflict):
-    detail = "The author cannot be deleted while books refer to it"
-
-
-class LastAdmin(Conflict):
-    type, detail = Conflict.type, "The last admin can be neither deleted nor demoted"
+    status = 409
+    detail = "The request contradicts the present state or a concurrent request"
 
 
 class ConstraintViolated(Conflict):
-    """A constraint refused a write; repositories give it a meaning by its name."""
+    """Raised by a session when a database constraint refuses a write.
+
+    A repository replaces it by the error that it declares for the name of the constraint.
+    """
 
     type = Conflict.type
 
@@ -115,65 +156,94 @@ class ConstraintViolated(Conflict):
 
 
 class RequestInProgress(Conflict):
-    detail, retry_after = "A request with this Idempotency-Key is under way", 1
+    """Raised for a retry while the first request with its Idempotency-Key is being handled."""
+
+    detail = "A request with this Idempotency-Key is under way"
+    retry_after = 1
 
 
 class PreconditionFailed(ServiceError):
-    status, detail = 412, "The resource has changed: If-Match does not name its ETag"
+    """Raised when a row has another version than the If-Match header allows."""
+
+    status = 412
+    detail = "The resource has changed: If-Match does not name its ETag"
 
 
 class PayloadTooLarge(ServiceError):
-    status, detail = 413, "The request body is larger than allowed"
+    """Raised for a body, or for the file of an upload, above its limit."""
+
+    status = 413
+    detail = "The request body is larger than allowed"
 
 
 class UriTooLong(ServiceError):
-    status, detail = 414, "The path and query are longer than 8 KiB"
+    """Raised for a request line above its limit."""
+
+    status = 414
+    detail = "The path and query are longer than 8 KiB"
 
 
 class UnsupportedMediaType(ServiceError):
-    status, detail = (
-        415,
-        "The request body is of no type that the operation takes, or has a Content-Encoding",
-    )
+    """Raised for a body whose Content-Type or Content-Encoding the operation does not take."""
+
+    status = 415
+    detail = "The request body is of no type that the operation takes, or has a Content-Encoding"
 
 
 class InvalidRequest(ServiceError):
-    status, detail = 422, "The request is well-formed but its content is wrong; see errors"
+    """Raised for a value that is wrong, with one fault for each of them."""
+
+    status = 422
+    detail = "The request is well-formed but its content is wrong; see errors"
 
     def __init__(self, *faults: Fault) -> None:
         super().__init__(None, *faults[:MAX_FAULTS])
 
 
 class IdempotencyKeyReused(InvalidRequest):
+    """Raised when an Idempotency-Key comes with another request than the first time."""
+
     detail = "The Idempotency-Key belongs to another request"
 
     def __init__(self) -> None:
         super().__init__(Fault(header="Idempotency-Key", code="key_reused", detail=self.detail))
 
 
-class TooManyRequests(ServiceError):
-    status, detail = 429, "Too many wrong passwords; wait before the next attempt"
-
-    def __init__(self, retry_after: int = 1) -> None:
-        super().__init__()
-        self.retry_after = retry_after
-
-
 class RequestHeaderFieldsTooLarge(ServiceError):
-    status, detail = 431, "The header is larger than 64 KiB"
+    """Raised for headers above their limit."""
+
+    status = 431
+    detail = "The header is larger than 64 KiB"
 
 
 class InternalError(ServiceError):
-    status, detail = 500, "The service failed; its log has the cause under this request id"
+    """Rendered for every exception that is not a `ServiceError`: a mistake in the service."""
+
+    status = 500
+    detail = "The service failed; its log has the cause under this request id"
 
 
 class Unavailable(ServiceError):
-    status, detail, retry_after = 503, "A part that the service needs does not answer", 1
+    """Raised when the database or the object store is not responding."""
+
+    status = 503
+    detail = "A part that the service needs does not answer"
+    retry_after = 1
 
 
 class Overloaded(Unavailable):
+    """Raised when a queue is full: of connections, uploads or passwords."""
+
     detail = "The service has more work than it can take"
 
 
 class ShuttingDown(Unavailable):
-    type, detail = Unavailable.type, "shutting down"
+    """Rendered by a server that is stopping, for a request that it has not finished."""
+
+    type = Unavailable.type
+    detail = "shutting down"
+
+
+# The general error of each status. Built here, so that it cannot depend on which entities have
+# been imported: an entity may define an error with the same status.
+ERRORS_BY_STATUS: Final = {error.status: error for error in ServiceError.__subclasses__()}

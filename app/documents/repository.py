@@ -8,7 +8,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.core.db import Condition, Repository, Rows, Select, Session, Statements
-from app.core.errors import Conflict, InvalidToken
+from app.core.errors import InvalidToken
+from app.documents.errors import UploadExpired
 from app.documents.models import NO_SIZE, Document, StoredObject
 from app.documents.schemas import DocumentRead
 
@@ -31,11 +32,6 @@ class DocumentStatements(Statements):
         return sa.select(*own, _object.key).select_from(file)
 
 
-def upload_expired() -> Conflict:
-    """Return the error for a client whose upload was removed by the sweeper."""
-    return Conflict("The upload made no progress for too long and was removed")
-
-
 class DocumentRepository(Repository[DocumentRead]):
     """Reads and writes documents; the URLs of their files are for the service to sign."""
 
@@ -48,7 +44,7 @@ class DocumentRepository(Repository[DocumentRead]):
         index_prefix={"owner": _document.owner_id},
     )
     constraint_errors = {
-        "fk_documents_file_id_stored_objects": upload_expired,
+        "fk_documents_file_id_stored_objects": UploadExpired,
         "fk_documents_owner_id_users": InvalidToken,  # deleted meanwhile, and the token with him
     }
 

@@ -9,18 +9,19 @@ from app.core.errors import Conflict, NotFound, Unavailable
 from app.core.http import (
     NO_STORE,
     CurrentPrincipal,
+    IdentifyRequest,
     IfMatch,
     RequestSession,
     Router,
-    identify_callback,
     set_etag,
     set_location,
     set_page_links,
 )
 from app.core.paging import Page
 from app.core.server import progress_callback
-from app.documents.direct import DirectUploads
+from app.documents.direct_uploads import DirectUploads
 from app.documents.form import Form
+from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
 from app.documents.schemas import (
     CREATE_FORM,
@@ -39,7 +40,8 @@ router = Router(prefix="/documents", tags=["documents"], cache_control=NO_STORE)
 
 
 async def _file_lifecycle(resources: AppResources) -> FileLifecycle:
-    # Its rows describe what is in the store, so they are written outside any transaction.
+    # Not the session of the request: the rows of files are committed at each step, even if the
+    # request has a transaction.
     return FileLifecycle(resources.database.writes, resources.storage, resources.settings)
 
 
@@ -111,10 +113,16 @@ async def read_document_content(id: DocumentId, documents: Documents) -> Respons
     "", permission="documents", status_code=201, openapi_extra=CREATE_FORM, errors=[Unavailable]
 )
 async def create_document(
-    form: Body, documents: Documents, request: Request, response: Response
+    form: Body,
+    files: Files,
+    documents: Documents,
+    identify_request: IdentifyRequest,
+    response: Response,
 ) -> DocumentRead:
     """Add a document. The file is streamed: it may be of any size up to the limit."""
-    document = await documents.create(form, identify_callback(request))
+    async with receive_document_form(form, files) as received:
+        identify_request(received.content())
+        document = await documents.create(received.to_create())
     set_etag(response, document)
     set_location(response, f"/documents/{document.id}")
     return document
@@ -124,13 +132,18 @@ async def create_document(
 async def update_document(
     id: DocumentId,
     form: Body,
+    files: Files,
     documents: Documents,
     if_match: IfMatch,
     response: Response,
     tasks: BackgroundTasks,
 ) -> DocumentRead:
     """Change the name, replace the file, or both."""
-    document = await documents.update(id, form, if_match)
+    # Errors are found before the form is read, so that no client uploads a file in vain.
+    document = await documents.get(id, if_match)
+    async with receive_document_form(form, files) as received:
+        if not received.is_empty:
+            document = await documents.update(id, received.to_update(), if_match)
     tasks.add_task(documents.remove_unused_files, id)
     set_etag(response, document)
     return document
@@ -150,7 +163,7 @@ async def create_upload(
     id: DocumentId, data: UploadCreate, uploads: Uploads, response: Response
 ) -> DirectUpload:
     """Announce a file that goes to the store directly: PUT each part to its URL, then complete."""
-    upload = await uploads.start(id, data)
+    upload = await uploads.create(id, data)
     set_location(response, f"/documents/{id}/uploads/{upload.id}")
     return upload
 

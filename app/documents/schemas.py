@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -64,6 +65,36 @@ class FileHead(RequestModel):
         description="Kept less its path and control characters", examples=["Cien años.pdf"]
     )
     content_type: ContentType = Field(description="Media type", examples=["application/pdf"])
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in the store that can become the file of a document.
+
+    The fields are columns of the document, under the same names.
+    """
+
+    file_id: UUID
+    filename: str
+    content_type: str
+    size: int  # bytes
+    sha256: str | None  # hexadecimal
+
+
+@dataclass(frozen=True)
+class DocumentCreate:
+    """A new document."""
+
+    name: str
+    file: StoredFile | None = None
+
+
+@dataclass(frozen=True)
+class DocumentUpdate:
+    """Changes to a document: `None` keeps what it has."""
+
+    name: str | None = None
+    file: StoredFile | None = None
 
 
 class UploadCreate(FileHead):

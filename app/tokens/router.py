@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Form, Query, Request, Response
 
-from app.core.errors import NotFound, TooManyRequests, Unauthorized
+from app.core.errors import NotFound, Unauthorized
 from app.core.http import (
     NO_STORE,
     CurrentPrincipal,
@@ -17,28 +17,29 @@ from app.core.http import (
 from app.core.paging import Page, PageQuery
 from app.resources import AppResources
 from app.tokens.schemas import AccessToken, LogIn, TokenId, TokenRead
-from app.tokens.service import LogInService, TokenService
+from app.tokens.service import LoginService, TokenService
 from app.users.credentials import CredentialVerifier
+from app.users.errors import TooManyFailedLogins
 
 router = Router(prefix="/tokens", tags=["tokens"], cache_control=NO_STORE)
 
 
-async def _login_service(session: RequestSession, resources: AppResources) -> LogInService:
-    credentials = CredentialVerifier(session, resources.passwords)
-    return LogInService(session, credentials, resources.settings.token_ttl)
+async def _login_service(session: RequestSession, resources: AppResources) -> LoginService:
+    verifier = CredentialVerifier(session, resources.passwords)
+    return LoginService(session, verifier, resources.settings.token_ttl)
 
 
 async def _token_service(session: RequestSession, principal: CurrentPrincipal) -> TokenService:
     return TokenService(session, principal)
 
 
-LogIns = Annotated[LogInService, Depends(_login_service)]
+Logins = Annotated[LoginService, Depends(_login_service)]
 Tokens = Annotated[TokenService, Depends(_token_service)]
 
 
-@router.post("", permission="public", status_code=201, errors=[Unauthorized, TooManyRequests])
+@router.post("", permission="public", status_code=201, errors=[Unauthorized, TooManyFailedLogins])
 async def create_token(
-    data: Annotated[LogIn, Form()], logins: LogIns, request: Request, response: Response
+    data: Annotated[LogIn, Form()], logins: Logins, request: Request, response: Response
 ) -> AccessToken:
     """Log in. The token works at once, until it expires or is revoked."""
     user_agent = request.headers.get("user-agent", "")[:100]
@@ -62,7 +63,7 @@ async def list_tokens(
 @router.delete("/current", permission="oneself", errors=[NotFound])
 async def delete_current_token(tokens: Tokens, if_match: IfMatch) -> None:
     """Log out: revoke the token of this very request."""
-    await tokens.delete(None, if_match)
+    await tokens.delete_current(if_match)
 
 
 @router.delete("/{id}", permission="oneself")

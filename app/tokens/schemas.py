@@ -7,9 +7,9 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
 
 from app.core.schemas import Id, ReadModel, RequestModel, string
-from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, PASSWORD, without_nul
+from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, PASSWORD_SCHEMA, reject_nul
 
-_SECRET = {key: value for key, value in PASSWORD.items() if key != "minLength"}
+_SECRET = {key: value for key, value in PASSWORD_SCHEMA.items() if key != "minLength"}
 TokenId = Annotated[Id, Field(description="Id of the token")]
 Name = Annotated[str, string(1, 100)]
 Ignored = Annotated[str | None, string(0, 1000), Field(description="Of OAuth 2; has no effect")]
@@ -24,7 +24,7 @@ class LogIn(RequestModel):
     password: Annotated[
         SecretStr,
         Field(max_length=MAX_PASSWORD),
-        AfterValidator(without_nul),
+        AfterValidator(reject_nul),
         WithJsonSchema(_SECRET),
     ]
     name: Name | None = Field(default=None, description="What the token is for; else the client's")

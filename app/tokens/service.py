@@ -1,4 +1,4 @@
-"""The rules of tokens: log in, say who bears one, revoke."""
+"""Log in, authenticate, list and revoke tokens."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -18,77 +18,108 @@ from app.users.repository import LoginFailureRepository
 
 
 async def find_principal(database: Database, token: str) -> Principal | None:
-    """Who bears a token; `None` when it is no valid one. One statement, for every request."""
+    """Return the user of a token as a principal, or None if the token is not valid.
+
+    Every request with a token executes this, so it takes one statement, and a second one only if
+    the token has not been used in the last minutes.
+    """
     digest = secret.digest(token)
-    bearer = digest and await TokenRepository(database.reads).bearer(digest)
-    if not bearer:
+    if digest is None:
+        return None
+    bearer = await TokenRepository(database.reads).bearer(digest)
+    if bearer is None:
         return None
     if bearer["unused"]:
-        with suppress(ServiceError, *FAILURES):  # it is a note, not what was asked for
+        # The time of the last use is only informative, so the request goes on without it.
+        with suppress(ServiceError, *FAILURES):
             await TokenRepository(database.writes).use(bearer["id"])
     return Principal(bearer["role"], bearer["user_id"], bearer["id"])
 
 
-class LogInService:
-    """Tokens for passwords."""
+class LoginService:
+    """Issues tokens for passwords. `token_ttl` is in seconds."""
 
-    def __init__(self, session: Session, verifier: CredentialVerifier, ttl: int) -> None:
+    def __init__(self, session: Session, verifier: CredentialVerifier, token_ttl: int) -> None:
         self._tokens = TokenRepository(session)
         self._verifier = verifier
-        self._ttl = ttl
+        self._token_ttl = token_ttl
 
     async def create(self, data: LogIn, address: str | None) -> tuple[UUID, AccessToken]:
-        """The id of a new token, and the token."""
+        """Issue a token to the client at this address. Return the id of the token as well.
+
+        Raises `Unauthorized` if the email or the password is wrong, `TooManyFailedLogins` after
+        too many wrong passwords, and `Conflict` if the password changes at the same time.
+        """
         credentials = await self._verifier.verify(data.username, data.password, address)
         if credentials is None:
             raise Unauthorized("Wrong email or password")
-        token, key = secret.new(), uuid7()
-        values = {
-            "id": key,
+        token = secret.new()
+        token_id = uuid7()
+        columns = {
+            "id": token_id,
             "name": data.name,
             "digest": secret.digest(token),
-            "expires_at": datetime.now(UTC) + timedelta(seconds=self._ttl),
+            "expires_at": datetime.now(UTC) + timedelta(seconds=self._token_ttl),
         }
-        if not await self._tokens.issue(values, credentials.id, credentials.password_hash):
+        issued = await self._tokens.issue(columns, credentials.id, credentials.password_hash)
+        if not issued:
             raise Conflict
-        kind = "bearer"
-        return key, AccessToken(access_token=token, token_type=kind, expires_in=self._ttl)
+        access_token = AccessToken(
+            access_token=token,
+            token_type="bearer",  # noqa: S106 - the name of a scheme
+            expires_in=self._token_ttl,
+        )
+        return token_id, access_token
 
 
 class TokenService:
-    """One's own tokens."""
+    """Operations on the principal's own tokens."""
 
     def __init__(self, session: Session, principal: Principal) -> None:
         self._principal = principal
         self._tokens = TokenRepository(session, principal.only("oneself"))
 
     async def page(self, query: PageQuery) -> Page[TokenRead]:
+        """Read one page of the tokens."""
         return await self._tokens.page(query)
 
-    async def delete(self, key: UUID | None, versions: list[int] | None) -> None:
-        """Revoke one, or the one that is in use; at once, for nobody remembers tokens."""
-        await self._tokens.delete(key or self._principal.token_id, versions)
+    async def delete(self, id: UUID, expected_versions: list[int] | None = None) -> None:
+        """Revoke a token. It stops working with the next request, because tokens are not cached.
+
+        Raises `NotFound` or `PreconditionFailed`.
+        """
+        await self._tokens.delete(id, expected_versions)
+
+    async def delete_current(self, expected_versions: list[int] | None = None) -> None:
+        """Revoke the token of the request itself. Raises `NotFound` or `PreconditionFailed`."""
+        await self._tokens.delete(self._principal.token_id, expected_versions)
 
 
 class Revocation:
-    """Anybody's tokens, for the command line and the jobs; each tells how many went."""
+    """Revokes the tokens of any user, for the command line and scheduled jobs.
+
+    Every method that revokes returns the number of tokens.
+    """
 
     def __init__(self, session: Session) -> None:
-        self._tokens, self._failures = TokenRepository(session), LoginFailureRepository(session)
+        self._tokens = TokenRepository(session)
+        self._failures = LoginFailureRepository(session)
 
-    async def of_user(self, user_id: int) -> int:
+    async def revoke_by_user(self, user_id: int) -> int:
+        """Revoke all tokens of a user."""
         return await self._tokens.revoke("user_id", [user_id])
 
-    async def by_id(self, key: UUID) -> int:
-        return await self._tokens.revoke("id", [key])
+    async def revoke_by_id(self, id: UUID) -> int:
+        """Revoke one token."""
+        return await self._tokens.revoke("id", [id])
 
-    async def leaked(self, text: str) -> int:
-        """All that are anywhere in a text."""
-        digests = map(secret.digest, secret.FORM.findall(text))
+    async def revoke_leaked(self, text: str) -> int:
+        """Revoke all tokens that occur anywhere in a text, such as a log."""
+        digests = [secret.digest(token) for token in secret.FORM.findall(text)]
         return await self._tokens.revoke("digest", [digest for digest in digests if digest])
 
-    async def sweep(self) -> str:
-        """Remove what has expired, and failures to log in that count no more."""
+    async def delete_expired(self) -> str:
+        """Delete expired tokens and login failures. Return a sentence with their numbers."""
         tokens = await self._tokens.forget_expired()
         failures = await self._failures.delete_expired()
         return f"{tokens} expired tokens, {failures} old failures to log in"

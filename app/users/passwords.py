@@ -1,4 +1,4 @@
-"""Password hashing: argon2id with OWASP's parameters, off the event loop and bounded."""
+"""Password hashing: argon2id with OWASP's parameters, in threads, and only so much at a time."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -13,67 +13,91 @@ from pydantic import SecretStr
 from app.core.errors import Overloaded
 
 # https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#argon2id
-MEMORY: Final = 19 * 1024  # KiB per hash
+MEMORY_KIB: Final = 19 * 1024  # of each hash
+PASSES: Final = 2
 THREADS: Final = 2
-TIME: Final = 2  # passes
-QUEUE: Final = 64  # hashes that wait or run: about a second and a half of work
-# Of no password, and as slow to verify as that of one.
-NOBODYS: Final = f"$argon2id$v=19$m={MEMORY},t={TIME},p=1${'A' * 22}${'A' * 43}"
+# Hashes that run or wait: about a second and a half of work.
+MAX_PENDING_HASHES: Final = 64
+# Verified for unknown users, so that the response time does not reveal whether an account exists.
+# No password has this hash.
+DUMMY_HASH: Final = f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${'A' * 22}${'A' * 43}"
 T = TypeVar("T")
 
 
 class Passwords:
-    """Hashes in a few threads of its own; more than `queue` at a time are refused."""
+    """Hashes and verifies passwords in a few threads.
 
-    def __init__(self, *, queue: int = QUEUE) -> None:
-        self._hasher = PasswordHash(
-            (Argon2Hasher(time_cost=TIME, memory_cost=MEMORY, parallelism=1),)
-        )
+    Raises `Overloaded` when `max_pending` hashes run or wait, because a longer queue would only
+    make every client wait longer.
+    """
+
+    def __init__(self, *, max_pending: int = MAX_PENDING_HASHES) -> None:
+        argon2 = Argon2Hasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1)
+        self._hasher = PasswordHash((argon2,))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
-        self._free = queue
+        self._free_slots = max_pending
 
     async def hash(self, password: SecretStr) -> str:
-        """The encoded hash, some 20 ms of a core later."""
-        with self.place() as place:
-            return await place.run(self._hasher.hash, password.get_secret_value())
+        """Return the encoded hash of a password. It takes about 20 ms of a core."""
+        with self.hash_slot() as slot:
+            return await slot.hash(password)
 
     @contextmanager
-    def place(self) -> Iterator["Place"]:
-        """A place in the queue, or `Overloaded`: whoever has one is not refused any more."""
-        if self._free <= 0:
-            raise Overloaded
-        self._free -= 1
-        place = Place(self._hasher, self._threads)
-        release = asyncio.get_running_loop().call_soon_threadsafe
-        try:
-            yield place
-        finally:
-            # By the thread, not by us: a request that is given up still has its hash made.
-            place.work.add_done_callback(lambda _: release(self._release))
+    def hash_slot(self) -> Iterator["HashSlot"]:
+        """Hold one of the slots for hashes. Raises `Overloaded` if none is free.
 
-    def _release(self) -> None:
-        self._free += 1
+        Whoever has a slot can verify and hash several passwords, one after the other, and is not
+        refused any more.
+        """
+        if self._free_slots <= 0:
+            raise Overloaded
+        self._free_slots -= 1
+        slot = HashSlot(self._hasher, self._threads)
+        loop = asyncio.get_running_loop()
+        try:
+            yield slot
+        finally:
+            # The slot is free when the hash is finished, and not when the request ends: a thread
+            # cannot be stopped, so it also computes the hash of a request that was cancelled.
+            slot.last_hash.add_done_callback(
+                lambda _: loop.call_soon_threadsafe(self._release_slot)
+            )
 
     def close(self) -> None:
+        """Cancel the hashes that wait, and wait for those that run."""
         self._threads.shutdown(cancel_futures=True)
 
+    def _release_slot(self) -> None:
+        self._free_slots += 1
 
-class Place:
-    """A place in the queue, for one hash after the other."""
+
+class HashSlot:
+    """A slot for one hash at a time."""
 
     def __init__(self, hasher: PasswordHash, threads: ThreadPoolExecutor) -> None:
-        self._hasher, self._threads = hasher, threads
-        self.work: Future[Any] = Future()  # the last
-        self.work.set_result(None)
+        self._hasher = hasher
+        self._threads = threads
+        # The hash that was submitted last. Before the first one, it is a future that is done.
+        self.last_hash: Future[Any] = Future()
+        self.last_hash.set_result(None)
 
-    async def verify(self, password: SecretStr, encoded: str | None) -> tuple[bool, str | None]:
-        """Whether it is the password of a hash, and its new hash where that has grown too weak.
+    async def hash(self, password: SecretStr) -> str:
+        """Return the encoded hash of a password."""
+        return await self._run(self._hasher.hash, password.get_secret_value())
 
-        `None`, for a user that there is not, takes as long and is never right.
+    async def verify(
+        self, password: SecretStr, encoded_hash: str | None
+    ) -> tuple[bool, str | None]:
+        """Compare a password with a hash.
+
+        Returns whether they match, and a stronger hash of the password if the parameters of the
+        old one have become too weak. None as the hash takes as long to verify and never matches.
         """
-        given = (password.get_secret_value(), encoded or NOBODYS)
-        return await self.run(self._hasher.verify_and_update, *given)
+        return await self._run(
+            self._hasher.verify_and_update, password.get_secret_value(), encoded_hash or DUMMY_HASH
+        )
 
-    async def run(self, function: Callable[..., T], *given: str) -> T:
-        work = self.work = self._threads.submit(function, *given)
+    async def _run(self, function: Callable[..., T], *arguments: str) -> T:
+        work = self._threads.submit(function, *arguments)
+        self.last_hash = work
         return await asyncio.wrap_future(work)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
 
-from app.core.errors import EmailTaken, Forbidden, LastAdmin, NotFound, TooManyRequests
+from app.core.errors import Forbidden, NotFound
 from app.core.http import (
     NO_STORE,
     CurrentPrincipal,
@@ -17,6 +17,7 @@ from app.core.http import (
 )
 from app.core.paging import Page
 from app.resources import AppResources
+from app.users.errors import EmailTaken, LastAdmin, TooManyFailedLogins
 from app.users.schemas import UserCreate, UserId, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
@@ -35,7 +36,7 @@ Users = Annotated[UserService, Depends(_user_service)]
 @router.get("/me", permission="oneself", errors=[NotFound])
 async def read_current_user(users: Users, response: Response) -> UserRead:
     """Who am I? The user of the request's token."""
-    user = await users.me()
+    user = await users.get_current()
     set_etag(response, user)
     return user
 
@@ -68,7 +69,7 @@ async def create_user(data: UserCreate, users: Users, response: Response) -> Use
 
 
 @router.patch(
-    "/{id}", permission="users", errors=[EmailTaken, LastAdmin, Forbidden, TooManyRequests]
+    "/{id}", permission="users", errors=[EmailTaken, LastAdmin, Forbidden, TooManyFailedLogins]
 )
 async def update_user(
     id: UserId, data: UserUpdate, users: Users, if_match: IfMatch, response: Response

@@ -22,13 +22,13 @@ from app.core.schemas import (
 
 MAX_EMAIL: Final = 254  # characters, RFC 5321
 MAX_PASSWORD: Final = 128  # characters
-_EMAIL: Final = {
+_EMAIL_SCHEMA: Final = {
     "type": "string",
     "format": "email",
     "maxLength": MAX_EMAIL,
     "examples": ["ada@example.com"],
 }
-PASSWORD: Final = {
+PASSWORD_SCHEMA: Final = {
     "type": "string",
     "format": "password",
     "writeOnly": True,
@@ -37,25 +37,28 @@ PASSWORD: Final = {
     "pattern": NO_NUL,
     "examples": ["correct horse"],
 }
-_CHANGE: Final[dict[str, Any]] = {"examples": [{"name": "Ada King"}]}
+_UPDATE_EXAMPLE: Final[dict[str, Any]] = {"examples": [{"name": "Ada King"}]}
 
 
-def normalized(value: str) -> str | None:
-    """The form of an email in which it is kept; `None` of what is none."""
+def normalize_email(value: str) -> str | None:
+    """Return the form in which an email is stored, or None if it is not an email address."""
     try:
-        found = validate_email(value, check_deliverability=False).normalized
+        email = validate_email(value, check_deliverability=False).normalized
     except EmailNotValidError:
         return None
-    return found if len(found) <= MAX_EMAIL else None
+    return email if len(email) <= MAX_EMAIL else None
 
 
-def _email(value: str) -> str:
-    if (found := normalized(value)) is None:  # the library's message quotes what the client sent
+def _validate_email(value: str) -> str:
+    email = normalize_email(value)
+    if email is None:
+        # Not the message of the library, which quotes what the client sent.
         raise PydanticCustomError("email", "Must be an email address")
-    return found
+    return email
 
 
-def without_nul(value: SecretStr) -> SecretStr:
+def reject_nul(value: SecretStr) -> SecretStr:
+    """Raise an error for a password that contains NUL, which forms and JSON allow."""
     if "\0" in value.get_secret_value():
         raise PydanticCustomError("password", "Must not contain NUL")
     return value
@@ -63,12 +66,14 @@ def without_nul(value: SecretStr) -> SecretStr:
 
 UserId = Annotated[int, integer(1, MAX_INT64), Field(description="Id of the user")]
 Name = Annotated[str, string(1, 100), Field(examples=["Ada Lovelace"])]
-Email = Annotated[str, string(3, MAX_EMAIL), AfterValidator(_email), WithJsonSchema(_EMAIL)]
+Email = Annotated[
+    str, string(3, MAX_EMAIL), AfterValidator(_validate_email), WithJsonSchema(_EMAIL_SCHEMA)
+]
 Password = Annotated[
     SecretStr,
     Field(min_length=8, max_length=MAX_PASSWORD),
-    AfterValidator(without_nul),
-    WithJsonSchema(PASSWORD),
+    AfterValidator(reject_nul),
+    WithJsonSchema(PASSWORD_SCHEMA),
 ]
 Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 
@@ -90,7 +95,7 @@ class UserCreate(RequestModel):
 class UserUpdate(RequestModel):
     """Changes to a user: an absent field stays."""
 
-    model_config = ConfigDict(json_schema_extra=_CHANGE)
+    model_config = ConfigDict(json_schema_extra=_UPDATE_EXAMPLE)
 
     name: Name = absent()
     email: Email = absent()

@@ -7,13 +7,13 @@ import pytest
 
 from app.books.schemas import BookLine
 from app.cli.data import CATALOGUE
-from app.core.formats import read
+from app.core.formats import parse_lines
 
 
 @pytest.fixture(scope="module")
 def catalogue() -> list[BookLine]:
     with CATALOGUE.open("rb") as file:
-        found = [line for _, line in read("csv", BookLine, file)]
+        found = [line for _, line in parse_lines("csv", BookLine, file)]
     assert [line for line in found if isinstance(line, str)] == []
     return [line for line in found if isinstance(line, BookLine)]
 

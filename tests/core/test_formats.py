@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from app.books.schemas import BookLine
-from app.core.formats import MAX_LINE, TOO_LONG, Format, read, written
+from app.core.formats import MAX_LINE, TOO_LONG, Format, create_writer, parse_lines
 
 FORMS: tuple[Format, ...] = get_args(Format)
 HEAD = b"author,dob,title\n"
@@ -29,7 +29,7 @@ MODELS = [
 
 
 def lines(form: Format, content: bytes) -> list[tuple[int, BookLine | str]]:
-    return list(read(form, BookLine, BytesIO(content)))
+    return list(parse_lines(form, BookLine, BytesIO(content)))
 
 
 def book(title: str, author: str = "A", dob: str | None = None) -> BookLine:
@@ -52,7 +52,8 @@ def test_there_are_two_formats() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_written_is_read_again(form: Format) -> None:
-    head, lined = written(form, BookLine)
+    writer = create_writer(form, BookLine)
+    head, lined = writer.header, writer.format_lines
     whole = head + lined(MODELS[:7]) + lined([]) + lined(MODELS[7:])
     assert [model for _, model in lines(form, whole)] == MODELS
     assert whole == head + b"".join(lined([model]) for model in MODELS)
@@ -60,7 +61,8 @@ def test_what_is_written_is_read_again(form: Format) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_file_of_no_models_is_read_as_none(form: Format) -> None:
-    head, lined = written(form, BookLine)
+    writer = create_writer(form, BookLine)
+    head, lined = writer.header, writer.format_lines
     assert lines(form, head + lined([])) == []
 
 
@@ -71,7 +73,8 @@ def test_a_file_of_no_models_is_read_as_none(form: Format) -> None:
 def test_a_byte_order_mark_and_any_line_ends_are_taken(
     form: Format, bom: bytes, end: bytes, last: bool
 ) -> None:
-    head, lined = written(form, BookLine)
+    writer = create_writer(form, BookLine)
+    head, lined = writer.header, writer.format_lines
     content = bom + (head + lined([book("Emma"), book("Persuasion")])).replace(b"\r\n", b"\n")
     content = content.replace(b"\n", end)
     found = lines(form, content if last else content.removesuffix(end))
@@ -278,7 +281,7 @@ class Endless(BytesIO):
 def test_a_line_of_50_megabytes_is_read_in_pieces_and_left_out(form: Format) -> None:
     many = 50 * 2**20 // MAX_LINE
     source = Endless(b"x" * MAX_LINE, many, HEAD if form == "csv" else b"")
-    [(_, why)] = read(form, BookLine, source)
+    [(_, why)] = parse_lines(form, BookLine, source)
     assert why == TOO_LONG
     assert source.calls <= many + 4
 
@@ -286,7 +289,7 @@ def test_a_line_of_50_megabytes_is_read_in_pieces_and_left_out(form: Format) -> 
 @pytest.mark.parametrize("line", [b'A,,"x\n', b'"\n', b'A,,"x"y\n', b'A,,6" x\n', b'A,"",""x\n'])
 def test_a_quote_in_each_of_20_000_lines_is_no_trouble(line: bytes) -> None:
     source = Endless(line, 20_000, HEAD)
-    assert sum(1 for _ in read("csv", BookLine, source)) <= 20_000
+    assert sum(1 for _ in parse_lines("csv", BookLine, source)) <= 20_000
     assert source.calls <= 20_010
 
 
@@ -294,7 +297,7 @@ def test_a_quote_in_each_of_20_000_lines_is_no_trouble(line: bytes) -> None:
 def test_a_file_is_read_as_its_lines_are_taken(form: Format) -> None:
     line = b"A,,x\n" if form == "csv" else b'{"author": "A", "title": "x"}\n'
     source = Endless(line, 10**9, HEAD if form == "csv" else b"")
-    found: Iterator[object] = read(form, BookLine, source)
+    found: Iterator[object] = parse_lines(form, BookLine, source)
     for _ in range(100):
         next(found)
     assert source.calls <= 105

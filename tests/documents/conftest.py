@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.core.db import Database
 from app.core.storage import Storage
-from app.documents.jobs import Sweeper, Swept
+from app.documents.sweeper import Sweeper, SweepResult
 from app.settings import Settings
 from tests import stores
 from tests.bearers import Acting, actors
@@ -16,7 +16,7 @@ from tests.proxy import Proxy, proxied
 from tests.support.resources import use_resources
 
 Stored = Callable[[], Awaitable[list[str]]]
-Sweep = Callable[[], Awaitable[Swept]]
+Sweep = Callable[[], Awaitable[SweepResult]]
 UseStore = Callable[[str], None]
 Age = Callable[[], Awaitable[object]]
 

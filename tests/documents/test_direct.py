@@ -9,7 +9,7 @@ from httpx import AsyncClient, Response
 from pydantic import ByteSize
 
 from app.core.storage import Storage
-from app.documents import direct
+from app.documents import direct_uploads
 from app.settings import Settings
 from tests.authors.test_authors import NOBODY
 from tests.factories import Json, make_document
@@ -72,7 +72,7 @@ async def test_a_small_file_is_one_part_and_a_large_one_several(
     client: AsyncClient, document: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert len((await announce(client, document, LARGE)).json()["parts"]) == 1
-    monkeypatch.setattr(direct, "MIN_PART", 5 * MIB)
+    monkeypatch.setattr(direct_uploads, "MIN_PART_SIZE", 5 * MIB)
     upload = (await announce(client, document, LARGE)).json()
     assert [part["size"] for part in upload["parts"]] == [5 * MIB, 5 * MIB, MIB]
     assert [part["number"] for part in upload["parts"]] == [1, 2, 3]
@@ -132,7 +132,7 @@ async def test_the_file_that_was_replaced_is_removed(
     again = (await announce(client, before, CONTENT)).json()
     await put(again, CONTENT)
     assert (await complete(client, before, again)).status_code == 200
-    assert [page async for page in storage.keys(settings.s3_prefix)] == [
+    assert [page async for page in storage.list_keys(settings.s3_prefix)] == [
         [f"{settings.s3_prefix}{again['id']}"]
     ]
 
@@ -171,7 +171,7 @@ async def test_bytes_with_another_hash_are_removed(
     assert answer.status_code == 409
     assert answer.json()["detail"] == "What has arrived is not what was announced"
     assert (await complete(client, document, upload)).status_code == 404
-    assert [page async for page in storage.keys(settings.s3_prefix)] == [[]]
+    assert [page async for page in storage.list_keys(settings.s3_prefix)] == [[]]
     assert (await client.get(f"/documents/{document['id']}")).json()["file_url"] is None
 
 

@@ -39,7 +39,7 @@ def unsigned(document: Json) -> Json:
 
 async def stored(storage: Storage, settings: Settings) -> list[str]:
     """The keys of all objects of the test."""
-    return [key async for page in storage.keys(settings.s3_prefix) for key in page]
+    return [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
 
 
 async def test_a_created_document_can_be_read_at_its_location(client: AsyncClient) -> None:

@@ -35,8 +35,8 @@ def left(storage: Storage, settings: Settings, database: Database) -> Left:
     """What there is of files: objects, multipart uploads, and records of either."""
 
     async def found() -> list[str]:
-        keys = [key async for page in storage.keys(settings.s3_prefix) for key in page]
-        uploads = [key for key, *_ in await storage.uploads(settings.s3_prefix)]
+        keys = [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
+        uploads = [key for key, *_ in await storage.list_multipart_uploads(settings.s3_prefix)]
         return keys + uploads + await query(database, "SELECT key FROM stored_objects")
 
     return found
@@ -46,7 +46,7 @@ async def test_what_is_left_would_be_noticed(
     client: AsyncClient, left: Left, storage: Storage, settings: Settings
 ) -> None:
     await make_document(client, content=CONTENT)
-    await storage.start(f"{settings.s3_prefix}x")
+    await storage.start_multipart(f"{settings.s3_prefix}x")
     key, upload, record = await left()
     assert key == record != upload
 

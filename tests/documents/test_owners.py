@@ -66,8 +66,8 @@ async def everything(database: Database, storage: Storage, settings: Settings) -
     """Every row of documents and their objects, and what of the test's the store has."""
     documents = await query(database, "SELECT to_jsonb(d)::text FROM documents d ORDER BY id")
     objects = await query(database, "SELECT to_jsonb(o)::text FROM stored_objects o ORDER BY id")
-    keys = [key async for page in storage.keys(settings.s3_prefix) for key in page]
-    return documents, objects, keys, await storage.uploads(settings.s3_prefix)
+    keys = [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
+    return documents, objects, keys, await storage.list_multipart_uploads(settings.s3_prefix)
 
 
 def shown(answer: Response) -> tuple[Json, dict[str, str]]:

@@ -9,7 +9,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.storage import Storage
 from app.documents import lifecycle
-from app.documents.jobs import Sweeper
+from app.documents.sweeper import Sweeper
 from app.settings import Settings
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
@@ -102,7 +102,7 @@ async def test_multipart_uploads_that_no_row_knows_are_aborted_after_the_grace_p
     settings: Settings,
     stored: Stored,
 ) -> None:
-    await storage.start(f"{settings.s3_prefix}orphan")
+    await storage.start_multipart(f"{settings.s3_prefix}orphan")
     changed = settings.model_copy(update={"upload_grace_period": grace})
     await Sweeper(database.writes, storage, changed).sweep()
     assert await stored() == left

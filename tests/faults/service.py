@@ -11,7 +11,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.core.storage import Storage
-from app.documents.jobs import Sweeper
+from app.documents.sweeper import Sweeper
 from tests import backends
 from tests.conftest import settings_for
 from tests.factories import make_author, make_document

@@ -12,7 +12,7 @@ from httpx import AsyncClient, Response
 from pwdlib import PasswordHash
 
 from app.core.db import Database
-from app.users.passwords import NOBODYS, Passwords
+from app.users.passwords import DUMMY_HASH, Passwords
 from tests.accounts import (
     EMAIL,
     HASH,
@@ -127,14 +127,14 @@ async def test_a_wrong_email_and_a_wrong_password_are_the_same_answer_for_the_sa
         assert problem.pop("request_id") == answer.headers.pop("x-request-id")
         assert (problem, answer.headers) == (problems[0], answers[0].headers)
     assert answers[0].headers["www-authenticate"].startswith("Bearer")
-    assert hasher.asked == [HASH, NOBODYS, NOBODYS, NOBODYS]
+    assert hasher.asked == [HASH, DUMMY_HASH, DUMMY_HASH, DUMMY_HASH]
     passwords.close()
 
 
 def test_the_hash_of_nobodys_password_costs_what_a_users_does() -> None:
-    assert extract_parameters(NOBODYS) == extract_parameters(HASH)
+    assert extract_parameters(DUMMY_HASH) == extract_parameters(HASH)
     with pytest.raises(VerifyMismatchError):  # computed to the end, and not the same
-        PasswordHasher().verify(NOBODYS, PASSWORD)
+        PasswordHasher().verify(DUMMY_HASH, PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ async def test_a_form_may_say_that_it_is_utf_8(client: AsyncClient, database: Da
 async def test_of_more_log_ins_than_the_queue_holds_the_rest_is_overload_and_no_failure(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
-    passwords = Passwords(queue=2)
+    passwords = Passwords(max_pending=2)
     use_resources(app, passwords=passwords)
     emails = [f"{n}@example.com" for n in range(6)]
     answers = await asyncio.gather(*(log_in(client, email, WRONG) for email in emails))

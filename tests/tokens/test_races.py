@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from app.tokens.schemas import LogIn
-from app.tokens.service import LogInService
+from app.tokens.service import LoginService
 from app.users.credentials import CredentialVerifier
-from app.users.passwords import NOBODYS, Passwords
+from app.users.passwords import DUMMY_HASH, Passwords
 from tests.accounts import (
     EMAIL,
     HASH,
@@ -41,7 +41,7 @@ DELETE = "DELETE FROM users RETURNING id"
 async def logged_in(database: Database, passwords: Passwords) -> AsyncIterator[str]:
     """A token got with the password, of a log-in that is not committed until the block ends."""
     async with database.session() as session:
-        logins = LogInService(session, CredentialVerifier(session, passwords), 3600)
+        logins = LoginService(session, CredentialVerifier(session, passwords), 3600)
         data = LogIn(username=EMAIL, password=SecretStr(PASSWORD), name="a token")
         yield (await logins.create(data, None))[1].access_token
 
@@ -62,12 +62,12 @@ async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
 ) -> None:
     await add_user(database, password_hash=kept)
     async with database.session() as session:
-        await session.rows(text(CHANGE), {"new": NOBODYS})
+        await session.rows(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
         await until(1, other, WAITING)
     answer = await attempt
     assert answer.status_code in statuses, answer.text
-    assert await ask(database, "SELECT password_hash FROM users") == NOBODYS
+    assert await ask(database, "SELECT password_hash FROM users") == DUMMY_HASH
     assert await ask(database, "SELECT count(*) FROM tokens") == 0
 
 
@@ -76,7 +76,7 @@ async def test_a_log_in_that_a_change_of_the_password_would_have_overtaken_gets_
 ) -> None:
     await add_user(database)
     async with database.session() as session:
-        await session.rows(text(CHANGE), {"new": NOBODYS})
+        await session.rows(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
         await until(1, other, WAITING)
         await session.rollback()

@@ -8,7 +8,7 @@ from httpx import AsyncClient, Response
 from sqlalchemy import text
 
 from app.core.db import Database
-from app.users.passwords import NOBODYS
+from app.users.passwords import DUMMY_HASH
 from tests.accounts import (
     EMAIL,
     HASH,
@@ -245,10 +245,10 @@ async def test_what_is_no_longer_the_password_by_then_does_not_set_a_new_one(
     found = await add_token(database, user)
     assert await works(client, found)
     async with database.session() as session:
-        await session.rows(text(CHANGE), {"new": NOBODYS})
+        await session.rows(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(change(client, user, found, PASSWORD))
         await until(1, other, WAITING)
     answer = await attempt
     assert answer.status_code in {409, 422}, answer.text
-    assert await ask(database, KEPT, email=EMAIL) == NOBODYS
+    assert await ask(database, KEPT, email=EMAIL) == DUMMY_HASH
     assert not await works(client, found)

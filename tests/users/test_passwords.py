@@ -19,7 +19,7 @@ async def test_a_hash_is_argon2id_with_owasps_parameters(passwords: Passwords) -
 
 
 async def test_more_hashes_than_the_queue_holds_are_refused_at_once() -> None:
-    passwords = Passwords(queue=3)
+    passwords = Passwords(max_pending=3)
     outcomes = await asyncio.gather(
         *(passwords.hash(SECRET) for _ in range(5)), return_exceptions=True
     )
@@ -29,7 +29,7 @@ async def test_more_hashes_than_the_queue_holds_are_refused_at_once() -> None:
 
 
 async def test_a_hash_that_nobody_waits_for_still_counts_until_it_is_made() -> None:
-    passwords = Passwords(queue=1)
+    passwords = Passwords(max_pending=1)
     abandoned = asyncio.create_task(passwords.hash(SECRET))
     await asyncio.sleep(0)
     abandoned.cancel()

@@ -5,7 +5,7 @@ from app.core.http._bodies import JSON
 from app.core.http._conditional import IfMatch, set_etag
 from app.core.http._docs import add_documentation
 from app.core.http._guard import ForeignRouter, GuardedRoute, MissingPermission, require_permissions
-from app.core.http._idempotency import identify_callback
+from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import openapi_document
 from app.core.http._problems import (
     MAX_PATH,
@@ -32,6 +32,7 @@ __all__ = [
     "ForeignRouter",
     "GuardedRoute",
     "HttpResources",
+    "IdentifyRequest",
     "IfMatch",
     "MissingPermission",
     "ReportingSession",
@@ -40,7 +41,6 @@ __all__ = [
     "Transaction",
     "add_documentation",
     "add_routers",
-    "identify_callback",
     "install_error_handlers",
     "openapi_document",
     "preferred_stream_type",

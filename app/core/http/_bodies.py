@@ -16,7 +16,7 @@ from app.core.errors import (
     UnsupportedMediaType,
     pointer,
 )
-from app.core.strict_json import parse
+from app.core.formats import parse_json
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -58,7 +58,7 @@ async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
         if media_types == [FORM]:
             parsed.value = _parse_form(parsed.content)
         else:
-            parsed.value = parse(parsed.content)
+            parsed.value = parse_json(parsed.content)
     except ValueError:
         raise MalformedRequest from None
     return parsed

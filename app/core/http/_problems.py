@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
 from app.core.errors import (
+    ERRORS_BY_STATUS,
     MAX_FAULTS,
     Fault,
     InternalError,
@@ -80,8 +81,8 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
     """Starlette's own: no such route, a method that the path does not know."""
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "OPTIONS":
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=allowed_methods(request))
-    kinds = {kind.status: kind for kind in ServiceError.__subclasses__()}
-    return render(request, kinds.get(error.status_code, InternalError)())
+    error_class = ERRORS_BY_STATUS.get(error.status_code, InternalError)
+    return render(request, error_class())
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.db import Database, Session
 from app.core.errors import Fault, InvalidRequest
-from app.core.formats import Format, written
+from app.core.formats import Format, create_writer
 from app.core.http._bodies import JSON
 from app.core.http._conditional import MAX_HEADER_LENGTH
 from app.core.http._examples import example
@@ -34,10 +34,13 @@ def stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     item = model.model_validate({**example(schema, schema.get("$defs", {})), "version": 1})
     content: dict[str, dict[str, Any]] = {}
     for kind, form in MEDIA_TYPES.items():
-        head, lines = written(form, model)
+        writer = create_writer(form, model)
         about = f"One {model.__name__} a line; CSV begins with a line of the columns' names"
         text = {"type": "string", "format": "binary", "description": about}
-        content[kind] = {"schema": text, "example": (head + lines([item])).decode()}
+        content[kind] = {
+            "schema": text,
+            "example": (writer.header + writer.format_lines([item])).decode(),
+        }
     return {200: {"content": content}}
 
 
@@ -101,12 +104,13 @@ async def _chunks(
     model: type[BaseModel],
     service: Callable[[Session], StreamingService],
 ) -> AsyncGenerator[bytes, None]:
-    head, lined = written(form, model)
+    writer = create_writer(form, model)
+    header = writer.header
     async with database.streaming() as session:
         async for items in service(session).stream(query):
-            yield head + lined(items)
-            head = b""
-    yield head
+            yield header + writer.format_lines(items)
+            header = b""
+    yield header
 
 
 class _Lines(StreamingResponse):

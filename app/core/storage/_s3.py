@@ -1,14 +1,13 @@
-"""The bucket over boto3, every call of which blocks: for the threads of `storage` alone.
+"""An `ObjectStore` for one bucket of any S3-compatible store, with boto3.
 
-boto3 and what it knows of S3 are a quarter of a server's memory, so this module is imported by the
-first that needs the store: a readiness check, or a request about a document.
+boto3 and its description of S3 take a quarter of the memory of a server, so this module is imported
+by the first call to the store.
 """
 
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,99 +19,174 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from app.core.errors import Unavailable
-from app.core.storage._storage import THREADS, NotStored, Request
+from app.core.storage._object_store import MultipartUpload, NotStored, ObjectRequest, StoredPart
 from app.settings import Settings
 
-CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2, 20, 2  # seconds, seconds, calls
-PING: Final = {"connect_timeout": 1, "read_timeout": 1, "retries": {"total_max_attempts": 1}}
-_GONE: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
-_CHUNK: Final = 1024 * 1024  # bytes
+CONNECT_TIMEOUT = 2  # seconds
+READ_TIMEOUT = 20  # seconds
+ATTEMPTS = 2  # of each call, the first included
+PING_OPTIONS: Final = {
+    "connect_timeout": 1,  # seconds
+    "read_timeout": 1,  # seconds
+    "retries": {"total_max_attempts": 1},
+}
+READ_SIZE: Final = 1024 * 1024  # bytes
+_NOT_STORED_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
 log = logging.getLogger(__name__)
 
 
-class Bucket:
-    """One bucket of any S3-compatible store; credentials come from boto3's own chain."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._name, self._region = settings.s3_bucket, settings.s3_region
-        self._session = boto3.Session(region_name=self._region)
-        self._client = self._connected(settings.s3_endpoint_url)
-        # Of its own, as is its thread: a ping waits for nothing, and nothing for a ping.
-        self._probe = self._connected(settings.s3_endpoint_url, **PING)
-        public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-        example = self._connected(public, signature_version=UNSIGNED).generate_presigned_url(
-            "get_object", Params={"Bucket": self._name, "Key": "key"}
-        )
-        self._base_url = str(example).partition("?")[0].removesuffix("key")
-
-    def _connected(self, endpoint: str | None, **options: Any) -> Any:
-        """A client; it connects with its first call."""
-        patience = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": READ_TIMEOUT}
-        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
-        config = Config(
-            **{"signature_version": "s3v4", "retries": retries, **patience, **options},
-            max_pool_connections=THREADS,
-            # Else a browser's PUT to a signed URL would lack a checksum that was signed.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            s3={
-                "addressing_style": "path" if endpoint else "auto",
-                "payload_signing_enabled": False,  # TLS does it; it would be one more SHA-256
-            },
-        )
-        return self._session.client("s3", endpoint_url=endpoint, config=config)
-
-    def close(self) -> None:
-        for client in (self._client, self._probe):
-            client.close()
-
-    def ping(self) -> None:
-        self._probe.head_bucket(Bucket=self._name)
-
-    def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """What boto3's client calls `operation`, of this bucket."""
-        found: dict[str, Any] = getattr(self._client, operation)(Bucket=self._name, **parameters)
-        return found
-
-    def sha256(self, key: str, progress: Callable[[], object]) -> str:
-        """Of an object, which is read for it; `progress` is told of each MiB."""
-        found = hashlib.sha256()
-        for chunk in self.call("get_object", Key=key)["Body"].iter_chunks(_CHUNK):
-            found.update(chunk)
-            progress()
-        return found.hexdigest()
-
-    def uploads(self, prefix: str) -> list[tuple[str, str, datetime]]:
-        pages = self._client.get_paginator("list_multipart_uploads")
-        items = pages.paginate(Bucket=self._name, Prefix=prefix).search("Uploads[]")
-        return [(item["Key"], item["UploadId"], item["Initiated"]) for item in items if item]
-
-    def signed(self, method: str, requests: Sequence[Request], seconds: int) -> list[str]:
-        if (credentials := self._session.get_credentials()) is None:
-            raise NoCredentialsError
-        frozen = credentials.get_frozen_credentials()
-        signer = S3SigV4QueryAuth(frozen, "s3", self._region, expires=seconds)
-        return [self._signed(signer, method, *request) for request in requests]
-
-    def _signed(
-        self, signer: S3SigV4QueryAuth, method: str, key: str, query: dict[str, str]
-    ) -> str:
-        # The signer of boto3 without its client around it, which takes three times as long.
-        request = AWSRequest(method, self._base_url + quote(key), params=query)
-        signer.add_auth(request)
-        return str(request.url)
-
-
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise what our callers know in place of what boto3 says."""
+def _translate_errors() -> Iterator[None]:
+    """Replace an error of boto3 by `NotStored` or `Unavailable`."""
     try:
         yield
     except ClientError as error:
-        if error.response["Error"]["Code"] in _GONE:
+        if error.response["Error"]["Code"] in _NOT_STORED_CODES:
             raise NotStored from error
         log.warning("the storage failed: %s", error)
         raise Unavailable("The storage failed") from error
     except (BotoCoreError, OSError) as error:
         log.warning("the storage failed: %s", error)
         raise Unavailable("The storage does not answer") from error
+
+
+class S3Bucket:
+    """One bucket. Credentials come from boto3's own chain: environment, files, instance role."""
+
+    @_translate_errors()
+    def __init__(self, settings: Settings, max_connections: int) -> None:
+        self._name = settings.s3_bucket
+        self._region = settings.s3_region
+        self._max_connections = max_connections
+        self._session = boto3.Session(region_name=self._region)
+        self._client = self._create_client(settings.s3_endpoint_url)
+        # Its own client, because a ping must not wait for a connection that a call has.
+        self._ping_client = self._create_client(settings.s3_endpoint_url, **PING_OPTIONS)
+        public_endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url
+        self._base_url = self._find_base_url(public_endpoint)
+
+    def close(self) -> None:
+        self._client.close()
+        self._ping_client.close()
+
+    @_translate_errors()
+    def ping(self) -> None:
+        self._ping_client.head_bucket(Bucket=self._name)
+
+    def put(self, key: str, body: bytearray) -> None:
+        self._call("put_object", Key=key, Body=body)
+
+    def start_multipart(self, key: str) -> str:
+        upload_id: str = self._call("create_multipart_upload", Key=key)["UploadId"]
+        return upload_id
+
+    def put_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
+        response = self._call(
+            "upload_part", Key=key, UploadId=upload_id, PartNumber=number, Body=body
+        )
+        etag: str = response["ETag"]
+        return etag
+
+    def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
+        response = self._call("list_parts", Key=key, UploadId=upload_id)
+        return [
+            StoredPart(part["ETag"], part["Size"])
+            for number, part in enumerate(response.get("Parts", []), 1)
+            if part["PartNumber"] == number
+        ]
+
+    def complete_multipart(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        # A store may respond with 200 and an error in the body. boto3 raises that error.
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+        self._call(
+            "complete_multipart_upload",
+            Key=key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": parts},
+        )
+
+    def abort_multipart(self, key: str, upload_id: str) -> None:
+        self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
+
+    @_translate_errors()
+    def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
+        paginator = self._client.get_paginator("list_multipart_uploads")
+        pages = paginator.paginate(Bucket=self._name, Prefix=prefix)
+        return [
+            MultipartUpload(item["Key"], item["UploadId"], item["Initiated"])
+            for page in pages
+            for item in page.get("Uploads", [])
+        ]
+
+    def remove(self, key: str) -> None:
+        self._call("delete_object", Key=key)
+
+    def size(self, key: str) -> int:
+        size: int = self._call("head_object", Key=key)["ContentLength"]
+        return size
+
+    @_translate_errors()
+    def sha256(self, key: str, on_progress: Callable[[], object]) -> str:
+        digest = hashlib.sha256()
+        body = self._call("get_object", Key=key)["Body"]
+        for chunk in body.iter_chunks(READ_SIZE):
+            digest.update(chunk)
+            on_progress()
+        return digest.hexdigest()
+
+    def list_keys(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
+        page_parameters = {} if page_token is None else {"ContinuationToken": page_token}
+        response = self._call("list_objects_v2", Prefix=prefix, **page_parameters)
+        keys = [item["Key"] for item in response.get("Contents", [])]
+        return keys, response.get("NextContinuationToken")
+
+    @_translate_errors()
+    def sign_urls(self, method: str, requests: Sequence[ObjectRequest], lifetime: int) -> list[str]:
+        # boto3's signer without the client around it, which takes three times as long.
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError
+        frozen_credentials = credentials.get_frozen_credentials()
+        signer = S3SigV4QueryAuth(frozen_credentials, "s3", self._region, expires=lifetime)
+        urls = []
+        for key, parameters in requests:
+            request = AWSRequest(method, self._base_url + quote(key), params=parameters)
+            signer.add_auth(request)
+            urls.append(str(request.url))
+        return urls
+
+    @_translate_errors()
+    def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of boto3's client, such as `put_object`, for this bucket."""
+        method = getattr(self._client, operation)
+        response: dict[str, Any] = method(Bucket=self._name, **parameters)
+        return response
+
+    def _find_base_url(self, endpoint: str | None) -> str:
+        """Return the URL to which a key is appended, for example `https://host/bucket/`."""
+        client = self._create_client(endpoint, signature_version=UNSIGNED)
+        parameters = {"Bucket": self._name, "Key": "key"}
+        url: str = client.generate_presigned_url("get_object", Params=parameters)
+        return url.partition("?")[0].removesuffix("key")
+
+    def _create_client(self, endpoint: str | None, **options: Any) -> Any:
+        """Return a client. It connects when it is first used."""
+        defaults = {
+            "signature_version": "s3v4",
+            "connect_timeout": CONNECT_TIMEOUT,
+            "read_timeout": READ_TIMEOUT,
+            "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+        }
+        config = Config(
+            **{**defaults, **options},
+            max_pool_connections=self._max_connections,
+            # Otherwise a signed URL would require a checksum that a browser does not send.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={
+                "addressing_style": "path" if endpoint else "auto",
+                # TLS protects the payload, and signing it would hash each part once more.
+                "payload_signing_enabled": False,
+            },
+        )
+        return self._session.client("s3", endpoint_url=endpoint, config=config)

@@ -1,4 +1,4 @@
-"""The object store, every call off the event loop, and the signing of its URLs."""
+"""The object store for the event loop: calls run in threads, and their number is bounded."""
 
 import asyncio
 import logging
@@ -7,158 +7,166 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from app.core.errors import Overloaded
+from app.core.storage._object_store import (
+    MultipartUpload,
+    NotStored,
+    ObjectRequest,
+    ObjectStore,
+    StoredPart,
+)
 from app.settings import Settings
 
-if TYPE_CHECKING:
-    from app.core.storage._s3 import Bucket
+# Parts that all uploads together send at a time. This bounds their memory.
+PARTS_IN_FLIGHT: Final = 4
+# Threads for calls that are not parts, so that uploads cannot take all of them.
+OTHER_CALLS: Final = 4
+# Uploads at a time. Each of them holds the part that it fills.
+MAX_UPLOADS: Final = 32
 
-PARTS_IN_FLIGHT: Final = 4  # of all uploads together: what bounds their memory
-OTHER_CALLS: Final = 4  # threads that parts leave free
-THREADS: Final = PARTS_IN_FLIGHT + OTHER_CALLS
-MAX_UPLOADS: Final = 32  # at a time; each holds a part that it fills
 T = TypeVar("T")
-Request = tuple[str, dict[str, str]]  # the key of an object, and the parameters
 log = logging.getLogger(__name__)
 
 
-class NotStored(Exception):
-    """There is no such object or multipart upload."""
-
-
 class Storage:
-    """The store's bucket, from the event loop: how many calls and uploads there are at a time.
+    """The bucket in which files are stored. No method blocks the event loop.
 
-    Every method raises `Unavailable` when the store does not answer or refuses, and `NotStored`
-    for what is not there.
+    Every method that waits for the store raises `Unavailable` if it fails or does not respond, and
+    `NotStored` for an object or a multipart upload that does not exist.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._lock = settings, Lock()
-        self._bucket: Bucket | None = None
-        self._threads = ThreadPoolExecutor(THREADS, "storage")
-        # Signing is work for the processor alone: it waits for no call.
-        self._signer = ThreadPoolExecutor(1, "signing")
-        self._pinger = ThreadPoolExecutor(1, "ping")
+        """Prepare to use the store. The first call opens it."""
+        self._settings = settings
+        self._store: ObjectStore | None = None
+        self._store_lock = Lock()
+        self._call_threads = ThreadPoolExecutor(PARTS_IN_FLIGHT + OTHER_CALLS, "storage")
+        # Signing needs only the processor, so it must not wait until a call has finished.
+        self._signing_thread = ThreadPoolExecutor(1, "signing")
+        self._ping_thread = ThreadPoolExecutor(1, "ping")
+        self._active_uploads = 0
+        # Acquired before each part is sent, and released after it.
         self.part_slots = asyncio.Semaphore(PARTS_IN_FLIGHT)
-        self._uploads = 0
 
     def close(self) -> None:
-        for threads in (self._threads, self._signer, self._pinger):
-            threads.shutdown(wait=False, cancel_futures=True)  # a call may last for a minute
-        if self._bucket is not None:
-            self._bucket.close()
+        """Close the store without waiting for calls, because a call may take a minute."""
+        for threads in (self._call_threads, self._signing_thread, self._ping_thread):
+            threads.shutdown(wait=False, cancel_futures=True)
+        if self._store is not None:
+            self._store.close()
 
     @contextmanager
-    def uploading(self) -> Iterator[None]:
-        """Room for an upload while the block lasts, or `Overloaded`."""
-        if self._uploads >= MAX_UPLOADS:
+    def upload_slot(self) -> Iterator[None]:
+        """Hold one of the slots for uploads. Raises `Overloaded` if none is free."""
+        if self._active_uploads >= MAX_UPLOADS:
             raise Overloaded
-        self._uploads += 1
+        self._active_uploads += 1
         try:
             yield
         finally:
-            self._uploads -= 1
+            self._active_uploads -= 1
 
     async def load_client(self) -> None:
         """Import boto3 and create its clients in a thread, if no call has done so yet."""
-        if self._bucket is None:
-            await self._run(self._pinger, lambda _: None)
+        if self._store is None:
+            await self._run(self._ping_thread, lambda _: None)
 
     async def ping(self) -> None:
-        await self._run(self._pinger, lambda bucket: bucket.ping())
+        """Check that the store responds and has the bucket."""
+        await self._run(self._ping_thread, lambda store: store.ping())
 
     async def put(self, key: str, body: bytearray) -> None:
-        await self._call("put_object", Key=key, Body=body)
+        """Store an object with a single request."""
+        await self._call(lambda store: store.put(key, body))
 
-    async def start(self, key: str) -> str:
-        """Start a multipart upload; its id."""
-        return str((await self._call("create_multipart_upload", Key=key))["UploadId"])
+    async def start_multipart(self, key: str) -> str:
+        """Start a multipart upload. Return its id."""
+        return await self._call(lambda store: store.start_multipart(key))
 
     async def put_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
-        """Store a part, of at least 5 MiB unless it is the last; its ETag."""
-        put = self._call("upload_part", Key=key, UploadId=upload_id, PartNumber=number, Body=body)
-        return str((await put)["ETag"])
+        """Store a part, of at least 5 MiB unless it is the last. Return its ETag."""
+        return await self._call(lambda store: store.put_part(key, upload_id, number, body))
 
-    async def parts(self, key: str, upload_id: str) -> list[tuple[str, int]]:
-        """ETag and size of the first 1,000 parts, which must be numbered from 1 without a gap."""
-        found = (await self._call("list_parts", Key=key, UploadId=upload_id)).get("Parts", [])
-        return [
-            (part["ETag"], part["Size"])
-            for number, part in enumerate(found, 1)
-            if part["PartNumber"] == number
-        ]
+    async def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
+        """Return the parts that have arrived, up to the first one that is missing."""
+        return await self._call(lambda store: store.list_parts(key, upload_id))
 
-    async def complete(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Make the object of its parts. boto3 takes a 200 with an error in it for the error."""
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
-        await self._call(
-            "complete_multipart_upload",
-            Key=key,
-            UploadId=upload_id,
-            MultipartUpload={"Parts": parts},
-        )
+    async def complete_multipart(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+        """Make an object of the parts with these ETags, in this order."""
+        await self._call(lambda store: store.complete_multipart(key, upload_id, etags))
 
-    async def abort(self, key: str, upload_id: str) -> None:
-        """Forget a multipart upload and its parts, if it is still there."""
+    async def abort_multipart(self, key: str, upload_id: str) -> None:
+        """Delete a multipart upload and its parts. Do nothing if it does not exist."""
         try:
-            await self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
+            await self._call(lambda store: store.abort_multipart(key, upload_id))
         except NotStored:
-            log.debug("the multipart upload of %s is gone already", key)
+            log.debug("the multipart upload of %s does not exist any more", key)
+
+    async def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
+        """Return all multipart uploads of keys with this prefix."""
+        try:
+            return await self._call(lambda store: store.list_multipart_uploads(prefix))
+        except NotStored:
+            # The response of rclone for a prefix that was never used.
+            return []
 
     async def remove(self, key: str) -> None:
-        """Remove an object, if it is there."""
-        await self._call("delete_object", Key=key)
+        """Delete an object. Do nothing if there is none."""
+        await self._call(lambda store: store.remove(key))
 
     async def size(self, key: str) -> int:
-        """Bytes of an object."""
-        return int((await self._call("head_object", Key=key))["ContentLength"])
+        """Return the size of an object in bytes."""
+        return await self._call(lambda store: store.size(key))
 
     async def sha256(self, key: str, on_progress: Callable[[], object]) -> str:
         """Read an object and return its hexadecimal SHA-256.
 
         Calls `on_progress` after each MiB, in the thread that reads.
         """
-        return await self._run(self._threads, lambda bucket: bucket.sha256(key, on_progress))
+        return await self._call(lambda store: store.sha256(key, on_progress))
 
-    async def uploads(self, prefix: str) -> list[tuple[str, str, datetime]]:
-        """Key, id and start of all multipart uploads under a prefix."""
-        try:
-            return await self._run(self._threads, lambda bucket: bucket.uploads(prefix))
-        except NotStored:  # what rclone answers where there never was any
-            return []
+    async def list_keys(self, prefix: str) -> AsyncIterator[list[str]]:
+        """Return the keys of all objects with this prefix, up to 1,000 at a time."""
+        page_token: str | None = None
+        while True:
+            keys, page_token = await self._list_page(prefix, page_token)
+            yield keys
+            if page_token is None:
+                return
 
-    async def keys(self, prefix: str) -> AsyncIterator[list[str]]:
-        """The keys of all objects under a prefix, up to 1,000 at a time."""
-        more: dict[str, str] | None = {}
-        while more is not None:
-            page = await self._call("list_objects_v2", Prefix=prefix, **more)
-            yield [item["Key"] for item in page.get("Contents", [])]
-            token = page.get("NextContinuationToken")
-            more = {"ContinuationToken": token} if token else None
-
-    async def signed(
-        self, method: str, requests: Sequence[Request], seconds: int
+    async def sign_urls(
+        self, method: str, requests: Sequence[ObjectRequest], lifetime: int
     ) -> tuple[list[str], datetime]:
-        """URLs that let their bearer do the requests for so long, and when they cease to."""
-        expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
-        urls = self._run(self._signer, lambda bucket: bucket.signed(method, requests, seconds))
-        return await urls, expires
+        """Return URLs that allow whoever has them to send these requests, and when they expire.
 
-    async def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        return await self._run(self._threads, lambda bucket: bucket.call(operation, **parameters))
+        `lifetime` is in seconds.
+        """
+        expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=lifetime)
+        urls = await self._run(
+            self._signing_thread, lambda store: store.sign_urls(method, requests, lifetime)
+        )
+        return urls, expires_at
 
-    async def _run(self, threads: ThreadPoolExecutor, work: Callable[["Bucket"], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(threads, self._do, work)
+    async def _list_page(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
+        return await self._call(lambda store: store.list_keys(prefix, page_token))
 
-    def _do(self, work: Callable[["Bucket"], T]) -> T:
-        # Imported lazily because a process that uses no files does without boto3's 20 MiB.
-        from app.core.storage import _s3 as s3  # noqa: PLC0415
+    async def _call(self, operation: Callable[[ObjectStore], T]) -> T:
+        return await self._run(self._call_threads, operation)
 
-        with s3.translated():
-            with self._lock:
-                if self._bucket is None:
-                    self._bucket = s3.Bucket(self._settings)
-            return work(self._bucket)
+    async def _run(self, threads: ThreadPoolExecutor, operation: Callable[[ObjectStore], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, lambda: operation(self._open_store()))
+
+    def _open_store(self) -> ObjectStore:
+        """Return the store. The first call constructs it."""
+        # Imported lazily because boto3 takes a quarter of the memory of a server, and many servers
+        # never store a file.
+        from app.core.storage._s3 import S3Bucket  # noqa: PLC0415
+
+        with self._store_lock:
+            if self._store is None:
+                max_connections = PARTS_IN_FLIGHT + OTHER_CALLS
+                self._store = S3Bucket(self._settings, max_connections)
+            return self._store

@@ -1,0 +1,17 @@
+"""Models as lines of text, written and read: JSON lines, and CSV with a header (RFC 4180)."""
+
+from app.core.formats._readers import ParsedLine, parse_lines
+from app.core.formats._strict_json import parse_json
+from app.core.formats._text_lines import MAX_LINE, TOO_LONG
+from app.core.formats._writers import Format, LineWriter, create_writer
+
+__all__ = [
+    "MAX_LINE",
+    "TOO_LONG",
+    "Format",
+    "LineWriter",
+    "ParsedLine",
+    "create_writer",
+    "parse_json",
+    "parse_lines",
+]
