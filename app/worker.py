@@ -19,12 +19,13 @@ from app.reports.service import ReportService
 from app.settings import Settings
 from app.tokens.service import Revocation
 
-STOPS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+# SIGHUP is sent when the terminal is closed, SIGINT on Ctrl-C.
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Parts:
+class JobContext:
     """What jobs work with."""
 
     settings: Settings
@@ -32,88 +33,102 @@ class Parts:
     storage: Storage
 
 
-async def _sweep_storage(parts: Parts) -> str:
-    sweeper = Sweeper(parts.database.writes, parts.storage, parts.settings)
+async def _sweep_storage(context: JobContext) -> str:
+    sweeper = Sweeper(context.database.writes, context.storage, context.settings)
     return str(await sweeper.sweep())
 
 
-async def _count_users(parts: Parts) -> str:
-    return await ReportService(parts.database.writes).count_users()
+async def _count_users(context: JobContext) -> str:
+    return await ReportService(context.database.writes).count_users()
 
 
-async def _sweep_answers(parts: Parts) -> str:
-    deleted = await StoredResponseRepository(parts.database.writes).delete_expired()
+async def _sweep_answers(context: JobContext) -> str:
+    deleted = await StoredResponseRepository(context.database.writes).delete_expired()
     return f"{deleted} answers to keys forgotten"
 
 
-async def _sweep_tokens(parts: Parts) -> str:
-    return await Revocation(parts.database.writes).delete_expired()
+async def _sweep_tokens(context: JobContext) -> str:
+    return await Revocation(context.database.writes).delete_expired()
 
 
 JOBS: Final = (
     Job("sweep-storage", timedelta(minutes=10), _sweep_storage),
     Job("sweep-answers", timedelta(hours=1), _sweep_answers),
     Job("sweep-tokens", timedelta(hours=1), _sweep_tokens),
-    # Once a day, at midnight; every hour, for a midnight at which that failed.
+    # The count is taken once a day, at midnight. The job is due every hour so that a count that
+    # failed at midnight is taken later.
     Job("count-users", timedelta(hours=1), _count_users),
 )
 
 
 @asynccontextmanager
-async def opened(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> AsyncIterator[Parts]:
-    """What jobs work with, for as long as the block lasts."""
-    # All may be under way at once, each with a connection for its lock beside that of its work.
-    size = max(settings.db_pool_size, 2 * len(jobs))
-    database = Database(settings.model_copy(update={"db_pool_size": size}))
-    parts = Parts(settings, database, Storage(settings))
+async def open_job_context(
+    settings: Settings, jobs: tuple[Job[JobContext], ...] = JOBS
+) -> AsyncIterator[JobContext]:
+    """Open what jobs work with, and close it when the block ends."""
+    # All jobs may run at the same time. Each holds a connection for its lock and one for its work.
+    pool_size = max(settings.db_pool_size, 2 * len(jobs))
+    database = Database(settings.model_copy(update={"db_pool_size": pool_size}))
+    storage = Storage(settings)
     try:
-        yield parts
+        yield JobContext(settings, database, storage)
     finally:
-        parts.storage.close()
-        await parts.database.close()
+        storage.close()
+        await database.close()
 
 
-async def work(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> None:
+async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOBS) -> None:
     """Run every job that is due now, and all at their times, until the process is stopped."""
-    # Here, for a server knows this module and never does it.
+    # Imported lazily because a server imports this module and schedules nothing.
     from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: PLC0415
     from apscheduler.triggers.interval import IntervalTrigger  # noqa: PLC0415
 
-    async with opened(settings, jobs) as parts:
+    async with open_job_context(settings, jobs) as context:
         scheduler = AsyncIOScheduler(timezone=UTC)
         for job in jobs:
-            trigger = IntervalTrigger(seconds=int(job.every.total_seconds()), start_date=EPOCH)
-            # Each run is so long after the one before it: the first counts as the latest tick's.
-            options = {"coalesce": True, "misfire_grace_time": None, "next_run_time": job.tick()}
-            scheduler.add_job(_run, trigger, [job, parts], name=job.name, **options)
-        others = asyncio.all_tasks()
+            scheduler.add_job(
+                _run,
+                IntervalTrigger(seconds=int(job.every.total_seconds()), start_date=EPOCH),
+                [job, context],
+                name=job.name,
+                # A worker that starts between two ticks makes up for the latest one, however late.
+                next_run_time=job.tick(),
+                misfire_grace_time=None,
+                coalesce=True,
+            )
+        other_tasks = asyncio.all_tasks()
         scheduler.start()
         try:
-            await _told_to_stop()
+            await _wait_for_stop_signal()
         finally:
             scheduler.shutdown(wait=False)
-            await asyncio.gather(*asyncio.all_tasks() - others, return_exceptions=True)
+            running_jobs = asyncio.all_tasks() - other_tasks
+            await asyncio.gather(*running_jobs, return_exceptions=True)
 
 
-async def _told_to_stop() -> None:
-    # By a flag: what a handler of Python's raises, the event loop may swallow.
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in STOPS:
+async def _wait_for_stop_signal() -> None:
+    # An event, because the event loop may swallow an exception that a signal handler raises.
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     try:
         await stop.wait()
     finally:
-        for number in STOPS:
+        for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
 
-async def _run(job: Job[Parts], parts: Parts) -> None:
-    """What goes wrong with one job is for the log; the others do not hear of it."""
+async def _run(job: Job[JobContext], context: JobContext) -> None:
+    """Run a job if it is due. A failure is logged, and the other jobs go on."""
     try:
-        if (said := await job.run(parts.database, parts)) is not None:
-            log.info("%s: %s", job.name, said)
-            JOB_RUNS.labels(job.name, "done").inc()
-    except asyncio.CancelledError:  # the process was told to stop
+        outcome = await job.run(context.database, context)
+        if outcome is None:
+            return
+        log.info("%s: %s", job.name, outcome)
+        JOB_RUNS.labels(job.name, "done").inc()
+    except asyncio.CancelledError:
+        # The process has been told to stop.
         log.warning("%s was cut short", job.name)
         JOB_RUNS.labels(job.name, "cut short").inc()
     except Exception:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from app.core.jobs import Job
 from app.core.observability import _logging as logging
 from app.settings import Settings
-from app.worker import Parts, work
+from app.worker import JobContext, run_worker
 
 MIDDLE: Final = 42  # the key of an advisory lock
 SECOND: Final = timedelta(seconds=1)
@@ -22,17 +22,17 @@ _WRITE = text("INSERT INTO work (process) VALUES (:process) RETURNING process")
 _PASS = text("SELECT pg_advisory_xact_lock_shared(:key)")
 
 
-async def _write(parts: Parts) -> str:
+async def _write(parts: JobContext) -> str:
     await parts.database.writes.rows(_WRITE, {"process": os.getpid()})
     await parts.database.writes.rows(_PASS, {"key": MIDDLE})
     return "wrote a row"
 
 
-async def _fail(_parts: Parts) -> str:
+async def _fail(_parts: JobContext) -> str:
     raise RuntimeError("this always fails")
 
 
 if __name__ == "__main__":
     logging.configure_logging("INFO")
     jobs = (Job("fail", SECOND, _fail), Job("write", SECOND, _write))
-    asyncio.run(work(Settings(_env_file=None), jobs))
+    asyncio.run(run_worker(Settings(_env_file=None), jobs))

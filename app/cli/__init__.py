@@ -5,8 +5,8 @@ from typing import NoReturn
 
 import typer
 
-from app import worker
-from app.cli import accounts, data, jobs, serving
+from app.cli import accounts, export_books, import_books, jobs, migrate, openapi, serve, worker
+from app.worker import STOP_SIGNALS
 
 cli = typer.Typer(
     help="Bookshelf: authors, books, documents and users over HTTP.",
@@ -14,24 +14,21 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serving.serve, serving.migrate, serving.worker, data.seed, serving.openapi):
+for command in (serve.serve, migrate.migrate, worker.worker, import_books.seed, openapi.openapi):
     cli.command()(command)
-for name, group in {
-    "users": accounts.users,
-    "tokens": accounts.tokens,
-    "jobs": jobs.group,
-    "import": data.imports,
-    "export": data.exports,
-}.items():
-    cli.add_typer(group, name=name)
+cli.add_typer(accounts.users, name="users")
+cli.add_typer(accounts.tokens, name="tokens")
+cli.add_typer(jobs.group, name="jobs")
+cli.add_typer(import_books.group, name="import")
+cli.add_typer(export_books.group, name="export")
 
 
 def main() -> None:
     """Run a command. A SIGTERM or the end of the terminal ends it like Ctrl-C."""
-    for number in worker.STOPS:
-        signal.signal(number, _leave)
+    for number in STOP_SIGNALS:
+        signal.signal(number, _exit)
     cli()
 
 
-def _leave(number: int, _frame: object) -> NoReturn:
+def _exit(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 from pydantic import ValidationError
 
-from app.cli import start
+from app.cli import runtime
 from app.core.access import CLI_PRINCIPAL, Role
 from app.core.db import TransactionSession
 from app.core.errors import NotFound, reason
@@ -33,7 +33,7 @@ def create_admin(
     try:
         data = UserCreate.model_validate(given)
     except ValidationError as error:
-        start.fail("; ".join(f"{item['loc'][0]}: {reason(item)}" for item in error.errors()))
+        runtime.fail("; ".join(f"{item['loc'][0]}: {reason(item)}" for item in error.errors()))
     created = _with_users(lambda found, _: found.create(data))
     typer.echo(f"{created.email} is an admin, with the id {created.id}.")
 
@@ -86,7 +86,7 @@ def _password() -> str:
             asked = sys.stdin.buffer.readline().decode().rstrip("\r\n")
         asked.encode()  # what a terminal sends may have been let through as surrogates
     except UnicodeError:
-        start.fail("the password is not UTF-8")
+        runtime.fail("the password is not UTF-8")
     return asked
 
 
@@ -94,11 +94,11 @@ def _with_users(work: Callable[[UserService, TransactionSession], Awaitable[T]])
     passwords = Passwords()
 
     async def done() -> T:
-        async with start.transaction(connected) as session:
+        async with runtime.transaction(connected) as session:
             return await work(UserService(session, passwords, CLI_PRINCIPAL), session)
 
-    with start.ready(start.database, quiet=True) as connected:
-        return start.run(done())
+    with runtime.prepare(runtime.with_database, quiet=True) as connected:
+        return runtime.run(done())
 
 
 async def _by_email(found: UserService, email: str) -> UserRead:

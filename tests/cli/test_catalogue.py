@@ -6,7 +6,7 @@ from unicodedata import is_normalized
 import pytest
 
 from app.books.schemas import BookLine
-from app.cli.data import CATALOGUE
+from app.cli.import_books import CATALOGUE
 from app.core.formats import parse_lines
 
 

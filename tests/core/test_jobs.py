@@ -14,7 +14,7 @@ import pytest
 from app.core.db import Database
 from app.core.jobs import Job
 from app.settings import Settings
-from app.worker import JOBS, Parts, work
+from app.worker import JOBS, JobContext, run_worker
 from tests.conftest import settings_for
 from tests.factories import Json
 from tests.processes import Worker, until, working
@@ -80,13 +80,13 @@ class Work:
 
 @asynccontextmanager
 async def at_work(
-    environment: dict[str, str], *jobs: Job[Parts], size: int = 2
+    environment: dict[str, str], *jobs: Job[JobContext], size: int = 2
 ) -> AsyncIterator[None]:
     """A worker in this process, where its log is to be read, until the block ends."""
     settings = settings_for(
         environment["DATABASE_URL"], s3_prefix=environment["S3_PREFIX"], db_pool_size=size
     )
-    working = asyncio.create_task(work(settings, jobs or JOBS))
+    working = asyncio.create_task(run_worker(settings, jobs or JOBS))
     try:
         yield
     finally:
@@ -364,9 +364,9 @@ async def test_a_job_is_run_when_it_is_due_and_not_so_long_after_the_start(
     environment: dict[str, str], other: asyncpg.Connection
 ) -> None:
     late: list[timedelta] = []
-    job: Job[Parts]
+    job: Job[JobContext]
 
-    async def look(_parts: Parts) -> str:
+    async def look(_parts: JobContext) -> str:
         late.append(datetime.now(UTC) - job.tick())
         return ""
 
@@ -395,7 +395,7 @@ async def test_a_job_and_its_lock_fit_into_the_smallest_pool(
 async def test_nothing_of_a_worker_outlives_it(environment: dict[str, str]) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def never_end(_parts: Parts) -> str:
+    async def never_end(_parts: JobContext) -> str:
         begun.set()
         try:
             return str(await asyncio.Event().wait())

@@ -6,7 +6,7 @@ from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
 from app.tokens import secret
-from app.worker import JOBS, Parts
+from app.worker import JOBS, JobContext
 from tests.accounts import add_token, add_user, ask
 
 TOKEN = """
@@ -42,7 +42,7 @@ async def test_expired_tokens_and_old_failures_go_and_nothing_else(
         "2 expired tokens, 2 old failures to log in",
         "0 expired tokens, 0 old failures to log in",
     ):
-        assert await sweep.work(Parts(settings, database, storage)) == said
+        assert await sweep.work(JobContext(settings, database, storage)) == said
         assert await ask(database, "SELECT array_agg(id) FROM tokens") == tokens[-1:]
         assert await ask(database, "SELECT count(*) FROM users") == 1
         new = "SELECT count(*) FROM login_failures WHERE digest = sha256('new'::bytea)"

@@ -1,0 +1,14 @@
+"""The command `openapi`."""
+
+import json
+
+import typer
+
+from app.cli import runtime
+from app.main import create_app
+
+
+def openapi() -> None:
+    """Print the OpenAPI document as JSON, as it is with these settings."""
+    document = create_app(runtime.load_settings()).openapi()
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,0 +1,24 @@
+"""A progress bar on standard error."""
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def progress_bar() -> "Progress":
+    """Create a progress bar, which draws nothing unless standard error is a terminal."""
+    # Imported lazily because a server imports this module and never draws a progress bar.
+    from rich import progress  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TimeElapsedColumn(),
+        console=Console(stderr=True, highlight=False, emoji=False),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
