@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-import sqlalchemy as sa
-
 from app.core.access import Principal
-from app.core.db import Session
+from app.core.db import Row, Session
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
 from app.core.storage import NotStored
 from app.documents.lifecycle import FileLifecycle
@@ -17,8 +15,6 @@ from app.documents.schemas import DirectPart, DirectUpload, FileHead, UploadCrea
 
 MIN_PART: Final = 64 * 1024 * 1024  # bytes; a smaller file is one part
 MAX_PARTS: Final = 1000
-
-Row = sa.Row[Any]
 
 
 class DirectUploads:
@@ -54,7 +50,7 @@ class DirectUploads:
     async def get(self, document_id: UUID, object_id: UUID) -> DirectUpload:
         """The upload, with fresh URLs for as long as it may go on."""
         row = await self._find(document_id, object_id)
-        return await self._signed(row.id, row.key, row.upload_id, row.size)
+        return await self._signed(row["id"], row["key"], row["upload_id"], row["size"])
 
     async def _signed(self, object_id: UUID, key: str, upload_id: str, size: int) -> DirectUpload:
         seconds, part = self._settings.upload_grace_period, part_size(size)
@@ -73,39 +69,40 @@ class DirectUploads:
     async def complete(self, document_id: UUID, object_id: UUID) -> None:
         """Make what has arrived the document's file; done twice it is the same."""
         row = await self._find(document_id, object_id, also="ready")
-        if row.state == "ready":
+        if row["state"] == "ready":
             return
         with suppress(NotStored):  # completed before, by a request whose end did not come
             await self._complete(row)
         await self._check(row)
-        values = {name: getattr(row, name) for name in (*FileHead.model_fields, "size", "sha256")}
+        values = {name: row[name] for name in (*FileHead.model_fields, "size", "sha256")}
         await self._documents.update(document_id, {"file_id": object_id, **values}, None)
 
     async def _find(self, document_id: UUID, object_id: UUID, *, also: str = "") -> Row:
         """The upload while it is pending; asking for it keeps it from expiring."""
         row = await self._found.upload(document_id, object_id)
-        if row is None or row.state not in {"pending", also}:
+        if row is None or row["state"] not in {"pending", also}:
             raise NotFound("Upload not found")
         await self._files.objects.record_progress(object_id)
         return row
 
     async def _complete(self, row: Row) -> None:
-        parts = await self._storage.parts(row.key, row.upload_id)
+        parts = await self._storage.parts(row["key"], row["upload_id"])
         arrived = sum(size for _, size in parts)
-        if arrived != row.size:
-            raise Conflict(f"{arrived} of the {row.size} bytes announced have arrived")
-        await self._storage.complete(row.key, row.upload_id, [etag for etag, _ in parts])
+        if arrived != row["size"]:
+            raise Conflict(f"{arrived} of the {row['size']} bytes announced have arrived")
+        await self._storage.complete(row["key"], row["upload_id"], [etag for etag, _ in parts])
 
     async def _check(self, row: Row) -> None:
         """What is stored is what was announced; else it is removed at once."""
         try:
-            same = await self._storage.size(row.key) == row.size
+            same = await self._storage.size(row["key"]) == row["size"]
         except NotStored:
             raise Conflict("Nothing has arrived") from None
-        if same and row.sha256 is not None:
-            same = await self._storage.sha256(row.key, self._record_progress) == row.sha256
+        if same and row["sha256"] is not None:
+            digest = await self._storage.sha256(row["key"], self._record_progress)
+            same = digest == row["sha256"]
         if not same:
-            await self._files.discard(row.id, row.key)
+            await self._files.discard(row["id"], row["key"])
             raise Conflict("What has arrived is not what was announced")
 
 
