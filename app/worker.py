@@ -73,8 +73,9 @@ async def open_job_context(
     try:
         yield JobContext(settings, database, storage)
     finally:
-        storage.close()
+        # The database first, because its callbacks after a commit may use the storage.
         await database.close()
+        storage.close()
 
 
 async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOBS) -> None:

@@ -22,9 +22,9 @@ _WRITE = text("INSERT INTO work (process) VALUES (:process) RETURNING process")
 _PASS = text("SELECT pg_advisory_xact_lock_shared(:key)")
 
 
-async def _write(parts: JobContext) -> str:
-    await parts.database.writes.rows(_WRITE, {"process": os.getpid()})
-    await parts.database.writes.rows(_PASS, {"key": MIDDLE})
+async def _write(context: JobContext) -> str:
+    await context.database.writes.execute(_WRITE, {"process": os.getpid()})
+    await context.database.writes.execute(_PASS, {"key": MIDDLE})
     return "wrote a row"
 
 

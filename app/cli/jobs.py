@@ -40,7 +40,8 @@ def list_jobs() -> None:
         async with open_job_context(connected) as context:
             rows = await JobRuns(context.database.reads).last()
             return {
-                row.name: f"{row.finished_at:%Y-%m-%d %H:%M:%SZ}  {row.outcome}" for row in rows
+                row["name"]: f"{row['finished_at']:%Y-%m-%d %H:%M:%SZ}  {row['outcome']}"
+                for row in rows
             }
 
     with runtime.prepare(runtime.with_backends, quiet=True) as connected:
@@ -55,7 +56,7 @@ def check() -> None:
 
     async def overdue(connected: Settings) -> list[str]:
         async with runtime.transaction(connected) as session:
-            ticks = {row.name: row.tick for row in await JobRuns(session).last()}
+            ticks = {row["name"]: row["tick"] for row in await JobRuns(session).last()}
         return [job.name for job in JOBS if ticks.get(job.name, EPOCH) < job.tick() - job.every]
 
     with runtime.prepare(runtime.with_database, quiet=True) as connected:

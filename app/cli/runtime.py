@@ -121,8 +121,9 @@ def prepare(
 async def transaction(settings: Settings) -> AsyncIterator[TransactionSession]:
     database = Database(settings)
     try:
-        async with database.session() as session:
+        async with database.transaction() as session:
             yield session
+        await database.wait_for_callbacks()
     finally:
         await database.close()
 

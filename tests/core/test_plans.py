@@ -17,9 +17,10 @@ from app.main import create_app
 from tests import servers
 from tests.answers import get
 from tests.bearers import make_bearer
-from tests.conftest import noted, settings_for
+from tests.conftest import settings_for
 from tests.lines import CSV, NDJSON, STREAMED, scope
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS
+from tests.statements import heard, noted
 from tests.support.resources import use_resources
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
@@ -130,8 +131,10 @@ async def plan(
     client: AsyncClient, database: Database, sent: Sent, url: str, options: str = "FORMAT JSON"
 ) -> list[Node]:
     """The nodes of the plan for the one statement that this request sends, from the top down."""
+    await heard()
     sent.clear()
     await get(client, url)
+    await heard()
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN ({options}) {statement}"
@@ -146,6 +149,7 @@ async def plan_of_cursor(
     """The plan of the cursor that a stream declares; the stream is not read to its end."""
     app = create_app(settings_for("postgresql:///unused"))
     use_resources(app, database=database)
+    await heard()
     sent.clear()
     gone = asyncio.Event()
 

@@ -20,6 +20,7 @@ from tests.conftest import settings_for
 from tests.connections import listening
 from tests.factories import make_author, make_book, make_user
 from tests.problems import faults_of, problem_of
+from tests.rows import first_value
 from tests.support.resources import use_resources
 
 SETUP = (
@@ -57,6 +58,8 @@ SETUP = (
     """,
     "INSERT INTO things VALUES (1, 'yes', NULL), (2, 'yes', 1)",
 )
+# The database is shared with other tests.
+TEARDOWN = "DROP TABLE things; DROP FUNCTION fail, fail_once, die_once; DROP SEQUENCE tries"
 # Values that only bound parameters can bring.
 VALUES = {"large": 2**40, "nul": "a\0b", "surrogate": "\ud800"}
 
@@ -71,19 +74,19 @@ async def serving(database: Database) -> AsyncIterator[AsyncClient]:
 
     @router.get("/read", permission="public")
     async def read(sql: str, session: RequestSession) -> str:
-        return str((await session.rows(text(sql), VALUES))[0][0])
+        return first_value(await session.execute(text(sql), VALUES))
 
     @router.post("/write", permission="public")
     async def write(sql: str, session: RequestSession) -> str:
-        return str((await session.rows(text(sql), VALUES))[0][0])
+        return first_value(await session.execute(text(sql), VALUES))
 
     @router.post("/transact", permission="public")
     async def transact(sql: str, session: Transaction) -> str:
-        return str((await session.rows(text(sql), VALUES))[0][0])
+        return first_value(await session.execute(text(sql), VALUES))
 
     @router.post("/transact_directly", permission="public")
     async def transact_directly(sql: str, session: Transaction) -> str:
-        return str((await session.execute(text(sql), VALUES)).one()[0])
+        return str((await session.orm.execute(text(sql), VALUES)).one()[0])
 
     add_routers(app, [router], fast_dispatch=True)
     transport = ASGITransport(app, raise_app_exceptions=False)
@@ -92,12 +95,13 @@ async def serving(database: Database) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.fixture
-async def sql(database: Database) -> AsyncIterator[AsyncClient]:
-    async with database.session() as session:
+async def sql(database: Database, other: asyncpg.Connection) -> AsyncIterator[AsyncClient]:
+    async with database.transaction() as session:
         for statement in SETUP:
             await session.execute(text(statement))
     async with serving(database) as client:
         yield client
+    await other.execute(TEARDOWN)
 
 
 async def everywhere(sql: AsyncClient, statement: str) -> list[Response]:

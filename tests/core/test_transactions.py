@@ -64,7 +64,7 @@ async def private_app(database: Database) -> FastAPI:
 
     @router.post("/two", permission="register", status_code=201)
     async def two(session: Transaction, *, fail: str = "") -> dict[str, str]:
-        await session.rows(text(INSERT), {"name": "one"})
+        await session.execute(text(INSERT), {"name": "one"})
         await session.execute(text(INSERT), {"name": "two"})
         if fail == "ours":
             raise NotFound
@@ -153,8 +153,8 @@ async def test_all_sessions_of_a_request_with_a_key_are_one_transaction(
 
     @router.post("/both", permission="register", status_code=201)
     async def both(session: RequestSession, transaction: Transaction) -> dict[str, bool]:
-        await session.rows(text(INSERT), {"name": "one"})
-        await transaction.rows(text(INSERT), {"name": "two"})
+        await session.execute(text(INSERT), {"name": "one"})
+        await transaction.execute(text(INSERT), {"name": "two"})
         return {"same": session is transaction}
 
     add_routers(private_app, [router], fast_dispatch=True)
@@ -178,8 +178,8 @@ async def test_transaction_that_is_the_victim_of_a_deadlock_is_repeated_once(
 
     @router.post("/deadlock", permission="register", status_code=201)
     async def deadlock(session: Transaction) -> None:
-        await session.rows(text(INSERT), {"name": "one"})
-        await session.rows(text("SELECT fail_once()"), {})
+        await session.execute(text(INSERT), {"name": "one"})
+        await session.execute(text("SELECT fail_once()"))
 
     add_routers(private_app, [router], fast_dispatch=True)
     async with client_of(private_app) as client:
@@ -225,7 +225,7 @@ async def test_a_request_that_is_given_up_undoes_its_transaction(
 
     @router.post("/stuck", permission="public")
     async def stuck(session: Transaction) -> None:
-        await session.rows(text(INSERT), {"name": "stuck"})
+        await session.execute(text(INSERT), {"name": "stuck"})
         begun.set()
         await asyncio.Event().wait()
 

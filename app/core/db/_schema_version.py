@@ -23,15 +23,15 @@ async def find_database_fault(session: AutocommitSession, expected_revision: str
     """
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            rows = await session.rows(_SELECT_REVISION, {})
+            rows = await session.execute(_SELECT_REVISION)
     except (ServiceError, TimeoutError):
         return "database: does not answer"
     except DBAPIError as error:
         code = sqlstate(error)
         if code != UNDEFINED_TABLE:
             return f"database: refuses, with SQLSTATE {code}"
-        rows = ()
-    revision = rows[0].version_num if rows else "none"
+        rows = []
+    revision = rows[0]["version_num"] if rows else "none"
     if revision == expected_revision:
         return None
     return f"database: its schema is at revision {revision}, not at {expected_revision}"

@@ -64,7 +64,7 @@ async def run_in_transaction(request: Request, handler: Handler) -> Response:
     arrives or a password is hashed. If the handler raises, the transaction is rolled back.
     """
     state = request_state(request.scope)
-    async with http_resources(request).database.session() as session:
+    async with http_resources(request).database.transaction() as session:
         state.transaction = session
         try:
             return await handler(request)
