@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field
 from app.api import ROUTERS
 from app.core.http import Router, add_routers, install_error_handlers
 from app.core.http import _fast_dispatch as fast_dispatch
-from app.core.http._router import Route
+from app.core.http._route import Route
 from app.core.paging import Many, PageQuery, Sorting
 from app.core.schemas import Id, RequestModel, integer
 from app.main import create_app

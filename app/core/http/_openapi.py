@@ -18,7 +18,7 @@ from app.core.http._openapi_operations import (
     complete_operation,
 )
 from app.core.http._problems import Problem
-from app.core.http._router import Route
+from app.core.http._route import Route
 from app.core.schemas import MAX_INT64
 
 # The longest string of each format, in characters.

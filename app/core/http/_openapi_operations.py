@@ -11,7 +11,7 @@ from app.core.http import _problems as problems
 from app.core.http._bodies import JSON, MERGE_PATCH
 from app.core.http._examples import example
 from app.core.http._query import document_query, query_model
-from app.core.http._router import Route
+from app.core.http._route import Route
 from app.core.paging import Page
 from app.core.schemas import ReadModel
 
