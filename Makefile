@@ -9,16 +9,19 @@ RELEASED := 0005
 judged = sql=$$($(BIN)/alembic upgrade $(1) --sql) && printf '%s\n' "$$sql" | $(BIN)/squawk
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed test check fuzz openapi clients format migrate bench image smoke lock clean
+.PHONY: help run seed test test-plain check fuzz openapi clients format migrate bench image smoke lock clean
 
 help: ## Show this help
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 run: .venv/ready ## Start the service, with a Postgres and an S3 server of its own unless some are set
 	@exec $(BIN)/python -m app serve --migrate --worker
 
 test: .venv/ready ## Run all tests against a real Postgres (PYTEST_ARGS="-k name" for some)
 	$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
+
+test-plain: .venv/ready ## Run all tests with both fast paths switched off
+	HTTP_FAST_PATH=false DB_FAST_PATH=false $(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Python
 	$(BIN)/ruff format --check .

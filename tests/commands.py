@@ -34,7 +34,9 @@ async def _invoked(
     command: tuple[str, ...], environment: dict[str, str], given: bytes = b""
 ) -> Result:
     store = {"S3_ENDPOINT_URL": os.environ["TEST_S3_ENDPOINT_URL"], "S3_BUCKET": embedded.BUCKET}
-    unset = dict.fromkeys(map(str.upper, Settings.model_fields))
+    unset = dict.fromkeys(
+        map(str.upper, Settings.model_fields.keys() - {"http_fast_path", "db_fast_path"})
+    )
     with patch.dict(Settings.model_config, env_file=None), _logging_kept():
         # In a thread: a command has an event loop of its own.
         return await asyncio.to_thread(

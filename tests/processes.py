@@ -15,6 +15,8 @@ from app import embedded
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "tests"  # not where a developer's .env is: its database is none of theirs
+# Variables of the suite that its processes inherit: where programs are, and the fast paths.
+KEPT_VARIABLES = ("PATH", "HOME", "HTTP_FAST_PATH", "DB_FAST_PATH")
 PATIENCE = 60.0  # seconds
 POLL = 0.02  # seconds
 
@@ -37,7 +39,7 @@ async def spawn(
     session: bool = False,
 ) -> Process:
     """The same, with streams of the test's own; in a session it has no terminal but those."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     given = {**kept, "PORT": "0", "DATABASE_URL": "", "PYTHONPATH": str(ROOT), **environment}
     if given["DATABASE_URL"]:
         given = {**store_environment(), **given}

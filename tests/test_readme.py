@@ -54,8 +54,9 @@ async def test_one_gets_from_a_registration_to_an_upload_where_access_is_closed(
     assert "nanosecond" not in output
 
 
-def test_the_tree_names_every_file_of_core() -> None:
-    tree = README.split("## What is where")[1].split("```")[1]
+def test_architecture_page_names_every_file_of_the_application() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    tree = page.split("## Packages")[1].split("```")[1]
     for path in (ROOT / "app").rglob("*.py"):
         if not path.name.startswith("__"):
             assert re.search(rf"\b{path.name}\b", tree), path

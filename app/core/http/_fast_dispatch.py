@@ -7,7 +7,7 @@ returned model once more before it serializes it. None of this depends on the re
 dependencies in FastAPI's order, validate the parameters of the endpoint, call it, and turn the
 returned model into bytes.
 
-What it gains. `python -m benchmarks.access --switch HTTP_FAST_PATH` measures it; the figures are in
+What it gains. `python -m benchmarks.changes` measures it; the figures are in
 docs/architecture.md. The setting HTTP_FAST_PATH switches it off.
 
 What it supports. Coroutine functions with path parameters, one query model and one JSON body, whose
