@@ -154,7 +154,7 @@ class Storage:
         return await asyncio.get_running_loop().run_in_executor(threads, self._do, work)
 
     def _do(self, work: Callable[["Bucket"], T]) -> T:
-        # Imported lazily because a process that uses no files does without boto3's 20 MiB.
+        # Imported lazily because a process that uses no files does without boto3's 25 MiB.
         from app.core.storage import _s3 as s3  # noqa: PLC0415
 
         with s3.translated():
