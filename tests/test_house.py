@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,24 @@ def test_every_module_says_what_it_is_for() -> None:
     empty = {path for path, tree in TREES.items() if not tree.body}
     assert {path.rsplit("/", 1)[1] for path in empty} == {"__init__.py"}
     assert all(ast.get_docstring(tree) for path, tree in TREES.items() if path not in empty)
+
+
+def test_every_package_of_core_has_a_contract_that_its_modules_are_private() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    protected = {name for contract in contracts for name in contract.get("protected_modules", ())}
+    packages = [path.parent.name for path in (ROOT / "app" / "core").glob("*/__init__.py")]
+    assert packages
+    for package in packages:
+        assert f"app.core.{package}.*" in protected, f"add a contract for app.core.{package}"
+        private = (ROOT / "app" / "core" / package).glob("*.py")
+        assert all(path.name.startswith("_") for path in private), package
+        interface = TREES[f"app/core/{package}/__init__.py"]
+        assert "__all__" in ast.dump(interface), f"app.core.{package} has no __all__"
+
+
+def test_no_contract_allows_indirect_imports() -> None:
+    assert "allow_indirect_imports" not in (ROOT / "pyproject.toml").read_text()
 
 
 def test_migrations_never_import_the_models() -> None:

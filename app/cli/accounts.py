@@ -1,4 +1,4 @@
-"""The commands about who may what."""
+"""The commands `users` and `tokens`: accounts, their roles and the tokens of users."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -29,12 +29,13 @@ def create_admin(
     email: Email, name: Annotated[str, typer.Option(help="The user's name.")] = "Admin"
 ) -> None:
     """Add a user who may do everything. A prompt asks for the password; or standard input."""
-    given = {"email": email, "name": name, "password": _password(), "role": Role.ADMIN}
+    fields = {"email": email, "name": name, "password": _read_password(), "role": Role.ADMIN}
     try:
-        data = UserCreate.model_validate(given)
+        data = UserCreate.model_validate(fields)
     except ValidationError as error:
-        runtime.fail("; ".join(f"{item['loc'][0]}: {reason(item)}" for item in error.errors()))
-    created = _with_users(lambda found, _: found.create(data))
+        faults = [f"{item['loc'][0]}: {reason(item)}" for item in error.errors()]
+        runtime.fail("; ".join(faults))
+    created = _with_users(lambda users, _: users.create(data))
     typer.echo(f"{created.email} is an admin, with the id {created.id}.")
 
 
@@ -42,12 +43,13 @@ def create_admin(
 def set_role(email: Email, role: Role) -> None:
     """Make a user a member, an editor or an admin; it holds from the next request."""
 
-    async def change(found: UserService, _: TransactionSession) -> UserRead:
-        user = await _by_email(found, email)
-        return await found.update(user.id, UserUpdate(role=role))
+    async def change(users: UserService, _: TransactionSession) -> UserRead:
+        user = await _by_email(users, email)
+        return await users.update(user.id, UserUpdate(role=role))
 
     changed = _with_users(change)
-    typer.echo(f"{changed.email} is {'a' if role is Role.MEMBER else 'an'} {changed.role}.")
+    article = "a" if role is Role.MEMBER else "an"
+    typer.echo(f"{changed.email} is {article} {changed.role}.")
 
 
 @tokens.command()
@@ -77,36 +79,42 @@ def revoke(
     typer.echo(f"Tokens revoked: {_with_users(remove)}")
 
 
-def _password() -> str:
-    """Never an argument: those stay in the shell's history and are seen by all processes."""
+def _read_password() -> str:
+    """Ask for a password, or read the first line of standard input.
+
+    It is not an argument because arguments stay in the shell's history, and every process can see
+    them.
+    """
     try:
         if sys.stdin.isatty():
-            asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+            password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
         else:
-            asked = sys.stdin.buffer.readline().decode().rstrip("\r\n")
-        asked.encode()  # what a terminal sends may have been let through as surrogates
+            password = sys.stdin.buffer.readline().decode().rstrip("\r\n")
+        # A terminal's bytes that are not UTF-8 arrive as surrogates, which cannot be encoded.
+        password.encode()
     except UnicodeError:
         runtime.fail("the password is not UTF-8")
-    return asked
+    return password
 
 
 def _with_users(work: Callable[[UserService, TransactionSession], Awaitable[T]]) -> T:
+    """Do work in a transaction, as the operator of the service, and return its result."""
     passwords = Passwords()
 
-    async def done() -> T:
+    async def work_in_transaction() -> T:
         async with runtime.transaction(connected) as session:
             return await work(UserService(session, passwords, CLI_PRINCIPAL), session)
 
     with runtime.prepare(runtime.with_database, quiet=True) as connected:
-        return runtime.run(done())
+        return runtime.run(work_in_transaction())
 
 
-async def _by_email(found: UserService, email: str) -> UserRead:
+async def _by_email(users: UserService, email: str) -> UserRead:
     try:
         query = UserQuery(email=email)
     except ValidationError:
         raise NotFound("There is no user with such an email") from None
-    page = await found.page(query)
+    page = await users.page(query)
     if not page.items:
         raise NotFound(f"There is no user {email}")
     return page.items[0]

@@ -18,7 +18,7 @@ _tracer: Final = trace.get_tracer("app.sql")
 class RequestStats:
     """Statements that a request has run so far, including those that failed."""
 
-    traced: bool = False  # whether the request has a span
+    has_span: bool = False
     statements: int = 0
     seconds: float = 0.0
 
@@ -45,7 +45,7 @@ class StatementTimer:
 
     def __enter__(self) -> None:
         self._stats = request_stats.get()
-        if self._stats is not None and self._stats.traced:
+        if self._stats is not None and self._stats.has_span:
             self._span = _statement_span(self._sql)
             self._span.__enter__()
         self._start = perf_counter()

@@ -72,7 +72,7 @@ class _ObservedRequest:
         self.id = _choose_id(scope)
         self.stats = RequestStats()
         if is_traced(scope):
-            self.stats.traced = label_span(scope, self.id, _loggable_path(scope))
+            self.stats.has_span = label_span(scope, self.id, _loggable_path(scope))
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
         """Run the application, and respond in its place if it fails before it has responded."""
