@@ -24,7 +24,7 @@ EXAMPLE_URL: Final = "https://store.example.com/documents/0199b2f4?X-Amz-Signatu
 
 
 def clean_filename(value: str) -> str:
-    """Remove the path and control characters: `C:\\\\files\\\\a.pdf` becomes `a.pdf`."""
+    """Remove the path and control characters: `C:\\files\\a.pdf` becomes `a.pdf`."""
     characters = [c for c in value if unicodedata.category(c) not in _UNPRINTABLE_CATEGORIES]
     path = "".join(characters).replace("\\", "/")
     name = path.rpartition("/")[2]
