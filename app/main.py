@@ -69,9 +69,10 @@ async def _lifespan(settings: Settings, app: FastAPI) -> AsyncIterator[None]:
     gc.set_threshold(20_000, 50, 100)
     with app.state.readiness.until_stopped():
         yield
+    # The database first, because its callbacks after a commit may use the storage.
+    await app.state.database.close()
     app.state.passwords.close()
     app.state.storage.close()
-    await app.state.database.close()
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

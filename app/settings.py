@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
     db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
     db_pgbouncer: bool = False
+    # Whether statements that are built once are sent to the driver without SQLAlchemy's execution.
+    db_fast_path: bool = True
     request_timeout: float = Field(default=30.0, gt=0, le=3600, validate_default=True)  # seconds
     web_concurrency: int = Field(default=1, ge=1, le=100)
     s3_endpoint_url: Origin | None = None

@@ -69,8 +69,9 @@ async def opened(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> Asy
     try:
         yield parts
     finally:
-        parts.storage.close()
+        # The database first, because its callbacks after a commit may use the storage.
         await parts.database.close()
+        parts.storage.close()
 
 
 async def work(settings: Settings, jobs: tuple[Job[Parts], ...] = JOBS) -> None:

@@ -1,13 +1,12 @@
-"""Fixtures. A test gets the application over a transaction that is rolled back afterwards; one
-marked `commits` gets it over a database of its own, where what it writes is really committed."""
+"""Fixtures. A test gets the application over a database that it shares with the other tests of its
+process and that is emptied after each; one marked `commits` gets it over a database of its own."""
 
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -15,14 +14,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.ext.asyncio import AsyncConnection, async_sessionmaker, create_async_engine
-from sqlalchemy.pool import NullPool
 
 from app import embedded
-from app.core.db import AutocommitSession, Database, Parameters, Prepared, TransactionSession
-from app.core.db._database import BINDS
-from app.core.db._sessions import Records
+from app.core.db import Database
 from app.core.server import Readiness
 from app.core.storage import Storage
 from app.core.storage._storage import PARTS_IN_FLIGHT
@@ -30,6 +24,8 @@ from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import Passwords
 from tests import databases, servers
+from tests.isolation import Cleaner, cleaning
+from tests.statements import heard, noted
 
 _stack = ExitStack()
 _TEMPLATE = pytest.StashKey[str]()
@@ -74,7 +70,7 @@ def template_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def shared_url(template_url: str) -> Iterator[str]:
-    """The database of this process's rolled-back tests; other processes have their own."""
+    """The database that the tests of this process share; other processes have their own."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     url = asyncio.run(servers.copy(template_url, worker))
     yield url
@@ -102,60 +98,6 @@ def settings_for(url: str, **changes: object) -> Settings:
     return Settings(_env_file=None, **values)  # type: ignore[arg-type]
 
 
-class RolledBackSession(AutocommitSession):
-    """Each statement is a savepoint of the one connection."""
-
-    async def _fetch(self, statement: Prepared, parameters: Parameters) -> Records:
-        async with self._engine.connection.begin_nested():  # type: ignore[attr-defined]
-            return await super()._fetch(statement, parameters)
-
-    @contextmanager
-    def _lent(self) -> Iterator[Connection]:
-        yield self._engine.connection.sync_connection  # type: ignore[attr-defined]
-
-    async def _connected(self) -> Any:
-        return self._lent()
-
-
-class RolledBackDatabase(Database):
-    """All sessions over one connection: each statement or transaction of theirs is a savepoint."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self.engine = connection.engine
-        self._size, self._streams = 4, 0
-        self.binds = dict.fromkeys(BINDS, self)
-        self.connection = connection
-        self.reads = RolledBackSession(self, read=True)  # type: ignore[arg-type]
-        self.writes = RolledBackSession(self, read=False)  # type: ignore[arg-type]
-        self.transactions = async_sessionmaker(
-            connection,
-            class_=TransactionSession,
-            expire_on_commit=False,
-            join_transaction_mode="create_savepoint",
-        )
-
-    @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        connection = self.connection.sync_connection
-        assert connection
-        with connection.begin_nested():
-            yield connection
-
-    @asynccontextmanager
-    async def undone(self) -> AsyncIterator[None]:
-        """Back to what was there before, and on in the same transaction."""
-        async with self.connection.begin_nested() as savepoint:
-            yield
-            await savepoint.rollback()
-
-    @asynccontextmanager
-    async def streaming(self) -> AsyncIterator[TransactionSession]:
-        """Undone at the end: a cursor ends with its transaction, but outlives a savepoint."""
-        async with super().streaming() as session:
-            yield session
-            await session.rollback()
-
-
 @pytest.fixture
 async def committing(own_database: str) -> AsyncIterator[Database]:
     """The service's own sessions; what they write is committed."""
@@ -164,36 +106,32 @@ async def committing(own_database: str) -> AsyncIterator[Database]:
     await real.close()
 
 
-@asynccontextmanager
-async def rolling_back(url: str) -> AsyncIterator[RolledBackDatabase]:
-    """Sessions over a transaction that nobody ever sees."""
-    engine = create_async_engine(servers.sqlalchemy_url(url), poolclass=NullPool)
-    async with engine.connect() as connection, connection.begin() as outer:
-        yield RolledBackDatabase(connection)
-        await outer.rollback()
-    await engine.dispose()
+@pytest.fixture(scope="session")
+async def shared_database(shared_url: str) -> AsyncIterator[Database]:
+    """The service's own sessions, with one pool for all tests that share the database."""
+    shared = Database(settings_for(shared_url))
+    yield shared
+    await shared.close()
 
 
 @pytest.fixture(scope="session")
-async def connection(shared_url: str) -> AsyncIterator[AsyncConnection]:
-    """One for all rolled-back tests: to connect takes longer than most of them."""
-    engine = create_async_engine(servers.sqlalchemy_url(shared_url), poolclass=NullPool)
-    async with engine.connect() as made:
+async def cleaner(shared_url: str) -> AsyncIterator[Cleaner]:
+    async with cleaning(shared_url) as made:
         yield made
-    await engine.dispose()
 
 
 @pytest.fixture
-async def rolled_back(connection: AsyncConnection) -> AsyncIterator[Database]:
-    async with connection.begin() as outer:
-        yield RolledBackDatabase(connection)
-        await outer.rollback()
+async def emptied(shared_database: Database, cleaner: Cleaner) -> AsyncIterator[Database]:
+    """The shared database, which is empty before and after each test."""
+    yield shared_database
+    await shared_database.wait_for_callbacks()
+    await cleaner.empty()
 
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> Database:
     # Not async: an async fixture cannot ask for another one while it runs.
-    kind = "committing" if request.node.get_closest_marker("commits") else "rolled_back"
+    kind = "committing" if request.node.get_closest_marker("commits") else "emptied"
     chosen: Database = request.getfixturevalue(kind)
     return chosen
 
@@ -269,39 +207,14 @@ def app(
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
+        # When a response is there, so are the statements that were sent for it.
+        made.event_hooks = {"response": [lambda _response: heard()]}
         yield made
-
-
-def engines(database: Database) -> set[Engine]:
-    """Those of all of its binds."""
-    return {sessions.engine.sync_engine for sessions in database.binds.values()}
-
-
-@contextmanager
-def noted(database: Database, note: Callable[[str, Any], None]) -> Iterator[None]:
-    """Be told of every SQL statement and its parameters: SQLAlchemy's and what the driver runs."""
-
-    def before(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        note(statement, parameters)
-
-    def arguments(statement: Prepared, parameters: Parameters) -> list[Any]:
-        found = original(statement, parameters)
-        note(statement.sql, tuple(found))
-        return found
-
-    original = Prepared.arguments
-    for engine in engines(database):
-        event.listen(engine, "before_cursor_execute", before)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Prepared, "arguments", arguments)
-        yield
-    for engine in engines(database):
-        event.remove(engine, "before_cursor_execute", before)
 
 
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[str]]:
-    """Every SQL statement that the sessions send from now on, savepoints apart."""
+    """Every SQL statement that sessions execute from now on. See `heard` in tests/statements.py."""
     sent: list[str] = []
     with noted(database, lambda statement, _: sent.append(statement)):
         yield sent

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.core.db import Database
+from app.core.db import Database, Rows
 
 AUTHOR = "01890000-0000-7000-8000-000000000001"  # of the books that `fill` makes
 BOOKS_OF_AUTHOR = f"/authors/{AUTHOR}/books"
@@ -69,17 +69,22 @@ async def insert(database: Database, table: str, rows: Sequence[dict[str, Any]])
     await run(database, f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
 
 
+def first_value(rows: Rows) -> str:
+    """The first column of the first row."""
+    return str(next(iter(rows[0].values())))
+
+
 async def run(
     database: Database,
     statement: str,
     parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
 ) -> None:
     """One statement in a transaction of its own."""
-    async with database.session() as session:
-        await session.execute(text(statement), parameters)
+    async with database.transaction() as session:
+        await session.orm.execute(text(statement), parameters)
 
 
 async def query(database: Database, statement: str, **parameters: Any) -> list[Any]:
     """The first column of what a SELECT finds."""
-    async with database.session() as session:
-        return list((await session.execute(text(statement), parameters)).scalars())
+    async with database.transaction() as session:
+        return list((await session.orm.execute(text(statement), parameters)).scalars())

@@ -16,7 +16,7 @@ from app.tables import TABLES
 from app.users.passwords import Passwords
 from tests.accounts import bearer
 from tests.callers import IDS, PASSWORD, TOKENS, add_people, add_things, allow_anonymous, mistyped
-from tests.conftest import RolledBackDatabase, rolling_back, settings_for
+from tests.conftest import settings_for
 from tests.contract import (
     ALSO,
     ANONYMOUS,
@@ -32,6 +32,7 @@ from tests.contract import (
     operations_of,
 )
 from tests.factories import Json
+from tests.isolation import Cleaner
 from tests.problems import problem_of
 from tests.rows import query, run
 
@@ -61,18 +62,22 @@ def password_hash(passwords: Passwords) -> str:
 
 
 @pytest.fixture(scope="module")
-async def world(shared_url: str, password_hash: str) -> AsyncIterator[RolledBackDatabase]:
+async def world(
+    shared_database: Database, cleaner: Cleaner, password_hash: str
+) -> AsyncIterator[Database]:
     """Everybody and what is the owner's, written once for the hundreds of tests."""
-    async with rolling_back(shared_url) as database:
-        await add_people(database, password_hash)
-        await add_things(database, "owner")
-        yield database
+    await add_people(shared_database, password_hash)
+    await add_things(shared_database, "owner")
+    async with cleaner.saved():
+        yield shared_database
+    await cleaner.empty()
 
 
 @pytest.fixture
-async def database(world: RolledBackDatabase) -> AsyncIterator[Database]:
-    async with world.undone():
-        yield world
+async def database(world: Database, cleaner: Cleaner) -> AsyncIterator[Database]:
+    yield world
+    await world.wait_for_callbacks()
+    await cleaner.restore()
 
 
 @pytest.fixture(scope="module")

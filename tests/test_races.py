@@ -206,8 +206,8 @@ async def test_a_book_that_is_created_while_its_author_is_deleted_has_an_author_
         "the deletion": lambda: service[1].delete(f"/authors/{author_id}"),
     }
     tasks = {}
-    async with database.session() as session:  # both wait for this, one after the other
-        await session.rows(
+    async with database.transaction() as session:  # both wait for this, one after the other
+        await session.execute(
             text("SELECT id FROM authors WHERE id = :id FOR UPDATE"), {"id": author_id}
         )
         for number, name in enumerate(sorted(asked, key=lambda each: each != first), 1):

@@ -23,8 +23,8 @@ _PASS = text("SELECT pg_advisory_xact_lock_shared(:key)")
 
 
 async def _write(parts: Parts) -> str:
-    await parts.database.writes.rows(_WRITE, {"process": os.getpid()})
-    await parts.database.writes.rows(_PASS, {"key": MIDDLE})
+    await parts.database.writes.execute(_WRITE, {"process": os.getpid()})
+    await parts.database.writes.execute(_PASS, {"key": MIDDLE})
     return "wrote a row"
 
 

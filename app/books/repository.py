@@ -108,9 +108,10 @@ class LineRepository(ListRepository[BookLine]):
         """Add what is not there yet, with its authors."""
         session = self.transaction
         for statement in (_PATIENT, _ALONE):
-            await session.rows(statement, {})
-        await session.run(CreateTable(_STAGE))
+            await session.execute(statement)
+        await session.execute(CreateTable(_STAGE))
         records = ((uuid7(), line.author, line.dob, uuid7(), line.title) for line in lines)
         await session.copy(_STAGE, records)
-        await session.run(sa.text(f"ANALYZE {_STAGE.name}"))
-        return Imported.model_validate((await session.rows(_MERGE, {}))[0], from_attributes=True)
+        await session.execute(sa.text(f"ANALYZE {_STAGE.name}"))
+        rows = await session.execute(_MERGE)
+        return Imported.model_validate(dict(rows[0]))

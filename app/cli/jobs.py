@@ -38,7 +38,8 @@ def list_jobs() -> None:
         async with opened(connected) as parts:
             rows = await JobRuns(parts.database.reads).last()
             return {
-                row.name: f"{row.finished_at:%Y-%m-%d %H:%M:%SZ}  {row.outcome}" for row in rows
+                row["name"]: f"{row['finished_at']:%Y-%m-%d %H:%M:%SZ}  {row['outcome']}"
+                for row in rows
             }
 
     with start.ready(start.parts, quiet=True) as connected:
@@ -53,7 +54,7 @@ def check() -> None:
 
     async def overdue(connected: Settings) -> list[str]:
         async with start.transaction(connected) as session:
-            ticks = {row.name: row.tick for row in await JobRuns(session).last()}
+            ticks = {row["name"]: row["tick"] for row in await JobRuns(session).last()}
         return [job.name for job in JOBS if ticks.get(job.name, EPOCH) < job.tick() - job.every]
 
     with start.ready(start.database, quiet=True) as connected:

@@ -114,8 +114,9 @@ def ready(
 async def transaction(connected: Settings) -> AsyncIterator[TransactionSession]:
     opened = Database(connected)
     try:
-        async with opened.session() as session:
+        async with opened.transaction() as session:
             yield session
+        await opened.wait_for_callbacks()
     finally:
         await opened.close()
 

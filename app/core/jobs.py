@@ -47,7 +47,7 @@ class Job(Generic[Parts]):
         """
         failure: Exception | None = None
         # The transaction holds the lock: a process that dies lets it go, and has noted nothing.
-        async with database.session() as session:
+        async with database.transaction() as session:
             runs, tick = JobRuns(session), self.tick()
             if not await runs.lock(self.name):
                 return None
@@ -72,21 +72,21 @@ class JobRuns:
     async def lock(self, name: str) -> bool:
         """Take the job until the transaction ends; false when another process has it."""
         key = sa.func.hashtextextended(f"bookshelf job {name}", 0)
-        return bool(
-            (await self.session.rows(sa.select(sa.func.pg_try_advisory_xact_lock(key)), {}))[0][0]
-        )
+        lock = sa.select(sa.func.pg_try_advisory_xact_lock(key).label("locked"))
+        rows = await self.session.execute(lock)
+        return bool(rows[0]["locked"])
 
     async def tick(self, name: str) -> datetime:
         """The last one that a run was for."""
-        rows = await self.session.rows(sa.select(JobRun.tick).where(JobRun.name == name), {})
-        return rows[0].tick if rows else EPOCH
+        rows = await self.session.execute(sa.select(JobRun.tick).where(JobRun.name == name))
+        return rows[0]["tick"] if rows else EPOCH
 
     async def note(self, name: str, tick: datetime, outcome: str) -> None:
         values = {"tick": tick, "finished_at": sa.func.clock_timestamp(), "outcome": outcome}
         statement = insert(JobRun).values(name=name, **values)
         replaced = statement.on_conflict_do_update(index_elements=["name"], set_=values)
-        await self.session.rows(replaced.returning(JobRun.name), {})
+        await self.session.execute(replaced.returning(JobRun.name))
 
     async def last(self) -> Rows:
         """Every job's last run."""
-        return await self.session.rows(sa.select(JobRun.__table__).order_by(JobRun.name), {})
+        return await self.session.execute(sa.select(JobRun.__table__).order_by(JobRun.name))

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-import sqlalchemy as sa
-
 from app.core.access import Principal
-from app.core.db import Session
+from app.core.db import Row, Session
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
 from app.core.storage import NotStored, ObjectRequest
 from app.documents.lifecycle import FileLifecycle
@@ -19,9 +17,6 @@ from app.documents.schemas import DirectPart, DirectUpload, StoredFile, UploadCr
 # A file below this size is one part.
 MIN_PART_SIZE: Final = 64 * 1024 * 1024  # bytes
 MAX_PARTS: Final = 1000
-
-# A row of `stored_objects`.
-UploadRow = sa.Row[Any]
 
 
 class DirectUploads:
@@ -71,7 +66,7 @@ class DirectUploads:
     async def get(self, document_id: UUID, object_id: UUID) -> DirectUpload:
         """Read an upload, with fresh URLs. Raises `NotFound` if it is completed or expired."""
         row = await self._get_row(document_id, object_id, {"pending"})
-        return await self._sign(row.id, row.key, row.upload_id, row.size)
+        return await self._sign(row["id"], row["key"], row["upload_id"], row["size"])
 
     async def complete(self, document_id: UUID, object_id: UUID) -> None:
         """Make the file that has arrived the file of the document.
@@ -80,22 +75,26 @@ class DirectUploads:
         upload, and `Conflict` if the file is not the one that was announced.
         """
         row = await self._get_row(document_id, object_id, {"pending", "ready"})
-        if row.state == "ready":
+        if row["state"] == "ready":
             return
         # The store has no such multipart upload if an earlier request has completed it and then
         # failed. The object exists in that case, and `_verify_object` finds it.
         with suppress(NotStored):
             await self._complete_multipart(row)
         await self._verify_object(row)
-        file = StoredFile(object_id, row.filename, row.content_type, row.size, row.sha256)
+        file = StoredFile(
+            file_id=object_id,
+            filename=row["filename"],
+            content_type=row["content_type"],
+            size=row["size"],
+            sha256=row["sha256"],
+        )
         await self._documents.update(document_id, asdict(file), None)
 
-    async def _get_row(
-        self, document_id: UUID, object_id: UUID, states: Collection[str]
-    ) -> UploadRow:
+    async def _get_row(self, document_id: UUID, object_id: UUID, states: Collection[str]) -> Row:
         """Read the row of an upload in one of these states, and keep it from expiring."""
         row = await self._reads.upload(document_id, object_id)
-        if row is None or row.state not in states:
+        if row is None or row["state"] not in states:
             raise NotFound("Upload not found")
         await self._files.objects.record_progress(object_id)
         return row
@@ -114,24 +113,24 @@ class DirectUploads:
         ]
         return DirectUpload(id=object_id, parts=parts, expires_at=expires_at)
 
-    async def _complete_multipart(self, row: UploadRow) -> None:
-        parts = await self._storage.list_parts(row.key, row.upload_id)
+    async def _complete_multipart(self, row: Row) -> None:
+        parts = await self._storage.list_parts(row["key"], row["upload_id"])
         received = sum(part.size for part in parts)
-        if received != row.size:
-            raise Conflict(f"{received} of the {row.size} bytes announced have arrived")
+        if received != row["size"]:
+            raise Conflict(f"{received} of the {row['size']} bytes announced have arrived")
         etags = [part.etag for part in parts]
-        await self._storage.complete_multipart(row.key, row.upload_id, etags)
+        await self._storage.complete_multipart(row["key"], row["upload_id"], etags)
 
-    async def _verify_object(self, row: UploadRow) -> None:
+    async def _verify_object(self, row: Row) -> None:
         """Compare the object with what was announced, and remove it if it differs."""
         try:
-            is_expected = await self._storage.size(row.key) == row.size
+            is_expected = await self._storage.size(row["key"]) == row["size"]
         except NotStored:
             raise Conflict("Nothing has arrived") from None
-        if is_expected and row.sha256 is not None:
-            is_expected = await self._storage.sha256(row.key, self._on_progress) == row.sha256
+        if is_expected and row["sha256"] is not None:
+            is_expected = await self._storage.sha256(row["key"], self._on_progress) == row["sha256"]
         if not is_expected:
-            await self._files.discard(row.id, row.key)
+            await self._files.discard(row["id"], row["key"])
             raise Conflict("What has arrived is not what was announced")
 
 

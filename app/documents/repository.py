@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.db import Condition, Repository, Rows, Select, Session, Statements
+from app.core.db import Condition, Repository, Row, Rows, Select, Session, Statements
 from app.core.errors import InvalidToken
 from app.documents.errors import UploadExpired
 from app.documents.models import NO_SIZE, Document, StoredObject
@@ -56,14 +56,14 @@ class DocumentRepository(Repository[DocumentRead]):
         """Note the store's own id of a direct upload for a document that is still there."""
         started = sa.update(StoredObject).where(*self._upload(key), _object.state == "pending")
         started = started.values(upload_id=upload_id).returning(_object.id)
-        if not await self.session.rows(started, {"row_id": document_id, **self.scope}):
+        if not await self.session.execute(started, {"row_id": document_id, **self.scope}):
             raise self._not_found()
 
-    async def upload(self, document_id: UUID, key: UUID) -> sa.Row[Any] | None:
+    async def upload(self, document_id: UUID, key: UUID) -> Row | None:
         """A direct upload for a document, whatever its state."""
         found = sa.select(StoredObject.__table__)
         found = found.where(*self._upload(key), _object.upload_id.is_not(None))
-        rows = await self.session.rows(found, {"row_id": document_id, **self.scope})
+        rows = await self.session.execute(found, {"row_id": document_id, **self.scope})
         return rows[0] if rows else None
 
     def _upload(self, key: UUID) -> tuple[Condition, Condition]:
@@ -81,7 +81,7 @@ class StoredObjectRepository:
 
     async def create(self, key: UUID, values: Mapping[str, Any]) -> None:
         """A new object, pending."""
-        await self.session.rows(
+        await self.session.execute(
             sa.insert(StoredObject).returning(_object.id), {"id": key, **values}
         )
 
@@ -100,7 +100,7 @@ class StoredObjectRepository:
 
     async def _change(self, which: Condition, **values: Any) -> Rows:
         change = sa.update(StoredObject).where(_object.state == "pending", which).values(**values)
-        return await self.session.rows(change.returning(_object.id), {})
+        return await self.session.execute(change.returning(_object.id))
 
     async def list_deleting(self, after: UUID, document_id: UUID | None) -> Rows:
         """The next 1,000 ids and keys of what shall go, of one document or of all."""
@@ -108,14 +108,14 @@ class StoredObjectRepository:
         if document_id is not None:
             found = found.where(_object.document_id == document_id)
         found = found.where(_object.id > after).order_by(_object.id).limit(1000)
-        return await self.session.rows(found, {})
+        return await self.session.execute(found)
 
     async def delete_record(self, key: UUID) -> None:
         """Remove the record of what is gone from the store."""
         gone = sa.delete(StoredObject).where(_object.id == key, _object.state == "deleting")
-        await self.session.rows(gone.returning(_object.id), {})
+        await self.session.execute(gone.returning(_object.id))
 
     async def states(self, keys: Sequence[str]) -> dict[str, str]:
         """The state of each of the keys that is known."""
         found = sa.select(_object.key, _object.state).where(_object.key.in_(keys))
-        return {row.key: row.state for row in await self.session.rows(found, {})}
+        return {row["key"]: row["state"] for row in await self.session.execute(found)}

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core.db import ListRepository, ListStatements
+from app.core.db import ListRepository, ListStatements, Row
 from app.reports.models import UserCount
 from app.reports.schemas import UserCountRead
 from app.users.models import User
@@ -31,7 +31,7 @@ class UserCountRepository(ListRepository[UserCountRead]):
         .returning(UserCount.day, UserCount.count)
     )
 
-    async def count(self) -> sa.Row[tuple[object, int]] | None:
+    async def count(self) -> Row | None:
         """Count today's users, once: `None` when that is done."""
-        rows = await self.session.rows(self._count, {})
+        rows = await self.session.execute(self._count)
         return rows[0] if rows else None

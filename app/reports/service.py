@@ -18,4 +18,6 @@ class ReportService:
     async def count_users(self) -> str:
         """Count today's users, once a day; what was done."""
         counted = await self._counts.count()
-        return f"{counted.count} users on {counted.day}" if counted else "counted today already"
+        if counted is None:
+            return "counted today already"
+        return f"{counted['count']} users on {counted['day']}"

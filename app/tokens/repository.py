@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.db import Condition, Prepared, Repository, Statements
+from app.core.db import Condition, Repository, Row, Statements, reusable
 from app.tokens.models import Token
 from app.tokens.schemas import TokenRead
 from app.users.models import User
@@ -23,7 +23,7 @@ class TokenRepository(Repository[TokenRead]):
     model, noun = TokenRead, "Token"
     statements = Statements(Token, TokenRead, filters={"owner": _owner})
     _unused = _token.last_used_at.is_(None) | (_token.last_used_at < sa.func.now() - USED_LATELY)
-    _bearer = Prepared(
+    _bearer = reusable(
         sa.select(_token.id, _token.user_id, _user.role, _unused.label("unused"))
         .join_from(Token, User, _user.id == _token.user_id)
         .where(
@@ -32,15 +32,15 @@ class TokenRepository(Repository[TokenRead]):
         )
     )
 
-    async def bearer(self, digest: bytes) -> Mapping[str, Any] | None:
+    async def bearer(self, digest: bytes) -> Row | None:
         """Whose token it is while it is valid, and whether it was unused lately."""
-        rows = await self.session.fetch(self._bearer, {"digest": digest})
+        rows = await self.session.execute(self._bearer, {"digest": digest})
         return rows[0] if rows else None
 
     async def use(self, key: UUID) -> None:
         """Note that a token is in use, once in a while."""
         used = sa.update(Token).where(_token.id == key, self._unused)
-        await self.session.rows(used.values(last_used_at=sa.func.now()).returning(_token.id), {})
+        await self.session.execute(used.values(last_used_at=sa.func.now()).returning(_token.id))
 
     async def issue(self, values: Mapping[str, Any], user_id: int, password_hash: str) -> bool:
         """Add a token for a user; false when that is no longer the hash of his password.
@@ -51,7 +51,7 @@ class TokenRepository(Repository[TokenRead]):
         same = (_user.id == user_id, _user.password_hash == password_hash)
         user = sa.select(_user.id, *given.values()).where(*same).with_for_update(read=True)
         added = sa.insert(Token).from_select(["user_id", *given], user)
-        return bool(await self.session.rows(added.returning(_token.id), {}))
+        return bool(await self.session.execute(added.returning(_token.id)))
 
     async def revoke(
         self, column: Literal["id", "user_id", "digest"], values: Sequence[Any]
@@ -66,4 +66,4 @@ class TokenRepository(Repository[TokenRead]):
         return await self._remove(_token.expires_at <= sa.func.now())
 
     async def _remove(self, which: Condition) -> int:
-        return len(await self.session.rows(sa.delete(Token).where(which).returning(_token.id), {}))
+        return len(await self.session.execute(sa.delete(Token).where(which).returning(_token.id)))

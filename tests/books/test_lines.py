@@ -30,14 +30,14 @@ LE_GUIN = line("Ursula K. Le Guin", "The Dispossessed", "1929-10-21")
 
 async def add(database: Database, lines: Iterable[BookLine]) -> tuple[int, int]:
     """In a transaction of its own; how many authors and books were added."""
-    async with database.session() as session:
+    async with database.transaction() as session:
         added = await BookService(session).import_lines(lines)
     assert isinstance(added, Imported)
     return added.authors, added.books
 
 
 async def all_lines(database: Database) -> list[BookLine]:
-    async with database.session() as session:
+    async with database.transaction() as session:
         return [line async for lines in BookService(session).export_lines() for line in lines]
 
 
@@ -179,7 +179,7 @@ async def test_nothing_is_stored_when_reading_fails(
 
 async def test_nothing_is_stored_when_the_transaction_rolls_back(database: Database) -> None:
     async def fail() -> None:
-        async with database.session() as session:
+        async with database.transaction() as session:
             assert (await BookService(session).import_lines([LE_GUIN])).books == 1
             raise RuntimeError
 

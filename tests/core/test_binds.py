@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app import schema
-from app.core.db import AutocommitSession, Database, TransactionSession
+from app.core.db import Database, Session
 from app.core.errors import Unavailable
 from app.main import create_app
 from app.settings import Settings
@@ -29,6 +29,7 @@ from tests.poolers import CONNECTIONS, PROGRAM, pgbouncer, through
 from tests.problems import faults_of, problem_of
 from tests.processes import serving
 from tests.replicas import Replicated, replicated
+from tests.rows import first_value
 
 # The servers are slow to start: one process of the suite has them.
 pytestmark = pytest.mark.commits
@@ -40,9 +41,9 @@ NAMED = "SELECT count(*) FROM authors WHERE name = :name"
 ROUNDS, AT_ONCE = 6, 20
 
 
-async def ask(session: AutocommitSession | TransactionSession, question: str, **values: str) -> str:
+async def ask(session: Session, question: str, **values: str) -> str:
     """The one value that a statement answers with."""
-    return str((await session.rows(text(question), values))[0][0])
+    return first_value(await session.execute(text(question), values))
 
 
 async def refused(database: Database, *, transaction: bool) -> str:
@@ -52,7 +53,7 @@ async def refused(database: Database, *, transaction: bool) -> str:
         if not transaction:
             await ask(database.binds["reporting"].writes, INSERT, name="forbidden")
             return
-        async with database.session(bind="reporting") as session:
+        async with database.transaction(bind="reporting") as session:
             await ask(session, INSERT, name="forbidden")
 
     with pytest.raises(DBAPIError) as caught:
@@ -106,9 +107,9 @@ async def test_the_reporting_bind_reads_the_standby_and_the_default_the_primary(
     reporting = on_both.binds["reporting"]
     assert await ask(on_both.reads, recovering) == "False"
     assert await ask(reporting.reads, recovering) == "True"
-    async with on_both.session() as session:
+    async with on_both.transaction() as session:
         assert await ask(session, recovering) == "False"
-    async with on_both.session(bind="reporting") as session:
+    async with on_both.transaction(bind="reporting") as session:
         assert await ask(session, recovering) == "True"
 
 
@@ -117,12 +118,12 @@ async def test_what_is_written_by_default_is_reported_once_it_is_replayed(
 ) -> None:
     alone, together = uuid4().hex, uuid4().hex
     await ask(on_both.writes, INSERT, name=alone)
-    async with on_both.session() as session:
+    async with on_both.transaction() as session:
         await ask(session, INSERT, name=together)
     await pair.caught_up()
     for name in (alone, together):
         assert await ask(on_both.binds["reporting"].reads, NAMED, name=name) == "1"
-        async with on_both.session(bind="reporting") as session:
+        async with on_both.transaction(bind="reporting") as session:
             assert await ask(session, NAMED, name=name) == "1"
 
 
@@ -143,11 +144,11 @@ async def test_a_standby_that_stops_and_returns_is_no_matter_to_the_default_bind
         with pytest.raises(Unavailable):
             await ask(reporting, "SELECT 1")
         with pytest.raises(Unavailable):
-            async with on_both.session(bind="reporting") as session:
+            async with on_both.transaction(bind="reporting") as session:
                 await ask(session, "SELECT 1")
         missed = uuid4().hex
         await ask(on_both.writes, INSERT, name=missed)
-        async with on_both.session() as session:
+        async with on_both.transaction() as session:
             assert await ask(session, NAMED, name=missed) == "1"
     finally:
         pair.standby.start()
@@ -168,7 +169,7 @@ async def test_without_a_url_the_reporting_bind_is_the_default_database_read_onl
     assert await ask(database.reads, "SHOW default_transaction_read_only") == "off"
     await ask(database.writes, INSERT, name="Ursula")
     assert await ask(reporting.reads, NAMED, name="Ursula") == "1"
-    async with database.session(bind="reporting") as session:
+    async with database.transaction(bind="reporting") as session:
         assert await ask(session, NAMED, name="Ursula") == "1"
 
 

@@ -170,7 +170,9 @@ async def test_who_waits_for_a_lock_is_told_so_before_who_works_for_too_long(
 ) -> None:
     database = Database(settings_for(url))
     for session in (database.reads, database.binds["readiness"].reads):
-        assert [tuple(row) for row in await session.rows(TIMEOUTS, {})] == [("2500ms", "5s")]
+        assert [tuple(row.values()) for row in await session.execute(TIMEOUTS)] == [
+            ("2500ms", "5s")
+        ]
     await database.close()
 
 

@@ -62,7 +62,7 @@ def log(form: str, caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
 @pytest.fixture
 async def connected(database: Database) -> None:
     """SQLAlchemy asks a server for its version and the like with the first connection of all."""
-    await database.reads.rows(text("SELECT 1"), {})
+    await database.reads.execute(text("SELECT 1"))
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ async def test_statements_count_for_the_request_that_runs_them(
 ) -> None:
     async def several(count: int) -> None:
         for _ in range(count):
-            await database.reads.rows(text("SELECT pg_sleep(0.01)"), {})
+            await database.reads.execute(text("SELECT pg_sleep(0.01)"))
 
     private_app.add_api_route("/several", several)
     await asyncio.gather(*(private.get(f"/several?count={count}") for count in range(5)))
@@ -200,7 +200,7 @@ async def test_a_statement_that_fails_counts_too(
     private: AsyncClient, private_app: FastAPI, database: Database, log: Log
 ) -> None:
     async def fail() -> None:
-        await database.reads.rows(text("SELECT 1 / 0"), {})
+        await database.reads.execute(text("SELECT 1 / 0"))
 
     private_app.add_api_route("/fail", fail)
     await private.get("/fail")

@@ -17,9 +17,10 @@ from app.main import create_app
 from tests import servers
 from tests.answers import get
 from tests.bearers import make_bearer
-from tests.conftest import noted, settings_for
+from tests.conftest import settings_for
 from tests.lines import CSV, NDJSON, STREAMED, scope
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS
+from tests.statements import noted
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
 pytestmark = pytest.mark.commits

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.core.db import Database, Prepared
+from app.core.db import Database, reusable
 from app.core.db import _database as databases
 from app.core.db._pool import ConnectionPool
 from tests import backends
@@ -14,13 +14,13 @@ from tests.conftest import settings_for
 
 pytestmark = pytest.mark.commits
 
-BACKEND = Prepared(sa.select(sa.func.pg_backend_pid().label("pid")))
-SLEEP = Prepared(sa.select(sa.func.pg_sleep(60).label("slept")))
+BACKEND = reusable(sa.select(sa.func.pg_backend_pid().label("pid")))
+SLEEP = reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
 
 
 async def backend(database: Database) -> int:
     """Which of the server's processes answers."""
-    [row] = await database.reads.fetch(BACKEND, {})
+    [row] = await database.reads.execute(BACKEND)
     found: int = row["pid"]
     return found
 
@@ -48,7 +48,7 @@ async def test_one_that_was_cut_off_while_it_worked_is_not_taken_again(
     database: Database, other: asyncpg.Connection
 ) -> None:
     before = await backend(database)
-    working = asyncio.create_task(database.reads.fetch(SLEEP, {}))
+    working = asyncio.create_task(database.reads.execute(SLEEP))
     await backends.until(1, other, backends.ASLEEP)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):

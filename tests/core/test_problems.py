@@ -325,7 +325,7 @@ async def test_a_failing_statement_is_logged_without_its_values(
     private: AsyncClient, private_app: FastAPI, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(secret: str) -> None:
-        await database.reads.rows(text("SELECT missing(:secret)"), {"secret": secret})
+        await database.reads.execute(text("SELECT missing(:secret)"), {"secret": secret})
 
     private_app.add_api_route("/boom", fail)
     secret = f"secret-{uuid4().hex}"

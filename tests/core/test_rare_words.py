@@ -7,7 +7,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from tests.answers import get
-from tests.conftest import noted
+from tests.statements import noted
 
 # Where every word is another one, the planner believes of any that 2 % of the rows have it.
 UNIQUE_WORDS = """

@@ -20,6 +20,7 @@ from tests.conftest import settings_for
 from tests.connections import listening
 from tests.factories import make_author, make_book, make_user
 from tests.problems import faults_of, problem_of
+from tests.rows import first_value
 
 SETUP = (
     # The sequence counts the tries, because it forgets nothing when a statement is undone.
@@ -67,16 +68,16 @@ async def serving(database: Database) -> AsyncIterator[AsyncClient]:
     app.state.database = database
 
     async def read(sql: str, session: ReadSession) -> str:
-        return str((await session.rows(text(sql), VALUES))[0][0])
+        return first_value(await session.execute(text(sql), VALUES))
 
     async def write(sql: str, session: WriteSession) -> str:
-        return str((await session.rows(text(sql), VALUES))[0][0])
+        return first_value(await session.execute(text(sql), VALUES))
 
     async def transact(sql: str, session: Transaction) -> str:
-        return str((await session.rows(text(sql), VALUES))[0][0])
+        return first_value(await session.execute(text(sql), VALUES))
 
     async def transact_directly(sql: str, session: Transaction) -> str:
-        return str((await session.execute(text(sql), VALUES)).one()[0])
+        return str((await session.orm.execute(text(sql), VALUES)).one()[0])
 
     for route in (read, write, transact, transact_directly):
         app.add_api_route(f"/{route.__name__}", route)
@@ -87,7 +88,7 @@ async def serving(database: Database) -> AsyncIterator[AsyncClient]:
 
 @pytest.fixture
 async def sql(database: Database) -> AsyncIterator[AsyncClient]:
-    async with database.session() as session:
+    async with database.transaction() as session:
         for statement in SETUP:
             await session.execute(text(statement))
     async with serving(database) as client:

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import asyncpg
 import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
-from sqlalchemy import event, text
+from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.db import Database
@@ -17,10 +16,10 @@ from tests.accounts import bearer
 from tests.authors.test_authors import NOBODY
 from tests.bearers import make_bearer
 from tests.callers import TOKENS, add_people, mistyped
-from tests.conftest import engines
 from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
 from tests.forms import FORM, field, file, form
 from tests.rows import fill, run
+from tests.statements import all_noted, heard, is_added
 
 pytestmark = pytest.mark.commits
 
@@ -38,7 +37,8 @@ async def client(app: FastAPI, statements: list[str]) -> AsyncIterator[AsyncClie
         async def note(message: Message) -> None:
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                statements.append(ANSWERED)
+                # After the statements before it, which are noted in the same way.
+                asyncio.get_running_loop().call_soon(statements.append, ANSWERED)
 
         await app(scope, receive, note)
 
@@ -47,30 +47,16 @@ async def client(app: FastAPI, statements: list[str]) -> AsyncIterator[AsyncClie
 
 
 @pytest.fixture
-def around(database: Database, statements: list[str]) -> Iterator[list[str]]:
-    """What the driver sends beside the statements: BEGIN, COMMIT, ROLLBACK, a pool's pings."""
+def around(database: Database) -> Iterator[list[str]]:
+    """What is sent beside the statements of sessions: BEGIN, COMMIT, ROLLBACK, a pool's pings."""
     sent: list[str] = []
 
-    def log(query: asyncpg.connection.LoggedQuery) -> None:
-        if query.query not in statements:
-            sent.append(query.query)
+    def note(statement: str, _: object) -> None:
+        if is_added(statement):
+            sent.append(statement)
 
-    def connected(dbapi_connection: Any, _record: object) -> None:
-        dbapi_connection.driver_connection.add_query_logger(log)
-
-    for engine in engines(database):
-        event.listen(engine, "connect", connected)
-    yield sent
-    for engine in engines(database):
-        event.remove(engine, "connect", connected)
-
-
-async def heard() -> None:
-    """Let the driver's query loggers, which run in the next turn of the loop, have theirs."""
-    loop = asyncio.get_running_loop()
-    turn = loop.create_future()
-    loop.call_soon(turn.set_result, None)
-    await turn
+    with all_noted(database, note):
+        yield sent
 
 
 @pytest.fixture
@@ -80,8 +66,8 @@ async def cost(client: AsyncClient, statements: list[str], around: list[str]) ->
     await client.delete(f"/authors/{NOBODY}", headers=STALE)
 
     async def measured(method: str, path: str, **request: Any) -> tuple[int, int]:
-        statements.clear()
         await heard()
+        statements.clear()
         around.clear()
         answer = await client.request(method, path, **request)
         await heard()
@@ -108,8 +94,8 @@ async def test_no_statement_follows_an_answer(
 async def test_the_test_would_notice_a_transaction(
     database: Database, statements: list[str], around: list[str]
 ) -> None:
-    async with database.session() as session:
-        await session.rows(text("SELECT 1"), {})
+    async with database.transaction() as session:
+        await session.execute(text("SELECT 1"))
     await heard()
     assert statements == ["SELECT 1"]
     assert [sent.split()[0].strip(";") for sent in around[-2:]] == ["BEGIN", "COMMIT"]

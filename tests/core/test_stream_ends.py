@@ -208,7 +208,7 @@ async def test_a_stream_that_gets_no_connection_is_refused(
 ) -> None:
     small = Database(settings_for(own_database, db_pool_size=1, db_pool_timeout=0.1))
     app.state.database = small
-    async with small.session() as session:
+    async with small.transaction() as session:
         await session.execute(text("SELECT 1"))
         answer = await asked(client, "/books")
         problem_of(answer, 503, "overloaded")

@@ -59,7 +59,7 @@ async def private_app(database: Database) -> FastAPI:
     app.state.database = database
 
     async def two(session: Transaction, *, fail: str = "") -> dict[str, str]:
-        await session.rows(text(INSERT), {"name": "one"})
+        await session.execute(text(INSERT), {"name": "one"})
         await session.execute(text(INSERT), {"name": "two"})
         if fail == "ours":
             raise NotFound
@@ -137,7 +137,7 @@ async def test_a_request_that_is_given_up_undoes_its_transaction(
     begun = asyncio.Event()
 
     async def stuck(session: Transaction) -> None:
-        await session.rows(text(INSERT), {"name": "stuck"})
+        await session.execute(text(INSERT), {"name": "stuck"})
         begun.set()
         await asyncio.Event().wait()
 

@@ -23,8 +23,8 @@ from tests.callers import (
     allow_anonymous,
     mistyped,
 )
-from tests.conftest import RolledBackDatabase
 from tests.contract import INVALID, REALM
+from tests.isolation import Cleaner
 from tests.problems import faults_of, problem_of
 from tests.rows import query, run
 
@@ -77,7 +77,7 @@ def sent(statements: list[str]) -> Any:
     """Takes the statements that were sent since it was asked last."""
 
     def taken() -> list[str]:
-        found = [statement for statement in statements if "SAVEPOINT" not in statement]
+        found = statements.copy()
         statements.clear()
         return found
 
@@ -202,13 +202,14 @@ async def test_a_token_that_nobody_has_costs_one_statement(client: AsyncClient, 
     ],
 )
 async def test_a_token_that_was_used_lately_takes_one_statement_more(
-    client: AsyncClient, database: RolledBackDatabase, sent: Any, method: str, path: str, body: Any
+    client: AsyncClient, cleaner: Cleaner, sent: Any, method: str, path: str, body: Any
 ) -> None:
-    sent()
-    async with database.undone():
+    async with cleaner.saved():
+        sent()
         await client.request(method, path, json=body)
-    bare = sent()
-    answer = await client.request(method, path, json=body, headers=bearer(TOKENS["admin"]))
+        bare = sent()
+        await cleaner.restore()
+        answer = await client.request(method, path, json=body, headers=bearer(TOKENS["admin"]))
     assert answer.is_success
     look_up, *others = sent()
     assert look_up.startswith("SELECT tokens.id")

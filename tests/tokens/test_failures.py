@@ -250,8 +250,8 @@ async def test_of_attempts_at_once_those_that_are_refused_count_for_nothing_eith
     await log_in(client, EMAIL, WRONG)
     account, address = left
     await failed(database, account=account, address=address)
-    async with database.session() as session:  # all have begun before the first is counted
-        await session.rows(text(LOCK), {"kind": held})
+    async with database.transaction() as session:  # all have begun before the first is counted
+        await session.execute(text(LOCK), {"kind": held})
         attempts = [asyncio.create_task(log_in(client, email, WRONG)) for email in emails]
         await until(len(attempts), other, WAITING)
     answers = await asyncio.gather(*attempts)
@@ -280,12 +280,12 @@ async def test_a_success_and_an_attempt_wait_for_each_other_in_one_order(
     names = {"account": EMAIL, "address": "127.0.0.1"}
     await log_in(client, EMAIL, WRONG)
     update = text("UPDATE login_failures SET failures = 7 WHERE kind = :kind RETURNING kind")
-    async with database.session() as session:
-        await session.run(text("SET LOCAL lock_timeout = '200ms'"))
-        await session.rows(update, {"kind": "account"})
+    async with database.transaction() as session:
+        await session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+        await session.execute(update, {"kind": "account"})
         success = asyncio.create_task(LoginFailureRepository(database.writes).record_success(names))
         await until(1, other, WAITING)
-        await session.rows(update, {"kind": "address"})
+        await session.execute(update, {"kind": "address"})
     await success
     assert await counted(database, "account") is None
     assert await counted(database, "address") == 6

@@ -9,7 +9,7 @@ from app.core.db import Database
 from app.tokens import secret
 from app.tokens.service import find_principal
 from tests import servers
-from tests.conftest import noted
+from tests.statements import noted
 
 pytestmark = pytest.mark.commits
 

@@ -40,7 +40,7 @@ DELETE = "DELETE FROM users RETURNING id"
 @asynccontextmanager
 async def logged_in(database: Database, passwords: Passwords) -> AsyncIterator[str]:
     """A token got with the password, of a log-in that is not committed until the block ends."""
-    async with database.session() as session:
+    async with database.transaction() as session:
         logins = LoginService(session, CredentialVerifier(session, passwords), 3600)
         data = LogIn(username=EMAIL, password=SecretStr(PASSWORD), name="a token")
         yield (await logins.create(data, None))[1].access_token
@@ -61,8 +61,8 @@ async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
     statuses: set[int],
 ) -> None:
     await add_user(database, password_hash=kept)
-    async with database.session() as session:
-        await session.rows(text(CHANGE), {"new": DUMMY_HASH})
+    async with database.transaction() as session:
+        await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
         await until(1, other, WAITING)
     answer = await attempt
@@ -75,11 +75,11 @@ async def test_a_log_in_that_a_change_of_the_password_would_have_overtaken_gets_
     client: AsyncClient, database: Database, other: asyncpg.Connection
 ) -> None:
     await add_user(database)
-    async with database.session() as session:
-        await session.rows(text(CHANGE), {"new": DUMMY_HASH})
+    async with database.transaction() as session:
+        await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
         await until(1, other, WAITING)
-        await session.rollback()
+        await session.orm.rollback()
     assert (await attempt).status_code == 201
 
 
@@ -102,8 +102,8 @@ async def test_a_log_in_that_the_deletion_of_the_user_overtakes_gets_no_token(
     client: AsyncClient, database: Database, other: asyncpg.Connection
 ) -> None:
     await add_user(database)
-    async with database.session() as session:
-        await session.rows(text(DELETE), {})
+    async with database.transaction() as session:
+        await session.execute(text(DELETE))
         attempt = asyncio.create_task(log_in(client))
         await until(1, other, WAITING)
     problem_of(await attempt, 409, "conflict")

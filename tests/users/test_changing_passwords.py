@@ -244,8 +244,8 @@ async def test_what_is_no_longer_the_password_by_then_does_not_set_a_new_one(
     user = await add_user(database, password_hash=kept)
     found = await add_token(database, user)
     assert await works(client, found)
-    async with database.session() as session:
-        await session.rows(text(CHANGE), {"new": DUMMY_HASH})
+    async with database.transaction() as session:
+        await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(change(client, user, found, PASSWORD))
         await until(1, other, WAITING)
     answer = await attempt

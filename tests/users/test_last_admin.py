@@ -130,12 +130,12 @@ async def test_the_second_of_two_waits_until_it_is_known_whether_the_first_is_go
 ) -> None:
     for committed in (True, False):
         first, second = await add_admins(database)
-        async with database.session() as session:
-            await session.rows(text(STATEMENTS[held]), {"id": first})
+        async with database.transaction() as session:
+            await session.execute(text(STATEMENTS[held]), {"id": first})
             attempt = asyncio.create_task(end(client, second, asked))
             await until(1, other, WAITING)
             if not committed:
-                await session.rollback()
+                await session.orm.rollback()
         assert (await attempt).status_code // 100 == (4 if committed else 2)
         assert await ask(database, ADMINS) == 1
         await other.execute(CLEAR)

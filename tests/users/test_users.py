@@ -16,7 +16,7 @@ LARGEST = 2**63 - 1
 
 async def stored_hash(database: Database, user_id: int) -> str:
     statement = text("SELECT password_hash FROM users WHERE id = :id")
-    found: str = (await database.reads.rows(statement, {"id": user_id}))[0][0]
+    found: str = (await database.reads.execute(statement, {"id": user_id}))[0]["password_hash"]
     return found
 
 

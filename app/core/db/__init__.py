@@ -4,9 +4,16 @@ from app.core.db._database import POOLED, Database
 from app.core.db._list_repository import ListRepository
 from app.core.db._listing import Condition, ListStatements, Select
 from app.core.db._models import Base, Entity
-from app.core.db._prepared import Prepared
 from app.core.db._repository import Repository
-from app.core.db._sessions import AutocommitSession, Parameters, Rows, Session, TransactionSession
+from app.core.db._sessions import (
+    AutocommitSession,
+    Parameters,
+    Row,
+    Rows,
+    Session,
+    TransactionSession,
+    reusable,
+)
 from app.core.db._sqlstate import DATABASE_ERRORS, FAILURES, sqlstate, undone
 from app.core.db._statements import Statements
 
@@ -22,13 +29,14 @@ __all__ = [
     "ListRepository",
     "ListStatements",
     "Parameters",
-    "Prepared",
     "Repository",
+    "Row",
     "Rows",
     "Select",
     "Session",
     "Statements",
     "TransactionSession",
+    "reusable",
     "sqlstate",
     "undone",
 ]

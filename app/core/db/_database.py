@@ -1,4 +1,4 @@
-"""The databases by name, and the transaction boundary: nothing else in the service commits."""
+"""The databases by name, and the transaction boundary: no other module commits."""
 
 import asyncio
 import logging
@@ -9,29 +9,39 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-from app.core.db._pool import ConnectionPool, register_pool_events
-from app.core.db._sessions import AutocommitSession, TransactionSession
+from app.core.db._after_commit import BackgroundCallbacks
+from app.core.db._fast_path import FastPath
+from app.core.db._pool import ConnectionPool, recycle_after_loss
+from app.core.db._sessions import AutocommitSession, TransactionSession, sqlalchemy_execution
 from app.core.db._sqlstate import DATABASE_ERRORS, translated
 from app.core.errors import Overloaded
 from app.core.observability import observe_pool, observe_statements
 from app.settings import Settings
 
-POOL_RECYCLE = 1800  # seconds; instead of a pre-ping, which is a round trip in every request
-CLOSE_TIMEOUT: Final = 2.0  # seconds until a server that does not answer is left without a good-bye
+# Seconds. Connections are replaced at this age because a pre-ping would cost each request a round
+# trip.
+POOL_RECYCLE = 1800
+CLOSE_TIMEOUT: Final = 2.0  # seconds
+CALLBACKS_TIMEOUT: Final = 5.0  # seconds
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Bind:
-    """A database: the setting with its URL; where that is unset it is the default database."""
+    """A database: the setting with its URL. The default database is used if that is not set."""
 
     setting: str
     read_only: bool = False
-    probed: bool = False  # by the probe of readiness alone, on one connection
+    # Only the readiness probe uses it, on one connection.
+    probed: bool = False
 
-    def connections(self, size: int) -> int:
-        """Of a process whose pool has `size`."""
-        return 1 if self.probed else _few(size) if self.read_only else size
+    def pool_size(self, size: int) -> int:
+        """Return the number of connections in a process whose default pool has `size`."""
+        if self.probed:
+            return 1
+        if self.read_only:
+            return _quarter(size)
+        return size
 
 
 # Every database by name. One more is a setting and a line here; `reading` makes its dependency.
@@ -40,8 +50,9 @@ BINDS: Final = {
     "reporting": Bind("reporting_database_url", read_only=True),
     "readiness": Bind("database_url", read_only=True, probed=True),
 }
-# Behind a pooler of transactions the next one may run on another connection: nothing is prepared
-# for later. What has a name would stay there, for its Close goes wherever the next one runs.
+# Behind a transaction-mode pooler the next transaction may run on another connection, so that no
+# prepared statement can be reused. A named one would remain on the pooler's connection, because its
+# Close message goes to whichever connection runs the next transaction.
 POOLED: Final[dict[str, Any]] = {
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
@@ -50,12 +61,12 @@ POOLED: Final[dict[str, Any]] = {
 
 
 class Sessions:
-    """The three kinds of session over one database's pool of connections."""
+    """The three kinds of session over one database's connection pool."""
 
-    def __init__(self, settings: Settings, bind: Bind) -> None:
+    def __init__(self, settings: Settings, bind: Bind, callbacks: BackgroundCallbacks) -> None:
         self.engine = create_async_engine(
             settings.url_of(bind.setting),
-            **_options(settings, bind),
+            **_engine_options(settings, bind),
             poolclass=ConnectionPool,
             skip_autocommit_rollback=True,
             max_overflow=0,
@@ -63,84 +74,109 @@ class Sessions:
             pool_recycle=POOL_RECYCLE,
             hide_parameters=True,
         )
-        register_pool_events(self.engine.sync_engine)
-        self.reads, self.writes = (
-            AutocommitSession(self.engine.sync_engine, read=read, pooled=settings.db_pgbouncer)
-            for read in (True, False)
-        )
-        self.transactions = async_sessionmaker(
-            self.engine.execution_options(isolation_level="READ COMMITTED"),
-            class_=TransactionSession,
-            expire_on_commit=False,
+        recycle_after_loss(self.engine.sync_engine)
+        execute = sqlalchemy_execution(self.engine.sync_engine)
+        # A pooler may run a statement on another connection than the one that has prepared it.
+        if settings.db_fast_path and not settings.db_pgbouncer:
+            execute = FastPath(self.engine.sync_engine, execute).execute
+        self.reads = AutocommitSession(execute, callbacks, reads_only=True)
+        self.writes = AutocommitSession(execute, callbacks, reads_only=False)
+        self.orm_sessions = async_sessionmaker(
+            self.engine.execution_options(isolation_level="READ COMMITTED"), expire_on_commit=False
         )
 
 
-def _options(settings: Settings, bind: Bind) -> dict[str, Any]:
-    """What an engine's connections are told, and how its single statements are transactions."""
-    connect: dict[str, Any] = {"timeout": settings.db_pool_timeout}
-    options = {"connect_args": connect, "pool_size": bind.connections(settings.db_pool_size)}
-    if settings.db_pgbouncer:  # it takes no settings, and a statement alone is more messages
-        connect |= POOLED
-        read_only = {"postgresql_readonly": bind.read_only}
-        return {**options, "isolation_level": "READ COMMITTED", "execution_options": read_only}
-    timeout = int(settings.db_statement_timeout * 1000)
-    # Who waits for a lock is told so before who works for too long.
-    timeouts = {"statement_timeout": f"{timeout}", "lock_timeout": f"{max(1, timeout // 2)}"}
-    connect["server_settings"] = {"application_name": "bookshelf", **timeouts}
-    connect["max_cached_statement_lifetime"] = 0  # it would be prepared anew every five minutes
+def _engine_options(settings: Settings, bind: Bind) -> dict[str, Any]:
+    """Return the options of a connection, and the isolation level of a single statement."""
+    pool_size = bind.pool_size(settings.db_pool_size)
+    connect_args: dict[str, Any] = {"timeout": settings.db_pool_timeout}
+    options: dict[str, Any] = {"connect_args": connect_args, "pool_size": pool_size}
+    if settings.db_pgbouncer:
+        # A pooler rejects settings in the startup message, so the role has to have the timeouts.
+        connect_args |= POOLED
+        options["isolation_level"] = "READ COMMITTED"
+        options["execution_options"] = {"postgresql_readonly": bind.read_only}
+        return options
+    statement_timeout = int(settings.db_statement_timeout * 1000)
+    # lock_timeout is below statement_timeout so that the error names the lock.
+    lock_timeout = max(1, statement_timeout // 2)
+    connect_args["server_settings"] = {
+        "application_name": "bookshelf",
+        "statement_timeout": str(statement_timeout),
+        "lock_timeout": str(lock_timeout),
+    }
     if bind.read_only:
-        connect["server_settings"]["default_transaction_read_only"] = "on"
-    return {**options, "isolation_level": "AUTOCOMMIT"}
+        connect_args["server_settings"]["default_transaction_read_only"] = "on"
+    # Otherwise each statement would be prepared again every five minutes.
+    connect_args["max_cached_statement_lifetime"] = 0
+    options["isolation_level"] = "AUTOCOMMIT"
+    return options
 
 
-def _few(size: int) -> int:
-    """A quarter of a pool: what may not starve ordinary requests."""
+def _quarter(size: int) -> int:
+    """Return a quarter of a pool, which may be busy without starving ordinary requests."""
     return max(1, size // 4)
 
 
 class Database(Sessions):
-    """The sessions of the default database, and those of every other by its name."""
+    """The sessions of the default database, and those of every other database by its name."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, BINDS["default"])
-        self._size, self._streams = settings.db_pool_size, 0
-        self.binds: dict[str, Sessions] = {
-            name: self if name == "default" else Sessions(settings, bind)
-            for name, bind in BINDS.items()
-        }
+        self._callbacks = BackgroundCallbacks()
+        super().__init__(settings, BINDS["default"], self._callbacks)
+        self._max_streams = _quarter(settings.db_pool_size)
+        self._streams = 0
+        self.binds: dict[str, Sessions] = {"default": self}
+        for name, bind in BINDS.items():
+            if name != "default":
+                self.binds[name] = Sessions(settings, bind, self._callbacks)
         for name, sessions in self.binds.items():
             observe_statements(sessions.engine.sync_engine)
             observe_pool(name, sessions.engine.sync_engine)
 
     @asynccontextmanager
-    async def session(self, bind: str = "default") -> AsyncIterator[TransactionSession]:
-        """A transaction: committed when the block ends, rolled back when it raises."""
-        async with self.binds[bind].transactions() as session:
+    async def transaction(self, bind: str = "default") -> AsyncIterator[TransactionSession]:
+        """Commit when the block ends, and then start its callbacks. Roll back if it raises."""
+        async with self.binds[bind].orm_sessions() as orm:
+            session = TransactionSession(orm)
             try:
-                with translated(DATABASE_ERRORS):  # a file that the block writes may fail as well
+                # An OSError of the block may come from a file that it writes.
+                with translated(DATABASE_ERRORS):
                     yield session
                 with translated():
-                    await session.commit()
+                    await orm.commit()
             except (asyncio.CancelledError, GeneratorExit):
-                await session.invalidate()  # a server that is stuck would never answer ROLLBACK
+                # A server that is stuck would never respond to a ROLLBACK.
+                await orm.invalidate()
                 raise
+            for callback in session.callbacks:
+                self._callbacks.start(callback)
 
     @asynccontextmanager
     async def streaming(self) -> AsyncIterator[TransactionSession]:
-        """A transaction for as long as a client reads; a quarter of the pool, then `Overloaded`."""
-        if self._streams >= _few(self._size):
+        """Open a transaction that lasts as long as a client reads.
+
+        Raises `Overloaded` while a quarter of the pool is in use by such transactions.
+        """
+        if self._streams >= self._max_streams:
             raise Overloaded
         self._streams += 1
         try:
-            async with self.session() as session:
+            async with self.transaction() as session:
                 yield session
         finally:
             self._streams -= 1
 
+    async def wait_for_callbacks(self) -> None:
+        """Wait until all `after_commit` callbacks have ended, for a process that ends soon."""
+        await self._callbacks.wait()
+
     async def close(self) -> None:
+        """Wait for callbacks and close the pools, both for a limited time."""
+        await self._callbacks.close(CALLBACKS_TIMEOUT)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 for sessions in self.binds.values():
                     await sessions.engine.dispose()
         except TimeoutError:
-            log.warning("the database did not answer a good-bye")
+            log.warning("the database did not close its connections in time")

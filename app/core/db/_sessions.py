@@ -1,159 +1,145 @@
-"""The sessions: a statement that is its own transaction, and several between BEGIN and COMMIT."""
+"""Sessions execute statements: one in a transaction of its own, or several in one transaction."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from typing import Any, Final, TypeVar, cast
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any, Final, Protocol, TypeVar, cast
 
-import asyncpg
 import sqlalchemy as sa
-from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
-from app.core.db._prepared import Prepared
-from app.core.db._sqlstate import DATABASE_ERRORS, FAILURES, lost, may_retry, meaning, translated
-from app.core.observability import StatementTimer
+from app.core.db._after_commit import BackgroundCallbacks, Callback
+from app.core.db._copy import copy_records
+from app.core.db._sqlstate import FAILURES, may_retry, meaning, translated
 
 Parameters = Mapping[str, Any]
-Rows = Sequence[sa.Row[Any]]
-Records = Sequence[Mapping[Any, Any]]  # by column names
-T = TypeVar("T")
-Statement = TypeVar("Statement")
-LOOK: Final = 1000  # records copied between two looks at whether the connection is lost
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+# Executes one statement in a transaction of its own.
+Execute = Callable[[sa.Executable, Parameters], Awaitable[Rows]]
+ExecutableT = TypeVar("ExecutableT", bound=sa.Executable)
+
+_REUSABLE: Final = "bookshelf_reusable"
+
+
+def reusable(statement: ExecutableT) -> ExecutableT:
+    """Mark a statement that is built once, kept, and executed often with other parameters.
+
+    An INSERT or UPDATE has to name the columns that it sets, by `values()`. Marking a statement
+    that is built for one execution does no harm, but makes it slower.
+    """
+    return statement.execution_options(**{_REUSABLE: True})
+
+
+def is_reusable(statement: sa.Executable) -> bool:
+    """Whether `reusable` has marked the statement, or one from which it was made."""
+    return _REUSABLE in statement.get_execution_options()
+
+
+class Session(Protocol):
+    """What repositories and services need from a session, of whichever kind it is."""
+
+    async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        """Execute a statement. Return its rows as mappings, for example `{"id": 7}`.
+
+        A statement that returns no rows has the result `[]`. Raises a `ServiceError` for what the
+        database refuses or cannot do.
+        """
+
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """Return a block after whose failure the session can go on."""
+
+    def after_commit(self, callback: Callback) -> None:
+        """Run a callback in the background after COMMIT, and never if the transaction fails.
+
+        For side effects such as sending an email or removing an object from a store. The callback
+        is lost if the process dies in between, so somebody has to find what is left to do.
+        """
 
 
 class AutocommitSession:
-    """Every statement is its own transaction: one round trip, on a connection borrowed for it.
+    """Executes every statement in a transaction of its own, on a connection checked out for it.
 
-    A statement that the server surely undid (deadlock, serialization failure) is run once more,
-    and so is a read whose connection turned out to be dead.
+    A statement that the server has surely undone, for example because of a deadlock, is retried
+    once. So is a read whose connection turned out to be lost.
     """
 
-    def __init__(self, engine: sa.Engine, *, read: bool, pooled: bool = False) -> None:
-        self._engine, self._read = engine, read
-        # Behind a pooler what the driver prepares is on another connection than what it runs.
-        self._run = self._execute_prepared if pooled else self._fetch
+    def __init__(
+        self, execute_once: Execute, callbacks: BackgroundCallbacks, *, reads_only: bool
+    ) -> None:
+        self._execute_once = execute_once
+        self._callbacks = callbacks
+        self._reads_only = reads_only
 
-    async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
-        """Of a statement that is made for this time."""
-        return await self._tried(self._execute, statement, parameters)
-
-    async def fetch(self, statement: Prepared, parameters: Parameters) -> Records:
-        """Of a statement that was built once."""
-        return await self._tried(self._run, statement, parameters)
-
-    def savepoint(self) -> AbstractAsyncContextManager[object]:
-        """Whatever fails in the block, the session goes on; a statement alone needs nothing."""
-        return nullcontext()
-
-    async def _tried(
-        self,
-        run: Callable[[Statement, Parameters], Awaitable[T]],
-        statement: Statement,
-        parameters: Parameters,
-    ) -> T:
+    async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        parameters = parameters or {}
         try:
-            return await run(statement, parameters)
+            return await self._execute_once(statement, parameters)
         except FAILURES as error:
-            if not may_retry(error, read=self._read):
+            if not may_retry(error, read=self._reads_only):
                 raise meaning(error) from error
         with translated():
-            return await run(statement, parameters)
+            return await self._execute_once(statement, parameters)
 
-    async def _execute(self, statement: sa.Executable, parameters: Parameters) -> Rows:
-        def executed() -> Rows:
-            with self._engine.begin() as connection:
-                return connection.execute(statement, parameters).all()
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """Return a block that does nothing: a failed statement leaves nothing behind."""
+        return nullcontext()
 
-        # In one greenlet: `async with engine.connect()` makes three, and a task, for one statement.
-        return await greenlet_spawn(executed)
-
-    async def _execute_prepared(self, statement: Prepared, parameters: Parameters) -> Records:
-        return _records(await self._execute(statement.executable, parameters))
-
-    async def _fetch(self, statement: Prepared, parameters: Parameters) -> Records:
-        arguments = statement.arguments(parameters)
-        with await self._connected() as connection:
-            driver: Any = connection.connection.driver_connection
-            try:
-                with StatementTimer(statement.sql):
-                    return cast("Records", await driver.fetch(statement.sql, *arguments))
-            except BaseException as error:
-                # What was cut off leaves it in a state that nobody knows.
-                if not isinstance(error, Exception) or driver.is_closed() or lost(error):
-                    await greenlet_spawn(connection.invalidate, error)
-                raise
-
-    async def _connected(self) -> sa.Connection:
-        pool = self._engine.pool
-        if isinstance(pool, sa.QueuePool) and pool.checkedin():
-            # To take one that is there, nothing is waited for: a greenlet costs a tenth of a read.
-            with suppress(MissingGreenlet):  # that one has to be made again
-                return self._engine.connect()
-        return await greenlet_spawn(self._engine.connect)
+    def after_commit(self, callback: Callback) -> None:
+        """Run a callback in the background now: earlier statements have been committed."""
+        self._callbacks.start(callback)
 
 
-class TransactionSession(AsyncSession):
-    """An `AsyncSession` between BEGIN and COMMIT, for work of more than one statement."""
+class TransactionSession:
+    """Executes several statements between BEGIN and COMMIT; `Database.transaction` makes it.
 
-    async def rows(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+    `orm` is SQLAlchemy's own session of the same transaction, for code that wants entities.
+    """
+
+    def __init__(self, orm: AsyncSession) -> None:
+        self.orm = orm
+        self.callbacks: list[Callback] = []
+
+    async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         with translated():
-            return (await self.execute(statement, parameters)).all()
+            return to_rows(await self.orm.execute(statement, parameters))
 
-    async def fetch(self, statement: Prepared, parameters: Parameters) -> Records:
-        return _records(await self.rows(statement.executable, parameters))
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo what a failed block has done, its callbacks included, and nothing else."""
+        number_of_callbacks = len(self.callbacks)
+        try:
+            async with self.orm.begin_nested():
+                yield
+        except BaseException:
+            del self.callbacks[number_of_callbacks:]
+            raise
 
-    def savepoint(self) -> AbstractAsyncContextManager[object]:
-        """Whatever fails in the block is undone, and the transaction goes on."""
-        return self.begin_nested()
-
-    async def run(self, statement: sa.Executable) -> None:
-        """A statement that has no rows to return."""
-        with translated():
-            await self.execute(statement)
+    def after_commit(self, callback: Callback) -> None:
+        """Run a callback in the background after COMMIT, and never if the transaction fails."""
+        self.callbacks.append(callback)
 
     async def copy(self, table: sa.Table, records: Iterable[tuple[Any, ...]]) -> None:
-        """COPY records into a table as they come: none is held."""
-        connection = await self.connection()
-        raw = await connection.get_raw_connection()
-        driver: asyncpg.Connection[Any] = raw.driver_connection  # type: ignore[assignment]
-
-        async def while_connected() -> AsyncIterator[tuple[Any, ...]]:
-            try:
-                for number, record in enumerate(records):
-                    if number % LOOK == 0:
-                        await asyncio.sleep(0)
-                        if driver.is_closed():
-                            return  # the driver raises it
-                    yield record
-            except SystemExit as error:  # the driver ends COPY when cancelled, not for this
-                raise asyncio.CancelledError from error
-
-        columns = [column.name for column in table.columns]
-        with translated(DATABASE_ERRORS):
-            try:
-                await driver.copy_records_to_table(
-                    table.name, columns=columns, records=while_connected()
-                )
-            except asyncio.CancelledError as error:
-                raise error.__cause__ or error from None
-            finally:
-                if driver.is_closed():  # nothing can be rolled back on it
-                    await connection.invalidate()
-
-    async def fetched(
-        self, declare: sa.Executable, parameters: Parameters, fetch: sa.Executable
-    ) -> AsyncIterator[Records]:
-        """The rows of a cursor, some at a time: what declares it and what fetches from it."""
-        with translated():
-            await self.execute(declare, parameters)
-            while rows := (await self.execute(fetch)).mappings().all():
-                yield rows
+        """COPY records into a table as they come, without holding them in memory."""
+        await copy_records(await self.orm.connection(), table, records)
 
 
-def _records(rows: Rows) -> Records:
-    return [row._mapping for row in rows]  # noqa: SLF001 - as SQLAlchemy documents it
+def sqlalchemy_execution(engine: sa.Engine) -> Execute:
+    """Return the function that executes a statement as SQLAlchemy does it."""
+
+    async def execute(statement: sa.Executable, parameters: Parameters) -> Rows:
+        def execute_in_greenlet() -> Rows:
+            with engine.begin() as connection:
+                return to_rows(connection.execute(statement, parameters))
+
+        # `async with engine.begin()` would create three greenlets and a task for one statement.
+        return await greenlet_spawn(execute_in_greenlet)
+
+    return execute
 
 
-Session = AutocommitSession | TransactionSession
+def to_rows(result: sa.Result[Any]) -> Rows:
+    """Return the rows of a result, which may be of a statement that has none."""
+    if not result.returns_rows:  # type: ignore[attr-defined]
+        return []
+    return cast("Rows", result.mappings().all())

@@ -92,9 +92,12 @@ def sqlstate(error: BaseException) -> str:
 
 def lost(error: BaseException) -> bool:
     """Whether its connection is gone, or will be as soon as the driver has heard all."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated
-    return isinstance(error, ConnectionError | InternalClientError) or sqlstate(error) in _ENDED
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    driver_error = _driver(error)
+    if isinstance(driver_error, ConnectionError | InternalClientError):
+        return True
+    return sqlstate(error) in _ENDED
 
 
 def _unencodable(driver: BaseException) -> bool:

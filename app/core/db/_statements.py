@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningDelete
 
 from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
 from app.core.db._models import Entity
-from app.core.db._prepared import Prepared
+from app.core.db._sessions import reusable
 from app.core.schemas import ReadModel
 
 ANY_ROW: Final[frozenset[str]] = frozenset()
@@ -35,9 +36,9 @@ class Statements(ListStatements):
         self.existing_ids = sa.select(self.table.c.id).where(self.table.c.id == sa.any_(ids))
 
     @cached
-    def get(self, scope: frozenset[str]) -> Prepared:
+    def get(self, scope: frozenset[str]) -> Select:
         conditions = self._target(scope, conditional=False)
-        return Prepared(self.select_read_model(self.table).where(*conditions))
+        return reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached
     def exists(self, scope: frozenset[str]) -> Select:
@@ -45,11 +46,11 @@ class Statements(ListStatements):
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
 
     @cached
-    def insert(self, names: frozenset[str]) -> Prepared:
-        return Prepared(self._returning(sa.insert(self.table).values(self._new(names))))
+    def insert(self, names: frozenset[str]) -> Select:
+        return reusable(self._returning(sa.insert(self.table).values(self._new(names))))
 
     @cached
-    def insert_many(self, names: frozenset[str]) -> Prepared:
+    def insert_many(self, names: frozenset[str]) -> Select:
         """Rows of arrays, one for each column; they come back in the order of their ids."""
         columns = [self.table.c[name] for name in sorted(names)]
         arrays = [sa.bindparam(f"new_{c.name}", type_=sa.ARRAY(c.type)) for c in columns]
@@ -57,20 +58,20 @@ class Statements(ListStatements):
         rows = sa.select(*given.render_derived().c)
         statement = sa.insert(self.table).from_select([c.name for c in columns], rows)
         written = self._returning(statement)
-        return Prepared(written.order_by(written.selected_columns.id))
+        return reusable(written.order_by(written.selected_columns.id))
 
     @cached
     def update(
         self, names: frozenset[str], scope: frozenset[str] = ANY_ROW, *, conditional: bool
-    ) -> Prepared:
+    ) -> Select:
         touched = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
         statement = sa.update(self.table).where(*self._target(scope, conditional=conditional))
-        return Prepared(self._returning(statement.values(self._new(names) | touched)))
+        return reusable(self._returning(statement.values(self._new(names) | touched)))
 
     @cached
-    def delete(self, scope: frozenset[str] = ANY_ROW, *, conditional: bool) -> Prepared:
+    def delete(self, scope: frozenset[str] = ANY_ROW, *, conditional: bool) -> ReturningDelete[Any]:
         statement = sa.delete(self.table).where(*self._target(scope, conditional=conditional))
-        return Prepared(statement.returning(self.table.c.id))
+        return reusable(statement.returning(self.table.c.id))
 
     def _common_filters(self) -> dict[str, Condition]:
         columns, ids = self.table.c, sa.ARRAY(self.table.c.id.type)

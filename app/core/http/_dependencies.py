@@ -27,7 +27,7 @@ async def _writes(request: Request) -> Session:
 
 
 async def _transaction(request: Request) -> AsyncIterator[TransactionSession]:
-    async with request.app.state.database.session() as session:
+    async with request.app.state.database.transaction() as session:
         yield session
 
 

@@ -22,7 +22,6 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, QueuePool, event
-from sqlalchemy.pool import ConnectionPoolEntry
 
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 SHARED: Final = "/dev/shm"  # noqa: S108 - a directory of our own is made in it
@@ -62,12 +61,12 @@ def observe_pool(database: str, engine: Engine) -> None:
     pool = engine.pool
     assert isinstance(pool, QueuePool)  # noqa: S101 - all of ours are
     _POOL_SIZE.labels(database).set(pool.size())
-    used, out = _CHECKED_OUT.labels(database), set[ConnectionPoolEntry]()
+    used, out = _CHECKED_OUT.labels(database), set[object]()
     if DIRECTORY not in os.environ:  # each that is noted is work for a request
         used.set_function(pool.checkedout)
         return
 
-    def note(change: Callable[[ConnectionPoolEntry], None], entry: ConnectionPoolEntry) -> None:
+    def note(change: Callable[[object], None], entry: object) -> None:
         change(entry)
         used.set(len(out))
 

@@ -120,12 +120,12 @@ async def database_fault(session: AutocommitSession, head: str) -> str | None:
     """What is wrong with the database."""
     try:
         async with asyncio.timeout(DEADLINE):
-            rows = await session.rows(_REVISION, {})
+            rows = await session.execute(_REVISION)
     except (ServiceError, TimeoutError):
         return "database: does not answer"
     except DBAPIError as error:
         if (code := sqlstate(error)) != NO_SUCH_TABLE:
             return f"database: refuses, with SQLSTATE {code}"
-        rows = ()
-    found = rows[0].version_num if rows else "none"
+        rows = []
+    found = rows[0]["version_num"] if rows else "none"
     return None if found == head else f"database: its schema is at revision {found}, not at {head}"

@@ -1,0 +1,201 @@
+"""The fast path gives the same rows and errors as SQLAlchemy's execution, which it replaces."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+from weakref import ref
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app.authors.models import Author
+from app.authors.repository import AuthorRepository
+from app.books.models import Book
+from app.books.repository import BookRepository
+from app.core.db import Database, Rows, reusable
+from app.core.db import _fast_path as fast_path
+from app.documents.repository import DocumentRepository
+from app.tokens.repository import TokenRepository
+from app.users.models import User
+from tests import backends
+from tests.conftest import settings_for
+from tests.rows import fill
+
+NUMBER = sa.bindparam("number", type_=sa.Integer)
+AUTHOR = UUID("01890000-0000-7000-8000-000000000001")
+_AGO = sa.func.now() - sa.literal(timedelta(hours=1))
+REPOSITORIES = (AuthorRepository, BookRepository, DocumentRepository, TokenRepository)
+# By name, a statement and its parameters.
+STATEMENTS: dict[str, tuple[sa.Executable, dict[str, Any]]] = {
+    "a parameter that occurs twice, and constants": (
+        sa.select((NUMBER + NUMBER).label("double"), (NUMBER + 5).label("more")),
+        {"number": 2},
+    ),
+    "a constant that has to be converted": (sa.select((sa.func.now() > _AGO).label("past")), {}),
+    "no rows": (sa.select(Author.id).where(sa.false()), {}),
+    "all columns": (sa.select(Author.__table__).order_by(Author.id), {}),
+    "equal names": (sa.select(Author.id, Book.id).join(Book).order_by(Book.id), {}),
+    "JSON as a parameter": (
+        sa.select(sa.func.jsonb_typeof(sa.bindparam("json", type_=JSONB)).label("kind")),
+        {"json": {"a": [1]}},
+    ),
+    "JSON as a column": (
+        sa.select(sa.cast(sa.bindparam("json", type_=JSONB), JSONB).label("json")),
+        {"json": {"a": [1]}},
+    ),
+    "an enum, which the driver does not convert": (
+        sa.select(sa.cast(sa.literal("upper"), sa.Enum("upper", native_enum=False)).label("e")),
+        {},
+    ),
+    "an interval, a number and an array": (
+        sa.select(
+            sa.literal(timedelta(days=1)).label("interval"),
+            sa.cast(NUMBER, sa.Numeric(5, 2)).label("number"),
+            sa.literal([1, 2], sa.ARRAY(sa.Integer)).label("array"),
+        ),
+        {"number": 3},
+    ),
+    "IN, whose text depends on the values": (
+        sa.select(Author.name).where(Author.name.in_(sa.bindparam("names", expanding=True))),
+        {"names": ["Author 1", "Author 3"]},
+    ),
+    "a parameter that the statement does not have": (sa.select(sa.literal(1).label("n")), {"a": 2}),
+    "an insert with RETURNING": (
+        sa.insert(Author)
+        .values(id=sa.bindparam("new_id", type_=sa.Uuid), name="x")
+        .returning(Author.id, Author.version),
+        {"new_id": UUID(int=7)},
+    ),
+    "an update without RETURNING": (
+        sa.update(Author).where(Author.id == AUTHOR).values(name="changed"),
+        {},
+    ),
+    "a delete of nothing": (sa.delete(Book).where(sa.false()).returning(Book.id), {}),
+    "text": (sa.text("SELECT 1 AS n"), {}),
+    "a missing parameter": (sa.select(NUMBER), {}),
+    "a parameter of the wrong type": (sa.select(NUMBER.label("n")), {"number": "two"}),
+    "a parameter that cannot be converted": (
+        sa.select(Author.name).where(Author.id == sa.bindparam("key", type_=sa.Uuid)),
+        {"key": object()},
+    ),
+    "a number out of range": (sa.select(NUMBER.label("n")), {"number": 2**40}),
+    "a unique violation": (
+        sa.insert(Author).values(id=AUTHOR, name="again").returning(Author.id),
+        {},
+    ),
+    "a check violation": (sa.update(Author).values(name="").returning(Author.id), {}),
+    "a foreign key violation": (
+        sa.delete(Author).where(Author.id == AUTHOR).returning(Author.id),
+        {},
+    ),
+    "a division by zero": (sa.select((NUMBER / 0).label("n")), {"number": 1}),
+    "an unknown column": (sa.select(sa.column("shelf")).select_from(Author.__table__), {}),
+    "an unknown function": (sa.select(sa.func.missing().label("n")), {}),
+}
+
+
+@pytest.fixture
+async def both(database: Database, url: str) -> AsyncIterator[dict[bool, Database]]:
+    """Databases with the fast path on and off, and some rows."""
+    await fill(database, 3)
+    databases = {on: Database(settings_for(url, db_fast_path=on)) for on in (True, False)}
+    yield databases
+    for each in databases.values():
+        await each.close()
+
+
+async def outcome(database: Database, statement: sa.Executable, parameters: dict[str, Any]) -> Any:
+    """The rows, or the error and its cause."""
+    try:
+        rows: Rows = await database.writes.execute(statement, parameters)
+    except Exception as error:  # noqa: BLE001 - it is compared
+        return describe(error), describe(error.__cause__)
+    return [dict(row) for row in rows]
+
+
+def describe(error: BaseException | None) -> tuple[Any, ...]:
+    original = getattr(error, "orig", None)
+    return type(error), str(error), type(original), getattr(original, "sqlstate", None)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_reusable_statement_gives_same_rows_and_errors_with_fast_path_on_and_off(
+    both: dict[bool, Database], cleaner: Any, name: str
+) -> None:
+    statement, parameters = STATEMENTS[name]
+    outcomes = []
+    async with cleaner.saved():
+        for on in (True, False):
+            for _ in range(2):
+                outcomes.append(await outcome(both[on], reusable(statement), parameters))
+                await cleaner.restore()
+    assert outcomes == [outcomes[0]] * 4
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_reusable_statement_gives_same_rows_in_a_transaction(
+    both: dict[bool, Database], on: bool
+) -> None:
+    statement = reusable(sa.select((NUMBER + 1).label("next")))
+    alone = await both[on].writes.execute(statement, {"number": 1})
+    async with both[on].transaction() as session:
+        together = await session.execute(statement, {"number": 1})
+    assert [dict(row) for row in alone] == [dict(row) for row in together] == [{"next": 2}]
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_cancelled_statement_discards_its_connection_with_fast_path_on_and_off(
+    both: dict[bool, Database], other: asyncpg.Connection, on: bool
+) -> None:
+    statement = reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
+    working = asyncio.create_task(both[on].reads.execute(statement))
+    await backends.until(1, other, backends.ASLEEP)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    pool = both[on].engine.sync_engine.pool
+    assert isinstance(pool, sa.QueuePool)
+    assert pool.checkedout() == 0
+
+
+def test_fast_path_supports_statements_of_repositories() -> None:
+    """Otherwise they would still be executed, but slowly."""
+    for repository in REPOSITORIES:
+        statements = repository.statements
+        columns = frozenset({"name", "title"} & set(statements.table.c.keys()))
+        key = frozenset({"id"})
+        for statement in (
+            statements.get(frozenset()),
+            statements.insert(columns | key),
+            statements.update(columns, conditional=True),
+            statements.delete(conditional=True),
+            statements.page(key, (), after_cursor=True, with_total=True),
+        ):
+            assert fast_path.driver_statement_of(statement) is not None, str(statement)
+
+
+def test_statement_that_is_made_from_a_reusable_one_has_its_own_sql() -> None:
+    statement = reusable(sa.select(User.id))
+    derived = statement.where(User.id == 1)
+    texts = [fast_path.driver_statement_of(each) for each in (statement, derived)]
+    assert texts[0] is not None
+    assert texts[1] is not None
+    assert texts[0].sql + " \nWHERE users.id = $1::BIGINT" == texts[1].sql
+
+
+def test_statement_that_is_not_reusable_is_left_to_sqlalchemy() -> None:
+    assert fast_path.driver_statement_of(sa.select(User.id)) is None
+
+
+def test_compiled_statement_is_forgotten_with_the_statement() -> None:
+    statement = reusable(sa.select(User.id, User.name))
+    assert fast_path.driver_statement_of(statement) is not None
+    forgotten = ref(statement)
+    del statement
+    gc.collect()
+    assert forgotten() is None
