@@ -14,6 +14,7 @@ from app.main import create_app
 from app.tokens import secret
 from app.users.passwords import Passwords
 from tests.conftest import settings_for
+from tests.statements import heard
 
 EMAIL: Final = "ada@example.com"
 PASSWORD: Final = "correct horse"
@@ -40,6 +41,7 @@ _ADD_TOKEN: Final = text(
 async def ask(database: Database, query: str, **parameters: Any) -> Any:
     """The first value of the first row; `None` when there is no row."""
     rows = await database.writes.execute(text(query), parameters)
+    await heard()
     return next(iter(rows[0].values())) if rows else None
 
 
@@ -49,6 +51,7 @@ async def add_user(
     """The id of a new user whose password is PASSWORD."""
     given = {"email": email, "role": role, "hash": password_hash}
     rows = await database.writes.execute(_ADD_USER, given)
+    await heard()
     made: int = rows[0]["id"]
     return made
 
@@ -58,6 +61,7 @@ async def add_token(database: Database, user_id: int, *, used: bool = False) -> 
     token = secret.new()
     given = {"id": uuid4(), "user_id": user_id, "digest": secret.digest(token), "used": used}
     await database.writes.execute(_ADD_TOKEN, given)
+    await heard()
     return token
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.core.db import Database, Rows
+from tests.statements import heard
 
 AUTHOR = "01890000-0000-7000-8000-000000000001"  # of the books that `fill` makes
 BOOKS_OF_AUTHOR = f"/authors/{AUTHOR}/books"
@@ -82,9 +83,12 @@ async def run(
     """One statement in a transaction of its own."""
     async with database.transaction() as session:
         await session.orm.execute(text(statement), parameters)
+    await heard()
 
 
 async def query(database: Database, statement: str, **parameters: Any) -> list[Any]:
     """The first column of what a SELECT finds."""
     async with database.transaction() as session:
-        return list((await session.orm.execute(text(statement), parameters)).scalars())
+        values = list((await session.orm.execute(text(statement), parameters)).scalars())
+    await heard()
+    return values

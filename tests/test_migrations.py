@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -10,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from app import schema
-from app.tables import REVISION
+from app.tables import REVISION, latest_revision
 from tests.processes import run, until
 from tests.servers import sqlalchemy_url
 
@@ -107,6 +108,31 @@ async def test_the_models_and_the_migrations_agree(own_database: str) -> None:
 
 def test_the_revision_that_the_code_asks_for_is_the_last() -> None:
     assert ScriptDirectory.from_config(schema.config()).get_heads() == [REVISION]
+
+
+def test_order_of_migration_files_by_name_is_their_order_by_down_revision() -> None:
+    scripts = ScriptDirectory.from_config(schema.config()).walk_revisions()
+    chain = [(script.revision, Path(script.path).name) for script in scripts]
+    names = sorted((name for _, name in chain), reverse=True)
+    assert [name for _, name in chain] == names
+    assert all(f"-{revision}_" in name for revision, name in chain)
+
+
+def test_latest_revision_is_that_of_last_file_and_ignores_other_files(tmp_path: Path) -> None:
+    for name in (
+        "2026_11_24_2230-0009_an_older_one.py",
+        "2026_12_01_0000-1a2b3c_the_newest.py",
+        "2026_12_01_0000-ffff_an_editors_copy.py~",
+        "__init__.py",
+        "zzzz-9999_of_no_date.py",
+    ):
+        (tmp_path / name).touch()
+    assert latest_revision(tmp_path) == "1a2b3c"
+
+
+def test_latest_revision_of_directory_without_migrations_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no migrations"):
+        latest_revision(tmp_path)
 
 
 async def test_two_upgrades_at_once_are_harmless(own_database: str) -> None:

@@ -14,7 +14,19 @@ UNKNOWN_DOB = sa.literal_column("'infinity'::date", sa.Date)
 
 
 class Author(Entity):
-    """A person who writes books."""
+    """A person who writes books.
+
+    Rules in the database:
+
+    - `ck_authors_name_not_empty`: the name has at least one character.
+    - `ck_authors_dob_finite`: the date of birth is a real date, never `infinity`, which stands
+      for an unknown date in sort orders.
+    - `search` is generated: the words of the name, which `search_vector` makes (see
+      `search_words` in the first migration).
+    - Trigger `change_books`: a new name or date of birth increments the version of the author's
+      books, because their responses, and so their ETags, contain both.
+    - `fk_books_author_id_authors`: an author who has books cannot be deleted.
+    """
 
     __tablename__ = "authors"
     __table_args__ = (

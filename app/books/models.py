@@ -11,7 +11,16 @@ from app.core.db import Entity
 
 
 class Book(Entity):
-    """A book by one author."""
+    """A book by one author.
+
+    Rules in the database:
+
+    - `ck_books_title_not_empty`: the title has at least one character.
+    - `fk_books_author_id_authors`: the author exists, and cannot be deleted before the book.
+    - `search` is generated: the words of the title, which `search_vector` makes.
+    - Trigger `change_books` of authors increments `version` when the author's name or date of
+      birth changes.
+    """
 
     __tablename__ = "books"
     __table_args__ = (

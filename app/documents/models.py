@@ -23,10 +23,17 @@ class FileColumns:
 
 
 class StoredObject(FileColumns, Base):
-    """An object that is in the store, may be there, or shall no longer be there.
+    """An object that is in the store, may be there, or has to be removed from it.
 
-    `pending` before its first byte, `ready` while a document has it for its file, `deleting` from
-    then on. A trigger on the documents makes it ready and deleting, in their own transaction.
+    Its state is `pending` before its first byte, `ready` while it is the file of a document, and
+    `deleting` from then on.
+
+    Rules in the database:
+
+    - `ck_stored_objects_state`: the state is one of these three.
+    - `uq_stored_objects_key`: an object has one row.
+    - Trigger `keep_files` of documents sets `ready` and `deleting` in the transaction that changes
+      the document.
     """
 
     __tablename__ = "stored_objects"
@@ -48,7 +55,20 @@ class StoredObject(FileColumns, Base):
 
 
 class Document(FileColumns, Entity):
-    """A named document, with or without a file; without an owner when nobody said who he is."""
+    """A named document, with or without a file; without an owner if it was created anonymously.
+
+    Rules in the database:
+
+    - `ck_documents_name_not_empty`: the name has at least one character.
+    - `uq_documents_file_id`: an object is the file of one document only.
+    - `fk_documents_file_id_stored_objects`: the file is a stored object that was `pending`. Trigger
+      `keep_files` raises the same constraint name if it was not, for example because the sweeper
+      has removed it.
+    - Trigger `keep_files`: an object becomes `ready` with the document that refers to it, and
+      `deleting` when that is deleted or refers to another one.
+    - `fk_documents_owner_id_users`: the owner exists; deleting the owner deletes the document.
+    - `search` is generated: the words of the name, which `search_vector` makes.
+    """
 
     __tablename__ = "documents"
     __table_args__ = (

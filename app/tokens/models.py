@@ -11,7 +11,15 @@ from app.users.models import User
 
 
 class Token(Entity):
-    """What lets its bearer act as a user, until it expires or is deleted: revoked."""
+    """A secret that lets its bearer act as a user, until it expires or is deleted.
+
+    Rules in the database:
+
+    - `uq_tokens_digest`: a digest identifies one token. The token itself is not stored.
+    - `fk_tokens_user_id_users`: the user exists; deleting the user deletes the tokens.
+    - Trigger `revoke_tokens` of users deletes the tokens when the password changes, except the one
+      with which it was changed.
+    """
 
     __tablename__ = "tokens"
     __table_args__ = (sa.Index(None, "user_id", "created_at", "id"),)

@@ -11,10 +11,21 @@ from app.core.db import Base, Entity
 
 
 class User(Entity):
-    """A person with an account. A trigger keeps the last admin.
+    """A person with an account.
 
-    `password_changed_by` is the token whose bearer changed the password last; a trigger revokes
-    the user's other tokens whenever it is set.
+    `password_changed_by` is the token with which the password was changed last.
+
+    Rules in the database:
+
+    - `uq_users_email`: two users never have the same email, ignoring case.
+    - `ck_users_name_not_empty`: the name has at least one character.
+    - `ck_users_role`: the role is one of three; a new user is a `member`.
+    - Trigger `keep_an_admin`: deleting or demoting the last admin fails with the constraint name
+      `users_last_admin`. A lock lets one change of an admin run at a time.
+    - Trigger `revoke_tokens`: setting `password_changed_by` deletes the user's other tokens. A
+      better hash of the same password does not set it.
+    - `search` is generated: the words of the name, which `search_vector` makes.
+    - Tokens and documents of a deleted user are deleted too (`ON DELETE CASCADE`).
     """
 
     __tablename__ = "users"
@@ -39,7 +50,11 @@ class User(Entity):
 
 
 class LoginFailure(Base):
-    """Wrong passwords in a row, of an account or from an address: never its name, but a digest."""
+    """Wrong passwords in a row for an account or from an address, of which it has only a digest.
+
+    Rule in the database: the primary key allows one row for each kind and digest, so that
+    concurrent attempts count in the same row.
+    """
 
     __tablename__ = "login_failures"
 

@@ -20,7 +20,7 @@ from tests.bearers import make_bearer
 from tests.conftest import settings_for
 from tests.lines import CSV, NDJSON, STREAMED, scope
 from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS
-from tests.statements import noted
+from tests.statements import heard, noted
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
 pytestmark = pytest.mark.commits
@@ -130,8 +130,10 @@ async def plan(
     client: AsyncClient, database: Database, sent: Sent, url: str, options: str = "FORMAT JSON"
 ) -> list[Node]:
     """The nodes of the plan for the one statement that this request sends, from the top down."""
+    await heard()
     sent.clear()
     await get(client, url)
+    await heard()
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN ({options}) {statement}"
@@ -146,6 +148,7 @@ async def plan_of_cursor(
     """The plan of the cursor that a stream declares; the stream is not read to its end."""
     app = create_app(settings_for("postgresql:///unused"))
     app.state.database = database
+    await heard()
     sent.clear()
     gone = asyncio.Event()
 

@@ -57,6 +57,8 @@ SETUP = (
     """,
     "INSERT INTO things VALUES (1, 'yes', NULL), (2, 'yes', 1)",
 )
+# The database is shared with other tests.
+TEARDOWN = "DROP TABLE things; DROP FUNCTION fail, fail_once, die_once; DROP SEQUENCE tries"
 # Values that only bound parameters can bring.
 VALUES = {"large": 2**40, "nul": "a\0b", "surrogate": "\ud800"}
 
@@ -87,12 +89,13 @@ async def serving(database: Database) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.fixture
-async def sql(database: Database) -> AsyncIterator[AsyncClient]:
+async def sql(database: Database, other: asyncpg.Connection) -> AsyncIterator[AsyncClient]:
     async with database.transaction() as session:
         for statement in SETUP:
             await session.execute(text(statement))
     async with serving(database) as client:
         yield client
+    await other.execute(TEARDOWN)
 
 
 async def everywhere(sql: AsyncClient, statement: str) -> list[Response]:

@@ -14,6 +14,7 @@ from tests.documents.forms import HEADERS, LARGE, SMALL, form
 from tests.factories import make_direct_upload, make_document
 from tests.problems import problem_of
 from tests.proxy import Fate, Proxy
+from tests.statements import heard
 
 pytestmark = pytest.mark.commits
 
@@ -123,8 +124,10 @@ async def test_ten_thousand_documents_go_in_one_statement(
     alice: AsyncClient, account: str, key: int, other: asyncpg.Connection, statements: list[str]
 ) -> None:
     await other.execute(MANY.format(key))
+    await heard()
     statements.clear()
     assert (await alice.delete(account)).status_code == 204
+    await heard()
     assert len(statements) == 2  # the first asks who she is
     assert await other.fetchval("SELECT count(*) FROM documents") == 0
     states = "SELECT state, count(*) FROM stored_objects GROUP BY state"

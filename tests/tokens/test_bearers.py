@@ -229,5 +229,5 @@ async def test_the_use_of_a_token_is_noted_every_five_minutes(
     assert [statement.split()[0] for statement in sent()] == (
         ["SELECT", "UPDATE", "SELECT"] if noted else ["SELECT", "SELECT"]
     )
-    just_now = "SELECT id FROM tokens WHERE last_used_at = now()"
+    just_now = "SELECT id FROM tokens WHERE last_used_at > now() - interval '10 s'"
     assert await query(database, just_now) == ([TOKEN_IDS["owner"]] if noted else [])

@@ -9,7 +9,7 @@ from app.core.db import Database
 from app.tokens import secret
 from app.tokens.service import find_principal
 from tests import servers
-from tests.statements import noted
+from tests.statements import heard, noted
 
 pytestmark = pytest.mark.commits
 
@@ -37,6 +37,7 @@ async def test_a_token_is_looked_up_by_two_unique_indexes_in_one_statement(
 
     with noted(database, lambda *given: sent.append(given)):
         assert await find_principal(database, secret.new()) is None
+        await heard()
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN (FORMAT JSON) {statement}"

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.util import greenlet_spawn
 
 from app.core.db._after_commit import BackgroundCallbacks, Callback
@@ -93,7 +94,8 @@ class AutocommitSession:
 class TransactionSession:
     """Executes several statements between BEGIN and COMMIT; `Database.transaction` makes it.
 
-    `orm` is SQLAlchemy's own session of the same transaction, for code that wants entities.
+    `orm` is SQLAlchemy's own session of the same transaction, for code that wants entities. Flush
+    it before a statement is to see its changes.
     """
 
     def __init__(self, orm: AsyncSession) -> None:
@@ -101,8 +103,12 @@ class TransactionSession:
         self.callbacks: list[Callback] = []
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        def execute_in_greenlet(orm: OrmSession) -> Rows:
+            # The session's own `execute` would return entities for `select(Author)`.
+            return to_rows(orm.connection().execute(statement, parameters or {}))
+
         with translated():
-            return to_rows(await self.orm.execute(statement, parameters))
+            return await self.orm.run_sync(execute_in_greenlet)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -138,8 +144,8 @@ def sqlalchemy_execution(engine: sa.Engine) -> Execute:
     return execute
 
 
-def to_rows(result: sa.Result[Any]) -> Rows:
+def to_rows(result: sa.CursorResult[Any]) -> Rows:
     """Return the rows of a result, which may be of a statement that has none."""
-    if not result.returns_rows:  # type: ignore[attr-defined]
+    if not result.returns_rows:
         return []
     return cast("Rows", result.mappings().all())
