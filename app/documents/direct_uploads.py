@@ -83,7 +83,11 @@ class DirectUploads:
             await self._complete_multipart(row)
         await self._verify_object(row)
         file = StoredFile(
-            object_id, row["filename"], row["content_type"], row["size"], row["sha256"]
+            file_id=object_id,
+            filename=row["filename"],
+            content_type=row["content_type"],
+            size=row["size"],
+            sha256=row["sha256"],
         )
         await self._documents.update(document_id, asdict(file), None)
 

@@ -1,4 +1,4 @@
-"""What clients send and get of documents, and what they may say of a file."""
+"""Request and response models of documents and their files."""
 
 import re
 import unicodedata
@@ -13,47 +13,54 @@ from pydantic_core import PydanticCustomError
 from app.core.paging import ListQuery, Sorting
 from app.core.schemas import MAX_INT64, NO_NUL, Id, ReadModel, RequestModel, absent, string
 
-_WORD: Final = r"[A-Za-z0-9!#$&^_.+-]+"  # RFC 6838
+# A media type (RFC 6838) with parameters, for example `text/plain; charset="utf-8"`.
+_WORD: Final = r"[A-Za-z0-9!#$&^_.+-]+"
 _PARAMETER: Final = rf'[ \t]*;[ \t]*{_WORD}=({_WORD}|"[ !#-\[\]-~]*")'
 _CONTENT_TYPE: Final = rf"^{_WORD}/{_WORD}({_PARAMETER})*$"
+# Control characters, and the line and paragraph separators.
+_UNPRINTABLE_CATEGORIES: Final = {"Cc", "Zl", "Zp"}
+# An example for the OpenAPI document.
+EXAMPLE_URL: Final = "https://store.example.com/documents/0199b2f4?X-Amz-Signature=d1f8"
 
 
-def _without_path(value: str) -> str:
-    """The last part of a path, less the characters that control what shows it."""
-    kept = (c for c in value if unicodedata.category(c) not in {"Cc", "Zl", "Zp"})
-    name = "".join(kept).replace("\\", "/").rpartition("/")[2]
+def clean_filename(value: str) -> str:
+    """Remove the path and control characters: `C:\\files\\a.pdf` becomes `a.pdf`."""
+    characters = [c for c in value if unicodedata.category(c) not in _UNPRINTABLE_CATEGORIES]
+    path = "".join(characters).replace("\\", "/")
+    name = path.rpartition("/")[2]
     return "unnamed" if name in {"", ".", ".."} else name
 
 
-def _media_type(value: str) -> str:
+def _check_media_type(value: str) -> str:
     if not re.fullmatch(_CONTENT_TYPE, value):
         raise PydanticCustomError("content_type", "Must be a media type")
     return value
 
 
-def _whole(value: Any) -> Any:
-    """In JSON and in its schemas 10 and 10.0 are one number."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _to_integer(value: Any) -> Any:
+    """Convert 10.0 to 10, because JSON does not distinguish them."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
-URL: Final = "https://store.example.com/documents/0199b2f4?X-Amz-Signature=d1f8"  # an example
 DocumentId = Annotated[Id, Field(description="Id of the document")]
 UploadId = Annotated[Id, Field(description="Id of the upload")]
 Name = Annotated[str, string(1, 200)]
 Filename = Annotated[
-    str, Field(strict=True, min_length=1, max_length=255), AfterValidator(_without_path)
+    str, Field(strict=True, min_length=1, max_length=255), AfterValidator(clean_filename)
 ]
 ContentType = Annotated[
     str,
     string(1, 255),
-    AfterValidator(_media_type),
+    AfterValidator(_check_media_type),
     WithJsonSchema({"type": "string", "maxLength": 255, "pattern": _CONTENT_TYPE}),
 ]
 Sort = Literal["name", "-name", "size", "-size", "created_at", "-created_at"]
 
 
 class DocumentForm(RequestModel):
-    """The text fields of a document's form."""
+    """The text fields of the form that creates or changes a document."""
 
     name: Name = absent()
 
@@ -100,8 +107,8 @@ class DocumentUpdate:
 class UploadCreate(FileHead):
     """A file that the client will put into the store itself."""
 
-    size: Annotated[int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_whole)] = Field(
-        description="Bytes", examples=[1_048_576]
+    size: Annotated[int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_to_integer)] = (
+        Field(description="Bytes", examples=[1_048_576])
     )
     sha256: Annotated[str, string(64, 64), Field(pattern="^[0-9a-f]{64}$")] | None = Field(
         default=None, description="Hexadecimal; what arrives is compared with it"
@@ -113,7 +120,9 @@ class DirectPart(BaseModel):
 
     number: int = Field(ge=1, le=10_000, description="Its place in the file", examples=[1])
     size: int = Field(description="Bytes", examples=[1_048_576])
-    url: str = Field(max_length=8192, description="Signed: needs no credentials", examples=[URL])
+    url: str = Field(
+        max_length=8192, description="Signed: needs no credentials", examples=[EXAMPLE_URL]
+    )
 
 
 class DirectUpload(BaseModel):
@@ -142,7 +151,7 @@ class DocumentRead(ReadModel):
         examples=["30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58"],
     )
     file_url: str | None = Field(
-        max_length=8192, description="Signed: needs no credentials", examples=[URL]
+        max_length=8192, description="Signed: needs no credentials", examples=[EXAMPLE_URL]
     )
     file_url_expires_at: datetime | None = Field(
         description="Until then the URL works", examples=["2026-11-21T20:02:34Z"]
@@ -161,17 +170,25 @@ class DocumentQuery(ListQuery):
     )
 
 
-def _form(required: list[str]) -> dict[str, Any]:
-    properties = {
-        "name": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": NO_NUL}
-        | {"examples": ["A novel"]},
-        "file": {"type": "string", "format": "binary", "description": "Streamed to the store"},
+def _describe_form(required: list[str]) -> dict[str, Any]:
+    """Return the OpenAPI description of a form that the endpoint reads as a stream."""
+    name = {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "pattern": NO_NUL,
+        "examples": ["A novel"],
     }
-    schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
-    schema["additionalProperties"] = False
+    file = {"type": "string", "format": "binary", "description": "Streamed to the store"}
+    schema = {
+        "type": "object",
+        "properties": {"name": name, "file": file},
+        "required": required,
+        "additionalProperties": False,
+    }
     content = {"multipart/form-data": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-CREATE_FORM: Final = _form(["name"])
-UPDATE_FORM: Final = _form([])
+CREATE_FORM: Final = _describe_form(["name"])
+UPDATE_FORM: Final = _describe_form([])

@@ -12,7 +12,7 @@ import pytest
 from httpx import AsyncClient, Response
 
 from app.core.db import Database
-from app.documents.schemas import _without_path
+from app.documents.schemas import clean_filename
 from app.users.schemas import normalize_email
 from tests.accounts import HASH
 from tests.callers import PASSWORD, add_people, email
@@ -139,7 +139,7 @@ def found(body: Any, path: tuple[Any, ...]) -> Any:
 
 def kept_as(name: str, value: str) -> str | None:
     """What is told again of a string; all but these two are told as they were sent."""
-    return {"email": normalize_email, "filename": _without_path}.get(name, str)(value)
+    return {"email": normalize_email, "filename": clean_filename}.get(name, str)(value)
 
 
 @pytest.fixture
