@@ -102,7 +102,12 @@ async def worker(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
     app = create_app(settings)
     app.state.database, app.state.passwords = Database(settings), Passwords()
     transport = ASGITransport(app, raise_app_exceptions=False)
+
+    async def settled(_: Response) -> None:
+        await app.state.database.wait_for_callbacks()
+
     async with AsyncClient(transport=transport, base_url="http://test") as client:
+        client.event_hooks = {"response": [settled]}
         yield client
     app.state.passwords.close()
     await app.state.database.close()

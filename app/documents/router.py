@@ -4,7 +4,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
-from starlette.background import BackgroundTask
 
 from app.core.errors import Conflict, NotFound, Unavailable
 from app.core.http import (
@@ -124,17 +123,14 @@ async def update_document(
     async with receive_document_form(form, _files(request)) as received:
         if not received.is_empty:
             document = await documents.update(id, received.to_update(), versions)
-    changed = resource_response(request, document, cache=CACHE)
-    changed.background = BackgroundTask(documents.remove_unused_files, id)
-    return changed
+    return resource_response(request, document, cache=CACHE)
 
 
-@router.delete("/{id}", status_code=204, response_class=Response)
+@router.delete("/{id}", status_code=204)
 @requires("documents")
-async def delete_document(id: Id, versions: IfMatch, documents: Writer) -> Response:
+async def delete_document(id: Id, versions: IfMatch, documents: Writer) -> None:
     """Remove a document and its file."""
     await documents.delete(id, versions)
-    return Response(status_code=204, background=BackgroundTask(documents.remove_unused_files, id))
 
 
 @router.post("/{id}/uploads", status_code=201, response_model=DirectUpload, responses=STORAGE)
@@ -159,11 +155,7 @@ async def read_upload(id: Id, upload_id: Id, uploads: Direct) -> Response:
     responses=responses(Unavailable, Conflict),
 )
 @requires("documents")
-async def complete_upload(
-    id: Id, upload_id: Id, request: Request, uploads: Direct, documents: Writer
-) -> Response:
+async def complete_upload(id: Id, upload_id: Id, request: Request, uploads: Direct) -> Response:
     """Make the file that has arrived the document's."""
-    await uploads.complete(id, upload_id)
-    completed = resource_response(request, await documents.get(id), cache=CACHE)
-    completed.background = BackgroundTask(documents.remove_unused_files, id)
-    return completed
+    document = await uploads.complete(id, upload_id)
+    return resource_response(request, document, cache=CACHE)
