@@ -103,7 +103,12 @@ async def worker(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
     app = create_app(settings)
     use_resources(app, database=Database(settings), passwords=Passwords())
     transport = ASGITransport(app, raise_app_exceptions=False)
+
+    async def settled(_: Response) -> None:
+        await app.state.database.wait_for_callbacks()
+
     async with AsyncClient(transport=transport, base_url="http://test") as client:
+        client.event_hooks = {"response": [settled]}
         yield client
     resources_of(app).passwords.close()
     await resources_of(app).database.close()

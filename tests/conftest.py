@@ -205,8 +205,13 @@ def app(
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
-        # When a response is there, so are the statements that were sent for it.
-        made.event_hooks = {"response": [lambda _response: heard()]}
+
+        async def settled(_: httpx.Response) -> None:
+            """When a response is there, so is all that it has caused: callbacks and statements."""
+            await app.state.database.wait_for_callbacks()
+            await heard()
+
+        made.event_hooks = {"response": [settled]}
         yield made
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +11,15 @@ from app.core.errors import Conflict, NotFound, PayloadTooLarge
 from app.core.storage import NotStored, ObjectRequest
 from app.documents.lifecycle import FileLifecycle
 from app.documents.repository import DocumentRepository
-from app.documents.schemas import DirectPart, DirectUpload, StoredFile, UploadCreate
+from app.documents.schemas import (
+    DirectPart,
+    DirectUpload,
+    DocumentRead,
+    DocumentUpdate,
+    StoredFile,
+    UploadCreate,
+)
+from app.documents.service import DocumentService
 
 # A file below this size is one part.
 MIN_PART_SIZE: Final = 64 * 1024 * 1024  # bytes
@@ -37,7 +44,8 @@ class DirectUploads:
         on_progress: Callable[[], object],
     ) -> None:
         scope = principal.only("documents")
-        self._documents = DocumentRepository(session, scope)
+        self._documents = DocumentService(session, files, principal)
+        self._writes = DocumentRepository(session, scope)
         # Rows are read outside of the request's transaction, so that no connection is held while
         # the store responds.
         self._reads = DocumentRepository(files.objects.session, scope)
@@ -60,7 +68,7 @@ class DirectUploads:
         )
         upload_id = await self._storage.start_multipart(key)
         upload = await self._sign(object_id, key, upload_id, data.size)
-        await self._documents.start_upload(document_id, object_id, upload_id)
+        await self._writes.start_upload(document_id, object_id, upload_id)
         return upload
 
     async def get(self, document_id: UUID, object_id: UUID) -> DirectUpload:
@@ -68,15 +76,15 @@ class DirectUploads:
         row = await self._get_row(document_id, object_id, {"pending"})
         return await self._sign(row["id"], row["key"], row["upload_id"], row["size"])
 
-    async def complete(self, document_id: UUID, object_id: UUID) -> None:
-        """Make the file that has arrived the file of the document.
+    async def complete(self, document_id: UUID, object_id: UUID) -> DocumentRead:
+        """Make the file that has arrived the file of the document. Return the document.
 
-        Does nothing if the upload is already completed. Raises `NotFound` if there is no such
+        Changes nothing if the upload is already completed. Raises `NotFound` if there is no such
         upload, and `Conflict` if the file is not the one that was announced.
         """
         row = await self._get_row(document_id, object_id, {"pending", "ready"})
         if row["state"] == "ready":
-            return
+            return await self._documents.get(document_id)
         # The store has no such multipart upload if an earlier request has completed it and then
         # failed. The object exists in that case, and `_verify_object` finds it.
         with suppress(NotStored):
@@ -89,7 +97,7 @@ class DirectUploads:
             size=row["size"],
             sha256=row["sha256"],
         )
-        await self._documents.update(document_id, asdict(file), None)
+        return await self._documents.update(document_id, DocumentUpdate(file=file))
 
     async def _get_row(self, document_id: UUID, object_id: UUID, states: Collection[str]) -> Row:
         """Read the row of an upload in one of these states, and keep it from expiring."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import BackgroundTasks, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.core.errors import Conflict, NotFound, Unavailable
@@ -136,7 +136,6 @@ async def update_document(
     documents: Documents,
     if_match: IfMatch,
     response: Response,
-    tasks: BackgroundTasks,
 ) -> DocumentRead:
     """Change the name, replace the file, or both."""
     # Errors are found before the form is read, so that no client uploads a file in vain.
@@ -144,18 +143,14 @@ async def update_document(
     async with receive_document_form(form, files) as received:
         if not received.is_empty:
             document = await documents.update(id, received.to_update(), if_match)
-    tasks.add_task(documents.remove_unused_files, id)
     set_etag(response, document)
     return document
 
 
 @router.delete("/{id}", permission="documents")
-async def delete_document(
-    id: DocumentId, documents: Documents, if_match: IfMatch, tasks: BackgroundTasks
-) -> None:
+async def delete_document(id: DocumentId, documents: Documents, if_match: IfMatch) -> None:
     """Remove a document and its file."""
     await documents.delete(id, if_match)
-    tasks.add_task(documents.remove_unused_files, id)
 
 
 @router.post("/{id}/uploads", permission="documents", status_code=201, errors=[Unavailable])
@@ -178,16 +173,9 @@ async def read_upload(id: DocumentId, upload_id: UploadId, uploads: Uploads) -> 
     "/{id}/uploads/{upload_id}/complete", permission="documents", errors=[Unavailable, Conflict]
 )
 async def complete_upload(
-    id: DocumentId,
-    upload_id: UploadId,
-    uploads: Uploads,
-    documents: Documents,
-    response: Response,
-    tasks: BackgroundTasks,
+    id: DocumentId, upload_id: UploadId, uploads: Uploads, response: Response
 ) -> DocumentRead:
     """Make the file that has arrived the document's."""
-    await uploads.complete(id, upload_id)
-    tasks.add_task(documents.remove_unused_files, id)
-    document = await documents.get(id)
+    document = await uploads.complete(id, upload_id)
     set_etag(response, document)
     return document

@@ -22,7 +22,7 @@ from app.settings import Settings
 # trip.
 POOL_RECYCLE = 1800
 CLOSE_TIMEOUT: Final = 2.0  # seconds
-CALLBACKS_TIMEOUT: Final = 5.0  # seconds
+CALLBACKS_TIMEOUT: Final = 1.0  # seconds
 log = logging.getLogger(__name__)
 
 
