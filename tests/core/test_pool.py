@@ -21,6 +21,11 @@ TERMINATE = reusable(
         sa.func.pg_sleep(60).label("slept"),
     )
 )
+SAY_TERMINATED = reusable(sa.select(sa.func.say_terminated().label("said")))
+FUNCTION = """
+CREATE FUNCTION say_terminated() RETURNS bigint LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'terminated' USING ERRCODE = '57P01'; END $$
+"""
 SLEEP = reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
 
 
@@ -64,11 +69,15 @@ async def test_one_that_was_cut_off_while_it_worked_is_not_taken_again(
 
 
 @pytest.mark.parametrize("fast_path", [True, False])
-async def test_loss_of_connection_replaces_all_older_connections(url: str, fast_path: bool) -> None:
+@pytest.mark.parametrize("statement", [TERMINATE, SAY_TERMINATED], ids=["closed", "not closed"])
+async def test_loss_of_connection_replaces_all_older_connections(
+    url: str, other: asyncpg.Connection, statement: sa.Executable, fast_path: bool
+) -> None:
+    await other.execute(FUNCTION)
     database = Database(settings_for(url, db_fast_path=fast_path))
     older = await two_backends(database)
     with pytest.raises(Unavailable):
-        await database.writes.execute(TERMINATE)
+        await database.writes.execute(statement)
     assert older.isdisjoint(await two_backends(database))
     await database.close()
 
