@@ -105,7 +105,7 @@ async def worker(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
     transport = ASGITransport(app, raise_app_exceptions=False)
 
     async def settled(_: Response) -> None:
-        await app.state.database.wait_for_callbacks()
+        await resources_of(app).database.wait_for_callbacks()
 
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         client.event_hooks = {"response": [settled]}

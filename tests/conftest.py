@@ -25,7 +25,7 @@ from app.users.passwords import Passwords
 from tests import databases, servers
 from tests.isolation import Cleaner, cleaning
 from tests.statements import heard, noted
-from tests.support.resources import use_resources
+from tests.support.resources import resources_of, use_resources
 
 _stack = ExitStack()
 _TEMPLATE = pytest.StashKey[str]()
@@ -208,7 +208,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
         async def settled(_: httpx.Response) -> None:
             """When a response is there, so is all that it has caused: callbacks and statements."""
-            await app.state.database.wait_for_callbacks()
+            await resources_of(app).database.wait_for_callbacks()
             await heard()
 
         made.event_hooks = {"response": [settled]}

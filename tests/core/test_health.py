@@ -33,7 +33,7 @@ def use(app: FastAPI, template_url: str) -> Iterator[Callable[..., None]]:
 
 
 async def test_the_liveness_probe_needs_no_database(app: FastAPI, client: AsyncClient) -> None:
-    use_resources(app, database=None)
+    use_resources(app, database=Database(settings_for(NOBODY_LISTENS)))
     answer = await client.get("/livez")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
