@@ -146,7 +146,7 @@ def _route(scope: Scope) -> str:
     if route is None and endpoint is not None:
         # The router records the route only if it is one of FastAPI's, so find it by its endpoint.
         for candidate in scope["app"].routes:
-            if endpoint in (getattr(candidate, "endpoint", None), candidate.app):
+            if endpoint in (getattr(candidate, name, None) for name in ("endpoint", "app")):
                 route = candidate
                 break
     return getattr(route, "path", UNKNOWN_ROUTE)
