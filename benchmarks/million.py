@@ -74,7 +74,10 @@ async def _explained(connection: asyncpg.Connection, sql: str, parameters: Any) 
 @asynccontextmanager
 async def _service(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, list[tuple[str, Any]]]]:
     """A client of the service in this process, and the statements that it sends."""
-    settings = Settings(_env_file=None, app_env="test", database_url=SecretStr(url))
+    # The fast path bypasses the event that notes the statements.
+    settings = Settings(
+        _env_file=None, app_env="test", database_url=SecretStr(url), db_fast_path=False
+    )
     app, sent = create_app(settings), list[tuple[str, Any]]()
     app.state.database = database = Database(settings)
 

@@ -15,14 +15,17 @@ from sqlalchemy import Engine, event
 from app.core.db import Database
 
 Note = Callable[[str, Any], None]
-# How the statements begin that the driver or SQLAlchemy adds: of transactions, and of the driver
-# which asks what an unknown type is.
-_ADDED = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "WITH RECURSIVE typeinfo_tree")
+# How the statements begin that SQLAlchemy adds for a transaction, and that the driver adds to learn
+# what an unknown type is.
+_ADDED = (
+    *("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"),
+    *("WITH RECURSIVE typeinfo_tree", "SELECT current_setting('jit')", "SELECT set_config('jit'"),
+)
 
 
 def is_added(statement: str) -> bool:
     """Whether no session was asked to execute this statement."""
-    return statement.lstrip().startswith(_ADDED)
+    return " ".join(statement.split()).startswith(_ADDED)
 
 
 async def heard() -> None:

@@ -13,7 +13,7 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path
 BOUNDARY = "app/core/db/_sessions.py"
 SQL_VERBS = {"select", "insert", "update", "delete", "text"}
 SQL_PLACES = re.compile(
-    r"app/(.+/(repository|models)|core/(db/_(listing|keyset|statements|models)|server/_health|jobs|idempotency))\.py"
+    r"app/(.+/(repository|models)|core/(db/_(listing|list_repository|keyset|repository|statements|models)|server/_health|jobs|idempotency))\.py"
 )
 
 

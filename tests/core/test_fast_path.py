@@ -188,6 +188,14 @@ def test_statement_that_is_made_from_a_reusable_one_has_its_own_sql() -> None:
     assert texts[0].sql + " \nWHERE users.id = $1::BIGINT" == texts[1].sql
 
 
+def test_environment_variable_switches_the_fast_path_of_tests(
+    template_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in (True, False):
+        monkeypatch.setenv("DB_FAST_PATH", str(value))
+        assert settings_for(template_url).db_fast_path is value
+
+
 def test_statement_that_is_not_reusable_is_left_to_sqlalchemy() -> None:
     assert fast_path.driver_statement_of(sa.select(User.id)) is None
 

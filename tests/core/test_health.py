@@ -78,6 +78,7 @@ async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
     assert answer.json()["detail"] == "database: does not answer; storage: does not answer"
 
 
+@pytest.mark.commits
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -89,7 +90,7 @@ async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
 async def test_it_is_not_ready_with_another_schema(
     client: AsyncClient, database: Database, change: str, found: str | None
 ) -> None:
-    await database.writes.execute(text(change), {})
+    await database.writes.execute(text(change))
     answer = await client.get("/readyz")
     if found is None:
         assert answer.status_code == 200

@@ -8,13 +8,24 @@ import sqlalchemy as sa
 
 from app.core.db import Database, reusable
 from app.core.db import _database as databases
-from app.core.db._pool import ConnectionPool
+from app.core.errors import Unavailable
 from tests import backends
 from tests.conftest import settings_for
 
 pytestmark = pytest.mark.commits
 
 BACKEND = reusable(sa.select(sa.func.pg_backend_pid().label("pid")))
+TERMINATE = reusable(
+    sa.select(
+        sa.func.pg_terminate_backend(sa.func.pg_backend_pid()).label("terminated"),
+        sa.func.pg_sleep(60).label("slept"),
+    )
+)
+SAY_TERMINATED = reusable(sa.select(sa.func.say_terminated().label("said")))
+FUNCTION = """
+CREATE FUNCTION say_terminated() RETURNS bigint LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'terminated' USING ERRCODE = '57P01'; END $$
+"""
 SLEEP = reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
 
 
@@ -27,7 +38,7 @@ async def backend(database: Database) -> int:
 
 def checked_out(database: Database) -> int:
     pool = database.engine.sync_engine.pool
-    assert isinstance(pool, ConnectionPool)
+    assert isinstance(pool, sa.QueuePool)
     return pool.checkedout()
 
 
@@ -55,3 +66,24 @@ async def test_one_that_was_cut_off_while_it_worked_is_not_taken_again(
         await working
     assert await backend(database) != before
     assert checked_out(database) == 0
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.mark.parametrize("statement", [TERMINATE, SAY_TERMINATED], ids=["closed", "not closed"])
+async def test_loss_of_connection_replaces_all_older_connections(
+    url: str, other: asyncpg.Connection, statement: sa.Executable, fast_path: bool
+) -> None:
+    await other.execute(FUNCTION)
+    database = Database(settings_for(url, db_fast_path=fast_path))
+    older = await two_backends(database)
+    with pytest.raises(Unavailable):
+        await database.writes.execute(statement)
+    assert older.isdisjoint(await two_backends(database))
+    await database.close()
+
+
+async def two_backends(database: Database) -> set[int]:
+    """The server's processes of two connections that are in use at the same time."""
+    async with database.transaction() as first, database.transaction() as second:
+        rows = [*await first.execute(BACKEND), *await second.execute(BACKEND)]
+    return {row["pid"] for row in rows}

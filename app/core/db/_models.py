@@ -1,4 +1,4 @@
-"""What every mapped class shares: the naming convention, audit columns and the version."""
+"""Base classes of the mapped classes: naming convention, audit columns and the version."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -8,7 +8,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    """The registry of all tables. Constraint names are the database's half of our errors."""
+    """The registry of all tables. Errors are chosen by the names of constraints."""
 
     metadata = sa.MetaData(
         naming_convention={
@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
 
 
 class Entity(Base):
-    """Audit columns, and the version that every change raises by one and the ETag shows."""
+    """A table with audit columns, and a version that each change increments: the ETag."""
 
     __abstract__ = True
 

@@ -1,4 +1,4 @@
-"""What the database or its driver says, as one of our errors: by SQLSTATE, never by message."""
+"""Translation of database errors into the service's errors: by SQLSTATE, never by message."""
 
 import logging
 import re
@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import errors
 
-# Of what the driver does by itself its errors come unwrapped, and while it connects OSErrors too.
+# SQLAlchemy does not wrap the errors of COPY, nor an OSError while the driver connects.
 _DRIVER: Final = (InterfaceError, InternalClientError, PostgresError)
 DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, *_DRIVER)
 FAILURES: Final = (*DATABASE_ERRORS, OSError)
@@ -25,9 +25,9 @@ _MEANINGS: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = (
     ("53...|57014|55P03|25P0[34]", errors.Overloaded),  # resources; statement and lock time-outs
     ("08...|57P0.|58...", errors.Unavailable),  # connection, shutting down, starting up, I/O
 )
-# Deadlock, serialization failure, and a plan that a migration has made stale.
+# Serialization failure, deadlock, and a plan that a migration has made stale.
 _UNDONE: Final = {"40001", "40P01", "0A000"}
-# The driver found it closed, an administrator ended it, the server crashed.
+# The connection does not exist, failed, was terminated by an administrator, or the server crashed.
 _ENDED: Final = {"08003", "08006", "57P01", "57P02"}
 log = logging.getLogger(__name__)
 _REFUSED: Final = errors.Fault(pointer="", code="refused", detail="The database refused a value")
@@ -35,7 +35,7 @@ _REFUSED: Final = errors.Fault(pointer="", code="refused", detail="The database 
 
 @contextmanager
 def translated(failures: tuple[type[Exception], ...] = FAILURES) -> Iterator[None]:
-    """Raise what the client should see in place of what the database said."""
+    """Raise the service's error for an error of the database in the block."""
     try:
         yield
     except failures as error:
@@ -43,55 +43,69 @@ def translated(failures: tuple[type[Exception], ...] = FAILURES) -> Iterator[Non
 
 
 def meaning(error: Exception) -> Exception:
-    """What the client should see of it; a mistake of ours means itself."""
-    found = _translate(error)
-    if isinstance(found, errors.Unavailable):
+    """Return the service's error for it, or the error itself if it is a bug of ours."""
+    service_error = _translate(error)
+    if service_error is None:
+        return error
+    if isinstance(service_error, errors.Unavailable):
         log.warning("the database failed: %s", str(error) or repr(error))
-    return found or error
+    return service_error
 
 
 def may_retry(error: BaseException, *, read: bool) -> bool:
-    """Whether the server surely undid the statement, or a read found its connection dead."""
+    """Whether to repeat a statement: the server has undone it, or a read lost its connection."""
     return sqlstate(error) in _UNDONE or (read and lost(error))
 
 
 def undone(error: BaseException) -> bool:
-    """Whether the server surely undid the transaction, and only so that it may be tried again."""
-    said = error.__cause__ if isinstance(error, errors.ServiceError) else error
-    return said is not None and sqlstate(said) in _UNDONE
+    """Whether the server has undone a transaction only because of others, so it may be repeated."""
+    cause = error.__cause__ if isinstance(error, errors.ServiceError) else error
+    return cause is not None and sqlstate(cause) in _UNDONE
 
 
 def _translate(error: BaseException) -> errors.ServiceError | None:
-    """`None` for a mistake of ours: SQLSTATE class 42 and all that is not listed."""
-    driver, code = _driver(error), sqlstate(error)
-    kind = next((kind for pattern, kind in _MEANINGS if re.fullmatch(pattern, code)), None)
+    """Return None for a bug of ours: SQLSTATE class 42 and everything that is not listed."""
+    driver_error = _driver(error)
+    code = sqlstate(error)
+    kind = _kind(code)
     if kind is errors.ConstraintViolated:
-        return errors.ConstraintViolated(getattr(driver, "constraint_name", None) or "")
-    if kind is errors.InvalidRequest or _unencodable(driver):
+        return errors.ConstraintViolated(getattr(driver_error, "constraint_name", None) or "")
+    if kind is errors.InvalidRequest or _unencodable(driver_error):
         return errors.InvalidRequest(_REFUSED)
+    if kind is not None:
+        return kind()
     if isinstance(error, PoolTimeout):
         return errors.Overloaded()
-    if not code and (isinstance(driver, OSError | InterfaceError) or lost(error)):
+    if not code and (isinstance(driver_error, OSError | InterfaceError) or lost(error)):
         return errors.Unavailable()
-    return kind() if kind else None
+    return None
+
+
+def _kind(code: str) -> type[errors.ServiceError] | None:
+    for pattern, kind in _MEANINGS:
+        if re.fullmatch(pattern, code):
+            return kind
+    return None
 
 
 def _driver(error: BaseException) -> BaseException:
+    """Return the error of the driver that SQLAlchemy has wrapped."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return error
     try:
         return error.driver_exception
-    except ValueError:  # SQLAlchemy's own for a stale plan keeps the driver's as its cause
+    except ValueError:
+        # SQLAlchemy's own error for a stale plan has the driver's as its cause.
         return error.orig.__cause__ or error
 
 
 def sqlstate(error: BaseException) -> str:
-    """What the server called it; empty when it said nothing."""
+    """Return the code that the server gave the error, or an empty string if it gave none."""
     return getattr(_driver(error), "sqlstate", None) or ""
 
 
 def lost(error: BaseException) -> bool:
-    """Whether its connection is gone, or will be as soon as the driver has heard all."""
+    """Whether the connection is closed, or will be as soon as the driver notices."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     driver_error = _driver(error)
@@ -100,5 +114,6 @@ def lost(error: BaseException) -> bool:
     return sqlstate(error) in _ENDED
 
 
-def _unencodable(driver: BaseException) -> bool:
-    return isinstance(driver, InterfaceError) and isinstance(driver, ValueError)
+def _unencodable(driver_error: BaseException) -> bool:
+    """Whether the driver could not encode a parameter, for example a lone surrogate."""
+    return isinstance(driver_error, InterfaceError) and isinstance(driver_error, ValueError)

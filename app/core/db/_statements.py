@@ -1,4 +1,4 @@
-"""The SQL of an entity: what reads many, and what reads and writes one."""
+"""The statements of an entity: those that read lists, and those that read and write rows."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,10 +15,10 @@ ANY_ROW: Final[frozenset[str]] = frozenset()
 
 
 class Statements(ListStatements):
-    """Every statement of one entity; what is written comes back as the read model needs it.
+    """The statements of one entity. A write returns the columns of the read model.
 
-    `scope` names filters that the row must meet, or else it is not there. They are named
-    otherwise than columns: those names SQLAlchemy keeps for what an UPDATE sets.
+    `scope` names the filters that a row has to match; otherwise it does not exist. A filter must
+    not have the name of a column, because SQLAlchemy reserves these for what an UPDATE sets.
     """
 
     def __init__(
@@ -51,12 +51,17 @@ class Statements(ListStatements):
 
     @cached
     def insert_many(self, names: frozenset[str]) -> Select:
-        """Rows of arrays, one for each column; they come back in the order of their ids."""
+        """Insert one row for each element of arrays, and return the rows sorted by id.
+
+        INSERT INTO authors (id, name)
+        SELECT id, name FROM unnest(:new_id, :new_name) AS anon_1 (id, name)
+        """
         columns = [self.table.c[name] for name in sorted(names)]
         arrays = [sa.bindparam(f"new_{c.name}", type_=sa.ARRAY(c.type)) for c in columns]
-        given = sa.func.unnest(*arrays).table_valued(*(sa.column(c.name, c.type) for c in columns))
-        rows = sa.select(*given.render_derived().c)
-        statement = sa.insert(self.table).from_select([c.name for c in columns], rows)
+        elements = [sa.column(c.name, c.type) for c in columns]
+        unnested = sa.func.unnest(*arrays).table_valued(*elements).render_derived()
+        new_rows = sa.select(*unnested.c)
+        statement = sa.insert(self.table).from_select([c.name for c in columns], new_rows)
         written = self._returning(statement)
         return reusable(written.order_by(written.selected_columns.id))
 
