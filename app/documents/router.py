@@ -61,10 +61,12 @@ async def _direct_uploads(
 
 
 async def _form(request: Request) -> Form:
-    # Whoever is in front of us may have believed another line of the same header.
-    names = ("content-type", "content-encoding")
-    lines = {name: ", ".join(request.headers.getlist(name)) for name in names}
-    return Form({**request.headers, **lines}, request.stream())
+    headers = dict(request.headers)
+    # Repeated lines are joined, which makes them invalid. A proxy may have used another line than
+    # this service would.
+    for name in ("content-type", "content-encoding"):
+        headers[name] = ", ".join(request.headers.getlist(name))
+    return Form(headers, request.stream())
 
 
 Documents = Annotated[DocumentService, Depends(_document_service)]
