@@ -4,14 +4,14 @@ from typing import Final
 
 from app.authors.router import router as authors
 from app.books.router import router as books
-from app.core.http import ForeignRouter, Router
+from app.core.http import ForeignRouter, GuardedRoute, Router
 from app.core.server import router as health
 from app.documents.router import router as documents
 from app.reports.router import router as reports
 from app.tokens.router import router as tokens
 from app.users.router import router as users
 
-ROUTERS: Final[tuple[Router | ForeignRouter, ...]] = (
+ROUTERS: Final[tuple[Router | ForeignRouter | GuardedRoute, ...]] = (
     books,
     authors,
     documents,

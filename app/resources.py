@@ -12,17 +12,22 @@ from app.users.passwords import Passwords
 
 @dataclass(frozen=True, kw_only=True)
 class Resources(ServerResources):
-    """What requests share. `create_app` creates it; it opens nothing before its first use."""
+    """Objects shared by all requests. `create_app` builds them; connections open on first use.
+
+    `ServerResources` adds the settings, the database, readiness and the lookup of tokens.
+    """
 
     storage: Storage
     passwords: Passwords
 
     async def close(self) -> None:
         """Close connections and end threads. The resources cannot be used afterwards."""
-        # The database first, because its callbacks after a commit may use the storage.
-        await self.database.close()
-        self.passwords.close()
-        self.storage.close()
+        try:
+            # The database first: it waits for callbacks, which may use the storage.
+            await self.database.close()
+        finally:
+            self.passwords.close()
+            self.storage.close()
 
 
 async def _resources(request: Request) -> Resources:

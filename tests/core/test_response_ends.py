@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from fastapi import FastAPI
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
+from app.core.server import InactivityTimeout, Shutdown
 from app.main import create_app
 from tests.conftest import settings_for
 from tests.lines import scope
@@ -177,3 +179,62 @@ async def test_failure_after_a_timeout_sends_no_second_response(
         with pytest.raises(RuntimeError, match="the cleanup failed"):
             await request(app, server, handler)
     assert server.statuses == [503]
+
+
+async def test_request_times_out_after_a_send_that_has_failed() -> None:
+    cancelled = asyncio.Event()
+
+    async def respond_and_hang(_scope: Scope, _receive: Receive, send: Send) -> None:
+        with suppress(OSError):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    async def fail(_message: Message) -> None:
+        raise OSError("the connection is lost")
+
+    timed = InactivityTimeout(respond_and_hang, TIMEOUT, Shutdown())
+    task = asyncio.create_task(timed(scope("/"), Server().receive, fail))
+    await asyncio.wait({task}, timeout=PATIENCE)
+    assert task.done()
+    with pytest.raises(TimeoutError, match="no progress"):
+        task.result()
+    assert cancelled.is_set()
+
+
+async def test_request_whose_receive_was_cancelled_times_out_as_the_handler_does() -> None:
+    async def look_for_a_disconnect_and_hang(_scope: Scope, receive: Receive, _send: Send) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await receive()
+        await asyncio.Event().wait()
+
+    server = Server()
+    timed = InactivityTimeout(look_for_a_disconnect_and_hang, TIMEOUT, Shutdown())
+    await timed(scope("/"), server.receive, server.send)
+    assert server.statuses == [503]
+
+
+async def test_end_of_a_small_body_is_progress() -> None:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    async def read_and_hang(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        times.append(loop.time())
+        await asyncio.Event().wait()
+
+    async def receive_late() -> Message:
+        """The body takes most of the time that a request without progress has."""
+        received = loop.create_future()
+        loop.call_later(0.8 * TIMEOUT, received.set_result, None)
+        await received
+        return {"type": "http.request", "body": b"small", "more_body": False}
+
+    server = Server()
+    timed = InactivityTimeout(read_and_hang, TIMEOUT, Shutdown())
+    await timed(scope("/"), receive_late, server.send)
+    assert server.statuses == [503]
+    assert loop.time() - times[0] >= 0.9 * TIMEOUT

@@ -18,7 +18,14 @@ from starlette.routing import Mount, Route
 from app import api, main
 from app.books.router import BookServiceDependency
 from app.core.db import Database
-from app.core.http import ForeignRouter, GuardedRoute, MissingPermission, Router, set_etag
+from app.core.http import (
+    ForeignRouter,
+    GuardedRoute,
+    MissingPermission,
+    Router,
+    add_routers,
+    set_etag,
+)
 from app.core.paging import Many, PageQuery
 from app.core.schemas import Id, ReadModel
 from app.main import create_app
@@ -69,7 +76,7 @@ def plain_router() -> APIRouter:
 def test_create_app_refuses_a_router_without_a_permission_and_names_its_route(
     monkeypatch: pytest.MonkeyPatch, router: Any, name: str
 ) -> None:
-    message = f"The route {re.escape(name)} has no permission: declare it with"
+    message = f"The route {re.escape(name)} has no permission that core.access knows"
     with pytest.raises(MissingPermission, match=message):
         application(monkeypatch, router)
 
@@ -99,15 +106,61 @@ def test_an_endpoint_cannot_be_declared_without_a_permission() -> None:
         Router(tags=["x"]).get("/x")  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("permission", [None, "", "catalog:read"])
+def test_an_unknown_permission_is_refused_and_its_route_named(permission: Any) -> None:
+    async def endpoint() -> None: ...
+
+    with pytest.raises(MissingPermission, match="The route '/x' has no permission"):
+        Router(tags=["x"]).get("/x", permission=permission)(endpoint)
+    with pytest.raises(MissingPermission, match="The route /x has no permission"):
+        GuardedRoute(Mount("/x", PlainTextResponse("open")), permission)
+
+
+async def test_startup_refuses_a_route_with_an_attribute_of_that_name_only() -> None:
+    app = create_app(SETTINGS)
+    route = Route("/added", PlainTextResponse("open"))
+    route.permission = "public"  # type: ignore[attr-defined]
+    app.router.routes.append(route)
+    with pytest.raises(MissingPermission, match="The route /added has no permission"):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+def test_dependencies_of_the_application_are_refused_because_they_would_not_apply() -> None:
+    app = FastAPI(dependencies=[Depends(plain_router)])
+    with pytest.raises(RuntimeError, match="would not apply"):
+        add_routers(app, [Router(tags=["x"])], fast_dispatch=True)
+
+
+@pytest.mark.parametrize("parameter_first", [True, False])
+async def test_fixed_path_wins_over_a_parameter_whatever_is_declared_first(
+    monkeypatch: pytest.MonkeyPatch, parameter_first: bool
+) -> None:
+    router = Router(tags=["x"])
+
+    async def read_thing(id: ThingId) -> Echo:
+        return Echo(tags=[str(id)])
+
+    async def read_own_thing() -> Echo:
+        return Echo(tags=["own"])
+
+    endpoints: dict[str, Any] = {"/things/{id}": read_thing, "/things/own": read_own_thing}
+    for path in sorted(endpoints, reverse=not parameter_first):
+        router.get(path, permission="public")(endpoints[path])
+    async with client_of(application(monkeypatch, router)) as client:
+        assert (await client.get("/things/own")).json() == {"tags": ["own"]}
+        assert (await client.get(f"/things/{CATEGORY}")).json() == {"tags": [CATEGORY]}
+        problem_of(await client.delete("/things/own"), 405, "method-not-allowed")
+
+
 # Foreign routers
 
 
 @pytest.fixture
 def foreign_app(monkeypatch: pytest.MonkeyPatch, database: Database) -> FastAPI:
     foreign = ForeignRouter(plain_router(), permission="catalogue:read", prefix="/foreign")
-    app = application(monkeypatch, foreign)
     mounted = Mount("/admin", Starlette(routes=[Route("/page", PlainTextResponse("page"))]))
-    app.router.routes.append(GuardedRoute(mounted, "users:list"))
+    app = application(monkeypatch, foreign, GuardedRoute(mounted, "users:list"))
     use_resources(app, database=database)
     return app
 
@@ -240,6 +293,7 @@ class Echo(BaseModel):
     tags: list[str] = Field(examples=[["a"]])
 
 
+ThingId = Annotated[Id, Field(description="Id of the thing")]
 CategoryId = Annotated[Id, Field(description="Id of the category")]
 CATEGORY = "0199b2f4-c0de-7000-a000-000000000000"
 

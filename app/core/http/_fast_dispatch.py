@@ -7,8 +7,7 @@ returned model once more before it serializes it. None of this depends on the re
 dependencies in FastAPI's order, validate the parameters of the endpoint, call it, and turn the
 returned model into bytes.
 
-What it gains. `python -m benchmarks.changes` measures it; the figures are in
-docs/architecture.md. The setting HTTP_FAST_PATH switches it off.
+What it gains: see docs/architecture.md. The setting HTTP_FAST_PATH=false switches it off.
 
 What it supports. Coroutine functions with path parameters, one query model and one JSON body, whose
 dependencies are coroutine functions or classes that take the request, the response and other
@@ -32,40 +31,42 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant, _get_cache_key, _is_coroutine_callable
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, serialize_response
+from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
 
 from app.core.http._bodies import ParsedRequest
-from app.core.http._query import is_sequence, query_model
+from app.core.http._query import model_parameters, query_model
 from app.core.http._sessions import Handler
 
 Errors = list[dict[str, Any]]
-# Returns a value of the request, or the errors of its validation.
+# Returns a value of the request, which is valid if the list of errors is empty.
 ReadParameter = Callable[[Request], tuple[Any, Errors]]
 
-# The fields of `Dependant` that a plan takes into account, and those it leaves to FastAPI if set.
+# The fields of `Dependant` that `_Plan` takes into account.
 _SUPPORTED_FIELDS: Final = {
     *("path_params", "query_params", "body_params", "dependencies", "name", "call", "path"),
-    *("scope", "use_cache", "concurrency", "request_param_name", "response_param_name"),
+    *("scope", "use_cache", "request_param_name", "response_param_name"),
 }
+# The fields that make a route unsupported if they are set.
 _UNSUPPORTED_FIELDS: Final = {
     *("header_params", "cookie_params", "background_tasks_param_name", "websocket_param_name"),
     *("http_connection_param_name", "security_scopes_param_name"),
-    *("own_oauth_scopes", "parent_oauth_scopes"),
+    *("own_oauth_scopes", "parent_oauth_scopes", "concurrency"),
 }
-_NO_CONTENT: Final = 204
-# Places in the list of values that a request's calls take their arguments from.
+# Indexes into the values of a request, which are followed by the results of its dependencies.
 _REQUEST: Final = 0
 _RESPONSE: Final = 1
+_FIRST_RESULT: Final = 2
 log = logging.getLogger(__name__)
 
 
-class _Unsupported(Exception):
+class _NotCompilable(Exception):
     """The route needs something that only FastAPI's own dispatch can do."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """A dependency: what to call, and which earlier values its arguments are."""
+    """The call of a dependency: its function, and the index of the value of each argument."""
 
     function: Callable[..., Any]
     is_coroutine: bool
@@ -79,7 +80,7 @@ def compile_handler(route: APIRoute) -> Handler | None:
         return None
     try:
         plan = _Plan(route)
-    except _Unsupported:
+    except _NotCompilable:
         return None
     return plan.handle
 
@@ -90,10 +91,10 @@ class _Plan:
     def __init__(self, route: APIRoute) -> None:
         dependant = route.dependant
         if not _is_coroutine_callable(dependant.call) or _has_special_response(route):
-            raise _Unsupported
+            raise _NotCompilable
         self._endpoint: Callable[..., Awaitable[Any]] = dependant.call  # type: ignore[assignment]
         self._calls: list[_Call] = []
-        self._places: dict[Any, int] = {}
+        self._indexes: dict[Any, int] = {}
         self._arguments = self._compile_arguments(dependant)
         self._parameters = list(_compile_parameters(route))
         self._response_field = route.response_field
@@ -105,9 +106,9 @@ class _Plan:
         injected = _InjectedResponse()
         values: list[Any] = [request, injected]
         for call in self._calls:
-            result = call.function(**{name: values[place] for name, place in call.arguments})
+            result = call.function(**{name: values[index] for name, index in call.arguments})
             values.append(await result if call.is_coroutine else result)
-        arguments = {name: values[place] for name, place in self._arguments}
+        arguments = {name: values[index] for name, index in self._arguments}
         errors: Errors = []
         for name, read in self._parameters:
             arguments[name], parameter_errors = read(request)
@@ -120,7 +121,9 @@ class _Plan:
         if isinstance(result, Response):
             return result
         status_code = injected.status_code or self._status_code
-        content = None if self._response_field is None else await self._serialize(result)
+        content = None
+        if self._response_field is not None and is_body_allowed_for_status_code(status_code):
+            content = await self._serialize(result)
         # FastAPI states a media type even for a response without content.
         response = Response(content, status_code, media_type="application/json")
         response.raw_headers.extend(injected.raw_headers)
@@ -128,8 +131,8 @@ class _Plan:
 
     async def _serialize(self, result: Any) -> bytes:
         if type(result) is self._response_model and isinstance(result, BaseModel):
-            # An instance of the response model itself has been validated already.
-            return result.__pydantic_serializer__.to_json(result)
+            # Its constructor has validated it. FastAPI would serialize by alias as well.
+            return result.__pydantic_serializer__.to_json(result, by_alias=True)
         content: bytes = await serialize_response(
             field=self._response_field, response_content=result, dump_json=True
         )
@@ -138,12 +141,12 @@ class _Plan:
     def _compile_arguments(self, dependant: Dependant) -> list[tuple[str, int]]:
         """Add the calls that a dependant needs, and return where its arguments come from."""
         if any(getattr(dependant, field) for field in _UNSUPPORTED_FIELDS):
-            raise _Unsupported
+            raise _NotCompilable
         arguments = []
         for dependency in dependant.dependencies:
-            place = self._compile_call(dependency)
+            index = self._compile_call(dependency)
             if dependency.name is not None:
-                arguments.append((dependency.name, place))
+                arguments.append((dependency.name, index))
         if dependant.request_param_name is not None:
             arguments.append((dependant.request_param_name, _REQUEST))
         if dependant.response_param_name is not None:
@@ -151,24 +154,23 @@ class _Plan:
         return arguments
 
     def _compile_call(self, dependency: Dependant) -> int:
-        """Add the call of a dependency, unless it is there already. Return its value's place."""
+        """Add the call of a dependency, unless it is there already. Return its value's index."""
         key = _get_cache_key(dependant=dependency)
-        if dependency.use_cache and key in self._places:
-            return self._places[key]
+        if dependency.use_cache and key in self._indexes:
+            return self._indexes[key]
         parameters = [*dependency.path_params, *dependency.query_params, *dependency.body_params]
         if parameters or dependency.concurrency is not None:
-            raise _Unsupported
+            raise _NotCompilable
         is_coroutine = _is_coroutine_callable(dependency.call)
         # FastAPI runs other callables in a thread. A class is called directly here, because the
         # constructors of services and repositories do not block.
-        is_supported = is_coroutine or isclass(dependency.call)
-        if dependency.call is None or not is_supported or dependency.concurrency is not None:
-            raise _Unsupported
+        if dependency.call is None or not (is_coroutine or isclass(dependency.call)):
+            raise _NotCompilable
         arguments = self._compile_arguments(dependency)
+        index = _FIRST_RESULT + len(self._calls)
         self._calls.append(_Call(dependency.call, is_coroutine, arguments))
-        place = _RESPONSE + len(self._calls)
-        self._places.setdefault(key, place)
-        return place
+        self._indexes.setdefault(key, index)
+        return index
 
 
 class _InjectedResponse(Response):
@@ -185,8 +187,6 @@ def _has_special_response(route: APIRoute) -> bool:
     """Return whether the response is built in a way that only FastAPI knows."""
     returns_model = route.response_field is not None
     options = (
-        route.is_json_stream,
-        route.is_sse_stream,
         route.max_body_size,
         route.response_model_include,
         route.response_model_exclude,
@@ -195,7 +195,7 @@ def _has_special_response(route: APIRoute) -> bool:
         route.response_model_exclude_defaults,
         route.response_model_exclude_none,
         not isinstance(route.response_class, DefaultPlaceholder),
-        not returns_model and route.status_code != _NO_CONTENT,
+        not returns_model and is_body_allowed_for_status_code(route.status_code),
     )
     return any(options)
 
@@ -208,13 +208,13 @@ def _compile_parameters(route: APIRoute) -> Iterable[tuple[str, ReadParameter]]:
     if dependant.query_params:
         model = query_model(dependant)
         if model is None or len(dependant.query_params) > 1:
-            raise _Unsupported
+            raise _NotCompilable
         yield dependant.query_params[0].name, _query_reader(dependant.query_params[0], model)
     if dependant.body_params:
         field = dependant.body_params[0]
-        # Several body parameters, or an embedded one, are combined in another field.
+        # With several body parameters, or an embedded one, `body_field` is a model around them.
         if field is not route.body_field or isinstance(field.field_info, params.Form):
-            raise _Unsupported
+            raise _NotCompilable
         yield field.name, _body_reader(field)
 
 
@@ -227,7 +227,7 @@ def _path_reader(field: ModelField) -> ReadParameter:
 
 
 def _query_reader(field: ModelField, model: type[BaseModel]) -> ReadParameter:
-    sequences = {name for name, item in model.model_fields.items() if is_sequence(item.annotation)}
+    sequences = {name for name, repeatable in model_parameters(model).items() if repeatable}
 
     def read(request: Request) -> tuple[Any, Errors]:
         values: dict[str, Any] = {}

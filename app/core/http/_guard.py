@@ -1,4 +1,4 @@
-"""Routes that were not declared by our Router, behind a permission of ours.
+"""Permissions for routes that our Router did not declare.
 
 Examples are a mounted application, the router of a GraphQL library, an admin page:
 
@@ -12,12 +12,13 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.requests import HTTPConnection
+from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.core.access import Permission
+from app.core.access import PERMISSIONS, Permission
 from app.core.errors import ServiceError
 from app.core.http._authorization import authorize
 
@@ -25,12 +26,16 @@ _POLICY_VIOLATION = 1008  # close code of RFC 6455
 
 
 class GuardedRoute(BaseRoute):
-    """A route of any kind that requires a permission before it handles a request."""
+    """A route of any kind that requires a permission before it handles a request.
+
+    A mounted application is added to app/api.py as `GuardedRoute(Mount("/admin", admin),
+    "users:list")`.
+    """
 
     def __init__(self, route: BaseRoute, permission: Permission) -> None:
         self.route = route
-        self.permission: Permission = permission
-        # Logs and error responses look at these attributes.
+        self.permission: Permission = check_permission(permission, route)
+        # The log line and the Allow header look at these attributes.
         self.path: str = getattr(route, "path", "")
         self.app: Any = getattr(route, "app", None)
         self.endpoint: Any = getattr(route, "endpoint", None)
@@ -38,7 +43,15 @@ class GuardedRoute(BaseRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         return self.route.matches(scope)
 
+    def add_to(self, app: FastAPI) -> None:
+        """Add the route to an application."""
+        app.router.routes.append(self)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        return self.route.url_path_for(name, **path_params)
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The path exists, but not for this method. Respond as our own routes do, without a token.
         if self.route.matches(scope)[0] is Match.PARTIAL:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
@@ -46,7 +59,7 @@ class GuardedRoute(BaseRoute):
         except ServiceError:
             if scope["type"] != "websocket":
                 raise
-            # An error response is not possible here: refuse the handshake instead.
+            # A WebSocket has no error response: the handshake is refused instead.
             await WebSocketClose(_POLICY_VIOLATION)(scope, receive, send)
             return
         await self.route.handle(scope, receive, send)
@@ -71,6 +84,13 @@ class ForeignRouter:
         guard_routes(app, number_of_routes, self.permission)
 
 
+def check_permission(permission: Permission, route: object) -> Permission:
+    """Return the permission. Raise `MissingPermission` if there is no such permission."""
+    if permission not in PERMISSIONS:
+        raise MissingPermission(route)
+    return permission
+
+
 def guard_routes(app: FastAPI, first: int, permission: Permission) -> None:
     """Put the routes of an application, from index `first` on, behind a permission."""
     for index in range(first, len(app.router.routes)):
@@ -84,20 +104,13 @@ def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
             yield route
 
 
-def require_permissions(app: FastAPI) -> None:
-    """Raise `MissingPermission` with the name of a route that states no permission."""
-    for route in app.router.routes:
-        if getattr(route, "permission", None) is None:
-            raise MissingPermission(route)
-
-
 class MissingPermission(RuntimeError):
-    """A route, or a router with its routes, would be open to everybody."""
+    """A route, or a router with its routes, would be open to everybody. Raised at startup."""
 
     def __init__(self, route: object) -> None:
         super().__init__(
-            f"The route {_name(route)} has no permission: declare it with core.http.Router, or wrap"
-            " it in core.http.ForeignRouter or GuardedRoute"
+            f"The route {_name(route)} has no permission that core.access knows: declare it with"
+            " core.http.Router, or wrap it in core.http.ForeignRouter or GuardedRoute"
         )
 
 
@@ -106,7 +119,7 @@ def _name(route: object) -> str:
     path: str | None = getattr(route, "path", None)
     if path is not None:
         return path
-    # FastAPI keeps an included router as one route that refers to the original.
+    # FastAPI 0.165 keeps an included router as one route that refers to the original.
     router = getattr(route, "original_router", route)
     routes = getattr(router, "routes", None)
     return _name(routes[0]) if routes else repr(route)

@@ -97,11 +97,9 @@ def allowed_methods(request: Request) -> dict[str, str]:
     routes = [
         route for route in request.app.routes if route.matches(dict(scope))[0] is not Match.NONE
     ]
-    # `/books/batch` also matches `/books/{id}`, but `batch` is not the id of a book.
-    fixed = [route for route in routes if not getattr(route, "param_convertors", True)]
     methods = {"OPTIONS"}
     headers = {}
-    for route in fixed or routes:
+    for route in routes:
         route_methods = _methods_of(route, scope)
         methods |= route_methods
         if "PATCH" in route_methods:

@@ -1,4 +1,4 @@
-"""Query parameters of a route: which it knows, which may be repeated, how they are documented."""
+"""Query parameters of a route: check that they are known, and document them."""
 
 from collections.abc import Iterator, Sequence
 from types import UnionType
@@ -28,15 +28,23 @@ def query_parameters(dependant: Dependant) -> dict[str, bool]:
     """
     parameters = {}
     model = query_model(dependant)
+    # FastAPI does not combine a query model with other query parameters.
     if model is not None:
-        for name, field in model.model_fields.items():
-            parameters[name] = is_sequence(field.annotation)
+        parameters = model_parameters(model)
     else:
         for parameter in dependant.query_params:
             parameters[parameter.alias] = is_sequence(parameter.field_info.annotation)
     for dependency in dependant.dependencies:
         parameters |= query_parameters(dependency)
     return parameters
+
+
+def model_parameters(model: type[BaseModel]) -> dict[str, bool]:
+    """Return the parameters of a query model, and whether each may be repeated."""
+    return {
+        field.alias or name: is_sequence(field.annotation)
+        for name, field in model.model_fields.items()
+    }
 
 
 def is_sequence(annotation: Any) -> bool:
@@ -69,14 +77,17 @@ def document_query(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
 
     FastAPI documents query models as well, but drops what `json_schema_extra` adds or removes.
     """
-    for name, schema in model.model_json_schema()["properties"].items():
+    metadata_by_name = {
+        field.alias or name: field.metadata for name, field in model.model_fields.items()
+    }
+    for name, schema in model.model_json_schema().get("properties", {}).items():
         parameter = {"name": name, "in": "query", "required": False}
         parameter["description"] = schema.pop("description", name)
         # None stands for an absent parameter, which is not a default that a client could send.
-        if schema.get("default", ...) is None:
+        if "default" in schema and schema["default"] is None:
             del schema["default"]
         parameter["schema"] = schema
-        metadata = model.model_fields[name].metadata
+        metadata = metadata_by_name[name]
         if any(isinstance(item, CommaSeparated) for item in metadata):
             parameter |= {"style": "form", "explode": False}
         yield parameter

@@ -1,4 +1,4 @@
-"""One endpoint: what a route does around the call that FastAPI would make.
+"""One endpoint: the steps that a route performs before and after it calls its function.
 
 In this order, a route authorizes the request, rejects unknown query parameters and bodies that are
 not strict JSON, handles Idempotency-Key, opens a transaction for an endpoint that needs one, calls
@@ -15,7 +15,6 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.access import Permission
-from app.core.errors import MethodNotAllowed
 from app.core.http import _idempotency as idempotency
 from app.core.http._authorization import authorize
 from app.core.http._bodies import FORM, JSON, MERGE_PATCH, ParsedRequest, parse_body
@@ -49,8 +48,9 @@ class Route(APIRoute):
         self.permission: Permission = permission
         self.cache_control = cache_control
         self.has_location = has_location
-        # A public route has no principal, to whom the keys of a client would belong.
+        # Idempotency keys belong to a principal, and a public route has none.
         self.accepts_idempotency_key = "POST" in (self.methods or ()) and permission != "public"
+        # An endpoint that describes its body itself also reads it itself, as a stream.
         self.streams_body = bool((self.openapi_extra or {}).get("requestBody"))
         self.media_types = self._media_types()
         self._query_parameters = query_parameters(self.dependant)
@@ -59,7 +59,7 @@ class Route(APIRoute):
         self._literal_prefix = path.partition("{")[0]
 
     def bind(self, app: FastAPI, fixed_paths: frozenset[str], *, fast_dispatch: bool) -> "Route":
-        """Return a copy of the route that belongs to an application.
+        """Return a copy of the route for one application. Tests create several of them.
 
         `fixed_paths` are the paths of the application without parameters, for example
         `/books/batch`: `batch` is not the id of a book.
@@ -74,8 +74,11 @@ class Route(APIRoute):
         return route
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        # Comparing the fixed beginning first spares most routes their regular expression.
-        if not scope.get("root_path") and not scope["path"].startswith(self._literal_prefix):
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        # Most routes are ruled out without their regular expression.
+        if not path.startswith(self._literal_prefix):
+            return Match.NONE, {}
+        if self.param_convertors and path in self.fixed_paths:
             return Match.NONE, {}
         return super().matches(scope)
 
@@ -91,8 +94,6 @@ class Route(APIRoute):
             return self._complete(request, response)
 
         async def handle(request: Request) -> Response:
-            if self.param_convertors and request.scope["path"] in self.fixed_paths:
-                raise MethodNotAllowed
             await authorize(request, self.permission)
             if request.scope["query_string"]:
                 check_query(request, self._query_parameters)
@@ -112,7 +113,11 @@ class Route(APIRoute):
         return handle
 
     def _content(self, request: Request) -> object:
-        """Return the body as far as it is known before the handler runs; None if it streams."""
+        """Return what a retry with the same Idempotency-Key must repeat.
+
+        That is the parsed body, or "" if there is none. It is None for a body that the endpoint
+        reads as a stream: the endpoint itself states the content.
+        """
         if isinstance(request, ParsedRequest):
             return request.value
         return None if self.streams_body else ""
@@ -135,7 +140,7 @@ class Route(APIRoute):
 
 
 class _FastApp:
-    """Serves a route by its compiled handler, or by FastAPI's while dependencies are overridden."""
+    """Uses the compiled handler of a route, or FastAPI's if a test overrides dependencies."""
 
     def __init__(self, app: FastAPI, handle: Handler, fastapi_app: ASGIApp) -> None:
         self._app = app

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from app.core.access import Permission
 from app.core.errors import ServiceError
-from app.core.http._guard import ForeignRouter, MissingPermission
+from app.core.http._guard import ForeignRouter, GuardedRoute, MissingPermission, check_permission
 from app.core.http._problems import responses as problem_responses
 from app.core.http._route import NO_CONTENT, Route
 
@@ -80,16 +80,19 @@ class Router:
     ) -> Callable[[Endpoint], Endpoint]:
         """Return the decorator of an endpoint.
 
-        `errors` are the problems that only this endpoint responds with; those that follow from its
-        method, parameters and permission need not be listed. `has_location` says whether a
-        successful response has a Location header; without it, every 201 has one. `responses` and
-        further options are FastAPI's.
+        Args:
+            errors: The problems to document besides those that follow from the method, the
+                parameters and the permission.
+            has_location: Whether to document a Location header. The default is True for 201.
+            responses: Further responses to document, as in FastAPI.
+            options: Further options of FastAPI.
         """
 
         if has_location is None:
             has_location = status_code == _CREATED
 
         def declare(endpoint: Endpoint) -> Endpoint:
+            check_permission(permission, path)
             route = Route(
                 self._prefix + path,
                 endpoint,
@@ -109,21 +112,34 @@ class Router:
 
 
 def add_routers(
-    app: FastAPI, routers: Sequence[Router | ForeignRouter], *, fast_dispatch: bool
+    app: FastAPI, routers: Sequence[Router | ForeignRouter | GuardedRoute], *, fast_dispatch: bool
 ) -> None:
-    """Add the endpoints of routers to an application, as one flat list.
+    """Add the endpoints of routers to an application.
 
-    FastAPI would match the routes of an included router twice for every request. Foreign routers
-    come last, because they have to be included. Raises `MissingPermission` for any other router.
+    Our own routes are appended as one flat list, because FastAPI would match the routes of an
+    included router twice for every request. Foreign routes come last, so that they cannot hide
+    ours. Raises `MissingPermission` for anything else, such as a plain APIRouter.
     """
+    routes: list[Route] = []
+    foreign: list[ForeignRouter | GuardedRoute] = []
     for router in routers:
-        if not isinstance(router, Router | ForeignRouter):
+        if isinstance(router, Router):
+            routes += router.routes
+        elif isinstance(router, ForeignRouter | GuardedRoute):
+            foreign.append(router)
+        else:
             raise MissingPermission(router)
-    own_routers = [router for router in routers if isinstance(router, Router)]
-    routes = [route for router in own_routers for route in router.routes]
+    if app.router.dependencies:
+        raise RuntimeError("Dependencies of the application would not apply to our own routes.")
     fixed_paths = frozenset(route.path for route in routes if not route.param_convertors)
     for route in routes:
         app.router.routes.append(route.bind(app, fixed_paths, fast_dispatch=fast_dispatch))
-    for router in routers:
-        if isinstance(router, ForeignRouter):
-            router.add_to(app)
+    for router in foreign:
+        router.add_to(app)
+
+
+def require_permissions(app: FastAPI) -> None:
+    """Raise `MissingPermission` for the first route that requires no permission of ours."""
+    for route in app.router.routes:
+        if not isinstance(route, Route | GuardedRoute):
+            raise MissingPermission(route)
