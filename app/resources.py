@@ -20,9 +20,11 @@ class Resources(ServerResources):
     async def close(self) -> None:
         """Close connections and end threads. The resources cannot be used afterwards."""
         # The database first, because its callbacks after a commit may use the storage.
-        await self.database.close()
-        self.passwords.close()
-        self.storage.close()
+        try:
+            await self.database.close()
+        finally:
+            self.passwords.close()
+            self.storage.close()
 
 
 async def _resources(request: Request) -> Resources:

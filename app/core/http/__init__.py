@@ -4,7 +4,13 @@ from app.core.http._authorization import CurrentPrincipal
 from app.core.http._bodies import JSON
 from app.core.http._conditional import IfMatch, set_etag
 from app.core.http._docs import add_documentation
-from app.core.http._guard import ForeignRouter, GuardedRoute, MissingPermission, require_permissions
+from app.core.http._guard import (
+    ForeignRouter,
+    GuardedRoute,
+    MissingPermission,
+    RequirePermissions,
+    require_permissions,
+)
 from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import openapi_document
 from app.core.http._problems import (
@@ -37,6 +43,7 @@ __all__ = [
     "MissingPermission",
     "ReportingSession",
     "RequestSession",
+    "RequirePermissions",
     "Router",
     "Transaction",
     "add_documentation",

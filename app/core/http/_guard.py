@@ -14,12 +14,13 @@ from fastapi import APIRouter, FastAPI
 from fastapi.requests import HTTPConnection
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from app.core.access import Permission
+from app.core.access import PERMISSIONS, Permission
 from app.core.errors import ServiceError
 from app.core.http._authorization import authorize
+from app.core.http._route import Route
 
 _POLICY_VIOLATION = 1008  # close code of RFC 6455
 
@@ -85,10 +86,38 @@ def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
 
 
 def require_permissions(app: FastAPI) -> None:
-    """Raise `MissingPermission` with the name of a route that states no permission."""
-    for route in app.router.routes:
-        if getattr(route, "permission", None) is None:
+    """Raise `MissingPermission` with the name of a route that states no known permission."""
+    for route in _all_routes(app):
+        if not isinstance(route, Route | GuardedRoute) or route.permission not in PERMISSIONS:
             raise MissingPermission(route)
+
+
+class RequirePermissions:
+    """Middleware that handles no request while a route of the application states no permission.
+
+    It covers routes that are added after the application has started, and servers that do not run
+    its lifespan. It has to be the innermost, so that the error is rendered and logged.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._number_of_checked_routes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            self._require_permissions(scope["app"])
+        await self._app(scope, receive, send)
+
+    def _require_permissions(self, app: FastAPI) -> None:
+        number_of_routes = len(_all_routes(app))
+        if number_of_routes != self._number_of_checked_routes:
+            require_permissions(app)
+            self._number_of_checked_routes = number_of_routes
+
+
+def _all_routes(app: FastAPI) -> list[BaseRoute]:
+    # `app.frontend` adds files to a second list, which FastAPI looks at after the routes.
+    return [*app.router.routes, *app.router._low_priority_routes]  # noqa: SLF001
 
 
 class MissingPermission(RuntimeError):
@@ -103,6 +132,8 @@ class MissingPermission(RuntimeError):
 
 def _name(route: object) -> str:
     """Return the path of a route, or of the first route of a router."""
+    if isinstance(route, GuardedRoute):
+        return _name(route.route)
     path: str | None = getattr(route, "path", None)
     if path is not None:
         return path
