@@ -14,6 +14,7 @@ from app import __version__
 from app.api import ROUTERS, TAGS
 from app.core.db import Database
 from app.core.http import (
+    RequirePermissions,
     add_documentation,
     add_routers,
     install_error_handlers,
@@ -100,9 +101,11 @@ async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    with shutdown.delay_server():
-        yield
-    await app.state.resources.close()
+    try:
+        with shutdown.delay_server():
+            yield
+    finally:
+        await app.state.resources.close()
 
 
 def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
@@ -123,4 +126,4 @@ def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
                 expose_headers=EXPOSED,
             )
         )
-    return [*found, Middleware(HeadAndTrailingSlash)]
+    return [*found, Middleware(HeadAndTrailingSlash), Middleware(RequirePermissions)]

@@ -22,7 +22,7 @@ from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
 from tests.factories import make_author, make_book
 from tests.processes import until, working
-from tests.support.resources import use_resources
+from tests.support.resources import add_public_route, use_resources
 
 BOTH = pytest.mark.parametrize("form", ["console", "json"])
 EVIL = "a\r\nb\x1b[31m\x00\x7f\x85\x9b\u2028\u2029z"
@@ -157,7 +157,7 @@ async def test_what_a_failure_quotes_cannot_break_a_line(
     async def fail() -> None:
         raise RuntimeError(EVIL)
 
-    private_app.add_api_route("/boom", fail)
+    add_public_route(private_app, "/boom", fail)
     await private.get("/boom")
     first, *rest = log.lines
     assert all(line.isprintable() for line in log.lines)
@@ -172,7 +172,7 @@ async def test_a_failing_request_is_one_line_with_the_failure_in_it(
     async def fail() -> None:
         raise RuntimeError("the secret cause")
 
-    private_app.add_api_route("/boom", fail)
+    add_public_route(private_app, "/boom", fail)
     await private.get("/boom")
     [line] = log.requests
     assert (line["level"], line["status"], line["route"]) == ("ERROR", 500, "/boom")
@@ -188,7 +188,7 @@ async def test_statements_count_for_the_request_that_runs_them(
         for _ in range(count):
             await database.reads.execute(text("SELECT pg_sleep(0.01)"))
 
-    private_app.add_api_route("/several", several)
+    add_public_route(private_app, "/several", several)
     await asyncio.gather(*(private.get(f"/several?count={count}") for count in range(5)))
     lines = sorted(log.requests, key=lambda line: line["sql"])
     assert [line["sql"] for line in lines] == [0, 1, 2, 3, 4]
@@ -203,7 +203,7 @@ async def test_a_statement_that_fails_counts_too(
     async def fail() -> None:
         await database.reads.execute(text("SELECT 1 / 0"))
 
-    private_app.add_api_route("/fail", fail)
+    add_public_route(private_app, "/fail", fail)
     await private.get("/fail")
     [line] = log.requests
     assert line["sql"] == 1

@@ -20,7 +20,7 @@ from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
 from tests.factories import make_author, make_book, make_user
 from tests.problems import MEMBERS, faults_of, problem_of
-from tests.support.resources import use_resources
+from tests.support.resources import add_public_route, use_resources
 
 ITEM = "DELETE, GET, HEAD, OPTIONS, PATCH"
 COLLECTION = "GET, HEAD, OPTIONS, POST"
@@ -196,7 +196,7 @@ async def test_a_failure_of_ours_shows_no_cause(
     async def fail() -> None:
         raise RuntimeError("the secret cause")
 
-    private_app.add_api_route("/boom", fail, methods=["GET", "POST"])
+    add_public_route(private_app, "/boom", fail, methods=["GET", "POST"])
     for method in ("GET", "POST"):
         answer = await private.request(method, "/boom")
         problem = problem_of(answer, 500, "internal-error")
@@ -328,7 +328,7 @@ async def test_a_failing_statement_is_logged_without_its_values(
     async def fail(secret: str) -> None:
         await database.reads.execute(text("SELECT missing(:secret)"), {"secret": secret})
 
-    private_app.add_api_route("/boom", fail)
+    add_public_route(private_app, "/boom", fail)
     secret = f"secret-{uuid4().hex}"
     with caplog.at_level(logging.DEBUG):
         answer = await private.get("/boom", params={"secret": secret})
@@ -438,7 +438,7 @@ async def failing(private: AsyncClient, private_app: FastAPI) -> AsyncClient:
     async def fail() -> None:
         raise RuntimeError
 
-    private_app.add_api_route("/boom", fail)
+    add_public_route(private_app, "/boom", fail)
     return private
 
 

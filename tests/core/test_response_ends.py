@@ -13,6 +13,7 @@ from app.main import create_app
 from tests.conftest import settings_for
 from tests.lines import scope
 from tests.processes import PATIENCE
+from tests.support.resources import add_public_route
 
 TIMEOUT = 0.2  # seconds until a request without progress is ended
 Handler = Callable[[], Awaitable[None]]
@@ -66,7 +67,7 @@ def app(template_url: str) -> FastAPI:
 
 def request(app: FastAPI, server: Server, handler: Handler) -> asyncio.Task[None]:
     """The task in which a server runs a request."""
-    app.add_api_route("/slow", handler)
+    add_public_route(app, "/slow", handler)
     return asyncio.create_task(app(scope("/slow"), server.receive, server.send))
 
 

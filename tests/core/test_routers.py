@@ -3,7 +3,8 @@
 import logging
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Annotated, Any, get_args
 from uuid import UUID
 
@@ -101,6 +102,45 @@ async def test_startup_names_the_route_without_a_permission(route: Any) -> None:
             pass
 
 
+async def test_startup_refuses_files_that_were_added_without_a_permission(tmp_path: Path) -> None:
+    app = create_app(SETTINGS)
+    app.frontend("/ui", directory=tmp_path)
+    with pytest.raises(MissingPermission, match="The route /ui has no permission"):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+def test_create_app_refuses_a_permission_that_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    foreign = ForeignRouter(plain_router(), permission="catalogue:reed")  # type: ignore[arg-type]
+    with pytest.raises(MissingPermission, match=re.escape("The route /plain/{number} has")):
+        application(monkeypatch, foreign)
+
+
+async def test_startup_refuses_a_route_that_states_a_permission_but_does_not_check_it() -> None:
+    app = create_app(SETTINGS)
+    route = Route("/added", PlainTextResponse("open"))
+    route.permission = "users:list"  # type: ignore[attr-defined]
+    app.router.routes.append(route)
+    with pytest.raises(MissingPermission, match="The route /added has no permission"):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+@pytest.mark.parametrize("is_started", [False, True])
+async def test_route_without_a_permission_is_not_served_whenever_it_was_added(
+    is_started: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(SETTINGS)
+    lifespan = app.router.lifespan_context(app) if is_started else nullcontext()
+    async with lifespan, client_of(app) as client:
+        assert (await client.get("/livez")).status_code == 200
+        app.include_router(plain_router())
+        problem_of(await client.get("/plain/1"), 500, "internal-error")
+    assert "The route /plain/{number} has no permission" in caplog.text
+
+
 def test_an_endpoint_cannot_be_declared_without_a_permission() -> None:
     with pytest.raises(TypeError, match="permission"):
         Router(tags=["x"]).get("/x")  # type: ignore[call-arg]
@@ -114,16 +154,6 @@ def test_an_unknown_permission_is_refused_and_its_route_named(permission: Any) -
         Router(tags=["x"]).get("/x", permission=permission)(endpoint)
     with pytest.raises(MissingPermission, match="The route /x has no permission"):
         GuardedRoute(Mount("/x", PlainTextResponse("open")), permission)
-
-
-async def test_startup_refuses_a_route_with_an_attribute_of_that_name_only() -> None:
-    app = create_app(SETTINGS)
-    route = Route("/added", PlainTextResponse("open"))
-    route.permission = "public"  # type: ignore[attr-defined]
-    app.router.routes.append(route)
-    with pytest.raises(MissingPermission, match="The route /added has no permission"):
-        async with app.router.lifespan_context(app):
-            pass
 
 
 def test_dependencies_of_the_application_are_refused_because_they_would_not_apply() -> None:

@@ -1,8 +1,8 @@
 """The transaction boundary: what was answered with a success is stored, and nothing else is."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -10,9 +10,10 @@ import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import text
+from sqlalchemy.exc import InvalidRequestError
 
-from app.core.db import Database
-from app.core.errors import NotFound
+from app.core.db import Base, Database, TransactionSession
+from app.core.errors import NotFound, ServiceError
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
 from tests.conftest import settings_for
@@ -269,3 +270,71 @@ async def test_what_a_real_server_has_answered_is_visible_at_once_200_times(
             answer = await client.post("/authors", json={"name": f"{number}"})
             assert answer.status_code == 201
             assert await other.fetchval(find, answer.json()["id"]) == f"{number}"
+
+
+DIVIDE = text("SELECT 1 / 0")
+
+
+async def divide(session: TransactionSession) -> None:
+    await session.execute(DIVIDE)
+
+
+async def divide_in_orm(session: TransactionSession) -> None:
+    await session.orm.execute(DIVIDE)
+
+
+async def copy_nulls(session: TransactionSession) -> None:
+    table = Base.metadata.tables["job_runs"]
+    await session.copy(table, [(None,) * len(table.columns)])
+
+
+@pytest.mark.parametrize("fail", [divide, divide_in_orm, copy_nulls])
+async def test_transaction_that_goes_on_after_a_failed_statement_is_not_a_success(
+    private_app: FastAPI,
+    database: Database,
+    other: asyncpg.Connection,
+    fail: Callable[[TransactionSession], Awaitable[None]],
+) -> None:
+    ran: list[str] = []
+
+    async def note() -> None:
+        ran.append("callback")
+
+    router = Router(tags=["transactions"])
+
+    @router.post("/going-on", permission="register")
+    async def go_on(session: Transaction) -> dict[str, str]:
+        session.after_commit(note)
+        await session.execute(text(INSERT), {"name": "one"})
+        with suppress(Exception):
+            await fail(session)
+        return {"status": "stored"}
+
+    add_routers(private_app, [router], fast_dispatch=True)
+    async with client_of(private_app) as client:
+        for headers in ({}, {"Idempotency-Key": "key"}):
+            response = await client.post("/going-on", headers=headers)
+            problem_of(response, 500, "internal-error")
+        # The connection has returned to the pool and can be used again.
+        assert (await client.post("/two")).status_code == 201
+    await database.wait_for_callbacks()
+    assert (await authors(other), ran) == (2, [])
+
+
+async def test_transaction_that_goes_on_after_a_failed_savepoint_is_committed(
+    database: Database, other: asyncpg.Connection
+) -> None:
+    async with database.transaction() as session:
+        await session.execute(text(INSERT), {"name": "one"})
+        with suppress(ServiceError):
+            async with session.savepoint():
+                await session.execute(DIVIDE)
+    assert await authors(other) == 1
+
+
+async def test_session_cannot_be_used_after_its_transaction(database: Database) -> None:
+    async with database.transaction() as session:
+        await session.execute(text(INSERT), {"name": "one"})
+    with pytest.raises(InvalidRequestError, match="closed"):
+        await session.execute(text(INSERT), {"name": "two"})
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]

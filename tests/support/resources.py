@@ -1,10 +1,12 @@
-"""Replace resources of an application for a test."""
+"""Replace resources of an application for a test, and add routes to it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
+from app.core.http import ForeignRouter
 from app.core.server import Readiness, Shutdown
 from app.resources import Resources
 from app.tables import REVISION
@@ -24,3 +26,12 @@ def use_resources(app: FastAPI, **changes: Any) -> None:
     resources = replace(resources_of(app), **changes)
     readiness = Readiness(resources.database, resources.storage, REVISION, Shutdown())
     app.state.resources = replace(resources, readiness=readiness)
+
+
+def add_public_route(
+    app: FastAPI, path: str, endpoint: Callable[..., Any], methods: list[str] | None = None
+) -> None:
+    """Add a route that FastAPI itself handles and that everybody may use."""
+    router = APIRouter()
+    router.add_api_route(path, endpoint, methods=methods)
+    ForeignRouter(router, permission="public").add_to(app)

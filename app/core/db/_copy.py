@@ -7,6 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.core.db._failed_transactions import mark_failed
 from app.core.db._sqlstate import DATABASE_ERRORS, translated
 
 RECORDS_PER_CHECK: Final = 1000
@@ -25,6 +26,10 @@ async def copy_records(
             await driver.copy_records_to_table(
                 table.name, columns=columns, records=_while_connected(driver, records)
             )
+        except DATABASE_ERRORS:
+            # SQLAlchemy does not see the errors of COPY.
+            await connection.run_sync(mark_failed)
+            raise
         except asyncio.CancelledError as error:
             raise error.__cause__ or error from None
         finally:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from app.core.db._after_commit import BackgroundCallbacks
+from app.core.db._failed_transactions import refuse_failed_transactions
 from app.core.db._fast_path import FastPath
 from app.core.db._pool import ConnectionPool, recycle_after_loss
 from app.core.db._sessions import AutocommitSession, TransactionSession, sqlalchemy_execution
@@ -75,6 +76,7 @@ class Sessions:
             hide_parameters=True,
         )
         recycle_after_loss(self.engine.sync_engine)
+        refuse_failed_transactions(self.engine.sync_engine)
         execute = sqlalchemy_execution(self.engine.sync_engine)
         # A pooler may run a statement on another connection than the one that has prepared it.
         if settings.db_fast_path and not settings.db_pgbouncer:
@@ -82,7 +84,11 @@ class Sessions:
         self.reads = AutocommitSession(execute, callbacks, reads_only=True)
         self.writes = AutocommitSession(execute, callbacks, reads_only=False)
         self.orm_sessions = async_sessionmaker(
-            self.engine.execution_options(isolation_level="READ COMMITTED"), expire_on_commit=False
+            self.engine.execution_options(isolation_level="READ COMMITTED"),
+            expire_on_commit=False,
+            # A session that is used after its transaction would begin another one, which nobody
+            # commits, and would keep its connection.
+            close_resets_only=False,
         )
 
 
@@ -136,7 +142,11 @@ class Database(Sessions):
 
     @asynccontextmanager
     async def transaction(self, bind: str = "default") -> AsyncIterator[TransactionSession]:
-        """Commit when the block ends, and then start its callbacks. Roll back if it raises."""
+        """Commit when the block ends, and then start its callbacks. Roll back if it raises.
+
+        Raises `FailedTransaction` if the block goes on after a statement has failed outside of a
+        savepoint.
+        """
         async with self.binds[bind].orm_sessions() as orm:
             session = TransactionSession(orm)
             try:

@@ -4,7 +4,13 @@ from app.core.http._authorization import CurrentPrincipal
 from app.core.http._bodies import JSON
 from app.core.http._conditional import IfMatch, set_etag
 from app.core.http._docs import add_documentation
-from app.core.http._guard import ForeignRouter, GuardedRoute, MissingPermission
+from app.core.http._guard import (
+    ForeignRouter,
+    GuardedRoute,
+    MissingPermission,
+    RequirePermissions,
+    require_permissions,
+)
 from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import openapi_document
 from app.core.http._problems import (
@@ -18,7 +24,7 @@ from app.core.http._problems import (
 from app.core.http._request_state import request_state
 from app.core.http._resources import HttpResources
 from app.core.http._responses import set_location, set_page_links
-from app.core.http._router import NO_STORE, REVALIDATE, Router, add_routers, require_permissions
+from app.core.http._router import NO_STORE, REVALIDATE, Router, add_routers
 from app.core.http._sessions import ReportingSession, RequestSession, Transaction, reading
 from app.core.http._streams import preferred_stream_type, stream_list, stream_responses
 
@@ -37,6 +43,7 @@ __all__ = [
     "MissingPermission",
     "ReportingSession",
     "RequestSession",
+    "RequirePermissions",
     "Router",
     "Transaction",
     "add_documentation",

@@ -15,12 +15,13 @@ from fastapi.requests import HTTPConnection
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from app.core.access import PERMISSIONS, Permission
 from app.core.errors import ServiceError
 from app.core.http._authorization import authorize
+from app.core.http._route import Route
 
 _POLICY_VIOLATION = 1008  # close code of RFC 6455
 
@@ -104,6 +105,37 @@ def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
             yield route
 
 
+def require_permissions(app: FastAPI) -> None:
+    """Raise `MissingPermission` for the first route that requires no permission of ours."""
+    # `app.frontend` adds files to a second list, which FastAPI looks at after the routes.
+    for route in (*app.router.routes, *app.router._low_priority_routes):  # noqa: SLF001
+        if not isinstance(route, Route | GuardedRoute):
+            raise MissingPermission(route)
+
+
+class RequirePermissions:
+    """Middleware that handles no request while a route requires no permission of ours.
+
+    It covers routes that are added after the application has started, and servers that do not run
+    its lifespan. It has to be the innermost, so that the error is rendered and logged.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._number_of_checked_routes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            self._check_new_routes(scope["app"])
+        await self._app(scope, receive, send)
+
+    def _check_new_routes(self, app: FastAPI) -> None:
+        number_of_routes = len(app.router.routes) + len(app.router._low_priority_routes)  # noqa: SLF001
+        if number_of_routes != self._number_of_checked_routes:
+            require_permissions(app)
+            self._number_of_checked_routes = number_of_routes
+
+
 class MissingPermission(RuntimeError):
     """A route, or a router with its routes, would be open to everybody. Raised at startup."""
 
@@ -116,6 +148,8 @@ class MissingPermission(RuntimeError):
 
 def _name(route: object) -> str:
     """Return the path of a route, or of the first route of a router."""
+    if isinstance(route, GuardedRoute):
+        return _name(route.route)
     path: str | None = getattr(route, "path", None)
     if path is not None:
         return path

@@ -136,10 +136,3 @@ def add_routers(
         app.router.routes.append(route.bind(app, fixed_paths, fast_dispatch=fast_dispatch))
     for router in foreign:
         router.add_to(app)
-
-
-def require_permissions(app: FastAPI) -> None:
-    """Raise `MissingPermission` for the first route that requires no permission of ours."""
-    for route in app.router.routes:
-        if not isinstance(route, Route | GuardedRoute):
-            raise MissingPermission(route)
