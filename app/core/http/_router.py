@@ -7,25 +7,42 @@ async def read_book(id: BookId, books: Books, response: Response) -> BookRead: .
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from http.client import CREATED, NO_CONTENT, OK
+from typing import Any, Final, TypedDict, TypeVar, Unpack
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response, params
 
 from app.core.access import Permission
 from app.core.errors import ServiceError
 from app.core.http._guard import ForeignRouter, GuardedRoute, MissingPermission, check_permission
 from app.core.http._problems import responses as problem_responses
-from app.core.http._route import NO_CONTENT, Route
+from app.core.http._route import Route
 
 REVALIDATE: Final = "private, no-cache"  # a browser may keep the response, but asks before use
 NO_STORE: Final = "no-store"
-_CREATED: Final = 201
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
+class EndpointOptions(TypedDict, total=False):
+    """The optional arguments of an endpoint's declaration."""
+
+    # The status of a successful response. The default is 200, or 204 for DELETE.
+    status_code: int
+    # The problems to document besides those that follow from method, parameters and permission.
+    errors: Sequence[type[ServiceError]]
+    # Whether to document a Location header. The default is True for 201.
+    has_location: bool
+    # The others are FastAPI's.
+    response_model: Any
+    response_class: type[Response]
+    responses: dict[int | str, dict[str, Any]]
+    dependencies: Sequence[params.Depends]
+    openapi_extra: dict[str, Any]
+
+
 class Router:
-    """Declares the endpoints of one package. The application adds them to itself.
+    """Declares the endpoints of one package. `add_routers` adds them to the application.
 
     Args:
         prefix: The beginning of every path.
@@ -43,67 +60,52 @@ class Router:
         self._cache_control = cache_control
 
     def get(
-        self, path: str, *, permission: Permission, **options: Any
+        self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare an endpoint that reads. See `_declare` for the options."""
-        return self._declare("GET", path, permission, **options)
+        """Declare an endpoint that reads."""
+        return self._declare("GET", path, permission, options)
 
     def post(
-        self, path: str, *, permission: Permission, **options: Any
+        self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare an endpoint that creates or acts. It accepts an Idempotency-Key."""
-        return self._declare("POST", path, permission, **options)
+        """Declare an endpoint that creates something or performs an action.
+
+        Unless it is public, it accepts an Idempotency-Key.
+        """
+        return self._declare("POST", path, permission, options)
 
     def patch(
-        self, path: str, *, permission: Permission, **options: Any
+        self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare an endpoint that changes a resource (JSON merge patch)."""
-        return self._declare("PATCH", path, permission, **options)
+        return self._declare("PATCH", path, permission, options)
 
     def delete(
-        self, path: str, *, permission: Permission, **options: Any
+        self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare an endpoint that deletes a resource; its response is 204 without content."""
-        return self._declare("DELETE", path, permission, status_code=NO_CONTENT, **options)
+        """Declare an endpoint that deletes a resource; its response has no content."""
+        options.setdefault("status_code", NO_CONTENT)
+        return self._declare("DELETE", path, permission, options)
 
     def _declare(
-        self,
-        method: str,
-        path: str,
-        permission: Permission,
-        *,
-        status_code: int = 200,
-        errors: Sequence[type[ServiceError]] = (),
-        has_location: bool | None = None,
-        responses: dict[int | str, dict[str, Any]] | None = None,
-        **options: Any,
+        self, method: str, path: str, permission: Permission, options: EndpointOptions
     ) -> Callable[[Endpoint], Endpoint]:
-        """Return the decorator of an endpoint.
-
-        Args:
-            errors: The problems to document besides those that follow from the method, the
-                parameters and the permission.
-            has_location: Whether to document a Location header. The default is True for 201.
-            responses: Further responses to document, as in FastAPI.
-            options: Further options of FastAPI.
-        """
-
-        if has_location is None:
-            has_location = status_code == _CREATED
+        check_permission(permission, path)
+        status_code = options.get("status_code", OK)
+        route_options: dict[str, Any] = {"has_location": status_code == CREATED, **options}
+        problems = problem_responses(*route_options.pop("errors", ()))
+        route_options["responses"] = {**problems, **options.get("responses", {})}
+        route_options["status_code"] = status_code
 
         def declare(endpoint: Endpoint) -> Endpoint:
-            check_permission(permission, path)
             route = Route(
                 self._prefix + path,
                 endpoint,
                 methods=[method],
                 permission=permission,
                 cache_control=self._cache_control,
-                has_location=has_location,
                 tags=list(self._tags),
-                status_code=status_code,
-                responses={**problem_responses(*errors), **(responses or {})},
-                **options,
+                **route_options,
             )
             self.routes.append(route)
             return endpoint
