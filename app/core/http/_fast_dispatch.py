@@ -32,10 +32,11 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant, _get_cache_key, _is_coroutine_callable
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, serialize_response
+from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
 
 from app.core.http._bodies import ParsedRequest
-from app.core.http._query import is_sequence, query_model
+from app.core.http._query import is_sequence, query_fields, query_model
 from app.core.http._sessions import Handler
 
 Errors = list[dict[str, Any]]
@@ -123,13 +124,15 @@ class _Plan:
         content = None if self._response_field is None else await self._serialize(result)
         # FastAPI states a media type even for a response without content.
         response = Response(content, status_code, media_type="application/json")
+        if not is_body_allowed_for_status_code(status_code):
+            response.body = b""
         response.raw_headers.extend(injected.raw_headers)
         return response
 
     async def _serialize(self, result: Any) -> bytes:
         if type(result) is self._response_model and isinstance(result, BaseModel):
             # An instance of the response model itself has been validated already.
-            return result.__pydantic_serializer__.to_json(result)
+            return result.__pydantic_serializer__.to_json(result, by_alias=True)
         content: bytes = await serialize_response(
             field=self._response_field, response_content=result, dump_json=True
         )
@@ -161,8 +164,7 @@ class _Plan:
         is_coroutine = _is_coroutine_callable(dependency.call)
         # FastAPI runs other callables in a thread. A class is called directly here, because the
         # constructors of services and repositories do not block.
-        is_supported = is_coroutine or isclass(dependency.call)
-        if dependency.call is None or not is_supported or dependency.concurrency is not None:
+        if dependency.call is None or not (is_coroutine or isclass(dependency.call)):
             raise _Unsupported
         arguments = self._compile_arguments(dependency)
         self._calls.append(_Call(dependency.call, is_coroutine, arguments))
@@ -183,7 +185,6 @@ class _InjectedResponse(Response):
 
 def _has_special_response(route: APIRoute) -> bool:
     """Return whether the response is built in a way that only FastAPI knows."""
-    returns_model = route.response_field is not None
     options = (
         route.is_json_stream,
         route.is_sse_stream,
@@ -195,7 +196,7 @@ def _has_special_response(route: APIRoute) -> bool:
         route.response_model_exclude_defaults,
         route.response_model_exclude_none,
         not isinstance(route.response_class, DefaultPlaceholder),
-        not returns_model and route.status_code != _NO_CONTENT,
+        route.response_field is None and route.status_code != _NO_CONTENT,
     )
     return any(options)
 
@@ -220,14 +221,13 @@ def _compile_parameters(route: APIRoute) -> Iterable[tuple[str, ReadParameter]]:
 
 def _path_reader(field: ModelField) -> ReadParameter:
     def read(request: Request) -> tuple[Any, Errors]:
-        value = request.scope["path_params"][field.alias]
-        return field.validate(value, loc=("path", field.alias))
+        return field.validate(request.scope["path_params"][field.alias], loc=("path", field.alias))
 
     return read
 
 
 def _query_reader(field: ModelField, model: type[BaseModel]) -> ReadParameter:
-    sequences = {name for name, item in model.model_fields.items() if is_sequence(item.annotation)}
+    sequences = {name for name, item in query_fields(model).items() if is_sequence(item.annotation)}
 
     def read(request: Request) -> tuple[Any, Errors]:
         values: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from typing import Any, Union, get_args, get_origin
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from app.core.errors import Fault, InvalidRequest
 from app.core.paging import CommaSeparated
@@ -21,6 +22,11 @@ def query_model(dependant: Dependant) -> type[BaseModel] | None:
     return None
 
 
+def query_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields of a query model by the names of their parameters, which may be aliases."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def query_parameters(dependant: Dependant) -> dict[str, bool]:
     """Return every query parameter of a route, and whether it may be repeated.
 
@@ -29,7 +35,7 @@ def query_parameters(dependant: Dependant) -> dict[str, bool]:
     parameters = {}
     model = query_model(dependant)
     if model is not None:
-        for name, field in model.model_fields.items():
+        for name, field in query_fields(model).items():
             parameters[name] = is_sequence(field.annotation)
     else:
         for parameter in dependant.query_params:
@@ -69,6 +75,7 @@ def document_query(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
 
     FastAPI documents query models as well, but drops what `json_schema_extra` adds or removes.
     """
+    fields = query_fields(model)
     for name, schema in model.model_json_schema()["properties"].items():
         parameter = {"name": name, "in": "query", "required": False}
         parameter["description"] = schema.pop("description", name)
@@ -76,7 +83,7 @@ def document_query(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
         if schema.get("default", ...) is None:
             del schema["default"]
         parameter["schema"] = schema
-        metadata = model.model_fields[name].metadata
+        metadata = fields[name].metadata
         if any(isinstance(item, CommaSeparated) for item in metadata):
             parameter |= {"style": "form", "explode": False}
         yield parameter
