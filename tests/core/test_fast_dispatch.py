@@ -60,6 +60,19 @@ class ItemQuery(PageQuery):
     sort: Sorting[str] = ()
 
 
+class Aliased(BaseModel):
+    """A model whose members have other names in JSON."""
+
+    class_: str = Field("a", alias="class")
+
+
+class AliasQuery(PageQuery):
+    """A query whose parameters have other names than its fields."""
+
+    from_: str = Field("", alias="from")
+    tags: Many[str] = Field((), alias="tag")
+
+
 def result(**values: Any) -> Result:
     return Result(values={name: str(value) for name, value in values.items()})
 
@@ -132,6 +145,22 @@ async def paths(id: Id, number: Annotated[int, integer(1, 9)]) -> Result:
 @router.get("/query", permission="public")
 async def query(query: Annotated[ItemQuery, Query()]) -> Result:
     return result(query=query)
+
+
+@router.get("/alias-query", permission="public")
+async def alias_query(query: Annotated[AliasQuery, Query()]) -> Result:
+    return result(query=query)
+
+
+@router.get("/aliased", permission="public")
+async def aliased() -> Aliased:
+    return Aliased()
+
+
+@router.get("/empty", permission="public")
+async def empty(response: Response) -> Result:
+    response.status_code = 204
+    return result()
 
 
 @router.get("/query/{id}", permission="public")
@@ -294,6 +323,7 @@ QUERIES: Final = [
     *("", "page=2", "size=5&page=1", "page=x", "page=0", "page=1&page=2", "tag=a", "tag=a&tag=b"),
     *("sort=a,-b", "sort=a&sort=b", "sort=a,a", "unknown=1", "size=101&page=x", "number=1"),
     *("number=x", "number=1&word=y", "tag=%00", "count=exact", "count=no", "cursor=", "sort="),
+    *("from=a", "from_=a", "from=a&from=b"),
 ]
 PATHS: Final = {"{id}": [ID, ID.upper(), "x", "1"], "{number}": ["1", "0", "01", "x"]}
 

@@ -367,3 +367,92 @@ async def test_repeatable_filter_of_any_name_may_be_repeated(own_app: FastAPI) -
         assert response.json() == {"tags": ["a", "b"]}
         problem_of(await client.get("/tags?size=1&size=2"), 422, "invalid-request")
         problem_of(await client.get("/tags?label=a"), 422, "invalid-request")
+
+
+# The document of any router can be generated
+
+
+class Unusual(BaseModel):
+    """A model whose fields have the names of keywords of JSON Schema."""
+
+    format: str
+    minimum: int
+    maximum: float = Field(le=0.5)
+
+
+class BookRead(BaseModel):
+    """A model that has the name of one of ours."""
+
+    pages: int
+
+
+def unusual_router() -> APIRouter:
+    router = APIRouter()
+    own_header = {"X-Own": {"schema": {"type": "string"}}}
+    responses: dict[int | str, Any] = {401: {"description": "No"}, 500: {"headers": own_header}}
+
+    @router.get("/unusual", responses=responses)
+    async def read_unusual() -> Unusual:
+        return Unusual(format="a", minimum=1, maximum=0)
+
+    @router.get("/books/{id}")
+    async def read_other(id: int) -> BookRead:
+        return BookRead(pages=id)
+
+    return router
+
+
+def test_document_keeps_what_a_foreign_router_declares_and_what_is_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = create_app(SETTINGS).openapi()
+    document = application(
+        monkeypatch,
+        ForeignRouter(unusual_router(), permission="catalogue:read"),
+        ForeignRouter(unusual_router(), permission="catalogue:read", prefix="/foreign"),
+    ).openapi()
+    paths, schemas = document["paths"], document["components"]["schemas"]
+    assert paths["/books/{id}"] == ours["paths"]["/books/{id}"]
+    assert schemas["BookRead"] == ours["components"]["schemas"]["BookRead"]
+    content = paths["/foreign/books/{id}"]["get"]["responses"]["200"]["content"]
+    reference = content["application/json"]["schema"]["$ref"]
+    assert schemas[reference.rpartition("/")[2]]["properties"].keys() == {"pages"}
+    assert schemas["Unusual"]["properties"]["maximum"]["maximum"] == 0.5
+    responses = paths["/foreign/unusual"]["get"]["responses"]
+    assert responses["401"]["description"] == "No"
+    assert responses["500"]["headers"].keys() == {"X-Own", "X-Request-ID"}
+    assert "application/problem+json" in responses["500"]["content"]
+
+
+class Bare(BaseModel):
+    """A model without examples."""
+
+    number: int
+
+
+class AliasQuery(PageQuery):
+    """A query with a parameter whose name is a keyword of Python."""
+
+    from_: str = Field("", alias="from")
+
+
+def test_document_of_own_router_needs_no_examples_and_no_unique_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    router = Router(tags=["bare"])
+
+    @router.get("/bare", permission="public", responses={400: {"description": "Own"}})
+    async def read_bare(query: Annotated[AliasQuery, Query()]) -> Bare:
+        return Bare(number=len(query.from_))
+
+    @router.get("/anything", permission="public")
+    async def read_anything() -> dict[str, int]:
+        return {}
+
+    other_router = Router(tags=["bare"])
+    other_router.get("/other", permission="public")(read_anything)
+    with pytest.warns(UserWarning, match="Duplicate Operation ID"):
+        paths = application(monkeypatch, router, other_router).openapi()["paths"]
+    parameters = {parameter["name"] for parameter in paths["/bare"]["get"]["parameters"]}
+    assert "from" in parameters
+    assert {"/anything", "/other"} <= paths.keys()

@@ -54,31 +54,63 @@ def openapi_document(app: FastAPI, anonymous_access: str) -> Json:
 
 
 def _generate(app: FastAPI, anonymous_access: str) -> Json:
-    routes = {route.operation_id: route for route in app.routes if isinstance(route, Route)}
+    own_routes = [route for route in app.routes if isinstance(route, Route)]
+    # By path and method, because two endpoints may have the same name.
+    routes = {
+        (route.path_format, method.lower()): route
+        for route in own_routes
+        for method in route.methods or ()
+    }
     document = get_openapi(
         title=app.title,
         version=app.version,
         description=app.description,
         tags=app.openapi_tags,
-        routes=list(routes.values()),
+        routes=own_routes,
     )
     _add_components(document)
     schemas = document["components"]["schemas"]
     for path, item in document["paths"].items():
         for method, operation in item.items():
-            route = routes[operation["operationId"]]
+            route = routes[path, method]
             complete_operation(operation, method, path, route, schemas, anonymous_access)
     for path, item in document["paths"].items():
         for operation in item.values():
             add_links(operation, path, document)
     _add_foreign_routes(document, app, anonymous_access)
     for node in _nodes(document):
-        if node.get("format") in _MAX_LENGTHS:
-            node.setdefault("maxLength", _MAX_LENGTHS[node["format"]])
-        # FastAPI converts the bounds of integers to floats.
-        for bound in {"minimum", "maximum"} & set(node):
-            node[bound] = min(int(node[bound]), MAX_INT64)
+        _complete_bounds(node)
     return document
+
+
+def _rename_schemas(part: Json, known_schemas: Json) -> None:
+    """Rename the schemas of a part whose names other schemas have already: `Book` to `Book2`."""
+    schemas = part.get("components", {}).get("schemas", {})
+    for name in list(schemas):
+        if name not in known_schemas or known_schemas[name] == schemas[name]:
+            continue
+        number = 2
+        while f"{name}{number}" in known_schemas or f"{name}{number}" in schemas:
+            number += 1
+        schemas[f"{name}{number}"] = schemas.pop(name)
+        for node in _nodes(part):
+            if node.get("$ref") == f"#/components/schemas/{name}":
+                node["$ref"] = f"#/components/schemas/{name}{number}"
+
+
+def _complete_bounds(node: Json) -> None:
+    """Add the bounds that FastAPI leaves out of a schema, and correct those of integers.
+
+    A node may also be the properties of a model that has a field named `format` or `minimum`.
+    """
+    string_format = node.get("format")
+    if isinstance(string_format, str) and string_format in _MAX_LENGTHS:
+        node.setdefault("maxLength", _MAX_LENGTHS[string_format])
+    for bound in ("minimum", "maximum"):
+        value = node.get(bound)
+        # FastAPI converts the bounds of integers to floats.
+        if isinstance(value, int | float) and float(value).is_integer():
+            node[bound] = min(int(value), MAX_INT64)
 
 
 def _add_components(document: Json) -> None:
@@ -92,24 +124,33 @@ def _add_components(document: Json) -> None:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schema.pop("$defs", None)
         components["schemas"][model.__name__] = schema
-    # FastAPI's own error responses, which this service does not send.
+    _remove_validation_errors(components["schemas"])
+
+
+def _remove_validation_errors(schemas: Json) -> None:
+    """Remove the schemas of FastAPI's own error responses, which this service does not send."""
     for name in ("HTTPValidationError", "ValidationError"):
-        components["schemas"].pop(name, None)
+        schemas.pop(name, None)
 
 
 def _add_foreign_routes(document: Json, app: FastAPI, anonymous_access: str) -> None:
     """Add the operations of foreign routers, with their access and the general problems."""
     for guarded in guarded_routes(app):
         part = get_openapi(title=app.title, version=app.version, routes=[guarded.route])
+        components = part.get("components", {})
+        _remove_validation_errors(components.get("schemas", {}))
+        _rename_schemas(part, document["components"]["schemas"])
         for path, item in part.get("paths", {}).items():
             for operation in item.values():
                 add_general_problems(operation)
                 add_access(operation, guarded.permission, anonymous_access)
                 add_standard_headers(operation)
-            document["paths"].setdefault(path, {}).update(item)
-        for name, schema in part.get("components", {}).get("schemas", {}).items():
-            if name not in {"HTTPValidationError", "ValidationError"}:
-                document["components"]["schemas"].setdefault(name, schema)
+            # Where a path has both, the requests go to our own operation.
+            document["paths"][path] = {**item, **document["paths"].get(path, {})}
+        for name, schema in components.pop("schemas", {}).items():
+            document["components"]["schemas"].setdefault(name, schema)
+        for kind, named in components.items():
+            document["components"][kind] = {**named, **document["components"].get(kind, {})}
 
 
 def _nodes(node: Any) -> Iterator[Json]:

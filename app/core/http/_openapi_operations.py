@@ -1,6 +1,7 @@
 """One operation of the OpenAPI document: its problems, access, headers, parameters, examples."""
 
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 from app.core import errors
@@ -140,7 +141,7 @@ def _add_headers(operation: Json, route: Route) -> None:
 def add_standard_headers(operation: Json) -> None:
     """Add the headers that every response has, also those of foreign routes."""
     for response in operation["responses"].values():
-        response["headers"] = _header_references(["X-Request-ID"])
+        response.setdefault("headers", {}).update(_header_references(["X-Request-ID"]))
 
 
 def _header_references(names: list[str]) -> Json:
@@ -189,9 +190,11 @@ def add_links(operation: Json, path: str, document: Json) -> None:
 
 
 def _add_examples(operation: Json, schemas: Json) -> None:
-    """Add examples of the request body and of successful responses."""
+    """Add examples of the request body and of successful responses, where the models have any."""
     successful = [response for status, response in operation["responses"].items() if status < "300"]
     for part in (operation.get("requestBody", {}), *successful):
         for content in part.get("content", {}).values():
             if "example" not in content:
-                content["example"] = example(content["schema"], schemas)
+                # A document without an example is better than none.
+                with suppress(ValueError):
+                    content["example"] = example(content["schema"], schemas)

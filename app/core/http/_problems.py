@@ -156,7 +156,13 @@ def responses(*kinds: type[ServiceError]) -> dict[int | str, Answer]:
 
 
 def either(one: Answer, other: Answer) -> Answer:
-    """The OpenAPI response that is one or the other."""
+    """The OpenAPI response that is one or the other.
+
+    A response that is not a problem, such as that of a foreign route, keeps what it has, and gets
+    the problem as one more media type.
+    """
+    if MEDIA_TYPE not in one.get("content", {}):
+        return {**other, **one, "content": {**one.get("content", {}), **other["content"]}}
     return _response({**_examples(one), **_examples(other)})
 
 
