@@ -147,6 +147,16 @@ async def test_retry_of_a_transaction_with_a_key_replays_what_was_committed(
     assert await authors(other) == 2
 
 
+async def test_request_with_a_key_and_another_query_than_the_first_is_refused(
+    private: AsyncClient, other: asyncpg.Connection
+) -> None:
+    headers = {"Idempotency-Key": "key"}
+    assert (await private.post("/two", headers=headers)).status_code == 201
+    response = await private.post("/two", params={"fail": "x"}, headers=headers)
+    problem_of(response, 422, "idempotency-key-reused")
+    assert await authors(other) == 2
+
+
 async def test_all_sessions_of_a_request_with_a_key_are_one_transaction(
     private_app: FastAPI, other: asyncpg.Connection
 ) -> None:
