@@ -117,7 +117,7 @@ class RequirePermissions:
     """Middleware that handles no request while a route requires no permission of ours.
 
     It covers routes that are added after the application has started, and servers that do not run
-    its lifespan. It has to be the innermost, so that the error is rendered and logged.
+    its lifespan. It has to be inside the middleware that renders and logs errors.
     """
 
     def __init__(self, app: ASGIApp) -> None:
