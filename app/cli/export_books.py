@@ -21,7 +21,10 @@ group = typer.Typer(help="Write data to files.", no_args_is_help=True)
 
 @group.command(name="books")
 def export_books(
-    file: Annotated[Path, typer.Argument(help="Where to; - for stdout.")] = Path("-"),
+    # By default Typer refuses a file that may not be read, but this one is only written.
+    file: Annotated[Path, typer.Argument(help="Where to; - for stdout.", readable=False)] = Path(
+        "-"
+    ),
     file_format: FormatOption = None,
 ) -> None:
     """Write all books to a file as import takes them: author, dob and title."""

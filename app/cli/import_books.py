@@ -34,7 +34,9 @@ def seed() -> None:
 
 @group.command(name="books")
 def import_books(
-    file: Annotated[Path, typer.Argument(help="A file of author, dob and title; - for stdin.")],
+    file: Annotated[
+        Path, typer.Argument(help="A file of author, dob and title; - for stdin.", readable=False)
+    ],
     file_format: FormatOption = None,
     *,
     strict: Annotated[bool, typer.Option(help="All of the file or nothing.")] = False,
@@ -43,6 +45,7 @@ def import_books(
 
     Lines that are wrong are named and left out: the exit code is 3 then, and 1 with --strict.
     """
+    # Typer does not check the file (readable=False): opening it gives the reason in every case.
     chosen_format = choose_format(file, file_format)
     try:
         source = nullcontext(sys.stdin.buffer) if is_standard_stream(file) else file.open("rb")

@@ -70,6 +70,15 @@ async def test_standard_output_is_csv_unless_another_format_is_asked_for(
     assert answer == (0, f'{{"author":"A","dob":null,"title":"{title}"}}\n', "")
 
 
+async def test_a_file_that_may_be_written_but_not_read_is_replaced(
+    url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "books.csv"
+    file.touch(mode=0o200)
+    assert await said("export", "books", str(file), DATABASE_URL=url) == (0, "", "")
+    assert file.read_bytes() == b"author,dob,title\r\n"
+
+
 async def test_a_file_of_unknown_format_is_one_sentence_and_is_not_made(
     url: str, tmp_path: Path
 ) -> None:
