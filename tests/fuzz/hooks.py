@@ -129,7 +129,8 @@ def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> 
             unsaid = UNSAID | ({("/email", "email")} if _is_for_special_use(case.body) else set())
             return not unsaid.issuperset(map(_place, response.json()["errors"]))
     if isinstance(failure, AcceptedNegativeData):
-        # A precondition may be looked at first. In a form a number, or an array of one, is text.
+        # A precondition may be looked at first. In a form a number, null, or an array of one value
+        # is text.
         return status != 412 and not (
             case.media_type == "multipart/form-data" and _is_right_as_text(case.body)
         )
@@ -149,7 +150,11 @@ def _is_right_as_text(body: Any) -> bool:
         return False
     name = body.get("name", "")
     value = name[0] if isinstance(name, list) and len(name) == 1 else name
-    return isinstance(value, int | float) or (isinstance(name, list) and isinstance(value, str))
+    return (
+        value is None
+        or isinstance(value, int | float)
+        or (isinstance(name, list) and isinstance(value, str))
+    )
 
 
 def _place(fault: dict[str, str]) -> tuple[str, str]:
