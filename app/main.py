@@ -111,13 +111,13 @@ async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
 def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
     """The outermost first."""
     timing, metered = settings.app_env == "development", settings.metrics_port > 0
-    found = [
+    middleware = [
         Middleware(RequestContext, timing=timing, metered=metered),
         Middleware(RequestLimits, hosts=settings.allowed_hosts),
         Middleware(InactivityTimeout, settings.request_timeout, shutdown),
     ]
     if settings.cors_origins:
-        found.append(
+        middleware.append(
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
@@ -126,4 +126,4 @@ def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
                 expose_headers=EXPOSED,
             )
         )
-    return [*found, Middleware(HeadAndTrailingSlash), Middleware(RequirePermissions)]
+    return [*middleware, Middleware(HeadAndTrailingSlash), Middleware(RequirePermissions)]

@@ -11,8 +11,8 @@ TIMEOUT = 4  # seconds
 
 
 def main() -> int:
-    """The exit code."""
-    # By name, for the server may listen on either kind of address.
+    """Return the exit code."""
+    # Connect by name, because the server may listen on either kind of address.
     connection = HTTPConnection("localhost", int(os.environ.get("PORT") or 8000), timeout=TIMEOUT)
     try:
         connection.request("GET", "/livez")

@@ -18,20 +18,20 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 Origin = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
-# Of ASCII: for all the letters there are, an automaton takes a MiB.
+# Allow only ASCII, because an automaton for all Unicode letters takes a MiB.
 PREFIX = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
 T = TypeVar("T")
 
 
 def _split(text: Any) -> Any:
     """`a, b` as a list."""
-    given = isinstance(text, str)
-    return [word.strip() for word in text.split(",") if word.strip()] if given else text
+    is_text = isinstance(text, str)
+    return [word.strip() for word in text.split(",") if word.strip()] if is_text else text
 
 
 Words = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 Host = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
-# Of libpq's those that asyncpg takes: with another no connection could ever be made.
+# These are libpq's parameters that asyncpg takes. With any other, every connection would fail.
 PARAMETERS = {"host", "passfile", "port", "ssl", "sslmode", "target_session_attrs", "user"}
 Seconds = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]  # S3 signs for a week at most
 
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
     db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
     db_pgbouncer: bool = False
-    # Whether statements that are built once are sent to the driver without SQLAlchemy's execution.
+    # Send statements that are built once to the driver, without SQLAlchemy's execution.
     db_fast_path: bool = True
     request_timeout: float = Field(default=30.0, gt=0, le=3600, validate_default=True)  # seconds
     web_concurrency: int = Field(default=1, ge=1, le=100)
@@ -132,9 +132,9 @@ class Settings(BaseSettings):
 
     def url_of(self, setting: str) -> URL:
         """A database's URL, or the default's, with `ssl`, asyncpg's word for libpq's `sslmode`."""
-        given: SecretStr | None = getattr(self, setting) or self.database_url
+        secret: SecretStr | None = getattr(self, setting) or self.database_url
         # Without any, an application can be created, for example to print its OpenAPI document.
-        url = make_url(given.get_secret_value() if given else "postgresql://")
+        url = make_url(secret.get_secret_value() if secret else "postgresql://")
         query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
         return url.set(drivername="postgresql+asyncpg", query=query)
 

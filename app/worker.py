@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JobContext:
-    """What jobs work with."""
+    """The settings and the resources that jobs use."""
 
     settings: Settings
     database: Database

@@ -9,10 +9,8 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Final
 from urllib.parse import urlencode
@@ -20,9 +18,9 @@ from uuid import UUID
 
 import asyncpg
 
-from benchmarks import cores, dataset
-from benchmarks.servers import OURS, Server, running
-from benchmarks.trials import by_turns, generator
+from benchmarks import bench
+from benchmarks.servers import OURS, Server
+from benchmarks.trials import by_turns
 from benchmarks.wire import request
 
 EMAIL, PASSWORD = "ada@example.com", "correct horse"
@@ -37,28 +35,15 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=200, help="log-ins of each kind")
     parser.add_argument("--before", type=Path, help="another checkout to measure beside this one")
     options = parser.parse_args()
-    layout = cores.layout()
-    with (
-        TemporaryDirectory(prefix="bookshelf-bench-") as name,
-        dataset.loaded(directory := Path(name), layout) as (url, data),
-        generator(layout) as generate,
-        ExitStack() as stack,
-    ):
-
-        def serving(name: str, **also: str) -> Server:
-            service = running(
-                *(name, OURS), cores=layout.server, directory=directory, database_url=url, also=also
-            )
-            return stack.enter_context(service)
-
-        ours = serving("bookshelf")
-        plain, bearing = _reads(ours, data.books)
+    with bench.opened() as opened:
+        ours = opened.serve("bookshelf", OURS)
+        plain, bearing = _reads(ours, opened.data.books)
         variants = {"without a token": (ours, plain), "with a token": (ours, bearing)}
         if options.before:
-            other = serving("before", PYTHONPATH=str(options.before.resolve()))
+            other = opened.serve("before", OURS, PYTHONPATH=str(options.before.resolve()))
             variants["before, without a token"] = (other, plain)
-        _print_reads(by_turns(generate, variants, options.rounds, options.seconds))
-        _print_log_ins(asyncio.run(_log_ins(ours, url, options.attempts)))
+        _print_reads(by_turns(opened.generate, variants, options.rounds, options.seconds))
+        _print_log_ins(asyncio.run(_log_ins(ours, opened.url, options.attempts)))
 
 
 def _reads(server: Server, books: Sequence[UUID]) -> tuple[list[bytes], list[bytes]]:

@@ -6,16 +6,14 @@ python -m benchmarks.changes [--before CHECKOUT]: `GET /books/{id}`, `GET /autho
 
 import argparse
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Final
 
-from benchmarks import cores, dataset
+from benchmarks import bench
 from benchmarks.dataset import Data
-from benchmarks.servers import OURS, Server, running
-from benchmarks.trials import Generator, by_turns, generator
+from benchmarks.servers import OURS, Server
+from benchmarks.trials import Generator, by_turns
 from benchmarks.wire import request
 
 BASELINE: Final = "this checkout"
@@ -35,30 +33,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--before", type=Path, help="another checkout, which is the base of 1.00")
     options = parser.parse_args()
-    layout = cores.layout()
-    with (
-        TemporaryDirectory(prefix="bookshelf-bench-") as name,
-        dataset.loaded(directory := Path(name), layout) as (url, data),
-        generator(layout) as generate,
-        ExitStack() as stack,
-    ):
-        variants = dict(SWITCHES)
-        if options.before:
-            variants = {"before": {"PYTHONPATH": str(options.before.resolve())}, **variants}
+    variants = dict(SWITCHES)
+    if options.before:
+        variants = {"before": {"PYTHONPATH": str(options.before.resolve())}, **variants}
+    with bench.opened() as opened:
         servers = {
-            variant: stack.enter_context(
-                running(
-                    *(variant, OURS),
-                    cores=layout.server,
-                    directory=directory,
-                    database_url=url,
-                    also=environment,
-                )
-            )
+            variant: opened.serve(variant, OURS, **environment)
             for variant, environment in variants.items()
         }
-        for operation, requests in _operations(data).items():
-            _compare(generate, operation, servers, requests, options.rounds, options.seconds)
+        for operation, requests in _operations(opened.data).items():
+            _compare(opened.generate, operation, servers, requests, options.rounds, options.seconds)
 
 
 def _operations(data: Data) -> dict[str, list[bytes]]:

@@ -4,15 +4,12 @@ python -m benchmarks.layers: all by turns; what the server's processor has to do
 """
 
 import argparse
-from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Final
 
-from benchmarks import cores, dataset
-from benchmarks.servers import OURS, TUTORIAL, Server, running
-from benchmarks.trials import by_turns, generator
+from benchmarks import bench
+from benchmarks.servers import OURS, TUTORIAL, Server
+from benchmarks.trials import by_turns
 from benchmarks.wire import request
 
 # What each server does, its module, and the row of which it does all, too.
@@ -32,22 +29,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.8)
     options = parser.parse_args()
-    layout = cores.layout()
-    with (
-        TemporaryDirectory(prefix="bookshelf-bench-") as name,
-        dataset.loaded(directory := Path(name), layout) as (url, data),
-        generator(layout) as generate,
-        ExitStack() as stack,
-    ):
-        servers: dict[str, Server] = {}
-        for layer, (module, _) in LAYERS.items():
-            started = running(
-                layer, _command(module), cores=layout.server, directory=directory, database_url=url
-            )
-            servers[layer] = stack.enter_context(started)
-        requests = [request(f"GET /books/{book}") for book in data.books]
+    with bench.opened() as opened:
+        servers = {
+            layer: opened.serve(layer, _command(module)) for layer, (module, _) in LAYERS.items()
+        }
+        requests = [request(f"GET /books/{book}") for book in opened.data.books]
         variants = {layer: (server, requests) for layer, server in servers.items()}
-        _print(by_turns(generate, variants, options.rounds, options.seconds))
+        _print(by_turns(opened.generate, variants, options.rounds, options.seconds))
         _print_memory(servers[[*LAYERS][-1]])
 
 

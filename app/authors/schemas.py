@@ -1,4 +1,4 @@
-"""What clients send and get of authors."""
+"""Request and response models of authors."""
 
 from datetime import date, datetime
 from typing import Annotated, Literal

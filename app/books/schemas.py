@@ -1,4 +1,4 @@
-"""What clients send and get of books."""
+"""Request and response models of books."""
 
 from datetime import date, datetime
 from typing import Annotated, Literal

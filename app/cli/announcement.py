@@ -1,4 +1,4 @@
-"""What `serve` prints when it has started: its address, its backends and what to try."""
+"""The message that `serve` prints when it has started: address, backends and what to try."""
 
 import socket
 

@@ -33,7 +33,7 @@ def is_standard_stream(file: Path) -> bool:
 
 
 def choose_format(file: Path, choice: FormatChoice | None, default: Format | None = None) -> Format:
-    """Return the format that was chosen, or else that of the file's name.
+    """Return the chosen format, or the format of the file's name if none was chosen.
 
     `default` is the format of a standard stream, which has no name.
     """

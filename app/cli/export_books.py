@@ -21,7 +21,7 @@ group = typer.Typer(help="Write data to files.", no_args_is_help=True)
 
 @group.command(name="books")
 def export_books(
-    # By default Typer refuses a file that may not be read, but this one is only written.
+    # Typer refuses an unreadable file by default, but this one is only written.
     file: Annotated[Path, typer.Argument(help="Where to; - for stdout.", readable=False)] = Path(
         "-"
     ),

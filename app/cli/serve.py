@@ -57,9 +57,11 @@ def _listen(settings: Settings) -> Iterator[socket.socket]:
 
 def _exit_without_waiting_for_threads() -> None:
     """Exit now if a thread still waits for the store, which can take up to a minute."""
-    others = [thread for thread in threading.enumerate() if thread != threading.current_thread()]
-    for thread in others:
+    other_threads = [
+        thread for thread in threading.enumerate() if thread != threading.current_thread()
+    ]
+    for thread in other_threads:
         thread.join(0.1)
-    if any(thread.is_alive() and not thread.daemon for thread in others):
+    if any(thread.is_alive() and not thread.daemon for thread in other_threads):
         logging.shutdown()
         os._exit(0)

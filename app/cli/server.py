@@ -21,8 +21,8 @@ from app.main import create_app
 from app.settings import Settings
 from app.worker import STOP_SIGNALS
 
-# What requests in progress get when the server is told to stop. With the delay before it and the
-# closing of connections after it, a shutdown takes ten seconds at most.
+# Requests in progress get this time when the server is told to stop. With the delay before it and
+# the closing of connections after it, a shutdown takes ten seconds at most.
 GRACE_PERIOD_SECONDS: Final = 6
 
 
@@ -48,7 +48,7 @@ def create_process_app() -> FastAPI:
 
 def _prepare_one_process(settings: Settings, listener: socket.socket) -> Callable[[], None]:
     server = uvicorn.Server(_config(create_app(settings), settings))
-    # From here on a signal must not raise an exception, which the event loop could swallow.
+    # A signal must no longer raise an exception, because the event loop could swallow it.
     for number in STOP_SIGNALS:
         signal.signal(number, server.handle_exit)
     return partial(server.run, sockets=[listener])

@@ -71,7 +71,7 @@ def scope_of(permission: Permission, caller: str) -> Scope:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who sends a request: the user of its token, or an anonymous caller."""
+    """The sender of a request: the user of its token, or an anonymous caller."""
 
     caller: str
     user_id: int | None = None
@@ -99,5 +99,5 @@ class Principal:
         return {"owner": self.user_id}
 
 
-# Commands run with the permissions of an admin, because whoever can run them has the database.
+# Commands run with the permissions of an admin: anyone who can run them can open the database.
 CLI_PRINCIPAL: Final = Principal("full")

@@ -54,13 +54,13 @@ class Job(Generic[Parts]):
             if not anyway and await runs.tick(self.name) >= tick:
                 return None
             try:
-                said = await self.work(parts)
+                outcome = await self.work(parts)
             except Exception as error:  # noqa: BLE001 - raised below
-                failure, said = error, f"failed: {type(error).__name__}"
-            await runs.note(self.name, tick, said)
+                failure, outcome = error, f"failed: {type(error).__name__}"
+            await runs.note(self.name, tick, outcome)
         if failure is not None:
             raise failure
-        return said
+        return outcome
 
 
 class JobRuns:

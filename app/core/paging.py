@@ -117,7 +117,7 @@ class ListQuery(PageQuery):
 class Page(BaseModel, Generic[Item]):
     """One page of a collection."""
 
-    # For that of the class is not its subclasses', which are what the document has.
+    # The OpenAPI document contains only subclasses, and they do not inherit the docstring.
     model_config = ConfigDict(json_schema_extra={"description": "One page of a collection."})
 
     items: list[Item]
@@ -134,11 +134,11 @@ class Page(BaseModel, Generic[Item]):
     )
 
     def links(self, path: str, query: str) -> str:
-        """A `Link` header (RFC 8288): first, prev, next and last where they are known."""
-        given = parse_qsl(query, keep_blank_values=True)
-        kept = urlencode([pair for pair in given if pair[0] not in {"page", "cursor"}])
-        start = f"<{path}?{kept}&" if kept else f"<{path}?"
-        positions = self._positions(known=("count", "estimated") not in given)
+        """Return a `Link` header (RFC 8288): first, prev, next and last where they are known."""
+        parameters = parse_qsl(query, keep_blank_values=True)
+        other_query = urlencode([pair for pair in parameters if pair[0] not in {"page", "cursor"}])
+        start = f"<{path}?{other_query}&" if other_query else f"<{path}?"
+        positions = self._positions(known=("count", "estimated") not in parameters)
         return ", ".join(f'{start}{position}>; rel="{name}"' for name, position in positions)
 
     def _positions(self, *, known: bool) -> Iterator[tuple[str, str]]:
@@ -182,7 +182,7 @@ def _encode(raw: bytes) -> str:
 
 
 def _digest(payload: bytes, context: str) -> bytes:
-    # It tells mistakes from cursors; it is no secret, for a cursor gives no access to anything.
+    # The digest detects mistakes. It needs no key, because a cursor gives access to nothing.
     return blake2b(payload + context.encode(), digest_size=_DIGEST).digest()
 
 

@@ -14,7 +14,7 @@ NO_SIZE = sa.literal_column("9223372036854775807", sa.BigInteger)
 
 
 class FileColumns:
-    """What is known of a document's file, and of one that a direct upload has announced."""
+    """Columns that describe a document's file, or a file that a direct upload has announced."""
 
     filename: Mapped[str | None] = mapped_column(sa.String(255))
     content_type: Mapped[str | None] = mapped_column(sa.String(255))

@@ -60,10 +60,10 @@ class DocumentRepository(Repository[DocumentRead]):
             raise self._not_found()
 
     async def upload(self, document_id: UUID, key: UUID) -> Row | None:
-        """A direct upload for a document, whatever its state."""
-        found = sa.select(StoredObject.__table__)
-        found = found.where(*self._upload(key), _object.upload_id.is_not(None))
-        rows = await self.session.execute(found, {"row_id": document_id, **self.scope})
+        """Return a direct upload for a document, whatever its state."""
+        query = sa.select(StoredObject.__table__)
+        query = query.where(*self._upload(key), _object.upload_id.is_not(None))
+        rows = await self.session.execute(query, {"row_id": document_id, **self.scope})
         return rows[0] if rows else None
 
     def _upload(self, key: UUID) -> tuple[Condition, Condition]:
@@ -103,12 +103,12 @@ class StoredObjectRepository:
         return await self.session.execute(change.returning(_object.id))
 
     async def list_deleting(self, after: UUID, document_id: UUID | None) -> Rows:
-        """The next 1,000 ids and keys of what shall go, of one document or of all."""
-        found = sa.select(_object.id, _object.key).where(_object.state == "deleting")
+        """Return the next 1,000 ids and keys of objects to delete, of one document or of all."""
+        query = sa.select(_object.id, _object.key).where(_object.state == "deleting")
         if document_id is not None:
-            found = found.where(_object.document_id == document_id)
-        found = found.where(_object.id > after).order_by(_object.id).limit(1000)
-        return await self.session.execute(found)
+            query = query.where(_object.document_id == document_id)
+        query = query.where(_object.id > after).order_by(_object.id).limit(1000)
+        return await self.session.execute(query)
 
     async def delete_record(self, key: UUID) -> None:
         """Remove the record of what is gone from the store."""
@@ -116,6 +116,6 @@ class StoredObjectRepository:
         await self.session.execute(gone.returning(_object.id))
 
     async def states(self, keys: Sequence[str]) -> dict[str, str]:
-        """The state of each of the keys that is known."""
-        found = sa.select(_object.key, _object.state).where(_object.key.in_(keys))
-        return {row["key"]: row["state"] for row in await self.session.execute(found)}
+        """Return the state of each known key."""
+        query = sa.select(_object.key, _object.state).where(_object.key.in_(keys))
+        return {row["key"]: row["state"] for row in await self.session.execute(query)}

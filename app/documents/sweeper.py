@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a run of the sweeper has done."""
+    """The result of a run of the sweeper."""
 
     # Numbers of objects, of multipart uploads, and of objects.
     expired: int
@@ -63,7 +63,7 @@ class Sweeper:
         return len(abandoned)
 
     def _is_abandoned(self, upload: MultipartUpload, state: str | None) -> bool:
-        """Whether nobody will complete a multipart upload. `state` is None without a row."""
+        """Return whether a multipart upload is abandoned. `state` is None without a row."""
         if state == "deleting":
             return True
         if state == "pending":
@@ -81,7 +81,7 @@ class Sweeper:
         return unknown
 
     async def _exists(self, key: str) -> bool:
-        """Whether an object still exists, because it may have been removed since it was listed."""
+        """Return whether an object still exists. It may have been removed since it was listed."""
         try:
             await self._storage.size(key)
         except NotStored:

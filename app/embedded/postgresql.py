@@ -45,7 +45,8 @@ class Postgres:
     """A server, reached by a Unix socket in a directory that only its owner can enter."""
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str]) -> None:
-        self.data, self.log = data_dir / "postgres", data_dir / "postgres.log"
+        self.data = data_dir / "postgres"
+        self.log = data_dir / "postgres.log"
         self.settings = settings
         self.sockets = data_dir / "run"
         if len(os.fsencode(self.sockets)) > _LONGEST_SOCKET_DIRECTORY:
@@ -66,12 +67,12 @@ class Postgres:
                 return
             if not (self.data / "PG_VERSION").exists():
                 self._run("initdb", "-D", str(self.data), *INITDB)
-            if (found := (self.data / "PG_VERSION").read_text().strip()) != str(VERSION):
-                raise EmbeddedError(f"{self.data} was made by Postgres {found}, not {VERSION}.")
+            if (version := (self.data / "PG_VERSION").read_text().strip()) != str(VERSION):
+                raise EmbeddedError(f"{self.data} was made by Postgres {version}, not {VERSION}.")
             self._launch()
 
     def stop(self) -> None:
-        """Stop the server, whoever is connected, if it is this object that started it."""
+        """Stop the server if this object started it, even while clients are connected."""
         if self.process is not None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait()
@@ -112,7 +113,7 @@ def binary(name: str) -> str:
 
 
 def _unprivileged() -> list[str]:
-    """What stands before a command so that it ends with us and does not run as root."""
+    """Return the prefix of a command that has to end with us and must not run as root."""
     if os.geteuid() != 0:
         return with_us()
     if not with_us():

@@ -21,7 +21,7 @@ def launch(
     command: list[str], log: Path, environment: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     with log.open("ab") as output:
-        # Of its own session: Ctrl-C reaches only us, and we stop it when we are done with it.
+        # The process gets a session of its own, so that Ctrl-C reaches only us and we stop it.
         return subprocess.Popen(
             command,
             stdout=output,
@@ -34,17 +34,20 @@ def launch(
 def wait_until(
     answer: Callable[[], T | None], process: subprocess.Popen[bytes] | None, sentence: str
 ) -> T:
-    """What `answer` returns first, or the sentence when the time is up or the process is dead."""
+    """Return the first true result of `answer`.
+
+    Raises `EmbeddedError` with the sentence when the time is up or the process is dead.
+    """
     deadline = monotonic() + START_TIMEOUT
-    while not (found := answer()):
+    while not (result := answer()):
         if monotonic() > deadline or (process is not None and process.poll() is not None):
             raise EmbeddedError(sentence)
         sleep(0.02)
-    return found
+    return result
 
 
 def with_us() -> list[str]:
-    """What stands before a command so that it ends when we are killed."""
+    """Return the prefix of a command that has to end when we are killed."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig=INT"] if setpriv else []
 

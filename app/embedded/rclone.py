@@ -65,12 +65,12 @@ def _started(home: Path) -> Iterator[Store]:
     environment = {"RCLONE_AUTH_KEY": f'"{KEY_ID},{secret}"'}
     process = launch([*with_us(), *server], log, environment)
     try:
-        said = wait_until(
+        match = wait_until(
             lambda: re.search(r"s3 server on \[(http://.+?)/\]", log.read_text()),
             process,
             f"The S3 server did not start; {log} says why.",
         )
-        store = Store(said[1], secret)
+        store = Store(match[1], secret)
         _announce(home, store)
         yield store
     finally:

@@ -1,4 +1,4 @@
-"""What clients get of reports."""
+"""Response models of reports."""
 
 from datetime import date, datetime
 

@@ -33,7 +33,7 @@ class TokenRepository(Repository[TokenRead]):
     )
 
     async def bearer(self, digest: bytes) -> Row | None:
-        """Whose token it is while it is valid, and whether it was unused lately."""
+        """Return the owner of a valid token, and whether it was unused lately."""
         rows = await self.session.execute(self._bearer, {"digest": digest})
         return rows[0] if rows else None
 
@@ -43,14 +43,14 @@ class TokenRepository(Repository[TokenRead]):
         await self.session.execute(used.values(last_used_at=sa.func.now()).returning(_token.id))
 
     async def issue(self, values: Mapping[str, Any], user_id: int, password_hash: str) -> bool:
-        """Add a token for a user; false when that is no longer the hash of his password.
+        """Add a token for a user. Return false if the hash of the password has changed.
 
         The lock makes a change of the password wait until it can see the token and revoke it.
         """
-        given = {name: sa.literal(value, _token[name].type) for name, value in values.items()}
+        columns = {name: sa.literal(value, _token[name].type) for name, value in values.items()}
         same = (_user.id == user_id, _user.password_hash == password_hash)
-        user = sa.select(_user.id, *given.values()).where(*same).with_for_update(read=True)
-        added = sa.insert(Token).from_select(["user_id", *given], user)
+        user = sa.select(_user.id, *columns.values()).where(*same).with_for_update(read=True)
+        added = sa.insert(Token).from_select(["user_id", *columns], user)
         return bool(await self.session.execute(added.returning(_token.id)))
 
     async def revoke(

@@ -1,4 +1,4 @@
-"""What clients send to log in, and what they get of tokens."""
+"""Request and response models of logins and tokens."""
 
 from datetime import datetime
 from typing import Annotated, Literal

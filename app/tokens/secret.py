@@ -1,4 +1,4 @@
-"""What a token looks like: a scanner can recognise a leaked one, and nobody can guess one."""
+"""The format of tokens: a scanner can recognise a leaked one, and nobody can guess one."""
 
 import re
 from hashlib import sha256
@@ -17,10 +17,10 @@ def new() -> str:
 
 
 def digest(token: str) -> bytes | None:
-    """Its SHA-256, which is what the database has of it; `None` of what cannot be a token.
+    """Return the SHA-256 of a token, which the database stores, or `None` for any other text.
 
-    So many random bits need no salt and no slow hash; and whoever times the look-up of a digest
-    learns nothing of a token.
+    So many random bits need no salt and no slow hash. The time that finding a digest takes
+    reveals nothing about a token.
     """
     secret, checksum = token[len(PREFIX) : -8], token[-8:]
     if not FORM.fullmatch(token) or checksum != _checksum(secret):

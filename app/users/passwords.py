@@ -46,7 +46,7 @@ class Passwords:
     def hash_slot(self) -> Iterator["HashSlot"]:
         """Hold one of the slots for hashes. Raises `Overloaded` if none is free.
 
-        Whoever has a slot can verify and hash several passwords, one after the other, and is not
+        The holder of a slot can verify and hash several passwords, one after the other, and is not
         refused any more.
         """
         if self._free_slots <= 0:

@@ -1,4 +1,4 @@
-"""What clients send and get of users. The password goes in and never comes out."""
+"""Request and response models of users. No response contains a password."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -84,7 +84,7 @@ class UserCreate(RequestModel):
     name: Name
     email: Email
     password: Password
-    # No default in the document: whoever fills in defaults would be refused for setting it.
+    # The document has no default, because a client that fills in defaults would be refused.
     role: Role = Field(
         default=Role.MEMBER,
         description="For admins to set; member without",

@@ -42,13 +42,16 @@ async def _while_connected(driver: Any, records: Iterable[Record]) -> AsyncItera
     """Yield the records, and stop if the connection is lost."""
     try:
         for number, record in enumerate(records):
-            if number % RECORDS_PER_CHECK == 0:
-                # Let the event loop notice that the server has closed the connection.
-                await asyncio.sleep(0)
-                if driver.is_closed():
-                    # The driver raises the error.
-                    return
+            # If the connection is lost, the driver raises the error.
+            if number % RECORDS_PER_CHECK == 0 and await _is_lost(driver):
+                return
             yield record
     except SystemExit as error:
         # The driver ends a COPY that is cancelled, but not one that raises SystemExit.
         raise asyncio.CancelledError from error
+
+
+async def _is_lost(driver: Any) -> bool:
+    # Let the event loop notice that the server has closed the connection.
+    await asyncio.sleep(0)
+    return bool(driver.is_closed())

@@ -1,16 +1,15 @@
 """The fast path: sends the SQL of a reusable statement straight to the driver.
 
 What it replaces. SQLAlchemy's execution of a statement looks up the compiled text in a cache,
-converts the parameters, describes the result and wraps the rows, and it does so in a greenlet. For
-a statement that is marked `reusable` and is a transaction of its own, this module
+converts the parameters, describes the result and wraps the rows, all in a greenlet. For a
+statement that is marked `reusable` and is a transaction of its own, this module
 
 - compiles the statement once and keeps its text and the order of its parameters,
-- checks out an idle connection without a greenlet, because that never blocks,
+- checks out an idle connection without a greenlet, unless the pool has to replace it,
 - calls `fetch` of the asyncpg connection and returns asyncpg's records, which are mappings.
 
-What was measured. SQLAlchemy's execution is a fifth of the time of a read and the greenlet a
-tenth. Without both, and without counting for metrics that nobody collects, 16 connections got 3,604
-instead of 2,033 `GET /books/{id}` per second. See `docs/decisions/rows-instead-of-entities.md`.
+What it gains: see docs/architecture.md. The reasons are in
+docs/decisions/rows-instead-of-entities.md.
 
 What stays with SQLAlchemy: connecting, the pool, what happens after an error, and every statement
 that this module does not support. `DB_FAST_PATH=false` leaves all statements to SQLAlchemy, with
@@ -20,8 +19,8 @@ Which internals it relies on:
 
 - `connection.connection.driver_connection` is the asyncpg connection (documented).
 - The attributes of `SQLCompiler` that `_compile` reads (public, mostly undocumented).
-- `Engine.connect()` works without a greenlet while it need not open a connection. Otherwise
-  `do_connect` is called, where `_require_greenlet` raises `MissingGreenlet`.
+- `Engine.connect()` works without a greenlet while it need not open a connection. If it has to
+  open one, it calls `do_connect`, where `_require_greenlet` raises `MissingGreenlet`.
 - `Connection._handle_dbapi_exception` and the `_handle_exception` of the dialect's connection
   wrap the error of a driver, and discard a connection that is lost.
 """
@@ -44,7 +43,8 @@ from app.core.db._sessions import Execute, Parameters, Rows, is_reusable
 from app.core.observability import StatementTimer
 
 _DIALECT: Final = dialect()  # type: ignore[no-untyped-call]
-# By a value that is missing or has the wrong type. SQLAlchemy raises its own error for it.
+# A missing value, or a value of the wrong type, causes these errors. The statement is then left to
+# SQLAlchemy, which raises its own error for the value.
 _BAD_VALUES: Final = (AttributeError, KeyError, TypeError, ValueError)
 Convert = Callable[[Any], Any]
 
@@ -69,27 +69,27 @@ class DriverStatement:
         ]
 
 
-# Of each reusable statement, or None if the fast path does not support it. A key is compared by
-# identity; a value has no reference to it, so that both can be garbage-collected.
+# The compiled form of each reusable statement, or None if the fast path does not support it. A key
+# is compared by identity. A value does not refer to its key, so both can be garbage-collected.
 _compiled_statements: WeakKeyDictionary[sa.Executable, DriverStatement | None] = WeakKeyDictionary()
 
 
 class FastPath:
-    """Executes statements as `sqlalchemy_execution` does, the reusable ones faster."""
+    """Executes reusable statements fast, and leaves all others to the function `fallback`."""
 
-    def __init__(self, engine: sa.Engine, execute_otherwise: Execute) -> None:
+    def __init__(self, engine: sa.Engine, fallback: Execute) -> None:
         self._engine = engine
-        self._execute_otherwise = execute_otherwise
+        self._fallback = fallback
         event.listen(engine, "do_connect", _require_greenlet)
 
     async def execute(self, statement: sa.Executable, parameters: Parameters) -> Rows:
         driver_statement = driver_statement_of(statement)
         if driver_statement is None:
-            return await self._execute_otherwise(statement, parameters)
+            return await self._fallback(statement, parameters)
         try:
             arguments = driver_statement.arguments(parameters)
         except _BAD_VALUES:
-            return await self._execute_otherwise(statement, parameters)
+            return await self._fallback(statement, parameters)
         return await self._fetch(driver_statement.sql, arguments)
 
     async def _fetch(self, sql: str, arguments: list[Any]) -> Rows:
@@ -99,8 +99,8 @@ class FastPath:
                 with StatementTimer(sql):
                     return cast("Rows", await driver.fetch(sql, *arguments))
             except BaseException as error:
-                await greenlet_spawn(_handle_error, connection, sql, arguments, error)
-                raise
+                await greenlet_spawn(_raise_translated, connection, sql, arguments, error)
+                raise  # for the type checker: the function always raises
 
     async def _check_out(self) -> sa.Connection:
         pool = self._engine.pool
@@ -149,14 +149,14 @@ def _compile(statement: sa.Executable) -> DriverStatement | None:
 
 
 def _is_converted(column_type: sa.types.TypeEngine[Any]) -> bool:
-    """Whether SQLAlchemy converts what the driver returns, as it does with an Enum."""
+    """Return whether SQLAlchemy converts the values from the driver, as it does for an Enum."""
     if isinstance(column_type, sa.Numeric):
-        # It depends on the type that the server returns.
+        # The conversion of a Numeric depends on the type that the server returns.
         return True
     return column_type.dialect_impl(_DIALECT).result_processor(_DIALECT, None) is not None
 
 
-def _handle_error(
+def _raise_translated(
     connection: sa.Connection, sql: str, arguments: list[Any], error: BaseException
 ) -> None:
     """Raise an error as SQLAlchemy's execution does, and discard the connection if it is lost.
@@ -173,7 +173,7 @@ def _handle_error(
     except dbapi.Error as dbapi_error:
         values = tuple(arguments)
         connection._handle_dbapi_exception(dbapi_error, sql, values, None, None)  # noqa: SLF001
-    except BaseException as other_error:  # noqa: BLE001 - the function raises it
+    except BaseException as other_error:  # noqa: BLE001 - the call below raises it
         connection._handle_dbapi_exception(other_error, None, None, None, None)  # noqa: SLF001
 
 

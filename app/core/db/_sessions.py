@@ -33,12 +33,12 @@ def reusable(statement: ExecutableT) -> ExecutableT:
 
 
 def is_reusable(statement: sa.Executable) -> bool:
-    """Whether `reusable` has marked the statement, or one from which it was made."""
+    """Return whether `reusable` marked the statement, or a statement it was made from."""
     return _REUSABLE in statement.get_execution_options()
 
 
 class Session(Protocol):
-    """What repositories and services need from a session, of whichever kind it is."""
+    """The methods that repositories and services need from a session of any kind."""
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         """Execute a statement. Return its rows as mappings, for example `{"id": 7}`.

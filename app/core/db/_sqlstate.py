@@ -53,12 +53,12 @@ def meaning(error: Exception) -> Exception:
 
 
 def may_retry(error: BaseException, *, read: bool) -> bool:
-    """Whether to repeat a statement: the server has undone it, or a read lost its connection."""
+    """Return whether to repeat a statement: it was undone, or a read lost its connection."""
     return sqlstate(error) in _UNDONE or (read and lost(error))
 
 
 def undone(error: BaseException) -> bool:
-    """Whether the server has undone a transaction only because of others, so it may be repeated."""
+    """Return whether the server undid a transaction because of others, so it may be repeated."""
     cause = error.__cause__ if isinstance(error, errors.ServiceError) else error
     return cause is not None and sqlstate(cause) in _UNDONE
 

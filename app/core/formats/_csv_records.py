@@ -34,7 +34,7 @@ def read_records(file: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
             values = next(reader)
         except csv.Error as error:
             lines.put_back(following_lines)
-            # What follows a dash is advice for programmers, such as how to open the file.
+            # The text after a dash is advice for programmers, such as how to open the file.
             yield number, str(error).partition(" - ")[0]
             continue
         is_empty_line = not values

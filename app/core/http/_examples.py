@@ -10,9 +10,9 @@ _BY_FORMAT: Final = {
 
 
 def example(schema: Json, schemas: Json) -> Any:
-    """A value for a schema: its own first example, or else one made of those of its parts.
+    """Return a value for a schema: its first example, or one made from examples of its parts.
 
-    What may be left out is, unless it has an example. `ValueError` where a field needs one.
+    It omits optional fields without an example. Raises `ValueError` if a field needs an example.
     """
     if "$ref" in schema:
         return example(schemas[schema["$ref"].rpartition("/")[2]], schemas)

@@ -1,4 +1,4 @@
-"""Permissions for routes that our Router did not declare.
+"""Permissions for routes that `core.http.Router` did not declare.
 
 Examples are a mounted application, the router of a GraphQL library, an admin page:
 
@@ -36,7 +36,7 @@ class GuardedRoute(BaseRoute):
     def __init__(self, route: BaseRoute, permission: Permission) -> None:
         self.route = route
         self.permission: Permission = check_permission(permission, route)
-        # The log line and the Allow header look at these attributes.
+        # The request log and the Allow header of a 405 response read these attributes.
         self.path: str = getattr(route, "path", "")
         self.app: Any = getattr(route, "app", None)
         self.endpoint: Any = getattr(route, "endpoint", None)
@@ -52,7 +52,7 @@ class GuardedRoute(BaseRoute):
         return self.route.url_path_for(name, **path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The path exists, but not for this method. Respond as our own routes do, without a token.
+        # The path exists, but not for this method. As on our own routes, the 405 needs no token.
         if self.route.matches(scope)[0] is Match.PARTIAL:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
@@ -80,9 +80,9 @@ class ForeignRouter:
 
     def add_to(self, app: FastAPI) -> None:
         """Include the router in an application."""
-        number_of_routes = len(app.router.routes)
+        first = len(app.router.routes)
         app.include_router(self.router, prefix=self.prefix)
-        guard_routes(app, number_of_routes, self.permission)
+        guard_routes(app, first, self.permission)
 
 
 def check_permission(permission: Permission, route: object) -> Permission:
@@ -99,22 +99,22 @@ def guard_routes(app: FastAPI, first: int, permission: Permission) -> None:
 
 
 def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
-    """Return the guarded routes of an application."""
+    """Yield the guarded routes of an application."""
     for route in app.router.routes:
         if isinstance(route, GuardedRoute):
             yield route
 
 
 def require_permissions(app: FastAPI) -> None:
-    """Raise `MissingPermission` for the first route that requires no permission of ours."""
-    # `app.frontend` adds files to a second list, which FastAPI looks at after the routes.
+    """Raise `MissingPermission` for the first route that does not require a permission."""
+    # FastAPI's `app.frontend` adds static files to a second list, which is searched last.
     for route in (*app.router.routes, *app.router._low_priority_routes):  # noqa: SLF001
         if not isinstance(route, Route | GuardedRoute):
             raise MissingPermission(route)
 
 
 class RequirePermissions:
-    """Middleware that handles no request while a route requires no permission of ours.
+    """Middleware that refuses every request while any route has no permission.
 
     It covers routes that are added after the application has started, and servers that do not run
     its lifespan. It has to be inside the middleware that renders and logs errors.
@@ -137,7 +137,10 @@ class RequirePermissions:
 
 
 class MissingPermission(RuntimeError):
-    """A route, or a router with its routes, would be open to everybody. Raised at startup."""
+    """A route, or a router with its routes, would be open to everybody.
+
+    It is raised at startup, and for every request if such a route was added later.
+    """
 
     def __init__(self, route: object) -> None:
         super().__init__(

@@ -55,7 +55,7 @@ def openapi_document(app: FastAPI, anonymous_access: str) -> Json:
 
 def _generate(app: FastAPI, anonymous_access: str) -> Json:
     own_routes = [route for route in app.routes if isinstance(route, Route)]
-    # By path and method, because two endpoints may have the same name.
+    # The keys are path and method, because two endpoints may have the same name.
     routes = {
         (route.path_format, method.lower()): route
         for route in own_routes

@@ -158,9 +158,9 @@ def _document_parameters(operation: Json, route: Route) -> None:
     parameters = operation.setdefault("parameters", [])
     model = query_model(route.dependant)
     if model is not None:
-        others = [parameter for parameter in parameters if parameter["in"] != "query"]
+        not_in_query = [parameter for parameter in parameters if parameter["in"] != "query"]
         del operation["parameters"]
-        operation["parameters"] = parameters = [*others, *document_query(model)]
+        operation["parameters"] = parameters = [*not_in_query, *document_query(model)]
     for parameter in parameters:
         schema = parameter["schema"]
         # A parameter is left out by being absent, not by null.
@@ -195,6 +195,10 @@ def _add_examples(operation: Json, schemas: Json) -> None:
     for part in (operation.get("requestBody", {}), *successful):
         for content in part.get("content", {}).values():
             if "example" not in content:
-                # A document without an example is better than none.
-                with suppress(ValueError):
-                    content["example"] = example(content["schema"], schemas)
+                _add_example(content, schemas)
+
+
+def _add_example(content: Json, schemas: Json) -> None:
+    # A document without an example is better than none.
+    with suppress(ValueError):
+        content["example"] = example(content["schema"], schemas)

@@ -68,7 +68,7 @@ def render(request: Request, error: ServiceError) -> Response:
 
 
 def standalone(error: ServiceError) -> bytes:
-    """The body of an answer to what is no request."""
+    """Return the body of an answer to data that cannot be read as a request."""
     problem = _problem(type(error), str(error), instance="/", request_id=request_id.get())
     return problem.model_dump_json(exclude_none=True).encode()
 
@@ -144,19 +144,19 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def responses(*kinds: type[ServiceError]) -> dict[int | str, Answer]:
-    """The OpenAPI responses of an operation that can answer these problems, bases included."""
-    found: dict[int | str, dict[str, type[ServiceError]]] = {}
+    """Return the OpenAPI responses of an operation with these problems, bases included."""
+    by_status: dict[int | str, dict[str, type[ServiceError]]] = {}
     for base in (base for kind in kinds for base in kind.__mro__):
         if issubclass(base, ServiceError) and base is not ServiceError:
-            found.setdefault(base.status, {})[base.type] = base
+            by_status.setdefault(base.status, {})[base.type] = base
     return {
         status: _response({name: _example(kind) for name, kind in types.items()})
-        for status, types in found.items()
+        for status, types in by_status.items()
     }
 
 
 def either(one: Answer, other: Answer) -> Answer:
-    """The OpenAPI response that is one or the other.
+    """Return an OpenAPI response that combines two.
 
     A response that is not a problem, such as that of a foreign route, keeps what it has, and gets
     the problem as one more media type.
@@ -167,15 +167,15 @@ def either(one: Answer, other: Answer) -> Answer:
 
 
 def _example(kind: type[ServiceError]) -> dict[str, Any]:
-    about: Answer = {"instance": "/example", "request_id": "0199b2f4c0de7000a000000000000000"}
+    members: Answer = {"instance": "/example", "request_id": "0199b2f4c0de7000a000000000000000"}
     if issubclass(kind, InvalidRequest):
-        about["errors"] = kind().faults or [_FAULT]
-    return {"value": _problem(kind, kind.detail, **about).model_dump(exclude_none=True)}
+        members["errors"] = kind().faults or [_FAULT]
+    return {"value": _problem(kind, kind.detail, **members).model_dump(exclude_none=True)}
 
 
 def _examples(answer: Answer) -> dict[str, Any]:
-    found: dict[str, Any] = answer["content"][MEDIA_TYPE]["examples"]
-    return found
+    examples: dict[str, Any] = answer["content"][MEDIA_TYPE]["examples"]
+    return examples
 
 
 def _response(examples: dict[str, Any]) -> Answer:

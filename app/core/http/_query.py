@@ -55,7 +55,7 @@ def is_sequence(annotation: Any) -> bool:
     return (
         isinstance(origin, type)
         and issubclass(origin, Sequence | set | frozenset)
-        and (not issubclass(origin, str | bytes))
+        and not issubclass(origin, str | bytes)
     )
 
 

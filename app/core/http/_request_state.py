@@ -1,4 +1,4 @@
-"""What the layers of this package know about a request: the only key they use in its ASGI scope."""
+"""The facts about a request that the layers of this package share, in its ASGI scope."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -22,7 +22,7 @@ class RequestState:
     is_head: bool = False
     # Set by authorization; None on public routes.
     principal: Principal | None = None
-    # The transaction that also stores the response, for a request with an Idempotency-Key.
+    # Set while a transaction runs: that of an endpoint that needs one, or of an Idempotency-Key.
     transaction: TransactionSession | None = None
     idempotent_request: "IdempotentRequest | None" = None
 

@@ -1,4 +1,4 @@
-"""What this package needs of the application, as one typed object."""
+"""The parts of the application that this package needs, as one typed object."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field

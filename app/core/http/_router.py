@@ -31,7 +31,7 @@ class EndpointOptions(TypedDict, total=False):
     status_code: int
     # The problems to document besides those that follow from method, parameters and permission.
     errors: Sequence[type[ServiceError]]
-    # Whether to document a Location header. The default is True for 201.
+    # Documents a Location header. The default is True for 201.
     has_location: bool
     # The others are FastAPI's.
     response_model: Any

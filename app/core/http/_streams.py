@@ -29,14 +29,14 @@ _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
 def stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI response of a list that also comes as lines."""
+    """Return the OpenAPI response of a list that can also be sent as lines."""
     schema = model.model_json_schema(mode="serialization")
     item = model.model_validate({**example(schema, schema.get("$defs", {})), "version": 1})
     content: dict[str, dict[str, Any]] = {}
     for kind, form in MEDIA_TYPES.items():
         writer = create_writer(form, model)
-        about = f"One {model.__name__} a line; CSV begins with a line of the columns' names"
-        text = {"type": "string", "format": "binary", "description": about}
+        description = f"One {model.__name__} a line; CSV begins with a line of the columns' names"
+        text = {"type": "string", "format": "binary", "description": description}
         content[kind] = {
             "schema": text,
             "example": (writer.header + writer.format_lines([item])).decode(),
@@ -45,7 +45,7 @@ def stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
 
 
 def preferred_stream_type(request: Request) -> str | None:
-    """The type of lines that `Accept` prefers to a page of JSON (RFC 9110, section 12.5.1)."""
+    """Return the type of lines that `Accept` prefers to a page of JSON (RFC 9110, 12.5.1)."""
     accept = ",".join(request.headers.getlist("accept"))
     if len(accept) > MAX_HEADER_LENGTH:
         # Long headers are ignored, so that the cache of parsed headers is bounded.
@@ -67,10 +67,10 @@ def _preferred(accept: str) -> str | None:
 
 def _quality(media_range: str) -> tuple[str, float]:
     kind, *parameters = (part.strip() for part in media_range.split(";"))
-    given = [value for name, _, value in (p.partition("=") for p in parameters) if name == "q"]
-    if given and not _WEIGHT.fullmatch(given[0]):
+    weights = [value for name, _, value in (p.partition("=") for p in parameters) if name == "q"]
+    if weights and not _WEIGHT.fullmatch(weights[0]):
         return kind, 0.0
-    return kind, float(given[0]) if given else 1.0
+    return kind, float(weights[0]) if weights else 1.0
 
 
 class StreamingService(Protocol):
@@ -86,10 +86,10 @@ async def stream_list(
     model: type[BaseModel],
     service: Callable[[Session], StreamingService],
 ) -> StreamingResponse:
-    """All that the query selects. Until the first rows are there, what fails has its own answer."""
-    if given := sorted(query.model_fields_set & POSITION):
+    """Stream all selected rows. An error before the first rows has its own response."""
+    if positions := sorted(query.model_fields_set & POSITION):
         detail = "There are no pages of lines"
-        faults = (Fault(parameter=name, code="no_pages", detail=detail) for name in given)
+        faults = (Fault(parameter=name, code="no_pages", detail=detail) for name in positions)
         raise InvalidRequest(*faults)
     form = MEDIA_TYPES[media_type]
     rows = _chunks(http_resources(request).database, form, query, model, service)
@@ -119,7 +119,8 @@ class _Lines(StreamingResponse):
     def __init__(
         self, first: bytes | None, rest: AsyncGenerator[bytes, None], media_type: str
     ) -> None:
-        self._first, self._rest = first, rest
+        self._first = first
+        self._rest = rest
         super().__init__(self._all(), 200, ANY_FORMAT, media_type)
 
     async def _all(self) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from app.core.observability._request_id import request_id
 
 # Only these fields of a record's `extra` are logged: a library's may hold anything.
 EXTRA_FIELDS: Final = ("method", "route", "path", "status", "duration_ms", "sql", "sql_ms")
-# What they log at INFO is known from the command line (startup) or from the response (forms).
+# Their INFO records repeat the command line (startup) or the response (forms).
 _QUIET_LIBRARIES: Final = ("alembic", "apscheduler", "botocore", "python_multipart", "uvicorn")
 _CONTROL_CHARACTERS: Final = (*range(32), *range(127, 160), 0x2028, 0x2029)
 # Example: a newline becomes the two characters "\n".

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 METHODS: Final = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
 
-# By default, each counter and histogram has one more series with the time of its creation.
+# Each counter and histogram would have one more series, with the time of its creation.
 disable_created_metrics()
 _REQUESTS: Final = Histogram(
     "http_request_duration_seconds",

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,15 +32,15 @@ def serve_metrics(host: str, port: int, processes: int = 1) -> Iterator[None]:
     """
     if port == 0:
         yield
-    elif processes == 1:
-        with _serve(host, port, REGISTRY):
-            yield
-    else:
-        with _shared_directory() as directory:
+        return
+    with ExitStack() as stack:
+        registry = REGISTRY
+        if processes > 1:
+            directory = stack.enter_context(_shared_directory())
             registry = CollectorRegistry()
             registry.register(_ProcessesCollector(directory))
-            with _serve(host, port, registry):
-                yield
+        stack.enter_context(_serve(host, port, registry))
+        yield
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class Protocol(HttpToolsProtocol):
                 self._send_refusal(error)
         elif self._is_in_body and running is self.cycle:
             has_started = running.response_started
-            # From here on uvicorn drops what the application sends, and tells it when it reads.
+            # This makes uvicorn drop what the application sends, and tell it when it reads.
             running.disconnected = True
             running.message_event.set()
             if has_started:

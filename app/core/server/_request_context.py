@@ -128,7 +128,7 @@ class _ObservedRequest:
 
 
 def _choose_id(scope: Scope) -> str:
-    """Return the id that the client or a proxy sent, if it is acceptable, or else a new one."""
+    """Return the id that the client or a proxy sent if it is acceptable, otherwise a new one."""
     sent_ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
     if len(sent_ids) == 1 and _ACCEPTABLE_ID.fullmatch(sent_ids[0]):
         return str(sent_ids[0].decode())

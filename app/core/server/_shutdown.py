@@ -10,7 +10,7 @@ SHUTDOWN_DELAY_SECONDS: Final = 1.0
 
 
 class Shutdown:
-    """Whether this process has been told to shut down.
+    """Records that this process has been told to shut down.
 
     The timeline of a shutdown:
 

@@ -89,7 +89,7 @@ class ObjectStore(Protocol):
         """
 
     def sign_urls(self, method: str, requests: Sequence[ObjectRequest], lifetime: int) -> list[str]:
-        """Return URLs that allow whoever has them to send these requests.
+        """Return URLs that allow anyone who has them to send these requests.
 
         They expire after `lifetime` seconds.
         """

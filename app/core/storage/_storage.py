@@ -139,7 +139,7 @@ class Storage:
     async def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime: int
     ) -> tuple[list[str], datetime]:
-        """Return URLs that allow whoever has them to send these requests, and when they expire.
+        """Return URLs that allow anyone who has them to send these requests, and their expiry.
 
         `lifetime` is in seconds.
         """
