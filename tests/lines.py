@@ -15,10 +15,10 @@ NDJSON, CSV = "application/x-ndjson", "text/csv"
 CSV_TYPE = "text/csv; charset=utf-8"
 STREAMED = ("/authors", "/books")
 COLUMNS = {
-    "/authors": ["id", "name", "dob", "created_at", "updated_at"],
+    "/authors": ["id", "name", "dob", "created_at", "updated_at", "version"],
     "/books": [
         *("id", "title", "author_id", "author_name", "author_dob"),
-        *("created_at", "updated_at"),
+        *("created_at", "updated_at", "version"),
     ],
 }
 

@@ -23,8 +23,6 @@ class Author(Entity):
       for an unknown date in sort orders.
     - `search` is generated: the words of the name, which `search_vector` makes (see
       `search_words` in the first migration).
-    - Trigger `change_books`: a new name or date of birth increments the version of the author's
-      books, because their responses, and so their ETags, contain both.
     - `fk_books_author_id_authors`: an author who has books cannot be deleted.
     """
 

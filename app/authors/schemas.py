@@ -7,7 +7,16 @@ from uuid import UUID
 from pydantic import Field
 
 from app.core.paging import ListQuery, Many, Sorting
-from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
+from app.core.schemas import (
+    Date,
+    Id,
+    ReadModel,
+    RequestModel,
+    UpdatedAt,
+    UpdateModel,
+    Version,
+    string,
+)
 
 AuthorId = Annotated[Id, Field(description="Id of the author")]
 Name = Annotated[str, string(1, 200), Field(examples=["Gabriel García Márquez"])]
@@ -21,11 +30,8 @@ class AuthorCreate(RequestModel):
     dob: Date | None = Field(default=None, description="Date of birth", examples=["1927-03-06"])
 
 
-class AuthorUpdate(RequestModel):
+class AuthorUpdate(UpdateModel, AuthorCreate):
     """Changes to an author: an absent field stays, null clears."""
-
-    name: Name = absent()
-    dob: Date | None = absent(description="Date of birth")
 
 
 class AuthorRead(ReadModel):
@@ -35,7 +41,8 @@ class AuthorRead(ReadModel):
     name: str = Field(max_length=200, examples=["Gabriel García Márquez"])
     dob: date | None = Field(description="Date of birth", examples=["1927-03-06"])
     created_at: datetime
-    updated_at: datetime
+    updated_at: UpdatedAt
+    version: Version
 
 
 class AuthorQuery(ListQuery):

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.authors.models import Author
 from app.core.db import Entity
@@ -18,8 +18,6 @@ class Book(Entity):
     - `ck_books_title_not_empty`: the title has at least one character.
     - `fk_books_author_id_authors`: the author exists, and cannot be deleted before the book.
     - `search` is generated: the words of the title, which `search_vector` makes.
-    - Trigger `change_books` of authors increments `version` when the author's name or date of
-      birth changes.
     """
 
     __tablename__ = "books"
@@ -37,4 +35,5 @@ class Book(Entity):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(sa.String(300))
     author_id: Mapped[UUID] = mapped_column(sa.ForeignKey(Author.id))
+    author: Mapped[Author] = relationship(lazy="raise")
     search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(title)"))

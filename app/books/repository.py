@@ -8,42 +8,28 @@ from sqlalchemy.schema import CreateTable
 from uuid_utils.compat import uuid7
 
 from app.authors.models import Author
-from app.books.errors import NoSuchAuthor
 from app.books.models import Book
-from app.books.schemas import BookAuthor, BookLine, BookRead, Imported
-from app.core.db import ListRepository, ListStatements, Repository, Select, Statements
+from app.books.schemas import BookLine, BookRead, Imported
+from app.core.db import ListRepository, ListStatements, Repository, Select, Statements, equals
 
-_author, _author_id = Author.__table__.c, Book.__table__.c.author_id
-_by_author = _author_id == sa.bindparam("author_id", type_=_author_id.type)
-
-
-class BookStatements(Statements):
-    """Books are read with their author, in one join."""
-
-    def select_read_model(self, rows: sa.FromClause) -> Select:
-        own = (rows.c[name] for name in BookRead.model_fields if name != "author")
-        joined = (_author.name.label("author_name"), _author.dob.label("author_dob"))
-        return sa.select(*own, *joined).join_from(rows, Author, _author.id == rows.c.author_id)
+_author = Author.__table__.c
 
 
 class BookRepository(Repository[BookRead]):
-    """Reads and writes books."""
+    """Reads and writes books. A book is read with its author (see `BookRead`)."""
 
     model, noun = BookRead, "Book"
-    statements = BookStatements(Book, BookRead, filters={"author_id": _by_author})
-    constraint_errors = {"fk_books_author_id_authors": NoSuchAuthor}
-
-    def to_model(self, values: dict[str, Any]) -> BookRead:
-        author = {name: values[f"author_{name}"] for name in BookAuthor.model_fields}
-        return self.model.model_validate(values | {"author": author})
+    statements = Statements(Book, BookRead, filters={"author_id": equals(Book.author_id)})
 
 
 class LineStatements(ListStatements):
     """Books by their authors' names and dates of birth."""
 
-    def select_read_model(self, rows: sa.FromClause) -> Select:
-        columns = (_author.name.label("author"), _author.dob, rows.c.title)
-        return sa.select(*columns).join_from(rows, Author, _author.id == rows.c.author_id)
+    other_fields = frozenset({"author", "dob"})
+
+    def add_other_fields(self, query: Select, rows: sa.FromClause) -> Select:
+        with_author = query.add_columns(_author.name.label("author"), _author.dob)
+        return with_author.join(Author, _author.id == rows.c.author_id)
 
 
 _STAGE: Final = sa.Table(

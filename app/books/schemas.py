@@ -8,7 +8,16 @@ from pydantic import BaseModel, Field
 
 from app.authors.schemas import Name as AuthorName
 from app.core.paging import ListQuery, Many, Sorting
-from app.core.schemas import Date, Id, ReadModel, RequestModel, absent, string
+from app.core.schemas import (
+    Date,
+    Id,
+    ReadModel,
+    RequestModel,
+    UpdatedAt,
+    UpdateModel,
+    Version,
+    string,
+)
 
 BookId = Annotated[Id, Field(description="Id of the book")]
 Title = Annotated[str, string(1, 300), Field(examples=["Cien años de soledad"])]
@@ -43,11 +52,8 @@ class Imported(BaseModel):
     books: int
 
 
-class BookUpdate(RequestModel):
+class BookUpdate(UpdateModel, BookCreate):
     """Changes to a book: an absent field stays."""
-
-    title: Title = absent()
-    author_id: Id = absent(description="An existing author's id")
 
 
 class BookAuthor(BaseModel):
@@ -66,7 +72,9 @@ class BookRead(ReadModel):
     author_id: UUID
     author: BookAuthor
     created_at: datetime
-    updated_at: datetime
+    updated_at: UpdatedAt
+    # Those of the book and of its author.
+    version: Version = Field(examples=["4.2"])
 
 
 class Books(BaseModel):

@@ -45,7 +45,7 @@ def set_role(email: Email, role: Role) -> None:
 
     async def change(users: UserService, _: TransactionSession) -> UserRead:
         user = await _by_email(users, email)
-        return await users.update(user.id, UserUpdate(role=role))
+        return await users.update(user.id, UserUpdate.model_validate({"role": role}))
 
     changed = _with_users(change)
     article = "a" if role is Role.MEMBER else "an"

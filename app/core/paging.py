@@ -107,8 +107,10 @@ class ListQuery(PageQuery):
     )
     created_from: Instant | None = Field(default=None, description="Created then or later")
     created_to: Instant | None = Field(default=None, description="Created before then")
-    updated_from: Instant | None = Field(default=None, description="Updated then or later")
-    updated_to: Instant | None = Field(default=None, description="Updated before then")
+    updated_from: Instant | None = Field(
+        default=None, description="With `updated_at` then or later"
+    )
+    updated_to: Instant | None = Field(default=None, description="With `updated_at` before then")
 
     def order(self) -> tuple[str, ...]:
         return self.sort

@@ -4,9 +4,12 @@ Pydantic converts generously: a number to a date, `1_0` to ten. Here a value tha
 converted silently is refused, whether it comes in JSON or as text of a path or query.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Final
+from functools import partial
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -86,9 +89,102 @@ def without_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
+class UpdateModel(RequestModel):
+    """Base of the changes that a PATCH sends. Every field may be absent.
+
+    An update model is usually derived from the model that creates the entity, whose fields it
+    takes over:
+
+        class AuthorUpdate(UpdateModel, AuthorCreate): ...
+
+    A field that is absent has the value None, which its type need not allow. Use
+    `model_dump(exclude_unset=True)` to tell it from a field that was sent as null.
+    """
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for field in cls.model_fields.values():
+            field.default = None
+            field.default_factory = None
+            field.json_schema_extra = partial(_extend_without_default, field.json_schema_extra)
+        cls.model_rebuild(force=True)
+
+
+def _extend_without_default(
+    extra: dict[str, Any] | Callable[[dict[str, Any]], None] | None, schema: dict[str, Any]
+) -> None:
+    """Apply a field's own `json_schema_extra`, and remove the default."""
+    if callable(extra):
+        extra(schema)
+    elif extra is not None:
+        schema.update(extra)
+    without_default(schema)
+
+
+# The time of a row's last change.
+UpdatedAt = Annotated[
+    datetime,
+    Field(description="Last change of the resource itself, not of a resource embedded in it"),
+]
+# The version of a resource, which is the last field of its read model.
+Version = Annotated[
+    str,
+    Field(
+        max_length=200,
+        description="Changes with every change of what is displayed; the ETag without its quotes",
+        examples=["1"],
+    ),
+]
+
+
 class ReadModel(BaseModel):
-    """Base of what we answer: every field is always there; `version` only feeds the ETag."""
+    """Base of the representation of a resource. All of its fields are always present.
 
-    model_config = ConfigDict(from_attributes=True)
+    A subclass declares the fields `id` and `version: Version`. They are not declared here, because
+    they would then be the first ones in JSON and CSV, where `version` has to be the last.
+    """
 
-    version: int = Field(exclude=True)
+    if TYPE_CHECKING:
+        id: Any
+        version: Version
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in ("id", "version"):
+            if name not in cls.model_fields:
+                raise TypeError(f"{cls.__name__} is a ReadModel, so it needs the field `{name}`.")
+
+
+@dataclass(frozen=True)
+class Nested:
+    """The type of a field that contains another model."""
+
+    model: type[BaseModel]
+    is_optional: bool
+    is_list: bool
+
+
+def nested_models(model: type[BaseModel]) -> dict[str, Nested]:
+    """Return the fields whose type is a model, an optional model or a list of models.
+
+    For example `{"author": Nested(BookAuthor, is_optional=False, is_list=False)}`.
+    """
+    types = {name: nested_model(field.annotation) for name, field in model.model_fields.items()}
+    return {name: nested for name, nested in types.items() if nested is not None}
+
+
+def nested_model(annotation: Any) -> Nested | None:
+    """Return the model in a type such as `BookAuthor | None` or `list[Tag]`, if it has one."""
+    options = [annotation]
+    if get_origin(annotation) in {Union, UnionType}:
+        options = [option for option in get_args(annotation) if option is not NoneType]
+    if len(options) != 1:
+        return None
+    is_optional = options[0] is not annotation
+    is_list = get_origin(options[0]) is list
+    item = get_args(options[0])[0] if is_list else options[0]
+    if not isinstance(item, type) or not issubclass(item, BaseModel):
+        return None
+    return Nested(item, is_optional, is_list)

@@ -7,29 +7,23 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.db import Condition, Repository, Row, Rows, Select, Session, Statements
+from app.core.db import Condition, Repository, Row, Rows, Select, Session, Statements, equals
 from app.core.errors import InvalidToken
 from app.documents.errors import UploadExpired
 from app.documents.models import NO_SIZE, Document, StoredObject
 from app.documents.schemas import DocumentRead
 
 _object, _document = StoredObject.__table__.c, Document.__table__.c
-_filters = {
-    name: column == sa.bindparam(name, type_=column.type)
-    for name, column in {
-        "content_type": _document.content_type,
-        "owner": _document.owner_id,
-    }.items()
-}
 
 
 class DocumentStatements(Statements):
     """Documents are read with the key of their file."""
 
-    def select_read_model(self, rows: sa.FromClause) -> Select:
-        own = (rows.c[name] for name in DocumentRead.model_fields if name in rows.c)
-        file = rows.outerjoin(StoredObject, _object.id == rows.c.file_id)
-        return sa.select(*own, _object.key).select_from(file)
+    # The service signs the URL.
+    other_fields = frozenset({"key", "file_url", "file_url_expires_at"})
+
+    def add_other_fields(self, query: Select, rows: sa.FromClause) -> Select:
+        return query.add_columns(_object.key).outerjoin(StoredObject, _object.id == rows.c.file_id)
 
 
 class DocumentRepository(Repository[DocumentRead]):
@@ -39,7 +33,10 @@ class DocumentRepository(Repository[DocumentRead]):
     statements = DocumentStatements(
         Document,
         DocumentRead,
-        filters=_filters,
+        filters={
+            "content_type": equals(Document.content_type),
+            "owner": equals(Document.owner_id, "owner"),
+        },
         sort_nulls_as={"size": NO_SIZE},
         index_prefix={"owner": _document.owner_id},
     )

@@ -11,7 +11,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 from pydantic_core import PydanticCustomError
 
 from app.core.paging import ListQuery, Sorting
-from app.core.schemas import MAX_INT64, NO_NUL, Id, ReadModel, RequestModel, absent, string
+from app.core.schemas import (
+    MAX_INT64,
+    NO_NUL,
+    Id,
+    ReadModel,
+    RequestModel,
+    UpdatedAt,
+    Version,
+    absent,
+    string,
+)
 
 # A media type (RFC 6838) with parameters, for example `text/plain; charset="utf-8"`.
 _WORD: Final = r"[A-Za-z0-9!#$&^_.+-]+"
@@ -157,7 +167,8 @@ class DocumentRead(ReadModel):
         description="Until then the URL works", examples=["2026-11-21T20:02:34Z"]
     )
     created_at: datetime
-    updated_at: datetime
+    updated_at: UpdatedAt
+    version: Version
     key: str | None = Field(exclude=True)
 
 

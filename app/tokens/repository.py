@@ -7,21 +7,20 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.db import Condition, Repository, Row, Statements, reusable
+from app.core.db import Condition, Repository, Row, Statements, equals, reusable
 from app.tokens.models import Token
 from app.tokens.schemas import TokenRead
 from app.users.models import User
 
 USED_LATELY: Final = timedelta(minutes=5)
 _token, _user = Token.__table__.c, User.__table__.c
-_owner = _token.user_id == sa.bindparam("owner", type_=_token.user_id.type)
 
 
 class TokenRepository(Repository[TokenRead]):
     """Reads and writes tokens."""
 
     model, noun = TokenRead, "Token"
-    statements = Statements(Token, TokenRead, filters={"owner": _owner})
+    statements = Statements(Token, TokenRead, filters={"owner": equals(Token.user_id, "owner")})
     _unused = _token.last_used_at.is_(None) | (_token.last_used_at < sa.func.now() - USED_LATELY)
     _bearer = reusable(
         sa.select(_token.id, _token.user_id, _user.role, _unused.label("unused"))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
 
-from app.core.schemas import Id, ReadModel, RequestModel, string
+from app.core.schemas import Id, ReadModel, RequestModel, UpdatedAt, Version, string
 from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, PASSWORD_SCHEMA, reject_nul
 
 _SECRET = {key: value for key, value in PASSWORD_SCHEMA.items() if key != "minLength"}
@@ -56,4 +56,5 @@ class TokenRead(ReadModel):
         description="Some minutes late at most; null when unused", examples=[None]
     )
     created_at: datetime
-    updated_at: datetime
+    updated_at: UpdatedAt
+    version: Version

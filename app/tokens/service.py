@@ -83,14 +83,14 @@ class TokenService:
         """Read one page of the tokens."""
         return await self._tokens.page(query)
 
-    async def delete(self, id: UUID, expected_versions: list[int] | None = None) -> None:
+    async def delete(self, id: UUID, expected_versions: list[str] | None = None) -> None:
         """Revoke a token. It stops working with the next request, because tokens are not cached.
 
         Raises `NotFound` or `PreconditionFailed`.
         """
         await self._tokens.delete(id, expected_versions)
 
-    async def delete_current(self, expected_versions: list[int] | None = None) -> None:
+    async def delete_current(self, expected_versions: list[str] | None = None) -> None:
         """Revoke the token of the request itself. Raises `NotFound` or `PreconditionFailed`."""
         await self._tokens.delete(self._principal.token_id, expected_versions)
 

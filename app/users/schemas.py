@@ -14,6 +14,9 @@ from app.core.schemas import (
     NO_NUL,
     ReadModel,
     RequestModel,
+    UpdatedAt,
+    UpdateModel,
+    Version,
     absent,
     integer,
     string,
@@ -92,14 +95,11 @@ class UserCreate(RequestModel):
     )
 
 
-class UserUpdate(RequestModel):
+class UserUpdate(UpdateModel, UserCreate):
     """Changes to a user: an absent field stays."""
 
     model_config = ConfigDict(json_schema_extra=_UPDATE_EXAMPLE)
 
-    name: Name = absent()
-    email: Email = absent()
-    password: Password = absent()
     current_password: Password = absent(description="With a new password, save for admins")
     role: Role = absent(description="For admins to set")
 
@@ -112,7 +112,8 @@ class UserRead(ReadModel):
     email: str = Field(max_length=MAX_EMAIL, examples=["ada@example.com"])
     role: Role = Field(description="What the user may")
     created_at: datetime
-    updated_at: datetime
+    updated_at: UpdatedAt
+    version: Version
 
 
 class UserQuery(ListQuery):

@@ -52,7 +52,7 @@ class UserService:
         return await self._users.create(columns)
 
     async def update(
-        self, id: int, data: UserUpdate, expected_versions: list[int] | None = None
+        self, id: int, data: UserUpdate, expected_versions: list[str] | None = None
     ) -> UserRead:
         """Change the fields that were sent. If none was sent, not even the version changes.
 
@@ -73,7 +73,7 @@ class UserService:
             return await self._users.get(id, expected_versions)
         return await self._users.update(id, changes, expected_versions)
 
-    async def delete(self, id: int, expected_versions: list[int] | None = None) -> None:
+    async def delete(self, id: int, expected_versions: list[str] | None = None) -> None:
         """Delete a user, with all tokens and documents.
 
         Raises `NotFound`, `PreconditionFailed` or `LastAdmin`.
@@ -91,7 +91,7 @@ class UserService:
         id: int,
         changes: dict[str, Any],
         current_password: SecretStr | None,
-        expected_versions: list[int] | None,
+        expected_versions: list[str] | None,
     ) -> UserRead:
         """Change the password, and the other fields that were sent with it."""
         verified_hash = None

@@ -11,7 +11,7 @@ async def test_a_created_author_can_be_read_at_its_location(client: AsyncClient)
     answer = await client.post("/authors", json={"name": "Gabriel García", "dob": "1927-03-06"})
     assert answer.status_code == 201
     author = answer.json()
-    assert list(author) == ["id", "name", "dob", "created_at", "updated_at"]
+    assert list(author) == ["id", "name", "dob", "created_at", "updated_at", "version"]
     assert author["name"] == "Gabriel García"
     assert author["created_at"].endswith("Z")
     assert answer.headers["location"] == f"/authors/{author['id']}"

@@ -13,17 +13,25 @@ async def test_a_created_book_can_be_read_at_its_location(client: AsyncClient) -
     answer = await client.post("/books", json=body)
     assert answer.status_code == 201
     book = answer.json()
-    assert list(book) == ["id", "title", "author_id", "author", "created_at", "updated_at"]
+    assert list(book) == [
+        "id",
+        "title",
+        "author_id",
+        "author",
+        "created_at",
+        "updated_at",
+        "version",
+    ]
     assert (book["title"], book["author_id"]) == ("The Dispossessed", author["id"])
     assert book["author"] == {"id": author["id"], "name": "Ursula", "dob": "1929-10-21"}
     assert book["created_at"] == book["updated_at"]
     assert book["created_at"].endswith("Z")
     assert answer.headers["location"] == f"/books/{book['id']}"
-    assert answer.headers["etag"] == '"1"'
+    assert answer.headers["etag"] == '"1.1"'
     assert answer.headers["cache-control"] == "private, no-cache"
     again = await client.get(answer.headers["location"])
     assert (again.status_code, again.json()) == (200, book)
-    assert again.headers["etag"] == '"1"'
+    assert again.headers["etag"] == '"1.1"'
 
 
 async def test_a_book_id_is_a_uuid_of_version_7(client: AsyncClient) -> None:
@@ -48,9 +56,14 @@ async def test_a_patch_changes_only_what_it_names(client: AsyncClient) -> None:
     book = await make_book(client, title="The Disposessed")
     answer = await client.patch(f"/books/{book['id']}", json={"title": "The Dispossessed"})
     assert answer.status_code == 200
-    assert answer.headers["etag"] == '"2"'
+    assert answer.headers["etag"] == '"2.1"'
     changed = answer.json()
-    assert changed == {**book, "title": "The Dispossessed", "updated_at": changed["updated_at"]}
+    assert changed == {
+        **book,
+        "title": "The Dispossessed",
+        "updated_at": changed["updated_at"],
+        "version": "2.1",
+    }
     assert (await client.get(f"/books/{book['id']}")).json() == changed
 
 
@@ -69,7 +82,7 @@ async def test_an_empty_patch_changes_nothing(client: AsyncClient) -> None:
     book = await make_book(client)
     answer = await client.patch(f"/books/{book['id']}", json={})
     assert (answer.status_code, answer.json()) == (200, book)
-    assert answer.headers["etag"] == '"1"'
+    assert answer.headers["etag"] == '"1.1"'
 
 
 async def test_a_book_shows_its_author_as_the_author_is_now(client: AsyncClient) -> None:

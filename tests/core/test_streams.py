@@ -145,11 +145,11 @@ async def test_csv_to_the_byte(client: AsyncClient, database: Database) -> None:
     await fill(database, 1)
     await run(database, "UPDATE authors SET dob = NULL, updated_at = '2027-01-01T00:00:00.5+02'")
     await run(database, """UPDATE books SET title = 'Say "ж",' """)
-    row = f'{AUTHOR},"Say ""ж"",",{AUTHOR},Author 1,,2026-01-01T00:01:00Z,2027-01-01T00:01:00Z'
-    header = "id,title,author_id,author_name,author_dob,created_at,updated_at"
+    row = f'{AUTHOR},"Say ""ж"",",{AUTHOR},Author 1,,2026-01-01T00:01:00Z,2027-01-01T00:01:00Z,1.1'
+    header = "id,title,author_id,author_name,author_dob,created_at,updated_at,version"
     assert (await asked(client, "/books", CSV)).content.decode() == f"{header}\r\n{row}\r\n"
-    author = f"{AUTHOR},Author 1,,2026-01-01T00:01:00Z,2026-12-31T22:00:00.500000Z"
-    header = "id,name,dob,created_at,updated_at"
+    author = f"{AUTHOR},Author 1,,2026-01-01T00:01:00Z,2026-12-31T22:00:00.500000Z,1"
+    header = "id,name,dob,created_at,updated_at,version"
     assert (await asked(client, "/authors", CSV)).content.decode() == f"{header}\r\n{author}\r\n"
 
 

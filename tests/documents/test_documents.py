@@ -25,7 +25,7 @@ from tests.support.resources import use_resources
 
 FIELDS = [
     *("id", "name", "filename", "content_type", "size", "sha256"),
-    *("file_url", "file_url_expires_at", "created_at", "updated_at"),
+    *("file_url", "file_url_expires_at", "created_at", "updated_at", "version"),
 ]
 SIGNED = {"file_url", "file_url_expires_at"}
 OF_FILE = {"filename", "content_type", "size", "sha256"} | SIGNED

@@ -25,7 +25,7 @@ async def test_a_created_user_can_be_read_at_its_location(client: AsyncClient) -
     answer = await client.post("/users", json=body)
     assert answer.status_code == 201
     user = answer.json()
-    assert list(user) == ["id", "name", "email", "role", "created_at", "updated_at"]
+    assert list(user) == ["id", "name", "email", "role", "created_at", "updated_at", "version"]
     assert (user["name"], user["email"]) == ("Ada Lovelace", "ada@example.com")
     assert isinstance(user["id"], int)
     assert answer.headers["location"] == f"/users/{user['id']}"

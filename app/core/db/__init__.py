@@ -16,7 +16,7 @@ from app.core.db._sessions import (
     reusable,
 )
 from app.core.db._sqlstate import DATABASE_ERRORS, FAILURES, sqlstate, undone
-from app.core.db._statements import Statements
+from app.core.db._statements import Statements, equals
 
 __all__ = [
     "DATABASE_ERRORS",
@@ -37,6 +37,7 @@ __all__ = [
     "Session",
     "Statements",
     "TransactionSession",
+    "equals",
     "find_database_fault",
     "reusable",
     "sqlstate",

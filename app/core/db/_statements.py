@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningDelete
 
 from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
@@ -12,6 +13,15 @@ from app.core.db._sessions import reusable
 from app.core.schemas import ReadModel
 
 ANY_ROW: Final[frozenset[str]] = frozenset()
+
+
+def equals(column: InstrumentedAttribute[Any], parameter: str | None = None) -> Condition:
+    """Return a filter's condition that a column is equal to the filter's value.
+
+    For `Book.author_id`, that is `books.author_id = :author_id`. The parameter has to have the
+    name of the filter, which by default is that of the column.
+    """
+    return column == sa.bindparam(parameter or column.key, type_=column.type)
 
 
 class Statements(ListStatements):
@@ -30,8 +40,16 @@ class Statements(ListStatements):
         index_prefix: Mapping[str, sa.ColumnElement[Any]] | None = None,
     ) -> None:
         super().__init__(model, read_model, filters, sort_nulls_as, index_prefix)
+        for key in self.sort_keys(()):
+            # A cursor is made of the values that the last row of a page has in these columns.
+            if key.column not in self.selection.columns:
+                raise TypeError(
+                    f"{read_model.__name__} lacks {key.column}, by which its lists are sorted. Add "
+                    "the field, or set `default_sort`."
+                )
         self._filters = self._common_filters() | self._filters
         self._this = self.table.c.id == self._bound("id", "row_id")
+        self.has_uuid_key = isinstance(self.table.c.id.type, sa.Uuid)
         ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
         self.existing_ids = sa.select(self.table.c.id).where(self.table.c.id == sa.any_(ids))
 
@@ -92,13 +110,17 @@ class Statements(ListStatements):
         }
 
     def _target(self, scope: frozenset[str], *, conditional: bool) -> list[Condition]:
-        version = self.table.c.version
-        versions = sa.bindparam("versions", type_=sa.ARRAY(version.type))
-        current = [version == sa.any_(versions)] if conditional else []
-        return [self._this, *self._conditions(scope), *current]
+        conditions = [self._this, *self._conditions(scope)]
+        if conditional:
+            versions = sa.bindparam("versions", type_=sa.ARRAY(sa.Text))
+            conditions.append(self.selection.version(self.table) == sa.any_(versions))
+        return conditions
 
     def _returning(self, statement: sa.Insert | sa.Update) -> Select:
-        return self.select_read_model(statement.returning(*self.table.c).cte("written"))
+        # An outer join, because the statement may write a row that refers to one that it cannot
+        # see yet: another transaction has created that after the statement's snapshot.
+        written = statement.returning(*self.table.c).cte("written")
+        return self.select_read_model(written, outer=True)
 
     def _new(self, names: frozenset[str]) -> dict[str, Any]:
         return {name: self._bound(name, f"new_{name}") for name in sorted(names)}

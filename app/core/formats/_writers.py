@@ -1,13 +1,13 @@
 """Write models as the lines of a file."""
 
 import csv
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterable
 from io import StringIO
-from operator import attrgetter
 from typing import Literal, Protocol
 
 from pydantic import BaseModel
+
+from app.core.formats._csv_columns import csv_columns, to_csv_value
 
 Format = Literal["csv", "jsonl"]
 
@@ -37,36 +37,18 @@ class _JsonLinesWriter:
 
 
 class _CsvWriter:
-    """Writes CSV with one column for each field, in the order of the fields."""
+    """Writes CSV, which begins with a line of the columns' names."""
 
     def __init__(self, model: type[BaseModel]) -> None:
-        columns = dict(_list_columns(model))
+        columns = csv_columns(model)
         self.header = _format_csv([columns])
-        self._get_values = attrgetter(*columns.values())
+        self._getters = list(columns.values())
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
-        return _format_csv(map(_to_csv_value, self._get_values(item)) for item in items)
-
-
-def _list_columns(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
-    """Return the name of each column, and the attribute that has its value.
-
-    A field that is itself a model becomes one column for each of its fields: the name of a book's
-    author is the column `author_name`, from the attribute `author.name`.
-    """
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            for column, attribute in _list_columns(field.annotation):
-                yield f"{name}_{column}", f"{name}.{attribute}"
-        elif not field.exclude:
-            yield name, name
-
-
-def _to_csv_value(value: object) -> object:
-    """Write a time as JSON does, `2026-11-21T19:47:34Z`. csv itself converts all other values."""
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return value
+        getters = self._getters
+        return _format_csv(
+            [to_csv_value(get_value(item)) for get_value in getters] for item in items
+        )
 
 
 def _format_csv(rows: Iterable[Iterable[object]]) -> bytes:

@@ -3,6 +3,7 @@
 from app.core.http._authorization import CurrentPrincipal
 from app.core.http._bodies import JSON
 from app.core.http._conditional import IfMatch, set_etag
+from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
 from app.core.http._guard import (
     ForeignRouter,
@@ -34,6 +35,7 @@ __all__ = [
     "MEDIA_TYPE",
     "NO_STORE",
     "REVALIDATE",
+    "CrudEndpoints",
     "CurrentPrincipal",
     "ForeignRouter",
     "GuardedRoute",

@@ -12,11 +12,10 @@ _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS: Final = rf"^(?:[ \t]*\*[ \t]*|[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
 MAX_HEADER_LENGTH: Final = 8192  # characters: proxies allow no longer header
 HEADER_SCHEMA: Final = {"type": "string", "maxLength": MAX_HEADER_LENGTH, "pattern": _TAGS}
-_MAX_VERSION: Final = 2**31 - 1
 
 
 def set_etag(response: Response, resource: ReadModel) -> None:
-    """Set the ETag of a response that represents one resource, for example `"3"`."""
+    """Set the ETag of a response that represents one resource: its version, in quotes."""
     response.headers["ETag"] = f'"{resource.version}"'
 
 
@@ -41,18 +40,17 @@ def not_modified(request: Request, response: Response) -> Response | None:
     return Response(status_code=304, headers=headers)
 
 
-async def _expected_versions(request: Request) -> list[int] | None:
+async def _expected_versions(request: Request) -> list[str] | None:
     """Return the versions that `If-Match` allows, or None if it allows any."""
     tags = _entity_tags(request, "If-Match")
     if tags is None:
         return None
-    # Weak tags never match strongly, and a tag that this service did not create matches nothing.
-    versions = [int(tag[1:-1]) for tag in tags if re.fullmatch(r'"[1-9][0-9]{0,9}"', tag)]
-    return [version for version in versions if version <= _MAX_VERSION]
+    # A weak tag never matches, because the comparison is strong.
+    return [tag[1:-1] for tag in tags if not tag.startswith("W/")]
 
 
 # The versions of a resource that a conditional write accepts; None for an unconditional write.
-IfMatch = Annotated[list[int] | None, Depends(_expected_versions)]
+IfMatch = Annotated[list[str] | None, Depends(_expected_versions)]
 
 
 def _entity_tags(request: Request, name: str) -> list[str] | None:

@@ -9,26 +9,39 @@ _BY_FORMAT: Final = {
 }
 
 
-def example(schema: Json, schemas: Json) -> Any:
+class MissingExample(ValueError):
+    """Raised for a field that needs an example and has none; the message is its path."""
+
+
+def example(schema: Json, schemas: Json, path: str = "") -> Any:
     """Return a value for a schema: its first example, or one made from examples of its parts.
 
-    It omits optional fields without an example. Raises `ValueError` if a field needs an example.
+    It omits optional fields without an example. Raises `MissingExample` with the path of a field
+    that needs one, for example `author.name`. `path` is the path of the schema itself.
     """
     if "$ref" in schema:
-        return example(schemas[schema["$ref"].rpartition("/")[2]], schemas)
-    for values in (schema.get("examples"), schema.get("enum")):
-        if values:
-            return values[0]
+        return example(schemas[schema["$ref"].rpartition("/")[2]], schemas, path)
+    values = [*schema.get("examples", ()), *schema.get("enum", ())]
     if "const" in schema:
-        return schema["const"]
+        values.append(schema["const"])
+    if values:
+        return values[0]
     if "items" in schema:
-        return [example(schema["items"], schemas)]
+        return [example(schema["items"], schemas, path)]
     if "properties" in schema:
-        return {
-            name: example(part, schemas)
-            for name, part in schema["properties"].items()
-            if name in schema.get("required", ()) or "examples" in part
-        }
+        return _example_object(schema, schemas, path)
+    # A field that may be null: the example is that of its other type.
+    for option in schema.get("anyOf", ()):
+        if option != {"type": "null"}:
+            return example(option, schemas, path)
     if schema.get("format") not in _BY_FORMAT:
-        raise ValueError(f"{schema.get('title')} needs examples")
+        raise MissingExample(path)
     return _BY_FORMAT[schema["format"]]
+
+
+def _example_object(schema: Json, schemas: Json, path: str) -> Json:
+    return {
+        name: example(part, schemas, f"{path}.{name}".removeprefix("."))
+        for name, part in schema["properties"].items()
+        if name in schema.get("required", ()) or "examples" in part
+    }

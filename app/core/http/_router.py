@@ -55,7 +55,7 @@ class Router:
         self, *, prefix: str = "", tags: list[str], cache_control: str | None = REVALIDATE
     ) -> None:
         self.routes: list[Route] = []
-        self._prefix = prefix
+        self.prefix = prefix
         self._tags = tags
         self._cache_control = cache_control
 
@@ -99,7 +99,7 @@ class Router:
 
         def declare(endpoint: Endpoint) -> Endpoint:
             route = Route(
-                self._prefix + path,
+                self.prefix + path,
                 endpoint,
                 methods=[method],
                 permission=permission,

@@ -1,0 +1,183 @@
+"""Errors for violated constraints, derived from what the mapped classes declare.
+
+    constraint                     violated by            error
+    foreign key of the table       INSERT, UPDATE         422, pointer `/author_id`
+    foreign key of another table   DELETE                 409, "... while books refer to it"
+    unique constraint or index     INSERT, UPDATE         409, "Another publisher has this name"
+
+In a batch, the pointers are those of its items, for example `/items/17/author_id`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from app.core.db._sessions import Session
+from app.core.errors import Conflict, Fault, InvalidRequest, ServiceError, pointer
+
+Row = Mapping[str, Any]
+MAX_POINTERS: Final = 10  # in a sentence
+
+
+class ConstraintErrors:
+    """Creates the errors for the constraints of one table.
+
+    Every method takes the name of the violated constraint. It returns None if neither the
+    repository nor the mapped class says what the constraint means.
+    """
+
+    def __init__(
+        self, table: sa.Table, noun: str, declared: Mapping[str, Callable[[], ServiceError]]
+    ) -> None:
+        """Create the errors of a table.
+
+        Args:
+            table: The table to which rows are written.
+            noun: The name of its rows in sentences, for example "Book".
+            declared: The errors that the repository itself declares, by name of constraint.
+        """
+        self._table = table
+        self._noun = noun.lower()
+        self._declared = declared
+
+    def for_write(self, name: str) -> ServiceError | None:
+        """Return the error for an INSERT or UPDATE of one row."""
+        if name in self._declared:
+            return self._declared[name]()
+        foreign_key = self._foreign_key(name)
+        if foreign_key is not None:
+            return InvalidRequest(*_missing_row(foreign_key))
+        columns = self._unique_columns(name)
+        if columns:
+            return self._not_unique(columns)
+        return None
+
+    def for_delete(self, name: str) -> ServiceError | None:
+        """Return the error for a DELETE of a row to which rows of a table refer."""
+        if name in self._declared:
+            return self._declared[name]()
+        for table in self._table.metadata.tables.values():
+            for foreign_key in table.foreign_key_constraints:
+                if foreign_key.name == name and foreign_key.referred_table is self._table:
+                    children = table.name.replace("_", " ")
+                    return Conflict(
+                        f"The {self._noun} cannot be deleted while {children} refer to it"
+                    )
+        return None
+
+    async def for_batch(
+        self, name: str, rows: Sequence[Row], session: Session
+    ) -> ServiceError | None:
+        """Return the error for an INSERT of many rows, of which `session` has undone everything.
+
+        Takes one statement to find out which of the rows are wrong. If none is wrong any more,
+        because another request has changed the database since, the error is a plain `Conflict`.
+        """
+        if name in self._declared:
+            return self._declared[name]()
+        foreign_key = self._foreign_key(name)
+        if foreign_key is not None:
+            missing = await _without_referred_row(foreign_key, rows, session)
+            faults = [fault for index in missing for fault in _missing_row(foreign_key, index)]
+            return InvalidRequest(*faults) if faults else Conflict()
+        columns = self._unique_columns(name)
+        if columns:
+            duplicates = await self._duplicates(columns, rows, session)
+            return self._not_unique(columns, duplicates) if duplicates else Conflict()
+        return None
+
+    def _foreign_key(self, name: str) -> sa.ForeignKeyConstraint | None:
+        for constraint in self._table.foreign_key_constraints:
+            if constraint.name == name:
+                return constraint
+        return None
+
+    def _unique_columns(self, name: str) -> list[str]:
+        """Return the columns of a unique constraint or index.
+
+        The list is empty for an index on an expression such as `lower(email)`.
+        """
+        constraints: Iterable[sa.UniqueConstraint | sa.PrimaryKeyConstraint | sa.Index] = [
+            constraint
+            for constraint in self._table.constraints
+            if isinstance(constraint, sa.UniqueConstraint | sa.PrimaryKeyConstraint)
+        ] + [index for index in self._table.indexes if index.unique]
+        for constraint in constraints:
+            if constraint.name == name:
+                return [column.key for column in constraint.columns]
+        return []
+
+    def _not_unique(self, columns: list[str], duplicates: Sequence[int] = ()) -> Conflict:
+        detail = f"Another {self._noun} has this {' and '.join(columns)}"
+        if duplicates:
+            pointers = [pointer("items", index) for index in duplicates[:MAX_POINTERS]]
+            detail = f"{detail}: {', '.join(pointers)}"
+        return Conflict(detail)
+
+    async def _duplicates(
+        self, columns: list[str], rows: Sequence[Row], session: Session
+    ) -> list[int]:
+        """Return the indexes of the rows whose values another row has, earlier in the batch or in
+        the table."""
+        values = [tuple(row.get(name) for name in columns) for row in rows]
+        stored = await _matching(self._table, columns, values, session)
+        seen = set(stored)
+        duplicates = []
+        for index, value in enumerate(values):
+            if value in seen:
+                duplicates.append(index)
+            seen.add(value)
+        return duplicates
+
+
+def _missing_row(foreign_key: sa.ForeignKeyConstraint, index: int | None = None) -> list[Fault]:
+    """Return the faults of a row that refers to a row that does not exist."""
+    item = () if index is None else ("items", index)
+    faults = []
+    for column in foreign_key.columns:
+        noun = column.key.removesuffix("_id")
+        faults.append(
+            Fault(
+                pointer=pointer(*item, column.key),
+                code=f"{noun}_not_found",
+                detail=f"There is no {noun.replace('_', ' ')} with this id",
+            )
+        )
+    return faults
+
+
+async def _without_referred_row(
+    foreign_key: sa.ForeignKeyConstraint, rows: Sequence[Row], session: Session
+) -> list[int]:
+    """Return the indexes of the rows that refer to a row that does not exist."""
+    names = [column.key for column in foreign_key.columns]
+    referred = [element.column.key for element in foreign_key.elements]
+    values = [tuple(row.get(name) for name in names) for row in rows]
+    stored = await _matching(foreign_key.referred_table, referred, values, session)
+    return [
+        index
+        for index, value in enumerate(values)
+        # A reference of which a part is NULL refers to nothing.
+        if None not in value and value not in stored
+    ]
+
+
+async def _matching(
+    table: sa.Table, columns: list[str], values: list[tuple[Any, ...]], session: Session
+) -> set[tuple[Any, ...]]:
+    """Return those of the values that a row of the table has in these columns.
+
+    SELECT authors.id FROM authors JOIN unnest(:values_0) AS wanted (id)
+    ON authors.id = wanted.id
+    """
+    arrays = [
+        sa.literal([value[position] for value in values], sa.ARRAY(table.c[name].type))
+        for position, name in enumerate(columns)
+    ]
+    elements = [sa.column(name, table.c[name].type) for name in columns]
+    wanted = sa.func.unnest(*arrays).table_valued(*elements).render_derived("wanted")
+    same = sa.and_(*(table.c[name] == wanted.c[name] for name in columns))
+    statement = sa.select(*(table.c[name] for name in columns)).join_from(table, wanted, same)
+    found = await session.execute(statement)
+    return {tuple(row[name] for name in columns) for row in found}

@@ -1,0 +1,122 @@
+"""Embedding: a read model that contains rows of other tables.
+
+A field of a read model embeds rows if its type is a model. The mapped class has to have a
+relationship of the same name:
+
+    class Book(Entity):
+        author: Mapped[Author] = relationship(lazy="raise")
+        publisher: Mapped[Publisher | None] = relationship(lazy="raise")
+        tags: Mapped[list[Tag]] = relationship(secondary=book_tags, lazy="raise")
+
+    class BookRead(ReadModel):
+        author: BookAuthor
+        publisher: BookPublisher | None
+        tags: list[BookTag]
+
+Nothing else is declared: the join, its columns, and the version of the resource follow from it.
+
+    SELECT books.id, books.title, ..., author.id AS author__id, author.name AS author__name,
+        concat_ws('.', books.version, author.version) AS version
+    FROM books JOIN authors AS author ON author.id = books.author_id
+
+The version, and so the ETag, consists of the versions of all rows that are displayed. A change of
+an author therefore changes the ETags of the author's books without a write to any of them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlalchemy.orm import RelationshipDirection
+
+from app.core.db._embedded_list import EmbeddedList
+from app.core.db._embedded_row import EmbeddedRow, Relationship
+from app.core.db._models import Base
+from app.core.schemas import Nested, nested_models
+
+Column = sa.ColumnElement[Any]
+
+
+class Embedding(Protocol):
+    """A field of a read model that embeds rows."""
+
+    def join(self, source: sa.FromClause, rows: sa.FromClause, *, outer: bool) -> sa.FromClause:
+        """Join what is embedded in `rows` to `source`, which contains `rows`.
+
+        An `outer` join keeps a row even if the row that it has to embed is not found.
+        """
+
+    def columns(self) -> list[Column]:
+        """Return the columns to select from the join."""
+
+    def joined_version(self) -> Column:
+        """Return what the field adds to the version of a resource, from the join."""
+
+    def version_of(self, rows: sa.FromClause) -> Column:
+        """Return the same as a subquery, for the WHERE of an UPDATE or DELETE of `rows`."""
+
+    def value(self, row: Mapping[str, Any]) -> Any:
+        """Return the value of the field from a selected row."""
+
+    def is_missing(self, row: Mapping[str, Any]) -> bool:
+        """Return whether the row that has to be embedded was not found."""
+
+
+def find_embeddings(model: type[Base], read_model: type[BaseModel]) -> dict[str, Embedding]:
+    """Return what a read model embeds, by the name of the field.
+
+    Raises `TypeError` with a sentence if the declarations do not fit together.
+    """
+    return {
+        name: _create_embedding(model, read_model, name, nested)
+        for name, nested in nested_models(read_model).items()
+    }
+
+
+def _create_embedding(
+    model: type[Base], read_model: type[BaseModel], name: str, nested: Nested
+) -> Embedding:
+    field = f"{read_model.__name__}.{name}"
+    relationship = sa.inspect(model).relationships.get(name)
+    if relationship is None:
+        raise TypeError(
+            f"{field} embeds a model, but {model.__name__} has no relationship of this name. Add "
+            f'`{name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
+        )
+    _check_columns(field, relationship, nested)
+    is_collection = (
+        relationship.uselist or relationship.direction is not RelationshipDirection.MANYTOONE
+    )
+    if nested.is_list != is_collection:
+        expected = "a list of models" if is_collection else "one model"
+        raise TypeError(f"{field} has to be {expected}, as {model.__name__}.{name} is.")
+    if nested.is_list:
+        return EmbeddedList(name, relationship, nested)
+    _check_optional(field, relationship, nested)
+    return EmbeddedRow(name, relationship, nested)
+
+
+def _check_columns(field: str, relationship: Relationship, nested: Nested) -> None:
+    target = relationship.mapper.class_
+    columns = relationship.mapper.local_table.c
+    missing = [name for name in nested.model.model_fields if name not in columns]
+    if missing:
+        raise TypeError(
+            f"{field} embeds {nested.model.__name__}, whose field {missing[0]} is not a column of "
+            f"{target.__tablename__}. An embedded model has only columns of its table."
+        )
+    if "version" not in columns:
+        raise TypeError(
+            f"{field} embeds {target.__name__}, which has no version, so that the ETag could not "
+            f"change with it. Derive {target.__name__} from Entity."
+        )
+
+
+def _check_optional(field: str, relationship: Relationship, nested: Nested) -> None:
+    [(foreign_key, _)] = relationship.local_remote_pairs or []
+    if foreign_key.nullable and not nested.is_optional:
+        raise TypeError(
+            f"{field} must allow None, because {foreign_key} is nullable: "
+            f"`{relationship.key}: {nested.model.__name__} | None`."
+        )

@@ -1,0 +1,93 @@
+"""The columns that a read model needs, of its own table and of the rows that it embeds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from app.core.db._embedding import find_embeddings
+from app.core.db._models import Base
+
+Column = sa.ColumnElement[Any]
+
+
+class Selection:
+    """Selects the rows of a read model, and converts them to the values of its fields.
+
+    For `BookRead`, which embeds the author of a book, `select(books)` is
+
+        SELECT books.id, books.title, ..., concat_ws('.', books.version, author.version) AS version,
+            author.id AS author__id, author.name AS author__name, author.dob AS author__dob
+        FROM books JOIN authors AS author ON author.id = books.author_id
+    """
+
+    def __init__(
+        self, model: type[Base], read_model: type[BaseModel], other_fields: frozenset[str]
+    ) -> None:
+        """Create the selection.
+
+        Args:
+            model: The mapped class of the table.
+            read_model: The Pydantic model whose fields are selected.
+            other_fields: The fields that are neither columns nor embedded.
+
+        Raises `TypeError` with a sentence if the read model does not fit the table.
+        """
+        self._embeddings = find_embeddings(model, read_model)
+        self.columns = [
+            name
+            for name in read_model.model_fields
+            if name not in self._embeddings and name not in other_fields
+        ]
+        for name in self.columns:
+            if name not in model.__table__.c:
+                raise TypeError(
+                    f"{read_model.__name__}.{name} is not a column of {model.__tablename__}. Add "
+                    f"the column to {model.__name__}, or the field to `other_fields`."
+                )
+
+    def select(self, rows: sa.FromClause, *, outer: bool = False) -> sa.Select[Any]:
+        """Select from `rows`, which are the table or a subquery of it.
+
+        An `outer` selection also has the rows for which a row to embed is not found.
+        """
+        source = rows
+        columns = [self._column(rows, name) for name in self.columns]
+        for embedding in self._embeddings.values():
+            source = embedding.join(source, rows, outer=outer)
+            columns += embedding.columns()
+        return sa.select(*columns).select_from(source)
+
+    def version(self, table: sa.Table) -> Column:
+        """Return the version of the rows of a table, for example `4.2` for a book, without a join.
+
+        concat_ws('.', books.version,
+            (SELECT author.version FROM authors AS author WHERE author.id = books.author_id))
+        """
+        embedded = [embedding.version_of(table) for embedding in self._embeddings.values()]
+        return _format_version(table.c.version, embedded)
+
+    def values(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of the fields: `author__id` and `author__name` become `author`."""
+        values = dict(row)
+        for name, embedding in self._embeddings.items():
+            values[name] = embedding.value(row)
+        return values
+
+    def is_incomplete(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a row that has to be embedded was not found by an outer selection."""
+        return any(embedding.is_missing(row) for embedding in self._embeddings.values())
+
+    def _column(self, rows: sa.FromClause, name: str) -> Column:
+        if name != "version":
+            return rows.c[name]
+        embedded = [embedding.joined_version() for embedding in self._embeddings.values()]
+        return _format_version(rows.c.version, embedded).label(name)
+
+
+def _format_version(own: Column, embedded: list[Column]) -> Column:
+    """Return a version as text: `4`, or `4.2` with an embedded row of version 2."""
+    if not embedded:
+        return sa.cast(own, sa.Text)
+    return sa.func.concat_ws(sa.literal_column("'.'"), own, *embedded, type_=sa.Text)

@@ -1,0 +1,97 @@
+"""The columns of a CSV file: which ones a model has, and their values."""
+
+import json
+from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from functools import partial
+from operator import attrgetter
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from app.core.schemas import Nested, nested_model
+
+# Returns the value of a column from a model.
+GetValue = Callable[[Any], object]
+# The types of single values. A bool is an int, and a datetime is a date.
+_SCALARS: Final = (str, int, float, Decimal, UUID, date, time, Enum)
+
+
+def csv_columns(model: type[BaseModel]) -> dict[str, GetValue]:
+    """Return the columns of a model, in the order of its fields.
+
+    A single value is one column. A field that is a model becomes one column for each of its
+    fields: the name of a book's author is the column `author_name`. A list is one column with the
+    text of a JSON array.
+
+    Raises `TypeError` with a sentence for a field of another type.
+    """
+    columns: dict[str, GetValue] = {}
+    for name, field in model.model_fields.items():
+        if field.exclude:
+            continue
+        nested = nested_model(field.annotation)
+        if nested is not None and not nested.is_list:
+            columns |= _nested_columns(model, name, nested)
+        elif nested is not None or _is_list_of_scalars(field.annotation):
+            columns[name] = partial(_json_array, name)
+        elif _is_scalar(field.annotation):
+            columns[name] = attrgetter(name)
+        else:
+            raise TypeError(
+                f"CSV has no column for {model.__name__}.{name} of type {field.annotation}. Make "
+                "it a single value, a model or a list of these, or exclude it."
+            )
+    return columns
+
+
+def to_csv_value(value: object) -> object:
+    """Return a value as JSON writes it: `2026-11-21T19:47:34Z`, `true`. Others are left to csv."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Enum):
+        return value.value
+    return value
+
+
+def _nested_columns(model: type[BaseModel], name: str, nested: Nested) -> dict[str, GetValue]:
+    """Return the columns of a field that is a model. They are empty if the field is None.
+
+    A column that the outer model has itself, such as `author_id`, is not repeated.
+    """
+    columns: dict[str, GetValue] = {}
+    for inner_name, get_value in csv_columns(nested.model).items():
+        column = f"{name}_{inner_name}"
+        if column not in model.model_fields:
+            columns[column] = partial(_nested_value, attrgetter(name), get_value)
+    return columns
+
+
+def _nested_value(get_nested: GetValue, get_value: GetValue, item: BaseModel) -> object:
+    nested = get_nested(item)
+    return None if nested is None else get_value(nested)
+
+
+def _json_array(name: str, item: BaseModel) -> str:
+    values = item.model_dump(mode="json", include={name})[name]
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _is_scalar(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if origin in {Union, UnionType}:
+        options = [option for option in get_args(annotation) if option is not NoneType]
+        return all(_is_scalar(option) for option in options)
+    if origin is Literal:
+        return True
+    return isinstance(annotation, type) and issubclass(annotation, _SCALARS)
+
+
+def _is_list_of_scalars(annotation: Any) -> bool:
+    return get_origin(annotation) is list and _is_scalar(get_args(annotation)[0])

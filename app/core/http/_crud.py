@@ -1,0 +1,169 @@
+"""The five standard endpoints of a plain entity."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic
+
+from fastapi import Depends, Query, Request, Response
+from pydantic import Field
+
+from app.core.access import Permission
+from app.core.crud import Create, CrudService, Read, Update
+from app.core.errors import ServiceError
+from app.core.http._conditional import IfMatch, set_etag
+from app.core.http._responses import set_location, set_page_links
+from app.core.http._router import Router
+from app.core.http._sessions import RequestSession
+from app.core.http._streams import preferred_stream_type, stream_list, stream_responses
+from app.core.paging import ListQuery, Page
+from app.core.schemas import Id
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrudEndpoints(Generic[Read, Create, Update]):
+    """Declares the endpoints that read, list, create, update and delete an entity.
+
+        router = Router(prefix="/authors", tags=["authors"])
+        CrudEndpoints(
+            noun="author",
+            plural="authors",
+            service=AuthorService,
+            create_model=AuthorCreate,
+            update_model=AuthorUpdate,
+            read_model=AuthorRead,
+            query_model=AuthorQuery,
+            read_permission="catalogue:read",
+            write_permission="catalogue:write",
+        ).add_to(router)
+
+    The operations are called `read_author`, `list_authors`, `create_author`, `update_author` and
+    `delete_author`. `app/books/router.py` has the same endpoints written out, for an entity that
+    needs others.
+    """
+
+    # What the entity and several of them are called, in descriptions: "order line". In the names of
+    # operations, the words are joined by underscores.
+    noun: str
+    plural: str
+    service: type[CrudService[Read, Create, Update]]
+    create_model: type[Create]
+    update_model: type[Update]
+    read_model: type[Read]
+    query_model: type[ListQuery]
+    read_permission: Permission
+    write_permission: Permission
+    # The problems to document besides `conflict`, which every write documents.
+    write_errors: Sequence[type[ServiceError]] = ()
+    delete_errors: Sequence[type[ServiceError]] = ()
+
+    def add_to(self, router: Router) -> None:
+        """Add the endpoints to a router, whose prefix is the path of the collection."""
+        self._add_read(router)
+        self._add_list(router)
+        self._add_create(router)
+        self._add_update(router)
+        self._add_delete(router)
+
+    def _add_read(self, router: Router) -> None:
+        async def read(
+            id: Id, service: CrudService[Read, Create, Update], response: Response
+        ) -> Read:
+            resource = await service.get(id)
+            set_etag(response, resource)
+            return resource
+
+        types = {"id": self._id_type(), "return": self.read_model}
+        self._specialize(read, f"read_{self.noun}", f"Read one {self.noun}.", **types)
+        router.get("/{id}", permission=self.read_permission)(read)
+
+    def _add_list(self, router: Router) -> None:
+        async def list_page(
+            query: ListQuery,
+            service: CrudService[Read, Create, Update],
+            request: Request,
+            response: Response,
+        ) -> Page[Read] | Response:
+            stream_type = preferred_stream_type(request)
+            if stream_type is not None:
+                return await stream_list(request, stream_type, query, self.read_model, self.service)
+            page = await service.page(query)
+            set_page_links(request, response, page)
+            response.headers["Vary"] = "Accept"
+            return page
+
+        description = (
+            f"List {self.plural}, page by page. With an `Accept` header for CSV or JSON lines, "
+            "stream all."
+        )
+        query_type: Any = Annotated[self.query_model, Query()]
+        self._specialize(list_page, f"list_{self.plural}", description, query=query_type)
+        router.get(
+            "",
+            permission=self.read_permission,
+            response_model=Page[self.read_model],  # type: ignore[name-defined]
+            responses=stream_responses(self.read_model),
+        )(list_page)
+
+    def _add_create(self, router: Router) -> None:
+        async def create(
+            data: Create, service: CrudService[Read, Create, Update], response: Response
+        ) -> Read:
+            resource = await service.create(data)
+            set_etag(response, resource)
+            set_location(response, f"{router.prefix}/{resource.id}")
+            return resource
+
+        types = {"data": self.create_model, "return": self.read_model}
+        self._specialize(create, f"create_{self.noun}", f"Add one {self.noun}.", **types)
+        router.post(
+            "", permission=self.write_permission, status_code=201, errors=self.write_errors
+        )(create)
+
+    def _add_update(self, router: Router) -> None:
+        async def update(
+            id: Id,
+            data: Update,
+            service: CrudService[Read, Create, Update],
+            if_match: IfMatch,
+            response: Response,
+        ) -> Read:
+            resource = await service.update(id, data, if_match)
+            set_etag(response, resource)
+            return resource
+
+        description = "Change the fields that are sent (JSON merge patch, RFC 7396)."
+        types = {"id": self._id_type(), "data": self.update_model, "return": self.read_model}
+        self._specialize(update, f"update_{self.noun}", description, **types)
+        router.patch("/{id}", permission=self.write_permission, errors=self.write_errors)(update)
+
+    def _add_delete(self, router: Router) -> None:
+        async def delete(
+            id: Id, service: CrudService[Read, Create, Update], if_match: IfMatch
+        ) -> None:
+            await service.delete(id, if_match)
+
+        name = f"delete_{self.noun}"
+        self._specialize(delete, name, f"Delete one {self.noun}.", id=self._id_type())
+        router.delete("/{id}", permission=self.write_permission, errors=self.delete_errors)(delete)
+
+    def _specialize(
+        self, endpoint: Callable[..., Any], name: str, description: str, **types: Any
+    ) -> None:
+        """Give an endpoint the name, the description and the types of this entity.
+
+        FastAPI reads them from the function, as if it were written out for the entity.
+        """
+        endpoint.__name__ = name.replace(" ", "_")
+        endpoint.__doc__ = description
+        endpoint.__annotations__ |= {"service": self._service_dependency(), **types}
+
+    def _service_dependency(self) -> Any:
+        service_class = self.service
+
+        async def create_service(session: RequestSession) -> CrudService[Read, Create, Update]:
+            return service_class(session)
+
+        return Annotated[service_class, Depends(create_service)]
+
+    def _id_type(self) -> Any:
+        return Annotated[Id, Field(description=f"Id of the {self.noun}")]

@@ -1,0 +1,129 @@
+"""The errors of violated constraints, which follow from the declarations of the mapped classes."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from httpx import AsyncClient
+
+from app.core.db import Database
+from app.core.errors import Conflict, InvalidRequest
+from tests.authors.test_authors import NOBODY
+from tests.factories import make_author
+from tests.problems import problem_of
+from tests.rows import query, run
+from tests.support.library import (
+    EditionRepository,
+    PublisherRepository,
+    TagRepository,
+    create_library,
+)
+
+UNKNOWN = UUID(NOBODY)
+TAG = UUID(int=1)
+pytestmark = pytest.mark.commits
+
+
+@pytest.fixture
+async def library(committing: Database) -> Database:
+    """A database with the tables of the made-up library."""
+    await create_library(committing)
+    return committing
+
+
+def publisher(name: str) -> dict[str, Any]:
+    return {"name": name, "country": "GB"}
+
+
+def edition(publisher_id: UUID | None) -> dict[str, Any]:
+    return {"title": "Emma", "publisher_id": publisher_id}
+
+
+def places(error: InvalidRequest) -> list[tuple[str | None, str, str]]:
+    return [(fault.pointer, fault.code, fault.detail) for fault in error.faults]
+
+
+# A foreign key of the table
+
+
+async def test_row_that_refers_to_no_row_has_a_pointer_to_the_field(library: Database) -> None:
+    editions = EditionRepository(library.writes)
+    with pytest.raises(InvalidRequest) as refused:
+        await editions.create(edition(UNKNOWN))
+    fault = ("/publisher_id", "publisher_not_found", "There is no publisher with this id")
+    assert places(refused.value) == [fault]
+    stored = await editions.create(edition(None))
+    with pytest.raises(InvalidRequest) as refused:
+        await editions.update(stored.id, {"publisher_id": UNKNOWN}, None)
+    assert places(refused.value) == [fault]
+
+
+async def test_batch_has_a_pointer_to_each_row_that_refers_to_no_row(library: Database) -> None:
+    known = (await PublisherRepository(library.writes).create(publisher("Penguin"))).id
+    rows = [edition(known), edition(UNKNOWN), edition(None), edition(UNKNOWN)]
+    with pytest.raises(InvalidRequest) as refused:
+        await EditionRepository(library.writes).create_many(rows)
+    assert [place[0] for place in places(refused.value)] == [
+        "/items/1/publisher_id",
+        "/items/3/publisher_id",
+    ]
+    assert await query(library, "SELECT count(*) FROM editions") == [0]
+
+
+async def test_batch_in_a_transaction_can_be_explained_and_continued(library: Database) -> None:
+    async with library.transaction() as session:
+        with pytest.raises(InvalidRequest):
+            await EditionRepository(session).create_many([edition(UNKNOWN)])
+        [stored] = await EditionRepository(session).create_many([edition(None)])
+    assert await query(library, "SELECT id FROM editions") == [stored.id]
+
+
+async def test_batch_over_http_has_pointers_into_its_items(client: AsyncClient) -> None:
+    author = await make_author(client)
+    items = [{"title": "a", "author_id": author["id"]}, {"title": "b", "author_id": NOBODY}]
+    problem = problem_of(
+        await client.post("/books/batch", json={"items": items}), 422, "invalid-request"
+    )
+    assert problem["errors"] == [
+        {
+            "pointer": "/items/1/author_id",
+            "code": "author_not_found",
+            "detail": "There is no author with this id",
+        }
+    ]
+
+
+# Unique columns
+
+
+async def test_row_that_is_not_unique_names_the_columns(library: Database) -> None:
+    publishers = PublisherRepository(library.writes)
+    await publishers.create(publisher("Penguin"))
+    with pytest.raises(Conflict, match=r"^Another publisher has this country and name$"):
+        await publishers.create(publisher("Penguin"))
+    other = await publishers.create(publisher("Puffin"))
+    with pytest.raises(Conflict, match=r"^Another publisher has this country and name$"):
+        await publishers.update(other.id, {"name": "Penguin"}, None)
+
+
+async def test_batch_that_is_not_unique_names_the_items(library: Database) -> None:
+    publishers = PublisherRepository(library.writes)
+    await publishers.create(publisher("Penguin"))
+    names = ["Faber", "Penguin", "Virago", "Faber"]
+    with pytest.raises(Conflict, match=r"this country and name: /items/1, /items/3$"):
+        await publishers.create_many([publisher(name) for name in names])
+    assert await query(library, "SELECT name FROM publishers") == ["Penguin"]
+
+
+# A foreign key of another table
+
+
+async def test_deleting_a_row_that_others_refer_to_names_their_table(library: Database) -> None:
+    await run(library, f"INSERT INTO tags (id, name) VALUES ('{TAG}', 'a')")
+    stored = await EditionRepository(library.writes).create(edition(None))
+    await run(library, f"INSERT INTO edition_tags VALUES ('{stored.id}', '{TAG}')")
+    tags = TagRepository(library.writes)
+    with pytest.raises(
+        Conflict, match=r"^The tag cannot be deleted while edition tags refer to it$"
+    ):
+        await tags.delete(TAG, None)

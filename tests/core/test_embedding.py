@@ -1,0 +1,261 @@
+"""Read models that contain rows of other tables: their values, versions and declarations."""
+
+import asyncio
+import csv
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from httpx import AsyncClient
+from pydantic import BaseModel
+
+from app.authors.models import Author
+from app.books.models import Book
+from app.core.db import Database, Statements
+from app.core.errors import NotFound, PreconditionFailed
+from app.core.formats import create_writer
+from app.core.paging import ListQuery, PageQuery
+from app.core.schemas import ReadModel, UpdatedAt, Version
+from app.documents.models import Document
+from tests.factories import make_book
+from tests.problems import problem_of
+from tests.rows import query, run
+from tests.support.library import (
+    EditionRead,
+    EditionRepository,
+    PublisherRepository,
+    create_library,
+)
+
+EMPTY = "e3b0c44298fc1c14"  # the digest of no tags
+A, B = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture
+async def library(committing: Database) -> Database:
+    """A database with the tables of the made-up library, and two tags."""
+    await create_library(committing)
+    await run(committing, f"INSERT INTO tags (id, name) VALUES ('{A}', 'a'), ('{B}', 'b')")
+    return committing
+
+
+async def new_edition(library: Database, **values: Any) -> EditionRead:
+    return await EditionRepository(library.writes).create(
+        {"title": "Emma", "publisher_id": None, **values}
+    )
+
+
+async def new_publisher(library: Database, name: str = "Penguin") -> UUID:
+    publishers = PublisherRepository(library.writes)
+    created = await publishers.create({"name": name, "country": "GB"})
+    publisher_id: UUID = created.id
+    return publisher_id
+
+
+async def tag(library: Database, edition: EditionRead, *tags: UUID) -> EditionRead:
+    for tag_id in tags:
+        await run(library, f"INSERT INTO edition_tags VALUES ('{edition.id}', '{tag_id}')")
+    return await EditionRepository(library.reads).get(edition.id)
+
+
+# The book and its author, over HTTP
+
+
+async def test_renaming_an_author_changes_the_etags_of_books_without_writing_them(
+    client: AsyncClient, database: Database
+) -> None:
+    book = await make_book(client)
+    stored = await query(database, "SELECT books.xmin || ' ' || books.ctid::text FROM books")
+    await client.patch(f"/authors/{book['author_id']}", json={"name": "U. K. Le Guin"})
+    response = await client.get(f"/books/{book['id']}", headers={"If-None-Match": '"1.1"'})
+    assert (response.status_code, response.headers["etag"]) == (200, '"1.2"')
+    assert response.json()["version"] == "1.2"
+    assert response.json()["updated_at"] == book["updated_at"]
+    assert (
+        await query(database, "SELECT books.xmin || ' ' || books.ctid::text FROM books") == stored
+    )
+
+
+async def test_write_with_the_version_before_the_author_changed_is_refused(
+    client: AsyncClient,
+) -> None:
+    book = await make_book(client)
+    path = f"/books/{book['id']}"
+    await client.patch(f"/authors/{book['author_id']}", json={"name": "U. K. Le Guin"})
+    stale = {"If-Match": f'"{book["version"]}"'}
+    response = await client.patch(path, json={"title": "x"}, headers=stale)
+    problem_of(response, 412, "precondition-failed")
+    problem_of(await client.delete(path, headers=stale), 412, "precondition-failed")
+    response = await client.patch(path, json={"title": "x"}, headers={"If-Match": '"1.2"'})
+    assert (response.status_code, response.headers["etag"]) == (200, '"2.2"')
+    assert (await client.delete(path, headers={"If-Match": '"2.2"'})).status_code == 204
+
+
+async def test_version_of_a_listed_book_is_good_for_if_match(client: AsyncClient) -> None:
+    await make_book(client)
+    [book] = (await client.get("/books")).json()["items"]
+    headers = {"If-Match": f'"{book["version"]}"'}
+    assert (await client.delete(f"/books/{book['id']}", headers=headers)).status_code == 204
+
+
+@pytest.mark.commits
+async def test_write_that_waits_for_a_move_to_a_newer_author_returns_that_author(
+    client: AsyncClient, other: asyncpg.Connection
+) -> None:
+    """The statement's snapshot is older than the author, so that its join cannot find the row."""
+    book = await make_book(client)
+    async with other.transaction():
+        await other.execute("UPDATE books SET title = 'locked'")
+        patch = asyncio.create_task(client.patch(f"/books/{book['id']}", json={"title": "new"}))
+        await _wait_for_lock(other)
+        await other.execute("INSERT INTO authors (id, name) VALUES ($1, 'Octavia')", A)
+        await other.execute("UPDATE books SET author_id = $1, version = 2", A)
+    response = await patch
+    assert response.status_code == 200
+    body = response.json()
+    assert (body["title"], body["author"]["name"]) == ("new", "Octavia")
+    assert (body["version"], response.headers["etag"]) == ("3.1", '"3.1"')
+
+
+async def _wait_for_lock(connection: asyncpg.Connection) -> None:
+    """Wait until another session waits for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while await connection.fetchval(waiting) == 0:
+            await connection.execute("SELECT pg_stat_clear_snapshot()")
+
+
+# An optional row
+
+
+@pytest.mark.commits
+async def test_optional_row_that_is_missing_is_none(library: Database) -> None:
+    edition = await new_edition(library)
+    assert (edition.publisher, edition.version) == (None, f"1.0.{EMPTY}")
+    assert await EditionRepository(library.reads).get(edition.id) == edition
+    page = await EditionRepository(library.reads).page(ListQuery())
+    assert (page.items, page.total) == ([edition], 1)
+
+
+@pytest.mark.commits
+async def test_optional_row_has_its_part_in_the_version(library: Database) -> None:
+    publisher_id = await new_publisher(library)
+    edition = await new_edition(library, publisher_id=publisher_id)
+    assert edition.publisher is not None
+    assert (edition.publisher.name, edition.version) == ("Penguin", f"1.1.{EMPTY}")
+    publishers = PublisherRepository(library.writes)
+    await publishers.update(publisher_id, {"name": "Puffin"}, None)
+    editions = EditionRepository(library.writes)
+    with pytest.raises(PreconditionFailed):
+        await editions.update(edition.id, {"title": "x"}, [edition.version])
+    changed = await editions.update(edition.id, {"title": "x"}, [f"1.2.{EMPTY}"])
+    assert changed.version == f"2.2.{EMPTY}"
+    # The foreign key is set to null, which changes the version as well.
+    await publishers.delete(publisher_id, None)
+    assert (await editions.get(edition.id)).version == f"2.0.{EMPTY}"
+
+
+# A list of rows
+
+
+@pytest.mark.commits
+async def test_list_has_its_rows_sorted_by_key(library: Database) -> None:
+    edition = await tag(library, await new_edition(library), B, A)
+    assert [(each.id, each.name) for each in edition.tags] == [(A, "a"), (B, "b")]
+    page = await EditionRepository(library.reads).page(ListQuery())
+    assert page.items == [edition]
+    async with library.transaction() as session:
+        streamed = [batch async for batch in EditionRepository(session).stream(PageQuery())]
+    assert streamed == [[edition]]
+
+
+@pytest.mark.commits
+async def test_every_change_of_a_list_changes_the_version(library: Database) -> None:
+    editions = EditionRepository(library.writes)
+    edition = await new_edition(library)
+    versions = [edition.version]
+    for statement in (
+        f"INSERT INTO edition_tags VALUES ('{edition.id}', '{A}')",
+        f"UPDATE edition_tags SET tag_id = '{B}'",
+        f"UPDATE tags SET name = 'c', version = version + 1 WHERE id = '{B}'",
+        f"INSERT INTO edition_tags VALUES ('{edition.id}', '{A}')",
+    ):
+        await run(library, statement)
+        versions.append((await editions.get(edition.id)).version)
+    assert len(set(versions)) == len(versions)
+    for stale in versions[:-1]:
+        with pytest.raises(PreconditionFailed):
+            await editions.delete(edition.id, [stale])
+    await editions.delete(edition.id, versions[-1:])
+    with pytest.raises(NotFound):
+        await editions.get(edition.id)
+
+
+# CSV
+
+
+@pytest.mark.commits
+async def test_csv_has_columns_for_embedded_rows_and_json_for_lists(library: Database) -> None:
+    publisher_id = await new_publisher(library)
+    with_all = await tag(library, await new_edition(library, publisher_id=publisher_id), A)
+    with_none = await new_edition(library)
+    writer = create_writer("csv", EditionRead)
+    text = (writer.header + writer.format_lines([with_all, with_none])).decode()
+    first, second = csv.DictReader(StringIO(text))
+    assert list(first) == [
+        *(
+            "id",
+            "title",
+            "publisher_id",
+            "publisher_name",
+            "tags",
+            "created_at",
+            "updated_at",
+            "version",
+        )
+    ]
+    assert (first["publisher_id"], first["publisher_name"]) == (str(publisher_id), "Penguin")
+    assert first["tags"] == f'[{{"id": "{A}", "name": "a"}}]'
+    assert (second["publisher_id"], second["publisher_name"], second["tags"]) == ("", "", "[]")
+    assert second["version"] == with_none.version
+
+
+# Wrong declarations
+
+
+class Part(BaseModel):
+    """A part that has a name."""
+
+    name: str
+
+
+class StoredFile(BaseModel):
+    """A file of a document."""
+
+    key: str
+
+
+def read_model(**annotations: Any) -> type[ReadModel]:
+    fields = {"id": UUID, **annotations, "updated_at": UpdatedAt, "version": Version}
+    return type("ThingRead", (ReadModel,), {"__annotations__": fields, "__module__": __name__})
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "sentence"),
+    [
+        (Book, {"publisher": Part}, "ThingRead.publisher embeds a model, but Book has no relation"),
+        (Book, {"author": StoredFile}, "StoredFile, whose field key is not a column of authors"),
+        (Book, {"author": list[Part]}, "ThingRead.author has to be one model, as Book.author is"),
+        (Book, {"pages": int}, "ThingRead.pages is not a column of books. Add the column to Book"),
+        (Author, {"books": list[Part]}, "but Author has no relationship of this name"),
+        (Document, {"owner": Part}, "but Document has no relationship of this name"),
+    ],
+)
+def test_wrong_declaration_is_refused_with_a_sentence(
+    model: Any, fields: Mapping[str, Any], sentence: str
+) -> None:
+    with pytest.raises(TypeError, match=sentence.replace(".", r"\.")):
+        Statements(model, read_model(**fields))

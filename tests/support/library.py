@@ -1,0 +1,139 @@
+"""Tables of a made-up library: editions with a publisher, if it is known, and with tags.
+
+They are not part of the service's schema. A test creates them in a database of its own.
+"""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.core.db import Base, Database, Entity, Repository, Statements, equals
+from app.core.schemas import ReadModel, UpdatedAt, Version
+
+
+class LibraryEntity(Entity):
+    """Base of the made-up entities, in a schema of their own."""
+
+    __abstract__ = True
+    metadata = sa.MetaData(naming_convention=Base.metadata.naming_convention)
+
+
+edition_tags: Final = sa.Table(
+    "edition_tags",
+    LibraryEntity.metadata,
+    sa.Column("edition_id", sa.ForeignKey("editions.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("tag_id", sa.ForeignKey("tags.id"), primary_key=True, index=True),
+)
+
+
+class Publisher(LibraryEntity):
+    """A publisher with a unique name in its country."""
+
+    __tablename__ = "publishers"
+    __table_args__ = (sa.UniqueConstraint("country", "name"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    country: Mapped[str]
+
+
+class Tag(LibraryEntity):
+    """A tag of editions."""
+
+    __tablename__ = "tags"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+
+
+class Edition(LibraryEntity):
+    """An edition, whose publisher may be unknown."""
+
+    __tablename__ = "editions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    publisher_id: Mapped[UUID | None] = mapped_column(
+        sa.ForeignKey(Publisher.id, ondelete="SET NULL")
+    )
+    publisher: Mapped[Publisher | None] = relationship(lazy="raise")
+    tags: Mapped[list[Tag]] = relationship(secondary=edition_tags, lazy="raise")
+
+
+class PublisherRead(ReadModel):
+    """A publisher."""
+
+    id: UUID
+    name: str
+    country: str
+    created_at: datetime
+    updated_at: UpdatedAt
+    version: Version
+
+
+class EditionPublisher(BaseModel):
+    """The publisher of an edition, without its id."""
+
+    name: str
+
+
+class EditionTag(BaseModel):
+    """A tag of an edition."""
+
+    id: UUID
+    name: str
+
+
+class EditionRead(ReadModel):
+    """An edition with its publisher, if it is known, and its tags."""
+
+    id: UUID
+    title: str
+    publisher_id: UUID | None
+    publisher: EditionPublisher | None
+    tags: list[EditionTag]
+    created_at: datetime
+    updated_at: UpdatedAt
+    version: Version
+
+
+class PublisherRepository(Repository[PublisherRead]):
+    """Reads and writes publishers."""
+
+    model, noun = PublisherRead, "Publisher"
+    statements = Statements(Publisher, PublisherRead)
+
+
+class TagRead(ReadModel):
+    """A tag."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    version: Version
+
+
+class TagRepository(Repository[TagRead]):
+    """Reads and writes tags."""
+
+    model, noun = TagRead, "Tag"
+    statements = Statements(Tag, TagRead)
+
+
+class EditionRepository(Repository[EditionRead]):
+    """Reads and writes editions."""
+
+    model, noun = EditionRead, "Edition"
+    statements = Statements(
+        Edition, EditionRead, filters={"publisher_id": equals(Edition.publisher_id)}
+    )
+
+
+async def create_library(database: Database) -> None:
+    """Create the tables in the database of a test that is marked `commits`."""
+    async with database.engine.begin() as connection:
+        await connection.run_sync(LibraryEntity.metadata.create_all)
