@@ -1,6 +1,6 @@
 """The service of a plain entity: create, read, update, delete and list its rows."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Generic, TypeVar
 
 from app.core.db import Repository, Session
@@ -43,10 +43,6 @@ class CrudService(Generic[Read, Create, Update]):
     def stream(self, query: PageQuery) -> AsyncIterator[list[Read]]:
         """Read all rows that match the query, in batches. Needs a transaction."""
         return self.repository.stream(query)
-
-    async def existing_ids(self, ids: Sequence[Any]) -> set[Any]:
-        """Return those of the ids that exist."""
-        return await self.repository.existing_ids(ids)
 
     async def create(self, data: Create) -> Read:
         """Add one row. Raises the error of a constraint that it violates."""

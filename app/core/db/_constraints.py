@@ -17,6 +17,7 @@ from app.core.db._sessions import Session
 from app.core.errors import Conflict, Fault, InvalidRequest, ServiceError, pointer
 
 Row = Mapping[str, Any]
+Values = tuple[Any, ...]
 MAX_POINTERS: Final = 10  # in a sentence
 
 
@@ -121,8 +122,7 @@ class ConstraintErrors:
         """Return the indexes of the rows whose values another row has, earlier in the batch or in
         the table."""
         values = [tuple(row.get(name) for name in columns) for row in rows]
-        stored = await _matching(self._table, columns, values, session)
-        seen = set(stored)
+        seen = await existing_values(self._table, columns, values, session)
         duplicates = []
         for index, value in enumerate(values):
             if value in seen:
@@ -132,52 +132,51 @@ class ConstraintErrors:
 
 
 def _missing_row(foreign_key: sa.ForeignKeyConstraint, index: int | None = None) -> list[Fault]:
-    """Return the faults of a row that refers to a row that does not exist."""
+    """Return the faults of a row, or of an item of a batch, that refers to no row."""
     item = () if index is None else ("items", index)
-    faults = []
-    for column in foreign_key.columns:
-        noun = column.key.removesuffix("_id")
-        faults.append(
-            Fault(
-                pointer=pointer(*item, column.key),
-                code=f"{noun}_not_found",
-                detail=f"There is no {noun.replace('_', ' ')} with this id",
-            )
-        )
-    return faults
+    return [missing_row(name, pointer(*item, name)) for name in foreign_key.column_keys]
+
+
+def missing_row(column: str, place: str) -> Fault:
+    """Return the fault for a value of a column such as `author_id` to which no row belongs.
+
+    `place` is the JSON pointer to the value in the body.
+    """
+    noun = column.removesuffix("_id")
+    detail = f"There is no {noun.replace('_', ' ')} with this id"
+    return Fault(pointer=place, code=f"{noun}_not_found", detail=detail)
 
 
 async def _without_referred_row(
     foreign_key: sa.ForeignKeyConstraint, rows: Sequence[Row], session: Session
 ) -> list[int]:
     """Return the indexes of the rows that refer to a row that does not exist."""
-    names = [column.key for column in foreign_key.columns]
-    referred = [element.column.key for element in foreign_key.elements]
-    values = [tuple(row.get(name) for name in names) for row in rows]
-    stored = await _matching(foreign_key.referred_table, referred, values, session)
+    values = [tuple(row.get(name) for name in foreign_key.column_keys) for row in rows]
+    names = [element.column.name for element in foreign_key.elements]
+    existing = await existing_values(foreign_key.referred_table, names, values, session)
     return [
         index
         for index, value in enumerate(values)
         # A reference of which a part is NULL refers to nothing.
-        if None not in value and value not in stored
+        if None not in value and value not in existing
     ]
 
 
-async def _matching(
-    table: sa.Table, columns: list[str], values: list[tuple[Any, ...]], session: Session
-) -> set[tuple[Any, ...]]:
-    """Return those of the values that a row of the table has in these columns.
+async def existing_values(
+    table: sa.FromClause, names: Sequence[str], values: Sequence[Values], session: Session
+) -> set[Values]:
+    """Return those of the values that a row of a table has in the columns with these names.
 
-    SELECT authors.id FROM authors JOIN unnest(:values_0) AS wanted (id)
-    ON authors.id = wanted.id
+    SELECT authors.id FROM authors JOIN unnest(:ids) AS wanted (id) ON authors.id = wanted.id
     """
+    columns = [table.c[name] for name in names]
     arrays = [
-        sa.literal([value[position] for value in values], sa.ARRAY(table.c[name].type))
-        for position, name in enumerate(columns)
+        sa.literal([value[position] for value in values], sa.ARRAY(column.type))
+        for position, column in enumerate(columns)
     ]
-    elements = [sa.column(name, table.c[name].type) for name in columns]
+    elements = [sa.column(column.name, column.type) for column in columns]
     wanted = sa.func.unnest(*arrays).table_valued(*elements).render_derived("wanted")
-    same = sa.and_(*(table.c[name] == wanted.c[name] for name in columns))
-    statement = sa.select(*(table.c[name] for name in columns)).join_from(table, wanted, same)
-    found = await session.execute(statement)
-    return {tuple(row[name] for name in columns) for row in found}
+    is_wanted = sa.and_(*(column == wanted.c[column.name] for column in columns))
+    statement = sa.select(*columns).join_from(table, wanted, is_wanted)
+    rows = await session.execute(statement)
+    return {tuple(row[name] for name in names) for row in rows}

@@ -40,6 +40,7 @@ class Statements(ListStatements):
         index_prefix: Mapping[str, sa.ColumnElement[Any]] | None = None,
     ) -> None:
         super().__init__(model, read_model, filters, sort_nulls_as, index_prefix)
+        self.entity = model
         for key in self.sort_keys(()):
             # A cursor is made of the values that the last row of a page has in these columns.
             if key.column not in self.selection.columns:
@@ -50,8 +51,6 @@ class Statements(ListStatements):
         self._filters = self._common_filters() | self._filters
         self._this = self.table.c.id == self._bound("id", "row_id")
         self.has_uuid_key = isinstance(self.table.c.id.type, sa.Uuid)
-        ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
-        self.existing_ids = sa.select(self.table.c.id).where(self.table.c.id == sa.any_(ids))
 
     @cached
     def get(self, scope: frozenset[str]) -> Select:
