@@ -6,6 +6,7 @@ from typing import Final
 
 from app.authors.models import Author
 from app.books.models import Book
+from app.core.db import Base
 from app.core.idempotency import StoredResponse
 from app.core.jobs import JobRun
 from app.documents.models import Document, StoredObject
@@ -13,9 +14,17 @@ from app.reports.models import UserCount
 from app.tokens.models import Token
 from app.users.models import LoginFailure, User
 
-TABLES = (
-    *(Author, Book, Document, JobRun, LoginFailure, StoredResponse, StoredObject),
-    *(Token, User, UserCount),
+TABLES: Final[tuple[type[Base], ...]] = (
+    Author,
+    Book,
+    Document,
+    JobRun,
+    LoginFailure,
+    StoredResponse,
+    StoredObject,
+    Token,
+    User,
+    UserCount,
 )
 metadata = Author.metadata
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations" / "versions"

@@ -4,10 +4,9 @@ from datetime import date
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Entity
+from app.core.db import Entity, search_column
 
 # An unknown date of birth sorts after all others.
 UNKNOWN_DOB = sa.literal_column("'infinity'::date", sa.Date)
@@ -39,4 +38,4 @@ class Author(Entity):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(200))
     dob: Mapped[date | None]
-    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))
+    search: Mapped[str] = search_column("name")

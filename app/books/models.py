@@ -3,11 +3,10 @@
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.authors.models import Author
-from app.core.db import Entity
+from app.core.db import Entity, search_column
 
 
 class Book(Entity):
@@ -36,4 +35,4 @@ class Book(Entity):
     title: Mapped[str] = mapped_column(sa.String(300))
     author_id: Mapped[UUID] = mapped_column(sa.ForeignKey(Author.id))
     author: Mapped[Author] = relationship(lazy="raise")
-    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(title)"))
+    search: Mapped[str] = search_column("title")

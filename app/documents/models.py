@@ -4,10 +4,9 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Base, Entity
+from app.core.db import Base, Entity, search_column
 
 # A document without a file sorts after all others.
 NO_SIZE = sa.literal_column("9223372036854775807", sa.BigInteger)
@@ -90,4 +89,4 @@ class Document(FileColumns, Entity):
     name: Mapped[str] = mapped_column(sa.String(200))
     owner_id: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     file_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(StoredObject.id), unique=True)
-    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))
+    search: Mapped[str] = search_column("name")

@@ -4,10 +4,9 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Base, Entity
+from app.core.db import Base, Entity, search_column
 
 
 class User(Entity):
@@ -46,7 +45,7 @@ class User(Entity):
     role: Mapped[str] = mapped_column(sa.String(6), server_default="member")
     password_hash: Mapped[str] = mapped_column(sa.String(255))
     password_changed_by: Mapped[UUID | None]
-    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))
+    search: Mapped[str] = search_column("name")
 
 
 class LoginFailure(Base):

@@ -26,9 +26,10 @@ from app.core.http import (
     Router,
     add_routers,
     set_etag,
+    stream_responses,
 )
 from app.core.paging import Many, PageQuery
-from app.core.schemas import Id, ReadModel
+from app.core.schemas import Id, ReadModel, Version
 from app.main import create_app
 from tests.bearers import make_bearer
 from tests.conftest import settings_for
@@ -309,6 +310,7 @@ class Category(ReadModel):
 
     id: UUID
     name: str = Field(max_length=100, examples=["Novels"])
+    version: Version
 
 
 class TagQuery(PageQuery):
@@ -335,7 +337,7 @@ def own_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     @router.get("/categories/{id}", permission="public")
     async def read_category(id: CategoryId, response: Response) -> Category:
         """Read a category."""
-        category = Category(id=id, name="Novels", version=3)
+        category = Category(id=id, name="Novels", version="3")
         set_etag(response, category)
         return category
 
@@ -456,3 +458,29 @@ def test_document_of_own_router_needs_no_examples_and_no_unique_names(
     parameters = {parameter["name"] for parameter in paths["/bare"]["get"]["parameters"]}
     assert "from" in parameters
     assert {"/anything", "/other"} <= paths.keys()
+
+
+# Missing documentation
+
+
+class Undocumented(ReadModel):
+    id: UUID
+    code: str
+    version: Version
+
+
+async def test_application_without_any_documentation_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    router = Router(tags=["undocumented"])
+
+    @router.get("/undocumented", permission="public", responses=stream_responses(Undocumented))
+    async def list_undocumented() -> Undocumented:
+        return Undocumented(id=UUID(CATEGORY), code="x", version="1")
+
+    async with client_of(application(monkeypatch, router)) as client:
+        assert (await client.get("/undocumented")).json()["code"] == "x"
+        document = (await client.get("/openapi.json")).json()
+    contents = document["paths"]["/undocumented"]["get"]["responses"]["200"]["content"]
+    assert set(contents) == {"application/json", "application/x-ndjson", "text/csv"}
+    assert not any("example" in content for content in contents.values())

@@ -3,7 +3,7 @@
 from app.core.db._database import POOLED, Database
 from app.core.db._list_repository import ListRepository
 from app.core.db._listing import Condition, ListStatements, Select
-from app.core.db._models import Base, Entity
+from app.core.db._models import Base, Entity, search_column
 from app.core.db._repository import Repository
 from app.core.db._schema_version import find_database_fault
 from app.core.db._sessions import (
@@ -40,6 +40,7 @@ __all__ = [
     "equals",
     "find_database_fault",
     "reusable",
+    "search_column",
     "sqlstate",
     "undone",
 ]

@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
 
 class Base(DeclarativeBase):
@@ -30,3 +31,13 @@ class Entity(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), sort_order=90)
     updated_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), sort_order=91)
     version: Mapped[int] = mapped_column(server_default=sa.text("1"), sort_order=92)
+
+
+def search_column(column: str) -> MappedColumn[str]:
+    """Return a generated column with the words of a text column, for the filter `q`.
+
+        search TSVECTOR GENERATED ALWAYS AS (search_vector(name)) STORED
+
+    The first migration creates the function `search_vector`. The column needs a GIN index.
+    """
+    return mapped_column(TSVECTOR, sa.Computed(f"search_vector({column})", persisted=True))

@@ -1,0 +1,148 @@
+"""The bases of request and response models."""
+
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+from app.authors.schemas import AuthorCreate, AuthorUpdate
+from app.core.formats import create_writer
+from app.core.schemas import Nested, ReadModel, RequestModel, UpdateModel, Version, nested_models
+from app.users.schemas import UserUpdate
+
+
+class Inner(BaseModel):
+    """A model inside another one."""
+
+    name: str
+
+
+# Update models
+
+
+class ShelfCreate(RequestModel):
+    """A new shelf."""
+
+    name: str = Field(max_length=10, description="Its name", examples=["A"])
+    height: int = Field(default=30, json_schema_extra={"x-unit": "cm"})
+    labels: list[str] = Field(default_factory=list)
+
+
+class ShelfUpdate(UpdateModel, ShelfCreate):
+    """Changes to a shelf."""
+
+
+def test_every_field_of_an_update_model_may_be_absent() -> None:
+    assert ShelfUpdate.model_validate({}).model_dump(exclude_unset=True) == {}
+    changes = ShelfUpdate.model_validate({"labels": ["x"]})
+    assert changes.model_dump(exclude_unset=True) == {"labels": ["x"]}
+
+
+@pytest.mark.parametrize("field", ["name", "height", "labels"])
+def test_null_is_not_the_same_as_absent(field: str) -> None:
+    with pytest.raises(ValidationError):
+        ShelfUpdate.model_validate({field: None})
+
+
+def test_update_model_keeps_the_rules_of_the_create_model() -> None:
+    with pytest.raises(ValidationError):
+        ShelfUpdate.model_validate({"name": "longer than ten"})
+    with pytest.raises(ValidationError):
+        ShelfUpdate.model_validate({"unknown": 1})
+    assert ShelfCreate.model_validate({"name": "A"}).height == 30
+
+
+def test_schema_of_an_update_model_has_descriptions_and_no_defaults() -> None:
+    schema = ShelfUpdate.model_json_schema()
+    assert "required" not in schema
+    assert schema["properties"]["name"]["description"] == "Its name"
+    assert schema["properties"]["height"]["x-unit"] == "cm"
+    assert not any("default" in part for part in schema["properties"].values())
+    assert ShelfCreate.model_json_schema()["properties"]["height"]["default"] == 30
+
+
+def test_update_model_of_an_author_takes_null_where_the_column_does() -> None:
+    assert AuthorUpdate.model_validate({"dob": None}).model_dump(exclude_unset=True) == {
+        "dob": None
+    }
+    assert AuthorCreate.model_fields["name"].is_required()
+    with pytest.raises(ValidationError):
+        AuthorUpdate.model_validate({"name": None})
+
+
+def test_update_model_may_have_fields_of_its_own() -> None:
+    assert set(UserUpdate.model_fields) == {"name", "email", "password", "role", "current_password"}
+    assert UserUpdate.model_validate({}).model_fields_set == set()
+
+
+# Read models
+
+
+@pytest.mark.parametrize(
+    ("annotations", "missing"), [({"id": UUID}, "version"), ({"version": Version}, "id")]
+)
+def test_read_model_without_id_or_version_is_refused(
+    annotations: dict[str, Any], missing: str
+) -> None:
+    namespace = {"__annotations__": annotations, "__module__": __name__}
+    with pytest.raises(TypeError, match=f"ShelfRead is a ReadModel, so it needs .*`{missing}`"):
+        type("ShelfRead", (ReadModel,), namespace)
+
+
+def test_nested_models_are_recognized() -> None:
+    class Outer(BaseModel):
+        one: Inner
+        optional: Inner | None
+        many: list[Inner]
+        text: str
+        number: int | None
+        texts: list[str]
+        several: Inner | str
+
+    assert nested_models(Outer) == {
+        "one": Nested(Inner, is_optional=False, is_list=False),
+        "optional": Nested(Inner, is_optional=True, is_list=False),
+        "many": Nested(Inner, is_optional=False, is_list=True),
+    }
+
+
+# CSV
+
+
+class Row(BaseModel):
+    """A row with every kind of value that CSV can contain."""
+
+    text: str
+    flag: bool
+    day: date | None
+    inner: Inner | None
+    inners: list[Inner]
+    texts: list[str]
+
+
+def test_csv_has_a_column_for_every_kind_of_value() -> None:
+    writer = create_writer("csv", Row)
+    inner = Inner(name='"x", y')
+    full = Row(
+        text="a", flag=True, day=date(2026, 1, 2), inner=inner, inners=[inner], texts=["é", "b"]
+    )
+    empty = Row(text="", flag=False, day=None, inner=None, inners=[], texts=[])
+    assert writer.header == b"text,flag,day,inner_name,inners,texts\r\n"
+    lines = writer.format_lines([full, empty]).decode().splitlines()
+    assert lines == [
+        'a,true,2026-01-02,"""x"", y","[{""name"": ""\\""x\\"", y""}]","[""é"", ""b""]"',
+        ",false,,,[],[]",
+    ]
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [dict[str, str], list[dict[str, str]], Inner | str, Any, bytes, set[str], tuple[int, ...]],
+)
+def test_field_that_csv_cannot_contain_is_refused_with_its_name(annotation: Any) -> None:
+    namespace = {"__annotations__": {"labels": annotation}, "__module__": __name__}
+    model = type("ShelfRead", (BaseModel,), namespace)
+    with pytest.raises(TypeError, match=r"CSV has no column for ShelfRead\.labels"):
+        create_writer("csv", model)

@@ -1,0 +1,151 @@
+"""Create a new entity: `make entity NAME=publisher`.
+
+It writes the package `app/publishers` and its tests from the files in `tools/templates`, adds the
+entity to the lists that name every one, and renews `openapi.json`. The entity has a name, which is
+a good start for most; edit it before `make revision`.
+"""
+
+import argparse
+import keyword
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final, NoReturn
+
+from tools.registration import register
+
+ROOT: Final = Path(__file__).parents[1]
+TEMPLATES: Final = ROOT / "tools" / "templates"
+_NAME: Final = re.compile(r"[a-z]+([ _-][a-z]+)*")
+CLOSING: Final = Template("""\
+app/${package} and tests/${package} are there, and listed in app/api.py, app/tables.py,
+pyproject.toml and tests/support/entities.py. Next:
+
+  1. Edit models.py and schemas.py of app/${package}, and the entry in tests/support/entities.py.
+  2. make revision MESSAGE="create ${plural}"
+  3. make openapi
+  4. make check test
+
+docs/adding-an-entity.md says more about each step.""")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The forms of an entity's name, for example of "order line"."""
+
+    noun: str  # order line
+    plural: str  # order lines
+
+    @property
+    def package(self) -> str:
+        """Return the name of the package and the table: `order_lines`."""
+        return self.plural.replace(" ", "_")
+
+    @property
+    def singular(self) -> str:
+        """Return the entity in the names of operations: `order_line`."""
+        return self.noun.replace(" ", "_")
+
+    @property
+    def class_name(self) -> str:
+        """Return the name of the mapped class: `OrderLine`."""
+        return self.noun.title().replace(" ", "")
+
+    def values(self) -> dict[str, str]:
+        """Return the values of the placeholders in the templates."""
+        article = "an" if self.noun[0] in "aeiou" else "a"
+        return {
+            "noun": self.noun,
+            "Noun": self.noun.capitalize(),
+            "a_noun": f"{article} {self.noun}",
+            "A_noun": f"{article} {self.noun}".capitalize(),
+            "plural": self.plural,
+            "Plural": self.plural.capitalize(),
+            "package": self.package,
+            "singular": self.singular,
+            "path": self.plural.replace(" ", "-"),
+            "table": self.package,
+            "Class": self.class_name,
+        }
+
+
+def main() -> None:
+    """Create the entity that the arguments name."""
+    parser = argparse.ArgumentParser(description="Create a new entity.")
+    parser.add_argument("noun", help="for example publisher, or order_line")
+    parser.add_argument("plural", nargs="?", default="", help="if it is irregular")
+    arguments = parser.parse_args()
+    names = parse_names(arguments.noun, arguments.plural)
+    check_names(names)
+    for path, text in render(names).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    register(names.values())
+    # The lines of long names have to be wrapped, and imports sorted.
+    run("ruff", "check", "--quiet", "--fix", "--select", "I", ".")
+    run("ruff", "format", "--quiet", ".")
+    run("checks.openapi", "write")
+    print(CLOSING.substitute(names.values()))
+
+
+def parse_names(noun: str, plural: str) -> Names:
+    """Return the names of an entity. Ends the command if they are not usable."""
+    for name in filter(None, (noun, plural)):
+        if not _NAME.fullmatch(name):
+            fail(f"{name!r} is not a name such as publisher or order_line, in lower case.")
+    if not noun:
+        fail("Which entity? For example: make entity NAME=publisher")
+    noun = re.sub("[_-]", " ", noun)
+    return Names(noun, re.sub("[_-]", " ", plural) or pluralize(noun))
+
+
+def pluralize(noun: str) -> str:
+    """Return the regular plural of an English noun: "countries" of "country"."""
+    if re.search("[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    if re.search("(s|x|z|ch|sh)$", noun):
+        return f"{noun}es"
+    return f"{noun}s"
+
+
+def check_names(names: Names) -> None:
+    """End the command if something else has the name already."""
+    if names.noun == names.plural:
+        fail(f"The plural of {names.noun} has to differ from it, for example PLURAL={names.noun}s")
+    if (ROOT / "app" / names.package).exists() or (ROOT / "app" / f"{names.package}.py").exists():
+        fail(f"app/{names.package} exists already.")
+    if any(keyword.iskeyword(name) for name in (names.singular, names.package)):
+        fail(f"{names.noun} is a keyword of Python.")
+    templates = "".join(path.read_text() for path in TEMPLATES.rglob("*.txt"))
+    taken = re.search(rf"\b{names.class_name}\b", templates)
+    if taken:
+        fail(f"The name {names.class_name} is used by the code of every entity.")
+
+
+def render(names: Names) -> dict[Path, str]:
+    """Return the files of the entity and their contents."""
+    files = {}
+    for kind in ("app", "tests"):
+        package = ROOT / kind / names.package
+        files[package / "__init__.py"] = ""
+        for template in sorted((TEMPLATES / kind).glob("*.txt")):
+            file_name = Template(template.stem).substitute(names.values())
+            files[package / file_name] = Template(template.read_text()).substitute(names.values())
+    return files
+
+
+def run(module: str, *arguments: str) -> None:
+    """Run a Python module in the root of the repository. Ends the command if it fails."""
+    subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=True)
+
+
+def fail(sentence: str) -> NoReturn:
+    """End the command with a sentence."""
+    sys.exit(sentence)
+
+
+if __name__ == "__main__":
+    main()
