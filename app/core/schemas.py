@@ -177,14 +177,24 @@ def nested_models(model: type[BaseModel]) -> dict[str, Nested]:
 
 def nested_model(annotation: Any) -> Nested | None:
     """Return the model in a type such as `BookAuthor | None` or `list[Tag]`, if it has one."""
-    options = [annotation]
-    if get_origin(annotation) in {Union, UnionType}:
-        options = [option for option in get_args(annotation) if option is not NoneType]
-    if len(options) != 1:
+    options = type_options(annotation)
+    types = [option for option in options if option is not NoneType]
+    if len(types) != 1:
         return None
-    is_optional = options[0] is not annotation
-    is_list = get_origin(options[0]) is list
-    item = get_args(options[0])[0] if is_list else options[0]
+    is_list = get_origin(types[0]) is list
+    item = type_options(get_args(types[0])[0])[0] if is_list else types[0]
     if not isinstance(item, type) or not issubclass(item, BaseModel):
         return None
-    return Nested(item, is_optional, is_list)
+    return Nested(item, is_optional=NoneType in options, is_list=is_list)
+
+
+def type_options(annotation: Any) -> list[Any]:
+    """Return the types that a value may have, without metadata.
+
+    For example `[date, NoneType]` for `Annotated[date, ...] | None`.
+    """
+    if get_origin(annotation) is Annotated:
+        return type_options(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, UnionType}:
+        return [part for option in get_args(annotation) for part in type_options(option)]
+    return [annotation]

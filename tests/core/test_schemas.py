@@ -1,7 +1,7 @@
 """The bases of request and response models."""
 
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
@@ -116,7 +116,7 @@ class Row(BaseModel):
 
     text: str
     flag: bool
-    day: date | None
+    day: Annotated[date, Field(description="A day")] | None
     inner: Inner | None
     inners: list[Inner]
     texts: list[str]

@@ -104,7 +104,15 @@ async def test_a_token_is_shown_only_once(client: AsyncClient, database: Databas
     answer = await client.get("/tokens", headers=bearer(token))
     assert answer.headers["cache-control"] == "no-store"
     [item] = answer.json()["items"]
-    assert list(item) == ["id", "name", "expires_at", "last_used_at", "created_at", "updated_at"]
+    assert list(item) == [
+        "id",
+        "name",
+        "expires_at",
+        "last_used_at",
+        "created_at",
+        "updated_at",
+        "version",
+    ]
     digest = sha256(token.encode()).hexdigest()
     assert not any(part in answer.text for part in (token[10:74], token[-8:], digest))
 

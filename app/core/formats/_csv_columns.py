@@ -7,13 +7,13 @@ from decimal import Decimal
 from enum import Enum
 from functools import partial
 from operator import attrgetter
-from types import NoneType, UnionType
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from types import NoneType
+from typing import Any, Final, Literal, get_args, get_origin
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from app.core.schemas import Nested, nested_model
+from app.core.schemas import Nested, nested_model, type_options
 
 # Returns the value of a column from a model.
 GetValue = Callable[[Any], object]
@@ -84,13 +84,11 @@ def _json_array(name: str, item: BaseModel) -> str:
 
 
 def _is_scalar(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    if origin in {Union, UnionType}:
-        options = [option for option in get_args(annotation) if option is not NoneType]
-        return all(_is_scalar(option) for option in options)
-    if origin is Literal:
-        return True
-    return isinstance(annotation, type) and issubclass(annotation, _SCALARS)
+    types = [option for option in type_options(annotation) if option is not NoneType]
+    return all(
+        get_origin(option) is Literal or (isinstance(option, type) and issubclass(option, _SCALARS))
+        for option in types
+    )
 
 
 def _is_list_of_scalars(annotation: Any) -> bool:
