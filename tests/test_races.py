@@ -6,7 +6,7 @@ in either direction: what looks first and writes then has 30 ms in which it is w
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from random import Random
 from typing import Any
@@ -25,12 +25,13 @@ from tests.accounts import worker
 from tests.answers import get
 from tests.backends import WAITING, until
 from tests.conftest import settings_for
-from tests.core.test_cursor_walks import KEPT, MIXED, OTHER, Rows, _order
+from tests.core.test_cursor_walks import MIXED, _order
 from tests.core.test_idempotency import POSTS, REPLAYED, send
 from tests.factories import make_author, make_book, make_document, make_user
 from tests.problems import faults_of, problem_of
 from tests.processes import until as eventually
-from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, insert, query, run
+from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, query, run
+from tests.support.random_rows import KEPT, RandomRows
 from tests.support.resources import resources_of, use_resources
 from tests.wires import wired
 
@@ -278,7 +279,6 @@ async def test_twenty_posts_with_one_key_are_one_row_and_equal_answers(
 
 
 LASTING, PASSING, CHURNERS = 60, 40, 4
-AUTHORS = f"('{AUTHOR}', 'A'), ('{OTHER}', 'A')"
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -287,9 +287,9 @@ async def test_walks_by_cursor_see_each_lasting_row_once_while_others_come_and_g
 ) -> None:
     """All orders at once, in most of which many rows have equal keys or none."""
     table, random = TABLES[path], Random(path)
-    make = Rows(random).makers[table]
-    await run(database, f"INSERT INTO authors (id, name) VALUES {AUTHORS} ON CONFLICT DO NOTHING")
-    await insert(database, table, [make() for _ in range(LASTING + PASSING)])
+    rows = RandomRows(random, path)
+    await rows.prepare(database)
+    await rows.add(database, LASTING + PASSING)
     everyone = await query(database, f"SELECT id FROM {table}")
     passing = random.sample([id_ for id_ in everyone if id_ not in KEPT], PASSING)
     lasting = {str(id_) for id_ in everyone} - {str(id_) for id_ in passing}
@@ -298,7 +298,7 @@ async def test_walks_by_cursor_see_each_lasting_row_once_while_others_come_and_g
 
     far = Database(settings_for(far_url, db_pool_size=CHURNERS))
     churning = [
-        asyncio.create_task(come_and_go(far, table, make, passing, standing))
+        asyncio.create_task(come_and_go(far, table, rows, passing, standing))
         for _ in range(CHURNERS)
     ]
     walks = (walked(service[n % 2], path, sort, standing) for n, sort in enumerate(sorts))
@@ -331,11 +331,7 @@ async def walked(client: AsyncClient, path: str, sort: str, standing: list[str])
 
 
 async def come_and_go(
-    database: Database,
-    table: str,
-    make: Callable[[], Json],
-    passing: list[Any],
-    standing: list[str],
+    database: Database, table: str, rows: RandomRows, passing: list[Any], standing: list[str]
 ) -> None:
     """For as long as anybody walks: most often what goes is what some cursor stands on."""
     while passing:
@@ -343,4 +339,4 @@ async def come_and_go(
         gone = (stood_on or passing)[0]
         passing.remove(gone)
         await run(database, f"DELETE FROM {table} WHERE id = :id", {"id": gone})
-        await insert(database, table, [make()])
+        await rows.add(database, 1)
