@@ -10,6 +10,8 @@ from httpx import AsyncClient
 from tests.authors.test_authors import NOBODY
 from tests.factories import make_author, make_book, make_user
 from tests.problems import faults_of, problem_of
+from tests.support.entities import BY_PATH, ENTITIES
+from tests.support.requests import create
 
 # Syntax errors: an unquoted tag, a list with a star in it, a tag that never ends, ...
 WRONG = [
@@ -58,11 +60,16 @@ async def a_resource(client: AsyncClient, collection: str) -> str:
         return f"/authors/{(await make_author(client))['id']}"
     if collection == "books":
         return f"/books/{(await make_book(client))['id']}"
-    return f"/users/{(await make_user(client))['id']}"
+    if collection == "users":
+        return f"/users/{(await make_user(client))['id']}"
+    case = BY_PATH[f"/{collection}"]
+    return f"{case.path}/{(await create(client, case))['id']}"
 
 
-every_entity = pytest.mark.parametrize("collection", ["authors", "books", "users"])
-CHANGE = {"authors": {"name": "x"}, "books": {"title": "x"}, "users": {"name": "x"}}
+JSON_CASES = [case for case in ENTITIES if not case.is_form]
+COLLECTIONS = [case.path[1:] for case in JSON_CASES]
+every_entity = pytest.mark.parametrize("collection", COLLECTIONS)
+CHANGE = {case.path[1:]: case.update for case in JSON_CASES}
 
 
 @every_entity
@@ -84,7 +91,7 @@ async def test_a_list_has_no_etag_and_ignores_conditions(client: AsyncClient) ->
 
 @pytest.mark.parametrize(
     ("collection", "header"),
-    [*product(["authors", "books", "users"], ['"1"', 'W/"1"', "*"]), *product(["authors"], LISTS)],
+    [*product(COLLECTIONS, ['"1"', 'W/"1"', "*"]), *product(["authors"], LISTS)],
 )
 async def test_a_reader_that_holds_the_current_version_gets_304(
     client: AsyncClient, collection: str, header: str
@@ -149,7 +156,7 @@ async def test_what_is_not_there_is_not_found_whatever_the_reader_holds(
 @pytest.mark.parametrize(
     ("collection", "header"),
     [
-        *product(["authors", "books", "users"], ['"1"', "*"]),
+        *product(COLLECTIONS, ['"1"', "*"]),
         *product(["authors"], ['"7", "1"', '"1","7"', 'W/"1", "1"', ',"1",']),
     ],
 )
@@ -263,9 +270,10 @@ async def test_of_parallel_writers_with_one_etag_exactly_one_wins(
 ) -> None:
     path = await a_resource(client, collection)
     headers = {"If-Match": '"1"'}
-    field = next(iter(CHANGE[collection]))
+    column = BY_PATH[f"/{collection}"].search_column
+    changes = [{column: f"{n}"} if column else CHANGE[collection] for n in range(20)]
     answers = await asyncio.gather(
-        *(client.patch(path, json={field: f"{n}"}, headers=headers) for n in range(20))
+        *(client.patch(path, json=change, headers=headers) for change in changes)
     )
     assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 19}
     [winner] = [answer for answer in answers if answer.is_success]

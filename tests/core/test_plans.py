@@ -247,6 +247,7 @@ async def test_the_documents_of_a_user_who_is_deleted_are_found_by_an_index(
 
 
 @pytest.mark.parametrize("count", ["exact", "none"])
+# Every list has the word in fifty rows, except authors, which have a test of their own.
 @pytest.mark.parametrize("path", [p for p in COLLECTIONS if p in WORDS and p != "/authors"])
 async def test_a_selective_search_uses_the_gin_index(
     client: AsyncClient, database: Database, sent: Sent, path: str, count: str

@@ -13,19 +13,25 @@ from starlette.types import Message, Receive, Scope, Send
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
 from tests.accounts import bearer
+from tests.answers import get
 from tests.authors.test_authors import NOBODY
 from tests.bearers import make_bearer
 from tests.callers import TOKENS, add_people, mistyped
 from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
 from tests.forms import FORM, field, file, form
-from tests.rows import fill, run
+from tests.lines import STREAMED
+from tests.rows import TABLES, fill, run
 from tests.statements import all_noted, heard, is_added
+from tests.support.entities import ENTITIES
+from tests.support.entity_case import EntityCase
+from tests.support.requests import valid_body
 
 pytestmark = pytest.mark.commits
 
 STALE = {"If-Match": '"7"'}
 CURRENT = {"If-Match": '"1"'}
 NAME = field("name", "Thesis")
+JSON_CASES = [case for case in ENTITIES if not case.is_form]
 ANSWERED = "the whole answer is sent"  # among the statements
 
 
@@ -193,6 +199,27 @@ async def test_creating_takes_one_statement(client: AsyncClient, cost: Any) -> N
     assert await cost("POST", "/users", json=user) == (409, 1)
 
 
+@pytest.mark.parametrize("case", JSON_CASES, ids=lambda case: case.plural)
+async def test_each_standard_operation_of_an_entity_takes_one_statement(
+    client: AsyncClient, cost: Any, case: EntityCase
+) -> None:
+    body = await valid_body(client, case)
+    assert await cost("POST", case.path, json=body) == (201, 1)
+    for query in ("", "?size=50", "?count=none", f"?sort=-{case.sorts[0]}"):
+        assert await cost("GET", f"{case.path}{query}") == (200, 1)
+    row = (await get(client, f"{case.path}?sort=-created_at"))["items"][0]
+    item = f"{case.path}/{row['id']}"
+    assert await cost("GET", item) == (200, 1)
+    assert await cost("PATCH", item, json={}) == (200, 1)
+    assert await cost("PATCH", item, json=case.update, headers=CURRENT) == (200, 1)
+    assert await cost("DELETE", item) == (204, 1)
+
+
+@pytest.mark.parametrize("case", JSON_CASES, ids=lambda case: case.plural)
+async def test_an_empty_list_of_an_entity_takes_one_statement(cost: Any, case: EntityCase) -> None:
+    assert await cost("GET", case.path) == (200, 1)
+
+
 async def test_creating_many_takes_one_statement_and_a_look_for_who_is_missing(
     client: AsyncClient, cost: Any
 ) -> None:
@@ -208,7 +235,7 @@ async def test_creating_many_takes_one_statement_and_a_look_for_who_is_missing(
         assert await cost("POST", "/books/batch", **request) == (422, 2)
 
 
-@pytest.mark.parametrize("path", ["/authors", "/books"])
+@pytest.mark.parametrize("path", STREAMED)
 async def test_a_stream_declares_a_cursor_and_fetches_from_it_in_one_transaction(
     client: AsyncClient, database: Database, statements: list[str], around: list[str], path: str
 ) -> None:
@@ -220,8 +247,8 @@ async def test_a_stream_declares_a_cursor_and_fetches_from_it_in_one_transaction
         await client.get(path, headers={"Accept": accept})
         await heard()
         declare, *fetches, answered = statements
-        assert declare.startswith(f"DECLARE {path[1:]} NO SCROLL CURSOR FOR SELECT ")
-        assert set(fetches) == {f"FETCH FORWARD {FETCH_SIZE} FROM {path[1:]}"}
+        assert declare.startswith(f"DECLARE {TABLES[path]} NO SCROLL CURSOR FOR SELECT ")
+        assert set(fetches) == {f"FETCH FORWARD {FETCH_SIZE} FROM {TABLES[path]}"}
         assert len(fetches) in {3, 4}  # the last one may find nothing
         assert answered == ANSWERED
         assert [sent.split()[0].strip(";") for sent in around] == ["BEGIN", "COMMIT"]

@@ -15,7 +15,7 @@ from app.core.db._listing import FETCH_SIZE
 from tests.authors.test_authors import NOBODY
 from tests.factories import make_author, make_book
 from tests.lines import CSV, STREAMED, asked, cells, csv_columns, lines, pages, table
-from tests.rows import AUTHOR, SORTS, fill, run
+from tests.rows import AUTHOR, SORTS, WORDS, fill, run
 
 MANY = 2 * FETCH_SIZE + 50  # rows: more than one FETCH brings, and no multiple of it
 TITLES = [
@@ -37,7 +37,9 @@ TITLES = [
     "null",
     "x" * 300,
 ]
+CREATED_FROM = "created_from=2026-01-01T05:00:00Z"
 FILTERS = {
+    **{path: [f"q={word}+1", CREATED_FROM] for path, word in WORDS.items() if path in STREAMED},
     "/authors": ["q=author+1", "created_from=2026-01-01T05:00:00Z", "sort=dob&q=AUTHOR"],
     "/books": [
         "q=title+1",
