@@ -9,7 +9,9 @@ from fastapi import FastAPI
 
 from app.core.db import Database
 from app.tokens import secret
-from tests.rows import insert, run
+from tests.rows import add_referenced_rows, add_rows, insert, run
+from tests.support.entities import in_fill_order
+from tests.support.entity_case import FIRST_ID
 from tests.support.resources import resources_of, use_resources
 
 ROLES = {
@@ -25,7 +27,13 @@ BEARERS = {name: name for name in ROLES} | {"expired": "admin", "revoked": "admi
 TOKENS = {name: secret.new() for name in BEARERS}
 TOKEN_IDS = {name: UUID(int=number) for number, name in enumerate(BEARERS, 1)}
 PASSWORD = "correct horse"
-AUTHOR, WRITER, BOOK, DOCUMENT, FILE, UPLOAD = (UUID(int=number) for number in range(11, 17))
+AUTHOR = UUID(int=11)
+WRITER = UUID(FIRST_ID)  # the author to whom valid bodies of books refer
+BOOK, DOCUMENT, FILE, UPLOAD = (UUID(int=number) for number in range(13, 17))
+# The row of each collection that requests are for: hand-made ones, and row 1 of other entities.
+HAND_MADE = {"/authors": AUTHOR, "/books": BOOK, "/documents": DOCUMENT}
+GENERATED = [case for case in in_fill_order() if case.path not in {*HAND_MADE, "/users"}]
+THINGS = {**HAND_MADE, **{case.path: UUID(FIRST_ID) for case in GENERATED}}
 
 _PERSON = """
 INSERT INTO users (id, name, email, role, password_hash) OVERRIDING SYSTEM VALUE
@@ -71,7 +79,10 @@ async def add_people(database: Database, password_hash: str = "x") -> None:
 
 
 async def add_things(database: Database, owner: str) -> None:
-    """An author without books, a book, and somebody's document with a file and an upload."""
+    """Insert an author without books, a book, somebody's document with a file and an upload.
+
+    Row 1 of every other entity comes after them.
+    """
     authors = [{"id": AUTHOR, "name": "Ursula"}, {"id": WRITER, "name": "Octavia"}]
     book = {"id": BOOK, "title": "Kindred", "author_id": WRITER}
     announced = {"content_type": "text/plain", "size": 1, "document_id": DOCUMENT}
@@ -84,3 +95,6 @@ async def add_things(database: Database, owner: str) -> None:
     await insert(database, "books", [book])
     await insert(database, "stored_objects", objects)
     await insert(database, "documents", [document])
+    for case in GENERATED:
+        await add_referenced_rows(database, case)
+        await add_rows(database, case, [{"n": 1}])

@@ -8,15 +8,29 @@ from typing import Any, Final, NamedTuple
 
 from httpx import AsyncClient, Response
 
-from tests.callers import AUTHOR, BOOK, DOCUMENT, IDS, PASSWORD, TOKEN_IDS, UPLOAD, WRITER, email
+from tests.callers import IDS, PASSWORD, THINGS, TOKEN_IDS, UPLOAD, email
 from tests.factories import Json
-from tests.forms import FORM, field, form
+from tests.support.entities import BY_PATH, ENTITIES
+from tests.support.requests import body_request
 
 ANONYMOUS: Final = ("none", "read", "full")  # without a token, by ANONYMOUS_ACCESS
 BEARERS: Final = ("owner", "stranger", "editor", "admin")  # what is asked for is the owner's
 BAD: Final = ("expired", "revoked", "malformed")
 CALLERS: Final = (*ANONYMOUS, *BEARERS, *BAD)
 OK: Final = 0  # whatever the document says of success
+
+
+def _catalogue_operations(*methods: str) -> str:
+    """The operations with these methods of all entities with the permissions of the catalogue."""
+    cases = [case for case in ENTITIES if case.is_catalogue]
+    names = [
+        name for case in cases for (method, _), name in case.operations.items() if method in methods
+    ]
+    return " ".join(names)
+
+
+READ_CATALOGUE: Final = _catalogue_operations("get")
+WRITE_CATALOGUE: Final = _catalogue_operations("post", "patch", "delete")
 # fmt: off
 RULES: Final = {
     # without a token, by ANONYMOUS_ACCESS | with the owner's, a stranger's, an editor's, an admin's
@@ -25,9 +39,9 @@ RULES: Final = {
                    ( OK,   OK,   OK,    OK,   OK,      OK,    OK,     OK  ),
     "create_user":
                    ( OK,   OK,   OK,    OK,   OK,      OK,    OK,     401 ),
-    "list_authors read_author list_author_books list_books read_book":
+    f"{READ_CATALOGUE} list_author_books":
                    ( 401,  OK,   OK,    OK,   OK,      OK,    OK,     401 ),
-    "create_author update_author delete_author create_book create_books update_book delete_book":
+    f"{WRITE_CATALOGUE} create_books":
                    ( 401,  401,  OK,    403,  403,     OK,    OK,     401 ),
     "read_user update_user delete_user":
                    ( 401,  401,  OK,    OK,   404,     404,   OK,     401 ),
@@ -58,22 +72,19 @@ REALM: Final = 'Bearer realm="bookshelf"'
 INVALID: Final = f'{REALM}, error="invalid_token"'
 TOO_LOW: Final = f'{REALM}, error="insufficient_scope"'
 
-_BOOK: Final = {"title": "Orlando", "author_id": str(WRITER)}
 _FILE: Final = {"filename": "a.txt", "content_type": "text/plain", "size": 1}
-_FORM: Final = {"content": form(field("name", "Notes")), "headers": FORM}
-_BODIES: Final[dict[str, dict[str, Any]]] = {
-    "create_author": {"json": {"name": "Virginia"}},
-    "update_author": {"json": {"name": "Virginia"}},
-    "create_book": {"json": _BOOK},
-    "create_books": {"json": {"items": [_BOOK]}},
-    "update_book": {"json": {"title": "Orlando"}},
-    "create_document": _FORM,
-    "update_document": _FORM,
+_LOG_IN: Final = {"username": email("owner"), "password": PASSWORD}
+_OTHER_BODIES: Final[dict[str, dict[str, Any]]] = {
+    "create_books": {"json": {"items": [BY_PATH["/books"].create]}},
     "create_upload": {"json": _FILE},
-    "create_token": {"data": {"username": email("owner"), "password": PASSWORD}},
-    "create_user": {"json": {"name": "Ada", "email": "ada@example.com", "password": PASSWORD}},
-    "update_user": {"json": {"name": "Ada"}},
+    "create_token": {"data": _LOG_IN},
 }
+# A valid body of every operation that takes one, as arguments of `client.request`.
+BODIES: Final = (
+    {f"create_{case.singular}": body_request(case, case.create) for case in ENTITIES}
+    | {f"update_{case.singular}": body_request(case, case.update) for case in ENTITIES}
+    | _OTHER_BODIES
+)
 
 
 class Operation(NamedTuple):
@@ -96,10 +107,10 @@ class Operation(NamedTuple):
         self, client: AsyncClient, headers: dict[str, str], owner: str = "owner"
     ) -> Response:
         """A valid request for what there is, of users and tokens for the owner's."""
-        ids = {"users": IDS[owner], "tokens": TOKEN_IDS[owner], "books": BOOK}
-        key = {**ids, "authors": AUTHOR, "documents": DOCUMENT}.get(self.template.split("/")[1])
-        path = self.template.format(id=key, upload_id=UPLOAD)
-        request = dict(_BODIES.get(self.name, {}))
+        ids = {**THINGS, "/users": IDS[owner], "/tokens": TOKEN_IDS[owner]}
+        collection = "/" + self.template.split("/")[1]
+        path = self.template.format(id=ids.get(collection), upload_id=UPLOAD)
+        request = dict(BODIES.get(self.name, {}))
         headers = request.pop("headers", {}) | headers
         return await client.request(self.method, path, headers=headers, **request)
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -10,17 +11,12 @@ from starlette.types import Scope
 
 from tests.answers import get
 from tests.factories import Json
+from tests.support.entities import ENTITIES
+from tests.support.openapi import schema_of
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 CSV_TYPE = "text/csv; charset=utf-8"
-STREAMED = ("/authors", "/books")
-COLUMNS = {
-    "/authors": ["id", "name", "dob", "created_at", "updated_at", "version"],
-    "/books": [
-        *("id", "title", "author_id", "author_name", "author_dob"),
-        *("created_at", "updated_at", "version"),
-    ],
-}
+STREAMED = tuple(case.path for case in ENTITIES if case.streams)
 
 
 async def asked(client: AsyncClient, url: str, accept: str = NDJSON, **more: Any) -> Response:
@@ -54,15 +50,47 @@ async def pages(client: AsyncClient, url: str) -> list[Json]:
     return found
 
 
-def cells(row: Json) -> list[str]:
-    """What a line of CSV says of a row."""
-    found = list[str]()
-    for value in row.values():
-        if isinstance(value, dict):
-            found += [inner or "" for key, inner in value.items() if key != "id"]
-        else:
-            found.append("" if value is None else value)
-    return found
+async def csv_columns(client: AsyncClient, path: str) -> list[str]:
+    """Return the columns that a list has as CSV, according to the OpenAPI document."""
+    document = await get(client, "/openapi.json")
+    schemas: Json = document["components"]["schemas"]
+    content = document["paths"][path]["get"]["responses"]["200"]["content"]
+    page = schema_of(content["application/json"]["schema"], schemas)
+    return list(_columns(page["properties"]["items"]["items"], schemas))
+
+
+def _columns(schema: Json, schemas: Json) -> Iterator[str]:
+    """One column for each field; `author` of a book gives `author_name` and `author_dob`."""
+    properties = schema_of(schema, schemas)["properties"]
+    for name, part in properties.items():
+        # A field that may be null: what matters is its other type.
+        options = [option for option in part.get("anyOf", [part]) if option != {"type": "null"}]
+        if "properties" not in schema_of(options[0], schemas):
+            yield name
+            continue
+        columns = (f"{name}_{column}" for column in _columns(options[0], schemas))
+        # The id of the author is the column `author_id` already.
+        yield from (column for column in columns if column not in properties)
+
+
+def cells(row: Json, columns: list[str]) -> list[str]:
+    """Return the values of a row of CSV, from the same row in JSON."""
+    return [_cell(_value(row, column)) for column in columns]
+
+
+def _value(row: Json, column: str) -> Any:
+    """Return the value of a column, which may be one of a row in the row: `author_name`."""
+    if column in row:
+        return row[column]
+    [name] = [name for name in row if column.startswith(f"{name}_")]
+    nested = row[name]
+    return None if nested is None else nested[column.removeprefix(f"{name}_")]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value)
 
 
 def scope(path: str, accept: str = NDJSON, query: str = "") -> Scope:

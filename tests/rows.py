@@ -7,60 +7,43 @@ from sqlalchemy import text
 
 from app.core.db import Database, Rows
 from tests.statements import heard
+from tests.support.entities import BY_PATH, in_fill_order, referenced_cases
+from tests.support.entity_case import FIRST_ID, EntityCase
 
-AUTHOR = "01890000-0000-7000-8000-000000000001"  # of the books that `fill` makes
+AUTHOR = FIRST_ID  # of the books that `fill` makes
 BOOKS_OF_AUTHOR = f"/authors/{AUTHOR}/books"
-COLLECTIONS = ("/authors", "/books", "/documents", "/users")
+COLLECTIONS = tuple(BY_PATH)
 LISTS = (*COLLECTIONS, BOOKS_OF_AUTHOR)
-SORTS = {
-    "/authors": ("name", "dob", "created_at"),
-    "/books": ("title", "created_at", "updated_at"),
-    "/documents": ("name", "size", "created_at"),
-    "/users": ("name", "email", "created_at"),
-    BOOKS_OF_AUTHOR: ("title", "created_at", "updated_at"),
-}
-TABLES = {path: path.rsplit("/", 1)[1] for path in LISTS}
-# What `fill` has in every name or title of a list.
-WORDS = {
-    "/authors": "author",
-    "/books": "title",
-    "/documents": "paper",
-    "/users": "reader",
-    BOOKS_OF_AUTHOR: "title",
-}
-
-# Row n is n minutes into 2026 and was changed n minutes into 2027; its id ends in n.
-_ID = "('01890000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid"
-_TIMES = """
-    timestamptz '2026-01-01T00:00Z' + n * interval '1 minute',
-    timestamptz '2027-01-01T00:00Z' + n * interval '1 minute'
-"""
-_FILL = (
-    f"""
-    INSERT INTO authors (id, name, dob, created_at, updated_at)
-    SELECT {_ID}, 'Author ' || n, date '1900-01-01' + n, {_TIMES}
-    FROM generate_series(1, :count) n
-    """,
-    f"""
-    INSERT INTO books (id, title, author_id, created_at, updated_at)
-    SELECT {_ID}, 'Title ' || n, '{AUTHOR}', {_TIMES} FROM generate_series(1, :count) n
-    """,
-    f"""
-    INSERT INTO documents (id, name, size, created_at, updated_at)
-    SELECT {_ID}, 'Paper ' || n, n, {_TIMES} FROM generate_series(1, :count) n
-    """,
-    f"""
-    INSERT INTO users (name, email, password_hash, created_at, updated_at)
-    SELECT 'Reader ' || n, 'Reader' || n || '@Example.com', 'x', {_TIMES}
-    FROM generate_series(1, :count) n
-    """,
-)
+# The entity whose rows each list shows.
+CASES = {**BY_PATH, BOOKS_OF_AUTHOR: BY_PATH["/books"]}
+SORTS = {path: case.sorts for path, case in CASES.items()}
+TABLES = {path: case.plural for path, case in CASES.items()}
+# What `fill` has in every name or title of a list that can be searched.
+WORDS = {path: case.search_word for path, case in CASES.items() if case.search_word is not None}
 
 
 async def fill(database: Database, count: int) -> None:
-    """So many of each entity, books all by `AUTHOR`; each is younger than the one before."""
-    for statement in _FILL:
+    """Insert rows 1 to `count` of each entity. All books are by `AUTHOR`."""
+    for case in in_fill_order():
+        statement = case.insert_statement("generate_series(1, :count) n")
         await run(database, statement, {"count": count})
+
+
+async def add_referenced_rows(database: Database, case: EntityCase) -> None:
+    """Insert the rows that the filled rows of an entity refer to, unless they exist."""
+    for other in referenced_cases(case).values():
+        await add_referenced_rows(database, other)
+        statement = other.insert_statement("generate_series(1, 1) n")
+        await run(database, f"{statement} ON CONFLICT DO NOTHING")
+
+
+async def add_rows(database: Database, case: EntityCase, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert filled rows: `{"n": 7, "name": "x"}` is row 7 with another name.
+
+    All rows have the keys of the first. `add_referenced_rows` comes before it.
+    """
+    changed = case.with_columns({key: f":{key}" for key in rows[0] if key != "n"})
+    await run(database, changed.insert_statement("(SELECT CAST(:n AS int) AS n) numbers"), rows)
 
 
 async def insert(database: Database, table: str, rows: Sequence[dict[str, Any]]) -> None:

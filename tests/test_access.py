@@ -112,7 +112,10 @@ async def credentials(client: AsyncClient, caller: str) -> dict[str, str]:
 
 def test_the_table_knows_every_operation_of_the_document(operations: Operations) -> None:
     unknown = sorted(set(operations) - set(NAMES))
-    assert not unknown, f"tests/contract.py must say who may {', '.join(unknown)}"
+    assert not unknown, (
+        f"No test covers who may call {', '.join(unknown)}: add an entry for the entity to "
+        "tests/support/entities.py, or the operation to RULES of tests/contract.py"
+    )
 
 
 def test_the_table_knows_operations_of_the_document_only_and_each_once(

@@ -10,7 +10,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from tests.accounts import bearer
 from tests.authors.test_authors import NOBODY
-from tests.callers import AUTHOR, BOOK, DOCUMENT, TOKENS, add_people, add_things, allow_anonymous
+from tests.callers import BOOK, DOCUMENT, THINGS, TOKENS, add_people, add_things, allow_anonymous
 from tests.contract import ANONYMOUS, INVALID, REALM, TOO_LOW
 from tests.forms import FORM
 from tests.lines import CSV, CSV_TYPE, NDJSON, STREAMED, asked
@@ -185,6 +185,6 @@ async def test_whole_lists_are_judged_as_pages_are(
     client.headers = bearer(TOKEN)
     answer = await asked(client, path, accept)
     assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
-    assert str(BOOK if path == "/books" else AUTHOR) in answer.text
+    assert str(THINGS[path]) in answer.text
     client.headers = BAD
     problem_of(await asked(client, path, accept), 401, "unauthorized")

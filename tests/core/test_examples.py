@@ -14,26 +14,29 @@ from jsonschema import Draft202012Validator, FormatChecker
 from app.core.db import Database
 from app.main import create_app
 from tests.accounts import bearer
-from tests.callers import TOKENS, add_people
+from tests.callers import GENERATED, TOKENS, add_people
 from tests.conftest import settings_for
 from tests.factories import Json
 from tests.forms import FORM, field, form
-from tests.rows import insert
+from tests.rows import add_referenced_rows, add_rows, insert
+from tests.support.entities import ENTITIES
 
 ID = "0199b2f4-c0de-7000-a000-000000000000"  # of everything in the examples but users
 BODIES = [
-    *("create_author", "update_author", "create_book", "create_books", "update_book"),
-    *("create_document", "update_document", "create_upload", "create_user", "update_user"),
-    "create_token",
+    *(f"create_{case.singular}" for case in ENTITIES),
+    *(f"update_{case.singular}" for case in ENTITIES),
+    *("create_books", "create_upload", "create_token"),
 ]
-LINKS = {
-    "create_author": {"read_author", "update_author", "delete_author", "list_author_books"},
-    "create_book": {"read_book", "update_book", "delete_book"},
-    "create_document": {"read_document", "update_document", "delete_document"}
-    | {"read_document_content", "create_upload"},
-    "create_upload": {"read_upload", "complete_upload"},
-    "create_user": {"read_user", "update_user", "delete_user"},
+OTHER_LINKS = {
+    "create_author": {"list_author_books"},
+    "create_document": {"read_document_content", "create_upload"},
 }
+LINKS = {
+    f"create_{case.singular}": {f"{verb}_{case.singular}" for verb in ("read", "update", "delete")}
+    | OTHER_LINKS.get(f"create_{case.singular}", set())
+    for case in ENTITIES
+}
+LINKS["create_upload"] = {"read_upload", "complete_upload"}
 # Fields whose name and model say everything.
 PLAIN = {
     *("id", "name", "title", "email", "password", "author", "items", "status", "author_id"),
@@ -67,6 +70,9 @@ async def add_what_the_examples_name(database: Database) -> None:
     await insert(database, "authors", [{"id": ID, "name": "Ursula"}])
     await insert(database, "books", [{"id": ID, "title": "Kindred", "author_id": ID}])
     await insert(database, "documents", [{"id": ID, "name": "Thesis"}])
+    for case in GENERATED:
+        await add_referenced_rows(database, case)
+        await add_rows(database, case, [{"n": 2, "id": ID}])
 
 
 async def asked(client: AsyncClient, operation: Operation, path: str) -> Response:
@@ -95,7 +101,7 @@ def test_every_body_that_is_sent_or_answered_has_an_example_that_its_schema_allo
 
 def test_a_stream_has_a_line_for_its_example(document: Json) -> None:
     known = operations(document)
-    for name in ("list_authors", "list_books"):
+    for name in (f"list_{case.plural}" for case in ENTITIES if case.streams):
         answers = dict(contents(known[name][2]))
         [item] = answers["application/json"]["example"]["items"]
         line = answers["application/x-ndjson"]["example"]

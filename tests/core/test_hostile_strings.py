@@ -15,11 +15,12 @@ from app.core.db import Database
 from app.documents.schemas import clean_filename
 from app.users.schemas import normalize_email
 from tests.accounts import HASH
-from tests.callers import PASSWORD, add_people, email
+from tests.callers import GENERATED, PASSWORD, add_people, email
 from tests.core.test_openapi import resolved
 from tests.factories import Json, make_author, make_book, make_document, make_user
 from tests.forms import field, file, part, send
 from tests.problems import MEMBERS
+from tests.support.requests import create
 
 HOSTILE = {
     "a quote and SQL": "'; DROP TABLE authors; --",
@@ -147,8 +148,10 @@ async def ids(client: AsyncClient) -> dict[str, Any]:
     """Of something of every kind, by the first part of its path."""
     author, user = await make_author(client), await make_user(client, "somebody@example.com")
     book, document = await make_book(client, author_id=author["id"]), await make_document(client)
-    made = {"authors": author, "books": book, "users": user, "documents": document}
-    return {name: each["id"] for name, each in made.items()}
+    rows = {"authors": author, "books": book, "users": user, "documents": document}
+    for case in GENERATED:
+        rows[case.path[1:]] = await create(client, case)
+    return {name: row["id"] for name, row in rows.items()}
 
 
 @hostile

@@ -15,10 +15,14 @@ from app.core.idempotency import StoredResponseRepository
 from tests.accounts import log_in, verbs, worker
 from tests.authors.test_authors import NOBODY
 from tests.bearers import make_bearer
+from tests.callers import GENERATED
 from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
 from tests.forms import FORM, chunks, field, file, form
 from tests.problems import faults_of, problem_of
 from tests.processes import PATIENCE, serving, until
+from tests.support.entities import ENTITIES
+from tests.support.entity_case import EntityCase
+from tests.support.requests import valid_body
 from tests.support.resources import resources_of, use_resources
 from tests.wires import wired
 
@@ -81,8 +85,17 @@ def plain(path: str, first: Request, second: Request) -> Callable[..., Awaitable
     return made
 
 
+def entity(case: EntityCase) -> Callable[..., Awaitable[Any]]:
+    async def made(client: AsyncClient) -> tuple[str, Request, Request | None]:
+        body = await valid_body(client, case)
+        return case.path, {"json": body}, {"json": body | case.update}
+
+    return made
+
+
 # Of every POST that takes a key: its path, a request, and another one.
 POSTS: dict[str, Callable[[AsyncClient], Awaitable[tuple[str, Request, Request | None]]]] = {
+    **{f"create_{case.singular}": entity(case) for case in GENERATED},
     "create_author": plain("/authors", AUTHOR, {"json": {"name": "Octavia E. Butler"}}),
     "create_book": book,
     "create_books": batch,
@@ -91,9 +104,9 @@ POSTS: dict[str, Callable[[AsyncClient], Awaitable[tuple[str, Request, Request |
     "create_upload": start,
     "complete_upload": complete,
 }
+COUNTS = " + ".join(f"(SELECT count(*) FROM {case.plural})" for case in ENTITIES)
 ROWS = (
-    "SELECT (SELECT count(*) FROM authors) + (SELECT count(*) FROM books) + (SELECT count(*) FROM "
-    "users) + (SELECT count(*) FROM documents) + (SELECT coalesce(sum(version), 0) FROM documents)"
+    f"SELECT {COUNTS} + (SELECT coalesce(sum(version), 0) FROM documents)"
     " + (SELECT count(*) FROM stored_objects WHERE state <> 'deleting')"
 )
 

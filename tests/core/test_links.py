@@ -62,7 +62,7 @@ async def test_a_page_reached_by_cursor_links_to_the_first_and_the_next(
     assert position(found["next"]) == {"cursor": answer.json()["next"]}
 
 
-@every_list
+@pytest.mark.parametrize("path", WORDS)
 async def test_an_estimate_leads_no_link_astray(
     client: AsyncClient, filled: None, path: str
 ) -> None:

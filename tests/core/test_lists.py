@@ -6,7 +6,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from tests.answers import get, numbers, refused
 from tests.factories import make_author, make_book, make_user
-from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, COLLECTIONS, LISTS, fill, run
+from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, COLLECTIONS, LISTS, TABLES, fill, run
 
 NOBODY = "01890000-0000-7000-8000-00000000ffff"
 every_list = pytest.mark.parametrize("path", LISTS)
@@ -144,7 +144,7 @@ async def test_a_page_reached_by_cursor_is_counted_only_when_asked_for(
 async def test_an_estimate_is_the_planners(
     client: AsyncClient, database: Database, filled: None, path: str
 ) -> None:
-    await run(database, f"ANALYZE {path[1:]}")
+    await run(database, f"ANALYZE {TABLES[path]}")
     page = await get(client, f"{path}?count=estimated")
     assert page["total"] == 57
     following = await get(client, f"{path}?cursor={page['next']}&count=estimated")

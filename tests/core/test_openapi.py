@@ -16,6 +16,8 @@ from tests.authors.test_authors import NOBODY
 from tests.callers import allow_anonymous
 from tests.factories import Json, make_author, make_book
 from tests.forms import FORM, field, file, form
+from tests.support.entities import ENTITIES
+from tests.support.requests import valid_body
 
 PROBLEM = "application/problem+json"
 REPLAYED = "Idempotency-Replayed"
@@ -23,23 +25,9 @@ SINGLE = ("/{id}", "/me", "/current")  # how the paths of single resources end
 DOCUMENTS, DOCUMENT = "/documents", "/documents/{id}"
 UPLOADS, UPLOAD = "/documents/{id}/uploads", "/documents/{id}/uploads/{upload_id}"
 OPERATIONS = {
-    ("get", "/authors"): "list_authors",
-    ("post", "/authors"): "create_author",
-    ("get", "/authors/{id}"): "read_author",
-    ("patch", "/authors/{id}"): "update_author",
-    ("delete", "/authors/{id}"): "delete_author",
+    **{operation: name for case in ENTITIES for operation, name in case.operations.items()},
     ("get", "/authors/{id}/books"): "list_author_books",
-    ("get", "/books"): "list_books",
-    ("post", "/books"): "create_book",
     ("post", "/books/batch"): "create_books",
-    ("get", "/books/{id}"): "read_book",
-    ("patch", "/books/{id}"): "update_book",
-    ("delete", "/books/{id}"): "delete_book",
-    ("get", "/documents"): "list_documents",
-    ("post", "/documents"): "create_document",
-    ("get", "/documents/{id}"): "read_document",
-    ("patch", "/documents/{id}"): "update_document",
-    ("delete", "/documents/{id}"): "delete_document",
     ("get", "/documents/{id}/content"): "read_document_content",
     ("post", "/documents/{id}/uploads"): "create_upload",
     ("get", "/documents/{id}/uploads/{upload_id}"): "read_upload",
@@ -49,22 +37,12 @@ OPERATIONS = {
     ("post", "/tokens"): "create_token",
     ("delete", "/tokens/current"): "delete_current_token",
     ("delete", "/tokens/{id}"): "delete_token",
-    ("get", "/users"): "list_users",
     ("get", "/users/me"): "read_current_user",
-    ("post", "/users"): "create_user",
-    ("get", "/users/{id}"): "read_user",
-    ("patch", "/users/{id}"): "update_user",
-    ("delete", "/users/{id}"): "delete_user",
     ("get", "/livez"): "read_liveness",
     ("get", "/readyz"): "read_readiness",
 }
-SORTS = {
-    "/authors": {"name", "dob", "created_at"},
-    "/authors/{id}/books": {"title", "created_at", "updated_at"},
-    "/books": {"title", "created_at", "updated_at"},
-    "/documents": {"name", "size", "created_at"},
-    "/users": {"name", "email", "created_at"},
-}
+SORTS = {case.path: set(case.sorts) for case in ENTITIES}
+SORTS["/authors/{id}/books"] = SORTS["/books"]
 
 operations = pytest.mark.parametrize(("method", "path"), OPERATIONS)
 lists = pytest.mark.parametrize("path", SORTS)
@@ -277,14 +255,8 @@ class Asking:
 async def answers(client: AsyncClient) -> Answers:
     """What the service answered to a bit of everything, each with its method and path template."""
     asking = Asking(client)
-    bodies: dict[str, Json] = {
-        "/authors": {"name": "Ursula", "dob": "1929-10-21"},
-        "/books": {"title": "Kindred", "author_id": (await make_author(client))["id"]},
-        "/documents": {"name": "Thesis"},
-        "/users": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"},
-    }
-    for collection, body in bodies.items():
-        await asking.of_collection(collection, body)
+    for case in ENTITIES:
+        await asking.of_collection(case.path, await valid_body(client, case))
     await asking.of_books_of_an_author()
     await asking.of_files()
     for path in ("/livez", "/readyz"):
@@ -440,7 +412,7 @@ async def test_sort_takes_what_the_document_says_and_nothing_else(
         assert (await client.get(collection, params={"sort": wrong})).status_code == 422
 
 
-@pytest.mark.parametrize("collection", ["/authors", "/books", "/users"])
+@pytest.mark.parametrize("collection", [case.path for case in ENTITIES if not case.is_form])
 async def test_a_body_refuses_what_the_document_does_not_know(
     document: Json, collection: str
 ) -> None:
@@ -482,7 +454,7 @@ async def test_a_form_is_documented_with_its_file(document: Json, method: str, p
 
 
 @pytest.mark.parametrize(
-    "name", ["AuthorRead", "BookRead", "DocumentRead", "UserRead", "BookAuthor"]
+    "name", [*(f"{case.model.__name__}Read" for case in ENTITIES), "BookAuthor"]
 )
 async def test_every_field_of_an_answer_is_required(document: Json, name: str) -> None:
     schema = document["components"]["schemas"][name]

@@ -14,8 +14,8 @@ from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
 from tests.authors.test_authors import NOBODY
 from tests.factories import make_author, make_book
-from tests.lines import COLUMNS, CSV, STREAMED, asked, cells, lines, pages, table
-from tests.rows import AUTHOR, SORTS, fill, run
+from tests.lines import CSV, STREAMED, asked, cells, csv_columns, lines, pages, table
+from tests.rows import AUTHOR, SORTS, WORDS, fill, run
 
 MANY = 2 * FETCH_SIZE + 50  # rows: more than one FETCH brings, and no multiple of it
 TITLES = [
@@ -37,7 +37,9 @@ TITLES = [
     "null",
     "x" * 300,
 ]
+CREATED_FROM = "created_from=2026-01-01T05:00:00Z"
 FILTERS = {
+    **{path: [f"q={word}+1", CREATED_FROM] for path, word in WORDS.items() if path in STREAMED},
     "/authors": ["q=author+1", "created_from=2026-01-01T05:00:00Z", "sort=dob&q=AUTHOR"],
     "/books": [
         "q=title+1",
@@ -89,8 +91,8 @@ async def test_csv_has_the_same_rows_in_the_same_order(
     client: AsyncClient, filled: None, path: str, order: str
 ) -> None:
     header, *found = await table(client, f"{path}?{order}")
-    assert header == COLUMNS[path]
-    assert found == [cells(row) for row in await lines(client, f"{path}?{order}")]
+    assert header == await csv_columns(client, path)
+    assert found == [cells(row, header) for row in await lines(client, f"{path}?{order}")]
 
 
 @every_filter
@@ -99,7 +101,8 @@ async def test_filters_and_words_select_what_they_do_for_pages(
 ) -> None:
     expected = await pages(client, f"{path}?{query}")
     assert await lines(client, f"{path}?{query}") == expected
-    assert (await table(client, f"{path}?{query}"))[1:] == [cells(row) for row in expected]
+    header, *found = await table(client, f"{path}?{query}")
+    assert found == [cells(row, header) for row in expected]
 
 
 @pytest.mark.parametrize("count", [1, FETCH_SIZE - 1, FETCH_SIZE, FETCH_SIZE + 1, 2 * FETCH_SIZE])
@@ -115,7 +118,8 @@ async def test_where_a_fetch_ends_no_row_is_lost(
 @every_stream
 async def test_of_nothing_there_are_no_lines_but_the_header(client: AsyncClient, path: str) -> None:
     assert (await asked(client, path)).content == b""
-    assert (await asked(client, path, CSV)).content == ",".join(COLUMNS[path]).encode() + b"\r\n"
+    header = ",".join(await csv_columns(client, path))
+    assert (await asked(client, path, CSV)).content == f"{header}\r\n".encode()
     assert (await asked(client, f"{path}?q=nothing")).content == b""
 
 
@@ -143,14 +147,28 @@ async def test_csv_keeps_whatever_a_title_is(client: AsyncClient) -> None:
 
 async def test_csv_to_the_byte(client: AsyncClient, database: Database) -> None:
     await fill(database, 1)
-    await run(database, "UPDATE authors SET dob = NULL, updated_at = '2027-01-01T00:00:00.5+02'")
-    await run(database, """UPDATE books SET title = 'Say "ж",' """)
-    row = f'{AUTHOR},"Say ""ж"",",{AUTHOR},Author 1,,2026-01-01T00:01:00Z,2027-01-01T00:01:00Z,1.1'
-    header = "id,title,author_id,author_name,author_dob,created_at,updated_at,version"
-    assert (await asked(client, "/books", CSV)).content.decode() == f"{header}\r\n{row}\r\n"
-    author = f"{AUTHOR},Author 1,,2026-01-01T00:01:00Z,2026-12-31T22:00:00.500000Z,1"
+    await run(
+        database,
+        """
+        UPDATE authors
+        SET name = 'Say "ж",', dob = NULL, updated_at = '2027-01-01T00:00:00.5+02'
+        """,
+    )
+    author = f'{AUTHOR},"Say ""ж"",",,2026-01-01T00:01:00Z,2026-12-31T22:00:00.500000Z,1'
     header = "id,name,dob,created_at,updated_at,version"
     assert (await asked(client, "/authors", CSV)).content.decode() == f"{header}\r\n{author}\r\n"
+
+
+async def test_csv_of_books_has_the_columns_of_their_authors(
+    client: AsyncClient, database: Database
+) -> None:
+    await fill(database, 1)
+    header, row = await table(client, "/books")
+    assert header[:5] == ["id", "title", "author_id", "author_name", "author_dob"]
+    assert row[:5] == [AUTHOR, "Title 1", AUTHOR, "Author 1", "1900-01-02"]
+    assert header[-3:] == ["created_at", "updated_at", "version"]
+    assert row[-3:-1] == ["2026-01-01T00:01:00Z", "2027-01-01T00:01:00Z"]
+    assert row[-1].startswith("1.1")
 
 
 # What is read while others write

@@ -1,0 +1,101 @@
+"""What the generic tests have to know about an entity, and what follows from it."""
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.core.db import Entity
+
+Json = dict[str, Any]
+Operation = tuple[str, str]  # method and path template: ("get", "/authors/{id}")
+
+FIRST_ID: Final = "01890000-0000-7000-8000-000000000001"  # of row 1 of every table that is filled
+# Row n was created n minutes into 2026 and changed n minutes into 2027; its id ends in n.
+_ID: Final = "('01890000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid"
+_CREATED_AT: Final = "timestamptz '2026-01-01T00:00Z' + n * interval '1 minute'"
+_UPDATED_AT: Final = "timestamptz '2027-01-01T00:00Z' + n * interval '1 minute'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntityCase:
+    """An entity with a collection, single resources and the five standard operations.
+
+    The path and the names of the operations follow from the names of the table and of the class.
+    """
+
+    model: type[Entity]
+    # The SQL expression of each column of row n, except id and timestamps: {"size": "n"}.
+    # A foreign key refers to row 1 of the other table: {"author_id": f"'{FIRST_ID}'"}.
+    columns: dict[str, str]
+    # The keys that the list can be sorted by.
+    sorts: tuple[str, ...]
+    # Valid bodies of POST and PATCH. The second one changes something of the first one.
+    create: Json
+    update: Json
+    # The column that `q` searches, and a word of that column in every filled row, in lower case.
+    search_column: str | None = None
+    search_word: str | None = None
+    # A valid value for each equality filter of the list, beside `id` and times.
+    filters: dict[str, str] = field(default_factory=dict)
+    has_id_filter: bool = True
+    # Whether the list is also sent as CSV and as JSON lines.
+    streams: bool = False
+    # Whether POST and PATCH take a multipart form instead of JSON.
+    is_form: bool = False
+    # Whether the permissions are catalogue:read and catalogue:write. Otherwise tests/contract.py
+    # has lines of its own for the operations.
+    is_catalogue: bool = True
+
+    @property
+    def table(self) -> sa.Table:
+        return self.model.metadata.tables[self.plural]
+
+    @property
+    def plural(self) -> str:
+        """The name of the table: `authors`."""
+        name: str = self.model.__tablename__
+        return name
+
+    @property
+    def singular(self) -> str:
+        """The name of the class in snake case: `author`."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", self.model.__name__).lower()
+
+    @property
+    def path(self) -> str:
+        """The path of the collection: `/authors`."""
+        return "/" + self.plural.replace("_", "-")
+
+    @property
+    def operations(self) -> dict[Operation, str]:
+        """The standard operations: `{("get", "/authors"): "list_authors", ...}`."""
+        item = f"{self.path}/{{id}}"
+        return {
+            ("get", self.path): f"list_{self.plural}",
+            ("post", self.path): f"create_{self.singular}",
+            ("get", item): f"read_{self.singular}",
+            ("patch", item): f"update_{self.singular}",
+            ("delete", item): f"delete_{self.singular}",
+        }
+
+    @property
+    def has_uuid(self) -> bool:
+        """Whether the id is a UUID. Otherwise the database chooses it."""
+        return self.table.c.id.type.python_type is UUID
+
+    def insert_statement(self, source: str) -> str:
+        """Return an INSERT of one row for each n of a source: `generate_series(1, 57) n`."""
+        values = {"created_at": _CREATED_AT, "updated_at": _UPDATED_AT, **self.columns}
+        if self.has_uuid:
+            values = {"id": _ID, **values}
+        return (
+            f"INSERT INTO {self.plural} ({', '.join(values)}) "
+            f"SELECT {', '.join(values.values())} FROM {source}"
+        )
+
+    def with_columns(self, columns: dict[str, str]) -> "EntityCase":
+        """Return the entity with other SQL expressions for some columns, also id and timestamps."""
+        return replace(self, columns={**self.columns, **columns})
