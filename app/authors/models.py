@@ -41,4 +41,6 @@ class Author(Entity):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(200))
     dob: Mapped[date | None]
-    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))
+    search: Mapped[str] = mapped_column(
+        TSVECTOR, sa.Computed("search_vector(name)", persisted=True)
+    )

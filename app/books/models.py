@@ -37,4 +37,6 @@ class Book(Entity):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(sa.String(300))
     author_id: Mapped[UUID] = mapped_column(sa.ForeignKey(Author.id))
-    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(title)"))
+    search: Mapped[str] = mapped_column(
+        TSVECTOR, sa.Computed("search_vector(title)", persisted=True)
+    )

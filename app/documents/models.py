@@ -90,4 +90,6 @@ class Document(FileColumns, Entity):
     name: Mapped[str] = mapped_column(sa.String(200))
     owner_id: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     file_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(StoredObject.id), unique=True)
-    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))
+    search: Mapped[str] = mapped_column(
+        TSVECTOR, sa.Computed("search_vector(name)", persisted=True)
+    )

@@ -46,7 +46,9 @@ class User(Entity):
     role: Mapped[str] = mapped_column(sa.String(6), server_default="member")
     password_hash: Mapped[str] = mapped_column(sa.String(255))
     password_changed_by: Mapped[UUID | None]
-    search: Mapped[str] = mapped_column(TSVECTOR, sa.Computed("search_vector(name)"))
+    search: Mapped[str] = mapped_column(
+        TSVECTOR, sa.Computed("search_vector(name)", persisted=True)
+    )
 
 
 class LoginFailure(Base):
