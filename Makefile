@@ -7,7 +7,7 @@ FASTIFY := benchmarks/peers/fastify
 RELEASED := 0005
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed test test-plain check fuzz openapi clients format migrate bench image smoke lock clean
+.PHONY: help run seed test test-plain check fuzz openapi clients format migrate revision bench image smoke lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -51,6 +51,9 @@ seed: .venv/ready ## Add a small catalogue of real books
 
 migrate: .venv/ready ## Bring the schema of DATABASE_URL (or of the embedded Postgres) up to date
 	@$(BIN)/python -m app migrate
+
+revision: .venv/ready ## Write a migration for what the models changed (MESSAGE="create publishers")
+	@$(BIN)/python -m tools.revision "$$MESSAGE"
 
 bench: .venv/ready .venv-bench/ready ## Measure the service beside its peers (BENCH_ARGS="--quick")
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
