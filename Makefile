@@ -5,11 +5,9 @@ FASTIFY := benchmarks/peers/fastify
 
 # The newest revision that was released: what comes after meets tables that have rows.
 RELEASED := 0005
-# A migration as SQL, judged without a database.
-judged = sql=$$($(BIN)/alembic upgrade $(1) --sql) && printf '%s\n' "$$sql" | $(BIN)/squawk
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed test test-plain check fuzz openapi clients format migrate bench image smoke lock clean
+.PHONY: help run seed psql test test-plain check fuzz openapi clients format migrate revision bench image smoke lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,8 +31,7 @@ check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Py
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 	$(BIN)/python -m checks.openapi
-	@$(call judged,head)
-	@$(call judged,$(RELEASED):head)
+	$(BIN)/python -m checks.migrations $(RELEASED)
 
 fuzz: .venv/ready ## Ask the service for all its document allows and forbids, ten minutes (FUZZ_ARGS="--seconds 60 --seed 1")
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
@@ -52,8 +49,14 @@ format: .venv/ready ## Rewrite the code in the house's format
 seed: .venv/ready ## Add a small catalogue of real books
 	@$(BIN)/python -m app seed
 
+psql: .venv/ready ## Open the database of DATABASE_URL (or the embedded Postgres) in psql (PSQL_ARGS="-c '\dt'")
+	@exec $(BIN)/python -m tools.psql $(PSQL_ARGS)
+
 migrate: .venv/ready ## Bring the schema of DATABASE_URL (or of the embedded Postgres) up to date
 	@$(BIN)/python -m app migrate
+
+revision: .venv/ready ## Write a migration for what the models changed (MESSAGE="create publishers")
+	@$(BIN)/python -m tools.revision "$$MESSAGE"
 
 bench: .venv/ready .venv-bench/ready ## Measure the service beside its peers (BENCH_ARGS="--quick")
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

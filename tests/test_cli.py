@@ -113,7 +113,7 @@ async def test_as_root_a_private_copy_of_the_project_and_its_data_is_enough(tmp_
 async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
     process = await start("serve", DATA_DIR=str(used_dir))
     assert process.stdout
-    said = "".join([(await process.stdout.readline()).decode() for _ in range(7)])
+    said = "".join([(await process.stdout.readline()).decode() for _ in range(8)])
     process.send_signal(signal.SIGTERM)
     await process.communicate()
     origin = said.split()[2]
@@ -124,7 +124,8 @@ async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
         f"  look at   {origin}/docs",
         f"  or try    curl {origin}/books",
         "  access    without a token everything: ANONYMOUS_ACCESS=read switches that off",
-        "  fill it   make seed",
+        f"  fill it   DATA_DIR='{used_dir}' make seed",
+        f"  psql      DATA_DIR='{used_dir}' make psql",
     ]
     assert process.returncode == 0
 

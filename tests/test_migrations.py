@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app import schema
 from app.tables import REVISION, latest_revision
-from tests.processes import run, until
+from tests.processes import ROOT, Said, ended, run, spawn, until
 from tests.servers import sqlalchemy_url
 
 DESCRIPTION = """
@@ -50,11 +50,13 @@ ORDER BY 1
 """
 
 ADVISORY_LOCK = 7_305_011_972_015_236  # what an upgrade holds, as migrations/env.py has it
+# Two upgrades are connected, and wait for the lock without a snapshot.
 WAITING = """
-SELECT count(*) FROM pg_locks
-WHERE locktype = 'advisory' AND NOT granted
-AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+SELECT count(*) = 2 AND bool_and(query LIKE 'ROLLBACK%' AND backend_xmin IS NULL)
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
+UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 
 async def rows(connection: asyncpg.Connection) -> list[str]:
@@ -144,8 +146,8 @@ async def test_two_upgrades_at_once_are_harmless(own_database: str) -> None:
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
 
     async def both_wait() -> bool:
-        waiting: int = await connection.fetchval(WAITING)
-        return waiting == 2 or any(upgrade.done() for upgrade in upgrades)
+        waiting: bool = await connection.fetchval(WAITING)
+        return waiting or any(upgrade.done() for upgrade in upgrades)
 
     command_line = {"DATABASE_URL": own_database}
     upgrades = [asyncio.create_task(run("migrate", **command_line)) for _ in range(2)]
@@ -154,6 +156,16 @@ async def test_two_upgrades_at_once_are_harmless(own_database: str) -> None:
     await connection.close()
     assert await asyncio.gather(*upgrades) == [(0, "The schema is at head.\n")] * 2
     assert ("function", "search_vector") in [row[:2] for row in await description(own_database)]
+
+
+async def test_migration_that_fails_releases_the_advisory_lock(own_database: str) -> None:
+    config = schema.config(sqlalchemy_url(own_database))
+    connection = await asyncpg.connect(own_database)
+    await connection.execute("CREATE VIEW titles AS SELECT title FROM books")
+    with pytest.raises(DBAPIError, match="depend"):
+        await asyncio.to_thread(command.downgrade, config, "base")
+    assert await connection.fetchval("SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK)
+    await connection.close()
 
 
 async def test_a_migration_gives_up_on_a_lock_instead_of_queueing(own_database: str) -> None:
@@ -170,6 +182,36 @@ def test_the_migrations_can_be_written_out_as_sql() -> None:
     config = schema.config()
     config.output_buffer = written = io.StringIO()
     command.upgrade(config, "head", sql=True)
-    assert "SET LOCAL lock_timeout" in written.getvalue()
-    assert "SET LOCAL statement_timeout" in written.getvalue()  # the role's is for requests
+    assert "SET lock_timeout" in written.getvalue()
+    assert "SET statement_timeout" in written.getvalue()  # the role's is for requests
     assert "CREATE TABLE books" in written.getvalue()
+
+
+async def alembic(*words: str, **environment: str) -> Said:
+    """The plain command, as a developer types it."""
+    program = ("-c", str(ROOT / "alembic.ini"), *words)
+    return await ended(await spawn(*program, module="alembic", environment=environment))
+
+
+async def test_alembic_without_database_url_says_what_to_do_in_one_line() -> None:
+    for words in (["upgrade", "head"], ["revision", "--autogenerate", "-m", "create publishers"]):
+        code, out, err = await alembic(*words)
+        assert code != 0
+        assert out + err == (
+            "FAILED: There is no database to migrate: set DATABASE_URL, or use `make migrate` for"
+            ' the development database and `make revision MESSAGE="..."` for a new revision.\n'
+        )
+
+
+async def test_alembic_with_unreachable_database_says_so_in_one_line() -> None:
+    code, out, err = await alembic("current", DATABASE_URL=UNREACHABLE)
+    assert code != 0
+    line = out + err
+    assert line.startswith("FAILED: Cannot connect to postgresql+asyncpg://somebody:***@127.0.0.1:")
+    assert line.count("\n") == 1
+
+
+async def test_alembic_history_needs_no_database_url() -> None:
+    code, out, _ = await alembic("history")
+    assert code == 0
+    assert f"{REVISION} (head)" in out

@@ -1,5 +1,6 @@
 """The message that `serve` prints when it has started: address, backends and what to try."""
 
+import shlex
 import socket
 
 import typer
@@ -20,7 +21,8 @@ def announce(settings: Settings, listener: socket.socket) -> None:
             "  access    without a token everything: ANONYMOUS_ACCESS=read switches that off"
         )
     if settings.database_url is None:
-        typer.echo("  fill it   make seed")
+        typer.echo(f"  fill it   {_make('seed', settings)}")
+        typer.echo(f"  psql      {_make('psql', settings)}")
 
 
 def _origin(listener: socket.socket) -> str:
@@ -33,6 +35,13 @@ def _database(settings: Settings) -> str:
     if settings.database_url is None:
         return f"a Postgres of its own, data in {settings.data_dir.resolve()}"
     return str(settings.sqlalchemy_url)
+
+
+def _make(target: str, settings: Settings) -> str:
+    """Return the command for another terminal, where DATA_DIR may not be set."""
+    if settings.data_dir == Settings.model_fields["data_dir"].default:
+        return f"make {target}"
+    return f"DATA_DIR={shlex.quote(str(settings.data_dir.resolve()))} make {target}"
 
 
 def _store(settings: Settings) -> str:

@@ -1,0 +1,68 @@
+"""`make psql`: the database that it opens."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests import databases
+from tests.processes import Said, ended, spawn
+from tools.psql import STARTED, connection_variables
+
+TABLES = ("-c", "\\dt")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    directory = tmp_path / "data with spaces"
+    directory.mkdir()
+    return databases.migrate(directory)
+
+
+async def psql(*words: str, **environment: str) -> Said:
+    # Without the working directory in its path, Python does not take this package for `tools`.
+    variables = {"PYTHONSAFEPATH": "1", **environment}
+    return await ended(await spawn(*words, module="tools.psql", environment=variables))
+
+
+async def test_psql_uses_the_running_development_server(data_dir: Path) -> None:
+    async with databases.running(data_dir):
+        code, out, err = await psql(*TABLES, DATA_DIR=str(data_dir))
+        assert (code, err) == (0, "")
+        assert "books" in out
+
+
+async def test_psql_starts_the_development_server_if_none_runs(data_dir: Path) -> None:
+    code, out, err = await psql(*TABLES, DATA_DIR=str(data_dir))
+    assert (code, err) == (0, f"{STARTED}\n")
+    assert "books" in out
+    assert not (data_dir / "postgres" / "postmaster.pid").exists()
+
+
+async def test_psql_opens_database_url_and_does_not_print_its_password(own_database: str) -> None:
+    url = make_url(own_database).set(password="hunter2")
+    address = url.render_as_string(hide_password=False)
+    code, out, err = await psql(*TABLES, DATABASE_URL=address)
+    assert (code, err) == (0, "")
+    assert "books" in out
+    assert "hunter2" not in out + err
+
+
+def test_psql_gets_the_url_from_its_environment() -> None:
+    url = make_url("postgresql+asyncpg://ada:hunter2@db.example:5433/books?ssl=require")
+    assert connection_variables(url) == {
+        "PGUSER": "ada",
+        "PGPASSWORD": "hunter2",
+        "PGHOST": "db.example",
+        "PGPORT": "5433",
+        "PGDATABASE": "books",
+        "PGSSLMODE": "require",
+    }
+
+
+async def test_psql_with_unreachable_database_is_an_error_without_traceback() -> None:
+    code, out, err = await psql(DATABASE_URL="postgresql://ada:hunter2@127.0.0.1:1/books")
+    assert (code, out) == (2, "")
+    assert "Connection refused" in err
+    assert "Traceback" not in err
+    assert "hunter2" not in err

@@ -1,0 +1,230 @@
+"""`make revision` in a copy of the project: what it writes applies, is complete and is safe."""
+
+import asyncio
+import os
+import re
+import shutil
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.processes import ROOT, Said, ended, until
+from tests.test_migrations import ADVISORY_LOCK, WAITING
+
+RELEASED = "0005"
+DIRECTORIES = ("app", "checks", "migrations", "tools")
+FILES = ("alembic.ini", "pyproject.toml", ".squawk.toml")
+# Everything that a database and squawk say of the revisions, in one process, which saves seconds.
+APPLY = f"""
+from alembic import command
+from app import schema
+from checks import migrations
+
+config = schema.config()
+command.upgrade(config, "head")
+command.check(config)
+command.downgrade(config, "{RELEASED}")
+command.upgrade(config, "head")
+raise SystemExit(migrations.main("{RELEASED}"))
+"""
+IS_VALID = """
+SELECT indexrelid::regclass::text AS name, indisvalid AS is_valid
+FROM pg_index WHERE indrelid = 'books'::regclass
+UNION ALL
+SELECT conname, convalidated FROM pg_constraint WHERE conrelid = 'books'::regclass
+"""
+TWO_BOOKS_WITH_ONE_TITLE = """
+INSERT INTO authors (id, name) VALUES (gen_random_uuid(), 'Ursula K. Le Guin');
+INSERT INTO books (id, title, author_id)
+SELECT gen_random_uuid(), 'Lavinia', authors.id FROM authors, generate_series(1, 2);
+"""
+UP_TO_DATE = (0, "The schema is at head.\n", "")
+
+
+class Project:
+    """A copy of the project whose models can be changed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for name in DIRECTORIES:
+            shutil.copytree(ROOT / name, directory / name)
+        for name in FILES:
+            shutil.copy(ROOT / name, directory / name)
+
+    async def run(self, module: str, *words: str, database: str = "") -> Said:
+        return await ended(await self.start("-m", module, *words, database=database))
+
+    async def start(self, *words: str, database: str) -> Process:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, *words),
+            cwd=self.directory,
+            env={**kept, "DATABASE_URL": database},
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+
+    async def write_revision(self, message: str) -> list[Path]:
+        """Return the files that `make revision` wrote."""
+        code, out, err = await self.run("tools.revision", message)
+        assert (code, err) == (0, "")
+        assert "Read it before you commit it" in out
+        assert "`make check` will refuse it" not in out
+        return [self.directory / name for name in re.findall(r"^Wrote (\S+)$", out, re.MULTILINE)]
+
+    async def assert_applicable(self, revisions: list[Path], database: str) -> None:
+        """Assert that revisions are formatted and safe, apply, and leave no difference."""
+        names = [str(path) for path in revisions]
+        for words in (["format", "--check"], ["check"]):
+            checked = await self.run("ruff", *words, *names)
+            assert checked.code == 0, checked.out
+        applied = await ended(await self.start("-c", APPLY, database=database))
+        assert applied.code == 0, applied.out + applied.err
+
+    async def upgrade(self, database: str) -> Said:
+        return await self.run("app", "migrate", database=database)
+
+    def add_publishers(self) -> None:
+        """Copy an entity, as the documentation says."""
+        shutil.copytree(self.directory / "app/authors", self.directory / "app/publishers")
+        models = self.directory / "app/publishers/models.py"
+        text = models.read_text().replace("authors", "publishers").replace("Author", "Publisher")
+        models.write_text(text.replace("sa.String(200))", "sa.String(200), unique=True)"))
+        self.replace(
+            "app/tables.py",
+            ("metadata = ", "from app.publishers.models import Publisher\nmetadata = "),
+        )
+
+    def replace(self, name: str, *changes: tuple[str, str]) -> None:
+        path = self.directory / name
+        text = path.read_text()
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new, 1)
+        path.write_text(text)
+
+    def change_books(self) -> None:
+        """Add a foreign key, a check, a unique constraint and an index, and remove an index."""
+        column = 'publisher_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("authors.id"))'
+        check = """sa.CheckConstraint("title <> '-'", name="title_not_dash")"""
+        self.replace(
+            "app/books/models.py",
+            ("    search: Mapped", f"    {column}\n    search: Mapped"),
+            ("    __table_args__ = (", f"    __table_args__ = ({check},"),
+            ("sa.String(300))", "sa.String(300), unique=True)"),
+            ('sa.Index(None, "updated_at", "id")', 'sa.Index(None, "publisher_id", "title", "id")'),
+        )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+async def changed_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with revisions of a table that exists, which tests read and apply."""
+    project = Project(tmp_path_factory.mktemp("changed") / "copy")
+    project.change_books()
+    await project.write_revision("add publishers of books")
+    return project
+
+
+async def validity(connection: asyncpg.Connection) -> dict[str, bool]:
+    """Return whether each index and each constraint of books is valid."""
+    return {row["name"]: row["is_valid"] for row in await connection.fetch(IS_VALID)}
+
+
+async def test_revision_without_message_is_one_sentence(project: Project) -> None:
+    code, out, err = await project.run("tools.revision", "")
+    assert (code, out) == (1, "")
+    assert err == 'Say what the revision does: make revision MESSAGE="create publishers"\n'
+
+
+async def test_revision_without_a_difference_says_so_and_writes_no_file(project: Project) -> None:
+    before = sorted((project.directory / "migrations").rglob("*.py"))
+    code, out, err = await project.run("tools.revision", "nothing")
+    assert (code, err) == (0, "")
+    assert "no revision was written" in out
+    assert out.count("\n") == 1
+    assert sorted((project.directory / "migrations").rglob("*.py")) == before
+
+
+async def test_revision_of_new_table_applies_as_it_is_and_leaves_no_difference(
+    project: Project, own_database: str
+) -> None:
+    project.add_publishers()
+    (path,) = await project.write_revision("create publishers")
+    assert re.fullmatch(r"\d{4}_\d\d_\d\d_\d{4}-0006_create_publishers\.py", path.name)
+    assert path.read_text().startswith('"""Create publishers.\n\nRevision: 0006, after 0005\n"""')
+    await project.assert_applicable([path], own_database)
+
+
+async def test_revision_of_existing_table_is_two_that_do_not_block_writes(
+    changed_project: Project, own_database: str
+) -> None:
+    revisions = sorted((changed_project.directory / "migrations" / "versions").glob("*.py"))
+    first, second = revisions[-2:]
+    assert first.name.endswith("-0006_add_publishers_of_books.py")
+    assert second.name.endswith("-0007_finish_0006_without_blocking_writes.py")
+    assert first.read_text().count("postgresql_not_valid=True") == 2
+    assert "concurrently" not in first.read_text()
+    assert "postgresql_concurrently=True, if_not_exists=True" in re.sub(
+        r"\s+", " ", second.read_text()
+    )
+    await changed_project.assert_applicable([first, second], own_database)
+    connection = await asyncpg.connect(own_database)
+    valid = await validity(connection)
+    await connection.close()
+    assert "ix_books_updated_at_id" not in valid
+    assert "ix_books_publisher_id_title_id" in valid
+    assert "fk_books_publisher_id_authors" in valid
+    assert "ck_books_title_not_dash" in valid
+    assert "uq_books_title" in valid
+    assert all(valid.values())
+
+
+async def test_concurrent_build_that_failed_is_repeated_by_the_next_upgrade(
+    changed_project: Project, own_database: str
+) -> None:
+    connection = await asyncpg.connect(own_database)
+    await connection.execute(TWO_BOOKS_WITH_ONE_TITLE)
+    failed = await changed_project.upgrade(own_database)
+    assert failed.code == 1
+    assert 'could not create unique index "uq_books_title"' in failed.err
+    assert (await validity(connection))["uq_books_title"] is False
+    await connection.execute("DELETE FROM books")
+    assert await changed_project.upgrade(own_database) == UP_TO_DATE
+    assert all((await validity(connection)).values())
+    await connection.close()
+
+
+async def test_two_upgrades_with_a_concurrent_build_both_end(
+    changed_project: Project, own_database: str
+) -> None:
+    connection = await asyncpg.connect(own_database)
+    await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+
+    async def both_wait() -> bool:
+        waiting: bool = await connection.fetchval(WAITING)
+        return waiting or any(task.done() for task in upgrades)
+
+    upgrades = [asyncio.create_task(changed_project.upgrade(own_database)) for _ in range(2)]
+    await until(both_wait)
+    assert not any(task.done() for task in upgrades)
+    await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
+    assert await asyncio.gather(*upgrades) == [UP_TO_DATE] * 2
+    assert all((await validity(connection)).values())
+    await connection.close()
+
+
+async def test_revision_that_is_not_safe_says_what_squawk_advises(project: Project) -> None:
+    column = "    pages: Mapped[int]\n"
+    project.replace("app/books/models.py", ("    search: Mapped", f"{column}    search: Mapped"))
+    code, out, _ = await project.run("tools.revision", "add pages of books")
+    assert code == 0
+    assert "`make check` will refuse it" in out
+    assert "adding-required-field" in out
