@@ -7,7 +7,7 @@ FASTIFY := benchmarks/peers/fastify
 RELEASED := 0005
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed psql test test-plain check fuzz openapi clients format migrate revision bench image smoke lock clean
+.PHONY: help run seed psql test test-plain check fuzz openapi clients format migrate entity revision bench image smoke lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -51,6 +51,9 @@ seed: .venv/ready ## Add a small catalogue of real books
 
 psql: .venv/ready ## Open the database of DATABASE_URL (or the embedded Postgres) in psql (PSQL_ARGS="-c '\dt'")
 	@exec $(BIN)/python -m tools.psql $(PSQL_ARGS)
+
+entity: .venv/ready ## Write a new entity and its tests: make entity NAME=publisher (PLURAL=... if irregular)
+	@$(BIN)/python -m tools.entity "$(NAME)" "$(PLURAL)"
 
 migrate: .venv/ready ## Bring the schema of DATABASE_URL (or of the embedded Postgres) up to date
 	@$(BIN)/python -m app migrate
