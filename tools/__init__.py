@@ -1,0 +1,1 @@
+"""Commands for people who change this repository; see the Makefile."""
