@@ -17,13 +17,14 @@ ENV APP_ENV=production \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 EXPOSE 8000
-# A name for the number that it runs as: what asks for the user's name fails without one.
+# Programs that ask for the name of user 10001 fail if it has none. It does not have the name of the
+# service, because that may be a name that Debian has taken, such as "mail".
 # What installs packages is of no use to the service, and of some to whoever breaks in.
-RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin bookshelf \
+RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin service \
     && rm -r "$(python -c 'import ensurepip; print(*ensurepip.__path__)')" \
     && python -m pip uninstall --yes --quiet --root-user-action=ignore pip
 COPY --from=dependencies /build/installed /usr/local
-WORKDIR /bookshelf
+WORKDIR /service
 COPY alembic.ini ./
 COPY migrations migrations/
 COPY app app/

@@ -7,7 +7,7 @@ FASTIFY := benchmarks/peers/fastify
 RELEASED := 0005
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed psql test test-plain check fuzz openapi clients format migrate entity revision bench image smoke lock clean
+.PHONY: help run seed psql test test-plain check fuzz openapi clients format migrate entity revision bench image smoke rename lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -69,6 +69,10 @@ image: ## Build the image of the server, the worker and the migration
 
 smoke: ## Bring docker-compose.yml up in a project of its own, go through it, and take it down
 	@IMAGE=$(IMAGE) .ci/smoke
+
+# NAME counts only on the command line, because WSL sets it to the name of the computer.
+rename: .venv/ready ## Give the service another name (make rename NAME=orderdesk TITLE="Order Desk")
+	@$(BIN)/python -m tools.rename $(if $(findstring command,$(origin NAME)),'$(NAME)' '$(TITLE)')
 
 lock: .venv/ready ## Pin all dependencies again, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt $(LOCK_ARGS)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from app import __version__
+from app import TITLE, __version__
 from app.api import ROUTERS, TAGS
 from app.core.db import Database
 from app.core.http import (
@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     shutdown = Shutdown()
     app = FastAPI(
-        title="Bookshelf",
+        title=TITLE,
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,

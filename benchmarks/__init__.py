@@ -1,1 +1,1 @@
-"""Bookshelf beside the same endpoints written the tutorial way. README.md says how to read it."""
+"""The service beside the same endpoints written the tutorial way. README.md explains how."""

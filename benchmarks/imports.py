@@ -111,7 +111,7 @@ async def fresh(server: Postgres) -> str:
     """The URL of an empty, migrated database; the one of the trial before is gone."""
     connection = await asyncpg.connect(server.url())
     await connection.execute("DROP DATABASE IF EXISTS trial WITH (FORCE)")
-    await connection.execute("CREATE DATABASE trial TEMPLATE bookshelf")
+    await connection.execute('CREATE DATABASE trial TEMPLATE "bookshelf"')
     await connection.execute("CHECKPOINT")
     await connection.close()
     return server.url("trial")
@@ -119,7 +119,7 @@ async def fresh(server: Postgres) -> str:
 
 async def _template(server: Postgres) -> None:
     connection = await asyncpg.connect(server.url())
-    await connection.execute("CREATE DATABASE bookshelf")
+    await connection.execute('CREATE DATABASE "bookshelf"')
     await connection.close()
 
 

@@ -62,7 +62,7 @@ def _print(found: dict[str, list[tuple[float, float]]]) -> None:
 
 
 def _print_memory(ours: Server) -> None:
-    """Of Bookshelf, before and after it has boto3: the probe of readiness asks the store."""
+    """Print the memory of the service before and after the readiness probe has loaded boto3."""
     before = ours.memory()
     status, _ = ours.ask(request("GET /readyz"))
     assert status == 200, status

@@ -1,6 +1,6 @@
 """Uploads beside the obvious way: python -m benchmarks.uploads --rounds 5 --sizes 1,100,1024
 
-Bookshelf, the tutorial's `UploadFile` and `upload_fileobj` (tutorial_uploads.py) and, without any
+The service, the tutorial's `UploadFile` and `upload_fileobj` (tutorial_uploads.py) and, without any
 server between, `upload_fileobj` straight from memory: by turns, each in a process of its own on any
 core, with the same embedded Postgres and S3 server. Prints Markdown tables of medians, with the
 least and the most in parentheses. It needs room for ten files of 100 MiB and for twice the largest

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
@@ -110,13 +111,19 @@ async def test_as_root_a_private_copy_of_the_project_and_its_data_is_enough(tmp_
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
+def announced_origin(output: str) -> str:
+    match = re.search(r"serves (http://\S+)", output)
+    assert match, output
+    return match[1]
+
+
 async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
     process = await start("serve", DATA_DIR=str(used_dir))
     assert process.stdout
     said = "".join([(await process.stdout.readline()).decode() for _ in range(8)])
     process.send_signal(signal.SIGTERM)
     await process.communicate()
-    origin = said.split()[2]
+    origin = announced_origin(said)
     assert said.splitlines() == [
         f"Bookshelf serves {origin} (Ctrl-C stops it)",
         f"  database  a Postgres of its own, data in {used_dir}",
@@ -134,7 +141,7 @@ async def test_where_not_all_is_open_it_does_not_say_so(own_database: str) -> No
     process = await start("serve", DATABASE_URL=own_database, ANONYMOUS_ACCESS="read")
     assert process.stdout
     first = (await process.stdout.readline()).decode()
-    assert httpx.get(f"{first.split()[2]}/documents").status_code == 401
+    assert httpx.get(f"{announced_origin(first)}/documents").status_code == 401
     process.send_signal(signal.SIGTERM)
     rest, _ = await process.communicate()
     assert first.startswith("Bookshelf serves")

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 from uuid_utils.compat import uuid7
 
+from app import NAME
 from app.authors.models import Author
 from app.books.models import Book
 from app.books.schemas import BookLine, BookRead, Imported
@@ -49,7 +50,7 @@ _PATIENT: Final = sa.select(
 )
 # One import at a time, so that two of the same file find each other's books.
 _ALONE: Final = sa.select(
-    sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("bookshelf import books", 0))
+    sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"{NAME} import books", 0))
 )
 # An author is the same when name and date of birth are, the oldest where there are several; a
 # book is when author and title are. Of what a file has twice the first line counts.

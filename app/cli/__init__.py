@@ -5,11 +5,12 @@ from typing import NoReturn
 
 import typer
 
+from app import TITLE
 from app.cli import accounts, export_books, import_books, jobs, migrate, openapi, serve, worker
 from app.worker import STOP_SIGNALS
 
 cli = typer.Typer(
-    help="Bookshelf: authors, books, documents and users over HTTP.",
+    help=f"{TITLE}: authors, books, documents and users over HTTP.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -5,13 +5,14 @@ import socket
 
 import typer
 
+from app import TITLE
 from app.settings import Settings
 
 
 def announce(settings: Settings, listener: socket.socket) -> None:
     """Print where the server listens, and which database and store it uses."""
     origin = _origin(listener)
-    typer.echo(f"Bookshelf serves {origin} (Ctrl-C stops it)")
+    typer.echo(f"{TITLE} serves {origin} (Ctrl-C stops it)")
     typer.echo(f"  database  {_database(settings)}")
     typer.echo(f"  files     {_store(settings)}")
     typer.echo(f"  look at   {origin}/docs")

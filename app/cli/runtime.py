@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import typer
 from pydantic import SecretStr, ValidationError
 
-from app import embedded
+from app import NAME, embedded
 from app.core.db import DATABASE_ERRORS, FAILURES, Database, TransactionSession, find_database_fault
 from app.core.errors import ServiceError
 from app.core.observability import configure_logging, serve_metrics
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def fail(sentence: str) -> NoReturn:
-    typer.echo(f"bookshelf: {sentence}", err=True)
+    typer.echo(f"{NAME}: {sentence}", err=True)
     raise typer.Exit(1)
 
 

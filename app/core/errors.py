@@ -33,6 +33,8 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import BaseModel, BeforeValidator, Field
 
+from app import NAME
+
 MAX_FAULTS: Final = 100  # in one response
 MAX_FAULT_LENGTH: Final = 500  # characters
 
@@ -95,7 +97,7 @@ class Unauthorized(ServiceError):
 
     status = 401
     detail = "The request needs a token, from POST /tokens"
-    challenge = 'Bearer realm="bookshelf"'
+    challenge = f'Bearer realm="{NAME}"'
 
 
 class InvalidToken(Unauthorized):
@@ -244,6 +246,5 @@ class ShuttingDown(Unavailable):
     detail = "shutting down"
 
 
-# The general error of each status. Built here, so that it cannot depend on which entities have
-# been imported: an entity may define an error with the same status.
+# The general error of each status: built before any entity can define another one with that status.
 ERRORS_BY_STATUS: Final = {error.status: error for error in ServiceError.__subclasses__()}

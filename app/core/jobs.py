@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app import NAME
 from app.core.db import Base, Database, Rows, Session
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)  # the first tick of every job
@@ -71,7 +72,7 @@ class JobRuns:
 
     async def lock(self, name: str) -> bool:
         """Take the job until the transaction ends; false when another process has it."""
-        key = sa.func.hashtextextended(f"bookshelf job {name}", 0)
+        key = sa.func.hashtextextended(f"{NAME} job {name}", 0)
         lock = sa.select(sa.func.pg_try_advisory_xact_lock(key).label("locked"))
         rows = await self.session.execute(lock)
         return bool(rows[0]["locked"])

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from app import NAME
 from app.embedded.processes import CLEAN, EmbeddedError, launch, not_ours, wait_until, with_us
 
 VERSION: Final = 18
@@ -51,7 +52,7 @@ class Postgres:
         self.sockets = data_dir / "run"
         if len(os.fsencode(self.sockets)) > _LONGEST_SOCKET_DIRECTORY:
             name = hashlib.sha256(os.fsencode(self.sockets)).hexdigest()[:16]
-            self.sockets = Path(tempfile.gettempdir()) / f"bookshelf-{os.geteuid()}-{name}"
+            self.sockets = Path(tempfile.gettempdir()) / f"{NAME}-{os.geteuid()}-{name}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres") -> str:

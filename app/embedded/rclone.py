@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from app import NAME
 from app.embedded.processes import EmbeddedError, launch, not_ours, wait_until, with_us
 
-BUCKET: Final = "bookshelf"
-KEY_ID: Final = "bookshelf"
+BUCKET: Final = NAME
+KEY_ID: Final = NAME
 
 
 @dataclass(frozen=True)

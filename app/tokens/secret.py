@@ -6,12 +6,14 @@ from secrets import token_hex
 from typing import Final
 from zlib import crc32
 
-PREFIX: Final = "bookshelf_"
+from app import NAME
+
+PREFIX: Final = f"{NAME}_"
 FORM: Final = re.compile(rf"{PREFIX}[0-9a-f]{{72}}")
 
 
 def new() -> str:
-    """256 random bits between a prefix and a checksum: 82 characters that need no escaping."""
+    """Return a new token: the prefix, 256 random bits and a checksum. It needs no escaping."""
     secret = token_hex(32)
     return f"{PREFIX}{secret}{_checksum(secret)}"
 

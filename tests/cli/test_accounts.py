@@ -217,9 +217,10 @@ async def test_every_token_that_is_anywhere_in_a_text_is_revoked(
 ) -> None:
     *leaked, kept = [await make_bearer(database) for _ in range(5)]
     first, second, third, fourth = (each.token.encode() for each in leaked)
+    prefix = secret.PREFIX.encode()
     given = b"".join([
         b"\xff\x00\x89PNG\r\n", first, b"\x80\xc3", b'{"a":"', second, b'"}', second,
-        b"bookshelf_bookshelf_", third.removeprefix(b"bookshelf_"), b"0f", b"\xf0\x9f",
+        prefix + prefix, third.removeprefix(prefix), b"0f", b"\xf0\x9f",
         kept.token.encode()[:-1], b"\n", kept.token.upper().encode(), b"\n", secret.new().encode(),
         b" " * 100_000, fourth,
     ])  # fmt: skip

@@ -60,7 +60,7 @@ ZEROES = "0" * 60_000
 RUBBISH = {
     "letters": "x" * 60_000,
     "blanks": " " * 60_000,
-    "prefixes": secret.PREFIX * 6_000,
+    "prefixes": secret.PREFIX * (60_000 // len(secret.PREFIX)),
     "digits": secret.PREFIX + ZEROES,
     "digits and their checksum": f"{secret.PREFIX}{ZEROES}{crc32(ZEROES.encode()):08x}",
 }

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
+from app import NAME
 from app.core.db._after_commit import BackgroundCallbacks
 from app.core.db._failed_transactions import refuse_failed_transactions
 from app.core.db._fast_path import FastPath
@@ -107,7 +108,7 @@ def _engine_options(settings: Settings, bind: Bind) -> dict[str, Any]:
     # lock_timeout is below statement_timeout so that the error names the lock.
     lock_timeout = max(1, statement_timeout // 2)
     connect_args["server_settings"] = {
-        "application_name": "bookshelf",
+        "application_name": NAME,
         "statement_timeout": str(statement_timeout),
         "lock_timeout": str(lock_timeout),
     }

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
 # A key of `Connection.info`: the transaction, or the savepoint, in which a statement has failed.
-_FAILED: Final = "bookshelf_failed_transaction"
+_FAILED: Final = "app.failed_transaction"
 
 
 class FailedTransaction(RuntimeError):

@@ -20,7 +20,7 @@ Rows = Sequence[Row]
 Execute = Callable[[sa.Executable, Parameters], Awaitable[Rows]]
 ExecutableT = TypeVar("ExecutableT", bound=sa.Executable)
 
-_REUSABLE: Final = "bookshelf_reusable"
+_REUSABLE: Final = "app_reusable"
 
 
 def reusable(statement: ExecutableT) -> ExecutableT:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
+from app import NAME
 from app.core.errors import (
     ERRORS_BY_STATUS,
     MAX_FAULTS,
@@ -25,7 +26,7 @@ from app.core.errors import (
 from app.core.observability import request_id
 
 MEDIA_TYPE: Final = "application/problem+json"
-PREFIX: Final = "urn:problem-type:bookshelf:"
+PREFIX: Final = f"urn:problem-type:{NAME}:"
 METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 MAX_PATH: Final = 500  # characters, before each becomes up to twelve
 Answer = dict[str, Any]  # of the OpenAPI document

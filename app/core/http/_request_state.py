@@ -11,7 +11,7 @@ from app.core.db import TransactionSession
 if TYPE_CHECKING:
     from app.core.http._idempotency import IdempotentRequest
 
-_KEY: Final = "bookshelf"
+_KEY: Final = "app.request_state"
 
 
 @dataclass(slots=True)

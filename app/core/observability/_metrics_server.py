@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from app import NAME
 from app.core.observability._metrics import DIRECTORY_VARIABLE
 
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a private directory is created in it
@@ -59,7 +60,7 @@ def _shared_directory() -> Iterator[Path]:
     """Create a directory for the metrics of several processes, and name it in the environment."""
     # Shared memory is fast, and a container with a read-only file system and no /tmp has it too.
     parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-    with TemporaryDirectory(prefix="bookshelf-metrics-", dir=parent) as directory:
+    with TemporaryDirectory(prefix=f"{NAME}-metrics-", dir=parent) as directory:
         os.environ[DIRECTORY_VARIABLE] = directory
         try:
             yield Path(directory)

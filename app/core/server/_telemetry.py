@@ -7,6 +7,8 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 from starlette.types import Scope
 
+from app import NAME
+
 _ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 # FastAPI sets this key in the scope of a request that has a span.
 _TRACED: Final = "fastapi.telemetry"
@@ -19,7 +21,7 @@ def telemetry() -> TelemetryConfig:
     """
     has_endpoint = any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
     if has_endpoint and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-        os.environ.setdefault("OTEL_SERVICE_NAME", "bookshelf")
+        os.environ.setdefault("OTEL_SERVICE_NAME", NAME)
     return {
         "tracing": has_endpoint,
         "auto_configure": True,

@@ -1,0 +1,189 @@
+"""Give the service, and with it the whole repository, another name.
+
+    make rename NAME=orderdesk TITLE="Order Desk"
+
+Programs use the name, people read the title. The current ones are in `app/__init__.py`, so that
+the repository can be renamed again. Only whole words are replaced: `name_test` contains the word
+`name`, but `names` does not.
+"""
+
+import argparse
+import keyword
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from app import NAME, TITLE
+from tools.repository import ROOT, CommandError, has_git, list_files, move, read_texts, run
+
+EXAMPLE: Final = 'make rename NAME=orderdesk TITLE="Order Desk"'
+# The limits follow from what has the name: an S3 bucket needs three characters, a token may have
+# 100 with its prefix, and no line of the code may become longer than the linter allows.
+VALID_NAME: Final = re.compile("[a-z][a-z0-9]{2,19}")
+VALID_TITLE: Final = re.compile("(?=.{3,30}$)[A-Z][A-Za-z0-9]*( [A-Za-z0-9]+)*")
+# Licenses name the authors of a text, who remain the same.
+LICENSE_PATTERNS: Final = ("LICENSE*", "COPYING*", "NOTICE*")
+TIDY_COMMANDS: Final = (
+    ("ruff", "check", "--quiet", "--fix", "--select", "I", "."),  # the order of imports
+    ("ruff", "format", "--quiet", "."),
+    ("checks.openapi", "write"),
+)
+
+
+class RenameError(Exception):
+    """Raised when the repository cannot be renamed, with a sentence for the user."""
+
+
+class Names(NamedTuple):
+    """The name of the service for programs, and for people."""
+
+    name: str
+    title: str
+
+    def spellings(self) -> tuple[str, str, str]:
+        """Return the words that a rename replaces. A later one wins if two are equal."""
+        return (self.name.upper(), self.title, self.name)
+
+
+def main() -> int:
+    """Rename the repository. Return the exit code."""
+    parser = argparse.ArgumentParser(usage=EXAMPLE)
+    parser.add_argument("name", nargs="?", default="")
+    parser.add_argument("title", nargs="?", default="")
+    arguments = parser.parse_args()
+    new = Names(arguments.name, arguments.title or arguments.name.capitalize())
+    try:
+        print(rename(Names(NAME, TITLE), new))
+    except (RenameError, CommandError) as error:
+        print(f"rename: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def rename(old: Names, new: Names) -> str:
+    """Rename the repository. Return what was done and what to do next."""
+    _check_spelling(new)
+    _check_no_uncommitted_changes()
+    paths = list_files()
+    texts = read_texts(paths)
+    _check_unused(old, new, texts)
+    count = _replace_in_files(old, new, texts)
+    moved = _move_files(old, new, paths)
+    for command in TIDY_COMMANDS:
+        run(sys.executable, "-m", *command)
+    summary = (
+        f"{old.title} ({old.name}) is now {new.title} ({new.name}): changed {count} files, "
+        "formatted the code and wrote openapi.json."
+    )
+    unchanged = "Licenses and what .gitignore names, such as .env and .data, are as they were."
+    next_steps = _next_steps(list(moved.values()))
+    leftovers = _find_leftovers(old, [moved.get(path, path) for path in paths])
+    return "\n".join([summary, unchanged, next_steps, *leftovers])
+
+
+def _check_spelling(new: Names) -> None:
+    if not VALID_NAME.fullmatch(new.name) or keyword.iskeyword(new.name):
+        raise RenameError(
+            "NAME must be 3 to 20 lowercase letters and digits, begin with a letter and not be a "
+            f"keyword of Python, as in: {EXAMPLE}"
+        )
+    if not VALID_TITLE.fullmatch(new.title):
+        raise RenameError(
+            "TITLE must be 3 to 30 letters, digits and single spaces and begin with a capital, "
+            f"as in: {EXAMPLE}"
+        )
+
+
+def _check_no_uncommitted_changes() -> None:
+    if not has_git():
+        return
+    has_commit = run("git", "ls-files") != ""
+    if not has_commit or run("git", "status", "--porcelain", "--untracked-files=no"):
+        raise RenameError(
+            "commit or stash your changes first, so that `git checkout .` can undo the renaming"
+        )
+
+
+def _check_unused(old: Names, new: Names, texts: Mapping[Path, str]) -> None:
+    """Refuse names that are words of the repository: the next rename would replace those too."""
+    if _words(*old.spellings(), flags=re.IGNORECASE).search(new.title):
+        raise RenameError(f"choose another name: {new.title} contains the current one, {old.title}")
+    pattern = _words(*new.spellings())
+    for path, text in texts.items():
+        # Documentation of this command may suggest a name, which is not in use.
+        lines = [line for line in text.splitlines() if "make rename" not in line]
+        relative_path = str(path.relative_to(ROOT))
+        match = pattern.search("\n".join([relative_path, *lines]))
+        if match is not None:
+            raise RenameError(
+                f"choose another name: the repository uses the word {match[0]} in {relative_path}"
+            )
+
+
+def _words(*words: str, flags: int = 0) -> re.Pattern[str]:
+    r"""Return a pattern for words with no letter and no digit beside them, as in `name_test`.
+
+    The letter of an escape sequence does not count: `"\nname"` in a string contains the word.
+    """
+    longest_first = sorted(words, key=len, reverse=True)
+    alternatives = "|".join(re.escape(word) for word in longest_first)
+    start = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
+    return re.compile(rf"{start}(?:{alternatives})(?![A-Za-z0-9])", flags)
+
+
+def _replace(old: Names, new: Names, text: str) -> str:
+    replacements = dict(zip(old.spellings(), new.spellings(), strict=True))
+    return _words(*replacements).sub(lambda match: replacements[match[0]], text)
+
+
+def _replace_in_files(old: Names, new: Names, texts: Mapping[Path, str]) -> int:
+    """Replace the name in all files but licenses. Return how many files have changed."""
+    count = 0
+    for path, text in texts.items():
+        is_license = any(path.match(pattern) for pattern in LICENSE_PATTERNS)
+        new_text = _replace(old, new, text)
+        if new_text != text and not is_license:
+            path.write_bytes(new_text.encode())
+            count += 1
+    return count
+
+
+def _move_files(old: Names, new: Names, paths: list[Path]) -> dict[Path, Path]:
+    """Move the files whose path contains the name. Return their old paths with their new ones."""
+    path_names = Names(new.name, new.name)  # a title may have spaces
+    moved = {}
+    for path in paths:
+        target = ROOT / _replace(old, path_names, str(path.relative_to(ROOT)))
+        if target != path:
+            move(path, target)
+            moved[path] = target
+    return moved
+
+
+def _next_steps(new_paths: list[Path]) -> str:
+    steps = "Next: run `make check test` and commit."
+    if not has_git():
+        return steps
+    undo = "git checkout ."
+    if new_paths:
+        undo += " && git clean -fq -- " + shlex.join(str(path) for path in new_paths)
+    return f"{steps} `{undo}` undoes the renaming."
+
+
+def _find_leftovers(old: Names, paths: list[Path]) -> list[str]:
+    """Return lines that name the places of the old name in another spelling or in a license."""
+    pattern = _words(*old.spellings(), flags=re.IGNORECASE)
+    places = [
+        f"  {path.relative_to(ROOT)}:{number}"
+        for path, text in read_texts(paths).items()
+        for number, line in enumerate(text.splitlines(), start=1)
+        if pattern.search(line)
+    ]
+    return ["These lines still contain the old name:", *places] if places else []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

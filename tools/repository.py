@@ -1,0 +1,81 @@
+"""The files of this repository, and commands that run in its root."""
+
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+
+
+class CommandError(Exception):
+    """Raised when a command fails or is not installed, with its output."""
+
+
+def run(*command: str) -> str:
+    """Run a command in the root of the repository and return what it prints."""
+    try:
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        raise CommandError(f"{command[0]} is not installed") from None
+    except subprocess.CalledProcessError as error:
+        output = f"{error.stdout}{error.stderr}".strip()
+        raise CommandError(f"`{shlex.join(command)}` failed:\n{output}") from None
+    return process.stdout
+
+
+def has_git() -> bool:
+    """Return whether this is a clone. A downloaded archive is not."""
+    return (ROOT / ".git").exists()
+
+
+def list_files() -> list[Path]:
+    """Return the files that git tracks. Without git, return those that it would not ignore."""
+    if not has_git():
+        return walk(ROOT)
+    names = run("git", "ls-files", "-z").split("\0")
+    paths = [ROOT / name for name in names if name]
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
+
+
+def walk(root: Path) -> list[Path]:
+    """Return the files below a directory that its `.gitignore` does not exclude."""
+    lines = (root / ".gitignore").read_text(encoding="utf-8").splitlines()
+    ignored = [line.rstrip("/") for line in lines if line and not line.startswith("#")]
+    return list(_walk(root, [".git", *ignored]))
+
+
+def _walk(directory: Path, ignored: list[str]) -> Iterator[Path]:
+    for path in sorted(directory.iterdir()):
+        if path.is_symlink() or any(path.match(pattern) for pattern in ignored):
+            continue
+        if path.is_dir():
+            yield from _walk(path, ignored)
+        elif path.is_file():
+            yield path
+
+
+def read_texts(paths: list[Path]) -> dict[Path, str]:
+    """Return the content of the files that are not binary."""
+    texts = {}
+    for path in paths:
+        content = path.read_bytes()
+        if b"\0" in content:
+            continue
+        try:
+            # Not `read_text`, which would replace the line ends of Windows.
+            texts[path] = content.decode()
+        except UnicodeDecodeError:
+            continue
+    return texts
+
+
+def move(path: Path, target: Path) -> None:
+    """Move a file, and remove the directories that become empty."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(target)
+    directory = path.parent
+    while directory != ROOT and not any(directory.iterdir()):
+        directory.rmdir()
+        directory = directory.parent
