@@ -8,7 +8,6 @@ a good start for most; edit it before `make revision`.
 import argparse
 import keyword
 import re
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from string import Template
 from typing import Final, NoReturn
 
 from tools.registration import register
+from tools.repository import ROOT, TIDY_COMMANDS, CommandError, run
 
-ROOT: Final = Path(__file__).parents[1]
 TEMPLATES: Final = ROOT / "tools" / "templates"
 _NAME: Final = re.compile(r"[a-z]+([ _-][a-z]+)*")
 CLOSING: Final = Template("""\
@@ -80,15 +79,21 @@ def main() -> None:
     arguments = parser.parse_args()
     names = parse_names(arguments.noun, arguments.plural)
     check_names(names)
-    for path, text in render(names).items():
+    try:
+        write(names)
+    except CommandError as error:
+        fail(str(error))
+    print(CLOSING.substitute(names.values()))
+
+
+def write(names: Names) -> None:
+    """Write the files of the entity, and the files that list every entity."""
+    files = {**render(names), **register(names.values())}
+    for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    register(names.values())
-    # The lines of long names have to be wrapped, and imports sorted.
-    run("ruff", "check", "--quiet", "--fix", "--select", "I", ".")
-    run("ruff", "format", "--quiet", ".")
-    run("checks.openapi", "write")
-    print(CLOSING.substitute(names.values()))
+    for command in TIDY_COMMANDS:
+        run(sys.executable, "-m", *command)
 
 
 def parse_names(noun: str, plural: str) -> Names:
@@ -135,11 +140,6 @@ def render(names: Names) -> dict[Path, str]:
             file_name = Template(template.stem).substitute(names.values())
             files[package / file_name] = Template(template.read_text()).substitute(names.values())
     return files
-
-
-def run(module: str, *arguments: str) -> None:
-    """Run a Python module in the root of the repository. Ends the command if it fails."""
-    subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=True)
 
 
 def fail(sentence: str) -> NoReturn:

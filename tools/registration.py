@@ -5,7 +5,8 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[1]
+from tools.repository import ROOT, CommandError
+
 CASE: Final = """\
     EntityCase(
         model=${Class},
@@ -20,42 +21,43 @@ CASE: Final = """\
 """
 
 
-def register(values: dict[str, str]) -> None:
-    """Add an entity to the routers, the tables, the import contracts and the generic tests.
+def register(values: dict[str, str]) -> dict[Path, str]:
+    """Return the files to which an entity is added, and their new contents.
 
+    These are the lists of routers and tables, the import contracts and the tests of every entity.
     `values` are those of the placeholders in the templates.
     """
     values = values | {"search_word": values["noun"].rpartition(" ")[2]}
-    insert(
-        "app/api.py",
-        values,
-        ("^from app", "from app.${package}.router import router as ${package}\n"),
-        ("^    documents,\n", "    ${package},\n"),
-        ('^    {"name": "documents"', '    {"name": "${plural}", "description": "${Plural}"},\n'),
-    )
-    insert(
-        "app/tables.py",
-        values,
-        ("^from app", "from app.${package}.models import ${Class}\n"),
-        ("^    Document,\n", "    ${Class},\n"),
-    )
-    insert(
-        "tests/support/entities.py",
-        values,
-        ("^from app", "from app.${package}.models import ${Class}\n"),
-        (r"^    EntityCase\(\n        model=Document,", CASE),
-    )
-    # The new entity imports no other one. Move it to another layer if that changes.
-    insert("pyproject.toml", values, (r'(?<=^    "authors)', " | ${package}"))
+    insertions = {
+        "app/api.py": (
+            ("^from app", "from app.${package}.router import router as ${package}\n"),
+            ("^    documents,\n", "    ${package},\n"),
+            (
+                '^    {"name": "documents"',
+                '    {"name": "${plural}", "description": "${Plural}"},\n',
+            ),
+        ),
+        "app/tables.py": (
+            ("^from app", "from app.${package}.models import ${Class}\n"),
+            ("^    Document,\n", "    ${Class},\n"),
+        ),
+        "tests/support/entities.py": (
+            ("^from app", "from app.${package}.models import ${Class}\n"),
+            (r"^    EntityCase\(\n        model=Document,", CASE),
+        ),
+        # The new entity imports no other one. Move it to another layer if that changes.
+        "pyproject.toml": ((r'(?<=^    "authors)', " | ${package}"),),
+    }
+    return {ROOT / name: insert(ROOT / name, values, places) for name, places in insertions.items()}
 
 
-def insert(path: str, values: dict[str, str], *insertions: tuple[str, str]) -> None:
-    """Insert texts into a file, each before the first match of its pattern."""
-    file = ROOT / path
-    text = file.read_text(encoding="utf-8")
-    for pattern, template in insertions:
-        match = re.search(pattern, text, re.MULTILINE)
+def insert(path: Path, values: dict[str, str], places: tuple[tuple[str, str], ...]) -> str:
+    """Return the content of a file with texts before the first matches of their patterns."""
+    content = path.read_text(encoding="utf-8")
+    for pattern, template in places:
+        match = re.search(pattern, content, re.MULTILINE)
         if match is None:
-            raise SystemExit(f"{path} has no line {pattern!r}, before which to add the entity.")
-        text = text[: match.start()] + Template(template).substitute(values) + text[match.start() :]
-    file.write_text(text, encoding="utf-8")
+            raise CommandError(f"{path} has no place {pattern!r} to which to add the entity")
+        text = Template(template).substitute(values)
+        content = content[: match.start()] + text + content[match.start() :]
+    return content

@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from app import NAME, TITLE
-from tools.repository import ROOT, CommandError, has_git, list_files, move, read_texts, run
+from tools.repository import (
+    ROOT,
+    TIDY_COMMANDS,
+    CommandError,
+    has_git,
+    list_files,
+    move,
+    read_texts,
+    run,
+)
 
 EXAMPLE: Final = 'make rename NAME=orderdesk TITLE="Order Desk"'
 # The limits follow from what has the name: an S3 bucket needs three characters, a token may have
@@ -26,11 +35,6 @@ VALID_NAME: Final = re.compile("[a-z][a-z0-9]{2,19}")
 VALID_TITLE: Final = re.compile("(?=.{3,30}$)[A-Z][A-Za-z0-9]*( [A-Za-z0-9]+)*")
 # Licenses name the authors of a text, who remain the same.
 LICENSE_PATTERNS: Final = ("LICENSE*", "COPYING*", "NOTICE*")
-TIDY_COMMANDS: Final = (
-    ("ruff", "check", "--quiet", "--fix", "--select", "I", "."),  # the order of imports
-    ("ruff", "format", "--quiet", "."),
-    ("checks.openapi", "write"),
-)
 
 
 class RenameError(Exception):

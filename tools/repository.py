@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
+# The modules to run after files have been written: imports are sorted, long lines are wrapped.
+TIDY_COMMANDS: Final = (
+    ("ruff", "check", "--quiet", "--fix", "--select", "I", "."),
+    ("ruff", "format", "--quiet", "."),
+    ("checks.openapi", "write"),
+)
 
 
 class CommandError(Exception):

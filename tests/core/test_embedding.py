@@ -164,6 +164,17 @@ async def test_optional_row_has_its_part_in_the_version(library: Database) -> No
     assert (await editions.get(edition.id)).version == f"2.0.{EMPTY}"
 
 
+@pytest.mark.commits
+async def test_rows_are_read_in_the_order_of_their_ids(library: Database) -> None:
+    editions = EditionRepository(library.writes)
+    written = [await new_edition(library, title=title) for title in ("Emma", "Persuasion", "Emma")]
+    wanted = [written[2], written[0], written[2]]
+    assert await editions.get_many([edition.id for edition in wanted]) == wanted
+    assert await editions.get_many([]) == []
+    with pytest.raises(NotFound):
+        await editions.get_many([written[0].id, A])
+
+
 # A list of rows
 
 

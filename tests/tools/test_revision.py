@@ -11,10 +11,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.tables import REVISION
 from tests.processes import ROOT, Said, ended, until
 from tests.test_migrations import ADVISORY_LOCK, WAITING
 
 RELEASED = "0005"
+NEXT, SECOND_NEXT = (f"{int(REVISION) + number:04}" for number in (1, 2))
 DIRECTORIES = ("app", "checks", "migrations", "tools")
 FILES = ("alembic.ini", "pyproject.toml", ".squawk.toml")
 # Everything that a database and squawk say of the revisions, in one process, which saves seconds.
@@ -108,7 +110,7 @@ class Project:
 
     def change_books(self) -> None:
         """Add a foreign key, a check, a unique constraint and an index, and remove an index."""
-        column = 'publisher_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("authors.id"))'
+        column = 'publisher_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("documents.id"))'
         check = """sa.CheckConstraint("title <> '-'", name="title_not_dash")"""
         self.replace(
             "app/books/models.py",
@@ -158,8 +160,10 @@ async def test_revision_of_new_table_applies_as_it_is_and_leaves_no_difference(
 ) -> None:
     project.add_publishers()
     (path,) = await project.write_revision("create publishers")
-    assert re.fullmatch(r"\d{4}_\d\d_\d\d_\d{4}-0006_create_publishers\.py", path.name)
-    assert path.read_text().startswith('"""Create publishers.\n\nRevision: 0006, after 0005\n"""')
+    name = rf"\d{{4}}_\d\d_\d\d_\d{{4}}-{NEXT}_create_publishers\.py"
+    assert re.fullmatch(name, path.name)
+    head = f'"""Create publishers.\n\nRevision: {NEXT}, after {REVISION}\n"""'
+    assert path.read_text().startswith(head)
     await project.assert_applicable([path], own_database)
 
 
@@ -168,8 +172,8 @@ async def test_revision_of_existing_table_is_two_that_do_not_block_writes(
 ) -> None:
     revisions = sorted((changed_project.directory / "migrations" / "versions").glob("*.py"))
     first, second = revisions[-2:]
-    assert first.name.endswith("-0006_add_publishers_of_books.py")
-    assert second.name.endswith("-0007_finish_0006_without_blocking_writes.py")
+    assert first.name.endswith(f"-{NEXT}_add_publishers_of_books.py")
+    assert second.name.endswith(f"-{SECOND_NEXT}_finish_{NEXT}_without_blocking_writes.py")
     assert first.read_text().count("postgresql_not_valid=True") == 2
     assert "concurrently" not in first.read_text()
     assert "postgresql_concurrently=True, if_not_exists=True" in re.sub(
@@ -181,7 +185,7 @@ async def test_revision_of_existing_table_is_two_that_do_not_block_writes(
     await connection.close()
     assert "ix_books_updated_at_id" not in valid
     assert "ix_books_publisher_id_title_id" in valid
-    assert "fk_books_publisher_id_authors" in valid
+    assert "fk_books_publisher_id_documents" in valid
     assert "ck_books_title_not_dash" in valid
     assert "uq_books_title" in valid
     assert all(valid.values())

@@ -58,6 +58,12 @@ class Statements(ListStatements):
         return reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached
+    def get_many(self, scope: frozenset[str]) -> Select:
+        ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
+        conditions = [self.table.c.id == sa.any_(ids), *self._conditions(scope)]
+        return reusable(self.select_read_model(self.table).where(*conditions))
+
+    @cached
     def exists(self, scope: frozenset[str]) -> Select:
         conditions = self._target(scope, conditional=False)
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)

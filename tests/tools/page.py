@@ -1,0 +1,46 @@
+"""Reads the commands and changes of docs/adding-an-entity.md, and applies them to a repository."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.processes import ROOT
+
+PAGE = ROOT / "docs" / "adding-an-entity.md"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A fenced block of the page: shell commands, or changes to a file."""
+
+    language: str
+    text: str
+
+
+def sections() -> dict[str, list[Step]]:
+    """Return the steps of each section, by its heading."""
+    parts = re.split(r"^## (.*)\n", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {
+        heading: [
+            Step(*block) for block in re.findall(r"```(bash|diff)\n(.*?)```", body, re.DOTALL)
+        ]
+        for heading, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def apply_changes(text: str, repository: Path) -> None:
+    """Apply a diff without line numbers. Each of its hunks has to fit in exactly one place."""
+    head, *hunks = text.split("@@\n")
+    path = repository / head.removeprefix("--- ").strip()
+    content = path.read_text(encoding="utf-8")
+    for hunk in hunks:
+        old = "".join(_lines(hunk, " -"))
+        new = "".join(_lines(hunk, " +"))
+        assert content.count(old) == 1, f"{path.name} has {content.count(old)} places like\n{old}"
+        content = content.replace(old, new)
+    path.write_text(content, encoding="utf-8")
+
+
+def _lines(hunk: str, kinds: str) -> Iterator[str]:
+    return (line[1:] for line in hunk.splitlines(keepends=True) if line[0] in kinds)

@@ -1,0 +1,90 @@
+"""docs/adding-an-entity.md, followed in a copy of the repository to its end."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+from tests.tools.page import Step, apply_changes, sections
+from tools.repository import list_files
+
+PLAIN, OPTIONAL, MANY = list(sections())[:3]
+# The tests of the copy that see the new entities: those of every entity, by the ids of their cases.
+GENERIC = "publishers or tags or page_result or entities or openapi or migrations"
+WITHOUT_REFERENCE = "test_page_result.py"
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository in which the whole page has been followed."""
+    copy = tmp_path_factory.mktemp("adding") / "repository"
+    for path in list_files():
+        target = copy / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+    (copy / ".venv").symlink_to(sys.prefix)
+    for heading in (PLAIN, OPTIONAL, MANY):
+        for step in sections()[heading]:
+            follow(step, copy)
+    return copy
+
+
+def follow(step: Step, copy: Path) -> None:
+    if step.language == "diff":
+        apply_changes(step.text, copy)
+        return
+    for command in step.text.splitlines():
+        # The checks and tests of the copy are run one by one below.
+        if command != "make check test":
+            run(copy, "bash", "-c", command.replace("make ", "make -o .venv/ready ", 1))
+
+
+def run(copy: Path, *command: str) -> str:
+    # The copy starts servers of its own.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTEST", "TEST_"))
+    }
+    process = subprocess.run(
+        command, cwd=copy, env=environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, f"{' '.join(command)}\n{process.stdout}{process.stderr}"
+    return process.stdout
+
+
+def run_module(copy: Path, module: str, *arguments: str) -> str:
+    return run(copy, sys.executable, "-m", module, *arguments)
+
+
+def test_page_shows_every_step_in_order() -> None:
+    commands = [
+        command
+        for heading in (PLAIN, OPTIONAL, MANY)
+        for step in sections()[heading]
+        if step.language == "bash"
+        for command in step.text.splitlines()
+    ]
+    assert commands == [
+        "make entity NAME=publisher",
+        'make revision MESSAGE="create publishers"',
+        "make openapi",
+        "make check test",
+        'make revision MESSAGE="add the publisher of books"',
+        "make openapi",
+        "make entity NAME=tag",
+        'make revision MESSAGE="create the tags of books"',
+        "make openapi",
+    ]
+
+
+def test_result_passes_the_checks_of_the_repository(repository: Path) -> None:
+    run_module(repository, "ruff", "format", "--check", ".")
+    run_module(repository, "ruff", "check", ".")
+    run_module(repository, "checks.openapi")
+    run_module(repository, "checks.migrations", "0005")
+    run(repository, ".venv/bin/lint-imports", "--no-cache")
