@@ -143,6 +143,5 @@ def test_field_without_example_is_named() -> None:
     assert fields_without_example([PublisherRead]) == [
         f"Country.code {advice}",
         f"PublisherRead.awards {advice}",
-        f"PublisherRead.closed_at {advice}",
         f"PublisherRead.motto {advice}",
     ]

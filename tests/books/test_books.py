@@ -13,15 +13,8 @@ async def test_a_created_book_can_be_read_at_its_location(client: AsyncClient) -
     answer = await client.post("/books", json=body)
     assert answer.status_code == 201
     book = answer.json()
-    assert list(book) == [
-        "id",
-        "title",
-        "author_id",
-        "author",
-        "created_at",
-        "updated_at",
-        "version",
-    ]
+    assert list(book)[:4] == ["id", "title", "author_id", "author"]
+    assert list(book)[-3:] == ["created_at", "updated_at", "version"]
     assert (book["title"], book["author_id"]) == ("The Dispossessed", author["id"])
     assert book["author"] == {"id": author["id"], "name": "Ursula", "dob": "1929-10-21"}
     assert book["created_at"] == book["updated_at"]

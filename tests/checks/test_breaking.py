@@ -131,7 +131,7 @@ HARMLESS: dict[str, Change] = {
     "nothing": dict,
     "other words": lambda d: operation(d).update(summary="x", description="y", tags=["z"]),
     "another example": lambda d: fields(d, "AuthorCreate")["name"].update(examples=["Ursula"]),
-    "a path": lambda d: d["paths"].update({"/publishers": d["paths"]["/authors"]}),
+    "a path": lambda d: d["paths"].update({"/people": d["paths"]["/authors"]}),
     "an operation": lambda d: d["paths"]["/authors"].update(put=operation(d)),
     "a parameter": lambda d: operation(d)["parameters"].append(
         {"name": "x", "in": "query", "required": False, "schema": {"type": "string"}}

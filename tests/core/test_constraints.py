@@ -67,7 +67,7 @@ async def test_batch_has_a_pointer_to_each_row_that_refers_to_no_row(library: Da
         "/items/1/publisher_id",
         "/items/3/publisher_id",
     ]
-    assert await query(library, "SELECT count(*) FROM editions") == [0]
+    assert await query(library, "SELECT count(*) FROM library_editions") == [0]
 
 
 async def test_batch_in_a_transaction_can_be_explained_and_continued(library: Database) -> None:
@@ -75,7 +75,7 @@ async def test_batch_in_a_transaction_can_be_explained_and_continued(library: Da
         with pytest.raises(InvalidRequest):
             await EditionRepository(session).create_many([edition(UNKNOWN)])
         [stored] = await EditionRepository(session).create_many([edition(None)])
-    assert await query(library, "SELECT id FROM editions") == [stored.id]
+    assert await query(library, "SELECT id FROM library_editions") == [stored.id]
 
 
 async def test_batch_over_http_has_pointers_into_its_items(client: AsyncClient) -> None:
@@ -112,18 +112,18 @@ async def test_batch_that_is_not_unique_names_the_items(library: Database) -> No
     names = ["Faber", "Penguin", "Virago", "Faber"]
     with pytest.raises(Conflict, match=r"this country and name: /items/1, /items/3$"):
         await publishers.create_many([publisher(name) for name in names])
-    assert await query(library, "SELECT name FROM publishers") == ["Penguin"]
+    assert await query(library, "SELECT name FROM library_publishers") == ["Penguin"]
 
 
 # A foreign key of another table
 
 
 async def test_deleting_a_row_that_others_refer_to_names_their_table(library: Database) -> None:
-    await run(library, f"INSERT INTO tags (id, name) VALUES ('{TAG}', 'a')")
+    await run(library, f"INSERT INTO library_tags (id, name) VALUES ('{TAG}', 'a')")
     stored = await EditionRepository(library.writes).create(edition(None))
-    await run(library, f"INSERT INTO edition_tags VALUES ('{stored.id}', '{TAG}')")
+    await run(library, f"INSERT INTO library_edition_tags VALUES ('{stored.id}', '{TAG}')")
     tags = TagRepository(library.writes)
     with pytest.raises(
-        Conflict, match=r"^The tag cannot be deleted while edition tags refer to it$"
+        Conflict, match=r"^The tag cannot be deleted while library edition tags refer to it$"
     ):
         await tags.delete(TAG, None)

@@ -38,7 +38,7 @@ A, B = UUID(int=1), UUID(int=2)
 async def library(committing: Database) -> Database:
     """A database with the tables of the made-up library, and two tags."""
     await create_library(committing)
-    await run(committing, f"INSERT INTO tags (id, name) VALUES ('{A}', 'a'), ('{B}', 'b')")
+    await run(committing, f"INSERT INTO library_tags (id, name) VALUES ('{A}', 'a'), ('{B}', 'b')")
     return committing
 
 
@@ -57,7 +57,7 @@ async def new_publisher(library: Database, name: str = "Penguin") -> UUID:
 
 async def tag(library: Database, edition: EditionRead, *tags: UUID) -> EditionRead:
     for tag_id in tags:
-        await run(library, f"INSERT INTO edition_tags VALUES ('{edition.id}', '{tag_id}')")
+        await run(library, f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{tag_id}')")
     return await EditionRepository(library.reads).get(edition.id)
 
 
@@ -195,10 +195,10 @@ async def test_every_change_of_a_list_changes_the_version(library: Database) -> 
     edition = await new_edition(library)
     versions = [edition.version]
     for statement in (
-        f"INSERT INTO edition_tags VALUES ('{edition.id}', '{A}')",
-        f"UPDATE edition_tags SET tag_id = '{B}'",
-        f"UPDATE tags SET name = 'c', version = version + 1 WHERE id = '{B}'",
-        f"INSERT INTO edition_tags VALUES ('{edition.id}', '{A}')",
+        f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{A}')",
+        f"UPDATE library_edition_tags SET tag_id = '{B}'",
+        f"UPDATE library_tags SET name = 'c', version = version + 1 WHERE id = '{B}'",
+        f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{A}')",
     ):
         await run(library, statement)
         versions.append((await editions.get(edition.id)).version)
@@ -263,7 +263,7 @@ def read_model(**annotations: Any) -> type[ReadModel]:
 @pytest.mark.parametrize(
     ("model", "fields", "sentence"),
     [
-        (Book, {"publisher": Part}, "ThingRead.publisher embeds a model, but Book has no relation"),
+        (Book, {"sequel": Part}, "ThingRead.sequel embeds a model, but Book has no relation"),
         (Book, {"author": StoredFile}, "StoredFile, whose field key is not a column of authors"),
         (Book, {"author": list[Part]}, "ThingRead.author has to be one model, as Book.author is"),
         (Book, {"pages": int}, "ThingRead.pages is not a column of books. Add the column to Book"),

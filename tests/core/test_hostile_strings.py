@@ -127,7 +127,9 @@ def replaced(body: Any, path: tuple[Any, ...], value: str) -> Any:
     if not path:
         return value
     head, *rest = path
-    inner = body[head] if isinstance(head, int) else body.get(head)
+    # A list that the example leaves out has no items.
+    items = body or [None]
+    inner = items[head] if isinstance(head, int) else body.get(head)
     changed = replaced(inner, tuple(rest), value)
     return [changed] if isinstance(head, int) else {**body, head: changed}
 

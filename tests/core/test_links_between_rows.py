@@ -11,7 +11,7 @@ from tests.support.library import EditionRepository, create_library
 
 A, B, C = (UUID(int=number) for number in (1, 2, 3))
 UNKNOWN = UUID(int=9)
-LINKED = "SELECT tag_id FROM edition_tags WHERE edition_id = :id ORDER BY tag_id"
+LINKED = "SELECT tag_id FROM library_edition_tags WHERE edition_id = :id ORDER BY tag_id"
 pytestmark = pytest.mark.commits
 
 
@@ -20,7 +20,7 @@ async def library(committing: Database) -> Database:
     """A database with the tables of the made-up library, and three tags."""
     await create_library(committing)
     tags = ", ".join(f"('{tag}', '{tag}')" for tag in (A, B, C))
-    await run(committing, f"INSERT INTO tags (id, name) VALUES {tags}")
+    await run(committing, f"INSERT INTO library_tags (id, name) VALUES {tags}")
     return committing
 
 

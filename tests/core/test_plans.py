@@ -121,9 +121,14 @@ async def plan_of_cursor(
 
 
 def _nodes(node: Node) -> Iterator[Node]:
+    """The nodes of a plan, without those that collect an embedded list for each row."""
     yield node
     for child in node.get("Plans", ()):
-        yield from _nodes(child)
+        is_embedded_list = child["Node Type"] == "Aggregate" and (
+            child["Parent Relationship"] == "Inner"
+        )
+        if not is_embedded_list:
+            yield from _nodes(child)
 
 
 def below_limit(nodes: list[Node]) -> list[Node]:

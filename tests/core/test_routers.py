@@ -334,14 +334,14 @@ CATEGORY = "0199b2f4-c0de-7000-a000-000000000000"
 def own_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     router = Router(tags=["categories"])
 
-    @router.get("/categories/{id}", permission="public")
+    @router.get("/test-categories/{id}", permission="public")
     async def read_category(id: CategoryId, response: Response) -> Category:
         """Read a category."""
         category = Category(id=id, name="Novels", version="3")
         set_etag(response, category)
         return category
 
-    @router.get("/tags", permission="public")
+    @router.get("/test-tags", permission="public")
     async def list_tags(query: Annotated[TagQuery, Query()]) -> Echo:
         """List tags."""
         return Echo(tags=list(query.tag))
@@ -351,11 +351,13 @@ def own_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
 
 async def test_read_model_of_any_name_has_an_etag(own_app: FastAPI) -> None:
     async with client_of(own_app) as client:
-        response = await client.get(f"/categories/{CATEGORY}")
+        response = await client.get(f"/test-categories/{CATEGORY}")
         assert response.headers["etag"] == '"3"'
         tags = {"If-None-Match": '"3"'}
-        assert (await client.get(f"/categories/{CATEGORY}", headers=tags)).status_code == 304
-        operation = (await client.get("/openapi.json")).json()["paths"]["/categories/{id}"]["get"]
+        assert (await client.get(f"/test-categories/{CATEGORY}", headers=tags)).status_code == 304
+        operation = (await client.get("/openapi.json")).json()["paths"]["/test-categories/{id}"][
+            "get"
+        ]
     assert "ETag" in operation["responses"]["200"]["headers"]
     assert "304" in operation["responses"]
     parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
@@ -365,10 +367,10 @@ async def test_read_model_of_any_name_has_an_etag(own_app: FastAPI) -> None:
 
 async def test_repeatable_filter_of_any_name_may_be_repeated(own_app: FastAPI) -> None:
     async with client_of(own_app) as client:
-        response = await client.get("/tags?tag=a&tag=b&size=3")
+        response = await client.get("/test-tags?tag=a&tag=b&size=3")
         assert response.json() == {"tags": ["a", "b"]}
-        problem_of(await client.get("/tags?size=1&size=2"), 422, "invalid-request")
-        problem_of(await client.get("/tags?label=a"), 422, "invalid-request")
+        problem_of(await client.get("/test-tags?size=1&size=2"), 422, "invalid-request")
+        problem_of(await client.get("/test-tags?label=a"), 422, "invalid-request")
 
 
 # The document of any router can be generated

@@ -136,6 +136,10 @@ def _object_schemas(schema: Json) -> Iterator[Json]:
 
 
 def _has_example(schema: Json) -> bool:
+    # A field that may be null has the example of its other type.
+    for option in schema.get("anyOf", ()):
+        if option != {"type": "null"} and "examples" not in schema:
+            return _has_example(option)
     if "items" in schema and "examples" not in schema:
         items: Any = schema["items"]
         return _has_example(items)

@@ -23,17 +23,19 @@ class LibraryEntity(Entity):
 
 
 edition_tags: Final = sa.Table(
-    "edition_tags",
+    "library_edition_tags",
     LibraryEntity.metadata,
-    sa.Column("edition_id", sa.ForeignKey("editions.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("tag_id", sa.ForeignKey("tags.id"), primary_key=True, index=True),
+    sa.Column(
+        "edition_id", sa.ForeignKey("library_editions.id", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("tag_id", sa.ForeignKey("library_tags.id"), primary_key=True, index=True),
 )
 
 
 class Publisher(LibraryEntity):
     """A publisher with a unique name in its country."""
 
-    __tablename__ = "publishers"
+    __tablename__ = "library_publishers"
     __table_args__ = (sa.UniqueConstraint("country", "name"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -44,7 +46,7 @@ class Publisher(LibraryEntity):
 class Tag(LibraryEntity):
     """A tag of editions."""
 
-    __tablename__ = "tags"
+    __tablename__ = "library_tags"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
@@ -53,7 +55,7 @@ class Tag(LibraryEntity):
 class Edition(LibraryEntity):
     """An edition, whose publisher may be unknown."""
 
-    __tablename__ = "editions"
+    __tablename__ = "library_editions"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     title: Mapped[str]
