@@ -342,7 +342,7 @@ def own_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         return category
 
     @router.get("/test-tags", permission="public")
-    async def list_tags(query: Annotated[TagQuery, Query()]) -> Echo:
+    async def echo_tags(query: Annotated[TagQuery, Query()]) -> Echo:
         """List tags."""
         return Echo(tags=list(query.tag))
 

@@ -1,6 +1,7 @@
 """docs/adding-an-entity.md, followed in a copy of the repository to its end."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,9 @@ from tests.tools.page import Step, apply_changes, sections
 from tools.repository import list_files
 
 PLAIN, OPTIONAL, MANY = list(sections())[:3]
-# The tests of the copy that see the new entities: those of every entity, by the ids of their cases.
-GENERIC = "publishers or tags or page_result or entities or openapi or migrations"
-WITHOUT_REFERENCE = "test_page_result.py"
+RESULT = ROOT / "tests" / "tools" / "page_result.py"
+# Tests that take part of their cases from the list of entities.
+GENERIC = ("lists", "plans", "statements", "streams")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for heading in (PLAIN, OPTIONAL, MANY):
         for step in sections()[heading]:
             follow(step, copy)
+    shutil.copy(RESULT, copy / "tests" / "test_page_result.py")
     return copy
 
 
@@ -45,10 +47,9 @@ def follow(step: Step, copy: Path) -> None:
 
 def run(copy: Path, *command: str) -> str:
     # The copy starts servers of its own.
+    inherited = ("PYTEST", "TEST_")
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTEST", "TEST_"))
+        name: value for name, value in os.environ.items() if not name.startswith(inherited)
     }
     process = subprocess.run(
         command, cwd=copy, env=environment, capture_output=True, text=True, check=False
@@ -85,6 +86,21 @@ def test_page_shows_every_step_in_order() -> None:
 def test_result_passes_the_checks_of_the_repository(repository: Path) -> None:
     run_module(repository, "ruff", "format", "--check", ".")
     run_module(repository, "ruff", "check", ".")
+    run_module(repository, "mypy", "app", "tests/publishers", "tests/tags")
     run_module(repository, "checks.openapi")
     run_module(repository, "checks.migrations", "0005")
     run(repository, ".venv/bin/lint-imports", "--no-cache")
+
+
+def test_result_passes_its_own_tests(repository: Path) -> None:
+    tests = ("test_page_result.py", "publishers", "tags", "test_entities.py", "test_migrations.py")
+    run_module(repository, "pytest", "-q", *(f"tests/{name}" for name in tests))
+
+
+def test_result_is_covered_by_the_tests_of_every_entity(repository: Path) -> None:
+    files = [f"tests/core/test_{name}.py" for name in GENERIC]
+    cases = "publishers or publisher or tags or tag"
+    output = run_module(repository, "pytest", "-q", *files, "tests/test_access.py", "-k", cases)
+    passed = re.search(r"(\d+) passed", output)
+    assert passed is not None
+    assert int(passed[1]) > 100
