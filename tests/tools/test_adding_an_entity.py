@@ -1,4 +1,7 @@
-"""docs/adding-an-entity.md, followed in a copy of the repository to its end."""
+"""docs/adding-an-entity.md, followed in a copy of the repository to its end.
+
+The page begins with the entities of the reference service. Remove both once yours has moved on.
+"""
 
 import os
 import re
@@ -17,6 +20,11 @@ PLAIN, OPTIONAL, MANY = list(sections())[:3]
 RESULT = ROOT / "tests" / "tools" / "page_result.py"
 # Tests that take part of their cases from the list of entities.
 GENERIC = ("lists", "plans", "statements", "streams")
+
+pytestmark = pytest.mark.skipif(
+    (ROOT / "app" / "publishers").exists() or (ROOT / "app" / "tags").exists(),
+    reason="the entities of the page have been added already",
+)
 
 
 @pytest.fixture(scope="module")

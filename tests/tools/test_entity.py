@@ -1,0 +1,101 @@
+"""`make entity`: the names it accepts, and the files it writes."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.processes import ROOT
+from tools.entity import Names, parse_names, pluralize, render
+from tools.registration import register
+
+ORDER_LINE = Names("order line", "order lines")
+
+
+def fail_with(*arguments: str) -> str:
+    """Return the sentence with which the command ends."""
+    command = (sys.executable, "-m", "tools.entity", *arguments)
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert process.stdout == ""
+    assert process.stderr.count("\n") == 1
+    return process.stderr.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([""], "Which entity? For example: make entity NAME=publisher"),
+        (["Publisher"], "'Publisher' is not a name such as publisher or order_line"),
+        (["../x"], "'../x' is not a name such as publisher"),
+        (["publisher2"], "'publisher2' is not a name"),
+        (["author"], "app/authors exists already."),
+        (["setting"], "app/settings exists already."),
+        (["class"], "class is a keyword of Python."),
+        (["entity"], "The name Entity is used by the code of every entity."),
+        (["sheep", "sheep"], "The plural of sheep has to differ from it"),
+    ],
+)
+def test_unusable_name_is_refused_with_a_sentence(arguments: list[str], sentence: str) -> None:
+    assert fail_with(*arguments).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("noun", "plural"),
+    [
+        ("publisher", "publishers"),
+        ("country", "countries"),
+        ("essay", "essays"),
+        ("address", "addresses"),
+        ("branch", "branches"),
+        ("box", "boxes"),
+    ],
+)
+def test_regular_plural_is_derived(noun: str, plural: str) -> None:
+    assert pluralize(noun) == plural
+
+
+def test_words_may_be_joined_in_several_ways_and_the_plural_given() -> None:
+    assert parse_names("order_line", "") == ORDER_LINE
+    assert parse_names("order-line", "") == ORDER_LINE
+    assert parse_names("person", "people") == Names("person", "people")
+
+
+def test_entity_of_two_words_has_its_name_in_every_form() -> None:
+    files = {path.relative_to(ROOT).as_posix(): text for path, text in render(ORDER_LINE).items()}
+    assert set(files) == {
+        *("app/order_lines/__init__.py", "app/order_lines/models.py"),
+        *("app/order_lines/schemas.py", "app/order_lines/repository.py"),
+        *("app/order_lines/service.py", "app/order_lines/router.py"),
+        *("tests/order_lines/__init__.py", "tests/order_lines/test_order_lines.py"),
+    }
+    for text in files.values():
+        ast.parse(text)
+        assert "$" not in text
+    assert '__tablename__ = "order_lines"' in files["app/order_lines/models.py"]
+    assert (
+        'Router(prefix="/order-lines", tags=["order lines"])' in files["app/order_lines/router.py"]
+    )
+    assert (
+        "class OrderLineUpdate(UpdateModel, OrderLineCreate)" in files["app/order_lines/schemas.py"]
+    )
+    assert '"""An order line."""' in files["app/order_lines/schemas.py"]
+
+
+def test_entity_is_added_to_every_list() -> None:
+    files = {
+        path.relative_to(ROOT).as_posix(): text
+        for path, text in register(ORDER_LINE.values()).items()
+    }
+    added = {
+        "app/api.py": "    order_lines,\n",
+        "app/tables.py": "    OrderLine,\n",
+        "pyproject.toml": '    "authors | order_lines',
+        "tests/support/entities.py": "        model=OrderLine,\n",
+    }
+    assert set(files) == set(added)
+    for name, line in added.items():
+        assert files[name].count(line) == 1
+        # Nothing else has changed.
+        assert len(files[name]) > len((ROOT / name).read_text())
