@@ -27,7 +27,7 @@ _HEADER_SCHEMA: Final = {"type": "string", "maxLength": conditional.MAX_HEADER_L
 _HEADERS: Final = {
     "X-Request-ID": "Names the request in the service's log; that of the request, if it had one",
     "Cache-Control": "Who may keep the answer",
-    "ETag": "Names this state of the resource, for `If-Match` and `If-None-Match`",
+    "ETag": "The `version` of the resource in quotes, for `If-Match` and `If-None-Match`",
     "Link": "The pages `first`, `prev`, `next` and `last`, where they are known (RFC 8288)",
     "Location": "Where it is",
     "Vary": "Which header of the request chose the form",
