@@ -38,9 +38,11 @@ from app.tokens.service import find_principal
 from app.users.passwords import Passwords
 
 DESCRIPTION: Final = """\
-Authors, books, documents and users. Every error is a problem (RFC 9457); single resources have an
-`ETag` and take `If-Match` and `If-None-Match`; a POST with an `Idempotency-Key` may be sent again;
-lists have pages and cursors; every GET also answers HEAD.
+Authors, books, documents and users. Every error is a problem (RFC 9457). Single resources have an
+`ETag` and accept `If-Match` and `If-None-Match`. Every resource has the same value as `version`,
+also in lists and files. It changes with everything that is displayed: that of a book combines the
+versions of the book and of its author. A POST with an `Idempotency-Key` may be sent again. Lists
+have pages and cursors. Every GET also answers HEAD.
 """
 EXPOSED: Final = (
     *("ETag", "Idempotency-Replayed", "Link", "Location"),
