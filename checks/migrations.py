@@ -1,8 +1,9 @@
-"""Do migrations lock tables that have rows for long? Squawk reads their SQL, without a database.
+"""Check that migrations do not lock tables that have rows for long.
 
-`python -m checks.migrations RELEASED` takes the newest revision that was released. Everything up
-to it is one script, which nobody runs on tables that have rows. Each revision after it is a script
-of its own, because a revision that fails is repeated as a whole.
+Squawk reads the SQL of the migrations, without a database. `python -m checks.migrations RELEASED`
+takes the newest revision that was released. Squawk checks the revisions up to it as one script,
+in which all tables are new. It checks each later revision separately, because a failed revision is
+repeated from its start.
 """
 
 import io
@@ -23,15 +24,18 @@ SQUAWK: Final = Path(sys.executable).parent / "squawk"
 
 
 def find_faults(revision_range: str) -> str:
-    """Return what squawk says of revisions such as `0005:0006`, or nothing if they are safe."""
+    """Return squawk's report on revisions such as `0005:0006`, or "" if they are safe."""
+    sql = io.StringIO()
     config = schema.config()
-    config.output_buffer = sql = io.StringIO()
+    config.output_buffer = sql
     command.upgrade(config, revision_range, sql=True)
     options = ["--config", str(ROOT / ".squawk.toml"), "--stdin-filepath", f"{revision_range}.sql"]
     result = subprocess.run(
         [str(SQUAWK), *options], input=sql.getvalue(), capture_output=True, text=True, check=False
     )
-    return "" if result.returncode == 0 else result.stdout + result.stderr
+    if result.returncode == 0:
+        return ""
+    return result.stdout + result.stderr
 
 
 def revision_ranges(released: str) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""How Alembic reaches the database; revisions themselves never import the application."""
+"""Connects Alembic to the database, and sets locks and timeouts for the revisions.
+
+This file imports the application. Revisions never do, because they must not change with it.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -81,11 +84,11 @@ async def run_online(url: URL) -> None:
 
 @asynccontextmanager
 async def upgrade_lock(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Let one upgrade run at a time: a second one waits, and finds nothing left to do.
+    """Let only one upgrade run at a time. A second one waits, and then has nothing to do.
 
-    Revisions commit, some more than once, so their own transactions cannot hold the lock. The
-    transaction of another connection holds it, and does nothing else; however it ends, the lock is
-    released. Unlike a lock of a session this works behind a transaction-mode pooler, too.
+    Revisions commit, some more than once, so their own transactions cannot hold the lock. A
+    transaction on a second connection holds it until the block ends, and does nothing else. Unlike
+    a session-level lock, this also works behind a transaction-mode pooler.
     """
     async with engine.connect() as connection:
         while not await connection.scalar(TRY_LOCK):
@@ -93,24 +96,25 @@ async def upgrade_lock(engine: AsyncEngine) -> AsyncIterator[None]:
             # that waited for the lock would have one, so that both upgrades would wait forever.
             await connection.rollback()
             await asyncio.sleep(LOCK_POLL_SECONDS)
-        # The snapshot of a SELECT is released by the next statement.
+        # Without this, Postgres would end the idle transaction, and release the lock. The statement
+        # also releases the snapshot of the SELECT above, which CREATE INDEX would wait for.
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield
 
 
 def run_migrations(connection: Connection) -> None:
-    """Run each revision in a transaction of its own, so that its locks end with it."""
+    """Run each revision in its own transaction, so that its locks are released at its end."""
     context.configure(connection=connection, transaction_per_migration=True, **OPTIONS)
     with context.begin_transaction():
         context.run_migrations()
 
 
 def set_timeouts(connection: Connection) -> None:
-    """Set the timeouts of a transaction that begins, or of an autocommit block.
+    """Set the timeouts at the start of a transaction or of an autocommit block.
 
-    Migrations should connect to Postgres directly. SET LOCAL ends with its transaction and works
-    behind a transaction-mode pooler, too. The SET of an autocommit block does not: the pooler may
-    run it on another connection than the statement that follows.
+    Migrations should connect to Postgres directly. Behind a transaction-mode pooler, SET LOCAL
+    works, but the SET of an autocommit block does not, because the pooler may run it on another
+    connection than the statement that follows.
     """
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
         connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")

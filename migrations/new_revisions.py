@@ -1,14 +1,15 @@
-"""What `alembic revision --autogenerate` writes: numbered revisions with safe DDL.
+"""Makes `alembic revision --autogenerate` write numbered revisions with safe DDL.
 
-Upgrades do not use this module. Statements that would lock an existing table while all of its rows
-are read are avoided (`safe_ddl.py`), which takes up to two revisions:
+Upgrades do not use this module. Safe DDL does not lock an existing table while Postgres reads all
+of its rows (`safe_ddl.py`). It takes up to two revisions:
 
 1. tables, columns, and constraints that are `NOT VALID`, in one transaction;
 2. indexes, built `CONCURRENTLY` outside of a transaction, and then, in a transaction, the
    validation of the constraints.
 
-They are two because a revision that fails is repeated as a whole: the statements of the first one
-can only be repeated if they were rolled back, and a concurrent build cannot be rolled back.
+A failed revision is repeated from its start. The statements of the first revision can only be
+repeated if they were rolled back. A concurrent build cannot be rolled back, and commits what ran
+before it, so it has to be in another revision.
 """
 
 from typing import Final
@@ -27,8 +28,8 @@ def prepare_revisions(
 ) -> None:
     """Replace the script in the list by none, one or two scripts.
 
-    Alembic calls this between the comparison of the models with the database and the writing of
-    the files (`process_revision_directives`).
+    Alembic calls this hook (`process_revision_directives`) after it has compared the models with
+    the database, and before it writes the files.
     """
     script = scripts[0]
     # `alembic check` compares, too. It has no message because it writes no file.
@@ -58,7 +59,7 @@ def prepare_revisions(
 
 
 def next_number(directory: ScriptDirectory) -> int:
-    """Return 6 if the newest revision is `0005`."""
+    """Return the number of the next revision, for example 6 if the newest one is `0005`."""
     revisions = [script.revision for script in directory.walk_revisions()]
     numbers = [int(revision) for revision in revisions if revision.isdecimal()]
     return max(numbers, default=0) + 1

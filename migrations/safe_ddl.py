@@ -1,4 +1,4 @@
-"""Autogenerate's operations in a form that does not lock tables that have rows for long.
+"""Converts the operations of autogenerate to a form that does not lock large tables for long.
 
 | plain operation on an existing table | safe form |
 | --- | --- |
@@ -6,8 +6,8 @@
 | foreign key, check constraint | `NOT VALID`, and `VALIDATE CONSTRAINT` in a later transaction |
 | unique constraint | a unique index, built `CONCURRENTLY`, which becomes the constraint |
 
-Other operations stay as they are, and so does every operation on a table that is created or dropped
-by the same comparison.
+Other operations stay as they are. So does every operation on a table that the same revision creates
+or drops.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class AutocommitBlockOp(ops.OpContainer):
 
 
 class DropInvalidIndexOp(ops.DropIndexOp):
-    """Removes what a failed `CREATE INDEX CONCURRENTLY` has left."""
+    """Drops the invalid index that a failed `CREATE INDEX CONCURRENTLY` leaves behind."""
 
 
 @renderers.dispatch_for(AutocommitBlockOp)
@@ -44,24 +44,26 @@ def render_autocommit_block(context: AutogenContext, block: AutocommitBlockOp) -
 
 
 class SafeOperations:
-    """The operations of an upgrade, in the order of a first and of a second revision."""
+    """The operations of an upgrade, distributed over a first and a second revision."""
 
     def __init__(self, upgrade: ops.UpgradeOps, dialect: Dialect) -> None:
         self._quote = dialect.identifier_preparer.quote
-        # The first revision, as autogenerate found it.
+        # The operations of the first revision, in their original order.
         self._first: list[ops.MigrateOperation] = []
-        # The second revision: its autocommit block, its transaction, and the same of its downgrade.
+        # The operations of the second revision: those in its autocommit block, and those in the
+        # transaction after it.
         self._concurrent: list[ops.MigrateOperation] = []
-        self._last: list[ops.MigrateOperation] = []
+        self._final: list[ops.MigrateOperation] = []
+        # The operations of its downgrade. They are executed in reverse order.
         self._concurrent_downgrade: list[ops.MigrateOperation] = []
-        self._last_downgrade: list[ops.MigrateOperation] = []
+        self._final_downgrade: list[ops.MigrateOperation] = []
         operations = list(_flatten(upgrade))
         self._empty_tables = {
             operation.table_name
             for operation in operations
             if isinstance(operation, ops.CreateTableOp | ops.DropTableOp)
         }
-        self._narrowed_tables = {
+        self._tables_losing_columns = {
             operation.table_name
             for operation in operations
             if isinstance(operation, ops.DropColumnOp)
@@ -75,7 +77,7 @@ class SafeOperations:
 
     @property
     def needs_second_revision(self) -> bool:
-        return bool(self._concurrent or self._last)
+        return bool(self._concurrent or self._final)
 
     def write_first_revision(self, script: ops.MigrationScript) -> None:
         upgrade = ops.UpgradeOps(self._first)
@@ -83,15 +85,15 @@ class SafeOperations:
         script.downgrade_ops = upgrade.reverse()
 
     def write_second_revision(self, script: ops.MigrationScript) -> None:
-        """Put the autocommit block first.
+        """Write the autocommit block, and then the operations that run in a transaction.
 
-        What follows it commits together with the number of the revision, so it need not be
-        repeatable.
+        The transaction also stores the number of the revision. If it fails, everything in it is
+        rolled back, so only the autocommit block has to be repeatable.
         """
-        script.upgrade_ops = ops.UpgradeOps([*_block(self._concurrent), *self._last])
+        script.upgrade_ops = ops.UpgradeOps([*_block(self._concurrent), *self._final])
         concurrent_downgrade = list(reversed(self._concurrent_downgrade))
         script.downgrade_ops = ops.DowngradeOps(
-            [*_block(concurrent_downgrade), *reversed(self._last_downgrade)]
+            [*_block(concurrent_downgrade), *reversed(self._final_downgrade)]
         )
 
     def _add(self, operation: ops.MigrateOperation) -> None:
@@ -107,7 +109,7 @@ class SafeOperations:
                 | ops.CreateCheckConstraintOp(table_name=table)
             ) if self._has_rows(table):
                 self._add_not_valid(operation, table)
-            # A constraint with options such as DEFERRABLE is rare, and left to the engineer.
+            # A constraint with options such as DEFERRABLE is rare, so it is not converted.
             case ops.CreateUniqueConstraintOp(table_name=table) if (
                 self._has_rows(table) and not operation.kw
             ):
@@ -119,8 +121,8 @@ class SafeOperations:
         return table not in self._empty_tables
 
     def _can_drop_later(self, operation: ops.DropIndexOp) -> bool:
-        """Return False if the first revision may drop a column, and its indexes with it."""
-        tables = self._empty_tables | self._narrowed_tables
+        """Return False if the first revision drops columns, and with them perhaps the index."""
+        tables = self._empty_tables | self._tables_losing_columns
         return operation.table_name not in tables
 
     def _build_index(self, operation: ops.CreateIndexOp) -> None:
@@ -133,7 +135,7 @@ class SafeOperations:
         operation.kw["postgresql_not_valid"] = True
         self._first.append(operation)
         table, name = self._quote(table_name), self._quote(str(operation.constraint_name))
-        self._last.append(ops.ExecuteSQLOp(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"))
+        self._final.append(ops.ExecuteSQLOp(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"))
 
     def _add_unique(self, operation: ops.CreateUniqueConstraintOp) -> None:
         index = ops.CreateIndexOp(
@@ -142,8 +144,8 @@ class SafeOperations:
         self._build_index(index)
         table, name = self._quote(operation.table_name), self._quote(str(operation.constraint_name))
         sql = f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}"
-        self._last.append(ops.ExecuteSQLOp(sql))
-        self._last_downgrade.append(operation.reverse())
+        self._final.append(ops.ExecuteSQLOp(sql))
+        self._final_downgrade.append(operation.reverse())
 
 
 def _block(operations: list[ops.MigrateOperation]) -> list[AutocommitBlockOp]:

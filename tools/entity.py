@@ -1,8 +1,8 @@
 """Create a new entity: `make entity NAME=publisher`.
 
-It writes the package `app/publishers` and its tests from the files in `tools/templates`, adds the
-entity to the lists that name every one, and renews `openapi.json`. The entity has a name, which is
-a good start for most; edit it before `make revision`.
+It writes the packages `app/publishers` and `tests/publishers` from the files in `tools/templates`,
+adds the entity to the files that list every entity, and updates `openapi.json`. The new entity has
+only a name. Add its other fields before `make revision`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from tools.repository import ROOT, TIDY_COMMANDS, CommandError, run
 TEMPLATES: Final = ROOT / "tools" / "templates"
 _NAME: Final = re.compile(r"[a-z]+([ _-][a-z]+)*")
 CLOSING: Final = Template("""\
-app/${package} and tests/${package} are there, and listed in app/api.py, app/tables.py,
+Wrote app/${package} and tests/${package}, and added them to app/api.py, app/tables.py,
 pyproject.toml and tests/support/entities.py. Next:
 
   1. Edit models.py and schemas.py of app/${package}, and the entry in tests/support/entities.py.
@@ -28,7 +28,7 @@ pyproject.toml and tests/support/entities.py. Next:
   3. make openapi
   4. make check test
 
-docs/adding-an-entity.md says more about each step.""")
+docs/adding-an-entity.md explains each step.""")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def main() -> None:
     """Create the entity that the arguments name."""
     parser = argparse.ArgumentParser(description="Create a new entity.")
     parser.add_argument("noun", help="for example publisher, or order_line")
-    parser.add_argument("plural", nargs="?", default="", help="if it is irregular")
+    parser.add_argument("plural", nargs="?", default="", help="only if it is irregular")
     arguments = parser.parse_args()
     names = parse_names(arguments.noun, arguments.plural)
     check_names(names)
@@ -97,12 +97,12 @@ def write(names: Names) -> None:
 
 
 def parse_names(noun: str, plural: str) -> Names:
-    """Return the names of an entity. Ends the command if they are not usable."""
+    """Return the names of an entity. End the command if they are not valid."""
     for name in filter(None, (noun, plural)):
         if not _NAME.fullmatch(name):
-            fail(f"{name!r} is not a name such as publisher or order_line, in lower case.")
+            fail(f"{name!r} must consist of lowercase letters, as publisher or order_line does.")
     if not noun:
-        fail("Which entity? For example: make entity NAME=publisher")
+        fail("Name the entity, for example: make entity NAME=publisher")
     noun = re.sub("[_-]", " ", noun)
     return Names(noun, re.sub("[_-]", " ", plural) or pluralize(noun))
 
@@ -117,28 +117,30 @@ def pluralize(noun: str) -> str:
 
 
 def check_names(names: Names) -> None:
-    """End the command if something else has the name already."""
+    """End the command if a name is already in use or would not be valid in Python."""
     if names.noun == names.plural:
-        fail(f"The plural of {names.noun} has to differ from it, for example PLURAL={names.noun}s")
+        fail(f"The plural must differ from {names.noun}, for example PLURAL={names.singular}s")
     if (ROOT / "app" / names.package).exists() or (ROOT / "app" / f"{names.package}.py").exists():
-        fail(f"app/{names.package} exists already.")
+        fail(f"app/{names.package} already exists.")
     if any(keyword.iskeyword(name) for name in (names.singular, names.package)):
         fail(f"{names.noun} is a keyword of Python.")
+    # A class such as `Repository` would hide the one that its own module imports.
     templates = "".join(path.read_text() for path in TEMPLATES.rglob("*.txt"))
-    taken = re.search(rf"\b{names.class_name}\b", templates)
-    if taken:
-        fail(f"The name {names.class_name} is used by the code of every entity.")
+    is_used = re.search(rf"\b{names.class_name}\b", templates) is not None
+    if is_used:
+        fail(f"The code of every entity already uses the name {names.class_name}.")
 
 
 def render(names: Names) -> dict[Path, str]:
     """Return the files of the entity and their contents."""
     files = {}
-    for kind in ("app", "tests"):
-        package = ROOT / kind / names.package
+    values = names.values()
+    for directory in ("app", "tests"):
+        package = ROOT / directory / names.package
         files[package / "__init__.py"] = ""
-        for template in sorted((TEMPLATES / kind).glob("*.txt")):
-            file_name = Template(template.stem).substitute(names.values())
-            files[package / file_name] = Template(template.read_text()).substitute(names.values())
+        for template in sorted((TEMPLATES / directory).glob("*.txt")):
+            file_name = Template(template.stem).substitute(values)
+            files[package / file_name] = Template(template.read_text()).substitute(values)
     return files
 
 

@@ -1,7 +1,7 @@
-"""Opens the development database in psql, which is part of the embedded Postgres.
+"""Open the development database in psql, which is part of the embedded Postgres.
 
 `python -m tools.psql -c '\\dt'` connects to DATABASE_URL if that is set, and otherwise to the
-embedded Postgres: to the one that `make run` has started, or to one that runs as long as psql.
+embedded Postgres. If `make run` has not started it, it is started here and stops with psql.
 """
 
 import os
@@ -16,6 +16,7 @@ from app import embedded
 from app.cli import runtime
 from app.embedded.postgresql import binary
 
+# The environment variable of libpq for each part and parameter of a URL.
 VARIABLES: Final = {
     "user": "PGUSER",
     "password": "PGPASSWORD",
@@ -54,7 +55,8 @@ def run_psql(url: URL, arguments: list[str]) -> int:
 def connection_variables(url: URL) -> dict[str, str]:
     """Return the URL as libpq's variables, for example `{"PGHOST": "/run", "PGUSER": "postgres"}`.
 
-    It is not an argument of psql because every process can see the arguments, and a password too.
+    The URL is not an argument of psql because other users can see the arguments of a process, and
+    it may contain a password.
     """
     parameters = {
         "user": url.username,

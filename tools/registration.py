@@ -1,4 +1,4 @@
-"""Add a new entity to the files that list every one."""
+"""Add a new entity to the files that list every entity."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Final
 
 from tools.repository import ROOT, CommandError
 
+# The entry in `tests/support/entities.py`.
 CASE: Final = """\
     EntityCase(
         model=${Class},
@@ -24,10 +25,12 @@ CASE: Final = """\
 def register(values: dict[str, str]) -> dict[Path, str]:
     """Return the files to which an entity is added, and their new contents.
 
-    These are the lists of routers and tables, the import contracts and the tests of every entity.
-    `values` are those of the placeholders in the templates.
+    These are the lists of routers and tables, the import contracts, and the list of entities that
+    the generic tests cover. `values` are those of the placeholders in the templates.
     """
-    values = values | {"search_word": values["noun"].rpartition(" ")[2]}
+    last_word = values["noun"].rpartition(" ")[2]
+    values = values | {"search_word": last_word}
+    # For each file, pairs of a pattern and a text to insert before its first match.
     insertions = {
         "app/api.py": (
             ("^from app", "from app.${package}.router import router as ${package}\n"),
@@ -45,19 +48,25 @@ def register(values: dict[str, str]) -> dict[Path, str]:
             ("^from app", "from app.${package}.models import ${Class}\n"),
             (r"^    EntityCase\(\n        model=Document,", CASE),
         ),
-        # The new entity imports no other one. Move it to another layer if that changes.
+        # The layer of entities that import no other entity. Move the new one if that changes.
         "pyproject.toml": ((r'(?<=^    "authors)', " | ${package}"),),
     }
-    return {ROOT / name: insert(ROOT / name, values, places) for name, places in insertions.items()}
+    return {ROOT / name: insert(ROOT / name, values, texts) for name, texts in insertions.items()}
 
 
-def insert(path: Path, values: dict[str, str], places: tuple[tuple[str, str], ...]) -> str:
-    """Return the content of a file with texts before the first matches of their patterns."""
+def insert(path: Path, values: dict[str, str], texts: tuple[tuple[str, str], ...]) -> str:
+    """Return the content of a file with each text inserted before the first match of its pattern.
+
+    The texts are templates with placeholders for `values`.
+    """
     content = path.read_text(encoding="utf-8")
-    for pattern, template in places:
+    for pattern, template in texts:
         match = re.search(pattern, content, re.MULTILINE)
         if match is None:
-            raise CommandError(f"{path} has no place {pattern!r} to which to add the entity")
+            raise CommandError(
+                f"Cannot add the entity to {path}, because nothing in it matches {pattern!r}. "
+                "Change the pattern in tools/registration.py."
+            )
         text = Template(template).substitute(values)
         content = content[: match.start()] + text + content[match.start() :]
     return content

@@ -1,4 +1,4 @@
-"""Give the service, and with it the whole repository, another name.
+"""Rename the service, in every file of the repository.
 
     make rename NAME=orderdesk TITLE="Order Desk"
 
@@ -29,11 +29,11 @@ from tools.repository import (
 )
 
 EXAMPLE: Final = 'make rename NAME=orderdesk TITLE="Order Desk"'
-# The limits follow from what has the name: an S3 bucket needs three characters, a token may have
-# 100 with its prefix, and no line of the code may become longer than the linter allows.
+# The name is that of an S3 bucket, which needs three characters, and the prefix of tokens, which
+# may have 100 characters. A longer name could also make lines longer than the linter allows.
 VALID_NAME: Final = re.compile("[a-z][a-z0-9]{2,19}")
 VALID_TITLE: Final = re.compile("(?=.{3,30}$)[A-Z][A-Za-z0-9]*( [A-Za-z0-9]+)*")
-# Licenses name the authors of a text, who remain the same.
+# Licenses name the authors of the text, which a rename does not change.
 LICENSE_PATTERNS: Final = ("LICENSE*", "COPYING*", "NOTICE*")
 
 
@@ -82,7 +82,7 @@ def rename(old: Names, new: Names) -> str:
         f"{old.title} ({old.name}) is now {new.title} ({new.name}): changed {count} files, "
         "formatted the code and wrote openapi.json."
     )
-    unchanged = "Licenses and what .gitignore names, such as .env and .data, are as they were."
+    unchanged = "Licenses and the files of .gitignore, such as .env and .data, are unchanged."
     next_steps = _next_steps(list(moved.values()))
     leftovers = _find_leftovers(old, [moved.get(path, path) for path in paths])
     return "\n".join([summary, unchanged, next_steps, *leftovers])
@@ -112,7 +112,7 @@ def _check_no_uncommitted_changes() -> None:
 
 
 def _check_unused(old: Names, new: Names, texts: Mapping[Path, str]) -> None:
-    """Refuse names that are words of the repository: the next rename would replace those too."""
+    """Refuse a name that the repository already uses, because the next rename would replace it."""
     if _words(*old.spellings(), flags=re.IGNORECASE).search(new.title):
         raise RenameError(f"choose another name: {new.title} contains the current one, {old.title}")
     pattern = _words(*new.spellings())
@@ -128,9 +128,9 @@ def _check_unused(old: Names, new: Names, texts: Mapping[Path, str]) -> None:
 
 
 def _words(*words: str, flags: int = 0) -> re.Pattern[str]:
-    r"""Return a pattern for words with no letter and no digit beside them, as in `name_test`.
+    r"""Return a pattern for whole words, which have no letter or digit next to them: `name_test`.
 
-    The letter of an escape sequence does not count: `"\nname"` in a string contains the word.
+    The letter of an escape sequence does not count, so the string `"\nname"` contains the word.
     """
     longest_first = sorted(words, key=len, reverse=True)
     alternatives = "|".join(re.escape(word) for word in longest_first)
@@ -178,7 +178,7 @@ def _next_steps(new_paths: list[Path]) -> str:
 
 
 def _find_leftovers(old: Names, paths: list[Path]) -> list[str]:
-    """Return lines that name the places of the old name in another spelling or in a license."""
+    """Return where the old name remains, in another spelling or in a license: `  LICENSE:1`."""
     pattern = _words(*old.spellings(), flags=re.IGNORECASE)
     places = [
         f"  {path.relative_to(ROOT)}:{number}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-# The modules to run after files have been written: imports are sorted, long lines are wrapped.
+# The modules to run after writing files. They sort imports, format the code and write openapi.json.
 TIDY_COMMANDS: Final = (
     ("ruff", "check", "--quiet", "--fix", "--select", "I", "."),
     ("ruff", "format", "--quiet", "."),

@@ -1,7 +1,7 @@
-"""Writes a migration: the difference between the models and the schema of the migrations.
+"""Write a migration from the difference between the models and the existing migrations.
 
-`python -m tools.revision "create publishers"` builds that schema in a Postgres of its own, which it
-removes again. It neither needs nor touches the database of DATABASE_URL or of `make run`.
+`python -m tools.revision "create publishers"` runs the migrations in a temporary Postgres server.
+It neither needs nor changes the database of DATABASE_URL or of `make run`.
 """
 
 import io
@@ -24,25 +24,25 @@ ROOT: Final = Path(__file__).parents[1]
 NO_MESSAGE: Final = 'Say what the revision does: make revision MESSAGE="create publishers"'
 FORBIDDEN_CHARACTERS: Final = set('"\\')  # they would end the docstring of the revision
 NO_DIFFERENCE: Final = (
-    "The migrations already build what the models (app/tables.py) describe, so no revision was"
-    " written."
+    "The migrations already create everything that the models (app/tables.py) declare, so no"
+    " revision was written."
 )
 READ_IT: Final = """\
 Read it before you commit it. Autogenerate compares tables, columns, indexes, foreign keys, unique
 constraints and the names of check constraints. It does not see functions, triggers, a changed
 check constraint or generated column, or rows that have to change, and it takes a renamed column
-for a new one. `make migrate` applies it."""
+for a new one. `make migrate` applies the revision."""
 REFUSED: Final = (
-    "`make check` will refuse it. Change the revision as squawk advises; or delete it, change the"
-    " models, and write it again."
+    "`make check` will reject it. Change the revision as squawk advises, or delete it, change the"
+    " models and write it again."
 )
-# Nothing has to survive a crash of this server.
+# Faster, because the data of this server need not survive a crash.
 POSTGRES_SETTINGS: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 def main(message: str) -> None:
     message = " ".join(message.split())
-    # The name of the file consists of the words of the message.
+    # The file is named after the words of the message, so there has to be one.
     if not re.search(r"\w", message):
         fail(NO_MESSAGE)
     if not message.isprintable() or FORBIDDEN_CHARACTERS & set(message):
@@ -63,7 +63,7 @@ def main(message: str) -> None:
 
 
 def write_revisions(message: str) -> list[Script]:
-    """Return the revisions that were written, the oldest first."""
+    """Write up to two revisions and return them, the oldest first."""
     with (
         tempfile.TemporaryDirectory(prefix="bookshelf-revision-") as directory,
         embedded.postgres(Path(directory), POSTGRES_SETTINGS) as server,

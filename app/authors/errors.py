@@ -4,6 +4,6 @@ from app.core.errors import Conflict
 
 
 class AuthorHasBooks(Conflict):
-    """Raised when an author is deleted to whom books refer."""
+    """Raised when an author who has books is deleted."""
 
     detail = "The author cannot be deleted while books refer to it"

@@ -9,6 +9,7 @@ from app.core.db import Repository, Statements
 class AuthorRepository(Repository[AuthorRead]):
     """Reads and writes authors."""
 
-    model, noun = AuthorRead, "Author"
+    model = AuthorRead
+    noun = "Author"
     statements = Statements(Author, AuthorRead, sort_nulls_as={"dob": UNKNOWN_DOB})
     constraint_errors = {"fk_books_author_id_authors": AuthorHasBooks}

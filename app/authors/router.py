@@ -1,4 +1,4 @@
-"""HTTP endpoints of authors: those that every plain entity has."""
+"""HTTP endpoints of authors: the five standard ones."""
 
 from app.authors.errors import AuthorHasBooks
 from app.authors.schemas import AuthorCreate, AuthorQuery, AuthorRead, AuthorUpdate

@@ -19,12 +19,13 @@ _author = Author.__table__.c
 class BookRepository(Repository[BookRead]):
     """Reads and writes books. A book is read with its author (see `BookRead`)."""
 
-    model, noun = BookRead, "Book"
+    model = BookRead
+    noun = "Book"
     statements = Statements(Book, BookRead, filters={"author_id": equals(Book.author_id)})
 
 
 class LineStatements(ListStatements):
-    """Books by their authors' names and dates of birth."""
+    """Lists books as lines of a file, with the author's name and date of birth."""
 
     other_fields = frozenset({"author", "dob"})
 
@@ -33,7 +34,7 @@ class LineStatements(ListStatements):
         return with_author.join(Author, _author.id == rows.c.author_id)
 
 
-_STAGE: Final = sa.Table(
+_STAGING_TABLE: Final = sa.Table(
     "incoming_books",
     sa.MetaData(),
     sa.Column("author_id", sa.Uuid),
@@ -44,38 +45,45 @@ _STAGE: Final = sa.Table(
     prefixes=["TEMPORARY"],
     postgresql_on_commit="DROP",
 )
-# Before the lock: to wait for another import takes as long as that does.
-_PATIENT: Final = sa.select(
-    *(sa.func.set_config(f"{what}_timeout", "0", sa.true()) for what in ("statement", "lock"))
+# Waiting for the lock takes as long as another import does, so the timeouts are disabled first.
+_DISABLE_TIMEOUTS: Final = sa.select(
+    sa.func.set_config("statement_timeout", "0", sa.true()),
+    sa.func.set_config("lock_timeout", "0", sa.true()),
 )
-# One import at a time, so that two of the same file find each other's books.
-_ALONE: Final = sa.select(
+# Only one import runs at a time. Otherwise two imports of the same file would not see each other's
+# books, and both would add them.
+_LOCK_IMPORTS: Final = sa.select(
     sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"{NAME} import books", 0))
 )
-# An author is the same when name and date of birth are, the oldest where there are several; a
-# book is when author and title are. Of what a file has twice the first line counts.
+# Adds the authors and books of `incoming_books` that do not exist yet. An author exists if name and
+# date of birth are equal; if there are several, the oldest is used. A book exists if author and
+# title are equal. If a file repeats an author or a book, the first line counts: its generated ids
+# are the lowest.
 _MERGE: Final = sa.text("""
-WITH given AS MATERIALIZED (
-    SELECT author, dob, coalesce(known.id, author_id) AS id, known.id IS NULL AS is_new
+WITH line_author AS MATERIALIZED (
+    SELECT author, dob, coalesce(existing.id, author_id) AS id, existing.id IS NULL AS is_new
     FROM (
         SELECT DISTINCT ON (author, dob) author, dob, author_id FROM incoming_books
         ORDER BY author, dob, author_id
-    ) AS named LEFT JOIN LATERAL (
-        SELECT id FROM authors WHERE name = author AND authors.dob IS NOT DISTINCT FROM named.dob
+    ) AS first_line LEFT JOIN LATERAL (
+        SELECT id FROM authors
+        WHERE name = author AND authors.dob IS NOT DISTINCT FROM first_line.dob
         ORDER BY created_at, id LIMIT 1
-    ) AS known ON true
+    ) AS existing ON true
 ), new_author AS (
-    INSERT INTO authors (id, name, dob) SELECT id, author, dob FROM given WHERE is_new ORDER BY id
+    INSERT INTO authors (id, name, dob)
+    SELECT id, author, dob FROM line_author WHERE is_new ORDER BY id
     RETURNING id
-), wanted AS (
-    SELECT DISTINCT ON (given.id, title) book_id, title, given.id AS author_id
-    FROM incoming_books AS line JOIN given ON given.author = line.author
-    AND coalesce(given.dob, 'infinity') = coalesce(line.dob, 'infinity')
-    ORDER BY given.id, title, book_id
+), line_book AS (
+    SELECT DISTINCT ON (line_author.id, title) book_id, title, line_author.id AS author_id
+    FROM incoming_books AS line JOIN line_author ON line_author.author = line.author
+    AND coalesce(line_author.dob, 'infinity') = coalesce(line.dob, 'infinity')
+    ORDER BY line_author.id, title, book_id
 ), new_book AS (
-    INSERT INTO books (id, title, author_id) SELECT book_id, title, author_id FROM wanted
+    INSERT INTO books (id, title, author_id) SELECT book_id, title, author_id FROM line_book
     WHERE NOT EXISTS (
-        SELECT FROM books WHERE books.author_id = wanted.author_id AND books.title = wanted.title
+        SELECT FROM books
+        WHERE books.author_id = line_book.author_id AND books.title = line_book.title
     ) ORDER BY book_id RETURNING id
 )
 SELECT (SELECT count(*) FROM new_author) AS authors, (SELECT count(*) FROM new_book) AS books
@@ -83,22 +91,27 @@ SELECT (SELECT count(*) FROM new_author) AS authors, (SELECT count(*) FROM new_b
 
 
 class LineRepository(ListRepository[BookLine]):
-    """Books in bulk, in a transaction: out by a cursor, in by COPY and one merge."""
+    """Imports and exports books as lines of a file. Needs a transaction.
+
+    The export reads through a cursor. The import copies all lines to a temporary table and merges
+    them with one statement.
+    """
 
     model = BookLine
     statements = LineStatements(Book, BookLine)
 
     def to_model(self, values: dict[str, Any]) -> BookLine:
+        """Create the line without validation, because the rows come from the database."""
         return self.model.model_construct(**values)
 
     async def add(self, lines: Iterable[BookLine]) -> Imported:
-        """Add what is not there yet, with its authors."""
+        """Add the books that do not exist yet, and their authors. Return how many were added."""
         session = self.transaction
-        for statement in (_PATIENT, _ALONE):
-            await session.execute(statement)
-        await session.execute(CreateTable(_STAGE))
+        await session.execute(_DISABLE_TIMEOUTS)
+        await session.execute(_LOCK_IMPORTS)
+        await session.execute(CreateTable(_STAGING_TABLE))
         records = ((uuid7(), line.author, line.dob, uuid7(), line.title) for line in lines)
-        await session.copy(_STAGE, records)
-        await session.execute(sa.text(f"ANALYZE {_STAGE.name}"))
+        await session.copy(_STAGING_TABLE, records)
+        await session.execute(sa.text(f"ANALYZE {_STAGING_TABLE.name}"))
         rows = await session.execute(_MERGE)
         return Imported.model_validate(dict(rows[0]))

@@ -18,9 +18,8 @@ class CrudService(Generic[Read, Create, Update]):
         class AuthorService(CrudService[AuthorRead, AuthorCreate, AuthorUpdate]):
             repository_class = AuthorRepository
 
-    The fields of the create and update models are columns of the table, by the same names. An
-    entity with rules of its own overrides methods, or has a service that is written out, as books
-    have.
+    Every field of the create and update models has to be a column of the table. A service with
+    other rules overrides methods, or is written without this class, as `BookService` is.
 
     `expected_versions` are the versions that an `If-Match` header allows; `None` allows every
     version.

@@ -90,15 +90,14 @@ def without_default(schema: dict[str, Any]) -> None:
 
 
 class UpdateModel(RequestModel):
-    """Base of the changes that a PATCH sends. Every field may be absent.
+    """Base of the request models of PATCH. Every field may be absent.
 
-    An update model is usually derived from the model that creates the entity, whose fields it
-    takes over:
+    An update model usually inherits its fields from the create model:
 
         class AuthorUpdate(UpdateModel, AuthorCreate): ...
 
-    A field that is absent has the value None, which its type need not allow. Use
-    `model_dump(exclude_unset=True)` to tell it from a field that was sent as null.
+    An absent field has the value None, even if its type does not allow None. Use
+    `model_dump(exclude_unset=True)` to distinguish it from a field that was sent as null.
     """
 
     @classmethod
@@ -108,6 +107,7 @@ class UpdateModel(RequestModel):
             field.default = None
             field.default_factory = None
             field.json_schema_extra = partial(_extend_without_default, field.json_schema_extra)
+        # Pydantic has built its validator from the fields as they were before.
         cls.model_rebuild(force=True)
 
 
@@ -122,12 +122,12 @@ def _extend_without_default(
     without_default(schema)
 
 
-# The time of a row's last change.
+# The type of the field `updated_at` of a read model.
 UpdatedAt = Annotated[
     datetime,
     Field(description="Last change of the resource itself, not of a resource embedded in it"),
 ]
-# The version of a resource, which is the last field of its read model.
+# The type of the field `version` of a read model, which is its last field.
 Version = Annotated[
     str,
     Field(
@@ -141,10 +141,11 @@ Version = Annotated[
 class ReadModel(BaseModel):
     """Base of the representation of a resource. All of its fields are always present.
 
-    A subclass declares the fields `id` and `version: Version`. They are not declared here, because
-    they would then be the first ones in JSON and CSV, where `version` has to be the last.
+    A subclass declares the fields `id` and `version: Version`. They are not declared here because
+    inherited fields come first in JSON and CSV, and `version` has to be the last one.
     """
 
+    # Tells the type checker about these fields without declaring them.
     if TYPE_CHECKING:
         id: Any
         version: Version
@@ -159,7 +160,7 @@ class ReadModel(BaseModel):
 
 @dataclass(frozen=True)
 class Nested:
-    """The type of a field that contains another model."""
+    """The type of a field that contains another model, an optional model or a list of models."""
 
     model: type[BaseModel]
     is_optional: bool
@@ -171,8 +172,12 @@ def nested_models(model: type[BaseModel]) -> dict[str, Nested]:
 
     For example `{"author": Nested(BookAuthor, is_optional=False, is_list=False)}`.
     """
-    types = {name: nested_model(field.annotation) for name, field in model.model_fields.items()}
-    return {name: nested for name, nested in types.items() if nested is not None}
+    fields = {}
+    for name, field in model.model_fields.items():
+        nested = nested_model(field.annotation)
+        if nested is not None:
+            fields[name] = nested
+    return fields
 
 
 def nested_model(annotation: Any) -> Nested | None:
@@ -181,11 +186,14 @@ def nested_model(annotation: Any) -> Nested | None:
     types = [option for option in options if option is not NoneType]
     if len(types) != 1:
         return None
-    is_list = get_origin(types[0]) is list
-    item = type_options(get_args(types[0])[0])[0] if is_list else types[0]
-    if not isinstance(item, type) or not issubclass(item, BaseModel):
+    [model] = types
+    is_list = get_origin(model) is list
+    if is_list:
+        [item_type] = get_args(model)
+        model = type_options(item_type)[0]
+    if not isinstance(model, type) or not issubclass(model, BaseModel):
         return None
-    return Nested(item, is_optional=NoneType in options, is_list=is_list)
+    return Nested(model, is_optional=NoneType in options, is_list=is_list)
 
 
 def type_options(annotation: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The errors of violated constraints, which follow from the declarations of the mapped classes."""
+"""Errors for violated constraints, derived from the declarations of the mapped classes."""
 
 from typing import Any
 from uuid import UUID
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.commits
 
 @pytest.fixture
 async def library(committing: Database) -> Database:
-    """A database with the tables of the made-up library."""
+    """A database with the tables of the example library."""
     await create_library(committing)
     return committing
 
@@ -39,7 +39,8 @@ def edition(publisher_id: UUID | None) -> dict[str, Any]:
     return {"title": "Emma", "publisher_id": publisher_id}
 
 
-def places(error: InvalidRequest) -> list[tuple[str | None, str, str]]:
+def faults_in(error: InvalidRequest) -> list[tuple[str | None, str, str]]:
+    """Return the pointer, the code and the detail of each fault."""
     return [(fault.pointer, fault.code, fault.detail) for fault in error.faults]
 
 
@@ -51,11 +52,11 @@ async def test_row_that_refers_to_no_row_has_a_pointer_to_the_field(library: Dat
     with pytest.raises(InvalidRequest) as refused:
         await editions.create(edition(UNKNOWN))
     fault = ("/publisher_id", "publisher_not_found", "There is no publisher with this id")
-    assert places(refused.value) == [fault]
+    assert faults_in(refused.value) == [fault]
     stored = await editions.create(edition(None))
     with pytest.raises(InvalidRequest) as refused:
         await editions.update(stored.id, {"publisher_id": UNKNOWN}, None)
-    assert places(refused.value) == [fault]
+    assert faults_in(refused.value) == [fault]
 
 
 async def test_batch_has_a_pointer_to_each_row_that_refers_to_no_row(library: Database) -> None:
@@ -63,14 +64,14 @@ async def test_batch_has_a_pointer_to_each_row_that_refers_to_no_row(library: Da
     rows = [edition(known), edition(UNKNOWN), edition(None), edition(UNKNOWN)]
     with pytest.raises(InvalidRequest) as refused:
         await EditionRepository(library.writes).create_many(rows)
-    assert [place[0] for place in places(refused.value)] == [
+    assert [fault_pointer for fault_pointer, _, _ in faults_in(refused.value)] == [
         "/items/1/publisher_id",
         "/items/3/publisher_id",
     ]
     assert await query(library, "SELECT count(*) FROM library_editions") == [0]
 
 
-async def test_batch_in_a_transaction_can_be_explained_and_continued(library: Database) -> None:
+async def test_transaction_can_continue_after_a_refused_batch(library: Database) -> None:
     async with library.transaction() as session:
         with pytest.raises(InvalidRequest):
             await EditionRepository(session).create_many([edition(UNKNOWN)])

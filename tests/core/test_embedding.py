@@ -30,13 +30,16 @@ from tests.support.library import (
     create_library,
 )
 
-EMPTY = "e3b0c44298fc1c14"  # the digest of no tags
-A, B = UUID(int=1), UUID(int=2)
+# The digest of an empty list of tags.
+EMPTY_DIGEST = "e3b0c44298fc1c14"
+# The ids of the two tags.
+A = UUID(int=1)
+B = UUID(int=2)
 
 
 @pytest.fixture
 async def library(committing: Database) -> Database:
-    """A database with the tables of the made-up library, and two tags."""
+    """A database with the tables of the example library, and two tags."""
     await create_library(committing)
     await run(committing, f"INSERT INTO library_tags (id, name) VALUES ('{A}', 'a'), ('{B}', 'b')")
     return committing
@@ -68,7 +71,9 @@ async def test_renaming_an_author_changes_the_etags_of_books_without_writing_the
     client: AsyncClient, database: Database
 ) -> None:
     book = await make_book(client)
-    stored = await query(database, "SELECT books.xmin || ' ' || books.ctid::text FROM books")
+    # The transaction that wrote the row, and its physical location.
+    row_version = "SELECT books.xmin || ' ' || books.ctid::text FROM books"
+    stored = await query(database, row_version)
     await client.patch(f"/authors/{book['author_id']}", json={"name": "U. K. Le Guin"})
     response = await client.get(
         f"/books/{book['id']}", headers={"If-None-Match": f'"{book["version"]}"'}
@@ -78,9 +83,7 @@ async def test_renaming_an_author_changes_the_etags_of_books_without_writing_the
     # The versions of the book and of its author.
     assert [book["version"][:3], changed["version"][:3]] == ["1.1", "1.2"]
     assert response.json()["updated_at"] == book["updated_at"]
-    assert (
-        await query(database, "SELECT books.xmin || ' ' || books.ctid::text FROM books") == stored
-    )
+    assert await query(database, row_version) == stored
 
 
 async def test_write_with_the_version_before_the_author_changed_is_refused(
@@ -100,7 +103,7 @@ async def test_write_with_the_version_before_the_author_changed_is_refused(
     assert (await client.delete(path, headers=changed)).status_code == 204
 
 
-async def test_version_of_a_listed_book_is_good_for_if_match(client: AsyncClient) -> None:
+async def test_version_of_a_listed_book_can_be_sent_as_if_match(client: AsyncClient) -> None:
     await make_book(client)
     [book] = (await client.get("/books")).json()["items"]
     headers = {"If-Match": f'"{book["version"]}"'}
@@ -111,7 +114,7 @@ async def test_version_of_a_listed_book_is_good_for_if_match(client: AsyncClient
 async def test_write_that_waits_for_a_move_to_a_newer_author_returns_that_author(
     client: AsyncClient, other: asyncpg.Connection
 ) -> None:
-    """The statement's snapshot is older than the author, so that its join cannot find the row."""
+    """The statement's snapshot is older than the author, so its join does not find the author."""
     book = await make_book(client)
     async with other.transaction():
         await other.execute("UPDATE books SET title = 'locked'")
@@ -140,7 +143,7 @@ async def _wait_for_lock(connection: asyncpg.Connection) -> None:
 @pytest.mark.commits
 async def test_optional_row_that_is_missing_is_none(library: Database) -> None:
     edition = await new_edition(library)
-    assert (edition.publisher, edition.version) == (None, f"1.0.{EMPTY}")
+    assert (edition.publisher, edition.version) == (None, f"1.0.{EMPTY_DIGEST}")
     assert await EditionRepository(library.reads).get(edition.id) == edition
     page = await EditionRepository(library.reads).page(ListQuery())
     assert (page.items, page.total) == ([edition], 1)
@@ -151,17 +154,17 @@ async def test_optional_row_has_its_part_in_the_version(library: Database) -> No
     publisher_id = await new_publisher(library)
     edition = await new_edition(library, publisher_id=publisher_id)
     assert edition.publisher is not None
-    assert (edition.publisher.name, edition.version) == ("Penguin", f"1.1.{EMPTY}")
+    assert (edition.publisher.name, edition.version) == ("Penguin", f"1.1.{EMPTY_DIGEST}")
     publishers = PublisherRepository(library.writes)
     await publishers.update(publisher_id, {"name": "Puffin"}, None)
     editions = EditionRepository(library.writes)
     with pytest.raises(PreconditionFailed):
         await editions.update(edition.id, {"title": "x"}, [edition.version])
-    changed = await editions.update(edition.id, {"title": "x"}, [f"1.2.{EMPTY}"])
-    assert changed.version == f"2.2.{EMPTY}"
+    changed = await editions.update(edition.id, {"title": "x"}, [f"1.2.{EMPTY_DIGEST}"])
+    assert changed.version == f"2.2.{EMPTY_DIGEST}"
     # The foreign key is set to null, which changes the version as well.
     await publishers.delete(publisher_id, None)
-    assert (await editions.get(edition.id)).version == f"2.0.{EMPTY}"
+    assert (await editions.get(edition.id)).version == f"2.0.{EMPTY_DIGEST}"
 
 
 @pytest.mark.commits
@@ -181,7 +184,7 @@ async def test_rows_are_read_in_the_order_of_their_ids(library: Database) -> Non
 @pytest.mark.commits
 async def test_list_has_its_rows_sorted_by_key(library: Database) -> None:
     edition = await tag(library, await new_edition(library), B, A)
-    assert [(each.id, each.name) for each in edition.tags] == [(A, "a"), (B, "b")]
+    assert [(item.id, item.name) for item in edition.tags] == [(A, "a"), (B, "b")]
     page = await EditionRepository(library.reads).page(ListQuery())
     assert page.items == [edition]
     async with library.transaction() as session:
@@ -223,16 +226,14 @@ async def test_csv_has_columns_for_embedded_rows_and_json_for_lists(library: Dat
     text = (writer.header + writer.format_lines([with_all, with_none])).decode()
     first, second = csv.DictReader(StringIO(text))
     assert list(first) == [
-        *(
-            "id",
-            "title",
-            "publisher_id",
-            "publisher_name",
-            "tags",
-            "created_at",
-            "updated_at",
-            "version",
-        )
+        "id",
+        "title",
+        "publisher_id",
+        "publisher_name",
+        "tags",
+        "created_at",
+        "updated_at",
+        "version",
     ]
     assert (first["publisher_id"], first["publisher_name"]) == (str(publisher_id), "Penguin")
     assert first["tags"] == f'[{{"id": "{A}", "name": "a"}}]'
@@ -256,6 +257,7 @@ class StoredFile(BaseModel):
 
 
 def read_model(**annotations: Any) -> type[ReadModel]:
+    """Create a read model with these fields and the standard ones."""
     fields = {"id": UUID, **annotations, "updated_at": UpdatedAt, "version": Version}
     return type("ThingRead", (ReadModel,), {"__annotations__": fields, "__module__": __name__})
 

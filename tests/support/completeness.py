@@ -1,6 +1,6 @@
-"""Checks that no part of the service escapes the generic tests.
+"""Checks that the generic tests cover every part of the service.
 
-Each check returns one sentence for each gap, which names it and says what to do.
+Each check returns one sentence for each gap, which names the gap and says what to do.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -16,15 +16,16 @@ from tests.support.openapi import schema_of
 
 REGISTRY: Final = "tests/support/entities.py"
 _PAGE_FIELDS: Final = {"items", "total", "page", "size", "pages", "next"}
-# The parameters that every list may have.
+# The query parameters that every list may have.
 _STANDARD_PARAMETERS: Final = {"id", *ListQuery.model_fields}
-# Formats for which the OpenAPI document has an example without the field's help.
+# Formats of which the OpenAPI document always has an example (app/core/http/_examples.py).
 _KNOWN_FORMATS: Final = {"uuid", "date-time"}
+# The keys of a schema that contain an example, or schemas that do.
 _EXAMPLES: Final = {"examples", "enum", "const", "properties", "$ref"}
 
 
 def uncovered_lists(document: Json, covered: Collection[str]) -> list[str]:
-    """Find lists without tests. `covered` has the path templates of the others."""
+    """Find lists without tests, and tests without a list. `covered` has the tested paths."""
     lists = [path for path, item in document["paths"].items() if _returns_page(item, document)]
     return [
         f"GET {path} returns a page, but no test covers its order, cursors and plans: "
@@ -57,12 +58,13 @@ def uncovered_models(models: Iterable[type[Base]], covered: Collection[type[Base
 
 
 def differences_from_document(document: Json, case: EntityCase) -> list[str]:
-    """Find what the entry of an entity says of its list, unlike the OpenAPI document."""
+    """Find differences between an entity's entry and its list in the OpenAPI document."""
     operation = document["paths"][case.path]["get"]
     parameters = {part["name"]: part for part in operation["parameters"] if part["in"] == "query"}
     keys = parameters["sort"]["schema"]["items"]["enum"]
     content = operation["responses"]["200"]["content"]
-    facts: dict[str, tuple[object, object]] = {
+    # The value of each field in the entry and in the document.
+    fields: dict[str, tuple[object, object]] = {
         "sorts": (sorted(case.sorts), sorted({key.removeprefix("-") for key in keys})),
         "streams": (case.streams, "text/csv" in content),
         "filters": (sorted(case.filters), sorted(set(parameters) - _STANDARD_PARAMETERS)),
@@ -73,13 +75,13 @@ def differences_from_document(document: Json, case: EntityCase) -> list[str]:
     return [
         f"{name} of GET {case.path} is {actual} in the OpenAPI document, but {expected} in its "
         f"entry: change {REGISTRY} or the query model"
-        for name, (expected, actual) in facts.items()
+        for name, (expected, actual) in fields.items()
         if expected != actual
     ]
 
 
 def operations_without_body(document: Json, bodies: Collection[str]) -> list[str]:
-    """Find operations that need a body of which the access tests have no valid one."""
+    """Find operations that take a body for which the access tests have no valid example."""
     return [
         f"{operation['operationId']} takes a body, but the access tests have no valid one: "
         f"add an entry to {REGISTRY}, or a body to BODIES of tests/contract.py"
@@ -90,7 +92,7 @@ def operations_without_body(document: Json, bodies: Collection[str]) -> list[str
 
 
 def unindexed_foreign_keys(tables: Iterable[sa.Table]) -> list[str]:
-    """Find foreign keys for which Postgres scans the table when the referenced row is deleted."""
+    """Find foreign keys without an index. A DELETE of the referenced row would scan the table."""
     keys = [(table, key) for table in tables for key in table.foreign_keys]
     return [
         f"{table.name}.{key.parent.name} refers to {key.column.table.name}, but no index begins "
@@ -102,7 +104,7 @@ def unindexed_foreign_keys(tables: Iterable[sa.Table]) -> list[str]:
 
 
 def _first_columns(table: sa.Table) -> Iterator[str]:
-    """The columns that an index of all rows begins with."""
+    """Yield the columns with which an index of all rows begins."""
     for constraint in table.constraints:
         if isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint):
             yield from [column.name for column in constraint.columns][:1]
@@ -129,7 +131,7 @@ def fields_without_example(models: Iterable[type[BaseModel]]) -> list[str]:
 
 
 def _object_schemas(schema: Json) -> Iterator[Json]:
-    """The schema of a model and those of the models in its fields."""
+    """Yield the schema of a model and those of the models in its fields."""
     for part in (schema, *schema.get("$defs", {}).values()):
         if "properties" in part:
             yield part

@@ -1,7 +1,7 @@
-"""Every entity that the generic tests cover, in one list.
+"""The list of entities that the generic tests cover.
 
-An entry brings lists, cursors, sorts, filters, search, streams, plans, statement budgets, access
-and the OpenAPI document of an entity under test. tests/test_entities.py fails if one is missing.
+They test the lists, cursors, sorts, filters, search, streams, plans, statement budgets, access and
+OpenAPI document of each entity in the list. tests/test_entities.py fails if an entity is missing.
 """
 
 from typing import Final
@@ -68,7 +68,7 @@ BY_PATH: Final = {case.path: case for case in ENTITIES}
 
 
 def referenced_cases(case: EntityCase) -> dict[str, EntityCase]:
-    """Return the entity that each foreign key column of the filled rows refers to."""
+    """Return the entity to which each foreign key column in `case.columns` refers."""
     by_table = {other.plural: other for other in ENTITIES}
     return {
         column: by_table[key.column.table.name]

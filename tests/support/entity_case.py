@@ -1,4 +1,4 @@
-"""What the generic tests have to know about an entity, and what follows from it."""
+"""The description of an entity from which the generic tests take their cases."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,10 @@ from app.core.db import Entity
 Json = dict[str, Any]
 Operation = tuple[str, str]  # method and path template: ("get", "/authors/{id}")
 
-FIRST_ID: Final = "01890000-0000-7000-8000-000000000001"  # of row 1 of every table that is filled
-# Row n was created n minutes into 2026 and changed n minutes into 2027; its id ends in n.
+# The id of row 1 of every table that a test fills.
+FIRST_ID: Final = "01890000-0000-7000-8000-000000000001"
+# SQL expressions. The id of row n ends in n. The row was created n minutes into 2026 and changed n
+# minutes into 2027.
 _ID: Final = "('01890000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid"
 _CREATED_AT: Final = "timestamptz '2026-01-01T00:00Z' + n * interval '1 minute'"
 _UPDATED_AT: Final = "timestamptz '2027-01-01T00:00Z' + n * interval '1 minute'"
@@ -27,26 +29,27 @@ class EntityCase:
     """
 
     model: type[Entity]
-    # The SQL expression of each column of row n, except id and timestamps: {"size": "n"}.
-    # A foreign key refers to row 1 of the other table: {"author_id": f"'{FIRST_ID}'"}.
+    # The SQL expression of each column in row n of a filled table, for example {"size": "n"}. The
+    # id and the timestamps have defaults. A foreign key refers to row 1 of the other table, as in
+    # {"author_id": f"'{FIRST_ID}'"}.
     columns: dict[str, str]
     # The keys that the list can be sorted by.
     sorts: tuple[str, ...]
-    # Valid bodies of POST and PATCH. The second one changes something of the first one.
+    # Valid bodies of POST and PATCH. `update` changes a field of `create`.
     create: Json
     update: Json
     # The column that `q` searches, and a word of that column in every filled row, in lower case.
     search_column: str | None = None
     search_word: str | None = None
-    # A valid value for each equality filter of the list, beside `id` and times.
+    # A valid value for each filter of the list except `id` and the filters by time.
     filters: dict[str, str] = field(default_factory=dict)
     has_id_filter: bool = True
     # Whether the list is also sent as CSV and as JSON lines.
     streams: bool = False
     # Whether POST and PATCH take a multipart form instead of JSON.
     is_form: bool = False
-    # Whether the permissions are catalogue:read and catalogue:write. Otherwise tests/contract.py
-    # has lines of its own for the operations.
+    # Whether the permissions are catalogue:read and catalogue:write. Otherwise the operations need
+    # rows in tests/contract.py.
     is_catalogue: bool = True
 
     @property
@@ -87,7 +90,7 @@ class EntityCase:
         return self.table.c.id.type.python_type is UUID
 
     def insert_statement(self, source: str) -> str:
-        """Return an INSERT of one row for each n of a source: `generate_series(1, 57) n`."""
+        """Return an INSERT of one row for each n of a source such as `generate_series(1, 57) n`."""
         values = {"created_at": _CREATED_AT, "updated_at": _UPDATED_AT, **self.columns}
         if self.has_uuid:
             values = {"id": _ID, **values}
@@ -97,5 +100,5 @@ class EntityCase:
         )
 
     def with_columns(self, columns: dict[str, str]) -> "EntityCase":
-        """Return the entity with other SQL expressions for some columns, also id and timestamps."""
+        """Return a copy with other SQL expressions for some columns, also for id or timestamps."""
         return replace(self, columns={**self.columns, **columns})

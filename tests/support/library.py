@@ -1,4 +1,4 @@
-"""Tables of a made-up library: editions with a publisher, if it is known, and with tags.
+"""Entities of an example library: editions with an optional publisher and with tags.
 
 They are not part of the service's schema. A test creates them in a database of its own.
 """
@@ -16,7 +16,7 @@ from app.core.schemas import ReadModel, UpdatedAt, Version
 
 
 class LibraryEntity(Entity):
-    """Base of the made-up entities, in a schema of their own."""
+    """Base of the example entities. Their metadata is not that of the service."""
 
     __abstract__ = True
     metadata = sa.MetaData(naming_convention=Base.metadata.naming_convention)
@@ -106,7 +106,8 @@ class EditionRead(ReadModel):
 class PublisherRepository(Repository[PublisherRead]):
     """Reads and writes publishers."""
 
-    model, noun = PublisherRead, "Publisher"
+    model = PublisherRead
+    noun = "Publisher"
     statements = Statements(Publisher, PublisherRead)
 
 
@@ -122,14 +123,16 @@ class TagRead(ReadModel):
 class TagRepository(Repository[TagRead]):
     """Reads and writes tags."""
 
-    model, noun = TagRead, "Tag"
+    model = TagRead
+    noun = "Tag"
     statements = Statements(Tag, TagRead)
 
 
 class EditionRepository(Repository[EditionRead]):
     """Reads and writes editions."""
 
-    model, noun = EditionRead, "Edition"
+    model = EditionRead
+    noun = "Edition"
     statements = Statements(
         Edition, EditionRead, filters={"publisher_id": equals(Edition.publisher_id)}
     )

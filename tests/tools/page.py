@@ -30,17 +30,19 @@ def sections() -> dict[str, list[Step]]:
 
 
 def apply_changes(text: str, repository: Path) -> None:
-    """Apply a diff without line numbers. Each of its hunks has to fit in exactly one place."""
+    """Apply a diff without line numbers. The old lines of each hunk must occur exactly once."""
     head, *hunks = text.split("@@\n")
     path = repository / head.removeprefix("--- ").strip()
     content = path.read_text(encoding="utf-8")
     for hunk in hunks:
         old = "".join(_lines(hunk, " -"))
         new = "".join(_lines(hunk, " +"))
-        assert content.count(old) == 1, f"{path.name} has {content.count(old)} places like\n{old}"
+        count = content.count(old)
+        assert count == 1, f"{path.name} contains this text {count} times instead of once:\n{old}"
         content = content.replace(old, new)
     path.write_text(content, encoding="utf-8")
 
 
-def _lines(hunk: str, kinds: str) -> Iterator[str]:
-    return (line[1:] for line in hunk.splitlines(keepends=True) if line[0] in kinds)
+def _lines(hunk: str, prefixes: str) -> Iterator[str]:
+    """Return the lines that begin with one of these characters, without it."""
+    return (line[1:] for line in hunk.splitlines(keepends=True) if line[0] in prefixes)

@@ -1,4 +1,4 @@
-"""docs/adding-an-entity.md, followed in a copy of the repository to its end.
+"""Follow docs/adding-an-entity.md in a copy of the repository, and test the result.
 
 The page begins with the entities of the reference service. Remove both once yours has moved on.
 """
@@ -16,9 +16,10 @@ from tests.processes import ROOT
 from tests.tools.page import Step, apply_changes, sections
 from tools.repository import list_files
 
+# The headings of the sections with steps to follow.
 PLAIN, OPTIONAL, MANY = list(sections())[:3]
 RESULT = ROOT / "tests" / "tools" / "page_result.py"
-# Tests that take part of their cases from the list of entities.
+# Test files that have cases for every entity in tests/support/entities.py.
 GENERIC = ("lists", "plans", "statements", "streams")
 
 pytestmark = pytest.mark.skipif(
@@ -44,20 +45,22 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def follow(step: Step, copy: Path) -> None:
+    """Apply a change, or run commands, except the checks and tests of the whole repository."""
     if step.language == "diff":
         apply_changes(step.text, copy)
         return
     for command in step.text.splitlines():
-        # The checks and tests of the copy are run one by one below.
+        # The tests below run the checks and tests that are of interest here.
         if command != "make check test":
+            # `-o` keeps make from building a virtual environment.
             run(copy, "bash", "-c", command.replace("make ", "make -o .venv/ready ", 1))
 
 
 def run(copy: Path, *command: str) -> str:
-    # The copy starts servers of its own.
-    inherited = ("PYTEST", "TEST_")
+    # Without these variables, the tests of the copy start their own servers.
+    removed = ("PYTEST", "TEST_")
     environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(inherited)
+        name: value for name, value in os.environ.items() if not name.startswith(removed)
     }
     process = subprocess.run(
         command, cwd=copy, env=environment, capture_output=True, text=True, check=False

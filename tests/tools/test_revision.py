@@ -74,7 +74,7 @@ class Project:
         code, out, err = await self.run("tools.revision", message)
         assert (code, err) == (0, "")
         assert "Read it before you commit it" in out
-        assert "`make check` will refuse it" not in out
+        assert "`make check` will reject it" not in out
         return [self.directory / name for name in re.findall(r"^Wrote (\S+)$", out, re.MULTILINE)]
 
     async def assert_applicable(self, revisions: list[Path], database: str) -> None:
@@ -230,5 +230,5 @@ async def test_revision_that_is_not_safe_says_what_squawk_advises(project: Proje
     project.replace("app/books/models.py", ("    search: Mapped", f"{column}    search: Mapped"))
     code, out, _ = await project.run("tools.revision", "add pages of books")
     assert code == 0
-    assert "`make check` will refuse it" in out
+    assert "`make check` will reject it" in out
     assert "adding-required-field" in out

@@ -1,14 +1,14 @@
-"""Errors for violated constraints, derived from what the mapped classes declare.
+"""Errors for violated constraints, derived from the declarations of the mapped classes.
 
     constraint                     violated by            error
     foreign key of the table       INSERT, UPDATE         422, pointer `/author_id`
     foreign key of another table   DELETE                 409, "... while books refer to it"
     unique constraint or index     INSERT, UPDATE         409, "Another publisher has this name"
 
-In a batch, the pointers are those of its items, for example `/items/17/author_id`.
+In a batch, a pointer begins with the item, for example `/items/17/author_id`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -18,14 +18,15 @@ from app.core.errors import Conflict, Fault, InvalidRequest, ServiceError, point
 
 Row = Mapping[str, Any]
 Values = tuple[Any, ...]
-MAX_POINTERS: Final = 10  # in a sentence
+# The maximum number of pointers in a sentence.
+MAX_POINTERS: Final = 10
 
 
 class ConstraintErrors:
     """Creates the errors for the constraints of one table.
 
-    Every method takes the name of the violated constraint. It returns None if neither the
-    repository nor the mapped class says what the constraint means.
+    Every method takes the name of the violated constraint. It returns None if the repository does
+    not declare an error for it and none can be derived, for example for a check constraint.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class ConstraintErrors:
         Args:
             table: The table to which rows are written.
             noun: The name of its rows in sentences, for example "Book".
-            declared: The errors that the repository itself declares, by name of constraint.
+            declared: The `constraint_errors` of the repository, which take precedence.
         """
         self._table = table
         self._noun = noun.lower()
@@ -48,47 +49,51 @@ class ConstraintErrors:
             return self._declared[name]()
         foreign_key = self._foreign_key(name)
         if foreign_key is not None:
-            return InvalidRequest(*_missing_row(foreign_key))
+            return InvalidRequest(*_missing_row_faults(foreign_key))
         columns = self._unique_columns(name)
         if columns:
             return self._not_unique(columns)
         return None
 
     def for_delete(self, name: str) -> ServiceError | None:
-        """Return the error for a DELETE of a row to which rows of a table refer."""
+        """Return the error for a DELETE of a row to which other rows refer."""
         if name in self._declared:
             return self._declared[name]()
         for table in self._table.metadata.tables.values():
             for foreign_key in table.foreign_key_constraints:
                 if foreign_key.name == name and foreign_key.referred_table is self._table:
-                    children = table.name.replace("_", " ")
+                    referring_rows = table.name.replace("_", " ")
                     return Conflict(
-                        f"The {self._noun} cannot be deleted while {children} refer to it"
+                        f"The {self._noun} cannot be deleted while {referring_rows} refer to it"
                     )
         return None
 
     async def for_batch(
         self, name: str, rows: Sequence[Row], session: Session
     ) -> ServiceError | None:
-        """Return the error for an INSERT of many rows, of which `session` has undone everything.
+        """Return the error for an INSERT of many rows, after it has been rolled back.
 
-        Takes one statement to find out which of the rows are wrong. If none is wrong any more,
-        because another request has changed the database since, the error is a plain `Conflict`.
+        Executes one statement that finds out which rows violate the constraint. If none of them
+        does any more, because another request has changed the database since, the error is a
+        `Conflict` without details, and a retry may succeed.
         """
         if name in self._declared:
             return self._declared[name]()
         foreign_key = self._foreign_key(name)
         if foreign_key is not None:
-            missing = await _without_referred_row(foreign_key, rows, session)
-            faults = [fault for index in missing for fault in _missing_row(foreign_key, index)]
+            indexes = await _indexes_without_referred_row(foreign_key, rows, session)
+            faults = []
+            for index in indexes:
+                faults += _missing_row_faults(foreign_key, index)
             return InvalidRequest(*faults) if faults else Conflict()
         columns = self._unique_columns(name)
         if columns:
-            duplicates = await self._duplicates(columns, rows, session)
+            duplicates = await self._duplicate_indexes(columns, rows, session)
             return self._not_unique(columns, duplicates) if duplicates else Conflict()
         return None
 
     def _foreign_key(self, name: str) -> sa.ForeignKeyConstraint | None:
+        """Return the foreign key of the table with this name, if it has one."""
         for constraint in self._table.foreign_key_constraints:
             if constraint.name == name:
                 return constraint
@@ -99,14 +104,14 @@ class ConstraintErrors:
 
         The list is empty for an index on an expression such as `lower(email)`.
         """
-        constraints: Iterable[sa.UniqueConstraint | sa.PrimaryKeyConstraint | sa.Index] = [
-            constraint
-            for constraint in self._table.constraints
-            if isinstance(constraint, sa.UniqueConstraint | sa.PrimaryKeyConstraint)
-        ] + [index for index in self._table.indexes if index.unique]
-        for constraint in constraints:
-            if constraint.name == name:
+        for constraint in self._table.constraints:
+            if constraint.name == name and isinstance(
+                constraint, sa.UniqueConstraint | sa.PrimaryKeyConstraint
+            ):
                 return [column.key for column in constraint.columns]
+        for index in self._table.indexes:
+            if index.unique and index.name == name:
+                return [column.key for column in index.columns]
         return []
 
     def _not_unique(self, columns: list[str], duplicates: Sequence[int] = ()) -> Conflict:
@@ -116,11 +121,13 @@ class ConstraintErrors:
             detail = f"{detail}: {', '.join(pointers)}"
         return Conflict(detail)
 
-    async def _duplicates(
+    async def _duplicate_indexes(
         self, columns: list[str], rows: Sequence[Row], session: Session
     ) -> list[int]:
-        """Return the indexes of the rows whose values another row has, earlier in the batch or in
-        the table."""
+        """Return the indexes of the rows that are not unique.
+
+        Another row, earlier in the batch or in the table, has the same values in these columns.
+        """
         values = [tuple(row.get(name) for name in columns) for row in rows]
         seen = await existing_values(self._table, columns, values, session)
         duplicates = []
@@ -131,23 +138,27 @@ class ConstraintErrors:
         return duplicates
 
 
-def _missing_row(foreign_key: sa.ForeignKeyConstraint, index: int | None = None) -> list[Fault]:
-    """Return the faults of a row, or of an item of a batch, that refers to no row."""
+def _missing_row_faults(
+    foreign_key: sa.ForeignKeyConstraint, index: int | None = None
+) -> list[Fault]:
+    """Return the faults of a row that refers to a missing row. `index` is its place in a batch."""
     item = () if index is None else ("items", index)
     return [missing_row(name, pointer(*item, name)) for name in foreign_key.column_keys]
 
 
-def missing_row(column: str, place: str) -> Fault:
-    """Return the fault for a value of a column such as `author_id` to which no row belongs.
+def missing_row(column: str, location: str) -> Fault:
+    """Return the fault for a reference to a row that does not exist.
 
-    `place` is the JSON pointer to the value in the body.
+    Args:
+        column: The column with the reference, for example `author_id`.
+        location: The JSON pointer to its value in the body, for example `/items/17/author_id`.
     """
     noun = column.removesuffix("_id")
     detail = f"There is no {noun.replace('_', ' ')} with this id"
-    return Fault(pointer=place, code=f"{noun}_not_found", detail=detail)
+    return Fault(pointer=location, code=f"{noun}_not_found", detail=detail)
 
 
-async def _without_referred_row(
+async def _indexes_without_referred_row(
     foreign_key: sa.ForeignKeyConstraint, rows: Sequence[Row], session: Session
 ) -> list[int]:
     """Return the indexes of the rows that refer to a row that does not exist."""
@@ -157,7 +168,7 @@ async def _without_referred_row(
     return [
         index
         for index, value in enumerate(values)
-        # A reference of which a part is NULL refers to nothing.
+        # Postgres does not check a foreign key if one of its columns is NULL.
         if None not in value and value not in existing
     ]
 
@@ -165,9 +176,9 @@ async def _without_referred_row(
 async def existing_values(
     table: sa.FromClause, names: Sequence[str], values: Sequence[Values], session: Session
 ) -> set[Values]:
-    """Return those of the values that a row of a table has in the columns with these names.
+    """Return the values that exist in columns of a table. Each value is a tuple of the columns.
 
-    SELECT authors.id FROM authors JOIN unnest(:ids) AS wanted (id) ON authors.id = wanted.id
+    SELECT authors.id FROM authors JOIN unnest(:ids) AS searched (id) ON authors.id = searched.id
     """
     columns = [table.c[name] for name in names]
     arrays = [
@@ -175,8 +186,8 @@ async def existing_values(
         for position, column in enumerate(columns)
     ]
     elements = [sa.column(column.name, column.type) for column in columns]
-    wanted = sa.func.unnest(*arrays).table_valued(*elements).render_derived("wanted")
-    is_wanted = sa.and_(*(column == wanted.c[column.name] for column in columns))
-    statement = sa.select(*columns).join_from(table, wanted, is_wanted)
+    searched = sa.func.unnest(*arrays).table_valued(*elements).render_derived("searched")
+    is_equal = sa.and_(*(column == searched.c[column.name] for column in columns))
+    statement = sa.select(*columns).join_from(table, searched, is_equal)
     rows = await session.execute(statement)
     return {tuple(row[name] for name in names) for row in rows}

@@ -1,4 +1,4 @@
-"""A read model's field that embeds the rows of a collection."""
+"""A field of a read model that embeds a list of rows."""
 
 import json
 from collections.abc import Mapping
@@ -18,15 +18,17 @@ class EmbeddedList:
     """The rows of a collection, for example the tags of a book, sorted by their primary key.
 
     A subquery returns the rows as the text of a JSON array, and a digest of their keys and
-    versions. A sum of the versions would not do: it can stay the same when a row is replaced.
+    versions. A sum of the versions is not enough, because it can stay the same when one row is
+    replaced by another.
 
         SELECT CAST(coalesce(jsonb_agg(
-                jsonb_build_object('id', tag.id, 'name', tag.name) ORDER BY tag.id
+                jsonb_build_object('id', tags_row.id, 'name', tags_row.name) ORDER BY tags_row.id
             ), '[]') AS TEXT) AS tags__items,
             left(encode(sha256(convert_to(coalesce(
-                string_agg(concat_ws(':', tag.id, tag.version), ',' ORDER BY tag.id), ''
+                string_agg(concat_ws(':', tags_row.id, tags_row.version), ',' ORDER BY tags_row.id),
+                ''
             ), 'UTF8')), 'hex'), 16) AS tags__version
-        FROM tags AS tag JOIN book_tags ON tag.id = book_tags.tag_id
+        FROM tags AS tags_row JOIN book_tags ON tags_row.id = book_tags.tag_id
         WHERE book_tags.book_id = books.id
     """
 
@@ -63,30 +65,35 @@ class EmbeddedList:
         return False
 
     def _select(self, rows: sa.FromClause, *columns: Column) -> sa.Select[Any]:
-        """Select from the collection that belongs to each of `rows`."""
+        """Select from the rows of the collection that belongs to each of `rows`."""
         link_table = self._relationship.secondary
         if link_table is None:
-            # One to many: the rows of the collection refer to their owner themselves.
+            # One to many: the rows of the collection have the foreign key to their owner.
             source: sa.FromClause = self._rows
-            referring: sa.FromClause = self._rows
+            table_with_foreign_key: sa.FromClause = self._rows
         else:
-            pairs = self._relationship.secondary_synchronize_pairs or []
-            conditions = [self._rows.c[str(row.key)] == key for row, key in pairs]
-            source = self._rows.join(link_table, sa.and_(*conditions))
-            referring = link_table
-        belongs = [
-            referring.c[str(key.key)] == rows.c[str(column.key)]
-            for column, key in self._relationship.synchronize_pairs
+            # Many to many: the link table has foreign keys to both.
+            link_conditions = [
+                self._rows.c[str(column.key)] == foreign_key
+                for column, foreign_key in self._relationship.secondary_synchronize_pairs or []
+            ]
+            source = self._rows.join(link_table, sa.and_(*link_conditions))
+            table_with_foreign_key = link_table
+        owner_conditions = [
+            table_with_foreign_key.c[str(foreign_key.key)] == rows.c[str(column.key)]
+            for column, foreign_key in self._relationship.synchronize_pairs
         ]
-        return sa.select(*columns).select_from(source).where(*belongs).correlate(rows)
+        return sa.select(*columns).select_from(source).where(*owner_conditions).correlate(rows)
 
     def _json_array(self) -> Column:
-        pairs: list[Any] = []
+        """Return the expression of the text of a JSON array."""
+        keys_and_values: list[Any] = []
         for column in self._fields:
-            pairs += [sa.literal_column(f"'{column.key}'"), column]
-        objects = sa.func.jsonb_agg(sa.func.jsonb_build_object(*pairs))
-        array = objects.aggregate_order_by(*self._primary_key)
-        return sa.cast(sa.func.coalesce(array, sa.literal_column("'[]'::jsonb")), sa.Text)
+            keys_and_values += [sa.literal_column(f"'{column.key}'"), column]
+        json_object = sa.func.jsonb_build_object(*keys_and_values)
+        array = sa.func.jsonb_agg(json_object).aggregate_order_by(*self._primary_key)
+        empty_array: Column = sa.literal_column("'[]'::jsonb")
+        return sa.cast(sa.func.coalesce(array, empty_array), sa.Text)
 
     def _digest(self) -> Column:
         """Return the expression of a digest such as `9f86d081884c7d65`."""

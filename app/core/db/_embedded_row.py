@@ -1,4 +1,4 @@
-"""A read model's field that embeds the row to which a foreign key refers."""
+"""A field of a read model that embeds the row to which a foreign key refers."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,7 +10,7 @@ from app.core.schemas import Nested
 
 Column = sa.ColumnElement[Any]
 Relationship = RelationshipProperty[Any]
-# What stands in a version for an optional row that does not exist.
+# Replaces the version of an optional row that does not exist. Versions start at 1.
 NO_ROW: Final = sa.literal_column("0", sa.Integer)
 
 
@@ -29,37 +29,40 @@ class EmbeddedRow:
         self._is_optional = nested.is_optional
         # The label of the column of each field.
         self._labels = {field: f"{name}__{field}" for field in nested.model.model_fields}
-        # NULL in this column means that there is no row.
-        self._presence = f"{name}__{remote.key}"
+        # The label of the referred column, which is NULL if the join found no row.
+        self._presence_label = f"{name}__{remote.key}"
 
     def join(self, source: sa.FromClause, rows: sa.FromClause, *, outer: bool) -> sa.FromClause:
         is_outer = outer or self._is_optional
-        return source.join(self._row, self._is_referred_to_by(rows), isouter=is_outer)
+        return source.join(self._row, self._join_condition(rows), isouter=is_outer)
 
     def columns(self) -> list[Column]:
-        columns = {self._presence: self._referred_column}
+        columns = {self._presence_label: self._referred_column}
         for field, label in self._labels.items():
+            # The same column again if the referred column is a field, for example `author__id`.
             columns[label] = self._row.c[field]
         return [column.label(label) for label, column in columns.items()]
 
     def joined_version(self) -> Column:
-        return self._or_no_row(self._row.c.version)
+        return self._zero_if_missing(self._row.c.version)
 
     def version_of(self, rows: sa.FromClause) -> Column:
-        condition = self._is_referred_to_by(rows)
+        condition = self._join_condition(rows)
         version = sa.select(self._row.c.version).where(condition).correlate(rows)
-        return self._or_no_row(version.scalar_subquery())
+        return self._zero_if_missing(version.scalar_subquery())
 
     def value(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
-        if row[self._presence] is None:
+        if row[self._presence_label] is None:
             return None
         return {field: row[label] for field, label in self._labels.items()}
 
     def is_missing(self, row: Mapping[str, Any]) -> bool:
-        return row[self._presence] is None and not self._is_optional
+        return row[self._presence_label] is None and not self._is_optional
 
-    def _is_referred_to_by(self, rows: sa.FromClause) -> sa.ColumnElement[bool]:
+    def _join_condition(self, rows: sa.FromClause) -> sa.ColumnElement[bool]:
         return self._referred_column == rows.c[self._foreign_key]
 
-    def _or_no_row(self, version: Column) -> Column:
-        return sa.func.coalesce(version, NO_ROW) if self._is_optional else version
+    def _zero_if_missing(self, version: Column) -> Column:
+        if not self._is_optional:
+            return version
+        return sa.func.coalesce(version, NO_ROW)

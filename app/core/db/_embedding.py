@@ -1,7 +1,7 @@
-"""Embedding: a read model that contains rows of other tables.
+"""Read models that embed rows of other tables, for example a book with its author.
 
-A field of a read model embeds rows if its type is a model. The mapped class has to have a
-relationship of the same name:
+A field of a read model embeds rows if its type is a model, an optional model or a list of models.
+The mapped class needs a relationship of the same name:
 
     class Book(Entity):
         author: Mapped[Author] = relationship(lazy="raise")
@@ -13,14 +13,14 @@ relationship of the same name:
         publisher: BookPublisher | None
         tags: list[BookTag]
 
-Nothing else is declared: the join, its columns, and the version of the resource follow from it.
+The join, its columns, and the version of the resource follow from these declarations:
 
     SELECT books.id, books.title, ..., author.id AS author__id, author.name AS author__name,
         concat_ws('.', books.version, author.version) AS version
     FROM books JOIN authors AS author ON author.id = books.author_id
 
-The version, and so the ETag, consists of the versions of all rows that are displayed. A change of
-an author therefore changes the ETags of the author's books without a write to any of them.
+The version, and therefore the ETag, consists of the versions of all rows that are displayed. A
+change of an author changes the ETags of the author's books without a write to any of them.
 """
 
 from collections.abc import Mapping
@@ -42,29 +42,30 @@ class Embedding(Protocol):
     """A field of a read model that embeds rows."""
 
     def join(self, source: sa.FromClause, rows: sa.FromClause, *, outer: bool) -> sa.FromClause:
-        """Join what is embedded in `rows` to `source`, which contains `rows`.
+        """Join the table or subquery of the embedded rows to `source`.
 
-        An `outer` join keeps a row even if the row that it has to embed is not found.
+        `source` is `rows` with the joins of the fields before this one. An `outer` join keeps a row
+        even if the statement does not see the row to embed in it.
         """
 
     def columns(self) -> list[Column]:
         """Return the columns to select from the join."""
 
     def joined_version(self) -> Column:
-        """Return what the field adds to the version of a resource, from the join."""
+        """Return the embedded rows' part of the version of a resource, from the join."""
 
     def version_of(self, rows: sa.FromClause) -> Column:
-        """Return the same as a subquery, for the WHERE of an UPDATE or DELETE of `rows`."""
+        """Return the same part as a subquery, for the WHERE of an UPDATE or DELETE of `rows`."""
 
     def value(self, row: Mapping[str, Any]) -> Any:
         """Return the value of the field from a selected row."""
 
     def is_missing(self, row: Mapping[str, Any]) -> bool:
-        """Return whether the row that has to be embedded was not found."""
+        """Return whether the join did not find a row that has to be embedded."""
 
 
 def find_embeddings(model: type[Base], read_model: type[BaseModel]) -> dict[str, Embedding]:
-    """Return what a read model embeds, by the name of the field.
+    """Return the fields of a read model that embed rows, by name.
 
     Raises `TypeError` with a sentence if the declarations do not fit together.
     """
@@ -85,6 +86,8 @@ def _create_embedding(
             f'`{name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
         )
     _check_columns(field, relationship, nested)
+    # An embedded row needs its foreign key in the table of `model`. A one-to-one relationship with
+    # the foreign key in the other table has none there, so it is read as a list.
     is_collection = (
         relationship.uselist or relationship.direction is not RelationshipDirection.MANYTOONE
     )
@@ -108,8 +111,8 @@ def _check_columns(field: str, relationship: Relationship, nested: Nested) -> No
         )
     if "version" not in columns:
         raise TypeError(
-            f"{field} embeds {target.__name__}, which has no version, so that the ETag could not "
-            f"change with it. Derive {target.__name__} from Entity."
+            f"{field} embeds {target.__name__}, which has no version, so a change of it would not "
+            f"change the ETag. Derive {target.__name__} from Entity."
         )
 
 

@@ -1,4 +1,4 @@
-"""Many-to-many relationships: replace the rows that are linked to a row."""
+"""Writes the link tables of many-to-many relationships."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from app.core.db._models import Base
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, ConstraintViolated, InvalidRequest, pointer
 
+# For each row, the ids of the rows to link to it: `{book_id: [tag_id, another_tag_id]}`.
 Links = Mapping[Any, Sequence[Any]]
 
 
@@ -34,30 +35,31 @@ class LinkTable:
         self._target_name = str(target.key)
 
     async def replace(self, links: Links, session: Session, *, batch: bool) -> None:
-        """Link each row to exactly these rows. Takes one statement.
+        """Replace all links of each row by the given ones. Executes one statement.
 
-        Raises `InvalidRequest` with a pointer to each row that does not exist: `/tag_ids/1`, or
-        `/items/17/tag_ids/1` in a batch. To find them takes a second statement.
+        Raises `InvalidRequest` with a pointer to each id of a row that does not exist, for example
+        `/tag_ids/1`, or `/items/17/tag_ids/1` in a batch. A second statement finds these ids.
         """
         pairs = [(owner, linked) for owner, ids in links.items() for linked in ids]
-        statement = self._replace(list(links), pairs)
+        statement = self._replace_statement(list(links), pairs)
         try:
             async with session.savepoint():
                 await session.execute(statement)
         except ConstraintViolated as violation:
-            raise await self._explain(links, session, batch=batch) from violation
+            error = await self._explain_missing_rows(links, session, batch=batch)
+            raise error from violation
 
-    def _replace(self, owners: list[Any], pairs: list[tuple[Any, Any]]) -> sa.Executable:
+    def _replace_statement(self, owners: list[Any], pairs: list[tuple[Any, Any]]) -> sa.Executable:
         """Return the statement that deletes and inserts links.
 
             WITH removed AS (
                 DELETE FROM book_tags WHERE book_id = ANY (:owners)
-                AND (book_id, tag_id) NOT IN (SELECT book_id, tag_id FROM wanted)
+                AND (book_id, tag_id) NOT IN (SELECT book_id, tag_id FROM new_links)
             )
-            INSERT INTO book_tags (book_id, tag_id) SELECT book_id, tag_id FROM wanted
+            INSERT INTO book_tags (book_id, tag_id) SELECT book_id, tag_id FROM new_links
             ON CONFLICT DO NOTHING
 
-        `wanted` stands for `unnest(:book_ids, :tag_ids) AS wanted (book_id, tag_id)`.
+        `new_links` stands for `unnest(:book_ids, :tag_ids) AS new_links (book_id, tag_id)`.
         """
         columns = (self._owner, self._linked)
         arrays = [
@@ -65,15 +67,15 @@ class LinkTable:
             for position, column in enumerate(columns)
         ]
         elements = [sa.column(str(column.key), column.type) for column in columns]
-        wanted = sa.func.unnest(*arrays).table_valued(*elements).render_derived("wanted")
-        is_owner = self._owner == sa.any_(sa.literal(owners, sa.ARRAY(self._owner.type)))
-        is_unwanted = sa.tuple_(*columns).not_in(sa.select(*wanted.c))
-        removed = sa.delete(self._table).where(is_owner, is_unwanted).cte("removed")
+        new_links = sa.func.unnest(*arrays).table_valued(*elements).render_derived("new_links")
+        has_owner = self._owner == sa.any_(sa.literal(owners, sa.ARRAY(self._owner.type)))
+        is_obsolete = sa.tuple_(*columns).not_in(sa.select(*new_links.c))
+        removed = sa.delete(self._table).where(has_owner, is_obsolete).cte("removed")
         names = [str(column.key) for column in columns]
-        added = insert(self._table).from_select(names, sa.select(*wanted.c))
+        added = insert(self._table).from_select(names, sa.select(*new_links.c))
         return added.on_conflict_do_nothing().add_cte(removed)
 
-    async def _explain(
+    async def _explain_missing_rows(
         self, links: Links, session: Session, *, batch: bool
     ) -> InvalidRequest | Conflict:
         """Return the error for links to rows that do not exist."""
@@ -85,7 +87,9 @@ class LinkTable:
             item = ("items", item_index) if batch else ()
             for index, linked in enumerate(linked_ids):
                 if (linked,) not in existing:
-                    faults.append(missing_row(column, pointer(*item, f"{column}s", index)))
+                    # The field has the name of the column, in the plural: `tag_ids`.
+                    location = pointer(*item, f"{column}s", index)
+                    faults.append(missing_row(column, location))
         if not faults:
             # Another request has changed the database since, so a retry may succeed.
             return Conflict()

@@ -1,4 +1,4 @@
-"""The columns that a read model needs, of its own table and of the rows that it embeds."""
+"""The columns of a read model: those of its own table and those of the rows that it embeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,8 @@ class Selection:
         Args:
             model: The mapped class of the table.
             read_model: The Pydantic model whose fields are selected.
-            other_fields: The fields that are neither columns nor embedded.
+            other_fields: The fields that are neither columns nor embedded, such as those that
+                `ListStatements.add_other_fields` selects.
 
         Raises `TypeError` with a sentence if the read model does not fit the table.
         """
@@ -48,9 +49,9 @@ class Selection:
                 )
 
     def select(self, rows: sa.FromClause, *, outer: bool = False) -> sa.Select[Any]:
-        """Select from `rows`, which are the table or a subquery of it.
+        """Select from `rows`, which is the table or a subquery of it, such as a CTE.
 
-        An `outer` selection also has the rows for which a row to embed is not found.
+        With `outer`, a row is selected even if the statement does not see the row to embed in it.
         """
         source = rows
         columns = [self._column(rows, name) for name in self.columns]
@@ -60,7 +61,9 @@ class Selection:
         return sa.select(*columns).select_from(source)
 
     def version(self, table: sa.Table) -> Column:
-        """Return the version of the rows of a table, for example `4.2` for a book, without a join.
+        """Return the version of the rows of a table, for example `4.2` for a book.
+
+        It needs no join, so it fits into the WHERE of an UPDATE or DELETE:
 
         concat_ws('.', books.version,
             (SELECT author.version FROM authors AS author WHERE author.id = books.author_id))
@@ -69,14 +72,17 @@ class Selection:
         return _format_version(table.c.version, embedded)
 
     def values(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of the fields: `author__id` and `author__name` become `author`."""
+        """Return the values of the fields: `author__id` and `author__name` become `author`.
+
+        The result still contains the columns of the join, which read models ignore.
+        """
         values = dict(row)
         for name, embedding in self._embeddings.items():
             values[name] = embedding.value(row)
         return values
 
     def is_incomplete(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a row that has to be embedded was not found by an outer selection."""
+        """Return whether an outer selection did not see a row that has to be embedded."""
         return any(embedding.is_missing(row) for embedding in self._embeddings.values())
 
     def _column(self, rows: sa.FromClause, name: str) -> Column:
@@ -86,8 +92,9 @@ class Selection:
         return _format_version(rows.c.version, embedded).label(name)
 
 
-def _format_version(own: Column, embedded: list[Column]) -> Column:
+def _format_version(own_version: Column, embedded: list[Column]) -> Column:
     """Return a version as text: `4`, or `4.2` with an embedded row of version 2."""
     if not embedded:
-        return sa.cast(own, sa.Text)
-    return sa.func.concat_ws(sa.literal_column("'.'"), own, *embedded, type_=sa.Text)
+        return sa.cast(own_version, sa.Text)
+    dot = sa.literal_column("'.'", sa.Text)
+    return sa.func.concat_ws(dot, own_version, *embedded, type_=sa.Text)

@@ -1,4 +1,4 @@
-"""The columns of a CSV file: which ones a model has, and their values."""
+"""The columns of a CSV file, derived from the fields of a model."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from app.core.schemas import Nested, nested_model, type_options
 
 # Returns the value of a column from a model.
 GetValue = Callable[[Any], object]
-# The types of single values. A bool is an int, and a datetime is a date.
+# The types of single values. `bool` is a subclass of `int`, and `datetime` of `date`.
 _SCALARS: Final = (str, int, float, Decimal, UUID, date, time, Enum)
 
 
@@ -32,25 +32,16 @@ def csv_columns(model: type[BaseModel]) -> dict[str, GetValue]:
     """
     columns: dict[str, GetValue] = {}
     for name, field in model.model_fields.items():
-        if field.exclude:
-            continue
-        nested = nested_model(field.annotation)
-        if nested is not None and not nested.is_list:
-            columns |= _nested_columns(model, name, nested)
-        elif nested is not None or _is_list_of_scalars(field.annotation):
-            columns[name] = partial(_json_array, name)
-        elif _is_scalar(field.annotation):
-            columns[name] = attrgetter(name)
-        else:
-            raise TypeError(
-                f"CSV has no column for {model.__name__}.{name} of type {field.annotation}. Make "
-                "it a single value, a model or a list of these, or exclude it."
-            )
+        if not field.exclude:
+            columns |= _columns_of_field(model, name, field.annotation)
     return columns
 
 
 def to_csv_value(value: object) -> object:
-    """Return a value as JSON writes it: `2026-11-21T19:47:34Z`, `true`. Others are left to csv."""
+    """Return a value in the form of JSON, for example `2026-11-21T19:47:34Z` or `true`.
+
+    The `csv` module formats the types that are not converted here.
+    """
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, bool):
@@ -60,10 +51,25 @@ def to_csv_value(value: object) -> object:
     return value
 
 
-def _nested_columns(model: type[BaseModel], name: str, nested: Nested) -> dict[str, GetValue]:
-    """Return the columns of a field that is a model. They are empty if the field is None.
+def _columns_of_field(model: type[BaseModel], name: str, annotation: Any) -> dict[str, GetValue]:
+    nested = nested_model(annotation)
+    if nested is not None and not nested.is_list:
+        return _nested_columns(model, name, nested)
+    if nested is not None or _is_list_of_scalars(annotation):
+        return {name: partial(_json_array, name)}
+    if _is_scalar(annotation):
+        return {name: attrgetter(name)}
+    raise TypeError(
+        f"CSV has no column for {model.__name__}.{name} of type {annotation}. Make it a single "
+        "value, a model or a list of these, or exclude it."
+    )
 
-    A column that the outer model has itself, such as `author_id`, is not repeated.
+
+def _nested_columns(model: type[BaseModel], name: str, nested: Nested) -> dict[str, GetValue]:
+    """Return the columns of a field that is a model. Their values are empty if the field is None.
+
+    A field of the outer model that has the name of such a column, for example `author_id`, replaces
+    it.
     """
     columns: dict[str, GetValue] = {}
     for inner_name, get_value in csv_columns(nested.model).items():
@@ -79,6 +85,7 @@ def _nested_value(get_nested: GetValue, get_value: GetValue, item: BaseModel) ->
 
 
 def _json_array(name: str, item: BaseModel) -> str:
+    """Return the value of a field as JSON, for example `[{"name": "Novel"}]`."""
     values = item.model_dump(mode="json", include={name})[name]
     return json.dumps(values, ensure_ascii=False)
 

@@ -21,7 +21,7 @@ from app.core.schemas import Id
 
 @dataclass(frozen=True, kw_only=True)
 class CrudEndpoints(Generic[Read, Create, Update]):
-    """Declares the endpoints that read, list, create, update and delete an entity.
+    """Declares the endpoints that read, list, create, update and delete rows of an entity.
 
         router = Router(prefix="/authors", tags=["authors"])
         CrudEndpoints(
@@ -37,12 +37,12 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         ).add_to(router)
 
     The operations are called `read_author`, `list_authors`, `create_author`, `update_author` and
-    `delete_author`. `app/books/router.py` has the same endpoints written out, for an entity that
-    needs others.
+    `delete_author`. An entity that needs other endpoints declares all of them itself, as
+    `app/books/router.py` does.
     """
 
-    # What the entity and several of them are called, in descriptions: "order line". In the names of
-    # operations, the words are joined by underscores.
+    # The entity's name in descriptions, for example "order line" and "order lines". The names of
+    # operations have underscores instead of spaces: `read_order_line`.
     noun: str
     plural: str
     service: type[CrudService[Read, Create, Update]]
@@ -52,7 +52,7 @@ class CrudEndpoints(Generic[Read, Create, Update]):
     query_model: type[ListQuery]
     read_permission: Permission
     write_permission: Permission
-    # The problems to document besides `conflict`, which every write documents.
+    # The errors to document in addition to `Conflict`, which is documented for every write.
     write_errors: Sequence[type[ServiceError]] = ()
     delete_errors: Sequence[type[ServiceError]] = ()
 
@@ -149,9 +149,10 @@ class CrudEndpoints(Generic[Read, Create, Update]):
     def _specialize(
         self, endpoint: Callable[..., Any], name: str, description: str, **types: Any
     ) -> None:
-        """Give an endpoint the name, the description and the types of this entity.
+        """Set the name, the description and the parameter types of an endpoint.
 
-        FastAPI reads them from the function, as if it were written out for the entity.
+        FastAPI reads them from the attributes of the function, and cannot tell the endpoint from
+        one that was written for this entity.
         """
         endpoint.__name__ = name.replace(" ", "_")
         endpoint.__doc__ = description

@@ -1,4 +1,4 @@
-"""Examples for the OpenAPI document, put together from those of the models' fields."""
+"""Examples for the OpenAPI document, built from the examples of the models' fields."""
 
 from typing import Any, Final
 
@@ -14,10 +14,16 @@ class MissingExample(ValueError):
 
 
 def example(schema: Json, schemas: Json, path: str = "") -> Any:
-    """Return a value for a schema: its first example, or one made from examples of its parts.
+    """Return the first example of a schema, or build one from the examples of its fields.
 
-    It omits optional fields without an example. Raises `MissingExample` with the path of a field
-    that needs one, for example `author.name`. `path` is the path of the schema itself.
+    Optional fields without an example are omitted.
+
+    Args:
+        schema: The JSON schema of a model or field.
+        schemas: The named schemas of the document, to which `$ref` refers.
+        path: The path of the schema in the model, for example `author.name`.
+
+    Raises `MissingExample` with the path of a field that needs an example and has none.
     """
     if "$ref" in schema:
         return example(schemas[schema["$ref"].rpartition("/")[2]], schemas, path)
@@ -30,7 +36,7 @@ def example(schema: Json, schemas: Json, path: str = "") -> Any:
         return [example(schema["items"], schemas, path)]
     if "properties" in schema:
         return _example_object(schema, schemas, path)
-    # A field that may be null: the example is that of its other type.
+    # A field that may be null has the example of its other type.
     for option in schema.get("anyOf", ()):
         if option != {"type": "null"}:
             return example(option, schemas, path)
