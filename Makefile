@@ -52,8 +52,9 @@ seed: .venv/ready ## Add a small catalogue of real books
 psql: .venv/ready ## Open the database of DATABASE_URL (or the embedded Postgres) in psql (PSQL_ARGS="-c '\dt'")
 	@exec $(BIN)/python -m tools.psql $(PSQL_ARGS)
 
+# NAME counts only on the command line, because WSL sets it to the name of the computer.
 entity: .venv/ready ## Write a new entity and its tests: make entity NAME=publisher (PLURAL=... if irregular)
-	@$(BIN)/python -m tools.entity "$(NAME)" "$(PLURAL)"
+	@$(BIN)/python -m tools.entity $(if $(findstring command,$(origin NAME)),'$(NAME)' '$(PLURAL)','')
 
 migrate: .venv/ready ## Bring the schema of DATABASE_URL (or of the embedded Postgres) up to date
 	@$(BIN)/python -m app migrate
@@ -70,7 +71,6 @@ image: ## Build the image of the server, the worker and the migration
 smoke: ## Bring docker-compose.yml up in a project of its own, go through it, and take it down
 	@IMAGE=$(IMAGE) .ci/smoke
 
-# NAME counts only on the command line, because WSL sets it to the name of the computer.
 rename: .venv/ready ## Give the service another name (make rename NAME=orderdesk TITLE="Order Desk")
 	@$(BIN)/python -m tools.rename $(if $(findstring command,$(origin NAME)),'$(NAME)' '$(TITLE)')
 

@@ -34,22 +34,23 @@ def register(values: dict[str, str]) -> dict[Path, str]:
     insertions = {
         "app/api.py": (
             ("^from app", "from app.${package}.router import router as ${package}\n"),
-            ("^    documents,\n", "    ${package},\n"),
-            (
-                '^    {"name": "documents"',
-                '    {"name": "${plural}", "description": "${Plural}"},\n',
-            ),
+            # The end of ROUTERS, and the end of TAGS.
+            (r"^\)$", "    ${package},\n"),
+            (r"^\]$", '    {"name": "${plural}", "description": "${Plural}"},\n'),
         ),
         "app/tables.py": (
             ("^from app", "from app.${package}.models import ${Class}\n"),
-            ("^    Document,\n", "    ${Class},\n"),
+            # The end of TABLES.
+            (r"^\)$", "    ${Class},\n"),
         ),
         "tests/support/entities.py": (
             ("^from app", "from app.${package}.models import ${Class}\n"),
-            (r"^    EntityCase\(\n        model=Document,", CASE),
+            # The end of ENTITIES.
+            (r"^\)$", CASE),
         ),
-        # The layer of entities that import no other entity. Move the new one if that changes.
-        "pyproject.toml": ((r'(?<=^    "authors)', " | ${package}"),),
+        # The layer of entities that import no other entity, which is the one above `core`. Move the
+        # new one if it comes to import another.
+        "pyproject.toml": ((r'(?<=^    ")(?=[a-z_ |]+",\n    "core",)', "${package} | "),),
     }
     return {ROOT / name: insert(ROOT / name, values, texts) for name, texts in insertions.items()}
 

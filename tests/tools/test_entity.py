@@ -26,15 +26,15 @@ def fail_with(*arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([""], "Which entity? For example: make entity NAME=publisher"),
-        (["Publisher"], "'Publisher' is not a name such as publisher or order_line"),
-        (["../x"], "'../x' is not a name such as publisher"),
-        (["publisher2"], "'publisher2' is not a name"),
-        (["author"], "app/authors exists already."),
-        (["setting"], "app/settings exists already."),
+        ([""], "Name the entity, for example: make entity NAME=publisher"),
+        (["Publisher"], "'Publisher' must consist of lowercase letters"),
+        (["../x"], "'../x' must consist of lowercase letters"),
+        (["publisher2"], "'publisher2' must consist of lowercase letters"),
+        (["author"], "app/authors already exists."),
+        (["setting"], "app/settings already exists."),
         (["class"], "class is a keyword of Python."),
-        (["entity"], "The name Entity is used by the code of every entity."),
-        (["sheep", "sheep"], "The plural of sheep has to differ from it"),
+        (["entity"], "The code of every entity already uses the name Entity."),
+        (["sheep", "sheep"], "The plural must differ from sheep"),
     ],
 )
 def test_unusable_name_is_refused_with_a_sentence(arguments: list[str], sentence: str) -> None:
@@ -91,7 +91,7 @@ def test_entity_is_added_to_every_list() -> None:
     added = {
         "app/api.py": "    order_lines,\n",
         "app/tables.py": "    OrderLine,\n",
-        "pyproject.toml": '    "authors | order_lines',
+        "pyproject.toml": '    "order_lines | authors',
         "tests/support/entities.py": "        model=OrderLine,\n",
     }
     assert set(files) == set(added)
