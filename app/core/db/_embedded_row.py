@@ -23,7 +23,8 @@ class EmbeddedRow:
     def __init__(self, name: str, relationship: Relationship, nested: Nested) -> None:
         [(local, remote)] = relationship.local_remote_pairs or []
         table = relationship.mapper.local_table
-        self._row = table.alias(name)
+        # Not `name` itself, which may be the name of another table or subquery of the statement.
+        self._row = table.alias(f"{name}_row")
         self._foreign_key = str(local.key)
         self._referred_column = self._row.c[str(remote.key)]
         self._is_optional = nested.is_optional

@@ -15,9 +15,9 @@ relationship of the same name:
 
 Nothing else is declared: the join, its columns, and the version of the resource follow from it.
 
-    SELECT books.id, books.title, ..., author.id AS author__id, author.name AS author__name,
-        concat_ws('.', books.version, author.version) AS version
-    FROM books JOIN authors AS author ON author.id = books.author_id
+    SELECT books.id, books.title, ..., author_row.id AS author__id, author_row.name AS author__name,
+        concat_ws('.', books.version, author_row.version) AS version
+    FROM books JOIN authors AS author_row ON author_row.id = books.author_id
 
 The version, and so the ETag, consists of the versions of all rows that are displayed. A change of
 an author therefore changes the ETags of the author's books without a write to any of them.

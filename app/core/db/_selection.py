@@ -17,9 +17,10 @@ class Selection:
 
     For `BookRead`, which embeds the author of a book, `select(books)` is
 
-        SELECT books.id, books.title, ..., concat_ws('.', books.version, author.version) AS version,
-            author.id AS author__id, author.name AS author__name, author.dob AS author__dob
-        FROM books JOIN authors AS author ON author.id = books.author_id
+        SELECT books.id, books.title, ...,
+            concat_ws('.', books.version, author_row.version) AS version,
+            author_row.id AS author__id, author_row.name AS author__name, ...
+        FROM books JOIN authors AS author_row ON author_row.id = books.author_id
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class Selection:
         """Return the version of the rows of a table, for example `4.2` for a book, without a join.
 
         concat_ws('.', books.version,
-            (SELECT author.version FROM authors AS author WHERE author.id = books.author_id))
+            (SELECT author_row.version FROM authors AS author_row
+             WHERE author_row.id = books.author_id))
         """
         embedded = [embedding.version_of(table) for embedding in self._embeddings.values()]
         return _format_version(table.c.version, embedded)
