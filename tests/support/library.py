@@ -66,6 +66,25 @@ class Edition(LibraryEntity):
     tags: Mapped[list[Tag]] = relationship(secondary=edition_tags, lazy="raise")
 
 
+class LoanRequest(LibraryEntity):
+    """A request that may replace another one, with constraints of many kinds and long names."""
+
+    __tablename__ = "library_interlibrary_loan_requests"
+    __table_args__ = (
+        sa.Index(None, "reader", unique=True, postgresql_where=sa.text("is_open")),
+        sa.Index("uq_library_shelf", "is_open", sa.text("lower(shelf)"), unique=True),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    reader: Mapped[str]
+    is_open: Mapped[bool]
+    shelf: Mapped[str | None]
+    reference_of_requesting_library: Mapped[str | None] = mapped_column(unique=True)
+    replaced_request_id: Mapped[UUID | None] = mapped_column(
+        sa.ForeignKey("library_interlibrary_loan_requests.id")
+    )
+
+
 class PublisherRead(ReadModel):
     """A publisher."""
 
@@ -124,6 +143,22 @@ class TagRepository(Repository[TagRead]):
 
     model, noun = TagRead, "Tag"
     statements = Statements(Tag, TagRead)
+
+
+class LoanRequestRead(ReadModel):
+    """A request for a loan."""
+
+    id: UUID
+    reader: str
+    created_at: datetime
+    version: Version
+
+
+class LoanRequestRepository(Repository[LoanRequestRead]):
+    """Reads and writes requests for loans."""
+
+    model, noun = LoanRequestRead, "Loan request"
+    statements = Statements(LoanRequest, LoanRequestRead)
 
 
 class EditionRepository(Repository[EditionRead]):
