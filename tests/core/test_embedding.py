@@ -165,6 +165,25 @@ async def test_optional_row_has_its_part_in_the_version(library: Database) -> No
 
 
 @pytest.mark.commits
+async def test_write_that_waits_for_a_move_to_a_newer_optional_row_returns_that_row(
+    library: Database, other: asyncpg.Connection
+) -> None:
+    """The statement's snapshot is older than the publisher, so that it sees none."""
+    edition = await new_edition(library)
+    async with other.transaction():
+        await other.execute("UPDATE library_editions SET title = 'locked'")
+        update = asyncio.create_task(
+            EditionRepository(library.writes).update(edition.id, {"title": "new"}, None)
+        )
+        await _wait_for_lock(other)
+        await other.execute("INSERT INTO library_publishers VALUES ($1, 'Penguin', 'GB')", A)
+        await other.execute("UPDATE library_editions SET publisher_id = $1, version = 2", A)
+    updated = await update
+    assert updated.publisher is not None
+    assert (updated.publisher.name, updated.version) == ("Penguin", f"3.1.{EMPTY}")
+
+
+@pytest.mark.commits
 async def test_rows_are_read_in_the_order_of_their_ids(library: Database) -> None:
     editions = EditionRepository(library.writes)
     written = [await new_edition(library, title=title) for title in ("Emma", "Persuasion", "Emma")]

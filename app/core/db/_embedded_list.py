@@ -46,7 +46,7 @@ class EmbeddedList:
         # The subquery always has one row, so both kinds of join have the same result.
         return source.join(subquery, sa.true(), isouter=outer)
 
-    def columns(self) -> list[Column]:
+    def columns(self, rows: sa.FromClause) -> list[Column]:  # noqa: ARG002
         return [self._items]
 
     def joined_version(self) -> Column:

@@ -30,15 +30,20 @@ class EmbeddedRow:
         self._is_optional = nested.is_optional
         # The label of the column of each field.
         self._labels = {field: f"{name}__{field}" for field in nested.model.model_fields}
-        # NULL in this column means that there is no row.
+        # NULL in this column means that the row was not found.
         self._presence = f"{name}__{remote.key}"
+        # NULL in this column means that an optional row does not exist. No field has the name
+        # `_reference`, because Pydantic's fields do not begin with an underscore.
+        self._reference = f"{name}___reference"
 
     def join(self, source: sa.FromClause, rows: sa.FromClause, *, outer: bool) -> sa.FromClause:
         is_outer = outer or self._is_optional
         return source.join(self._row, self._is_referred_to_by(rows), isouter=is_outer)
 
-    def columns(self) -> list[Column]:
+    def columns(self, rows: sa.FromClause) -> list[Column]:
         columns = {self._presence: self._referred_column}
+        if self._is_optional:
+            columns[self._reference] = rows.c[self._foreign_key]
         for field, label in self._labels.items():
             columns[label] = self._row.c[field]
         return [column.label(label) for label, column in columns.items()]
@@ -57,7 +62,9 @@ class EmbeddedRow:
         return {field: row[label] for field, label in self._labels.items()}
 
     def is_missing(self, row: Mapping[str, Any]) -> bool:
-        return row[self._presence] is None and not self._is_optional
+        if row[self._presence] is not None:
+            return False
+        return not self._is_optional or row[self._reference] is not None
 
     def _is_referred_to_by(self, rows: sa.FromClause) -> sa.ColumnElement[bool]:
         return self._referred_column == rows.c[self._foreign_key]

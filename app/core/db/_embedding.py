@@ -47,7 +47,7 @@ class Embedding(Protocol):
         An `outer` join keeps a row even if the row that it has to embed is not found.
         """
 
-    def columns(self) -> list[Column]:
+    def columns(self, rows: sa.FromClause) -> list[Column]:
         """Return the columns to select from the join."""
 
     def joined_version(self) -> Column:

@@ -57,7 +57,7 @@ class Selection:
         columns = [self._column(rows, name) for name in self.columns]
         for embedding in self._embeddings.values():
             source = embedding.join(source, rows, outer=outer)
-            columns += embedding.columns()
+            columns += embedding.columns(rows)
         return sa.select(*columns).select_from(source)
 
     def version(self, table: sa.Table) -> Column:
