@@ -3,6 +3,7 @@
 import asyncio
 import csv
 from collections.abc import Mapping
+from decimal import Decimal
 from io import StringIO
 from typing import Any
 from uuid import UUID
@@ -24,8 +25,11 @@ from tests.factories import make_book
 from tests.problems import problem_of
 from tests.rows import query, run
 from tests.support.library import (
+    EditionFine,
     EditionRead,
     EditionRepository,
+    FinedEditionRepository,
+    FineState,
     PublisherRepository,
     create_library,
 )
@@ -228,6 +232,21 @@ async def test_every_change_of_a_list_changes_the_version(library: Database) -> 
     await editions.delete(edition.id, versions[-1:])
     with pytest.raises(NotFound):
         await editions.get(edition.id)
+
+
+@pytest.mark.commits
+async def test_list_of_rows_that_refer_to_their_owner_has_exact_values(library: Database) -> None:
+    edition = await new_edition(library)
+    amount = "1234567890123456789012.123456789012"
+    await run(
+        library,
+        "INSERT INTO library_fines (id, edition_id, amount, state)"
+        f" VALUES ('{A}', '{edition.id}', {amount}, 'unpaid')",
+    )
+    fined = await FinedEditionRepository(library.reads).get(edition.id)
+    assert fined.fines == [EditionFine(amount=Decimal(amount), state=FineState.UNPAID)]
+    await run(library, "UPDATE library_fines SET version = 2")
+    assert (await FinedEditionRepository(library.reads).get(edition.id)).version != fined.version
 
 
 # CSV

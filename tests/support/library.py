@@ -3,7 +3,9 @@
 They are not part of the service's schema. A test creates them in a database of its own.
 """
 
+import enum
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -52,6 +54,29 @@ class Tag(LibraryEntity):
     name: Mapped[str] = mapped_column(unique=True)
 
 
+class FineState(enum.Enum):
+    """Whether a fine was paid."""
+
+    UNPAID = "unpaid"
+
+
+def _values(states: type[enum.Enum]) -> list[str]:
+    return [state.value for state in states]
+
+
+class Fine(LibraryEntity):
+    """What a reader has to pay for an edition."""
+
+    __tablename__ = "library_fines"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    edition_id: Mapped[UUID] = mapped_column(sa.ForeignKey("library_editions.id"), index=True)
+    amount: Mapped[Decimal] = mapped_column(sa.Numeric(40, 12))
+    state: Mapped[FineState] = mapped_column(
+        sa.Enum(FineState, native_enum=False, values_callable=_values)
+    )
+
+
 class Edition(LibraryEntity):
     """An edition, whose publisher may be unknown."""
 
@@ -64,6 +89,7 @@ class Edition(LibraryEntity):
     )
     publisher: Mapped[Publisher | None] = relationship(lazy="raise")
     tags: Mapped[list[Tag]] = relationship(secondary=edition_tags, lazy="raise")
+    fines: Mapped[list[Fine]] = relationship(lazy="raise")
 
 
 class LoanRequest(LibraryEntity):
@@ -120,6 +146,29 @@ class EditionRead(ReadModel):
     created_at: datetime
     updated_at: UpdatedAt
     version: Version
+
+
+class EditionFine(BaseModel):
+    """A fine for an edition."""
+
+    amount: Decimal
+    state: FineState
+
+
+class FinedEditionRead(ReadModel):
+    """An edition with its fines."""
+
+    id: UUID
+    fines: list[EditionFine]
+    created_at: datetime
+    version: Version
+
+
+class FinedEditionRepository(Repository[FinedEditionRead]):
+    """Reads editions with their fines."""
+
+    model, noun = FinedEditionRead, "Edition"
+    statements = Statements(Edition, FinedEditionRead)
 
 
 class PublisherRepository(Repository[PublisherRead]):

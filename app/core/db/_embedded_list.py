@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -56,7 +57,8 @@ class EmbeddedList:
         return self._select(rows, self._digest()).scalar_subquery()
 
     def value(self, row: Mapping[str, Any]) -> Any:
-        return json.loads(row[self._items.name])
+        # A float would lose digits of a NUMERIC.
+        return json.loads(row[self._items.name], parse_float=Decimal)
 
     def is_missing(self, row: Mapping[str, Any]) -> bool:  # noqa: ARG002
         """Return False, because a collection may be empty."""

@@ -47,6 +47,7 @@ class Selection:
                     f"{read_model.__name__}.{name} is not a column of {model.__tablename__}. Add "
                     f"the column to {model.__name__}, or the field to `other_fields`."
                 )
+        self._check_labels(model, read_model)
 
     def select(self, rows: sa.FromClause, *, outer: bool = False) -> sa.Select[Any]:
         """Select from `rows`, which are the table or a subquery of it.
@@ -80,6 +81,17 @@ class Selection:
     def is_incomplete(self, row: Mapping[str, Any]) -> bool:
         """Return whether a row that has to be embedded was not found by an outer selection."""
         return any(embedding.is_missing(row) for embedding in self._embeddings.values())
+
+    def _check_labels(self, model: type[Base], read_model: type[BaseModel]) -> None:
+        labels = list(self.columns)
+        for embedding in self._embeddings.values():
+            labels += [column.name for column in embedding.columns(model.__table__)]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise TypeError(
+                    f"{read_model.__name__} needs two columns with the name {label}, of which one "
+                    "is that of an embedded row. Rename one of the fields."
+                )
 
     def _column(self, rows: sa.FromClause, name: str) -> Column:
         if name != "version":
