@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, computed_field
 
 from app.authors.schemas import AuthorCreate, AuthorUpdate
 from app.core.formats import create_writer
@@ -17,6 +17,19 @@ class Inner(BaseModel):
     """A model inside another one."""
 
     name: str
+
+
+class Keyed(BaseModel):
+    """A model with a key."""
+
+    id: int
+    name: str
+
+
+class Deep(BaseModel):
+    """A model whose field looks like that of a model inside it."""
+
+    b_name: str
 
 
 # Update models
@@ -135,6 +148,42 @@ def test_csv_has_a_column_for_every_kind_of_value() -> None:
         'a,true,2026-01-02,"""x"", y","[{""name"": ""\\""x\\"", y""}]","[""é"", ""b""]"',
         ",false,,,[],[]",
     ]
+
+
+def test_csv_has_the_computed_fields_that_json_has() -> None:
+    class Box(BaseModel):
+        width: int
+
+        @computed_field
+        def area(self) -> int:
+            return self.width**2
+
+    writer = create_writer("csv", Box)
+    assert writer.header + writer.format_lines([Box(width=3)]) == b"width,area\r\n3,9\r\n"
+
+
+def test_csv_does_not_repeat_the_key_of_an_embedded_row() -> None:
+    class Outer(BaseModel):
+        inner_id: int
+        inner: Keyed
+
+    assert create_writer("csv", Outer).header == b"inner_id,inner_name\r\n"
+
+
+def test_csv_column_of_two_fields_is_refused() -> None:
+    class Outer(BaseModel):
+        inner_name: str
+        inner: Inner
+
+    with pytest.raises(TypeError, match=r"CSV has two columns inner_name for Outer\. Rename"):
+        create_writer("csv", Outer)
+
+    class Doubled(BaseModel):
+        a: Deep
+        a_b: Inner
+
+    with pytest.raises(TypeError, match=r"CSV has two columns a_b_name for Doubled\. Rename"):
+        create_writer("csv", Doubled)
 
 
 @pytest.mark.parametrize(
