@@ -1,11 +1,18 @@
 """The bases of request and response models."""
 
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError, computed_field
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    computed_field,
+    field_validator,
+    model_validator,
+)
 
 from app.authors.schemas import AuthorCreate, AuthorUpdate
 from app.core.formats import create_writer
@@ -88,6 +95,47 @@ def test_update_model_of_an_author_takes_null_where_the_column_does() -> None:
 def test_update_model_may_have_fields_of_its_own() -> None:
     assert set(UserUpdate.model_fields) == {"name", "email", "password", "role", "current_password"}
     assert UserUpdate.model_validate({}).model_fields_set == set()
+
+
+class SpanCreate(RequestModel):
+    """A span with a rule for two fields."""
+
+    start: int
+    end: Annotated[int, Field(default=9, validate_default=True)]
+    label: str = Field("x", validate_default=True)
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def strip(cls, label: str) -> str:
+        return label.strip()
+
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        if self.start > self.end:
+            raise ValueError("start must not be after end")
+        return self
+
+
+def test_update_model_that_inherits_a_validator_of_all_fields_is_refused() -> None:
+    with pytest.raises(TypeError, match="SpanUpdate inherits the validator `check_order` of SpanC"):
+        type("SpanUpdate", (UpdateModel, SpanCreate), {"__module__": __name__})
+
+
+def test_update_model_may_replace_a_validator_of_all_fields() -> None:
+    class SpanUpdate(UpdateModel, SpanCreate):
+        @model_validator(mode="after")
+        def check_order(self) -> Self:
+            return self
+
+    class ShortSpanUpdate(SpanUpdate):
+        length: int
+
+    for model in (SpanUpdate, ShortSpanUpdate):
+        assert model.model_validate({}).model_dump(exclude_unset=True) == {}
+        changes = model.model_validate({"label": " y "})
+        assert changes.model_dump(exclude_unset=True) == {"label": "y"}
+    with pytest.raises(ValidationError, match="start must not be after end"):
+        SpanCreate.model_validate({"start": 10})
 
 
 # Read models
