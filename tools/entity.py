@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Final, NoReturn
 
+from app.tables import metadata
 from tools.registration import register
 from tools.repository import ROOT, TIDY_COMMANDS, CommandError, run
 
@@ -53,6 +54,11 @@ class Names:
         """Return the name of the mapped class: `OrderLine`."""
         return self.noun.title().replace(" ", "")
 
+    @property
+    def path(self) -> str:
+        """Return the last part of the path of the collection: `order-lines`."""
+        return self.plural.replace(" ", "-")
+
     def values(self) -> dict[str, str]:
         """Return the values of the placeholders in the templates."""
         article = "an" if self.noun[0] in "aeiou" else "a"
@@ -65,7 +71,7 @@ class Names:
             "Plural": self.plural.capitalize(),
             "package": self.package,
             "singular": self.singular,
-            "path": self.plural.replace(" ", "-"),
+            "path": self.path,
             "table": self.package,
             "Class": self.class_name,
         }
@@ -120,14 +126,28 @@ def check_names(names: Names) -> None:
     """End the command if something else has the name already."""
     if names.noun == names.plural:
         fail(f"The plural of {names.noun} has to differ from it, for example PLURAL={names.noun}s")
-    if (ROOT / "app" / names.package).exists() or (ROOT / "app" / f"{names.package}.py").exists():
-        fail(f"app/{names.package} exists already.")
-    if any(keyword.iskeyword(name) for name in (names.singular, names.package)):
-        fail(f"{names.noun} is a keyword of Python.")
-    templates = "".join(path.read_text() for path in TEMPLATES.rglob("*.txt"))
-    taken = re.search(rf"\b{names.class_name}\b", templates)
-    if taken:
-        fail(f"The name {names.class_name} is used by the code of every entity.")
+    for path in (f"app/{names.package}", f"tests/{names.package}"):
+        for existing in (path, f"{path}.py"):
+            if (ROOT / existing).exists():
+                fail(f"{existing} exists already.")
+    if names.package in metadata.tables:
+        fail(f"The table {names.package} exists already.")
+    if names.path == "docs":
+        fail("The path /docs is that of Swagger UI.")
+    for name in (names.singular, names.package):
+        if keyword.iskeyword(name):
+            fail(f"{name} is a keyword of Python.")
+    check_class_names(names)
+
+
+def check_class_names(names: Names) -> None:
+    """End the command if the code that names the entity's classes has such a name already."""
+    lists = [ROOT / "app" / "tables.py", ROOT / "tests" / "support" / "entities.py"]
+    code = "".join(path.read_text() for path in [*lists, *TEMPLATES.rglob("*.txt")])
+    for suffix in ("", "Create", "Read", "Update", "Query", "Repository", "Service"):
+        name = f"{names.class_name}{suffix}"
+        if re.search(rf"\b{name}\b", code):
+            fail(f"The name {name} is used by the code of every entity.")
 
 
 def render(names: Names) -> dict[Path, str]:
