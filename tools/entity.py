@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Final, NoReturn
 
+from app.tables import metadata
 from tools.registration import register
 from tools.repository import ROOT, TIDY_COMMANDS, CommandError, run
 
@@ -53,6 +54,11 @@ class Names:
         """Return the name of the mapped class: `OrderLine`."""
         return self.noun.title().replace(" ", "")
 
+    @property
+    def path(self) -> str:
+        """Return the last part of the path of the collection: `order-lines`."""
+        return self.plural.replace(" ", "-")
+
     def values(self) -> dict[str, str]:
         """Return the values of the placeholders in the templates."""
         article = "an" if self.noun[0] in "aeiou" else "a"
@@ -65,7 +71,7 @@ class Names:
             "Plural": self.plural.capitalize(),
             "package": self.package,
             "singular": self.singular,
-            "path": self.plural.replace(" ", "-"),
+            "path": self.path,
             "table": self.package,
             "Class": self.class_name,
         }
@@ -120,15 +126,28 @@ def check_names(names: Names) -> None:
     """End the command if a name is already in use or would not be valid in Python."""
     if names.noun == names.plural:
         fail(f"The plural must differ from {names.noun}, for example PLURAL={names.singular}s")
-    if (ROOT / "app" / names.package).exists() or (ROOT / "app" / f"{names.package}.py").exists():
-        fail(f"app/{names.package} already exists.")
-    if any(keyword.iskeyword(name) for name in (names.singular, names.package)):
-        fail(f"{names.noun} is a keyword of Python.")
-    # A class such as `Repository` would hide the one that its own module imports.
-    templates = "".join(path.read_text() for path in TEMPLATES.rglob("*.txt"))
-    is_used = re.search(rf"\b{names.class_name}\b", templates) is not None
-    if is_used:
-        fail(f"The code of every entity already uses the name {names.class_name}.")
+    for path in (f"app/{names.package}", f"tests/{names.package}"):
+        for existing in (path, f"{path}.py"):
+            if (ROOT / existing).exists():
+                fail(f"{existing} already exists.")
+    if names.package in metadata.tables:
+        fail(f"The table {names.package} already exists.")
+    if names.path == "docs":
+        fail("The path /docs is that of Swagger UI.")
+    for name in (names.singular, names.package):
+        if keyword.iskeyword(name):
+            fail(f"{name} is a keyword of Python.")
+    check_class_names(names)
+
+
+def check_class_names(names: Names) -> None:
+    """End the command if a class of the entity has the name of one that its modules import."""
+    lists = [ROOT / "app" / "tables.py", ROOT / "tests" / "support" / "entities.py"]
+    code = "".join(path.read_text() for path in [*lists, *TEMPLATES.rglob("*.txt")])
+    for suffix in ("", "Create", "Read", "Update", "Query", "Repository", "Service"):
+        name = f"{names.class_name}{suffix}"
+        if re.search(rf"\b{name}\b", code):
+            fail(f"The code of every entity already uses the name {name}.")
 
 
 def render(names: Names) -> dict[Path, str]:

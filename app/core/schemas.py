@@ -103,12 +103,25 @@ class UpdateModel(RequestModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        cls._refuse_inherited_validators()
         for field in cls.model_fields.values():
             field.default = None
             field.default_factory = None
+            field.validate_default = False
             field.json_schema_extra = partial(_extend_without_default, field.json_schema_extra)
         # Pydantic has built its validator from the fields as they were before.
         cls.model_rebuild(force=True)
+
+    @classmethod
+    def _refuse_inherited_validators(cls) -> None:
+        """Refuse a validator of a whole create model, which does not expect None."""
+        for name, decorator in cls.__pydantic_decorators__.model_validators.items():
+            owner = next(base for base in cls.__mro__ if name in vars(base))
+            if decorator.info.mode != "before" and not issubclass(owner, UpdateModel):
+                raise TypeError(
+                    f"{cls.__name__} inherits the validator `{name}` of {owner.__name__}, for which"
+                    f" absent fields would be None. Define `{name}` in {cls.__name__} as well."
+                )
 
 
 def _extend_without_default(

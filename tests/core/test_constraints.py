@@ -14,6 +14,7 @@ from tests.problems import problem_of
 from tests.rows import query, run
 from tests.support.library import (
     EditionRepository,
+    LoanRequestRepository,
     PublisherRepository,
     TagRepository,
     create_library,
@@ -37,6 +38,17 @@ def publisher(name: str) -> dict[str, Any]:
 
 def edition(publisher_id: UUID | None) -> dict[str, Any]:
     return {"title": "Emma", "publisher_id": publisher_id}
+
+
+def loan_request(reader: str, **values: Any) -> dict[str, Any]:
+    return {
+        "reader": reader,
+        "is_open": False,
+        "shelf": None,
+        "reference_of_requesting_library": None,
+        "replaced_request_id": None,
+        **values,
+    }
 
 
 def faults_in(error: InvalidRequest) -> list[tuple[str | None, str, str]]:
@@ -114,6 +126,63 @@ async def test_batch_that_is_not_unique_names_the_items(library: Database) -> No
     with pytest.raises(Conflict, match=r"this country and name: /items/1, /items/3$"):
         await publishers.create_many([publisher(name) for name in names])
     assert await query(library, "SELECT name FROM library_publishers") == ["Penguin"]
+
+
+async def test_null_in_a_unique_column_is_never_a_duplicate(library: Database) -> None:
+    references = [None, None, "A-1", None, "A-1"]
+    rows = [
+        loan_request("Ada", reference_of_requesting_library=reference) for reference in references
+    ]
+    with pytest.raises(Conflict, match=r"this reference_of_requesting_library: /items/4$"):
+        await LoanRequestRepository(library.writes).create_many(rows)
+
+
+async def test_batch_names_no_items_for_an_index_that_is_unique_among_some_rows(
+    library: Database,
+) -> None:
+    requests = LoanRequestRepository(library.writes)
+    await requests.create(loan_request("Ada", is_open=True))
+    rows = [loan_request("Bob"), loan_request("Bob"), loan_request("Ada", is_open=True)]
+    with pytest.raises(Conflict, match=r"^Another loan request has this reader$"):
+        await requests.create_many(rows)
+
+
+async def test_unique_index_with_an_expression_names_no_columns(library: Database) -> None:
+    requests = LoanRequestRepository(library.writes)
+    await requests.create(loan_request("Ada", shelf="A"))
+    rows = [loan_request("Bob", shelf="B"), loan_request("Cleo", shelf="a")]
+    for write in (requests.create(rows[1]), requests.create_many(rows)):
+        with pytest.raises(Conflict, match=r"^The request contradicts the present state"):
+            await write
+
+
+# Names that Postgres cuts, because they have more than 63 characters
+
+
+async def test_foreign_key_with_a_long_name_has_a_pointer(library: Database) -> None:
+    requests = LoanRequestRepository(library.writes)
+    rows = [loan_request("Ada"), loan_request("Bob", replaced_request_id=UNKNOWN)]
+    with pytest.raises(InvalidRequest) as refused:
+        await requests.create(rows[1])
+    assert faults_in(refused.value)[0][:2] == ("/replaced_request_id", "replaced_request_not_found")
+    with pytest.raises(InvalidRequest) as refused:
+        await requests.create_many(rows)
+    assert faults_in(refused.value)[0][0] == "/items/1/replaced_request_id"
+
+
+async def test_unique_constraint_with_a_long_name_names_its_column(library: Database) -> None:
+    requests = LoanRequestRepository(library.writes)
+    await requests.create(loan_request("Ada", reference_of_requesting_library="A-1"))
+    with pytest.raises(Conflict, match=r"^Another loan request has this reference_of_requesting"):
+        await requests.create(loan_request("Bob", reference_of_requesting_library="A-1"))
+
+
+async def test_deletion_is_refused_by_a_foreign_key_with_a_long_name(library: Database) -> None:
+    requests = LoanRequestRepository(library.writes)
+    replaced = await requests.create(loan_request("Ada"))
+    await requests.create(loan_request("Bob", replaced_request_id=replaced.id))
+    with pytest.raises(Conflict, match=r"while library interlibrary loan requests refer to it$"):
+        await requests.delete(replaced.id, None)
 
 
 # A foreign key of another table

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 from collections.abc import Mapping
+from decimal import Decimal
 from io import StringIO
 from typing import Any
 from uuid import UUID
@@ -24,8 +25,11 @@ from tests.factories import make_book
 from tests.problems import problem_of
 from tests.rows import query, run
 from tests.support.library import (
+    EditionFine,
     EditionRead,
     EditionRepository,
+    FinedEditionRepository,
+    FineState,
     PublisherRepository,
     create_library,
 )
@@ -168,6 +172,25 @@ async def test_optional_row_has_its_part_in_the_version(library: Database) -> No
 
 
 @pytest.mark.commits
+async def test_write_that_waits_for_a_move_to_a_newer_optional_row_returns_that_row(
+    library: Database, other: asyncpg.Connection
+) -> None:
+    """The statement's snapshot is older than the publisher, so that it sees none."""
+    edition = await new_edition(library)
+    async with other.transaction():
+        await other.execute("UPDATE library_editions SET title = 'locked'")
+        update = asyncio.create_task(
+            EditionRepository(library.writes).update(edition.id, {"title": "new"}, None)
+        )
+        await _wait_for_lock(other)
+        await other.execute("INSERT INTO library_publishers VALUES ($1, 'Penguin', 'GB')", A)
+        await other.execute("UPDATE library_editions SET publisher_id = $1, version = 2", A)
+    updated = await update
+    assert updated.publisher is not None
+    assert (updated.publisher.name, updated.version) == ("Penguin", f"3.1.{EMPTY_DIGEST}")
+
+
+@pytest.mark.commits
 async def test_rows_are_read_in_the_order_of_their_ids(library: Database) -> None:
     editions = EditionRepository(library.writes)
     written = [await new_edition(library, title=title) for title in ("Emma", "Persuasion", "Emma")]
@@ -212,6 +235,21 @@ async def test_every_change_of_a_list_changes_the_version(library: Database) -> 
     await editions.delete(edition.id, versions[-1:])
     with pytest.raises(NotFound):
         await editions.get(edition.id)
+
+
+@pytest.mark.commits
+async def test_list_of_rows_that_refer_to_their_owner_has_exact_values(library: Database) -> None:
+    edition = await new_edition(library)
+    amount = "1234567890123456789012.123456789012"
+    await run(
+        library,
+        "INSERT INTO library_fines (id, edition_id, amount, state)"
+        f" VALUES ('{A}', '{edition.id}', {amount}, 'unpaid')",
+    )
+    fined = await FinedEditionRepository(library.reads).get(edition.id)
+    assert fined.fines == [EditionFine(amount=Decimal(amount), state=FineState.UNPAID)]
+    await run(library, "UPDATE library_fines SET version = 2")
+    assert (await FinedEditionRepository(library.reads).get(edition.id)).version != fined.version
 
 
 # CSV

@@ -1,11 +1,18 @@
 """The bases of request and response models."""
 
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    computed_field,
+    field_validator,
+    model_validator,
+)
 
 from app.authors.schemas import AuthorCreate, AuthorUpdate
 from app.core.formats import create_writer
@@ -17,6 +24,19 @@ class Inner(BaseModel):
     """A model inside another one."""
 
     name: str
+
+
+class Keyed(BaseModel):
+    """A model with a key."""
+
+    id: int
+    name: str
+
+
+class Deep(BaseModel):
+    """A model whose field looks like that of a model inside it."""
+
+    b_name: str
 
 
 # Update models
@@ -77,6 +97,47 @@ def test_update_model_may_have_fields_of_its_own() -> None:
     assert UserUpdate.model_validate({}).model_fields_set == set()
 
 
+class SpanCreate(RequestModel):
+    """A span with a rule for two fields."""
+
+    start: int
+    end: Annotated[int, Field(default=9, validate_default=True)]
+    label: str = Field("x", validate_default=True)
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def strip(cls, label: str) -> str:
+        return label.strip()
+
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        if self.start > self.end:
+            raise ValueError("start must not be after end")
+        return self
+
+
+def test_update_model_that_inherits_a_validator_of_all_fields_is_refused() -> None:
+    with pytest.raises(TypeError, match="SpanUpdate inherits the validator `check_order` of SpanC"):
+        type("SpanUpdate", (UpdateModel, SpanCreate), {"__module__": __name__})
+
+
+def test_update_model_may_replace_a_validator_of_all_fields() -> None:
+    class SpanUpdate(UpdateModel, SpanCreate):
+        @model_validator(mode="after")
+        def check_order(self) -> Self:
+            return self
+
+    class ShortSpanUpdate(SpanUpdate):
+        length: int
+
+    for model in (SpanUpdate, ShortSpanUpdate):
+        assert model.model_validate({}).model_dump(exclude_unset=True) == {}
+        changes = model.model_validate({"label": " y "})
+        assert changes.model_dump(exclude_unset=True) == {"label": "y"}
+    with pytest.raises(ValidationError, match="start must not be after end"):
+        SpanCreate.model_validate({"start": 10})
+
+
 # Read models
 
 
@@ -135,6 +196,42 @@ def test_csv_has_a_column_for_every_kind_of_value() -> None:
         'a,true,2026-01-02,"""x"", y","[{""name"": ""\\""x\\"", y""}]","[""é"", ""b""]"',
         ",false,,,[],[]",
     ]
+
+
+def test_csv_has_the_computed_fields_that_json_has() -> None:
+    class Box(BaseModel):
+        width: int
+
+        @computed_field
+        def area(self) -> int:
+            return self.width**2
+
+    writer = create_writer("csv", Box)
+    assert writer.header + writer.format_lines([Box(width=3)]) == b"width,area\r\n3,9\r\n"
+
+
+def test_csv_does_not_repeat_the_key_of_an_embedded_row() -> None:
+    class Outer(BaseModel):
+        inner_id: int
+        inner: Keyed
+
+    assert create_writer("csv", Outer).header == b"inner_id,inner_name\r\n"
+
+
+def test_csv_column_of_two_fields_is_refused() -> None:
+    class Outer(BaseModel):
+        inner_name: str
+        inner: Inner
+
+    with pytest.raises(TypeError, match=r"CSV has two columns inner_name for Outer\. Rename"):
+        create_writer("csv", Outer)
+
+    class Doubled(BaseModel):
+        a: Deep
+        a_b: Inner
+
+    with pytest.raises(TypeError, match=r"CSV has two columns a_b_name for Doubled\. Rename"):
+        create_writer("csv", Doubled)
 
 
 @pytest.mark.parametrize(

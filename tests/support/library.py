@@ -3,7 +3,9 @@
 They are not part of the service's schema. A test creates them in a database of its own.
 """
 
+import enum
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -52,6 +54,29 @@ class Tag(LibraryEntity):
     name: Mapped[str] = mapped_column(unique=True)
 
 
+class FineState(enum.Enum):
+    """Whether a fine was paid."""
+
+    UNPAID = "unpaid"
+
+
+def _values(states: type[enum.Enum]) -> list[str]:
+    return [state.value for state in states]
+
+
+class Fine(LibraryEntity):
+    """What a reader has to pay for an edition."""
+
+    __tablename__ = "library_fines"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    edition_id: Mapped[UUID] = mapped_column(sa.ForeignKey("library_editions.id"), index=True)
+    amount: Mapped[Decimal] = mapped_column(sa.Numeric(40, 12))
+    state: Mapped[FineState] = mapped_column(
+        sa.Enum(FineState, native_enum=False, values_callable=_values)
+    )
+
+
 class Edition(LibraryEntity):
     """An edition, whose publisher may be unknown."""
 
@@ -64,6 +89,26 @@ class Edition(LibraryEntity):
     )
     publisher: Mapped[Publisher | None] = relationship(lazy="raise")
     tags: Mapped[list[Tag]] = relationship(secondary=edition_tags, lazy="raise")
+    fines: Mapped[list[Fine]] = relationship(lazy="raise")
+
+
+class LoanRequest(LibraryEntity):
+    """A request that may replace another one, with constraints of many kinds and long names."""
+
+    __tablename__ = "library_interlibrary_loan_requests"
+    __table_args__ = (
+        sa.Index(None, "reader", unique=True, postgresql_where=sa.text("is_open")),
+        sa.Index("uq_library_shelf", "is_open", sa.text("lower(shelf)"), unique=True),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    reader: Mapped[str]
+    is_open: Mapped[bool]
+    shelf: Mapped[str | None]
+    reference_of_requesting_library: Mapped[str | None] = mapped_column(unique=True)
+    replaced_request_id: Mapped[UUID | None] = mapped_column(
+        sa.ForeignKey("library_interlibrary_loan_requests.id")
+    )
 
 
 class PublisherRead(ReadModel):
@@ -103,6 +148,29 @@ class EditionRead(ReadModel):
     version: Version
 
 
+class EditionFine(BaseModel):
+    """A fine for an edition."""
+
+    amount: Decimal
+    state: FineState
+
+
+class FinedEditionRead(ReadModel):
+    """An edition with its fines."""
+
+    id: UUID
+    fines: list[EditionFine]
+    created_at: datetime
+    version: Version
+
+
+class FinedEditionRepository(Repository[FinedEditionRead]):
+    """Reads editions with their fines."""
+
+    model, noun = FinedEditionRead, "Edition"
+    statements = Statements(Edition, FinedEditionRead)
+
+
 class PublisherRepository(Repository[PublisherRead]):
     """Reads and writes publishers."""
 
@@ -126,6 +194,22 @@ class TagRepository(Repository[TagRead]):
     model = TagRead
     noun = "Tag"
     statements = Statements(Tag, TagRead)
+
+
+class LoanRequestRead(ReadModel):
+    """A request for a loan."""
+
+    id: UUID
+    reader: str
+    created_at: datetime
+    version: Version
+
+
+class LoanRequestRepository(Repository[LoanRequestRead]):
+    """Reads and writes requests for loans."""
+
+    model, noun = LoanRequestRead, "Loan request"
+    statements = Statements(LoanRequest, LoanRequestRead)
 
 
 class EditionRepository(Repository[EditionRead]):

@@ -3,13 +3,15 @@
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.processes import ROOT
-from tools.entity import Names, parse_names, pluralize, render
+from tools.entity import Names, check_names, parse_names, pluralize, render
 from tools.registration import register
 
+USED_BY_EVERY = "The code of every entity already uses the name"
 ORDER_LINE = Names("order line", "order lines")
 
 
@@ -31,7 +33,7 @@ def fail_with(*arguments: str) -> str:
         (["../x"], "'../x' must consist of lowercase letters"),
         (["publisher2"], "'publisher2' must consist of lowercase letters"),
         (["author"], "app/authors already exists."),
-        (["setting"], "app/settings already exists."),
+        (["setting"], "app/settings.py already exists."),
         (["class"], "class is a keyword of Python."),
         (["entity"], "The code of every entity already uses the name Entity."),
         (["sheep", "sheep"], "The plural must differ from sheep"),
@@ -99,3 +101,45 @@ def test_entity_is_added_to_every_list() -> None:
         assert files[name].count(line) == 1
         # Nothing else has changed.
         assert len(files[name]) > len((ROOT / name).read_text())
+
+
+@pytest.mark.parametrize(
+    ("noun", "plural", "sentence"),
+    [
+        ("Publisher", "", "must consist of lowercase letters"),
+        ("book", "", "app/books already exists"),
+        ("setting", "", "app/settings.py already exists"),
+        ("line", "", "tests/lines.py already exists"),
+        ("factory", "", "tests/factories.py already exists"),
+        ("fault", "", "tests/faults already exists"),
+        ("job_run", "", "The table job_runs already exists"),
+        ("doc", "", "The path /docs is that of Swagger UI"),
+        ("series", "series", "must differ from series"),
+        ("class", "", "class is a keyword of Python"),
+        ("course", "class", "class is a keyword of Python"),
+        ("query", "", f"{USED_BY_EVERY} Query"),
+        ("list", "", f"{USED_BY_EVERY} ListQuery"),
+        ("base", "", f"{USED_BY_EVERY} Base"),
+        ("entity_case", "", f"{USED_BY_EVERY} EntityCase"),
+    ],
+)
+def test_name_that_something_else_has_is_refused(noun: str, plural: str, sentence: str) -> None:
+    with pytest.raises(SystemExit, match=sentence):
+        check_names(parse_names(noun, plural))
+
+
+@pytest.mark.parametrize("noun", ["order_line", "interlibrary_loan_request", "status", "reference"])
+def test_no_line_of_the_files_of_an_entity_is_too_long(noun: str, tmp_path: Path) -> None:
+    names = parse_names(noun, "")
+    check_names(names)
+    for path, text in render(names).items():
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    ruff = (sys.executable, "-m", "ruff")
+    config = ("--config", str(ROOT / "pyproject.toml"), str(tmp_path))
+    subprocess.run([*ruff, "format", "--quiet", *config], check=True)
+    result = subprocess.run(
+        [*ruff, "check", "--select", "E501", *config], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout

@@ -13,11 +13,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.core.db._names import has_name
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, Fault, InvalidRequest, ServiceError, pointer
 
 Row = Mapping[str, Any]
 Values = tuple[Any, ...]
+UniqueConstraint = sa.UniqueConstraint | sa.PrimaryKeyConstraint | sa.Index
 # The maximum number of pointers in a sentence.
 MAX_POINTERS: Final = 10
 
@@ -50,9 +52,9 @@ class ConstraintErrors:
         foreign_key = self._foreign_key(name)
         if foreign_key is not None:
             return InvalidRequest(*_missing_row_faults(foreign_key))
-        columns = self._unique_columns(name)
-        if columns:
-            return self._not_unique(columns)
+        unique = self._unique(name)
+        if unique is not None:
+            return self._not_unique(unique.columns.keys())
         return None
 
     def for_delete(self, name: str) -> ServiceError | None:
@@ -61,7 +63,7 @@ class ConstraintErrors:
             return self._declared[name]()
         for table in self._table.metadata.tables.values():
             for foreign_key in table.foreign_key_constraints:
-                if foreign_key.name == name and foreign_key.referred_table is self._table:
+                if foreign_key.referred_table is self._table and has_name(foreign_key, name):
                     referring_rows = table.name.replace("_", " ")
                     return Conflict(
                         f"The {self._noun} cannot be deleted while {referring_rows} refer to it"
@@ -86,35 +88,39 @@ class ConstraintErrors:
             for index in indexes:
                 faults += _missing_row_faults(foreign_key, index)
             return InvalidRequest(*faults) if faults else Conflict()
-        columns = self._unique_columns(name)
-        if columns:
-            duplicates = await self._duplicate_indexes(columns, rows, session)
-            return self._not_unique(columns, duplicates) if duplicates else Conflict()
-        return None
+        unique = self._unique(name)
+        if unique is None:
+            return None
+        columns = unique.columns.keys()
+        if unique.dialect_kwargs.get("postgresql_where") is not None:
+            # Only Postgres knows which rows a partial index contains.
+            return self._not_unique(columns)
+        duplicates = await self._duplicate_indexes(columns, rows, session)
+        return self._not_unique(columns, duplicates) if duplicates else Conflict()
 
     def _foreign_key(self, name: str) -> sa.ForeignKeyConstraint | None:
         """Return the foreign key of the table with this name, if it has one."""
         for constraint in self._table.foreign_key_constraints:
-            if constraint.name == name:
+            if has_name(constraint, name):
                 return constraint
         return None
 
-    def _unique_columns(self, name: str) -> list[str]:
-        """Return the columns of a unique constraint or index.
+    def _unique(self, name: str) -> UniqueConstraint | None:
+        """Return the unique constraint or index of columns that has this name.
 
-        The list is empty for an index on an expression such as `lower(email)`.
+        There is none for an index on an expression such as `lower(email)`.
         """
         for constraint in self._table.constraints:
-            if constraint.name == name and isinstance(
+            if has_name(constraint, name) and isinstance(
                 constraint, sa.UniqueConstraint | sa.PrimaryKeyConstraint
             ):
-                return [column.key for column in constraint.columns]
+                return constraint
         for index in self._table.indexes:
-            if index.unique and index.name == name:
-                return [column.key for column in index.columns]
-        return []
+            if index.unique and has_name(index, name) and _has_only_columns(index):
+                return index
+        return None
 
-    def _not_unique(self, columns: list[str], duplicates: Sequence[int] = ()) -> Conflict:
+    def _not_unique(self, columns: Sequence[str], duplicates: Sequence[int] = ()) -> Conflict:
         detail = f"Another {self._noun} has this {' and '.join(columns)}"
         if duplicates:
             pointers = [pointer("items", index) for index in duplicates[:MAX_POINTERS]]
@@ -122,7 +128,7 @@ class ConstraintErrors:
         return Conflict(detail)
 
     async def _duplicate_indexes(
-        self, columns: list[str], rows: Sequence[Row], session: Session
+        self, columns: Sequence[str], rows: Sequence[Row], session: Session
     ) -> list[int]:
         """Return the indexes of the rows that are not unique.
 
@@ -132,10 +138,15 @@ class ConstraintErrors:
         seen = await existing_values(self._table, columns, values, session)
         duplicates = []
         for index, value in enumerate(values):
-            if value in seen:
+            # NULL is not equal to NULL.
+            if value in seen and None not in value:
                 duplicates.append(index)
             seen.add(value)
         return duplicates
+
+
+def _has_only_columns(index: sa.Index) -> bool:
+    return all(isinstance(expression, sa.Column) for expression in index.expressions)
 
 
 def _missing_row_faults(

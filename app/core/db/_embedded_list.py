@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -48,7 +49,7 @@ class EmbeddedList:
         # The subquery always has one row, so both kinds of join have the same result.
         return source.join(subquery, sa.true(), isouter=outer)
 
-    def columns(self) -> list[Column]:
+    def columns(self, rows: sa.FromClause) -> list[Column]:  # noqa: ARG002
         return [self._items]
 
     def joined_version(self) -> Column:
@@ -58,7 +59,8 @@ class EmbeddedList:
         return self._select(rows, self._digest()).scalar_subquery()
 
     def value(self, row: Mapping[str, Any]) -> Any:
-        return json.loads(row[self._items.name])
+        # A float would lose digits of a NUMERIC.
+        return json.loads(row[self._items.name], parse_float=Decimal)
 
     def is_missing(self, row: Mapping[str, Any]) -> bool:  # noqa: ARG002
         """Return False, because a collection may be empty."""

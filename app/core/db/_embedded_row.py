@@ -23,7 +23,8 @@ class EmbeddedRow:
     def __init__(self, name: str, relationship: Relationship, nested: Nested) -> None:
         [(local, remote)] = relationship.local_remote_pairs or []
         table = relationship.mapper.local_table
-        self._row = table.alias(name)
+        # Not `name` itself, which may be the name of another table or subquery of the statement.
+        self._row = table.alias(f"{name}_row")
         self._foreign_key = str(local.key)
         self._referred_column = self._row.c[str(remote.key)]
         self._is_optional = nested.is_optional
@@ -31,13 +32,18 @@ class EmbeddedRow:
         self._labels = {field: f"{name}__{field}" for field in nested.model.model_fields}
         # The label of the referred column, which is NULL if the join found no row.
         self._presence_label = f"{name}__{remote.key}"
+        # The label of the foreign key, which is NULL if an optional row does not exist. No field is
+        # called `_reference`, because fields of Pydantic do not begin with an underscore.
+        self._reference_label = f"{name}___reference"
 
     def join(self, source: sa.FromClause, rows: sa.FromClause, *, outer: bool) -> sa.FromClause:
         is_outer = outer or self._is_optional
         return source.join(self._row, self._join_condition(rows), isouter=is_outer)
 
-    def columns(self) -> list[Column]:
+    def columns(self, rows: sa.FromClause) -> list[Column]:
         columns = {self._presence_label: self._referred_column}
+        if self._is_optional:
+            columns[self._reference_label] = rows.c[self._foreign_key]
         for field, label in self._labels.items():
             # The same column again if the referred column is a field, for example `author__id`.
             columns[label] = self._row.c[field]
@@ -57,7 +63,9 @@ class EmbeddedRow:
         return {field: row[label] for field, label in self._labels.items()}
 
     def is_missing(self, row: Mapping[str, Any]) -> bool:
-        return row[self._presence_label] is None and not self._is_optional
+        if row[self._presence_label] is not None:
+            return False
+        return not self._is_optional or row[self._reference_label] is not None
 
     def _join_condition(self, rows: sa.FromClause) -> sa.ColumnElement[bool]:
         return self._referred_column == rows.c[self._foreign_key]

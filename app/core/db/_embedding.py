@@ -15,9 +15,9 @@ The mapped class needs a relationship of the same name:
 
 The join, its columns, and the version of the resource follow from these declarations:
 
-    SELECT books.id, books.title, ..., author.id AS author__id, author.name AS author__name,
-        concat_ws('.', books.version, author.version) AS version
-    FROM books JOIN authors AS author ON author.id = books.author_id
+    SELECT books.id, books.title, ..., author_row.id AS author__id, author_row.name AS author__name,
+        concat_ws('.', books.version, author_row.version) AS version
+    FROM books JOIN authors AS author_row ON author_row.id = books.author_id
 
 The version, and therefore the ETag, consists of the versions of all rows that are displayed. A
 change of an author changes the ETags of the author's books without a write to any of them.
@@ -30,8 +30,16 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.orm import RelationshipDirection
 
+from app.core.db._declarations import (
+    check_columns,
+    check_foreign_key,
+    check_foreign_keys,
+    check_joins,
+    check_json_types,
+    check_names,
+)
 from app.core.db._embedded_list import EmbeddedList
-from app.core.db._embedded_row import EmbeddedRow, Relationship
+from app.core.db._embedded_row import EmbeddedRow
 from app.core.db._models import Base
 from app.core.schemas import Nested, nested_models
 
@@ -48,7 +56,7 @@ class Embedding(Protocol):
         even if the statement does not see the row to embed in it.
         """
 
-    def columns(self) -> list[Column]:
+    def columns(self, rows: sa.FromClause) -> list[Column]:
         """Return the columns to select from the join."""
 
     def joined_version(self) -> Column:
@@ -69,10 +77,13 @@ def find_embeddings(model: type[Base], read_model: type[BaseModel]) -> dict[str,
 
     Raises `TypeError` with a sentence if the declarations do not fit together.
     """
-    return {
-        name: _create_embedding(model, read_model, name, nested)
-        for name, nested in nested_models(read_model).items()
-    }
+    embeddings = {}
+    for name, nested in nested_models(read_model).items():
+        embeddings[name] = _create_embedding(model, read_model, name, nested)
+        check_names(nested.model)
+    check_names(read_model)
+    check_foreign_keys(model, read_model)
+    return embeddings
 
 
 def _create_embedding(
@@ -85,7 +96,8 @@ def _create_embedding(
             f"{field} embeds a model, but {model.__name__} has no relationship of this name. Add "
             f'`{name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
         )
-    _check_columns(field, relationship, nested)
+    check_columns(field, relationship, nested)
+    check_joins(field, relationship)
     # An embedded row needs its foreign key in the table of `model`. A one-to-one relationship with
     # the foreign key in the other table has none there, so it is read as a list.
     is_collection = (
@@ -95,31 +107,7 @@ def _create_embedding(
         expected = "a list of models" if is_collection else "one model"
         raise TypeError(f"{field} has to be {expected}, as {model.__name__}.{name} is.")
     if nested.is_list:
+        check_json_types(field, relationship, nested)
         return EmbeddedList(name, relationship, nested)
-    _check_optional(field, relationship, nested)
+    check_foreign_key(field, relationship, nested)
     return EmbeddedRow(name, relationship, nested)
-
-
-def _check_columns(field: str, relationship: Relationship, nested: Nested) -> None:
-    target = relationship.mapper.class_
-    columns = relationship.mapper.local_table.c
-    missing = [name for name in nested.model.model_fields if name not in columns]
-    if missing:
-        raise TypeError(
-            f"{field} embeds {nested.model.__name__}, whose field {missing[0]} is not a column of "
-            f"{target.__tablename__}. An embedded model has only columns of its table."
-        )
-    if "version" not in columns:
-        raise TypeError(
-            f"{field} embeds {target.__name__}, which has no version, so a change of it would not "
-            f"change the ETag. Derive {target.__name__} from Entity."
-        )
-
-
-def _check_optional(field: str, relationship: Relationship, nested: Nested) -> None:
-    [(foreign_key, _)] = relationship.local_remote_pairs or []
-    if foreign_key.nullable and not nested.is_optional:
-        raise TypeError(
-            f"{field} must allow None, because {foreign_key} is nullable: "
-            f"`{relationship.key}: {nested.model.__name__} | None`."
-        )

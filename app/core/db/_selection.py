@@ -17,9 +17,10 @@ class Selection:
 
     For `BookRead`, which embeds the author of a book, `select(books)` is
 
-        SELECT books.id, books.title, ..., concat_ws('.', books.version, author.version) AS version,
-            author.id AS author__id, author.name AS author__name, author.dob AS author__dob
-        FROM books JOIN authors AS author ON author.id = books.author_id
+        SELECT books.id, books.title, ...,
+            concat_ws('.', books.version, author_row.version) AS version,
+            author_row.id AS author__id, author_row.name AS author__name, ...
+        FROM books JOIN authors AS author_row ON author_row.id = books.author_id
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Selection:
                     f"{read_model.__name__}.{name} is not a column of {model.__tablename__}. Add "
                     f"the column to {model.__name__}, or the field to `other_fields`."
                 )
+        self._check_labels(model, read_model)
 
     def select(self, rows: sa.FromClause, *, outer: bool = False) -> sa.Select[Any]:
         """Select from `rows`, which is the table or a subquery of it, such as a CTE.
@@ -57,7 +59,7 @@ class Selection:
         columns = [self._column(rows, name) for name in self.columns]
         for embedding in self._embeddings.values():
             source = embedding.join(source, rows, outer=outer)
-            columns += embedding.columns()
+            columns += embedding.columns(rows)
         return sa.select(*columns).select_from(source)
 
     def version(self, table: sa.Table) -> Column:
@@ -66,7 +68,8 @@ class Selection:
         It needs no join, so it fits into the WHERE of an UPDATE or DELETE:
 
         concat_ws('.', books.version,
-            (SELECT author.version FROM authors AS author WHERE author.id = books.author_id))
+            (SELECT author_row.version FROM authors AS author_row
+             WHERE author_row.id = books.author_id))
         """
         embedded = [embedding.version_of(table) for embedding in self._embeddings.values()]
         return _format_version(table.c.version, embedded)
@@ -84,6 +87,17 @@ class Selection:
     def is_incomplete(self, row: Mapping[str, Any]) -> bool:
         """Return whether an outer selection did not see a row that has to be embedded."""
         return any(embedding.is_missing(row) for embedding in self._embeddings.values())
+
+    def _check_labels(self, model: type[Base], read_model: type[BaseModel]) -> None:
+        labels = list(self.columns)
+        for embedding in self._embeddings.values():
+            labels += [column.name for column in embedding.columns(model.__table__)]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise TypeError(
+                    f"{read_model.__name__} needs two columns with the name {label}, of which one "
+                    "is that of an embedded row. Rename one of the fields."
+                )
 
     def _column(self, rows: sa.FromClause, name: str) -> Column:
         if name != "version":

@@ -52,6 +52,11 @@ class Statements(ListStatements):
         self._this = self.table.c.id == self._bound("id", "row_id")
         self.has_uuid_key = isinstance(self.table.c.id.type, sa.Uuid)
 
+    @property
+    def filter_names(self) -> set[str]:
+        """The names of the filters for which there is a condition."""
+        return set(self._filters)
+
     @cached
     def get(self, scope: frozenset[str]) -> Select:
         conditions = self._target(scope, conditional=False)

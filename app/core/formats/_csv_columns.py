@@ -31,10 +31,36 @@ def csv_columns(model: type[BaseModel]) -> dict[str, GetValue]:
     Raises `TypeError` with a sentence for a field of another type.
     """
     columns: dict[str, GetValue] = {}
-    for name, field in model.model_fields.items():
-        if not field.exclude:
-            columns |= _columns_of_field(model, name, field.annotation)
+    for name, annotation in _field_types(model).items():
+        for column, get_value in _field_columns(model, name, annotation).items():
+            if column in columns:
+                raise TypeError(
+                    f"CSV has two columns {column} for {model.__name__}. Rename one of the fields."
+                )
+            columns[column] = get_value
     return columns
+
+
+def _field_types(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the types of the fields that JSON has, too, in the same order."""
+    fields = model.model_fields.items()
+    types = {name: field.annotation for name, field in fields if not field.exclude}
+    computed = model.model_computed_fields.items()
+    return types | {name: field.return_type for name, field in computed}
+
+
+def _field_columns(model: type[BaseModel], name: str, annotation: Any) -> dict[str, GetValue]:
+    nested = nested_model(annotation)
+    if nested is not None and not nested.is_list:
+        return _nested_columns(model, name, nested)
+    if nested is not None or _is_list_of_scalars(annotation):
+        return {name: partial(_json_array, name)}
+    if _is_scalar(annotation):
+        return {name: attrgetter(name)}
+    raise TypeError(
+        f"CSV has no column for {model.__name__}.{name} of type {annotation}. Make it a single "
+        "value, a model or a list of these, or exclude it."
+    )
 
 
 def to_csv_value(value: object) -> object:
@@ -51,30 +77,16 @@ def to_csv_value(value: object) -> object:
     return value
 
 
-def _columns_of_field(model: type[BaseModel], name: str, annotation: Any) -> dict[str, GetValue]:
-    nested = nested_model(annotation)
-    if nested is not None and not nested.is_list:
-        return _nested_columns(model, name, nested)
-    if nested is not None or _is_list_of_scalars(annotation):
-        return {name: partial(_json_array, name)}
-    if _is_scalar(annotation):
-        return {name: attrgetter(name)}
-    raise TypeError(
-        f"CSV has no column for {model.__name__}.{name} of type {annotation}. Make it a single "
-        "value, a model or a list of these, or exclude it."
-    )
-
-
 def _nested_columns(model: type[BaseModel], name: str, nested: Nested) -> dict[str, GetValue]:
     """Return the columns of a field that is a model. Their values are empty if the field is None.
 
-    A field of the outer model that has the name of such a column, for example `author_id`, replaces
-    it.
+    The key is not repeated if the outer model has it itself, for example as `author_id`.
     """
     columns: dict[str, GetValue] = {}
     for inner_name, get_value in csv_columns(nested.model).items():
         column = f"{name}_{inner_name}"
-        if column not in model.model_fields:
+        is_repeated_key = inner_name == "id" and column in model.model_fields
+        if not is_repeated_key:
             columns[column] = partial(_nested_value, attrgetter(name), get_value)
     return columns
 

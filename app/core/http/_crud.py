@@ -11,11 +11,12 @@ from app.core.access import Permission
 from app.core.crud import Create, CrudService, Read, Update
 from app.core.errors import ServiceError
 from app.core.http._conditional import IfMatch, set_etag
+from app.core.http._crud_declarations import check_columns, check_key, check_query
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import Router
 from app.core.http._sessions import RequestSession
 from app.core.http._streams import preferred_stream_type, stream_list, stream_responses
-from app.core.paging import ListQuery, Page
+from app.core.paging import Page, PageQuery
 from app.core.schemas import Id
 
 
@@ -49,7 +50,7 @@ class CrudEndpoints(Generic[Read, Create, Update]):
     create_model: type[Create]
     update_model: type[Update]
     read_model: type[Read]
-    query_model: type[ListQuery]
+    query_model: type[PageQuery]
     read_permission: Permission
     write_permission: Permission
     # The errors to document in addition to `Conflict`, which is documented for every write.
@@ -57,12 +58,26 @@ class CrudEndpoints(Generic[Read, Create, Update]):
     delete_errors: Sequence[type[ServiceError]] = ()
 
     def add_to(self, router: Router) -> None:
-        """Add the endpoints to a router, whose prefix is the path of the collection."""
+        """Add the endpoints to a router, whose prefix is the path of the collection.
+
+        Raises `TypeError` with a sentence if the models do not fit the table.
+        """
+        self._check_models()
         self._add_read(router)
         self._add_list(router)
         self._add_create(router)
         self._add_update(router)
         self._add_delete(router)
+
+    def _check_models(self) -> None:
+        statements = self.service.repository_class.statements
+        check_key(self.read_model)
+        check_query(self.query_model, statements)
+        # A service that overrides a method may write other columns than the fields.
+        if self.service.create is CrudService.create:
+            check_columns(self.create_model, statements, "create")
+        if self.service.update is CrudService.update:
+            check_columns(self.update_model, statements, "update")
 
     def _add_read(self, router: Router) -> None:
         async def read(
@@ -78,7 +93,7 @@ class CrudEndpoints(Generic[Read, Create, Update]):
 
     def _add_list(self, router: Router) -> None:
         async def list_page(
-            query: ListQuery,
+            query: Any,
             service: CrudService[Read, Create, Update],
             request: Request,
             response: Response,
