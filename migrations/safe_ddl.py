@@ -18,6 +18,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.autogenerate.render import render_op
 from alembic.operations import ops
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.elements import conv
 
 DROP_INVALID_INDEX: Final = (
     "# A failed build leaves an invalid index, which IF NOT EXISTS would take for the real one."
@@ -47,7 +48,7 @@ class SafeOperations:
     """The operations of an upgrade, distributed over a first and a second revision."""
 
     def __init__(self, upgrade: ops.UpgradeOps, dialect: Dialect) -> None:
-        self._quote = dialect.identifier_preparer.quote
+        self._preparer = dialect.identifier_preparer
         # The operations of the first revision, in their original order.
         self._first: list[ops.MigrateOperation] = []
         # The operations of the second revision: those in its autocommit block, and those in the
@@ -126,7 +127,8 @@ class SafeOperations:
         return operation.table_name not in tables
 
     def _build_index(self, operation: ops.CreateIndexOp) -> None:
-        leftover = DropInvalidIndexOp(str(operation.index_name), operation.table_name)
+        name = self._name_in_database(operation.index_name)
+        leftover = DropInvalidIndexOp(name, operation.table_name)
         self._concurrent += [_dropped_concurrently(leftover), _created_concurrently(operation)]
 
     def _add_not_valid(
@@ -134,18 +136,23 @@ class SafeOperations:
     ) -> None:
         operation.kw["postgresql_not_valid"] = True
         self._first.append(operation)
-        table, name = self._quote(table_name), self._quote(str(operation.constraint_name))
+        table = self._preparer.quote(table_name)
+        name = self._preparer.quote(self._name_in_database(operation.constraint_name))
         self._final.append(ops.ExecuteSQLOp(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"))
 
     def _add_unique(self, operation: ops.CreateUniqueConstraintOp) -> None:
-        index = ops.CreateIndexOp(
-            str(operation.constraint_name), operation.table_name, operation.columns, unique=True
-        )
+        name = self._name_in_database(operation.constraint_name)
+        index = ops.CreateIndexOp(name, operation.table_name, operation.columns, unique=True)
         self._build_index(index)
-        table, name = self._quote(operation.table_name), self._quote(str(operation.constraint_name))
+        table, name = self._preparer.quote(operation.table_name), self._preparer.quote(name)
         sql = f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}"
         self._final.append(ops.ExecuteSQLOp(sql))
         self._final_downgrade.append(operation.reverse())
+
+    def _name_in_database(self, name: object) -> str:
+        """Return a name as SQLAlchemy cuts it for Postgres, which allows 63 characters."""
+        rendered = self._preparer.truncate_and_render_constraint_name(conv(str(name)))
+        return str(rendered).strip('"')
 
 
 def _block(operations: list[ops.MigrateOperation]) -> list[AutocommitBlockOp]:

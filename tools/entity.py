@@ -14,6 +14,8 @@ from pathlib import Path
 from string import Template
 from typing import Final, NoReturn
 
+from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
+
 from app.tables import metadata
 from tools.registration import register
 from tools.repository import ROOT, TIDY_COMMANDS, CommandError, run
@@ -137,6 +139,9 @@ def check_names(names: Names) -> None:
     for name in (names.singular, names.package):
         if keyword.iskeyword(name):
             fail(f"{name} is a keyword of Python.")
+    if names.package in RESERVED_WORDS:
+        # The service would quote it, but SQL that people write would not.
+        fail(f"{names.package} is a keyword of Postgres.")
     check_class_names(names)
 
 

@@ -191,6 +191,29 @@ async def test_revision_of_existing_table_is_two_that_do_not_block_writes(
     assert all(valid.values())
 
 
+async def test_revision_may_have_names_of_more_than_63_characters(
+    project: Project, own_database: str
+) -> None:
+    column = "author_of_the_previous_edition_of_the_very_same_book_id"
+    foreign_key = 'mapped_column(sa.ForeignKey("documents.id"), unique=True)'
+    index = f'sa.Index(None, "{column}", "created_at", "id")'
+    project.replace(
+        "app/books/models.py",
+        (
+            "    search: Mapped",
+            f"    {column}: Mapped[UUID | None] = {foreign_key}\n    search: Mapped",
+        ),
+        ("    __table_args__ = (", f"    __table_args__ = ({index},"),
+    )
+    revisions = await project.write_revision("add previous editions")
+    await project.assert_applicable(revisions, own_database)
+    connection = await asyncpg.connect(own_database)
+    valid = await validity(connection)
+    await connection.close()
+    assert len([name for name in valid if "author_of_the_previous" in name]) == 3
+    assert all(valid.values())
+
+
 async def test_concurrent_build_that_failed_is_repeated_by_the_next_upgrade(
     changed_project: Project, own_database: str
 ) -> None:
