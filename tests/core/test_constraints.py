@@ -106,6 +106,10 @@ async def test_batch_over_http_has_pointers_into_its_items(client: AsyncClient) 
     ]
 
 
+async def test_batch_without_rows_writes_nothing(library: Database) -> None:
+    assert await EditionRepository(library.writes).create_many([]) == []
+
+
 # Unique columns
 
 

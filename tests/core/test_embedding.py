@@ -31,6 +31,7 @@ from tests.support.library import (
     FinedEditionRepository,
     FineState,
     PublisherRepository,
+    ReplacingRequestRepository,
     create_library,
 )
 
@@ -199,6 +200,19 @@ async def test_rows_are_read_in_the_order_of_their_ids(library: Database) -> Non
     assert await editions.get_many([]) == []
     with pytest.raises(NotFound):
         await editions.get_many([written[0].id, A])
+
+
+@pytest.mark.commits
+async def test_write_of_a_row_that_refers_to_itself_returns_its_new_state(
+    library: Database,
+) -> None:
+    requests = ReplacingRequestRepository(library.writes)
+    created = await requests.create({"reader": "Ada", "is_open": False})
+    changes = {"reader": "Grace", "replaced_request_id": created.id}
+    updated = await requests.update(created.id, changes, None)
+    assert updated.replaced_request is not None
+    assert (updated.replaced_request.reader, updated.version) == ("Grace", "2.2")
+    assert await requests.get(created.id) == updated
 
 
 # A list of rows

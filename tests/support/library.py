@@ -109,6 +109,9 @@ class LoanRequest(LibraryEntity):
     replaced_request_id: Mapped[UUID | None] = mapped_column(
         sa.ForeignKey("library_interlibrary_loan_requests.id")
     )
+    replaced_request: Mapped["LoanRequest | None"] = relationship(
+        remote_side="LoanRequest.id", lazy="raise"
+    )
 
 
 class PublisherRead(ReadModel):
@@ -203,6 +206,29 @@ class LoanRequestRead(ReadModel):
     reader: str
     created_at: datetime
     version: Version
+
+
+class ReplacedRequest(BaseModel):
+    """The request that a request replaces."""
+
+    reader: str
+
+
+class ReplacingRequestRead(ReadModel):
+    """A request for a loan with the request that it replaces, if there is one."""
+
+    id: UUID
+    reader: str
+    replaced_request: ReplacedRequest | None
+    created_at: datetime
+    version: Version
+
+
+class ReplacingRequestRepository(Repository[ReplacingRequestRead]):
+    """Reads and writes requests together with those that they replace."""
+
+    model, noun = ReplacingRequestRead, "Loan request"
+    statements = Statements(LoanRequest, ReplacingRequestRead)
 
 
 class LoanRequestRepository(Repository[LoanRequestRead]):

@@ -1,6 +1,6 @@
 """Checks that the declarations of a read model and its mapped class fit together.
 
-Each raises `TypeError` with a sentence that names the field and says what to do.
+Each check raises `TypeError` with a sentence that names the field and says what to do.
 """
 
 import operator
@@ -15,7 +15,7 @@ from app.core.schemas import Nested, nested_models
 
 Column = sa.ColumnElement[Any]
 Relationship = RelationshipProperty[Any]
-# SQLAlchemy converts their values from what the driver returns.
+# Types whose values SQLAlchemy converts. In JSON they would have the form that Postgres stores.
 _CHANGED_BY_JSON: Final = (sa.types.TypeDecorator, sa.LargeBinary, sa.Interval)
 
 
@@ -38,7 +38,7 @@ def check_json_types(field: str, relationship: Relationship, nested: Nested) -> 
     for name in nested.model.model_fields:
         column_type = columns[name].type
         if isinstance(column_type, sa.Enum):
-            # By default SQLAlchemy stores the names of the members.
+            # SQLAlchemy stores the names of the members unless `values_callable` is set.
             members = column_type.enum_class or ()
             is_same = all(str(member.value) in column_type.enums for member in members)
         else:
@@ -52,6 +52,7 @@ def check_json_types(field: str, relationship: Relationship, nested: Nested) -> 
 
 
 def check_columns(field: str, relationship: Relationship, nested: Nested) -> None:
+    """Refuse an embedded model whose fields are not columns, or change without a version."""
     target = relationship.mapper.class_
     columns = relationship.mapper.local_table.c
     missing = [name for name in nested.model.model_fields if name not in columns]
@@ -144,6 +145,7 @@ def _changing_rule(column: Column) -> str | None:
 
 
 def check_foreign_key(field: str, relationship: Relationship, nested: Nested) -> None:
+    """Refuse a single row with a composite key, or one that may be missing but must not be None."""
     pairs = relationship.local_remote_pairs or []
     if len(pairs) > 1:
         raise TypeError(

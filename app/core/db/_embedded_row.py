@@ -25,6 +25,7 @@ class EmbeddedRow:
         table = relationship.mapper.local_table
         # Not `name` itself, which may be the name of another table or subquery of the statement.
         self._row = table.alias(f"{name}_row")
+        self._is_own_table = table is relationship.parent.local_table
         self._foreign_key = str(local.key)
         self._referred_column = self._row.c[str(remote.key)]
         self._is_optional = nested.is_optional
@@ -63,9 +64,10 @@ class EmbeddedRow:
         return {field: row[label] for field, label in self._labels.items()}
 
     def is_missing(self, row: Mapping[str, Any]) -> bool:
-        if row[self._presence_label] is not None:
-            return False
-        return not self._is_optional or row[self._reference_label] is not None
+        if row[self._presence_label] is None:
+            return not self._is_optional or row[self._reference_label] is not None
+        # A statement that writes a row which refers to itself sees it as it was before.
+        return self._is_own_table and row[self._presence_label] == row["id"]
 
     def _join_condition(self, rows: sa.FromClause) -> sa.ColumnElement[bool]:
         return self._referred_column == rows.c[self._foreign_key]

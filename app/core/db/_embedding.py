@@ -69,7 +69,7 @@ class Embedding(Protocol):
         """Return the value of the field from a selected row."""
 
     def is_missing(self, row: Mapping[str, Any]) -> bool:
-        """Return whether the join did not find a row that has to be embedded."""
+        """Return whether the join did not find the row to embed, or not in its current state."""
 
 
 def find_embeddings(model: type[Base], read_model: type[BaseModel]) -> dict[str, Embedding]:
