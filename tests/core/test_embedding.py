@@ -25,7 +25,6 @@ from tests.factories import make_book
 from tests.problems import problem_of
 from tests.rows import query, run
 from tests.support.library import (
-    EditionFine,
     EditionRead,
     EditionRepository,
     FinedEditionRepository,
@@ -261,9 +260,28 @@ async def test_list_of_rows_that_refer_to_their_owner_has_exact_values(library: 
         f" VALUES ('{A}', '{edition.id}', {amount}, 'unpaid')",
     )
     fined = await FinedEditionRepository(library.reads).get(edition.id)
-    assert fined.fines == [EditionFine(amount=Decimal(amount), state=FineState.UNPAID)]
+    [fine] = fined.fines
+    assert (fine.amount, fine.state) == (Decimal(amount), FineState.UNPAID)
     await run(library, "UPDATE library_fines SET version = 2")
     assert (await FinedEditionRepository(library.reads).get(edition.id)).version != fined.version
+
+
+@pytest.mark.commits
+async def test_times_of_a_list_are_in_utc_whatever_the_time_zone_of_the_server_is(
+    library: Database,
+) -> None:
+    edition = await new_edition(library)
+    await run(
+        library,
+        "INSERT INTO library_fines (id, edition_id, amount, state)"
+        f" VALUES ('{A}', '{edition.id}', 1, 'unpaid')",
+    )
+    database = library.engine.url.database
+    await run(library, f"ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'")
+    # New connections have the setting of the database.
+    await library.engine.dispose()
+    [fine] = (await FinedEditionRepository(library.reads).get(edition.id)).fines
+    assert fine.model_dump(mode="json")["created_at"].endswith("Z")
 
 
 # CSV

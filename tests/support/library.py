@@ -156,6 +156,7 @@ class EditionFine(BaseModel):
 
     amount: Decimal
     state: FineState
+    created_at: datetime
 
 
 class FinedEditionRead(ReadModel):

@@ -111,6 +111,8 @@ def _engine_options(settings: Settings, bind: Bind) -> dict[str, Any]:
         "application_name": NAME,
         "statement_timeout": str(statement_timeout),
         "lock_timeout": str(lock_timeout),
+        # The driver converts all times to UTC, but not those in the JSON of an embedded list.
+        "timezone": "UTC",
     }
     if bind.read_only:
         connect_args["server_settings"]["default_transaction_read_only"] = "on"
