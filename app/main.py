@@ -40,9 +40,9 @@ from app.users.passwords import Passwords
 DESCRIPTION: Final = """\
 Authors, books, documents and users. Every error is a problem (RFC 9457). Single resources have an
 `ETag` and accept `If-Match` and `If-None-Match`. Every resource has the same value as `version`,
-also in lists and files. It changes with everything that is displayed: that of a book combines the
-versions of the book and of its author. A POST with an `Idempotency-Key` may be sent again. Lists
-have pages and cursors. Every GET also answers HEAD.
+also in lists and files. It changes whenever a displayed value changes: the version of a book
+combines those of the book and of its author. A POST with an `Idempotency-Key` may be sent again.
+Lists have pages and cursors. Every GET also answers HEAD.
 """
 EXPOSED: Final = (
     *("ETag", "Idempotency-Replayed", "Link", "Location"),

@@ -144,8 +144,9 @@ class SafeOperations:
         name = self._name_in_database(operation.constraint_name)
         index = ops.CreateIndexOp(name, operation.table_name, operation.columns, unique=True)
         self._build_index(index)
-        table, name = self._preparer.quote(operation.table_name), self._preparer.quote(name)
-        sql = f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}"
+        table = self._preparer.quote(operation.table_name)
+        constraint = self._preparer.quote(name)
+        sql = f"ALTER TABLE {table} ADD CONSTRAINT {constraint} UNIQUE USING INDEX {constraint}"
         self._final.append(ops.ExecuteSQLOp(sql))
         self._final_downgrade.append(operation.reverse())
 

@@ -31,7 +31,7 @@ class AuthorCreate(RequestModel):
 
 
 class AuthorUpdate(UpdateModel, AuthorCreate):
-    """Changes to an author: an absent field stays, null clears."""
+    """Changes to an author. An absent field keeps its value, null clears it."""
 
 
 class AuthorRead(ReadModel):

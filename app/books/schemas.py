@@ -46,14 +46,14 @@ class BookLine(RequestModel):
 
 
 class Imported(BaseModel):
-    """What an import has added."""
+    """The numbers of authors and books that an import has added."""
 
     authors: int
     books: int
 
 
 class BookUpdate(UpdateModel, BookCreate):
-    """Changes to a book: an absent field stays."""
+    """Changes to a book. An absent field keeps its value."""
 
 
 class BookAuthor(BaseModel):

@@ -108,9 +108,9 @@ class ListQuery(PageQuery):
     created_from: Instant | None = Field(default=None, description="Created then or later")
     created_to: Instant | None = Field(default=None, description="Created before then")
     updated_from: Instant | None = Field(
-        default=None, description="With `updated_at` then or later"
+        default=None, description="`updated_at` is this time or later"
     )
-    updated_to: Instant | None = Field(default=None, description="With `updated_at` before then")
+    updated_to: Instant | None = Field(default=None, description="`updated_at` is before this time")
 
     def order(self) -> tuple[str, ...]:
         return self.sort

@@ -138,14 +138,14 @@ def _extend_without_default(
 # The type of the field `updated_at` of a read model.
 UpdatedAt = Annotated[
     datetime,
-    Field(description="Last change of the resource itself, not of a resource embedded in it"),
+    Field(description="Time of the last change to the resource itself, not to an embedded one"),
 ]
 # The type of the field `version` of a read model, which is its last field.
 Version = Annotated[
     str,
     Field(
         max_length=200,
-        description="Changes with every change of what is displayed; the ETag without its quotes",
+        description="The ETag without its quotes; it changes whenever a displayed value changes",
         examples=["1"],
     ),
 ]

@@ -96,7 +96,7 @@ class UserCreate(RequestModel):
 
 
 class UserUpdate(UpdateModel, UserCreate):
-    """Changes to a user: an absent field stays."""
+    """Changes to a user. An absent field keeps its value."""
 
     model_config = ConfigDict(json_schema_extra=_UPDATE_EXAMPLE)
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from app.core.db._arrays import unnest_values
 from app.core.db._names import has_name
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, Fault, InvalidRequest, ServiceError, pointer
@@ -192,12 +193,7 @@ async def existing_values(
     SELECT authors.id FROM authors JOIN unnest(:ids) AS searched (id) ON authors.id = searched.id
     """
     columns = [table.c[name] for name in names]
-    arrays = [
-        sa.literal([value[position] for value in values], sa.ARRAY(column.type))
-        for position, column in enumerate(columns)
-    ]
-    elements = [sa.column(column.name, column.type) for column in columns]
-    searched = sa.func.unnest(*arrays).table_valued(*elements).render_derived("searched")
+    searched = unnest_values(columns, values, "searched")
     is_equal = sa.and_(*(column == searched.c[column.name] for column in columns))
     statement = sa.select(*columns).join_from(table, searched, is_equal)
     rows = await session.execute(statement)

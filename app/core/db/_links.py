@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from app.core.db._arrays import unnest_values
 from app.core.db._constraints import existing_values, missing_row
 from app.core.db._models import Base
 from app.core.db._sessions import Session
@@ -62,12 +63,7 @@ class LinkTable:
         `new_links` stands for `unnest(:book_ids, :tag_ids) AS new_links (book_id, tag_id)`.
         """
         columns = (self._owner, self._linked)
-        arrays = [
-            sa.literal([pair[position] for pair in pairs], sa.ARRAY(column.type))
-            for position, column in enumerate(columns)
-        ]
-        elements = [sa.column(str(column.key), column.type) for column in columns]
-        new_links = sa.func.unnest(*arrays).table_valued(*elements).render_derived("new_links")
+        new_links = unnest_values(columns, pairs, "new_links")
         has_owner = self._owner == sa.any_(sa.literal(owners, sa.ARRAY(self._owner.type)))
         is_obsolete = sa.tuple_(*columns).not_in(sa.select(*new_links.c))
         removed = sa.delete(self._table).where(has_owner, is_obsolete).cte("removed")

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningDelete
 
+from app.core.db._arrays import unnest
 from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
 from app.core.db._models import Entity
 from app.core.db._sessions import reusable
@@ -82,13 +83,11 @@ class Statements(ListStatements):
         """Insert one row for each element of arrays, and return the rows sorted by id.
 
         INSERT INTO authors (id, name)
-        SELECT id, name FROM unnest(:new_id, :new_name) AS anon_1 (id, name)
+        SELECT id, name FROM unnest(:new_id, :new_name) AS new_rows (id, name)
         """
         columns = [self.table.c[name] for name in sorted(names)]
         arrays = [sa.bindparam(f"new_{c.name}", type_=sa.ARRAY(c.type)) for c in columns]
-        elements = [sa.column(c.name, c.type) for c in columns]
-        unnested = sa.func.unnest(*arrays).table_valued(*elements).render_derived()
-        new_rows = sa.select(*unnested.c)
+        new_rows = sa.select(*unnest(columns, arrays, "new_rows").c)
         statement = sa.insert(self.table).from_select([c.name for c in columns], new_rows)
         written = self._returning(statement)
         return reusable(written.order_by(written.selected_columns.id))
