@@ -1,4 +1,7 @@
-"""Rows of parameters in a statement: `unnest(:ids, :names) AS searched (id, name)`."""
+"""Passes many rows to a statement as one array per column, which it reads like a table.
+
+SELECT searched.id, searched.name FROM unnest(:ids, :names) AS searched (id, name)
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,15 +12,19 @@ Column = sa.ColumnElement[Any]
 
 
 def unnest(columns: Sequence[Column], arrays: Sequence[Column], name: str) -> sa.TableValuedAlias:
-    """Return a table with this name and the names of `columns`, from one array for each of them."""
-    elements = [sa.column(str(column.key), column.type) for column in columns]
-    return sa.func.unnest(*arrays).table_valued(*elements).render_derived(name)
+    """Return a table called `name` with the names and types of `columns`.
+
+    `arrays` are SQL expressions with the values of each column, in the same order.
+    """
+    result_columns = [sa.column(str(column.key), column.type) for column in columns]
+    return sa.func.unnest(*arrays).table_valued(*result_columns).render_derived(name)
 
 
 def unnest_values(
     columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], name: str
 ) -> sa.TableValuedAlias:
-    """Return a table of these rows. Each row has a value for each column."""
+    """Return a table called `name` of rows, which have one value per column, in the same order."""
+    # Unlike `zip(*rows)`, this has an empty array for each column if there are no rows.
     arrays = [
         sa.literal([row[position] for row in rows], sa.ARRAY(column.type))
         for position, column in enumerate(columns)

@@ -1,6 +1,6 @@
-"""Checks that the models of a plain entity fit its table, before the first request.
+"""Checks that the Pydantic models of `CrudEndpoints` fit the table, when these are declared.
 
-Each raises `TypeError` with a sentence that names the field and says what to do.
+Each function raises a `TypeError` that names the field and says what to do.
 """
 
 from typing import Any, Literal, get_args, get_origin
@@ -14,7 +14,7 @@ from app.core.schemas import ReadModel, type_options
 
 
 def check_key(read_model: type[ReadModel]) -> None:
-    """Refuse a key that the parameter `id` of the endpoints does not accept."""
+    """Refuse a key that is not a UUID, which is the type of the path parameter `id`."""
     key_type = read_model.model_fields["id"].annotation
     if key_type is not UUID:
         raise TypeError(
@@ -24,7 +24,7 @@ def check_key(read_model: type[ReadModel]) -> None:
 
 
 def check_columns(model: type[BaseModel], statements: Statements, method: str) -> None:
-    """Refuse a field that cannot be written because the table has no such column."""
+    """Refuse a field of a create or update model that is not a column of the table."""
     table = statements.table
     for name in model.model_fields:
         if name not in table.c:
@@ -35,7 +35,7 @@ def check_columns(model: type[BaseModel], statements: Statements, method: str) -
 
 
 def check_query(query_model: type[PageQuery], statements: Statements) -> None:
-    """Refuse a filter without a condition, and a sort key that a cursor cannot contain."""
+    """Refuse a filter that the statements lack, and a sort key that a cursor cannot use."""
     for name in query_model.model_fields:
         if name not in {*POSITION, "sort", *statements.filter_names}:
             raise TypeError(
@@ -49,6 +49,7 @@ def check_query(query_model: type[PageQuery], statements: Statements) -> None:
 
 
 def _check_sort(model_name: str, annotation: Any, statements: Statements) -> None:
+    # `Sorting[Sort]` is `tuple[Sort, ...]`, and `Sort` is `Literal["name", "-name"]`.
     [keys] = type_options(get_args(annotation)[0])
     if get_origin(keys) is not Literal:
         raise TypeError(f"{model_name}.sort has to be a Literal of its keys: `Sorting[Sort]`.")
@@ -58,8 +59,8 @@ def _check_sort(model_name: str, annotation: Any, statements: Statements) -> Non
                 f"{model_name}.sort allows {name}, which is not a field of the read model. A "
                 "cursor is made of these fields."
             )
-        key = statements.sort_keys((name,))[0]
-        if statements.table.c[name].nullable and key.null_as is None:
+        sort_key = statements.sort_keys((name,))[0]
+        if statements.table.c[name].nullable and sort_key.null_as is None:
             raise TypeError(
                 f"{model_name}.sort allows {name}, which may be NULL, so that rows would be "
                 f"missing after a cursor. Add {name} to `sort_nulls_as` of the Statements."
