@@ -22,10 +22,10 @@ from app.core.storage._storage import PARTS_IN_FLIGHT
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import Passwords
-from tests import databases, servers
-from tests.isolation import Cleaner, cleaning
-from tests.statements import heard, noted
+from tests.support import postgres_server, servers
+from tests.support.isolation import Cleaner, cleaning
 from tests.support.resources import resources_of, use_resources
+from tests.support.statements import heard, noted
 
 _stack = ExitStack()
 _TEMPLATE = pytest.StashKey[str]()
@@ -153,7 +153,7 @@ async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def migrated_dir(tmp_path: Path) -> Path:
     """Data of a server of the test's own, which does not run: the schema is there."""
-    return databases.migrate(tmp_path)
+    return postgres_server.migrate(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -217,7 +217,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[str]]:
-    """Every SQL statement that sessions execute from now on. See `heard` in tests/statements.py."""
+    """The SQL statements that sessions execute during the test, in order."""
     sent: list[str] = []
     with noted(database, lambda statement, _: sent.append(statement)):
         yield sent

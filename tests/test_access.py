@@ -15,10 +15,8 @@ from app.core.http import Router
 from app.main import create_app
 from app.tables import TABLES
 from app.users.passwords import Passwords
-from tests.accounts import bearer
-from tests.callers import IDS, PASSWORD, TOKENS, add_people, add_things, allow_anonymous, mistyped
 from tests.conftest import settings_for
-from tests.contract import (
+from tests.support.access_table import (
     ALSO,
     ANONYMOUS,
     CALLERS,
@@ -32,10 +30,20 @@ from tests.contract import (
     Operation,
     operations_of,
 )
-from tests.factories import Json
-from tests.isolation import Cleaner
-from tests.problems import problem_of
-from tests.rows import query, run
+from tests.support.accounts import bearer
+from tests.support.callers import (
+    IDS,
+    PASSWORD,
+    TOKENS,
+    add_people,
+    add_things,
+    allow_anonymous,
+    mistyped,
+)
+from tests.support.factories import Json
+from tests.support.isolation import Cleaner
+from tests.support.problems import problem_of
+from tests.support.rows import query, run
 
 KINDS = {401: "unauthorized", 403: "forbidden", 404: "not-found"}
 CHALLENGES = {401: INVALID, 403: TOO_LOW, 404: None}  # of a request with a token
@@ -114,7 +122,7 @@ def test_the_table_knows_every_operation_of_the_document(operations: Operations)
     unknown = sorted(set(operations) - set(NAMES))
     assert not unknown, (
         f"No test covers who may call {', '.join(unknown)}: add an entry for the entity to "
-        "tests/support/entities.py, or the operation to RULES of tests/contract.py"
+        "tests/support/entities.py, or the operation to RULES of tests/support/access_table.py"
     )
 
 
@@ -122,7 +130,7 @@ def test_the_table_knows_operations_of_the_document_only_and_each_once(
     operations: Operations,
 ) -> None:
     gone = sorted(set(NAMES) - set(operations))
-    assert not gone, f"the document has no {', '.join(gone)}, of which tests/contract.py speaks"
+    assert not gone, f"tests/support/access_table.py names unknown operations: {', '.join(gone)}"
     assert len(NAMES) == len(set(NAMES))
 
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from app import embedded, schema
-from tests import commands, servers
-from tests.processes import run, serving, start
+from tests.support import commands, servers
+from tests.support.processes import run, serving, start
 
 UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 

@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field
 from app.authors.models import Author
 from app.books.models import Book
 from app.core.jobs import JobRun
-from tests.factories import Json
 from tests.support.completeness import (
     differences_from_document,
     fields_without_example,
@@ -21,6 +20,7 @@ from tests.support.completeness import (
     unindexed_foreign_keys,
 )
 from tests.support.entities import BY_PATH
+from tests.support.factories import Json
 
 PAGE: Json = {"items": {}, "total": {}, "page": {}, "size": {}, "pages": {}, "next": {}}
 
@@ -92,7 +92,7 @@ def test_operation_without_valid_body_is_named() -> None:
     assert operations_without_body(document, {"create_publisher"}) == []
     sentence = (
         "create_publisher takes a body, but the access tests have no valid one: add an entry to "
-        "tests/support/entities.py, or a body to BODIES of tests/contract.py"
+        "tests/support/entities.py, or a body to BODIES of tests/support/access_table.py"
     )
     assert operations_without_body(document, set()) == [sentence]
 

@@ -20,11 +20,11 @@ from typer.main import get_command
 from app.cli import cli
 from app.embedded.postgresql import INITDB
 from app.settings import Settings
-from tests import servers, stack
-from tests.processes import ROOT, Worker, announced, until
-from tests.stack import Service
+from tests.support import compose, servers
+from tests.support.compose import Service
+from tests.support.processes import ROOT, Worker, announced, until
 
-FILE = stack.compose()
+FILE = compose.compose()
 SERVICES: dict[str, Service] = FILE["services"]
 OURS = ("migrate", "server", "worker")
 # What boto3 reads itself; the rest of the environment is the settings'.
@@ -46,18 +46,18 @@ def place(tmp_path: Path) -> Path:
     """What the image has as its working directory."""
     directory = tmp_path / "image"
     directory.mkdir()
-    return stack.unpacked(directory)
+    return compose.unpacked(directory)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[str]:
-    with stack.store(SERVICES["s3"], tmp_path / "data") as origin:
+    with compose.store(SERVICES["s3"], tmp_path / "data") as origin:
         yield origin
 
 
 def environment(name: str, database: str, store: str) -> dict[str, str]:
     """Of a service of ours, with the addresses of what stands in."""
-    given = {**stack.image_environment(), **SERVICES[name]["environment"], "PORT": "0"}
+    given = {**compose.image_environment(), **SERVICES[name]["environment"], "PORT": "0"}
     published, port = SERVICES["s3"]["ports"][0].rsplit(":", 1)
     addresses = {
         f"http://s3:{port}": store,
@@ -70,13 +70,13 @@ def environment(name: str, database: str, store: str) -> dict[str, str]:
 
 
 def command(name: str) -> list[str]:
-    return [*stack.words_of_image("ENTRYPOINT"), *SERVICES[name]["command"].split()]
+    return [*compose.words_of_image("ENTRYPOINT"), *SERVICES[name]["command"].split()]
 
 
 @asynccontextmanager
 async def serving(given: dict[str, str], place: Path) -> AsyncIterator[str]:
     """The origin of the server, until it is stopped as Docker does it."""
-    process = await stack.start(command("server"), given, place)
+    process = await compose.start(command("server"), given, place)
     try:
         yield await announced(process)
     finally:
@@ -89,7 +89,7 @@ async def test_one_gets_from_an_empty_database_to_a_signed_url_by_the_words_of_t
     empty_database: str, store: str, place: Path
 ) -> None:
     given = environment("migrate", empty_database, store)
-    assert await stack.run(command("migrate"), given, place) == (0, "The schema is at head.\n")
+    assert await compose.run(command("migrate"), given, place) == (0, "The schema is at head.\n")
     given = environment("server", empty_database, store)
     async with serving(given, place) as origin, httpx.AsyncClient(base_url=origin) as client:
         assert (await client.get("/readyz")).status_code == 200
@@ -111,13 +111,13 @@ async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
     given = environment("worker", own_database, store)
     form, *check = SERVICES["worker"]["healthcheck"]["test"]
     assert form == "CMD"
-    code, output = await stack.run(check, given, place)
+    code, output = await compose.run(check, given, place)
     assert code == 1
     assert output.startswith("bookshelf: overdue:")
-    worker = Worker(await stack.start(command("worker"), given, place))
+    worker = Worker(await compose.start(command("worker"), given, place))
 
     async def healthy() -> bool:
-        return (await stack.run(check, given, place))[0] == 0
+        return (await compose.run(check, given, place))[0] == 0
 
     try:
         await until(healthy)
@@ -128,14 +128,14 @@ async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
 async def test_the_image_is_healthy_while_its_server_answers(
     own_database: str, store: str, place: Path
 ) -> None:
-    check = stack.words_of_image("HEALTHCHECK")
+    check = compose.words_of_image("HEALTHCHECK")
     given = environment("server", own_database, store)
     async with serving(given, place) as origin:
         given["PORT"] = str(make_url(origin).port)
-        assert await stack.run(check, given, place) == (0, "")
+        assert await compose.run(check, given, place) == (0, "")
         proxied = {**given, "HTTP_PROXY": "http://127.0.0.1:1"}
-        assert await stack.run(check, proxied, place) == (0, "")
-    assert await stack.run(check, given, place) == (1, "")
+        assert await compose.run(check, proxied, place) == (0, "")
+    assert await compose.run(check, given, place) == (1, "")
 
 
 @pytest.mark.parametrize("has_bucket", [True, False])
@@ -146,9 +146,9 @@ async def test_the_store_is_healthy_if_it_has_its_bucket(tmp_path: Path, has_buc
     given = {**SERVICES["s3"]["environment"], "HOME": str(tmp_path)}
     assert given["RCLONE_S3_ENDPOINT"] == f"http://127.0.0.1:{port}"
     volumes = SERVICES["s3"]["volumes"] if has_bucket else ["s3:/data/other"]
-    with stack.store({**SERVICES["s3"], "volumes": volumes}, tmp_path / "data") as origin:
+    with compose.store({**SERVICES["s3"], "volumes": volumes}, tmp_path / "data") as origin:
         given["RCLONE_S3_ENDPOINT"] = origin
-        code, output = await stack.run(check, given, tmp_path)
+        code, output = await compose.run(check, given, tmp_path)
     assert (code == 0) is has_bucket, output
 
 
@@ -162,7 +162,7 @@ async def test_postgres_is_healthy_if_it_answers(template_url: str, tmp_path: Pa
     for host, code in ((url.host or url.query["host"], 0), (tmp_path, 2)):
         check[loopback] = str(host)
         asked = [*check, "-p", str(url.port or 5432)]
-        assert await stack.run(asked, {}, tmp_path) == (code, "")
+        assert await compose.run(asked, {}, tmp_path) == (code, "")
 
 
 def test_each_service_waits_for_what_it_needs() -> None:
@@ -181,8 +181,8 @@ def test_each_service_waits_for_what_it_needs() -> None:
 def test_nothing_is_reached_from_another_machine() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports == ["127.0.0.1:9000:8080", "127.0.0.1:8000:8000"]
-    assert stack.of_image("EXPOSE") == [str(Settings.model_fields["port"].default)]
-    assert stack.image_environment()["HOST"] == "0.0.0.0"
+    assert compose.of_image("EXPOSE") == [str(Settings.model_fields["port"].default)]
+    assert compose.image_environment()["HOST"] == "0.0.0.0"
 
 
 def test_images_are_pinned_and_the_services_of_ours_share_one() -> None:
@@ -190,7 +190,7 @@ def test_images_are_pinned_and_the_services_of_ours_share_one() -> None:
     assert {images.pop(name) for name in OURS} == {"bookshelf"}
     assert [name for name in OURS if "build" in SERVICES[name]] == ["migrate"]
     assert all(re.search(r":\d+(\.\d+)*$", image) for image in images.values())
-    for [(verb, base), *_] in stack.stages():
+    for [(verb, base), *_] in compose.stages():
         assert verb == "FROM"
         assert re.match(r"python:3\.\d+-slim\b", base)
 
@@ -217,7 +217,7 @@ def test_postgres_makes_the_user_and_the_database_that_the_service_asks_for() ->
 
 
 def test_no_secret_could_be_taken_for_one_of_production() -> None:
-    secrets = re.findall(r"(?:PASSWORD|SECRET\w*): (.+)", stack.COMPOSE.read_text())
+    secrets = re.findall(r"(?:PASSWORD|SECRET\w*): (.+)", compose.COMPOSE.read_text())
     assert secrets
     assert all(secret.startswith("development-only-") for secret in secrets)
 
@@ -227,20 +227,20 @@ def test_every_variable_is_one_that_is_read(name: str) -> None:
     settings = set(map(str.upper, Settings.model_fields))
     given = SERVICES[name]["environment"]
     assert set(given) <= settings | OF_BOTO3
-    assert set(stack.image_environment()) <= settings | OF_PYTHON
+    assert set(compose.image_environment()) <= settings | OF_PYTHON
     Settings(_env_file=None, **{key.lower(): given[key] for key in settings & set(given)})
 
 
 def test_commands_are_those_that_there_are() -> None:
     group = get_command(cli)
     assert isinstance(group, TyperGroup)
-    assert stack.words_of_image("ENTRYPOINT") == ["python", "-m", "app"]
-    assert stack.words_of_image("CMD") == ["serve"]
+    assert compose.words_of_image("ENTRYPOINT") == ["python", "-m", "app"]
+    assert compose.words_of_image("CMD") == ["serve"]
     assert {SERVICES[name]["command"] for name in OURS} <= set(group.commands)
 
 
 def test_what_the_dockerfile_copies_is_there_and_all_that_docker_is_sent() -> None:
-    copied = {source for stage in stack.stages() for source, _ in stack.copies(stage)}
+    copied = {source for stage in compose.stages() for source, _ in compose.copies(stage)}
     assert all((ROOT / source).exists() for source in copied)
     rules = (ROOT / ".dockerignore").read_text().splitlines()
     assert rules[1] == "*"
@@ -248,8 +248,8 @@ def test_what_the_dockerfile_copies_is_there_and_all_that_docker_is_sent() -> No
 
 
 def test_the_dependencies_are_installed_where_the_python_of_the_image_looks() -> None:
-    [install] = [rest for verb, rest in stack.stages()[0] if verb == "RUN"]
-    [copied] = [rest.split() for rest in stack.of_image("COPY") if rest.startswith("--from")]
+    [install] = [rest for verb, rest in compose.stages()[0] if verb == "RUN"]
+    [copied] = [rest.split() for rest in compose.of_image("COPY") if rest.startswith("--from")]
     assert copied == ["--from=dependencies", *re.findall(r"--prefix=(\S+)", install), "/usr/local"]
 
 
@@ -261,9 +261,9 @@ def test_services_of_ours_may_neither_write_nor_gain_rights(name: str) -> None:
 
 
 def test_the_image_is_for_production() -> None:
-    assert stack.image_environment()["APP_ENV"] == "production"
+    assert compose.image_environment()["APP_ENV"] == "production"
 
 
 def test_the_image_runs_as_a_numeric_user_who_is_not_root() -> None:
-    [user] = stack.of_image("USER")
+    [user] = compose.of_image("USER")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)

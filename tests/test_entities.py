@@ -16,8 +16,7 @@ from app.core.errors import Conflict
 from app.core.schemas import ReadModel
 from app.tables import TABLES, metadata
 from app.tokens.models import Token
-from tests.contract import BODIES
-from tests.factories import Json
+from tests.support.access_table import BODIES
 from tests.support.completeness import (
     differences_from_document,
     fields_without_example,
@@ -28,11 +27,12 @@ from tests.support.completeness import (
 )
 from tests.support.entities import ENTITIES
 from tests.support.entity_case import EntityCase
+from tests.support.factories import Json
 from tests.support.requests import body_request, valid_body
 
 # Lists that are not the collection of a registered entity, with their tests.
 SPECIAL_LISTS = {
-    "/authors/{id}/books": "BOOKS_OF_AUTHOR of tests/rows.py",
+    "/authors/{id}/books": "BOOKS_OF_AUTHOR of tests/support/rows.py",
     "/reports/user-counts": "tests/reports/test_reports.py",
     "/tokens": "tests/tokens/test_tokens.py and tests/tokens/test_plans.py",
 }

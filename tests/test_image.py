@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from app import embedded
-from tests import servers, stack
-from tests.processes import ROOT, until
+from tests.support import compose, servers
+from tests.support.processes import ROOT, until
 
 NAME: Final = "bookshelf-test"
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "bookshelf", "AWS_SECRET_ACCESS_KEY": servers.SECRET}
@@ -182,7 +182,7 @@ def test_the_image_has_nothing_to_embed(network: Any, containers: list[Any]) -> 
     code, output = ended(start("serve", containers, network, given))
     assert code == 1
     assert output.startswith("bookshelf: No S3 server is installed here")
-    assert stack.of_image("USER") == ["10001:10001"]
+    assert compose.of_image("USER") == ["10001:10001"]
 
 
 def test_the_image_has_no_pip_and_no_development_dependency(network: Any) -> None:

@@ -8,7 +8,7 @@ from asyncio.subprocess import PIPE
 
 import pytest
 
-from tests.processes import PLACE, ROOT, ended, store_environment
+from tests.support.processes import PLACE, ROOT, ended, store_environment
 
 PROGRAM = """
 import asyncio, gc, sys

@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from app import schema
 from app.tables import REVISION, latest_revision
-from tests.processes import ROOT, Said, ended, run, spawn, until
-from tests.servers import sqlalchemy_url
+from tests.support.processes import ROOT, Said, ended, run, spawn, until
+from tests.support.servers import sqlalchemy_url
 
 DESCRIPTION = """
 SELECT 'column', table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable,

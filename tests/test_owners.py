@@ -5,8 +5,9 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.accounts import bearer
-from tests.callers import (
+from tests.support.access_table import TOO_LOW
+from tests.support.accounts import bearer
+from tests.support.callers import (
     BEARERS,
     DOCUMENT,
     IDS,
@@ -18,10 +19,9 @@ from tests.callers import (
     add_things,
     allow_anonymous,
 )
-from tests.contract import TOO_LOW
-from tests.factories import Json, make_document
-from tests.problems import problem_of
-from tests.rows import query, run
+from tests.support.factories import Json, make_document
+from tests.support.problems import problem_of
+from tests.support.rows import query, run
 
 REGISTRATION = {"name": "Ada", "email": "ada@example.com", "password": PASSWORD}
 

@@ -20,20 +20,20 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.storage import Storage
 from app.users import passwords
-from tests import servers
-from tests.accounts import worker
-from tests.answers import get
-from tests.backends import WAITING, until
 from tests.conftest import settings_for
 from tests.core.test_cursor_walks import MIXED, _order
 from tests.core.test_idempotency import POSTS, REPLAYED, send
-from tests.factories import make_author, make_book, make_document, make_user
-from tests.problems import faults_of, problem_of
-from tests.processes import until as eventually
-from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, query, run
+from tests.support import servers
+from tests.support.accounts import worker
+from tests.support.database_activity import WAITING, until
+from tests.support.database_proxy import wired
+from tests.support.factories import make_author, make_book, make_document, make_user
+from tests.support.problems import faults_of, problem_of
+from tests.support.processes import until as eventually
 from tests.support.random_rows import KEPT, RandomRows
 from tests.support.resources import resources_of, use_resources
-from tests.wires import wired
+from tests.support.responses import get
+from tests.support.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, query, run
 
 pytestmark = pytest.mark.commits
 

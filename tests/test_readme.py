@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from app.cli import cli
-from tests.processes import ROOT, serving
+from tests.support.processes import ROOT, serving
 
 README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)

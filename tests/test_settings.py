@@ -9,8 +9,8 @@ from httpx import AsyncClient
 from pydantic import ValidationError
 
 from app.settings import Settings, describe
-from tests import commands, processes
-from tests.factories import make_user
+from tests.support import commands, processes
+from tests.support.factories import make_user
 
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 

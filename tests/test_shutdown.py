@@ -13,13 +13,13 @@ import psutil
 import pytest
 from httpx import AsyncClient
 
-from tests.connections import connected, listening
 from tests.core.test_deadlines import sending, upload
-from tests.databases import frozen, running
 from tests.documents.test_load import END, START
-from tests.problems import problem_of
-from tests.processes import PATIENCE, serving
-from tests.processes import until as eventually
+from tests.support.connections import connected, listening
+from tests.support.postgres_server import frozen, running
+from tests.support.problems import problem_of
+from tests.support.processes import PATIENCE, serving
+from tests.support.processes import until as eventually
 
 pytestmark = pytest.mark.commits
 

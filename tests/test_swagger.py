@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from httpx import AsyncClient
 
-from tests.browsers import PROGRAM, browsing
-from tests.processes import serving
+from tests.support.chromium import PROGRAM, browsing
+from tests.support.processes import serving
 
 ADA = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
 ME = "#operations-users-read_current_user"

@@ -2,7 +2,7 @@
 
 from httpx import AsyncClient
 
-from tests.factories import make_author, make_book
+from tests.support.factories import make_author, make_book
 
 NOBODY = "01890000-0000-7000-8000-000000000000"
 

@@ -9,15 +9,15 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from app.core.db import Database
-from tests.answers import get
 from tests.authors.test_authors import NOBODY
-from tests.backends import WAITING, until
 from tests.conftest import settings_for
-from tests.factories import Json, make_author, make_book
-from tests.lines import lines
-from tests.problems import faults_of, problem_of
-from tests.rows import query
+from tests.support.database_activity import WAITING, until
+from tests.support.factories import Json, make_author, make_book
+from tests.support.problems import faults_of, problem_of
 from tests.support.resources import use_resources
+from tests.support.responses import get
+from tests.support.rows import query
+from tests.support.streamed_lists import lines
 
 OTHERS = "01890000-0000-7000-8000-00000000fffe"  # nobody's id either
 JSON = {"Content-Type": "application/json"}

@@ -3,8 +3,8 @@
 from httpx import AsyncClient
 
 from tests.authors.test_authors import NOBODY
-from tests.factories import make_author, make_book
-from tests.problems import faults_of, problem_of
+from tests.support.factories import make_author, make_book
+from tests.support.problems import faults_of, problem_of
 
 
 async def test_a_created_book_can_be_read_at_its_location(client: AsyncClient) -> None:

@@ -12,8 +12,8 @@ from app.core.db import Database
 from app.core.errors import Unavailable
 from tests.books.test_lines import LE_GUIN, add, all_lines
 from tests.conftest import settings_for
-from tests.processes import until
-from tests.rows import query
+from tests.support.processes import until
+from tests.support.rows import query
 
 pytestmark = pytest.mark.commits
 

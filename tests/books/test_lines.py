@@ -12,8 +12,8 @@ from httpx import AsyncClient
 from app.books.schemas import BookLine, Imported
 from app.books.service import BookService
 from app.core.db import Database
-from tests.factories import make_author, make_book
-from tests.rows import query
+from tests.support.factories import make_author, make_book
+from tests.support.rows import query
 
 pytestmark = pytest.mark.commits
 

@@ -9,7 +9,7 @@ import pytest
 
 from checks.breaking import breaks
 from checks.openapi import CHANGELOG, COMMITTED, RELEASED, acknowledged, document, faults, written
-from tests.factories import Json
+from tests.support.factories import Json
 
 Change = Callable[[Json], Any]
 DOCUMENT: Json = json.loads(COMMITTED.read_text())

@@ -10,12 +10,12 @@ from httpx import AsyncClient, Response
 
 from app.core.db import Database
 from app.tokens import secret
-from tests.bearers import Bearer, make_bearer
 from tests.cli.test_import import UNREACHABLE
-from tests.commands import said
-from tests.factories import Json, make_user
-from tests.problems import problem_of
-from tests.processes import PATIENCE, Said, spawn
+from tests.support.clients_with_tokens import Bearer, make_bearer
+from tests.support.commands import said
+from tests.support.factories import Json, make_user
+from tests.support.problems import problem_of
+from tests.support.processes import PATIENCE, Said, spawn
 
 pytestmark = pytest.mark.commits
 

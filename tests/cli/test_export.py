@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 
 from app.core.db import Database
-from tests import processes, servers
 from tests.books.test_lines import add, line
-from tests.commands import said
 from tests.conftest import settings_for
-from tests.processes import ended, spawn, until
+from tests.support import processes, servers
+from tests.support.commands import said
+from tests.support.processes import ended, spawn, until
 
 AWKWARD = ['"Emma"', "a,b", "a\r\nb\rc", " Cien años ", "\U0001f4da", "=1+1", "x" * 300]
 MANY = """

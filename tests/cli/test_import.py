@@ -7,8 +7,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests import processes
-from tests.commands import said
+from tests.support import processes
+from tests.support.commands import said
 
 HEAD = "author,dob,title\n"
 BOOKS = "SELECT string_agg(title, '; ' ORDER BY created_at, id) FROM books"

@@ -6,7 +6,7 @@ from asyncio.subprocess import PIPE, Process
 import asyncpg
 import pytest
 
-from tests.processes import Said, ended, spawn, until
+from tests.support.processes import Said, ended, spawn, until
 
 COPYING = """
 SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^COPY'

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.worker import JOBS
-from tests import processes
-from tests.commands import said
-from tests.processes import ended, spawn
+from tests.support import processes
+from tests.support.commands import said
+from tests.support.processes import ended, spawn
 
 COMMANDS = {
     "serve",

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.processes import said, serving
+from tests.support.processes import said, serving
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

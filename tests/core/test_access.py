@@ -8,13 +8,21 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.accounts import bearer
 from tests.authors.test_authors import NOBODY
-from tests.callers import BOOK, DOCUMENT, THINGS, TOKENS, add_people, add_things, allow_anonymous
-from tests.contract import ANONYMOUS, INVALID, REALM, TOO_LOW
-from tests.forms import FORM
-from tests.lines import CSV, CSV_TYPE, NDJSON, STREAMED, asked
-from tests.problems import problem_of
+from tests.support.access_table import ANONYMOUS, INVALID, REALM, TOO_LOW
+from tests.support.accounts import bearer
+from tests.support.callers import (
+    BOOK,
+    DOCUMENT,
+    THINGS,
+    TOKENS,
+    add_people,
+    add_things,
+    allow_anonymous,
+)
+from tests.support.multipart import FORM
+from tests.support.problems import problem_of
+from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED, asked
 
 TOKEN = TOKENS["owner"]
 BAD = bearer(TOKENS["expired"])

@@ -19,18 +19,18 @@ from app.core.errors import Unavailable
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import Passwords
-from tests import servers
-from tests.answers import get
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
-from tests.factories import Json, make_author, make_book, make_user
-from tests.lines import lines
-from tests.poolers import CONNECTIONS, PROGRAM, pgbouncer, through
-from tests.problems import faults_of, problem_of
-from tests.processes import serving
-from tests.replicas import Replicated, replicated
-from tests.rows import first_value
+from tests.support import servers
+from tests.support.factories import Json, make_author, make_book, make_user
+from tests.support.pgbouncer import CONNECTIONS, PROGRAM, pgbouncer, through
+from tests.support.problems import faults_of, problem_of
+from tests.support.processes import serving
+from tests.support.replication import Replicated, replicated
 from tests.support.resources import use_resources
+from tests.support.responses import get
+from tests.support.rows import first_value
+from tests.support.streamed_lists import lines
 
 # The servers are slow to start: one process of the suite has them.
 pytestmark = pytest.mark.commits

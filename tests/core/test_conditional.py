@@ -8,9 +8,9 @@ import pytest
 from httpx import AsyncClient
 
 from tests.authors.test_authors import NOBODY
-from tests.factories import make_author, make_book, make_user
-from tests.problems import faults_of, problem_of
 from tests.support.entities import BY_PATH, ENTITIES
+from tests.support.factories import make_author, make_book, make_user
+from tests.support.problems import faults_of, problem_of
 from tests.support.requests import create
 
 # Syntax errors: an unquoted tag, a list with a star in it, a tag that never ends, ...

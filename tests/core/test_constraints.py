@@ -9,9 +9,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.errors import Conflict, InvalidRequest
 from tests.authors.test_authors import NOBODY
-from tests.factories import make_author
-from tests.problems import problem_of
-from tests.rows import query, run
+from tests.support.factories import make_author
 from tests.support.library import (
     EditionRepository,
     LoanRequestRepository,
@@ -19,6 +17,8 @@ from tests.support.library import (
     TagRepository,
     create_library,
 )
+from tests.support.problems import problem_of
+from tests.support.rows import query, run
 
 UNKNOWN = UUID(NOBODY)
 TAG = UUID(int=1)

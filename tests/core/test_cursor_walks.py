@@ -10,9 +10,9 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.answers import get
-from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, query, run
 from tests.support.random_rows import KEPT, RandomRows
+from tests.support.responses import get
+from tests.support.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, query, run
 
 STABLE, PASSING = 120, 80  # rows at the start: that stay, and that may be deleted
 MANY = 2000  # more rows than there ever are

@@ -7,10 +7,10 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.answers import get, numbers, refused
-from tests.factories import make_author
-from tests.rows import BOOKS_OF_AUTHOR, CASES, LISTS, SORTS, WORDS, fill, insert, run
 from tests.support.entities import in_fill_order
+from tests.support.factories import make_author
+from tests.support.responses import get, numbers, refused
+from tests.support.rows import BOOKS_OF_AUTHOR, CASES, LISTS, SORTS, WORDS, fill, insert, run
 
 every_list = pytest.mark.parametrize("path", LISTS)
 

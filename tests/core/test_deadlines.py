@@ -14,14 +14,14 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.db import _pool as pools
 from tests.conftest import settings_for
-from tests.connections import connected
 from tests.core.test_sqlstate import serving as over
-from tests.databases import frozen, running
 from tests.documents.test_load import END, HEADERS, START
-from tests.factories import make_author
-from tests.problems import problem_of
-from tests.processes import serving
-from tests.processes import until as eventually
+from tests.support.connections import connected
+from tests.support.factories import make_author
+from tests.support.postgres_server import frozen, running
+from tests.support.problems import problem_of
+from tests.support.processes import serving
+from tests.support.processes import until as eventually
 
 pytestmark = pytest.mark.commits
 

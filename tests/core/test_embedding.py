@@ -21,9 +21,7 @@ from app.core.formats import create_writer
 from app.core.paging import ListQuery, PageQuery
 from app.core.schemas import ReadModel, UpdatedAt, Version
 from app.documents.models import Document
-from tests.factories import make_book
-from tests.problems import problem_of
-from tests.rows import query, run
+from tests.support.factories import make_book
 from tests.support.library import (
     EditionRead,
     EditionRepository,
@@ -33,6 +31,8 @@ from tests.support.library import (
     ReplacingRequestRepository,
     create_library,
 )
+from tests.support.problems import problem_of
+from tests.support.rows import query, run
 
 # The digest of an empty list of tags.
 EMPTY_DIGEST = "e3b0c44298fc1c14"

@@ -6,7 +6,7 @@ from httpx import AsyncClient
 
 from app.core import errors
 from app.core.errors import ERRORS_BY_STATUS, NotFound, ServiceError
-from tests.problems import problem_of
+from tests.support.problems import problem_of
 
 
 def lines_of_tree(error: type[ServiceError], depth: int = 0) -> Iterator[str]:

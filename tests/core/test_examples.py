@@ -13,13 +13,13 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from app.core.db import Database
 from app.main import create_app
-from tests.accounts import bearer
-from tests.callers import GENERATED, TOKENS, add_people
 from tests.conftest import settings_for
-from tests.factories import Json
-from tests.forms import FORM, field, form
-from tests.rows import add_referenced_rows, add_rows, insert
+from tests.support.accounts import bearer
+from tests.support.callers import GENERATED, TOKENS, add_people
 from tests.support.entities import ENTITIES
+from tests.support.factories import Json
+from tests.support.multipart import FORM, field, form
+from tests.support.rows import add_referenced_rows, add_rows, insert
 
 ID = "0199b2f4-c0de-7000-a000-000000000000"  # of everything in the examples but users
 BODIES = [

@@ -22,9 +22,9 @@ from app.core.db import _fast_path as fast_path
 from app.documents.repository import DocumentRepository
 from app.tokens.repository import TokenRepository
 from app.users.models import User
-from tests import backends
 from tests.conftest import settings_for
-from tests.rows import fill
+from tests.support import database_activity
+from tests.support.rows import fill
 
 NUMBER = sa.bindparam("number", type_=sa.Integer)
 AUTHOR = UUID("01890000-0000-7000-8000-000000000001")
@@ -154,7 +154,7 @@ async def test_cancelled_statement_discards_its_connection_with_fast_path_on_and
 ) -> None:
     statement = reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
     working = asyncio.create_task(both[on].reads.execute(statement))
-    await backends.until(1, other, backends.ASLEEP)
+    await database_activity.until(1, other, database_activity.ASLEEP)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working

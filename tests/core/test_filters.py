@@ -6,9 +6,9 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.answers import get, numbers, refused
-from tests.factories import make_book
-from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, CASES, COLLECTIONS, LISTS, WORDS, fill
+from tests.support.factories import make_book
+from tests.support.responses import get, numbers, refused
+from tests.support.rows import AUTHOR, BOOKS_OF_AUTHOR, CASES, COLLECTIONS, LISTS, WORDS, fill
 
 NOBODY = "01890000-0000-7000-8000-00000000ffff"
 every_list = pytest.mark.parametrize("path", LISTS)

@@ -17,9 +17,9 @@ from app.core.server._request_limits import MAX_HEADERS, MAX_TARGET
 from app.core.storage import Storage
 from app.main import create_app
 from tests.conftest import settings_for
-from tests.connections import connected
-from tests.problems import problem_of
-from tests.processes import PATIENCE, serving
+from tests.support.connections import connected
+from tests.support.problems import problem_of
+from tests.support.processes import PATIENCE, serving
 from tests.support.resources import use_resources
 
 NO_ORIGIN = "https://evil.example"

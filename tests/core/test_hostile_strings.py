@@ -14,12 +14,12 @@ from httpx import AsyncClient, Response
 from app.core.db import Database
 from app.documents.schemas import clean_filename
 from app.users.schemas import normalize_email
-from tests.accounts import HASH
-from tests.callers import GENERATED, PASSWORD, add_people, email
 from tests.core.test_openapi import resolved
-from tests.factories import Json, make_author, make_book, make_document, make_user
-from tests.forms import field, file, part, send
-from tests.problems import MEMBERS
+from tests.support.accounts import HASH
+from tests.support.callers import GENERATED, PASSWORD, add_people, email
+from tests.support.factories import Json, make_author, make_book, make_document, make_user
+from tests.support.multipart import field, file, part, send
+from tests.support.problems import MEMBERS
 from tests.support.requests import create
 
 HOSTILE = {

@@ -12,19 +12,25 @@ from httpx import AsyncClient, Response
 
 from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
-from tests.accounts import log_in, verbs, worker
 from tests.authors.test_authors import NOBODY
-from tests.bearers import make_bearer
-from tests.callers import GENERATED
-from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
-from tests.forms import FORM, chunks, field, file, form
-from tests.problems import faults_of, problem_of
-from tests.processes import PATIENCE, serving, until
+from tests.support.accounts import log_in, verbs, worker
+from tests.support.callers import GENERATED
+from tests.support.clients_with_tokens import make_bearer
+from tests.support.database_proxy import wired
 from tests.support.entities import ENTITIES
 from tests.support.entity_case import EntityCase
+from tests.support.factories import (
+    make_author,
+    make_book,
+    make_direct_upload,
+    make_document,
+    make_user,
+)
+from tests.support.multipart import FORM, chunks, field, file, form
+from tests.support.problems import faults_of, problem_of
+from tests.support.processes import PATIENCE, serving, until
 from tests.support.requests import valid_body
 from tests.support.resources import resources_of, use_resources
-from tests.wires import wired
 
 pytestmark = pytest.mark.commits
 

@@ -16,9 +16,9 @@ from app.core.jobs import Job
 from app.settings import Settings
 from app.worker import JOBS, JobContext, run_worker
 from tests.conftest import settings_for
-from tests.factories import Json
-from tests.processes import Worker, until, working
-from tests.ticking import MIDDLE, SECOND
+from tests.support.factories import Json
+from tests.support.processes import Worker, until, working
+from tests.support.ticking_worker import MIDDLE, SECOND
 
 pytestmark = pytest.mark.commits
 
@@ -296,7 +296,7 @@ async def test_no_lock_is_left_after_a_run(database: Database, other: asyncpg.Co
 async def test_four_workers_do_each_tick_of_each_job_once_and_miss_none(
     environment: dict[str, str], other: asyncpg.Connection, tables: None
 ) -> None:
-    async with working(environment, 4, "tests.ticking") as workers:
+    async with working(environment, 4, "tests.support.ticking_worker") as workers:
         await until(all_connected(workers))
         begun = {name: len(await ticks(other, name)) for name in ("write", "fail")}
         for name, before in begun.items():
@@ -330,7 +330,7 @@ async def test_a_worker_killed_in_the_middle_of_a_job_leaves_it_to_the_others(
         return bool(await other.fetchval("SELECT count(*) = $1 FROM work", times))
 
     await second.execute(f"SELECT pg_advisory_lock({MIDDLE})")
-    async with working(environment, 3, "tests.ticking") as workers:
+    async with working(environment, 3, "tests.support.ticking_worker") as workers:
         await until(lambda: begun(1))
         # It has the lock for some ticks; meanwhile the other job goes on.
         await until(has_ticked(other, "fail", len(await ticks(other, "fail")) + 2))

@@ -7,8 +7,8 @@ import pytest
 from httpx import AsyncClient, Response
 
 from tests.authors.test_authors import NOBODY
-from tests.factories import Json, make_author, make_book, make_user
-from tests.problems import faults_of, problem_of
+from tests.support.factories import Json, make_author, make_book, make_user
+from tests.support.problems import faults_of, problem_of
 
 MERGE_PATCH = "application/merge-patch+json"
 LIMIT = 1024 * 1024  # bytes of a JSON body

@@ -7,8 +7,8 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.answers import get, links, numbers, parameters, position
-from tests.rows import COLLECTIONS, LISTS, WORDS, fill, insert, run
+from tests.support.responses import get, links, numbers, parameters, position
+from tests.support.rows import COLLECTIONS, LISTS, WORDS, fill, insert, run
 
 every_list = pytest.mark.parametrize("path", LISTS)
 

@@ -6,8 +6,8 @@ import pytest
 
 from app.core.db import Database
 from app.core.errors import InvalidRequest
-from tests.rows import query, run
 from tests.support.library import EditionRepository, create_library
+from tests.support.rows import query, run
 
 A, B, C = (UUID(int=number) for number in (1, 2, 3))
 UNKNOWN = UUID(int=9)

@@ -4,9 +4,9 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.answers import get, numbers, refused
-from tests.factories import make_author, make_book, make_user
-from tests.rows import AUTHOR, BOOKS_OF_AUTHOR, COLLECTIONS, LISTS, TABLES, fill, run
+from tests.support.factories import make_author, make_book, make_user
+from tests.support.responses import get, numbers, refused
+from tests.support.rows import AUTHOR, BOOKS_OF_AUTHOR, COLLECTIONS, LISTS, TABLES, fill, run
 
 NOBODY = "01890000-0000-7000-8000-00000000ffff"
 every_list = pytest.mark.parametrize("path", LISTS)

@@ -20,8 +20,8 @@ from app.main import create_app
 from app.tokens import secret
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
-from tests.factories import make_book
-from tests.processes import until, working
+from tests.support.factories import make_book
+from tests.support.processes import until, working
 from tests.support.resources import add_public_route, use_resources
 
 BOTH = pytest.mark.parametrize("form", ["console", "json"])

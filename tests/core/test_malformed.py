@@ -11,8 +11,8 @@ from httpx import AsyncClient
 from app.core.errors import MAX_FAULTS
 from app.core.http import _problems as problems
 from tests.core.test_json import LIMIT, send, send_everywhere
-from tests.factories import make_document
-from tests.problems import faults_of, problem_of
+from tests.support.factories import make_document
+from tests.support.problems import faults_of, problem_of
 
 UTF_8 = b'{"name": "Ursula"}'
 UTF_16, UTF_32 = '{"name": "Ursula"}'.encode("utf-16-le"), '{"name": "Ursula"}'.encode("utf-32-le")

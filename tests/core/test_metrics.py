@@ -15,10 +15,10 @@ from app.core.observability import serve_metrics
 from app.core.observability._metrics import DIRECTORY_VARIABLE
 from app.worker import JOBS
 from tests.authors.test_authors import NOBODY
-from tests.problems import problem_of
-from tests.processes import run, serving, until, working
-from tests.scrapes import free_port, scraped
-from tests.wires import wired
+from tests.support.database_proxy import wired
+from tests.support.metrics import free_port, scraped
+from tests.support.problems import problem_of
+from tests.support.processes import run, serving, until, working
 
 
 def requests(samples: Mapping[str, float]) -> dict[str, float]:

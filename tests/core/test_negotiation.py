@@ -4,10 +4,10 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.answers import ON_EVERY_ANSWER
-from tests.lines import CSV, CSV_TYPE, NDJSON, STREAMED, asked
-from tests.problems import faults_of
-from tests.rows import LISTS, fill
+from tests.support.problems import faults_of
+from tests.support.responses import ON_EVERY_ANSWER
+from tests.support.rows import LISTS, fill
+from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED, asked
 
 every_stream = pytest.mark.parametrize("path", STREAMED)
 every_form = pytest.mark.parametrize("accept", [NDJSON, CSV])

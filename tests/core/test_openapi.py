@@ -11,13 +11,13 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
-from tests.answers import ON_EVERY_ANSWER
 from tests.authors.test_authors import NOBODY
-from tests.callers import allow_anonymous
-from tests.factories import Json, make_author, make_book
-from tests.forms import FORM, field, file, form
+from tests.support.callers import allow_anonymous
 from tests.support.entities import ENTITIES
+from tests.support.factories import Json, make_author, make_book
+from tests.support.multipart import FORM, field, file, form
 from tests.support.requests import valid_body
+from tests.support.responses import ON_EVERY_ANSWER
 
 PROBLEM = "application/problem+json"
 REPLAYED = "Idempotency-Replayed"

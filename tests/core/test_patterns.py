@@ -6,8 +6,8 @@ import pytest
 from httpx import AsyncClient
 
 from tests.core.test_conditional import FOREIGN, LISTS, WRONG
-from tests.factories import Json, make_author, make_document
-from tests.problems import faults_of
+from tests.support.factories import Json, make_author, make_document
+from tests.support.problems import faults_of
 
 TAGS = ("*", " * ", '"1"', 'W/"1"', *FOREIGN, *LISTS)
 KEYS = ("a", "0" * 255, r'"\"\\"', '"' + r"\\" * 255 + '"', "a,b", "a\"'\\")

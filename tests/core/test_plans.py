@@ -14,15 +14,15 @@ from starlette.types import Message
 
 from app.core.db import Database
 from app.main import create_app
-from tests import servers
-from tests.answers import get
-from tests.bearers import make_bearer
 from tests.conftest import settings_for
-from tests.lines import CSV, NDJSON, STREAMED, scope
-from tests.rows import AUTHOR, COLLECTIONS, LISTS, SORTS, TABLES, WORDS
-from tests.statements import heard, noted
+from tests.support import servers
+from tests.support.clients_with_tokens import make_bearer
 from tests.support.large_database import DEEP_PAGES, GENERATED, OWNER, insert_large_rows
 from tests.support.resources import use_resources
+from tests.support.responses import get
+from tests.support.rows import AUTHOR, COLLECTIONS, LISTS, SORTS, TABLES, WORDS
+from tests.support.statements import heard, noted
+from tests.support.streamed_lists import CSV, NDJSON, STREAMED, scope
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
 pytestmark = pytest.mark.commits

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from app.core.db import Database, reusable
 from app.core.db import _database as databases
 from app.core.errors import Unavailable
-from tests import backends
 from tests.conftest import settings_for
+from tests.support import database_activity
 
 pytestmark = pytest.mark.commits
 
@@ -60,7 +60,7 @@ async def test_one_that_was_cut_off_while_it_worked_is_not_taken_again(
 ) -> None:
     before = await backend(database)
     working = asyncio.create_task(database.reads.execute(SLEEP))
-    await backends.until(1, other, backends.ASLEEP)
+    await database_activity.until(1, other, database_activity.ASLEEP)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working

@@ -18,8 +18,8 @@ from app.core.storage import Storage
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
-from tests.factories import make_author, make_book, make_user
-from tests.problems import MEMBERS, faults_of, problem_of
+from tests.support.factories import make_author, make_book, make_user
+from tests.support.problems import MEMBERS, faults_of, problem_of
 from tests.support.resources import add_public_route, use_resources
 
 ITEM = "DELETE, GET, HEAD, OPTIONS, PATCH"

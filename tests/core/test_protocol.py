@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from app.core.server import Protocol
-from tests.connections import connected
-from tests.processes import PATIENCE
+from tests.support.connections import connected
+from tests.support.processes import PATIENCE
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"

@@ -6,8 +6,8 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.answers import get
-from tests.statements import noted
+from tests.support.responses import get
+from tests.support.statements import noted
 
 # Where every word is another one, the planner believes of any that 2 % of the rows have it.
 UNIQUE_WORDS = """

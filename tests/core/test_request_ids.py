@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from app.core.observability import new_request_id
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 FIRST_IDS = """
 from app.core.observability import new_request_id

@@ -11,9 +11,9 @@ from starlette.types import Message, Receive, Scope, Send
 from app.core.server import InactivityTimeout, Shutdown
 from app.main import create_app
 from tests.conftest import settings_for
-from tests.lines import scope
-from tests.processes import PATIENCE
+from tests.support.processes import PATIENCE
 from tests.support.resources import add_public_route
+from tests.support.streamed_lists import scope
 
 TIMEOUT = 0.2  # seconds until a request without progress is ended
 Handler = Callable[[], Awaitable[None]]

@@ -31,10 +31,10 @@ from app.core.http import (
 from app.core.paging import Many, PageQuery
 from app.core.schemas import Id, ReadModel, Version
 from app.main import create_app
-from tests.bearers import make_bearer
 from tests.conftest import settings_for
-from tests.factories import make_book
-from tests.problems import problem_of
+from tests.support.clients_with_tokens import make_bearer
+from tests.support.factories import make_book
+from tests.support.problems import problem_of
 from tests.support.resources import use_resources
 
 SETTINGS = settings_for("postgresql:///unused", anonymous_access="none")

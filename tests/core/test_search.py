@@ -8,8 +8,15 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.answers import get, refused
-from tests.rows import BOOKS_OF_AUTHOR, CASES, COLLECTIONS, WORDS, add_referenced_rows, add_rows
+from tests.support.responses import get, refused
+from tests.support.rows import (
+    BOOKS_OF_AUTHOR,
+    CASES,
+    COLLECTIONS,
+    WORDS,
+    add_referenced_rows,
+    add_rows,
+)
 
 every_collection = pytest.mark.parametrize("path", [p for p in COLLECTIONS if p in WORDS])
 every_list = pytest.mark.parametrize("path", WORDS)

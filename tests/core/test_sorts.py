@@ -8,9 +8,9 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.answers import get, numbers, refused
-from tests.factories import make_author
-from tests.rows import AUTHOR, LISTS, SORTS, fill, insert
+from tests.support.factories import make_author
+from tests.support.responses import get, numbers, refused
+from tests.support.rows import AUTHOR, LISTS, SORTS, fill, insert
 
 every_list = pytest.mark.parametrize("path", LISTS)
 

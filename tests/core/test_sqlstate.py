@@ -17,11 +17,11 @@ from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
-from tests.connections import listening
-from tests.factories import make_author, make_book, make_user
-from tests.problems import faults_of, problem_of
-from tests.rows import first_value
+from tests.support.connections import listening
+from tests.support.factories import make_author, make_book, make_user
+from tests.support.problems import faults_of, problem_of
 from tests.support.resources import use_resources
+from tests.support.rows import first_value
 
 SETUP = (
     # The sequence counts the tries, because it forgets nothing when a statement is undone.

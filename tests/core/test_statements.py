@@ -12,19 +12,25 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
-from tests.accounts import bearer
-from tests.answers import get
 from tests.authors.test_authors import NOBODY
-from tests.bearers import make_bearer
-from tests.callers import TOKENS, add_people, mistyped
-from tests.factories import make_author, make_book, make_direct_upload, make_document, make_user
-from tests.forms import FORM, field, file, form
-from tests.lines import STREAMED
-from tests.rows import TABLES, fill, run
-from tests.statements import all_noted, heard, is_added
+from tests.support.accounts import bearer
+from tests.support.callers import TOKENS, add_people, mistyped
+from tests.support.clients_with_tokens import make_bearer
 from tests.support.entities import ENTITIES
 from tests.support.entity_case import EntityCase
+from tests.support.factories import (
+    make_author,
+    make_book,
+    make_direct_upload,
+    make_document,
+    make_user,
+)
+from tests.support.multipart import FORM, field, file, form
 from tests.support.requests import valid_body
+from tests.support.responses import get
+from tests.support.rows import TABLES, fill, run
+from tests.support.statements import all_noted, heard, is_added
+from tests.support.streamed_lists import STREAMED
 
 pytestmark = pytest.mark.commits
 

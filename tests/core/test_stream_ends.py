@@ -21,13 +21,13 @@ from app.core.db._listing import FETCH_SIZE
 from app.core.errors import Overloaded
 from app.core.http import _streams as streams
 from app.settings import Settings
-from tests.backends import ASLEEP, BUSY, until
 from tests.conftest import settings_for
-from tests.lines import CSV, NDJSON, asked, lines, scope
-from tests.logs import requests
-from tests.problems import problem_of
-from tests.rows import fill
+from tests.support.access_log import requests
+from tests.support.database_activity import ASLEEP, BUSY, until
+from tests.support.problems import problem_of
 from tests.support.resources import use_resources
+from tests.support.rows import fill
+from tests.support.streamed_lists import CSV, NDJSON, asked, lines, scope
 
 pytestmark = pytest.mark.commits
 

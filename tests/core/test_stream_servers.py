@@ -14,12 +14,12 @@ import httpx
 import pytest
 from httpx import AsyncClient, AsyncHTTPTransport
 
-from tests import servers
-from tests.backends import BUSY, until
-from tests.lines import CSV, NDJSON, asked
-from tests.problems import problem_of
-from tests.processes import serving
-from tests.rows import AUTHOR
+from tests.support import servers
+from tests.support.database_activity import BUSY, until
+from tests.support.problems import problem_of
+from tests.support.processes import serving
+from tests.support.rows import AUTHOR
+from tests.support.streamed_lists import CSV, NDJSON, asked
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
 pytestmark = pytest.mark.commits

@@ -13,9 +13,18 @@ from starlette.types import Message, Receive, Scope, Send
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
 from tests.authors.test_authors import NOBODY
-from tests.factories import make_author, make_book
-from tests.lines import CSV, STREAMED, asked, cells, csv_columns, lines, pages, table
-from tests.rows import AUTHOR, SORTS, WORDS, fill, run
+from tests.support.factories import make_author, make_book
+from tests.support.rows import AUTHOR, SORTS, WORDS, fill, run
+from tests.support.streamed_lists import (
+    CSV,
+    STREAMED,
+    asked,
+    cells,
+    csv_columns,
+    lines,
+    pages,
+    table,
+)
 
 MANY = 2 * FETCH_SIZE + 50  # rows: more than one FETCH brings, and no multiple of it
 TITLES = [

@@ -12,8 +12,8 @@ from httpx import AsyncClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.authors.test_authors import NOBODY
-from tests.collectors import Collector, attributes, collecting
-from tests.processes import PATIENCE, ROOT, ended, serving
+from tests.support.processes import PATIENCE, ROOT, ended, serving
+from tests.support.trace_collector import Collector, attributes, collecting
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}

@@ -17,9 +17,9 @@ from app.core.errors import NotFound, ServiceError
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
 from tests.conftest import settings_for
-from tests.factories import Json
-from tests.problems import problem_of
-from tests.processes import serving
+from tests.support.factories import Json
+from tests.support.problems import problem_of
+from tests.support.processes import serving
 from tests.support.resources import use_resources
 
 pytestmark = pytest.mark.commits

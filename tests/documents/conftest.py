@@ -10,10 +10,10 @@ from app.core.db import Database
 from app.core.storage import Storage
 from app.documents.sweeper import Sweeper, SweepResult
 from app.settings import Settings
-from tests import stores
-from tests.bearers import Acting, actors
-from tests.proxy import Proxy, proxied
+from tests.support import stored_objects
+from tests.support.clients_with_tokens import Acting, actors
 from tests.support.resources import use_resources
+from tests.support.store_proxy import Proxy, proxied
 
 Stored = Callable[[], Awaitable[list[str]]]
 Sweep = Callable[[], Awaitable[SweepResult]]
@@ -50,7 +50,7 @@ def use_store(app: FastAPI, settings: Settings) -> Iterator[UseStore]:
 @pytest.fixture
 def stored(storage: Storage, settings: Settings, other: asyncpg.Connection) -> Stored:
     """For each key of the test's what there is: the state of its row, `object`, `part`."""
-    return lambda: stores.stored(storage, settings.s3_prefix, other)
+    return lambda: stored_objects.stored(storage, settings.s3_prefix, other)
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from httpx import AsyncClient
 
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
-from tests.commands import run
 from tests.documents.conftest import Age, Stored
-from tests.factories import make_direct_upload, make_document
-from tests.processes import PATIENCE, serving
-from tests.proxy import Fate, Proxy
+from tests.support.commands import run
+from tests.support.factories import make_direct_upload, make_document
+from tests.support.processes import PATIENCE, serving
+from tests.support.store_proxy import Fate, Proxy
 
 pytestmark = pytest.mark.commits
 

@@ -7,14 +7,14 @@ import asyncpg
 import pytest
 from httpx import AsyncClient
 
-from tests.backends import WAITING, until
-from tests.bearers import Acting, path_of
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
-from tests.factories import make_direct_upload, make_document
-from tests.problems import problem_of
-from tests.proxy import Fate, Proxy
-from tests.statements import heard
+from tests.support.clients_with_tokens import Acting, path_of
+from tests.support.database_activity import WAITING, until
+from tests.support.factories import make_direct_upload, make_document
+from tests.support.problems import problem_of
+from tests.support.statements import heard
+from tests.support.store_proxy import Fate, Proxy
 
 pytestmark = pytest.mark.commits
 

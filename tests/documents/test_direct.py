@@ -12,7 +12,7 @@ from app.core.storage import Storage
 from app.documents import direct_uploads
 from app.settings import Settings
 from tests.authors.test_authors import NOBODY
-from tests.factories import Json, make_document
+from tests.support.factories import Json, make_document
 
 MIB = 1024 * 1024
 CONTENT = Random(3).randbytes(1000)

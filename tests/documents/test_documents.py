@@ -17,11 +17,11 @@ from app.core.storage import Storage
 from app.settings import Settings
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
-from tests.factories import Json, make_document
-from tests.forms import FORM, chunks, fetched, field, file, form, send
-from tests.problems import faults_of, problem_of
-from tests.rows import query
+from tests.support.factories import Json, make_document
+from tests.support.multipart import FORM, chunks, fetched, field, file, form, send
+from tests.support.problems import faults_of, problem_of
 from tests.support.resources import use_resources
+from tests.support.rows import query
 
 FIELDS = [
     *("id", "name", "filename", "content_type", "size", "sha256"),

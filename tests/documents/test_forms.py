@@ -13,10 +13,10 @@ from pydantic import ByteSize
 from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
-from tests.factories import make_document
-from tests.forms import BOUNDARY, FORM, chunks, fetched, field, file, form, part, send
-from tests.problems import faults_of, problem_of
-from tests.rows import query
+from tests.support.factories import make_document
+from tests.support.multipart import BOUNDARY, FORM, chunks, fetched, field, file, form, part, send
+from tests.support.problems import faults_of, problem_of
+from tests.support.rows import query
 
 MIB = 2**20
 PART = 8 * MIB  # bytes that go to the store at once

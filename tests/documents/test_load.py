@@ -7,7 +7,7 @@ import pytest
 from httpx import AsyncClient, Response
 
 from app.core.storage import _storage as storage
-from tests.factories import make_document
+from tests.support.factories import make_document
 
 pytestmark = pytest.mark.commits
 

@@ -8,13 +8,13 @@ from httpx import AsyncClient, Response
 from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
-from tests.answers import get, refused
 from tests.authors.test_authors import NOBODY
-from tests.bearers import Acting
-from tests.factories import Json, make_direct_upload, make_document
-from tests.forms import FORM, field, file, form, send
-from tests.problems import faults_of, problem_of
-from tests.rows import query
+from tests.support.clients_with_tokens import Acting
+from tests.support.factories import Json, make_direct_upload, make_document
+from tests.support.multipart import FORM, field, file, form, send
+from tests.support.problems import faults_of, problem_of
+from tests.support.responses import get, refused
+from tests.support.rows import query
 
 SORTS = ("-created_at", "size", "name,-size")
 CURRENT, STALE = {"If-Match": '"1"'}, {"If-Match": '"7"'}

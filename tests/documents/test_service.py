@@ -14,7 +14,7 @@ from app.documents.schemas import DocumentCreate, DocumentUpdate, StoredFile
 from app.documents.service import DocumentService
 from app.settings import Settings
 from tests.documents.conftest import Stored
-from tests.factories import make_document
+from tests.support.factories import make_document
 
 pytestmark = pytest.mark.commits
 

@@ -12,14 +12,14 @@ from app.core.storage import _s3 as s3
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.conftest import settings_for
-from tests.connections import connected
 from tests.documents.conftest import Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
-from tests.factories import make_book, make_document
-from tests.problems import problem_of
-from tests.processes import PATIENCE, serving
-from tests.proxy import Fate, Proxy
+from tests.support.connections import connected
+from tests.support.factories import make_book, make_document
+from tests.support.problems import problem_of
+from tests.support.processes import PATIENCE, serving
 from tests.support.resources import resources_of, use_resources
+from tests.support.store_proxy import Fate, Proxy
 
 pytestmark = pytest.mark.commits
 

@@ -13,10 +13,10 @@ from app.documents.sweeper import Sweeper
 from app.settings import Settings
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
-from tests.factories import make_direct_upload, make_document
-from tests.problems import problem_of
-from tests.processes import run
-from tests.proxy import Fate, Proxy
+from tests.support.factories import make_direct_upload, make_document
+from tests.support.problems import problem_of
+from tests.support.processes import run
+from tests.support.store_proxy import Fate, Proxy
 
 pytestmark = pytest.mark.commits
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 import asyncpg
 from httpx import AsyncClient, HTTPError
 
-from tests.factories import Json, make_author
-from tests.processes import until
+from tests.support.factories import Json, make_author
+from tests.support.processes import until
 
 READERS, WRITERS, RETRIERS = 4, 3, 2
 PAUSE = 0.05  # seconds

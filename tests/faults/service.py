@@ -12,13 +12,13 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.storage import Storage
 from app.documents.sweeper import Sweeper
-from tests import backends
 from tests.conftest import settings_for
-from tests.factories import make_author, make_document
-from tests.processes import PATIENCE, serving, until
-from tests.rows import run
-from tests.scrapes import free_port, scraped
-from tests.stores import stored
+from tests.support import database_activity
+from tests.support.factories import make_author, make_document
+from tests.support.metrics import free_port, scraped
+from tests.support.processes import PATIENCE, serving, until
+from tests.support.rows import run
+from tests.support.stored_objects import stored
 
 POOL = 8  # connections
 LOCK_TIMEOUT, STATEMENT_TIMEOUT, REQUEST_TIMEOUT = 0.5, 1.0, 2.0  # seconds
@@ -57,7 +57,7 @@ class Service:
         await self.comes_to_rest()
         other = await asyncpg.connect(self.url)
         try:
-            await backends.until(0, other, backends.BUSY, AT_ONCE)
+            await database_activity.until(0, other, database_activity.BUSY, AT_ONCE)
             assert await other.fetchval(_OURS) <= POOL + OTHER_POOLS
             await self.sweep()
             left = await self._stored(other)

@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 
 from app.documents.upload import PART_SIZE
-from tests import backends, servers
 from tests.core.test_deadlines import head
 from tests.documents.test_load import HEADERS, START
-from tests.factories import make_author
 from tests.faults.service import POOL, Service, served
+from tests.support import database_activity, servers
+from tests.support.factories import make_author
 
 GONE = pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
@@ -64,7 +64,7 @@ async def test_clients_are_gone_while_their_queries_run(
         await locking.execute("LOCK TABLE authors IN ACCESS EXCLUSIVE MODE")
         asked = [f"GET {path} HTTP/1.1\r\nHost: b\r\n\r\n", f"PATCH {path} HTTP/1.1\r\n{changes}"]
         writers = [await sent(service, each) for each in asked * POOL]
-        await backends.until(POOL, other, backends.WAITING)
+        await database_activity.until(POOL, other, database_activity.WAITING)
         for writer in writers:
             leave(writer, reset=reset)
         assert (await service.client.get("/livez")).status_code == 200
@@ -88,7 +88,7 @@ async def test_clients_are_gone_in_the_middle_of_an_upload(
 ) -> None:
     writers = [await sent(service, *point) for point in POINTS.values() for _ in range(2)]
     other = await asyncpg.connect(url)
-    await backends.until(2 * len(BEGUN), other, PENDING)
+    await database_activity.until(2 * len(BEGUN), other, PENDING)
     await other.close()
     for writer in writers:
         leave(writer, reset=reset)

@@ -16,12 +16,12 @@ from asyncpg import PostgresError
 
 from app import embedded
 from app.embedded.postgresql import Postgres
-from tests import backends, databases
 from tests.authors.test_authors import NOBODY
-from tests.factories import make_author
 from tests.faults.load import loaded
 from tests.faults.service import AT_ONCE, LOCK_TIMEOUT, REQUEST_TIMEOUT, Service, served
-from tests.problems import problem_of
+from tests.support import database_activity, postgres_server
+from tests.support.factories import make_author
+from tests.support.problems import problem_of
 
 LONG = {"name": "x" * 200}
 RECOVERED = 1.0  # seconds
@@ -35,7 +35,7 @@ WHERE datname = current_database() AND application_name = 'bookshelf'
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return databases.migrate(tmp_path_factory.mktemp("faults"))
+    return postgres_server.migrate(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ async def test_postgres_is_killed_and_started_again(
     service: Service, postgres: Postgres, data_dir: Path
 ) -> None:
     async with loaded(service.client, service.origin) as load:
-        await asyncio.to_thread(databases.kill, data_dir)
+        await asyncio.to_thread(postgres_server.kill, data_dir)
         await asyncio.to_thread(postgres.stop)  # of a process that is dead it takes note
         killed = monotonic()
         problem_of(await service.client.get("/authors"), 503, "unavailable")
@@ -111,7 +111,7 @@ async def test_all_backends_are_terminated_again_and_again(service: Service) -> 
 
 async def test_postgres_is_frozen(service: Service, data_dir: Path) -> None:
     async with loaded(service.client, service.origin) as load:
-        with databases.frozen(data_dir):
+        with postgres_server.frozen(data_dir):
             await load.all_fail()
             assert (await service.client.get("/livez")).status_code == 200
             problem_of(await service.client.get("/readyz"), 503, "unavailable")
@@ -133,7 +133,7 @@ async def test_a_table_is_locked(service: Service) -> None:
         for method, body in (("GET", None), ("PATCH", {"title": "y"}), ("DELETE", None)):
             asked.append(client.request(method, f"/books/{NOBODY}", json=body))
         waiting = [asyncio.ensure_future(each) for each in asked]
-        await backends.until(len(waiting), other, backends.WAITING)
+        await database_activity.until(len(waiting), other, database_activity.WAITING)
         for path in ("/authors", "/users", "/documents"):
             assert (await client.get(path)).status_code == 200
         assert (await client.post("/authors", json={"name": "x"})).status_code == 201

@@ -9,13 +9,13 @@ import pytest
 from asyncpg.transaction import Transaction
 from httpx import Response
 
-from tests import backends, servers
 from tests.core.test_idempotency import COMMITTED, REPLAYED
 from tests.faults.load import loaded
 from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
-from tests.problems import problem_of
-from tests.processes import PATIENCE
-from tests.wires import Wire, wired
+from tests.support import database_activity, servers
+from tests.support.database_proxy import Wire, wired
+from tests.support.problems import problem_of
+from tests.support.processes import PATIENCE
 
 WRITTEN = {200, 201, 204, 503}
 GIVEN_UP = {409}  # for what is sent again with its key while the first is not quite given up
@@ -74,9 +74,10 @@ async def test_a_read_whose_connection_is_reset_is_done_on_another(
     service: Service, wire: Wire, other: asyncpg.Connection, locked: Transaction
 ) -> None:
     asked = asyncio.ensure_future(service.client.get("/authors"))
-    await backends.until(1, other, backends.WAITING)
+    await database_activity.until(1, other, database_activity.WAITING)
     wire.reset()
-    await backends.until(2, other, backends.WAITING)  # the first does not know that it is alone
+    # The first statement still waits: its server does not know that the client has gone.
+    await database_activity.until(2, other, database_activity.WAITING)
     await locked.rollback()
     assert (await asked).status_code == 200
     await service.is_well()
@@ -86,11 +87,11 @@ async def test_a_write_whose_connection_is_reset_is_not_done_again(
     service: Service, wire: Wire, other: asyncpg.Connection, locked: Transaction
 ) -> None:
     asked = asyncio.ensure_future(service.client.post("/authors", json={"name": "once"}))
-    await backends.until(1, other, backends.WAITING)
+    await database_activity.until(1, other, database_activity.WAITING)
     wire.reset()
     problem_of(await asked, 503, "unavailable")
     await locked.rollback()
-    await backends.until(0, other, backends.BUSY)
+    await database_activity.until(0, other, database_activity.BUSY)
     assert await other.fetchval("SELECT count(*) FROM authors WHERE name = 'once'") <= 1
     await service.is_well()
 

@@ -9,12 +9,12 @@ from httpx import AsyncClient, Response
 
 from app.core.errors import Unavailable
 from app.documents.upload import PART_SIZE
-from tests import servers
-from tests.factories import make_author, make_direct_upload, make_document
 from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
-from tests.problems import problem_of
-from tests.processes import PATIENCE, until
-from tests.proxy import Fate, Proxy, proxied
+from tests.support import servers
+from tests.support.factories import make_author, make_direct_upload, make_document
+from tests.support.problems import problem_of
+from tests.support.processes import PATIENCE, until
+from tests.support.store_proxy import Fate, Proxy, proxied
 
 PREFIX = "faults/store/"
 SMALL, LARGE = b"%PDF-1.7 in one go", bytes(PART_SIZE + 1)

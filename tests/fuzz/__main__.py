@@ -6,8 +6,8 @@ import os
 import random
 import sys
 
-from tests import servers
 from tests.fuzz.service import ACCESS, fuzz
+from tests.support import servers
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.openapi.checks import EnsureResourceAvailability, RejectedPositiveData
 
 from app.tokens import secret
-from tests.accounts import HASH, bearer
+from tests.support.accounts import HASH, bearer
 
 _WORKS: Final = """
 SELECT EXISTS (

@@ -6,7 +6,7 @@ import sys
 from asyncio.subprocess import STDOUT
 from typing import IO, Final
 
-from tests.processes import ROOT, serving
+from tests.support.processes import ROOT, serving
 
 # As whom requests come, and what the service lets those without a token do.
 ACCESS: Final = {"admin": "read", "anonymous": "full"}

@@ -14,14 +14,14 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.reports.service import ReportService
 from app.worker import JOBS
-from tests import servers
-from tests.answers import get, links, position, refused
-from tests.commands import run as command
 from tests.conftest import settings_for
-from tests.factories import Json, make_user
-from tests.rows import query, run
-from tests.statements import heard
+from tests.support import servers
+from tests.support.commands import run as command
+from tests.support.factories import Json, make_user
 from tests.support.resources import use_resources
+from tests.support.responses import get, links, position, refused
+from tests.support.rows import query, run
+from tests.support.statements import heard
 
 PATH = "/reports/user-counts"
 LAST = date(2026, 2, 14)  # the last of the days that `days` makes

@@ -84,7 +84,7 @@ def operations_without_body(document: Json, bodies: Collection[str]) -> list[str
     """Find operations that take a body for which the access tests have no valid example."""
     return [
         f"{operation['operationId']} takes a body, but the access tests have no valid one: "
-        f"add an entry to {REGISTRY}, or a body to BODIES of tests/contract.py"
+        f"add an entry to {REGISTRY}, or a body to BODIES of tests/support/access_table.py"
         for item in document["paths"].values()
         for operation in item.values()
         if "requestBody" in operation and operation["operationId"] not in bodies

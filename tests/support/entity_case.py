@@ -49,7 +49,7 @@ class EntityCase:
     # Whether POST and PATCH take a multipart form instead of JSON.
     is_form: bool = False
     # Whether the permissions are catalogue:read and catalogue:write. Otherwise the operations need
-    # rows in tests/contract.py.
+    # rows in tests/support/access_table.py.
     is_catalogue: bool = True
 
     @property

@@ -6,9 +6,9 @@ them.
 
 from typing import Final
 
-from tests.rows import AUTHOR, BOOKS_OF_AUTHOR
 from tests.support.entities import in_fill_order
 from tests.support.entity_case import EntityCase
+from tests.support.rows import AUTHOR, BOOKS_OF_AUTHOR
 
 COUNT: Final = 30_000  # rows of every table but books
 OWNER: Final = 1

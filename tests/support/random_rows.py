@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.core.db import Database
-from tests.rows import AUTHOR, CASES, add_referenced_rows, add_rows, insert, run
+from tests.support.rows import AUTHOR, CASES, add_referenced_rows, add_rows, insert, run
 
 Row = dict[str, Any]
 

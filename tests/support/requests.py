@@ -4,10 +4,10 @@ from typing import Any
 
 from httpx import AsyncClient
 
-from tests.answers import get
-from tests.forms import FORM, field, form
 from tests.support.entities import referenced_cases
 from tests.support.entity_case import EntityCase, Json
+from tests.support.multipart import FORM, field, form
+from tests.support.responses import get
 
 
 def body_request(case: EntityCase, body: Json) -> dict[str, Any]:

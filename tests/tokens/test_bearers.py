@@ -10,8 +10,9 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.tokens import secret
-from tests.accounts import bearer
-from tests.callers import (
+from tests.support.access_table import INVALID, REALM
+from tests.support.accounts import bearer
+from tests.support.callers import (
     AUTHOR,
     BOOK,
     DOCUMENT,
@@ -23,10 +24,9 @@ from tests.callers import (
     allow_anonymous,
     mistyped,
 )
-from tests.contract import INVALID, REALM
-from tests.isolation import Cleaner
-from tests.problems import faults_of, problem_of
-from tests.rows import query, run
+from tests.support.isolation import Cleaner
+from tests.support.problems import faults_of, problem_of
+from tests.support.rows import query, run
 
 TOKEN = TOKENS["owner"]
 BASIC = "Basic YWRhOmNvcnJlY3Q="

@@ -16,9 +16,18 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from app.users.repository import LoginFailureRepository
-from tests.accounts import EMAIL, PASSWORD, WRONG, add_user, ask, calling_from, log_in, worker
-from tests.backends import WAITING, until
-from tests.problems import problem_of
+from tests.support.accounts import (
+    EMAIL,
+    PASSWORD,
+    WRONG,
+    add_user,
+    ask,
+    calling_from,
+    log_in,
+    worker,
+)
+from tests.support.database_activity import WAITING, until
+from tests.support.problems import problem_of
 
 NOBODY = "nobody@example.com"
 # Time stands still for the failures: what is to be counted is not a matter of how fast we are.

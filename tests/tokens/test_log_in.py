@@ -13,7 +13,7 @@ from pwdlib import PasswordHash
 
 from app.core.db import Database
 from app.users.passwords import DUMMY_HASH, Passwords
-from tests.accounts import (
+from tests.support.accounts import (
     EMAIL,
     HASH,
     PASSWORD,
@@ -26,9 +26,9 @@ from tests.accounts import (
     log_in,
     works,
 )
-from tests.factories import make_user
-from tests.forms import chunks
-from tests.problems import faults_of, problem_of
+from tests.support.factories import make_user
+from tests.support.multipart import chunks
+from tests.support.problems import faults_of, problem_of
 from tests.support.resources import use_resources
 
 FORM = "application/x-www-form-urlencoded"

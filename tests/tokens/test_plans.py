@@ -8,8 +8,8 @@ import pytest
 from app.core.db import Database
 from app.tokens import secret
 from app.tokens.service import find_principal
-from tests import servers
-from tests.statements import heard, noted
+from tests.support import servers
+from tests.support.statements import heard, noted
 
 pytestmark = pytest.mark.commits
 

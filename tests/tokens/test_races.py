@@ -15,7 +15,7 @@ from app.tokens.schemas import LogIn
 from app.tokens.service import LoginService
 from app.users.credentials import CredentialVerifier
 from app.users.passwords import DUMMY_HASH, Passwords
-from tests.accounts import (
+from tests.support.accounts import (
     EMAIL,
     HASH,
     PASSWORD,
@@ -27,8 +27,8 @@ from tests.accounts import (
     log_in,
     works,
 )
-from tests.backends import WAITING, until
-from tests.problems import problem_of
+from tests.support.database_activity import WAITING, until
+from tests.support.problems import problem_of
 
 pytestmark = pytest.mark.commits
 

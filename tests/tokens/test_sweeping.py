@@ -7,7 +7,7 @@ from app.core.storage import Storage
 from app.settings import Settings
 from app.tokens import secret
 from app.worker import JOBS, JobContext
-from tests.accounts import add_token, add_user, ask
+from tests.support.accounts import add_token, add_user, ask
 
 TOKEN = """
 UPDATE tokens SET expires_at = now() + CAST(:left AS interval)

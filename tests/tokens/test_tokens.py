@@ -14,7 +14,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.observability import log_formatter
 from app.tokens import secret
-from tests.accounts import (
+from tests.support.accounts import (
     EMAIL,
     PASSWORD,
     add_token,
@@ -26,7 +26,7 @@ from tests.accounts import (
     worker,
     works,
 )
-from tests.problems import problem_of
+from tests.support.problems import problem_of
 
 JUST_USED = "SELECT last_used_at > now() - interval '10 s' FROM tokens"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs" / "adding-an-entity.md"
 

@@ -10,8 +10,8 @@ from io import StringIO
 from httpx import AsyncClient
 
 from tests.authors.test_authors import NOBODY
-from tests.factories import Json, make_author, make_book
-from tests.problems import faults_of, problem_of
+from tests.support.factories import Json, make_author, make_book
+from tests.support.problems import faults_of, problem_of
 
 
 async def created(client: AsyncClient, path: str, **values: object) -> Json:

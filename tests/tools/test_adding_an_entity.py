@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 from tests.tools.page import Step, apply_changes, sections
 from tools.repository import list_files
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 from tools.entity import Names, check_names, parse_names, pluralize, render
 from tools.registration import register
 
@@ -109,8 +109,6 @@ def test_entity_is_added_to_every_list() -> None:
         ("Publisher", "", "must consist of lowercase letters"),
         ("book", "", "app/books already exists"),
         ("setting", "", "app/settings.py already exists"),
-        ("line", "", "tests/lines.py already exists"),
-        ("factory", "", "tests/factories.py already exists"),
         ("fault", "", "tests/faults already exists"),
         ("job_run", "", "The table job_runs already exists"),
         ("doc", "", "The path /docs is that of Swagger UI"),

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from tests import databases
-from tests.processes import Said, ended, spawn
+from tests.support import postgres_server
+from tests.support.processes import Said, ended, spawn
 from tools.psql import STARTED, connection_variables
 
 TABLES = ("-c", "\\dt")
@@ -16,7 +16,7 @@ TABLES = ("-c", "\\dt")
 def data_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "data with spaces"
     directory.mkdir()
-    return databases.migrate(directory)
+    return postgres_server.migrate(directory)
 
 
 async def psql(*words: str, **environment: str) -> Said:
@@ -26,7 +26,7 @@ async def psql(*words: str, **environment: str) -> Said:
 
 
 async def test_psql_uses_the_running_development_server(data_dir: Path) -> None:
-    async with databases.running(data_dir):
+    async with postgres_server.running(data_dir):
         code, out, err = await psql(*TABLES, DATA_DIR=str(data_dir))
         assert (code, err) == (0, "")
         assert "books" in out

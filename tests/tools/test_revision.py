@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from app.tables import REVISION
-from tests.processes import ROOT, Said, ended, until
+from tests.support.processes import ROOT, Said, ended, until
 from tests.test_migrations import ADVISORY_LOCK, WAITING
 
 RELEASED = "0005"

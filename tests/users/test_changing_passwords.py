@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from app.users.passwords import DUMMY_HASH
-from tests.accounts import (
+from tests.support.accounts import (
     EMAIL,
     HASH,
     PASSWORD,
@@ -22,8 +22,8 @@ from tests.accounts import (
     log_in,
     works,
 )
-from tests.backends import WAITING, until
-from tests.problems import faults_of, problem_of
+from tests.support.database_activity import WAITING, until
+from tests.support.problems import faults_of, problem_of
 
 NEW = "battery staple"
 CHANGE = (

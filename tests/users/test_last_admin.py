@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from app.core.errors import ConstraintViolated
-from tests.accounts import add_token, add_user, ask, bearer
-from tests.backends import WAITING, until
-from tests.problems import problem_of
+from tests.support.accounts import add_token, add_user, ask, bearer
+from tests.support.database_activity import WAITING, until
+from tests.support.problems import problem_of
 
 ADMINS = "SELECT count(*) FROM users WHERE role = 'admin'"
 ROUNDS = 10

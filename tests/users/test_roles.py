@@ -5,8 +5,8 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.accounts import add_token, add_user, ask, bearer
-from tests.problems import faults_of, problem_of
+from tests.support.accounts import add_token, add_user, ask, bearer
+from tests.support.problems import faults_of, problem_of
 from tests.support.resources import resources_of, use_resources
 
 NEW = {"name": "Bob", "email": "bob@example.com", "password": "correct horse"}

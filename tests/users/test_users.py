@@ -8,8 +8,8 @@ from httpx import AsyncClient
 from sqlalchemy import text
 
 from app.core.db import Database
-from tests.factories import make_user
-from tests.problems import faults_of, problem_of
+from tests.support.factories import make_user
+from tests.support.problems import faults_of, problem_of
 
 LARGEST = 2**63 - 1
 

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from httpx import AsyncClient, Response
 
-from tests.factories import Json
+from tests.support.factories import Json
 
 # Of the message itself, and for browsers only.
 ON_EVERY_ANSWER = {

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from app import embedded
 from app.cli import cli
 from app.settings import Settings
-from tests.processes import Said
+from tests.support.processes import Said
 
 
 async def said(*command: str, given: bytes = b"", **environment: str) -> Said:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from app.embedded import postgresql
 from app.embedded.processes import launch, wait_until
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 COMPOSE: Final = ROOT / "docker-compose.yml"
 DOCKERFILE: Final = ROOT / "Dockerfile"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
 
-from tests.connections import connected, listening
+from tests.support.connections import connected, listening
 
 _LINE = re.compile(rb"([A-Z]+ \S+) HTTP/1\.1\r\n")
 _CHUNK = 64 * 1024  # bytes

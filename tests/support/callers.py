@@ -9,10 +9,10 @@ from fastapi import FastAPI
 
 from app.core.db import Database
 from app.tokens import secret
-from tests.rows import add_referenced_rows, add_rows, insert, run
 from tests.support.entities import in_fill_order
 from tests.support.entity_case import FIRST_ID
 from tests.support.resources import resources_of, use_resources
+from tests.support.rows import add_referenced_rows, add_rows, insert, run
 
 ROLES = {
     "owner": "member",

@@ -1,4 +1,6 @@
-"""A worker with two jobs that are due every second: `python -m tests.ticking worker`.
+"""A worker with two jobs that are due every second.
+
+Start it with `python -m tests.support.ticking_worker worker`.
 
 One writes a row, and is held up while a test has the lock `MIDDLE`; the other always fails.
 """

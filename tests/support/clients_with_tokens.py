@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
 from app.core.db import Database
-from tests.accounts import add_token, add_user, bearer
+from tests.support.accounts import add_token, add_user, bearer
 
 Acting = Callable[..., Awaitable[AsyncClient]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 from app import embedded, schema
-from tests import servers
+from tests.support import servers
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from app import embedded
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLACE = ROOT / "tests"  # not where a developer's .env is: its database is none of theirs
 # Variables of the suite that its processes inherit: where programs are, and the fast paths.
 KEPT_VARIABLES = ("PATH", "HOME", "HTTP_FAST_PATH", "DB_FAST_PATH")

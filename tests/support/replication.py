@@ -11,8 +11,8 @@ import asyncpg
 
 from app import embedded, schema
 from app.embedded.postgresql import Postgres
-from tests import servers
-from tests.processes import PATIENCE
+from tests.support import servers
+from tests.support.processes import PATIENCE
 
 # A commit that is not yet in the log has no place there that one could wait for.
 SETTINGS = {**servers.UNSAFE, "synchronous_commit": "on"}

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import text
 
 from app.core.db import Database, Rows
-from tests.statements import heard
 from tests.support.entities import BY_PATH, in_fill_order, referenced_cases
 from tests.support.entity_case import FIRST_ID, EntityCase
+from tests.support.statements import heard
 
 AUTHOR = FIRST_ID  # of the books that `fill` makes
 BOOKS_OF_AUTHOR = f"/authors/{AUTHOR}/books"

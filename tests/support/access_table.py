@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from httpx import AsyncClient, Response
 
-from tests.callers import IDS, PASSWORD, THINGS, TOKEN_IDS, UPLOAD, email
-from tests.factories import Json
+from tests.support.callers import IDS, PASSWORD, THINGS, TOKEN_IDS, UPLOAD, email
 from tests.support.entities import BY_PATH, ENTITIES
+from tests.support.factories import Json
 from tests.support.requests import body_request
 
 ANONYMOUS: Final = ("none", "read", "full")  # without a token, by ANONYMOUS_ACCESS

@@ -9,10 +9,10 @@ from typing import Any
 from httpx import AsyncClient, Response
 from starlette.types import Scope
 
-from tests.answers import get
-from tests.factories import Json
 from tests.support.entities import ENTITIES
+from tests.support.factories import Json
 from tests.support.openapi import schema_of
+from tests.support.responses import get
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 CSV_TYPE = "text/csv; charset=utf-8"

@@ -2,7 +2,7 @@
 
 from httpx import Response
 
-from tests.factories import Json
+from tests.support.factories import Json
 
 MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.engine import URL, make_url
 
-from tests.connections import closing, listening
+from tests.support.connections import closing, listening
 
 _CHUNK = 64 * 1024  # bytes
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)

@@ -14,8 +14,8 @@ from app.main import create_app
 from app.tokens import secret
 from app.users.passwords import Passwords
 from tests.conftest import settings_for
-from tests.statements import heard
 from tests.support.resources import resources_of, use_resources
+from tests.support.statements import heard
 
 EMAIL: Final = "ada@example.com"
 PASSWORD: Final = "correct horse"
