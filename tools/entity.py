@@ -63,7 +63,7 @@ class Names:
 
     def values(self) -> dict[str, str]:
         """Return the values of the placeholders in the templates."""
-        article = "an" if self.noun[0] in "aeiou" else "a"
+        article = "an" if self.noun[0] in "aeio" else "a"
         return {
             "noun": self.noun,
             "Noun": self.noun.capitalize(),

@@ -76,7 +76,10 @@ Body = Annotated[Form, Depends(_form)]
 
 @router.get("/{id}", permission="documents", errors=[Unavailable])
 async def read_document(id: DocumentId, documents: Documents, response: Response) -> DocumentRead:
-    """One document, with a fresh signed URL for its file."""
+    """Get a document.
+
+    `file_url` is a new signed URL of its file.
+    """
     document = await documents.get(id)
     set_etag(response, document)
     return document
@@ -89,7 +92,10 @@ async def list_documents(
     request: Request,
     response: Response,
 ) -> Page[DocumentRead]:
-    """A page of documents, each with a fresh signed URL for its file."""
+    """List documents.
+
+    `file_url` of each document is a new signed URL of its file.
+    """
     page = await documents.page(query)
     set_page_links(request, response, page)
     return page
@@ -104,7 +110,10 @@ async def list_documents(
     errors=[Unavailable],
 )
 async def read_document_content(id: DocumentId, documents: Documents) -> Response:
-    """Go to the file's bytes, by a fresh signed URL."""
+    """Download the file of a document.
+
+    The response redirects to a new signed URL of the file.
+    """
     document = await documents.get(id)
     if document.file_url is None:
         raise NotFound("The document has no file")
@@ -121,7 +130,10 @@ async def create_document(
     identify_request: IdentifyRequest,
     response: Response,
 ) -> DocumentRead:
-    """Add a document. The file is streamed: it may be of any size up to the limit."""
+    """Create a document.
+
+    The file is streamed to the object store while it is received.
+    """
     async with receive_document_form(form, files) as received:
         identify_request(received.content())
         document = await documents.create(received.to_create())
@@ -139,7 +151,10 @@ async def update_document(
     if_match: IfMatch,
     response: Response,
 ) -> DocumentRead:
-    """Change the name, replace the file, or both."""
+    """Update a document.
+
+    The form has a new name, a file that replaces the present one, or both.
+    """
     # Errors are found before the form is read, so that no client uploads a file in vain.
     document = await documents.get(id, if_match)
     async with receive_document_form(form, files) as received:
@@ -151,7 +166,7 @@ async def update_document(
 
 @router.delete("/{id}", permission="documents")
 async def delete_document(id: DocumentId, documents: Documents, if_match: IfMatch) -> None:
-    """Remove a document and its file."""
+    """Delete a document and its file."""
     await documents.delete(id, if_match)
 
 
@@ -159,7 +174,11 @@ async def delete_document(id: DocumentId, documents: Documents, if_match: IfMatc
 async def create_upload(
     id: DocumentId, data: UploadCreate, uploads: Uploads, response: Response
 ) -> DirectUpload:
-    """Announce a file that goes to the store directly: PUT each part to its URL, then complete."""
+    """Start a direct upload.
+
+    A direct upload does not pass through this service. Send each part of the file to its URL with
+    PUT, then complete the upload.
+    """
     upload = await uploads.create(id, data)
     set_location(response, f"/documents/{id}/uploads/{upload.id}")
     return upload
@@ -167,7 +186,7 @@ async def create_upload(
 
 @router.get("/{id}/uploads/{upload_id}", permission="documents", errors=[Unavailable])
 async def read_upload(id: DocumentId, upload_id: UploadId, uploads: Uploads) -> DirectUpload:
-    """Fresh URLs for an upload that is under way."""
+    """Get new URLs for a direct upload."""
     return await uploads.get(id, upload_id)
 
 
@@ -177,7 +196,10 @@ async def read_upload(id: DocumentId, upload_id: UploadId, uploads: Uploads) -> 
 async def complete_upload(
     id: DocumentId, upload_id: UploadId, uploads: Uploads, response: Response
 ) -> DocumentRead:
-    """Make the file that has arrived the document's."""
+    """Complete a direct upload.
+
+    The uploaded file becomes the file of the document.
+    """
     document = await uploads.complete(id, upload_id)
     set_etag(response, document)
     return document

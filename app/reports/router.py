@@ -26,7 +26,10 @@ async def list_user_counts(
     request: Request,
     response: Response,
 ) -> Page[UserCountRead]:
-    """A page of the nightly counts of users, the newest first."""
+    """List the daily counts of users.
+
+    The newest count comes first.
+    """
     page = await reports.user_counts(query)
     set_page_links(request, response, page)
     return page

@@ -41,7 +41,10 @@ Tokens = Annotated[TokenService, Depends(_token_service)]
 async def create_token(
     data: Annotated[LogIn, Form()], logins: Logins, request: Request, response: Response
 ) -> AccessToken:
-    """Log in. The token works at once, until it expires or is revoked."""
+    """Log in.
+
+    The response contains a token, which is valid until it expires or is revoked.
+    """
     user_agent = request.headers.get("user-agent", "")[:100]
     named = data if data.name else data.model_copy(update={"name": user_agent or "unnamed"})
     client_address = request.client.host if request.client else None
@@ -54,7 +57,10 @@ async def create_token(
 async def list_tokens(
     query: Annotated[PageQuery, Query()], tokens: Tokens, request: Request, response: Response
 ) -> Page[TokenRead]:
-    """A page of one's own tokens, without their secrets."""
+    """List your tokens.
+
+    The secret of a token is only in the response of the login that created it.
+    """
     page = await tokens.page(query)
     set_page_links(request, response, page)
     return page
@@ -62,11 +68,14 @@ async def list_tokens(
 
 @router.delete("/current", permission="oneself", errors=[NotFound])
 async def delete_current_token(tokens: Tokens, if_match: IfMatch) -> None:
-    """Log out: revoke the token of this very request."""
+    """Log out.
+
+    The token that the request carries is revoked.
+    """
     await tokens.delete_current(if_match)
 
 
 @router.delete("/{id}", permission="oneself")
 async def delete_token(id: TokenId, tokens: Tokens, if_match: IfMatch) -> None:
-    """Revoke one of one's own tokens."""
+    """Revoke one of your tokens."""
     await tokens.delete(id, if_match)

@@ -35,7 +35,10 @@ Users = Annotated[UserService, Depends(_user_service)]
 
 @router.get("/me", permission="oneself", errors=[NotFound])
 async def read_current_user(users: Users, response: Response) -> UserRead:
-    """Who am I? The user of the request's token."""
+    """Get the current user.
+
+    That is the user to whom the token of the request belongs.
+    """
     user = await users.get_current()
     set_etag(response, user)
     return user
@@ -43,7 +46,7 @@ async def read_current_user(users: Users, response: Response) -> UserRead:
 
 @router.get("/{id}", permission="users")
 async def read_user(id: UserId, users: Users, response: Response) -> UserRead:
-    """One user."""
+    """Get a user."""
     user = await users.get(id)
     set_etag(response, user)
     return user
@@ -53,7 +56,7 @@ async def read_user(id: UserId, users: Users, response: Response) -> UserRead:
 async def list_users(
     query: Annotated[UserQuery, Query()], users: Users, request: Request, response: Response
 ) -> Page[UserRead]:
-    """A page of users."""
+    """List users."""
     page = await users.page(query)
     set_page_links(request, response, page)
     return page
@@ -61,7 +64,10 @@ async def list_users(
 
 @router.post("", permission="register", status_code=201, errors=[EmailTaken, Forbidden])
 async def create_user(data: UserCreate, users: Users, response: Response) -> UserRead:
-    """Register, as a member unless an admin says otherwise."""
+    """Register a user.
+
+    A new user is a member. Only an admin may choose another role.
+    """
     user = await users.create(data)
     set_etag(response, user)
     set_location(response, f"/users/{user.id}")
@@ -74,10 +80,11 @@ async def create_user(data: UserCreate, users: Users, response: Response) -> Use
 async def update_user(
     id: UserId, data: UserUpdate, users: Users, if_match: IfMatch, response: Response
 ) -> UserRead:
-    """Change the fields that are sent (RFC 7396).
+    """Update a user.
 
-    Only an admin changes a role, or a password without the current one. A new password revokes
-    the user's other tokens.
+    The request is a JSON merge patch (RFC 7396): fields that it does not contain keep their
+    values. Only an admin may change a role, or set a password without `current_password`. A new
+    password revokes all other tokens of the user.
     """
     user = await users.update(id, data, if_match)
     set_etag(response, user)
@@ -86,5 +93,8 @@ async def update_user(
 
 @router.delete("/{id}", permission="users", errors=[LastAdmin])
 async def delete_user(id: UserId, users: Users, if_match: IfMatch) -> None:
-    """Remove a user, with all tokens and documents."""
+    """Delete a user.
+
+    The tokens and documents of the user are deleted too.
+    """
     await users.delete(id, if_match)

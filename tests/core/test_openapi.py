@@ -291,6 +291,17 @@ async def test_the_document_knows_every_operation_by_the_name_of_a_function(docu
     assert len(set(found.values())) == len(found)
 
 
+async def test_every_operation_has_a_short_summary(document: Json) -> None:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            summary, description = operation["summary"], operation.get("description", "")
+            place = f"{method} {path}: {summary!r}, {description!r}"
+            # The first paragraph of a docstring, such as "Log in." or "Get a book.".
+            assert re.fullmatch(r"[A-Z][a-z]+ [\w ]+", summary), place
+            assert len(summary) <= 50, place
+            assert re.fullmatch(r"([A-Z`].*\.)?", description, re.DOTALL), place
+
+
 async def test_a_path_allows_what_the_document_says(client: AsyncClient, document: Json) -> None:
     for path, item in document["paths"].items():
         allow = (await client.options(path.replace("{id}", "1"))).headers["allow"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic
+from typing import Annotated, Any, Final, Generic
 
 from fastapi import Depends, Query, Request, Response
 from pydantic import Field
@@ -18,6 +18,15 @@ from app.core.http._sessions import RequestSession
 from app.core.http._streams import preferred_stream_type, stream_list, stream_responses
 from app.core.paging import Page, PageQuery
 from app.core.schemas import Id
+
+LIST_DESCRIPTION: Final = (
+    "The response is one page. With an `Accept` header for CSV or JSON lines, it is a stream of "
+    "the whole list."
+)
+MERGE_PATCH_DESCRIPTION: Final = (
+    "The request is a JSON merge patch (RFC 7396): fields that it does not contain keep their "
+    "values."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +97,7 @@ class CrudEndpoints(Generic[Read, Create, Update]):
             return resource
 
         types = {"id": self._id_type(), "return": self.read_model}
-        self._specialize(read, f"read_{self.noun}", f"Read one {self.noun}.", **types)
+        self._specialize(read, f"read_{self.noun}", f"Get {self._noun_with_article()}.", **types)
         router.get("/{id}", permission=self.read_permission)(read)
 
     def _add_list(self, router: Router) -> None:
@@ -106,10 +115,7 @@ class CrudEndpoints(Generic[Read, Create, Update]):
             response.headers["Vary"] = "Accept"
             return page
 
-        description = (
-            f"List {self.plural}, page by page. With an `Accept` header for CSV or JSON lines, "
-            "stream all."
-        )
+        description = f"List {self.plural}.\n\n{LIST_DESCRIPTION}"
         query_type: Any = Annotated[self.query_model, Query()]
         self._specialize(list_page, f"list_{self.plural}", description, query=query_type)
         router.get(
@@ -129,7 +135,9 @@ class CrudEndpoints(Generic[Read, Create, Update]):
             return resource
 
         types = {"data": self.create_model, "return": self.read_model}
-        self._specialize(create, f"create_{self.noun}", f"Add one {self.noun}.", **types)
+        self._specialize(
+            create, f"create_{self.noun}", f"Create {self._noun_with_article()}.", **types
+        )
         router.post(
             "", permission=self.write_permission, status_code=201, errors=self.write_errors
         )(create)
@@ -146,7 +154,7 @@ class CrudEndpoints(Generic[Read, Create, Update]):
             set_etag(response, resource)
             return resource
 
-        description = "Change the fields that are sent (JSON merge patch, RFC 7396)."
+        description = f"Update {self._noun_with_article()}.\n\n{MERGE_PATCH_DESCRIPTION}"
         types = {"id": self._id_type(), "data": self.update_model, "return": self.read_model}
         self._specialize(update, f"update_{self.noun}", description, **types)
         router.patch("/{id}", permission=self.write_permission, errors=self.write_errors)(update)
@@ -158,7 +166,7 @@ class CrudEndpoints(Generic[Read, Create, Update]):
             await service.delete(id, if_match)
 
         name = f"delete_{self.noun}"
-        self._specialize(delete, name, f"Delete one {self.noun}.", id=self._id_type())
+        self._specialize(delete, name, f"Delete {self._noun_with_article()}.", id=self._id_type())
         router.delete("/{id}", permission=self.write_permission, errors=self.delete_errors)(delete)
 
     def _specialize(
@@ -172,6 +180,11 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         endpoint.__name__ = name.replace(" ", "_")
         endpoint.__doc__ = description
         endpoint.__annotations__ |= {"service": self._service_dependency(), **types}
+
+    def _noun_with_article(self) -> str:
+        # Nouns such as "user" and "unit" are more common than those such as "umbrella".
+        article = "an" if self.noun[0] in "aeio" else "a"
+        return f"{article} {self.noun}"
 
     def _service_dependency(self) -> Any:
         service_class = self.service

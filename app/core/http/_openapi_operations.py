@@ -31,6 +31,7 @@ def complete_operation(
     operation: Json, method: str, path: str, route: Route, schemas: Json, anonymous_access: str
 ) -> None:
     """Add to FastAPI's description of an operation what follows from its route."""
+    _add_summary(operation)
     _document_parameters(operation, route)
     add_general_problems(operation)
     _add_problems(operation, method, path, route)
@@ -40,6 +41,18 @@ def complete_operation(
     _add_conditions(operation, method, route)
     _add_headers(operation, route)
     _add_examples(operation, schemas)
+
+
+def _add_summary(operation: Json) -> None:
+    """Split the docstring of an endpoint into a summary and a description.
+
+    The summary is the first paragraph without its final period, for example "Get a book". The
+    other paragraphs are the description.
+    """
+    first_paragraph, _, description = operation.pop("description", "").partition("\n\n")
+    operation["summary"] = " ".join(first_paragraph.split()).removesuffix(".")
+    if description:
+        operation["description"] = description.strip()
 
 
 def add_general_problems(operation: Json) -> None:
@@ -87,8 +100,10 @@ def add_access(operation: Json, permission: Permission, anonymous_access: str) -
         if scope is ALL:
             roles.append(str(role))
         elif scope is not NONE:
-            roles.append(f"{role} (one's own)")
-    access = f"Roles: {', '.join(roles)}{'; here also without a token' if is_open else ''}."
+            roles.append(f"{role} (only their own)")
+    access = f"Roles: {', '.join(roles)}."
+    if is_open:
+        access += " A token is not required."
     operation["description"] = f"{operation.get('description', '')}\n\n{access}".strip()
     refused = errors.Forbidden if len(roles) < len(Role) else errors.InvalidToken
     _add_responses(operation, errors.InvalidToken, refused)

@@ -22,12 +22,19 @@ class Health(BaseModel):
 
 @router.get("/livez", permission="public")
 async def read_liveness() -> Health:
-    """Answers without any I/O: a database that is down is no reason to restart the service."""
+    """Check that the process is alive.
+
+    The check does no I/O: restarting the service would not help if the database is down.
+    """
     return Health(status="alive")
 
 
 @router.get("/readyz", permission="public", errors=[Unavailable], responses=READY)
 async def read_readiness(request: Request) -> Health:
-    """Database and storage answer within a second, and the schema is the one this version needs."""
+    """Check that the service can handle requests.
+
+    The response is 200 if the database and the object store respond within a second and the
+    schema of the database is the one that this version needs.
+    """
     await server_resources(request).readiness.check()
     return Health(status="ready")
