@@ -35,7 +35,7 @@ from app.resources import Resources
 from app.settings import Settings
 from app.tables import REVISION
 from app.tokens.service import find_principal
-from app.users.passwords import Passwords
+from app.users.passwords import PasswordHasher
 
 DESCRIPTION: Final = """\
 Authors, books, documents and users. Every error is a problem (RFC 9457). Single resources have an
@@ -91,7 +91,7 @@ def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
         find_principal=find_principal,
         readiness=Readiness(database, storage, REVISION, shutdown),
         storage=storage,
-        passwords=Passwords(),
+        password_hasher=PasswordHasher(),
     )
 
 

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 
 from app.core.server import ServerResources
 from app.core.storage import Storage
-from app.users.passwords import Passwords
+from app.users.passwords import PasswordHasher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Resources(ServerResources):
     """
 
     storage: Storage
-    passwords: Passwords
+    password_hasher: PasswordHasher
 
     async def close(self) -> None:
         """Close connections and end threads. The resources cannot be used afterwards."""
@@ -26,7 +26,7 @@ class Resources(ServerResources):
             # The database first: it waits for callbacks, which may use the storage.
             await self.database.close()
         finally:
-            self.passwords.close()
+            self.password_hasher.close()
             self.storage.close()
 
 

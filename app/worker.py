@@ -17,7 +17,7 @@ from app.core.storage import Storage
 from app.documents.sweeper import Sweeper
 from app.reports.service import ReportService
 from app.settings import Settings
-from app.tokens.service import Revocation
+from app.tokens.service import TokenRevocation
 
 # SIGHUP is sent when the terminal is closed, SIGINT on Ctrl-C.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -48,7 +48,7 @@ async def _sweep_answers(context: JobContext) -> str:
 
 
 async def _sweep_tokens(context: JobContext) -> str:
-    return await Revocation(context.database.writes).delete_expired()
+    return await TokenRevocation(context.database.writes).delete_expired()
 
 
 JOBS: Final = (

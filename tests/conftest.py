@@ -21,7 +21,7 @@ from app.core.storage import Storage
 from app.core.storage._storage import PARTS_IN_FLIGHT
 from app.main import create_app
 from app.settings import Settings
-from app.users.passwords import Passwords
+from app.users.passwords import PasswordHasher
 from tests.support import postgres_server, servers
 from tests.support.isolation import Cleaner, cleaning
 from tests.support.resources import resources_of, use_resources
@@ -157,8 +157,8 @@ def migrated_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def passwords() -> Iterator[Passwords]:
-    made = Passwords()
+def passwords() -> Iterator[PasswordHasher]:
+    made = PasswordHasher()
     yield made
     made.close()
 
@@ -191,12 +191,16 @@ def settings(template_url: str) -> Settings:
 def app(
     application: FastAPI,
     database: Database,
-    passwords: Passwords,
+    passwords: PasswordHasher,
     storage: Storage,
     settings: Settings,
 ) -> FastAPI:
     use_resources(
-        application, database=database, passwords=passwords, storage=storage, settings=settings
+        application,
+        database=database,
+        password_hasher=passwords,
+        storage=storage,
+        settings=settings,
     )
     return application
 

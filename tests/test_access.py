@@ -14,7 +14,7 @@ from app.core.db import Database
 from app.core.http import Router
 from app.main import create_app
 from app.tables import TABLES
-from app.users.passwords import Passwords
+from app.users.passwords import PasswordHasher
 from tests.conftest import settings_for
 from tests.support.access_table import (
     ALSO,
@@ -66,7 +66,7 @@ def every_cell(*, allowed: bool) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="session")
-def password_hash(passwords: Passwords) -> str:
+def password_hash(passwords: PasswordHasher) -> str:
     return asyncio.run(passwords.hash(SecretStr(PASSWORD)))
 
 

@@ -32,7 +32,7 @@ async def test_resources_are_closed_when_lifespan_fails_and_when_the_database_do
     closed: list[str] = []
     changes: dict[str, Any] = {
         "database": FailingDatabase(),
-        "passwords": Closing(closed),
+        "password_hasher": Closing(closed),
         "storage": Closing(closed),
     }
     app.state.resources = replace(resources_of(app), **changes)

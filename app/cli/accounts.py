@@ -12,8 +12,8 @@ from app.cli import runtime
 from app.core.access import CLI_PRINCIPAL, Role
 from app.core.db import TransactionSession
 from app.core.errors import NotFound, reason
-from app.tokens.service import Revocation
-from app.users.passwords import Passwords
+from app.tokens.service import TokenRevocation
+from app.users.passwords import PasswordHasher
 from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
@@ -66,7 +66,7 @@ def revoke(
     text = sys.stdin.buffer.read().decode("ascii", "replace") if which == STANDARD_INPUT else ""
 
     async def remove(found: UserService, session: TransactionSession) -> int:
-        revocation = Revocation(session)
+        revocation = TokenRevocation(session)
         if which == STANDARD_INPUT:
             return await revocation.revoke_leaked(text)
         if "@" in which:
@@ -99,7 +99,7 @@ def _read_password() -> str:
 
 def _with_users(work: Callable[[UserService, TransactionSession], Awaitable[T]]) -> T:
     """Do work in a transaction, as the operator of the service, and return its result."""
-    passwords = Passwords()
+    passwords = PasswordHasher()
 
     async def work_in_transaction() -> T:
         async with runtime.transaction(connected) as session:

@@ -25,7 +25,7 @@ router = Router(prefix="/tokens", tags=["tokens"], cache_control=NO_STORE)
 
 
 async def _login_service(session: RequestSession, resources: AppResources) -> LoginService:
-    verifier = CredentialVerifier(session, resources.passwords)
+    verifier = CredentialVerifier(session, resources.password_hasher)
     return LoginService(session, verifier, resources.settings.token_ttl)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
 
 from app.core.schemas import Id, ReadModel, RequestModel, UpdatedAt, Version, string
-from app.tokens.secret import PREFIX
+from app.tokens.secret import TOKEN_PREFIX
 from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, PASSWORD_SCHEMA, reject_nul
 
 _SECRET = {key: value for key, value in PASSWORD_SCHEMA.items() if key != "minLength"}
@@ -41,7 +41,7 @@ class AccessToken(BaseModel):
     access_token: str = Field(
         max_length=100,
         description="For `Authorization: Bearer`",
-        examples=[f"{PREFIX}<72 hexadecimal digits>"],
+        examples=[f"{TOKEN_PREFIX}<72 hexadecimal digits>"],
     )
     token_type: Literal["bearer"] = Field(description="Of OAuth 2")
     expires_in: int = Field(description="Seconds", examples=[2_592_000])

@@ -8,24 +8,24 @@ from zlib import crc32
 
 from app import NAME
 
-PREFIX: Final = f"{NAME}_"
-FORM: Final = re.compile(rf"{PREFIX}[0-9a-f]{{72}}")
+TOKEN_PREFIX: Final = f"{NAME}_"
+TOKEN_PATTERN: Final = re.compile(rf"{TOKEN_PREFIX}[0-9a-f]{{72}}")
 
 
-def new() -> str:
+def generate_token() -> str:
     """Return a new token: the prefix, 256 random bits and a checksum. It needs no escaping."""
     secret = token_hex(32)
-    return f"{PREFIX}{secret}{_checksum(secret)}"
+    return f"{TOKEN_PREFIX}{secret}{_checksum(secret)}"
 
 
-def digest(token: str) -> bytes | None:
+def token_digest(token: str) -> bytes | None:
     """Return the SHA-256 of a token, which the database stores, or `None` for any other text.
 
     So many random bits need no salt and no slow hash. The time that finding a digest takes
     reveals nothing about a token.
     """
-    secret, checksum = token[len(PREFIX) : -8], token[-8:]
-    if not FORM.fullmatch(token) or checksum != _checksum(secret):
+    secret, checksum = token[len(TOKEN_PREFIX) : -8], token[-8:]
+    if not TOKEN_PATTERN.fullmatch(token) or checksum != _checksum(secret):
         return None
     return sha256(token.encode()).digest()
 

@@ -23,7 +23,7 @@ async def find_principal(database: Database, token: str) -> Principal | None:
     Every request with a token executes this, so it takes one statement, and a second one only if
     the token has not been used in the last minutes.
     """
-    digest = secret.digest(token)
+    digest = secret.token_digest(token)
     if digest is None:
         return None
     bearer = await TokenRepository(database.reads).bearer(digest)
@@ -53,12 +53,12 @@ class LoginService:
         credentials = await self._verifier.verify(data.username, data.password, address)
         if credentials is None:
             raise Unauthorized("Wrong email or password")
-        token = secret.new()
+        token = secret.generate_token()
         token_id = uuid7()
         columns = {
             "id": token_id,
             "name": data.name,
-            "digest": secret.digest(token),
+            "digest": secret.token_digest(token),
             "expires_at": datetime.now(UTC) + timedelta(seconds=self._token_ttl),
         }
         issued = await self._tokens.issue(columns, credentials.id, credentials.password_hash)
@@ -95,7 +95,7 @@ class TokenService:
         await self._tokens.delete(self._principal.token_id, expected_versions)
 
 
-class Revocation:
+class TokenRevocation:
     """Revokes the tokens of any user, for the command line and scheduled jobs.
 
     Every method that revokes returns the number of tokens.
@@ -115,7 +115,7 @@ class Revocation:
 
     async def revoke_leaked(self, text: str) -> int:
         """Revoke all tokens that occur anywhere in a text, such as a log."""
-        digests = [secret.digest(token) for token in secret.FORM.findall(text)]
+        digests = [secret.token_digest(token) for token in secret.TOKEN_PATTERN.findall(text)]
         return await self._tokens.revoke("digest", [digest for digest in digests if digest])
 
     async def delete_expired(self) -> str:

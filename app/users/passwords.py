@@ -24,7 +24,7 @@ DUMMY_HASH: Final = f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${'A' * 22}${'
 T = TypeVar("T")
 
 
-class Passwords:
+class PasswordHasher:
     """Hashes and verifies passwords in a few threads.
 
     Raises `Overloaded` when `max_pending` hashes run or wait, because a longer queue would only

@@ -27,7 +27,7 @@ router = Router(prefix="/users", tags=["users"], cache_control=NO_STORE)
 async def _user_service(
     session: RequestSession, resources: AppResources, principal: CurrentPrincipal
 ) -> UserService:
-    return UserService(session, resources.passwords, principal)
+    return UserService(session, resources.password_hasher, principal)
 
 
 Users = Annotated[UserService, Depends(_user_service)]

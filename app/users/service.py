@@ -9,7 +9,7 @@ from app.core.db import Session
 from app.core.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
 from app.core.paging import ListQuery, Page
 from app.users.credentials import CredentialVerifier
-from app.users.passwords import Passwords
+from app.users.passwords import PasswordHasher
 from app.users.repository import UserRepository
 from app.users.schemas import UserCreate, UserRead, UserUpdate
 
@@ -23,7 +23,7 @@ class UserService:
     version.
     """
 
-    def __init__(self, session: Session, passwords: Passwords, principal: Principal) -> None:
+    def __init__(self, session: Session, passwords: PasswordHasher, principal: Principal) -> None:
         self._session = session
         self._passwords = passwords
         self._principal = principal

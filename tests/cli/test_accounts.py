@@ -217,11 +217,12 @@ async def test_every_token_that_is_anywhere_in_a_text_is_revoked(
 ) -> None:
     *leaked, kept = [await make_bearer(database) for _ in range(5)]
     first, second, third, fourth = (each.token.encode() for each in leaked)
-    prefix = secret.PREFIX.encode()
+    prefix = secret.TOKEN_PREFIX.encode()
     given = b"".join([
         b"\xff\x00\x89PNG\r\n", first, b"\x80\xc3", b'{"a":"', second, b'"}', second,
         prefix + prefix, third.removeprefix(prefix), b"0f", b"\xf0\x9f",
-        kept.token.encode()[:-1], b"\n", kept.token.upper().encode(), b"\n", secret.new().encode(),
+        kept.token.encode()[:-1], b"\n", kept.token.upper().encode(), b"\n",
+        secret.generate_token().encode(),
         b" " * 100_000, fourth,
     ])  # fmt: skip
     answer = await said("tokens", "revoke", "-", given=given, DATABASE_URL=url)
@@ -235,7 +236,7 @@ async def test_a_log_may_have_more_tokens_than_a_statement_has_parameters(
     url: str, database: Database
 ) -> None:
     leaked = await make_bearer(database)
-    lines = [secret.new() for _ in range(2**15)]
+    lines = [secret.generate_token() for _ in range(2**15)]
     given = "\n".join([*lines, leaked.token]).encode()
     answer = await said("tokens", "revoke", "-", given=given, DATABASE_URL=url)
     assert answer == (0, "Tokens revoked: 1\n", "")

@@ -18,7 +18,7 @@ from app.core.db import Database, Session
 from app.core.errors import Unavailable
 from app.main import create_app
 from app.settings import Settings
-from app.users.passwords import Passwords
+from app.users.passwords import PasswordHasher
 from tests.authors.test_authors import NOBODY
 from tests.conftest import settings_for
 from tests.support import servers
@@ -74,12 +74,12 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def client_of(
-    settings: Settings, passwords: Passwords | None = None
+    settings: Settings, passwords: PasswordHasher | None = None
 ) -> AsyncIterator[AsyncClient]:
     """The service over a database of its own, in this process."""
     async with opened(settings) as database:
         app = create_app(settings)
-        use_resources(app, database=database, passwords=passwords)
+        use_resources(app, database=database, password_hasher=passwords)
         transport = ASGITransport(app, raise_app_exceptions=False)
         async with AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -232,7 +232,7 @@ async def test_the_service_works_behind_a_pooler_of_transactions(pooled_url: str
 
 @needs_pgbouncer
 async def test_behind_a_pooler_a_constraint_is_still_the_right_problem(
-    pooled_url: str, passwords: Passwords
+    pooled_url: str, passwords: PasswordHasher
 ) -> None:
     async with client_of(settings_for(pooled_url, db_pgbouncer=True), passwords) as client:
         book, user = await make_book(client), await make_user(client)

@@ -137,7 +137,7 @@ async def test_a_line_names_the_route_and_not_the_path(
 async def test_a_line_does_not_repeat_what_is_longer_than_an_id(
     client: AsyncClient, log: Log
 ) -> None:
-    await client.get(f"/tokens/{secret.new()}/{NOBODY}")  # a token, where its id belongs
+    await client.get(f"/tokens/{secret.generate_token()}/{NOBODY}")  # a token, where its id belongs
     [line] = log.requests
     assert line["path"] == f"/tokens/.../{NOBODY}"
 

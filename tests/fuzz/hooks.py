@@ -56,10 +56,10 @@ class Admin:
         self._token = ""
 
     def get(self, *_: Any) -> str:
-        if not rows.value(_WORKS, secret.digest(self._token)):
-            self._token = secret.new()
+        if not rows.value(_WORKS, secret.token_digest(self._token)):
+            self._token = secret.generate_token()
             user = rows.value(_USER, f"{uuid4()}@example.com", HASH)
-            rows.value(_TOKEN, uuid4(), user, secret.digest(self._token))
+            rows.value(_TOKEN, uuid4(), user, secret.token_digest(self._token))
         return self._token
 
     def set(self, case: Any, token: str, *_: Any) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.main import create_app
 from app.tokens import secret
-from app.users.passwords import Passwords
+from app.users.passwords import PasswordHasher
 from tests.conftest import settings_for
 from tests.support.resources import resources_of, use_resources
 from tests.support.statements import heard
@@ -59,8 +59,8 @@ async def add_user(
 
 async def add_token(database: Database, user_id: int, *, used: bool = False) -> str:
     """A new token of a user, which works for a day; the first use of one is noted."""
-    token = secret.new()
-    given = {"id": uuid4(), "user_id": user_id, "digest": secret.digest(token), "used": used}
+    token = secret.generate_token()
+    given = {"id": uuid4(), "user_id": user_id, "digest": secret.token_digest(token), "used": used}
     await database.writes.execute(_ADD_TOKEN, given)
     await heard()
     return token
@@ -101,7 +101,7 @@ async def worker(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
     """The service as one more process has it: with all others it shares nothing but a database."""
     settings = settings_for(url, **changes)
     app = create_app(settings)
-    use_resources(app, database=Database(settings), passwords=Passwords())
+    use_resources(app, database=Database(settings), password_hasher=PasswordHasher())
     transport = ASGITransport(app, raise_app_exceptions=False)
 
     async def settled(_: Response) -> None:
@@ -110,5 +110,5 @@ async def worker(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         client.event_hooks = {"response": [settled]}
         yield client
-    resources_of(app).passwords.close()
+    resources_of(app).password_hasher.close()
     await resources_of(app).database.close()

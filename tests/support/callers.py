@@ -24,7 +24,7 @@ ROLES = {
 IDS = {name: number for number, name in enumerate(ROLES, 1001)}
 # Whose each token is. Those that work no more were an admin's: nobody could do more with them.
 BEARERS = {name: name for name in ROLES} | {"expired": "admin", "revoked": "admin"}
-TOKENS = {name: secret.new() for name in BEARERS}
+TOKENS = {name: secret.generate_token() for name in BEARERS}
 TOKEN_IDS = {name: UUID(int=number) for number, name in enumerate(BEARERS, 1)}
 PASSWORD = "correct horse"
 AUTHOR = UUID(int=11)
@@ -70,7 +70,7 @@ async def add_people(database: Database, password_hash: str = "x") -> None:
         for name, role in ROLES.items()
     ]
     tokens = [
-        {"id": TOKEN_IDS[name], "user_id": IDS[person], "digest": secret.digest(TOKENS[name])}
+        {"id": TOKEN_IDS[name], "user_id": IDS[person], "digest": secret.token_digest(TOKENS[name])}
         | {"seconds": 0.0 if name == "expired" else 3600.0}
         for name, person in BEARERS.items()
     ]

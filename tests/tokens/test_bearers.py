@@ -48,7 +48,7 @@ NO_VALID_TOKEN = [
     f"Bearer {TOKEN}0",
     f"Bearer {TOKEN[:-1]}",
     f"Bearer {TOKEN.upper()}",
-    f"Bearer {TOKEN.removeprefix(secret.PREFIX)}",
+    f"Bearer {TOKEN.removeprefix(secret.TOKEN_PREFIX)}",
     "Bearer null",
     "Bearer \x00",
     "Bearer пароль".encode().decode("latin-1"),
@@ -60,9 +60,9 @@ ZEROES = "0" * 60_000
 RUBBISH = {
     "letters": "x" * 60_000,
     "blanks": " " * 60_000,
-    "prefixes": secret.PREFIX * (60_000 // len(secret.PREFIX)),
-    "digits": secret.PREFIX + ZEROES,
-    "digits and their checksum": f"{secret.PREFIX}{ZEROES}{crc32(ZEROES.encode()):08x}",
+    "prefixes": secret.TOKEN_PREFIX * (60_000 // len(secret.TOKEN_PREFIX)),
+    "digits": secret.TOKEN_PREFIX + ZEROES,
+    "digits and their checksum": f"{secret.TOKEN_PREFIX}{ZEROES}{crc32(ZEROES.encode()):08x}",
 }
 
 
@@ -164,7 +164,7 @@ async def test_a_token_with_any_one_digit_changed_costs_no_statement(
     client: AsyncClient, sent: Any
 ) -> None:
     sent()
-    for place in range(len(secret.PREFIX), len(TOKEN)):
+    for place in range(len(secret.TOKEN_PREFIX), len(TOKEN)):
         answer = await client.get("/books", headers=bearer(mistyped(TOKEN, place)))
         assert answer.headers["www-authenticate"] == INVALID
     assert sent() == []
@@ -183,7 +183,9 @@ async def test_sixty_kilobytes_of_rubbish_cost_no_statement(
 
 async def test_a_token_that_nobody_has_costs_one_statement(client: AsyncClient, sent: Any) -> None:
     sent()
-    problem_of(await client.get("/books", headers=bearer(secret.new())), 401, "unauthorized")
+    problem_of(
+        await client.get("/books", headers=bearer(secret.generate_token())), 401, "unauthorized"
+    )
     [look_up] = sent()
     assert look_up.startswith("SELECT tokens.id")
 

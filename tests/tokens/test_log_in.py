@@ -5,14 +5,15 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from argon2 import PasswordHasher, extract_parameters
+from argon2 import PasswordHasher as Argon2PasswordHasher
+from argon2 import extract_parameters
 from argon2.exceptions import VerifyMismatchError
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
 from pwdlib import PasswordHash
 
 from app.core.db import Database
-from app.users.passwords import DUMMY_HASH, Passwords
+from app.users.passwords import DUMMY_HASH, PasswordHasher
 from tests.support.accounts import (
     EMAIL,
     HASH,
@@ -112,8 +113,8 @@ async def test_a_wrong_email_and_a_wrong_password_are_the_same_answer_for_the_sa
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
     await add_user(database)
-    passwords = Passwords()
-    use_resources(app, passwords=passwords)
+    passwords = PasswordHasher()
+    use_resources(app, password_hasher=passwords)
     passwords._hasher = hasher = Noting(passwords._hasher.hashers)
     hasher.asked = []
     answers = [
@@ -134,7 +135,7 @@ async def test_a_wrong_email_and_a_wrong_password_are_the_same_answer_for_the_sa
 def test_the_hash_of_nobodys_password_costs_what_a_users_does() -> None:
     assert extract_parameters(DUMMY_HASH) == extract_parameters(HASH)
     with pytest.raises(VerifyMismatchError):  # computed to the end, and not the same
-        PasswordHasher().verify(DUMMY_HASH, PASSWORD)
+        Argon2PasswordHasher().verify(DUMMY_HASH, PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +224,8 @@ async def test_a_form_may_say_that_it_is_utf_8(client: AsyncClient, database: Da
 async def test_of_more_log_ins_than_the_queue_holds_the_rest_is_overload_and_no_failure(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
-    passwords = Passwords(max_pending=2)
-    use_resources(app, passwords=passwords)
+    passwords = PasswordHasher(max_pending=2)
+    use_resources(app, password_hasher=passwords)
     emails = [f"{n}@example.com" for n in range(6)]
     answers = await asyncio.gather(*(log_in(client, email, WRONG) for email in emails))
     assert Counter(answer.status_code for answer in answers) == {401: 2, 503: 4}

@@ -36,7 +36,7 @@ async def test_a_token_is_looked_up_by_two_unique_indexes_in_one_statement(
     sent: list[tuple[str, Any]] = []
 
     with noted(database, lambda *given: sent.append(given)):
-        assert await find_principal(database, secret.new()) is None
+        assert await find_principal(database, secret.generate_token()) is None
         await heard()
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:

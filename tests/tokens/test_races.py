@@ -14,7 +14,7 @@ from app.core.db import Database
 from app.tokens.schemas import LogIn
 from app.tokens.service import LoginService
 from app.users.credentials import CredentialVerifier
-from app.users.passwords import DUMMY_HASH, Passwords
+from app.users.passwords import DUMMY_HASH, PasswordHasher
 from tests.support.accounts import (
     EMAIL,
     HASH,
@@ -38,7 +38,7 @@ DELETE = "DELETE FROM users RETURNING id"
 
 
 @asynccontextmanager
-async def logged_in(database: Database, passwords: Passwords) -> AsyncIterator[str]:
+async def logged_in(database: Database, passwords: PasswordHasher) -> AsyncIterator[str]:
     """A token got with the password, of a log-in that is not committed until the block ends."""
     async with database.transaction() as session:
         logins = LoginService(session, CredentialVerifier(session, passwords), 3600)
@@ -84,7 +84,7 @@ async def test_a_log_in_that_a_change_of_the_password_would_have_overtaken_gets_
 
 
 async def test_a_change_of_the_password_waits_for_a_log_in_and_revokes_its_token(
-    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: Passwords
+    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: PasswordHasher
 ) -> None:
     user = await add_user(database)
     mine = await add_token(database, user)
@@ -112,7 +112,7 @@ async def test_a_log_in_that_the_deletion_of_the_user_overtakes_gets_no_token(
 
 
 async def test_the_deletion_of_a_user_waits_for_a_log_in_and_takes_its_token_along(
-    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: Passwords
+    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: PasswordHasher
 ) -> None:
     user = await add_user(database)
     async with logged_in(database, passwords) as token:

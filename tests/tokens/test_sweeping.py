@@ -27,7 +27,7 @@ async def test_expired_tokens_and_old_failures_go_and_nothing_else(
     user = await add_user(database)
     tokens = []
     for left in (-HOUR, 0 * SECOND, SECOND):
-        digest = secret.digest(await add_token(database, user))
+        digest = secret.token_digest(await add_token(database, user))
         tokens.append(await ask(database, TOKEN, digest=digest, left=left))
     for kind, name, failures, ago in (
         ("account", "old", 1, HOUR + SECOND),

@@ -7,19 +7,19 @@ from pwdlib import PasswordHash
 from pydantic import SecretStr
 
 from app.core.errors import Overloaded
-from app.users.passwords import Passwords
+from app.users.passwords import PasswordHasher
 
 SECRET = SecretStr("correct horse battery staple")
 
 
-async def test_a_hash_is_argon2id_with_owasps_parameters(passwords: Passwords) -> None:
+async def test_a_hash_is_argon2id_with_owasps_parameters(passwords: PasswordHasher) -> None:
     encoded = await passwords.hash(SECRET)
     assert encoded.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert PasswordHash.recommended().verify(SECRET.get_secret_value(), encoded)
 
 
 async def test_more_hashes_than_the_queue_holds_are_refused_at_once() -> None:
-    passwords = Passwords(max_pending=3)
+    passwords = PasswordHasher(max_pending=3)
     outcomes = await asyncio.gather(
         *(passwords.hash(SECRET) for _ in range(5)), return_exceptions=True
     )
@@ -29,7 +29,7 @@ async def test_more_hashes_than_the_queue_holds_are_refused_at_once() -> None:
 
 
 async def test_a_hash_that_nobody_waits_for_still_counts_until_it_is_made() -> None:
-    passwords = Passwords(max_pending=1)
+    passwords = PasswordHasher(max_pending=1)
     abandoned = asyncio.create_task(passwords.hash(SECRET))
     await asyncio.sleep(0)
     abandoned.cancel()
@@ -40,7 +40,7 @@ async def test_a_hash_that_nobody_waits_for_still_counts_until_it_is_made() -> N
     passwords.close()
 
 
-async def test_the_event_loop_goes_on_while_passwords_are_hashed(passwords: Passwords) -> None:
+async def test_the_event_loop_goes_on_while_passwords_are_hashed(passwords: PasswordHasher) -> None:
     hashing = asyncio.gather(*(passwords.hash(SECRET) for _ in range(4)))
     turns = 0
     while not hashing.done():
