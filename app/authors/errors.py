@@ -4,6 +4,6 @@ from app.core.errors import Conflict
 
 
 class AuthorHasBooks(Conflict):
-    """Raised when an author who has books is deleted."""
+    """Raised on the deletion of an author who has books."""
 
     detail = "The author cannot be deleted while books refer to it"

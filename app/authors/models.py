@@ -1,4 +1,4 @@
-"""The authors table."""
+"""The table `authors`."""
 
 from datetime import date
 from uuid import UUID
@@ -8,21 +8,23 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Entity, search_column
 
-# An unknown date of birth sorts after all others.
-UNKNOWN_DOB = sa.literal_column("'infinity'::date", sa.Date)
+# Replaces an unknown date of birth in sort orders, so that it comes after all other dates.
+UNKNOWN_DOB_SORT_VALUE = sa.literal_column("'infinity'::date", sa.Date)
 
 
 class Author(Entity):
     """A person who writes books.
 
-    Rules in the database:
+    The column `dob` is the author's date of birth. It is NULL if the date is unknown.
+
+    Rules that the database enforces:
 
     - `ck_authors_name_not_empty`: the name has at least one character.
-    - `ck_authors_dob_finite`: the date of birth is a real date, never `infinity`, which stands
-      for an unknown date in sort orders.
-    - `search` is generated: the words of the name, which `search_vector` makes (see
-      `search_words` in the first migration).
+    - `ck_authors_dob_finite`: the date of birth is not `infinity`. Postgres allows this date, but
+      sort orders use it as the value of an unknown date.
     - `fk_books_author_id_authors`: an author who has books cannot be deleted.
+
+    The column `search` is generated from the name, for the filter `q` of lists.
     """
 
     __tablename__ = "authors"

@@ -1,15 +1,15 @@
 """The SQL of authors."""
 
 from app.authors.errors import AuthorHasBooks
-from app.authors.models import UNKNOWN_DOB, Author
+from app.authors.models import UNKNOWN_DOB_SORT_VALUE, Author
 from app.authors.schemas import AuthorRead
 from app.core.db import Repository, Statements
 
 
 class AuthorRepository(Repository[AuthorRead]):
-    """Reads and writes authors."""
+    """Reads and writes authors. An unknown date of birth (`dob`) comes last in sort orders."""
 
     model = AuthorRead
     noun = "Author"
-    statements = Statements(Author, AuthorRead, sort_nulls_as={"dob": UNKNOWN_DOB})
+    statements = Statements(Author, AuthorRead, sort_nulls_as={"dob": UNKNOWN_DOB_SORT_VALUE})
     constraint_errors = {"fk_books_author_id_authors": AuthorHasBooks}

@@ -1,4 +1,4 @@
-"""HTTP endpoints of authors: the five standard ones."""
+"""HTTP endpoints of authors: list, create, get, update and delete."""
 
 from app.authors.errors import AuthorHasBooks
 from app.authors.schemas import AuthorCreate, AuthorQuery, AuthorRead, AuthorUpdate

@@ -18,20 +18,22 @@ from app.core.schemas import (
     string,
 )
 
-AuthorId = Annotated[Id, Field(description="Id of the author")]
-Name = Annotated[str, string(1, 200), Field(examples=["Gabriel García Márquez"])]
-Sort = Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"]
+AuthorId = Annotated[Id, Field(description="The author's id")]
+AuthorName = Annotated[str, string(1, 200), Field(examples=["Gabriel García Márquez"])]
+AuthorSortKey = Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"]
 
 
 class AuthorCreate(RequestModel):
     """A new author."""
 
-    name: Name
-    dob: Date | None = Field(default=None, description="Date of birth", examples=["1927-03-06"])
+    name: AuthorName
+    dob: Date | None = Field(
+        default=None, description="Date of birth; null if unknown", examples=["1927-03-06"]
+    )
 
 
 class AuthorUpdate(UpdateModel, AuthorCreate):
-    """Changes to an author. An absent field keeps its value, null clears it."""
+    """Changes to an author. An absent field keeps its value. The value null clears `dob`."""
 
 
 class AuthorRead(ReadModel):
@@ -39,14 +41,14 @@ class AuthorRead(ReadModel):
 
     id: UUID
     name: str = Field(max_length=200, examples=["Gabriel García Márquez"])
-    dob: date | None = Field(description="Date of birth", examples=["1927-03-06"])
+    dob: date | None = Field(description="Date of birth; null if unknown", examples=["1927-03-06"])
     created_at: datetime
     updated_at: UpdatedAt
     version: Version
 
 
 class AuthorQuery(ListQuery):
-    """A page of authors."""
+    """Query parameters of the list of authors."""
 
     id: Many[Id] = ()
-    sort: Sorting[Sort] = ()
+    sort: Sorting[AuthorSortKey] = ()

@@ -1,4 +1,4 @@
-"""The books table."""
+"""The table `books`."""
 
 from uuid import UUID
 
@@ -10,13 +10,15 @@ from app.core.db import Entity, search_column
 
 
 class Book(Entity):
-    """A book by one author.
+    """A book, written by one author.
 
-    Rules in the database:
+    Rules that the database enforces:
 
     - `ck_books_title_not_empty`: the title has at least one character.
-    - `fk_books_author_id_authors`: the author exists, and cannot be deleted before the book.
-    - `search` is generated: the words of the title, which `search_vector` makes.
+    - `fk_books_author_id_authors`: the author exists. An author who has books cannot be deleted.
+
+    The column `search` is generated from the title, for the filter `q` of lists. Each sort order of
+    a list has an index, both for all books and for the books of one author.
     """
 
     __tablename__ = "books"

@@ -10,30 +10,38 @@ from uuid_utils.compat import uuid7
 from app import NAME
 from app.authors.models import Author
 from app.books.models import Book
-from app.books.schemas import BookLine, BookRead, Imported
+from app.books.schemas import BookLine, BookRead, ImportCounts
 from app.core.db import ListRepository, ListStatements, Repository, Select, Statements, equals
 
-_author = Author.__table__.c
+_author_columns = Author.__table__.c
 
 
 class BookRepository(Repository[BookRead]):
-    """Reads and writes books. A book is read with its author (see `BookRead`)."""
+    """Reads and writes books. A book is always read together with its author."""
 
     model = BookRead
     noun = "Book"
     statements = Statements(Book, BookRead, filters={"author_id": equals(Book.author_id)})
 
 
-class LineStatements(ListStatements):
-    """Lists books as lines of a file, with the author's name and date of birth."""
+class BookLineStatements(ListStatements):
+    """The statements that list books as lines of an export file, with their authors.
+
+        SELECT books.title, authors.name AS author, authors.dob
+        FROM books JOIN authors ON authors.id = books.author_id
+
+    `dob` is the author's date of birth.
+    """
 
     other_fields = frozenset({"author", "dob"})
 
     def add_other_fields(self, query: Select, rows: sa.FromClause) -> Select:
-        with_author = query.add_columns(_author.name.label("author"), _author.dob)
-        return with_author.join(Author, _author.id == rows.c.author_id)
+        """Add the name and the date of birth of each book's author."""
+        with_author = query.add_columns(_author_columns.name.label("author"), _author_columns.dob)
+        return with_author.join(Author, _author_columns.id == rows.c.author_id)
 
 
+# One row per line of the file, with ids for the author and the book in case they are new.
 _STAGING_TABLE: Final = sa.Table(
     "incoming_books",
     sa.MetaData(),
@@ -45,7 +53,7 @@ _STAGING_TABLE: Final = sa.Table(
     prefixes=["TEMPORARY"],
     postgresql_on_commit="DROP",
 )
-# Waiting for the lock takes as long as another import does, so the timeouts are disabled first.
+# An import waits for the lock until another import has finished, so its timeouts are disabled.
 _DISABLE_TIMEOUTS: Final = sa.select(
     sa.func.set_config("statement_timeout", "0", sa.true()),
     sa.func.set_config("lock_timeout", "0", sa.true()),
@@ -55,11 +63,16 @@ _DISABLE_TIMEOUTS: Final = sa.select(
 _LOCK_IMPORTS: Final = sa.select(
     sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"{NAME} import books", 0))
 )
-# Adds the authors and books of `incoming_books` that do not exist yet. An author exists if name and
-# date of birth are equal; if there are several, the oldest is used. A book exists if author and
-# title are equal. If a file repeats an author or a book, the first line counts: its generated ids
-# are the lowest.
-_MERGE: Final = sa.text("""
+# Adds the authors and books of `incoming_books` that do not exist yet. Returns the number of added
+# authors and books.
+#
+# An author exists if an author has the same name and date of birth. If several do, the one created
+# first is used. A book exists if a book has the same author and title. If a file repeats an author
+# or a book, the first of these lines is used. It has the lowest ids, because the import generates
+# ascending ids in the order of the lines.
+#
+# 'infinity' replaces an unknown date of birth in the join, because NULL = NULL is not true.
+_MERGE_INCOMING_BOOKS: Final = sa.text("""
 WITH line_author AS MATERIALIZED (
     SELECT author, dob, coalesce(existing.id, author_id) AS id, existing.id IS NULL AS is_new
     FROM (
@@ -90,22 +103,25 @@ SELECT (SELECT count(*) FROM new_author) AS authors, (SELECT count(*) FROM new_b
 """)
 
 
-class LineRepository(ListRepository[BookLine]):
-    """Imports and exports books as lines of a file. Needs a transaction.
+class BookLineRepository(ListRepository[BookLine]):
+    """Imports and exports books as lines of a file.
 
-    The export reads through a cursor. The import copies all lines to a temporary table and merges
-    them with one statement.
+    Its session has to be a transaction. `import_lines` copies all lines to a temporary table and
+    merges them with one statement. The inherited method `stream` exports with a database cursor.
     """
 
     model = BookLine
-    statements = LineStatements(Book, BookLine)
+    statements = BookLineStatements(Book, BookLine)
 
     def to_model(self, values: dict[str, Any]) -> BookLine:
-        """Create the line without validation, because the rows come from the database."""
+        """Create a line without validation, because its values come from the database."""
         return self.model.model_construct(**values)
 
-    async def add(self, lines: Iterable[BookLine]) -> Imported:
-        """Add the books that do not exist yet, and their authors. Return how many were added."""
+    async def import_lines(self, lines: Iterable[BookLine]) -> ImportCounts:
+        """Add the books that do not exist yet, and their authors.
+
+        Returns the number of added authors and books. Only one import runs at a time; others wait.
+        """
         session = self.transaction
         await session.execute(_DISABLE_TIMEOUTS)
         await session.execute(_LOCK_IMPORTS)
@@ -113,5 +129,5 @@ class LineRepository(ListRepository[BookLine]):
         records = ((uuid7(), line.author, line.dob, uuid7(), line.title) for line in lines)
         await session.copy(_STAGING_TABLE, records)
         await session.execute(sa.text(f"ANALYZE {_STAGING_TABLE.name}"))
-        rows = await session.execute(_MERGE)
-        return Imported.model_validate(dict(rows[0]))
+        [counts] = await session.execute(_MERGE_INCOMING_BOOKS)
+        return ImportCounts.model_validate(dict(counts))

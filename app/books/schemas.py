@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from app.authors.schemas import Name as AuthorName
+from app.authors.schemas import AuthorName
 from app.core.paging import ListQuery, Many, Sorting
 from app.core.schemas import (
     Date,
@@ -19,34 +19,34 @@ from app.core.schemas import (
     string,
 )
 
-BookId = Annotated[Id, Field(description="Id of the book")]
+BookId = Annotated[Id, Field(description="The book's id")]
 Title = Annotated[str, string(1, 300), Field(examples=["Cien años de soledad"])]
-Sort = Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"]
+BookSortKey = Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"]
 
 
 class BookCreate(RequestModel):
     """A new book."""
 
     title: Title
-    author_id: Id = Field(description="An existing author's id")
+    author_id: Id = Field(description="Id of an existing author")
 
 
 class BookBatch(RequestModel):
-    """New books, all or none of which are added."""
+    """New books, of which either all or none are added."""
 
     items: list[BookCreate] = Field(min_length=1, max_length=1000)
 
 
 class BookLine(RequestModel):
-    """A book in a file: its author by name and date of birth."""
+    """A line of an import or export file: a book, with its author's name and date of birth."""
 
     author: AuthorName
     dob: Date | None = None
     title: Title
 
 
-class Imported(BaseModel):
-    """The numbers of authors and books that an import has added."""
+class ImportCounts(BaseModel):
+    """The number of authors and the number of books that an import has added."""
 
     authors: int
     books: int
@@ -61,7 +61,7 @@ class BookAuthor(BaseModel):
 
     id: UUID
     name: str = Field(max_length=200, examples=["Gabriel García Márquez"])
-    dob: date | None = Field(description="Date of birth", examples=["1927-03-06"])
+    dob: date | None = Field(description="Date of birth; null if unknown", examples=["1927-03-06"])
 
 
 class BookRead(ReadModel):
@@ -73,24 +73,24 @@ class BookRead(ReadModel):
     author: BookAuthor
     created_at: datetime
     updated_at: UpdatedAt
-    # Those of the book and of its author.
+    # It combines the versions of the book and of its author.
     version: Version = Field(examples=["4.2"])
 
 
 class Books(BaseModel):
-    """Books in the order in which they were given."""
+    """The created books of a batch, in the order of the request."""
 
     items: list[BookRead]
 
 
 class AuthorBookQuery(ListQuery):
-    """A page of one author's books."""
+    """Query parameters of the list of one author's books."""
 
     id: Many[Id] = ()
-    sort: Sorting[Sort] = ()
+    sort: Sorting[BookSortKey] = ()
 
 
 class BookQuery(AuthorBookQuery):
-    """A page of books."""
+    """Query parameters of the list of books."""
 
-    author_id: Id | None = Field(default=None, description="Only this author's books")
+    author_id: Id | None = Field(default=None, description="List only this author's books")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 import typer
 
 from app.books import service
-from app.books.schemas import BookLine, Imported
+from app.books.schemas import BookLine, ImportCounts
 from app.cli import runtime
 from app.cli.book_files import FormatOption, choose_format, is_standard_stream
 from app.cli.progress_bar import progress_bar
@@ -99,7 +99,7 @@ class _LineReader:
         self._console.print(f"line {number}: {printable}", markup=False, soft_wrap=True)
 
 
-def _import(file: BinaryIO, file_format: Format, *, strict: bool) -> tuple[Imported, int]:
+def _import(file: BinaryIO, file_format: Format, *, strict: bool) -> tuple[ImportCounts, int]:
     """Import a file. Return what was added, and how many lines were left out."""
     with runtime.prepare(runtime.with_database, quiet=True) as settings, progress_bar() as progress:
         size = os.fstat(file.fileno()).st_size if file.seekable() else None
@@ -112,14 +112,14 @@ def _import(file: BinaryIO, file_format: Format, *, strict: bool) -> tuple[Impor
             )
             progress.update(task, description="merging", total=None)
 
-        async def work() -> Imported:
+        async def work() -> ImportCounts:
             async with runtime.transaction(settings) as session:
                 return await service.BookService(session).import_lines(lines())
 
         return runtime.run(work()), reader.refused
 
 
-def _summarize(added: Imported, refused: int = 0) -> str:
+def _summarize(added: ImportCounts, refused: int = 0) -> str:
     """Example: "Books added: 3, authors added: 1, lines left out: 2"."""
     left_out = f", lines left out: {refused}" if refused else ""
     return f"Books added: {added.books}, authors added: {added.authors}{left_out}"

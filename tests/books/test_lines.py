@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from httpx import AsyncClient
 
-from app.books.schemas import BookLine, Imported
+from app.books.schemas import BookLine, ImportCounts
 from app.books.service import BookService
 from app.core.db import Database
 from tests.support.factories import make_author, make_book
@@ -32,7 +32,7 @@ async def add(database: Database, lines: Iterable[BookLine]) -> tuple[int, int]:
     """In a transaction of its own; how many authors and books were added."""
     async with database.transaction() as session:
         added = await BookService(session).import_lines(lines)
-    assert isinstance(added, Imported)
+    assert isinstance(added, ImportCounts)
     return added.authors, added.books
 
 
