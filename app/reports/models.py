@@ -1,4 +1,4 @@
-"""The tables of reports."""
+"""The table `user_counts`."""
 
 from datetime import date, datetime
 
@@ -9,7 +9,10 @@ from app.core.db import Base
 
 
 class UserCount(Base):
-    """How many users there were on a day (UTC)."""
+    """The number of users on one day.
+
+    The column `day` is a date in UTC. The scheduled job `count-users` adds one row for each day.
+    """
 
     __tablename__ = "user_counts"
 

@@ -1,4 +1,4 @@
-"""HTTP endpoints of reports, which read from the reporting database."""
+"""HTTP endpoints of reports. They read from the reporting database."""
 
 from typing import Annotated
 
@@ -12,24 +12,24 @@ from app.reports.service import ReportService
 router = Router(prefix="/reports", tags=["reports"])
 
 
-async def _report_service(session: ReportingSession) -> ReportService:
+async def _create_service(session: ReportingSession) -> ReportService:
     return ReportService(session)
 
 
-Reports = Annotated[ReportService, Depends(_report_service)]
+ReportServiceDependency = Annotated[ReportService, Depends(_create_service)]
 
 
 @router.get("/user-counts", permission="reports:read")
 async def list_user_counts(
     query: Annotated[UserCountQuery, Query()],
-    reports: Reports,
+    reports: ReportServiceDependency,
     request: Request,
     response: Response,
 ) -> Page[UserCountRead]:
-    """List the daily counts of users.
+    """List the daily user counts.
 
-    The newest count comes first.
+    The latest day comes first.
     """
-    page = await reports.user_counts(query)
+    page = await reports.page_user_counts(query)
     set_page_links(request, response, page)
     return page

@@ -9,12 +9,14 @@ from app.core.schemas import MAX_INT64
 
 
 class UserCountRead(BaseModel):
-    """How many users there were on a day."""
+    """The number of users on one day."""
 
-    day: date = Field(description="UTC", examples=["2026-11-21"])
-    count: int = Field(ge=0, le=MAX_INT64, description="Users at that time", examples=[57])
-    counted_at: datetime
+    day: date = Field(description="Date in UTC", examples=["2026-11-21"])
+    count: int = Field(
+        ge=0, le=MAX_INT64, description="Number of users at the time `counted_at`", examples=[57]
+    )
+    counted_at: datetime = Field(description="Time of the count")
 
 
 class UserCountQuery(PageQuery):
-    """A page of the nightly counts of users."""
+    """Query parameters of the list of daily user counts."""

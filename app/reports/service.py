@@ -1,4 +1,4 @@
-"""The rules of reports."""
+"""Operations on reports."""
 
 from app.core.db import Session
 from app.core.paging import Page
@@ -7,17 +7,24 @@ from app.reports.schemas import UserCountQuery, UserCountRead
 
 
 class ReportService:
-    """Reports, from any database that has them."""
+    """Operations on reports, used by the HTTP endpoints and by a scheduled job.
+
+    The session may be one of the reporting database for reading. Counting needs the main database.
+    """
 
     def __init__(self, session: Session) -> None:
         self._counts = UserCountRepository(session)
 
-    async def user_counts(self, query: UserCountQuery) -> Page[UserCountRead]:
+    async def page_user_counts(self, query: UserCountQuery) -> Page[UserCountRead]:
+        """Read one page of the daily user counts."""
         return await self._counts.page(query)
 
     async def count_users(self) -> str:
-        """Count today's users, once a day; what was done."""
-        counted = await self._counts.count()
-        if counted is None:
-            return "counted today already"
-        return f"{counted['count']} users on {counted['day']}"
+        """Store the number of users, unless this has been done today (in UTC).
+
+        Returns a summary for the log, for example "counted 57 users on 2026-11-21".
+        """
+        user_count = await self._counts.count_todays_users()
+        if user_count is None:
+            return "today's users have already been counted"
+        return f"counted {user_count['count']} users on {user_count['day']}"

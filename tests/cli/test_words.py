@@ -72,12 +72,12 @@ async def test_jobs_are_listed_with_their_last_runs(url: str) -> None:
     assert [line.split()[0] for line in before.splitlines()] == [job.name for job in JOBS]
     assert all(re.search(r" every \d+:\d\d:\d\d  never$", line) for line in before.splitlines())
     code, out, _ = await said("jobs", "run", "count-users", DATABASE_URL=url)
-    assert (code, out[:11]) == (0, "0 users on ")
+    assert (code, out[:19]) == (0, "counted 0 users on ")
     _, after, _ = await processes.said("jobs", "list", DATABASE_URL=url)
     changed = [line for line in after.splitlines() if line not in before.splitlines()]
     assert len(changed) == 1
     assert re.fullmatch(
-        r"count-users .*  \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  0 users on .*", changed[0]
+        r"count-users .*  \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  counted 0 users on .*", changed[0]
     )
 
 

@@ -417,7 +417,7 @@ async def test_a_worker_does_at_its_start_what_is_due(
         await until(all_logged(worker))
     day = await other.fetchval(TODAY)
     assert await counted(other) == [(day, 0)]
-    assert f"INFO [-] count-users: 0 users on {day}\n" in worker.said
+    assert f"INFO [-] count-users: counted 0 users on {day}\n" in worker.said
     nothing = "0 expired, 0 aborted, 0 removed, 0 unknown"
     assert f"INFO [-] sweep-storage: {nothing}\n" in worker.said
     assert worker.process.returncode == 0

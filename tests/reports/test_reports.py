@@ -206,7 +206,7 @@ async def test_counting_counts_every_user_in_one_statement(
     await heard()
     sent = statements.copy()
     [today] = await query(database, TODAY)
-    assert (said, len(sent)) == (f"3 users on {today}", 1)
+    assert (said, len(sent)) == (f"counted 3 users on {today}", 1)
 
 
 async def test_a_count_is_read_as_it_was_made(client: AsyncClient, database: Database) -> None:
@@ -224,7 +224,7 @@ async def test_a_day_is_counted_once(client: AsyncClient, database: Database) ->
     await service.count_users()
     await make_user(client)
     first = await get(client, PATH)
-    assert await service.count_users() == "counted today already"
+    assert await service.count_users() == "today's users have already been counted"
     assert await get(client, PATH) == first
     assert [item["count"] for item in first["items"]] == [0]
 
@@ -255,10 +255,13 @@ async def test_counting_at_once_says_what_it_did_and_the_second_time_that_it_is_
 ) -> None:
     await make_user(client)
     today = await other.fetchval(TODAY)
-    assert await command(*COUNT_USERS, DATABASE_URL=url) == (0, f"1 users on {today}\n")
+    assert await command(*COUNT_USERS, DATABASE_URL=url) == (0, f"counted 1 users on {today}\n")
     await make_user(client, "alan@example.com")
     counted = await other.fetch("SELECT * FROM user_counts")
-    assert await command(*COUNT_USERS, DATABASE_URL=url) == (0, "counted today already\n")
+    assert await command(*COUNT_USERS, DATABASE_URL=url) == (
+        0,
+        "today's users have already been counted\n",
+    )
     assert await other.fetch("SELECT * FROM user_counts") == counted
 
 
