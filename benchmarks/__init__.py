@@ -1,1 +1,4 @@
-"""The service beside the same endpoints written the tutorial way. README.md explains how."""
+"""Compares the service with peers that implement the same endpoints.
+
+`docs/benchmarks.md` explains what is measured and how.
+"""

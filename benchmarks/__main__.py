@@ -21,6 +21,7 @@ from benchmarks.trials import Experiment, all_present, ceiling, generator
 
 DELETIONS: Final = 8_000  # that anybody may make in a second
 RESULTS: Final = ROOT / "benchmarks" / "results"
+PAGE_CHART: Final = ROOT / "docs" / "benchmarks.svg"
 # Not to be kept: nobody should take it for a result.
 QUICK: Final = {"rounds": 1, "seconds": 0.4, "books": 200_000, "output": ROOT / ".data" / "bench"}
 
@@ -39,9 +40,9 @@ def main() -> int:
         with generator(layout) as generate, all_present(url, layout, directory) as servers:
             limit = ceiling(generate, layout, directory, plan.usual)
             results = _measured(Experiment(plan, generate, url, data, servers), chosen, limit)
-    if options.readme:
-        (ROOT / "README.md").write_text(report.readme(results, (ROOT / "README.md").read_text()))
-    return _finish(results, options.output)
+    if options.page:
+        report.update_page(results)
+    return _finish(results, options.output, draw_page_chart=options.page)
 
 
 def _options() -> argparse.Namespace:
@@ -54,7 +55,7 @@ def _options() -> argparse.Namespace:
     add("--operations", nargs="+", choices=operations(0), default=[*operations(0)], help="all")
     add("--quick", action="store_true", help="one short round, kept in .data: does it run?")
     add("--output", type=Path, default=RESULTS, help="directory (%(default)s)")
-    add("--readme", action="store_true", help="put the results into the README as well")
+    add("--page", action="store_true", help="write the results into docs/benchmarks.md as well")
     add("--statements", action="store_true", help="count SQL statements instead of seconds")
     return parser.parse_args()
 
@@ -99,14 +100,15 @@ def _measured(experiment: Experiment, chosen: Sequence[Operation], limit: float)
     return Results(environment(), experiment.plan, limit, titles, trials, users)
 
 
-def _finish(results: Results, output: Path) -> int:
+def _finish(results: Results, output: Path, *, draw_page_chart: bool) -> int:
     output.mkdir(parents=True, exist_ok=True)
     results.write(output / "results.json")
     tables = report.document(results)
     (output / "tables.md").write_text(tables)
     print(tables)
     if PYTHON.exists():
-        files = (str(output.resolve() / name) for name in ("results.json", "chart.svg"))
+        chart = PAGE_CHART if draw_page_chart else output.resolve() / "chart.svg"
+        files = (str(output.resolve() / "results.json"), str(chart))
         subprocess.run([str(PYTHON), "-m", "benchmarks.chart", *files], check=True, cwd=ROOT)
     for reason, times in (failed := results.failures()).items():
         print(f"FAILED {times} times: {reason}", file=sys.stderr)

@@ -1,16 +1,27 @@
-"""Results as Markdown: python -m benchmarks.report FILE.json prints all of its tables."""
+"""Results as Markdown tables.
 
-import sys
+`python -m benchmarks.report FILE.json` prints all tables of a run. With `--page`, it writes the
+most important ones into `docs/benchmarks.md`.
+"""
+
+import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 from benchmarks.results import LIMIT, OURS, Results, shallow
+from benchmarks.servers import ROOT
 
+PAGE: Final = ROOT / "docs" / "benchmarks.md"
 TUTORIAL, ALCHEMY = "tutorial", "FastAPI + Advanced Alchemy"
-BEGIN, END = "<!-- of make bench -->", "<!-- to here -->"
+# `make bench BENCH_ARGS=--page` replaces the part of the page between these two comments.
+BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
 FIRST, DEEPEST = "list_books_0", "list_books_100000"
+_SUMMARY_EXPLANATION: Final = (
+    "Each row compares Bookshelf with one peer. For example, 2 in the column requests/s means that "
+    "Bookshelf handles twice as many requests as the peer."
+)
 # Field of a trial, heading, format.
 _COLUMNS: Final = (
     ("rate", "requests/s", ".0f"),
@@ -43,20 +54,22 @@ def document(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def readme(results: Results, text: str) -> str:
-    """The README with these results in the place of those that it has."""
-    before, _, rest = text.partition(BEGIN)
+def update_page(results: Results) -> None:
+    """Replace the tables in `docs/benchmarks.md` by those of these results."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     parts = [
         f"`make bench` on {results.environment['date']}: {where(results)}",
-        f"With {results.plan.usual} connections, in geometric mean over all operations:",
+        f"### Geometric means, {results.plan.usual} connections",
+        _SUMMARY_EXPLANATION,
         summary(results),
-        f"Requests per second, {results.plan.usual} connections:",
+        f"### Requests per second, {results.plan.usual} connections",
         rates(results),
-        "Milliseconds of `GET /books/{id}`, alone and while users register:",
+        "### Latency of reads while users register",
+        "Latencies of `GET /books/{id}`, alone and while other connections register users.",
         registrations(results),
     ]
-    return "\n\n".join([before + BEGIN, *parts, END + after])
+    PAGE.write_text("\n\n".join([before + BEGIN, *parts, END + after]))
 
 
 def where(results: Results) -> str:
@@ -182,5 +195,17 @@ def _table(heading: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1
     return "\n".join(f"| {' | '.join(row)} |" for row in [heading, ruler, *rows])
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.add_argument("results", type=Path, help="the results.json of a run")
+    parser.add_argument("--page", action="store_true", help="write docs/benchmarks.md")
+    options = parser.parse_args()
+    results = Results.read(options.results)
+    if options.page:
+        update_page(results)
+    else:
+        print(document(results), end="")
+
+
 if __name__ == "__main__":
-    print(document(Results.read(Path(sys.argv[1]))), end="")
+    main()
