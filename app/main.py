@@ -28,7 +28,7 @@ from app.core.server import (
     RequestContext,
     RequestLimits,
     Shutdown,
-    telemetry,
+    telemetry_config,
 )
 from app.core.storage import Storage
 from app.resources import Resources
@@ -69,7 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         middleware=_middleware(settings, shutdown),
         lifespan=partial(_lifespan, shutdown),
-        telemetry=telemetry(),
+        telemetry=telemetry_config(),
     )
     app.state.resources = _create_resources(settings, shutdown)
     add_routers(app, ROUTERS, fast_dispatch=settings.http_fast_path)
@@ -104,7 +104,7 @@ async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
     try:
-        with shutdown.delay_server():
+        with shutdown.delay_server_shutdown():
             yield
     finally:
         await app.state.resources.close()
@@ -114,7 +114,7 @@ def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
     """The outermost first."""
     timing, metered = settings.app_env == "development", settings.metrics_port > 0
     middleware = [
-        Middleware(RequestContext, timing=timing, metered=metered),
+        Middleware(RequestContext, server_timing_enabled=timing, metrics_enabled=metered),
         Middleware(RequestLimits, hosts=settings.allowed_hosts),
         Middleware(InactivityTimeout, settings.request_timeout, shutdown),
     ]

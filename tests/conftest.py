@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from app import embedded
 from app.core.db import Database
 from app.core.storage import Storage
-from app.core.storage._storage import PARTS_IN_FLIGHT
+from app.core.storage._storage import MAX_CONCURRENT_PARTS
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher
@@ -177,7 +177,7 @@ def _storage(template_url: str) -> Iterator[Storage]:
 
 @pytest.fixture
 def storage(_storage: Storage) -> Storage:
-    _storage.part_slots = asyncio.Semaphore(PARTS_IN_FLIGHT)  # of this test's event loop
+    _storage.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)  # of this test's event loop
     return _storage
 
 

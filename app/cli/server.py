@@ -16,7 +16,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.cli import runtime
 from app.cli.child_processes import backend_environment
-from app.core.server import Protocol
+from app.core.server import HttpProtocol
 from app.main import create_app
 from app.settings import Settings
 from app.worker import STOP_SIGNALS
@@ -79,7 +79,7 @@ def _config(application: FastAPI | str, settings: Settings, **options: Any) -> u
         access_log=False,
         log_config=None,
         server_header=False,
-        http=Protocol,
+        http=HttpProtocol,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(proxy) for proxy in settings.trusted_proxies],
         timeout_graceful_shutdown=GRACE_PERIOD_SECONDS,

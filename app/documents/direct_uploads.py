@@ -8,7 +8,7 @@ from uuid import UUID
 from app.core.access import Principal
 from app.core.db import Row, Session
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
-from app.core.storage import NotStored, ObjectRequest
+from app.core.storage import ObjectNotFound, ObjectRequest
 from app.documents.lifecycle import FileLifecycle
 from app.documents.repository import DocumentRepository
 from app.documents.schemas import (
@@ -66,7 +66,7 @@ class DirectUploads:
         object_id, key = await self._files.create_pending(
             document_id=document_id, **data.model_dump()
         )
-        upload_id = await self._storage.start_multipart(key)
+        upload_id = await self._storage.start_multipart_upload(key)
         upload = await self._sign(object_id, key, upload_id, data.size)
         await self._writes.start_upload(document_id, object_id, upload_id)
         return upload
@@ -87,7 +87,7 @@ class DirectUploads:
             return await self._documents.get(document_id)
         # The store has no such multipart upload if an earlier request has completed it and then
         # failed. The object exists in that case, and `_verify_object` finds it.
-        with suppress(NotStored):
+        with suppress(ObjectNotFound):
             await self._complete_multipart(row)
         await self._verify_object(row)
         file = StoredFile(
@@ -127,16 +127,18 @@ class DirectUploads:
         if received != row["size"]:
             raise Conflict(f"{received} of the {row['size']} bytes announced have arrived")
         etags = [part.etag for part in parts]
-        await self._storage.complete_multipart(row["key"], row["upload_id"], etags)
+        await self._storage.complete_multipart_upload(row["key"], row["upload_id"], etags)
 
     async def _verify_object(self, row: Row) -> None:
         """Compare the object with what was announced, and remove it if it differs."""
         try:
-            is_expected = await self._storage.size(row["key"]) == row["size"]
-        except NotStored:
+            is_expected = await self._storage.get_size(row["key"]) == row["size"]
+        except ObjectNotFound:
             raise Conflict("Nothing has arrived") from None
         if is_expected and row["sha256"] is not None:
-            is_expected = await self._storage.sha256(row["key"], self._on_progress) == row["sha256"]
+            is_expected = (
+                await self._storage.compute_sha256(row["key"], self._on_progress) == row["sha256"]
+            )
         if not is_expected:
             await self._files.discard(row["id"], row["key"])
             raise Conflict("What has arrived is not what was announced")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from app.core.db import Session
-from app.core.storage import MultipartUpload, NotStored, Storage
+from app.core.storage import MultipartUpload, ObjectNotFound, Storage
 from app.documents.lifecycle import FileLifecycle
 from app.settings import Settings
 
@@ -59,7 +59,7 @@ class Sweeper:
             upload for upload in uploads if self._is_abandoned(upload, states.get(upload.key))
         ]
         for upload in abandoned:
-            await self._storage.abort_multipart(upload.key, upload.id)
+            await self._storage.abort_multipart_upload(upload.key, upload.id)
         return len(abandoned)
 
     def _is_abandoned(self, upload: MultipartUpload, state: str | None) -> bool:
@@ -83,7 +83,7 @@ class Sweeper:
     async def _exists(self, key: str) -> bool:
         """Return whether an object still exists. It may have been removed since it was listed."""
         try:
-            await self._storage.size(key)
-        except NotStored:
+            await self._storage.get_size(key)
+        except ObjectNotFound:
             return False
         return True

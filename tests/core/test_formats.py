@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from app.books.schemas import BookLine
-from app.core.formats import MAX_LINE, TOO_LONG, Format, create_writer, parse_lines
+from app.core.formats import LINE_TOO_LONG, MAX_LINE_BYTES, Format, create_writer, parse_lines
 
 FORMS: tuple[Format, ...] = get_args(Format)
 HEAD = b"author,dob,title\n"
@@ -107,7 +107,7 @@ def test_columns_come_in_the_order_of_the_header() -> None:
         b"author,dob,title,isbn\n", b"author,dob,title,title\n", b"author,dob,dob\n",
         b"author,dob,title,\n", b"Author,dob,title\n", b"author;dob;title\n",
         b'"author,dob,title\n', b"author, dob, title\n", b"A,,Emma\n",
-        b"author,dob,title" + b" " * MAX_LINE, b"author,dob,title\rA,,Emma\r",
+        b"author,dob,title" + b" " * MAX_LINE_BYTES, b"author,dob,title\rA,,Emma\r",
         "author,dob,title\n".encode("utf-16"),
     ],
 )  # fmt: skip
@@ -141,8 +141,8 @@ BAD: dict[Format, dict[str, bytes]] = {
         "date and time": b"A,1775-12-16T00:00:00,hunter2",
         "number for a date": b"A,1775,hunter2",
         "infinite date": b"A,9999-12-31,hunter2",
-        "long line": b"A,," + b"hunter2" * MAX_LINE,
-        "line of one byte too many": b"A,," + b"x" * (MAX_LINE - 3),
+        "long line": b"A,," + b"hunter2" * MAX_LINE_BYTES,
+        "line of one byte too many": b"A,," + b"x" * (MAX_LINE_BYTES - 3),
     },
     "jsonl": {
         "no JSON": b"hunter2",
@@ -167,7 +167,7 @@ BAD: dict[Format, dict[str, bytes]] = {
         "number for a date": b'{"author": "A", "dob": 1775, "title": "hunter2"}',
         "number for a title": b'{"author": "hunter2", "title": 1984}',
         "deep": b"[" * 10_000,
-        "long line": b'{"author": "A", "title": "' + b"hunter2" * MAX_LINE + b'"}',
+        "long line": b'{"author": "A", "title": "' + b"hunter2" * MAX_LINE_BYTES + b'"}',
         "long integer": b'{"author": "A", "title": ' + b"1" * 10_000 + b"}",
     },
 }
@@ -213,11 +213,11 @@ def test_all_bad_lines_at_once_are_each_named(form: Format) -> None:
 def test_a_line_of_the_greatest_length_is_read(form: Format) -> None:
     start = b'A,,"' if form == "csv" else b'{"author": "A", "title": "'
     end = b'"\n' if form == "csv" else b'"}\n'
-    whole = start + b"x" * (MAX_LINE - len(start) - len(end)) + end
+    whole = start + b"x" * (MAX_LINE_BYTES - len(start) - len(end)) + end
     [(_, why)] = lines(form, (HEAD if form == "csv" else b"") + whole)
     assert why == "title: String should have at most 300 characters"
     [(_, why)] = lines(form, (HEAD if form == "csv" else b"") + b" " + whole)
-    assert why == TOO_LONG
+    assert why == LINE_TOO_LONG
 
 
 def test_every_fault_of_a_line_is_named() -> None:
@@ -253,7 +253,7 @@ def test_a_quote_that_nothing_closes_costs_one_line_of_many(more: bytes) -> None
 
 
 def test_a_line_too_long_ends_the_search_for_a_quote() -> None:
-    found = lines("csv", HEAD + b'A,,"a\n' + b"x" * MAX_LINE + b'\nA,,b"\nA,,c\n')
+    found = lines("csv", HEAD + b'A,,"a\n' + b"x" * MAX_LINE_BYTES + b'\nA,,b"\nA,,c\n')
     assert [(number, type(line)) for number, line in found] == [
         (2, str), (3, str), (4, BookLine), (5, BookLine),
     ]  # fmt: skip
@@ -271,7 +271,7 @@ class Endless(BytesIO):
 
     def readline(self, size: Any = -1, /) -> bytes:
         self.calls += 1
-        assert 0 < size <= MAX_LINE
+        assert 0 < size <= MAX_LINE_BYTES
         if not (found := super().readline(size)):
             found = next(self._rest, b"")
         return found
@@ -279,10 +279,10 @@ class Endless(BytesIO):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_line_of_50_megabytes_is_read_in_pieces_and_left_out(form: Format) -> None:
-    many = 50 * 2**20 // MAX_LINE
-    source = Endless(b"x" * MAX_LINE, many, HEAD if form == "csv" else b"")
+    many = 50 * 2**20 // MAX_LINE_BYTES
+    source = Endless(b"x" * MAX_LINE_BYTES, many, HEAD if form == "csv" else b"")
     [(_, why)] = parse_lines(form, BookLine, source)
-    assert why == TOO_LONG
+    assert why == LINE_TOO_LONG
     assert source.calls <= many + 4
 
 

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.db import Database
-from app.core.server._protocol import MAX_HEAD
-from app.core.server._request_limits import MAX_HEADERS, MAX_TARGET
+from app.core.server._protocol import MAX_HEAD_BYTES
+from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 from app.core.storage import Storage
 from app.main import create_app
 from tests.conftest import settings_for
@@ -91,14 +91,14 @@ async def test_a_request_has_exactly_one_host(client: AsyncClient, app: FastAPI)
 
 
 async def test_a_target_may_be_8_kib_long(client: AsyncClient) -> None:
-    query = "x" * (MAX_TARGET - len("/livez"))
+    query = "x" * (MAX_TARGET_BYTES - len("/livez"))
     assert (await client.get(f"/livez?{query}")).status_code == 422
     problem_of(await client.get(f"/livez?{query}y"), 414, "uri-too-long")
 
 
 async def test_a_header_may_be_64_kib_large(client: AsyncClient) -> None:
     others = client.build_request("GET", "/livez", headers={"x-a": ""}).headers.raw
-    room = MAX_HEADERS - sum(len(name) + len(value) + 4 for name, value in others)
+    room = MAX_HEADERS_BYTES - sum(len(name) + len(value) + 4 for name, value in others)
     assert (await client.get("/livez", headers={"x-a": "x" * room})).status_code == 200
     answer = await client.get("/livez", headers={"x-a": "x" * (room + 1)})
     problem_of(answer, 431, "request-header-fields-too-large")
@@ -161,8 +161,8 @@ async def origin(own_database: str) -> AsyncIterator[str]:
 
 
 # A header that goes on in one line, as far as anybody reads it.
-ENDLESS = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-A: ".ljust(MAX_HEAD + 1, b"x")
-ENDLESS_TARGET = b"GET /".ljust(MAX_HEAD + 1, b"x")
+ENDLESS = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-A: ".ljust(MAX_HEAD_BYTES + 1, b"x")
+ENDLESS_TARGET = b"GET /".ljust(MAX_HEAD_BYTES + 1, b"x")
 
 
 async def test_a_real_server_refuses_what_is_no_http_with_a_problem(origin: str) -> None:

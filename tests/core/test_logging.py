@@ -14,7 +14,7 @@ from httpx import ASGITransport, AsyncClient
 from sqlalchemy import text
 
 from app.core.db import Database
-from app.core.observability import log_formatter
+from app.core.observability import create_log_formatter
 from app.core.storage import Storage
 from app.main import create_app
 from app.tokens import secret
@@ -34,7 +34,7 @@ class Log:
     def __init__(self, form: str) -> None:
         self.stream = StringIO()
         self.handler = logging.StreamHandler(self.stream)
-        self.handler.setFormatter(log_formatter(form))
+        self.handler.setFormatter(create_log_formatter(form))
 
     @property
     def lines(self) -> list[str]:
@@ -226,7 +226,7 @@ def test_records_of_libraries_have_the_same_form(form: str) -> None:
         args = ("somebody",)
         record = logging.LogRecord(name, logging.WARNING, "", 1, "%s said\nit", args, None)
         record.color_message = "\x1b[1m%s said it"
-        line = log_formatter(form).format(record)
+        line = create_log_formatter(form).format(record)
         if form == "json":
             read = json.loads(line)
             assert read.pop("timestamp")

@@ -13,7 +13,7 @@ from httpx import ASGITransport, AsyncClient, Response
 from sqlalchemy import text
 
 from app.core.db import Database
-from app.core.observability import log_formatter
+from app.core.observability import create_log_formatter
 from app.core.storage import Storage
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
@@ -318,7 +318,7 @@ async def test_what_a_client_sends_is_never_logged(
         await send_everywhere(client, secret)
     ours = [record for record in caplog.records if record.name.split(".")[0] != "httpx"]
     assert any(record.name == "app.access" for record in ours)
-    assert not [record for record in ours if secret in log_formatter("json").format(record)]
+    assert not [record for record in ours if secret in create_log_formatter("json").format(record)]
 
 
 @pytest.mark.commits
@@ -335,7 +335,7 @@ async def test_a_failing_statement_is_logged_without_its_values(
     problem_of(answer, 500, "internal-error")
     assert "missing" in caplog.text
     ours = [record for record in caplog.records if record.name.split(".")[0] != "httpx"]
-    assert not [record for record in ours if secret in log_formatter("json").format(record)]
+    assert not [record for record in ours if secret in create_log_formatter("json").format(record)]
 
 
 async def test_a_client_that_goes_away_is_no_failure_of_ours(

@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from app.core.server import Protocol
+from app.core.server import HttpProtocol
 from tests.support.connections import connected
 from tests.support.processes import PATIENCE
 
@@ -38,11 +38,11 @@ async def listening(respond: Respond) -> AsyncIterator[str]:
 
 
 async def serve(app: ASGIApp) -> asyncio.Server:
-    config = uvicorn.Config(app, http=Protocol, log_config=None, access_log=False)
+    config = uvicorn.Config(app, http=HttpProtocol, log_config=None, access_log=False)
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+    return await loop.create_server(lambda: HttpProtocol(config, state, {}), "127.0.0.1", 0)
 
 
 async def start(send: Send, length: int) -> None:

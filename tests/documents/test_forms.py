@@ -46,7 +46,7 @@ async def test_what_is_left_would_be_noticed(
     client: AsyncClient, left: Left, storage: Storage, settings: Settings
 ) -> None:
     await make_document(client, content=CONTENT)
-    await storage.start_multipart(f"{settings.s3_prefix}x")
+    await storage.start_multipart_upload(f"{settings.s3_prefix}x")
     key, upload, record = await left()
     assert key == record != upload
 

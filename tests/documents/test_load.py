@@ -34,7 +34,7 @@ async def body(started: asyncio.Event, go_on: asyncio.Event) -> AsyncIterator[by
 async def test_more_uploads_than_there_is_memory_for_are_refused(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "MAX_UPLOADS", 2)
+    monkeypatch.setattr(storage, "MAX_CONCURRENT_UPLOADS", 2)
     go_on, started = asyncio.Event(), [asyncio.Event() for _ in range(2)]
 
     async def slowly(event: asyncio.Event) -> Response:

@@ -30,8 +30,8 @@ FAILURES.pop("internal_error")  # a 200 with an error in it is what only a compl
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "CONNECT_TIMEOUT", 0.5)
-    monkeypatch.setattr(s3, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(s3, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.5)
 
 
 @pytest.fixture(params=["down", *FAILURES])
@@ -48,7 +48,7 @@ async def test_an_upload_is_unavailable_and_leaves_no_document_while_the_store_f
     answer = await client.post("/documents", content=form(SMALL), headers=HEADERS)
     problem_of(answer, 503, "unavailable")
     assert answer.headers["retry-after"] == "1"
-    assert len(fail.lines) <= s3.ATTEMPTS  # it is not asked to clean up as well
+    assert len(fail.lines) <= s3.MAX_ATTEMPTS  # it is not asked to clean up as well
     assert (await client.get("/documents")).json()["total"] == 0
     await sweep()
     assert await stored() == []

@@ -102,7 +102,7 @@ async def test_multipart_uploads_that_no_row_knows_are_aborted_after_the_grace_p
     settings: Settings,
     stored: Stored,
 ) -> None:
-    await storage.start_multipart(f"{settings.s3_prefix}orphan")
+    await storage.start_multipart_upload(f"{settings.s3_prefix}orphan")
     changed = settings.model_copy(update={"upload_grace_period": grace})
     await Sweeper(database.writes, storage, changed).sweep()
     assert await stored() == left

@@ -12,7 +12,7 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from app.core.observability import log_formatter
+from app.core.observability import create_log_formatter
 from app.tokens import secret
 from tests.support.accounts import (
     EMAIL,
@@ -137,7 +137,7 @@ async def test_neither_tokens_nor_passwords_nor_emails_are_logged_even_when_all_
         answers += [await log_in(client), await client.get("/tokens", headers=bearer(token))]
     assert [answer.status_code for answer in answers] == [401, 201, 200, 500, 500, 500, 500]
     assert "Traceback" in caplog.text
-    lines = (log_formatter("json").format(record) for record in caplog.records)
+    lines = (create_log_formatter("json").format(record) for record in caplog.records)
     said = "".join(lines) + caplog.text + "".join(answer.text for answer in answers[3:])
     for told in (PASSWORD, "battery staple", EMAIL, "ada%40", "argon2id$", token[10:74]):
         assert told not in said

@@ -17,7 +17,7 @@ from app.core.db._pool import ConnectionPool, recycle_after_loss
 from app.core.db._sessions import AutocommitSession, TransactionSession, sqlalchemy_execution
 from app.core.db._sqlstate import DATABASE_ERRORS, translated
 from app.core.errors import Overloaded
-from app.core.observability import observe_pool, observe_statements
+from app.core.observability import export_pool_metrics, time_statements
 from app.settings import Settings
 
 # Seconds. Connections are replaced at this age because a pre-ping would cost each request a round
@@ -140,8 +140,8 @@ class Database(Sessions):
             if name != "default":
                 self.binds[name] = Sessions(settings, bind, self._callbacks)
         for name, sessions in self.binds.items():
-            observe_statements(sessions.engine.sync_engine)
-            observe_pool(name, sessions.engine.sync_engine)
+            time_statements(sessions.engine.sync_engine)
+            export_pool_metrics(name, sessions.engine.sync_engine)
 
     @asynccontextmanager
     async def transaction(self, bind: str = "default") -> AsyncIterator[TransactionSession]:

@@ -2,12 +2,12 @@
 
 from app.core.formats._readers import ParsedLine, parse_lines
 from app.core.formats._strict_json import parse_json
-from app.core.formats._text_lines import MAX_LINE, TOO_LONG
+from app.core.formats._text_lines import LINE_TOO_LONG, MAX_LINE_BYTES
 from app.core.formats._writers import Format, LineWriter, create_writer
 
 __all__ = [
-    "MAX_LINE",
-    "TOO_LONG",
+    "LINE_TOO_LONG",
+    "MAX_LINE_BYTES",
     "Format",
     "LineWriter",
     "ParsedLine",

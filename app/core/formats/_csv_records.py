@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from app.core.formats._text_lines import MAX_LINE, TOO_LONG, read_lines
+from app.core.formats._text_lines import LINE_TOO_LONG, MAX_LINE_BYTES, read_lines
 
 # The number of a line in its file, and its text. The text is None if the line is too long.
 NumberedLine = tuple[int, str | None]
@@ -25,7 +25,7 @@ def read_records(file: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
     lines = _NumberedLines(file)
     for number, line in lines:
         if line is None:
-            yield number, TOO_LONG
+            yield number, LINE_TOO_LONG
             continue
         following_lines: list[NumberedLine] = []
         # csv reads a line more for as long as a quote is open.
@@ -45,7 +45,7 @@ def read_records(file: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
 def _record_lines(
     first_line: str, lines: Iterator[NumberedLine], following_lines: list[NumberedLine]
 ) -> Iterator[str]:
-    """Return the lines that one record may have, until they are longer than `MAX_LINE` together.
+    """Return the lines that one record may have, at most `MAX_LINE_BYTES` in all.
 
     Appends each line after the first to `following_lines` when it is read.
     """
@@ -53,7 +53,7 @@ def _record_lines(
     length = len(first_line)
     for number, line in lines:
         following_lines.append((number, line))
-        if line is None or length >= MAX_LINE:
+        if line is None or length >= MAX_LINE_BYTES:
             return
         yield line
         length += len(line)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from app.core.errors import reason
 from app.core.formats._csv_records import read_records
 from app.core.formats._strict_json import parse_json
-from app.core.formats._text_lines import TOO_LONG, read_lines
+from app.core.formats._text_lines import LINE_TOO_LONG, read_lines
 from app.core.formats._writers import Format
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -34,7 +34,7 @@ def parse_lines(
 def _parse_json_lines(model: type[Model], file: BinaryIO) -> Iterator[ParsedLine[Model]]:
     for number, line in enumerate(read_lines(file), 1):
         if line is None:
-            yield number, TOO_LONG
+            yield number, LINE_TOO_LONG
         elif line.strip():
             yield number, _parse_json_line(model, line)
 

@@ -23,7 +23,7 @@ from app.core.errors import (
     pointer,
     reason,
 )
-from app.core.observability import request_id
+from app.core.observability import current_request_id
 
 MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = f"urn:problem-type:{NAME}:"
@@ -56,7 +56,7 @@ def render(request: Request, error: ServiceError) -> Response:
     """The answer for an error. It never repeats what the client sent, save names and the path."""
     path, faults = quote(request.scope["path"][:MAX_PATH], safe=_PCHAR), error.faults or None
     problem = _problem(
-        type(error), str(error), instance=path, request_id=request_id.get(), errors=faults
+        type(error), str(error), instance=path, request_id=current_request_id.get(), errors=faults
     )
     headers = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
@@ -70,7 +70,7 @@ def render(request: Request, error: ServiceError) -> Response:
 
 def standalone(error: ServiceError) -> bytes:
     """Return the body of an answer to data that cannot be read as a request."""
-    problem = _problem(type(error), str(error), instance="/", request_id=request_id.get())
+    problem = _problem(type(error), str(error), instance="/", request_id=current_request_id.get())
     return problem.model_dump_json(exclude_none=True).encode()
 
 

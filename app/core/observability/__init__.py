@@ -1,36 +1,36 @@
 """Logging, metrics and tracing: instruments that every other package may use."""
 
-from app.core.observability._logging import configure_logging, log_formatter, mark_logged
+from app.core.observability._logging import configure_logging, create_log_formatter, mark_logged
 from app.core.observability._metrics import (
     JOB_RUNS,
     REQUESTS_IN_FLIGHT,
-    UPLOADED,
-    observe_pool,
+    UPLOADED_BYTES,
+    export_pool_metrics,
     record_request,
 )
 from app.core.observability._metrics_server import serve_metrics
-from app.core.observability._request_id import new_request_id, request_id
+from app.core.observability._request_id import current_request_id, new_request_id
 from app.core.observability._tracing import (
     RequestStats,
     StatementTimer,
-    observe_statements,
-    request_stats,
+    current_request_stats,
+    time_statements,
 )
 
 __all__ = [
     "JOB_RUNS",
     "REQUESTS_IN_FLIGHT",
-    "UPLOADED",
+    "UPLOADED_BYTES",
     "RequestStats",
     "StatementTimer",
     "configure_logging",
-    "log_formatter",
+    "create_log_formatter",
+    "current_request_id",
+    "current_request_stats",
+    "export_pool_metrics",
     "mark_logged",
     "new_request_id",
-    "observe_pool",
-    "observe_statements",
     "record_request",
-    "request_id",
-    "request_stats",
     "serve_metrics",
+    "time_statements",
 ]

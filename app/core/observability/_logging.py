@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import format_trace_id, get_current_span
 
-from app.core.observability._request_id import request_id
+from app.core.observability._request_id import current_request_id
 
 # Only these fields of a record's `extra` are logged: a library's may hold anything.
 EXTRA_FIELDS: Final = ("method", "route", "path", "status", "duration_ms", "sql", "sql_ms")
@@ -28,7 +28,7 @@ Event = dict[str, Any]
 def configure_logging(level: str, form: str = "console") -> None:
     """Send the records of every logger to standard error, for people ("console") or as "json"."""
     handler = logging.StreamHandler()
-    handler.setFormatter(log_formatter(form))
+    handler.setFormatter(create_log_formatter(form))
     # No line shows these, so do not collect them:
     # https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = False
@@ -41,7 +41,7 @@ def configure_logging(level: str, form: str = "console") -> None:
     logging.getLogger("uvicorn.error").addFilter(_is_not_logged_yet)
 
 
-def log_formatter(form: str) -> logging.Formatter:
+def create_log_formatter(form: str) -> logging.Formatter:
     """Return a formatter that writes one line per record; for people, a traceback has more lines.
 
     Control characters are escaped, so that nothing a client sends can forge or break a line.
@@ -69,7 +69,7 @@ class _EventFormatter(logging.Formatter):
         event: Event = {
             "timestamp": time.isoformat(timespec="milliseconds"),
             "level": record.levelname,
-            "request_id": request_id.get(),
+            "request_id": current_request_id.get(),
         }
         span = get_current_span().get_span_context()
         if span.is_valid:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event
 # Set by prometheus_client's convention if several processes are counted together: each of them
 # writes its values to files in this directory.
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-METHODS: Final = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
+KNOWN_METHODS: Final = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
 
 # Each counter and histogram would have one more series, with the time of its creation.
 disable_created_metrics()
@@ -30,13 +30,15 @@ _POOL_SIZE: Final = Gauge(
 _CHECKED_OUT: Final = Gauge(
     "db_pool_checked_out", "Connections in use", ("database",), multiprocess_mode="livesum"
 )
-UPLOADED: Final = Counter("upload_bytes", "Bytes of files received; direct uploads pass us by")
+UPLOADED_BYTES: Final = Counter(
+    "upload_bytes", "Bytes of files received; direct uploads pass us by"
+)
 JOB_RUNS: Final = Counter("job_runs", "Runs of scheduled jobs", ("job", "outcome"))
 
 
 def record_request(method: str, route: str, status: int, seconds: float) -> None:
     # A client can send any word as a method, and each would be a new series.
-    known_method = method if method in METHODS else "other"
+    known_method = method if method in KNOWN_METHODS else "other"
     _labeled_requests(known_method, route, status).observe(seconds)
 
 
@@ -54,7 +56,7 @@ class _QueuePool(Protocol):
     def checkedout(self) -> int: ...
 
 
-def observe_pool(database: str, engine: Engine) -> None:
+def export_pool_metrics(database: str, engine: Engine) -> None:
     """Report the size of an engine's pool, and how many of its connections are in use."""
     pool = cast("_QueuePool", engine.pool)
     _POOL_SIZE.labels(database).set(pool.size())

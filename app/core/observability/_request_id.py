@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from random import Random
 from typing import Final
 
-request_id: Final[ContextVar[str]] = ContextVar("request_id", default="-")
+current_request_id: Final[ContextVar[str]] = ContextVar("request_id", default="-")
 # Seeded by the operating system when the process starts. Ids have to be unique and are not secret,
 # so a system call for each of them would be wasted.
 _random: Final = Random()  # noqa: S311

@@ -28,7 +28,9 @@ class RequestStats:
         return f"{database}, total;dur={total_seconds * 1000:.1f}"
 
 
-request_stats: Final[ContextVar[RequestStats | None]] = ContextVar("request_stats", default=None)
+current_request_stats: Final[ContextVar[RequestStats | None]] = ContextVar(
+    "request_stats", default=None
+)
 
 
 class StatementTimer:
@@ -44,7 +46,7 @@ class StatementTimer:
         self._span: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> None:
-        self._stats = request_stats.get()
+        self._stats = current_request_stats.get()
         if self._stats is not None and self._stats.has_span:
             self._span = _statement_span(self._sql)
             self._span.__enter__()
@@ -58,7 +60,7 @@ class StatementTimer:
             self._span.__exit__(*failure)
 
 
-def observe_statements(engine: Engine) -> None:
+def time_statements(engine: Engine) -> None:
     """Run every statement of SQLAlchemy's within a `StatementTimer`."""
     # These are events of the dialect. An event of the engine would cost each connection 20 us.
     for name in ("do_execute", "do_executemany"):

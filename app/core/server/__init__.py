@@ -3,18 +3,18 @@
 from app.core.server._head_and_trailing_slash import HeadAndTrailingSlash
 from app.core.server._health import router
 from app.core.server._inactivity_timeout import InactivityTimeout, progress_callback
-from app.core.server._protocol import Protocol
+from app.core.server._protocol import HttpProtocol
 from app.core.server._readiness import Readiness
 from app.core.server._request_context import RequestContext
 from app.core.server._request_limits import RequestLimits
 from app.core.server._resources import ServerResources
 from app.core.server._shutdown import Shutdown
-from app.core.server._telemetry import telemetry
+from app.core.server._telemetry import telemetry_config
 
 __all__ = [
     "HeadAndTrailingSlash",
+    "HttpProtocol",
     "InactivityTimeout",
-    "Protocol",
     "Readiness",
     "RequestContext",
     "RequestLimits",
@@ -22,5 +22,5 @@ __all__ = [
     "Shutdown",
     "progress_callback",
     "router",
-    "telemetry",
+    "telemetry_config",
 ]

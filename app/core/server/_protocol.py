@@ -11,17 +11,17 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
 from app.core.http import MEDIA_TYPE, standalone
-from app.core.observability import new_request_id, request_id
-from app.core.server._request_limits import MAX_HEADERS, MAX_TARGET
+from app.core.observability import current_request_id, new_request_id
+from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 from app.core.server._security_headers import SECURITY_HEADERS
 
 # Bytes. Below this limit, `RequestLimits` says what is too long.
-MAX_HEAD: Final = 2 * (MAX_HEADERS + MAX_TARGET)
+MAX_HEAD_BYTES: Final = 2 * (MAX_HEADERS_BYTES + MAX_TARGET_BYTES)
 _HEADER_LINES: Final = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
 log = logging.getLogger(__name__)
 
 
-class Protocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """One connection. Refuses what is not HTTP, and a head (request line and headers) without end.
 
     uvicorn keeps all of a head in memory until it is complete, so a refusal cannot wait for that.
@@ -52,8 +52,8 @@ class Protocol(HttpToolsProtocol):
             return
         super().data_received(data)
         self._head_bytes = self._head_bytes + len(data) if self._is_in_head else 0
-        if self._head_bytes > MAX_HEAD and not self._is_refused:
-            is_target_too_long = len(self.url or b"") > MAX_TARGET
+        if self._head_bytes > MAX_HEAD_BYTES and not self._is_refused:
+            is_target_too_long = len(self.url or b"") > MAX_TARGET_BYTES
             self._refuse(UriTooLong() if is_target_too_long else RequestHeaderFieldsTooLarge())
 
     def on_message_begin(self) -> None:
@@ -101,7 +101,7 @@ class Protocol(HttpToolsProtocol):
 
     def _send_refusal(self, error: ServiceError) -> None:
         identifier = new_request_id()
-        token = request_id.set(identifier)
+        token = current_request_id.set(identifier)
         body = standalone(error)
         head = (
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n{_HEADER_LINES}"
@@ -110,4 +110,4 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[error.status] + head.encode() + body)
         self.transport.close()
         log.info("refused what is no request", extra={"status": error.status})
-        request_id.reset(token)
+        current_request_id.reset(token)

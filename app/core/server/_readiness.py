@@ -7,7 +7,7 @@ from typing import Final
 from app.core.db import Database, find_database_fault
 from app.core.errors import ServiceError, ShuttingDown, Unavailable
 from app.core.server._shutdown import Shutdown
-from app.core.storage import NotStored, Storage
+from app.core.storage import ObjectNotFound, Storage
 
 PROBE_TIMEOUT_SECONDS: Final = 1.0
 # Several times what loading takes on a busy machine with a slow disk.
@@ -63,7 +63,7 @@ class Readiness:
         """
         try:
             async with asyncio.timeout(STORAGE_LOAD_TIMEOUT_SECONDS):
-                await self._storage.load_client()
+                await self._storage.open()
         except ServiceError:
             return "storage: does not answer"
         except TimeoutError:
@@ -76,7 +76,7 @@ class Readiness:
                 await self._storage.ping()
         except (ServiceError, TimeoutError):
             return "storage: does not answer"
-        except NotStored:
+        except ObjectNotFound:
             return "storage: has no such bucket"
         return None
 

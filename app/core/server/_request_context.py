@@ -13,14 +13,14 @@ from app.core.http import MAX_PATH, render
 from app.core.observability import (
     REQUESTS_IN_FLIGHT,
     RequestStats,
+    current_request_id,
+    current_request_stats,
     mark_logged,
     new_request_id,
     record_request,
-    request_id,
-    request_stats,
 )
 from app.core.server._security_headers import add_security_headers
-from app.core.server._telemetry import is_traced, label_span
+from app.core.server._telemetry import annotate_span, is_traced
 
 CLIENT_CLOSED_REQUEST: Final = 499  # never sent; the status that nginx logs for such a request
 UNKNOWN_ROUTE: Final = "unknown"
@@ -37,42 +37,44 @@ class RequestContext:
     500 for errors that nothing else has handled, and records the request in the log and metrics.
     """
 
-    def __init__(self, app: ASGIApp, *, timing: bool = False, metered: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, *, server_timing_enabled: bool = False, metrics_enabled: bool = False
+    ) -> None:
         self._app = app
-        self._timing = timing
-        self._metered = metered
+        self._server_timing_enabled = server_timing_enabled
+        self._metrics_enabled = metrics_enabled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = _ObservedRequest(scope, send, timing=self._timing)
-        id_token = request_id.set(request.id)
-        stats_token = request_stats.set(request.stats)
-        if self._metered:
+        request = _ObservedRequest(scope, send, server_timing_enabled=self._server_timing_enabled)
+        id_token = current_request_id.set(request.id)
+        stats_token = current_request_stats.set(request.stats)
+        if self._metrics_enabled:
             REQUESTS_IN_FLIGHT.inc()
         try:
             await request.run(self._app, receive)
         finally:
-            request.finish(metered=self._metered)
-            request_stats.reset(stats_token)
-            request_id.reset(id_token)
+            request.finish(metrics_enabled=self._metrics_enabled)
+            current_request_stats.reset(stats_token)
+            current_request_id.reset(id_token)
 
 
 class _ObservedRequest:
     """A request in progress, and what is known of its response."""
 
-    def __init__(self, scope: Scope, send: Send, *, timing: bool) -> None:
+    def __init__(self, scope: Scope, send: Send, *, server_timing_enabled: bool) -> None:
         self._start = perf_counter()
         self._scope = scope
         self._send = send
-        self._timing = timing
+        self._server_timing_enabled = server_timing_enabled
         self._status = 0  # until a response has started
         self._error: Exception | None = None
         self.id = _choose_id(scope)
         self.stats = RequestStats()
         if is_traced(scope):
-            self.stats.has_span = label_span(scope, self.id, _loggable_path(scope))
+            self.stats.has_span = annotate_span(scope, self.id, _loggable_path(scope))
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
         """Run the application, and respond in its place if it fails before it has responded."""
@@ -89,10 +91,10 @@ class _ObservedRequest:
             response = render(Request(self._scope), InternalError())
             await response(self._scope, receive, self._observed_send)
 
-    def finish(self, *, metered: bool) -> None:
+    def finish(self, *, metrics_enabled: bool) -> None:
         """Record the request in the metrics and the log."""
         seconds = perf_counter() - self._start
-        if metered:
+        if metrics_enabled:
             REQUESTS_IN_FLIGHT.dec()
             record_request(self._scope["method"], _route(self._scope), self._status, seconds)
         level = logging.INFO if self._error is None else logging.ERROR
@@ -108,7 +110,7 @@ class _ObservedRequest:
     def _add_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
         add_security_headers(headers)
         headers.append((b"x-request-id", self.id.encode()))
-        if self._timing:
+        if self._server_timing_enabled:
             value = self.stats.server_timing(perf_counter() - self._start)
             headers.append((b"server-timing", value.encode()))
 

@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
 from app.core.http import render
 
-MAX_TARGET: Final = 8 * 1024  # bytes
-MAX_HEADERS: Final = 64 * 1024  # bytes
+MAX_TARGET_BYTES: Final = 8 * 1024  # bytes
+MAX_HEADERS_BYTES: Final = 64 * 1024  # bytes
 HEADER_SEPARATORS: Final = len(": \r\n")
 # Health probes know the address of a process, and none of its names.
 PATHS_FOR_ANY_HOST: Final = {"/livez", "/readyz"}
@@ -40,7 +40,7 @@ class RequestLimits:
 
     def _find_error(self, scope: Scope) -> ServiceError | None:
         raw_path = scope.get("raw_path") or b""
-        if len(raw_path) + len(scope["query_string"]) > MAX_TARGET:
+        if len(raw_path) + len(scope["query_string"]) > MAX_TARGET_BYTES:
             return UriTooLong()
         size = 0
         hosts = []
@@ -48,7 +48,7 @@ class RequestLimits:
             size += len(name) + len(value) + HEADER_SEPARATORS
             if name == b"host":
                 hosts.append(value)
-        if size > MAX_HEADERS:
+        if size > MAX_HEADERS_BYTES:
             return RequestHeaderFieldsTooLarge()
         host = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if host is None:

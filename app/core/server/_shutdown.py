@@ -23,7 +23,7 @@ class Shutdown:
         self.has_begun = False
 
     @contextmanager
-    def delay_server(self) -> Iterator[None]:
+    def delay_server_shutdown(self) -> Iterator[None]:
         """Let the server handle SIGTERM `SHUTDOWN_DELAY_SECONDS` late while the block lasts.
 
         On SIGTERM the server closes its port immediately. Without the delay a readiness probe could

@@ -14,7 +14,7 @@ _ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORT
 _TRACED: Final = "fastapi.telemetry"
 
 
-def telemetry() -> TelemetryConfig:
+def telemetry_config() -> TelemetryConfig:
     """Return FastAPI's configuration: traces if an endpoint is configured, and nothing else.
 
     Without an endpoint, FastAPI does not even import the OpenTelemetry SDK.
@@ -35,7 +35,7 @@ def is_traced(scope: Scope) -> bool:
     return _TRACED in scope
 
 
-def label_span(scope: Scope, identifier: str, path: str) -> bool:
+def annotate_span(scope: Scope, identifier: str, path: str) -> bool:
     """Add the request id to the request's span, and replace what its URL may reveal.
 
     Return whether the span is recorded: FastAPI's sampler may have left it out.

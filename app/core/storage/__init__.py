@@ -6,7 +6,12 @@ use another one, write a module with a class that has the same methods, and cons
 `Storage._open_store`.
 """
 
-from app.core.storage._object_store import MultipartUpload, NotStored, ObjectRequest, StoredPart
+from app.core.storage._object_store import (
+    MultipartUpload,
+    ObjectNotFound,
+    ObjectRequest,
+    StoredPart,
+)
 from app.core.storage._storage import Storage
 
-__all__ = ["MultipartUpload", "NotStored", "ObjectRequest", "Storage", "StoredPart"]
+__all__ = ["MultipartUpload", "ObjectNotFound", "ObjectRequest", "Storage", "StoredPart"]

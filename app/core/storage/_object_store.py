@@ -1,8 +1,8 @@
 """The methods that an object store has to implement, and the types that they share.
 
-All methods block, and several threads call them at the same time. They raise `NotStored` for an
-object or multipart upload that does not exist, and `Unavailable` for every other failure of the
-store: the errors of its client library stay inside.
+All methods block, and several threads call them at the same time. They raise `ObjectNotFound` if an
+object or a multipart upload does not exist, and `Unavailable` for every other failure of the store.
+They never raise the errors of the client library.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 
-class NotStored(Exception):
+class ObjectNotFound(Exception):
     """Raised for an object or a multipart upload that does not exist."""
 
 
@@ -49,10 +49,10 @@ class ObjectStore(Protocol):
     def put(self, key: str, body: bytearray) -> None:
         """Store an object."""
 
-    def start_multipart(self, key: str) -> str:
+    def start_multipart_upload(self, key: str) -> str:
         """Start a multipart upload. Return its id."""
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
+    def upload_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
         """Store a part, of at least 5 MiB unless it is the last. Return its ETag.
 
         Parts are numbered from 1.
@@ -61,22 +61,22 @@ class ObjectStore(Protocol):
     def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """Return the parts 1, 2, 3 and so on, up to the first that is missing or 1,000."""
 
-    def complete_multipart(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+    def complete_multipart_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
         """Make an object of the parts with these ETags, in this order."""
 
-    def abort_multipart(self, key: str, upload_id: str) -> None:
+    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         """Delete a multipart upload and its parts."""
 
     def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
         """Return all multipart uploads of keys with this prefix."""
 
-    def remove(self, key: str) -> None:
+    def delete(self, key: str) -> None:
         """Delete an object. Do nothing if there is none."""
 
-    def size(self, key: str) -> int:
+    def get_size(self, key: str) -> int:
         """Return the size of an object in bytes."""
 
-    def sha256(self, key: str, on_progress: Callable[[], object]) -> str:
+    def compute_sha256(self, key: str, on_progress: Callable[[], object]) -> str:
         """Read an object and return its hexadecimal SHA-256.
 
         Calls `on_progress` after each MiB.

@@ -19,12 +19,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from app.core.errors import Unavailable
-from app.core.storage._object_store import MultipartUpload, NotStored, ObjectRequest, StoredPart
+from app.core.storage._object_store import (
+    MultipartUpload,
+    ObjectNotFound,
+    ObjectRequest,
+    StoredPart,
+)
 from app.settings import Settings
 
-CONNECT_TIMEOUT = 2  # seconds
-READ_TIMEOUT = 20  # seconds
-ATTEMPTS = 2  # of each call, the first included
+CONNECT_TIMEOUT_SECONDS = 2  # seconds
+READ_TIMEOUT_SECONDS = 20  # seconds
+MAX_ATTEMPTS = 2  # of each call, the first included
 PING_OPTIONS: Final = {
     "connect_timeout": 1,  # seconds
     "read_timeout": 1,  # seconds
@@ -37,12 +42,12 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Replace an error of boto3 by `NotStored` or `Unavailable`."""
+    """Replace an error of boto3 by `ObjectNotFound` or `Unavailable`."""
     try:
         yield
     except ClientError as error:
         if error.response["Error"]["Code"] in _NOT_STORED_CODES:
-            raise NotStored from error
+            raise ObjectNotFound from error
         log.warning("the storage failed: %s", error)
         raise Unavailable("The storage failed") from error
     except (BotoCoreError, OSError) as error:
@@ -76,11 +81,11 @@ class S3Bucket:
     def put(self, key: str, body: bytearray) -> None:
         self._call("put_object", Key=key, Body=body)
 
-    def start_multipart(self, key: str) -> str:
+    def start_multipart_upload(self, key: str) -> str:
         upload_id: str = self._call("create_multipart_upload", Key=key)["UploadId"]
         return upload_id
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
+    def upload_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
         response = self._call(
             "upload_part", Key=key, UploadId=upload_id, PartNumber=number, Body=body
         )
@@ -95,7 +100,7 @@ class S3Bucket:
             if part["PartNumber"] == number
         ]
 
-    def complete_multipart(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+    def complete_multipart_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
         # A store may respond with 200 and an error in the body. boto3 raises that error.
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
         self._call(
@@ -105,7 +110,7 @@ class S3Bucket:
             MultipartUpload={"Parts": parts},
         )
 
-    def abort_multipart(self, key: str, upload_id: str) -> None:
+    def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
 
     @_translate_errors()
@@ -118,15 +123,15 @@ class S3Bucket:
             for item in page.get("Uploads", [])
         ]
 
-    def remove(self, key: str) -> None:
+    def delete(self, key: str) -> None:
         self._call("delete_object", Key=key)
 
-    def size(self, key: str) -> int:
+    def get_size(self, key: str) -> int:
         size: int = self._call("head_object", Key=key)["ContentLength"]
         return size
 
     @_translate_errors()
-    def sha256(self, key: str, on_progress: Callable[[], object]) -> str:
+    def compute_sha256(self, key: str, on_progress: Callable[[], object]) -> str:
         digest = hashlib.sha256()
         body = self._call("get_object", Key=key)["Body"]
         for chunk in body.iter_chunks(READ_SIZE):
@@ -173,9 +178,9 @@ class S3Bucket:
         """Return a client. It connects when it is first used."""
         defaults = {
             "signature_version": "s3v4",
-            "connect_timeout": CONNECT_TIMEOUT,
-            "read_timeout": READ_TIMEOUT,
-            "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "read_timeout": READ_TIMEOUT_SECONDS,
+            "retries": {"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
         }
         config = Config(
             **{**defaults, **options},

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from app.core.errors import Overloaded
 from app.core.storage._object_store import (
     MultipartUpload,
-    NotStored,
+    ObjectNotFound,
     ObjectRequest,
     ObjectStore,
     StoredPart,
@@ -20,11 +20,11 @@ from app.core.storage._object_store import (
 from app.settings import Settings
 
 # Parts that all uploads together send at a time. This bounds their memory.
-PARTS_IN_FLIGHT: Final = 4
+MAX_CONCURRENT_PARTS: Final = 4
 # Threads for calls that are not parts, so that uploads cannot take all of them.
-OTHER_CALLS: Final = 4
+MAX_OTHER_CALLS: Final = 4
 # Uploads at a time. Each of them holds the part that it fills.
-MAX_UPLOADS: Final = 32
+MAX_CONCURRENT_UPLOADS: Final = 32
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Storage:
     """The bucket in which files are stored. No method blocks the event loop.
 
     Every method that waits for the store raises `Unavailable` if it fails or does not respond, and
-    `NotStored` for an object or a multipart upload that does not exist.
+    `ObjectNotFound` for an object or a multipart upload that does not exist.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -42,13 +42,13 @@ class Storage:
         self._settings = settings
         self._store: ObjectStore | None = None
         self._store_lock = Lock()
-        self._call_threads = ThreadPoolExecutor(PARTS_IN_FLIGHT + OTHER_CALLS, "storage")
+        self._call_threads = ThreadPoolExecutor(MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS, "storage")
         # Signing needs only the processor, so it must not wait until a call has finished.
         self._signing_thread = ThreadPoolExecutor(1, "signing")
         self._ping_thread = ThreadPoolExecutor(1, "ping")
         self._active_uploads = 0
         # Acquired before each part is sent, and released after it.
-        self.part_slots = asyncio.Semaphore(PARTS_IN_FLIGHT)
+        self.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
 
     def close(self) -> None:
         """Close the store without waiting for calls, because a call may take a minute."""
@@ -58,9 +58,9 @@ class Storage:
             self._store.close()
 
     @contextmanager
-    def upload_slot(self) -> Iterator[None]:
+    def reserve_upload(self) -> Iterator[None]:
         """Hold one of the slots for uploads. Raises `Overloaded` if none is free."""
-        if self._active_uploads >= MAX_UPLOADS:
+        if self._active_uploads >= MAX_CONCURRENT_UPLOADS:
             raise Overloaded
         self._active_uploads += 1
         try:
@@ -68,7 +68,7 @@ class Storage:
         finally:
             self._active_uploads -= 1
 
-    async def load_client(self) -> None:
+    async def open(self) -> None:
         """Import boto3 and create its clients in a thread, if no call has done so yet."""
         if self._store is None:
             await self._run(self._ping_thread, lambda _: None)
@@ -81,51 +81,53 @@ class Storage:
         """Store an object with a single request."""
         await self._call(lambda store: store.put(key, body))
 
-    async def start_multipart(self, key: str) -> str:
+    async def start_multipart_upload(self, key: str) -> str:
         """Start a multipart upload. Return its id."""
-        return await self._call(lambda store: store.start_multipart(key))
+        return await self._call(lambda store: store.start_multipart_upload(key))
 
-    async def put_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
+    async def upload_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
         """Store a part, of at least 5 MiB unless it is the last. Return its ETag."""
-        return await self._call(lambda store: store.put_part(key, upload_id, number, body))
+        return await self._call(lambda store: store.upload_part(key, upload_id, number, body))
 
     async def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """Return the parts that have arrived, up to the first one that is missing."""
         return await self._call(lambda store: store.list_parts(key, upload_id))
 
-    async def complete_multipart(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
+    async def complete_multipart_upload(
+        self, key: str, upload_id: str, etags: Sequence[str]
+    ) -> None:
         """Make an object of the parts with these ETags, in this order."""
-        await self._call(lambda store: store.complete_multipart(key, upload_id, etags))
+        await self._call(lambda store: store.complete_multipart_upload(key, upload_id, etags))
 
-    async def abort_multipart(self, key: str, upload_id: str) -> None:
+    async def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         """Delete a multipart upload and its parts. Do nothing if it does not exist."""
         try:
-            await self._call(lambda store: store.abort_multipart(key, upload_id))
-        except NotStored:
+            await self._call(lambda store: store.abort_multipart_upload(key, upload_id))
+        except ObjectNotFound:
             log.debug("the multipart upload of %s does not exist any more", key)
 
     async def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
         """Return all multipart uploads of keys with this prefix."""
         try:
             return await self._call(lambda store: store.list_multipart_uploads(prefix))
-        except NotStored:
+        except ObjectNotFound:
             # The response of rclone for a prefix that was never used.
             return []
 
-    async def remove(self, key: str) -> None:
+    async def delete(self, key: str) -> None:
         """Delete an object. Do nothing if there is none."""
-        await self._call(lambda store: store.remove(key))
+        await self._call(lambda store: store.delete(key))
 
-    async def size(self, key: str) -> int:
+    async def get_size(self, key: str) -> int:
         """Return the size of an object in bytes."""
-        return await self._call(lambda store: store.size(key))
+        return await self._call(lambda store: store.get_size(key))
 
-    async def sha256(self, key: str, on_progress: Callable[[], object]) -> str:
+    async def compute_sha256(self, key: str, on_progress: Callable[[], object]) -> str:
         """Read an object and return its hexadecimal SHA-256.
 
         Calls `on_progress` after each MiB, in the thread that reads.
         """
-        return await self._call(lambda store: store.sha256(key, on_progress))
+        return await self._call(lambda store: store.compute_sha256(key, on_progress))
 
     async def list_keys(self, prefix: str) -> AsyncIterator[list[str]]:
         """Return the keys of all objects with this prefix, up to 1,000 at a time."""
@@ -167,6 +169,6 @@ class Storage:
 
         with self._store_lock:
             if self._store is None:
-                max_connections = PARTS_IN_FLIGHT + OTHER_CALLS
+                max_connections = MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS
                 self._store = S3Bucket(self._settings, max_connections)
             return self._store
