@@ -19,8 +19,8 @@ TUTORIAL, ALCHEMY = "tutorial", "FastAPI + Advanced Alchemy"
 BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
 FIRST, DEEPEST = "list_books_0", "list_books_100000"
 _SUMMARY_EXPLANATION: Final = (
-    "Each row compares Bookshelf with one peer. For example, 2 in the column requests/s means that "
-    "Bookshelf handles twice as many requests as the peer."
+    "Each row compares this service with one peer. For example, 2 in the column requests/s means "
+    "that this service handles twice as many requests as the peer."
 )
 # Field of a trial, heading, format.
 _COLUMNS: Final = (
