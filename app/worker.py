@@ -89,11 +89,11 @@ async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOB
         for job in jobs:
             scheduler.add_job(
                 _run,
-                IntervalTrigger(seconds=int(job.every.total_seconds()), start_date=EPOCH),
+                IntervalTrigger(seconds=int(job.interval.total_seconds()), start_date=EPOCH),
                 [job, context],
                 name=job.name,
                 # A worker that starts between two ticks makes up for the latest one, however late.
-                next_run_time=job.tick(),
+                next_run_time=job.latest_tick(),
                 misfire_grace_time=None,
                 coalesce=True,
             )

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event, pool, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from app.core.db import FAILURES, POOLED
+from app.core.db import DATABASE_AND_OS_ERRORS, TRANSACTION_POOLER_OPTIONS
 from app.settings import Settings, describe
 from app.tables import metadata
 from migrations.new_revisions import prepare_revisions
@@ -64,18 +64,22 @@ def url_of_settings() -> URL:
 
 
 async def try_connection(url: URL) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool, connect_args=POOLED)
+    engine = create_async_engine(
+        url, poolclass=pool.NullPool, connect_args=TRANSACTION_POOLER_OPTIONS
+    )
     try:
         async with engine.connect():
             pass
-    except FAILURES as error:
+    except DATABASE_AND_OS_ERRORS as error:
         raise CommandError(f"Cannot connect to {url}: {getattr(error, 'orig', error)}") from None
     finally:
         await engine.dispose()
 
 
 async def run_online(url: URL) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool, connect_args=POOLED)
+    engine = create_async_engine(
+        url, poolclass=pool.NullPool, connect_args=TRANSACTION_POOLER_OPTIONS
+    )
     event.listen(engine.sync_engine, "begin", set_timeouts)
     async with upgrade_lock(engine), engine.connect() as connection:
         await connection.run_sync(run_migrations)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.core.paging import ListQuery, Many, Sorting
+from app.core.paging import AnyOf, ListQuery, SortKeys
 from app.core.schemas import (
     Date,
     Id,
@@ -15,11 +15,11 @@ from app.core.schemas import (
     UpdatedAt,
     UpdateModel,
     Version,
-    string,
+    string_of_length,
 )
 
 AuthorId = Annotated[Id, Field(description="The author's id")]
-AuthorName = Annotated[str, string(1, 200), Field(examples=["Gabriel García Márquez"])]
+AuthorName = Annotated[str, string_of_length(1, 200), Field(examples=["Gabriel García Márquez"])]
 AuthorSortKey = Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"]
 
 
@@ -50,5 +50,5 @@ class AuthorRead(ReadModel):
 class AuthorQuery(ListQuery):
     """Query parameters of the list of authors."""
 
-    id: Many[Id] = ()
-    sort: Sorting[AuthorSortKey] = ()
+    id: AnyOf[Id] = ()
+    sort: SortKeys[AuthorSortKey] = ()

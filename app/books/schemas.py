@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.authors.schemas import AuthorName
-from app.core.paging import ListQuery, Many, Sorting
+from app.core.paging import ListQuery, AnyOf, SortKeys
 from app.core.schemas import (
     Date,
     Id,
@@ -16,11 +16,11 @@ from app.core.schemas import (
     UpdatedAt,
     UpdateModel,
     Version,
-    string,
+    string_of_length,
 )
 
 BookId = Annotated[Id, Field(description="The book's id")]
-Title = Annotated[str, string(1, 300), Field(examples=["Cien años de soledad"])]
+Title = Annotated[str, string_of_length(1, 300), Field(examples=["Cien años de soledad"])]
 BookSortKey = Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"]
 
 
@@ -86,8 +86,8 @@ class Books(BaseModel):
 class AuthorBookQuery(ListQuery):
     """Query parameters of the list of one author's books."""
 
-    id: Many[Id] = ()
-    sort: Sorting[BookSortKey] = ()
+    id: AnyOf[Id] = ()
+    sort: SortKeys[BookSortKey] = ()
 
 
 class BookQuery(AuthorBookQuery):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli import runtime
-from app.core.jobs import EPOCH, JobRuns
+from app.core.jobs import EPOCH, JobRunRepository
 from app.settings import Settings
 from app.worker import JOBS, open_job_context
 
@@ -23,7 +23,7 @@ def run(name: Annotated[str, typer.Argument(help=f"One of {NAMES}.")]) -> None:
 
     async def work(connected: Settings) -> str | None:
         async with open_job_context(connected) as context:
-            return await job.run(context.database, context, anyway=True)
+            return await job.run(context.database, context, even_if_done=True)
 
     with runtime.prepare(runtime.with_backends) as connected:
         outcome = runtime.run(work(connected))
@@ -38,7 +38,7 @@ def list_jobs() -> None:
 
     async def last(connected: Settings) -> dict[str, str]:
         async with open_job_context(connected) as context:
-            rows = await JobRuns(context.database.reads).last()
+            rows = await JobRunRepository(context.database.reads).list_last_runs()
             return {
                 row["name"]: f"{row['finished_at']:%Y-%m-%d %H:%M:%SZ}  {row['outcome']}"
                 for row in rows
@@ -47,7 +47,7 @@ def list_jobs() -> None:
     with runtime.prepare(runtime.with_backends, quiet=True) as connected:
         runs = asyncio.run(last(connected))
     for job in JOBS:
-        typer.echo(f"{job.name:<15} every {job.every}  {runs.get(job.name, 'never')}")
+        typer.echo(f"{job.name:<15} every {job.interval}  {runs.get(job.name, 'never')}")
 
 
 @group.command()
@@ -56,8 +56,14 @@ def check() -> None:
 
     async def overdue(connected: Settings) -> list[str]:
         async with runtime.transaction(connected) as session:
-            ticks = {row["name"]: row["tick"] for row in await JobRuns(session).last()}
-        return [job.name for job in JOBS if ticks.get(job.name, EPOCH) < job.tick() - job.every]
+            ticks = {
+                row["name"]: row["tick"] for row in await JobRunRepository(session).list_last_runs()
+            }
+        return [
+            job.name
+            for job in JOBS
+            if ticks.get(job.name, EPOCH) < job.latest_tick() - job.interval
+        ]
 
     with runtime.prepare(runtime.with_database, quiet=True) as connected:
         names = runtime.run(overdue(connected))

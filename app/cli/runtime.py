@@ -16,7 +16,13 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from app import NAME, embedded
-from app.core.db import DATABASE_ERRORS, FAILURES, Database, TransactionSession, find_database_fault
+from app.core.db import (
+    DATABASE_AND_OS_ERRORS,
+    DATABASE_ERRORS,
+    Database,
+    TransactionSession,
+    find_database_problem,
+)
 from app.core.errors import ServiceError
 from app.core.observability import configure_logging, serve_metrics
 from app.settings import Settings, describe
@@ -95,7 +101,7 @@ def upgrade_schema(settings: Settings, revision: str = "head") -> None:
     url = settings.sqlalchemy_url
     try:
         schema.upgrade(url, revision)
-    except (*FAILURES, CommandError) as error:
+    except (*DATABASE_AND_OS_ERRORS, CommandError) as error:
         fail(f"cannot migrate {url}: {getattr(error, 'orig', error)}")
 
 
@@ -160,6 +166,6 @@ def _require_usable_database(settings: Settings) -> None:
 async def _find_fault(settings: Settings) -> str | None:
     database = Database(settings)
     try:
-        return await find_database_fault(database.reads, REVISION)
+        return await find_database_problem(database.reads, REVISION)
     finally:
         await database.close()

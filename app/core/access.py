@@ -39,8 +39,8 @@ Permission = Literal[
 NONE, OWN, ALL = Scope
 # Callers without a token are named after the setting ANONYMOUS_ACCESS, callers with a token after
 # the role of its user.
-ANONYMOUS_CALLERS: Final = ("none", "read", "full")
-CALLERS: Final = (*ANONYMOUS_CALLERS, *Role)
+ANONYMOUS_CALLER_KINDS: Final = ("none", "read", "full")
+CALLER_KINDS: Final = (*ANONYMOUS_CALLER_KINDS, *Role)
 # A public route does not even look at the token: probes, the login, the documentation.
 # fmt: off
 PERMISSIONS: Final[dict[Permission, tuple[Scope, ...]]] = {
@@ -58,12 +58,12 @@ PERMISSIONS: Final[dict[Permission, tuple[Scope, ...]]] = {
 }
 # fmt: on
 _SCOPES: Final = {
-    permission: dict(zip(CALLERS, scopes, strict=True))
+    permission: dict(zip(CALLER_KINDS, scopes, strict=True))
     for permission, scopes in PERMISSIONS.items()
 }
 
 
-def scope_of(permission: Permission, caller: str) -> Scope:
+def get_scope(permission: Permission, caller: str) -> Scope:
     """Return how far a permission extends for a kind of caller, for example `member`."""
     scope: Scope = _SCOPES[permission][caller]
     return scope
@@ -73,13 +73,13 @@ def scope_of(permission: Permission, caller: str) -> Scope:
 class Principal:
     """The sender of a request: the user of its token, or an anonymous caller."""
 
-    caller: str
+    caller_kind: str
     user_id: int | None = None
     token_id: UUID | None = None
 
     def scope(self, permission: Permission) -> Scope:
         """Return how far a permission extends for this principal."""
-        return scope_of(permission, self.caller)
+        return get_scope(permission, self.caller_kind)
 
     def require(self, permission: Permission) -> None:
         """Raise `Unauthorized` or `Forbidden` if the principal lacks a permission entirely."""
@@ -89,7 +89,7 @@ class Principal:
             raise Unauthorized
         raise Forbidden
 
-    def only(self, permission: Permission) -> dict[str, int | None]:
+    def owner_filter(self, permission: Permission) -> dict[str, int | None]:
         """Return the filter that restricts a repository to the rows of this principal.
 
         For example `{"owner": 7}`, or `{}` for a principal whose permission extends to all rows.

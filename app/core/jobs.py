@@ -32,62 +32,64 @@ class Job(Generic[Parts]):
     """Work that is due `every` so often, counted from midnight UTC; it returns what it did."""
 
     name: str
-    every: timedelta
+    interval: timedelta
     work: Callable[[Parts], Awaitable[str]]
 
-    def tick(self) -> datetime:
+    def latest_tick(self) -> datetime:
         """The latest time at which it was due."""
         now = datetime.now(UTC)
-        return now - (now - EPOCH) % self.every
+        return now - (now - EPOCH) % self.interval
 
-    async def run(self, database: Database, parts: Parts, *, anyway: bool = False) -> str | None:
+    async def run(
+        self, database: Database, parts: Parts, *, even_if_done: bool = False
+    ) -> str | None:
         """Do it, unless this tick's run is done or under way; what it said.
 
-        `anyway` does it a second time in a tick. What goes wrong is raised when all is noted:
+        `even_if_done` does it a second time in a tick. What goes wrong is raised when all is noted:
         the next time is the next tick.
         """
         failure: Exception | None = None
         # The transaction holds the lock: a process that dies lets it go, and has noted nothing.
         async with database.transaction() as session:
-            runs, tick = JobRuns(session), self.tick()
-            if not await runs.lock(self.name):
+            runs, tick = JobRunRepository(session), self.latest_tick()
+            if not await runs.try_lock(self.name):
                 return None
-            if not anyway and await runs.tick(self.name) >= tick:
+            if not even_if_done and await runs.last_tick(self.name) >= tick:
                 return None
             try:
                 outcome = await self.work(parts)
             except Exception as error:  # noqa: BLE001 - raised below
                 failure, outcome = error, f"failed: {type(error).__name__}"
-            await runs.note(self.name, tick, outcome)
+            await runs.record(self.name, tick, outcome)
         if failure is not None:
             raise failure
         return outcome
 
 
-class JobRuns:
+class JobRunRepository:
     """The SQL of the jobs' runs."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    async def lock(self, name: str) -> bool:
+    async def try_lock(self, name: str) -> bool:
         """Take the job until the transaction ends; false when another process has it."""
         key = sa.func.hashtextextended(f"{NAME} job {name}", 0)
         lock = sa.select(sa.func.pg_try_advisory_xact_lock(key).label("locked"))
         rows = await self.session.execute(lock)
         return bool(rows[0]["locked"])
 
-    async def tick(self, name: str) -> datetime:
+    async def last_tick(self, name: str) -> datetime:
         """The last one that a run was for."""
         rows = await self.session.execute(sa.select(JobRun.tick).where(JobRun.name == name))
         return rows[0]["tick"] if rows else EPOCH
 
-    async def note(self, name: str, tick: datetime, outcome: str) -> None:
+    async def record(self, name: str, tick: datetime, outcome: str) -> None:
         values = {"tick": tick, "finished_at": sa.func.clock_timestamp(), "outcome": outcome}
         statement = insert(JobRun).values(name=name, **values)
         replaced = statement.on_conflict_do_update(index_elements=["name"], set_=values)
         await self.session.execute(replaced.returning(JobRun.name))
 
-    async def last(self) -> Rows:
+    async def list_last_runs(self) -> Rows:
         """Every job's last run."""
         return await self.session.execute(sa.select(JobRun.__table__).order_by(JobRun.name))

@@ -12,17 +12,24 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from app.core.errors import Fault, InvalidRequest
-from app.core.schemas import MAX_INT64, Instant, RequestModel, integer, string, without_default
+from app.core.schemas import (
+    MAX_INT64,
+    Instant,
+    RequestModel,
+    integer_between,
+    remove_default,
+    string_of_length,
+)
 
 MAX_OFFSET: Final = 100_000  # rows; beyond it only a cursor goes on, at the same cost at any depth
 _DIGEST: Final = 12  # bytes of a cursor
-POSITION: Final = {"page", "size", "cursor", "count"}
+PAGE_PARAMETERS: Final = {"page", "size", "cursor", "count"}
 # `dumps` would make an encoder for each page.
 _to_json: Final = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
 T = TypeVar("T")
 Item = TypeVar("Item", bound=BaseModel)
 # Any number is read: beyond the bound `check` says to go on with a cursor.
-_PAGE: Final = replace(integer(1, MAX_INT64), schema=integer(1, MAX_OFFSET).schema)
+_PAGE: Final = replace(integer_between(1, MAX_INT64), schema=integer_between(1, MAX_OFFSET).schema)
 
 
 def _split_keys(value: Any) -> Any:
@@ -48,8 +55,8 @@ def _of_keys(schema: dict[str, Any]) -> None:
     schema.update(minItems=1, uniqueItems=True)
 
 
-Many = Annotated[tuple[T, ...], Field(max_length=100, description="Any of these")]
-Sorting = Annotated[
+AnyOf = Annotated[tuple[T, ...], Field(max_length=100, description="Any of these")]
+SortKeys = Annotated[
     tuple[T, ...],
     CommaSeparated(_split_keys),
     Field(
@@ -66,10 +73,10 @@ class PageQuery(RequestModel):
         default=None, description="Page number; page times size is at most 100,000"
     )
     # No default in the document: who fills in defaults would ask for pages of lines, too.
-    size: Annotated[int, integer(1, 100)] = Field(
-        default=20, description="Rows per page; 20 without", json_schema_extra=without_default
+    size: Annotated[int, integer_between(1, 100)] = Field(
+        default=20, description="Rows per page; 20 without", json_schema_extra=remove_default
     )
-    cursor: Annotated[str, string(1, 4000)] | None = Field(
+    cursor: Annotated[str, string_of_length(1, 4000)] | None = Field(
         default=None, description="`next` of the page before; repeat its sort and filters"
     )
     count: Literal["exact", "none", "estimated"] | None = Field(
@@ -78,7 +85,7 @@ class PageQuery(RequestModel):
         " one's own is never estimated",
     )
 
-    def check(self) -> None:
+    def require_valid_position(self) -> None:
         """Raise what no single field can state."""
         if self.page is not None and self.cursor is not None:
             raise _wrong("cursor", "exclusive", "page and cursor exclude each other")
@@ -86,23 +93,23 @@ class PageQuery(RequestModel):
             message = f"page times size is at most {MAX_OFFSET}; go on with cursor"
             raise _wrong("page", "page_too_deep", message)
 
-    def order(self) -> tuple[str, ...]:
+    def requested_sort(self) -> tuple[str, ...]:
         """The keys that the client asks for; none means the list's own."""
         return ()
 
-    def filters(self) -> dict[str, Any]:
+    def requested_filters(self) -> dict[str, Any]:
         """What the client set of the rest: each is a condition of the repository by its name."""
-        return self.model_dump(exclude={*POSITION, "sort"}, exclude_unset=True)
+        return self.model_dump(exclude={*PAGE_PARAMETERS, "sort"}, exclude_unset=True)
 
-    def counting(self) -> str:
+    def count_mode(self) -> str:
         return self.count or ("none" if self.cursor else "exact")
 
 
 class ListQuery(PageQuery):
     """The parameters of an entity's list. Subclasses narrow `sort` and add filters of their own."""
 
-    sort: Sorting[str] = ()
-    q: Annotated[str, string(1, 100)] | None = Field(
+    sort: SortKeys[str] = ()
+    q: Annotated[str, string_of_length(1, 100)] | None = Field(
         default=None, description="Words that must each begin a word, in any case and accents"
     )
     created_from: Instant | None = Field(default=None, description="Created then or later")
@@ -112,7 +119,7 @@ class ListQuery(PageQuery):
     )
     updated_to: Instant | None = Field(default=None, description="`updated_at` is before this time")
 
-    def order(self) -> tuple[str, ...]:
+    def requested_sort(self) -> tuple[str, ...]:
         return self.sort
 
 
@@ -135,7 +142,7 @@ class Page(BaseModel, Generic[Item]):
         max_length=4000, description="Cursor of the next page, if any", examples=[None]
     )
 
-    def links(self, path: str, query: str) -> str:
+    def link_header(self, path: str, query: str) -> str:
         """Return a `Link` header (RFC 8288): first, prev, next and last where they are known."""
         parameters = parse_qsl(query, keep_blank_values=True)
         other_query = urlencode([pair for pair in parameters if pair[0] not in {"page", "cursor"}])

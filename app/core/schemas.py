@@ -19,7 +19,7 @@ MAX_INT64: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, eq=False)
-class Canonical:
+class CanonicalText:
     """Takes only a string that matches `pattern` whole, then validates it as `target`."""
 
     pattern: str
@@ -34,19 +34,21 @@ class Canonical:
         return dict(self.schema)
 
 
-def integer(minimum: int, maximum: int) -> Canonical:
+def integer_between(minimum: int, maximum: int) -> CanonicalText:
     """An integer of a path or query, in decimal digits without padding or separators."""
     target = core_schema.int_schema(ge=minimum, le=maximum)
     schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
-    return Canonical("0|-?[1-9][0-9]{0,18}", target, schema)
+    return CanonicalText("0|-?[1-9][0-9]{0,18}", target, schema)
 
 
-NO_NUL: Final = r"^[^\x00]*$"
+NO_NUL_PATTERN: Final = r"^[^\x00]*$"
 
 
-def string(shortest: int, longest: int) -> StringConstraints:
+def string_of_length(shortest: int, longest: int) -> StringConstraints:
     """A string of so many characters, without NUL, which Postgres cannot store."""
-    return StringConstraints(strict=True, min_length=shortest, max_length=longest, pattern=NO_NUL)
+    return StringConstraints(
+        strict=True, min_length=shortest, max_length=longest, pattern=NO_NUL_PATTERN
+    )
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -64,12 +66,12 @@ _FINITE: Final = core_schema.date_schema(gt=date.min, lt=date.max)
 _AWARE: Final = core_schema.datetime_schema(tz_constraint="aware")
 
 Id = Annotated[
-    UUID, Canonical(_UUID, core_schema.uuid_schema(), {"type": "string", "format": "uuid"})
+    UUID, CanonicalText(_UUID, core_schema.uuid_schema(), {"type": "string", "format": "uuid"})
 ]
-Date = Annotated[date, Canonical(_DATE, _FINITE, {"type": "string", "format": "date"})]
+Date = Annotated[date, CanonicalText(_DATE, _FINITE, {"type": "string", "format": "date"})]
 Instant = Annotated[
     datetime,
-    Canonical(f"{_DATE}T{_TIME}", _AWARE, {"type": "string", "format": "date-time"}),
+    CanonicalText(f"{_DATE}T{_TIME}", _AWARE, {"type": "string", "format": "date-time"}),
     AfterValidator(_to_utc),
 ]
 
@@ -80,12 +82,12 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def absent(description: str | None = None) -> Any:
+def absent_by_default(description: str | None = None) -> Any:
     """Default of a field in an update model: it may be left out, which is not the same as null."""
-    return Field(default=None, description=description, json_schema_extra=without_default)
+    return Field(default=None, description=description, json_schema_extra=remove_default)
 
 
-def without_default(schema: dict[str, Any]) -> None:
+def remove_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
@@ -132,7 +134,7 @@ def _extend_without_default(
         extra(schema)
     elif extra is not None:
         schema.update(extra)
-    without_default(schema)
+    remove_default(schema)
 
 
 # The type of the field `updated_at` of a read model.
@@ -180,22 +182,22 @@ class Nested:
     is_list: bool
 
 
-def nested_models(model: type[BaseModel]) -> dict[str, Nested]:
+def find_nested_models(model: type[BaseModel]) -> dict[str, Nested]:
     """Return the fields whose type is a model, an optional model or a list of models.
 
     For example `{"author": Nested(BookAuthor, is_optional=False, is_list=False)}`.
     """
     fields = {}
     for name, field in model.model_fields.items():
-        nested = nested_model(field.annotation)
+        nested = find_nested_model(field.annotation)
         if nested is not None:
             fields[name] = nested
     return fields
 
 
-def nested_model(annotation: Any) -> Nested | None:
+def find_nested_model(annotation: Any) -> Nested | None:
     """Return the model in a type such as `BookAuthor | None` or `list[Tag]`, if it has one."""
-    options = type_options(annotation)
+    options = union_members(annotation)
     types = [option for option in options if option is not NoneType]
     if len(types) != 1:
         return None
@@ -203,19 +205,19 @@ def nested_model(annotation: Any) -> Nested | None:
     is_list = get_origin(model) is list
     if is_list:
         [item_type] = get_args(model)
-        model = type_options(item_type)[0]
+        model = union_members(item_type)[0]
     if not isinstance(model, type) or not issubclass(model, BaseModel):
         return None
     return Nested(model, is_optional=NoneType in options, is_list=is_list)
 
 
-def type_options(annotation: Any) -> list[Any]:
+def union_members(annotation: Any) -> list[Any]:
     """Return the types that a value may have, without metadata.
 
     For example `[date, NoneType]` for `Annotated[date, ...] | None`.
     """
     if get_origin(annotation) is Annotated:
-        return type_options(get_args(annotation)[0])
+        return union_members(get_args(annotation)[0])
     if get_origin(annotation) in {Union, UnionType}:
-        return [part for option in get_args(annotation) for part in type_options(option)]
+        return [part for option in get_args(annotation) for part in union_members(option)]
     return [annotation]

@@ -43,7 +43,7 @@ class DirectUploads:
         principal: Principal,
         on_progress: Callable[[], object],
     ) -> None:
-        scope = principal.only("documents")
+        scope = principal.owner_filter("documents")
         self._documents = DocumentService(session, files, principal)
         self._writes = DocumentRepository(session, scope)
         # Rows are read outside of the request's transaction, so that no connection is held while

@@ -10,17 +10,17 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.core.paging import ListQuery, Sorting
+from app.core.paging import ListQuery, SortKeys
 from app.core.schemas import (
     MAX_INT64,
-    NO_NUL,
+    NO_NUL_PATTERN,
     Id,
     ReadModel,
     RequestModel,
     UpdatedAt,
     Version,
-    absent,
-    string,
+    absent_by_default,
+    string_of_length,
 )
 
 # A media type (RFC 6838) with parameters, for example `text/plain; charset="utf-8"`.
@@ -56,13 +56,13 @@ def _to_integer(value: Any) -> Any:
 
 DocumentId = Annotated[Id, Field(description="Id of the document")]
 UploadId = Annotated[Id, Field(description="Id of the upload")]
-Name = Annotated[str, string(1, 200)]
+Name = Annotated[str, string_of_length(1, 200)]
 Filename = Annotated[
     str, Field(strict=True, min_length=1, max_length=255), AfterValidator(clean_filename)
 ]
 ContentType = Annotated[
     str,
-    string(1, 255),
+    string_of_length(1, 255),
     AfterValidator(_check_media_type),
     WithJsonSchema({"type": "string", "maxLength": 255, "pattern": _CONTENT_TYPE}),
 ]
@@ -72,7 +72,7 @@ Sort = Literal["name", "-name", "size", "-size", "created_at", "-created_at"]
 class DocumentForm(RequestModel):
     """The text fields of the form that creates or changes a document."""
 
-    name: Name = absent()
+    name: Name = absent_by_default()
 
 
 class FileHead(RequestModel):
@@ -120,8 +120,8 @@ class UploadCreate(FileHead):
     size: Annotated[int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_to_integer)] = (
         Field(description="Bytes", examples=[1_048_576])
     )
-    sha256: Annotated[str, string(64, 64), Field(pattern="^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="Hexadecimal; what arrives is compared with it"
+    sha256: Annotated[str, string_of_length(64, 64), Field(pattern="^[0-9a-f]{64}$")] | None = (
+        Field(default=None, description="Hexadecimal; what arrives is compared with it")
     )
 
 
@@ -175,8 +175,8 @@ class DocumentRead(ReadModel):
 class DocumentQuery(ListQuery):
     """A page of documents."""
 
-    sort: Sorting[Sort] = ()
-    content_type: Annotated[str, string(1, 255)] | None = Field(
+    sort: SortKeys[Sort] = ()
+    content_type: Annotated[str, string_of_length(1, 255)] | None = Field(
         default=None, description="Files of exactly this type"
     )
 
@@ -187,7 +187,7 @@ def _describe_form(required: list[str]) -> dict[str, Any]:
         "type": "string",
         "minLength": 1,
         "maxLength": 200,
-        "pattern": NO_NUL,
+        "pattern": NO_NUL_PATTERN,
         "examples": ["A novel"],
     }
     file = {"type": "string", "format": "binary", "description": "Streamed to the store"}

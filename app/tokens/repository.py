@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.db import Condition, Repository, Row, Statements, equals, reusable
+from app.core.db import Condition, Repository, Row, Statements, equals, mark_reusable
 from app.tokens.models import Token
 from app.tokens.schemas import TokenRead
 from app.users.models import User
@@ -22,7 +22,7 @@ class TokenRepository(Repository[TokenRead]):
     model, noun = TokenRead, "Token"
     statements = Statements(Token, TokenRead, filters={"owner": equals(Token.user_id, "owner")})
     _unused = _token.last_used_at.is_(None) | (_token.last_used_at < sa.func.now() - USED_LATELY)
-    _bearer = reusable(
+    _bearer = mark_reusable(
         sa.select(_token.id, _token.user_id, _user.role, _unused.label("unused"))
         .join_from(Token, User, _user.id == _token.user_id)
         .where(

@@ -6,20 +6,22 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
 
-from app.core.schemas import Id, ReadModel, RequestModel, UpdatedAt, Version, string
+from app.core.schemas import Id, ReadModel, RequestModel, UpdatedAt, Version, string_of_length
 from app.tokens.secret import TOKEN_PREFIX
 from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, PASSWORD_SCHEMA, reject_nul
 
 _SECRET = {key: value for key, value in PASSWORD_SCHEMA.items() if key != "minLength"}
 TokenId = Annotated[Id, Field(description="Id of the token")]
-Name = Annotated[str, string(1, 100)]
-Ignored = Annotated[str | None, string(0, 1000), Field(description="Of OAuth 2; has no effect")]
+Name = Annotated[str, string_of_length(1, 100)]
+Ignored = Annotated[
+    str | None, string_of_length(0, 1000), Field(description="Of OAuth 2; has no effect")
+]
 
 
 class LogIn(RequestModel):
     """The form of OAuth 2's password grant, and a name for the token."""
 
-    username: Annotated[str, string(1, MAX_EMAIL)] = Field(
+    username: Annotated[str, string_of_length(1, MAX_EMAIL)] = Field(
         description="The email", examples=["ada@example.com"]
     )
     password: Annotated[

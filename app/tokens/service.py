@@ -7,7 +7,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from app.core.access import Principal
-from app.core.db import FAILURES, Database, Session
+from app.core.db import DATABASE_AND_OS_ERRORS, Database, Session
 from app.core.errors import Conflict, ServiceError, Unauthorized
 from app.core.paging import Page, PageQuery
 from app.tokens import secret
@@ -31,7 +31,7 @@ async def find_principal(database: Database, token: str) -> Principal | None:
         return None
     if bearer["unused"]:
         # The time of the last use is only informative, so the request goes on without it.
-        with suppress(ServiceError, *FAILURES):
+        with suppress(ServiceError, *DATABASE_AND_OS_ERRORS):
             await TokenRepository(database.writes).use(bearer["id"])
     return Principal(bearer["role"], bearer["user_id"], bearer["id"])
 
@@ -77,7 +77,7 @@ class TokenService:
 
     def __init__(self, session: Session, principal: Principal) -> None:
         self._principal = principal
-        self._tokens = TokenRepository(session, principal.only("oneself"))
+        self._tokens = TokenRepository(session, principal.owner_filter("oneself"))
 
     async def page(self, query: PageQuery) -> Page[TokenRead]:
         """Read one page of the tokens."""

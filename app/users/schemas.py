@@ -8,19 +8,19 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchem
 from pydantic_core import PydanticCustomError
 
 from app.core.access import Role
-from app.core.paging import ListQuery, Sorting
+from app.core.paging import ListQuery, SortKeys
 from app.core.schemas import (
     MAX_INT64,
-    NO_NUL,
+    NO_NUL_PATTERN,
     ReadModel,
     RequestModel,
     UpdatedAt,
     UpdateModel,
     Version,
-    absent,
-    integer,
-    string,
-    without_default,
+    absent_by_default,
+    integer_between,
+    remove_default,
+    string_of_length,
 )
 
 MAX_EMAIL: Final = 254  # characters, RFC 5321
@@ -37,7 +37,7 @@ PASSWORD_SCHEMA: Final = {
     "writeOnly": True,
     "minLength": 8,
     "maxLength": MAX_PASSWORD,
-    "pattern": NO_NUL,
+    "pattern": NO_NUL_PATTERN,
     "examples": ["correct horse"],
 }
 _UPDATE_EXAMPLE: Final[dict[str, Any]] = {"examples": [{"name": "Ada King"}]}
@@ -67,10 +67,13 @@ def reject_nul(value: SecretStr) -> SecretStr:
     return value
 
 
-UserId = Annotated[int, integer(1, MAX_INT64), Field(description="Id of the user")]
-Name = Annotated[str, string(1, 100), Field(examples=["Ada Lovelace"])]
+UserId = Annotated[int, integer_between(1, MAX_INT64), Field(description="Id of the user")]
+Name = Annotated[str, string_of_length(1, 100), Field(examples=["Ada Lovelace"])]
 Email = Annotated[
-    str, string(3, MAX_EMAIL), AfterValidator(_validate_email), WithJsonSchema(_EMAIL_SCHEMA)
+    str,
+    string_of_length(3, MAX_EMAIL),
+    AfterValidator(_validate_email),
+    WithJsonSchema(_EMAIL_SCHEMA),
 ]
 Password = Annotated[
     SecretStr,
@@ -91,7 +94,7 @@ class UserCreate(RequestModel):
     role: Role = Field(
         default=Role.MEMBER,
         description="For admins to set; member without",
-        json_schema_extra=without_default,
+        json_schema_extra=remove_default,
     )
 
 
@@ -100,8 +103,10 @@ class UserUpdate(UpdateModel, UserCreate):
 
     model_config = ConfigDict(json_schema_extra=_UPDATE_EXAMPLE)
 
-    current_password: Password = absent(description="With a new password, save for admins")
-    role: Role = absent(description="For admins to set")
+    current_password: Password = absent_by_default(
+        description="With a new password, save for admins"
+    )
+    role: Role = absent_by_default(description="For admins to set")
 
 
 class UserRead(ReadModel):
@@ -119,7 +124,7 @@ class UserRead(ReadModel):
 class UserQuery(ListQuery):
     """A page of users."""
 
-    sort: Sorting[Sort] = ()
-    email: Annotated[str, string(1, MAX_EMAIL)] | None = Field(
+    sort: SortKeys[Sort] = ()
+    email: Annotated[str, string_of_length(1, MAX_EMAIL)] | None = Field(
         default=None, description="This address, in any case"
     )

@@ -27,7 +27,7 @@ class UserService:
         self._session = session
         self._passwords = passwords
         self._principal = principal
-        self._scope = principal.only("users")
+        self._scope = principal.owner_filter("users")
         self._users = UserRepository(session, self._scope)
 
     async def get(self, id: int) -> UserRead:

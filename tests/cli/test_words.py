@@ -87,11 +87,11 @@ async def test_a_job_that_no_worker_does_is_overdue(url: str, other: asyncpg.Con
     assert answer == (1, "", f"bookshelf: overdue: {names}\n")
     note = "INSERT INTO job_runs (name, tick, finished_at, outcome) VALUES ($1, $2, now(), '')"
     for job in JOBS:
-        await other.execute(note, job.name, job.tick())
+        await other.execute(note, job.name, job.latest_tick())
     answer = await said("jobs", "check", DATABASE_URL=url)
     assert answer == (0, "Every job is done at its times.\n", "")
     late = "UPDATE job_runs SET tick = $2 WHERE name = $1"
-    await other.execute(late, JOBS[0].name, JOBS[0].tick() - 2 * JOBS[0].every)
+    await other.execute(late, JOBS[0].name, JOBS[0].latest_tick() - 2 * JOBS[0].interval)
     answer = await said("jobs", "check", DATABASE_URL=url)
     assert answer == (1, "", f"bookshelf: overdue: {JOBS[0].name}\n")
 

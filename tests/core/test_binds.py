@@ -52,9 +52,9 @@ async def refused(database: Database, *, transaction: bool) -> str:
 
     async def write() -> None:
         if not transaction:
-            await ask(database.binds["reporting"].writes, INSERT, name="forbidden")
+            await ask(database.named_databases["reporting"].writes, INSERT, name="forbidden")
             return
-        async with database.transaction(bind="reporting") as session:
+        async with database.transaction(bind_key="reporting") as session:
             await ask(session, INSERT, name="forbidden")
 
     with pytest.raises(DBAPIError) as caught:
@@ -105,12 +105,12 @@ async def test_the_reporting_bind_reads_the_standby_and_the_default_the_primary(
     on_both: Database,
 ) -> None:
     recovering = "SELECT pg_is_in_recovery()"
-    reporting = on_both.binds["reporting"]
+    reporting = on_both.named_databases["reporting"]
     assert await ask(on_both.reads, recovering) == "False"
     assert await ask(reporting.reads, recovering) == "True"
     async with on_both.transaction() as session:
         assert await ask(session, recovering) == "False"
-    async with on_both.transaction(bind="reporting") as session:
+    async with on_both.transaction(bind_key="reporting") as session:
         assert await ask(session, recovering) == "True"
 
 
@@ -123,8 +123,8 @@ async def test_what_is_written_by_default_is_reported_once_it_is_replayed(
         await ask(session, INSERT, name=together)
     await pair.caught_up()
     for name in (alone, together):
-        assert await ask(on_both.binds["reporting"].reads, NAMED, name=name) == "1"
-        async with on_both.transaction(bind="reporting") as session:
+        assert await ask(on_both.named_databases["reporting"].reads, NAMED, name=name) == "1"
+        async with on_both.transaction(bind_key="reporting") as session:
             assert await ask(session, NAMED, name=name) == "1"
 
 
@@ -138,14 +138,14 @@ async def test_the_standby_refuses_to_write_and_the_primary_is_not_asked(
 async def test_a_standby_that_stops_and_returns_is_no_matter_to_the_default_bind(
     pair: Replicated, on_both: Database
 ) -> None:
-    reporting = on_both.binds["reporting"].reads
+    reporting = on_both.named_databases["reporting"].reads
     assert await ask(reporting, "SELECT 1") == "1"
     pair.standby.stop()
     try:
         with pytest.raises(Unavailable):
             await ask(reporting, "SELECT 1")
         with pytest.raises(Unavailable):
-            async with on_both.transaction(bind="reporting") as session:
+            async with on_both.transaction(bind_key="reporting") as session:
                 await ask(session, "SELECT 1")
         missed = uuid4().hex
         await ask(on_both.writes, INSERT, name=missed)
@@ -163,14 +163,14 @@ async def test_a_standby_that_stops_and_returns_is_no_matter_to_the_default_bind
 async def test_without_a_url_the_reporting_bind_is_the_default_database_read_only(
     database: Database,
 ) -> None:
-    reporting = database.binds["reporting"]
+    reporting = database.named_databases["reporting"]
     where = "SELECT current_database()"
     assert await ask(reporting.reads, where) == await ask(database.reads, where)
     assert await ask(reporting.reads, "SHOW default_transaction_read_only") == "on"
     assert await ask(database.reads, "SHOW default_transaction_read_only") == "off"
     await ask(database.writes, INSERT, name="Ursula")
     assert await ask(reporting.reads, NAMED, name="Ursula") == "1"
-    async with database.transaction(bind="reporting") as session:
+    async with database.transaction(bind_key="reporting") as session:
         assert await ask(session, NAMED, name="Ursula") == "1"
 
 
@@ -314,7 +314,7 @@ async def test_behind_a_pooler_the_reporting_bind_refuses_to_write_and_the_defau
             assert await refused(database, transaction=transaction) == READ_ONLY
             # On the very connection, perhaps, that has just been read-only.
             await ask(database.writes, INSERT, name="Ursula")
-        found = await ask(database.binds["reporting"].reads, NAMED, name="Ursula")
+        found = await ask(database.named_databases["reporting"].reads, NAMED, name="Ursula")
         assert found == f"{CONNECTIONS + 1}"
 
 

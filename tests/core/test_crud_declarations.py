@@ -6,7 +6,7 @@ import pytest
 
 from app.core.crud import CrudService
 from app.core.http import CrudEndpoints, Router
-from app.core.paging import ListQuery, PageQuery, Sorting
+from app.core.paging import ListQuery, PageQuery, SortKeys
 from app.core.schemas import ReadModel, RequestModel, UpdateModel, Version
 from tests.support.library import EditionRepository, PublisherRead, PublisherRepository
 
@@ -62,7 +62,7 @@ class NumberedRead(ReadModel):
 class PublisherQuery(PageQuery):
     """A page of publishers."""
 
-    sort: Sorting[Literal["name", "-created_at"]] = ()
+    sort: SortKeys[Literal["name", "-created_at"]] = ()
 
 
 class UnsortedQuery(PageQuery):
@@ -78,25 +78,25 @@ class CityQuery(PublisherQuery):
 class WordQuery(ListQuery):
     """A page of publishers by words, for which there is no search column."""
 
-    sort: Sorting[Literal["name"]] = ()
+    sort: SortKeys[Literal["name"]] = ()
 
 
 class AnyOrderQuery(PageQuery):
     """A page of publishers in any order."""
 
-    sort: Sorting[str] = ()
+    sort: SortKeys[str] = ()
 
 
 class CityOrderQuery(PageQuery):
     """A page of publishers by a column that does not exist."""
 
-    sort: Sorting[Literal["city", "-city"]] = ()
+    sort: SortKeys[Literal["city", "-city"]] = ()
 
 
 class NullableOrderQuery(PageQuery):
     """A page of editions by a column that may be NULL."""
 
-    sort: Sorting[Literal["publisher_id"]] = ()
+    sort: SortKeys[Literal["publisher_id"]] = ()
 
 
 def endpoints(**changes: Any) -> CrudEndpoints[Any, Any, Any]:

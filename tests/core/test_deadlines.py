@@ -169,7 +169,7 @@ async def test_who_waits_for_a_lock_is_told_so_before_who_works_for_too_long(
     url: str, other: asyncpg.Connection
 ) -> None:
     database = Database(settings_for(url))
-    for session in (database.reads, database.binds["readiness"].reads):
+    for session in (database.reads, database.named_databases["readiness"].reads):
         assert [tuple(row.values()) for row in await session.execute(TIMEOUTS)] == [
             ("2500ms", "5s")
         ]

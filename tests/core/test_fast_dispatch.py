@@ -24,8 +24,8 @@ from app.api import ROUTERS
 from app.core.http import Router, add_routers, install_error_handlers
 from app.core.http import _fast_dispatch as fast_dispatch
 from app.core.http._route import Route
-from app.core.paging import Many, PageQuery, Sorting
-from app.core.schemas import Id, RequestModel, integer
+from app.core.paging import AnyOf, PageQuery, SortKeys
+from app.core.schemas import Id, RequestModel, integer_between
 from app.main import create_app
 from tests.conftest import settings_for
 
@@ -56,8 +56,8 @@ class SubResult(Result):
 class ItemQuery(PageQuery):
     """A query of ten fields."""
 
-    tag: Many[str] = ()
-    sort: Sorting[str] = ()
+    tag: AnyOf[str] = ()
+    sort: SortKeys[str] = ()
 
 
 class Aliased(BaseModel):
@@ -70,7 +70,7 @@ class AliasQuery(PageQuery):
     """A query whose parameters have other names than its fields."""
 
     from_: str = Field("", alias="from")
-    tags: Many[str] = Field((), alias="tag")
+    tags: AnyOf[str] = Field((), alias="tag")
 
 
 def result(**values: Any) -> Result:
@@ -138,7 +138,7 @@ async def path(id: Id) -> Result:
 
 
 @router.get("/paths/{id}/{number}", permission="public")
-async def paths(id: Id, number: Annotated[int, integer(1, 9)]) -> Result:
+async def paths(id: Id, number: Annotated[int, integer_between(1, 9)]) -> Result:
     return result(id=id, number=number)
 
 

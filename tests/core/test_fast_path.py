@@ -17,7 +17,7 @@ from app.authors.models import Author
 from app.authors.repository import AuthorRepository
 from app.books.models import Book
 from app.books.repository import BookRepository
-from app.core.db import Database, Rows, reusable
+from app.core.db import Database, Rows, mark_reusable
 from app.core.db import _fast_path as fast_path
 from app.documents.repository import DocumentRepository
 from app.tokens.repository import TokenRepository
@@ -132,7 +132,7 @@ async def test_reusable_statement_gives_same_rows_and_errors_with_fast_path_on_a
     async with cleaner.saved():
         for on in (True, False):
             for _ in range(2):
-                outcomes.append(await outcome(both[on], reusable(statement), parameters))
+                outcomes.append(await outcome(both[on], mark_reusable(statement), parameters))
                 await cleaner.restore()
     assert outcomes == [outcomes[0]] * 4
 
@@ -141,7 +141,7 @@ async def test_reusable_statement_gives_same_rows_and_errors_with_fast_path_on_a
 async def test_reusable_statement_gives_same_rows_in_a_transaction(
     both: dict[bool, Database], on: bool
 ) -> None:
-    statement = reusable(sa.select((NUMBER + 1).label("next")))
+    statement = mark_reusable(sa.select((NUMBER + 1).label("next")))
     alone = await both[on].writes.execute(statement, {"number": 1})
     async with both[on].transaction() as session:
         together = await session.execute(statement, {"number": 1})
@@ -152,7 +152,7 @@ async def test_reusable_statement_gives_same_rows_in_a_transaction(
 async def test_cancelled_statement_discards_its_connection_with_fast_path_on_and_off(
     both: dict[bool, Database], other: asyncpg.Connection, on: bool
 ) -> None:
-    statement = reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
+    statement = mark_reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
     working = asyncio.create_task(both[on].reads.execute(statement))
     await database_activity.until(1, other, database_activity.ASLEEP)
     working.cancel()
@@ -176,13 +176,13 @@ def test_fast_path_supports_statements_of_repositories() -> None:
             statements.delete(conditional=True),
             statements.page(key, (), after_cursor=True, with_total=True),
         ):
-            assert fast_path.driver_statement_of(statement) is not None, str(statement)
+            assert fast_path.find_driver_statement(statement) is not None, str(statement)
 
 
 def test_statement_that_is_made_from_a_reusable_one_has_its_own_sql() -> None:
-    statement = reusable(sa.select(User.id))
+    statement = mark_reusable(sa.select(User.id))
     derived = statement.where(User.id == 1)
-    texts = [fast_path.driver_statement_of(each) for each in (statement, derived)]
+    texts = [fast_path.find_driver_statement(each) for each in (statement, derived)]
     assert texts[0] is not None
     assert texts[1] is not None
     assert texts[0].sql + " \nWHERE users.id = $1::BIGINT" == texts[1].sql
@@ -197,12 +197,12 @@ def test_environment_variable_switches_the_fast_path_of_tests(
 
 
 def test_statement_that_is_not_reusable_is_left_to_sqlalchemy() -> None:
-    assert fast_path.driver_statement_of(sa.select(User.id)) is None
+    assert fast_path.find_driver_statement(sa.select(User.id)) is None
 
 
 def test_compiled_statement_is_forgotten_with_the_statement() -> None:
-    statement = reusable(sa.select(User.id, User.name))
-    assert fast_path.driver_statement_of(statement) is not None
+    statement = mark_reusable(sa.select(User.id, User.name))
+    assert fast_path.find_driver_statement(statement) is not None
     forgotten = ref(statement)
     del statement
     gc.collect()

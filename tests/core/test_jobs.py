@@ -159,7 +159,7 @@ def has_ticked(other: asyncpg.Connection, name: str, times: int) -> Callable[[],
 def test_ticks_are_counted_from_midnight_utc() -> None:
     now = datetime.now(UTC)
     for every in (timedelta(hours=1), timedelta(minutes=10), timedelta(days=1)):
-        tick = Job("job", every, Work()).tick()
+        tick = Job("job", every, Work()).latest_tick()
         midnight = tick.replace(hour=0, minute=0, second=0, microsecond=0)
         assert (tick - midnight) % every == timedelta()
         assert now - every < tick <= datetime.now(UTC)
@@ -169,7 +169,7 @@ async def test_a_job_is_done_once_in_a_tick(database: Database, other: asyncpg.C
     job = Job("job", YEAR, doing := Work())
     assert [await job.run(database, None) for _ in range(3)] == ["done 1", None, None]
     assert doing.done == 1
-    assert await noted(other) == [{"name": "job", "tick": job.tick(), "outcome": "done 1"}]
+    assert await noted(other) == [{"name": "job", "tick": job.latest_tick(), "outcome": "done 1"}]
 
 
 async def test_a_job_is_done_once_however_many_are_at_it(database: Database) -> None:
@@ -183,8 +183,8 @@ async def test_a_job_can_be_done_again_in_a_tick(
 ) -> None:
     job = Job("job", YEAR, Work())
     for said in ("done 1", "done 2"):
-        assert await job.run(database, None, anyway=True) == said
-        assert await noted(other) == [{"name": "job", "tick": job.tick(), "outcome": said}]
+        assert await job.run(database, None, even_if_done=True) == said
+        assert await noted(other) == [{"name": "job", "tick": job.latest_tick(), "outcome": said}]
     assert await job.run(database, None) is None
 
 
@@ -195,7 +195,7 @@ async def test_a_job_is_due_again_in_the_next_tick(
     await job.run(database, None)
     await other.execute("UPDATE job_runs SET tick = tick - $1::interval", YEAR)
     assert await job.run(database, None) == "done 2"
-    assert [each["tick"] for each in await noted(other)] == [job.tick()]
+    assert [each["tick"] for each in await noted(other)] == [job.latest_tick()]
 
 
 async def test_when_a_run_ended_is_the_end_of_its_work(
@@ -217,10 +217,10 @@ async def test_a_job_that_another_process_is_at_is_left_to_it(
 ) -> None:
     job = Job("job", YEAR, doing := Work())
     await other.execute(LOCK.replace("$1", "'job'"))
-    assert await job.run(database, None, anyway=anyway) is None
+    assert await job.run(database, None, even_if_done=anyway) is None
     assert (doing.done, await noted(other)) == (0, [])
     await other.execute("SELECT pg_advisory_unlock_all()")
-    assert await job.run(database, None, anyway=anyway) == "done 1"
+    assert await job.run(database, None, even_if_done=anyway) == "done 1"
 
 
 async def test_a_job_that_fails_is_noted_and_raises_its_error(
@@ -230,7 +230,7 @@ async def test_a_job_that_fails_is_noted_and_raises_its_error(
     doing.failure = "no"
     with pytest.raises(RuntimeError, match="no"):
         await job.run(database, None)
-    expected = {"name": "job", "tick": job.tick(), "outcome": "failed: RuntimeError"}
+    expected = {"name": "job", "tick": job.latest_tick(), "outcome": "failed: RuntimeError"}
     assert await noted(other) == [expected]
 
 
@@ -286,7 +286,7 @@ async def test_no_lock_is_left_after_a_run(database: Database, other: asyncpg.Co
     await job.run(database, None)
     doing.failure = "no"
     with pytest.raises(RuntimeError):
-        await job.run(database, None, anyway=True)
+        await job.run(database, None, even_if_done=True)
     assert await other.fetchval(LOCKS) == 0
 
 
@@ -367,11 +367,11 @@ async def test_a_job_is_run_when_it_is_due_and_not_so_long_after_the_start(
     job: Job[JobContext]
 
     async def look(_parts: JobContext) -> str:
-        late.append(datetime.now(UTC) - job.tick())
+        late.append(datetime.now(UTC) - job.latest_tick())
         return ""
 
     async def is_in_the_second_half_of_a_tick() -> bool:
-        return datetime.now(UTC) - job.tick() > job.every / 2
+        return datetime.now(UTC) - job.latest_tick() > job.interval / 2
 
     async def has_run_often() -> bool:
         return len(late) == 3
@@ -380,7 +380,7 @@ async def test_a_job_is_run_when_it_is_due_and_not_so_long_after_the_start(
     await until(is_in_the_second_half_of_a_tick)
     async with at_work(environment, job):
         await until(has_run_often)
-    assert min(late[1:]) < job.every / 2
+    assert min(late[1:]) < job.interval / 2
 
 
 async def test_a_job_and_its_lock_fit_into_the_smallest_pool(
@@ -454,14 +454,14 @@ async def test_a_start_in_a_tick_that_has_had_its_run_does_nothing(
 async def test_four_workers_started_at_once_do_each_job_once(
     environment: dict[str, str], other: asyncpg.Connection
 ) -> None:
-    before = [job.tick() for job in JOBS]
+    before = [job.latest_tick() for job in JOBS]
     async with working(environment, 4) as workers:
         await until(all_logged(*workers))
         await until(all_connected(workers))
     said = "".join(each.said for each in workers)
     assert len(await counted(other)) == 1
     for job, tick in zip(JOBS, before, strict=True):
-        meanwhile = (job.tick() - tick) // job.every  # hardly ever a tick more
+        meanwhile = (job.latest_tick() - tick) // job.interval  # hardly ever a tick more
         assert 1 <= said.count(f"INFO [-] {job.name}: ") <= 1 + meanwhile
     assert [each.process.returncode for each in workers] == [0] * 4
     assert "Traceback" not in said

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from app.core.db import Database, reusable
+from app.core.db import Database, mark_reusable
 from app.core.db import _database as databases
 from app.core.errors import Unavailable
 from tests.conftest import settings_for
@@ -14,19 +14,19 @@ from tests.support import database_activity
 
 pytestmark = pytest.mark.commits
 
-BACKEND = reusable(sa.select(sa.func.pg_backend_pid().label("pid")))
-TERMINATE = reusable(
+BACKEND = mark_reusable(sa.select(sa.func.pg_backend_pid().label("pid")))
+TERMINATE = mark_reusable(
     sa.select(
         sa.func.pg_terminate_backend(sa.func.pg_backend_pid()).label("terminated"),
         sa.func.pg_sleep(60).label("slept"),
     )
 )
-SAY_TERMINATED = reusable(sa.select(sa.func.say_terminated().label("said")))
+SAY_TERMINATED = mark_reusable(sa.select(sa.func.say_terminated().label("said")))
 FUNCTION = """
 CREATE FUNCTION say_terminated() RETURNS bigint LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'terminated' USING ERRCODE = '57P01'; END $$
 """
-SLEEP = reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
+SLEEP = mark_reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
 
 
 async def backend(database: Database) -> int:

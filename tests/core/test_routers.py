@@ -28,7 +28,7 @@ from app.core.http import (
     set_etag,
     stream_responses,
 )
-from app.core.paging import Many, PageQuery
+from app.core.paging import AnyOf, PageQuery
 from app.core.schemas import Id, ReadModel, Version
 from app.main import create_app
 from tests.conftest import settings_for
@@ -316,7 +316,7 @@ class Category(ReadModel):
 class TagQuery(PageQuery):
     """A page of what has one of these tags."""
 
-    tag: Many[str] = ()
+    tag: AnyOf[str] = ()
 
 
 class Echo(BaseModel):

@@ -16,7 +16,14 @@ from pydantic import (
 
 from app.authors.schemas import AuthorCreate, AuthorUpdate
 from app.core.formats import create_writer
-from app.core.schemas import Nested, ReadModel, RequestModel, UpdateModel, Version, nested_models
+from app.core.schemas import (
+    Nested,
+    ReadModel,
+    RequestModel,
+    UpdateModel,
+    Version,
+    find_nested_models,
+)
 from app.users.schemas import UserUpdate
 
 
@@ -162,7 +169,7 @@ def test_nested_models_are_recognized() -> None:
         texts: list[str]
         several: Inner | str
 
-    assert nested_models(Outer) == {
+    assert find_nested_models(Outer) == {
         "one": Nested(Inner, is_optional=False, is_list=False),
         "optional": Nested(Inner, is_optional=True, is_list=False),
         "many": Nested(Inner, is_optional=False, is_list=True),

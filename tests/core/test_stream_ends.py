@@ -72,9 +72,9 @@ async def free_again(database: Database, other: asyncpg.Connection) -> AsyncIter
     await until(0, other, BUSY, AT_ONCE)
     async with AsyncExitStack() as stack:
         for _ in range(PLACES):
-            await stack.enter_async_context(database.streaming())
+            await stack.enter_async_context(database.streaming_transaction())
         with pytest.raises(Overloaded):
-            await stack.enter_async_context(database.streaming())
+            await stack.enter_async_context(database.streaming_transaction())
 
 
 @pytest.mark.parametrize("chunks", [0, 2])

@@ -243,7 +243,7 @@ async def test_a_day_is_utcs_wherever_the_server_is(database: Database, zone: st
 
 def test_midnight_utc_is_among_the_times_at_which_users_are_counted() -> None:
     [job] = [each for each in JOBS if each.name == "count-users"]
-    assert timedelta(days=1) % job.every == timedelta()
+    assert timedelta(days=1) % job.interval == timedelta()
 
 
 # By hand

@@ -38,7 +38,7 @@ async def heard() -> None:
 
 def engines(database: Database) -> set[Engine]:
     """The engines of all binds."""
-    return {sessions.engine.sync_engine for sessions in database.binds.values()}
+    return {sessions.engine.sync_engine for sessions in database.named_databases.values()}
 
 
 @contextmanager

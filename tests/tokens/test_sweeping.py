@@ -37,7 +37,7 @@ async def test_expired_tokens_and_old_failures_go_and_nothing_else(
     ):
         await ask(database, FAILURE, kind=kind, name=name, failures=failures, ago=ago)
     [sweep] = [job for job in JOBS if job.name == "sweep-tokens"]
-    assert sweep.every == HOUR
+    assert sweep.interval == HOUR
     for said in (
         "2 expired tokens, 2 old failures to log in",
         "0 expired tokens, 0 old failures to log in",

@@ -1,11 +1,11 @@
 """Database access: models, sessions, statements and repositories."""
 
-from app.core.db._database import POOLED, Database
+from app.core.db._database import TRANSACTION_POOLER_OPTIONS, Database
 from app.core.db._list_repository import ListRepository
 from app.core.db._listing import Condition, ListStatements, Select
 from app.core.db._models import Base, Entity, search_column
 from app.core.db._repository import Repository
-from app.core.db._schema_version import find_database_fault
+from app.core.db._schema_version import find_database_problem
 from app.core.db._sessions import (
     AutocommitSession,
     Parameters,
@@ -13,15 +13,20 @@ from app.core.db._sessions import (
     Rows,
     Session,
     TransactionSession,
-    reusable,
+    mark_reusable,
 )
-from app.core.db._sqlstate import DATABASE_ERRORS, FAILURES, sqlstate, undone
+from app.core.db._sqlstate import (
+    DATABASE_AND_OS_ERRORS,
+    DATABASE_ERRORS,
+    find_sqlstate,
+    may_retry_transaction,
+)
 from app.core.db._statements import Statements, equals
 
 __all__ = [
+    "DATABASE_AND_OS_ERRORS",
     "DATABASE_ERRORS",
-    "FAILURES",
-    "POOLED",
+    "TRANSACTION_POOLER_OPTIONS",
     "AutocommitSession",
     "Base",
     "Condition",
@@ -38,9 +43,9 @@ __all__ = [
     "Statements",
     "TransactionSession",
     "equals",
-    "find_database_fault",
-    "reusable",
+    "find_database_problem",
+    "find_sqlstate",
+    "mark_reusable",
+    "may_retry_transaction",
     "search_column",
-    "sqlstate",
-    "undone",
 ]

@@ -46,7 +46,7 @@ class ConstraintErrors:
         self._noun = noun.lower()
         self._declared = declared
 
-    def for_write(self, name: str) -> ServiceError | None:
+    def find_write_error(self, name: str) -> ServiceError | None:
         """Return the error for an INSERT or UPDATE of one row."""
         if name in self._declared:
             return self._declared[name]()
@@ -58,7 +58,7 @@ class ConstraintErrors:
             return self._not_unique(unique.columns.keys())
         return None
 
-    def for_delete(self, name: str) -> ServiceError | None:
+    def find_delete_error(self, name: str) -> ServiceError | None:
         """Return the error for a DELETE of a row to which other rows refer."""
         if name in self._declared:
             return self._declared[name]()
@@ -71,7 +71,7 @@ class ConstraintErrors:
                     )
         return None
 
-    async def for_batch(
+    async def find_batch_error(
         self, name: str, rows: Sequence[Row], session: Session
     ) -> ServiceError | None:
         """Return the error for an INSERT of many rows, after it has been rolled back.
@@ -136,7 +136,7 @@ class ConstraintErrors:
         Another row, earlier in the batch or in the table, has the same values in these columns.
         """
         values = [tuple(row.get(name) for name in columns) for row in rows]
-        seen = await existing_values(self._table, columns, values, session)
+        seen = await select_existing_values(self._table, columns, values, session)
         duplicates = []
         for index, value in enumerate(values):
             # NULL is not equal to NULL.
@@ -155,10 +155,10 @@ def _missing_row_faults(
 ) -> list[Fault]:
     """Return the faults of a row that refers to a missing row. `index` is its place in a batch."""
     item = () if index is None else ("items", index)
-    return [missing_row(name, pointer(*item, name)) for name in foreign_key.column_keys]
+    return [missing_row_error(name, pointer(*item, name)) for name in foreign_key.column_keys]
 
 
-def missing_row(column: str, location: str) -> Fault:
+def missing_row_error(column: str, location: str) -> Fault:
     """Return the fault for a reference to a row that does not exist.
 
     Args:
@@ -176,7 +176,7 @@ async def _indexes_without_referred_row(
     """Return the indexes of the rows that refer to a row that does not exist."""
     values = [tuple(row.get(name) for name in foreign_key.column_keys) for row in rows]
     names = [element.column.name for element in foreign_key.elements]
-    existing = await existing_values(foreign_key.referred_table, names, values, session)
+    existing = await select_existing_values(foreign_key.referred_table, names, values, session)
     return [
         index
         for index, value in enumerate(values)
@@ -185,7 +185,7 @@ async def _indexes_without_referred_row(
     ]
 
 
-async def existing_values(
+async def select_existing_values(
     table: sa.FromClause, names: Sequence[str], values: Sequence[Values], session: Session
 ) -> set[Values]:
     """Return the values that exist in columns of a table. Each value is a tuple of the columns.

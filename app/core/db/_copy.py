@@ -7,8 +7,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.db._failed_transactions import mark_failed
-from app.core.db._sqlstate import DATABASE_ERRORS, translated
+from app.core.db._failed_transactions import mark_transaction_failed
+from app.core.db._sqlstate import DATABASE_ERRORS, translate_database_errors
 
 RECORDS_PER_CHECK: Final = 1000
 Record = tuple[Any, ...]
@@ -21,14 +21,14 @@ async def copy_records(
     raw_connection = await connection.get_raw_connection()
     driver: Any = raw_connection.driver_connection
     columns = [column.name for column in table.columns]
-    with translated(DATABASE_ERRORS):
+    with translate_database_errors(DATABASE_ERRORS):
         try:
             await driver.copy_records_to_table(
                 table.name, columns=columns, records=_while_connected(driver, records)
             )
         except DATABASE_ERRORS:
             # SQLAlchemy does not see the errors of COPY.
-            await connection.run_sync(mark_failed)
+            await connection.run_sync(mark_transaction_failed)
             raise
         except asyncio.CancelledError as error:
             raise error.__cause__ or error from None

@@ -11,25 +11,25 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from app import NAME
 from app.core.db._after_commit import BackgroundCallbacks
-from app.core.db._failed_transactions import refuse_failed_transactions
+from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
-from app.core.db._pool import ConnectionPool, recycle_after_loss
-from app.core.db._sessions import AutocommitSession, TransactionSession, sqlalchemy_execution
-from app.core.db._sqlstate import DATABASE_ERRORS, translated
+from app.core.db._pool import ConnectionPool, discard_connections_after_loss
+from app.core.db._sessions import AutocommitSession, TransactionSession, create_sqlalchemy_executor
+from app.core.db._sqlstate import DATABASE_ERRORS, translate_database_errors
 from app.core.errors import Overloaded
 from app.core.observability import export_pool_metrics, time_statements
 from app.settings import Settings
 
 # Seconds. Connections are replaced at this age because a pre-ping would cost each request a round
 # trip.
-POOL_RECYCLE = 1800
-CLOSE_TIMEOUT: Final = 2.0  # seconds
-CALLBACKS_TIMEOUT: Final = 1.0  # seconds
+MAX_CONNECTION_AGE_SECONDS = 1800
+CLOSE_TIMEOUT_SECONDS: Final = 2.0  # seconds
+CALLBACKS_TIMEOUT_SECONDS: Final = 1.0  # seconds
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Bind:
+class DatabaseConfig:
     """A database: the setting with its URL. The default database is used if that is not set."""
 
     setting: str
@@ -47,25 +47,27 @@ class Bind:
 
 
 # Every database by name. One more is a setting and a line here; `reading` makes its dependency.
-BINDS: Final = {
-    "default": Bind("database_url"),
-    "reporting": Bind("reporting_database_url", read_only=True),
-    "readiness": Bind("database_url", read_only=True, probed=True),
+NAMED_DATABASES: Final = {
+    "default": DatabaseConfig("database_url"),
+    "reporting": DatabaseConfig("reporting_database_url", read_only=True),
+    "readiness": DatabaseConfig("database_url", read_only=True, probed=True),
 }
 # Behind a transaction-mode pooler the next transaction may run on another connection, so that no
 # prepared statement can be reused. A named one would remain on the pooler's connection, because its
 # Close message goes to whichever connection runs the next transaction.
-POOLED: Final[dict[str, Any]] = {
+TRANSACTION_POOLER_OPTIONS: Final[dict[str, Any]] = {
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
     "prepared_statement_name_func": lambda: "",
 }
 
 
-class Sessions:
+class NamedDatabase:
     """The three kinds of session over one database's connection pool."""
 
-    def __init__(self, settings: Settings, bind: Bind, callbacks: BackgroundCallbacks) -> None:
+    def __init__(
+        self, settings: Settings, bind: DatabaseConfig, callbacks: BackgroundCallbacks
+    ) -> None:
         self.engine = create_async_engine(
             settings.url_of(bind.setting),
             **_engine_options(settings, bind),
@@ -73,12 +75,12 @@ class Sessions:
             skip_autocommit_rollback=True,
             max_overflow=0,
             pool_timeout=settings.db_pool_timeout,
-            pool_recycle=POOL_RECYCLE,
+            pool_recycle=MAX_CONNECTION_AGE_SECONDS,
             hide_parameters=True,
         )
-        recycle_after_loss(self.engine.sync_engine)
-        refuse_failed_transactions(self.engine.sync_engine)
-        execute = sqlalchemy_execution(self.engine.sync_engine)
+        discard_connections_after_loss(self.engine.sync_engine)
+        forbid_commit_after_failure(self.engine.sync_engine)
+        execute = create_sqlalchemy_executor(self.engine.sync_engine)
         # A pooler may run a statement on another connection than the one that has prepared it.
         if settings.db_fast_path and not settings.db_pgbouncer:
             execute = FastPath(self.engine.sync_engine, execute).execute
@@ -93,14 +95,14 @@ class Sessions:
         )
 
 
-def _engine_options(settings: Settings, bind: Bind) -> dict[str, Any]:
+def _engine_options(settings: Settings, bind: DatabaseConfig) -> dict[str, Any]:
     """Return the options of a connection, and the isolation level of a single statement."""
     pool_size = bind.pool_size(settings.db_pool_size)
     connect_args: dict[str, Any] = {"timeout": settings.db_pool_timeout}
     options: dict[str, Any] = {"connect_args": connect_args, "pool_size": pool_size}
     if settings.db_pgbouncer:
         # A pooler rejects settings in the startup message, so the role has to have the timeouts.
-        connect_args |= POOLED
+        connect_args |= TRANSACTION_POOLER_OPTIONS
         options["isolation_level"] = "READ COMMITTED"
         options["execution_options"] = {"postgresql_readonly": bind.read_only}
         return options
@@ -127,36 +129,36 @@ def _quarter(size: int) -> int:
     return max(1, size // 4)
 
 
-class Database(Sessions):
+class Database(NamedDatabase):
     """The sessions of the default database, and those of every other database by its name."""
 
     def __init__(self, settings: Settings) -> None:
         self._callbacks = BackgroundCallbacks()
-        super().__init__(settings, BINDS["default"], self._callbacks)
+        super().__init__(settings, NAMED_DATABASES["default"], self._callbacks)
         self._max_streams = _quarter(settings.db_pool_size)
         self._streams = 0
-        self.binds: dict[str, Sessions] = {"default": self}
-        for name, bind in BINDS.items():
+        self.named_databases: dict[str, NamedDatabase] = {"default": self}
+        for name, bind in NAMED_DATABASES.items():
             if name != "default":
-                self.binds[name] = Sessions(settings, bind, self._callbacks)
-        for name, sessions in self.binds.items():
+                self.named_databases[name] = NamedDatabase(settings, bind, self._callbacks)
+        for name, sessions in self.named_databases.items():
             time_statements(sessions.engine.sync_engine)
             export_pool_metrics(name, sessions.engine.sync_engine)
 
     @asynccontextmanager
-    async def transaction(self, bind: str = "default") -> AsyncIterator[TransactionSession]:
+    async def transaction(self, bind_key: str = "default") -> AsyncIterator[TransactionSession]:
         """Commit when the block ends, and then start its callbacks. Roll back if it raises.
 
         Raises `FailedTransaction` if the block goes on after a statement has failed outside of a
         savepoint.
         """
-        async with self.binds[bind].orm_sessions() as orm:
+        async with self.named_databases[bind_key].orm_sessions() as orm:
             session = TransactionSession(orm)
             try:
                 # An OSError of the block may come from a file that it writes.
-                with translated(DATABASE_ERRORS):
+                with translate_database_errors(DATABASE_ERRORS):
                     yield session
-                with translated():
+                with translate_database_errors():
                     await orm.commit()
             except (asyncio.CancelledError, GeneratorExit):
                 # A server that is stuck would never respond to a ROLLBACK.
@@ -166,7 +168,7 @@ class Database(Sessions):
                 self._callbacks.start(callback)
 
     @asynccontextmanager
-    async def streaming(self) -> AsyncIterator[TransactionSession]:
+    async def streaming_transaction(self) -> AsyncIterator[TransactionSession]:
         """Open a transaction that lasts as long as a client reads.
 
         Raises `Overloaded` while a quarter of the pool is in use by such transactions.
@@ -186,10 +188,10 @@ class Database(Sessions):
 
     async def close(self) -> None:
         """Wait for callbacks and close the pools, both for a limited time."""
-        await self._callbacks.close(CALLBACKS_TIMEOUT)
+        await self._callbacks.close(CALLBACKS_TIMEOUT_SECONDS)
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                for sessions in self.binds.values():
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                for sessions in self.named_databases.values():
                     await sessions.engine.dispose()
         except TimeoutError:
             log.warning("the database did not close its connections in time")

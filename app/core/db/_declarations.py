@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import RelationshipProperty
 
 from app.core.db._models import Base
-from app.core.schemas import Nested, nested_models
+from app.core.schemas import Nested, find_nested_models
 
 Column = sa.ColumnElement[Any]
 Relationship = RelationshipProperty[Any]
@@ -19,7 +19,7 @@ Relationship = RelationshipProperty[Any]
 _CHANGED_BY_JSON: Final = (sa.types.TypeDecorator, sa.LargeBinary, sa.Interval)
 
 
-def check_names(model: type[BaseModel]) -> None:
+def require_creation_from_field_names(model: type[BaseModel]) -> None:
     """Refuse a model that cannot be created from the names of its fields."""
     by_name = model.model_config.get("populate_by_name") or model.model_config.get(
         "validate_by_name"
@@ -32,7 +32,7 @@ def check_names(model: type[BaseModel]) -> None:
             )
 
 
-def check_json_types(field: str, relationship: Relationship, nested: Nested) -> None:
+def require_same_values_in_json(field: str, relationship: Relationship, nested: Nested) -> None:
     """Refuse columns of a list that are not the same in its JSON as in a row."""
     columns = relationship.mapper.local_table.c
     for name in nested.model.model_fields:
@@ -75,7 +75,7 @@ def check_columns(field: str, relationship: Relationship, nested: Nested) -> Non
         )
 
 
-def check_joins(field: str, relationship: Relationship) -> None:
+def require_foreign_key_join(field: str, relationship: Relationship) -> None:
     """Refuse a relationship of which only a part would become SQL."""
     joins = [relationship.primaryjoin]
     number_of_keys = len(relationship.synchronize_pairs)
@@ -95,7 +95,7 @@ def check_joins(field: str, relationship: Relationship) -> None:
         )
 
 
-def check_foreign_keys(model: type[Base], read_model: type[BaseModel]) -> None:
+def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -> None:
     """Refuse a column that Postgres changes without a change of the version.
 
     Deleting a publisher sets the `publisher_id` of its books to NULL, but does not increment their
@@ -103,7 +103,9 @@ def check_foreign_keys(model: type[Base], read_model: type[BaseModel]) -> None:
     """
     relationships = sa.inspect(model).relationships
     embedded = {
-        column for name in nested_models(read_model) for column in relationships[name].local_columns
+        column
+        for name in find_nested_models(read_model)
+        for column in relationships[name].local_columns
     }
     for column in model.__table__.c:
         rule = _changing_rule(column)
@@ -144,7 +146,7 @@ def _changing_rule(column: Column) -> str | None:
     return None
 
 
-def check_foreign_key(field: str, relationship: Relationship, nested: Nested) -> None:
+def require_supported_foreign_key(field: str, relationship: Relationship, nested: Nested) -> None:
     """Refuse a single row with a composite key, or one that may be missing but must not be None."""
     pairs = relationship.local_remote_pairs or []
     if len(pairs) > 1:

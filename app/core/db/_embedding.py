@@ -32,16 +32,16 @@ from sqlalchemy.orm import RelationshipDirection
 
 from app.core.db._declarations import (
     check_columns,
-    check_foreign_key,
-    check_foreign_keys,
-    check_joins,
-    check_json_types,
-    check_names,
+    forbid_unversioned_changes,
+    require_creation_from_field_names,
+    require_foreign_key_join,
+    require_same_values_in_json,
+    require_supported_foreign_key,
 )
 from app.core.db._embedded_list import EmbeddedList
 from app.core.db._embedded_row import EmbeddedRow
 from app.core.db._models import Base
-from app.core.schemas import Nested, nested_models
+from app.core.schemas import Nested, find_nested_models
 
 Column = sa.ColumnElement[Any]
 
@@ -78,11 +78,11 @@ def find_embeddings(model: type[Base], read_model: type[BaseModel]) -> dict[str,
     Raises `TypeError` with a sentence if the declarations do not fit together.
     """
     embeddings = {}
-    for name, nested in nested_models(read_model).items():
+    for name, nested in find_nested_models(read_model).items():
         embeddings[name] = _create_embedding(model, read_model, name, nested)
-        check_names(nested.model)
-    check_names(read_model)
-    check_foreign_keys(model, read_model)
+        require_creation_from_field_names(nested.model)
+    require_creation_from_field_names(read_model)
+    forbid_unversioned_changes(model, read_model)
     return embeddings
 
 
@@ -97,7 +97,7 @@ def _create_embedding(
             f'`{name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
         )
     check_columns(field, relationship, nested)
-    check_joins(field, relationship)
+    require_foreign_key_join(field, relationship)
     # An embedded row needs its foreign key in the table of `model`. A one-to-one relationship with
     # the foreign key in the other table has none there, so it is read as a list.
     is_collection = (
@@ -107,7 +107,7 @@ def _create_embedding(
         expected = "a list of models" if is_collection else "one model"
         raise TypeError(f"{field} has to be {expected}, as {model.__name__}.{name} is.")
     if nested.is_list:
-        check_json_types(field, relationship, nested)
+        require_same_values_in_json(field, relationship, nested)
         return EmbeddedList(name, relationship, nested)
-    check_foreign_key(field, relationship, nested)
+    require_supported_foreign_key(field, relationship, nested)
     return EmbeddedRow(name, relationship, nested)

@@ -21,13 +21,13 @@ class FailedTransaction(RuntimeError):
         super().__init__("a statement of the transaction has failed: it cannot be committed")
 
 
-def refuse_failed_transactions(engine: Engine) -> None:
+def forbid_commit_after_failure(engine: Engine) -> None:
     """Make COMMIT raise `FailedTransaction` after a statement has failed."""
     event.listen(engine, "handle_error", _note_failed_statement)
     event.listen(engine, "commit", _require_no_failure)
 
 
-def mark_failed(connection: Connection) -> None:
+def mark_transaction_failed(connection: Connection) -> None:
     """Note that a statement has failed in the innermost transaction of a connection.
 
     A failed statement in a savepoint does not concern the transaction around it, because the
@@ -39,7 +39,7 @@ def mark_failed(connection: Connection) -> None:
 
 def _note_failed_statement(context: ExceptionContext) -> None:
     if context.connection is not None and not context.connection.invalidated:
-        mark_failed(context.connection)
+        mark_transaction_failed(context.connection)
 
 
 def _require_no_failure(connection: Connection) -> None:

@@ -39,7 +39,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.util import greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
-from app.core.db._sessions import Execute, Parameters, Rows, is_reusable
+from app.core.db._sessions import ExecuteStatement, Parameters, Rows, is_reusable
 from app.core.observability import StatementTimer
 
 _DIALECT: Final = dialect()  # type: ignore[no-untyped-call]
@@ -77,13 +77,13 @@ _compiled_statements: WeakKeyDictionary[sa.Executable, DriverStatement | None] =
 class FastPath:
     """Executes reusable statements fast, and leaves all others to the function `fallback`."""
 
-    def __init__(self, engine: sa.Engine, fallback: Execute) -> None:
+    def __init__(self, engine: sa.Engine, fallback: ExecuteStatement) -> None:
         self._engine = engine
         self._fallback = fallback
         event.listen(engine, "do_connect", _require_greenlet)
 
     async def execute(self, statement: sa.Executable, parameters: Parameters) -> Rows:
-        driver_statement = driver_statement_of(statement)
+        driver_statement = find_driver_statement(statement)
         if driver_statement is None:
             return await self._fallback(statement, parameters)
         try:
@@ -111,7 +111,7 @@ class FastPath:
         return await greenlet_spawn(self._engine.connect)
 
 
-def driver_statement_of(statement: sa.Executable) -> DriverStatement | None:
+def find_driver_statement(statement: sa.Executable) -> DriverStatement | None:
     """Return the compiled statement, or None if SQLAlchemy has to execute it."""
     try:
         return _compiled_statements[statement]

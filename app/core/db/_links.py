@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.db._arrays import unnest_values
-from app.core.db._constraints import existing_values, missing_row
+from app.core.db._constraints import missing_row_error, select_existing_values
 from app.core.db._models import Base
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, ConstraintViolated, InvalidRequest, pointer
@@ -89,7 +89,9 @@ class LinkTable:
         """Return the error for a violated foreign key of the link table."""
         # Tuples of one value, because a key may have several columns elsewhere.
         targets = [(target_id,) for ids in links.values() for target_id in ids]
-        existing = await existing_values(self._target_table, [self._target_key], targets, session)
+        existing = await select_existing_values(
+            self._target_table, [self._target_key], targets, session
+        )
         column = str(self._target_column.key)
         faults = []
         for item_index, target_ids in enumerate(links.values()):
@@ -97,7 +99,7 @@ class LinkTable:
             for index, target_id in enumerate(target_ids):
                 if (target_id,) not in existing:
                     location = pointer(*item_path, f"{column}s", index)
-                    faults.append(missing_row(column, location))
+                    faults.append(missing_row_error(column, location))
         if not faults:
             # All targets exist now, or the owner has been deleted.
             return Conflict()

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from app.core.db._sessions import AutocommitSession
-from app.core.db._sqlstate import sqlstate
+from app.core.db._sqlstate import find_sqlstate
 from app.core.errors import ServiceError
 
 CHECK_TIMEOUT_SECONDS: Final = 1.0
@@ -16,7 +16,7 @@ UNDEFINED_TABLE: Final = "42P01"
 _SELECT_REVISION: Final = text("SELECT version_num FROM alembic_version")
 
 
-async def find_database_fault(session: AutocommitSession, expected_revision: str) -> str | None:
+async def find_database_problem(session: AutocommitSession, expected_revision: str) -> str | None:
     """Return what is wrong with the database within a second, or None if it is usable.
 
     Example: "database: its schema is at revision 0004, not at 0005".
@@ -27,7 +27,7 @@ async def find_database_fault(session: AutocommitSession, expected_revision: str
     except (ServiceError, TimeoutError):
         return "database: does not answer"
     except DBAPIError as error:
-        code = sqlstate(error)
+        code = find_sqlstate(error)
         if code != UNDEFINED_TABLE:
             return f"database: refuses, with SQLSTATE {code}"
         rows = []

@@ -11,19 +11,24 @@ from sqlalchemy.util import greenlet_spawn
 
 from app.core.db._after_commit import BackgroundCallbacks, Callback
 from app.core.db._copy import copy_records
-from app.core.db._sqlstate import FAILURES, may_retry, meaning, translated
+from app.core.db._sqlstate import (
+    DATABASE_AND_OS_ERRORS,
+    may_retry_statement,
+    translate_database_errors,
+    translate_error,
+)
 
 Parameters = Mapping[str, Any]
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 # Executes one statement in a transaction of its own.
-Execute = Callable[[sa.Executable, Parameters], Awaitable[Rows]]
+ExecuteStatement = Callable[[sa.Executable, Parameters], Awaitable[Rows]]
 ExecutableT = TypeVar("ExecutableT", bound=sa.Executable)
 
 _REUSABLE: Final = "app_reusable"
 
 
-def reusable(statement: ExecutableT) -> ExecutableT:
+def mark_reusable(statement: ExecutableT) -> ExecutableT:
     """Mark a statement that is built once, kept, and executed often with other parameters.
 
     An INSERT or UPDATE has to name the columns that it sets, by `values()`. Marking a statement
@@ -66,7 +71,7 @@ class AutocommitSession:
     """
 
     def __init__(
-        self, execute_once: Execute, callbacks: BackgroundCallbacks, *, reads_only: bool
+        self, execute_once: ExecuteStatement, callbacks: BackgroundCallbacks, *, reads_only: bool
     ) -> None:
         self._execute_once = execute_once
         self._callbacks = callbacks
@@ -76,10 +81,10 @@ class AutocommitSession:
         parameters = parameters or {}
         try:
             return await self._execute_once(statement, parameters)
-        except FAILURES as error:
-            if not may_retry(error, read=self._reads_only):
-                raise meaning(error) from error
-        with translated():
+        except DATABASE_AND_OS_ERRORS as error:
+            if not may_retry_statement(error, read=self._reads_only):
+                raise translate_error(error) from error
+        with translate_database_errors():
             return await self._execute_once(statement, parameters)
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
@@ -105,9 +110,9 @@ class TransactionSession:
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         def execute_in_greenlet(orm: OrmSession) -> Rows:
             # The session's own `execute` would return entities for `select(Author)`.
-            return to_rows(orm.connection().execute(statement, parameters or {}))
+            return fetch_rows(orm.connection().execute(statement, parameters or {}))
 
-        with translated():
+        with translate_database_errors():
             return await self.orm.run_sync(execute_in_greenlet)
 
     @asynccontextmanager
@@ -130,13 +135,13 @@ class TransactionSession:
         await copy_records(await self.orm.connection(), table, records)
 
 
-def sqlalchemy_execution(engine: sa.Engine) -> Execute:
+def create_sqlalchemy_executor(engine: sa.Engine) -> ExecuteStatement:
     """Return the function that executes a statement as SQLAlchemy does it."""
 
     async def execute(statement: sa.Executable, parameters: Parameters) -> Rows:
         def execute_in_greenlet() -> Rows:
             with engine.begin() as connection:
-                return to_rows(connection.execute(statement, parameters))
+                return fetch_rows(connection.execute(statement, parameters))
 
         # `async with engine.begin()` would create three greenlets and a task for one statement.
         return await greenlet_spawn(execute_in_greenlet)
@@ -144,7 +149,7 @@ def sqlalchemy_execution(engine: sa.Engine) -> Execute:
     return execute
 
 
-def to_rows(result: sa.CursorResult[Any]) -> Rows:
+def fetch_rows(result: sa.CursorResult[Any]) -> Rows:
     """Return the rows of a result, which may be of a statement that has none."""
     if not result.returns_rows:
         return []

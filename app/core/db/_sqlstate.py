@@ -15,7 +15,7 @@ from app.core import errors
 # SQLAlchemy does not wrap the errors of COPY, nor an OSError while the driver connects.
 _DRIVER: Final = (InterfaceError, InternalClientError, PostgresError)
 DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, *_DRIVER)
-FAILURES: Final = (*DATABASE_ERRORS, OSError)
+DATABASE_AND_OS_ERRORS: Final = (*DATABASE_ERRORS, OSError)
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html, tried in this order.
 _MEANINGS: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = (
@@ -34,15 +34,17 @@ _REFUSED: Final = errors.Fault(pointer="", code="refused", detail="The database 
 
 
 @contextmanager
-def translated(failures: tuple[type[Exception], ...] = FAILURES) -> Iterator[None]:
+def translate_database_errors(
+    failures: tuple[type[Exception], ...] = DATABASE_AND_OS_ERRORS,
+) -> Iterator[None]:
     """Raise the service's error for an error of the database in the block."""
     try:
         yield
     except failures as error:
-        raise meaning(error) from error
+        raise translate_error(error) from error
 
 
-def meaning(error: Exception) -> Exception:
+def translate_error(error: Exception) -> Exception:
     """Return the service's error for it, or the error itself if it is a bug of ours."""
     service_error = _translate(error)
     if service_error is None:
@@ -52,21 +54,21 @@ def meaning(error: Exception) -> Exception:
     return service_error
 
 
-def may_retry(error: BaseException, *, read: bool) -> bool:
+def may_retry_statement(error: BaseException, *, read: bool) -> bool:
     """Return whether to repeat a statement: it was undone, or a read lost its connection."""
-    return sqlstate(error) in _UNDONE or (read and lost(error))
+    return find_sqlstate(error) in _UNDONE or (read and is_connection_lost(error))
 
 
-def undone(error: BaseException) -> bool:
+def may_retry_transaction(error: BaseException) -> bool:
     """Return whether the server undid a transaction because of others, so it may be repeated."""
     cause = error.__cause__ if isinstance(error, errors.ServiceError) else error
-    return cause is not None and sqlstate(cause) in _UNDONE
+    return cause is not None and find_sqlstate(cause) in _UNDONE
 
 
 def _translate(error: BaseException) -> errors.ServiceError | None:
     """Return None for a bug of ours: SQLSTATE class 42 and everything that is not listed."""
     driver_error = _driver(error)
-    code = sqlstate(error)
+    code = find_sqlstate(error)
     kind = _kind(code)
     if kind is errors.ConstraintViolated:
         return errors.ConstraintViolated(getattr(driver_error, "constraint_name", None) or "")
@@ -76,7 +78,9 @@ def _translate(error: BaseException) -> errors.ServiceError | None:
         return kind()
     if isinstance(error, PoolTimeout):
         return errors.Overloaded()
-    if not code and (isinstance(driver_error, OSError | InterfaceError) or lost(error)):
+    if not code and (
+        isinstance(driver_error, OSError | InterfaceError) or is_connection_lost(error)
+    ):
         return errors.Unavailable()
     return None
 
@@ -99,19 +103,19 @@ def _driver(error: BaseException) -> BaseException:
         return error.orig.__cause__ or error
 
 
-def sqlstate(error: BaseException) -> str:
+def find_sqlstate(error: BaseException) -> str:
     """Return the code that the server gave the error, or an empty string if it gave none."""
     return getattr(_driver(error), "sqlstate", None) or ""
 
 
-def lost(error: BaseException) -> bool:
+def is_connection_lost(error: BaseException) -> bool:
     """Whether the connection is closed, or will be as soon as the driver notices."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     driver_error = _driver(error)
     if isinstance(driver_error, ConnectionError | InternalClientError):
         return True
-    return sqlstate(error) in _ENDED
+    return find_sqlstate(error) in _ENDED
 
 
 def _unencodable(driver_error: BaseException) -> bool:

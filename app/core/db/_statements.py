@@ -10,7 +10,7 @@ from sqlalchemy.sql.dml import ReturningDelete
 from app.core.db._arrays import unnest
 from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
 from app.core.db._models import Entity
-from app.core.db._sessions import reusable
+from app.core.db._sessions import mark_reusable
 from app.core.schemas import ReadModel
 
 ANY_ROW: Final[frozenset[str]] = frozenset()
@@ -61,13 +61,13 @@ class Statements(ListStatements):
     @cached
     def get(self, scope: frozenset[str]) -> Select:
         conditions = self._target(scope, conditional=False)
-        return reusable(self.select_read_model(self.table).where(*conditions))
+        return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached
     def get_many(self, scope: frozenset[str]) -> Select:
         ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
         conditions = [self.table.c.id == sa.any_(ids), *self._conditions(scope)]
-        return reusable(self.select_read_model(self.table).where(*conditions))
+        return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached
     def exists(self, scope: frozenset[str]) -> Select:
@@ -76,7 +76,7 @@ class Statements(ListStatements):
 
     @cached
     def insert(self, names: frozenset[str]) -> Select:
-        return reusable(self._returning(sa.insert(self.table).values(self._new(names))))
+        return mark_reusable(self._returning(sa.insert(self.table).values(self._new(names))))
 
     @cached
     def insert_many(self, names: frozenset[str]) -> Select:
@@ -90,7 +90,7 @@ class Statements(ListStatements):
         new_rows = sa.select(*unnest(columns, arrays, "new_rows").c)
         statement = sa.insert(self.table).from_select([c.name for c in columns], new_rows)
         written = self._returning(statement)
-        return reusable(written.order_by(written.selected_columns.id))
+        return mark_reusable(written.order_by(written.selected_columns.id))
 
     @cached
     def update(
@@ -98,12 +98,12 @@ class Statements(ListStatements):
     ) -> Select:
         touched = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
         statement = sa.update(self.table).where(*self._target(scope, conditional=conditional))
-        return reusable(self._returning(statement.values(self._new(names) | touched)))
+        return mark_reusable(self._returning(statement.values(self._new(names) | touched)))
 
     @cached
     def delete(self, scope: frozenset[str] = ANY_ROW, *, conditional: bool) -> ReturningDelete[Any]:
         statement = sa.delete(self.table).where(*self._target(scope, conditional=conditional))
-        return reusable(statement.returning(self.table.c.id))
+        return mark_reusable(statement.returning(self.table.c.id))
 
     def _common_filters(self) -> dict[str, Condition]:
         columns, ids = self.table.c, sa.ARRAY(self.table.c.id.type)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from app.core.schemas import Nested, nested_model, type_options
+from app.core.schemas import Nested, find_nested_model, union_members
 
 # Returns the value of a column from a model.
 GetValue = Callable[[Any], object]
@@ -50,7 +50,7 @@ def _field_types(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _field_columns(model: type[BaseModel], name: str, annotation: Any) -> dict[str, GetValue]:
-    nested = nested_model(annotation)
+    nested = find_nested_model(annotation)
     if nested is not None and not nested.is_list:
         return _nested_columns(model, name, nested)
     if nested is not None or _is_list_of_scalars(annotation):
@@ -103,7 +103,7 @@ def _json_array(name: str, item: BaseModel) -> str:
 
 
 def _is_scalar(annotation: Any) -> bool:
-    types = [option for option in type_options(annotation) if option is not NoneType]
+    types = [option for option in union_members(annotation) if option is not NoneType]
     return all(
         get_origin(option) is Literal or (isinstance(option, type) and issubclass(option, _SCALARS))
         for option in types

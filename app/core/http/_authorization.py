@@ -5,12 +5,12 @@ from typing import Annotated, Final
 from fastapi import Depends, Request
 from fastapi.requests import HTTPConnection
 
-from app.core.access import ANONYMOUS_CALLERS, Permission, Principal
+from app.core.access import ANONYMOUS_CALLER_KINDS, Permission, Principal
 from app.core.errors import InvalidToken
 from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
 
-_ANONYMOUS: Final = {caller: Principal(caller) for caller in ANONYMOUS_CALLERS}
+_ANONYMOUS: Final = {caller: Principal(caller) for caller in ANONYMOUS_CALLER_KINDS}
 
 
 async def authorize(request: HTTPConnection, permission: Permission) -> None:

@@ -9,8 +9,8 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from app.core.db import Statements
-from app.core.paging import POSITION, PageQuery
-from app.core.schemas import ReadModel, type_options
+from app.core.paging import PAGE_PARAMETERS, PageQuery
+from app.core.schemas import ReadModel, union_members
 
 
 def check_key(read_model: type[ReadModel]) -> None:
@@ -37,7 +37,7 @@ def check_columns(model: type[BaseModel], statements: Statements, method: str) -
 def check_query(query_model: type[PageQuery], statements: Statements) -> None:
     """Refuse a filter that the statements lack, and a sort key that a cursor cannot use."""
     for name in query_model.model_fields:
-        if name not in {*POSITION, "sort", *statements.filter_names}:
+        if name not in {*PAGE_PARAMETERS, "sort", *statements.filter_names}:
             raise TypeError(
                 f"{query_model.__name__}.{name} has no condition. Add it to `filters` of the "
                 "Statements; `q` needs a column `search`. A query that derives from PageQuery "
@@ -49,10 +49,10 @@ def check_query(query_model: type[PageQuery], statements: Statements) -> None:
 
 
 def _check_sort(model_name: str, annotation: Any, statements: Statements) -> None:
-    # `Sorting[Sort]` is `tuple[Sort, ...]`, and `Sort` is `Literal["name", "-name"]`.
-    [keys] = type_options(get_args(annotation)[0])
+    # `SortKeys[Sort]` is `tuple[Sort, ...]`, and `Sort` is `Literal["name", "-name"]`.
+    [keys] = union_members(get_args(annotation)[0])
     if get_origin(keys) is not Literal:
-        raise TypeError(f"{model_name}.sort has to be a Literal of its keys: `Sorting[Sort]`.")
+        raise TypeError(f"{model_name}.sort has to be a Literal of its keys: `SortKeys[Sort]`.")
     for name in {key.removeprefix("-") for key in get_args(keys)}:
         if name not in statements.selection.columns:
             raise TypeError(

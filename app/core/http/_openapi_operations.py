@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from app.core import errors
-from app.core.access import ALL, NONE, Permission, Role, scope_of
+from app.core.access import ALL, NONE, Permission, Role, get_scope
 from app.core.http import _conditional as conditional
 from app.core.http import _idempotency as idempotency
 from app.core.http import _problems as problems
@@ -92,11 +92,11 @@ def add_access(operation: Json, permission: Permission, anonymous_access: str) -
     if permission == "public":
         return
     token = {"password": list[str]()}
-    is_open = scope_of(permission, anonymous_access) is not NONE
+    is_open = get_scope(permission, anonymous_access) is not NONE
     operation["security"] = [{}, token] if is_open else [token]
     roles = []
     for role in Role:
-        scope = scope_of(permission, role)
+        scope = get_scope(permission, role)
         if scope is ALL:
             roles.append(str(role))
         elif scope is not NONE:

@@ -17,7 +17,7 @@ def set_page_links(request: Request, response: Response, page: Page[Any]) -> Non
     """Set the Link header of a page: `first`, `prev`, `next` and `last` where they are known."""
     # Taken from the scope, because `request.url` is assembled and parsed again.
     query = request.scope["query_string"].decode("latin-1")
-    links = page.links(request.scope["path"], query)
+    links = page.link_header(request.scope["path"], query)
     # A proxy would refuse a longer header. The body has the cursor of the next page as well.
     if len(links) <= MAX_HEADER_LENGTH:
         response.headers["Link"] = links

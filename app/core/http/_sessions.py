@@ -14,7 +14,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 from fastapi.dependencies.models import Dependant
 
-from app.core.db import AutocommitSession, Session, TransactionSession, undone
+from app.core.db import AutocommitSession, Session, TransactionSession, may_retry_transaction
 from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
 
@@ -40,7 +40,7 @@ def reading(bind: str) -> Callable[[Request], Awaitable[AutocommitSession]]:
     """Return the dependency for reading from a database other than the default one."""
 
     async def read(request: Request) -> AutocommitSession:
-        return http_resources(request).database.binds[bind].reads
+        return http_resources(request).database.named_databases[bind].reads
 
     return read
 
@@ -77,6 +77,6 @@ async def run_in_transaction_with_retry(request: Request, handler: Handler) -> R
     try:
         return await run_in_transaction(request, handler)
     except Exception as error:
-        if not undone(error):
+        if not may_retry_transaction(error):
             raise
     return await run_in_transaction(request, handler)

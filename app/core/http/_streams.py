@@ -20,7 +20,7 @@ from app.core.http._conditional import MAX_HEADER_LENGTH
 from app.core.http._examples import MissingExample, example
 from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
-from app.core.paging import POSITION, ListQuery
+from app.core.paging import PAGE_PARAMETERS, ListQuery
 
 PATIENCE: Final = 30.0  # seconds that a client may let what is sent lie
 ANY_FORMAT: Final = {"Vary": "Accept"}
@@ -101,7 +101,7 @@ async def stream_list(
     service: Callable[[Session], StreamingService],
 ) -> StreamingResponse:
     """Stream all selected rows. An error before the first rows has its own response."""
-    if positions := sorted(query.model_fields_set & POSITION):
+    if positions := sorted(query.model_fields_set & PAGE_PARAMETERS):
         detail = "There are no pages of lines"
         faults = (Fault(parameter=name, code="no_pages", detail=detail) for name in positions)
         raise InvalidRequest(*faults)
@@ -120,7 +120,7 @@ async def _chunks(
 ) -> AsyncGenerator[bytes, None]:
     writer = create_writer(form, model)
     header = writer.header
-    async with database.streaming() as session:
+    async with database.streaming_transaction() as session:
         async for items in service(session).stream(query):
             yield header + writer.format_lines(items)
             header = b""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
-from app.core.db import Database, find_database_fault
+from app.core.db import Database, find_database_problem
 from app.core.errors import ServiceError, ShuttingDown, Unavailable
 from app.core.server._shutdown import Shutdown
 from app.core.storage import ObjectNotFound, Storage
@@ -51,8 +51,8 @@ class Readiness:
             raise Unavailable("; ".join(messages))
 
     async def _probe_database(self) -> str | None:
-        session = self._database.binds["readiness"].reads
-        return await find_database_fault(session, self._revision)
+        session = self._database.named_databases["readiness"].reads
+        return await find_database_problem(session, self._revision)
 
     async def _check_storage(self) -> str | None:
         """Load the store's client if this is the first check, and then probe the store.
