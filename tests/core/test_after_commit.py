@@ -206,7 +206,7 @@ async def test_close_waits_for_callbacks(closing: tuple[asyncio.Event, asyncio.T
 async def test_close_cancels_callback_that_takes_too_long(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(databases, "CALLBACKS_TIMEOUT", 0.01)
+    monkeypatch.setattr(databases, "CALLBACKS_TIMEOUT_SECONDS", 0.01)
     cancelled = asyncio.Event()
 
     async def never_end() -> None:

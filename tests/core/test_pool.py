@@ -48,7 +48,7 @@ async def test_one_that_is_idle_is_taken_again(database: Database) -> None:
 
 
 async def test_one_that_is_too_old_is_made_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(databases, "POOL_RECYCLE", 0)
+    monkeypatch.setattr(databases, "MAX_CONNECTION_AGE_SECONDS", 0)
     database = Database(settings_for(url))
     assert len({await backend(database) for _ in range(3)}) == 3
     assert checked_out(database) == 0
