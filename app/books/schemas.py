@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from app.authors.schemas import AuthorName
-from app.core.paging import ListQuery, AnyOf, SortKeys
+from app.core.paging import AnyOf, ListQuery, SortKeys
 from app.core.schemas import (
     Date,
     Id,
