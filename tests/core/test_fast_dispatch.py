@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field
 from app.api import ROUTERS
 from app.core.http import Router, add_routers, install_error_handlers
 from app.core.http import _fast_dispatch as fast_dispatch
+from app.core.http import _fast_support as fast_support
 from app.core.http._route import Route
 from app.core.paging import AnyOf, PageQuery, SortKeys
 from app.core.schemas import Id, RequestModel, integer_between
@@ -379,14 +380,14 @@ async def test_responses_headers_and_calls_are_those_of_fastapi(overridden: bool
 
 def test_supported_endpoints_are_compiled_and_all_others_left_to_fastapi() -> None:
     compiled = {
-        route.name for route in router.routes if fast_dispatch.compile_handler(route) is not None
+        route.name for route in router.routes if fast_dispatch.build_fast_handler(route) is not None
     }
     assert compiled == {route.name for route in router.routes} - LEFT_TO_FASTAPI
 
 
 def test_endpoints_of_the_service_are_compiled_but_for_two() -> None:
     routes = [route for own in ROUTERS if isinstance(own, Router) for route in own.routes]
-    left = {route.name for route in routes if fast_dispatch.compile_handler(route) is None}
+    left = {route.name for route in routes if fast_dispatch.build_fast_handler(route) is None}
     # A form, and a redirect that has no JSON response.
     assert left == {"create_token", "read_document_content"}
 
@@ -395,8 +396,8 @@ def test_unknown_field_of_dependant_switches_the_fast_path_off(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     changed = dataclasses.make_dataclass("Changed", [("new", str, "")], bases=(Dependant,))
-    monkeypatch.setattr(fast_dispatch, "Dependant", changed)
-    assert fast_dispatch.compile_handler(router.routes[0]) is None
+    monkeypatch.setattr(fast_support, "Dependant", changed)
+    assert fast_dispatch.build_fast_handler(router.routes[0]) is None
     assert "HTTP_FAST_PATH has no effect" in caplog.text
 
 

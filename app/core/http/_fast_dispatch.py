@@ -1,33 +1,29 @@
-"""The endpoint fast path: how a route calls its endpoint, compiled once per route.
+"""The HTTP fast path: calls endpoints without FastAPI's work per request.
 
-What it replaces. For every request FastAPI walks the tree of a route's dependencies, opens two
-exit stacks, looks for path, query, header and cookie parameters at every level, and validates the
-returned model once more before it serializes it. None of this depends on the request.
-`compile_handler` walks FastAPI's own `Dependant` once, and returns a flat handler: call the
-dependencies in FastAPI's order, validate the parameters of the endpoint, call it, and turn the
-returned model into bytes.
+For every request, FastAPI walks the tree of a route's dependencies, opens two exit stacks, looks
+for path, query, header and cookie parameters at every level, and validates the returned model once
+more before it serializes it. None of this depends on the request. `build_fast_handler` therefore
+walks FastAPI's own description of the endpoint (`Dependant`) once, at startup. The handler that it
+returns calls the dependencies in FastAPI's order, validates the parameters, calls the endpoint, and
+serializes the returned model.
 
-What it gains: see docs/architecture.md. The setting HTTP_FAST_PATH=false switches it off.
+docs/architecture.md has measurements. The setting HTTP_FAST_PATH=false switches the fast path off.
+`_fast_support.py` states which endpoints it supports. FastAPI itself handles all others.
 
-What it supports. Coroutine functions with path parameters, one query model and one JSON body, whose
-dependencies are coroutine functions or classes that take the request, the response and other
-dependencies. FastAPI itself handles every other route: forms, headers, background tasks, `yield`.
-
-What it relies on. `Dependant`, its cache key, `ModelField.validate` and `serialize_response` are
-not public in FastAPI, which is pinned. An upgrade that renames one fails at import; one that adds a
-field to `Dependant` switches the fast path off with a warning; one that changes a meaning fails the
-differential test, tests/core/test_fast_dispatch.py.
+`Dependant`, its cache key, `ModelField.validate` and `serialize_response` are not public in
+FastAPI, which is therefore pinned to one version. If an upgrade renames one of them, the import
+fails. If it adds a field to `Dependant`, the fast path is switched off with a warning. If it
+changes the meaning of one, tests/core/test_fast_dispatch.py fails, which compares responses with
+those of FastAPI.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, fields
-from inspect import isclass
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
-from fastapi import Request, Response, params
+from fastapi import Request, Response
 from fastapi._compat import ModelField
-from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant, _get_cache_key, _is_coroutine_callable
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, serialize_response
@@ -35,146 +31,156 @@ from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
 
 from app.core.http._bodies import ParsedRequest
+from app.core.http._fast_support import is_known_fastapi_version, is_supported
 from app.core.http._query import model_parameters, query_model
 from app.core.http._sessions import Handler
 
+# Pydantic's errors, as dictionaries.
 Errors = list[dict[str, Any]]
-# Returns a value of the request, which is valid if the list of errors is empty.
-ReadParameter = Callable[[Request], tuple[Any, Errors]]
+# Reads and validates one parameter of a request. The value is valid if there are no errors.
+ParameterReader = Callable[[Request], tuple[Any, Errors]]
+# The name of a parameter, and the index of its argument in the values of a request.
+ArgumentIndex = tuple[str, int]
 
-# The fields of `Dependant` that `_Plan` takes into account.
-_SUPPORTED_FIELDS: Final = {
-    *("path_params", "query_params", "body_params", "dependencies", "name", "call", "path"),
-    *("scope", "use_cache", "request_param_name", "response_param_name"),
-}
-# The fields that make a route unsupported if they are set.
-_UNSUPPORTED_FIELDS: Final = {
-    *("header_params", "cookie_params", "background_tasks_param_name", "websocket_param_name"),
-    *("http_connection_param_name", "security_scopes_param_name"),
-    *("own_oauth_scopes", "parent_oauth_scopes", "concurrency"),
-}
-# Indexes into the values of a request, which are followed by the results of its dependencies.
-_REQUEST: Final = 0
-_RESPONSE: Final = 1
-_FIRST_RESULT: Final = 2
+# The values of a request: the request, the response parameter, the result of each dependency.
+_REQUEST_INDEX: Final = 0
+_RESPONSE_INDEX: Final = 1
+_FIRST_RESULT_INDEX: Final = 2
 log = logging.getLogger(__name__)
 
 
-class _NotCompilable(Exception):
-    """The route needs something that only FastAPI's own dispatch can do."""
+def build_fast_handler(route: APIRoute) -> Handler | None:
+    """Return a handler that calls the endpoint of a route without FastAPI.
+
+    Returns None if the endpoint uses a feature that only FastAPI supports.
+    """
+    if not is_known_fastapi_version():
+        log.warning("HTTP_FAST_PATH has no effect: this version of FastAPI is unknown")
+        return None
+    if not is_supported(route):
+        return None
+    return _EndpointCaller(route).handle
 
 
 @dataclass(slots=True)
-class _Call:
-    """The call of a dependency: its function, and the index of the value of each argument."""
+class _DependencyCall:
+    """How to call one dependency, for example `create_service(session=values[2])`."""
 
     function: Callable[..., Any]
     is_coroutine: bool
-    arguments: list[tuple[str, int]]
+    argument_indexes: list[ArgumentIndex]
 
 
-def compile_handler(route: APIRoute) -> Handler | None:
-    """Return the compiled handler of a route, or None if FastAPI has to handle it."""
-    if {field.name for field in fields(Dependant)} != _SUPPORTED_FIELDS | _UNSUPPORTED_FIELDS:
-        log.warning("this version of FastAPI is not known: HTTP_FAST_PATH has no effect")
-        return None
-    try:
-        plan = _Plan(route)
-    except _NotCompilable:
-        return None
-    return plan.handle
+class _EndpointCaller:
+    """Calls the endpoint of one route and, before it, its dependencies.
 
+    All values of a request are in one list, so that arguments are found by index. For
+    `async def read_book(id: BookId, books: Annotated[BookService, Depends(create_service)])`:
 
-class _Plan:
-    """The calls of one route, in order."""
+        values[0]  the request
+        values[1]  the response parameter
+        values[2]  create_session(request=values[0])
+        values[3]  create_service(session=values[2])
+        result     read_book(id=..., books=values[3])
+    """
 
     def __init__(self, route: APIRoute) -> None:
         dependant = route.dependant
-        if not _is_coroutine_callable(dependant.call) or _has_special_response(route):
-            raise _NotCompilable
         self._endpoint: Callable[..., Awaitable[Any]] = dependant.call  # type: ignore[assignment]
-        self._calls: list[_Call] = []
-        self._indexes: dict[Any, int] = {}
-        self._arguments = self._compile_arguments(dependant)
-        self._parameters = list(_compile_parameters(route))
+        self._dependency_calls: list[_DependencyCall] = []
+        self._result_indexes: dict[Any, int] = {}
+        self._argument_indexes = self._add_dependencies(dependant)
+        self._parameter_readers = list(_parameter_readers(route))
         self._response_field = route.response_field
         self._response_model = route.response_model
         self._status_code = route.status_code or 200
 
+    def _add_dependencies(self, dependant: Dependant) -> list[ArgumentIndex]:
+        """Add the calls of a function's dependencies. Return where its arguments come from."""
+        argument_indexes = []
+        for dependency in dependant.dependencies:
+            index = self._add_dependency(dependency)
+            # A dependency that is only listed in `dependencies=[...]` is not an argument.
+            if dependency.name is not None:
+                argument_indexes.append((dependency.name, index))
+        if dependant.request_param_name is not None:
+            argument_indexes.append((dependant.request_param_name, _REQUEST_INDEX))
+        if dependant.response_param_name is not None:
+            argument_indexes.append((dependant.response_param_name, _RESPONSE_INDEX))
+        return argument_indexes
+
+    def _add_dependency(self, dependency: Dependant) -> int:
+        """Add the call of a dependency, unless it can share an earlier one.
+
+        Returns the index of the dependency's result in the values of a request.
+        """
+        cache_key = _get_cache_key(dependant=dependency)
+        if dependency.use_cache and cache_key in self._result_indexes:
+            return self._result_indexes[cache_key]
+        assert dependency.call is not None  # noqa: S101 - only the root of an application has none
+        argument_indexes = self._add_dependencies(dependency)
+        index = _FIRST_RESULT_INDEX + len(self._dependency_calls)
+        is_coroutine = _is_coroutine_callable(dependency.call)
+        call = _DependencyCall(dependency.call, is_coroutine, argument_indexes)
+        self._dependency_calls.append(call)
+        self._result_indexes.setdefault(cache_key, index)
+        return index
+
     async def handle(self, request: Request) -> Response:
-        """Call the dependencies and the endpoint, and build the response."""
-        injected = _InjectedResponse()
-        values: list[Any] = [request, injected]
-        for call in self._calls:
-            result = call.function(**{name: values[index] for name, index in call.arguments})
-            values.append(await result if call.is_coroutine else result)
-        arguments = {name: values[index] for name, index in self._arguments}
+        """Call the dependencies and the endpoint, and return the response.
+
+        Raises `RequestValidationError` with the errors of all parameters.
+        """
+        response_parameter = _ResponseParameter()
+        values: list[Any] = [request, response_parameter]
+        for call in self._dependency_calls:
+            result = call.function(**{name: values[index] for name, index in call.argument_indexes})
+            if call.is_coroutine:
+                result = await result
+            values.append(result)
+        arguments = {name: values[index] for name, index in self._argument_indexes}
         errors: Errors = []
-        for name, read in self._parameters:
-            arguments[name], parameter_errors = read(request)
+        for name, read_parameter in self._parameter_readers:
+            arguments[name], parameter_errors = read_parameter(request)
             errors += parameter_errors
         if errors:
             raise RequestValidationError(errors)
-        return await self._respond(await self._endpoint(**arguments), injected)
-
-    async def _respond(self, result: Any, injected: Response) -> Response:
+        result = await self._endpoint(**arguments)
         if isinstance(result, Response):
             return result
-        status_code = injected.status_code or self._status_code
+        return await self._build_response(result, response_parameter)
+
+    async def _build_response(self, result: Any, response_parameter: Response) -> Response:
+        """Build the response for the model that the endpoint returned, or for None.
+
+        It has the headers and the status code that the endpoint set on its `response` parameter.
+        """
+        status_code = response_parameter.status_code or self._status_code
         content = None
         if self._response_field is not None and is_body_allowed_for_status_code(status_code):
             content = await self._serialize(result)
-        # FastAPI states a media type even for a response without content.
+        # FastAPI sends a Content-Type even with a response that has no content.
         response = Response(content, status_code, media_type="application/json")
-        response.raw_headers.extend(injected.raw_headers)
+        response.raw_headers.extend(response_parameter.raw_headers)
         return response
 
     async def _serialize(self, result: Any) -> bytes:
+        """Return the JSON of the value that the endpoint returned."""
+        # An instance of the response model was validated by its constructor.
         if type(result) is self._response_model and isinstance(result, BaseModel):
-            # Its constructor has validated it. FastAPI would serialize by alias as well.
             return result.__pydantic_serializer__.to_json(result, by_alias=True)
         content: bytes = await serialize_response(
             field=self._response_field, response_content=result, dump_json=True
         )
         return content
 
-    def _compile_arguments(self, dependant: Dependant) -> list[tuple[str, int]]:
-        """Add the calls that a dependant needs, and return where its arguments come from."""
-        if any(getattr(dependant, field) for field in _UNSUPPORTED_FIELDS):
-            raise _NotCompilable
-        arguments = []
-        for dependency in dependant.dependencies:
-            index = self._compile_call(dependency)
-            if dependency.name is not None:
-                arguments.append((dependency.name, index))
-        if dependant.request_param_name is not None:
-            arguments.append((dependant.request_param_name, _REQUEST))
-        if dependant.response_param_name is not None:
-            arguments.append((dependant.response_param_name, _RESPONSE))
-        return arguments
 
-    def _compile_call(self, dependency: Dependant) -> int:
-        """Add the call of a dependency, unless it is there already. Return its value's index."""
-        key = _get_cache_key(dependant=dependency)
-        if dependency.use_cache and key in self._indexes:
-            return self._indexes[key]
-        parameters = [*dependency.path_params, *dependency.query_params, *dependency.body_params]
-        if parameters or dependency.concurrency is not None:
-            raise _NotCompilable
-        is_coroutine = _is_coroutine_callable(dependency.call)
-        # FastAPI runs other callables in a thread. A class is called directly here, because the
-        # constructors of services and repositories do not block.
-        if dependency.call is None or not (is_coroutine or isclass(dependency.call)):
-            raise _NotCompilable
-        arguments = self._compile_arguments(dependency)
-        index = _FIRST_RESULT + len(self._calls)
-        self._calls.append(_Call(dependency.call, is_coroutine, arguments))
-        self._indexes.setdefault(key, index)
-        return index
+class _ResponseParameter(Response):
+    """The argument for `response: Response` of an endpoint or dependency.
 
-
-class _InjectedResponse(Response):
-    """The `response` parameter of an endpoint: it collects headers and a status code."""
+    It is not sent. It collects the headers and the status code that they set, and a status code of
+    None means that they set none. The constructor of `Response` would add headers of its own.
+    """
 
     def __init__(self) -> None:
         self.status_code = None  # type: ignore[assignment]
@@ -183,68 +189,60 @@ class _InjectedResponse(Response):
         self.background = None
 
 
-def _has_special_response(route: APIRoute) -> bool:
-    """Return whether the response is built in a way that only FastAPI knows."""
-    returns_model = route.response_field is not None
-    options = (
-        route.max_body_size,
-        route.response_model_include,
-        route.response_model_exclude,
-        not route.response_model_by_alias,
-        route.response_model_exclude_unset,
-        route.response_model_exclude_defaults,
-        route.response_model_exclude_none,
-        not isinstance(route.response_class, DefaultPlaceholder),
-        not returns_model and is_body_allowed_for_status_code(route.status_code),
-    )
-    return any(options)
+def _parameter_readers(route: APIRoute) -> Iterator[tuple[str, ParameterReader]]:
+    """Yield the name and the reader of each parameter that an endpoint takes from the request.
 
-
-def _compile_parameters(route: APIRoute) -> Iterable[tuple[str, ReadParameter]]:
-    """Return the parameters of an endpoint: its path, its query model and its JSON body."""
+    These are its path parameters, its query model and its JSON body.
+    """
     dependant = route.dependant
     for field in dependant.path_params:
         yield field.name, _path_reader(field)
-    if dependant.query_params:
-        model = query_model(dependant)
-        if model is None or len(dependant.query_params) > 1:
-            raise _NotCompilable
-        yield dependant.query_params[0].name, _query_reader(dependant.query_params[0], model)
+    model = query_model(dependant)
+    if model is not None:
+        [field] = dependant.query_params
+        yield field.name, _query_reader(field, model)
     if dependant.body_params:
-        field = dependant.body_params[0]
-        # With several body parameters, or an embedded one, `body_field` is a model around them.
-        if field is not route.body_field or isinstance(field.field_info, params.Form):
-            raise _NotCompilable
+        [field] = dependant.body_params
         yield field.name, _body_reader(field)
 
 
-def _path_reader(field: ModelField) -> ReadParameter:
-    def read(request: Request) -> tuple[Any, Errors]:
+def _path_reader(field: ModelField) -> ParameterReader:
+    """Return a function that reads a path parameter, for example the `id` of `/books/{id}`."""
+
+    def read_path_parameter(request: Request) -> tuple[Any, Errors]:
         value = request.scope["path_params"][field.alias]
         return field.validate(value, loc=("path", field.alias))
 
-    return read
+    return read_path_parameter
 
 
-def _query_reader(field: ModelField, model: type[BaseModel]) -> ReadParameter:
-    sequences = {name for name, repeatable in model_parameters(model).items() if repeatable}
+def _query_reader(field: ModelField, model: type[BaseModel]) -> ParameterReader:
+    """Return a function that reads the query string into a query model.
 
-    def read(request: Request) -> tuple[Any, Errors]:
+    `?tag=a&tag=b` becomes a list for a field that may be repeated. For other fields, the last
+    value counts.
+    """
+    repeatable_names = {name for name, repeatable in model_parameters(model).items() if repeatable}
+
+    def read_query(request: Request) -> tuple[Any, Errors]:
         values: dict[str, Any] = {}
+        # Most requests have no query string, so it is parsed only if there is one.
         if request.scope["query_string"]:
             for name, value in request.query_params.multi_items():
-                if name in sequences:
+                if name in repeatable_names:
                     values.setdefault(name, []).append(value)
                 else:
                     values[name] = value
         return field.validate(values, loc=("query",))
 
-    return read
+    return read_query
 
 
-def _body_reader(field: ModelField) -> ReadParameter:
-    def read(request: Request) -> tuple[Any, Errors]:
-        assert isinstance(request, ParsedRequest)  # noqa: S101 - the route parses bodies first
+def _body_reader(field: ModelField) -> ParameterReader:
+    """Return a function that validates the JSON body, which the route has parsed already."""
+
+    def read_body(request: Request) -> tuple[Any, Errors]:
+        assert isinstance(request, ParsedRequest)  # noqa: S101 - narrows the type
         return field.validate(request.value, loc=("body",))
 
-    return read
+    return read_body

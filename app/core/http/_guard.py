@@ -1,6 +1,6 @@
-"""Permissions for routes that `core.http.Router` did not declare.
+"""Permissions for routes that `core.http.Router` did not declare, and a check that all have one.
 
-Examples are a mounted application, the router of a GraphQL library, an admin page:
+Such foreign routes are a mounted application, the router of a GraphQL library or an admin page:
 
     ROUTERS = (books, authors, ..., ForeignRouter(graphql_router, permission="catalogue:read"))
 """
@@ -8,7 +8,7 @@ Examples are a mounted application, the router of a GraphQL library, an admin pa
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.requests import HTTPConnection
@@ -23,14 +23,15 @@ from app.core.errors import ServiceError
 from app.core.http._authorization import authorize
 from app.core.http._route import Route
 
-_POLICY_VIOLATION = 1008  # close code of RFC 6455
+# The close code of a refused WebSocket (RFC 6455).
+_POLICY_VIOLATION: Final = 1008
 
 
 class GuardedRoute(BaseRoute):
-    """A route of any kind that requires a permission before it handles a request.
+    """A foreign route that handles a request only if the caller has a permission.
 
-    A mounted application is added to app/api.py as `GuardedRoute(Mount("/admin", admin),
-    "users:list")`.
+    For example, app/api.py adds a mounted application as
+    `GuardedRoute(Mount("/admin", admin_app), "users:list")`.
     """
 
     def __init__(self, route: BaseRoute, permission: Permission) -> None:
@@ -42,6 +43,7 @@ class GuardedRoute(BaseRoute):
         self.endpoint: Any = getattr(route, "endpoint", None)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the foreign route matches a request."""
         return self.route.matches(scope)
 
     def add_to(self, app: FastAPI) -> None:
@@ -49,9 +51,15 @@ class GuardedRoute(BaseRoute):
         app.router.routes.append(self)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Return the path of the foreign route with this name."""
         return self.route.url_path_for(name, **path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Require the permission, then let the foreign route handle the request.
+
+        Raises the errors of `authorize`. A WebSocket has no error response, so its handshake is
+        refused instead.
+        """
         # The path exists, but not for this method. As on our own routes, the 405 needs no token.
         if self.route.matches(scope)[0] is Match.PARTIAL:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
@@ -60,7 +68,6 @@ class GuardedRoute(BaseRoute):
         except ServiceError:
             if scope["type"] != "websocket":
                 raise
-            # A WebSocket has no error response: the handshake is refused instead.
             await WebSocketClose(_POLICY_VIOLATION)(scope, receive, send)
             return
         await self.route.handle(scope, receive, send)
@@ -68,10 +75,10 @@ class GuardedRoute(BaseRoute):
 
 @dataclass(frozen=True)
 class ForeignRouter:
-    """An APIRouter that was not written for this service, behind one permission.
+    """An APIRouter of a library, whose routes all require one permission.
 
-    Its routes appear in the OpenAPI document, with the access that they require. The strict rules
-    of our own Router (unknown parameters, JSON bodies, Idempotency-Key) do not apply to them.
+    The OpenAPI document contains its routes and the roles that may use them. The rules of our own
+    Router do not apply to them: they may accept unknown parameters, and ignore Idempotency-Key.
     """
 
     router: APIRouter
@@ -80,26 +87,29 @@ class ForeignRouter:
 
     def add_to(self, app: FastAPI) -> None:
         """Include the router in an application."""
-        first = len(app.router.routes)
+        number_of_other_routes = len(app.router.routes)
         app.include_router(self.router, prefix=self.prefix)
-        guard_routes(app, first, self.permission)
+        guard_routes(app, self.permission, start=number_of_other_routes)
 
 
 def check_permission(permission: Permission, route: object) -> Permission:
-    """Return the permission. Raise `MissingPermission` if there is no such permission."""
+    """Return the permission if core/access.py defines it.
+
+    Raises `MissingPermission`, which names the route, otherwise.
+    """
     if permission not in PERMISSIONS:
         raise MissingPermission(route)
     return permission
 
 
-def guard_routes(app: FastAPI, first: int, permission: Permission) -> None:
-    """Put the routes of an application, from index `first` on, behind a permission."""
-    for index in range(first, len(app.router.routes)):
-        app.router.routes[index] = GuardedRoute(app.router.routes[index], permission)
+def guard_routes(app: FastAPI, permission: Permission, *, start: int) -> None:
+    """Require a permission for the routes of an application from the index `start` on."""
+    routes = app.router.routes
+    routes[start:] = [GuardedRoute(route, permission) for route in routes[start:]]
 
 
 def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
-    """Yield the guarded routes of an application."""
+    """Yield the foreign routes of an application, which are behind a permission."""
     for route in app.router.routes:
         if isinstance(route, GuardedRoute):
             yield route
@@ -107,17 +117,18 @@ def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
 
 def require_permissions(app: FastAPI) -> None:
     """Raise `MissingPermission` for the first route that does not require a permission."""
-    # FastAPI's `app.frontend` adds static files to a second list, which is searched last.
+    # `app.frontend` of FastAPI adds static files to a second list, which is searched last.
     for route in (*app.router.routes, *app.router._low_priority_routes):  # noqa: SLF001
         if not isinstance(route, Route | GuardedRoute):
             raise MissingPermission(route)
 
 
 class RequirePermissions:
-    """Middleware that refuses every request while any route has no permission.
+    """Middleware that raises `MissingPermission` for all requests if any route has no permission.
 
-    It covers routes that are added after the application has started, and servers that do not run
-    its lifespan. It has to be inside the middleware that renders and logs errors.
+    The check at startup misses routes that are added later, and servers that do not run the
+    lifespan of the application. The middleware has to be inside the one that renders and logs
+    errors.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -131,32 +142,35 @@ class RequirePermissions:
 
     def _check_new_routes(self, app: FastAPI) -> None:
         number_of_routes = len(app.router.routes) + len(app.router._low_priority_routes)  # noqa: SLF001
+        # Checking the number is fast, and routes are only ever added.
         if number_of_routes != self._number_of_checked_routes:
             require_permissions(app)
             self._number_of_checked_routes = number_of_routes
 
 
 class MissingPermission(RuntimeError):
-    """A route, or a router with its routes, would be open to everybody.
+    """Raised for a route or router without a valid permission, which anybody could call.
 
-    It is raised at startup, and for every request if such a route was added later.
+    It is raised at startup, and for every request if the route was added later.
     """
 
     def __init__(self, route: object) -> None:
         super().__init__(
-            f"The route {_name(route)} has no permission that core.access knows: declare it with"
-            " core.http.Router, or wrap it in core.http.ForeignRouter or GuardedRoute"
+            f"The route {_route_path(route)} has no permission that core.access knows. Declare it"
+            " with core.http.Router, or wrap it in core.http.ForeignRouter or GuardedRoute."
         )
 
 
-def _name(route: object) -> str:
-    """Return the path of a route, or of the first route of a router."""
+def _route_path(route: object) -> str:
+    """Return the path of a route, or of the first route of a router, for an error message."""
     if isinstance(route, GuardedRoute):
-        return _name(route.route)
+        return _route_path(route.route)
     path: str | None = getattr(route, "path", None)
     if path is not None:
         return path
     # FastAPI 0.165 keeps an included router as one route that refers to the original.
     router = getattr(route, "original_router", route)
     routes = getattr(router, "routes", None)
-    return _name(routes[0]) if routes else repr(route)
+    if not routes:
+        return repr(route)
+    return _route_path(routes[0])

@@ -1,4 +1,4 @@
-"""The parts of the application that this package needs, as one typed object."""
+"""The long-lived objects that this package uses, such as the settings and the database."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,18 +9,21 @@ from app.core.access import Principal
 from app.core.db import Database
 from app.settings import Settings
 
-# Returns the principal of a bearer token, or None for a token that is not valid.
+# Looks up the principal of a bearer token in the database. Returns None if the token is not valid.
 FindPrincipal = Callable[[Database, str], Awaitable[Principal | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResources:
-    """Long-lived objects that requests share. The application extends this class with its own."""
+    """Long-lived objects that all requests of an application share.
+
+    The application derives a class that adds its own objects, such as the object store.
+    """
 
     settings: Settings
     database: Database
     find_principal: FindPrincipal
-    # Ids of the requests with an Idempotency-Key that this process is handling.
+    # The requests with an Idempotency-Key that this process is handling, by the hash of the key.
     idempotent_requests_in_progress: set[bytes] = field(default_factory=set)
 
 

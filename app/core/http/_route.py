@@ -1,8 +1,13 @@
-"""One endpoint: the steps that a route performs before and after it calls its function.
+"""The route of one endpoint, with the steps before and after the call of the endpoint's function.
 
-In this order, a route authorizes the request, rejects unknown query parameters and bodies that are
-not strict JSON, handles Idempotency-Key, opens a transaction for an endpoint that needs one, calls
-the endpoint, and completes the response with Cache-Control or as a 304.
+A route performs these steps in order:
+
+1. Authorize the request.
+2. Reject unknown query parameters, and a body that is not strict JSON.
+3. Handle the Idempotency-Key of a POST.
+4. Open a transaction if the endpoint needs one.
+5. Call the endpoint.
+6. Add Cache-Control, and respond with 304 if the client has the current representation.
 """
 
 from collections.abc import Callable
@@ -19,7 +24,7 @@ from app.core.http import _idempotency as idempotency
 from app.core.http._authorization import authorize
 from app.core.http._bodies import FORM, JSON, MERGE_PATCH, ParsedRequest, parse_body
 from app.core.http._conditional import not_modified
-from app.core.http._fast_dispatch import compile_handler
+from app.core.http._fast_dispatch import build_fast_handler
 from app.core.http._query import check_query, query_parameters
 from app.core.http._sessions import (
     Handler,
@@ -28,11 +33,21 @@ from app.core.http._sessions import (
     run_in_transaction_with_retry,
 )
 
+# The status of a response without content.
 NO_CONTENT: Final = 204
 
 
 class Route(APIRoute):
-    """One endpoint of a Router."""
+    """One endpoint of a Router.
+
+    Args:
+        path: For example `/books/{id}`.
+        endpoint: The function that handles requests. Its name is the operation id.
+        permission: What a caller has to be allowed to do, or "public".
+        cache_control: The Cache-Control header of responses that do not set their own.
+        has_location: True documents a Location header in the OpenAPI document.
+        options: Arguments of FastAPI's APIRoute.
+    """
 
     def __init__(
         self,
@@ -48,50 +63,63 @@ class Route(APIRoute):
         self.permission: Permission = permission
         self.cache_control = cache_control
         self.has_location = has_location
-        # Idempotency keys belong to a principal, and a public route has none.
+        # An idempotency key belongs to a principal, and a request to a public route has none.
         self.accepts_idempotency_key = "POST" in (self.methods or ()) and permission != "public"
-        # An endpoint that describes its body itself also reads it itself, as a stream.
+        # An endpoint that documents its body by itself also reads it by itself, as a stream.
         self.streams_body = bool((self.openapi_extra or {}).get("requestBody"))
-        self.media_types = self._media_types()
+        self.media_types = self._accepted_media_types()
         self._query_parameters = query_parameters(self.dependant)
         self._needs_transaction = needs_transaction(self.dependant)
-        self.fixed_paths: frozenset[str] = frozenset()
+        self._fixed_paths: frozenset[str] = frozenset()
+        # `/books/` for `/books/{id}/content`
         self._literal_prefix = path.partition("{")[0]
 
-    def bind(self, app: FastAPI, fixed_paths: frozenset[str], *, fast_dispatch: bool) -> "Route":
-        """Return a copy of the route for one application. Tests create several of them.
+    def copy_for_app(
+        self, app: FastAPI, fixed_paths: frozenset[str], *, fast_dispatch: bool
+    ) -> "Route":
+        """Return a copy of the route that serves one application.
 
-        `fixed_paths` are the paths of the application without parameters, for example
-        `/books/batch`: `batch` is not the id of a book.
+        Routes are declared when a module is imported, and tests create several applications.
+
+        Args:
+            app: The application.
+            fixed_paths: Every path of the application that has no parameters. They take precedence
+                over this route: `/books/batch` does not match `/books/{id}`.
+            fast_dispatch: True calls the endpoint by the fast path if that supports it.
         """
         route = copy(self)
-        route.fixed_paths = fixed_paths
+        route._fixed_paths = fixed_paths  # noqa: SLF001 - of this class
         route.dependency_overrides_provider = app
         route.app = request_response(route.get_route_handler())
-        fast_handler = compile_handler(route) if fast_dispatch else None
-        if fast_handler is not None:
-            route.app = _FastApp(app, route.add_steps(fast_handler), route.app)
+        if fast_dispatch:
+            fast_handler = build_fast_handler(route)
+            if fast_handler is not None:
+                route.app = _FastRouteApp(app, route.wrap_endpoint_call(fast_handler), route.app)
         return route
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether the path and the method of a request match, and the path parameters."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        # Most routes are ruled out without their regular expression.
+        # Comparing the prefix rules out most routes without their slower regular expression.
         if not path.startswith(self._literal_prefix):
             return Match.NONE, {}
-        if self.param_convertors and path in self.fixed_paths:
+        if self.param_convertors and path in self._fixed_paths:
             return Match.NONE, {}
         return super().matches(scope)
 
     def get_route_handler(self) -> Any:
-        """Return FastAPI's handler of the endpoint, with the steps of this class around it."""
-        return self.add_steps(super().get_route_handler())
+        """Return FastAPI's handler of the endpoint, inside the steps of this class."""
+        return self.wrap_endpoint_call(super().get_route_handler())
 
-    def add_steps(self, call_endpoint: Handler) -> Handler:
-        """Return a handler that does what this class adds around the call of the endpoint."""
+    def wrap_endpoint_call(self, call_endpoint: Handler) -> Handler:
+        """Return a handler with the steps before and after the call of the endpoint.
+
+        The module docstring lists these steps.
+        """
 
         async def call_and_complete(request: Request) -> Response:
             response = await call_endpoint(request)
-            return self._complete(request, response)
+            return self._complete_response(request, response)
 
         async def handle(request: Request) -> Response:
             await authorize(request, self.permission)
@@ -101,7 +129,7 @@ class Route(APIRoute):
                 request = await parse_body(request, self.media_types)
             key = idempotency.parse_key(request) if self.accepts_idempotency_key else None
             if key is not None:
-                content = self._content(request)
+                content = self._content_to_compare(request)
                 return await idempotency.run_idempotently(request, key, content, call_and_complete)
             if self._needs_transaction and self.streams_body:
                 # The body can be read only once, so the request cannot be handled again.
@@ -112,24 +140,28 @@ class Route(APIRoute):
 
         return handle
 
-    def _content(self, request: Request) -> object:
-        """Return what a retry with the same Idempotency-Key must repeat.
+    def _content_to_compare(self, request: Request) -> object:
+        """Return the content that a retry with the same Idempotency-Key has to repeat.
 
-        That is the parsed body, or "" if there is none. It is None for a body that the endpoint
-        reads as a stream: the endpoint itself states the content.
+        This is the parsed body, or "" if the endpoint takes none. It is None for an endpoint that
+        reads its body as a stream, because that endpoint states the content itself.
         """
         if isinstance(request, ParsedRequest):
             return request.value
-        return None if self.streams_body else ""
+        if self.streams_body:
+            return None
+        return ""
 
-    def _complete(self, request: Request, response: Response) -> Response:
+    def _complete_response(self, request: Request, response: Response) -> Response:
+        """Add Cache-Control, and replace the response by a 304 if the client has it already."""
         if self.cache_control is not None and response.status_code != NO_CONTENT:
             response.headers.setdefault("Cache-Control", self.cache_control)
         if request.method == "GET":
             return not_modified(request, response) or response
         return response
 
-    def _media_types(self) -> list[str]:
+    def _accepted_media_types(self) -> list[str]:
+        """Return the values of Content-Type that the endpoint accepts."""
         if self.streams_body:
             return [*(self.openapi_extra or {})["requestBody"]["content"]]
         if self.body_field is not None and isinstance(self.body_field.field_info, params.Form):
@@ -139,17 +171,25 @@ class Route(APIRoute):
         return [JSON]
 
 
-class _FastApp:
-    """Uses the compiled handler of a route, or FastAPI's if a test overrides dependencies."""
+class _FastRouteApp:
+    """ASGI application of a route that the fast path supports.
 
-    def __init__(self, app: FastAPI, handle: Handler, fastapi_app: ASGIApp) -> None:
+    FastAPI handles the request if a test overrides dependencies, which the fast path ignores.
+
+    Args:
+        app: The application to which the route belongs.
+        handle: The handler that calls the endpoint by the fast path.
+        fastapi_route_app: The ASGI application that FastAPI built for the same route.
+    """
+
+    def __init__(self, app: FastAPI, handle: Handler, fastapi_route_app: ASGIApp) -> None:
         self._app = app
         self._handle = handle
-        self._fastapi_app = fastapi_app
+        self._fastapi_route_app = fastapi_route_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app.dependency_overrides:
-            await self._fastapi_app(scope, receive, send)
+            await self._fastapi_route_app(scope, receive, send)
             return
         response = await self._handle(Request(scope, receive, send))
         await response(scope, receive, send)

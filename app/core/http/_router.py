@@ -1,4 +1,4 @@
-"""Declaring endpoints: a Router whose every route states its permission.
+"""Router, which declares the endpoints of a package. Every endpoint states its permission.
 
 router = Router(prefix="/books", tags=["books"])
 
@@ -18,22 +18,24 @@ from app.core.http._guard import ForeignRouter, GuardedRoute, MissingPermission,
 from app.core.http._problems import responses as problem_responses
 from app.core.http._route import Route
 
-REVALIDATE: Final = "private, no-cache"  # a browser may keep the response, but asks before use
+# Values of Cache-Control. A browser may store the response, but has to ask before it uses it.
+REVALIDATE: Final = "private, no-cache"
 NO_STORE: Final = "no-store"
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class EndpointOptions(TypedDict, total=False):
-    """The optional arguments of an endpoint's declaration."""
+    """The optional arguments of `Router.get`, `post`, `patch` and `delete`."""
 
     # The status of a successful response. The default is 200, or 204 for DELETE.
     status_code: int
-    # The problems to document besides those that follow from method, parameters and permission.
+    # The errors to document in OpenAPI. Those that follow from the method, the parameters and the
+    # permission, such as 404 for a path with an id, are added without being listed.
     errors: Sequence[type[ServiceError]]
-    # Documents a Location header. The default is True for 201.
+    # Whether OpenAPI documents a Location header. The default is True if the status is 201.
     has_location: bool
-    # The others are FastAPI's.
+    # The following options have the same meaning as in FastAPI.
     response_model: Any
     response_class: type[Response]
     responses: dict[int | str, dict[str, Any]]
@@ -45,10 +47,10 @@ class Router:
     """Declares the endpoints of one package. `add_routers` adds them to the application.
 
     Args:
-        prefix: The beginning of every path.
-        tags: The group of the endpoints in the OpenAPI document.
+        prefix: The beginning of every path, for example `/books`.
+        tags: The groups of the OpenAPI document to which the endpoints belong.
         cache_control: The Cache-Control header of every response that has content, unless an
-            endpoint sets its own. None for responses without the header.
+            endpoint sets its own. None omits the header.
     """
 
     def __init__(
@@ -62,34 +64,38 @@ class Router:
     def get(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare an endpoint that reads."""
+        """Declare an endpoint that reads and changes nothing."""
         return self._declare("GET", path, permission, options)
 
     def post(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare an endpoint that creates something or performs an action.
+        """Declare an endpoint that creates a resource or performs an action.
 
-        Unless it is public, it accepts an Idempotency-Key.
+        It accepts an Idempotency-Key unless its permission is "public".
         """
         return self._declare("POST", path, permission, options)
 
     def patch(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare an endpoint that changes a resource (JSON merge patch)."""
+        """Declare an endpoint that updates a resource by a JSON merge patch (RFC 7396)."""
         return self._declare("PATCH", path, permission, options)
 
     def delete(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare an endpoint that deletes a resource; its response has no content."""
+        """Declare an endpoint that deletes a resource. Its response has no content."""
         options.setdefault("status_code", NO_CONTENT)
         return self._declare("DELETE", path, permission, options)
 
     def _declare(
         self, method: str, path: str, permission: Permission, options: EndpointOptions
     ) -> Callable[[Endpoint], Endpoint]:
+        """Return the decorator that creates the route of an endpoint.
+
+        Raises `MissingPermission` if the permission does not exist.
+        """
         check_permission(permission, path)
         status_code = options.get("status_code", OK)
         route_options: dict[str, Any] = {"has_location": status_code == CREATED, **options}
@@ -97,7 +103,7 @@ class Router:
         route_options["responses"] = {**problems, **options.get("responses", {})}
         route_options["status_code"] = status_code
 
-        def declare(endpoint: Endpoint) -> Endpoint:
+        def add_route(endpoint: Endpoint) -> Endpoint:
             route = Route(
                 self.prefix + path,
                 endpoint,
@@ -110,7 +116,7 @@ class Router:
             self.routes.append(route)
             return endpoint
 
-        return declare
+        return add_route
 
 
 def add_routers(
@@ -118,23 +124,31 @@ def add_routers(
 ) -> None:
     """Add the endpoints of routers to an application.
 
-    Our own routes are appended as one flat list, because FastAPI would match the routes of an
-    included router twice for every request. Foreign routes come last, so that they cannot hide
-    ours. Raises `MissingPermission` for anything else, such as a plain APIRouter.
+    Raises `MissingPermission` for a router that states no permission, such as a plain APIRouter.
+
+    Args:
+        app: The application.
+        routers: Our own routers, and foreign routers and routes behind a permission.
+        fast_dispatch: True calls endpoints of our own routers by the fast path if it supports
+            them.
     """
-    routes: list[Route] = []
-    foreign: list[ForeignRouter | GuardedRoute] = []
+    own_routes: list[Route] = []
+    foreign_routers: list[ForeignRouter | GuardedRoute] = []
     for router in routers:
         if isinstance(router, Router):
-            routes += router.routes
+            own_routes += router.routes
         elif isinstance(router, ForeignRouter | GuardedRoute):
-            foreign.append(router)
+            foreign_routers.append(router)
         else:
             raise MissingPermission(router)
     if app.router.dependencies:
         raise RuntimeError("Dependencies of the application would not apply to our own routes.")
-    fixed_paths = frozenset(route.path for route in routes if not route.param_convertors)
-    for route in routes:
-        app.router.routes.append(route.bind(app, fixed_paths, fast_dispatch=fast_dispatch))
-    for router in foreign:
-        router.add_to(app)
+    fixed_paths = frozenset(route.path for route in own_routes if not route.param_convertors)
+    # The routes are appended one by one. FastAPI would match those of an included router twice for
+    # every request.
+    for route in own_routes:
+        app_route = route.copy_for_app(app, fixed_paths, fast_dispatch=fast_dispatch)
+        app.router.routes.append(app_route)
+    # Foreign routes come last, so that they cannot hide our own.
+    for foreign_router in foreign_routers:
+        foreign_router.add_to(app)
