@@ -17,7 +17,7 @@ from app.core.errors import Fault, InvalidRequest
 from app.core.formats import Format, create_writer
 from app.core.http._bodies import JSON
 from app.core.http._conditional import MAX_HEADER_LENGTH
-from app.core.http._examples import MissingExample, example
+from app.core.http._examples import MissingExample, build_example
 from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
 from app.core.paging import PAGE_PARAMETERS, ListQuery
@@ -52,7 +52,7 @@ def _example_item(model: type[BaseModel]) -> BaseModel | None:
     """Return a model with the values of its fields' examples, or None if one has none."""
     schema = model.model_json_schema(mode="serialization")
     try:
-        values = example(schema, schema.get("$defs", {}))
+        values = build_example(schema, schema.get("$defs", {}))
     except MissingExample:
         return None
     return model.model_validate(values)
