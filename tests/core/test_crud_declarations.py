@@ -120,9 +120,9 @@ def endpoints(**changes: Any) -> CrudEndpoints[Any, Any, Any]:
         ({"create_model": LabelCreate}, "LabelCreate.label is not a column of library_publishers"),
         ({"update_model": LabelUpdate}, "LabelUpdate.label is not a column of library_publishers"),
         ({"read_model": NumberedRead}, "CrudEndpoints need a UUID key, but NumberedRead.id is"),
-        ({"query_model": CityQuery}, "CityQuery.city has no condition. Add it to `filters`"),
-        ({"query_model": WordQuery}, "WordQuery.q has no condition. Add it to `filters`"),
-        ({"query_model": AnyOrderQuery}, "AnyOrderQuery.sort has to be a Literal of its keys"),
+        ({"query_model": CityQuery}, "CityQuery.city is a filter without a condition. Add"),
+        ({"query_model": WordQuery}, "WordQuery.q needs the column library_publishers.search"),
+        ({"query_model": AnyOrderQuery}, "AnyOrderQuery.sort has to list its keys in a Literal"),
         ({"query_model": CityOrderQuery}, "CityOrderQuery.sort allows city, which is not a field"),
         (
             {

@@ -1,4 +1,4 @@
-"""The five standard endpoints of a plain entity."""
+"""The five standard endpoints of an entity that has no rules of its own."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,12 @@ from app.core.access import Permission
 from app.core.crud import Create, CrudService, Read, Update
 from app.core.errors import ServiceError
 from app.core.http._conditional import IfMatch, set_etag
-from app.core.http._crud_declarations import check_columns, check_key, check_query
+from app.core.http._crud_declarations import (
+    require_columns,
+    require_filter_conditions,
+    require_sort_columns,
+    require_uuid_id,
+)
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import Router
 from app.core.http._sessions import RequestSession
@@ -20,18 +25,18 @@ from app.core.paging import Page, PageQuery
 from app.core.schemas import Id
 
 LIST_DESCRIPTION: Final = (
-    "The response is one page. With an `Accept` header for CSV or JSON lines, it is a stream of "
-    "the whole list."
+    "The response is one page. If the `Accept` header asks for CSV or JSON lines, it is a stream "
+    "of the whole list."
 )
 MERGE_PATCH_DESCRIPTION: Final = (
-    "The request is a JSON merge patch (RFC 7396): fields that it does not contain keep their "
+    "The request body is a JSON merge patch (RFC 7396). Fields that it does not contain keep their "
     "values."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrudEndpoints(Generic[Read, Create, Update]):
-    """Declares the endpoints that read, list, create, update and delete rows of an entity.
+    """Declares the endpoints that get, list, create, update and delete the rows of an entity.
 
         router = Router(prefix="/authors", tags=["authors"])
         CrudEndpoints(
@@ -51,8 +56,8 @@ class CrudEndpoints(Generic[Read, Create, Update]):
     `app/books/router.py` does.
     """
 
-    # The entity's name in descriptions, for example "order line" and "order lines". The names of
-    # operations have underscores instead of spaces: `read_order_line`.
+    # The entity's name in descriptions, for example "order line" and "order lines". In the names
+    # of operations, spaces become underscores: `read_order_line`.
     noun: str
     plural: str
     service: type[CrudService[Read, Create, Update]]
@@ -69,7 +74,8 @@ class CrudEndpoints(Generic[Read, Create, Update]):
     def add_to(self, router: Router) -> None:
         """Add the endpoints to a router, whose prefix is the path of the collection.
 
-        Raises `TypeError` with a sentence if the models do not fit the table.
+        Raises `TypeError`, with a message that says what to change, if the models do not fit the
+        table.
         """
         self._check_models()
         self._add_read(router)
@@ -79,16 +85,20 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         self._add_delete(router)
 
     def _check_models(self) -> None:
+        """Raise `TypeError` if the models do not fit the table, so that requests would fail."""
         statements = self.service.repository_class.statements
-        check_key(self.read_model)
-        check_query(self.query_model, statements)
-        # A service that overrides a method may write other columns than the fields.
+        require_uuid_id(self.read_model)
+        require_filter_conditions(self.query_model, statements)
+        require_sort_columns(self.query_model, statements)
+        # A service that overrides a method may write other columns than the fields of the model.
         if self.service.create is CrudService.create:
-            check_columns(self.create_model, statements, "create")
+            require_columns(self.create_model, statements, "create")
         if self.service.update is CrudService.update:
-            check_columns(self.update_model, statements, "update")
+            require_columns(self.update_model, statements, "update")
 
     def _add_read(self, router: Router) -> None:
+        """Add `GET /{id}`."""
+
         async def read(
             id: Id, service: CrudService[Read, Create, Update], response: Response
         ) -> Read:
@@ -101,6 +111,8 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         router.get("/{id}", permission=self.read_permission)(read)
 
     def _add_list(self, router: Router) -> None:
+        """Add `GET` of the collection: a page, or a stream of the whole list."""
+
         async def list_page(
             query: Any,
             service: CrudService[Read, Create, Update],
@@ -126,6 +138,8 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         )(list_page)
 
     def _add_create(self, router: Router) -> None:
+        """Add `POST` to the collection."""
+
         async def create(
             data: Create, service: CrudService[Read, Create, Update], response: Response
         ) -> Read:
@@ -143,6 +157,8 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         )(create)
 
     def _add_update(self, router: Router) -> None:
+        """Add `PATCH /{id}`."""
+
         async def update(
             id: Id,
             data: Update,
@@ -160,6 +176,8 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         router.patch("/{id}", permission=self.write_permission, errors=self.write_errors)(update)
 
     def _add_delete(self, router: Router) -> None:
+        """Add `DELETE /{id}`."""
+
         async def delete(
             id: Id, service: CrudService[Read, Create, Update], if_match: IfMatch
         ) -> None:
@@ -172,21 +190,29 @@ class CrudEndpoints(Generic[Read, Create, Update]):
     def _specialize(
         self, endpoint: Callable[..., Any], name: str, description: str, **types: Any
     ) -> None:
-        """Set the name, the description and the parameter types of an endpoint.
+        """Make a generic endpoint look to FastAPI as if it was written for this entity.
 
-        FastAPI reads them from the attributes of the function, and cannot tell the endpoint from
-        one that was written for this entity.
+        FastAPI reads these attributes of the function when its route is declared.
+
+        Args:
+            endpoint: The generic function. It is changed in place.
+            name: The operation id, possibly with spaces: "read_order line".
+            description: The docstring. Its first line becomes the summary of the operation.
+            types: The types of parameters and of the result ("return") that depend on the entity.
         """
         endpoint.__name__ = name.replace(" ", "_")
         endpoint.__doc__ = description
         endpoint.__annotations__ |= {"service": self._service_dependency(), **types}
 
     def _noun_with_article(self) -> str:
-        # Nouns such as "user" and "unit" are more common than those such as "umbrella".
-        article = "an" if self.noun[0] in "aeio" else "a"
-        return f"{article} {self.noun}"
+        """Return, for example, "an author" or "a book"."""
+        # "a" before "u", because nouns such as "user" are more common than those like "umbrella".
+        if self.noun[0] in "aeio":
+            return f"an {self.noun}"
+        return f"a {self.noun}"
 
     def _service_dependency(self) -> Any:
+        """Return the type of a parameter for which FastAPI creates the service of the request."""
         service_class = self.service
 
         async def create_service(session: RequestSession) -> CrudService[Read, Create, Update]:
@@ -195,4 +221,5 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         return Annotated[service_class, Depends(create_service)]
 
     def _id_type(self) -> Any:
+        """Return the type of the path parameter `id`, with its description for OpenAPI."""
         return Annotated[Id, Field(description=f"Id of the {self.noun}")]
