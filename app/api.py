@@ -1,4 +1,4 @@
-"""Every router, in one list. The busiest first: the framework tries routes in order."""
+"""All routers of the service, and the descriptions of their tags in the OpenAPI document."""
 
 from typing import Final
 
@@ -11,6 +11,7 @@ from app.reports.router import router as reports
 from app.tokens.router import router as tokens
 from app.users.router import router as users
 
+# The busiest router comes first, because the routes are tried in this order.
 ROUTERS: Final[tuple[Router | ForeignRouter | GuardedRoute, ...]] = (
     books,
     authors,
@@ -22,11 +23,11 @@ ROUTERS: Final[tuple[Router | ForeignRouter | GuardedRoute, ...]] = (
 )
 
 TAGS: Final = [
-    {"name": "authors", "description": "People who write books"},
-    {"name": "books", "description": "Books, each by one author"},
-    {"name": "documents", "description": "Named files in an object store"},
-    {"name": "users", "description": "People with an account"},
-    {"name": "tokens", "description": "Logging in and out"},
-    {"name": "reports", "description": "What is counted, from the reporting database"},
-    {"name": "health", "description": "For probes"},
+    {"name": "authors", "description": "Authors of books"},
+    {"name": "books", "description": "Books, each with one author"},
+    {"name": "documents", "description": "Named files, which are kept in an object store"},
+    {"name": "users", "description": "User accounts"},
+    {"name": "tokens", "description": "Login, logout and the tokens of a user"},
+    {"name": "reports", "description": "Statistics from the reporting database"},
+    {"name": "health", "description": "Liveness and readiness probes"},
 ]

@@ -1,4 +1,4 @@
-"""The composition root: settings in, application out."""
+"""Creates the application from its settings: resources, middleware, routes and OpenAPI document."""
 
 import gc
 from collections.abc import AsyncIterator
@@ -37,24 +37,32 @@ from app.tables import REVISION
 from app.tokens.service import find_principal
 from app.users.passwords import PasswordHasher
 
+# Markdown at the top of the OpenAPI document.
 DESCRIPTION: Final = """\
-Authors, books, documents and users. Every error is a problem (RFC 9457). Single resources have an
-`ETag` and accept `If-Match` and `If-None-Match`. Every resource has the same value as `version`,
-also in lists and files. It changes whenever a displayed value changes: the version of a book
-combines those of the book and of its author. A POST with an `Idempotency-Key` may be sent again.
-Lists have pages and cursors. Every GET also answers HEAD.
+Manage authors, books, documents and users.
+
+- **Errors** are problem details (RFC 9457). Programs can rely on `type` and `code`.
+- **Versions:** every resource has a `version`, also in lists and files. It changes whenever a
+  displayed value changes, so the version of a book combines those of the book and of its author.
+- **Conditional requests:** the `ETag` of a single resource is its version. `If-None-Match` avoids
+  sending a resource that the client has already, and `If-Match` avoids overwriting the changes of
+  other clients.
+- **Retries:** a POST with an `Idempotency-Key` can be repeated without doing its work twice.
+- **Lists** are divided into pages, which clients request by number or by cursor.
+- **HEAD** is supported by every operation that supports GET.
 """
-EXPOSED: Final = (
+# Response headers that scripts of other origins may read (CORS).
+EXPOSED_HEADERS: Final = (
     *("ETag", "Idempotency-Replayed", "Link", "Location"),
     *("Retry-After", "WWW-Authenticate", "X-Request-ID"),
 )
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the application. Without settings, it reads them from the environment.
+    """Create the application. Without `settings`, they are read from the environment.
 
-    Its lifespan closes what requests have opened. Raises `RuntimeError` if a route states no
-    permission.
+    Connections are opened by the first request that needs them, and closed by the lifespan. Raises
+    `MissingPermission` if a route states no permission.
     """
     settings = settings or Settings()
     shutdown = Shutdown()
@@ -63,11 +71,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
+        # The documentation has routes of our own, see `add_documentation`.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=_middleware(settings, shutdown),
+        middleware=_create_middleware(settings, shutdown),
         lifespan=partial(_lifespan, shutdown),
         telemetry=telemetry_config(),
     )
@@ -83,6 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
+    """Create the objects that all requests share, without opening a connection."""
     database = Database(settings)
     storage = Storage(settings)
     return Resources(
@@ -97,11 +107,13 @@ def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
 
 @asynccontextmanager
 async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
-    # A route may have been added after `create_app` has checked them all.
+    """Prepare the process for serving requests, and close all resources at shutdown."""
+    # A route may have been added after the check in `create_app`.
     require_permissions(app)
     # Freeze objects created at startup so the garbage collector does not scan them again.
     gc.collect()
     gc.freeze()
+    # Collect less often than by default, because reference counting frees most objects.
     gc.set_threshold(20_000, 50, 100)
     try:
         with shutdown.delay_server_shutdown():
@@ -110,22 +122,23 @@ async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
         await app.state.resources.close()
 
 
-def _middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
-    """The outermost first."""
-    timing, metered = settings.app_env == "development", settings.metrics_port > 0
+def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
+    """Return the middleware in the order in which requests pass through it."""
+    is_development = settings.app_env == "development"
+    has_metrics = settings.metrics_port > 0
     middleware = [
-        Middleware(RequestContext, server_timing_enabled=timing, metrics_enabled=metered),
+        Middleware(RequestContext, timing=is_development, metered=has_metrics),
         Middleware(RequestLimits, hosts=settings.allowed_hosts),
         Middleware(InactivityTimeout, settings.request_timeout, shutdown),
     ]
     if settings.cors_origins:
-        middleware.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.cors_origins,
-                allow_methods=["*"],
-                allow_headers=["*"],
-                expose_headers=EXPOSED,
-            )
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
         )
-    return [*middleware, Middleware(HeadAndTrailingSlash), Middleware(RequirePermissions)]
+        middleware.append(cors)
+    middleware += [Middleware(HeadAndTrailingSlash), Middleware(RequirePermissions)]
+    return middleware

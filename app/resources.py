@@ -1,4 +1,4 @@
-"""The long-lived objects of one application, typed, in one place."""
+"""The long-lived objects of an application, such as the database and the object store."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,28 +12,30 @@ from app.users.passwords import PasswordHasher
 
 @dataclass(frozen=True, kw_only=True)
 class Resources(ServerResources):
-    """Objects shared by all requests. `create_app` builds them; connections open on first use.
+    """Long-lived objects that all requests of an application share.
 
-    `ServerResources` adds the settings, the database, readiness and the lookup of tokens.
+    `create_app` creates them, and their connections are opened by the first use. The base class
+    contains the settings, the database, the readiness check and the lookup of tokens.
     """
 
     storage: Storage
     password_hasher: PasswordHasher
 
     async def close(self) -> None:
-        """Close connections and end threads. The resources cannot be used afterwards."""
+        """Close all connections and stop all threads. The resources cannot be used afterwards."""
         try:
-            # The database first: it waits for callbacks, which may use the storage.
+            # The database is closed first, because it waits for callbacks that may use the storage.
             await self.database.close()
         finally:
             self.password_hasher.close()
             self.storage.close()
 
 
-async def _resources(request: Request) -> Resources:
+async def _get_resources(request: Request) -> Resources:
     resources: Resources = request.app.state.resources
     return resources
 
 
-# The resources of the application, for dependencies that need more than a session.
-AppResources = Annotated[Resources, Depends(_resources)]
+# The type of a parameter of an endpoint or dependency that needs more than a session, for example
+# the object store.
+AppResources = Annotated[Resources, Depends(_get_resources)]
