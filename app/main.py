@@ -41,15 +41,15 @@ from app.users.passwords import PasswordHasher
 DESCRIPTION: Final = """\
 Manage authors, books, documents and users.
 
-- **Errors** are problem details (RFC 9457). Programs can rely on `type` and `code`.
+- **Errors:** every error is a problem detail (RFC 9457). Programs can rely on `type` and `code`.
 - **Versions:** every resource has a `version`, also in lists and files. It changes whenever a
   displayed value changes, so the version of a book combines those of the book and of its author.
 - **Conditional requests:** the `ETag` of a single resource is its version. `If-None-Match` avoids
   sending a resource that the client has already, and `If-Match` avoids overwriting the changes of
   other clients.
 - **Retries:** a POST with an `Idempotency-Key` can be repeated without doing its work twice.
-- **Lists** are divided into pages, which clients request by number or by cursor.
-- **HEAD** is supported by every operation that supports GET.
+- **Lists:** clients request the pages of a list by number or by cursor.
+- **HEAD:** every operation that supports GET supports HEAD.
 """
 # Response headers that scripts of other origins may read (CORS).
 EXPOSED_HEADERS: Final = (
@@ -127,7 +127,9 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
     is_development = settings.app_env == "development"
     has_metrics = settings.metrics_port > 0
     middleware = [
-        Middleware(RequestContext, timing=is_development, metered=has_metrics),
+        Middleware(
+            RequestContext, server_timing_enabled=is_development, metrics_enabled=has_metrics
+        ),
         Middleware(RequestLimits, hosts=settings.allowed_hosts),
         Middleware(InactivityTimeout, settings.request_timeout, shutdown),
     ]

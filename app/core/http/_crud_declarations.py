@@ -48,7 +48,7 @@ def require_filter_conditions(query_model: type[PageQuery], statements: Statemen
     such as `cursor`, and the field `sort` are not filters.
     """
     for name in query_model.model_fields:
-        is_filter = name not in POSITION and name != "sort"
+        is_filter = name not in PAGE_PARAMETERS and name != "sort"
         if not is_filter or name in statements.filter_names:
             continue
         field = f"{query_model.__name__}.{name}"
@@ -66,18 +66,18 @@ def require_filter_conditions(query_model: type[PageQuery], statements: Statemen
 def require_sort_columns(query_model: type[PageQuery], statements: Statements) -> None:
     """Raise `TypeError` if lists cannot be sorted and continued by a key of the field `sort`.
 
-    The keys are the values of the Literal in `sort: Sorting[Literal["name", "-name"]]`. A model
+    The keys are the values of the Literal in `sort: SortKeys[Literal["name", "-name"]]`. A model
     without this field is valid.
     """
     sort_field = query_model.model_fields.get("sort")
     if sort_field is None:
         return
-    # `Sorting[Sort]` is `tuple[Sort, ...]`.
-    [sort_type] = type_options(get_args(sort_field.annotation)[0])
+    # `SortKeys[Sort]` is `tuple[Sort, ...]`.
+    [sort_type] = union_members(get_args(sort_field.annotation)[0])
     if get_origin(sort_type) is not Literal:
         raise TypeError(
             f"{query_model.__name__}.sort has to list its keys in a Literal, for example "
-            '`Sorting[Literal["name", "-name"]]`.'
+            '`SortKeys[Literal["name", "-name"]]`.'
         )
     for name in {key.removeprefix("-") for key in get_args(sort_type)}:
         _require_sort_column(f"{query_model.__name__}.sort", name, statements)

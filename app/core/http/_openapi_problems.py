@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from app.core import errors
-from app.core.access import ALL, NONE, Permission, Role, scope_of
+from app.core.access import ALL, NONE, Permission, Role, get_scope
 from app.core.http import _problems as problems
 from app.core.http._bodies import JSON, MERGE_PATCH
 from app.core.http._route import Route
@@ -74,7 +74,7 @@ def add_access(operation: Json, permission: Permission, anonymous_access: str) -
         return
     with_token = {"password": list[str]()}
     without_token: Json = {}
-    is_open = scope_of(permission, anonymous_access) is not NONE
+    is_open = get_scope(permission, anonymous_access) is not NONE
     operation["security"] = [with_token]
     if is_open:
         operation["security"] = [without_token, with_token]
@@ -93,7 +93,7 @@ def _describe_roles(permission: Permission) -> list[str]:
     """Return the roles that have a permission, such as `["editor (only their own)", "admin"]`."""
     roles = []
     for role in Role:
-        scope = scope_of(permission, role)
+        scope = get_scope(permission, role)
         if scope is ALL:
             roles.append(str(role))
         elif scope is not NONE:
