@@ -24,7 +24,7 @@ from app.core.db import Database
 from app.main import create_app
 from app.settings import Settings
 from benchmarks import dataset
-from tests.support.resources import use_resources
+from tests.support.resources import replace_resources
 
 AUTHORS, BOOKS = 50_000, 1_000_000
 RUNS: Final = 5
@@ -81,7 +81,7 @@ async def _service(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, list[tupl
     )
     app, sent = create_app(settings), list[tuple[str, Any]]()
     database = Database(settings)
-    use_resources(app, database=database)
+    replace_resources(app, database=database)
 
     def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         sent.append((statement, parameters))

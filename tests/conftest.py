@@ -1,5 +1,8 @@
-"""Fixtures. A test gets the application over a database that it shares with the other tests of its
-process and that is emptied after each; one marked `commits` gets it over a database of its own."""
+"""Fixtures for all tests.
+
+A test uses the application with a database that all tests of a pytest worker share, and whose rows
+are deleted after each test. A test that is marked `private_database` gets a new, empty database.
+"""
 
 import asyncio
 import gc
@@ -23,38 +26,45 @@ from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher
 from tests.support import postgres_server, servers
-from tests.support.isolation import Cleaner, cleaning
-from tests.support.resources import resources_of, use_resources
-from tests.support.statements import heard, noted
+from tests.support.isolation import Cleaner, open_cleaner
+from tests.support.resources import get_resources, replace_resources
+from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 
-_stack = ExitStack()
-_TEMPLATE = pytest.StashKey[str]()
+# Stops Postgres and the object store when pytest ends.
+_running_servers = ExitStack()
+_TEMPLATE_URL = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the servers once, in the process that hands out the tests."""
-    given = getattr(config, "workerinput", None)
-    if given is not None:
-        config.stash[_TEMPLATE] = given["template"]
+    """Start Postgres and the object store once, in the controller process of pytest-xdist.
+
+    The workers of pytest-xdist receive the URL of the template database as worker input, and the
+    address of the object store as environment variables.
+    """
+    worker_input = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        config.stash[_TEMPLATE_URL] = worker_input["template_url"]
     elif not config.option.collectonly:
-        config.stash[_TEMPLATE] = _stack.enter_context(servers.postgres())
-        os.environ.update(_stack.enter_context(servers.s3()))  # for the other processes too
+        config.stash[_TEMPLATE_URL] = _running_servers.enter_context(servers.postgres())
+        os.environ.update(_running_servers.enter_context(servers.s3()))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: object) -> None:
-    node.workerinput["template"] = node.config.stash[_TEMPLATE]  # type: ignore[attr-defined]
+    """Send the URL of the template database to a worker of pytest-xdist."""
+    node.workerinput["template_url"] = node.config.stash[_TEMPLATE_URL]  # type: ignore[attr-defined]
 
 
 def pytest_collection_finish() -> None:
-    """What the tests are made of stays: the collector need not walk it again and again."""
+    """Exclude the collected tests from garbage collection, because they live until the end."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 50, 100)  # the service's own
+    # The thresholds that the service sets at startup.
+    gc.set_threshold(20_000, 50, 100)
 
 
 def pytest_unconfigure() -> None:
-    _stack.close()
+    _running_servers.close()
 
 
 @pytest.fixture(scope="session")
@@ -64,127 +74,144 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def template_url(request: pytest.FixtureRequest) -> str:
-    """The migrated, empty database that all others are copies of."""
-    return request.config.stash[_TEMPLATE]
+    """The URL of the migrated, empty database that the databases of all tests are copied from."""
+    return request.config.stash[_TEMPLATE_URL]
 
 
 @pytest.fixture(scope="session")
 def shared_url(template_url: str) -> Iterator[str]:
-    """The database that the tests of this process share; other processes have their own."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    url = asyncio.run(servers.copy(template_url, worker))
+    """The URL of the database that the tests of this pytest-xdist worker share."""
+    worker_name = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    url = asyncio.run(servers.copy(template_url, worker_name))
     yield url
     asyncio.run(servers.drop(url))
 
 
 @pytest.fixture
-async def own_database(template_url: str) -> AsyncIterator[str]:
-    """The URL of a fresh, migrated database that only this test uses."""
+async def private_database_url(template_url: str) -> AsyncIterator[str]:
+    """The URL of a new, migrated and empty database that only this test uses."""
     url = await servers.copy(template_url, uuid4().hex[:12])
     yield url
     await servers.drop(url)
 
 
-def settings_for(url: str, **changes: object) -> Settings:
-    """Settings over a database, without the developer's `.env`."""
-    store = {"s3_endpoint_url": os.environ["TEST_S3_ENDPOINT_URL"], "s3_bucket": embedded.BUCKET}
+def make_settings(url: str, **changes: object) -> Settings:
+    """Return settings for a database and the object store of the tests.
+
+    The `.env` file of the developer is not read. `changes` are other settings, for example
+    `anonymous_access="none"`.
+    """
     values = {
         "app_env": "test",
         "anonymous_access": "full",
         "database_url": SecretStr(url),
-        **store,
+        "s3_endpoint_url": os.environ["TEST_S3_ENDPOINT_URL"],
+        "s3_bucket": embedded.BUCKET,
         **changes,
     }
     return Settings(_env_file=None, **values)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-async def committing(own_database: str) -> AsyncIterator[Database]:
-    """The service's own sessions; what they write is committed."""
-    real = Database(settings_for(own_database))
-    yield real
-    await real.close()
+async def private_database(private_database_url: str) -> AsyncIterator[Database]:
+    """A new, empty database that only this test uses."""
+    database = Database(make_settings(private_database_url))
+    yield database
+    await database.close()
 
 
 @pytest.fixture(scope="session")
 async def shared_database(shared_url: str) -> AsyncIterator[Database]:
-    """The service's own sessions, with one pool for all tests that share the database."""
-    shared = Database(settings_for(shared_url))
-    yield shared
-    await shared.close()
+    """The database that the tests of this pytest-xdist worker share, with one connection pool."""
+    database = Database(make_settings(shared_url))
+    yield database
+    await database.close()
 
 
 @pytest.fixture(scope="session")
 async def cleaner(shared_url: str) -> AsyncIterator[Cleaner]:
-    async with cleaning(shared_url) as made:
-        yield made
+    """Deletes the rows of the shared database."""
+    async with open_cleaner(shared_url) as shared_database_cleaner:
+        yield shared_database_cleaner
 
 
 @pytest.fixture
-async def emptied(shared_database: Database, cleaner: Cleaner) -> AsyncIterator[Database]:
-    """The shared database, which is empty before and after each test."""
+async def emptied_shared_database(
+    shared_database: Database, cleaner: Cleaner
+) -> AsyncIterator[Database]:
+    """The shared database, without rows. The rows that the test adds are deleted after it."""
     yield shared_database
     await shared_database.wait_for_callbacks()
-    await cleaner.empty()
+    await cleaner.delete_all_rows()
 
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> Database:
-    # Not async: an async fixture cannot ask for another one while it runs.
-    kind = "committing" if request.node.get_closest_marker("commits") else "emptied"
-    chosen: Database = request.getfixturevalue(kind)
-    return chosen
+    """The database of the test: a new one if the test is marked `private_database`.
+
+    This fixture is synchronous, because async fixtures cannot call `getfixturevalue`.
+    """
+    fixture_name = "emptied_shared_database"
+    if request.node.get_closest_marker("private_database"):
+        fixture_name = "private_database"
+    database: Database = request.getfixturevalue(fixture_name)
+    return database
 
 
 @pytest.fixture
-def url(database: Database) -> str:
-    """Where the test's own database is."""
+def database_url(database: Database) -> str:
+    """The URL of the test's database: `postgresql://user:password@host:5432/name`."""
     return database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture
-async def other(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the same database that the service knows nothing of."""
-    connection = await asyncpg.connect(url)
+async def outside_connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the test's database that does not come from the service's pool."""
+    connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-def migrated_dir(tmp_path: Path) -> Path:
-    """Data of a server of the test's own, which does not run: the schema is there."""
+def migrated_data_dir(tmp_path: Path) -> Path:
+    """The data directory of a Postgres that is stopped and whose database is migrated."""
     return postgres_server.migrate(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def passwords() -> Iterator[PasswordHasher]:
-    made = PasswordHasher()
-    yield made
-    made.close()
+    """The threads that hash passwords, shared by all tests."""
+    password_hasher = PasswordHasher()
+    yield password_hasher
+    password_hasher.close()
 
 
 @pytest.fixture(scope="session")
 def application(template_url: str) -> FastAPI:
-    return create_app(settings_for(template_url))
+    """The application that all tests share, because creating it takes long."""
+    return create_app(make_settings(template_url))
 
 
 @pytest.fixture(scope="session")
-def _storage(template_url: str) -> Iterator[Storage]:
-    made = Storage(settings_for(template_url))
-    yield made
-    made.close()
+def shared_storage(template_url: str) -> Iterator[Storage]:
+    """The client of the object store that all tests share."""
+    storage = Storage(make_settings(template_url))
+    yield storage
+    storage.close()
 
 
 @pytest.fixture
-def storage(_storage: Storage) -> Storage:
-    _storage.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)  # of this test's event loop
-    return _storage
+def storage(shared_storage: Storage) -> Storage:
+    """The client of the object store."""
+    # A semaphore belongs to one event loop, and each test has a new one.
+    shared_storage.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
+    return shared_storage
 
 
 @pytest.fixture
 def settings(template_url: str) -> Settings:
-    """Settings with a prefix of the store that only this test uses."""
-    return settings_for(template_url, s3_prefix=f"test/{uuid4().hex}/")
+    """Settings with a key prefix in the object store that only this test uses."""
+    return make_settings(template_url, s3_prefix=f"test/{uuid4().hex}/")
 
 
 @pytest.fixture
@@ -195,7 +222,8 @@ def app(
     storage: Storage,
     settings: Settings,
 ) -> FastAPI:
-    use_resources(
+    """The application with the resources of this test."""
+    replace_resources(
         application,
         database=database,
         password_hasher=passwords,
@@ -207,21 +235,25 @@ def app(
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application. A request returns after everything that it started has ended."""
+
+    async def wait_for_side_effects(_: httpx.Response) -> None:
+        await get_resources(app).database.wait_for_callbacks()
+        await wait_for_statement_callbacks()
+
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:
-
-        async def settled(_: httpx.Response) -> None:
-            """When a response is there, so is all that it has caused: callbacks and statements."""
-            await resources_of(app).database.wait_for_callbacks()
-            await heard()
-
-        made.event_hooks = {"response": [settled]}
-        yield made
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        client.event_hooks = {"response": [wait_for_side_effects]}
+        yield client
 
 
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[str]]:
     """The SQL statements that sessions execute during the test, in order."""
-    sent: list[str] = []
-    with noted(database, lambda statement, _: sent.append(statement)):
-        yield sent
+    statements: list[str] = []
+
+    def record_statement(statement: str, _parameters: object) -> None:
+        statements.append(statement)
+
+    with observe_session_statements(database, record_statement):
+        yield statements

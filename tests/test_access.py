@@ -15,7 +15,7 @@ from app.core.http import Router
 from app.main import create_app
 from app.tables import TABLES
 from app.users.passwords import PasswordHasher
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support.access_table import (
     ALSO,
     ANONYMOUS,
@@ -30,7 +30,7 @@ from tests.support.access_table import (
     Operation,
     operations_of,
 )
-from tests.support.accounts import bearer
+from tests.support.accounts import bearer_headers
 from tests.support.callers import (
     IDS,
     PASSWORD,
@@ -42,8 +42,8 @@ from tests.support.callers import (
 )
 from tests.support.factories import Json
 from tests.support.isolation import Cleaner
-from tests.support.problems import problem_of
-from tests.support.rows import query, run
+from tests.support.problems import check_problem
+from tests.support.rows import execute, select_values
 
 KINDS = {401: "unauthorized", 403: "forbidden", 404: "not-found"}
 CHALLENGES = {401: INVALID, 403: TOO_LOW, 404: None}  # of a request with a token
@@ -77,9 +77,9 @@ async def world(
     """Everybody and what is the owner's, written once for the hundreds of tests."""
     await add_people(shared_database, password_hash)
     await add_things(shared_database, "owner")
-    async with cleaner.saved():
+    async with cleaner.snapshot():
         yield shared_database
-    await cleaner.empty()
+    await cleaner.delete_all_rows()
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def database(world: Database, cleaner: Cleaner) -> AsyncIterator[Database]
 def documents(template_url: str) -> dict[str, Json]:
     """The document under each setting."""
     return {
-        anonymous: create_app(settings_for(template_url, anonymous_access=anonymous)).openapi()
+        anonymous: create_app(make_settings(template_url, anonymous_access=anonymous)).openapi()
         for anonymous in ANONYMOUS
     }
 
@@ -108,11 +108,11 @@ async def credentials(client: AsyncClient, caller: str) -> dict[str, str]:
     if caller in ANONYMOUS:
         return {}
     if caller == "malformed":
-        return bearer(mistyped(TOKENS["admin"]))
+        return bearer_headers(mistyped(TOKENS["admin"]))
     if caller == "revoked":
-        answer = await client.delete("/tokens/current", headers=bearer(TOKENS["revoked"]))
+        answer = await client.delete("/tokens/current", headers=bearer_headers(TOKENS["revoked"]))
         assert answer.status_code == 204
-    return bearer(TOKENS[caller])
+    return bearer_headers(TOKENS[caller])
 
 
 # The table
@@ -158,12 +158,12 @@ async def test_who_may_not_is_told_why_and_changes_nothing(
     headers, status = await credentials(client, caller), TABLE[name][caller]
     # Where nothing but the token can have closed it.
     allow_anonymous(app, caller if caller in ANONYMOUS else "full")
-    before = sorted(await query(database, CONTENTS))
+    before = sorted(await select_values(database, CONTENTS))
     answer = await operations[name].ask(client, headers)
-    problem_of(answer, status, KINDS[status])
+    check_problem(answer, status, KINDS[status])
     challenge = REALM if caller in ANONYMOUS else CHALLENGES[status]
     assert answer.headers.get("www-authenticate") == challenge
-    assert sorted(await query(database, CONTENTS)) == before
+    assert sorted(await select_values(database, CONTENTS)) == before
 
 
 @pytest.mark.parametrize("name", OWNED)
@@ -171,8 +171,8 @@ async def test_who_may_not_is_told_why_and_changes_nothing(
 async def test_a_higher_role_may_with_its_own_what_a_member_may(
     client: AsyncClient, database: Database, operations: Operations, name: str, caller: str
 ) -> None:
-    await run(database, "UPDATE documents SET owner_id = :owner", {"owner": IDS[caller]})
-    answer = await operations[name].ask(client, bearer(TOKENS[caller]), owner=caller)
+    await execute(database, "UPDATE documents SET owner_id = :owner", {"owner": IDS[caller]})
+    answer = await operations[name].ask(client, bearer_headers(TOKENS[caller]), owner=caller)
     assert answer.status_code == operations[name].success, answer.text
 
 
@@ -180,9 +180,9 @@ async def test_a_higher_role_may_with_its_own_what_a_member_may(
 async def test_what_is_somebody_elses_is_answered_as_what_nobody_has(
     client: AsyncClient, database: Database, operations: Operations, name: str
 ) -> None:
-    headers = bearer(TOKENS["stranger"]) | {"X-Request-ID": "the-same"}
+    headers = bearer_headers(TOKENS["stranger"]) | {"X-Request-ID": "the-same"}
     theirs = await operations[name].ask(client, headers)
-    await run(database, "DELETE FROM users WHERE id = :owner", {"owner": IDS["owner"]})
+    await execute(database, "DELETE FROM users WHERE id = :owner", {"owner": IDS["owner"]})
     nobodys = await operations[name].ask(client, headers)
     assert (theirs.status_code, theirs.headers) == (404, nobodys.headers)
     assert theirs.content == nobodys.content

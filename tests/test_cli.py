@@ -17,7 +17,7 @@ import pytest
 
 from app import embedded, schema
 from tests.support import commands, servers
-from tests.support.processes import run, serving, start
+from tests.support.processes import exit_code_and_output, running_server, start_command
 
 UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
@@ -61,20 +61,20 @@ async def test_the_embedded_data_outlives_the_server_and_ctrl_c_ends_everything(
     data_dir: Path,
 ) -> None:
     body = {"name": "Ursula K. Le Guin"}
-    async with serving(DATA_DIR=str(data_dir)) as (process, origin):
+    async with running_server(DATA_DIR=str(data_dir)) as (process, origin):
         made = httpx.post(f"{origin}/authors", json=body)
         assert made.status_code == 201
         assert servers_in(data_dir)
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
     assert servers_in(data_dir) == []
-    async with serving(DATA_DIR=str(data_dir)) as (_, origin):
+    async with running_server(DATA_DIR=str(data_dir)) as (_, origin):
         found = httpx.get(origin + made.headers["location"])
         assert (found.status_code, found.json()) == (200, made.json())
 
 
 async def test_a_killed_server_leaves_no_postgres_behind(used_dir: Path) -> None:
-    async with serving(DATA_DIR=str(used_dir)) as (process, _):
+    async with running_server(DATA_DIR=str(used_dir)) as (process, _):
         started = servers_in(used_dir)
         process.kill()
         await process.wait()
@@ -82,8 +82,8 @@ async def test_a_killed_server_leaves_no_postgres_behind(used_dir: Path) -> None
 
 
 async def test_two_processes_share_one_embedded_postgres(used_dir: Path) -> None:
-    async with serving(DATA_DIR=str(used_dir)) as (_, origin):
-        code, output = await run("migrate", DATA_DIR=str(used_dir))
+    async with running_server(DATA_DIR=str(used_dir)) as (_, origin):
+        code, output = await exit_code_and_output("migrate", DATA_DIR=str(used_dir))
         assert (code, output) == (0, "The schema is at head.\n")
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
@@ -91,7 +91,7 @@ async def test_two_processes_share_one_embedded_postgres(used_dir: Path) -> None
 async def test_a_deep_data_directory_is_no_obstacle(tmp_path: Path, made: Path) -> None:
     deep = tmp_path.joinpath(*["a-rather-long-name"] * 6)
     copied(made, deep)
-    async with serving(DATA_DIR=str(deep)) as (_, origin):
+    async with running_server(DATA_DIR=str(deep)) as (_, origin):
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
@@ -107,7 +107,7 @@ async def test_as_root_a_private_copy_of_the_project_and_its_data_is_enough(tmp_
     for part in (installed, installed.with_suffix(".libs")):
         await asyncio.to_thread(shutil.copytree, part, copy / part.name)
     path = os.pathsep.join([str(copy), *sys.path])
-    async with serving(DATA_DIR=str(private / "data"), PYTHONPATH=path) as (_, origin):
+    async with running_server(DATA_DIR=str(private / "data"), PYTHONPATH=path) as (_, origin):
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
@@ -118,7 +118,7 @@ def announced_origin(output: str) -> str:
 
 
 async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
-    process = await start("serve", DATA_DIR=str(used_dir))
+    process = await start_command("serve", DATA_DIR=str(used_dir))
     assert process.stdout
     said = "".join([(await process.stdout.readline()).decode() for _ in range(8)])
     process.send_signal(signal.SIGTERM)
@@ -137,8 +137,10 @@ async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
     assert process.returncode == 0
 
 
-async def test_where_not_all_is_open_it_does_not_say_so(own_database: str) -> None:
-    process = await start("serve", DATABASE_URL=own_database, ANONYMOUS_ACCESS="read")
+async def test_where_not_all_is_open_it_does_not_say_so(private_database_url: str) -> None:
+    process = await start_command(
+        "serve", DATABASE_URL=private_database_url, ANONYMOUS_ACCESS="read"
+    )
     assert process.stdout
     first = (await process.stdout.readline()).decode()
     assert httpx.get(f"{announced_origin(first)}/documents").status_code == 401
@@ -150,9 +152,12 @@ async def test_where_not_all_is_open_it_does_not_say_so(own_database: str) -> No
 
 
 async def test_with_a_database_url_nothing_embedded_starts(
-    data_dir: Path, own_database: str
+    data_dir: Path, private_database_url: str
 ) -> None:
-    async with serving(DATA_DIR=str(data_dir), DATABASE_URL=own_database) as (_, origin):
+    async with running_server(DATA_DIR=str(data_dir), DATABASE_URL=private_database_url) as (
+        _,
+        origin,
+    ):
         assert httpx.get(f"{origin}/readyz").status_code == 200
         assert not data_dir.exists()
 
@@ -160,7 +165,7 @@ async def test_with_a_database_url_nothing_embedded_starts(
 async def test_a_port_in_use_is_one_sentence_and_exit_code_1(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        code, output = await run("serve", PORT=port, DATA_DIR=str(data_dir))
+        code, output = await exit_code_and_output("serve", PORT=port, DATA_DIR=str(data_dir))
     assert code == 1
     reason = "Address already in use"
     assert output == f"bookshelf: cannot listen on 127.0.0.1:{port} ({reason}): set PORT\n"
@@ -169,8 +174,8 @@ async def test_a_port_in_use_is_one_sentence_and_exit_code_1(data_dir: Path) -> 
 
 async def test_an_unreachable_database_is_one_sentence_and_exit_code_1() -> None:
     for code, output in (
-        await run("serve", "--migrate", DATABASE_URL=UNREACHABLE),
-        await commands.run("migrate", DATABASE_URL=UNREACHABLE),
+        await exit_code_and_output("serve", "--migrate", DATABASE_URL=UNREACHABLE),
+        await commands.exit_code_and_output("migrate", DATABASE_URL=UNREACHABLE),
     ):
         assert code == 1
         assert output.startswith("bookshelf: cannot migrate postgresql+asyncpg://somebody:***@")
@@ -179,7 +184,7 @@ async def test_an_unreachable_database_is_one_sentence_and_exit_code_1() -> None
 
 async def test_wrong_settings_are_named_and_exit_code_1() -> None:
     wrong = {"PORT": "http", "DB_POOL_SIZE": "0"}
-    code, output = await commands.run("migrate", DATABASE_URL=UNREACHABLE, **wrong)
+    code, output = await commands.exit_code_and_output("migrate", DATABASE_URL=UNREACHABLE, **wrong)
     assert code == 1
     assert [line.split(":")[0] for line in output.splitlines()] == [
         "bookshelf", "PORT", "DB_POOL_SIZE",
@@ -190,7 +195,9 @@ async def test_wrong_settings_are_named_and_exit_code_1() -> None:
 async def test_someone_elses_data_directory_is_one_sentence_and_exit_code_1(data_dir: Path) -> None:
     (data_dir / "postgres").mkdir(parents=True)
     os.chown(data_dir / "postgres", 12345, -1)
-    code, output = await commands.run("migrate", DATABASE_URL="", DATA_DIR=str(data_dir))
+    code, output = await commands.exit_code_and_output(
+        "migrate", DATABASE_URL="", DATA_DIR=str(data_dir)
+    )
     assert code == 1
     assert "belongs to user 12345: set DATA_DIR to a directory of your own." in output
     assert output.count("\n") == 1
@@ -198,13 +205,15 @@ async def test_someone_elses_data_directory_is_one_sentence_and_exit_code_1(data
 
 async def test_data_of_another_postgres_version_is_one_sentence(used_dir: Path) -> None:
     (used_dir / "postgres" / "PG_VERSION").write_text("16\n")
-    code, output = await commands.run("migrate", DATABASE_URL="", DATA_DIR=str(used_dir))
+    code, output = await commands.exit_code_and_output(
+        "migrate", DATABASE_URL="", DATA_DIR=str(used_dir)
+    )
     assert code == 1
     assert "was made by Postgres 16, not 18" in output
 
 
 async def test_help_names_the_commands() -> None:
-    code, output = await commands.run("--help")
+    code, output = await commands.exit_code_and_output("--help")
     assert code == 0
     assert "serve" in output
     assert "migrate" in output

@@ -19,7 +19,7 @@ from tests.support.completeness import (
     uncovered_models,
     unindexed_foreign_keys,
 )
-from tests.support.entities import BY_PATH
+from tests.support.entities import CASES_BY_PATH
 from tests.support.factories import Json
 
 PAGE: Json = {"items": {}, "total": {}, "page": {}, "size": {}, "pages": {}, "next": {}}
@@ -77,7 +77,7 @@ def test_entry_that_differs_from_document_is_named() -> None:
     sort = {"name": "sort", "in": "query", "schema": {"items": {"enum": keys}}}
     others = [{"name": name, "in": "query"} for name in ("id", "q", "city")]
     document = document_of("/authors", parameters=(sort, *others))
-    case = replace(BY_PATH["/authors"], sorts=("name",), filters={"country": "GB"})
+    case = replace(CASES_BY_PATH["/authors"], sorts=("name",), filters={"country": "GB"})
     entry = "in its entry: change tests/support/entities.py or the query model"
     assert differences_from_document(document, case) == [
         "sorts of GET /authors is ['email', 'name'] in the OpenAPI document, but ['name'] " + entry,

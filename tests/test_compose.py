@@ -22,7 +22,7 @@ from app.embedded.postgresql import INITDB
 from app.settings import Settings
 from tests.support import compose, servers
 from tests.support.compose import Service
-from tests.support.processes import ROOT, Worker, announced, until
+from tests.support.processes import PROJECT_ROOT, Worker, poll_until, wait_for_origin
 
 FILE = compose.compose()
 SERVICES: dict[str, Service] = FILE["services"]
@@ -78,7 +78,7 @@ async def serving(given: dict[str, str], place: Path) -> AsyncIterator[str]:
     """The origin of the server, until it is stopped as Docker does it."""
     process = await compose.start(command("server"), given, place)
     try:
-        yield await announced(process)
+        yield await wait_for_origin(process)
     finally:
         process.send_signal(signal.SIGTERM)
         await process.communicate()
@@ -106,9 +106,9 @@ async def test_one_gets_from_an_empty_database_to_a_signed_url_by_the_words_of_t
 
 
 async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
-    own_database: str, store: str, place: Path
+    private_database_url: str, store: str, place: Path
 ) -> None:
-    given = environment("worker", own_database, store)
+    given = environment("worker", private_database_url, store)
     form, *check = SERVICES["worker"]["healthcheck"]["test"]
     assert form == "CMD"
     code, output = await compose.run(check, given, place)
@@ -120,16 +120,16 @@ async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
         return (await compose.run(check, given, place))[0] == 0
 
     try:
-        await until(healthy)
+        await poll_until(healthy)
     finally:
-        assert await worker.end() == 0, worker.said
+        assert await worker.stop() == 0, worker.output
 
 
 async def test_the_image_is_healthy_while_its_server_answers(
-    own_database: str, store: str, place: Path
+    private_database_url: str, store: str, place: Path
 ) -> None:
     check = compose.words_of_image("HEALTHCHECK")
-    given = environment("server", own_database, store)
+    given = environment("server", private_database_url, store)
     async with serving(given, place) as origin:
         given["PORT"] = str(make_url(origin).port)
         assert await compose.run(check, given, place) == (0, "")
@@ -241,8 +241,8 @@ def test_commands_are_those_that_there_are() -> None:
 
 def test_what_the_dockerfile_copies_is_there_and_all_that_docker_is_sent() -> None:
     copied = {source for stage in compose.stages() for source, _ in compose.copies(stage)}
-    assert all((ROOT / source).exists() for source in copied)
-    rules = (ROOT / ".dockerignore").read_text().splitlines()
+    assert all((PROJECT_ROOT / source).exists() for source in copied)
+    rules = (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
     assert rules[1] == "*"
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 

@@ -28,7 +28,7 @@ from tests.support.completeness import (
 from tests.support.entities import ENTITIES
 from tests.support.entity_case import EntityCase
 from tests.support.factories import Json
-from tests.support.requests import body_request, valid_body
+from tests.support.requests import body_arguments, valid_body
 
 # Lists that are not the collection of a registered entity, with their tests.
 SPECIAL_LISTS = {
@@ -106,7 +106,7 @@ def test_every_field_of_read_models_has_example() -> None:
 async def test_second_row_with_unique_value_is_conflict_that_says_why(
     client: AsyncClient, case: EntityCase, constraint: str
 ) -> None:
-    request = body_request(case, await valid_body(client, case))
+    request = body_arguments(case, await valid_body(client, case))
     assert (await client.post(case.path, **request)).status_code == 201
     response = await client.post(case.path, **request)
     detail = response.json().get("detail")

@@ -14,7 +14,7 @@ import pytest
 
 from app import embedded
 from tests.support import compose, servers
-from tests.support.processes import ROOT, until
+from tests.support.processes import PROJECT_ROOT, poll_until
 
 NAME: Final = "bookshelf-test"
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "bookshelf", "AWS_SECRET_ACCESS_KEY": servers.SECRET}
@@ -52,7 +52,7 @@ def network() -> Iterator[Any]:
     from testcontainers.core.network import Network  # noqa: PLC0415 - slow
 
     build = ["make", "-s", "image", f"IMAGE={NAME}"]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(build, cwd=PROJECT_ROOT, check=True, capture_output=True)
     with Network() as made:
         yield made
 
@@ -129,7 +129,7 @@ async def test_the_image_migrates_serves_works_and_ends_when_it_is_told_to(
         await asyncio.to_thread(server.reload)
         return bool(server.attrs["State"]["Health"]["Status"] == "healthy")
 
-    await until(healthy)
+    await poll_until(healthy)
     origin = f"http://127.0.0.1:{server.ports['8000/tcp'][0]['HostPort']}"
     form: dict[str, Any] = {"data": {"name": "The README"}, "files": {"file": b"# Bookshelf"}}
     async with httpx.AsyncClient(base_url=origin) as client:
@@ -143,7 +143,7 @@ async def test_the_image_migrates_serves_works_and_ends_when_it_is_told_to(
         check = await asyncio.to_thread(worker.exec_run, "python -m app jobs check")
         return bool(check.exit_code == 0)
 
-    await until(working)
+    await poll_until(working)
     for container in (server, worker):
         await asyncio.to_thread(container.stop, timeout=20)
         assert ended(container)[0] == 0
@@ -162,7 +162,7 @@ async def test_several_processes_are_counted_where_there_is_nowhere_to_write(
         asked = await asyncio.to_thread(server.exec_run, ["python", "-c", read])
         return bool(asked.exit_code == 0)
 
-    await until(counted)
+    await poll_until(counted)
 
 
 def test_the_image_is_for_production_and_asks_for_what_that_needs(

@@ -8,7 +8,12 @@ from asyncio.subprocess import PIPE
 
 import pytest
 
-from tests.support.processes import PLACE, ROOT, ended, store_environment
+from tests.support.processes import (
+    PROJECT_ROOT,
+    WORKING_DIRECTORY,
+    store_environment,
+    wait_for_result,
+)
 
 PROGRAM = """
 import asyncio, gc, sys
@@ -76,9 +81,14 @@ asyncio.run(main())
 """
 
 
-async def test_first_readiness_check_waits_until_a_slow_boto3_is_loaded(own_database: str) -> None:
-    environment = store_environment() | {"DATABASE_URL": own_database, "PYTHONPATH": str(ROOT)}
+async def test_first_readiness_check_waits_until_a_slow_boto3_is_loaded(
+    private_database_url: str,
+) -> None:
+    environment = store_environment() | {
+        "DATABASE_URL": private_database_url,
+        "PYTHONPATH": str(PROJECT_ROOT),
+    }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SLOW_BOTO3, stdout=PIPE, cwd=PLACE, env=environment
+        sys.executable, "-c", SLOW_BOTO3, stdout=PIPE, cwd=WORKING_DIRECTORY, env=environment
     )
-    assert (await ended(process)).out == "False\n200 None\n200 None\nTrue\n"
+    assert (await wait_for_result(process)).stdout == "False\n200 None\n200 None\nTrue\n"

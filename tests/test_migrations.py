@@ -12,7 +12,14 @@ from sqlalchemy.exc import DBAPIError
 
 from app import schema
 from app.tables import REVISION, latest_revision
-from tests.support.processes import ROOT, Said, ended, run, spawn, until
+from tests.support.processes import (
+    PROJECT_ROOT,
+    CommandResult,
+    exit_code_and_output,
+    poll_until,
+    spawn_command,
+    wait_for_result,
+)
 from tests.support.servers import sqlalchemy_url
 
 DESCRIPTION = """
@@ -72,22 +79,22 @@ async def description(url: str) -> list[tuple[str, ...]]:
         await connection.close()
 
 
-async def test_every_revision_goes_up_down_and_up_again(own_database: str) -> None:
-    config = schema.config(sqlalchemy_url(own_database))
-    before = await description(own_database)
+async def test_every_revision_goes_up_down_and_up_again(private_database_url: str) -> None:
+    config = schema.config(sqlalchemy_url(private_database_url))
+    before = await description(private_database_url)
     assert len(before) > 40
     await asyncio.to_thread(command.downgrade, config, "base")
-    left = [row for row in await description(own_database) if "alembic" not in row[1]]
+    left = [row for row in await description(private_database_url) if "alembic" not in row[1]]
     assert left == []
     await asyncio.to_thread(command.upgrade, config, "head")
-    assert await description(own_database) == before
+    assert await description(private_database_url) == before
 
 
 async def test_users_become_members_and_documents_nobodys_and_both_outlive_going_back(
-    own_database: str,
+    private_database_url: str,
 ) -> None:
-    config = schema.config(sqlalchemy_url(own_database))
-    connection = await asyncpg.connect(own_database)
+    config = schema.config(sqlalchemy_url(private_database_url))
+    connection = await asyncpg.connect(private_database_url)
     await asyncio.to_thread(command.downgrade, config, "0003")
     await connection.execute(ROWS)
     before = await rows(connection)
@@ -103,8 +110,8 @@ async def test_users_become_members_and_documents_nobodys_and_both_outlive_going
     await connection.close()
 
 
-async def test_the_models_and_the_migrations_agree(own_database: str) -> None:
-    config = schema.config(sqlalchemy_url(own_database))
+async def test_the_models_and_the_migrations_agree(private_database_url: str) -> None:
+    config = schema.config(sqlalchemy_url(private_database_url))
     await asyncio.to_thread(command.check, config)
 
 
@@ -137,10 +144,10 @@ def test_latest_revision_of_directory_without_migrations_is_an_error(tmp_path: P
         latest_revision(tmp_path)
 
 
-async def test_two_upgrades_at_once_are_harmless(own_database: str) -> None:
-    url = sqlalchemy_url(own_database)
+async def test_two_upgrades_at_once_are_harmless(private_database_url: str) -> None:
+    url = sqlalchemy_url(private_database_url)
     await asyncio.to_thread(command.downgrade, schema.config(url), "base")
-    connection = await asyncpg.connect(own_database)
+    connection = await asyncpg.connect(private_database_url)
     # Neither gives up because its role may not wait for locks.
     await connection.execute(f'ALTER DATABASE "{url.database}" SET lock_timeout = 1')
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
@@ -149,18 +156,22 @@ async def test_two_upgrades_at_once_are_harmless(own_database: str) -> None:
         waiting: bool = await connection.fetchval(WAITING)
         return waiting or any(upgrade.done() for upgrade in upgrades)
 
-    command_line = {"DATABASE_URL": own_database}
-    upgrades = [asyncio.create_task(run("migrate", **command_line)) for _ in range(2)]
-    await until(both_wait)
+    command_line = {"DATABASE_URL": private_database_url}
+    upgrades = [
+        asyncio.create_task(exit_code_and_output("migrate", **command_line)) for _ in range(2)
+    ]
+    await poll_until(both_wait)
     assert not any(upgrade.done() for upgrade in upgrades)
     await connection.close()
     assert await asyncio.gather(*upgrades) == [(0, "The schema is at head.\n")] * 2
-    assert ("function", "search_vector") in [row[:2] for row in await description(own_database)]
+    assert ("function", "search_vector") in [
+        row[:2] for row in await description(private_database_url)
+    ]
 
 
-async def test_migration_that_fails_releases_the_advisory_lock(own_database: str) -> None:
-    config = schema.config(sqlalchemy_url(own_database))
-    connection = await asyncpg.connect(own_database)
+async def test_migration_that_fails_releases_the_advisory_lock(private_database_url: str) -> None:
+    config = schema.config(sqlalchemy_url(private_database_url))
+    connection = await asyncpg.connect(private_database_url)
     await connection.execute("CREATE VIEW titles AS SELECT title FROM books")
     with pytest.raises(DBAPIError, match="depend"):
         await asyncio.to_thread(command.downgrade, config, "base")
@@ -168,11 +179,13 @@ async def test_migration_that_fails_releases_the_advisory_lock(own_database: str
     await connection.close()
 
 
-async def test_a_migration_gives_up_on_a_lock_instead_of_queueing(own_database: str) -> None:
-    config = schema.config(sqlalchemy_url(own_database))
+async def test_a_migration_gives_up_on_a_lock_instead_of_queueing(
+    private_database_url: str,
+) -> None:
+    config = schema.config(sqlalchemy_url(private_database_url))
     # Later revisions may drop an index concurrently, which waits, but nothing queues behind it.
     await asyncio.to_thread(command.downgrade, config, "0001")
-    connection = await asyncpg.connect(own_database)
+    connection = await asyncpg.connect(private_database_url)
     async with connection.transaction():
         await connection.execute("LOCK TABLE books IN ACCESS SHARE MODE")
         with pytest.raises(DBAPIError, match="lock timeout"):
@@ -189,10 +202,12 @@ def test_the_migrations_can_be_written_out_as_sql() -> None:
     assert "CREATE TABLE books" in written.getvalue()
 
 
-async def alembic(*words: str, **environment: str) -> Said:
+async def alembic(*words: str, **environment: str) -> CommandResult:
     """The plain command, as a developer types it."""
-    program = ("-c", str(ROOT / "alembic.ini"), *words)
-    return await ended(await spawn(*program, module="alembic", environment=environment))
+    program = ("-c", str(PROJECT_ROOT / "alembic.ini"), *words)
+    return await wait_for_result(
+        await spawn_command(*program, module="alembic", environment=environment)
+    )
 
 
 async def test_alembic_without_database_url_says_what_to_do_in_one_line() -> None:

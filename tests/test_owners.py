@@ -6,7 +6,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from tests.support.access_table import TOO_LOW
-from tests.support.accounts import bearer
+from tests.support.accounts import bearer_headers
 from tests.support.callers import (
     BEARERS,
     DOCUMENT,
@@ -20,8 +20,8 @@ from tests.support.callers import (
     allow_anonymous,
 )
 from tests.support.factories import Json, make_document
-from tests.support.problems import problem_of
-from tests.support.rows import query, run
+from tests.support.problems import check_problem
+from tests.support.rows import execute, select_values
 
 REGISTRATION = {"name": "Ada", "email": "ada@example.com", "password": PASSWORD}
 
@@ -37,7 +37,7 @@ async def people(database: Database) -> None:
 
 async def roles(database: Database) -> list[str]:
     """Everybody's, and so how many there are."""
-    return await query(database, "SELECT role FROM users ORDER BY id")
+    return await select_values(database, "SELECT role FROM users ORDER BY id")
 
 
 # Lists
@@ -51,7 +51,7 @@ async def test_a_list_of_documents_has_ones_own_and_an_admins_has_all(
     client: AsyncClient, path: str, person: str, total: int
 ) -> None:
     await make_document(client, "Thesis of nobody")
-    page = (await client.get(path, headers=bearer(TOKENS[person]))).json()
+    page = (await client.get(path, headers=bearer_headers(TOKENS[person]))).json()
     assert (len(page["items"]), page["total"]) == (total, total)
 
 
@@ -66,7 +66,7 @@ async def test_a_cursor_leads_through_ones_own_documents_only(
     client: AsyncClient, database: Database
 ) -> None:
     for person in ("owner", "stranger"):
-        client.headers = bearer(TOKENS[person])
+        client.headers = bearer_headers(TOKENS[person])
         for name in ("a", "b", "c"):
             await make_document(client, name)
     found = list[str]()
@@ -80,18 +80,18 @@ async def test_a_cursor_leads_through_ones_own_documents_only(
 
 async def test_a_cursor_of_somebody_elses_list_is_refused(client: AsyncClient) -> None:
     await make_document(client)
-    page = (await client.get("/documents?size=1", headers=bearer(TOKENS["admin"]))).json()
+    page = (await client.get("/documents?size=1", headers=bearer_headers(TOKENS["admin"]))).json()
     answer = await client.get(
-        f"/documents?size=1&cursor={page['next']}", headers=bearer(TOKENS["owner"])
+        f"/documents?size=1&cursor={page['next']}", headers=bearer_headers(TOKENS["owner"])
     )
-    problem_of(answer, 422, "invalid-request")
+    check_problem(answer, 422, "invalid-request")
 
 
 @every_person
 async def test_a_list_of_tokens_has_ones_own_even_for_an_admin(
     client: AsyncClient, person: str
 ) -> None:
-    page = (await client.get("/tokens", headers=bearer(TOKENS[person]))).json()
+    page = (await client.get("/tokens", headers=bearer_headers(TOKENS[person]))).json()
     own = {str(TOKEN_IDS[name]) for name, whose in BEARERS.items() if whose == person}
     assert {token["id"] for token in page["items"]} == own
     assert page["total"] == len(own)
@@ -99,7 +99,7 @@ async def test_a_list_of_tokens_has_ones_own_even_for_an_admin(
 
 @every_person
 async def test_who_asks_who_he_is_is_told(client: AsyncClient, person: str) -> None:
-    user = (await client.get("/users/me", headers=bearer(TOKENS[person]))).json()
+    user = (await client.get("/users/me", headers=bearer_headers(TOKENS[person]))).json()
     assert (user["id"], user["name"]) == (IDS[person], person)
 
 
@@ -118,31 +118,31 @@ async def test_who_asks_who_he_is_is_told(client: AsyncClient, person: str) -> N
 async def test_a_new_document_is_its_makers_and_without_one_an_admins(
     client: AsyncClient, maker: str | None, readers: set[str]
 ) -> None:
-    client.headers = bearer(TOKENS[maker]) if maker else {}
+    client.headers = bearer_headers(TOKENS[maker]) if maker else {}
     path = f"/documents/{(await make_document(client))['id']}"
     found = {
         person
         for person in ("owner", "stranger", "editor", "admin")
-        if (await client.get(path, headers=bearer(TOKENS[person]))).status_code == 200
+        if (await client.get(path, headers=bearer_headers(TOKENS[person]))).status_code == 200
     }
     assert found == readers
 
 
 async def test_a_document_stays_its_owners_when_an_admin_changes_it(client: AsyncClient) -> None:
     path, change = f"/documents/{DOCUMENT}", {"name": (None, "Thesis, approved")}
-    changed = await client.patch(path, files=change, headers=bearer(TOKENS["admin"]))
+    changed = await client.patch(path, files=change, headers=bearer_headers(TOKENS["admin"]))
     assert changed.status_code == 200
-    read = await client.get(path, headers=bearer(TOKENS["owner"]))
+    read = await client.get(path, headers=bearer_headers(TOKENS["owner"]))
     assert read.json()["name"] == "Thesis, approved"
 
 
 async def test_somebody_elses_upload_is_not_found_at_ones_own_document_either(
     client: AsyncClient,
 ) -> None:
-    client.headers = bearer(TOKENS["stranger"])
+    client.headers = bearer_headers(TOKENS["stranger"])
     path = f"/documents/{(await make_document(client))['id']}/uploads/{UPLOAD}"
-    problem_of(await client.get(path), 404, "not-found")
-    problem_of(await client.post(f"{path}/complete"), 404, "not-found")
+    check_problem(await client.get(path), 404, "not-found")
+    check_problem(await client.post(f"{path}/complete"), 404, "not-found")
 
 
 # Roles
@@ -153,7 +153,7 @@ async def test_somebody_elses_upload_is_not_found_at_ones_own_document_either(
 async def test_who_may_everything_registers_a_user_with_a_role(
     client: AsyncClient, person: str | None, role: str
 ) -> None:
-    client.headers = bearer(TOKENS[person]) if person else {}
+    client.headers = bearer_headers(TOKENS[person]) if person else {}
     answer = await client.post("/users", json=REGISTRATION | {"role": role})
     assert (answer.status_code, answer.json()["role"]) == (201, role)
 
@@ -163,7 +163,7 @@ async def test_who_may_everything_registers_a_user_with_a_role(
 async def test_who_may_everything_changes_a_role(
     client: AsyncClient, person: str | None, role: str
 ) -> None:
-    client.headers = bearer(TOKENS[person]) if person else {}
+    client.headers = bearer_headers(TOKENS[person]) if person else {}
     answer = await client.patch(f"/users/{IDS['owner']}", json={"role": role})
     assert (answer.status_code, answer.json()["role"]) == (200, role)
 
@@ -173,13 +173,13 @@ async def test_who_may_everything_changes_a_role(
 async def test_who_is_no_admin_sets_no_role_not_even_the_one_he_has(
     client: AsyncClient, database: Database, person: str, role: str
 ) -> None:
-    client.headers = bearer(TOKENS[person])
+    client.headers = bearer_headers(TOKENS[person])
     before = await roles(database)
     for answer in (
         await client.post("/users", json=REGISTRATION | {"role": role}),
         await client.patch(f"/users/{IDS[person]}", json={"role": role}),
     ):
-        problem_of(answer, 403, "forbidden")
+        check_problem(answer, 403, "forbidden")
         assert answer.headers["www-authenticate"] == TOO_LOW
     assert await roles(database) == before
 
@@ -194,15 +194,17 @@ async def test_whoever_registers_is_a_member(client: AsyncClient, app: FastAPI) 
 async def test_another_role_holds_from_the_next_request(
     client: AsyncClient, database: Database
 ) -> None:
-    author, client.headers = {"name": "Virginia"}, bearer(TOKENS["owner"])
+    author, client.headers = {"name": "Virginia"}, bearer_headers(TOKENS["owner"])
     assert (await client.post("/authors", json=author)).status_code == 403
     promoted = "UPDATE users SET role = 'editor' WHERE id = :id"
-    await run(database, promoted, {"id": IDS["owner"]})
+    await execute(database, promoted, {"id": IDS["owner"]})
     assert (await client.post("/authors", json=author)).status_code == 201
 
 
 async def test_the_token_of_a_deleted_user_works_no_more(
     client: AsyncClient, database: Database
 ) -> None:
-    await run(database, "DELETE FROM users WHERE id = :id", {"id": IDS["owner"]})
-    problem_of(await client.get("/books", headers=bearer(TOKENS["owner"])), 401, "unauthorized")
+    await execute(database, "DELETE FROM users WHERE id = :id", {"id": IDS["owner"]})
+    check_problem(
+        await client.get("/books", headers=bearer_headers(TOKENS["owner"])), 401, "unauthorized"
+    )

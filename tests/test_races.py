@@ -20,22 +20,30 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.storage import Storage
 from app.users import passwords
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.core.test_cursor_walks import MIXED, _order
 from tests.core.test_idempotency import POSTS, REPLAYED, send
 from tests.support import servers
-from tests.support.accounts import worker
+from tests.support.accounts import client_of_new_instance
 from tests.support.database_activity import WAITING, until
 from tests.support.database_proxy import wired
 from tests.support.factories import make_author, make_book, make_document, make_user
-from tests.support.problems import faults_of, problem_of
-from tests.support.processes import until as eventually
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.processes import poll_until as eventually
 from tests.support.random_rows import KEPT, RandomRows
-from tests.support.resources import resources_of, use_resources
-from tests.support.responses import get
-from tests.support.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, query, run
+from tests.support.resources import get_resources, replace_resources
+from tests.support.responses import get_json
+from tests.support.rows import (
+    AUTHOR_BOOKS_PATH,
+    AUTHOR_ID,
+    LIST_PATHS,
+    SORT_KEYS,
+    TABLE_NAMES,
+    execute,
+    select_values,
+)
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 DELAY = 0.015  # seconds, in either direction
 TWENTY = 20
@@ -52,7 +60,7 @@ RESOURCES = pytest.mark.parametrize("path", MAKERS)
 
 
 @pytest.fixture(scope="module")
-async def own_database(template_url: str) -> AsyncIterator[str]:
+async def private_database_url(template_url: str) -> AsyncIterator[str]:
     """One for all races: each has rows of its own."""
     url = await servers.copy(template_url, "races")
     yield url
@@ -60,25 +68,27 @@ async def own_database(template_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="module")
-async def far_url(own_database: str) -> AsyncIterator[str]:
-    async with wired(own_database, DELAY) as wire:
+async def far_url(private_database_url: str) -> AsyncIterator[str]:
+    async with wired(private_database_url, DELAY) as wire:
         yield wire.url
 
 
 @pytest.fixture(scope="module")
 async def service(far_url: str) -> AsyncIterator[list[AsyncClient]]:
     """Clients of two processes' worth of it."""
-    settings = settings_for(far_url, s3_prefix="races/")
+    settings = make_settings(far_url, s3_prefix="races/")
     async with AsyncExitStack() as stack:
         # Hashes of full strength, one after the other, would keep registrations apart.
         weak = stack.enter_context(pytest.MonkeyPatch.context())
         weak.setattr(passwords, "MEMORY_KIB", 64)
-        processes = [worker(far_url, s3_prefix="races/", db_pool_size=10) for _ in range(2)]
+        processes = [
+            client_of_new_instance(far_url, s3_prefix="races/", db_pool_size=10) for _ in range(2)
+        ]
         clients = [await stack.enter_async_context(process) for process in processes]
         for client in clients:
             storage = Storage(settings)
             stack.callback(storage.close)
-            use_resources(client._transport.app, storage=storage)  # type: ignore[attr-defined]
+            replace_resources(client._transport.app, storage=storage)  # type: ignore[attr-defined]
         yield clients
 
 
@@ -98,7 +108,7 @@ def statuses(answers: list[Response]) -> dict[int, int]:
 
 
 async def test_of_twenty_registrations_of_an_email_one_is_made_ten_times(
-    service: list[AsyncClient], other: asyncpg.Connection
+    service: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     for number in range(10):
         spelled = (f"ada{number}@example.com", f"Ada{number}@Example.com")
@@ -109,9 +119,9 @@ async def test_of_twenty_registrations_of_an_email_one_is_made_ten_times(
         assert statuses(answers) == {201: 1, 409: TWENTY - 1}
         for answer in answers:
             if answer.status_code == 409:
-                assert problem_of(answer, 409, "email-taken")["detail"]
+                assert check_problem(answer, 409, "email-taken")["detail"]
         count = "SELECT count(*) FROM users WHERE lower(email) = $1"
-        assert await other.fetchval(count, spelled[0]) == 1
+        assert await outside_connection.fetchval(count, spelled[0]) == 1
 
 
 async def test_of_twenty_users_who_change_to_one_email_one_gets_it(
@@ -145,7 +155,7 @@ async def test_of_twenty_changes_of_one_version_one_is_made(
 
 
 async def test_of_twenty_replacements_of_one_file_one_is_made_and_its_file_alone_is_stored(
-    service: list[AsyncClient], other: asyncpg.Connection
+    service: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     made = await make_document(service[0], content=b"old")
     answers = await at_once(service, "PATCH", f"/documents/{made['id']}", [
@@ -154,10 +164,10 @@ async def test_of_twenty_replacements_of_one_file_one_is_made_and_its_file_alone
     ])  # fmt: skip
     assert statuses(answers) == {200: 1, 412: TWENTY - 1}
     [winner] = [answer.json() for answer in answers if answer.status_code == 200]
-    assert (await get(service[1], f"/documents/{made['id']}"))["sha256"] == winner["sha256"]
-    storage: Storage = resources_of(service[0]._transport.app).storage  # type: ignore[attr-defined]
+    assert (await get_json(service[1], f"/documents/{made['id']}"))["sha256"] == winner["sha256"]
+    storage: Storage = get_resources(service[0]._transport.app).storage  # type: ignore[attr-defined]
     keys = {key async for page in storage.list_keys("races/") for key in page}
-    known = await other.fetch("SELECT key, state FROM stored_objects")
+    known = await outside_connection.fetch("SELECT key, state FROM stored_objects")
     assert keys == {row["key"] for row in known}
     assert {row["state"] for row in known} == {"ready"}
 
@@ -203,7 +213,10 @@ async def made(service: list[AsyncClient], path: str) -> Any:
 
 @pytest.mark.parametrize("first", ["the book", "the deletion"])
 async def test_a_book_that_is_created_while_its_author_is_deleted_has_an_author_or_is_none(
-    first: str, service: list[AsyncClient], database: Database, other: asyncpg.Connection
+    first: str,
+    service: list[AsyncClient],
+    database: Database,
+    outside_connection: asyncpg.Connection,
 ) -> None:
     author_id = await made(service, "/authors")
     asked = {
@@ -217,19 +230,19 @@ async def test_a_book_that_is_created_while_its_author_is_deleted_has_an_author_
         )
         for number, name in enumerate(sorted(asked, key=lambda each: each != first), 1):
             tasks[name] = asyncio.create_task(asked[name]())
-            await until(number, other, WAITING)
+            await until(number, outside_connection, WAITING)
     book, deletion = await tasks["the book"], await tasks["the deletion"]
     if first == "the book":
         assert book.status_code == 201
-        problem_of(deletion, 409, "author-has-books")
+        check_problem(deletion, 409, "author-has-books")
     else:
         assert deletion.status_code == 204
-        assert faults_of(book) == [{"pointer": "/author_id"}]
-    assert await other.fetchval(ORPHANS) == 0
+        assert field_error_locations(book) == [{"pointer": "/author_id"}]
+    assert await outside_connection.fetchval(ORPHANS) == 0
 
 
 async def test_books_that_are_created_while_their_author_is_deleted_all_have_one_or_are_none(
-    service: list[AsyncClient], other: asyncpg.Connection
+    service: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     for number in range(10):
         author_id = await made(service, "/authors")
@@ -241,7 +254,7 @@ async def test_books_that_are_created_while_their_author_is_deleted_all_have_one
         answers = await asyncio.gather(*(asked if number % 2 else asked[::-1]))
         found = statuses([answer for each in answers for answer in each])
         assert found in ({204: 1, 404: 1, 422: 4}, {201: 4, 409: 2})
-        assert await other.fetchval(ORPHANS) == 0
+        assert await outside_connection.fetchval(ORPHANS) == 0
 
 
 # One key
@@ -252,11 +265,11 @@ KEYED = [name for name in POSTS if name.startswith("create") and name != "create
 
 @pytest.mark.parametrize("operation", KEYED)
 async def test_twenty_posts_with_one_key_are_one_row_and_equal_answers(
-    operation: str, service: list[AsyncClient], other: asyncpg.Connection
+    operation: str, service: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     path, request, _ = await POSTS[operation](service[0])
     count = f"SELECT count(*) FROM {path.split('/')[1]}"
-    before = await other.fetchval(count)
+    before = await outside_connection.fetchval(count)
 
     async def insisted(client: AsyncClient) -> Response:
         """What a client gets that asks again for as long as it is told to."""
@@ -275,7 +288,7 @@ async def test_twenty_posts_with_one_key_are_one_row_and_equal_answers(
         equal = {each.headers.get(part) if part else each.content for each in answers}
         assert len(equal) == 1
     assert sum(REPLAYED in answer.headers for answer in answers) == TWENTY - 1
-    assert await other.fetchval(count) == before + 1
+    assert await outside_connection.fetchval(count) == before + 1
 
 
 # Lists
@@ -284,22 +297,22 @@ async def test_twenty_posts_with_one_key_are_one_row_and_equal_answers(
 LASTING, PASSING, CHURNERS = 60, 40, 4
 
 
-@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("path", LIST_PATHS)
 async def test_walks_by_cursor_see_each_lasting_row_once_while_others_come_and_go(
     path: str, service: list[AsyncClient], far_url: str, database: Database
 ) -> None:
     """All orders at once, in most of which many rows have equal keys or none."""
-    table, random = TABLES[path], Random(path)
+    table, random = TABLE_NAMES[path], Random(path)
     rows = RandomRows(random, path)
     await rows.prepare(database)
     await rows.add(database, LASTING + PASSING)
-    everyone = await query(database, f"SELECT id FROM {table}")
+    everyone = await select_values(database, f"SELECT id FROM {table}")
     passing = random.sample([id_ for id_ in everyone if id_ not in KEPT], PASSING)
     lasting = {str(id_) for id_ in everyone} - {str(id_) for id_ in passing}
-    sorts = ["", *SORTS[path], *(f"-{key}" for key in SORTS[path]), *MIXED[path]]
+    sorts = ["", *SORT_KEYS[path], *(f"-{key}" for key in SORT_KEYS[path]), *MIXED[path]]
     standing: list[str] = []  # the rows that the cursors stood on last
 
-    far = Database(settings_for(far_url, db_pool_size=CHURNERS))
+    far = Database(make_settings(far_url, db_pool_size=CHURNERS))
     churning = [
         asyncio.create_task(come_and_go(far, table, rows, passing, standing))
         for _ in range(CHURNERS)
@@ -312,10 +325,10 @@ async def test_walks_by_cursor_see_each_lasting_row_once_while_others_come_and_g
     await far.close()
     assert gone >= CHURNERS
 
-    of_author = f"WHERE author_id = '{AUTHOR}'" if path == BOOKS_OF_AUTHOR else ""
+    of_author = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
     for sort, seen in zip(sorts, walks_seen, strict=True):
         order = f"SELECT id FROM {table} {of_author} ORDER BY {_order(sort)}"
-        expected = [str(id_) for id_ in await query(database, order) if str(id_) in lasting]
+        expected = [str(id_) for id_ in await select_values(database, order) if str(id_) in lasting]
         assert [id_ for id_ in seen if id_ in lasting] == expected, sort
         assert len(seen) == len(set(seen)), sort
 
@@ -326,7 +339,7 @@ async def walked(client: AsyncClient, path: str, sort: str, standing: list[str])
     url: str | None = f"{path}?size=9" + (f"&sort={sort}" if sort else "")
     first = url
     while url is not None:
-        page = await get(client, url)
+        page = await get_json(client, url)
         seen += [str(item["id"]) for item in page["items"]]
         standing += seen[-1:]
         url = page["next"] and f"{first}&cursor={page['next']}"
@@ -341,5 +354,5 @@ async def come_and_go(
         stood_on = [id_ for id_ in passing if str(id_) in standing[-50:]]
         gone = (stood_on or passing)[0]
         passing.remove(gone)
-        await run(database, f"DELETE FROM {table} WHERE id = :id", {"id": gone})
+        await execute(database, f"DELETE FROM {table} WHERE id = :id", {"id": gone})
         await rows.add(database, 1)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app.main import create_app
-from tests.conftest import settings_for
-from tests.support.resources import resources_of
+from tests.conftest import make_settings
+from tests.support.resources import get_resources
 
 
 class Closing:
@@ -28,14 +28,14 @@ class FailingDatabase:
 
 
 async def test_resources_are_closed_when_lifespan_fails_and_when_the_database_does() -> None:
-    app = create_app(settings_for("postgresql:///unused"))
+    app = create_app(make_settings("postgresql:///unused"))
     closed: list[str] = []
     changes: dict[str, Any] = {
         "database": FailingDatabase(),
         "password_hasher": Closing(closed),
         "storage": Closing(closed),
     }
-    app.state.resources = replace(resources_of(app), **changes)
+    app.state.resources = replace(get_resources(app), **changes)
     with pytest.raises(OSError, match="database"):
         async with app.router.lifespan_context(app):
             raise RuntimeError("startup")

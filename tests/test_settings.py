@@ -113,9 +113,12 @@ async def test_production_does_not_start_with_what_is_for_development() -> None:
         "S3_BUCKET: Must be set in production: what is started here is for development\n"
         "ANONYMOUS_ACCESS: Must be read or none in production: with full anyone may do anything\n"
     )
-    assert await processes.run("serve", "--migrate", "--worker", **wrong) == (1, said)
+    assert await processes.exit_code_and_output("serve", "--migrate", "--worker", **wrong) == (
+        1,
+        said,
+    )
     no_store = {"S3_BUCKET": "", "S3_ENDPOINT_URL": ""}
-    assert await commands.run("migrate", **wrong, **no_store) == (1, said)
+    assert await commands.exit_code_and_output("migrate", **wrong, **no_store) == (1, said)
 
 
 @pytest.mark.parametrize(

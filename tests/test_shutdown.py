@@ -17,11 +17,11 @@ from tests.core.test_deadlines import sending, upload
 from tests.documents.test_load import END, START
 from tests.support.connections import connected, listening
 from tests.support.postgres_server import frozen, running
-from tests.support.problems import problem_of
-from tests.support.processes import PATIENCE, serving
-from tests.support.processes import until as eventually
+from tests.support.problems import check_problem
+from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.processes import poll_until as eventually
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 GRACE = 10.0  # seconds
 SPARE = 2.0  # seconds that a busy machine may take beyond that
@@ -56,13 +56,16 @@ class Reader:
 
 @SEVERAL
 async def test_under_load_no_request_that_was_sent_remains_without_its_answer(
-    own_database: str, processes: str
+    private_database_url: str, processes: str
 ) -> None:
     rest = b"x" * 100_000 + END
     length = len(START) + len(rest)
     quiet = {"LOG_LEVEL": "WARNING"}  # nobody reads what it says: its lines would fill the pipe
     async with (
-        serving(DATABASE_URL=own_database, WEB_CONCURRENCY=processes, **quiet) as (process, origin),
+        running_server(DATABASE_URL=private_database_url, WEB_CONCURRENCY=processes, **quiet) as (
+            process,
+            origin,
+        ),
         sending(origin, upload(length)) as (answer, writer),
     ):
         readers = [Reader() for _ in range(60)]
@@ -80,14 +83,16 @@ async def test_under_load_no_request_that_was_sent_remains_without_its_answer(
         assert await ended(process) == 0
 
 
-async def test_it_says_that_it_is_not_ready_before_it_closes_its_port(own_database: str) -> None:
-    async with serving(DATABASE_URL=own_database) as (process, origin):
-        async with AsyncClient(base_url=origin, timeout=PATIENCE) as client:
+async def test_it_says_that_it_is_not_ready_before_it_closes_its_port(
+    private_database_url: str,
+) -> None:
+    async with running_server(DATABASE_URL=private_database_url) as (process, origin):
+        async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
             assert (await client.get("/readyz")).status_code == 200
             process.send_signal(signal.SIGTERM)
             while (answer := await client.get("/readyz")).status_code == 200:
                 pass
-            problem_of(answer, 503, "unavailable")
+            check_problem(answer, 503, "unavailable")
             assert answer.json()["detail"] == "shutting down"
             assert answer.headers["connection"] == "close"
             assert (await client.get("/authors")).status_code == 200
@@ -96,11 +101,14 @@ async def test_it_says_that_it_is_not_ready_before_it_closes_its_port(own_databa
 
 @SEVERAL
 async def test_what_does_not_come_to_its_end_is_cut_off_in_time(
-    own_database: str, processes: str
+    private_database_url: str, processes: str
 ) -> None:
     async with (
-        serving(DATABASE_URL=own_database, WEB_CONCURRENCY=processes) as (process, origin),
-        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+        running_server(DATABASE_URL=private_database_url, WEB_CONCURRENCY=processes) as (
+            process,
+            origin,
+        ),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
         sending(origin, upload(2000)) as (answer, _),
     ):
         assert (await client.get("/livez")).status_code == 200  # of some process
@@ -109,21 +117,21 @@ async def test_what_does_not_come_to_its_end_is_cut_off_in_time(
         assert (await answer.read(12)) in (b"HTTP/1.1 503", b"")
 
 
-async def test_a_frozen_database_does_not_keep_it(migrated_dir: Path) -> None:
+async def test_a_frozen_database_does_not_keep_it(migrated_data_dir: Path) -> None:
     async with (
-        running(migrated_dir) as url,
-        serving(DATABASE_URL=url) as (process, origin),
-        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+        running(migrated_data_dir) as url,
+        running_server(DATABASE_URL=url) as (process, origin),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         assert (await client.get("/authors")).status_code == 200
-        with frozen(migrated_dir):
+        with frozen(migrated_data_dir):
             stuck = asyncio.create_task(client.get("/authors"))
             process.send_signal(signal.SIGTERM)
             assert await ended(process) == 0
             await asyncio.wait({stuck})
 
 
-async def test_a_silent_store_does_not_keep_it(own_database: str) -> None:
+async def test_a_silent_store_does_not_keep_it(private_database_url: str) -> None:
     async def silent(_: StreamReader, __: StreamWriter) -> None:
         asked.set()
         await asyncio.Event().wait()
@@ -132,7 +140,10 @@ async def test_a_silent_store_does_not_keep_it(own_database: str) -> None:
     body = START + END
     async with (
         listening(silent) as store,
-        serving(DATABASE_URL=own_database, S3_ENDPOINT_URL=f"http://{store}") as (process, origin),
+        running_server(DATABASE_URL=private_database_url, S3_ENDPOINT_URL=f"http://{store}") as (
+            process,
+            origin,
+        ),
         sending(origin, upload(len(body)) + END.decode()),
     ):
         await asked.wait()
@@ -155,15 +166,18 @@ def serving_processes(process: Process) -> list[psutil.Process]:
 async def two(url: str) -> AsyncIterator[tuple[Process, str, list[psutil.Process]]]:
     """A server of two processes that serve already."""
     async with (
-        serving(DATABASE_URL=url, WEB_CONCURRENCY="2", DB_POOL_SIZE="4") as (process, origin),
-        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+        running_server(DATABASE_URL=url, WEB_CONCURRENCY="2", DB_POOL_SIZE="4") as (
+            process,
+            origin,
+        ),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         assert (await client.get("/livez")).status_code == 200
         yield process, origin, serving_processes(process)
 
 
-async def test_a_process_that_dies_is_replaced(own_database: str) -> None:
-    async with two(own_database) as (process, origin, [one, _]):
+async def test_a_process_that_dies_is_replaced(private_database_url: str) -> None:
+    async with two(private_database_url) as (process, origin, [one, _]):
         one.kill()
 
         async def replaced() -> bool:
@@ -171,32 +185,32 @@ async def test_a_process_that_dies_is_replaced(own_database: str) -> None:
             return len(found) == 2 and one not in found
 
         await eventually(replaced)
-        async with AsyncClient(base_url=origin, timeout=PATIENCE) as client:
+        async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
             assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_no_process_outlives_the_one_that_started_it(own_database: str) -> None:
-    async with two(own_database) as (process, _, children):
+async def test_no_process_outlives_the_one_that_started_it(private_database_url: str) -> None:
+    async with two(private_database_url) as (process, _, children):
         process.kill()
         assert psutil.wait_procs(children, timeout=GRACE + SPARE)[1] == []
 
 
 async def test_processes_share_the_connections(
-    own_database: str, other: asyncpg.Connection
+    private_database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     async with (
-        two(own_database) as (_, origin, _),
-        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+        two(private_database_url) as (_, origin, _),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         for _ in range(5):
             await asyncio.gather(*(client.get("/authors") for _ in range(20)))
         count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bookshelf'"
-        assert await other.fetchval(f"{count} AND datname = current_database()") <= 4
+        assert await outside_connection.fetchval(f"{count} AND datname = current_database()") <= 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_ends_all_processes(own_database: str, number: int) -> None:
-    async with two(own_database) as (process, _, children):
+async def test_a_signal_ends_all_processes(private_database_url: str, number: int) -> None:
+    async with two(private_database_url) as (process, _, children):
         process.send_signal(number)
         assert await ended(process) == 0
         assert not any(child.is_running() for child in children)

@@ -7,7 +7,7 @@ import pytest
 from httpx import AsyncClient
 
 from tests.support.chromium import PROGRAM, browsing
-from tests.support.processes import serving
+from tests.support.processes import running_server
 
 ADA = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
 ME = "#operations-users-read_current_user"
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium he
 
 
 async def test_one_can_authorize_and_then_call_what_is_protected(
-    own_database: str, tmp_path: Path
+    private_database_url: str, tmp_path: Path
 ) -> None:
-    environment = {"DATABASE_URL": own_database, "ANONYMOUS_ACCESS": "read"}
-    async with serving(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
+    environment = {"DATABASE_URL": private_database_url, "ANONYMOUS_ACCESS": "read"}
+    async with running_server(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
         assert (await client.post("/users", json=ADA)).status_code == 201
         async with browsing(f"{origin}/docs", tmp_path) as page:
             await page.click(f"{ME} .opblock-summary-control")

@@ -10,13 +10,13 @@ from httpx import AsyncClient, Response
 
 from app.core.db import Database
 from tests.authors.test_authors import NOBODY
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support.database_activity import WAITING, until
 from tests.support.factories import Json, make_author, make_book
-from tests.support.problems import faults_of, problem_of
-from tests.support.resources import use_resources
-from tests.support.responses import get
-from tests.support.rows import query
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.resources import replace_resources
+from tests.support.responses import get_json
+from tests.support.rows import select_values
 from tests.support.streamed_lists import lines
 
 OTHERS = "01890000-0000-7000-8000-00000000fffe"  # nobody's id either
@@ -48,7 +48,7 @@ def titled(author: str, *titles: str) -> list[Json]:
 
 
 async def nothing_stored(client: AsyncClient) -> bool:
-    page = await get(client, "/books")
+    page = await get_json(client, "/books")
     return (page["items"], page["total"]) == ([], 0)
 
 
@@ -109,10 +109,10 @@ async def test_the_books_are_in_lists_and_found_by_their_words(
     client: AsyncClient, author: str
 ) -> None:
     books = await added(client, titled(author, "The Dispossessed", "Tehanu", "The Lathe of Heaven"))
-    assert (await get(client, f"/authors/{author}/books"))["items"] == books
-    assert (await get(client, "/books?q=tehAnu"))["items"] == books[1:2]
+    assert (await get_json(client, f"/authors/{author}/books"))["items"] == books
+    assert (await get_json(client, "/books?q=tehAnu"))["items"] == books[1:2]
     assert await lines(client, "/books?q=the&sort=-title") == [books[2], books[0]]
-    page = await get(client, "/books?sort=title&size=2")
+    page = await get_json(client, "/books?sort=title&size=2")
     assert [book["title"] for book in page["items"]] == ["Tehanu", "The Dispossessed"]
 
 
@@ -128,7 +128,7 @@ async def test_a_batch_of_no_books_or_too_many_is_refused(
     client: AsyncClient, author: str, count: int
 ) -> None:
     items = titled(author, *["x"] * count) if count <= 1001 else [0] * count
-    assert faults_of(await batch(client, items)) == [{"pointer": "/items"}]
+    assert field_error_locations(await batch(client, items)) == [{"pointer": "/items"}]
     assert await nothing_stored(client)
 
 
@@ -138,7 +138,7 @@ async def test_one_unknown_author_is_named_and_nothing_is_stored(
     items = titled(author, *["x"] * 30)
     items[17]["author_id"] = NOBODY
     answer = await batch(client, items)
-    assert faults_of(answer) == [{"pointer": "/items/17/author_id"}]
+    assert field_error_locations(answer) == [{"pointer": "/items/17/author_id"}]
     assert answer.json()["errors"][0]["code"] == "author_not_found"
     assert await nothing_stored(client)
 
@@ -147,14 +147,15 @@ async def test_every_unknown_author_is_named(client: AsyncClient, author: str) -
     items = titled(author, *"abcdef")
     for place, unknown in ((0, NOBODY), (3, OTHERS), (5, NOBODY)):
         items[place]["author_id"] = unknown
-    places = [fault["pointer"] for fault in faults_of(await batch(client, items))]
+    places = [fault["pointer"] for fault in field_error_locations(await batch(client, items))]
     assert places == [f"/items/{place}/author_id" for place in (0, 3, 5)]
     assert await nothing_stored(client)
 
 
 async def test_at_most_100_unknown_authors_are_named(client: AsyncClient) -> None:
     places = [
-        fault["pointer"] for fault in faults_of(await batch(client, titled(NOBODY, *"x" * 1000)))
+        fault["pointer"]
+        for fault in field_error_locations(await batch(client, titled(NOBODY, *"x" * 1000)))
     ]
     assert places == [f"/items/{place}/author_id" for place in range(100)]
 
@@ -179,7 +180,7 @@ async def test_what_is_wrong_with_one_book_is_said_of_it_and_nothing_is_stored(
 ) -> None:
     items = titled(author, *"abcdef")
     items[3] |= wrong
-    assert faults_of(await batch(client, items)) == [{"pointer": f"/items/3{pointer}"}]
+    assert field_error_locations(await batch(client, items)) == [{"pointer": f"/items/3{pointer}"}]
     assert await nothing_stored(client)
 
 
@@ -188,8 +189,10 @@ async def test_what_is_wrong_with_several_books_is_all_said(
 ) -> None:
     items: list[Any] = [*titled(author, "a", "", "c"), {"title": "d"}, [], None]
     expected = ["/items/1/title", "/items/3/author_id", "/items/4", "/items/5"]
-    assert [fault["pointer"] for fault in faults_of(await batch(client, items))] == expected
-    assert len(faults_of(await batch(client, [{}] * 1000))) == 100
+    assert [
+        fault["pointer"] for fault in field_error_locations(await batch(client, items))
+    ] == expected
+    assert len(field_error_locations(await batch(client, [{}] * 1000))) == 100
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,7 @@ async def test_what_is_wrong_with_several_books_is_all_said(
 async def test_a_body_that_is_no_batch_is_refused(
     client: AsyncClient, body: Any, pointers: list[str]
 ) -> None:
-    faults = faults_of(await client.post("/books/batch", json=body))
+    faults = field_error_locations(await client.post("/books/batch", json=body))
     assert [fault["pointer"] for fault in faults] == pointers
 
 
@@ -227,12 +230,12 @@ async def test_the_rules_of_strict_json_hold_for_batches(
     client: AsyncClient, content: bytes, headers: dict[str, str], status: int, kind: str
 ) -> None:
     answer = await client.post("/books/batch", content=content, headers=headers)
-    problem_of(answer, status, kind)
+    check_problem(answer, status, kind)
 
 
 async def test_a_batch_takes_no_parameters(client: AsyncClient, author: str) -> None:
     answer = await client.post("/books/batch?x=1", json={"items": titled(author, "a")})
-    assert faults_of(answer) == [{"parameter": "x"}]
+    assert field_error_locations(answer) == [{"parameter": "x"}]
     assert await nothing_stored(client)
 
 
@@ -245,61 +248,67 @@ async def test_the_path_of_batches_is_only_posted_to(client: AsyncClient) -> Non
 # What is committed
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_when_the_answer_is_there_others_see_all_books(
-    client: AsyncClient, author: str, other: asyncpg.Connection
+    client: AsyncClient, author: str, outside_connection: asyncpg.Connection
 ) -> None:
     await added(client, titled(author, *"x" * 1000))
-    assert await other.fetchval("SELECT count(*) FROM books") == 1000
+    assert await outside_connection.fetchval("SELECT count(*) FROM books") == 1000
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_an_author_who_is_deleted_meanwhile_is_named_and_nothing_is_stored(
-    client: AsyncClient, author: str, other: asyncpg.Connection, own_database: str
+    client: AsyncClient,
+    author: str,
+    outside_connection: asyncpg.Connection,
+    private_database_url: str,
 ) -> None:
     gone = (await make_author(client))["id"]
-    deleting = await asyncpg.connect(own_database)
+    deleting = await asyncpg.connect(private_database_url)
     transaction = deleting.transaction()
     await transaction.start()
     await deleting.execute("DELETE FROM authors WHERE id = $1", gone)
     items = [*titled(author, "a", "b"), *titled(gone, "c")]
     request = asyncio.create_task(batch(client, items))
-    await until(1, other, WAITING)
+    await until(1, outside_connection, WAITING)
     await transaction.commit()
     await deleting.close()
-    assert faults_of(await request) == [{"pointer": "/items/2/author_id"}]
-    assert await other.fetchval("SELECT count(*) FROM books") == 0
+    assert field_error_locations(await request) == [{"pointer": "/items/2/author_id"}]
+    assert await outside_connection.fetchval("SELECT count(*) FROM books") == 0
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_an_author_who_is_not_deleted_after_all_gets_the_books(
-    client: AsyncClient, author: str, other: asyncpg.Connection, own_database: str
+    client: AsyncClient,
+    author: str,
+    outside_connection: asyncpg.Connection,
+    private_database_url: str,
 ) -> None:
-    deleting = await asyncpg.connect(own_database)
+    deleting = await asyncpg.connect(private_database_url)
     transaction = deleting.transaction()
     await transaction.start()
     await deleting.execute("DELETE FROM authors WHERE id = $1", author)
     request = asyncio.create_task(batch(client, titled(author, "a", "b")))
-    await until(1, other, WAITING)
+    await until(1, outside_connection, WAITING)
     await transaction.rollback()
     await deleting.close()
     assert (await request).status_code == 201
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_an_author_who_was_missing_and_is_there_by_now_is_a_conflict(
-    client: AsyncClient, author: str, other: asyncpg.Connection
+    client: AsyncClient, author: str, outside_connection: asyncpg.Connection
 ) -> None:
     refuse = "RAISE EXCEPTION 'no' USING ERRCODE = '23503', CONSTRAINT = "
-    await other.execute(f"""
+    await outside_connection.execute(f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN {refuse} 'fk_books_author_id_authors'; END $$;
         CREATE TRIGGER refuse BEFORE INSERT ON books EXECUTE FUNCTION refuse();
     """)
-    problem_of(await batch(client, titled(author, "a")), 409, "conflict")
+    check_problem(await batch(client, titled(author, "a")), 409, "conflict")
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_batches_at_the_same_time_are_each_whole(client: AsyncClient, author: str) -> None:
     other = (await make_author(client))["id"]
     batches = [
@@ -308,12 +317,12 @@ async def test_batches_at_the_same_time_are_each_whole(client: AsyncClient, auth
     ]
     answers = await asyncio.gather(*(added(client, items) for items in batches))
     assert len({book["id"] for books in answers for book in books}) == 8 * 40
-    assert (await get(client, "/books"))["total"] == 8 * 40
+    assert (await get_json(client, "/books"))["total"] == 8 * 40
 
 
 async def test_a_database_that_is_down_is_no_batch(
     app: FastAPI, client: AsyncClient, database: Database, author: str
 ) -> None:
-    use_resources(app, database=Database(settings_for("postgresql://127.0.0.1:1/none")))
-    problem_of(await batch(client, titled(author, "a")), 503, "unavailable")
-    assert await query(database, "SELECT id FROM books") == []
+    replace_resources(app, database=Database(make_settings("postgresql://127.0.0.1:1/none")))
+    check_problem(await batch(client, titled(author, "a")), 503, "unavailable")
+    assert await select_values(database, "SELECT id FROM books") == []

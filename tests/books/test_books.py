@@ -4,7 +4,7 @@ from httpx import AsyncClient
 
 from tests.authors.test_authors import NOBODY
 from tests.support.factories import make_author, make_book
-from tests.support.problems import faults_of, problem_of
+from tests.support.problems import check_problem, field_error_locations
 
 
 async def test_a_created_book_can_be_read_at_its_location(client: AsyncClient) -> None:
@@ -35,14 +35,14 @@ async def test_a_book_id_is_a_uuid_of_version_7(client: AsyncClient) -> None:
 
 async def test_a_book_by_an_unknown_author_is_refused(client: AsyncClient) -> None:
     answer = await client.post("/books", json={"title": "Anon", "author_id": NOBODY})
-    assert faults_of(answer) == [{"pointer": "/author_id"}]
+    assert field_error_locations(answer) == [{"pointer": "/author_id"}]
     assert (await client.get("/books")).json()["items"] == []
 
 
 async def test_a_book_cannot_move_to_an_unknown_author(client: AsyncClient) -> None:
     book = await make_book(client)
     answer = await client.patch(f"/books/{book['id']}", json={"author_id": NOBODY})
-    assert faults_of(answer) == [{"pointer": "/author_id"}]
+    assert field_error_locations(answer) == [{"pointer": "/author_id"}]
     assert (await client.get(f"/books/{book['id']}")).json() == book
 
 
@@ -118,7 +118,7 @@ async def test_an_unknown_book_is_not_found(client: AsyncClient) -> None:
         await client.patch(f"/books/{NOBODY}", json={"author_id": author["id"]}),
         await client.delete(f"/books/{NOBODY}"),
     ):
-        assert problem_of(answer, 404, "not-found")["detail"] == "Book not found"
+        assert check_problem(answer, 404, "not-found")["detail"] == "Book not found"
 
 
 async def test_a_path_id_that_cannot_be_one_is_invalid(client: AsyncClient) -> None:
@@ -129,7 +129,7 @@ async def test_a_path_id_that_cannot_be_one_is_invalid(client: AsyncClient) -> N
             await client.delete(f"/books/{wrong}"),
             await client.get(f"/authors/{wrong}/books"),
         ):
-            assert faults_of(answer) == [{"parameter": "id"}]
+            assert field_error_locations(answer) == [{"parameter": "id"}]
 
 
 async def test_a_path_id_may_be_written_in_capitals(client: AsyncClient) -> None:
@@ -153,4 +153,4 @@ async def test_an_author_without_books_has_an_empty_list(client: AsyncClient) ->
 
 async def test_the_books_of_an_unknown_author_are_not_found(client: AsyncClient) -> None:
     answer = await client.get(f"/authors/{NOBODY}/books")
-    assert problem_of(answer, 404, "not-found")["detail"] == "Author not found"
+    assert check_problem(answer, 404, "not-found")["detail"] == "Author not found"

@@ -11,11 +11,11 @@ from app.books.schemas import BookLine
 from app.core.db import Database
 from app.core.errors import Unavailable
 from tests.books.test_lines import LE_GUIN, add, all_lines
-from tests.conftest import settings_for
-from tests.support.processes import until
-from tests.support.rows import query
+from tests.conftest import make_settings
+from tests.support.processes import poll_until
+from tests.support.rows import select_values
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 KEY = "hashtextextended('bookshelf import books', 0)"
 WAITING = """
@@ -26,31 +26,31 @@ COPYING = "pg_stat_activity WHERE datname = current_database() AND query ~ '^COP
 
 
 @pytest.fixture
-async def hasty(url: str) -> AsyncIterator[Database]:
+async def hasty(database_url: str) -> AsyncIterator[Database]:
     """Sessions of one connection, whose statements may take a twentieth of a second."""
-    made = Database(settings_for(url, db_statement_timeout=0.05, db_pool_size=1))
+    made = Database(make_settings(database_url, db_statement_timeout=0.05, db_pool_size=1))
     yield made
     await made.close()
 
 
 async def test_an_import_may_wait_for_another_longer_than_a_statement_may_take(
-    hasty: Database, other: asyncpg.Connection
+    hasty: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute(f"SELECT pg_advisory_lock({KEY})")
+    await outside_connection.execute(f"SELECT pg_advisory_lock({KEY})")
     adding = asyncio.create_task(add(hasty, [LE_GUIN]))
 
     async def has_waited() -> bool:
-        return adding.done() or bool(await other.fetchval(WAITING))
+        return adding.done() or bool(await outside_connection.fetchval(WAITING))
 
-    await until(has_waited)
-    await other.execute("SELECT pg_advisory_unlock_all()")
+    await poll_until(has_waited)
+    await outside_connection.execute("SELECT pg_advisory_unlock_all()")
     assert await adding == (1, 1)
 
 
 async def test_the_merge_may_take_longer_than_a_statement_may(
-    hasty: Database, other: asyncpg.Connection
+    hasty: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute(
+    await outside_connection.execute(
         "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END $$;"
         "CREATE TRIGGER dawdle BEFORE INSERT ON books FOR EACH ROW EXECUTE FUNCTION dawdle()"
@@ -60,19 +60,19 @@ async def test_the_merge_may_take_longer_than_a_statement_may(
 
 async def test_the_next_user_of_the_connection_has_the_time_out_again(hasty: Database) -> None:
     backend, timeout = "SELECT pg_backend_pid()", "SELECT current_setting('statement_timeout')"
-    before = [*await query(hasty, backend), *await query(hasty, timeout)]
+    before = [*await select_values(hasty, backend), *await select_values(hasty, timeout)]
     assert before[1] == "50ms"
     await add(hasty, [LE_GUIN])
-    assert [*await query(hasty, backend), *await query(hasty, timeout)] == before
+    assert [*await select_values(hasty, backend), *await select_values(hasty, timeout)] == before
 
 
 async def test_an_import_stops_reading_soon_after_its_connection_is_lost(
-    database: Database, url: str, caplog: pytest.LogCaptureFixture
+    database: Database, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     taken = 0
 
     async def lose() -> None:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(database_url)
         await connection.execute(f"SELECT pg_terminate_backend(pid, 10000) FROM {COPYING}")
         await connection.close()
 
@@ -94,7 +94,7 @@ async def test_an_import_stops_reading_soon_after_its_connection_is_lost(
 
 @pytest.mark.parametrize("interruption", [ValueError, asyncio.CancelledError, SystemExit])
 async def test_an_interrupted_import_raises_what_interrupted_it(
-    database: Database, other: asyncpg.Connection, interruption: type[BaseException]
+    database: Database, outside_connection: asyncpg.Connection, interruption: type[BaseException]
 ) -> None:
     caught: list[BaseException] = []
 

@@ -13,9 +13,9 @@ from app.books.schemas import BookLine, ImportCounts
 from app.books.service import BookService
 from app.core.db import Database
 from tests.support.factories import make_author, make_book
-from tests.support.rows import query
+from tests.support.rows import select_values
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 BOOKS = "SELECT title FROM books ORDER BY created_at, id"
 AUTHORS = "SELECT name || coalesce(' ' || dob, '') FROM authors ORDER BY created_at, id"
@@ -62,20 +62,26 @@ async def test_no_lines_add_nothing(database: Database) -> None:
     assert await all_lines(database) == []
 
 
-async def test_a_second_run_changes_nothing(database: Database, other: asyncpg.Connection) -> None:
+async def test_a_second_run_changes_nothing(
+    database: Database, outside_connection: asyncpg.Connection
+) -> None:
     given = [LE_GUIN, line("Homer", "Iliad"), line("Homer", "Odyssey")]
     assert await add(database, given) == (2, 3)
-    rows = [await other.fetch(f"SELECT * FROM {table}") for table in ("authors", "books")]
+    rows = [
+        await outside_connection.fetch(f"SELECT * FROM {table}") for table in ("authors", "books")
+    ]
     assert await add(database, given) == (0, 0)
     assert await add(database, reversed(given)) == (0, 0)
-    assert [await other.fetch(f"SELECT * FROM {t}") for t in ("authors", "books")] == rows
+    assert [
+        await outside_connection.fetch(f"SELECT * FROM {t}") for t in ("authors", "books")
+    ] == rows
 
 
 async def test_an_author_is_another_with_another_date_of_birth_or_none(database: Database) -> None:
     dates = ("1900-01-01", None, "1900-01-02")
     given = [line("John Smith", "Memoirs", dob) for dob in dates]
     assert await add(database, given) == (3, 3)
-    assert await query(database, AUTHORS) == [
+    assert await select_values(database, AUTHORS) == [
         "John Smith 1900-01-01", "John Smith", "John Smith 1900-01-02",
     ]  # fmt: skip
     assert await add(database, given) == (0, 0)
@@ -91,8 +97,8 @@ async def test_names_and_titles_are_taken_as_they_are_written(database: Database
 async def test_of_what_a_file_has_twice_the_first_line_counts(database: Database) -> None:
     homer, other = line("Homer", "Iliad"), line("Homer", "Odyssey")
     assert await add(database, [other, homer, LE_GUIN, homer, other, LE_GUIN]) == (2, 3)
-    assert await query(database, BOOKS) == ["Odyssey", "Iliad", "The Dispossessed"]
-    assert await query(database, AUTHORS) == ["Homer", "Ursula K. Le Guin 1929-10-21"]
+    assert await select_values(database, BOOKS) == ["Odyssey", "Iliad", "The Dispossessed"]
+    assert await select_values(database, AUTHORS) == ["Homer", "Ursula K. Le Guin 1929-10-21"]
 
 
 async def test_two_authors_may_have_books_of_one_title(database: Database) -> None:
@@ -145,8 +151,8 @@ async def test_books_are_listed_in_the_order_of_the_file(
 ) -> None:
     given = [line(f"Author {n * 7919 % 100}", f"Title {n * 7919 % 5000}") for n in range(5000)]
     assert await add(database, given) == (100, 5000)
-    assert await query(database, BOOKS) == [each.title for each in given]
-    assert await query(database, AUTHORS) == [each.author for each in given[:100]]
+    assert await select_values(database, BOOKS) == [each.title for each in given]
+    assert await select_values(database, AUTHORS) == [each.author for each in given[:100]]
     assert await all_lines(database) == given
     first = (await client.get("/books", params={"size": 100})).json()["items"]
     assert [item["title"] for item in first] == [each.title for each in given[:100]]
@@ -166,7 +172,7 @@ async def test_what_was_added_is_like_what_clients_made(
 
 
 async def test_nothing_is_stored_when_reading_fails(
-    database: Database, other: asyncpg.Connection
+    database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     def failing() -> Iterator[BookLine]:
         yield LE_GUIN
@@ -174,7 +180,12 @@ async def test_nothing_is_stored_when_reading_fails(
 
     with pytest.raises(ValueError, match="no more"):
         await add(database, failing())
-    assert await other.fetchval("SELECT (SELECT count(*) FROM books) + count(*) FROM authors") == 0
+    assert (
+        await outside_connection.fetchval(
+            "SELECT (SELECT count(*) FROM books) + count(*) FROM authors"
+        )
+        == 0
+    )
     assert await add(database, [LE_GUIN]) == (1, 1)
 
 
@@ -186,21 +197,21 @@ async def test_nothing_is_stored_when_the_transaction_rolls_back(database: Datab
 
     with pytest.raises(RuntimeError):
         await fail()
-    assert await query(database, AUTHORS) == []
+    assert await select_values(database, AUTHORS) == []
     assert await all_lines(database) == []
 
 
 async def test_nothing_of_the_staging_is_left(
-    database: Database, other: asyncpg.Connection
+    database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     await add(database, [LE_GUIN])
     tables = "SELECT count(*) FROM pg_class WHERE relname LIKE 'incoming%'"
-    assert await other.fetchval(tables) == 0
+    assert await outside_connection.fetchval(tables) == 0
     locks = (
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
         "(SELECT oid FROM pg_database WHERE datname = current_database())"
     )
-    assert await other.fetchval(locks) == 0
+    assert await outside_connection.fetchval(locks) == 0
 
 
 async def test_the_number_of_statements_is_that_of_one_line(

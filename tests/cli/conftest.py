@@ -4,6 +4,6 @@ import pytest
 
 
 @pytest.fixture
-def url(own_database: str) -> str:
+def database_url(private_database_url: str) -> str:
     """Where the test's own database is: `other` connects to it."""
-    return own_database
+    return private_database_url

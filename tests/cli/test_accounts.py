@@ -11,13 +11,13 @@ from httpx import AsyncClient, Response
 from app.core.db import Database
 from app.tokens import secret
 from tests.cli.test_import import UNREACHABLE
-from tests.support.clients_with_tokens import Bearer, make_bearer
-from tests.support.commands import said
+from tests.support.clients_with_tokens import UserWithToken, create_user_with_token
+from tests.support.commands import invoke_command
 from tests.support.factories import Json, make_user
-from tests.support.problems import problem_of
-from tests.support.processes import PATIENCE, Said, spawn
+from tests.support.problems import check_problem
+from tests.support.processes import TIMEOUT_SECONDS, CommandResult, spawn_command
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 EMAIL, PASSWORD = "grace@example.com", "nanosecond wire"
 CREATE = ("users", "create-admin", EMAIL)
@@ -29,27 +29,31 @@ async def log_in(client: AsyncClient, email: str = EMAIL, password: str = PASSWO
     return await client.post("/tokens", data={"username": email, "password": password})
 
 
-async def me(client: AsyncClient, bearer: Bearer) -> Response:
+async def me(client: AsyncClient, bearer: UserWithToken) -> Response:
     return await client.get("/users/me", headers=bearer.headers)
 
 
-async def email_of(client: AsyncClient, bearer: Bearer) -> str:
+async def email_of(client: AsyncClient, bearer: UserWithToken) -> str:
     found: str = (await me(client, bearer)).json()["email"]
     return found
 
 
-def sentence(answer: Said) -> str:
+def sentence(answer: CommandResult) -> str:
     """All that a command said that failed."""
-    assert (answer.code, answer.out) == (1, "")
-    assert answer.err.count("\n") == 1
-    return answer.err.removeprefix("bookshelf: ").strip()
+    assert (answer.exit_code, answer.stdout) == (1, "")
+    assert answer.stderr.count("\n") == 1
+    return answer.stderr.removeprefix("bookshelf: ").strip()
 
 
 async def test_an_admin_has_the_password_of_standard_inputs_first_line(
-    client: AsyncClient, url: str
+    client: AsyncClient, database_url: str
 ) -> None:
-    answer = await said(
-        *CREATE, "--name", "Grace Hopper", given=b"nanosecond wire\r\nmore\n", DATABASE_URL=url
+    answer = await invoke_command(
+        *CREATE,
+        "--name",
+        "Grace Hopper",
+        input=b"nanosecond wire\r\nmore\n",
+        DATABASE_URL=database_url,
     )
     assert answer == (0, f"{EMAIL} is an admin, with the id 1.\n", "")
     token = (await log_in(client)).json()["access_token"]
@@ -60,8 +64,8 @@ async def test_an_admin_has_the_password_of_standard_inputs_first_line(
 
 
 @pytest.mark.parametrize("words", [(PASSWORD,), ("--password", PASSWORD)])
-async def test_a_password_is_no_argument(words: tuple[str, ...], url: str) -> None:
-    code, out, err = await said(*CREATE, *words, given=TYPED, DATABASE_URL=url)
+async def test_a_password_is_no_argument(words: tuple[str, ...], database_url: str) -> None:
+    code, out, err = await invoke_command(*CREATE, *words, input=TYPED, DATABASE_URL=database_url)
     assert (code, out) == (2, "")
     assert err.startswith("Usage: ")
 
@@ -80,21 +84,23 @@ REFUSED = {
 
 
 async def test_what_makes_no_admin_is_one_sentence_without_the_password(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     for words, given, why in REFUSED.values():
-        answer = await said("users", "create-admin", *words, given=given, DATABASE_URL=url)
+        answer = await invoke_command(
+            "users", "create-admin", *words, input=given, DATABASE_URL=database_url
+        )
         assert sentence(answer).startswith(why)
         for word in given.decode(errors="replace").split():
-            assert word not in answer.err
-    assert await other.fetchval("SELECT count(*) FROM users") == 0
+            assert word not in answer.stderr
+    assert await outside_connection.fetchval("SELECT count(*) FROM users") == 0
 
 
 async def test_an_email_that_is_taken_is_one_sentence_and_its_user_stays_as_it_is(
-    client: AsyncClient, url: str
+    client: AsyncClient, database_url: str
 ) -> None:
     user = await make_user(client, email="Grace@example.com")
-    answer = await said(*CREATE, given=TYPED, DATABASE_URL=url)
+    answer = await invoke_command(*CREATE, input=TYPED, DATABASE_URL=database_url)
     assert sentence(answer) == "Email already registered"
     assert (await client.get(f"/users/{user['id']}")).json() == user
 
@@ -102,7 +108,7 @@ async def test_an_email_that_is_taken_is_one_sentence_and_its_user_stays_as_it_i
 async def on_a_terminal(url: str, *lines: bytes) -> tuple[int | None, str]:
     """The command on a terminal, where each line is typed when it is asked for, then Ctrl-D."""
     controller, terminal = pty.openpty()
-    process = await spawn(
+    process = await spawn_command(
         *CREATE,
         environment={"DATABASE_URL": url, "TERM": "xterm"},
         stdin=terminal,
@@ -123,7 +129,7 @@ async def on_a_terminal(url: str, *lines: bytes) -> tuple[int | None, str]:
             pass
         return shown
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         shown = await asyncio.to_thread(typing)
         code = await process.wait()
     os.close(controller)
@@ -131,9 +137,9 @@ async def on_a_terminal(url: str, *lines: bytes) -> tuple[int | None, str]:
 
 
 async def test_a_terminal_is_asked_twice_and_does_not_show_the_answer(
-    client: AsyncClient, url: str
+    client: AsyncClient, database_url: str
 ) -> None:
-    code, shown = await on_a_terminal(url, TYPED, b"nanosecond wier\n", TYPED, TYPED)
+    code, shown = await on_a_terminal(database_url, TYPED, b"nanosecond wier\n", TYPED, TYPED)
     asked = "Password: \nRepeat for confirmation: \n"
     error = "Error: The two entered values do not match.\n"
     done = f"{EMAIL} is an admin, with the id 1.\n"
@@ -141,81 +147,92 @@ async def test_a_terminal_is_asked_twice_and_does_not_show_the_answer(
     assert (await log_in(client)).status_code == 201
 
 
-async def test_what_is_typed_and_no_utf_8_is_one_sentence(url: str) -> None:
-    code, shown = await on_a_terminal(url, *[b"nanosecond w\xefre\n"] * 2)
+async def test_what_is_typed_and_no_utf_8_is_one_sentence(database_url: str) -> None:
+    code, shown = await on_a_terminal(database_url, *[b"nanosecond w\xefre\n"] * 2)
     assert code == 1
     assert shown.splitlines()[2:] == ["bookshelf: the password is not UTF-8"]
 
 
 async def test_a_role_holds_from_the_next_request_whatever_the_case_of_the_email(
-    client: AsyncClient, url: str, database: Database
+    client: AsyncClient, database_url: str, database: Database
 ) -> None:
-    bearer = await make_bearer(database, "member")
+    bearer = await create_user_with_token(database, "member")
     email = await email_of(client, bearer)
     for role, status in (("editor", 201), ("member", 403)):
-        answer = await said("users", "set-role", email.upper(), role, DATABASE_URL=url)
+        answer = await invoke_command(
+            "users", "set-role", email.upper(), role, DATABASE_URL=database_url
+        )
         article = "an" if role == "editor" else "a"
         assert answer == (0, f"{email} is {article} {role}.\n", "")
         made = await client.post("/authors", json={"name": "Homer"}, headers=bearer.headers)
         assert made.status_code == status
 
 
-async def test_a_user_that_there_is_not_is_one_sentence(url: str) -> None:
+async def test_a_user_that_there_is_not_is_one_sentence(database_url: str) -> None:
     for email in ("ada@example.com", "ada@", "@", "\udcff@example.com", f"{'x' * 300}@a.b"):
         for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
-            answer = await said(*command, DATABASE_URL=url)
+            answer = await invoke_command(*command, DATABASE_URL=database_url)
             assert sentence(answer).startswith("There is no user")
-    answer = await said("users", "set-role", "", "editor", DATABASE_URL=url)
+    answer = await invoke_command("users", "set-role", "", "editor", DATABASE_URL=database_url)
     assert sentence(answer).startswith("There is no user")
 
 
-async def test_a_role_that_there_is_not_is_answered_with_those_that_there_are(url: str) -> None:
-    code, out, err = await said("users", "set-role", EMAIL, "king", DATABASE_URL=url)
+async def test_a_role_that_there_is_not_is_answered_with_those_that_there_are(
+    database_url: str,
+) -> None:
+    code, out, err = await invoke_command(
+        "users", "set-role", EMAIL, "king", DATABASE_URL=database_url
+    )
     assert (code, out) == (2, "")
     assert all(role in err for role in ("'member'", "'editor'", "'admin'"))
 
 
-async def test_the_last_admin_stays_one(client: AsyncClient, url: str, database: Database) -> None:
-    first, second = await make_bearer(database, "admin"), await make_bearer(database, "admin")
+async def test_the_last_admin_stays_one(
+    client: AsyncClient, database_url: str, database: Database
+) -> None:
+    first, second = (
+        await create_user_with_token(database, "admin"),
+        await create_user_with_token(database, "admin"),
+    )
     demote = [
         ("users", "set-role", await email_of(client, each), "member") for each in (first, second)
     ]
-    assert (await said(*demote[0], DATABASE_URL=url)).code == 0
-    answer = await said(*demote[1], DATABASE_URL=url)
+    assert (await invoke_command(*demote[0], DATABASE_URL=database_url)).exit_code == 0
+    answer = await invoke_command(*demote[1], DATABASE_URL=database_url)
     assert sentence(answer) == "The last admin can be neither deleted nor demoted"
     assert (await me(client, second)).json()["role"] == "admin"
 
 
 async def test_all_tokens_of_a_user_are_revoked_and_nobody_elses(
-    client: AsyncClient, url: str, database: Database
+    client: AsyncClient, database_url: str, database: Database
 ) -> None:
-    one, bobs = await make_bearer(database), await make_bearer(database)
-    another = await make_bearer(database, user_id=one.id)
+    one, bobs = await create_user_with_token(database), await create_user_with_token(database)
+    another = await create_user_with_token(database, user_id=one.id)
     email = (await email_of(client, one)).upper()
-    answer = await said("tokens", "revoke", email, DATABASE_URL=url)
+    answer = await invoke_command("tokens", "revoke", email, DATABASE_URL=database_url)
     assert answer == (0, "Tokens revoked: 2\n", "")
     for bearer in (one, another):
-        problem_of(await me(client, bearer), 401, "unauthorized")
+        check_problem(await me(client, bearer), 401, "unauthorized")
     assert (await me(client, bobs)).status_code == 200
 
 
 async def test_one_token_is_revoked_by_its_id(
-    client: AsyncClient, url: str, database: Database
+    client: AsyncClient, database_url: str, database: Database
 ) -> None:
-    one = await make_bearer(database)
+    one = await create_user_with_token(database)
     [shown] = (await client.get("/tokens", headers=one.headers)).json()["items"]
-    another = await make_bearer(database, user_id=one.id)
+    another = await create_user_with_token(database, user_id=one.id)
     for key, count in ((UNKNOWN, 0), (shown["id"], 1), (shown["id"], 0)):
-        answer = await said("tokens", "revoke", key, DATABASE_URL=url)
+        answer = await invoke_command("tokens", "revoke", key, DATABASE_URL=database_url)
         assert answer == (0, f"Tokens revoked: {count}\n", "")
-    problem_of(await me(client, one), 401, "unauthorized")
+    check_problem(await me(client, one), 401, "unauthorized")
     assert (await me(client, another)).status_code == 200
 
 
 async def test_every_token_that_is_anywhere_in_a_text_is_revoked(
-    client: AsyncClient, url: str, database: Database
+    client: AsyncClient, database_url: str, database: Database
 ) -> None:
-    *leaked, kept = [await make_bearer(database) for _ in range(5)]
+    *leaked, kept = [await create_user_with_token(database) for _ in range(5)]
     first, second, third, fourth = (each.token.encode() for each in leaked)
     prefix = secret.TOKEN_PREFIX.encode()
     given = b"".join([
@@ -225,36 +242,38 @@ async def test_every_token_that_is_anywhere_in_a_text_is_revoked(
         secret.generate_token().encode(),
         b" " * 100_000, fourth,
     ])  # fmt: skip
-    answer = await said("tokens", "revoke", "-", given=given, DATABASE_URL=url)
+    answer = await invoke_command("tokens", "revoke", "-", input=given, DATABASE_URL=database_url)
     assert answer == (0, "Tokens revoked: 4\n", "")
     for bearer in leaked:
-        problem_of(await me(client, bearer), 401, "unauthorized")
+        check_problem(await me(client, bearer), 401, "unauthorized")
     assert (await me(client, kept)).status_code == 200
 
 
 async def test_a_log_may_have_more_tokens_than_a_statement_has_parameters(
-    url: str, database: Database
+    database_url: str, database: Database
 ) -> None:
-    leaked = await make_bearer(database)
+    leaked = await create_user_with_token(database)
     lines = [secret.generate_token() for _ in range(2**15)]
     given = "\n".join([*lines, leaked.token]).encode()
-    answer = await said("tokens", "revoke", "-", given=given, DATABASE_URL=url)
+    answer = await invoke_command("tokens", "revoke", "-", input=given, DATABASE_URL=database_url)
     assert answer == (0, "Tokens revoked: 1\n", "")
 
 
-async def test_a_text_without_tokens_revokes_none(url: str, database: Database) -> None:
-    await make_bearer(database)
+async def test_a_text_without_tokens_revokes_none(database_url: str, database: Database) -> None:
+    await create_user_with_token(database)
     for given in (b"", b"bookshelf_"):
-        answer = await said("tokens", "revoke", "-", given=given, DATABASE_URL=url)
+        answer = await invoke_command(
+            "tokens", "revoke", "-", input=given, DATABASE_URL=database_url
+        )
         assert answer == (0, "Tokens revoked: 0\n", "")
 
 
 async def test_what_is_no_id_is_one_sentence_that_does_not_repeat_it(
-    client: AsyncClient, url: str, database: Database
+    client: AsyncClient, database_url: str, database: Database
 ) -> None:
-    bearer = await make_bearer(database)
+    bearer = await create_user_with_token(database)
     for which in ("grace", "", "\udcff", bearer.token):
-        answer = await said("tokens", "revoke", which, DATABASE_URL=url)
+        answer = await invoke_command("tokens", "revoke", which, DATABASE_URL=database_url)
         assert sentence(answer) == "There is no such token: give an id, an email or -"
     assert (await me(client, bearer)).status_code == 200
 
@@ -269,13 +288,13 @@ COMMANDS = [
 
 
 async def test_a_database_that_cannot_be_used_is_one_sentence_without_any_password(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute("UPDATE alembic_version SET version_num = '0003'")
+    await outside_connection.execute("UPDATE alembic_version SET version_num = '0003'")
     shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
     for command in COMMANDS:
-        answer = await said(*command, given=TYPED, DATABASE_URL=UNREACHABLE)
+        answer = await invoke_command(*command, input=TYPED, DATABASE_URL=UNREACHABLE)
         assert sentence(answer) == f"database: does not answer {shown}"
-        answer = await said(*command, given=TYPED, DATABASE_URL=url)
+        answer = await invoke_command(*command, input=TYPED, DATABASE_URL=database_url)
         assert sentence(answer).startswith("database: its schema is at revision 0003, not at ")
         assert sentence(answer).endswith(": run python -m app migrate")

@@ -11,10 +11,10 @@ import pytest
 
 from app.core.db import Database
 from tests.books.test_lines import add, line
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support import processes, servers
-from tests.support.commands import said
-from tests.support.processes import ended, spawn, until
+from tests.support.commands import invoke_command
+from tests.support.processes import poll_until, spawn_command, wait_for_result
 
 AWKWARD = ['"Emma"', "a,b", "a\r\nb\rc", " Cien años ", "\U0001f4da", "=1+1", "x" * 300]
 MANY = """
@@ -30,7 +30,7 @@ WHERE datname = current_database() AND query ~ '^FETCH' AND state = 'idle in tra
 
 async def fill(url: str) -> None:
     """Books that are awkward to write, by authors with and without a date of birth."""
-    database = Database(settings_for(url))
+    database = Database(make_settings(url))
     dates = (None, "1775-12-16")
     await add(database, [line(title[:9], title, dob) for title in AWKWARD for dob in dates])
     await database.close()
@@ -45,52 +45,68 @@ async def another(template_url: str) -> AsyncIterator[str]:
 
 
 async def test_what_is_exported_and_imported_elsewhere_is_exported_alike(
-    url: str, another: str, tmp_path: Path
+    database_url: str, another: str, tmp_path: Path
 ) -> None:
-    await fill(url)
+    await fill(database_url)
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     first.write_text("what was there before")
-    assert await said("export", "books", str(first), DATABASE_URL=url) == (0, "", "")
-    _, out, _ = await said("import", "books", str(first), "--strict", DATABASE_URL=another)
+    assert await invoke_command("export", "books", str(first), DATABASE_URL=database_url) == (
+        0,
+        "",
+        "",
+    )
+    _, out, _ = await invoke_command(
+        "import", "books", str(first), "--strict", DATABASE_URL=another
+    )
     assert out == "Books added: 14, authors added: 14\n"
-    assert await said("export", "books", str(second), DATABASE_URL=another) == (0, "", "")
+    assert await invoke_command("export", "books", str(second), DATABASE_URL=another) == (0, "", "")
     assert second.read_bytes() == first.read_bytes()
     assert first.read_bytes().count(b"\xf0\x9f\x93\x9a") == 4
     assert sorted(tmp_path.iterdir()) == [first, second]
 
 
 async def test_standard_output_is_csv_unless_another_format_is_asked_for(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute(MANY, 1)
+    await outside_connection.execute(MANY, 1)
     title = "x" * 300
-    answer = await said("export", "books", DATABASE_URL=url)
+    answer = await invoke_command("export", "books", DATABASE_URL=database_url)
     assert answer == (0, f"author,dob,title\r\nA,,{title}\r\n", "")
-    answer = await said("export", "books", "--format", "jsonl", DATABASE_URL=url)
+    answer = await invoke_command("export", "books", "--format", "jsonl", DATABASE_URL=database_url)
     assert answer == (0, f'{{"author":"A","dob":null,"title":"{title}"}}\n', "")
 
 
 async def test_a_file_that_may_be_written_but_not_read_is_replaced(
-    url: str, tmp_path: Path
+    database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
     file.touch(mode=0o200)
-    assert await said("export", "books", str(file), DATABASE_URL=url) == (0, "", "")
+    assert await invoke_command("export", "books", str(file), DATABASE_URL=database_url) == (
+        0,
+        "",
+        "",
+    )
     assert file.read_bytes() == b"author,dob,title\r\n"
 
 
 async def test_a_file_of_unknown_format_is_one_sentence_and_is_not_made(
-    url: str, tmp_path: Path
+    database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.txt"
     sentence = f"bookshelf: cannot tell the format of {file}: give --format csv or jsonl\n"
-    assert await said("export", "books", str(file), DATABASE_URL=url) == (1, "", sentence)
+    assert await invoke_command("export", "books", str(file), DATABASE_URL=database_url) == (
+        1,
+        "",
+        sentence,
+    )
     assert not file.exists()
 
 
-async def test_a_reader_that_leaves_ends_it_quietly(url: str, other: asyncpg.Connection) -> None:
-    await other.execute(MANY, 5000)
-    process = await spawn("export", "books", environment={"DATABASE_URL": url})
+async def test_a_reader_that_leaves_ends_it_quietly(
+    database_url: str, outside_connection: asyncpg.Connection
+) -> None:
+    await outside_connection.execute(MANY, 5000)
+    process = await spawn_command("export", "books", environment={"DATABASE_URL": database_url})
     assert process.stdout
     assert await process.stdout.readline() == b"author,dob,title\r\n"
     process.stdout._transport.close()  # type: ignore[attr-defined]
@@ -98,50 +114,60 @@ async def test_a_reader_that_leaves_ends_it_quietly(url: str, other: asyncpg.Con
     assert (await process.stderr.read(), await process.wait()) == (b"", 1)
 
 
-async def test_a_full_disk_is_one_sentence(url: str, other: asyncpg.Connection) -> None:
+async def test_a_full_disk_is_one_sentence(
+    database_url: str, outside_connection: asyncpg.Connection
+) -> None:
     sentence = "bookshelf: cannot write {}: No space left on device\n"
-    environment = {"DATABASE_URL": url}
+    environment = {"DATABASE_URL": database_url}
     with Path("/dev/full").open("wb") as full:
-        process = await spawn("export", "books", environment=environment, stdout=full.fileno())
-        assert await ended(process) == (1, "", sentence.format("-"))
-    await other.execute(MANY, 5000)
+        process = await spawn_command(
+            "export", "books", environment=environment, stdout=full.fileno()
+        )
+        assert await wait_for_result(process) == (1, "", sentence.format("-"))
+    await outside_connection.execute(MANY, 5000)
     command = ("export", "books", "/dev/full", "--format", "csv")
-    answer = await processes.said(*command, DATABASE_URL=url)
+    answer = await processes.run_command(*command, DATABASE_URL=database_url)
     assert answer == (1, "", sentence.format("/dev/full"))
 
 
-async def test_a_directory_that_there_is_not_is_one_sentence(url: str, tmp_path: Path) -> None:
+async def test_a_directory_that_there_is_not_is_one_sentence(
+    database_url: str, tmp_path: Path
+) -> None:
     file = tmp_path / "missing" / "books.csv"
     sentence = f"bookshelf: cannot write {file}: No such file or directory\n"
-    answer = await processes.said("export", "books", str(file), DATABASE_URL=url)
+    answer = await processes.run_command("export", "books", str(file), DATABASE_URL=database_url)
     assert answer == (1, "", sentence)
 
 
 @pytest.mark.parametrize("loss", ["database", "signal"])
 async def test_an_export_cut_short_leaves_the_file_that_was_there(
-    url: str, other: asyncpg.Connection, tmp_path: Path, loss: str
+    database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path, loss: str
 ) -> None:
-    await other.execute(MANY, 2000)
+    await outside_connection.execute(MANY, 2000)
     file = tmp_path / "books.csv"
     file.write_bytes(b"mine")
     # The writer waits in the middle: the draft is a pipe, and nobody reads on.
     draft = tmp_path / "books.csv.part"
     os.mkfifo(draft)
-    process = await spawn("export", "books", str(file), environment={"DATABASE_URL": url})
+    process = await spawn_command(
+        "export", "books", str(file), environment={"DATABASE_URL": database_url}
+    )
     reader = await asyncio.to_thread(draft.open, "rb", 0)
 
     async def is_writing() -> object:
-        return await other.fetchval(CURSOR)
+        return await outside_connection.fetchval(CURSOR)
 
     with reader:
-        await until(is_writing)
+        await poll_until(is_writing)
         if loss == "signal":
             process.send_signal(signal.SIGTERM)
         else:
-            await other.execute("SELECT pg_terminate_backend($1, 10000)", await is_writing())
+            await outside_connection.execute(
+                "SELECT pg_terminate_backend($1, 10000)", await is_writing()
+            )
         while await asyncio.to_thread(reader.read, 2**16):
             pass
-        code, out, err = await ended(process)
+        code, out, err = await wait_for_result(process)
     assert (code, out) == ((143, "") if loss == "signal" else (1, ""))
     assert "Traceback" not in err
     assert err.count("\n") == (loss == "database")

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.support import processes
-from tests.support.commands import said
+from tests.support.commands import invoke_command
 
 HEAD = "author,dob,title\n"
 BOOKS = "SELECT string_agg(title, '; ' ORDER BY created_at, id) FROM books"
@@ -16,81 +16,87 @@ UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 
 async def test_seed_loads_the_catalogue_and_a_second_time_adds_nothing(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    first = await said("seed", DATABASE_URL=url)
+    first = await invoke_command("seed", DATABASE_URL=database_url)
     books, authors = [
-        await other.fetchval(f"SELECT count(*) FROM {t}") for t in ("books", "authors")
+        await outside_connection.fetchval(f"SELECT count(*) FROM {t}") for t in ("books", "authors")
     ]
     assert books > 300
     assert first == (0, f"Books added: {books}, authors added: {authors}\n", "")
-    again = await said("seed", DATABASE_URL=url)
+    again = await invoke_command("seed", DATABASE_URL=database_url)
     assert again == (0, "Books added: 0, authors added: 0\n", "")
-    assert await other.fetchval("SELECT count(*) FROM books") == books
+    assert await outside_connection.fetchval("SELECT count(*) FROM books") == books
 
 
 async def test_csv_and_json_lines_are_told_apart_by_the_name_of_the_file(
-    url: str, other: asyncpg.Connection, tmp_path: Path
+    database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     table, lines = tmp_path / "books.csv", tmp_path / "books.jsonl"
     table.write_text(HEAD + "Homer,,Iliad\n")
     lines.write_text('{"author": "Homer", "title": "Odyssey"}\n')
-    answer = await said("import", "books", str(table), DATABASE_URL=url)
+    answer = await invoke_command("import", "books", str(table), DATABASE_URL=database_url)
     assert answer == (0, "Books added: 1, authors added: 1\n", "")
-    answer = await said("import", "books", str(lines), "--strict", DATABASE_URL=url)
+    answer = await invoke_command(
+        "import", "books", str(lines), "--strict", DATABASE_URL=database_url
+    )
     assert answer == (0, "Books added: 1, authors added: 0\n", "")
-    assert await other.fetchval(BOOKS) == "Iliad; Odyssey"
+    assert await outside_connection.fetchval(BOOKS) == "Iliad; Odyssey"
 
 
-async def test_standard_input_is_read_with_a_format(url: str, other: asyncpg.Connection) -> None:
+async def test_standard_input_is_read_with_a_format(
+    database_url: str, outside_connection: asyncpg.Connection
+) -> None:
     given = json.dumps({"author": "Homer", "title": "Iliad"}).encode()
     command = ("import", "books", "-", "--format", "jsonl")
-    answer = await processes.said(*command, given=given, DATABASE_URL=url)
+    answer = await processes.run_command(*command, input=given, DATABASE_URL=database_url)
     assert answer == (0, "Books added: 1, authors added: 1\n", "")
-    assert await other.fetchval(BOOKS) == "Iliad"
+    assert await outside_connection.fetchval(BOOKS) == "Iliad"
 
 
 async def test_bad_lines_are_named_and_the_rest_goes_on_with_exit_code_3(
-    url: str, other: asyncpg.Connection, tmp_path: Path
+    database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
     file.write_bytes(
         HEAD.encode() + b"Homer,,Iliad\nHomer,Iliad\nHomer,,Ody\xff\nHomer,yesterday,A\n"
         b'Homer,,"Margites\nHomer,,Odyssey\n'
     )
-    code, out, err = await said("import", "books", str(file), DATABASE_URL=url)
+    code, out, err = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
     assert (code, out) == (3, "Books added: 2, authors added: 1, lines left out: 4\n")
     assert [line.split(":")[0] for line in err.splitlines()] == [
         "line 3", "line 4", "line 5", "line 6",
     ]  # fmt: skip
     assert err.startswith("line 3: has 2 columns, not 3\n")
-    assert await other.fetchval(BOOKS) == "Iliad; Odyssey"
+    assert await outside_connection.fetchval(BOOKS) == "Iliad; Odyssey"
 
 
 async def test_a_reason_says_what_a_file_has_without_speaking_to_the_terminal(
-    url: str, tmp_path: Path
+    database_url: str, tmp_path: Path
 ) -> None:
     lines = [{"author": "A", "title": "B", "[red]\x1b[2J :smile:\n": 1}, {"x" * 300: 1}]
     file = tmp_path / "books.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
-    answer = await said("import", "books", str(file), DATABASE_URL=url)
-    first, second = answer.err.splitlines()
+    answer = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
+    first, second = answer.stderr.splitlines()
     assert first == "line 1: [red]?[2J :smile:?: Extra inputs are not permitted"
     assert "x" * 300 in second
 
 
 async def test_strict_is_all_or_nothing(
-    url: str, other: asyncpg.Connection, tmp_path: Path
+    database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
     file.write_text(HEAD + "Homer,,Iliad\nHomer,Iliad\nHomer,,Odyssey\n,,\n")
-    code, out, err = await said("import", "books", str(file), "--strict", DATABASE_URL=url)
+    code, out, err = await invoke_command(
+        "import", "books", str(file), "--strict", DATABASE_URL=database_url
+    )
     assert (code, out) == (1, "")
     line_3, line_5, sentence = err.splitlines()
     assert line_3 == "line 3: has 2 columns, not 3"
     assert line_5.startswith("line 5: ")
     assert sentence == "bookshelf: nothing was added"
-    assert await other.fetchval("SELECT count(*) FROM authors") == 0
+    assert await outside_connection.fetchval("SELECT count(*) FROM authors") == 0
 
 
 @pytest.mark.parametrize(
@@ -107,33 +113,39 @@ async def test_strict_is_all_or_nothing(
     ],
 )
 async def test_a_file_that_cannot_be_read_is_one_sentence_and_exit_code_1(
-    url: str, tmp_path: Path, name: str, options: tuple[str, ...], reason: str
+    database_url: str, tmp_path: Path, name: str, options: tuple[str, ...], reason: str
 ) -> None:
     (tmp_path / "books.txt").write_text("Homer,,Iliad\n")
     path = str(tmp_path / name)
-    answer = await said("import", "books", path, *options, DATABASE_URL=url)
+    answer = await invoke_command("import", "books", path, *options, DATABASE_URL=database_url)
     assert answer == (1, "", f"bookshelf: {reason.format(path)}\n")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-async def test_a_file_that_may_not_be_read_is_one_sentence(url: str, tmp_path: Path) -> None:
+async def test_a_file_that_may_not_be_read_is_one_sentence(
+    database_url: str, tmp_path: Path
+) -> None:
     file = tmp_path / "books.csv"
     file.touch(mode=0)
-    answer = await said("import", "books", str(file), DATABASE_URL=url)
+    answer = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
     assert answer == (1, "", f"bookshelf: cannot read {file}: Permission denied\n")
 
 
-async def test_a_file_of_the_other_format_is_no_traceback(url: str, tmp_path: Path) -> None:
+async def test_a_file_of_the_other_format_is_no_traceback(
+    database_url: str, tmp_path: Path
+) -> None:
     file = tmp_path / "books.csv"
     file.write_text(HEAD + "Homer,,Iliad\n")
-    code, out, err = await said("import", "books", str(file), "--format", "jsonl", DATABASE_URL=url)
+    code, out, err = await invoke_command(
+        "import", "books", str(file), "--format", "jsonl", DATABASE_URL=database_url
+    )
     assert (code, out) == (3, "Books added: 0, authors added: 0, lines left out: 2\n")
     assert err == "".join(f"line {n}: is no JSON, or names a key twice\n" for n in (1, 2))
 
 
 async def test_words_that_there_are_not_are_typers_own_errors() -> None:
     for words in (("import", "books", "-", "--format", "xml"), ("imports",)):
-        code, out, err = await said(*words)
+        code, out, err = await invoke_command(*words)
         assert (code, out) == (2, "")
         assert err.startswith("Usage: ")
 
@@ -141,16 +153,16 @@ async def test_words_that_there_are_not_are_typers_own_errors() -> None:
 async def test_an_unreachable_database_is_one_sentence_without_its_password() -> None:
     shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
     for command in (("seed",), ("jobs", "list")):
-        answer = await said(*command, DATABASE_URL=UNREACHABLE)
+        answer = await invoke_command(*command, DATABASE_URL=UNREACHABLE)
         assert answer == (1, "", f"bookshelf: database: does not answer {shown}\n")
 
 
 async def test_a_database_that_is_not_migrated_is_one_sentence_that_says_what_to_do(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute("DROP TABLE alembic_version")
+    await outside_connection.execute("DROP TABLE alembic_version")
     for command in (("export", "books"), ("jobs", "list")):
-        code, out, err = await said(*command, DATABASE_URL=url)
+        code, out, err = await invoke_command(*command, DATABASE_URL=database_url)
         assert (code, out, err.count("\n")) == (1, "", 1)
         assert err.startswith("bookshelf: database: its schema is at revision none, not at ")
         assert err.endswith("): run python -m app migrate\n")

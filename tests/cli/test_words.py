@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.worker import JOBS
 from tests.support import processes
-from tests.support.commands import said
-from tests.support.processes import ended, spawn
+from tests.support.commands import invoke_command
+from tests.support.processes import spawn_command, wait_for_result
 
 COMMANDS = {
     "serve",
@@ -60,20 +60,20 @@ def test_every_command_says_what_it_is_for(words: tuple[str, ...]) -> None:
 async def test_openapi_prints_the_document_that_the_service_answers(
     client: AsyncClient, tmp_path: Path
 ) -> None:
-    code, out, err = await processes.said("openapi", DATA_DIR=str(tmp_path / "data"))
+    code, out, err = await processes.run_command("openapi", DATA_DIR=str(tmp_path / "data"))
     assert (code, err) == (0, "")
     assert json.loads(out) == (await client.get("/openapi.json")).json()
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_jobs_are_listed_with_their_last_runs(url: str) -> None:
-    code, before, err = await said("jobs", "list", DATABASE_URL=url)
+async def test_jobs_are_listed_with_their_last_runs(database_url: str) -> None:
+    code, before, err = await invoke_command("jobs", "list", DATABASE_URL=database_url)
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in before.splitlines()] == [job.name for job in JOBS]
     assert all(re.search(r" every \d+:\d\d:\d\d  never$", line) for line in before.splitlines())
-    code, out, _ = await said("jobs", "run", "count-users", DATABASE_URL=url)
+    code, out, _ = await invoke_command("jobs", "run", "count-users", DATABASE_URL=database_url)
     assert (code, out[:19]) == (0, "counted 0 users on ")
-    _, after, _ = await processes.said("jobs", "list", DATABASE_URL=url)
+    _, after, _ = await processes.run_command("jobs", "list", DATABASE_URL=database_url)
     changed = [line for line in after.splitlines() if line not in before.splitlines()]
     assert len(changed) == 1
     assert re.fullmatch(
@@ -81,24 +81,28 @@ async def test_jobs_are_listed_with_their_last_runs(url: str) -> None:
     )
 
 
-async def test_a_job_that_no_worker_does_is_overdue(url: str, other: asyncpg.Connection) -> None:
+async def test_a_job_that_no_worker_does_is_overdue(
+    database_url: str, outside_connection: asyncpg.Connection
+) -> None:
     names = ", ".join(job.name for job in JOBS)
-    answer = await said("jobs", "check", DATABASE_URL=url)
+    answer = await invoke_command("jobs", "check", DATABASE_URL=database_url)
     assert answer == (1, "", f"bookshelf: overdue: {names}\n")
     note = "INSERT INTO job_runs (name, tick, finished_at, outcome) VALUES ($1, $2, now(), '')"
     for job in JOBS:
-        await other.execute(note, job.name, job.latest_tick())
-    answer = await said("jobs", "check", DATABASE_URL=url)
+        await outside_connection.execute(note, job.name, job.latest_tick())
+    answer = await invoke_command("jobs", "check", DATABASE_URL=database_url)
     assert answer == (0, "Every job is done at its times.\n", "")
     late = "UPDATE job_runs SET tick = $2 WHERE name = $1"
-    await other.execute(late, JOBS[0].name, JOBS[0].latest_tick() - 2 * JOBS[0].interval)
-    answer = await said("jobs", "check", DATABASE_URL=url)
+    await outside_connection.execute(
+        late, JOBS[0].name, JOBS[0].latest_tick() - 2 * JOBS[0].interval
+    )
+    answer = await invoke_command("jobs", "check", DATABASE_URL=database_url)
     assert answer == (1, "", f"bookshelf: overdue: {JOBS[0].name}\n")
 
 
 async def test_a_job_that_there_is_not_is_one_sentence() -> None:
     names = ", ".join(job.name for job in JOBS)
-    code, out, err = await said("jobs", "run", "nothing")
+    code, out, err = await invoke_command("jobs", "run", "nothing")
     assert (code, out, err) == (1, "", f"bookshelf: there is no job nothing; there is {names}\n")
 
 
@@ -106,7 +110,7 @@ async def on_a_terminal(*command: str, **environment: str) -> tuple[int | None, 
     """A process whose standard error is a terminal, and what that was shown."""
     controller, terminal = pty.openpty()
     environment |= {"TERM": "xterm", "COLUMNS": "100"}
-    process = await spawn(*command, environment=environment, stderr=terminal)
+    process = await spawn_command(*command, environment=environment, stderr=terminal)
     os.close(terminal)
 
     def shown() -> Iterator[bytes]:
@@ -117,26 +121,28 @@ async def on_a_terminal(*command: str, **environment: str) -> tuple[int | None, 
             pass
 
     reading = asyncio.create_task(asyncio.to_thread(lambda: b"".join(shown())))
-    code, out, _ = await ended(process)
+    code, out, _ = await wait_for_result(process)
     err = await reading
     os.close(controller)
     return code, out, err.decode()
 
 
 async def test_a_terminal_is_shown_a_bar_and_standard_output_is_not(
-    url: str, other: asyncpg.Connection, tmp_path: Path
+    database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    code, out, err = await on_a_terminal("seed", DATABASE_URL=url)
+    code, out, err = await on_a_terminal("seed", DATABASE_URL=database_url)
     assert (code, out[:13]) == (0, "Books added: ")
     assert out.count("\n") == 1
     assert "merging" in err
     assert "━" in err
-    code, out, err = await on_a_terminal("export", "books", DATABASE_URL=url)
+    code, out, err = await on_a_terminal("export", "books", DATABASE_URL=database_url)
     assert (code, "\x1b" in out, out[:16]) == (0, False, "author,dob,title")
     assert "writing" in err
     assert "100%" in err
 
 
-async def test_what_is_no_terminal_is_never_shown_a_bar(url: str) -> None:
-    answer = await processes.said("seed", DATABASE_URL=url, FORCE_COLOR="1", TERM="xterm")
-    assert (answer.code, answer.err) == (0, "")
+async def test_what_is_no_terminal_is_never_shown_a_bar(database_url: str) -> None:
+    answer = await processes.run_command(
+        "seed", DATABASE_URL=database_url, FORCE_COLOR="1", TERM="xterm"
+    )
+    assert (answer.exit_code, answer.stderr) == (0, "")

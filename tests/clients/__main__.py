@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.support.processes import said, serving
+from tests.support.processes import run_command, running_server
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -58,10 +58,10 @@ async def main() -> None:
         print("There is no node here: TypeScript is left out.")
     with TemporaryDirectory() as data:
         environment = {"DATA_DIR": data, "ANONYMOUS_ACCESS": "read"}
-        async with serving("--migrate", **environment) as (_, origin):
+        async with running_server("--migrate", **environment) as (_, origin):
             admin = ("users", "create-admin", EMAIL)
-            made = await said(*admin, given=f"{PASSWORD}\n".encode(), **environment)
-            assert made.code == 0, made.err
+            made = await run_command(*admin, input=f"{PASSWORD}\n".encode(), **environment)
+            assert made.exit_code == 0, made.stderr
             for scenario in scenarios:
                 run(*scenario, origin, EMAIL, PASSWORD, PYTHONPATH=str(GENERATED))
     print("The clients compile and do what they should.")

@@ -10,7 +10,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from tests.authors.test_authors import NOBODY
 from tests.support.access_table import ANONYMOUS, INVALID, REALM, TOO_LOW
-from tests.support.accounts import bearer
+from tests.support.accounts import bearer_headers
 from tests.support.callers import (
     BOOK,
     DOCUMENT,
@@ -20,14 +20,14 @@ from tests.support.callers import (
     add_things,
     allow_anonymous,
 )
-from tests.support.multipart import FORM
-from tests.support.problems import problem_of
+from tests.support.multipart import FORM_HEADERS
+from tests.support.problems import check_problem
 from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED, asked
 
 TOKEN = TOKENS["owner"]
-BAD = bearer(TOKENS["expired"])
+BAD = bearer_headers(TOKENS["expired"])
 JSON = {"Content-Type": "application/json"}
-LARGE = FORM | {"Content-Length": "9" * 15}
+LARGE = FORM_HEADERS | {"Content-Length": "9" * 15}
 # Each would be refused for what it is, if who sends it did not come first.
 BROKEN: dict[str, tuple[str, str, dict[str, Any]]] = {
     "unknown parameter": ("GET", "/books?nope=1", {}),
@@ -82,7 +82,7 @@ async def test_without_a_token_nobody_hears_what_else_is_wrong(
     allow_anonymous(app, "none")
     method, path, request = BROKEN[broken]
     answer = await client.request(method, path, **request)
-    problem_of(answer, 401, "unauthorized")
+    check_problem(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == REALM
 
 
@@ -93,7 +93,7 @@ async def test_with_a_bad_token_nobody_hears_what_else_is_wrong(
     method, path, request = BROKEN[broken]
     headers = request.get("headers", {}) | BAD
     answer = await client.request(method, path, **{**request, "headers": headers})
-    problem_of(answer, 401, "unauthorized")
+    check_problem(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == INVALID
 
 
@@ -102,9 +102,9 @@ async def test_with_too_low_a_role_nobody_hears_what_else_is_wrong(
     client: AsyncClient, broken: str
 ) -> None:
     method, path, request = BROKEN[broken]
-    headers = request.get("headers", {}) | bearer(TOKEN)
+    headers = request.get("headers", {}) | bearer_headers(TOKEN)
     answer = await client.request(method, path, **{**request, "headers": headers})
-    problem_of(answer, 403, "forbidden")
+    check_problem(answer, 403, "forbidden")
     assert answer.headers["www-authenticate"] == TOO_LOW
 
 
@@ -119,7 +119,7 @@ async def test_nothing_is_read_of_what_somebody_may_not_send(
         read.append(path)
         yield b"x"
 
-    headers = FORM if path == "/documents" else JSON
+    headers = FORM_HEADERS if path == "/documents" else JSON
     answer = await client.post(path, content=body(), headers=headers)
     assert (answer.status_code, read) == (401, [])
 
@@ -140,7 +140,7 @@ async def test_head_is_judged_as_get_is(
     answer = await client.head(path, headers=headers)
     assert (answer.status_code, answer.content) == (401, b"")
     assert answer.headers["www-authenticate"] == challenge
-    assert (await client.head(path, headers=bearer(TOKEN))).status_code == 200
+    assert (await client.head(path, headers=bearer_headers(TOKEN))).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/books/", f"/books/{BOOK}/", "/documents/", "/users/me/"])
@@ -148,9 +148,9 @@ async def test_a_path_with_a_trailing_slash_is_judged_as_the_one_without(
     client: AsyncClient, app: FastAPI, path: str
 ) -> None:
     allow_anonymous(app, "none")
-    problem_of(await client.get(path), 401, "unauthorized")
-    problem_of(await client.get(path, headers=BAD), 401, "unauthorized")
-    assert (await client.get(path, headers=bearer(TOKEN))).status_code == 200
+    check_problem(await client.get(path), 401, "unauthorized")
+    check_problem(await client.get(path, headers=BAD), 401, "unauthorized")
+    assert (await client.get(path, headers=bearer_headers(TOKEN))).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ async def test_what_no_route_answers_asks_nobody_who_he_is(
 ) -> None:
     allow_anonymous(app, "none")
     statements.clear()
-    for headers in ({}, BAD, bearer(TOKEN)):
+    for headers in ({}, BAD, bearer_headers(TOKEN)):
         answer = await client.request(method, path, headers=headers)
         assert answer.status_code == status
         assert "www-authenticate" not in answer.headers
@@ -187,12 +187,12 @@ async def test_whole_lists_are_judged_as_pages_are(
     allow_anonymous(app, anonymous)
     bare = await asked(client, path, accept)
     if anonymous == "none":
-        problem_of(bare, 401, "unauthorized")
+        check_problem(bare, 401, "unauthorized")
     else:
         assert (bare.status_code, bare.headers["content-type"]) == (200, kind)
-    client.headers = bearer(TOKEN)
+    client.headers = bearer_headers(TOKEN)
     answer = await asked(client, path, accept)
     assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
     assert str(THINGS[path]) in answer.text
     client.headers = BAD
-    problem_of(await asked(client, path, accept), 401, "unauthorized")
+    check_problem(await asked(client, path, accept), 401, "unauthorized")

@@ -14,7 +14,7 @@ from app.core.db import _after_commit as after_commit
 from app.core.db import _database as databases
 from app.core.errors import InvalidRequest, ServiceError
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 INSERT = text("INSERT INTO authors (id, name) VALUES (gen_random_uuid(), 'Ursula')")
 COUNT = "SELECT count(*) FROM authors"
@@ -38,8 +38,8 @@ class Seen:
 
 
 @pytest.fixture
-def seen(other: asyncpg.Connection) -> Seen:
-    return Seen(other)
+def seen(outside_connection: asyncpg.Connection) -> Seen:
+    return Seen(outside_connection)
 
 
 async def test_callback_of_transaction_runs_after_commit_and_sees_rows_on_another_connection(
@@ -64,9 +64,9 @@ async def test_callback_of_autocommit_session_sees_rows_of_earlier_statement(
 
 
 async def test_callback_does_not_run_when_commit_fails(
-    database: Database, other: asyncpg.Connection, seen: Seen
+    database: Database, outside_connection: asyncpg.Connection, seen: Seen
 ) -> None:
-    await other.execute(TRIGGER)
+    await outside_connection.execute(TRIGGER)
 
     async def add_author() -> None:
         async with database.transaction() as session:

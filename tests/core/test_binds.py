@@ -20,20 +20,20 @@ from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher
 from tests.authors.test_authors import NOBODY
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support import servers
 from tests.support.factories import Json, make_author, make_book, make_user
 from tests.support.pgbouncer import CONNECTIONS, PROGRAM, pgbouncer, through
-from tests.support.problems import faults_of, problem_of
-from tests.support.processes import serving
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.processes import running_server
 from tests.support.replication import Replicated, replicated
-from tests.support.resources import use_resources
-from tests.support.responses import get
+from tests.support.resources import replace_resources
+from tests.support.responses import get_json
 from tests.support.rows import first_value
 from tests.support.streamed_lists import lines
 
 # The servers are slow to start: one process of the suite has them.
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="no pgbouncer is installed here")
 
 READ_ONLY = "25006"  # read_only_sql_transaction
@@ -79,7 +79,7 @@ async def client_of(
     """The service over a database of its own, in this process."""
     async with opened(settings) as database:
         app = create_app(settings)
-        use_resources(app, database=database, password_hasher=passwords)
+        replace_resources(app, database=database, password_hasher=passwords)
         transport = ASGITransport(app, raise_app_exceptions=False)
         async with AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -97,7 +97,7 @@ def pair() -> Iterator[Replicated]:
 @pytest.fixture
 async def on_both(pair: Replicated) -> AsyncIterator[Database]:
     reporting = SecretStr(pair.standby_url)
-    async with opened(settings_for(pair.primary_url, reporting_database_url=reporting)) as made:
+    async with opened(make_settings(pair.primary_url, reporting_database_url=reporting)) as made:
         yield made
 
 
@@ -191,8 +191,8 @@ def pooler(template_url: str) -> Iterator[Path]:
 
 
 @pytest.fixture
-def pooled_url(pooler: Path, own_database: str) -> str:
-    return through(pooler, own_database)
+def pooled_url(pooler: Path, private_database_url: str) -> str:
+    return through(pooler, private_database_url)
 
 
 @asynccontextmanager
@@ -211,44 +211,44 @@ async def every_connection(url: str) -> AsyncIterator[list[asyncpg.Connection]]:
 @needs_pgbouncer
 async def test_the_service_works_behind_a_pooler_of_transactions(pooled_url: str) -> None:
     environment = {"DATABASE_URL": pooled_url, "DB_PGBOUNCER": "true", "DB_POOL_SIZE": "10"}
-    async with serving(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
+    async with running_server(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
         assert (await client.get("/readyz")).status_code == 200
         author = await make_author(client, name="Ursula")
         books = [await make_book(client, f"Book {n}", author["id"]) for n in range(5)]
         path = f"/books/{books[0]['id']}"
-        assert await get(client, path) == books[0]
+        assert await get_json(client, path) == books[0]
         some = f"/books?author_id={author['id']}&sort=title&size=3"
-        first = await get(client, some)
-        rest = await get(client, f"{some}&cursor={first['next']}")
+        first = await get_json(client, some)
+        rest = await get_json(client, f"{some}&cursor={first['next']}")
         listed = [book["title"] for book in first["items"] + rest["items"]]
         assert listed == [f"Book {n}" for n in range(5)]
         changed = await client.patch(path, json={"title": "New"}, headers={"If-Match": '"1"'})
         assert (changed.status_code, changed.headers["etag"]) == (200, '"2"')
         stale = await client.patch(path, json={"title": "Old"}, headers={"If-Match": '"1"'})
-        problem_of(stale, 412, "precondition-failed")
+        check_problem(stale, 412, "precondition-failed")
         assert (await client.delete(path)).status_code == 204
-        problem_of(await client.get(path), 404, "not-found")
+        check_problem(await client.get(path), 404, "not-found")
 
 
 @needs_pgbouncer
 async def test_behind_a_pooler_a_constraint_is_still_the_right_problem(
     pooled_url: str, passwords: PasswordHasher
 ) -> None:
-    async with client_of(settings_for(pooled_url, db_pgbouncer=True), passwords) as client:
+    async with client_of(make_settings(pooled_url, db_pgbouncer=True), passwords) as client:
         book, user = await make_book(client), await make_user(client)
         body = {"name": "Another", "email": user["email"].upper(), "password": "correct horse"}
         for _ in range(CONNECTIONS + 1):  # what failed leaves its connection fit for the next
             orphan = await client.post("/books", json={"title": "Anon", "author_id": NOBODY})
-            assert faults_of(orphan) == [{"pointer": "/author_id"}]
+            assert field_error_locations(orphan) == [{"pointer": "/author_id"}]
             answer = await client.delete(f"/authors/{book['author_id']}")
-            problem_of(answer, 409, "author-has-books")
-            problem_of(await client.post("/users", json=body), 409, "email-taken")
-        assert (await get(client, f"/books/{book['id']}")) == book
+            check_problem(answer, 409, "author-has-books")
+            check_problem(await client.post("/users", json=body), 409, "email-taken")
+        assert (await get_json(client, f"/books/{book['id']}")) == book
 
 
 @needs_pgbouncer
 async def test_behind_a_pooler_batches_are_added_and_all_is_streamed(pooled_url: str) -> None:
-    async with client_of(settings_for(pooled_url, db_pgbouncer=True)) as client:
+    async with client_of(make_settings(pooled_url, db_pgbouncer=True)) as client:
         author = (await make_author(client))["id"]
         books: list[Json] = []
         for _round in range(CONNECTIONS + 1):
@@ -261,9 +261,9 @@ async def test_behind_a_pooler_batches_are_added_and_all_is_streamed(pooled_url:
 
 @needs_pgbouncer
 async def test_twenty_requests_at_a_time_share_the_poolers_two_connections(
-    pooled_url: str, own_database: str
+    pooled_url: str, private_database_url: str
 ) -> None:
-    settings = settings_for(pooled_url, db_pgbouncer=True, db_pool_size=10)
+    settings = make_settings(pooled_url, db_pgbouncer=True, db_pool_size=10)
 
     async def one(number: int) -> list[Response]:
         author = await client.post("/authors", json={"name": f"Author {number}"})
@@ -282,8 +282,8 @@ async def test_twenty_requests_at_a_time_share_the_poolers_two_connections(
             numbers = range(round_ * AT_ONCE, (round_ + 1) * AT_ONCE)
             for answers in await asyncio.gather(*map(one, numbers)):
                 assert [answer.status_code for answer in answers] == [201, 201, 200, 200, 200]
-        assert (await get(client, "/books"))["total"] == ROUNDS * AT_ONCE
-    direct = await asyncpg.connect(own_database)
+        assert (await get_json(client, "/books"))["total"] == ROUNDS * AT_ONCE
+    direct = await asyncpg.connect(private_database_url)
     mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     assert await direct.fetchval(f"{mine} AND pid <> pg_backend_pid()") == CONNECTIONS
     await direct.close()
@@ -295,7 +295,7 @@ async def test_nothing_that_the_service_prepares_stays_on_the_poolers_connection
 ) -> None:
     async with every_connection(pooled_url):
         pass  # so that the service's statements have more than one connection to run on
-    settings = settings_for(pooled_url, db_pgbouncer=True)
+    settings = make_settings(pooled_url, db_pgbouncer=True)
     async with client_of(settings) as client:
         for _ in range(10):
             assert (await client.get("/authors")).status_code == 200
@@ -309,7 +309,7 @@ async def test_nothing_that_the_service_prepares_stays_on_the_poolers_connection
 async def test_behind_a_pooler_the_reporting_bind_refuses_to_write_and_the_default_does_not(
     pooled_url: str, transaction: bool
 ) -> None:
-    async with opened(settings_for(pooled_url, db_pgbouncer=True)) as database:
+    async with opened(make_settings(pooled_url, db_pgbouncer=True)) as database:
         for _ in range(CONNECTIONS + 1):
             assert await refused(database, transaction=transaction) == READ_ONLY
             # On the very connection, perhaps, that has just been read-only.
@@ -327,7 +327,7 @@ async def test_a_fresh_database_is_migrated_through_a_pooler(
     pooled = through(pooler, fresh)
     try:
         await asyncio.to_thread(schema.upgrade, servers.sqlalchemy_url(pooled))
-        async with client_of(settings_for(pooled, db_pgbouncer=True)) as client:
+        async with client_of(make_settings(pooled, db_pgbouncer=True)) as client:
             await make_book(client)
     finally:
         await servers.drop(fresh)
@@ -337,21 +337,21 @@ async def test_a_fresh_database_is_migrated_through_a_pooler(
 async def test_without_the_setting_a_pooler_refuses_the_services_connections(
     pooled_url: str,
 ) -> None:
-    async with client_of(settings_for(pooled_url)) as client:
-        problem_of(await client.get("/authors"), 503, "unavailable")
+    async with client_of(make_settings(pooled_url)) as client:
+        check_problem(await client.get("/authors"), 503, "unavailable")
 
 
 @needs_pgbouncer
 @pytest.mark.parametrize(("told", "statuses"), [(True, {200}), (False, {200, 500})])
 async def test_without_the_setting_statements_are_missing_where_the_pooler_moves_them(
-    own_database: str, told: bool, statuses: set[int]
+    private_database_url: str, told: bool, statuses: set[int]
 ) -> None:
     # A pooler that lets in who does not know of it, as many a guide says it should be set up.
     ignored = "statement_timeout,lock_timeout,default_transaction_read_only"
-    with pgbouncer(own_database, ignored) as sockets:
-        url = through(sockets, own_database)
+    with pgbouncer(private_database_url, ignored) as sockets:
+        url = through(sockets, private_database_url)
         async with every_connection(url):
             pass  # from now on there are two, and transactions alternate between them
-        async with client_of(settings_for(url, db_pgbouncer=told, db_pool_size=1)) as client:
+        async with client_of(make_settings(url, db_pgbouncer=told, db_pool_size=1)) as client:
             answers = [await client.get("/authors") for _ in range(6)]
     assert {answer.status_code for answer in answers} == statuses

@@ -8,10 +8,10 @@ import pytest
 from httpx import AsyncClient
 
 from tests.authors.test_authors import NOBODY
-from tests.support.entities import BY_PATH, ENTITIES
+from tests.support.entities import CASES_BY_PATH, ENTITIES
 from tests.support.factories import make_author, make_book, make_user
-from tests.support.problems import faults_of, problem_of
-from tests.support.requests import create
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.requests import create_row
 
 # Syntax errors: an unquoted tag, a list with a star in it, a tag that never ends, ...
 WRONG = [
@@ -62,8 +62,8 @@ async def a_resource(client: AsyncClient, collection: str) -> str:
         return f"/books/{(await make_book(client))['id']}"
     if collection == "users":
         return f"/users/{(await make_user(client))['id']}"
-    case = BY_PATH[f"/{collection}"]
-    return f"{case.path}/{(await create(client, case))['id']}"
+    case = CASES_BY_PATH[f"/{collection}"]
+    return f"{case.path}/{(await create_row(client, case))['id']}"
 
 
 JSON_CASES = [case for case in ENTITIES if not case.is_form]
@@ -136,7 +136,7 @@ async def test_an_if_none_match_that_is_no_list_of_tags_is_invalid(
 ) -> None:
     path = await a_resource(client, "authors")
     answer = await client.get(path, headers={"If-None-Match": header})
-    assert faults_of(answer) == [{"header": "If-None-Match"}]
+    assert field_error_locations(answer) == [{"header": "If-None-Match"}]
     assert (await client.head(path, headers={"If-None-Match": header})).status_code == 422
 
 
@@ -152,7 +152,7 @@ async def test_what_is_not_there_is_not_found_whatever_the_reader_holds(
 ) -> None:
     for header in ("*", '"1"'):
         answer = await client.get(f"/authors/{NOBODY}", headers={"If-None-Match": header})
-        problem_of(answer, 404, "not-found")
+        check_problem(answer, 404, "not-found")
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ async def test_a_stale_write_changes_nothing(
     await client.patch(path, json=CHANGE[collection])
     before = (await client.get(path)).json()
     change = CHANGE[collection] if body is None else body  # an empty patch is stale as well
-    problem_of(await client.patch(path, json=change, headers=stale), 412, "precondition-failed")
-    problem_of(await client.delete(path, headers=stale), 412, "precondition-failed")
+    check_problem(await client.patch(path, json=change, headers=stale), 412, "precondition-failed")
+    check_problem(await client.delete(path, headers=stale), 412, "precondition-failed")
     assert (await client.get(path)).json() == before
 
 
@@ -202,7 +202,7 @@ async def test_a_write_with_no_version_that_is_current_fails(
         await client.patch(path, json={"name": "x"}, headers=headers),
         await client.delete(path, headers=headers),
     ):
-        problem_of(answer, 412, "precondition-failed")
+        check_problem(answer, 412, "precondition-failed")
 
 
 async def test_several_if_match_lines_are_one_list(client: AsyncClient) -> None:
@@ -210,7 +210,7 @@ async def test_several_if_match_lines_are_one_list(client: AsyncClient) -> None:
     lines = [("If-Match", '"7"'), ("If-Match", '"8", "1"')]
     assert (await client.patch(path, json={}, headers=lines)).status_code == 200
     stale = await client.patch(path, json={}, headers=lines[:1] * 2)
-    problem_of(stale, 412, "precondition-failed")
+    check_problem(stale, 412, "precondition-failed")
 
 
 @pytest.mark.parametrize("header", ["*", '"1"', 'W/"1"', '"xyzzy"', '"9223372036854775808"'])
@@ -225,7 +225,7 @@ async def test_a_write_to_what_is_not_there_is_not_found(client: AsyncClient, he
             await client.patch(path, json=change, headers={"If-Match": header}),
             await client.delete(path, headers={"If-Match": header}),
         ):
-            problem_of(answer, 404, "not-found")
+            check_problem(answer, 404, "not-found")
 
 
 @pytest.mark.parametrize("header", WRONG)
@@ -238,7 +238,7 @@ async def test_an_if_match_that_is_no_list_of_tags_is_invalid(
         await client.patch(path, json={"name": "x"}, headers={"If-Match": header}),
         await client.delete(path, headers={"If-Match": header}),
     ):
-        assert faults_of(answer) == [{"header": "If-Match"}]
+        assert field_error_locations(answer) == [{"header": "If-Match"}]
     assert (await client.get(path)).headers["etag"] == '"1"'
 
 
@@ -246,7 +246,7 @@ async def test_a_very_long_if_match_is_one_comparison(client: AsyncClient) -> No
     path = await a_resource(client, "authors")
     many = ", ".join(f'"{version}"' for version in range(2, 1000))
     answer = await client.patch(path, json={}, headers={"If-Match": many})
-    problem_of(answer, 412, "precondition-failed")
+    check_problem(answer, 412, "precondition-failed")
     answer = await client.patch(path, json={"name": "x"}, headers={"If-Match": many + ', "1"'})
     assert answer.status_code == 200
 
@@ -258,23 +258,23 @@ async def test_an_if_match_longer_than_documented_is_refused_as_a_header(
     long = ", ".join(f'"{version}"' for version in range(1, 5000))
     answer = await client.patch(path, json={"name": "x"}, headers={"If-Match": long})
     if answer.status_code != 200:  # a limit there may be, and then it says where
-        assert faults_of(answer) == [{"header": "If-Match"}]
+        assert field_error_locations(answer) == [{"header": "If-Match"}]
 
 
 async def test_a_wrong_body_is_told_before_a_stale_version(client: AsyncClient) -> None:
     path = await a_resource(client, "authors")
     answer = await client.patch(path, json={"name": ""}, headers={"If-Match": '"7"'})
-    assert faults_of(answer) == [{"pointer": "/name"}]
+    assert field_error_locations(answer) == [{"pointer": "/name"}]
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @every_entity
 async def test_of_parallel_writers_with_one_etag_exactly_one_wins(
     client: AsyncClient, collection: str
 ) -> None:
     path = await a_resource(client, collection)
     headers = {"If-Match": (await client.get(path)).headers["etag"]}
-    column = BY_PATH[f"/{collection}"].search_column
+    column = CASES_BY_PATH[f"/{collection}"].search_column
     changes = [{column: f"{n}"} if column else CHANGE[collection] for n in range(20)]
     answers = await asyncio.gather(
         *(client.patch(path, json=change, headers=headers) for change in changes)
@@ -286,7 +286,7 @@ async def test_of_parallel_writers_with_one_etag_exactly_one_wins(
     assert now.headers["etag"] != headers["If-Match"]
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_of_parallel_deleters_with_one_etag_exactly_one_wins(client: AsyncClient) -> None:
     path = await a_resource(client, "authors")
     answers = await asyncio.gather(
@@ -295,7 +295,7 @@ async def test_of_parallel_deleters_with_one_etag_exactly_one_wins(client: Async
     assert Counter(answer.status_code for answer in answers) == {204: 1, 404: 19}
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_delete_and_a_patch_with_one_etag_cannot_both_win(client: AsyncClient) -> None:
     paths = [await a_resource(client, "authors") for _ in range(20)]
     headers = {"If-Match": '"1"'}
@@ -307,7 +307,7 @@ async def test_a_delete_and_a_patch_with_one_etag_cannot_both_win(client: AsyncC
         assert (patched.status_code, deleted.status_code) in {(200, 412), (404, 204)}
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_no_parallel_change_without_a_condition_is_lost(client: AsyncClient) -> None:
     path = await a_resource(client, "authors")
     answers = await asyncio.gather(*(client.patch(path, json={"name": f"{n}"}) for n in range(20)))

@@ -17,19 +17,19 @@ from tests.support.library import (
     TagRepository,
     create_library,
 )
-from tests.support.problems import problem_of
-from tests.support.rows import query, run
+from tests.support.problems import check_problem
+from tests.support.rows import execute, select_values
 
 UNKNOWN = UUID(NOBODY)
 TAG = UUID(int=1)
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 
 @pytest.fixture
-async def library(committing: Database) -> Database:
+async def library(private_database: Database) -> Database:
     """A database with the tables of the example library."""
-    await create_library(committing)
-    return committing
+    await create_library(private_database)
+    return private_database
 
 
 def publisher(name: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ async def test_batch_has_a_pointer_to_each_row_that_refers_to_no_row(library: Da
         "/items/1/publisher_id",
         "/items/3/publisher_id",
     ]
-    assert await query(library, "SELECT count(*) FROM library_editions") == [0]
+    assert await select_values(library, "SELECT count(*) FROM library_editions") == [0]
 
 
 async def test_transaction_can_continue_after_a_refused_batch(library: Database) -> None:
@@ -88,13 +88,13 @@ async def test_transaction_can_continue_after_a_refused_batch(library: Database)
         with pytest.raises(InvalidRequest):
             await EditionRepository(session).create_many([edition(UNKNOWN)])
         [stored] = await EditionRepository(session).create_many([edition(None)])
-    assert await query(library, "SELECT id FROM library_editions") == [stored.id]
+    assert await select_values(library, "SELECT id FROM library_editions") == [stored.id]
 
 
 async def test_batch_over_http_has_pointers_into_its_items(client: AsyncClient) -> None:
     author = await make_author(client)
     items = [{"title": "a", "author_id": author["id"]}, {"title": "b", "author_id": NOBODY}]
-    problem = problem_of(
+    problem = check_problem(
         await client.post("/books/batch", json={"items": items}), 422, "invalid-request"
     )
     assert problem["errors"] == [
@@ -129,7 +129,7 @@ async def test_batch_that_is_not_unique_names_the_items(library: Database) -> No
     names = ["Faber", "Penguin", "Virago", "Faber"]
     with pytest.raises(Conflict, match=r"this country and name: /items/1, /items/3$"):
         await publishers.create_many([publisher(name) for name in names])
-    assert await query(library, "SELECT name FROM library_publishers") == ["Penguin"]
+    assert await select_values(library, "SELECT name FROM library_publishers") == ["Penguin"]
 
 
 async def test_null_in_a_unique_column_is_never_a_duplicate(library: Database) -> None:
@@ -193,9 +193,9 @@ async def test_deletion_is_refused_by_a_foreign_key_with_a_long_name(library: Da
 
 
 async def test_deleting_a_row_that_others_refer_to_names_their_table(library: Database) -> None:
-    await run(library, f"INSERT INTO library_tags (id, name) VALUES ('{TAG}', 'a')")
+    await execute(library, f"INSERT INTO library_tags (id, name) VALUES ('{TAG}', 'a')")
     stored = await EditionRepository(library.writes).create(edition(None))
-    await run(library, f"INSERT INTO library_edition_tags VALUES ('{stored.id}', '{TAG}')")
+    await execute(library, f"INSERT INTO library_edition_tags VALUES ('{stored.id}', '{TAG}')")
     tags = TagRepository(library.writes)
     with pytest.raises(
         Conflict, match=r"^The tag cannot be deleted while library edition tags refer to it$"

@@ -11,8 +11,16 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from tests.support.random_rows import KEPT, RandomRows
-from tests.support.responses import get
-from tests.support.rows import AUTHOR, BOOKS_OF_AUTHOR, LISTS, SORTS, TABLES, query, run
+from tests.support.responses import get_json
+from tests.support.rows import (
+    AUTHOR_BOOKS_PATH,
+    AUTHOR_ID,
+    LIST_PATHS,
+    SORT_KEYS,
+    TABLE_NAMES,
+    execute,
+    select_values,
+)
 
 STABLE, PASSING = 120, 80  # rows at the start: that stay, and that may be deleted
 MANY = 2000  # more rows than there ever are
@@ -22,7 +30,7 @@ HAND_MADE_ORDERS = {
     "/books": ("title,-updated_at", "-created_at,title", "updated_at,created_at,-title"),
     "/documents": ("name,-size", "-size,name", "size,-created_at,name"),
     "/users": ("name,-email", "-created_at,name", "name,created_at,-email"),
-    BOOKS_OF_AUTHOR: ("title,-created_at", "-updated_at,-title"),
+    AUTHOR_BOOKS_PATH: ("title,-created_at", "-updated_at,-title"),
 }
 
 
@@ -30,15 +38,15 @@ def _mixed_orders(path: str) -> tuple[str, ...]:
     """Orders by several keys in both directions; of a list without hand-made ones, two keys."""
     if path in HAND_MADE_ORDERS:
         return HAND_MADE_ORDERS[path]
-    first, *others = SORTS[path]
+    first, *others = SORT_KEYS[path]
     return tuple(order for key in others[:1] for order in (f"{first},-{key}", f"-{key},{first}"))
 
 
-MIXED = {path: _mixed_orders(path) for path in LISTS}
+MIXED = {path: _mixed_orders(path) for path in LIST_PATHS}
 WALKS = [
     (path, sort)
-    for path in LISTS
-    for sort in ("", *SORTS[path], *(f"-{key}" for key in SORTS[path]), *MIXED[path])
+    for path in LIST_PATHS
+    for sort in ("", *SORT_KEYS[path], *(f"-{key}" for key in SORT_KEYS[path]), *MIXED[path])
 ]
 
 
@@ -46,11 +54,11 @@ WALKS = [
 async def test_a_walk_sees_each_lasting_row_once_and_in_order(
     client: AsyncClient, database: Database, path: str, sort: str
 ) -> None:
-    random, table = Random(f"{path} {sort}"), TABLES[path]
+    random, table = Random(f"{path} {sort}"), TABLE_NAMES[path]
     rows = RandomRows(random, path)
     await rows.prepare(database)
     await rows.add(database, STABLE + PASSING)
-    everyone = await query(database, f"SELECT id FROM {table}")
+    everyone = await select_values(database, f"SELECT id FROM {table}")
     passing = random.sample([id_ for id_ in everyone if id_ not in KEPT], PASSING)
     lasting = set(everyone) - set(passing)
 
@@ -58,7 +66,7 @@ async def test_a_walk_sees_each_lasting_row_once_and_in_order(
     cursor: str | None = ""
     while cursor is not None:
         url = f"{path}?size={random.randint(1, 20)}&sort={sort}&cursor={cursor}"
-        page = await get(client, url.replace("&sort=&", "&").removesuffix("&cursor="))
+        page = await get_json(client, url.replace("&sort=&", "&").removesuffix("&cursor="))
         cursor = page["next"]
         assert page["items"] or cursor is None
         assert len(seen) < MANY, "the walk goes in circles"
@@ -66,11 +74,11 @@ async def test_a_walk_sees_each_lasting_row_once_and_in_order(
         await rows.add(database, random.randint(1, 4))
         # Among those that go is often the very row that the cursor stands on.
         gone = [id_ for id_ in passing if random.random() < 0.03 or str(id_) == str(seen[-1])]
-        await run(database, f"DELETE FROM {table} WHERE id = ANY(:ids)", {"ids": gone})
+        await execute(database, f"DELETE FROM {table} WHERE id = ANY(:ids)", {"ids": gone})
 
-    of_author = f"WHERE author_id = '{AUTHOR}'" if path == BOOKS_OF_AUTHOR else ""
+    of_author = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
     order = f"SELECT id FROM {table} {of_author} ORDER BY {_order(sort)}"
-    expected = [str(id_) for id_ in await query(database, order) if id_ in lasting]
+    expected = [str(id_) for id_ in await select_values(database, order) if id_ in lasting]
     lasting_seen = [str(id_) for id_ in seen if str(id_) in set(expected)]
     assert lasting_seen == expected
     assert len(seen) == len(set(seen))

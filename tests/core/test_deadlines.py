@@ -13,17 +13,17 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from app.core.db import _pool as pools
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.core.test_sqlstate import serving as over
 from tests.documents.test_load import END, HEADERS, START
 from tests.support.connections import connected
 from tests.support.factories import make_author
 from tests.support.postgres_server import frozen, running
-from tests.support.problems import problem_of
-from tests.support.processes import serving
-from tests.support.processes import until as eventually
+from tests.support.problems import check_problem
+from tests.support.processes import poll_until as eventually
+from tests.support.processes import running_server
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 REQUEST_TIMEOUT = 2.0  # seconds
 AT_ONCE = 1.5  # seconds that a busy machine may take beyond what it should
@@ -36,17 +36,17 @@ TIMEOUTS = text("SELECT current_setting('lock_timeout'), current_setting('statem
 
 
 async def test_a_frozen_database_is_503_in_time_and_the_service_recovers_by_itself(
-    migrated_dir: Path,
+    migrated_data_dir: Path,
 ) -> None:
     async with (
-        running(migrated_dir) as url,
-        serving(DATABASE_URL=url, DB_POOL_SIZE="4", **SHORT) as (_, origin),
+        running(migrated_data_dir) as url,
+        running_server(DATABASE_URL=url, DB_POOL_SIZE="4", **SHORT) as (_, origin),
         AsyncClient(base_url=origin, timeout=30) as client,
     ):
         path = f"/authors/{(await make_author(client))['id']}"
         for answer in await asyncio.gather(*(client.get(path) for _ in range(8))):
             assert answer.status_code == 200
-        with frozen(migrated_dir):
+        with frozen(migrated_data_dir):
             start = monotonic()
             reads = [asyncio.create_task(client.get(path)) for _ in range(12)]
             writes = [
@@ -54,7 +54,7 @@ async def test_a_frozen_database_is_503_in_time_and_the_service_recovers_by_itse
             ]
             assert (await client.get("/livez")).status_code == 200
             unready = await client.get("/readyz")
-            problem_of(unready, 503, "unavailable")
+            check_problem(unready, 503, "unavailable")
             assert unready.json()["detail"] == "database: does not answer"
             for request in (*reads, *writes):
                 answer = await request
@@ -75,18 +75,18 @@ async def test_a_frozen_database_is_503_in_time_and_the_service_recovers_by_itse
 
 
 async def test_the_server_starts_without_its_database_and_recovers_when_it_comes(
-    migrated_dir: Path,
+    migrated_data_dir: Path,
 ) -> None:
-    async with running(migrated_dir) as url:
+    async with running(migrated_data_dir) as url:
         pass
     async with (
-        serving(DATABASE_URL=url, **SHORT) as (_, origin),
+        running_server(DATABASE_URL=url, **SHORT) as (_, origin),
         AsyncClient(base_url=origin, timeout=30) as client,
     ):
         assert (await client.get("/livez")).status_code == 200
-        problem_of(await client.get("/readyz"), 503, "unavailable")
-        problem_of(await client.get("/authors"), 503, "unavailable")
-        async with running(migrated_dir) as same:
+        check_problem(await client.get("/readyz"), 503, "unavailable")
+        check_problem(await client.get("/authors"), 503, "unavailable")
+        async with running(migrated_data_dir) as same:
             assert same == url
 
             async def ready() -> bool:
@@ -121,10 +121,10 @@ def upload(length: int) -> str:
 
 @pytest.mark.parametrize("begun", [JSON, upload(2000)], ids=["JSON", "a file"])
 async def test_a_body_that_stalls_is_408_and_the_end_of_the_connection(
-    url: str, begun: str
+    database_url: str, begun: str
 ) -> None:
     async with (
-        serving(DATABASE_URL=url, **SHORT) as (_, origin),
+        running_server(DATABASE_URL=database_url, **SHORT) as (_, origin),
         sending(origin, begun) as (reader, _),
         asyncio.timeout(REQUEST_TIMEOUT + AT_ONCE),
     ):
@@ -134,9 +134,9 @@ async def test_a_body_that_stalls_is_408_and_the_end_of_the_connection(
     assert "request-timeout" in answer
 
 
-async def test_a_body_that_only_drips_is_408(url: str) -> None:
+async def test_a_body_that_only_drips_is_408(database_url: str) -> None:
     async with (
-        serving(DATABASE_URL=url, **SHORT) as (_, origin),
+        running_server(DATABASE_URL=database_url, **SHORT) as (_, origin),
         sending(origin, upload(2000)) as (reader, writer),
     ):
         # Its first line: what still drips after it meets a closed connection.
@@ -148,11 +148,11 @@ async def test_a_body_that_only_drips_is_408(url: str) -> None:
         assert (await answering).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_an_upload_that_goes_on_may_take_longer_than_the_deadline(url: str) -> None:
+async def test_an_upload_that_goes_on_may_take_longer_than_the_deadline(database_url: str) -> None:
     step, steps = 64 * 1024, 10
     length = len(START) + steps * step + len(END)
     async with (
-        serving(DATABASE_URL=url, **SHORT) as (_, origin),
+        running_server(DATABASE_URL=database_url, **SHORT) as (_, origin),
         sending(origin, upload(length)) as (reader, writer),
     ):
         start = monotonic()
@@ -166,9 +166,9 @@ async def test_an_upload_that_goes_on_may_take_longer_than_the_deadline(url: str
 
 
 async def test_who_waits_for_a_lock_is_told_so_before_who_works_for_too_long(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    database = Database(settings_for(url))
+    database = Database(make_settings(database_url))
     for session in (database.reads, database.named_databases["readiness"].reads):
         assert [tuple(row.values()) for row in await session.execute(TIMEOUTS)] == [
             ("2500ms", "5s")
@@ -176,8 +176,10 @@ async def test_who_waits_for_a_lock_is_told_so_before_who_works_for_too_long(
     await database.close()
 
 
-async def test_more_than_so_many_who_wait_for_a_connection_are_refused_at_once(url: str) -> None:
-    database = Database(settings_for(url, db_pool_size=1, db_pool_timeout=5.0))
+async def test_more_than_so_many_who_wait_for_a_connection_are_refused_at_once(
+    database_url: str,
+) -> None:
+    database = Database(make_settings(database_url, db_pool_size=1, db_pool_timeout=5.0))
     pool = database.engine.sync_engine.pool
     assert isinstance(pool, pools.ConnectionPool)
     async with over(database) as client:
@@ -190,7 +192,7 @@ async def test_more_than_so_many_who_wait_for_a_connection_are_refused_at_once(u
                 await asyncio.sleep(0)
             async with asyncio.timeout(AT_ONCE):
                 refused = await client.get("/authors")
-            problem_of(refused, 503, "overloaded")
+            check_problem(refused, 503, "overloaded")
             assert refused.headers["retry-after"] == "1"
         assert {(await one).status_code for one in waiting} == {200}
         assert pool.checkedout() == 0

@@ -31,8 +31,8 @@ from tests.support.library import (
     ReplacingRequestRepository,
     create_library,
 )
-from tests.support.problems import problem_of
-from tests.support.rows import query, run
+from tests.support.problems import check_problem
+from tests.support.rows import execute, select_values
 
 # The digest of an empty list of tags.
 EMPTY_DIGEST = "e3b0c44298fc1c14"
@@ -42,11 +42,13 @@ B = UUID(int=2)
 
 
 @pytest.fixture
-async def library(committing: Database) -> Database:
+async def library(private_database: Database) -> Database:
     """A database with the tables of the example library, and two tags."""
-    await create_library(committing)
-    await run(committing, f"INSERT INTO library_tags (id, name) VALUES ('{A}', 'a'), ('{B}', 'b')")
-    return committing
+    await create_library(private_database)
+    await execute(
+        private_database, f"INSERT INTO library_tags (id, name) VALUES ('{A}', 'a'), ('{B}', 'b')"
+    )
+    return private_database
 
 
 async def new_edition(library: Database, **values: Any) -> EditionRead:
@@ -64,7 +66,9 @@ async def new_publisher(library: Database, name: str = "Penguin") -> UUID:
 
 async def tag(library: Database, edition: EditionRead, *tags: UUID) -> EditionRead:
     for tag_id in tags:
-        await run(library, f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{tag_id}')")
+        await execute(
+            library, f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{tag_id}')"
+        )
     return await EditionRepository(library.reads).get(edition.id)
 
 
@@ -77,7 +81,7 @@ async def test_renaming_an_author_changes_the_etags_of_books_without_writing_the
     book = await make_book(client)
     # The transaction that wrote the row, and its physical location.
     row_version = "SELECT books.xmin || ' ' || books.ctid::text FROM books"
-    stored = await query(database, row_version)
+    stored = await select_values(database, row_version)
     await client.patch(f"/authors/{book['author_id']}", json={"name": "U. K. Le Guin"})
     response = await client.get(
         f"/books/{book['id']}", headers={"If-None-Match": f'"{book["version"]}"'}
@@ -87,7 +91,7 @@ async def test_renaming_an_author_changes_the_etags_of_books_without_writing_the
     # The versions of the book and of its author.
     assert [book["version"][:3], changed["version"][:3]] == ["1.1", "1.2"]
     assert response.json()["updated_at"] == book["updated_at"]
-    assert await query(database, row_version) == stored
+    assert await select_values(database, row_version) == stored
 
 
 async def test_write_with_the_version_before_the_author_changed_is_refused(
@@ -98,8 +102,8 @@ async def test_write_with_the_version_before_the_author_changed_is_refused(
     await client.patch(f"/authors/{book['author_id']}", json={"name": "U. K. Le Guin"})
     stale = {"If-Match": f'"{book["version"]}"'}
     response = await client.patch(path, json={"title": "x"}, headers=stale)
-    problem_of(response, 412, "precondition-failed")
-    problem_of(await client.delete(path, headers=stale), 412, "precondition-failed")
+    check_problem(response, 412, "precondition-failed")
+    check_problem(await client.delete(path, headers=stale), 412, "precondition-failed")
     current = {"If-Match": (await client.get(path)).headers["etag"]}
     response = await client.patch(path, json={"title": "x"}, headers=current)
     assert (response.status_code, response.json()["version"][:3]) == (200, "2.2")
@@ -114,18 +118,18 @@ async def test_version_of_a_listed_book_can_be_sent_as_if_match(client: AsyncCli
     assert (await client.delete(f"/books/{book['id']}", headers=headers)).status_code == 204
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_write_that_waits_for_a_move_to_a_newer_author_returns_that_author(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     """The statement's snapshot is older than the author, so its join does not find the author."""
     book = await make_book(client)
-    async with other.transaction():
-        await other.execute("UPDATE books SET title = 'locked'")
+    async with outside_connection.transaction():
+        await outside_connection.execute("UPDATE books SET title = 'locked'")
         patch = asyncio.create_task(client.patch(f"/books/{book['id']}", json={"title": "new"}))
-        await _wait_for_lock(other)
-        await other.execute("INSERT INTO authors (id, name) VALUES ($1, 'Octavia')", A)
-        await other.execute("UPDATE books SET author_id = $1, version = 2", A)
+        await _wait_for_lock(outside_connection)
+        await outside_connection.execute("INSERT INTO authors (id, name) VALUES ($1, 'Octavia')", A)
+        await outside_connection.execute("UPDATE books SET author_id = $1, version = 2", A)
     response = await patch
     assert response.status_code == 200
     body = response.json()
@@ -144,7 +148,7 @@ async def _wait_for_lock(connection: asyncpg.Connection) -> None:
 # An optional row
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_optional_row_that_is_missing_is_none(library: Database) -> None:
     edition = await new_edition(library)
     assert (edition.publisher, edition.version) == (None, f"1.0.{EMPTY_DIGEST}")
@@ -153,7 +157,7 @@ async def test_optional_row_that_is_missing_is_none(library: Database) -> None:
     assert (page.items, page.total) == ([edition], 1)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_optional_row_has_its_part_in_the_version(library: Database) -> None:
     publisher_id = await new_publisher(library)
     edition = await new_edition(library, publisher_id=publisher_id)
@@ -171,26 +175,30 @@ async def test_optional_row_has_its_part_in_the_version(library: Database) -> No
     assert (await editions.get(edition.id)).version == f"2.0.{EMPTY_DIGEST}"
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_write_that_waits_for_a_move_to_a_newer_optional_row_returns_that_row(
-    library: Database, other: asyncpg.Connection
+    library: Database, outside_connection: asyncpg.Connection
 ) -> None:
     """The statement's snapshot is older than the publisher, so that it sees none."""
     edition = await new_edition(library)
-    async with other.transaction():
-        await other.execute("UPDATE library_editions SET title = 'locked'")
+    async with outside_connection.transaction():
+        await outside_connection.execute("UPDATE library_editions SET title = 'locked'")
         update = asyncio.create_task(
             EditionRepository(library.writes).update(edition.id, {"title": "new"}, None)
         )
-        await _wait_for_lock(other)
-        await other.execute("INSERT INTO library_publishers VALUES ($1, 'Penguin', 'GB')", A)
-        await other.execute("UPDATE library_editions SET publisher_id = $1, version = 2", A)
+        await _wait_for_lock(outside_connection)
+        await outside_connection.execute(
+            "INSERT INTO library_publishers VALUES ($1, 'Penguin', 'GB')", A
+        )
+        await outside_connection.execute(
+            "UPDATE library_editions SET publisher_id = $1, version = 2", A
+        )
     updated = await update
     assert updated.publisher is not None
     assert (updated.publisher.name, updated.version) == ("Penguin", f"3.1.{EMPTY_DIGEST}")
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_rows_are_read_in_the_order_of_their_ids(library: Database) -> None:
     editions = EditionRepository(library.writes)
     written = [await new_edition(library, title=title) for title in ("Emma", "Persuasion", "Emma")]
@@ -201,7 +209,7 @@ async def test_rows_are_read_in_the_order_of_their_ids(library: Database) -> Non
         await editions.get_many([written[0].id, A])
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_write_of_a_row_that_refers_to_itself_returns_its_new_state(
     library: Database,
 ) -> None:
@@ -217,7 +225,7 @@ async def test_write_of_a_row_that_refers_to_itself_returns_its_new_state(
 # A list of rows
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_list_has_its_rows_sorted_by_key(library: Database) -> None:
     edition = await tag(library, await new_edition(library), B, A)
     assert [(item.id, item.name) for item in edition.tags] == [(A, "a"), (B, "b")]
@@ -228,7 +236,7 @@ async def test_list_has_its_rows_sorted_by_key(library: Database) -> None:
     assert streamed == [[edition]]
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_every_change_of_a_list_changes_the_version(library: Database) -> None:
     editions = EditionRepository(library.writes)
     edition = await new_edition(library)
@@ -239,7 +247,7 @@ async def test_every_change_of_a_list_changes_the_version(library: Database) -> 
         f"UPDATE library_tags SET name = 'c', version = version + 1 WHERE id = '{B}'",
         f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{A}')",
     ):
-        await run(library, statement)
+        await execute(library, statement)
         versions.append((await editions.get(edition.id)).version)
     assert len(set(versions)) == len(versions)
     for stale in versions[:-1]:
@@ -250,11 +258,11 @@ async def test_every_change_of_a_list_changes_the_version(library: Database) -> 
         await editions.get(edition.id)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_list_of_rows_that_refer_to_their_owner_has_exact_values(library: Database) -> None:
     edition = await new_edition(library)
     amount = "1234567890123456789012.123456789012"
-    await run(
+    await execute(
         library,
         "INSERT INTO library_fines (id, edition_id, amount, state)"
         f" VALUES ('{A}', '{edition.id}', {amount}, 'unpaid')",
@@ -262,22 +270,22 @@ async def test_list_of_rows_that_refer_to_their_owner_has_exact_values(library: 
     fined = await FinedEditionRepository(library.reads).get(edition.id)
     [fine] = fined.fines
     assert (fine.amount, fine.state) == (Decimal(amount), FineState.UNPAID)
-    await run(library, "UPDATE library_fines SET version = 2")
+    await execute(library, "UPDATE library_fines SET version = 2")
     assert (await FinedEditionRepository(library.reads).get(edition.id)).version != fined.version
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_times_of_a_list_are_in_utc_whatever_the_time_zone_of_the_server_is(
     library: Database,
 ) -> None:
     edition = await new_edition(library)
-    await run(
+    await execute(
         library,
         "INSERT INTO library_fines (id, edition_id, amount, state)"
         f" VALUES ('{A}', '{edition.id}', 1, 'unpaid')",
     )
     database = library.engine.url.database
-    await run(library, f"ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'")
+    await execute(library, f"ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'")
     # New connections have the setting of the database.
     await library.engine.dispose()
     [fine] = (await FinedEditionRepository(library.reads).get(edition.id)).fines
@@ -287,7 +295,7 @@ async def test_times_of_a_list_are_in_utc_whatever_the_time_zone_of_the_server_i
 # CSV
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_csv_has_columns_for_embedded_rows_and_json_for_lists(library: Database) -> None:
     publisher_id = await new_publisher(library)
     with_all = await tag(library, await new_edition(library, publisher_id=publisher_id), A)

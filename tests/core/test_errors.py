@@ -6,7 +6,7 @@ from httpx import AsyncClient
 
 from app.core import errors
 from app.core.errors import ERRORS_BY_STATUS, NotFound, ServiceError
-from tests.support.problems import problem_of
+from tests.support.problems import check_problem
 
 
 def lines_of_tree(error: type[ServiceError], depth: int = 0) -> Iterator[str]:
@@ -38,7 +38,7 @@ async def test_a_framework_404_is_not_found_although_an_entity_has_another_404(
         detail = "There is no such shelf"
 
     assert ERRORS_BY_STATUS[NoSuchShelf.status] is NotFound
-    problem_of(await client.get("/nope"), 404, "not-found")
+    check_problem(await client.get("/nope"), 404, "not-found")
 
 
 def test_a_status_that_only_an_entity_uses_has_no_general_error() -> None:

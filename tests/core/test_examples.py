@@ -13,13 +13,13 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from app.core.db import Database
 from app.main import create_app
-from tests.conftest import settings_for
-from tests.support.accounts import bearer
+from tests.conftest import make_settings
+from tests.support.accounts import bearer_headers
 from tests.support.callers import GENERATED, TOKENS, add_people
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json
-from tests.support.multipart import FORM, field, form
-from tests.support.rows import add_referenced_rows, add_rows, insert
+from tests.support.multipart import FORM_HEADERS, form_body, form_field
+from tests.support.rows import add_referenced_rows, add_rows, insert_rows
 
 ID = "0199b2f4-c0de-7000-a000-000000000000"  # of everything in the examples but users
 BODIES = [
@@ -47,7 +47,7 @@ Operation = tuple[str, str, Json]
 
 @pytest.fixture(scope="module")
 def document(template_url: str) -> Json:
-    return create_app(settings_for(template_url)).openapi()
+    return create_app(make_settings(template_url)).openapi()
 
 
 def operations(document: Json) -> dict[str, Operation]:
@@ -67,9 +67,9 @@ def contents(operation: Json) -> Iterator[tuple[str, Json]]:
 
 async def add_what_the_examples_name(database: Database) -> None:
     await add_people(database)
-    await insert(database, "authors", [{"id": ID, "name": "Ursula"}])
-    await insert(database, "books", [{"id": ID, "title": "Kindred", "author_id": ID}])
-    await insert(database, "documents", [{"id": ID, "name": "Thesis"}])
+    await insert_rows(database, "authors", [{"id": ID, "name": "Ursula"}])
+    await insert_rows(database, "books", [{"id": ID, "title": "Kindred", "author_id": ID}])
+    await insert_rows(database, "documents", [{"id": ID, "name": "Thesis"}])
     for case in GENERATED:
         await add_referenced_rows(database, case)
         await add_rows(database, case, [{"n": 2, "id": ID}])
@@ -78,12 +78,12 @@ async def add_what_the_examples_name(database: Database) -> None:
 async def asked(client: AsyncClient, operation: Operation, path: str) -> Response:
     """The answer to an operation's example, from an admin."""
     method, _, about = operation
-    headers, request = bearer(TOKENS["admin"]), dict[str, Any]()
+    headers, request = bearer_headers(TOKENS["admin"]), dict[str, Any]()
     kinds: Json = about.get("requestBody", {}).get("content", {"": {"example": {}}})
     kind, body = next((kind, content["example"]) for kind, content in kinds.items())
     if kind == "multipart/form-data":
-        request["content"] = form(*(field(name, value) for name, value in body.items()))
-        headers |= FORM
+        request["content"] = form_body(*(form_field(name, value) for name, value in body.items()))
+        headers |= FORM_HEADERS
     elif kind:
         request["json" if kind == "application/json" else "data"] = body
     return await client.request(method, path, headers=headers, **request)

@@ -28,7 +28,7 @@ from app.core.http._route import Route
 from app.core.paging import AnyOf, PageQuery, SortKeys
 from app.core.schemas import Id, RequestModel, integer_between
 from app.main import create_app
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 
 ID: Final = "0199b2f4-c0de-7000-a000-000000000000"
 router = Router(tags=["x"])
@@ -402,7 +402,7 @@ def test_unknown_field_of_dependant_switches_the_fast_path_off(
 
 
 def test_setting_switches_the_fast_path_off() -> None:
-    app = create_app(settings_for("postgresql:///unused", http_fast_path=False))
+    app = create_app(make_settings("postgresql:///unused", http_fast_path=False))
     [route] = [route for route in app.routes if getattr(route, "name", "") == "read_book"]
     assert isinstance(route, Route)
     assert "request_response" in route.app.__qualname__

@@ -22,9 +22,9 @@ from app.core.db import _fast_path as fast_path
 from app.documents.repository import DocumentRepository
 from app.tokens.repository import TokenRepository
 from app.users.models import User
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support import database_activity
-from tests.support.rows import fill
+from tests.support.rows import fill_tables
 
 NUMBER = sa.bindparam("number", type_=sa.Integer)
 AUTHOR = UUID("01890000-0000-7000-8000-000000000001")
@@ -100,10 +100,10 @@ STATEMENTS: dict[str, tuple[sa.Executable, dict[str, Any]]] = {
 
 
 @pytest.fixture
-async def both(database: Database, url: str) -> AsyncIterator[dict[bool, Database]]:
+async def both(database: Database, database_url: str) -> AsyncIterator[dict[bool, Database]]:
     """Databases with the fast path on and off, and some rows."""
-    await fill(database, 3)
-    databases = {on: Database(settings_for(url, db_fast_path=on)) for on in (True, False)}
+    await fill_tables(database, 3)
+    databases = {on: Database(make_settings(database_url, db_fast_path=on)) for on in (True, False)}
     yield databases
     for each in databases.values():
         await each.close()
@@ -129,7 +129,7 @@ async def test_reusable_statement_gives_same_rows_and_errors_with_fast_path_on_a
 ) -> None:
     statement, parameters = STATEMENTS[name]
     outcomes = []
-    async with cleaner.saved():
+    async with cleaner.snapshot():
         for on in (True, False):
             for _ in range(2):
                 outcomes.append(await outcome(both[on], mark_reusable(statement), parameters))
@@ -150,11 +150,11 @@ async def test_reusable_statement_gives_same_rows_in_a_transaction(
 
 @pytest.mark.parametrize("on", [True, False])
 async def test_cancelled_statement_discards_its_connection_with_fast_path_on_and_off(
-    both: dict[bool, Database], other: asyncpg.Connection, on: bool
+    both: dict[bool, Database], outside_connection: asyncpg.Connection, on: bool
 ) -> None:
     statement = mark_reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
     working = asyncio.create_task(both[on].reads.execute(statement))
-    await database_activity.until(1, other, database_activity.ASLEEP)
+    await database_activity.until(1, outside_connection, database_activity.ASLEEP)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
@@ -193,7 +193,7 @@ def test_environment_variable_switches_the_fast_path_of_tests(
 ) -> None:
     for value in (True, False):
         monkeypatch.setenv("DB_FAST_PATH", str(value))
-        assert settings_for(template_url).db_fast_path is value
+        assert make_settings(template_url).db_fast_path is value
 
 
 def test_statement_that_is_not_reusable_is_left_to_sqlalchemy() -> None:

@@ -16,11 +16,11 @@ from app.core.server._protocol import MAX_HEAD_BYTES
 from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 from app.core.storage import Storage
 from app.main import create_app
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support.connections import connected
-from tests.support.problems import problem_of
-from tests.support.processes import PATIENCE, serving
-from tests.support.resources import use_resources
+from tests.support.problems import check_problem
+from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.resources import replace_resources
 
 NO_ORIGIN = "https://evil.example"
 ORIGIN = "https://app.example"
@@ -31,8 +31,8 @@ async def made(
     template_url: str, database: Database, storage: Storage, **changes: object
 ) -> AsyncIterator[AsyncClient]:
     """A client of an application with other settings."""
-    app = create_app(settings_for(template_url, **changes))
-    use_resources(app, database=database, storage=storage)
+    app = create_app(make_settings(template_url, **changes))
+    replace_resources(app, database=database, storage=storage)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
@@ -68,7 +68,7 @@ async def test_a_host_of_ones_own_is_answered_for(strict: AsyncClient, host: str
 )
 async def test_another_host_is_not_answered_for(strict: AsyncClient, host: str) -> None:
     answer = await strict.get("/books", headers={"Host": host})
-    problem_of(answer, 400, "malformed-request")
+    check_problem(answer, 400, "malformed-request")
     assert answer.headers["x-request-id"]
 
 
@@ -87,13 +87,13 @@ async def test_a_request_has_exactly_one_host(client: AsyncClient, app: FastAPI)
         request = httpx.Request("GET", "http://test/livez")
         others = [pair for pair in request.headers.raw if pair[0].lower() != b"host"]
         request.headers = httpx.Headers([*others, *((b"host", each.encode()) for each in hosts)])
-        problem_of(await client.send(request), 400, "malformed-request")
+        check_problem(await client.send(request), 400, "malformed-request")
 
 
 async def test_a_target_may_be_8_kib_long(client: AsyncClient) -> None:
     query = "x" * (MAX_TARGET_BYTES - len("/livez"))
     assert (await client.get(f"/livez?{query}")).status_code == 422
-    problem_of(await client.get(f"/livez?{query}y"), 414, "uri-too-long")
+    check_problem(await client.get(f"/livez?{query}y"), 414, "uri-too-long")
 
 
 async def test_a_header_may_be_64_kib_large(client: AsyncClient) -> None:
@@ -101,7 +101,7 @@ async def test_a_header_may_be_64_kib_large(client: AsyncClient) -> None:
     room = MAX_HEADERS_BYTES - sum(len(name) + len(value) + 4 for name, value in others)
     assert (await client.get("/livez", headers={"x-a": "x" * room})).status_code == 200
     answer = await client.get("/livez", headers={"x-a": "x" * (room + 1)})
-    problem_of(answer, 431, "request-header-fields-too-large")
+    check_problem(answer, 431, "request-header-fields-too-large")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/books", "/nowhere", "/books/0", "/docs"])
@@ -140,7 +140,7 @@ async def test_the_pages_for_people_can_be_switched_off(
 ) -> None:
     async with made(template_url, database, storage, docs_enabled=False) as client:
         for path in ("/", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"):
-            problem_of(await client.get(path), 404, "not-found")
+            check_problem(await client.get(path), 404, "not-found")
         assert (await client.get("/books")).status_code == 200
 
 
@@ -155,8 +155,8 @@ async def sent(origin: str, *chunks: bytes) -> bytes:
 
 
 @pytest.fixture
-async def origin(own_database: str) -> AsyncIterator[str]:
-    async with serving(DATABASE_URL=own_database) as (_, found):
+async def origin(private_database_url: str) -> AsyncIterator[str]:
+    async with running_server(DATABASE_URL=private_database_url) as (_, found):
         yield found
 
 
@@ -183,12 +183,12 @@ async def test_a_real_server_refuses_what_is_no_http_with_a_problem(origin: str)
 
 
 async def test_what_is_refused_before_it_is_a_request_is_in_the_log_under_its_id(
-    own_database: str,
+    private_database_url: str,
 ) -> None:
-    async with serving(DATABASE_URL=own_database) as (process, origin):
+    async with running_server(DATABASE_URL=private_database_url) as (process, origin):
         assert process.stdout
         _, _, body = (await sent(origin, ENDLESS)).partition(b"\r\n\r\n")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             said = await process.stdout.readuntil(b" status=431\n")
     assert f"[{json.loads(body)['request_id']}] refused " in said.decode()
 
@@ -196,7 +196,7 @@ async def test_what_is_refused_before_it_is_a_request_is_in_the_log_under_its_id
 async def addresses_tried(url: str, trusted: str) -> int:
     """From how many addresses the service believes that three log-ins came."""
     wrong = {"username": "ada@example.com", "password": "wrong password"}
-    async with serving(DATABASE_URL=url, TRUSTED_PROXIES=trusted) as (_, origin):
+    async with running_server(DATABASE_URL=url, TRUSTED_PROXIES=trusted) as (_, origin):
         for forwarded in ("203.0.113.7", "203.0.113.8, 127.0.0.9", "203.0.113.7, 203.0.113.8"):
             headers = {"X-Forwarded-For": forwarded}
             assert httpx.post(f"{origin}/tokens", data=wrong, headers=headers).status_code == 401
@@ -208,6 +208,6 @@ async def addresses_tried(url: str, trusted: str) -> int:
     return found
 
 
-async def test_only_a_trusted_proxy_tells_who_asks(own_database: str) -> None:
-    assert await addresses_tried(own_database, "") == 1
-    assert await addresses_tried(own_database, "127.0.0.0/8, ::1") == 1 + 2
+async def test_only_a_trusted_proxy_tells_who_asks(private_database_url: str) -> None:
+    assert await addresses_tried(private_database_url, "") == 1
+    assert await addresses_tried(private_database_url, "127.0.0.0/8, ::1") == 1 + 2

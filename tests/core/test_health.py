@@ -12,8 +12,8 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.server import _readiness as readiness
 from app.core.storage import Storage
-from tests.conftest import settings_for
-from tests.support.resources import use_resources
+from tests.conftest import make_settings
+from tests.support.resources import replace_resources
 
 NOBODY_LISTENS = "postgresql://127.0.0.1:1/none"
 
@@ -24,8 +24,8 @@ def use(app: FastAPI, template_url: str) -> Iterator[Callable[..., None]]:
     made: list[Storage] = []
 
     def use(**changes: str) -> None:
-        made.append(Storage(settings_for(template_url, **changes)))
-        use_resources(app, storage=made[-1])
+        made.append(Storage(make_settings(template_url, **changes)))
+        replace_resources(app, storage=made[-1])
 
     yield use
     for storage in made:
@@ -33,7 +33,7 @@ def use(app: FastAPI, template_url: str) -> Iterator[Callable[..., None]]:
 
 
 async def test_the_liveness_probe_needs_no_database(app: FastAPI, client: AsyncClient) -> None:
-    use_resources(app, database=Database(settings_for(NOBODY_LISTENS)))
+    replace_resources(app, database=Database(make_settings(NOBODY_LISTENS)))
     answer = await client.get("/livez")
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
@@ -44,7 +44,7 @@ async def test_the_service_is_ready_when_the_schema_is_at_head(client: AsyncClie
 
 
 async def test_it_is_not_ready_without_a_database(app: FastAPI, client: AsyncClient) -> None:
-    use_resources(app, database=Database(settings_for(NOBODY_LISTENS)))
+    replace_resources(app, database=Database(make_settings(NOBODY_LISTENS)))
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["detail"] == "database: does not answer"
@@ -82,14 +82,14 @@ async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = "{}:{}".format(*silent.getsockname())
         use(s3_endpoint_url=f"http://{address}")
-        use_resources(app, database=Database(settings_for(f"postgresql://{address}/none")))
+        replace_resources(app, database=Database(make_settings(f"postgresql://{address}/none")))
         async with asyncio.timeout(1.9 * readiness.PROBE_TIMEOUT_SECONDS):
             answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["detail"] == "database: does not answer; storage: does not answer"
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.parametrize(
     ("change", "found"),
     [
@@ -110,7 +110,7 @@ async def test_it_is_not_ready_with_another_schema(
         assert f"revision {found}, not at" in answer.json()["detail"]
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_it_is_not_ready_without_any_schema(client: AsyncClient, database: Database) -> None:
     async with database.engine.connect() as connection:
         await connection.execute(text("DROP TABLE alembic_version"))

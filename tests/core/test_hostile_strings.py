@@ -15,12 +15,12 @@ from app.core.db import Database
 from app.documents.schemas import clean_filename
 from app.users.schemas import normalize_email
 from tests.core.test_openapi import resolved
-from tests.support.accounts import HASH
+from tests.support.accounts import PASSWORD_HASH
 from tests.support.callers import GENERATED, PASSWORD, add_people, email
 from tests.support.factories import Json, make_author, make_book, make_document, make_user
-from tests.support.multipart import field, file, part, send
-from tests.support.problems import MEMBERS
-from tests.support.requests import create
+from tests.support.multipart import form_field, form_file, form_part, send_form
+from tests.support.problems import PROBLEM_MEMBERS
+from tests.support.requests import create_row
 
 HOSTILE = {
     "a quote and SQL": "'; DROP TABLE authors; --",
@@ -102,7 +102,7 @@ def refused(answer: Response, value: str) -> bool:
         return False
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
-    assert set(problem) - {"errors"} == MEMBERS
+    assert set(problem) - {"errors"} == PROBLEM_MEMBERS
     del problem["instance"]
     assert len(value) < 9 or value not in json.dumps(problem, ensure_ascii=False)
     assert "x-injected" not in answer.headers
@@ -152,7 +152,7 @@ async def ids(client: AsyncClient) -> dict[str, Any]:
     book, document = await make_book(client, author_id=author["id"]), await make_document(client)
     rows = {"authors": author, "books": book, "users": user, "documents": document}
     for case in GENERATED:
-        rows[case.path[1:]] = await create(client, case)
+        rows[case.path[1:]] = await create_row(client, case)
     return {name: row["id"] for name, row in rows.items()}
 
 
@@ -203,11 +203,13 @@ async def test_a_string_of_a_form_is_kept_or_refused(client: AsyncClient, value:
     raw = value.encode()
     quoted = raw.replace(b"\\", b"\\\\").replace(b'"', b"%22")
     for method, path in (("POST", "/documents"), ("PATCH", document)):
-        answer = await send(client, method, path, field("name", raw))
+        answer = await send_form(client, method, path, form_field("name", raw))
         if not refused(answer, value):
             there = await client.get(answer.headers.get("location", document))
             assert answer.json()["name"] == there.json()["name"] == value
-        answer = await send(client, method, path, field("name", "x"), file(b"x", quoted))
+        answer = await send_form(
+            client, method, path, form_field("name", "x"), form_file(b"x", quoted)
+        )
         if not refused(answer, value) and answer.json()["filename"]:
             there = await client.get(answer.headers.get("location", document))
             assert answer.json()["filename"] == there.json()["filename"]
@@ -221,7 +223,7 @@ async def test_a_string_of_a_form_is_kept_or_refused(client: AsyncClient, value:
             b'Content-Disposition: form-data; name="name"\r\nContent-Transfer-Encoding: ' + raw,
             b'Content-Disposition: form-data; name="name"\r\n' + raw,
         ):
-            refused(await send(client, method, path, part(head, content=b"x")), UNTOLD)
+            refused(await send_form(client, method, path, form_part(head, content=b"x")), UNTOLD)
         for kind in (b"multipart/form-data; boundary=" + raw, b"multipart/form-data; " + raw, raw):
             headers = {b"Content-Type": kind}
             refused(await client.request(method, path, content=raw, headers=headers), value)
@@ -283,7 +285,7 @@ async def test_a_string_of_a_header_is_taken_or_refused(client: AsyncClient, val
 async def test_a_string_of_a_log_in_is_kept_or_refused(
     client: AsyncClient, database: Database, value: str
 ) -> None:
-    await add_people(database, HASH)
+    await add_people(database, PASSWORD_HASH)
     form = {"username": email("owner"), "password": PASSWORD}
     without_effect = dict.fromkeys(("scope", "client_id", "client_secret"), value)
     for changed in ({"username": value}, {"grant_type": value}, {value: "x"}):

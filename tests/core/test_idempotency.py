@@ -13,9 +13,9 @@ from httpx import AsyncClient, Response
 from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
 from tests.authors.test_authors import NOBODY
-from tests.support.accounts import log_in, verbs, worker
+from tests.support.accounts import client_of_new_instance, log_in, sql_commands
 from tests.support.callers import GENERATED
-from tests.support.clients_with_tokens import make_bearer
+from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.database_proxy import wired
 from tests.support.entities import ENTITIES
 from tests.support.entity_case import EntityCase
@@ -26,13 +26,13 @@ from tests.support.factories import (
     make_document,
     make_user,
 )
-from tests.support.multipart import FORM, chunks, field, file, form
-from tests.support.problems import faults_of, problem_of
-from tests.support.processes import PATIENCE, serving, until
+from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file, stream_chunks
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.requests import valid_body
-from tests.support.resources import resources_of, use_resources
+from tests.support.resources import get_resources, replace_resources
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 REPLAYED = "idempotency-replayed"
@@ -50,7 +50,10 @@ async def send(client: AsyncClient, path: str, request: Request, key: str = KEY)
 
 
 def document(name: str = "Notes", content: bytes = b"some bytes") -> Request:
-    return {"content": form(field("name", name), file(content)), "headers": FORM}
+    return {
+        "content": form_body(form_field("name", name), form_file(content)),
+        "headers": FORM_HEADERS,
+    }
 
 
 async def halting(reached: asyncio.Event, go_on: asyncio.Event) -> AsyncIterator[bytes]:
@@ -149,32 +152,32 @@ async def test_the_document_knows_the_headers_of_what_is_sent_again(app: FastAPI
 
 @pytest.mark.parametrize("operation", POSTS)
 async def test_what_is_sent_twice_is_done_once(
-    operation: str, client: AsyncClient, other: asyncpg.Connection
+    operation: str, client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     path, request, _ = await POSTS[operation](client)
     first = await send(client, path, request)
     assert first.status_code in {200, 201}, first.text
-    there = await other.fetchval(ROWS)
+    there = await outside_connection.fetchval(ROWS)
     assert_replayed(first, await send(client, path, request))
-    assert await other.fetchval(ROWS) == there
+    assert await outside_connection.fetchval(ROWS) == there
 
 
 @pytest.mark.parametrize("operation", [name for name in POSTS if name != "complete_upload"])
 async def test_another_request_with_the_same_key_is_refused(
-    operation: str, client: AsyncClient, other: asyncpg.Connection
+    operation: str, client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     path, request, another = await POSTS[operation](client)
     assert another
     await send(client, path, request)
-    there = await other.fetchval(ROWS)
-    problem = problem_of(await send(client, path, another), 422, "idempotency-key-reused")
+    there = await outside_connection.fetchval(ROWS)
+    problem = check_problem(await send(client, path, another), 422, "idempotency-key-reused")
     assert [fault["header"] for fault in problem["errors"]] == ["Idempotency-Key"]
-    assert await other.fetchval(ROWS) == there
+    assert await outside_connection.fetchval(ROWS) == there
 
 
 async def test_another_path_with_the_same_key_is_refused(client: AsyncClient) -> None:
     await send(client, "/authors", AUTHOR)
-    problem_of(await send(client, "/users", USER), 422, "idempotency-key-reused")
+    check_problem(await send(client, "/users", USER), 422, "idempotency-key-reused")
 
 
 async def test_the_order_of_a_bodys_fields_makes_no_other_request(client: AsyncClient) -> None:
@@ -189,11 +192,11 @@ async def test_while_an_upload_is_under_way_the_same_key_is_in_progress(
     client: AsyncClient,
 ) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
-    request = {"content": halting(reached, go_on), "headers": FORM}
+    request = {"content": halting(reached, go_on), "headers": FORM_HEADERS}
     first = asyncio.create_task(send(client, "/documents", request))
     await reached.wait()
     second = await send(client, "/documents", document())
-    problem_of(second, 409, "request-in-progress")
+    check_problem(second, 409, "request-in-progress")
     assert second.headers["retry-after"] == "1"
     go_on.set()
     assert (await first).status_code == 201
@@ -201,61 +204,65 @@ async def test_while_an_upload_is_under_way_the_same_key_is_in_progress(
 
 
 async def test_of_twenty_at_once_one_is_done_and_all_answers_are_equal(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     answers = await asyncio.gather(*(send(client, "/users", USER) for _ in range(20)))
     made = [answer for answer in answers if answer.status_code == 201]
     assert len({answer.content for answer in made}) == 1
     for answer in answers:
         if answer.status_code != 201:
-            problem_of(answer, 409, "request-in-progress")
-    assert await other.fetchval("SELECT count(*) FROM users") == 1
+            check_problem(answer, 409, "request-in-progress")
+    assert await outside_connection.fetchval("SELECT count(*) FROM users") == 1
 
 
 @pytest.mark.parametrize("operation", ["create_author", "create_user", "create_document"])
 async def test_processes_at_once_answer_with_what_one_of_them_has_done(
-    operation: str, client: AsyncClient, url: str, other: asyncpg.Connection
+    operation: str, client: AsyncClient, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     path, request, _ = await POSTS[operation](client)
-    async with sharing(client, url) as clients:
+    async with sharing(client, database_url) as clients:
         answers = await asyncio.gather(*(send(each, path, request) for each in clients))
     made = [answer for answer in answers if answer.status_code == 201]
     assert len({answer.content for answer in made}) == 1
     assert all(answer.status_code in {201, 409} for answer in answers)
-    assert await other.fetchval(f"SELECT count(*) FROM {path[1:]}") == 1
+    assert await outside_connection.fetchval(f"SELECT count(*) FROM {path[1:]}") == 1
 
 
 @asynccontextmanager
 async def sharing(client: AsyncClient, url: str) -> AsyncIterator[list[AsyncClient]]:
     """The service in four processes, as far as what they share tells."""
     app: FastAPI = client._transport.app  # type: ignore[attr-defined]
-    async with worker(url) as second, worker(url) as third, worker(url) as fourth:
+    async with (
+        client_of_new_instance(url) as second,
+        client_of_new_instance(url) as third,
+        client_of_new_instance(url) as fourth,
+    ):
         for each in (second, third, fourth):
-            use_resources(each._transport.app, storage=resources_of(app).storage)  # type: ignore[attr-defined]
+            replace_resources(each._transport.app, storage=get_resources(app).storage)  # type: ignore[attr-defined]
         yield [client, second, third, fourth]
 
 
 async def test_a_process_that_was_first_is_waited_for(
-    client: AsyncClient, url: str, other: asyncpg.Connection
+    client: AsyncClient, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     """Both have done everything but to store their answer when the first of them does."""
-    transaction = other.transaction()
+    transaction = outside_connection.transaction()
     await transaction.start()
-    await other.execute("LOCK TABLE stored_answers IN SHARE ROW EXCLUSIVE MODE")
-    async with sharing(client, url) as clients:
+    await outside_connection.execute("LOCK TABLE stored_answers IN SHARE ROW EXCLUSIVE MODE")
+    async with sharing(client, database_url) as clients:
         waiting = [asyncio.create_task(send(each, "/authors", AUTHOR)) for each in clients[:2]]
 
         async def both_wait() -> bool:
             waits = "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted AND relation = "
-            return bool(await other.fetchval(f"{waits}'stored_answers'::regclass"))
+            return bool(await outside_connection.fetchval(f"{waits}'stored_answers'::regclass"))
 
-        await until(both_wait)
+        await poll_until(both_wait)
         await transaction.rollback()
         first, second = await asyncio.gather(*waiting)
     assert first.status_code == second.status_code == 201
     assert first.content == second.content
     assert {REPLAYED in answer.headers for answer in (first, second)} == {True, False}
-    assert await other.fetchval("SELECT count(*) FROM authors") == 1
+    assert await outside_connection.fetchval("SELECT count(*) FROM authors") == 1
 
 
 # What is stored
@@ -265,7 +272,7 @@ async def test_a_refusal_is_an_answer_too(client: AsyncClient) -> None:
     taken = await make_user(client)
     request = {"json": USER["json"] | {"email": taken["email"]}}
     first = await send(client, "/users", request)
-    problem_of(first, 409, "email-taken")
+    check_problem(first, 409, "email-taken")
     assert (await client.delete(f"/users/{taken['id']}")).status_code == 204
     assert_replayed(first, await send(client, "/users", request))
 
@@ -274,84 +281,86 @@ async def test_a_batch_that_is_refused_says_where_and_again(client: AsyncClient)
     by = (await make_author(client))["id"]
     items = [{"title": "Lavinia", "author_id": each} for each in (by, NOBODY)]
     first = await send(client, "/books/batch", {"json": {"items": items}})
-    assert faults_of(first) == [{"pointer": "/items/1/author_id"}]
+    assert field_error_locations(first) == [{"pointer": "/items/1/author_id"}]
     assert_replayed(first, await send(client, "/books/batch", {"json": {"items": items}}))
     assert (await client.get("/books")).json()["total"] == 0
 
 
 async def test_what_is_not_valid_may_be_mended(client: AsyncClient) -> None:
     wrong = await send(client, "/authors", {"json": {"name": ""}})
-    problem_of(wrong, 422, "invalid-request")
+    check_problem(wrong, 422, "invalid-request")
     assert (await send(client, "/authors", AUTHOR)).status_code == 201
 
 
 async def test_a_form_that_is_not_valid_may_be_mended(client: AsyncClient) -> None:
-    wrong = {"content": form(field("title", "Notes")), "headers": FORM}
-    problem_of(await send(client, "/documents", wrong), 422, "invalid-request")
+    wrong = {"content": form_body(form_field("title", "Notes")), "headers": FORM_HEADERS}
+    check_problem(await send(client, "/documents", wrong), 422, "invalid-request")
     assert (await send(client, "/documents", document())).status_code == 201
 
 
-async def test_a_failure_is_no_answer(client: AsyncClient, other: asyncpg.Connection) -> None:
-    await other.execute("ALTER TABLE authors RENAME TO elsewhere")
-    problem_of(await send(client, "/authors", AUTHOR), 500, "internal-error")
-    await other.execute("ALTER TABLE elsewhere RENAME TO authors")
+async def test_a_failure_is_no_answer(
+    client: AsyncClient, outside_connection: asyncpg.Connection
+) -> None:
+    await outside_connection.execute("ALTER TABLE authors RENAME TO elsewhere")
+    check_problem(await send(client, "/authors", AUTHOR), 500, "internal-error")
+    await outside_connection.execute("ALTER TABLE elsewhere RENAME TO authors")
     answer = await send(client, "/authors", AUTHOR)
     assert answer.status_code == 201
     assert REPLAYED not in answer.headers
 
 
 async def test_an_answer_is_stored_with_what_was_written_or_not_at_all(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute(
+    await outside_connection.execute(
         "CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '53100'; END $$"
     )
-    await other.execute(
+    await outside_connection.execute(
         "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON stored_answers "
         "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit()"
     )
-    problem_of(await send(client, "/authors", AUTHOR), 503, "overloaded")
-    assert await other.fetchval("SELECT count(*) FROM authors") == 0
-    await other.execute("DROP TRIGGER at_commit ON stored_answers")
+    check_problem(await send(client, "/authors", AUTHOR), 503, "overloaded")
+    assert await outside_connection.fetchval("SELECT count(*) FROM authors") == 0
+    await outside_connection.execute("DROP TRIGGER at_commit ON stored_answers")
     assert (await send(client, "/authors", AUTHOR)).status_code == 201
 
 
-async def make_a_victim(other: asyncpg.Connection, condition: str) -> None:
+async def make_a_victim(outside_connection: asyncpg.Connection, condition: str) -> None:
     """From now on a new author is a deadlock's victim while the condition holds."""
-    await other.execute(
+    await outside_connection.execute(
         "CREATE FUNCTION be_a_victim() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"IF {condition} THEN RAISE deadlock_detected; END IF; RETURN NEW; END $$"
     )
-    await other.execute(
+    await outside_connection.execute(
         "CREATE TRIGGER be_a_victim BEFORE INSERT ON authors "
         "FOR EACH ROW EXECUTE FUNCTION be_a_victim()"
     )
 
 
 async def test_a_transaction_that_the_server_has_undone_is_tried_once_more(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute("CREATE SEQUENCE tries")
-    await make_a_victim(other, "nextval('tries') = 1")
+    await outside_connection.execute("CREATE SEQUENCE tries")
+    await make_a_victim(outside_connection, "nextval('tries') = 1")
     assert (await send(client, "/authors", AUTHOR)).status_code == 201
-    assert await other.fetchval("SELECT last_value FROM tries") == 2
+    assert await outside_connection.fetchval("SELECT last_value FROM tries") == 2
 
 
 async def test_a_deadlock_twice_is_a_conflict_that_may_be_tried_again(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    await make_a_victim(other, "true")
-    problem_of(await send(client, "/authors", AUTHOR), 409, "conflict")
-    await other.execute("DROP TRIGGER be_a_victim ON authors")
+    await make_a_victim(outside_connection, "true")
+    check_problem(await send(client, "/authors", AUTHOR), 409, "conflict")
+    await outside_connection.execute("DROP TRIGGER be_a_victim ON authors")
     assert (await send(client, "/authors", AUTHOR)).status_code == 201
 
 
 async def test_neither_the_key_nor_the_password_is_kept(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     await send(client, "/users", USER)
-    (kept,) = await other.fetch("SELECT * FROM stored_answers")
+    (kept,) = await outside_connection.fetch("SELECT * FROM stored_answers")
     for secret in (KEY, USER["json"]["password"]):
         assert secret.encode() not in b"".join(
             value if isinstance(value, bytes) else str(value).encode() for value in kept.values()
@@ -359,16 +368,20 @@ async def test_neither_the_key_nor_the_password_is_kept(
 
 
 async def test_after_a_day_the_key_is_new_and_the_answer_gone(
-    client: AsyncClient, database: Database, other: asyncpg.Connection
+    client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     first = await send(client, "/authors", AUTHOR)
-    await other.execute("UPDATE stored_answers SET created_at = created_at - interval '1 day'")
+    await outside_connection.execute(
+        "UPDATE stored_answers SET created_at = created_at - interval '1 day'"
+    )
     second = await send(client, "/authors", AUTHOR)
     assert second.status_code == 201
     assert first.json()["id"] != second.json()["id"]
     assert_replayed(second, await send(client, "/authors", AUTHOR))
     assert await StoredResponseRepository(database.writes).delete_expired() == 0
-    await other.execute("UPDATE stored_answers SET created_at = created_at - interval '1 day'")
+    await outside_connection.execute(
+        "UPDATE stored_answers SET created_at = created_at - interval '1 day'"
+    )
     assert await StoredResponseRepository(database.writes).delete_expired() == 1
 
 
@@ -376,10 +389,10 @@ async def test_after_a_day_the_key_is_new_and_the_answer_gone(
 
 
 async def test_a_key_is_the_callers_own(client: AsyncClient, database: Database) -> None:
-    members = [(await make_bearer(database)).headers for _ in range(2)]
+    members = [(await create_user_with_token(database)).headers for _ in range(2)]
     request = document()
     answers = [
-        await send(client, "/documents", {**request, "headers": {**FORM, **headers}})
+        await send(client, "/documents", {**request, "headers": {**FORM_HEADERS, **headers}})
         for headers in (*members, {})
     ]
     assert [answer.status_code for answer in answers] == [201] * 3
@@ -387,11 +400,11 @@ async def test_a_key_is_the_callers_own(client: AsyncClient, database: Database)
 
 
 async def test_who_may_not_is_told_so_and_nothing_is_kept(
-    client: AsyncClient, database: Database, other: asyncpg.Connection
+    client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    member = {**AUTHOR, "headers": (await make_bearer(database)).headers}
-    problem_of(await send(client, "/authors", member), 403, "forbidden")
-    assert await other.fetchval("SELECT count(*) FROM stored_answers") == 0
+    member = {**AUTHOR, "headers": (await create_user_with_token(database)).headers}
+    check_problem(await send(client, "/authors", member), 403, "forbidden")
+    assert await outside_connection.fetchval("SELECT count(*) FROM stored_answers") == 0
 
 
 @pytest.mark.parametrize(
@@ -412,14 +425,14 @@ async def test_the_longest_key_is_taken(client: AsyncClient) -> None:
 async def test_what_is_no_key_is_refused(key: str, client: AsyncClient) -> None:
     headers = [(b"Idempotency-Key", key.encode())]
     answer = await client.post("/authors", json=AUTHOR["json"], headers=headers)
-    problem = problem_of(answer, 422, "invalid-request")
+    problem = check_problem(answer, 422, "invalid-request")
     assert problem["errors"][0]["header"] == "Idempotency-Key"
 
 
 async def test_two_keys_are_none(client: AsyncClient) -> None:
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     answer = await client.post("/authors", json=AUTHOR["json"], headers=headers)
-    problem_of(answer, 422, "invalid-request")
+    check_problem(answer, 422, "invalid-request")
 
 
 async def test_a_log_in_takes_no_key(client: AsyncClient) -> None:
@@ -441,17 +454,17 @@ async def test_a_replay_is_one_statement_and_a_key_two_beside_the_write(
 ) -> None:
     statements.clear()
     await send(client, "/authors", AUTHOR)
-    assert verbs(statements) == ["SELECT", "WITH", "INSERT"]
+    assert sql_commands(statements) == ["SELECT", "WITH", "INSERT"]
     statements.clear()
     await send(client, "/authors", AUTHOR)
-    assert verbs(statements) == ["SELECT"]
+    assert sql_commands(statements) == ["SELECT"]
 
 
 async def test_no_connection_is_held_while_bytes_flow(
     client: AsyncClient, database: Database
 ) -> None:
     reached, go_on = asyncio.Event(), asyncio.Event()
-    request = {"content": halting(reached, go_on), "headers": FORM}
+    request = {"content": halting(reached, go_on), "headers": FORM_HEADERS}
     first = asyncio.create_task(send(client, "/documents", request))
     await reached.wait()
     assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
@@ -460,38 +473,38 @@ async def test_no_connection_is_held_while_bytes_flow(
 
 
 async def test_an_upload_that_is_sent_again_leaves_nothing_in_the_store(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     for _ in range(2):
-        body = {"content": chunks(document()["content"]), "headers": FORM}
+        body = {"content": stream_chunks(document()["content"]), "headers": FORM_HEADERS}
         assert (await send(client, "/documents", body)).status_code == 201
-    assert await other.fetchval("SELECT count(*) FROM stored_objects") == 1
+    assert await outside_connection.fetchval("SELECT count(*) FROM stored_objects") == 1
 
 
 # A crash
 
 
 async def test_killed_between_commit_and_answer_a_retry_gets_the_first_answer(
-    own_database: str,
+    private_database_url: str,
 ) -> None:
     path = "/books"
     async with (
-        wired(own_database) as wire,
-        serving(DATABASE_URL=wire.url) as (process, origin),
-        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+        wired(private_database_url) as wire,
+        running_server(DATABASE_URL=wire.url) as (process, origin),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         request = {"json": {"title": "Lavinia", "author_id": (await make_author(client))["id"]}}
         wire.catch(COMMITTED)
         asked = asyncio.ensure_future(send(client, path, request))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await wire.caught.wait()
         process.kill()
         await process.wait()
         await asyncio.wait([asked])
         assert asked.exception() is not None
     async with (
-        serving(DATABASE_URL=own_database) as (_, origin),
-        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+        running_server(DATABASE_URL=private_database_url) as (_, origin),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         retried = await send(client, path, request)
         assert (retried.status_code, retried.headers[REPLAYED]) == (201, "true")

@@ -15,12 +15,12 @@ from app.core.db import Database
 from app.core.jobs import Job
 from app.settings import Settings
 from app.worker import JOBS, JobContext, run_worker
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support.factories import Json
-from tests.support.processes import Worker, until, working
+from tests.support.processes import Worker, poll_until, running_workers
 from tests.support.ticking_worker import MIDDLE, SECOND
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 YEAR = timedelta(days=365)  # a tick that does not end while a test runs
 LOCK = "SELECT pg_advisory_lock(hashtextextended('bookshelf job ' || $1, 0))"
@@ -42,23 +42,23 @@ CREATE TRIGGER keep AFTER INSERT OR UPDATE ON job_runs FOR EACH ROW EXECUTE FUNC
 
 
 @pytest.fixture
-async def tables(other: asyncpg.Connection) -> None:
-    await other.execute(TABLES)
+async def tables(outside_connection: asyncpg.Connection) -> None:
+    await outside_connection.execute(TABLES)
 
 
 @pytest.fixture
-async def second(url: str) -> AsyncIterator[asyncpg.Connection]:
+async def second(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """Another connection that the service knows nothing of."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-def environment(url: str, settings: Settings) -> dict[str, str]:
+def environment(database_url: str, settings: Settings) -> dict[str, str]:
     """Of a worker over the test's database and its prefix of the store."""
     return {
-        "DATABASE_URL": url,
+        "DATABASE_URL": database_url,
         "S3_PREFIX": settings.s3_prefix,
         "DB_STATEMENT_TIMEOUT": "60",
         "REQUEST_TIMEOUT": "90",
@@ -83,7 +83,7 @@ async def at_work(
     environment: dict[str, str], *jobs: Job[JobContext], size: int = 2
 ) -> AsyncIterator[None]:
     """A worker in this process, where its log is to be read, until the block ends."""
-    settings = settings_for(
+    settings = make_settings(
         environment["DATABASE_URL"], s3_prefix=environment["S3_PREFIX"], db_pool_size=size
     )
     working = asyncio.create_task(run_worker(settings, jobs or JOBS))
@@ -95,31 +95,33 @@ async def at_work(
         assert working.cancelled()
 
 
-async def noted(other: asyncpg.Connection) -> list[Json]:
-    rows = await other.fetch("SELECT name, tick, outcome FROM job_runs ORDER BY name")
+async def noted(outside_connection: asyncpg.Connection) -> list[Json]:
+    rows = await outside_connection.fetch("SELECT name, tick, outcome FROM job_runs ORDER BY name")
     return [dict(row) for row in rows]
 
 
-async def ticks(other: asyncpg.Connection, name: str) -> list[datetime]:
-    rows = await other.fetch("SELECT tick FROM noted WHERE name = $1 ORDER BY tick", name)
+async def ticks(outside_connection: asyncpg.Connection, name: str) -> list[datetime]:
+    rows = await outside_connection.fetch(
+        "SELECT tick FROM noted WHERE name = $1 ORDER BY tick", name
+    )
     return [row["tick"] for row in rows]
 
 
-async def counted(other: asyncpg.Connection) -> list[tuple[date, int]]:
-    rows = await other.fetch("SELECT day, count FROM user_counts ORDER BY day")
+async def counted(outside_connection: asyncpg.Connection) -> list[tuple[date, int]]:
+    rows = await outside_connection.fetch("SELECT day, count FROM user_counts ORDER BY day")
     return [(row["day"], row["count"]) for row in rows]
 
 
-async def all_done(other: asyncpg.Connection) -> bool:
+async def all_done(outside_connection: asyncpg.Connection) -> bool:
     """Whether each of the service's jobs has its record."""
-    return len(await noted(other)) == len(JOBS)
+    return len(await noted(outside_connection)) == len(JOBS)
 
 
 def all_logged(*workers: Worker) -> Callable[[], Awaitable[bool]]:
     """Whether one of these has said how each of the service's jobs went."""
 
     async def holds() -> bool:
-        said = "".join(each.said for each in workers)
+        said = "".join(each.output for each in workers)
         return all(f" [-] {job.name}" in said for job in JOBS)
 
     return holds
@@ -146,9 +148,11 @@ def all_told(caplog: pytest.LogCaptureFixture, *jobs: str) -> Callable[[], Await
     return holds
 
 
-def has_ticked(other: asyncpg.Connection, name: str, times: int) -> Callable[[], Awaitable[bool]]:
+def has_ticked(
+    outside_connection: asyncpg.Connection, name: str, times: int
+) -> Callable[[], Awaitable[bool]]:
     async def holds() -> bool:
-        return len(await ticks(other, name)) >= times
+        return len(await ticks(outside_connection, name)) >= times
 
     return holds
 
@@ -165,11 +169,15 @@ def test_ticks_are_counted_from_midnight_utc() -> None:
         assert now - every < tick <= datetime.now(UTC)
 
 
-async def test_a_job_is_done_once_in_a_tick(database: Database, other: asyncpg.Connection) -> None:
+async def test_a_job_is_done_once_in_a_tick(
+    database: Database, outside_connection: asyncpg.Connection
+) -> None:
     job = Job("job", YEAR, doing := Work())
     assert [await job.run(database, None) for _ in range(3)] == ["done 1", None, None]
     assert doing.done == 1
-    assert await noted(other) == [{"name": "job", "tick": job.latest_tick(), "outcome": "done 1"}]
+    assert await noted(outside_connection) == [
+        {"name": "job", "tick": job.latest_tick(), "outcome": "done 1"}
+    ]
 
 
 async def test_a_job_is_done_once_however_many_are_at_it(database: Database) -> None:
@@ -179,59 +187,61 @@ async def test_a_job_is_done_once_however_many_are_at_it(database: Database) -> 
 
 
 async def test_a_job_can_be_done_again_in_a_tick(
-    database: Database, other: asyncpg.Connection
+    database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     job = Job("job", YEAR, Work())
     for said in ("done 1", "done 2"):
         assert await job.run(database, None, even_if_done=True) == said
-        assert await noted(other) == [{"name": "job", "tick": job.latest_tick(), "outcome": said}]
+        assert await noted(outside_connection) == [
+            {"name": "job", "tick": job.latest_tick(), "outcome": said}
+        ]
     assert await job.run(database, None) is None
 
 
 async def test_a_job_is_due_again_in_the_next_tick(
-    database: Database, other: asyncpg.Connection
+    database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     job = Job("job", YEAR, Work())
     await job.run(database, None)
-    await other.execute("UPDATE job_runs SET tick = tick - $1::interval", YEAR)
+    await outside_connection.execute("UPDATE job_runs SET tick = tick - $1::interval", YEAR)
     assert await job.run(database, None) == "done 2"
-    assert [each["tick"] for each in await noted(other)] == [job.latest_tick()]
+    assert [each["tick"] for each in await noted(outside_connection)] == [job.latest_tick()]
 
 
 async def test_when_a_run_ended_is_the_end_of_its_work(
-    database: Database, other: asyncpg.Connection
+    database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     times: list[datetime] = []
 
     async def take_time(_parts: None) -> str:
-        times.append(await other.fetchval("SELECT clock_timestamp()"))
+        times.append(await outside_connection.fetchval("SELECT clock_timestamp()"))
         return ""
 
     await Job("job", YEAR, take_time).run(database, None)
-    assert await other.fetchval("SELECT finished_at FROM job_runs") > times[0]
+    assert await outside_connection.fetchval("SELECT finished_at FROM job_runs") > times[0]
 
 
 @pytest.mark.parametrize("anyway", [False, True])
 async def test_a_job_that_another_process_is_at_is_left_to_it(
-    database: Database, other: asyncpg.Connection, anyway: bool
+    database: Database, outside_connection: asyncpg.Connection, anyway: bool
 ) -> None:
     job = Job("job", YEAR, doing := Work())
-    await other.execute(LOCK.replace("$1", "'job'"))
+    await outside_connection.execute(LOCK.replace("$1", "'job'"))
     assert await job.run(database, None, even_if_done=anyway) is None
-    assert (doing.done, await noted(other)) == (0, [])
-    await other.execute("SELECT pg_advisory_unlock_all()")
+    assert (doing.done, await noted(outside_connection)) == (0, [])
+    await outside_connection.execute("SELECT pg_advisory_unlock_all()")
     assert await job.run(database, None, even_if_done=anyway) == "done 1"
 
 
 async def test_a_job_that_fails_is_noted_and_raises_its_error(
-    database: Database, other: asyncpg.Connection
+    database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     job = Job("job", YEAR, doing := Work())
     doing.failure = "no"
     with pytest.raises(RuntimeError, match="no"):
         await job.run(database, None)
     expected = {"name": "job", "tick": job.latest_tick(), "outcome": "failed: RuntimeError"}
-    assert await noted(other) == [expected]
+    assert await noted(outside_connection) == [expected]
 
 
 async def test_a_job_that_failed_is_not_tried_again_within_the_tick(database: Database) -> None:
@@ -244,20 +254,20 @@ async def test_a_job_that_failed_is_not_tried_again_within_the_tick(database: Da
 
 
 async def test_a_job_that_failed_is_tried_again_in_the_next_tick(
-    database: Database, other: asyncpg.Connection
+    database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     job = Job("job", YEAR, doing := Work())
     doing.failure = "no"
     with pytest.raises(RuntimeError):
         await job.run(database, None)
-    await other.execute("UPDATE job_runs SET tick = tick - $1::interval", YEAR)
+    await outside_connection.execute("UPDATE job_runs SET tick = tick - $1::interval", YEAR)
     doing.failure = ""
     assert await job.run(database, None) == "done 2"
-    assert [each["outcome"] for each in await noted(other)] == ["done 2"]
+    assert [each["outcome"] for each in await noted(outside_connection)] == ["done 2"]
 
 
 async def test_a_job_that_is_cut_short_is_not_noted_and_let_go(
-    database: Database, other: asyncpg.Connection
+    database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     begun = asyncio.Event()
 
@@ -269,7 +279,7 @@ async def test_a_job_that_is_cut_short_is_not_noted_and_let_go(
     await begun.wait()
     running.cancel()
     await asyncio.wait([running])
-    assert (running.cancelled(), await noted(other)) == (True, [])
+    assert (running.cancelled(), await noted(outside_connection)) == (True, [])
     assert await Job("job", YEAR, Work()).run(database, None) == "done 1"
 
 
@@ -280,88 +290,99 @@ async def test_a_job_under_way_keeps_no_other_job_waiting(database: Database) ->
     assert await Job("job", YEAR, run_another).run(database, None) == "done 1"
 
 
-async def test_no_lock_is_left_after_a_run(database: Database, other: asyncpg.Connection) -> None:
+async def test_no_lock_is_left_after_a_run(
+    database: Database, outside_connection: asyncpg.Connection
+) -> None:
     job = Job("job", YEAR, doing := Work())
     await job.run(database, None)
     await job.run(database, None)
     doing.failure = "no"
     with pytest.raises(RuntimeError):
         await job.run(database, None, even_if_done=True)
-    assert await other.fetchval(LOCKS) == 0
+    assert await outside_connection.fetchval(LOCKS) == 0
 
 
 # Many processes
 
 
 async def test_four_workers_do_each_tick_of_each_job_once_and_miss_none(
-    environment: dict[str, str], other: asyncpg.Connection, tables: None
+    environment: dict[str, str], outside_connection: asyncpg.Connection, tables: None
 ) -> None:
-    async with working(environment, 4, "tests.support.ticking_worker") as workers:
-        await until(all_connected(workers))
-        begun = {name: len(await ticks(other, name)) for name in ("write", "fail")}
+    async with running_workers(environment, 4, "tests.support.ticking_worker") as workers:
+        await poll_until(all_connected(workers))
+        begun = {name: len(await ticks(outside_connection, name)) for name in ("write", "fail")}
         for name, before in begun.items():
-            await until(has_ticked(other, name, before + 3))
+            await poll_until(has_ticked(outside_connection, name, before + 3))
         for name in ("write", "fail"):  # whoever is at it ends it; then nobody begins
-            await other.execute(LOCK, name)
-        written, failed = [len(await ticks(other, name)) for name in ("write", "fail")]
+            await outside_connection.execute(LOCK, name)
+        written, failed = [len(await ticks(outside_connection, name)) for name in ("write", "fail")]
 
         async def all_is_said() -> bool:
-            said = "".join(each.said for each in workers)
+            said = "".join(each.output for each in workers)
             lines = (said.count("write: wrote a row"), said.count("this always fails\n"))
             return lines[0] >= written and lines[1] >= failed
 
-        await until(all_is_said)
-    said = "".join(each.said for each in workers)
+        await poll_until(all_is_said)
+    said = "".join(each.output for each in workers)
     for name, outcome in (("write", "wrote a row"), ("fail", "failed: RuntimeError")):
-        found = await ticks(other, name)
+        found = await ticks(outside_connection, name)
         assert found == [found[0] + n * SECOND for n in range(len(found))]
         query = "SELECT DISTINCT outcome FROM noted WHERE name = $1"
-        assert [each["outcome"] for each in await other.fetch(query, name)] == [outcome]
-    assert await other.fetchval("SELECT count(*) FROM work") == written
+        assert [each["outcome"] for each in await outside_connection.fetch(query, name)] == [
+            outcome
+        ]
+    assert await outside_connection.fetchval("SELECT count(*) FROM work") == written
     assert said.count("INFO [-] write: wrote a row\n") == written
     assert said.count("\n    RuntimeError: this always fails\n") == failed
     assert [each.process.returncode for each in workers] == [0] * 4
 
 
 async def test_a_worker_killed_in_the_middle_of_a_job_leaves_it_to_the_others(
-    environment: dict[str, str], other: asyncpg.Connection, second: asyncpg.Connection, tables: None
+    environment: dict[str, str],
+    outside_connection: asyncpg.Connection,
+    second: asyncpg.Connection,
+    tables: None,
 ) -> None:
     async def begun(times: int) -> bool:
-        return bool(await other.fetchval("SELECT count(*) = $1 FROM work", times))
+        return bool(await outside_connection.fetchval("SELECT count(*) = $1 FROM work", times))
 
     await second.execute(f"SELECT pg_advisory_lock({MIDDLE})")
-    async with working(environment, 3, "tests.support.ticking_worker") as workers:
-        await until(lambda: begun(1))
+    async with running_workers(environment, 3, "tests.support.ticking_worker") as workers:
+        await poll_until(lambda: begun(1))
         # It has the lock for some ticks; meanwhile the other job goes on.
-        await until(has_ticked(other, "fail", len(await ticks(other, "fail")) + 2))
-        [first] = await other.fetch("SELECT process FROM work")
+        await poll_until(
+            has_ticked(outside_connection, "fail", len(await ticks(outside_connection, "fail")) + 2)
+        )
+        [first] = await outside_connection.fetch("SELECT process FROM work")
         [victim] = [each for each in workers if each.process.pid == first["process"]]
-        assert await victim.end(signal.SIGKILL) == -signal.SIGKILL
-        await until(lambda: begun(2))
-        assert await ticks(other, "write") == []
+        assert await victim.stop(signal.SIGKILL) == -signal.SIGKILL
+        await poll_until(lambda: begun(2))
+        assert await ticks(outside_connection, "write") == []
         await second.execute("SELECT pg_advisory_unlock_all()")
-        await until(has_ticked(other, "write", 2))
+        await poll_until(has_ticked(outside_connection, "write", 2))
         for name in ("write", "fail"):
-            await other.execute(LOCK, name)
-    processes = [row["process"] for row in await other.fetch("SELECT process FROM work")]
+            await outside_connection.execute(LOCK, name)
+    processes = [
+        row["process"] for row in await outside_connection.fetch("SELECT process FROM work")
+    ]
     assert Counter(processes)[victim.process.pid] == 1
-    assert len(processes) == len(await ticks(other, "write")) + 1
+    assert len(processes) == len(await ticks(outside_connection, "write")) + 1
     for name in ("write", "fail"):
-        found = await ticks(other, name)
+        found = await ticks(outside_connection, name)
         assert len(set(found)) == len(found)
-    await other.execute("SELECT pg_advisory_unlock_all()")
+    await outside_connection.execute("SELECT pg_advisory_unlock_all()")
 
     async def nothing_is_locked() -> bool:
-        return bool(await other.fetchval(LOCKS) == 0)
+        return bool(await outside_connection.fetchval(LOCKS) == 0)
 
-    await until(nothing_is_locked)
+    await poll_until(nothing_is_locked)
 
 
 # The scheduler
 
 
 async def test_a_job_is_run_when_it_is_due_and_not_so_long_after_the_start(
-    environment: dict[str, str], other: asyncpg.Connection
+    environment: dict[str, str], outside_connection: asyncpg.Connection
 ) -> None:
     late: list[timedelta] = []
     job: Job[JobContext]
@@ -377,19 +398,21 @@ async def test_a_job_is_run_when_it_is_due_and_not_so_long_after_the_start(
         return len(late) == 3
 
     job = Job("job", SECOND, look)
-    await until(is_in_the_second_half_of_a_tick)
+    await poll_until(is_in_the_second_half_of_a_tick)
     async with at_work(environment, job):
-        await until(has_run_often)
+        await poll_until(has_run_often)
     assert min(late[1:]) < job.interval / 2
 
 
 async def test_a_job_and_its_lock_fit_into_the_smallest_pool(
-    environment: dict[str, str], other: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+    environment: dict[str, str],
+    outside_connection: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with at_work(environment, size=1):
-        await until(all_told(caplog, *(job.name for job in JOBS)))
+        await poll_until(all_told(caplog, *(job.name for job in JOBS)))
     assert "failed" not in caplog.text
-    assert len(await counted(other)) == 1
+    assert len(await counted(outside_connection)) == 1
 
 
 async def test_nothing_of_a_worker_outlives_it(environment: dict[str, str]) -> None:
@@ -411,55 +434,57 @@ async def test_nothing_of_a_worker_outlives_it(environment: dict[str, str]) -> N
 
 
 async def test_a_worker_does_at_its_start_what_is_due(
-    environment: dict[str, str], other: asyncpg.Connection
+    environment: dict[str, str], outside_connection: asyncpg.Connection
 ) -> None:
-    async with working(environment) as [worker]:
-        await until(all_logged(worker))
-    day = await other.fetchval(TODAY)
-    assert await counted(other) == [(day, 0)]
-    assert f"INFO [-] count-users: counted 0 users on {day}\n" in worker.said
+    async with running_workers(environment) as [worker]:
+        await poll_until(all_logged(worker))
+    day = await outside_connection.fetchval(TODAY)
+    assert await counted(outside_connection) == [(day, 0)]
+    assert f"INFO [-] count-users: counted 0 users on {day}\n" in worker.output
     nothing = "0 expired, 0 aborted, 0 removed, 0 unknown"
-    assert f"INFO [-] sweep-storage: {nothing}\n" in worker.said
+    assert f"INFO [-] sweep-storage: {nothing}\n" in worker.output
     assert worker.process.returncode == 0
-    assert "WARNING" not in worker.said
+    assert "WARNING" not in worker.output
 
 
 async def test_a_missed_midnight_is_made_up_at_the_start(
-    environment: dict[str, str], other: asyncpg.Connection
+    environment: dict[str, str], outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute(
+    await outside_connection.execute(
         "INSERT INTO job_runs SELECT 'count-users', date_trunc('day', at), at, 'counted' "
         "FROM (SELECT now() - interval '1 day' AS at)"
     )
     async with at_work(environment):
-        await until(lambda: all_done(other))
-        await until(lambda: counted(other))
-    assert await counted(other) == [(await other.fetchval(TODAY), 0)]
+        await poll_until(lambda: all_done(outside_connection))
+        await poll_until(lambda: counted(outside_connection))
+    assert await counted(outside_connection) == [(await outside_connection.fetchval(TODAY), 0)]
 
 
 async def test_a_start_in_a_tick_that_has_had_its_run_does_nothing(
-    environment: dict[str, str], other: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+    environment: dict[str, str],
+    outside_connection: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Until the end of the next hour, should this one end meanwhile.
-    await other.execute(
+    await outside_connection.execute(
         "INSERT INTO job_runs "
         "SELECT 'count-users', date_trunc('hour', now()) + interval '1 hour', now(), 'counted'"
     )
     async with at_work(environment):
-        await until(all_told(caplog, "sweep-storage"))
-    assert await counted(other) == []
+        await poll_until(all_told(caplog, "sweep-storage"))
+    assert await counted(outside_connection) == []
     assert "count-users" not in caplog.text
 
 
 async def test_four_workers_started_at_once_do_each_job_once(
-    environment: dict[str, str], other: asyncpg.Connection
+    environment: dict[str, str], outside_connection: asyncpg.Connection
 ) -> None:
     before = [job.latest_tick() for job in JOBS]
-    async with working(environment, 4) as workers:
-        await until(all_logged(*workers))
-        await until(all_connected(workers))
-    said = "".join(each.said for each in workers)
-    assert len(await counted(other)) == 1
+    async with running_workers(environment, 4) as workers:
+        await poll_until(all_logged(*workers))
+        await poll_until(all_connected(workers))
+    said = "".join(each.output for each in workers)
+    assert len(await counted(outside_connection)) == 1
     for job, tick in zip(JOBS, before, strict=True):
         meanwhile = (job.latest_tick() - tick) // job.interval  # hardly ever a tick more
         assert 1 <= said.count(f"INFO [-] {job.name}: ") <= 1 + meanwhile
@@ -468,12 +493,16 @@ async def test_four_workers_started_at_once_do_each_job_once(
 
 
 async def test_a_job_that_fails_is_logged_and_keeps_no_other_from_its_work(
-    environment: dict[str, str], other: asyncpg.Connection, caplog: pytest.LogCaptureFixture
+    environment: dict[str, str],
+    outside_connection: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await other.execute("ALTER TABLE user_counts RENAME TO not_there")
+    await outside_connection.execute("ALTER TABLE user_counts RENAME TO not_there")
     async with at_work(environment):
-        await until(all_told(caplog, *(job.name for job in JOBS)))
-    assert {each["name"]: each["outcome"].split(":")[0] for each in await noted(other)} == {
+        await poll_until(all_told(caplog, *(job.name for job in JOBS)))
+    assert {
+        each["name"]: each["outcome"].split(":")[0] for each in await noted(outside_connection)
+    } == {
         "count-users": "failed",
         "sweep-answers": "0 answers to keys forgotten",
         "sweep-storage": "0 expired, 0 aborted, 0 removed, 0 unknown",
@@ -486,31 +515,33 @@ async def test_a_job_that_fails_is_logged_and_keeps_no_other_from_its_work(
 
 
 async def test_a_worker_told_to_stop_in_the_middle_of_a_job_lets_it_go(
-    environment: dict[str, str], other: asyncpg.Connection, second: asyncpg.Connection
+    environment: dict[str, str], outside_connection: asyncpg.Connection, second: asyncpg.Connection
 ) -> None:
     async def is_waiting() -> object:
         query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = $1"
-        return await other.fetchval(query, await other.fetchval("SELECT current_database()"))
+        return await outside_connection.fetchval(
+            query, await outside_connection.fetchval("SELECT current_database()")
+        )
 
     async with second.transaction():
         await second.execute("LOCK TABLE user_counts")
-        async with working(environment) as [worker]:
-            await until(is_waiting)
-            assert await worker.end() == 0
-    assert "WARNING [-] count-users was cut short\n" in worker.said
-    assert "Traceback" not in worker.said
-    async with working(environment):
-        await until(lambda: all_done(other))
-    assert len(await counted(other)) == 1
+        async with running_workers(environment) as [worker]:
+            await poll_until(is_waiting)
+            assert await worker.stop() == 0
+    assert "WARNING [-] count-users was cut short\n" in worker.output
+    assert "Traceback" not in worker.output
+    async with running_workers(environment):
+        await poll_until(lambda: all_done(outside_connection))
+    assert len(await counted(outside_connection)) == 1
 
 
 async def test_a_worker_outlives_a_database_that_does_not_answer(
     environment: dict[str, str],
 ) -> None:
     environment["DATABASE_URL"] = "postgresql://somebody:hunter2@127.0.0.1:1/books"
-    async with working(environment) as [worker]:
-        await until(all_logged(worker))
+    async with running_workers(environment) as [worker]:
+        await poll_until(all_logged(worker))
         assert psutil.pid_exists(worker.process.pid)
     assert worker.process.returncode == 0
-    assert all(f"ERROR [-] {job.name} failed\n    Traceback" in worker.said for job in JOBS)
-    assert "hunter2" not in worker.said
+    assert all(f"ERROR [-] {job.name} failed\n    Traceback" in worker.output for job in JOBS)
+    assert "hunter2" not in worker.output

@@ -8,7 +8,7 @@ from httpx import AsyncClient, Response
 
 from tests.authors.test_authors import NOBODY
 from tests.support.factories import Json, make_author, make_book, make_user
-from tests.support.problems import faults_of, problem_of
+from tests.support.problems import check_problem, field_error_locations
 
 MERGE_PATCH = "application/merge-patch+json"
 LIMIT = 1024 * 1024  # bytes of a JSON body
@@ -70,7 +70,7 @@ async def test_an_enormous_number_is_refused(client: AsyncClient, number: bytes)
     # Whether it is JSON at all depends on how far the parser reads it.
     kinds = {400: "malformed-request", 422: "invalid-request"}
     for answer in await send_everywhere(client, b'{"name": ' + number + b"}"):
-        problem_of(answer, answer.status_code, kinds[answer.status_code])
+        check_problem(answer, answer.status_code, kinds[answer.status_code])
 
 
 @pytest.mark.parametrize(
@@ -94,26 +94,26 @@ async def test_an_enormous_number_is_refused(client: AsyncClient, number: bytes)
 )
 async def test_another_content_type_is_unsupported(client: AsyncClient, kind: str) -> None:
     for answer in await send_everywhere(client, b"{}", Content_Type=kind):
-        problem_of(answer, 415, "unsupported-media-type")
+        check_problem(answer, 415, "unsupported-media-type")
 
 
 async def test_a_missing_content_type_is_unsupported(client: AsyncClient) -> None:
     for method, path in await endpoints(client):
         answer = await client.request(method, path, content=b"{}")
-        problem_of(answer, 415, "unsupported-media-type")
+        check_problem(answer, 415, "unsupported-media-type")
 
 
 async def test_a_second_content_type_is_unsupported(client: AsyncClient) -> None:
     # Which of the two would a proxy in front have believed?
     headers = [("Content-Type", "application/json"), ("Content-Type", "text/plain")]
     answer = await client.post("/authors", content=b'{"name": "Ursula"}', headers=headers)
-    problem_of(answer, 415, "unsupported-media-type")
+    check_problem(answer, 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity, gzip", "nonsense"])
 async def test_a_content_encoding_is_unsupported(client: AsyncClient, coding: str) -> None:
     for answer in await send_everywhere(client, b"{}", Content_Encoding=coding):
-        problem_of(answer, 415, "unsupported-media-type")
+        check_problem(answer, 415, "unsupported-media-type")
 
 
 async def test_a_content_encoding_on_a_second_line_is_unsupported(client: AsyncClient) -> None:
@@ -123,7 +123,7 @@ async def test_a_content_encoding_on_a_second_line_is_unsupported(client: AsyncC
         ("Content-Encoding", "gzip"),
     ]
     answer = await client.post("/authors", content=b'{"name": "Ursula"}', headers=headers)
-    problem_of(answer, 415, "unsupported-media-type")
+    check_problem(answer, 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ async def test_a_merge_patch_is_taken_by_patch(client: AsyncClient, collection: 
 @pytest.mark.parametrize("collection", GOOD)
 async def test_a_merge_patch_is_unsupported_by_post(client: AsyncClient, collection: str) -> None:
     answer = await send(client, "POST", collection, b"{}", Content_Type=MERGE_PATCH)
-    problem_of(answer, 415, "unsupported-media-type")
+    check_problem(answer, 415, "unsupported-media-type")
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -162,7 +162,7 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 
 async def test_a_body_that_announces_too_much_is_too_large(client: AsyncClient) -> None:
     for answer in await send_everywhere(client, b" " * (LIMIT + 1)):
-        problem_of(answer, 413, "payload-too-large")
+        check_problem(answer, 413, "payload-too-large")
 
 
 async def test_a_body_of_unknown_length_that_grows_too_large_is_refused(
@@ -175,7 +175,7 @@ async def test_a_body_of_unknown_length_that_grows_too_large_is_refused(
             content=chunks(b" " * LIMIT, b" "),
             headers={"Content-Type": "application/json"},
         )
-        problem_of(answer, 413, "payload-too-large")
+        check_problem(answer, 413, "payload-too-large")
 
 
 async def test_no_more_of_a_body_is_read_than_the_limit(client: AsyncClient) -> None:
@@ -190,7 +190,7 @@ async def test_no_more_of_a_body_is_read_than_the_limit(client: AsyncClient) -> 
     answer = await client.post(
         "/authors", content=endless(), headers={"Content-Type": "application/json"}
     )
-    problem_of(answer, 413, "payload-too-large")
+    check_problem(answer, 413, "payload-too-large")
     assert taken <= LIMIT + 128 * 1024
 
 
@@ -217,13 +217,13 @@ async def test_unknown_fields_are_named(client: AsyncClient, collection: str) ->
         await client.post(collection, json=body),
         await client.patch(await made(client, collection), json=body),
     ):
-        assert sorted(faults_of(answer), key=str) == expected
+        assert sorted(field_error_locations(answer), key=str) == expected
 
 
 @pytest.mark.parametrize("collection", GOOD)
 async def test_missing_fields_are_named(client: AsyncClient, collection: str) -> None:
     answer = await client.post(collection, json={})
-    assert faults_of(answer) == [{"pointer": f"/{name}"} for name in GOOD[collection]]
+    assert field_error_locations(answer) == [{"pointer": f"/{name}"} for name in GOOD[collection]]
 
 
 STRINGS = [(path, field) for path, body in GOOD.items() for field in body]
@@ -239,7 +239,7 @@ async def test_only_a_string_is_a_string(client: AsyncClient, collection: str, f
             await client.post(collection, json=body | {field: value}),
             await client.patch(path, json={field: value}),
         ):
-            assert faults_of(answer) == [{"pointer": f"/{field}"}]
+            assert field_error_locations(answer) == [{"pointer": f"/{field}"}]
 
 
 @strings
@@ -253,7 +253,7 @@ async def test_a_string_may_not_contain_nul(
             await client.post(collection, json=body | {field: value}),
             await client.patch(path, json={field: value}),
         ):
-            assert faults_of(answer) == [{"pointer": f"/{field}"}]
+            assert field_error_locations(answer) == [{"pointer": f"/{field}"}]
 
 
 @texts
@@ -282,7 +282,7 @@ async def test_a_text_too_short_or_too_long_is_refused(
             await client.post(collection, json=body),
             await client.patch(path, json={field: "x" * length}),
         ):
-            assert faults_of(answer) == [{"pointer": f"/{field}"}]
+            assert field_error_locations(answer) == [{"pointer": f"/{field}"}]
 
 
 def email_of(length: int) -> str:
@@ -299,7 +299,7 @@ async def test_an_email_may_have_254_characters(client: AsyncClient) -> None:
 @pytest.mark.parametrize("email", [email_of(255), "a" * 100_000])
 async def test_a_longer_email_is_refused(client: AsyncClient, email: str) -> None:
     body = await valid(client, "/users", email=email)
-    assert faults_of(await client.post("/users", json=body)) == [{"pointer": "/email"}]
+    assert field_error_locations(await client.post("/users", json=body)) == [{"pointer": "/email"}]
 
 
 ODD = {
@@ -350,9 +350,11 @@ async def test_null_is_no_value_of_a_field_that_must_have_one(
     path = await made(client, collection)
     before = (await client.get(path)).json()
     body = await valid(client, collection, **{field: None})
-    assert faults_of(await client.post(collection, json=body)) == [{"pointer": f"/{field}"}]
+    assert field_error_locations(await client.post(collection, json=body)) == [
+        {"pointer": f"/{field}"}
+    ]
     answer = await client.patch(path, json={field: None})
-    assert faults_of(answer) == [{"pointer": f"/{field}"}]
+    assert field_error_locations(answer) == [{"pointer": f"/{field}"}]
     assert (await client.get(path)).json() == before
 
 
@@ -374,7 +376,7 @@ async def test_what_is_no_date_is_refused(client: AsyncClient, dob: object) -> N
         await client.post("/authors", json={"name": "Ursula", "dob": dob}),
         await client.patch(path, json={"dob": dob}),
     ):
-        assert faults_of(answer) == [{"pointer": "/dob"}]
+        assert field_error_locations(answer) == [{"pointer": "/dob"}]
 
 
 @pytest.mark.parametrize("dob", ["1582-10-10", "1900-02-28", "2000-02-29", "9999-01-01"])
@@ -398,7 +400,7 @@ async def test_a_date_at_the_end_of_time_is_kept_or_refused(client: AsyncClient,
         if answer.is_success:
             assert answer.json()["dob"] == dob
         else:
-            problem_of(answer, 422, "invalid-request")
+            check_problem(answer, 422, "invalid-request")
     kept = (await client.get("/authors")).json()["items"]
     assert {author["dob"] for author in kept} <= {None, dob}
 
@@ -416,10 +418,12 @@ async def test_what_is_no_id_is_refused(client: AsyncClient, wrong: str) -> None
         await client.post("/books", json={"title": "x", "author_id": wrong}),
         await client.patch(path, json={"author_id": wrong}),
     ):
-        assert faults_of(answer) == [{"pointer": "/author_id"}]
+        assert field_error_locations(answer) == [{"pointer": "/author_id"}]
 
 
 async def test_all_faults_of_a_body_are_told_at_once(client: AsyncClient) -> None:
     body = {"name": "", "email": "x", "password": "short", "role": "boss"}
-    pointers = {fault["pointer"] for fault in faults_of(await client.post("/users", json=body))}
+    pointers = {
+        fault["pointer"] for fault in field_error_locations(await client.post("/users", json=body))
+    }
     assert pointers == {"/name", "/email", "/password", "/role"}

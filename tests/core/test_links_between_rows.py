@@ -7,21 +7,21 @@ import pytest
 from app.core.db import Database
 from app.core.errors import InvalidRequest
 from tests.support.library import EditionRepository, create_library
-from tests.support.rows import query, run
+from tests.support.rows import execute, select_values
 
 A, B, C = (UUID(int=number) for number in (1, 2, 3))
 UNKNOWN = UUID(int=9)
 LINKED = "SELECT tag_id FROM library_edition_tags WHERE edition_id = :id ORDER BY tag_id"
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 
 @pytest.fixture
-async def library(committing: Database) -> Database:
+async def library(private_database: Database) -> Database:
     """A database with the tables of the made-up library, and three tags."""
-    await create_library(committing)
+    await create_library(private_database)
     tags = ", ".join(f"('{tag}', '{tag}')" for tag in (A, B, C))
-    await run(committing, f"INSERT INTO library_tags (id, name) VALUES {tags}")
-    return committing
+    await execute(private_database, f"INSERT INTO library_tags (id, name) VALUES {tags}")
+    return private_database
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def test_links_are_replaced_as_a_whole(library: Database, edition_id: UUID
     editions = EditionRepository(library.writes)
     for wanted in ([A, B], [B, C], [B, B], [], [A]):
         await editions.replace_links("tags", {edition_id: wanted})
-        assert await query(library, LINKED, id=edition_id) == sorted(set(wanted))
+        assert await select_values(library, LINKED, id=edition_id) == sorted(set(wanted))
 
 
 async def test_links_of_other_rows_stay(library: Database, edition_id: UUID) -> None:
@@ -43,7 +43,7 @@ async def test_links_of_other_rows_stay(library: Database, edition_id: UUID) -> 
     other_id = (await editions.create({"title": "Persuasion", "publisher_id": None})).id
     await editions.replace_links("tags", {edition_id: [A], other_id: [B]}, batch=True)
     await editions.replace_links("tags", {edition_id: []})
-    assert await query(library, LINKED, id=other_id) == [B]
+    assert await select_values(library, LINKED, id=other_id) == [B]
 
 
 async def test_link_to_an_unknown_row_has_a_pointer(library: Database, edition_id: UUID) -> None:
@@ -54,7 +54,7 @@ async def test_link_to_an_unknown_row_has_a_pointer(library: Database, edition_i
     [fault] = refused.value.faults
     assert (fault.pointer, fault.code) == ("/tag_ids/1", "tag_not_found")
     assert fault.detail == "There is no tag with this id"
-    assert await query(library, LINKED, id=edition_id) == [A]
+    assert await select_values(library, LINKED, id=edition_id) == [A]
 
 
 async def test_link_to_an_unknown_row_in_a_batch_has_a_pointer_to_the_item(
@@ -69,4 +69,4 @@ async def test_link_to_an_unknown_row_in_a_batch_has_a_pointer_to_the_item(
             await editions.replace_links("tags", links, batch=True)
         assert [fault.pointer for fault in refused.value.faults] == ["/items/1/tag_ids/1"]
         await editions.replace_links("tags", {first.id: [A]})
-    assert await query(library, LINKED, id=first.id) == [A]
+    assert await select_values(library, LINKED, id=first.id) == [A]

@@ -5,27 +5,35 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from tests.support.factories import make_author, make_book, make_user
-from tests.support.responses import get, numbers, refused
-from tests.support.rows import AUTHOR, BOOKS_OF_AUTHOR, COLLECTIONS, LISTS, TABLES, fill, run
+from tests.support.responses import check_parameter_error, get_json, row_numbers
+from tests.support.rows import (
+    AUTHOR_BOOKS_PATH,
+    AUTHOR_ID,
+    COLLECTION_PATHS,
+    LIST_PATHS,
+    TABLE_NAMES,
+    execute,
+    fill_tables,
+)
 
 NOBODY = "01890000-0000-7000-8000-00000000ffff"
-every_list = pytest.mark.parametrize("path", LISTS)
-every_collection = pytest.mark.parametrize("path", COLLECTIONS)
+every_list = pytest.mark.parametrize("path", LIST_PATHS)
+every_collection = pytest.mark.parametrize("path", COLLECTION_PATHS)
 
 
 @pytest.fixture
 async def filled(database: Database) -> None:
-    await fill(database, 57)
+    await fill_tables(database, 57)
 
 
 @every_list
 async def test_without_parameters_it_is_page_one_of_twenty_oldest_first(
     client: AsyncClient, filled: None, path: str
 ) -> None:
-    page = await get(client, path)
+    page = await get_json(client, path)
     assert list(page) == ["items", "total", "page", "size", "pages", "next"]
     assert (page["total"], page["page"], page["size"], page["pages"]) == (57, 1, 20, 3)
-    assert numbers(page) == list(range(1, 21))
+    assert row_numbers(page) == list(range(1, 21))
     assert page["next"]
 
 
@@ -33,8 +41,8 @@ async def test_without_parameters_it_is_page_one_of_twenty_oldest_first(
 async def test_the_last_page_has_the_rest_and_no_next(
     client: AsyncClient, filled: None, path: str
 ) -> None:
-    page = await get(client, f"{path}?page=3&size=20")
-    assert numbers(page) == list(range(41, 58))
+    page = await get_json(client, f"{path}?page=3&size=20")
+    assert row_numbers(page) == list(range(41, 58))
     assert (page["total"], page["page"], page["pages"], page["next"]) == (57, 3, 3, None)
 
 
@@ -42,8 +50,8 @@ async def test_the_last_page_has_the_rest_and_no_next(
 async def test_a_last_page_that_is_full_has_no_next(
     client: AsyncClient, filled: None, path: str
 ) -> None:
-    page = await get(client, f"{path}?page=3&size=19")
-    assert numbers(page) == list(range(39, 58))
+    page = await get_json(client, f"{path}?page=3&size=19")
+    assert row_numbers(page) == list(range(39, 58))
     assert (page["pages"], page["next"]) == (3, None)
 
 
@@ -51,14 +59,14 @@ async def test_a_last_page_that_is_full_has_no_next(
 async def test_a_page_past_the_end_is_empty_and_knows_the_total(
     client: AsyncClient, filled: None, path: str
 ) -> None:
-    page = await get(client, f"{path}?page=1000&size=100")
+    page = await get_json(client, f"{path}?page=1000&size=100")
     expected = {"items": [], "total": 57, "page": 1000, "size": 100, "pages": 1, "next": None}
     assert page == expected
 
 
 @every_collection
 async def test_an_empty_collection_has_no_pages(client: AsyncClient, path: str) -> None:
-    page = await get(client, path)
+    page = await get_json(client, path)
     assert page == {"items": [], "total": 0, "page": 1, "size": 20, "pages": 0, "next": None}
 
 
@@ -68,28 +76,28 @@ async def test_all_pages_together_have_every_row_once(
 ) -> None:
     found: list[int] = []
     for page in range(1, 10):
-        found += numbers(await get(client, f"{path}?page={page}&size=7"))
+        found += row_numbers(await get_json(client, f"{path}?page={page}&size=7"))
     assert found == list(range(1, 58))
 
 
 @every_list
 async def test_a_page_holds_1_to_100_rows(client: AsyncClient, filled: None, path: str) -> None:
-    assert numbers(await get(client, f"{path}?size=1")) == [1]
-    assert numbers(await get(client, f"{path}?size=100")) == list(range(1, 58))
+    assert row_numbers(await get_json(client, f"{path}?size=1")) == [1]
+    assert row_numbers(await get_json(client, f"{path}?size=100")) == list(range(1, 58))
     for size in (0, 101, -1, 10**18):
-        refused(await client.get(f"{path}?size={size}"), "size")
+        check_parameter_error(await client.get(f"{path}?size={size}"), "size")
 
 
 @every_list
 async def test_there_is_no_page_before_the_first(client: AsyncClient, path: str) -> None:
     for page in (0, -1):
-        refused(await client.get(f"{path}?page={page}"), "page")
+        check_parameter_error(await client.get(f"{path}?page={page}"), "page")
 
 
 @every_list
 async def test_a_page_may_end_at_row_100000(client: AsyncClient, filled: None, path: str) -> None:
     for page, size in ((1000, 100), (100_000, 1), (5000, 20), (3030, 33)):
-        answer = await get(client, f"{path}?page={page}&size={size}")
+        answer = await get_json(client, f"{path}?page={page}&size={size}")
         assert (answer["page"], answer["items"]) == (page, [])
 
 
@@ -100,7 +108,7 @@ async def test_a_page_may_end_at_row_100000(client: AsyncClient, filled: None, p
 async def test_a_page_beyond_row_100000_is_told_to_use_cursor(
     client: AsyncClient, path: str, page: int, size: int
 ) -> None:
-    fault = refused(await client.get(f"{path}?page={page}&size={size}"), "page")
+    fault = check_parameter_error(await client.get(f"{path}?page={page}&size={size}"), "page")
     assert "cursor" in fault["detail"]
 
 
@@ -112,7 +120,7 @@ async def test_a_page_is_counted_unless_told_otherwise(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     for query in ("", "page=2", "count=exact", "page=2&count=exact"):
-        page = await get(client, f"{path}?{query}")
+        page = await get_json(client, f"{path}?{query}")
         assert (page["total"], page["pages"]) == (57, 3)
 
 
@@ -120,9 +128,9 @@ async def test_a_page_is_counted_unless_told_otherwise(
 async def test_a_page_that_is_not_counted_has_neither_total_nor_pages(
     client: AsyncClient, filled: None, path: str
 ) -> None:
-    page = await get(client, f"{path}?page=2&count=none")
+    page = await get_json(client, f"{path}?page=2&count=none")
     assert (page["total"], page["page"], page["pages"]) == (None, 2, None)
-    assert numbers(page) == list(range(21, 41))
+    assert row_numbers(page) == list(range(21, 41))
     assert page["next"]
 
 
@@ -133,21 +141,21 @@ async def test_a_page_that_is_not_counted_has_neither_total_nor_pages(
 async def test_a_page_reached_by_cursor_is_counted_only_when_asked_for(
     client: AsyncClient, filled: None, path: str, count: str, total: int | None
 ) -> None:
-    cursor = (await get(client, path))["next"]
-    page = await get(client, f"{path}?cursor={cursor}{count}")
+    cursor = (await get_json(client, path))["next"]
+    page = await get_json(client, f"{path}?cursor={cursor}{count}")
     assert (page["total"], page["page"], page["pages"]) == (total, None, None)
-    assert numbers(page) == list(range(21, 41))
+    assert row_numbers(page) == list(range(21, 41))
 
 
-@pytest.mark.commits  # what ANALYZE finds outlives a rollback
+@pytest.mark.private_database  # what ANALYZE finds outlives a rollback
 @every_collection
 async def test_an_estimate_is_the_planners(
     client: AsyncClient, database: Database, filled: None, path: str
 ) -> None:
-    await run(database, f"ANALYZE {TABLES[path]}")
-    page = await get(client, f"{path}?count=estimated")
+    await execute(database, f"ANALYZE {TABLE_NAMES[path]}")
+    page = await get_json(client, f"{path}?count=estimated")
     assert page["total"] == 57
-    following = await get(client, f"{path}?cursor={page['next']}&count=estimated")
+    following = await get_json(client, f"{path}?cursor={page['next']}&count=estimated")
     assert (following["total"], following["page"], following["pages"]) == (57, None, None)
 
 
@@ -155,7 +163,7 @@ async def test_an_estimate_is_the_planners(
 async def test_a_page_and_its_total_are_one_statement(
     client: AsyncClient, filled: None, path: str, statements: list[str]
 ) -> None:
-    await get(client, f"{path}?page=2&count=exact")
+    await get_json(client, f"{path}?page=2&count=exact")
     assert len(_selects(statements)) == 1
 
 
@@ -163,7 +171,7 @@ async def test_a_page_and_its_total_are_one_statement(
 async def test_what_need_not_be_counted_is_not_counted(
     client: AsyncClient, filled: None, path: str, statements: list[str]
 ) -> None:
-    await get(client, f"{path}?count=none")
+    await get_json(client, f"{path}?count=none")
     [statement] = _selects(statements)
     assert "count(" not in statement
 
@@ -177,7 +185,7 @@ def _selects(statements: list[str]) -> list[str]:
 
 async def test_an_authors_books_are_only_theirs(client: AsyncClient) -> None:
     book, _other = await make_book(client, "One"), await make_book(client, "Two")
-    page = await get(client, f"/authors/{book['author_id']}/books")
+    page = await get_json(client, f"/authors/{book['author_id']}/books")
     assert (page["items"], page["total"]) == ([book], 1)
 
 
@@ -185,12 +193,13 @@ async def test_an_authors_books_are_filtered_sorted_and_paged(
     client: AsyncClient, filled: None
 ) -> None:
     query = "q=title&created_to=2026-01-01T00:40:00Z&sort=-created_at&size=10&page=2"
-    page = await get(client, f"{BOOKS_OF_AUTHOR}?{query}")
-    assert (numbers(page), page["total"], page["pages"]) == (list(range(29, 19, -1)), 39, 4)
+    page = await get_json(client, f"{AUTHOR_BOOKS_PATH}?{query}")
+    assert (row_numbers(page), page["total"], page["pages"]) == (list(range(29, 19, -1)), 39, 4)
 
 
 @pytest.mark.parametrize(
-    "query", ["", "page=2", "count=none", "count=estimated", "q=x", "sort=-title", f"id={AUTHOR}"]
+    "query",
+    ["", "page=2", "count=none", "count=estimated", "q=x", "sort=-title", f"id={AUTHOR_ID}"],
 )
 async def test_an_unknown_author_has_no_list_of_books(
     client: AsyncClient, filled: None, query: str
@@ -202,23 +211,23 @@ async def test_an_unknown_author_has_no_list_of_books(
 @pytest.mark.parametrize("query", ["", "page=2", "count=none", "count=estimated", "q=x"])
 async def test_an_author_without_books_has_an_empty_list(client: AsyncClient, query: str) -> None:
     author = await make_author(client)
-    page = await get(client, f"/authors/{author['id']}/books?{query}")
+    page = await get_json(client, f"/authors/{author['id']}/books?{query}")
     assert (page["items"], page["next"]) == ([], None)
 
 
 async def test_an_author_id_in_the_path_that_cannot_be_one_is_refused(client: AsyncClient) -> None:
-    refused(await client.get("/authors/x/books"), "id")
+    check_parameter_error(await client.get("/authors/x/books"), "id")
 
 
 async def test_books_show_what_their_author_is_called_now(client: AsyncClient) -> None:
     book = await make_book(client)
     await client.patch(f"/authors/{book['author_id']}", json={"name": "Renamed"})
-    page = await get(client, "/books")
+    page = await get_json(client, "/books")
     assert page["items"][0]["author"]["name"] == "Renamed"
 
 
 async def test_a_password_is_in_no_list(client: AsyncClient) -> None:
     user = await make_user(client)
-    page = await get(client, "/users")
+    page = await get_json(client, "/users")
     assert page["items"] == [user]
     assert not any("password" in key for key in page["items"][0])

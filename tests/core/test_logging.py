@@ -19,10 +19,10 @@ from app.core.storage import Storage
 from app.main import create_app
 from app.tokens import secret
 from tests.authors.test_authors import NOBODY
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support.factories import make_book
-from tests.support.processes import until, working
-from tests.support.resources import add_public_route, use_resources
+from tests.support.processes import poll_until, running_workers
+from tests.support.resources import add_public_route, replace_resources
 
 BOTH = pytest.mark.parametrize("form", ["console", "json"])
 EVIL = "a\r\nb\x1b[31m\x00\x7f\x85\x9b\u2028\u2029z"
@@ -69,8 +69,8 @@ async def connected(database: Database) -> None:
 @pytest.fixture
 async def private_app(template_url: str, database: Database, storage: Storage) -> FastAPI:
     """An application that only this test uses and may break."""
-    app = create_app(settings_for(template_url))
-    use_resources(app, database=database, storage=storage)
+    app = create_app(make_settings(template_url))
+    replace_resources(app, database=database, storage=storage)
     return app
 
 
@@ -81,7 +81,7 @@ async def private(private_app: FastAPI) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.usefixtures("connected")
 async def test_a_request_is_one_line_that_says_all_of_it(client: AsyncClient, log: Log) -> None:
     book = await make_book(client)
@@ -179,7 +179,7 @@ async def test_a_failing_request_is_one_line_with_the_failure_in_it(
     assert line["exception"].count("RuntimeError: the secret cause") == 1
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.usefixtures("connected")
 async def test_statements_count_for_the_request_that_runs_them(
     private: AsyncClient, private_app: FastAPI, database: Database, log: Log
@@ -195,7 +195,7 @@ async def test_statements_count_for_the_request_that_runs_them(
     assert all(line["sql_ms"] >= 10 * line["sql"] for line in lines)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.usefixtures("connected")
 async def test_a_statement_that_fails_counts_too(
     private: AsyncClient, private_app: FastAPI, database: Database, log: Log
@@ -210,7 +210,7 @@ async def test_a_statement_that_fails_counts_too(
     assert line["sql_ms"] > 0
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.usefixtures("connected")
 async def test_a_transaction_counts_its_statements_and_no_commit(
     client: AsyncClient, log: Log, statements: list[str]
@@ -250,16 +250,16 @@ def test_records_of_libraries_have_the_same_form(form: str) -> None:
     ],
 )
 async def test_a_process_logs_in_the_format_of_its_environment(
-    own_database: str, environment: str, given: str, form: str
+    private_database_url: str, environment: str, given: str, form: str
 ) -> None:
-    settings = {"APP_ENV": environment, "LOG_FORMAT": given, "DATABASE_URL": own_database}
-    async with working(settings) as [worker]:
+    settings = {"APP_ENV": environment, "LOG_FORMAT": given, "DATABASE_URL": private_database_url}
+    async with running_workers(settings) as [worker]:
 
         async def has_counted() -> bool:
-            return "count-users" in worker.said
+            return "count-users" in worker.output
 
-        await until(has_counted)
-    lines = worker.said.splitlines()
+        await poll_until(has_counted)
+    lines = worker.output.splitlines()
     if form == "json":
         assert all(json.loads(line)["logger"] == "app.worker" for line in lines)
     else:
@@ -267,14 +267,14 @@ async def test_a_process_logs_in_the_format_of_its_environment(
 
 
 @pytest.mark.parametrize(("environment", "timed"), [("development", True), ("production", False)])
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.usefixtures("connected")
 async def test_only_in_development_an_answer_says_what_took_how_long(
     template_url: str, database: Database, environment: str, timed: bool
 ) -> None:
-    settings = settings_for(template_url, app_env=environment, anonymous_access="read")
+    settings = make_settings(template_url, app_env=environment, anonymous_access="read")
     app = create_app(settings)
-    use_resources(app, database=database)
+    replace_resources(app, database=database)
     transport = ASGITransport(app)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.get(f"/books/{NOBODY}")

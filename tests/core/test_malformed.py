@@ -12,7 +12,7 @@ from app.core.errors import MAX_FAULTS
 from app.core.http import _problems as problems
 from tests.core.test_json import LIMIT, send, send_everywhere
 from tests.support.factories import make_document
-from tests.support.problems import faults_of, problem_of
+from tests.support.problems import check_problem, field_error_locations
 
 UTF_8 = b'{"name": "Ursula"}'
 UTF_16, UTF_32 = '{"name": "Ursula"}'.encode("utf-16-le"), '{"name": "Ursula"}'.encode("utf-32-le")
@@ -182,14 +182,14 @@ MALFORMED = ENCODINGS | SYNTAX | STRINGS | NUMBERS | KEYS | LEVELS
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_what_is_not_strictly_json_is_malformed(client: AsyncClient, body: bytes) -> None:
     for answer in await send_everywhere(client, body):
-        problem_of(answer, 400, "malformed-request")
+        check_problem(answer, 400, "malformed-request")
         assert b"Ursula" not in answer.content
 
 
 @pytest.mark.parametrize("length", range(1, len(UTF_8)))
 async def test_a_document_that_is_cut_off_is_malformed(client: AsyncClient, length: int) -> None:
     for answer in await send_everywhere(client, UTF_8[:length]):
-        problem_of(answer, 400, "malformed-request")
+        check_problem(answer, 400, "malformed-request")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ async def test_a_body_that_is_no_object_is_invalid_as_a_whole(
     client: AsyncClient, body: bytes
 ) -> None:
     for answer in await send_everywhere(client, body):
-        assert faults_of(answer) == [{"pointer": ""}]
+        assert field_error_locations(answer) == [{"pointer": ""}]
         assert b"Ursula" not in answer.content
 
 
@@ -235,7 +235,7 @@ async def test_as_much_as_may_be_sent_is_refused_at_once(client: AsyncClient, bo
     assert time.process_time() - start < 0.8 * len(answers)  # seconds of the processor
     for answer in answers:
         kinds = {400: "malformed-request", 422: "invalid-request"}
-        problem_of(answer, answer.status_code, kinds[answer.status_code])
+        check_problem(answer, answer.status_code, kinds[answer.status_code])
         assert len(answer.content) < 64 * 1024
 
 
@@ -263,4 +263,4 @@ async def test_a_number_that_is_out_of_bounds_is_refused(
     head = b'{"filename": "a.pdf", "content_type": "application/pdf", "size": '
     answer = await send(client, "POST", path, head + number + b"}")
     if answer.status_code != 400:  # the parser reads no number of so many digits
-        assert faults_of(answer) == [{"pointer": "/size"}]
+        assert field_error_locations(answer) == [{"pointer": "/size"}]

@@ -14,7 +14,7 @@ from app.core.db import Base, Database, Entity, Repository, Statements
 from app.core.paging import ListQuery, PageQuery
 from app.core.schemas import ReadModel, UpdatedAt, Version
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 
 class OddEntity(Entity):
@@ -120,11 +120,11 @@ class ReferenceRepository(Repository[ReferenceRead]):
 
 
 @pytest.fixture
-async def odd(committing: Database) -> Database:
+async def odd(private_database: Database) -> Database:
     """A database with these tables."""
-    async with committing.engine.begin() as connection:
+    async with private_database.engine.begin() as connection:
         await connection.run_sync(OddEntity.metadata.create_all)
-    return committing
+    return private_database
 
 
 async def check(

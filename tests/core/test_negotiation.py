@@ -4,9 +4,9 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.support.problems import faults_of
-from tests.support.responses import ON_EVERY_ANSWER
-from tests.support.rows import LISTS, fill
+from tests.support.problems import field_error_locations
+from tests.support.responses import COMMON_RESPONSE_HEADERS
+from tests.support.rows import LIST_PATHS, fill_tables
 from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED, asked
 
 every_stream = pytest.mark.parametrize("path", STREAMED)
@@ -113,11 +113,11 @@ async def test_every_form_says_that_it_varies_and_is_for_this_reader(
 
 
 @every_form
-@pytest.mark.parametrize("path", [path for path in LISTS if path not in STREAMED])
+@pytest.mark.parametrize("path", [path for path in LIST_PATHS if path not in STREAMED])
 async def test_other_lists_have_pages_only(
     client: AsyncClient, database: Database, path: str, accept: str
 ) -> None:
-    await fill(database, 1)
+    await fill_tables(database, 1)
     answer = await asked(client, path, accept)
     assert answer.headers["content-type"] == "application/json"
     assert "vary" not in answer.headers
@@ -131,13 +131,13 @@ async def test_lines_have_no_pages(
     client: AsyncClient, path: str, accept: str, parameter: str
 ) -> None:
     answer = await asked(client, f"{path}?{parameter}", accept)
-    assert faults_of(answer) == [{"parameter": parameter.partition("=")[0]}]
+    assert field_error_locations(answer) == [{"parameter": parameter.partition("=")[0]}]
 
 
 async def test_every_parameter_of_a_page_is_named(client: AsyncClient) -> None:
     answer = await asked(client, "/books?size=5&page=1&count=exact&cursor=x&q=x")
     expected = [{"parameter": name} for name in ("count", "cursor", "page", "size")]
-    assert faults_of(answer) == expected
+    assert field_error_locations(answer) == expected
 
 
 @every_stream
@@ -152,7 +152,7 @@ async def test_what_is_wrong_with_a_page_is_wrong_with_lines(
         await client.get(f"{path}?{query}"),
         await asked(client, f"{path}?{query}", accept),
     )
-    assert faults_of(answer) == faults_of(page)
+    assert field_error_locations(answer) == field_error_locations(page)
 
 
 @every_stream
@@ -165,7 +165,7 @@ async def test_head_has_the_headers_of_lines_and_asks_the_database_nothing(
     accept: str,
     kind: str,
 ) -> None:
-    await fill(database, 3)
+    await fill_tables(database, 3)
     got = await asked(client, path, accept)
     statements.clear()
     answer = await client.head(path, headers={"Accept": accept})
@@ -191,7 +191,7 @@ async def test_the_document_knows_every_form_and_its_headers(
         answer = await asked(client, path, accept)
         assert answer.headers["content-type"].partition(";")[0] == accept
         unknown = {*answer.headers} - {name.lower() for name in known["headers"]}
-        assert unknown <= ON_EVERY_ANSWER
+        assert unknown <= COMMON_RESPONSE_HEADERS
 
 
 @every_stream

@@ -15,9 +15,9 @@ from tests.authors.test_authors import NOBODY
 from tests.support.callers import allow_anonymous
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json, make_author, make_book
-from tests.support.multipart import FORM, field, file, form
+from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file
 from tests.support.requests import valid_body
-from tests.support.responses import ON_EVERY_ANSWER
+from tests.support.responses import COMMON_RESPONSE_HEADERS
 
 PROBLEM = "application/problem+json"
 REPLAYED = "Idempotency-Replayed"
@@ -150,13 +150,15 @@ STRANGE = {"x": "1"}
 STALE = {"If-Match": '"7"'}
 WRONG = {"If-Match": "7", "If-None-Match": "7"}
 PLAIN = {"Content-Type": "text/plain"}
-LARGE = FORM | {"Content-Length": "9" * 15}
+LARGE = FORM_HEADERS | {"Content-Length": "9" * 15}
 
 
 def encoded(template: str, body: Json) -> tuple[bytes, dict[str, str]]:
     """A body as the operations of a path take it, and the header that says so."""
     if template in {DOCUMENTS, DOCUMENT}:
-        return form(*(field(name, str(value)) for name, value in body.items())), FORM
+        return form_body(
+            *(form_field(name, str(value)) for name, value in body.items())
+        ), FORM_HEADERS
     return json.dumps(body).encode(), JSON
 
 
@@ -229,8 +231,8 @@ class Asking:
             await send("delete", "/authors/{id}", key)
 
     async def of_files(self) -> None:
-        send, content = self.send, form(field("name", "Thesis"), file(b"x"))
-        document = (await send("post", DOCUMENTS, content=content, headers=FORM)).json()
+        send, content = self.send, form_body(form_field("name", "Thesis"), form_file(b"x"))
+        document = (await send("post", DOCUMENTS, content=content, headers=FORM_HEADERS)).json()
         await send("post", DOCUMENTS, content=b"", headers=LARGE)
         await send("get", DOCUMENTS)
         head = {"filename": "x", "content_type": "text/plain", "size": 1}
@@ -238,9 +240,9 @@ class Asking:
             await send("get", DOCUMENT, key)
             await send("get", f"{DOCUMENT}/content", key)
             await send("get", f"{DOCUMENT}/content", key, params=STRANGE)
-            await send("patch", DOCUMENT, key, content=content, headers=FORM)
+            await send("patch", DOCUMENT, key, content=content, headers=FORM_HEADERS)
             await send("patch", DOCUMENT, key, content=b"", headers=LARGE)
-            await send("patch", DOCUMENT, key, content=content, headers=FORM | STALE)
+            await send("patch", DOCUMENT, key, content=content, headers=FORM_HEADERS | STALE)
             upload = (await send("post", UPLOADS, key, body=head)).json().get("id", NOBODY)
             for found in (upload, NOBODY, "x"):
                 await send("get", UPLOAD, key, upload=found)
@@ -524,7 +526,7 @@ async def test_the_headers_of_an_answer_are_documented(document: Json, answers: 
     for method, path, answer in answers:
         if response := response_of(document, method, path, answer):
             known = {name.lower() for name in response.get("headers", {})}
-            unknown = set(answer.headers) - known - ON_EVERY_ANSWER
+            unknown = set(answer.headers) - known - COMMON_RESPONSE_HEADERS
             undocumented |= {(name, method, path, answer.status_code) for name in unknown}
     assert sorted(undocumented) == []
 

@@ -7,7 +7,7 @@ from httpx import AsyncClient
 
 from tests.core.test_conditional import FOREIGN, LISTS, WRONG
 from tests.support.factories import Json, make_author, make_document
-from tests.support.problems import faults_of
+from tests.support.problems import field_error_locations
 
 TAGS = ("*", " * ", '"1"', 'W/"1"', *FOREIGN, *LISTS)
 KEYS = ("a", "0" * 255, r'"\"\\"', '"' + r"\\" * 255 + '"', "a,b", "a\"'\\")
@@ -62,10 +62,10 @@ async def test_no_header_is_longer_than_the_document_says(client: AsyncClient, v
         (await client.get(path, headers={"If-None-Match": value}), "If-None-Match"),
         (await client.delete(path, headers={"If-Match": value}), "If-Match"),
     ):
-        assert faults_of(answer) == [{"header": header}]
+        assert field_error_locations(answer) == [{"header": header}]
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_key_is_what_the_document_says(client: AsyncClient, document: Json) -> None:
     for value in (*KEYS, *NO_KEYS):
         headers = {b"Idempotency-Key": value.encode("latin-1")}

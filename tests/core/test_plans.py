@@ -14,23 +14,30 @@ from starlette.types import Message
 
 from app.core.db import Database
 from app.main import create_app
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support import servers
-from tests.support.clients_with_tokens import make_bearer
+from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.large_database import DEEP_PAGES, GENERATED, OWNER, insert_large_rows
-from tests.support.resources import use_resources
-from tests.support.responses import get
-from tests.support.rows import AUTHOR, COLLECTIONS, LISTS, SORTS, TABLES, WORDS
-from tests.support.statements import heard, noted
+from tests.support.resources import replace_resources
+from tests.support.responses import get_json
+from tests.support.rows import (
+    AUTHOR_ID,
+    COLLECTION_PATHS,
+    LIST_PATHS,
+    SEARCH_WORDS,
+    SORT_KEYS,
+    TABLE_NAMES,
+)
+from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 from tests.support.streamed_lists import CSV, NDJSON, STREAMED, scope
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 COUNTS = "/reports/user-counts"
 SINGLE = [
-    (path, sign + key) for path, keys in SORTS.items() for key in keys for sign in ("", "-")
-] + [(path, "") for path in LISTS]
+    (path, sign + key) for path, keys in SORT_KEYS.items() for key in keys for sign in ("", "-")
+] + [(path, "") for path in LIST_PATHS]
 # What a failed test says before the plan.
 NO_INDEX = "The list is not read from an index in this order: add an index of the sort key and id"
 
@@ -46,7 +53,7 @@ async def library(template_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def own_database(library: str) -> str:
+def private_database_url(library: str) -> str:
     return library
 
 
@@ -59,14 +66,14 @@ def sent(database: Database) -> Iterator[Sent]:
         if "FROM tokens" not in statement:
             found.append((statement, parameters))
 
-    with noted(database, note):
+    with observe_session_statements(database, note):
         yield found
 
 
 @pytest.fixture
 async def owner(client: AsyncClient, database: Database) -> AsyncClient:
     """A client with a token of OWNER's."""
-    client.headers.update((await make_bearer(database, user_id=OWNER)).headers)
+    client.headers.update((await create_user_with_token(database, user_id=OWNER)).headers)
     return client
 
 
@@ -80,10 +87,10 @@ async def plan(
     client: AsyncClient, database: Database, sent: Sent, url: str, options: str = "FORMAT JSON"
 ) -> list[Node]:
     """The nodes of the plan for the one statement that this request sends, from the top down."""
-    await heard()
+    await wait_for_statement_callbacks()
     sent.clear()
-    await get(client, url)
-    await heard()
+    await get_json(client, url)
+    await wait_for_statement_callbacks()
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN ({options}) {statement}"
@@ -96,9 +103,9 @@ async def plan_of_cursor(
     database: Database, sent: Sent, path: str, query: str, accept: str
 ) -> list[Node]:
     """The plan of the cursor that a stream declares; the stream is not read to its end."""
-    app = create_app(settings_for("postgresql:///unused"))
-    use_resources(app, database=database)
-    await heard()
+    app = create_app(make_settings("postgresql:///unused"))
+    replace_resources(app, database=database)
+    await wait_for_statement_callbacks()
     sent.clear()
     gone = asyncio.Event()
 
@@ -141,7 +148,7 @@ def types(nodes: list[Node]) -> list[str]:
 
 
 async def cursor_at_depth(client: AsyncClient, path: str, sort: str) -> str:
-    page = await get(client, f"{path}?count=none&page={DEEP_PAGES[path]}{sort}")
+    page = await get_json(client, f"{path}?count=none&page={DEEP_PAGES[path]}{sort}")
     cursor: str = page["next"]
     return cursor
 
@@ -203,7 +210,7 @@ async def test_every_page_of_an_owners_documents_is_read_from_an_index_in_order(
 ) -> None:
     sort = f"&sort={sort}" if sort else ""
     first = await plan(owner, database, sent, f"/documents?count=none{sort}")
-    deep = (await get(owner, f"/documents?count=none&page=40{sort}"))["next"]
+    deep = (await get_json(owner, f"/documents?count=none&page=40{sort}"))["next"]
     later = await plan(owner, database, sent, f"/documents?cursor={deep}{sort}")
     for nodes, condition in ((first, "owner_id"), (later, "ROW(")):
         assert_read_in_order(nodes)
@@ -231,37 +238,41 @@ async def test_an_estimate_of_an_owners_documents_tells_nothing_of_others(
 ) -> None:
     # The planner knows how frequent a type is among everybody's: a guess would tell.
     for query, total in {"": 937, "&content_type=image/png": 12}.items():
-        assert (await get(owner, f"/documents?count=estimated{query}"))["total"] == total, query
+        assert (await get_json(owner, f"/documents?count=estimated{query}"))["total"] == total, (
+            query
+        )
 
 
 async def test_the_documents_of_a_user_who_is_deleted_are_found_by_an_index(
-    other: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
 ) -> None:
     # The plan of a cascade is not for EXPLAIN to show; what it has read is.
     read = """
         SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables
         WHERE relname IN ('documents', 'stored_objects')
     """
-    undone = other.transaction()
+    undone = outside_connection.transaction()
     await undone.start()
-    await other.execute("DELETE FROM users WHERE id = $1", OWNER)
-    documents = await other.fetchval(
+    await outside_connection.execute("DELETE FROM users WHERE id = $1", OWNER)
+    documents = await outside_connection.fetchval(
         "SELECT n_tup_del FROM pg_stat_xact_user_tables WHERE relname = 'documents'"
     )
-    found = dict(map(tuple, await other.fetch(read)))
+    found = dict(map(tuple, await outside_connection.fetch(read)))
     await undone.rollback()
     assert (documents, found) == (937, {"documents": 0, "stored_objects": 0})
 
 
 @pytest.mark.parametrize("count", ["exact", "none"])
 # Every list has the word in fifty rows, except authors, which have a test of their own.
-@pytest.mark.parametrize("path", [p for p in COLLECTIONS if p in WORDS and p != "/authors"])
+@pytest.mark.parametrize(
+    "path", [p for p in COLLECTION_PATHS if p in SEARCH_WORDS and p != "/authors"]
+)
 async def test_a_selective_search_uses_the_gin_index(
     client: AsyncClient, database: Database, sent: Sent, path: str, count: str
 ) -> None:
     nodes = await executed(client, database, sent, f"{path}?q=RÁRE&count={count}")
     scans = [node for node in nodes if node["Node Type"] == "Bitmap Index Scan"]
-    assert {scan["Index Name"] for scan in scans} == {f"ix_{TABLES[path]}_search"}
+    assert {scan["Index Name"] for scan in scans} == {f"ix_{TABLE_NAMES[path]}_search"}
     assert len(scans) == (2 if count == "exact" else 1)
     assert "Seq Scan" not in types(nodes)
 
@@ -277,11 +288,11 @@ async def test_a_search_for_two_words_uses_the_gin_index(
 @pytest.mark.parametrize(
     ("url", "index"),
     [
-        *[(f"{c.path}?id={AUTHOR}", f"pk_{c.plural}") for c in GENERATED if c.has_id_filter],
-        (f"/authors?id={AUTHOR}", "pk_authors"),
-        (f"/books?id={AUTHOR}&sort=title", "pk_books"),
+        *[(f"{c.path}?id={AUTHOR_ID}", f"pk_{c.plural}") for c in GENERATED if c.has_id_filter],
+        (f"/authors?id={AUTHOR_ID}", "pk_authors"),
+        (f"/books?id={AUTHOR_ID}&sort=title", "pk_books"),
         ("/users?email=E1@example.com", "uq_users_email"),
-        (f"/books?author_id={AUTHOR}&count=none", "ix_books_author_id_created_at_id"),
+        (f"/books?author_id={AUTHOR_ID}&count=none", "ix_books_author_id_created_at_id"),
         ("/documents?content_type=image/png&count=none", "ix_documents_content_type_created_at_id"),
         (
             "/books?created_from=2020-05-01T00:00:00Z&created_to=2020-05-01T01:00:00Z",
@@ -329,7 +340,7 @@ async def test_a_stream_is_read_from_an_index_in_order(
 ) -> None:
     nodes = await plan_of_cursor(database, sent, path, f"sort={sort}" if sort else "", accept)
     assert not any("Sort" in kind for kind in types(nodes)), f"{NO_INDEX}: {types(nodes)}"
-    scan = next(node for node in nodes if node.get("Relation Name") == TABLES[path])
+    scan = next(node for node in nodes if node.get("Relation Name") == TABLE_NAMES[path])
     assert scan["Node Type"] == "Index Scan"
     assert "Filter" not in scan
 
@@ -337,6 +348,8 @@ async def test_a_stream_is_read_from_an_index_in_order(
 async def test_a_stream_of_an_authors_books_is_read_from_their_index(
     database: Database, sent: Sent
 ) -> None:
-    nodes = await plan_of_cursor(database, sent, "/books", f"author_id={AUTHOR}&sort=-title", CSV)
+    nodes = await plan_of_cursor(
+        database, sent, "/books", f"author_id={AUTHOR_ID}&sort=-title", CSV
+    )
     assert not any("Sort" in kind for kind in types(nodes))
     assert "ix_books_author_id_title_id" in {node.get("Index Name") for node in nodes}

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from app.core.db import Database, mark_reusable
 from app.core.db import _database as databases
 from app.core.errors import Unavailable
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support import database_activity
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 BACKEND = mark_reusable(sa.select(sa.func.pg_backend_pid().label("pid")))
 TERMINATE = mark_reusable(
@@ -47,20 +47,22 @@ async def test_one_that_is_idle_is_taken_again(database: Database) -> None:
     assert checked_out(database) == 0
 
 
-async def test_one_that_is_too_old_is_made_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_is_too_old_is_made_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(databases, "MAX_CONNECTION_AGE_SECONDS", 0)
-    database = Database(settings_for(url))
+    database = Database(make_settings(database_url))
     assert len({await backend(database) for _ in range(3)}) == 3
     assert checked_out(database) == 0
     await database.close()
 
 
 async def test_one_that_was_cut_off_while_it_worked_is_not_taken_again(
-    database: Database, other: asyncpg.Connection
+    database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     before = await backend(database)
     working = asyncio.create_task(database.reads.execute(SLEEP))
-    await database_activity.until(1, other, database_activity.ASLEEP)
+    await database_activity.until(1, outside_connection, database_activity.ASLEEP)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
@@ -71,10 +73,13 @@ async def test_one_that_was_cut_off_while_it_worked_is_not_taken_again(
 @pytest.mark.parametrize("fast_path", [True, False])
 @pytest.mark.parametrize("statement", [TERMINATE, SAY_TERMINATED], ids=["closed", "not closed"])
 async def test_loss_of_connection_replaces_all_older_connections(
-    url: str, other: asyncpg.Connection, statement: sa.Executable, fast_path: bool
+    database_url: str,
+    outside_connection: asyncpg.Connection,
+    statement: sa.Executable,
+    fast_path: bool,
 ) -> None:
-    await other.execute(FUNCTION)
-    database = Database(settings_for(url, db_fast_path=fast_path))
+    await outside_connection.execute(FUNCTION)
+    database = Database(make_settings(database_url, db_fast_path=fast_path))
     older = await two_backends(database)
     with pytest.raises(Unavailable):
         await database.writes.execute(statement)

@@ -17,10 +17,10 @@ from app.core.observability import create_log_formatter
 from app.core.storage import Storage
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support.factories import make_author, make_book, make_user
-from tests.support.problems import MEMBERS, faults_of, problem_of
-from tests.support.resources import add_public_route, use_resources
+from tests.support.problems import PROBLEM_MEMBERS, check_problem, field_error_locations
+from tests.support.resources import add_public_route, replace_resources
 
 ITEM = "DELETE, GET, HEAD, OPTIONS, PATCH"
 COLLECTION = "GET, HEAD, OPTIONS, POST"
@@ -51,8 +51,8 @@ paths = pytest.mark.parametrize(("path", "allow"), ALLOW.items())
 @pytest.fixture
 async def private_app(template_url: str, database: Database, storage: Storage) -> FastAPI:
     """An application that only this test uses and may break."""
-    app = create_app(settings_for(template_url))
-    use_resources(app, database=database, storage=storage)
+    app = create_app(make_settings(template_url))
+    replace_resources(app, database=database, storage=storage)
     return app
 
 
@@ -72,7 +72,7 @@ async def test_an_unknown_path_is_not_found(client: AsyncClient, path: str) -> N
     for method in METHODS:
         answer = await client.request(method, path)
         if method != "HEAD":
-            problem_of(answer, 404, "not-found")
+            check_problem(answer, 404, "not-found")
         assert answer.status_code == 404
 
 
@@ -83,7 +83,7 @@ async def test_a_method_that_a_path_does_not_know_is_told_all_that_it_does(
     for method in set(METHODS) - methods_in(allow):
         answer = await client.request(method, path)
         if method != "HEAD":
-            problem_of(answer, 405, "method-not-allowed")
+            check_problem(answer, 405, "method-not-allowed")
         assert answer.status_code == 405
         assert methods_in(answer.headers["allow"]) == methods_in(allow)
         assert ("accept-patch" in answer.headers) == ("PATCH" in allow)
@@ -102,7 +102,7 @@ async def test_options_answers_what_a_path_allows(
 
 
 async def test_options_on_an_unknown_path_is_not_found(client: AsyncClient) -> None:
-    problem_of(await client.options("/nope"), 404, "not-found")
+    check_problem(await client.options("/nope"), 404, "not-found")
 
 
 async def test_each_client_error_is_a_problem(client: AsyncClient) -> None:
@@ -115,24 +115,28 @@ async def test_each_client_error_is_a_problem(client: AsyncClient) -> None:
     stale = {"If-Match": '"7"'}
     wrong = {"If-Match": "7"}
     large = b" " * (1024 * 1024 + 1)
-    problem_of(await client.post("/authors", content=b"{", headers=json), 400, "malformed-request")
-    problem_of(await client.get(f"/authors/{NOBODY}"), 404, "not-found")
-    problem_of(await client.put(path), 405, "method-not-allowed")
-    problem_of(await client.delete(f"/authors/{book['author_id']}"), 409, "author-has-books")
-    problem_of(await client.post("/users", json=body), 409, "email-taken")
-    problem_of(await client.delete(path, headers=stale), 412, "precondition-failed")
-    problem_of(await client.post("/authors", content=large, headers=json), 413, "payload-too-large")
-    problem_of(await client.post("/authors", content=b"{}"), 415, "unsupported-media-type")
-    problem_of(await client.post("/authors", json={}), 422, "invalid-request")
-    problem_of(await client.get("/authors", params={"size": "0"}), 422, "invalid-request")
-    problem_of(await client.get("/authors/1"), 422, "invalid-request")
-    problem_of(await client.delete(path, headers=wrong), 422, "invalid-request")
+    check_problem(
+        await client.post("/authors", content=b"{", headers=json), 400, "malformed-request"
+    )
+    check_problem(await client.get(f"/authors/{NOBODY}"), 404, "not-found")
+    check_problem(await client.put(path), 405, "method-not-allowed")
+    check_problem(await client.delete(f"/authors/{book['author_id']}"), 409, "author-has-books")
+    check_problem(await client.post("/users", json=body), 409, "email-taken")
+    check_problem(await client.delete(path, headers=stale), 412, "precondition-failed")
+    check_problem(
+        await client.post("/authors", content=large, headers=json), 413, "payload-too-large"
+    )
+    check_problem(await client.post("/authors", content=b"{}"), 415, "unsupported-media-type")
+    check_problem(await client.post("/authors", json={}), 422, "invalid-request")
+    check_problem(await client.get("/authors", params={"size": "0"}), 422, "invalid-request")
+    check_problem(await client.get("/authors/1"), 422, "invalid-request")
+    check_problem(await client.delete(path, headers=wrong), 422, "invalid-request")
 
 
 async def test_a_problem_says_where_it_happened_and_may_not_be_kept(client: AsyncClient) -> None:
     answer = await client.get(f"/authors/{NOBODY}?x=1")
     assert answer.headers["cache-control"] == "no-store"
-    problem = faults_of(answer)
+    problem = field_error_locations(answer)
     assert problem == [{"parameter": "x"}]
     assert answer.json()["instance"] == f"/authors/{NOBODY}"
 
@@ -140,7 +144,7 @@ async def test_a_problem_says_where_it_happened_and_may_not_be_kept(client: Asyn
 @pytest.mark.parametrize("path", ["/nope%20here", "/n%C3%B6pe", "/nope%FF", "/nope%0Ax", "/a%3Fb"])
 async def test_the_instance_is_a_uri_reference(client: AsyncClient, path: str) -> None:
     # RFC 9457, 3.1.5: so blanks, controls and other alphabets stay percent-encoded.
-    instance = problem_of(await client.get(path), 404, "not-found")["instance"]
+    instance = check_problem(await client.get(path), 404, "not-found")["instance"]
     assert re.fullmatch(r"(?:[\w.~!$&'()*+,;=:@/-]|%[0-9A-F]{2})+", instance, re.ASCII)
     assert unquote(instance) == unquote(path)
 
@@ -163,7 +167,7 @@ async def test_a_json_pointer_escapes_what_it_must(
     client: AsyncClient, field: str, pointer: str
 ) -> None:
     answer = await client.post("/authors", json={"name": "Ursula", field: 1})
-    assert faults_of(answer) == [{"pointer": pointer}]
+    assert field_error_locations(answer) == [{"pointer": pointer}]
 
 
 async def test_a_problem_keeps_to_its_documented_length(client: AsyncClient) -> None:
@@ -175,18 +179,20 @@ async def test_a_problem_keeps_to_its_documented_length(client: AsyncClient) -> 
         if name in {"instance", "pointer", "parameter"}
     }
     name = "x" * 8_000
-    problem = problem_of(await client.get(f"/{name}"), 404, "not-found")
+    problem = check_problem(await client.get(f"/{name}"), 404, "not-found")
     assert len(problem["instance"]) <= longest["instance"]
-    [fault] = faults_of(await client.post("/authors", json={"name": "Ursula", name * 3: 1}))
+    [fault] = field_error_locations(
+        await client.post("/authors", json={"name": "Ursula", name * 3: 1})
+    )
     assert len(fault["pointer"]) <= longest["pointer"]
-    [fault] = faults_of(await client.get("/authors", params={name: 1}))
+    [fault] = field_error_locations(await client.get("/authors", params={name: 1}))
     assert len(fault["parameter"]) <= longest["parameter"]
 
 
 async def test_a_thousandfold_mistake_is_not_answered_with_megabytes(client: AsyncClient) -> None:
     body = {f"{number:x}": 0 for number in range(20_000)}
     answer = await client.post("/authors", json=body)
-    faults_of(answer)
+    field_error_locations(answer)
     assert len(answer.content) < 100_000
 
 
@@ -199,7 +205,7 @@ async def test_a_failure_of_ours_shows_no_cause(
     add_public_route(private_app, "/boom", fail, methods=["GET", "POST"])
     for method in ("GET", "POST"):
         answer = await private.request(method, "/boom")
-        problem = problem_of(answer, 500, "internal-error")
+        problem = check_problem(answer, 500, "internal-error")
         assert problem["instance"] == "/boom"
         assert "secret" not in answer.text
         assert "RuntimeError" not in answer.text
@@ -212,13 +218,13 @@ async def test_a_failure_of_ours_shows_no_cause(
 async def test_a_broken_part_of_ours_is_an_internal_error(
     private: AsyncClient, private_app: FastAPI
 ) -> None:
-    use_resources(private_app, database=None)
+    replace_resources(private_app, database=None)
     for answer in (
         await private.get("/authors"),
         await private.post("/authors", json={"name": "Ursula"}),
         await private.get("/readyz"),
     ):
-        problem_of(answer, 500, "internal-error")
+        check_problem(answer, 500, "internal-error")
     assert (await private.get("/livez")).status_code == 200
 
 
@@ -233,7 +239,7 @@ def closed_port() -> int:
 async def no_database() -> AsyncIterator[Database]:
     """A database where nobody listens."""
     url = f"postgresql://nobody:password@127.0.0.1:{closed_port()}/nowhere"
-    database = Database(settings_for(url))
+    database = Database(make_settings(url))
     yield database
     await database.engine.dispose()
 
@@ -241,7 +247,7 @@ async def no_database() -> AsyncIterator[Database]:
 async def test_a_database_that_is_not_there_is_unavailable(
     private: AsyncClient, private_app: FastAPI, no_database: Database
 ) -> None:
-    use_resources(private_app, database=no_database)
+    replace_resources(private_app, database=no_database)
     for answer in (
         await private.get("/authors"),
         await private.get(f"/authors/{NOBODY}"),
@@ -250,7 +256,7 @@ async def test_a_database_that_is_not_there_is_unavailable(
         await private.delete(f"/authors/{NOBODY}"),
         await private.get("/readyz"),
     ):
-        problem_of(answer, 503, "unavailable")
+        check_problem(answer, 503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
         assert "nobody" not in answer.text
         assert "127.0.0.1" not in answer.text
@@ -260,7 +266,7 @@ async def test_a_database_that_is_not_there_is_unavailable(
 async def test_readiness_says_which_part_does_not_answer(
     private: AsyncClient, private_app: FastAPI, no_database: Database
 ) -> None:
-    use_resources(private_app, database=no_database)
+    replace_resources(private_app, database=no_database)
     assert "database" in (await private.get("/readyz")).json()["detail"]
 
 
@@ -304,7 +310,7 @@ async def test_what_a_client_sends_is_never_echoed(client: AsyncClient) -> None:
     secret = f"secret-{uuid4().hex}"
     for answer in await send_everywhere(client, secret):
         if answer.is_error:
-            assert set(answer.json()) >= MEMBERS
+            assert set(answer.json()) >= PROBLEM_MEMBERS
         assert secret not in answer.text
         named = {name: value for name, value in answer.headers.items() if name != "link"}
         assert secret not in str(named)
@@ -321,7 +327,7 @@ async def test_what_a_client_sends_is_never_logged(
     assert not [record for record in ours if secret in create_log_formatter("json").format(record)]
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_failing_statement_is_logged_without_its_values(
     private: AsyncClient, private_app: FastAPI, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -332,7 +338,7 @@ async def test_a_failing_statement_is_logged_without_its_values(
     secret = f"secret-{uuid4().hex}"
     with caplog.at_level(logging.DEBUG):
         answer = await private.get("/boom", params={"secret": secret})
-    problem_of(answer, 500, "internal-error")
+    check_problem(answer, 500, "internal-error")
     assert "missing" in caplog.text
     ours = [record for record in caplog.records if record.name.split(".")[0] != "httpx"]
     assert not [record for record in ours if secret in create_log_formatter("json").format(record)]
@@ -406,7 +412,7 @@ async def test_a_trailing_slash_is_served_to_every_method(client: AsyncClient) -
     assert (await client.options("/authors/")).status_code == 204
     assert (await client.patch(f"{path}/", json={"name": "U."})).json()["name"] == "U."
     assert (await client.get("/authors/?size=1")).json()["size"] == 1
-    problem_of(await client.put(f"{path}/"), 405, "method-not-allowed")
+    check_problem(await client.put(f"{path}/"), 405, "method-not-allowed")
     assert (await client.delete(f"{path}/")).status_code == 204
 
 
@@ -461,7 +467,7 @@ async def test_every_answer_repeats_the_request_id_that_was_sent(failing: AsyncC
 @pytest.mark.parametrize("sent", ["a", "!", "~", "x" * 128, '"<>&\\', "%00"])
 async def test_a_request_id_of_visible_ascii_is_taken(client: AsyncClient, sent: str) -> None:
     answer = await client.get("/nope", headers={"X-Request-ID": sent})
-    assert problem_of(answer, 404, "not-found")["request_id"] == sent
+    assert check_problem(answer, 404, "not-found")["request_id"] == sent
 
 
 @pytest.mark.parametrize("sent", [b"", b" ", b"a b", b"x" * 129, b"caf\xe9", b"a\tb", b"\x7f"])

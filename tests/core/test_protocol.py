@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from app.core.server import HttpProtocol
 from tests.support.connections import connected
-from tests.support.processes import PATIENCE
+from tests.support.processes import TIMEOUT_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
@@ -63,7 +63,7 @@ async def pass_barrier(origin: str) -> None:
 
 @pytest.fixture(autouse=True)
 async def in_time() -> AsyncIterator[None]:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         yield
 
 

@@ -6,8 +6,8 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.support.responses import get
-from tests.support.statements import noted
+from tests.support.responses import get_json
+from tests.support.statements import observe_session_statements
 
 # Where every word is another one, the planner believes of any that 2 % of the rows have it.
 UNIQUE_WORDS = """
@@ -18,7 +18,7 @@ FROM generate_series(1, 100000) n
 """
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_word_of_few_rows_is_not_looked_for_along_the_order(
     client: AsyncClient, database: Database
 ) -> None:
@@ -29,8 +29,8 @@ async def test_a_word_of_few_rows_is_not_looked_for_along_the_order(
         await connection.exec_driver_sql("VACUUM ANALYZE authors")  # as autovacuum does
     sent: list[tuple[str, Any]] = []
 
-    with noted(database, lambda *given: sent.append(given)):
-        assert len((await get(client, "/authors?q=scarce"))["items"]) == 5
+    with observe_session_statements(database, lambda *given: sent.append(given)):
+        assert len((await get_json(client, "/authors?q=scarce"))["items"]) == 5
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explained = await connection.exec_driver_sql(f"EXPLAIN ANALYZE {statement}", parameters)

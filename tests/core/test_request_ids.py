@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from app.core.observability import new_request_id
-from tests.support.processes import ROOT
+from tests.support.processes import PROJECT_ROOT
 
 FIRST_IDS = """
 from app.core.observability import new_request_id
@@ -21,5 +21,5 @@ def test_new_request_ids_of_a_process_are_32_hexadecimal_digits_and_unique() -> 
 
 def test_first_request_ids_of_two_processes_differ() -> None:
     command = [sys.executable, "-c", FIRST_IDS]
-    ids = {subprocess.check_output(command, cwd=ROOT, text=True) for _ in range(2)}
+    ids = {subprocess.check_output(command, cwd=PROJECT_ROOT, text=True) for _ in range(2)}
     assert len(ids) == 2

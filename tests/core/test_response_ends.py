@@ -10,8 +10,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.server import InactivityTimeout, Shutdown
 from app.main import create_app
-from tests.conftest import settings_for
-from tests.support.processes import PATIENCE
+from tests.conftest import make_settings
+from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.resources import add_public_route
 from tests.support.streamed_lists import scope
 
@@ -62,7 +62,7 @@ class Cleaning:
 def app(template_url: str) -> FastAPI:
     # The database's timeouts must be shorter; no test here uses it.
     database = {"db_pool_timeout": 0.05, "db_statement_timeout": 0.05}
-    return create_app(settings_for(template_url, request_timeout=TIMEOUT, **database))
+    return create_app(make_settings(template_url, request_timeout=TIMEOUT, **database))
 
 
 def request(app: FastAPI, server: Server, handler: Handler) -> asyncio.Task[None]:
@@ -81,7 +81,7 @@ async def test_shutdown_sends_no_second_response_after_a_timeout(
 ) -> None:
     handler = Cleaning()
     task = request(app, server, handler)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await server.complete.wait()
         await handler.cleans.wait()
         task.cancel()
@@ -95,7 +95,7 @@ async def test_timeout_during_cleanup_after_shutdown_sends_one_response(
 ) -> None:
     handler = Cleaning()
     task = request(app, server, handler)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await handler.runs.wait()
         task.cancel()
         await handler.cleans.wait()
@@ -111,7 +111,7 @@ async def test_request_that_timed_out_ends_after_its_error_response(
     server.reads.clear()
     handler = Cleaning(error=RuntimeError("the cleanup failed"))
     task = request(app, server, handler)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await server.asked.wait()
         handler.may_end.set()
         await asyncio.wait({task}, timeout=TIMEOUT / 2)
@@ -129,7 +129,7 @@ async def test_slow_client_gets_the_whole_error_response_of_a_timeout(
     handler = Cleaning()
     handler.may_end.set()
     task = request(app, server, handler)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await server.asked.wait()
         await asyncio.wait({task}, timeout=3 * TIMEOUT)  # the client is slower than the timeout
         server.reads.set()
@@ -145,7 +145,7 @@ async def test_slow_client_gets_one_response_when_the_server_shuts_down(
     handler = Cleaning()
     handler.may_end.set()
     task = request(app, server, handler)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await handler.runs.wait()
         task.cancel()
         await server.asked.wait()
@@ -166,7 +166,7 @@ async def test_response_of_a_handler_that_ignores_its_timeout_is_dropped(
         except asyncio.CancelledError:
             return
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await request(app, server, stubborn)
     assert server.statuses == [503]
 
@@ -176,7 +176,7 @@ async def test_failure_after_a_timeout_sends_no_second_response(
 ) -> None:
     handler = Cleaning(error=RuntimeError("the cleanup failed"))
     handler.may_end.set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         with pytest.raises(RuntimeError, match="the cleanup failed"):
             await request(app, server, handler)
     assert server.statuses == [503]
@@ -198,7 +198,7 @@ async def test_request_times_out_after_a_send_that_has_failed() -> None:
 
     timed = InactivityTimeout(respond_and_hang, TIMEOUT, Shutdown())
     task = asyncio.create_task(timed(scope("/"), Server().receive, fail))
-    await asyncio.wait({task}, timeout=PATIENCE)
+    await asyncio.wait({task}, timeout=TIMEOUT_SECONDS)
     assert task.done()
     with pytest.raises(TimeoutError, match="no progress"):
         task.result()

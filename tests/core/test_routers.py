@@ -31,13 +31,13 @@ from app.core.http import (
 from app.core.paging import AnyOf, PageQuery
 from app.core.schemas import Id, ReadModel, Version
 from app.main import create_app
-from tests.conftest import settings_for
-from tests.support.clients_with_tokens import make_bearer
+from tests.conftest import make_settings
+from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.factories import make_book
-from tests.support.problems import problem_of
-from tests.support.resources import use_resources
+from tests.support.problems import check_problem
+from tests.support.resources import replace_resources
 
-SETTINGS = settings_for("postgresql:///unused", anonymous_access="none")
+SETTINGS = make_settings("postgresql:///unused", anonymous_access="none")
 
 
 @asynccontextmanager
@@ -138,7 +138,7 @@ async def test_route_without_a_permission_is_not_served_whenever_it_was_added(
     async with lifespan, client_of(app) as client:
         assert (await client.get("/livez")).status_code == 200
         app.include_router(plain_router())
-        problem_of(await client.get("/plain/1"), 500, "internal-error")
+        check_problem(await client.get("/plain/1"), 500, "internal-error")
     assert "The route /plain/{number} has no permission" in caplog.text
 
 
@@ -181,7 +181,7 @@ async def test_fixed_path_wins_over_a_parameter_whatever_is_declared_first(
     async with client_of(application(monkeypatch, router)) as client:
         assert (await client.get("/things/own")).json() == {"tags": ["own"]}
         assert (await client.get(f"/things/{CATEGORY}")).json() == {"tags": [CATEGORY]}
-        problem_of(await client.delete("/things/own"), 405, "method-not-allowed")
+        check_problem(await client.delete("/things/own"), 405, "method-not-allowed")
 
 
 # Foreign routers
@@ -192,29 +192,29 @@ def foreign_app(monkeypatch: pytest.MonkeyPatch, database: Database) -> FastAPI:
     foreign = ForeignRouter(plain_router(), permission="catalogue:read", prefix="/foreign")
     mounted = Mount("/admin", Starlette(routes=[Route("/page", PlainTextResponse("page"))]))
     app = application(monkeypatch, foreign, GuardedRoute(mounted, "users:list"))
-    use_resources(app, database=database)
+    replace_resources(app, database=database)
     return app
 
 
 async def test_foreign_router_requires_its_permission(foreign_app: FastAPI) -> None:
     async with client_of(foreign_app) as client:
-        problem_of(await client.get("/foreign/plain/1"), 401, "unauthorized")
-        problem_of(await client.get("/foreign/plain/x"), 401, "unauthorized")
-        problem_of(await client.get("/admin/page"), 401, "unauthorized")
+        check_problem(await client.get("/foreign/plain/1"), 401, "unauthorized")
+        check_problem(await client.get("/foreign/plain/x"), 401, "unauthorized")
+        check_problem(await client.get("/admin/page"), 401, "unauthorized")
 
 
 async def test_foreign_router_responds_normally_to_who_has_the_permission(
     foreign_app: FastAPI, database: Database
 ) -> None:
-    member = await make_bearer(database)
+    member = await create_user_with_token(database)
     async with client_of(foreign_app) as client:
         response = await client.get("/foreign/plain/1", headers=member.headers)
         assert (response.status_code, response.json()) == (200, {"number": 1})
-        problem_of(
+        check_problem(
             await client.get("/foreign/plain/x", headers=member.headers), 422, "invalid-request"
         )
-        problem_of(await client.get("/admin/page", headers=member.headers), 403, "forbidden")
-        admin = await make_bearer(database, role="admin")
+        check_problem(await client.get("/admin/page", headers=member.headers), 403, "forbidden")
+        admin = await create_user_with_token(database, role="admin")
         response = await client.get("/admin/page", headers=admin.headers)
         assert (response.status_code, response.text) == (200, "page")
 
@@ -233,7 +233,7 @@ async def test_options_lists_the_methods_of_a_foreign_path(foreign_app: FastAPI)
     async with client_of(foreign_app) as client:
         response = await client.options("/foreign/plain/1")
         assert (response.status_code, response.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
-        problem_of(await client.delete("/foreign/plain/1"), 405, "method-not-allowed")
+        check_problem(await client.delete("/foreign/plain/1"), 405, "method-not-allowed")
 
 
 async def test_foreign_websocket_is_refused_without_the_permission(
@@ -369,8 +369,8 @@ async def test_repeatable_filter_of_any_name_may_be_repeated(own_app: FastAPI) -
     async with client_of(own_app) as client:
         response = await client.get("/test-tags?tag=a&tag=b&size=3")
         assert response.json() == {"tags": ["a", "b"]}
-        problem_of(await client.get("/test-tags?size=1&size=2"), 422, "invalid-request")
-        problem_of(await client.get("/test-tags?label=a"), 422, "invalid-request")
+        check_problem(await client.get("/test-tags?size=1&size=2"), 422, "invalid-request")
+        check_problem(await client.get("/test-tags?label=a"), 422, "invalid-request")
 
 
 # The document of any router can be generated

@@ -8,23 +8,25 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.support.responses import get, refused
+from tests.support.responses import check_parameter_error, get_json
 from tests.support.rows import (
-    BOOKS_OF_AUTHOR,
-    CASES,
-    COLLECTIONS,
-    WORDS,
+    AUTHOR_BOOKS_PATH,
+    COLLECTION_PATHS,
+    LIST_CASES,
+    SEARCH_WORDS,
     add_referenced_rows,
     add_rows,
 )
 
-every_collection = pytest.mark.parametrize("path", [p for p in COLLECTIONS if p in WORDS])
-every_list = pytest.mark.parametrize("path", WORDS)
+every_collection = pytest.mark.parametrize(
+    "path", [p for p in COLLECTION_PATHS if p in SEARCH_WORDS]
+)
+every_list = pytest.mark.parametrize("path", SEARCH_WORDS)
 
 
 async def store(database: Database, path: str, names: list[str]) -> None:
     """Insert rows with these names or titles, whose ids count from 0 where they are UUIDs."""
-    case = CASES[path]
+    case = LIST_CASES[path]
     assert case.search_column is not None
     rows: list[dict[str, Any]] = [
         {"n": number, case.search_column: name} for number, name in enumerate(names, 1)
@@ -37,9 +39,9 @@ async def store(database: Database, path: str, names: list[str]) -> None:
 
 async def found(client: AsyncClient, path: str, q: str) -> list[str]:
     """The names or titles that a search finds; its total says how many they are."""
-    page = await get(client, f"{path}?q={quote(q, safe='')}&size=100")
+    page = await get_json(client, f"{path}?q={quote(q, safe='')}&size=100")
     assert page["total"] == len(page["items"])
-    column = CASES[path].search_column
+    column = LIST_CASES[path].search_column
     return [item[column] for item in page["items"]]
 
 
@@ -75,7 +77,7 @@ async def test_without_a_word_nothing_is_found(
 @every_list
 async def test_a_search_has_1_to_100_characters(client: AsyncClient, path: str) -> None:
     for q in ("", "x" * 101, "é" * 101, "📚" * 101):
-        refused(await client.get(f"{path}?q={quote(q)}"), "q")
+        check_parameter_error(await client.get(f"{path}?q={quote(q)}"), "q")
 
 
 @every_collection
@@ -93,7 +95,7 @@ async def test_the_longest_search_is_answered(
 @every_list
 async def test_a_search_with_nul_is_refused(client: AsyncClient, path: str) -> None:
     for q in ("%00", "a%00b", "a%00"):
-        refused(await client.get(f"{path}?q={q}"), "q")
+        check_parameter_error(await client.get(f"{path}?q={q}"), "q")
 
 
 @every_list
@@ -263,6 +265,6 @@ async def test_a_search_is_sorted_paged_and_counted(
     client: AsyncClient, database: Database
 ) -> None:
     await store(database, "/books", [f"Word {n}" for n in range(30)] + ["Other"] * 5)
-    page = await get(client, f"{BOOKS_OF_AUTHOR}?q=wor&sort=-title&page=2&size=20")
+    page = await get_json(client, f"{AUTHOR_BOOKS_PATH}?q=wor&sort=-title&page=2&size=20")
     assert (page["total"], page["pages"]) == (30, 2)
     assert page["items"][-1]["title"] == "Word 0"

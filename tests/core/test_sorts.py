@@ -9,24 +9,24 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from tests.support.factories import make_author
-from tests.support.responses import get, numbers, refused
-from tests.support.rows import AUTHOR, LISTS, SORTS, fill, insert
+from tests.support.responses import check_parameter_error, get_json, row_numbers
+from tests.support.rows import AUTHOR_ID, LIST_PATHS, SORT_KEYS, fill_tables, insert_rows
 
-every_list = pytest.mark.parametrize("path", LISTS)
+every_list = pytest.mark.parametrize("path", LIST_PATHS)
 
 
 @pytest.fixture
 async def filled(database: Database) -> None:
-    await fill(database, 57)
+    await fill_tables(database, 57)
 
 
 @every_list
 async def test_every_key_sorts_in_both_directions(
     client: AsyncClient, filled: None, path: str
 ) -> None:
-    for key in SORTS[path]:
-        up = (await get(client, f"{path}?size=100&sort={key}"))["items"]
-        down = (await get(client, f"{path}?size=100&sort=-{key}"))["items"]
+    for key in SORT_KEYS[path]:
+        up = (await get_json(client, f"{path}?size=100&sort={key}"))["items"]
+        down = (await get_json(client, f"{path}?size=100&sort=-{key}"))["items"]
         values = [item[key] for item in up]
         assert (values, len(values)) == (sorted(values), 57)
         assert down == up[::-1]
@@ -45,7 +45,7 @@ async def test_several_keys_sort_in_their_own_directions(
     rows: list[dict[str, Any]] = [
         {"id": UUID(int=n), "name": name, "dob": dob} for n, (name, dob) in enumerate(people)
     ]
-    await insert(database, "authors", rows)
+    await insert_rows(database, "authors", rows)
     for sort, expected in (
         ("name,dob", [4, 0, 2, 3, 1]),  # an unknown date of birth comes after all others
         ("name,-dob", [2, 0, 4, 1, 3]),
@@ -55,45 +55,47 @@ async def test_several_keys_sort_in_their_own_directions(
         ("-dob,name", [2, 1, 0, 4, 3]),
         ("created_at,-dob,name", [2, 1, 0, 4, 3]),
     ):
-        page = await get(client, f"/authors?sort={sort}")
+        page = await get_json(client, f"/authors?sort={sort}")
         assert [UUID(item["id"]).int for item in page["items"]] == expected, sort
 
 
 async def test_equal_rows_are_in_the_order_of_their_ids(
     client: AsyncClient, database: Database
 ) -> None:
-    await insert(database, "authors", [{"id": UUID(int=n), "name": "Same"} for n in (3, 1, 2)])
+    await insert_rows(database, "authors", [{"id": UUID(int=n), "name": "Same"} for n in (3, 1, 2)])
     for sort in ("name", "dob", "created_at"):
-        page = await get(client, f"/authors?sort={sort}")
+        page = await get_json(client, f"/authors?sort={sort}")
         assert [UUID(item["id"]).int for item in page["items"]] == [1, 2, 3]
 
 
 async def test_a_change_moves_nothing_in_the_default_order(
     client: AsyncClient, filled: None
 ) -> None:
-    await client.patch(f"/authors/{AUTHOR}", json={"name": "zzz"})
-    assert numbers(await get(client, "/authors?size=3")) == [1, 2, 3]
+    await client.patch(f"/authors/{AUTHOR_ID}", json={"name": "zzz"})
+    assert row_numbers(await get_json(client, "/authors?size=3")) == [1, 2, 3]
 
 
 @every_list
 async def test_an_unknown_key_is_refused(client: AsyncClient, path: str) -> None:
-    known = SORTS[path][0]
+    known = SORT_KEYS[path][0]
     for sort in ("", "id", "version", "search", known.upper(), f"--{known}", f"+{known}", "-"):
-        refused(await client.get(path, params={"sort": sort}), "sort")
+        check_parameter_error(await client.get(path, params={"sort": sort}), "sort")
 
 
 @every_list
 async def test_an_unknown_key_among_others_is_refused(client: AsyncClient, path: str) -> None:
-    for more in (",", ",nonsense", f", {SORTS[path][-1]}"):
-        refused(await client.get(path, params={"sort": SORTS[path][0] + more}), "sort")
+    for more in (",", ",nonsense", f", {SORT_KEYS[path][-1]}"):
+        check_parameter_error(
+            await client.get(path, params={"sort": SORT_KEYS[path][0] + more}), "sort"
+        )
 
 
 @every_list
 async def test_a_key_given_twice_is_refused(client: AsyncClient, path: str) -> None:
-    first, *others = SORTS[path]
+    first, *others = SORT_KEYS[path]
     between = [f"-{first},{key},-{first}" for key in others]
     for sort in (f"{first},{first}", f"{first},-{first}", f"{first}&sort={first}", *between):
-        refused(await client.get(f"{path}?sort={sort}"), "sort")
+        check_parameter_error(await client.get(f"{path}?sort={sort}"), "sort")
 
 
 async def test_the_first_and_the_last_date_there_is_come_before_an_unknown_one(
@@ -106,10 +108,10 @@ async def test_the_first_and_the_last_date_there_is_come_before_an_unknown_one(
     for dob in (None, "9999-12-30", "0001-01-02"):
         await make_author(client, dob=dob)
     found, url = [], "/authors?sort=dob&size=1"
-    page = await get(client, url)
+    page = await get_json(client, url)
     while page["items"]:
         found.append(page["items"][0]["dob"])
         if page["next"] is None:
             break
-        page = await get(client, f"{url}&cursor={page['next']}")
+        page = await get_json(client, f"{url}&cursor={page['next']}")
     assert found == expected

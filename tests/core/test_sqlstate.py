@@ -16,11 +16,11 @@ from app.core.db import Database
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support.connections import listening
 from tests.support.factories import make_author, make_book, make_user
-from tests.support.problems import faults_of, problem_of
-from tests.support.resources import use_resources
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.resources import replace_resources
 from tests.support.rows import first_value
 
 SETUP = (
@@ -67,8 +67,8 @@ VALUES = {"large": 2**40, "nul": "a\0b", "surrogate": "\ud800"}
 @asynccontextmanager
 async def serving(database: Database) -> AsyncIterator[AsyncClient]:
     """The service over a database, where GET /read, POST /write and /transact run any statement."""
-    app = create_app(settings_for("postgresql:///unused"))
-    use_resources(app, database=database)
+    app = create_app(make_settings("postgresql:///unused"))
+    replace_resources(app, database=database)
 
     router = Router(tags=["statements"])
 
@@ -95,13 +95,15 @@ async def serving(database: Database) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.fixture
-async def sql(database: Database, other: asyncpg.Connection) -> AsyncIterator[AsyncClient]:
+async def sql(
+    database: Database, outside_connection: asyncpg.Connection
+) -> AsyncIterator[AsyncClient]:
     async with database.transaction() as session:
         for statement in SETUP:
             await session.execute(text(statement))
     async with serving(database) as client:
         yield client
-    await other.execute(TEARDOWN)
+    await outside_connection.execute(TEARDOWN)
 
 
 async def everywhere(sql: AsyncClient, statement: str) -> list[Response]:
@@ -152,7 +154,7 @@ async def test_a_sqlstate_has_one_meaning_in_every_session(
     sql: AsyncClient, code: str, expected: tuple[int, str]
 ) -> None:
     for answer in await everywhere(sql, f"SELECT fail('{code}')"):
-        problem_of(answer, *expected)
+        check_problem(answer, *expected)
         assert ("retry-after" in answer.headers) == (expected[0] == 503)
         assert "secret" not in answer.text
 
@@ -183,7 +185,7 @@ async def test_what_a_statement_runs_into_has_one_meaning_in_every_session(
     sql: AsyncClient, statement: str, expected: tuple[int, str]
 ) -> None:
     for answer in await everywhere(sql, statement):
-        problem_of(answer, *expected)
+        check_problem(answer, *expected)
         assert "things" not in answer.text
 
 
@@ -192,21 +194,21 @@ async def test_an_orm_call_in_a_transaction_fails_like_any_other(
     sql: AsyncClient, code: str
 ) -> None:
     statement = {"sql": f"SELECT fail('{code}')"}
-    problem_of(await sql.post("/transact_directly", params=statement), *CODES[code])
+    check_problem(await sql.post("/transact_directly", params=statement), *CODES[code])
 
 
-@pytest.mark.commits
-async def test_an_orm_call_that_gets_no_connection_is_overload(url: str) -> None:
-    database = Database(settings_for(url, db_pool_size=1, db_pool_timeout=0.2))
+@pytest.mark.private_database
+async def test_an_orm_call_that_gets_no_connection_is_overload(database_url: str) -> None:
+    database = Database(make_settings(database_url, db_pool_size=1, db_pool_timeout=0.2))
     async with serving(database) as sql, database.engine.connect():
         answer = await run(sql, "/transact_directly", "SELECT 1")
-        problem_of(answer, 503, "overloaded")
+        check_problem(answer, 503, "overloaded")
     await database.engine.dispose()
 
 
 async def test_a_refused_value_is_a_fault_of_the_whole_body(sql: AsyncClient) -> None:
     for answer in await everywhere(sql, "SELECT fail('22003')"):
-        assert faults_of(answer) == [{"pointer": ""}]
+        assert field_error_locations(answer) == [{"pointer": ""}]
 
 
 async def test_a_programming_error_is_logged(
@@ -245,7 +247,7 @@ async def test_a_deadlock_is_tried_again_once(sql: AsyncClient, path: str, code:
 @pytest.mark.parametrize("path", ["/read", "/write"])
 async def test_a_second_deadlock_is_a_conflict(sql: AsyncClient, path: str, code: str) -> None:
     answer = await run(sql, path, f"SELECT fail('{code}')")
-    problem_of(answer, 409, "conflict")
+    check_problem(answer, 409, "conflict")
     assert await tries(sql) == 2
 
 
@@ -255,86 +257,86 @@ async def test_nothing_else_is_tried_again(sql: AsyncClient, code: str) -> None:
     assert await tries(sql) == 1
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_read_whose_connection_dies_is_tried_again(sql: AsyncClient) -> None:
     answer = await run(sql, "/read", "SELECT die_once()")
     assert (answer.status_code, answer.json()) == (200, "1")
     assert await tries(sql) == 2
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.parametrize("path", ["/write", "/transact"])
 async def test_a_write_whose_connection_dies_is_not_tried_again(
     sql: AsyncClient, path: str
 ) -> None:
     # Nobody can know whether it was done.
     answer = await run(sql, path, "SELECT die_once()")
-    problem_of(answer, 503, "unavailable")
+    check_problem(answer, 503, "unavailable")
     assert int(answer.headers["retry-after"]) >= 1
     assert await tries(sql) == 1
 
 
-async def kill_connections(other: asyncpg.Connection) -> int:
+async def kill_connections(outside_connection: asyncpg.Connection) -> int:
     """End every other connection to this database, and wait until they are gone."""
-    killed = await other.fetch(
+    killed = await outside_connection.fetch(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     return len(killed)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_reads_survive_the_death_of_all_connections(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     path = f"/authors/{(await make_author(client))['id']}"
     for _ in range(2):
         await asyncio.gather(*(client.get(path) for _ in range(10)))
-        assert await kill_connections(other) > 1
+        assert await kill_connections(outside_connection) > 1
         answers = await asyncio.gather(*(client.get(path) for _ in range(10)))
         assert [answer.status_code for answer in answers] == [200] * 10
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_writes_survive_the_death_of_idle_connections(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     for name in ("Ursula", "Octavia"):
         await asyncio.gather(*(client.get("/authors") for _ in range(10)))
-        assert await kill_connections(other) > 1
+        assert await kill_connections(outside_connection) > 1
         assert (await client.post("/authors", json={"name": name})).status_code == 201
     assert (await client.get("/authors")).json()["total"] == 2
 
 
-@pytest.mark.commits
-async def test_a_statement_that_takes_too_long_is_overload(url: str) -> None:
-    database = Database(settings_for(url, db_statement_timeout=0.05))
+@pytest.mark.private_database
+async def test_a_statement_that_takes_too_long_is_overload(database_url: str) -> None:
+    database = Database(make_settings(database_url, db_statement_timeout=0.05))
     async with serving(database) as sql:
         for answer in await everywhere(sql, "SELECT pg_sleep(60)"):
-            problem_of(answer, 503, "overloaded")
+            check_problem(answer, 503, "overloaded")
             assert int(answer.headers["retry-after"]) >= 1
     await database.engine.dispose()
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_write_that_waits_too_long_for_a_lock_is_overload(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    database = Database(settings_for(url, db_statement_timeout=0.25))
+    database = Database(make_settings(database_url, db_statement_timeout=0.25))
     async with serving(database) as client:
         path = f"/authors/{(await make_author(client))['id']}"
-        async with other.transaction():
-            await other.execute("UPDATE authors SET name = 'locked'")
-            problem_of(await client.patch(path, json={"name": "x"}), 503, "overloaded")
-            problem_of(await client.delete(path), 503, "overloaded")
+        async with outside_connection.transaction():
+            await outside_connection.execute("UPDATE authors SET name = 'locked'")
+            check_problem(await client.patch(path, json={"name": "x"}), 503, "overloaded")
+            check_problem(await client.delete(path), 503, "overloaded")
             assert (await client.get(path)).json()["name"] == "Ursula K. Le Guin"
         assert (await client.patch(path, json={"name": "x"})).status_code == 200
     await database.engine.dispose()
 
 
-@pytest.mark.commits
-async def test_an_exhausted_pool_is_overload(url: str) -> None:
-    settings = settings_for(url, db_pool_size=1, db_pool_timeout=0.2)
+@pytest.mark.private_database
+async def test_an_exhausted_pool_is_overload(database_url: str) -> None:
+    settings = make_settings(database_url, db_pool_size=1, db_pool_timeout=0.2)
     database = Database(settings)
     async with serving(database) as client:
         async with database.engine.connect():
@@ -342,40 +344,40 @@ async def test_an_exhausted_pool_is_overload(url: str) -> None:
                 await client.post("/authors", json={"name": "Ursula"}),
                 *await everywhere(client, "SELECT 1"),
             ):
-                problem_of(answer, 503, "overloaded")
+                check_problem(answer, 503, "overloaded")
                 assert int(answer.headers["retry-after"]) >= 1
         assert (await client.get("/authors")).status_code == 200
     await database.engine.dispose()
 
 
-@pytest.mark.commits
-async def test_a_failed_statement_gives_its_connection_back(url: str) -> None:
-    database = Database(settings_for(url, db_pool_size=1))
+@pytest.mark.private_database
+async def test_a_failed_statement_gives_its_connection_back(database_url: str) -> None:
+    database = Database(make_settings(database_url, db_pool_size=1))
     async with serving(database) as client:
         for _ in range(3):
             for answer in await everywhere(client, "SELECT * FROM missing"):
-                problem_of(answer, 500, "internal-error")
-            problem_of(await client.get(f"/authors/{NOBODY}"), 404, "not-found")
+                check_problem(answer, 500, "internal-error")
+            check_problem(await client.get(f"/authors/{NOBODY}"), 404, "not-found")
     await database.engine.dispose()
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_migration_beneath_the_service_fails_no_request(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     # Its prepared statements return another type now; none of them has done anything.
     path = f"/users/{(await make_user(client))['id']}"
     assert (await client.get(path)).status_code == 200
     assert (await client.patch(path, json={"name": "x"})).status_code == 200
-    await other.execute("ALTER TABLE users ALTER COLUMN email TYPE varchar(320)")
+    await outside_connection.execute("ALTER TABLE users ALTER COLUMN email TYPE varchar(320)")
     assert (await client.patch(path, json={"name": "y"})).status_code == 200
-    await other.execute("ALTER TABLE users ALTER COLUMN email TYPE varchar(321)")
+    await outside_connection.execute("ALTER TABLE users ALTER COLUMN email TYPE varchar(321)")
     assert (await client.get(path)).json()["name"] == "y"
 
 
 async def read_and_write(url: str, *, patience: float = 5.0) -> list[Response]:
     """The answers over a database that may refuse to be connected to."""
-    database = Database(settings_for(url, db_pool_timeout=patience))
+    database = Database(make_settings(url, db_pool_timeout=patience))
     async with serving(database) as client:
         answers = [
             await client.get("/authors"),
@@ -386,18 +388,18 @@ async def read_and_write(url: str, *, patience: float = 5.0) -> list[Response]:
     return answers
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_database_without_a_free_connection_is_overload(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     role = f"bookshelf_test_{uuid4().hex[:12]}"
-    await other.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
+    await outside_connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
     try:
-        theirs = make_url(url).set(username=role, password="x")
+        theirs = make_url(database_url).set(username=role, password="x")
         for answer in await read_and_write(theirs.render_as_string(hide_password=False)):
-            problem_of(answer, 503, "overloaded")
+            check_problem(answer, 503, "overloaded")
     finally:
-        await other.execute(f"DROP ROLE {role}")
+        await outside_connection.execute(f"DROP ROLE {role}")
 
 
 @asynccontextmanager
@@ -440,7 +442,7 @@ async def test_a_server_that_lets_nobody_in_is_temporarily_unavailable(
 ) -> None:
     async with server_that_says(message) as url:
         for answer in await read_and_write(url, patience=0.2 if message is None else 5.0):
-            problem_of(answer, 503, kind)
+            check_problem(answer, 503, kind)
             assert int(answer.headers["retry-after"]) >= 1
             assert "secret" not in answer.text
     said = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
@@ -451,14 +453,14 @@ async def test_a_server_that_lets_nobody_in_is_temporarily_unavailable(
 async def test_a_wrong_password_of_ours_is_our_mistake(caplog: pytest.LogCaptureFixture) -> None:
     async with server_that_says(fatal("28P01")) as url:
         for answer in await read_and_write(url):
-            problem_of(answer, 500, "internal-error")
+            check_problem(answer, 500, "internal-error")
     assert "the secret cause" in caplog.text
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_the_constraints_of_the_service_keep_their_meaning(client: AsyncClient) -> None:
     book = await make_book(client)
     answer = await client.delete(f"/authors/{book['author_id']}")
-    problem_of(answer, 409, "author-has-books")
+    check_problem(answer, 409, "author-has-books")
     answer = await client.post("/books", json={"title": "x", "author_id": NOBODY})
-    assert faults_of(answer) == [{"pointer": "/author_id"}]
+    assert field_error_locations(answer) == [{"pointer": "/author_id"}]

@@ -13,9 +13,9 @@ from starlette.types import Message, Receive, Scope, Send
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
 from tests.authors.test_authors import NOBODY
-from tests.support.accounts import bearer
+from tests.support.accounts import bearer_headers
 from tests.support.callers import TOKENS, add_people, mistyped
-from tests.support.clients_with_tokens import make_bearer
+from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.entities import ENTITIES
 from tests.support.entity_case import EntityCase
 from tests.support.factories import (
@@ -25,17 +25,21 @@ from tests.support.factories import (
     make_document,
     make_user,
 )
-from tests.support.multipart import FORM, field, file, form
+from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file
 from tests.support.requests import valid_body
-from tests.support.responses import get
-from tests.support.rows import TABLES, fill, run
-from tests.support.statements import all_noted, heard, is_added
+from tests.support.responses import get_json
+from tests.support.rows import TABLE_NAMES, execute, fill_tables
+from tests.support.statements import (
+    is_sent_by_library,
+    observe_all_statements,
+    wait_for_statement_callbacks,
+)
 from tests.support.streamed_lists import STREAMED
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 STALE = {"If-Match": '"7"'}
-NAME = field("name", "Thesis")
+NAME = form_field("name", "Thesis")
 JSON_CASES = [case for case in ENTITIES if not case.is_form]
 ANSWERED = "the whole answer is sent"  # among the statements
 
@@ -63,10 +67,10 @@ def around(database: Database) -> Iterator[list[str]]:
     sent: list[str] = []
 
     def note(statement: str, _: object) -> None:
-        if is_added(statement):
+        if is_sent_by_library(statement):
             sent.append(statement)
 
-    with all_noted(database, note):
+    with observe_all_statements(database, note):
         yield sent
 
 
@@ -81,12 +85,12 @@ async def cost(
     async def measured(
         method: str, path: str, *, transaction_end: str = "", **request: Any
     ) -> tuple[int, int]:
-        await heard()
+        await wait_for_statement_callbacks()
         statements.clear()
         around.clear()
         answer = await client.request(method, path, **request)
         await database.wait_for_callbacks()
-        await heard()
+        await wait_for_statement_callbacks()
         words = [sent.split()[0].strip(";") for sent in around if "SAVEPOINT" not in sent]
         assert words == (["BEGIN", transaction_end] if transaction_end else [])
         return answer.status_code, statements.index(ANSWERED)
@@ -113,7 +117,7 @@ async def test_the_test_would_notice_a_transaction(
 ) -> None:
     async with database.transaction() as session:
         await session.execute(text("SELECT 1"))
-    await heard()
+    await wait_for_statement_callbacks()
     assert statements == ["SELECT 1"]
     assert [sent.split()[0].strip(";") for sent in around[-2:]] == ["BEGIN", "COMMIT"]
 
@@ -156,7 +160,7 @@ async def test_a_report_takes_one_statement_however_long_it_is(
 ) -> None:
     path = "/reports/user-counts"
     await client.get(path)  # the first statement of its engine: SQLAlchemy asks for the version
-    await run(
+    await execute(
         database,
         "INSERT INTO user_counts (day, count) "
         "SELECT date '2026-01-01' + n, n FROM generate_series(1, 50) n",
@@ -213,7 +217,7 @@ async def test_each_standard_operation_of_an_entity_takes_one_statement(
     assert await cost("POST", case.path, json=body) == (201, 1)
     for query in ("", "?size=50", "?count=none", f"?sort=-{case.sorts[0]}"):
         assert await cost("GET", f"{case.path}{query}") == (200, 1)
-    row = (await get(client, f"{case.path}?sort=-created_at"))["items"][0]
+    row = (await get_json(client, f"{case.path}?sort=-created_at"))["items"][0]
     item = f"{case.path}/{row['id']}"
     assert await cost("GET", item) == (200, 1)
     assert await cost("PATCH", item, json={}) == (200, 1)
@@ -246,16 +250,16 @@ async def test_creating_many_takes_one_statement_and_a_look_for_who_is_missing(
 async def test_a_stream_declares_a_cursor_and_fetches_from_it_in_one_transaction(
     client: AsyncClient, database: Database, statements: list[str], around: list[str], path: str
 ) -> None:
-    await fill(database, 2 * FETCH_SIZE + 50)
-    await heard()
+    await fill_tables(database, 2 * FETCH_SIZE + 50)
+    await wait_for_statement_callbacks()
     for accept in ("application/x-ndjson", "text/csv"):
         statements.clear()
         around.clear()
         await client.get(path, headers={"Accept": accept})
-        await heard()
+        await wait_for_statement_callbacks()
         declare, *fetches, answered = statements
-        assert declare.startswith(f"DECLARE {TABLES[path]} NO SCROLL CURSOR FOR SELECT ")
-        assert set(fetches) == {f"FETCH FORWARD {FETCH_SIZE} FROM {TABLES[path]}"}
+        assert declare.startswith(f"DECLARE {TABLE_NAMES[path]} NO SCROLL CURSOR FOR SELECT ")
+        assert set(fetches) == {f"FETCH FORWARD {FETCH_SIZE} FROM {TABLE_NAMES[path]}"}
         assert len(fetches) in {3, 4}  # the last one may find nothing
         assert answered == ANSWERED
         assert [sent.split()[0].strip(";") for sent in around] == ["BEGIN", "COMMIT"]
@@ -335,13 +339,13 @@ async def test_a_token_takes_one_statement_more_and_its_first_use_a_note(
     client: AsyncClient, database: Database, cost: Any
 ) -> None:
     await add_people(database)
-    await run(database, "UPDATE tokens SET last_used_at = NULL")
+    await execute(database, "UPDATE tokens SET last_used_at = NULL")
     path = f"/books/{(await make_book(client))['id']}"
-    headers = bearer(TOKENS["owner"])
+    headers = bearer_headers(TOKENS["owner"])
     assert await cost("GET", path) == (200, 1)
     for statements in (3, 2, 2):
         assert await cost("GET", path, headers=headers) == (200, statements)
-    assert await cost("GET", path, headers=bearer(mistyped(TOKENS["owner"]))) == (401, 0)
+    assert await cost("GET", path, headers=bearer_headers(mistyped(TOKENS["owner"]))) == (401, 0)
     assert await cost("POST", "/authors", json={"name": "Ursula"}, headers=headers) == (403, 1)
     assert await cost("GET", "/users/me", headers=headers) == (200, 2)
 
@@ -361,9 +365,9 @@ async def test_reading_documents_takes_one_statement(client: AsyncClient, cost: 
 
 
 async def test_creating_a_document_takes_one_statement_and_its_file_another(cost: Any) -> None:
-    name, large = field("name", "Thesis"), file(bytes(9 * 1024 * 1024))
-    for parts, statements in ((name, 1), (name + file(b"x"), 2), (name + large, 2)):
-        request = {"content": form(parts), "headers": FORM}
+    name, large = form_field("name", "Thesis"), form_file(bytes(9 * 1024 * 1024))
+    for parts, statements in ((name, 1), (name + form_file(b"x"), 2), (name + large, 2)):
+        request = {"content": form_body(parts), "headers": FORM_HEADERS}
         assert await cost("POST", "/documents", **request) == (201, statements)
 
 
@@ -373,12 +377,12 @@ async def test_changing_a_document_takes_one_statement_more_to_look_first(
     path = f"/documents/{(await make_document(client, content=b'x'))['id']}"
     # Afterwards it looks for files to remove; one takes its record and a second look.
     for parts, before, after in (
-        (form(), 1, 0),
-        (form(field("name", "x")), 2, 1),
-        (form(file(b"y")), 3, 3),
-        (form(field("name", "y"), file(b"z")), 3, 3),
+        (form_body(), 1, 0),
+        (form_body(form_field("name", "x")), 2, 1),
+        (form_body(form_file(b"y")), 3, 3),
+        (form_body(form_field("name", "y"), form_file(b"z")), 3, 3),
     ):
-        assert await cost("PATCH", path, content=parts, headers=FORM) == (200, before)
+        assert await cost("PATCH", path, content=parts, headers=FORM_HEADERS) == (200, before)
         assert afterwards(statements) == after
 
 
@@ -386,7 +390,7 @@ async def test_a_change_of_a_document_that_is_in_vain_takes_one_statement(
     client: AsyncClient, cost: Any, statements: list[str]
 ) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
-    request = {"content": form(file(b"x")), "headers": FORM | STALE}
+    request = {"content": form_body(form_file(b"x")), "headers": FORM_HEADERS | STALE}
     assert await cost("PATCH", path, **request) == (412, 1)
     assert await cost("PATCH", f"/documents/{NOBODY}", **request) == (404, 1)
     assert afterwards(statements) == 0
@@ -404,10 +408,10 @@ async def test_deleting_a_document_takes_one_statement_before_the_answer(
 
 
 async def test_a_form_that_is_refused_takes_no_statement_but_its_files(cost: Any) -> None:
-    twice = field("name", "x") * 2
+    twice = form_field("name", "x") * 2
     # A file was recorded before its first byte, condemned, looked at, and forgotten.
-    for parts, statements in ((twice, 0), (file(b"x") + twice, 4)):
-        request = {"content": form(parts), "headers": FORM}
+    for parts, statements in ((twice, 0), (form_file(b"x") + twice, 4)):
+        request = {"content": form_body(parts), "headers": FORM_HEADERS}
         assert await cost("POST", "/documents", **request) == (422, statements)
     assert await cost("POST", "/documents", json={}) == (415, 0)
 
@@ -418,7 +422,10 @@ async def costs_of_own_documents(client: AsyncClient, cost: Any) -> list[tuple[i
     path = f"/documents/{(await make_document(client, content=b'x'))['id']}"
     upload = await make_direct_upload(client, path, b"xyz")
     cursor = (await client.get("/documents?size=1")).json()["next"]
-    named, filed = ({"content": form(part), "headers": FORM} for part in (NAME, NAME + file(b"x")))
+    named, filed = (
+        {"content": form_body(part), "headers": FORM_HEADERS}
+        for part in (NAME, NAME + form_file(b"x"))
+    )
     announced = {"filename": "a.pdf", "content_type": "application/pdf", "size": 3}
     return [
         await cost(method, where, **request)
@@ -438,7 +445,7 @@ async def costs_of_own_documents(client: AsyncClient, cost: Any) -> list[tuple[i
             ("POST", f"{upload}/complete", {}),
             ("PATCH", path, named),
             ("PATCH", path, filed),
-            ("PATCH", path, {"content": form(NAME), "headers": FORM | STALE}),
+            ("PATCH", path, {"content": form_body(NAME), "headers": FORM_HEADERS | STALE}),
             ("PATCH", f"/documents/{NOBODY}", named),
             ("DELETE", path, {"headers": STALE}),
             ("DELETE", path, {}),
@@ -450,7 +457,7 @@ async def test_a_token_takes_one_statement_more_whatever_is_asked(
     client: AsyncClient, cost: Any, database: Database
 ) -> None:
     without = await costs_of_own_documents(client, cost)
-    client.headers.update((await make_bearer(database)).headers)
+    client.headers.update((await create_user_with_token(database)).headers)
     with_one = await costs_of_own_documents(client, cost)
     assert await cost("GET", "/documents?count=estimated") == (200, 2)  # counted with the page
     assert with_one == [(status, statements + 1) for status, statements in without]

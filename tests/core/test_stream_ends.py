@@ -21,15 +21,15 @@ from app.core.db._listing import FETCH_SIZE
 from app.core.errors import Overloaded
 from app.core.http import _streams as streams
 from app.settings import Settings
-from tests.conftest import settings_for
-from tests.support.access_log import requests
+from tests.conftest import make_settings
+from tests.support.access_log import logged_requests
 from tests.support.database_activity import ASLEEP, BUSY, until
-from tests.support.problems import problem_of
-from tests.support.resources import use_resources
-from tests.support.rows import fill
+from tests.support.problems import check_problem
+from tests.support.resources import replace_resources
+from tests.support.rows import fill_tables
 from tests.support.streamed_lists import CSV, NDJSON, asked, lines, scope
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 AT_ONCE = 2.0  # seconds
 PLACES = Settings.model_fields["db_pool_size"].default // 4
@@ -63,13 +63,15 @@ class Client:
 
 
 @pytest.fixture(autouse=True)
-async def free_again(database: Database, other: asyncpg.Connection) -> AsyncIterator[None]:
+async def free_again(
+    database: Database, outside_connection: asyncpg.Connection
+) -> AsyncIterator[None]:
     """After each test every connection is back, and every place among the streams."""
     yield
     pool = database.engine.sync_engine.pool
     assert isinstance(pool, QueuePool)
     assert pool.checkedout() == 0
-    await until(0, other, BUSY, AT_ONCE)
+    await until(0, outside_connection, BUSY, AT_ONCE)
     async with AsyncExitStack() as stack:
         for _ in range(PLACES):
             await stack.enter_async_context(database.streaming_transaction())
@@ -86,21 +88,21 @@ async def test_who_stops_reading_is_given_up(
     chunks: int,
 ) -> None:
     monkeypatch.setattr(streams, "PATIENCE", 0.05)
-    await fill(database, 5 * FETCH_SIZE)
+    await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
         async with asyncio.timeout(AT_ONCE):
             await app(scope("/books"), client.receive, client.send)
     assert len(client.messages) == chunks + 2
     assert client.messages[-1]["more_body"]
-    assert requests(caplog) == [("GET", "/books", 499)]
+    assert logged_requests(caplog) == [("GET", "/books", 499)]
 
 
 async def test_who_reads_slowly_but_reads_is_not(
     app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "PATIENCE", 0.5)
-    await fill(database, 12 * FETCH_SIZE)
+    await fill_tables(database, 12 * FETCH_SIZE)
     client = Client(100)
 
     async def slowly(message: Message) -> None:
@@ -116,7 +118,7 @@ async def test_who_reads_slowly_but_reads_is_not(
 async def test_who_goes_away_frees_the_connection_at_once(
     app: FastAPI, database: Database, caplog: pytest.LogCaptureFixture, chunks: int
 ) -> None:
-    await fill(database, 5 * FETCH_SIZE)
+    await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
         stream = asyncio.create_task(app(scope("/books"), client.receive, client.send))
@@ -124,26 +126,26 @@ async def test_who_goes_away_frees_the_connection_at_once(
         client.gone.set()
         async with asyncio.timeout(AT_ONCE):
             await stream
-    assert requests(caplog) == [("GET", "/books", 499)]
+    assert logged_requests(caplog) == [("GET", "/books", 499)]
 
 
 async def test_who_goes_away_while_the_database_works_frees_the_connection_at_once(
-    app: FastAPI, database: Database, other: asyncpg.Connection
+    app: FastAPI, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    await fill(database, 2 * FETCH_SIZE)
-    await other.execute(SLOW)
+    await fill_tables(database, 2 * FETCH_SIZE)
+    await outside_connection.execute(SLOW)
     client = Client(100)
     task = app(scope("/books", query="q=title"), client.receive, client.send)
     stream = asyncio.create_task(task)
-    await until(1, other, ASLEEP)
+    await until(1, outside_connection, ASLEEP)
     client.gone.set()
     async with asyncio.timeout(AT_ONCE):
         await stream
-    await until(0, other, BUSY, AT_ONCE)
+    await until(0, outside_connection, BUSY, AT_ONCE)
 
 
 async def test_a_server_that_ends_frees_the_connection(app: FastAPI, database: Database) -> None:
-    await fill(database, 5 * FETCH_SIZE)
+    await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(1)
     stream = asyncio.create_task(app(scope("/books"), client.receive, client.send))
     await client.full.wait()
@@ -155,7 +157,7 @@ async def test_a_server_that_ends_frees_the_connection(app: FastAPI, database: D
 async def test_only_so_many_streams_are_read_at_a_time(
     app: FastAPI, client: AsyncClient, database: Database
 ) -> None:
-    await fill(database, 5 * FETCH_SIZE)
+    await fill_tables(database, 5 * FETCH_SIZE)
     readers = [Client(1) for _ in range(PLACES)]
     tasks = [
         asyncio.create_task(app(scope("/books"), reader.receive, reader.send)) for reader in readers
@@ -164,7 +166,7 @@ async def test_only_so_many_streams_are_read_at_a_time(
         await reader.full.wait()
     for path, accept in (("/books", NDJSON), ("/authors", CSV)):
         answer = await asked(client, path, accept)
-        problem_of(answer, 503, "overloaded")
+        check_problem(answer, 503, "overloaded")
         assert answer.headers["retry-after"] == "1"
         assert (await client.head(path, headers={"Accept": accept})).status_code == 200
         assert (await client.get(path)).status_code == 200
@@ -189,30 +191,30 @@ async def test_a_stream_that_is_refused_takes_no_place(client: AsyncClient) -> N
 async def test_a_database_that_is_down_is_a_problem_and_no_lines(
     app: FastAPI, client: AsyncClient
 ) -> None:
-    use_resources(app, database=Database(settings_for("postgresql://127.0.0.1:1/none")))
+    replace_resources(app, database=Database(make_settings("postgresql://127.0.0.1:1/none")))
     for path, accept in (("/authors", CSV), ("/books", NDJSON)):
         answer = await asked(client, path, accept)
-        problem_of(answer, 503, "unavailable")
+        check_problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "1"
 
 
 async def test_what_fails_before_the_first_line_is_a_problem(
-    client: AsyncClient, other: asyncpg.Connection
+    client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute("DROP FUNCTION search_query")
+    await outside_connection.execute("DROP FUNCTION search_query")
     for accept in (NDJSON, CSV) * PLACES:
-        problem_of(await asked(client, "/books?q=title", accept), 500, "internal-error")
+        check_problem(await asked(client, "/books?q=title", accept), 500, "internal-error")
 
 
 async def test_a_stream_that_gets_no_connection_is_refused(
-    app: FastAPI, client: AsyncClient, own_database: str
+    app: FastAPI, client: AsyncClient, private_database_url: str
 ) -> None:
-    small = Database(settings_for(own_database, db_pool_size=1, db_pool_timeout=0.1))
-    use_resources(app, database=small)
+    small = Database(make_settings(private_database_url, db_pool_size=1, db_pool_timeout=0.1))
+    replace_resources(app, database=small)
     async with small.transaction() as session:
         await session.execute(text("SELECT 1"))
         answer = await asked(client, "/books")
-        problem_of(answer, 503, "overloaded")
+        check_problem(answer, 503, "overloaded")
         assert answer.headers["retry-after"] == "1"
     assert (await asked(client, "/books")).status_code == 200
     await small.close()

@@ -16,13 +16,13 @@ from httpx import AsyncClient, AsyncHTTPTransport
 
 from tests.support import servers
 from tests.support.database_activity import BUSY, until
-from tests.support.problems import problem_of
-from tests.support.processes import serving
-from tests.support.rows import AUTHOR
+from tests.support.problems import check_problem
+from tests.support.processes import running_server
+from tests.support.rows import AUTHOR_ID
 from tests.support.streamed_lists import CSV, NDJSON, asked
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 BOOKS = 120_000
 BOOK = "/books/01890000-0000-7000-9000-000000000001"
@@ -32,9 +32,9 @@ DROP INDEX ix_books_search, ix_books_title_id, ix_books_updated_at_id, ix_books_
     ix_books_author_id_created_at_id, ix_books_author_id_updated_at_id;
 ALTER TABLE books ALTER COLUMN search DROP EXPRESSION, ALTER COLUMN search SET DEFAULT '';
 SET session_replication_role = replica;
-INSERT INTO authors (id, name) VALUES ('{AUTHOR}', 'Author');
+INSERT INTO authors (id, name) VALUES ('{AUTHOR_ID}', 'Author');
 INSERT INTO books (id, title, author_id, created_at)
-SELECT ('01890000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid, 'Title ' || n, '{AUTHOR}',
+SELECT ('01890000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid, 'Title ' || n, '{AUTHOR_ID}',
     timestamptz '2020-01-01Z' + n * interval '1 minute'
 FROM generate_series(1, {BOOKS}) n;
 """
@@ -54,7 +54,7 @@ async def library(template_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def own_database(library: str) -> str:
+def private_database_url(library: str) -> str:
     return library
 
 
@@ -85,39 +85,41 @@ async def said(process: Process, *words: str) -> str:
     raise AssertionError(read)
 
 
-async def test_who_goes_away_leaves_nothing_behind(url: str, other: asyncpg.Connection) -> None:
+async def test_who_goes_away_leaves_nothing_behind(
+    database_url: str, outside_connection: asyncpg.Connection
+) -> None:
     async with (
-        serving(DATABASE_URL=url, DB_POOL_SIZE="4") as (process, origin),
+        running_server(DATABASE_URL=database_url, DB_POOL_SIZE="4") as (process, origin),
         AsyncClient(base_url=origin) as client,
     ):
         for accept in (NDJSON, CSV, NDJSON):
             async with reading(origin, accept):
-                await until(1, other, BUSY)
+                await until(1, outside_connection, BUSY)
                 refused = await asked(client, "/authors", accept)
-                problem_of(refused, 503, "overloaded")
+                check_problem(refused, 503, "overloaded")
                 assert refused.headers["retry-after"] == "1"
                 answers = await asyncio.gather(*(client.get(BOOK) for _ in range(20)))
                 assert {answer.status_code for answer in answers} == {200}
-            await until(0, other, BUSY, AT_ONCE)
+            await until(0, outside_connection, BUSY, AT_ONCE)
             await said(process, "request method=GET route=/books path=/books status=499")
         assert (await asked(client, "/authors", CSV)).status_code == 200
 
 
 async def test_a_stream_that_the_database_breaks_off_has_no_proper_end(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     async with (
-        serving(DATABASE_URL=url, DB_POOL_SIZE="4") as (process, origin),
+        running_server(DATABASE_URL=database_url, DB_POOL_SIZE="4") as (process, origin),
         AsyncClient(base_url=origin) as client,
     ):
         for accept in (NDJSON, CSV):
             async with reading(origin, accept) as rest:
-                await until(1, other, BREAK_OFF)
+                await until(1, outside_connection, BREAK_OFF)
                 with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
                     async for _ in rest:
                         pass
             await said(process, "ERROR [", "request method=GET route=/books path=/books status=200")
-            await until(0, other, BUSY, AT_ONCE)
+            await until(0, outside_connection, BUSY, AT_ONCE)
             assert (await client.get(BOOK)).status_code == 200
             # Once, with the request: the server that is to cut the connection does not repeat it.
             assert "ASGI" not in await said(process, f"path={BOOK}")
@@ -125,9 +127,9 @@ async def test_a_stream_that_the_database_breaks_off_has_no_proper_end(
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
-async def test_a_stream_takes_no_more_memory_than_a_page(url: str) -> None:
+async def test_a_stream_takes_no_more_memory_than_a_page(database_url: str) -> None:
     async with (
-        serving(DATABASE_URL=url) as (process, origin),
+        running_server(DATABASE_URL=database_url) as (process, origin),
         AsyncClient(base_url=origin, timeout=60) as client,
     ):
         (await client.get("/books?size=100")).raise_for_status()

@@ -14,7 +14,7 @@ from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
 from tests.authors.test_authors import NOBODY
 from tests.support.factories import make_author, make_book
-from tests.support.rows import AUTHOR, SORTS, WORDS, fill, run
+from tests.support.rows import AUTHOR_ID, SEARCH_WORDS, SORT_KEYS, execute, fill_tables
 from tests.support.streamed_lists import (
     CSV,
     STREAMED,
@@ -48,15 +48,19 @@ TITLES = [
 ]
 CREATED_FROM = "created_from=2026-01-01T05:00:00Z"
 FILTERS = {
-    **{path: [f"q={word}+1", CREATED_FROM] for path, word in WORDS.items() if path in STREAMED},
+    **{
+        path: [f"q={word}+1", CREATED_FROM]
+        for path, word in SEARCH_WORDS.items()
+        if path in STREAMED
+    },
     "/authors": ["q=author+1", "created_from=2026-01-01T05:00:00Z", "sort=dob&q=AUTHOR"],
     "/books": [
         "q=title+1",
         "sort=-title&created_from=2026-01-01T05:00:00Z&created_to=2026-01-01T07:30:00Z",
         "updated_to=2027-01-01T04:00:00Z&sort=updated_at",
-        f"author_id={AUTHOR}&sort=-updated_at",
+        f"author_id={AUTHOR_ID}&sort=-updated_at",
         f"author_id={NOBODY}",
-        f"id={AUTHOR}&id={NOBODY}",
+        f"id={AUTHOR_ID}&id={NOBODY}",
         "sort=title,-created_at&q=title",
     ],
 }
@@ -66,7 +70,7 @@ every_order = pytest.mark.parametrize(
     [
         (path, order)
         for path in STREAMED
-        for key in SORTS[path]
+        for key in SORT_KEYS[path]
         for order in (f"sort={key}", f"sort=-{key}")
     ]
     + [(path, "") for path in STREAMED]
@@ -80,10 +84,10 @@ every_filter = pytest.mark.parametrize(
 @pytest.fixture
 async def filled(database: Database) -> None:
     """Many rows, not in the order of any key, some of them alike and some without a date."""
-    await fill(database, MANY)
-    await run(database, "UPDATE authors SET dob = NULL WHERE dob > date '1900-12-01'")
-    await run(database, "UPDATE authors SET name = 'Author ' || hashint4(length(name)) % 9")
-    await run(database, "UPDATE books SET title = 'Title ' || hashtext(title) % 50")
+    await fill_tables(database, MANY)
+    await execute(database, "UPDATE authors SET dob = NULL WHERE dob > date '1900-12-01'")
+    await execute(database, "UPDATE authors SET name = 'Author ' || hashint4(length(name)) % 9")
+    await execute(database, "UPDATE books SET title = 'Title ' || hashtext(title) % 50")
 
 
 @every_order
@@ -118,7 +122,7 @@ async def test_filters_and_words_select_what_they_do_for_pages(
 async def test_where_a_fetch_ends_no_row_is_lost(
     client: AsyncClient, database: Database, count: int
 ) -> None:
-    await fill(database, count)
+    await fill_tables(database, count)
     assert [row["title"] for row in await lines(client, "/books")] == [
         f"Title {number}" for number in range(1, count + 1)
     ]
@@ -155,15 +159,15 @@ async def test_csv_keeps_whatever_a_title_is(client: AsyncClient) -> None:
 
 
 async def test_csv_to_the_byte(client: AsyncClient, database: Database) -> None:
-    await fill(database, 1)
-    await run(
+    await fill_tables(database, 1)
+    await execute(
         database,
         """
         UPDATE authors
         SET name = 'Say "ж",', dob = NULL, updated_at = '2027-01-01T00:00:00.5+02'
         """,
     )
-    author = f'{AUTHOR},"Say ""ж"",",,2026-01-01T00:01:00Z,2026-12-31T22:00:00.500000Z,1'
+    author = f'{AUTHOR_ID},"Say ""ж"",",,2026-01-01T00:01:00Z,2026-12-31T22:00:00.500000Z,1'
     header = "id,name,dob,created_at,updated_at,version"
     assert (await asked(client, "/authors", CSV)).content.decode() == f"{header}\r\n{author}\r\n"
 
@@ -171,10 +175,10 @@ async def test_csv_to_the_byte(client: AsyncClient, database: Database) -> None:
 async def test_csv_of_books_has_the_columns_of_their_authors(
     client: AsyncClient, database: Database
 ) -> None:
-    await fill(database, 1)
+    await fill_tables(database, 1)
     header, row = await table(client, "/books")
     assert header[:5] == ["id", "title", "author_id", "author_name", "author_dob"]
-    assert row[:5] == [AUTHOR, "Title 1", AUTHOR, "Author 1", "1900-01-02"]
+    assert row[:5] == [AUTHOR_ID, "Title 1", AUTHOR_ID, "Author 1", "1900-01-02"]
     assert header[-3:] == ["created_at", "updated_at", "version"]
     assert row[-3:-1] == ["2026-01-01T00:01:00Z", "2027-01-01T00:01:00Z"]
     assert row[-1].startswith("1.1")
@@ -206,22 +210,22 @@ def interrupted(app: FastAPI) -> Callable[[Callable[[], Awaitable[Any]]], AsyncC
     return made
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_lines_are_those_of_one_moment(
     interrupted: Callable[[Callable[[], Awaitable[Any]]], AsyncClient],
     client: AsyncClient,
     filled: None,
-    other: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
 ) -> None:
     before = await lines(client, "/books?sort=title")
 
     async def write() -> None:
-        await other.execute("DELETE FROM books WHERE right(id::text, 1) IN ('3', '7')")
-        await other.execute("UPDATE books SET title = 'Z', updated_at = now()")
-        await other.execute("UPDATE authors SET name = 'renamed'")
-        await other.execute(
+        await outside_connection.execute("DELETE FROM books WHERE right(id::text, 1) IN ('3', '7')")
+        await outside_connection.execute("UPDATE books SET title = 'Z', updated_at = now()")
+        await outside_connection.execute("UPDATE authors SET name = 'renamed'")
+        await outside_connection.execute(
             f"INSERT INTO books (id, title, author_id) "
-            f"SELECT gen_random_uuid(), 'Title ' || n, '{AUTHOR}' FROM generate_series(1, 500) n"
+            f"SELECT gen_random_uuid(), 'Title ' || n, '{AUTHOR_ID}' FROM generate_series(1, 500) n"
         )
 
     async with interrupted(write) as reader:

@@ -12,7 +12,7 @@ from httpx import AsyncClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.authors.test_authors import NOBODY
-from tests.support.processes import PATIENCE, ROOT, ended, serving
+from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS, running_server, wait_for_result
 from tests.support.trace_collector import Collector, attributes, collecting
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -39,17 +39,17 @@ async def traced(collector: Collector, url: str) -> AsyncIterator[AsyncClient]:
     """A client of a server that has sent all of its spans when the block has ended."""
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
     async with (
-        serving(DATABASE_URL=url, **endpoint) as (_, origin),
+        running_server(DATABASE_URL=url, **endpoint) as (_, origin),
         AsyncClient(base_url=origin) as client,
     ):
         yield client
 
 
 async def test_a_request_and_its_statement_are_spans_when_the_server_has_ended(
-    own_database: str,
+    private_database_url: str,
 ) -> None:
     with collecting() as collector:
-        async with traced(collector, own_database) as client:
+        async with traced(collector, private_database_url) as client:
             await client.get(f"/books/{NOBODY}", headers={"X-Request-ID": "mine"})
         spans = collector.spans
     assert collector.paths == {"/v1/traces"}
@@ -62,15 +62,17 @@ async def test_a_request_and_its_statement_are_spans_when_the_server_has_ended(
     assert attributes(statement)["db.query.text"].endswith("WHERE books.id = $1::UUID")
 
 
-async def test_a_trace_that_begins_elsewhere_goes_on_here_and_in_the_log(own_database: str) -> None:
+async def test_a_trace_that_begins_elsewhere_goes_on_here_and_in_the_log(
+    private_database_url: str,
+) -> None:
     with collecting() as collector:
         endpoint = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces"}
-        environment = {"DATABASE_URL": own_database, "LOG_FORMAT": "json", **endpoint}
-        async with serving(**environment) as (process, origin):
+        environment = {"DATABASE_URL": private_database_url, "LOG_FORMAT": "json", **endpoint}
+        async with running_server(**environment) as (process, origin):
             async with AsyncClient(base_url=origin) as client:
                 await client.get("/livez", headers=PARENT)
             assert process.stdout
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 async for line in process.stdout:
                     if line.startswith(b"{"):
                         break
@@ -78,10 +80,10 @@ async def test_a_trace_that_begins_elsewhere_goes_on_here_and_in_the_log(own_dat
     assert json.loads(line)["trace_id"] == TRACE
 
 
-async def test_no_span_says_what_a_client_sent_but_ids(own_database: str) -> None:
+async def test_no_span_says_what_a_client_sent_but_ids(private_database_url: str) -> None:
     secret = f"secret-{uuid4().hex}"
     with collecting() as collector:
-        async with traced(collector, own_database) as client:
+        async with traced(collector, private_database_url) as client:
             auth = {"Authorization": f"Bearer {secret}", "Cookie": secret}
             await client.get("/books", params={"q": secret})
             await client.get("/books", params={"X-Amz-Signature": secret, "token": secret})
@@ -95,9 +97,9 @@ async def test_no_span_says_what_a_client_sent_but_ids(own_database: str) -> Non
     assert secret.encode() not in sent
 
 
-async def test_a_statement_that_fails_is_a_failed_span(own_database: str) -> None:
+async def test_a_statement_that_fails_is_a_failed_span(private_database_url: str) -> None:
     with collecting() as collector:
-        async with traced(collector, own_database) as client:
+        async with traced(collector, private_database_url) as client:
             body = {"title": "The Dispossessed", "author_id": NOBODY}
             await client.post("/books", json=body)
         statement = collector.spans["WITH"]
@@ -106,19 +108,27 @@ async def test_a_statement_that_fails_is_a_failed_span(own_database: str) -> Non
     assert not statement.events
 
 
-async def test_a_collector_that_is_not_there_is_no_failure_of_ours(own_database: str) -> None:
+async def test_a_collector_that_is_not_there_is_no_failure_of_ours(
+    private_database_url: str,
+) -> None:
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
     async with (
-        serving(DATABASE_URL=own_database, **endpoint) as (process, origin),
+        running_server(DATABASE_URL=private_database_url, **endpoint) as (process, origin),
         AsyncClient(base_url=origin) as client,
     ):
         assert (await client.get("/books")).status_code == 200
     assert process.returncode == 0
 
 
-async def test_without_an_endpoint_nothing_is_loaded_that_sends_spans(own_database: str) -> None:
-    environment = {"DATABASE_URL": own_database, "S3_BUCKET": "unused", "PYTHONPATH": str(ROOT)}
+async def test_without_an_endpoint_nothing_is_loaded_that_sends_spans(
+    private_database_url: str,
+) -> None:
+    environment = {
+        "DATABASE_URL": private_database_url,
+        "S3_BUCKET": "unused",
+        "PYTHONPATH": str(PROJECT_ROOT),
+    }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", LOADED, stdout=PIPE, cwd=ROOT / "tests", env=environment
+        sys.executable, "-c", LOADED, stdout=PIPE, cwd=PROJECT_ROOT / "tests", env=environment
     )
-    assert (await ended(process)).out == "404\n[]\n"
+    assert (await wait_for_result(process)).stdout == "404\n[]\n"

@@ -11,8 +11,8 @@ from app.core.storage import Storage
 from app.documents.sweeper import Sweeper, SweepResult
 from app.settings import Settings
 from tests.support import stored_objects
-from tests.support.clients_with_tokens import Acting, actors
-from tests.support.resources import use_resources
+from tests.support.clients_with_tokens import ClientFactory, client_factory
+from tests.support.resources import replace_resources
 from tests.support.store_proxy import Proxy, proxied
 
 Stored = Callable[[], Awaitable[list[str]]]
@@ -22,8 +22,8 @@ Age = Callable[[], Awaitable[object]]
 
 
 @pytest.fixture
-async def acting(app: FastAPI, database: Database) -> AsyncIterator[Acting]:
-    async with actors(app, database) as made:
+async def acting(app: FastAPI, database: Database) -> AsyncIterator[ClientFactory]:
+    async with client_factory(app, database) as made:
         yield made
 
 
@@ -40,7 +40,7 @@ def use_store(app: FastAPI, settings: Settings) -> Iterator[UseStore]:
 
     def use(endpoint: str) -> None:
         made.append(Storage(settings.model_copy(update={"s3_endpoint_url": endpoint})))
-        use_resources(app, storage=made[-1])
+        replace_resources(app, storage=made[-1])
 
     yield use
     for storage in made:
@@ -48,9 +48,9 @@ def use_store(app: FastAPI, settings: Settings) -> Iterator[UseStore]:
 
 
 @pytest.fixture
-def stored(storage: Storage, settings: Settings, other: asyncpg.Connection) -> Stored:
+def stored(storage: Storage, settings: Settings, outside_connection: asyncpg.Connection) -> Stored:
     """For each key of the test's what there is: the state of its row, `object`, `part`."""
-    return lambda: stored_objects.stored(storage, settings.s3_prefix, other)
+    return lambda: stored_objects.stored(storage, settings.s3_prefix, outside_connection)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def sweep(database: Database, storage: Storage, settings: Settings) -> Sweep:
 
 
 @pytest.fixture
-def age(other: asyncpg.Connection) -> Age:
+def age(outside_connection: asyncpg.Connection) -> Age:
     """Let a day pass for all that is stored."""
     longer = "UPDATE stored_objects SET touched_at = touched_at - interval '1 day'"
-    return lambda: other.execute(longer)
+    return lambda: outside_connection.execute(longer)

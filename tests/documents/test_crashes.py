@@ -11,12 +11,12 @@ from httpx import AsyncClient
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.documents.conftest import Age, Stored
-from tests.support.commands import run
+from tests.support.commands import exit_code_and_output
 from tests.support.factories import make_direct_upload, make_document
-from tests.support.processes import PATIENCE, serving
+from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.store_proxy import Fate, Proxy
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 OLD, SMALL = b"%PDF-1.7 it had this file", b"%PDF-1.7 and got this one"
 LARGE = bytes(range(256)) * (2 * PART_SIZE // 256) + b"the third part"
@@ -64,9 +64,9 @@ POINTS: dict[str, tuple[Ask, Fate, str, list[str], bytes | None]] = {
 
 
 @pytest.fixture
-def environment(url: str, settings: Settings) -> dict[str, str]:
+def environment(database_url: str, settings: Settings) -> dict[str, str]:
     """Of the server that is killed, and of the sweeper after it."""
-    given = {"DATABASE_URL": url, "S3_PREFIX": settings.s3_prefix}
+    given = {"DATABASE_URL": database_url, "S3_PREFIX": settings.s3_prefix}
     return given | {"UPLOAD_GRACE_PERIOD": "1"}
 
 
@@ -75,12 +75,12 @@ async def killed(
 ) -> None:
     """A server is killed when what it is asked has led to this request to the store."""
     async with (
-        serving(**environment, S3_ENDPOINT_URL=proxy.origin) as (process, origin),
-        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+        running_server(**environment, S3_ENDPOINT_URL=proxy.origin) as (process, origin),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         proxy.expect(fate, line)
         asked = asyncio.ensure_future(ask(client, path))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await proxy.reached.wait()
         process.kill()
         await process.wait()
@@ -111,7 +111,7 @@ async def test_after_a_crash_one_sweep_leaves_documents_with_their_exact_bytes_a
     await killed(environment, proxy, fate, line, ask, path)
     assert await stored() == left
     await age()
-    code, said = await run("jobs", "run", "sweep-storage", **environment)
+    code, said = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
     assert code == 0, said
     assert await stored() == (["ready object"] if content else NOTHING)
     assert await file_of(client, path) == content

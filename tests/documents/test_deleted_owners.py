@@ -9,14 +9,14 @@ from httpx import AsyncClient
 
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
-from tests.support.clients_with_tokens import Acting, path_of
+from tests.support.clients_with_tokens import ClientFactory, current_user_path
 from tests.support.database_activity import WAITING, until
 from tests.support.factories import make_direct_upload, make_document
-from tests.support.problems import problem_of
-from tests.support.statements import heard
+from tests.support.problems import check_problem
+from tests.support.statements import wait_for_statement_callbacks
 from tests.support.store_proxy import Fate, Proxy
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 Leave = Callable[[], Coroutine[None, None, None]]
 
@@ -43,14 +43,14 @@ ANNOUNCED = {"filename": "a.pdf", "content_type": "application/pdf", "size": 3}
 
 
 @pytest.fixture
-async def alice(acting: Acting) -> AsyncClient:
+async def alice(acting: ClientFactory) -> AsyncClient:
     return await acting("member")
 
 
 @pytest.fixture
 async def account(alice: AsyncClient) -> str:
     """Where she is."""
-    return await path_of(alice)
+    return await current_user_path(alice)
 
 
 @pytest.fixture
@@ -76,18 +76,18 @@ def store(proxy: Proxy, use_store: UseStore) -> Proxy:
 
 
 @pytest.fixture
-async def elsewhere(url: str) -> AsyncIterator[asyncpg.Connection]:
+async def elsewhere(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A second connection, for a transaction that `other` is outside of."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 
 
 async def test_documents_and_tokens_go_at_once_and_files_with_the_next_sweep(
-    acting: Acting,
+    acting: ClientFactory,
     alice: AsyncClient,
     account: str,
-    other: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
     stored: Stored,
     sweep: Sweep,
 ) -> None:
@@ -96,9 +96,9 @@ async def test_documents_and_tokens_go_at_once_and_files_with_the_next_sweep(
         await make_document(each, content=b"a file")
     await make_document(alice, "without a file")
     assert (await alice.delete(account)).status_code == 204
-    assert await other.fetchval("SELECT count(*) FROM documents") == 1
+    assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 1
     assert await stored() == ["deleting object", "deleting object", "ready object"]
-    problem_of(await alice.get("/documents"), 401, "unauthorized")
+    check_problem(await alice.get("/documents"), 401, "unauthorized")
     swept = await sweep()
     assert (swept.removed, swept.unknown) == (2, [])
     assert await stored() == ["ready object"]
@@ -106,14 +106,18 @@ async def test_documents_and_tokens_go_at_once_and_files_with_the_next_sweep(
 
 
 async def test_a_deletion_that_is_undone_undoes_all_of_it(
-    alice: AsyncClient, key: int, other: asyncpg.Connection, stored: Stored, sweep: Sweep
+    alice: AsyncClient,
+    key: int,
+    outside_connection: asyncpg.Connection,
+    stored: Stored,
+    sweep: Sweep,
 ) -> None:
     path = f"/documents/{(await make_document(alice, content=b'a file'))['id']}"
-    undone = other.transaction()
+    undone = outside_connection.transaction()
     await undone.start()
-    await other.execute(DELETE, key)
-    assert await other.fetchval("SELECT count(*) FROM documents") == 0
-    assert await other.fetch("SELECT FROM stored_objects WHERE state = 'deleting'")
+    await outside_connection.execute(DELETE, key)
+    assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
+    assert await outside_connection.fetch("SELECT FROM stored_objects WHERE state = 'deleting'")
     await undone.rollback()
     assert (await sweep()).removed == 0
     assert await stored() == ["ready object"]
@@ -121,17 +125,21 @@ async def test_a_deletion_that_is_undone_undoes_all_of_it(
 
 
 async def test_ten_thousand_documents_go_in_one_statement(
-    alice: AsyncClient, account: str, key: int, other: asyncpg.Connection, statements: list[str]
+    alice: AsyncClient,
+    account: str,
+    key: int,
+    outside_connection: asyncpg.Connection,
+    statements: list[str],
 ) -> None:
-    await other.execute(MANY.format(key))
-    await heard()
+    await outside_connection.execute(MANY.format(key))
+    await wait_for_statement_callbacks()
     statements.clear()
     assert (await alice.delete(account)).status_code == 204
-    await heard()
+    await wait_for_statement_callbacks()
     assert len(statements) == 2  # the first asks who she is
-    assert await other.fetchval("SELECT count(*) FROM documents") == 0
+    assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
     states = "SELECT state, count(*) FROM stored_objects GROUP BY state"
-    assert list(map(tuple, await other.fetch(states))) == [("deleting", 10_000)]
+    assert list(map(tuple, await outside_connection.fetch(states))) == [("deleting", 10_000)]
 
 
 @SIZES
@@ -139,7 +147,7 @@ async def test_a_new_documents_upload_is_refused_when_its_user_is_deleted_on_the
     size: int, alice: AsyncClient, leave: Leave, stored: Stored, sweep: Sweep
 ) -> None:
     answer = await alice.post("/documents", content=form(size, leave, sweep), headers=HEADERS)
-    problem_of(answer, 401, "unauthorized")
+    check_problem(answer, 401, "unauthorized")
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
     await sweep()
     assert await stored() == []
@@ -161,7 +169,7 @@ async def test_another_files_upload_is_not_found_when_its_user_is_deleted_at_its
     await store.reached.wait()
     await leave()
     store.go_on.set()
-    problem_of(await asked, 404, "not-found")
+    check_problem(await asked, 404, "not-found")
     await sweep()
     assert await stored() == []
 
@@ -169,22 +177,22 @@ async def test_another_files_upload_is_not_found_when_its_user_is_deleted_at_its
 async def test_an_upload_waits_for_a_deletion_that_is_not_committed_yet(
     alice: AsyncClient,
     key: int,
-    other: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
     elsewhere: asyncpg.Connection,
     stored: Stored,
 ) -> None:
     async with elsewhere.transaction():
         await elsewhere.execute(DELETE, key)
         asked = asyncio.create_task(alice.post("/documents", content=form(SMALL), headers=HEADERS))
-        await until(1, other, WAITING)
-    problem_of(await asked, 401, "unauthorized")
+        await until(1, outside_connection, WAITING)
+    check_problem(await asked, 401, "unauthorized")
     assert await stored() == []
 
 
 async def test_a_deletion_waits_for_a_document_that_is_not_committed_yet(
     leave: Leave,
     key: int,
-    other: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
     elsewhere: asyncpg.Connection,
     stored: Stored,
     sweep: Sweep,
@@ -192,9 +200,9 @@ async def test_a_deletion_waits_for_a_document_that_is_not_committed_yet(
     async with elsewhere.transaction():
         await elsewhere.execute(ADD, key)
         asked = asyncio.create_task(leave())
-        await until(1, other, WAITING)
+        await until(1, outside_connection, WAITING)
     await asked
-    assert await other.fetchval("SELECT count(*) FROM documents") == 0
+    assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
     assert await stored() == ["deleting"]
     assert (await sweep()).removed == 1
     assert await stored() == []
@@ -206,8 +214,8 @@ async def test_a_direct_upload_of_a_deleted_user_is_not_completed_and_is_swept_i
     path = f"/documents/{(await make_document(alice))['id']}"
     upload = await make_direct_upload(alice, path, b"all of it has arrived")
     await leave()
-    problem_of(await alice.post(f"{upload}/complete"), 401, "unauthorized")
-    problem_of(await client.post(f"{upload}/complete"), 404, "not-found")
+    check_problem(await alice.post(f"{upload}/complete"), 401, "unauthorized")
+    check_problem(await client.post(f"{upload}/complete"), 404, "not-found")
     await age()
     swept = await sweep()
     assert (swept.expired, swept.aborted, swept.removed, swept.unknown) == (1, 1, 1, [])
@@ -237,7 +245,7 @@ async def test_a_direct_upload_is_not_found_when_its_user_is_deleted_while_it_is
     await store.reached.wait()
     await leave()
     store.go_on.set()
-    problem_of(await asked, 404, "not-found")
+    check_problem(await asked, 404, "not-found")
     await age()
     await sweep()
     assert await stored() == []

@@ -16,12 +16,20 @@ from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
 from tests.authors.test_authors import NOBODY
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support.factories import Json, make_document
-from tests.support.multipart import FORM, chunks, fetched, field, file, form, send
-from tests.support.problems import faults_of, problem_of
-from tests.support.resources import use_resources
-from tests.support.rows import query
+from tests.support.multipart import (
+    FORM_HEADERS,
+    download,
+    form_body,
+    form_field,
+    form_file,
+    send_form,
+    stream_chunks,
+)
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.resources import replace_resources
+from tests.support.rows import select_values
 
 FIELDS = [
     *("id", "name", "filename", "content_type", "size", "sha256"),
@@ -43,7 +51,9 @@ async def stored(storage: Storage, settings: Settings) -> list[str]:
 
 
 async def test_a_created_document_can_be_read_at_its_location(client: AsyncClient) -> None:
-    answer = await send(client, "POST", "/documents", field("name", "García"), file(PDF))
+    answer = await send_form(
+        client, "POST", "/documents", form_field("name", "García"), form_file(PDF)
+    )
     assert answer.status_code == 201
     document = answer.json()
     assert list(document) == FIELDS
@@ -63,7 +73,7 @@ async def test_a_document_knows_its_file_exactly(client: AsyncClient) -> None:
 
 
 async def test_a_document_needs_no_file(client: AsyncClient) -> None:
-    answer = await send(client, "POST", "/documents", field("name", "Thesis"))
+    answer = await send_form(client, "POST", "/documents", form_field("name", "Thesis"))
     assert answer.status_code == 201
     document = answer.json()
     assert {name for name, value in document.items() if value is None} == OF_FILE
@@ -75,7 +85,7 @@ async def test_a_files_url_gives_its_bytes_to_anybody(client: AsyncClient) -> No
     path = f"/documents/{document['id']}"
     listed = (await client.get("/documents")).json()["items"][0]
     for found in (document, (await client.get(path)).json(), listed):
-        answer = await fetched(found["file_url"])
+        answer = await download(found["file_url"])
         assert (answer.status_code, answer.content) == (200, PDF)
         assert answer.headers["content-type"] == "application/pdf"
 
@@ -91,7 +101,7 @@ async def test_no_browser_shows_a_file_as_a_page_of_the_stores(
     document = await make_document(
         client, content=page, filename="index.html", content_type=content_type
     )
-    answer = await fetched(document["file_url"])
+    answer = await download(document["file_url"])
     assert answer.content == page
     assert answer.headers["content-type"] == content_type
     assert answer.headers["content-disposition"].startswith("attachment;")
@@ -140,11 +150,13 @@ DISPOSITION = re.compile(  # RFC 6266 and 8187
 async def test_a_filename_is_kept_but_for_what_is_dangerous_in_it(
     client: AsyncClient, sent: str | bytes, kept: str
 ) -> None:
-    answer = await send(client, "POST", "/documents", field("name", "x"), file(PDF, sent))
+    answer = await send_form(
+        client, "POST", "/documents", form_field("name", "x"), form_file(PDF, sent)
+    )
     assert (answer.status_code, answer.json()["filename"]) == (201, kept)
-    download = await fetched(answer.json()["file_url"])
-    assert (download.status_code, download.content) == (200, PDF)
-    disposition = download.headers["content-disposition"]
+    response = await download(answer.json()["file_url"])
+    assert (response.status_code, response.content) == (200, PDF)
+    disposition = response.headers["content-disposition"]
     found = DISPOSITION.fullmatch(disposition)
     assert found, disposition
     plain, extended = found.groups()
@@ -156,24 +168,28 @@ async def test_a_filename_is_kept_but_for_what_is_dangerous_in_it(
 @pytest.mark.parametrize("character", ["x", "é", "😀", "%"])
 async def test_a_filename_may_have_255_characters(client: AsyncClient, character: str) -> None:
     longest = character * 255
-    answer = await send(client, "POST", "/documents", field("name", "x"), file(PDF, longest))
+    answer = await send_form(
+        client, "POST", "/documents", form_field("name", "x"), form_file(PDF, longest)
+    )
     assert (answer.status_code, answer.json()["filename"]) == (201, longest)
-    assert (await fetched(answer.json()["file_url"])).content == PDF
-    answer = await send(client, "POST", "/documents", field("name", "x"), file(PDF, longest + "x"))
-    assert faults_of(answer) == [{"pointer": "/file"}]
+    assert (await download(answer.json()["file_url"])).content == PDF
+    answer = await send_form(
+        client, "POST", "/documents", form_field("name", "x"), form_file(PDF, longest + "x")
+    )
+    assert field_error_locations(answer) == [{"pointer": "/file"}]
 
 
 async def test_the_content_is_behind_a_redirect_that_nobody_keeps(client: AsyncClient) -> None:
     document = await make_document(client, content=PDF)
     answer = await client.get(f"/documents/{document['id']}/content")
     assert (answer.status_code, answer.headers["cache-control"]) == (307, "no-store")
-    assert (await fetched(answer.headers["location"])).content == PDF
+    assert (await download(answer.headers["location"])).content == PDF
 
 
 async def test_there_is_no_content_without_a_file(client: AsyncClient) -> None:
     document = await make_document(client)
     answer = await client.get(f"/documents/{document['id']}/content")
-    assert problem_of(answer, 404, "not-found")["detail"] == "The document has no file"
+    assert check_problem(answer, 404, "not-found")["detail"] == "The document has no file"
 
 
 async def test_a_url_works_for_as_long_as_it_says(client: AsyncClient, settings: Settings) -> None:
@@ -214,7 +230,7 @@ async def test_a_url_that_was_changed_is_refused(
     url = (await make_document(client, content=PDF))["file_url"]
     changed = re.sub(pattern, other, url)
     assert changed != url
-    answer = await fetched(changed)
+    answer = await download(changed)
     assert 400 <= answer.status_code < 500
     assert PDF not in answer.content
 
@@ -222,7 +238,7 @@ async def test_a_url_that_was_changed_is_refused(
 async def test_a_url_is_that_of_one_file_only(client: AsyncClient) -> None:
     mine = (await make_document(client, content=PDF))["file_url"]
     other = (await make_document(client, content=b"secret"))["file_url"]
-    assert (await fetched(mine.replace(key_of(mine), key_of(other)))).status_code == 403
+    assert (await download(mine.replace(key_of(mine), key_of(other)))).status_code == 403
 
 
 async def test_a_url_is_for_reading_only(client: AsyncClient) -> None:
@@ -230,7 +246,7 @@ async def test_a_url_is_for_reading_only(client: AsyncClient) -> None:
     async with AsyncClient(trust_env=False) as anybody:
         assert (await anybody.put(url, content=b"other bytes")).status_code == 403
         assert (await anybody.delete(url)).status_code == 403
-    assert (await fetched(url)).content == PDF
+    assert (await download(url)).content == PDF
 
 
 def key_of(url: str) -> str:
@@ -241,14 +257,14 @@ def key_of(url: str) -> str:
 @pytest.fixture
 def public(app: FastAPI, template_url: str) -> Iterator[str]:
     """Another name of the store, for which the service now signs."""
-    endpoint = settings_for(template_url).s3_endpoint_url
+    endpoint = make_settings(template_url).s3_endpoint_url
     assert endpoint
     # A container's is at localhost or at the address of a bridge; by loopback it is reached too.
     host = urlsplit(endpoint).hostname or ""
     name = endpoint.replace(host, "127.0.0.1" if host == "localhost" else "localhost")
     assert name != endpoint
-    storage = Storage(settings_for(template_url, s3_public_endpoint_url=name))
-    use_resources(app, storage=storage)
+    storage = Storage(make_settings(template_url, s3_public_endpoint_url=name))
+    replace_resources(app, storage=storage)
     yield name
     storage.close()
 
@@ -256,7 +272,7 @@ def public(app: FastAPI, template_url: str) -> Iterator[str]:
 async def test_a_url_is_signed_for_the_public_endpoint(client: AsyncClient, public: str) -> None:
     document = await make_document(client, content=PDF)
     assert document["file_url"].startswith(f"{public}/")
-    assert (await fetched(document["file_url"])).content == PDF
+    assert (await download(document["file_url"])).content == PDF
 
 
 async def test_the_key_says_nothing_of_the_document(
@@ -272,72 +288,85 @@ async def test_the_key_says_nothing_of_the_document(
 
 async def test_changing_the_name_keeps_the_file(client: AsyncClient) -> None:
     before = await make_document(client, "Draft", PDF)
-    answer = await send(client, "PATCH", f"/documents/{before['id']}", field("name", "Thesis"))
+    answer = await send_form(
+        client, "PATCH", f"/documents/{before['id']}", form_field("name", "Thesis")
+    )
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
     assert (answer.json()["name"], answer.json()["filename"]) == ("Thesis", "thesis.pdf")
-    assert (await fetched(answer.json()["file_url"])).content == PDF
-    assert (await fetched(before["file_url"])).content == PDF
+    assert (await download(answer.json()["file_url"])).content == PDF
+    assert (await download(before["file_url"])).content == PDF
 
 
 async def test_replacing_the_file_keeps_the_name(client: AsyncClient) -> None:
     before = await make_document(client, "Thesis", PDF)
-    parts = file(b"other bytes", "other.txt", "text/plain")
-    answer = await send(client, "PATCH", f"/documents/{before['id']}", parts)
+    parts = form_file(b"other bytes", "other.txt", "text/plain")
+    answer = await send_form(client, "PATCH", f"/documents/{before['id']}", parts)
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
     after = answer.json()
     assert (after["name"], after["filename"], after["content_type"], after["size"]) == (
         *("Thesis", "other.txt", "text/plain", 11),
     )
     assert after["sha256"] == sha256(b"other bytes").hexdigest()
-    assert (await fetched(after["file_url"])).content == b"other bytes"
+    assert (await download(after["file_url"])).content == b"other bytes"
 
 
 async def test_a_replaced_file_is_gone(
     client: AsyncClient, storage: Storage, settings: Settings, database: Database
 ) -> None:
     before = await make_document(client, "Thesis", PDF)
-    answer = await send(client, "PATCH", f"/documents/{before['id']}", file(b"other bytes"))
+    answer = await send_form(
+        client, "PATCH", f"/documents/{before['id']}", form_file(b"other bytes")
+    )
     kept = [key_of(answer.json()["file_url"])]
-    assert (await fetched(before["file_url"])).status_code == 404
+    assert (await download(before["file_url"])).status_code == 404
     assert await stored(storage, settings) == kept != [key_of(before["file_url"])]
-    assert await query(database, "SELECT key FROM stored_objects WHERE state = 'ready'") == kept
-    assert await query(database, "SELECT count(*) FROM stored_objects") == [1]
+    assert (
+        await select_values(database, "SELECT key FROM stored_objects WHERE state = 'ready'")
+        == kept
+    )
+    assert await select_values(database, "SELECT count(*) FROM stored_objects") == [1]
 
 
 async def test_name_and_file_can_change_at_once(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
-    answer = await send(client, "PATCH", path, field("name", "Thesis, 2nd ed."), file(PDF))
+    answer = await send_form(
+        client, "PATCH", path, form_field("name", "Thesis, 2nd ed."), form_file(PDF)
+    )
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
     after = answer.json()
     assert (after["name"], after["sha256"]) == ("Thesis, 2nd ed.", sha256(PDF).hexdigest())
-    assert (await fetched(after["file_url"])).content == PDF
+    assert (await download(after["file_url"])).content == PDF
 
 
-@pytest.mark.parametrize("parts", [(), (file(b"", ""),), (field("file", ""),)])
+@pytest.mark.parametrize("parts", [(), (form_file(b"", ""),), (form_field("file", ""),)])
 async def test_an_empty_form_changes_nothing(client: AsyncClient, parts: tuple[bytes]) -> None:
     before = await make_document(client, "Thesis", PDF)
-    answer = await send(client, "PATCH", f"/documents/{before['id']}", *parts)
+    answer = await send_form(client, "PATCH", f"/documents/{before['id']}", *parts)
     assert (answer.status_code, answer.headers["etag"]) == (200, '"1"')
     assert unsigned(answer.json()) == unsigned(before)
-    assert (await fetched(answer.json()["file_url"])).content == PDF
+    assert (await download(answer.json()["file_url"])).content == PDF
 
 
 async def test_a_write_with_a_stale_etag_is_refused(client: AsyncClient) -> None:
     before = await make_document(client, "Thesis", PDF)
     path = f"/documents/{before['id']}"
     stale = {"If-Match": '"7"'}
-    for content in (form(), form(field("name", "x")), form(file(b"other bytes"))):
-        answer = await client.patch(path, content=content, headers=FORM | stale)
-        problem_of(answer, 412, "precondition-failed")
-    problem_of(await client.delete(path, headers=stale), 412, "precondition-failed")
+    for content in (
+        form_body(),
+        form_body(form_field("name", "x")),
+        form_body(form_file(b"other bytes")),
+    ):
+        answer = await client.patch(path, content=content, headers=FORM_HEADERS | stale)
+        check_problem(answer, 412, "precondition-failed")
+    check_problem(await client.delete(path, headers=stale), 412, "precondition-failed")
     assert unsigned((await client.get(path)).json()) == unsigned(before)
-    assert (await fetched(before["file_url"])).content == PDF
+    assert (await download(before["file_url"])).content == PDF
 
 
 async def test_a_write_with_the_current_etag_goes_through(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
-    content = form(field("name", "x"), file(PDF))
-    answer = await client.patch(path, content=content, headers=FORM | {"If-Match": '"1"'})
+    content = form_body(form_field("name", "x"), form_file(PDF))
+    answer = await client.patch(path, content=content, headers=FORM_HEADERS | {"If-Match": '"1"'})
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
     assert (await client.delete(path, headers={"If-Match": '"2"'})).status_code == 204
 
@@ -351,9 +380,9 @@ async def test_nothing_of_an_upload_that_is_in_vain_is_read(
 
     async def body() -> AsyncIterator[bytes]:
         read.append("a chunk")
-        yield form(file(PDF))
+        yield form_body(form_file(PDF))
 
-    headers = FORM | {"If-Match": condition}
+    headers = FORM_HEADERS | {"If-Match": condition}
     answer = await client.patch(f"/documents/{key}", content=body(), headers=headers)
     assert (answer.status_code, read) == (status, [])
 
@@ -376,9 +405,9 @@ async def test_a_deleted_document_is_gone_with_its_file(
     assert (answer.status_code, answer.content) == (204, b"")
     assert (await client.get(path)).status_code == 404
     assert (await client.delete(path)).status_code == 404
-    assert (await fetched(document["file_url"])).status_code == 404
+    assert (await download(document["file_url"])).status_code == 404
     assert await stored(storage, settings) == []
-    assert await query(database, "SELECT key FROM stored_objects") == []
+    assert await select_values(database, "SELECT key FROM stored_objects") == []
 
 
 async def test_a_document_without_a_file_can_be_deleted(client: AsyncClient) -> None:
@@ -390,7 +419,7 @@ async def test_a_document_without_a_file_can_be_deleted(client: AsyncClient) -> 
 async def test_the_same_file_of_another_document_stays(client: AsyncClient) -> None:
     one, other = await make_document(client, content=PDF), await make_document(client, content=PDF)
     await client.delete(f"/documents/{one['id']}")
-    assert (await fetched(other["file_url"])).content == PDF
+    assert (await download(other["file_url"])).content == PDF
 
 
 async def test_an_unknown_document_is_not_found(client: AsyncClient) -> None:
@@ -398,32 +427,34 @@ async def test_an_unknown_document_is_not_found(client: AsyncClient) -> None:
     for answer in (
         await client.get(path),
         await client.get(f"{path}/content"),
-        await send(client, "PATCH", path, field("name", "x")),
-        await send(client, "PATCH", path),
+        await send_form(client, "PATCH", path, form_field("name", "x")),
+        await send_form(client, "PATCH", path),
         await client.delete(path),
     ):
-        assert problem_of(answer, 404, "not-found")["detail"] == "Document not found"
+        assert check_problem(answer, 404, "not-found")["detail"] == "Document not found"
 
 
 async def test_what_is_no_id_is_refused(client: AsyncClient) -> None:
     for answer in (
         await client.get("/documents/x"),
         await client.get("/documents/x/content"),
-        await send(client, "PATCH", "/documents/x", field("name", "x")),
+        await send_form(client, "PATCH", "/documents/x", form_field("name", "x")),
         await client.delete("/documents/x"),
     ):
-        assert faults_of(answer) == [{"parameter": "id"}]
+        assert field_error_locations(answer) == [{"parameter": "id"}]
 
 
 async def test_an_unknown_parameter_is_refused_before_the_body_is_read(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     for method, where in (("POST", "/documents"), ("PATCH", path)):
         answer = await client.request(
-            method, where, params={"nmae": "x"}, content=chunks(), headers=FORM
+            method, where, params={"nmae": "x"}, content=stream_chunks(), headers=FORM_HEADERS
         )
-        assert faults_of(answer) == [{"parameter": "nmae"}]
+        assert field_error_locations(answer) == [{"parameter": "nmae"}]
     for where in ("/documents", path, f"{path}/content"):
-        assert faults_of(await client.get(where, params={"x": "1"})) == [{"parameter": "x"}]
+        assert field_error_locations(await client.get(where, params={"x": "1"})) == [
+            {"parameter": "x"}
+        ]
 
 
 @pytest.fixture

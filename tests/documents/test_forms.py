@@ -14,18 +14,28 @@ from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
 from tests.support.factories import make_document
-from tests.support.multipart import BOUNDARY, FORM, chunks, fetched, field, file, form, part, send
-from tests.support.problems import faults_of, problem_of
-from tests.support.rows import query
+from tests.support.multipart import (
+    BOUNDARY,
+    FORM_HEADERS,
+    download,
+    form_body,
+    form_field,
+    form_file,
+    form_part,
+    send_form,
+    stream_chunks,
+)
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.rows import select_values
 
 MIB = 2**20
 PART = 8 * MIB  # bytes that go to the store at once
 OVERHEAD = 64 * 1024  # bytes of a form beside its file
-NAME = field("name", "Thesis")
+NAME = form_field("name", "Thesis")
 CONTENT = b"%PDF-2.0"
-FILE = file(CONTENT)
+FILE = form_file(CONTENT)
 AS_FILE = 'Content-Disposition: form-data; name="file"; filename="a"'
-KIND, FORM_KIND, JSON = "multipart/form-data", FORM["Content-Type"], "application/json"
+KIND, FORM_KIND, JSON = "multipart/form-data", FORM_HEADERS["Content-Type"], "application/json"
 
 Left = Callable[[], Awaitable[list[str]]]
 
@@ -37,7 +47,7 @@ def left(storage: Storage, settings: Settings, database: Database) -> Left:
     async def found() -> list[str]:
         keys = [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
         uploads = [key for key, *_ in await storage.list_multipart_uploads(settings.s3_prefix)]
-        return keys + uploads + await query(database, "SELECT key FROM stored_objects")
+        return keys + uploads + await select_values(database, "SELECT key FROM stored_objects")
 
     return found
 
@@ -55,39 +65,39 @@ async def test_what_is_left_would_be_noticed(
 async def test_the_fields_come_in_either_order(
     client: AsyncClient, parts: tuple[bytes, ...]
 ) -> None:
-    answer = await send(client, "POST", "/documents", *parts)
+    answer = await send_form(client, "POST", "/documents", *parts)
     assert (answer.status_code, answer.json()["name"]) == (201, "Thesis")
-    assert (await fetched(answer.json()["file_url"])).content == CONTENT
+    assert (await download(answer.json()["file_url"])).content == CONTENT
 
 
 INVALID: dict[str, tuple[str, list[bytes]]] = {
     "name twice": ("/name", [NAME, NAME]),
     "name twice, a file between": ("/name", [NAME, FILE, NAME]),
     "file twice": ("/file", [NAME, FILE, FILE]),
-    "file twice, once as text": ("/file", [NAME, FILE, field("file", "")]),
-    "file twice, once empty": ("/file", [NAME, file(b"", ""), FILE]),
-    "an unknown field": ("/nmae", [NAME, FILE, field("nmae", "Thesis")]),
-    "an unknown file": ("/files", [NAME, FILE, file(CONTENT, name="files")]),
-    "a field of the answer": ("/id", [FILE, field("id", "x"), NAME]),
-    "a field with another case": ("/File", [NAME, file(CONTENT, name="File")]),
-    "a field without a name": ("/", [NAME, FILE, field("", "x")]),
-    "a field that needs escapes": ("/a~1b~0c", [NAME, FILE, field("a/b~c", "x")]),
-    "a field like a path": ("/name[0]", [NAME, FILE, field("name[0]", "x")]),
-    "a name too short": ("/name", [field("name", ""), FILE]),
-    "a name too long": ("/name", [FILE, field("name", "x" * 201)]),
-    "a name much too long": ("/name", [FILE, field("name", "x" * 1_000_000)]),
-    "NUL in the name": ("/name", [FILE, field("name", "a\0b")]),
-    "invalid UTF-8 in the name": ("/name", [FILE, field("name", b"\xff")]),
-    "half a character": ("/name", [FILE, field("name", "é".encode()[:1])]),
-    "a surrogate in the name": ("/name", [FILE, field("name", b"\xed\xa0\x80")]),
-    "a file for the name": ("/name", [FILE, file(b"Thesis", name="name")]),
-    "text for the file": ("/file", [NAME, field("file", CONTENT)]),
-    "bytes without a filename": ("/file", [NAME, file(CONTENT, "")]),
-    "no content type": ("/file", [NAME, file(CONTENT, content_type="")]),
-    "no media type": ("/file", [NAME, file(CONTENT, content_type="pdf")]),
-    "two media types": ("/file", [NAME, file(CONTENT, content_type="a/b, c/d")]),
-    "a media type beyond ASCII": ("/file", [NAME, file(CONTENT, content_type="a/é")]),
-    "a media type too long": ("/file", [NAME, file(CONTENT, content_type="a/" + "b" * 254)]),
+    "file twice, once as text": ("/file", [NAME, FILE, form_field("file", "")]),
+    "file twice, once empty": ("/file", [NAME, form_file(b"", ""), FILE]),
+    "an unknown field": ("/nmae", [NAME, FILE, form_field("nmae", "Thesis")]),
+    "an unknown file": ("/files", [NAME, FILE, form_file(CONTENT, name="files")]),
+    "a field of the answer": ("/id", [FILE, form_field("id", "x"), NAME]),
+    "a field with another case": ("/File", [NAME, form_file(CONTENT, name="File")]),
+    "a field without a name": ("/", [NAME, FILE, form_field("", "x")]),
+    "a field that needs escapes": ("/a~1b~0c", [NAME, FILE, form_field("a/b~c", "x")]),
+    "a field like a path": ("/name[0]", [NAME, FILE, form_field("name[0]", "x")]),
+    "a name too short": ("/name", [form_field("name", ""), FILE]),
+    "a name too long": ("/name", [FILE, form_field("name", "x" * 201)]),
+    "a name much too long": ("/name", [FILE, form_field("name", "x" * 1_000_000)]),
+    "NUL in the name": ("/name", [FILE, form_field("name", "a\0b")]),
+    "invalid UTF-8 in the name": ("/name", [FILE, form_field("name", b"\xff")]),
+    "half a character": ("/name", [FILE, form_field("name", "é".encode()[:1])]),
+    "a surrogate in the name": ("/name", [FILE, form_field("name", b"\xed\xa0\x80")]),
+    "a file for the name": ("/name", [FILE, form_file(b"Thesis", name="name")]),
+    "text for the file": ("/file", [NAME, form_field("file", CONTENT)]),
+    "bytes without a filename": ("/file", [NAME, form_file(CONTENT, "")]),
+    "no content type": ("/file", [NAME, form_file(CONTENT, content_type="")]),
+    "no media type": ("/file", [NAME, form_file(CONTENT, content_type="pdf")]),
+    "two media types": ("/file", [NAME, form_file(CONTENT, content_type="a/b, c/d")]),
+    "a media type beyond ASCII": ("/file", [NAME, form_file(CONTENT, content_type="a/é")]),
+    "a media type too long": ("/file", [NAME, form_file(CONTENT, content_type="a/" + "b" * 254)]),
 }
 invalid = pytest.mark.parametrize(("pointer", "parts"), INVALID.values(), ids=INVALID.keys())
 
@@ -96,8 +106,8 @@ invalid = pytest.mark.parametrize(("pointer", "parts"), INVALID.values(), ids=IN
 async def test_a_form_with_wrong_content_creates_nothing(
     client: AsyncClient, left: Left, pointer: str, parts: list[bytes]
 ) -> None:
-    answer = await send(client, "POST", "/documents", *parts)
-    assert faults_of(answer) == [{"pointer": pointer}]
+    answer = await send_form(client, "POST", "/documents", *parts)
+    assert field_error_locations(answer) == [{"pointer": pointer}]
     assert (await client.get("/documents")).json()["total"] == 0
     assert await left() == []
 
@@ -108,19 +118,19 @@ async def test_a_form_with_wrong_content_changes_nothing(
 ) -> None:
     before = await make_document(client, "Draft", b"as it was")
     kept = await left()
-    answer = await send(client, "PATCH", f"/documents/{before['id']}", *parts)
-    assert faults_of(answer) == [{"pointer": pointer}]
+    answer = await send_form(client, "PATCH", f"/documents/{before['id']}", *parts)
+    assert field_error_locations(answer) == [{"pointer": pointer}]
     assert (await client.get(f"/documents/{before['id']}")).headers["etag"] == '"1"'
-    assert (await fetched(before["file_url"])).content == b"as it was"
+    assert (await download(before["file_url"])).content == b"as it was"
     assert await left() == kept
 
 
-@pytest.mark.parametrize("parts", [(), (FILE,), (file(b"", ""),)])
+@pytest.mark.parametrize("parts", [(), (FILE,), (form_file(b"", ""),)])
 async def test_a_new_document_needs_a_name(
     client: AsyncClient, left: Left, parts: tuple[bytes, ...]
 ) -> None:
-    answer = await send(client, "POST", "/documents", *parts)
-    assert faults_of(answer) == [{"pointer": "/name"}]
+    answer = await send_form(client, "POST", "/documents", *parts)
+    assert field_error_locations(answer) == [{"pointer": "/name"}]
     assert await left() == []
 
 
@@ -128,46 +138,60 @@ MALFORMED = {
     "nothing": b"",
     "no form": b"name=Thesis",
     "JSON": b'{"name": "Thesis"}',
-    "another boundary": form(NAME).replace(b"a-boundary", b"b-boundary"),
-    "lines without CR": form(NAME).replace(b"\r\n", b"\n"),
-    "lines without LF": form(NAME).replace(b"\r\n", b"\r"),
+    "another boundary": form_body(NAME).replace(b"a-boundary", b"b-boundary"),
+    "lines without CR": form_body(NAME).replace(b"\r\n", b"\n"),
+    "lines without LF": form_body(NAME).replace(b"\r\n", b"\r"),
     "no end": NAME + FILE,
-    "no headers": form(NAME, FILE, part(content=b"x")),
-    "no Content-Disposition": form(NAME, FILE, part("Content-Type: text/plain", content=b"x")),
-    "no form-data": form(NAME, FILE, part('Content-Disposition: attachment; name="name"')),
-    "no field": form(NAME, FILE, part("Content-Disposition: form-data")),
-    "an extended field": form(FILE, part("Content-Disposition: form-data; name*=UTF-8''name")),
-    "a field beyond UTF-8": form(FILE, part(b'Content-Disposition: form-data; name="\xff"')),
-    "a filename beyond UTF-8": form(NAME, file(CONTENT, b"\xff")),
-    "a header without a colon": form(NAME, part(AS_FILE, "Content-Type")),
-    "a header without a name": form(NAME, part(AS_FILE, ": x")),
-    "a header beyond ASCII": form(NAME, part(AS_FILE, "X-é: x")),
-    "a folded header": form(NAME, part("Content-Disposition: form-data;", ' name="file"')),
-    "a header of a megabyte": form(NAME, part(AS_FILE, f"X-Long: {'x' * MIB}")),
-    "a header name of a megabyte": form(NAME, part(AS_FILE, "x" * MIB)),
-    "a thousand headers": form(NAME, part(AS_FILE, *["X-Many: x"] * 1000)),
-    "base64": form(NAME, part(AS_FILE, "Content-Transfer-Encoding: base64", content=b"eA==")),
-    "quoted-printable": form(NAME, part(AS_FILE, "content-transfer-encoding: QUOTED-PRINTABLE")),
+    "no headers": form_body(NAME, FILE, form_part(content=b"x")),
+    "no Content-Disposition": form_body(
+        NAME, FILE, form_part("Content-Type: text/plain", content=b"x")
+    ),
+    "no form-data": form_body(
+        NAME, FILE, form_part('Content-Disposition: attachment; name="name"')
+    ),
+    "no field": form_body(NAME, FILE, form_part("Content-Disposition: form-data")),
+    "an extended field": form_body(
+        FILE, form_part("Content-Disposition: form-data; name*=UTF-8''name")
+    ),
+    "a field beyond UTF-8": form_body(
+        FILE, form_part(b'Content-Disposition: form-data; name="\xff"')
+    ),
+    "a filename beyond UTF-8": form_body(NAME, form_file(CONTENT, b"\xff")),
+    "a header without a colon": form_body(NAME, form_part(AS_FILE, "Content-Type")),
+    "a header without a name": form_body(NAME, form_part(AS_FILE, ": x")),
+    "a header beyond ASCII": form_body(NAME, form_part(AS_FILE, "X-é: x")),
+    "a folded header": form_body(
+        NAME, form_part("Content-Disposition: form-data;", ' name="file"')
+    ),
+    "a header of a megabyte": form_body(NAME, form_part(AS_FILE, f"X-Long: {'x' * MIB}")),
+    "a header name of a megabyte": form_body(NAME, form_part(AS_FILE, "x" * MIB)),
+    "a thousand headers": form_body(NAME, form_part(AS_FILE, *["X-Many: x"] * 1000)),
+    "base64": form_body(
+        NAME, form_part(AS_FILE, "Content-Transfer-Encoding: base64", content=b"eA==")
+    ),
+    "quoted-printable": form_body(
+        NAME, form_part(AS_FILE, "content-transfer-encoding: QUOTED-PRINTABLE")
+    ),
 }
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_what_is_no_form_is_malformed(client: AsyncClient, left: Left, body: bytes) -> None:
-    for content in (body, chunks(*(bytes([byte]) for byte in body[:2000]), body[2000:])):
-        answer = await client.post("/documents", content=content, headers=FORM)
-        problem_of(answer, 400, "malformed-request")
+    for content in (body, stream_chunks(*(bytes([byte]) for byte in body[:2000]), body[2000:])):
+        answer = await client.post("/documents", content=content, headers=FORM_HEADERS)
+        check_problem(answer, 400, "malformed-request")
         assert await left() == []
 
 
 async def test_a_body_that_ends_anywhere_too_early_leaves_nothing(
     client: AsyncClient, left: Left
 ) -> None:
-    body = form(NAME, FILE)
+    body = form_body(NAME, FILE)
     for length in range(len(body) - len(b"-\r\n")):
-        answer = await client.post("/documents", content=body[:length], headers=FORM)
-        problem_of(answer, 400, "malformed-request")
+        answer = await client.post("/documents", content=body[:length], headers=FORM_HEADERS)
+        check_problem(answer, 400, "malformed-request")
     assert await left() == []
-    answer = await client.post("/documents", content=body[:-2], headers=FORM)
+    answer = await client.post("/documents", content=body[:-2], headers=FORM_HEADERS)
     assert answer.status_code == 201
 
 
@@ -176,37 +200,39 @@ ENCODINGS = ["7bit", "8BIT", "binary"]
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_an_encoding_that_is_none_is_taken(client: AsyncClient, encoding: str) -> None:
-    parts = part(AS_FILE, f"Content-Transfer-Encoding: {encoding}", content=CONTENT)
-    answer = await send(client, "POST", "/documents", NAME, parts)
+    parts = form_part(AS_FILE, f"Content-Transfer-Encoding: {encoding}", content=CONTENT)
+    answer = await send_form(client, "POST", "/documents", NAME, parts)
     assert (answer.status_code, answer.json()["size"]) == (201, len(CONTENT))
 
 
 async def test_a_file_without_a_content_type_is_any_bytes(client: AsyncClient) -> None:
-    answer = await send(client, "POST", "/documents", NAME, part(AS_FILE, content=CONTENT))
+    answer = await send_form(
+        client, "POST", "/documents", NAME, form_part(AS_FILE, content=CONTENT)
+    )
     assert answer.json()["content_type"] == "application/octet-stream"
 
 
-@pytest.mark.parametrize("nothing", [b"", file(b"", ""), field("file", "")])
+@pytest.mark.parametrize("nothing", [b"", form_file(b"", ""), form_field("file", "")])
 async def test_a_file_that_was_not_chosen_is_no_file(
     client: AsyncClient, left: Left, nothing: bytes
 ) -> None:
-    answer = await send(client, "POST", "/documents", NAME, nothing)
+    answer = await send_form(client, "POST", "/documents", NAME, nothing)
     assert (answer.status_code, answer.json()["filename"]) == (201, None)
     assert await left() == []
 
 
 async def test_a_file_of_no_bytes_is_a_file(client: AsyncClient) -> None:
-    answer = await send(client, "POST", "/documents", NAME, file(b"", "empty.txt"))
+    answer = await send_form(client, "POST", "/documents", NAME, form_file(b"", "empty.txt"))
     document = answer.json()
     assert (answer.status_code, document["filename"], document["size"]) == (201, "empty.txt", 0)
     assert document["sha256"] == sha256(b"").hexdigest()
-    download = await fetched(document["file_url"])
-    assert (download.status_code, download.content) == (200, b"")
+    response = await download(document["file_url"])
+    assert (response.status_code, response.content) == (200, b"")
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "😀" * 200, " García\t", "\x01\x7f", "%00+&=\r\n--"])
 async def test_a_name_is_kept_byte_for_byte(client: AsyncClient, name: str) -> None:
-    answer = await send(client, "POST", "/documents", field("name", name))
+    answer = await send_form(client, "POST", "/documents", form_field("name", name))
     assert (answer.status_code, answer.json()["name"]) == (201, name)
 
 
@@ -215,7 +241,7 @@ async def test_a_file_of_any_size_comes_back_byte_for_byte(client: AsyncClient, 
     content = Random(size).randbytes(size)
     document = await make_document(client, content=content)
     assert (document["size"], document["sha256"]) == (size, sha256(content).hexdigest())
-    assert (await fetched(document["file_url"])).content == content
+    assert (await download(document["file_url"])).content == content
 
 
 # Contents that almost are what ends them.
@@ -238,18 +264,18 @@ def pieces(content: bytes, random: Random, longest: int) -> Iterator[bytes]:
 async def test_a_body_may_be_cut_into_chunks_anywhere(client: AsyncClient, longest: int) -> None:
     random = Random(longest)
     content = b"x" + b"".join(random.choices(NEAR, k=300))
-    body = form(NAME, file(content))
+    body = form_body(NAME, form_file(content))
     answer = await client.post(
-        "/documents", content=chunks(*pieces(body, random, longest)), headers=FORM
+        "/documents", content=stream_chunks(*pieces(body, random, longest)), headers=FORM_HEADERS
     )
     assert answer.status_code == 201, answer.text
     assert answer.json()["sha256"] == sha256(content).hexdigest()
-    assert (await fetched(answer.json()["file_url"])).content == content
+    assert (await download(answer.json()["file_url"])).content == content
 
 
 async def test_an_epilogue_is_ignored(client: AsyncClient) -> None:
-    body = form(NAME) + b"anything\r\n" + form(FILE)
-    answer = await client.post("/documents", content=body, headers=FORM)
+    body = form_body(NAME) + b"anything\r\n" + form_body(FILE)
+    answer = await client.post("/documents", content=body, headers=FORM_HEADERS)
     assert (answer.status_code, answer.json()["filename"]) == (201, None)
 
 
@@ -263,13 +289,13 @@ async def test_an_epilogue_is_ignored(client: AsyncClient) -> None:
 )
 async def test_a_form_is_recognised_however_it_is_written(client: AsyncClient, kind: str) -> None:
     headers = {"Content-Type": kind}
-    answer = await client.post("/documents", content=form(NAME), headers=headers)
+    answer = await client.post("/documents", content=form_body(NAME), headers=headers)
     assert answer.status_code == 201
 
 
 @pytest.mark.parametrize("boundary", ["x", "-" * 70, "'()+_,-./:=?", "a b", "x" * 256])
 async def test_a_boundary_may_be_anything(client: AsyncClient, boundary: str) -> None:
-    body = form(NAME, FILE).replace(BOUNDARY.encode(), boundary.encode())
+    body = form_body(NAME, FILE).replace(BOUNDARY.encode(), boundary.encode())
     headers = {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
     answer = await client.post("/documents", content=body, headers=headers)
     assert (answer.status_code, answer.json()["size"]) == (201, len(CONTENT))
@@ -285,8 +311,8 @@ async def test_a_boundary_may_be_anything(client: AsyncClient, boundary: str) ->
 )
 async def test_a_form_without_its_boundary_is_malformed(client: AsyncClient, options: str) -> None:
     headers = [(b"Content-Type", (KIND + options).encode("latin-1"))]
-    answer = await client.post("/documents", content=form(NAME), headers=headers)
-    problem_of(answer, 400, "malformed-request")
+    answer = await client.post("/documents", content=form_body(NAME), headers=headers)
+    check_problem(answer, 400, "malformed-request")
 
 
 UNSUPPORTED: dict[str, list[tuple[str, str]]] = {
@@ -313,21 +339,21 @@ async def test_what_is_not_sent_as_a_plain_form_is_unsupported(
 ) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     for method, where in (("POST", "/documents"), ("PATCH", path)):
-        answer = await client.request(method, where, content=form(NAME), headers=headers)
-        problem_of(answer, 415, "unsupported-media-type")
+        answer = await client.request(method, where, content=form_body(NAME), headers=headers)
+        check_problem(answer, 415, "unsupported-media-type")
 
 
 async def test_a_second_content_type_is_heard(client: AsyncClient) -> None:
     # Which of the two would a proxy in front have believed?
     headers = [("Content-Type", FORM_KIND), ("Content-Type", JSON)]
-    answer = await client.post("/documents", content=form(NAME), headers=headers)
-    problem_of(answer, 400, "malformed-request")  # the boundary that follows from both
+    answer = await client.post("/documents", content=form_body(NAME), headers=headers)
+    check_problem(answer, 400, "malformed-request")  # the boundary that follows from both
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
 async def test_a_form_may_say_that_it_is_not_encoded(client: AsyncClient, encoding: str) -> None:
-    headers = FORM | {"Content-Encoding": encoding}
-    answer = await client.post("/documents", content=form(NAME), headers=headers)
+    headers = FORM_HEADERS | {"Content-Encoding": encoding}
+    answer = await client.post("/documents", content=form_body(NAME), headers=headers)
     assert answer.status_code == 201
 
 
@@ -350,14 +376,14 @@ class Body:
 
 
 HEAD = FILE.removesuffix(CONTENT + b"\r\n")
-MANY = b"".join(field(f"field-{number}", "x") for number in range(1000))
+MANY = b"".join(form_field(f"field-{number}", "x") for number in range(1000))
 ENDLESS: dict[str, tuple[Body, int]] = {
     "a file": (Body(NAME + HEAD, bytes(64 * 1024)), 413),
     "a file of line ends": (Body(NAME + HEAD, b"\r\n" * 32 * 1024), 413),
     "blank lines before the form": (Body(b"", b"\r\n" * 32 * 1024), 413),
-    "an epilogue": (Body(form(NAME, FILE), bytes(64 * 1024)), 413),
-    "an epilogue of forms": (Body(form(NAME, FILE), form(NAME, FILE) * 500), 413),
-    "a name": (Body(FILE + field("name", "").removesuffix(b"\r\n"), bytes(64 * 1024)), 422),
+    "an epilogue": (Body(form_body(NAME, FILE), bytes(64 * 1024)), 413),
+    "an epilogue of forms": (Body(form_body(NAME, FILE), form_body(NAME, FILE) * 500), 413),
+    "a name": (Body(FILE + form_field("name", "").removesuffix(b"\r\n"), bytes(64 * 1024)), 422),
     "a part header": (Body(FILE + f"--{BOUNDARY}\r\nX: ".encode(), b"x" * 64 * 1024), 400),
     "part headers": (Body(FILE + f"--{BOUNDARY}\r\n".encode(), b"X: x\r\n" * 10_000), 400),
     "unknown fields": (Body(NAME + FILE, MANY), 422),
@@ -370,7 +396,7 @@ async def test_a_body_without_end_is_refused_in_time(
     client: AsyncClient, left: Left, settings: Settings, body: Body, status: int
 ) -> None:
     settings.max_upload_size = ByteSize(MIB)
-    answer = await client.post("/documents", content=aiter(body), headers=FORM)
+    answer = await client.post("/documents", content=aiter(body), headers=FORM_HEADERS)
     assert answer.status_code == status, answer.text
     assert body.taken <= MIB + 2 * OVERHEAD
     assert await left() == []
@@ -378,9 +404,9 @@ async def test_a_body_without_end_is_refused_in_time(
 
 async def test_a_hundred_thousand_parts_are_refused_as_one(client: AsyncClient, left: Left) -> None:
     # In chunks such as the server gives: no part after the second is looked at.
-    body = chunks(NAME + FILE, *[NAME * 500] * 200)
-    answer = await client.post("/documents", content=body, headers=FORM)
-    assert faults_of(answer) == [{"pointer": "/name"}]
+    body = stream_chunks(NAME + FILE, *[NAME * 500] * 200)
+    answer = await client.post("/documents", content=body, headers=FORM_HEADERS)
+    assert field_error_locations(answer) == [{"pointer": "/name"}]
     assert await left() == []
     assert len([chunk async for chunk in body]) == 199
 
@@ -392,10 +418,10 @@ async def test_a_file_may_be_as_large_as_allowed_and_no_larger(
     settings.max_upload_size = ByteSize(size)
     path = f"/documents/{(await make_document(client))['id']}"
     for method, where in (("POST", "/documents"), ("PATCH", path)):
-        answer = await send(client, method, where, NAME, file(bytes(size + 1)))
-        problem_of(answer, 413, "payload-too-large")
+        answer = await send_form(client, method, where, NAME, form_file(bytes(size + 1)))
+        check_problem(answer, 413, "payload-too-large")
         assert await left() == []
-    answer = await send(client, "PATCH", path, NAME, file(bytes(size)))
+    answer = await send_form(client, "PATCH", path, NAME, form_file(bytes(size)))
     assert (answer.status_code, answer.json()["size"]) == (200, size)
 
 
@@ -404,8 +430,8 @@ async def test_a_body_of_unknown_length_is_refused_once_its_file_is_too_large(
 ) -> None:
     settings.max_upload_size = ByteSize(PART + MIB)
     body = Body(NAME + HEAD, bytes(MIB))
-    answer = await client.post("/documents", content=aiter(body), headers=FORM)
-    problem_of(answer, 413, "payload-too-large")
+    answer = await client.post("/documents", content=aiter(body), headers=FORM_HEADERS)
+    check_problem(answer, 413, "payload-too-large")
     assert body.taken == PART + 2 * MIB  # the first part was in the store already
     assert await left() == []
 
@@ -417,9 +443,9 @@ async def test_a_body_that_announces_too_much_is_not_read(
     path = f"/documents/{(await make_document(client))['id']}"
     for method, where in (("POST", "/documents"), ("PATCH", path)):
         body = Body(b"", NAME)
-        headers = FORM | {"Content-Length": str(1000 + OVERHEAD + 1)}
+        headers = FORM_HEADERS | {"Content-Length": str(1000 + OVERHEAD + 1)}
         answer = await client.request(method, where, content=aiter(body), headers=headers)
-        problem_of(answer, 413, "payload-too-large")
+        check_problem(answer, 413, "payload-too-large")
         assert body.taken == 0
 
 

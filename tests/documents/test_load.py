@@ -9,7 +9,7 @@ from httpx import AsyncClient, Response
 from app.core.storage import _storage as storage
 from tests.support.factories import make_document
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 BOUNDARY = "frontier"
 HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}

@@ -9,17 +9,17 @@ from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
 from tests.authors.test_authors import NOBODY
-from tests.support.clients_with_tokens import Acting
+from tests.support.clients_with_tokens import ClientFactory
 from tests.support.factories import Json, make_direct_upload, make_document
-from tests.support.multipart import FORM, field, file, form, send
-from tests.support.problems import faults_of, problem_of
-from tests.support.responses import get, refused
-from tests.support.rows import query
+from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file, send_form
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.responses import check_parameter_error, get_json
+from tests.support.rows import select_values
 
 SORTS = ("-created_at", "size", "name,-size")
 CURRENT, STALE = {"If-Match": '"1"'}, {"If-Match": '"7"'}
-RENAMED = {"content": form(field("name", "x")), "headers": FORM}
-REPLACED = {"content": form(file(b"other bytes")), "headers": FORM}
+RENAMED = {"content": form_body(form_field("name", "x")), "headers": FORM_HEADERS}
+REPLACED = {"content": form_body(form_file(b"other bytes")), "headers": FORM_HEADERS}
 ANNOUNCED = {"json": {"filename": "a.pdf", "content_type": "application/pdf", "size": 3}}
 
 
@@ -46,7 +46,7 @@ ASKED = {
     "rename whatever it is": Ask("PATCH", "", 200, given(RENAMED, {"If-Match": "*"})),
     "replace its file": Ask("PATCH", "", 200, REPLACED),
     "replace its file while current": Ask("PATCH", "", 200, given(REPLACED, CURRENT)),
-    "change nothing": Ask("PATCH", "", 200, {"content": form(), "headers": FORM}),
+    "change nothing": Ask("PATCH", "", 200, {"content": form_body(), "headers": FORM_HEADERS}),
     "delete": Ask("DELETE", "", 204, {}),
     "delete while current": Ask("DELETE", "", 204, {"headers": CURRENT}),
     "delete when stale": Ask("DELETE", "", 412, {"headers": STALE}),
@@ -58,21 +58,25 @@ ASKED = {
 
 
 @pytest.fixture
-async def alice(acting: Acting) -> AsyncClient:
+async def alice(acting: ClientFactory) -> AsyncClient:
     return await acting("member")
 
 
 async def everything(database: Database, storage: Storage, settings: Settings) -> Any:
     """Every row of documents and their objects, and what of the test's the store has."""
-    documents = await query(database, "SELECT to_jsonb(d)::text FROM documents d ORDER BY id")
-    objects = await query(database, "SELECT to_jsonb(o)::text FROM stored_objects o ORDER BY id")
+    documents = await select_values(
+        database, "SELECT to_jsonb(d)::text FROM documents d ORDER BY id"
+    )
+    objects = await select_values(
+        database, "SELECT to_jsonb(o)::text FROM stored_objects o ORDER BY id"
+    )
     keys = [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
     return documents, objects, keys, await storage.list_multipart_uploads(settings.s3_prefix)
 
 
 def shown(answer: Response) -> tuple[Json, dict[str, str]]:
     """A problem and its headers, less what names the request."""
-    problem = problem_of(answer, 404, "not-found")
+    problem = check_problem(answer, 404, "not-found")
     headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
     return {**problem, "instance": "", "request_id": ""}, headers
 
@@ -80,7 +84,7 @@ def shown(answer: Response) -> tuple[Json, dict[str, str]]:
 @pytest.mark.parametrize("asked", ASKED)
 async def test_what_is_somebody_elses_is_answered_as_what_is_not_there_and_stays_as_it_is(
     asked: str,
-    acting: Acting,
+    acting: ClientFactory,
     alice: AsyncClient,
     database: Database,
     storage: Storage,
@@ -103,7 +107,7 @@ async def test_what_is_somebody_elses_is_answered_as_what_is_not_there_and_stays
 
 @pytest.mark.parametrize("role", ["member", "editor"])
 async def test_a_list_is_of_ones_own_whatever_is_asked_for(
-    role: str, client: AsyncClient, acting: Acting
+    role: str, client: AsyncClient, acting: ClientFactory
 ) -> None:
     own = await acting(role)
     for name in ("Paper one", "Paper two"):
@@ -118,81 +122,87 @@ async def test_a_list_is_of_ones_own_whatever_is_asked_for(
         "created_from=2020-01-01T00:00:00Z&updated_to=2200-01-01T00:00:00Z&sort=size": 2,
         "page=1&size=2&count=exact": 2,
     }.items():
-        page = await get(own, f"/documents?{parameters}")
+        page = await get_json(own, f"/documents?{parameters}")
         assert {item["id"] for item in page["items"]} == made, parameters
         assert (page["total"], page["next"]) == (total, None), parameters
-    assert (await get(own, "/documents?page=2"))["total"] == 2
-    assert len((await get(own, "/documents?count=estimated"))["items"]) == 2
-    assert (await get(own, "/documents?q=one"))["total"] == 0  # somebody else's
+    assert (await get_json(own, "/documents?page=2"))["total"] == 2
+    assert len((await get_json(own, "/documents?count=estimated"))["items"]) == 2
+    assert (await get_json(own, "/documents?q=one"))["total"] == 0  # somebody else's
 
 
 @pytest.mark.parametrize("sort", SORTS)
 async def test_a_walk_by_cursor_meets_ones_own_only(
-    sort: str, client: AsyncClient, acting: Acting, alice: AsyncClient
+    sort: str, client: AsyncClient, acting: ClientFactory, alice: AsyncClient
 ) -> None:
     bob = await acting("member")
     # Between hers, in each order, are those of others; and some are equal to hers.
     for name, content in (("a", b"1"), ("b", None), ("b", b"22"), ("c", b"22")):
         for each in (bob, alice, client):
             await make_document(each, name, content)
-    page = await get(alice, f"/documents?sort={sort}&size=1")
+    page = await get_json(alice, f"/documents?sort={sort}&size=1")
     walked = page["items"]
     while cursor := page["next"]:
-        page = await get(alice, f"/documents?sort={sort}&size=1&cursor={cursor}")
+        page = await get_json(alice, f"/documents?sort={sort}&size=1&cursor={cursor}")
         walked += page["items"]
-    whole = (await get(alice, f"/documents?sort={sort}"))["items"]
+    whole = (await get_json(alice, f"/documents?sort={sort}"))["items"]
     assert [item["id"] for item in walked] == [item["id"] for item in whole]
     assert len(whole) == 4
 
 
 async def test_a_cursor_of_ones_own_list_is_of_no_use_to_another(
-    client: AsyncClient, acting: Acting, alice: AsyncClient
+    client: AsyncClient, acting: ClientFactory, alice: AsyncClient
 ) -> None:
     for name in ("one", "two"):
         await make_document(alice, name)
-    cursor = (await get(alice, "/documents?size=1"))["next"]
+    cursor = (await get_json(alice, "/documents?size=1"))["next"]
     for anybody in (client, await acting("member"), await acting("editor"), await acting("admin")):
-        refused(await anybody.get(f"/documents?size=1&cursor={cursor}"), "cursor")
-    assert len((await get(alice, f"/documents?size=1&cursor={cursor}"))["items"]) == 1
+        check_parameter_error(await anybody.get(f"/documents?size=1&cursor={cursor}"), "cursor")
+    assert len((await get_json(alice, f"/documents?size=1&cursor={cursor}"))["items"]) == 1
 
 
 async def test_an_admin_reaches_all_and_they_stay_their_owners(
-    client: AsyncClient, acting: Acting, alice: AsyncClient
+    client: AsyncClient, acting: ClientFactory, alice: AsyncClient
 ) -> None:
     admin, hers = await acting("admin"), await make_document(alice, "Hers", b"hers")
     nobodys, own = await make_document(client, "Nobody's"), await make_document(admin, "Own")
-    found = await get(admin, "/documents?sort=name")
+    found = await get_json(admin, "/documents?sort=name")
     assert [item["id"] for item in found["items"]] == [hers["id"], nobodys["id"], own["id"]]
     path = f"/documents/{hers['id']}"
     upload = await make_direct_upload(admin, path, b"of the admin")
     assert (await admin.post(f"{upload}/complete")).status_code == 200
-    assert (await send(admin, "PATCH", path, field("name", "Still hers"))).status_code == 200
-    assert (await get(alice, path))["name"] == "Still hers"
-    assert (await get(alice, "/documents"))["total"] == 1
+    assert (
+        await send_form(admin, "PATCH", path, form_field("name", "Still hers"))
+    ).status_code == 200
+    assert (await get_json(alice, path))["name"] == "Still hers"
+    assert (await get_json(alice, "/documents"))["total"] == 1
     assert (await admin.delete(path)).status_code == 204
-    problem_of(await alice.get(path), 404, "not-found")
+    check_problem(await alice.get(path), 404, "not-found")
 
 
 async def test_what_nobody_owns_is_seen_by_admins_and_by_anybody_where_all_is_open(
-    client: AsyncClient, acting: Acting, alice: AsyncClient, settings: Settings
+    client: AsyncClient, acting: ClientFactory, alice: AsyncClient, settings: Settings
 ) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     await make_document(alice)
     for anybody in (client, await acting("admin")):
-        assert (await get(anybody, "/documents"))["total"] == 2
+        assert (await get_json(anybody, "/documents"))["total"] == 2
         assert (await anybody.get(path)).status_code == 200
     for somebody in (alice, await acting("editor")):
-        problem_of(await somebody.get(path), 404, "not-found")
-        problem_of(await somebody.delete(path), 404, "not-found")
+        check_problem(await somebody.get(path), 404, "not-found")
+        check_problem(await somebody.delete(path), 404, "not-found")
     settings.anonymous_access = "read"
     for where in (path, "/documents"):
-        problem_of(await client.get(where), 401, "unauthorized")
+        check_problem(await client.get(where), 401, "unauthorized")
 
 
-async def test_who_owns_a_document_is_for_nobody_to_say(acting: Acting, alice: AsyncClient) -> None:
+async def test_who_owns_a_document_is_for_nobody_to_say(
+    acting: ClientFactory, alice: AsyncClient
+) -> None:
     path = f"/documents/{(await make_document(alice))['id']}"
     for each, name in ((alice, "owner_id"), (await acting("admin"), "owner")):
         for method, where in (("POST", "/documents"), ("PATCH", path)):
-            answer = await send(each, method, where, field("name", "x"), field(name, "1"))
-            assert faults_of(answer) == [{"pointer": f"/{name}"}]
-        refused(await each.get(f"/documents?{name}=1"), name)
+            answer = await send_form(
+                each, method, where, form_field("name", "x"), form_field(name, "1")
+            )
+            assert field_error_locations(answer) == [{"pointer": f"/{name}"}]
+        check_parameter_error(await each.get(f"/documents?{name}=1"), name)

@@ -16,7 +16,7 @@ from app.settings import Settings
 from tests.documents.conftest import Stored
 from tests.support.factories import make_document
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 
 class Undo(Exception):

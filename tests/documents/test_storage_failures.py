@@ -11,17 +11,17 @@ from app.core.db import Database
 from app.core.storage import _s3 as s3
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.documents.conftest import Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
 from tests.support.connections import connected
 from tests.support.factories import make_book, make_document
-from tests.support.problems import problem_of
-from tests.support.processes import PATIENCE, serving
-from tests.support.resources import resources_of, use_resources
+from tests.support.problems import check_problem
+from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.resources import get_resources, replace_resources
 from tests.support.store_proxy import Fate, Proxy
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 NOBODY_LISTENS = "http://127.0.0.1:1"
 FAILURES = {fate.name.lower(): fate for fate in Fate if fate.name not in {"PASS", "HOLD_ANSWER"}}
@@ -46,7 +46,7 @@ async def test_an_upload_is_unavailable_and_leaves_no_document_while_the_store_f
     client: AsyncClient, fail: Proxy, stored: Stored, sweep: Sweep
 ) -> None:
     answer = await client.post("/documents", content=form(SMALL), headers=HEADERS)
-    problem_of(answer, 503, "unavailable")
+    check_problem(answer, 503, "unavailable")
     assert answer.headers["retry-after"] == "1"
     assert len(fail.lines) <= s3.MAX_ATTEMPTS  # it is not asked to clean up as well
     assert (await client.get("/documents")).json()["total"] == 0
@@ -79,7 +79,7 @@ async def test_a_complete_that_fails_even_with_200_fails_the_upload(
     use_store(proxy.origin)
     proxy.expect(fate, "POST .*[?]uploadId")
     answer = await client.post("/documents", content=form(LARGE), headers=HEADERS)
-    problem_of(answer, 503, "unavailable")
+    check_problem(answer, 503, "unavailable")
     assert await stored() == ["deleting part"]
     await sweep()
     assert await stored() == []
@@ -108,17 +108,24 @@ async def test_without_credentials_files_are_unavailable_and_nothing_else(
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     use_store(NOBODY_LISTENS)
-    problem_of(await client.get(path), 503, "unavailable")
+    check_problem(await client.get(path), 503, "unavailable")
     upload = await client.post("/documents", content=form(SMALL), headers=HEADERS)
-    problem_of(upload, 503, "unavailable")
+    check_problem(upload, 503, "unavailable")
     await make_document(client, "without a file")
 
 
 @pytest.mark.parametrize("point", ["while bytes flow", "while the store answers"])
 async def test_an_upload_holds_no_connection_to_the_database(
-    point: str, app: FastAPI, client: AsyncClient, url: str, proxy: Proxy, use_store: UseStore
+    point: str,
+    app: FastAPI,
+    client: AsyncClient,
+    database_url: str,
+    proxy: Proxy,
+    use_store: UseStore,
 ) -> None:
-    use_resources(app, database=Database(settings_for(url, db_pool_size=1, db_pool_timeout=1)))
+    replace_resources(
+        app, database=Database(make_settings(database_url, db_pool_size=1, db_pool_timeout=1))
+    )
     use_store(proxy.origin)
 
     async def another_request() -> None:
@@ -132,24 +139,27 @@ async def test_an_upload_holds_no_connection_to_the_database(
     await another_request()
     proxy.go_on.set()
     assert (await asked).status_code == 201
-    await resources_of(app).database.engine.dispose()
+    await get_resources(app).database.engine.dispose()
 
 
 @pytest.mark.parametrize(
     ("size", "there"), [(PART_SIZE // 2, "pending"), (2 * PART_SIZE, "pending part")]
 )
 async def test_a_client_that_leaves_leaves_nothing_but_one_line_in_the_log(
-    size: int, there: str, url: str, settings: Settings, stored: Stored
+    size: int, there: str, database_url: str, settings: Settings, stored: Stored
 ) -> None:
     async with (
-        serving(DATABASE_URL=url, S3_PREFIX=settings.s3_prefix) as (process, origin),
+        running_server(DATABASE_URL=database_url, S3_PREFIX=settings.s3_prefix) as (
+            process,
+            origin,
+        ),
         connected(origin) as (_, writer),
     ):
         assert process.stdout
         head = "POST /documents HTTP/1.1\r\nHost: b\r\nContent-Length: 40000000\r\n"
         writer.write(f"{head}Content-Type: {HEADERS['content-type']}\r\n\r\n".encode())
         writer.writelines([await anext(form(size)), b"and more to come"])
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while await stored() != [there]:
                 pass
             writer.close()

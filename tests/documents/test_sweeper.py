@@ -14,11 +14,11 @@ from app.settings import Settings
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
 from tests.support.factories import make_direct_upload, make_document
-from tests.support.problems import problem_of
-from tests.support.processes import run
+from tests.support.problems import check_problem
+from tests.support.processes import exit_code_and_output
 from tests.support.store_proxy import Fate, Proxy
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 HELD = {
@@ -53,7 +53,7 @@ async def test_an_upload_that_was_swept_is_refused_and_leaves_nothing(
     size: int, client: AsyncClient, stored: Stored, age: Age, sweep: Sweep
 ) -> None:
     answer = await client.post("/documents", content=form(size, age, sweep), headers=HEADERS)
-    assert "made no progress" in problem_of(answer, 409, "conflict")["detail"]
+    assert "made no progress" in check_problem(answer, 409, "conflict")["detail"]
     assert await stored() == []
 
 
@@ -75,7 +75,7 @@ async def test_an_upload_that_is_swept_at_its_end_is_refused_and_leaves_nothing(
     await age()
     await sweep()
     proxy.go_on.set()
-    problem_of(await asked, 409, "conflict")
+    check_problem(await asked, 409, "conflict")
     assert await stored() == []
 
 
@@ -90,7 +90,7 @@ async def test_an_abandoned_direct_upload_is_swept(
     swept = await sweep()
     assert (swept.expired, swept.aborted, swept.removed, swept.unknown) == (1, 1, 1, [])
     assert await stored() == []
-    problem_of(await client.post(f"{upload}/complete"), 404, "not-found")
+    check_problem(await client.post(f"{upload}/complete"), 404, "not-found")
 
 
 @pytest.mark.parametrize(("grace", "left"), [(3600, ["part"]), (0, [])], ids=["young", "old"])
@@ -109,24 +109,28 @@ async def test_multipart_uploads_that_no_row_knows_are_aborted_after_the_grace_p
 
 
 async def test_objects_that_no_row_knows_are_reported_and_left_alone(
-    url: str, settings: Settings, storage: Storage, stored: Stored
+    database_url: str, settings: Settings, storage: Storage, stored: Stored
 ) -> None:
     key = f"{settings.s3_prefix}not-of-the-service"
     await storage.put(key, bytearray(b"?"))
-    environment = {"DATABASE_URL": url, "S3_PREFIX": settings.s3_prefix}
-    code, said = await run("jobs", "run", "sweep-storage", **environment)
+    environment = {"DATABASE_URL": database_url, "S3_PREFIX": settings.s3_prefix}
+    code, said = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
     assert (code, said.splitlines()[-1]) == (0, "0 expired, 0 aborted, 0 removed, 1 unknown")
     assert f"no row knows the object {key}" in said
     assert await stored() == ["object"]
 
 
 async def test_four_sweepers_at_once_and_one_after_them_are_harmless(
-    client: AsyncClient, other: asyncpg.Connection, stored: Stored, age: Age, sweep: Sweep
+    client: AsyncClient,
+    outside_connection: asyncpg.Connection,
+    stored: Stored,
+    age: Age,
+    sweep: Sweep,
 ) -> None:
     for name in ("kept", "gone") * 5:
         made = await make_document(client, name, b"of " + name.encode())
         await make_direct_upload(client, f"/documents/{made['id']}", b"never completed")
-    await other.execute("DELETE FROM documents WHERE name = 'gone'")
+    await outside_connection.execute("DELETE FROM documents WHERE name = 'gone'")
     await age()
     swept = await asyncio.gather(*(sweep() for _ in range(4)))
     assert sum(each.expired for each in swept) == 10

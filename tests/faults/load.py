@@ -12,7 +12,7 @@ import asyncpg
 from httpx import AsyncClient, HTTPError
 
 from tests.support.factories import Json, make_author
-from tests.support.processes import until
+from tests.support.processes import poll_until
 
 READERS, WRITERS, RETRIERS = 4, 3, 2
 PAUSE = 0.05  # seconds
@@ -56,7 +56,7 @@ class Load:
         async def told() -> bool:
             return status in self.statuses(since=start)
 
-        await until(told)
+        await poll_until(told)
 
     async def recovers(self) -> float:
         """Wait until reads and writes that were asked for from now on succeed; seconds."""
@@ -67,7 +67,7 @@ class Load:
             methods = {each.method for each in since if each.status in SUCCESS}
             return methods >= {"GET", "POST"}
 
-        await until(recovered)
+        await poll_until(recovered)
         return monotonic() - start
 
     async def all_succeed(self) -> None:
@@ -84,7 +84,7 @@ class Load:
         async def counts() -> bool:
             return all(counted[number] - before[number] >= times for number in clients)
 
-        await until(counts)
+        await poll_until(counts)
 
     async def run(self) -> None:
         kinds = [self._read] * READERS + [self._write] * WRITERS + [self._insist] * RETRIERS

@@ -12,12 +12,12 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.storage import Storage
 from app.documents.sweeper import Sweeper
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support import database_activity
 from tests.support.factories import make_author, make_document
-from tests.support.metrics import free_port, scraped
-from tests.support.processes import PATIENCE, serving, until
-from tests.support.rows import run
+from tests.support.metrics import find_free_port, scrape_metrics
+from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
+from tests.support.rows import execute
 from tests.support.stored_objects import stored
 
 POOL = 8  # connections
@@ -73,30 +73,30 @@ class Service:
         gauges = dict[str, float]()
 
         async def rests() -> bool:
-            samples = await scraped(self.metrics)
+            samples = await scrape_metrics(self.metrics)
             used = ("http_requests_in_flight", "db_pool_checked_out")
             gauges.update({name: value for name, value in samples.items() if name.startswith(used)})
             return not any(gauges.values())
 
         with suppress(TimeoutError):
             async with asyncio.timeout(REQUEST_TIMEOUT + AT_ONCE):
-                await until(rests)
+                await poll_until(rests)
         assert len(gauges) == 4
         assert not any(gauges.values()), gauges
 
     async def sweep(self, **changes: str) -> None:
         """Sweep as if a day had gone by; with another store where `changes` say so."""
-        settings = settings_for(self.url, s3_prefix=self.prefix, **changes)
+        settings = make_settings(self.url, s3_prefix=self.prefix, **changes)
         database, storage = Database(settings), Storage(settings)
         try:
-            await run(database, _AGE)
+            await execute(database, _AGE)
             await Sweeper(database.writes, storage, settings).sweep()
         finally:
             storage.close()
             await database.close()
 
     async def _stored(self, other: asyncpg.Connection) -> list[str]:
-        storage = Storage(settings_for(self.url))
+        storage = Storage(make_settings(self.url))
         try:
             return await stored(storage, self.prefix, other)
         finally:
@@ -124,11 +124,11 @@ async def served(
     url: str, *, direct: str = "", prefix: str, **environment: str
 ) -> AsyncIterator[Service]:
     """A server over a database, which `direct` leads to where `url` leads through a wire."""
-    port = free_port()
+    port = find_free_port()
     given = {**IMPATIENT, "METRICS_PORT": port, "S3_PREFIX": prefix, "LOG_LEVEL": "ERROR"}
     async with (
-        serving(DATABASE_URL=url, **given, **environment) as (process, origin),
-        AsyncClient(base_url=origin, timeout=PATIENCE) as client,
+        running_server(DATABASE_URL=url, **given, **environment) as (process, origin),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         service = Service(client, origin, direct or url, port, prefix)
 

@@ -22,15 +22,15 @@ _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 @pytest.fixture(scope="module")
-async def url(template_url: str) -> AsyncIterator[str]:
+async def database_url(template_url: str) -> AsyncIterator[str]:
     made = await servers.copy(template_url, "clients")
     yield made
     await servers.drop(made)
 
 
 @pytest.fixture(scope="module")
-async def service(url: str) -> AsyncIterator[Service]:
-    async with served(url, prefix="faults/clients/") as made:
+async def service(database_url: str) -> AsyncIterator[Service]:
+    async with served(database_url, prefix="faults/clients/") as made:
         yield made
 
 
@@ -52,10 +52,10 @@ def leave(writer: StreamWriter, *, reset: bool) -> None:
 
 @GONE
 async def test_clients_are_gone_while_their_queries_run(
-    reset: bool, service: Service, url: str
+    reset: bool, service: Service, database_url: str
 ) -> None:
     path = f"/authors/{(await make_author(service.client))['id']}"
-    other, locking = [await asyncpg.connect(url) for _ in range(2)]
+    other, locking = [await asyncpg.connect(database_url) for _ in range(2)]
     body = '{"name": "x"}'
     changes = (
         f"Host: b\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
@@ -84,10 +84,10 @@ PENDING = "SELECT count(*) FROM stored_objects WHERE state = 'pending'"
 
 @GONE
 async def test_clients_are_gone_in_the_middle_of_an_upload(
-    reset: bool, service: Service, url: str
+    reset: bool, service: Service, database_url: str
 ) -> None:
     writers = [await sent(service, *point) for point in POINTS.values() for _ in range(2)]
-    other = await asyncpg.connect(url)
+    other = await asyncpg.connect(database_url)
     await database_activity.until(2 * len(BEGUN), other, PENDING)
     await other.close()
     for writer in writers:

@@ -21,7 +21,7 @@ from tests.faults.load import loaded
 from tests.faults.service import AT_ONCE, LOCK_TIMEOUT, REQUEST_TIMEOUT, Service, served
 from tests.support import database_activity, postgres_server
 from tests.support.factories import make_author
-from tests.support.problems import problem_of
+from tests.support.problems import check_problem
 
 LONG = {"name": "x" * 200}
 RECOVERED = 1.0  # seconds
@@ -58,7 +58,7 @@ async def test_postgres_is_killed_and_started_again(
         await asyncio.to_thread(postgres_server.kill, data_dir)
         await asyncio.to_thread(postgres.stop)  # of a process that is dead it takes note
         killed = monotonic()
-        problem_of(await service.client.get("/authors"), 503, "unavailable")
+        check_problem(await service.client.get("/authors"), 503, "unavailable")
         await asyncio.to_thread(postgres.start)
         assert await load.recovers() < RECOVERED
         await load.all_succeed()
@@ -114,7 +114,7 @@ async def test_postgres_is_frozen(service: Service, data_dir: Path) -> None:
         with postgres_server.frozen(data_dir):
             await load.all_fail()
             assert (await service.client.get("/livez")).status_code == 200
-            problem_of(await service.client.get("/readyz"), 503, "unavailable")
+            check_problem(await service.client.get("/readyz"), 503, "unavailable")
         await load.all_succeed()
     assert load.statuses() <= WRITTEN | GIVEN_UP
     assert load.longest() < REQUEST_TIMEOUT + AT_ONCE
@@ -139,7 +139,7 @@ async def test_a_table_is_locked(service: Service) -> None:
         assert (await client.post("/authors", json={"name": "x"})).status_code == 201
         assert not any(each.done() for each in waiting)
         for answer in await asyncio.gather(*waiting):
-            problem_of(answer, 503, "overloaded")
+            check_problem(answer, 503, "overloaded")
             assert answer.headers["retry-after"] == "1"
         assert monotonic() - start < LOCK_TIMEOUT + AT_ONCE
     assert (await client.get("/books")).json()["total"] == 0
@@ -178,7 +178,7 @@ async def test_the_disk_of_postgres_is_full(service: Service, full: Path) -> Non
         await load.is_told(503)
         while (refused := await service.client.post("/authors", json=LONG)).status_code == 201:
             pass  # what others have deleted makes room for some more
-        problem_of(refused, 503, "overloaded")
+        check_problem(refused, 503, "overloaded")
         assert (await service.client.get("/readyz")).status_code == 200
         full.unlink()
         assert await load.recovers() < RECOVERED

@@ -14,8 +14,8 @@ from tests.faults.load import loaded
 from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
 from tests.support import database_activity, servers
 from tests.support.database_proxy import Wire, wired
-from tests.support.problems import problem_of
-from tests.support.processes import PATIENCE
+from tests.support.problems import check_problem
+from tests.support.processes import TIMEOUT_SECONDS
 
 WRITTEN = {200, 201, 204, 503}
 GIVEN_UP = {409}  # for what is sent again with its key while the first is not quite given up
@@ -42,7 +42,7 @@ async def service(wire: Wire, direct: str) -> AsyncIterator[Service]:
 
 
 @pytest.fixture
-async def other(direct: str) -> AsyncIterator[asyncpg.Connection]:
+async def outside_connection(direct: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(direct)
     yield connection
     await connection.close()
@@ -71,35 +71,41 @@ async def test_all_connections_are_reset_again_and_again(service: Service, wire:
 
 
 async def test_a_read_whose_connection_is_reset_is_done_on_another(
-    service: Service, wire: Wire, other: asyncpg.Connection, locked: Transaction
+    service: Service, wire: Wire, outside_connection: asyncpg.Connection, locked: Transaction
 ) -> None:
     asked = asyncio.ensure_future(service.client.get("/authors"))
-    await database_activity.until(1, other, database_activity.WAITING)
+    await database_activity.until(1, outside_connection, database_activity.WAITING)
     wire.reset()
     # The first statement still waits: its server does not know that the client has gone.
-    await database_activity.until(2, other, database_activity.WAITING)
+    await database_activity.until(2, outside_connection, database_activity.WAITING)
     await locked.rollback()
     assert (await asked).status_code == 200
     await service.is_well()
 
 
 async def test_a_write_whose_connection_is_reset_is_not_done_again(
-    service: Service, wire: Wire, other: asyncpg.Connection, locked: Transaction
+    service: Service, wire: Wire, outside_connection: asyncpg.Connection, locked: Transaction
 ) -> None:
     asked = asyncio.ensure_future(service.client.post("/authors", json={"name": "once"}))
-    await database_activity.until(1, other, database_activity.WAITING)
+    await database_activity.until(1, outside_connection, database_activity.WAITING)
     wire.reset()
-    problem_of(await asked, 503, "unavailable")
+    check_problem(await asked, 503, "unavailable")
     await locked.rollback()
-    await database_activity.until(0, other, database_activity.BUSY)
-    assert await other.fetchval("SELECT count(*) FROM authors WHERE name = 'once'") <= 1
+    await database_activity.until(0, outside_connection, database_activity.BUSY)
+    assert (
+        await outside_connection.fetchval("SELECT count(*) FROM authors WHERE name = 'once'") <= 1
+    )
     await service.is_well()
 
 
 @pytest.mark.parametrize("lost", ["by a reset", "in a black hole"])
 @pytest.mark.parametrize("headers", [{}, KEY], ids=["one statement", "with a key"])
 async def test_a_write_whose_commit_is_not_heard_of_is_unavailable_and_done(
-    headers: dict[str, str], lost: str, service: Service, wire: Wire, other: asyncpg.Connection
+    headers: dict[str, str],
+    lost: str,
+    service: Service,
+    wire: Wire,
+    outside_connection: asyncpg.Connection,
 ) -> None:
     name = f"{lost} {headers}"
     headers = {key: lost.replace(" ", "-") for key in headers}
@@ -109,21 +115,21 @@ async def test_a_write_whose_commit_is_not_heard_of_is_unavailable_and_done(
 
     wire.catch(COMMITTED if headers else name.encode())
     start, asked = monotonic(), asyncio.create_task(post())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await wire.caught.wait()
     if lost == "by a reset":
         wire.mend()
-    problem_of(await asked, 503, "unavailable")
+    check_problem(await asked, 503, "unavailable")
     assert monotonic() - start < (AT_ONCE if lost == "by a reset" else REQUEST_TIMEOUT + AT_ONCE)
     wire.mend()
     count = "SELECT count(*) FROM authors WHERE name = $1"
-    assert await other.fetchval(count, name) == 1
+    assert await outside_connection.fetchval(count, name) == 1
     if headers:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while (again := await post()).status_code in GIVEN_UP:
-                problem_of(again, 409, "request-in-progress")
+                check_problem(again, 409, "request-in-progress")
         assert (again.status_code, again.headers[REPLAYED]) == (201, "true")
-        assert await other.fetchval(count, name) == 1
+        assert await outside_connection.fetchval(count, name) == 1
     await service.is_well()
 
 
@@ -132,7 +138,7 @@ async def test_the_network_is_a_black_hole_for_a_while(service: Service, wire: W
         wire.blocked = True
         await load.all_fail()
         assert (await service.client.get("/livez")).status_code == 200
-        problem_of(await service.client.get("/readyz"), 503, "unavailable")
+        check_problem(await service.client.get("/readyz"), 503, "unavailable")
         wire.mend()
         await load.all_succeed()
     assert load.statuses() <= WRITTEN | GIVEN_UP

@@ -12,8 +12,8 @@ from app.documents.upload import PART_SIZE
 from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
 from tests.support import servers
 from tests.support.factories import make_author, make_direct_upload, make_document
-from tests.support.problems import problem_of
-from tests.support.processes import PATIENCE, until
+from tests.support.problems import check_problem
+from tests.support.processes import TIMEOUT_SECONDS, poll_until
 from tests.support.store_proxy import Fate, Proxy, proxied
 
 PREFIX = "faults/store/"
@@ -24,7 +24,7 @@ Prepare = Callable[[AsyncClient], Awaitable[Ask]]
 
 
 @pytest.fixture(scope="module")
-async def url(template_url: str) -> AsyncIterator[str]:
+async def database_url(template_url: str) -> AsyncIterator[str]:
     made = await servers.copy(template_url, "store")
     yield made
     await servers.drop(made)
@@ -37,8 +37,8 @@ async def proxy() -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
-async def service(url: str, proxy: Proxy) -> AsyncIterator[Service]:
-    async with served(url, prefix=PREFIX, S3_ENDPOINT_URL=proxy.origin) as made:
+async def service(database_url: str, proxy: Proxy) -> AsyncIterator[Service]:
+    async with served(database_url, prefix=PREFIX, S3_ENDPOINT_URL=proxy.origin) as made:
         yield made
 
 
@@ -91,9 +91,9 @@ async def test_a_call_fails(call: str, service: Service, proxy: Proxy) -> None:
     answer = await ask()
     assert answer.status_code == failing, answer.text
     if failing == 503:
-        problem_of(answer, 503, "unavailable")
+        check_problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "1"
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await proxy.reached.wait()
     proxy.expect(Fate.PASS)
     assert (await ask()).status_code == succeeding
@@ -130,12 +130,14 @@ async def test_the_store_is_down(service: Service, proxy: Proxy) -> None:
     client = service.client
     document = await make_document(client, content=SMALL)
     proxy.expect(Fate.RESET)
-    assert problem_of(await client.get("/readyz"), 503, "unavailable")["detail"].startswith("stor")
+    assert check_problem(await client.get("/readyz"), 503, "unavailable")["detail"].startswith(
+        "stor"
+    )
     answers = await asyncio.gather(
         *(client.post("/documents", files={"file": SMALL}, data={"name": "x"}) for _ in range(4))
     )
     for answer in answers:
-        problem_of(answer, 503, "unavailable")
+        check_problem(answer, 503, "unavailable")
     assert (await client.get(f"/documents/{document['id']}")).status_code == 200
     await make_author(client)
     proxy.expect(Fate.PASS)
@@ -150,7 +152,7 @@ async def test_the_store_is_slow(service: Service, proxy: Proxy) -> None:
     async def all_wait() -> bool:
         return sum(line.startswith("PUT") for line in proxy.lines) == len(slow)
 
-    await until(all_wait)
+    await poll_until(all_wait)
     await make_author(client)
     for path in ("/readyz", "/documents", "/books"):
         assert (await client.get(path)).status_code == 200

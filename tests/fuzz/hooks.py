@@ -14,7 +14,7 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.openapi.checks import EnsureResourceAvailability, RejectedPositiveData
 
 from app.tokens import secret
-from tests.support.accounts import HASH, bearer
+from tests.support.accounts import PASSWORD_HASH, bearer_headers
 
 _WORKS: Final = """
 SELECT EXISTS (
@@ -58,12 +58,12 @@ class Admin:
     def get(self, *_: Any) -> str:
         if not rows.value(_WORKS, secret.token_digest(self._token)):
             self._token = secret.generate_token()
-            user = rows.value(_USER, f"{uuid4()}@example.com", HASH)
+            user = rows.value(_USER, f"{uuid4()}@example.com", PASSWORD_HASH)
             rows.value(_TOKEN, uuid4(), user, secret.token_digest(self._token))
         return self._token
 
     def set(self, case: Any, token: str, *_: Any) -> None:
-        case.headers = {**(case.headers or {}), **bearer(token)}
+        case.headers = {**(case.headers or {}), **bearer_headers(token)}
 
 
 rows, keys = Rows(), count(1)

@@ -14,14 +14,19 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.reports.service import ReportService
 from app.worker import JOBS
-from tests.conftest import settings_for
+from tests.conftest import make_settings
 from tests.support import servers
-from tests.support.commands import run as command
+from tests.support.commands import exit_code_and_output as command
 from tests.support.factories import Json, make_user
-from tests.support.resources import use_resources
-from tests.support.responses import get, links, position, refused
-from tests.support.rows import query, run
-from tests.support.statements import heard
+from tests.support.resources import replace_resources
+from tests.support.responses import (
+    check_parameter_error,
+    get_json,
+    page_or_cursor,
+    parse_link_header,
+)
+from tests.support.rows import execute, select_values
+from tests.support.statements import wait_for_statement_callbacks
 
 PATH = "/reports/user-counts"
 LAST = date(2026, 2, 14)  # the last of the days that `days` makes
@@ -34,7 +39,7 @@ TODAY = "SELECT timezone('UTC', now())::date"
 @pytest.fixture
 async def days(database: Database) -> None:
     """Forty-five days from 2026-01-01 on; on the n-th there were n users."""
-    await run(
+    await execute(
         database,
         "INSERT INTO user_counts SELECT day, n, day::timestamp AT TIME ZONE 'UTC' "
         "FROM (SELECT n, date '2025-12-31' + n AS day FROM generate_series(1, 45) n)",
@@ -60,34 +65,34 @@ def found(page: Json) -> list[str]:
 
 
 async def test_a_count_is_its_day_its_number_and_its_time(client: AsyncClient, days: None) -> None:
-    page = await get(client, f"{PATH}?size=1")
+    page = await get_json(client, f"{PATH}?size=1")
     assert page["items"] == [
         {"day": "2026-02-14", "count": 45, "counted_at": "2026-02-14T00:00:00Z"}
     ]
 
 
 async def test_the_newest_day_comes_first(client: AsyncClient, days: None) -> None:
-    page = await get(client, PATH)
+    page = await get_json(client, PATH)
     assert list(page) == ["items", "total", "page", "size", "pages", "next"]
     assert (page["total"], page["page"], page["size"], page["pages"]) == (45, 1, 20, 3)
     assert found(page) == DAYS[:20]
 
 
 async def test_the_last_page_has_the_rest_and_no_next(client: AsyncClient, days: None) -> None:
-    page = await get(client, f"{PATH}?page=3&size=20")
+    page = await get_json(client, f"{PATH}?page=3&size=20")
     assert (found(page), page["next"]) == (DAYS[40:], None)
 
 
 async def test_a_page_past_the_end_is_empty_and_knows_the_total(
     client: AsyncClient, days: None
 ) -> None:
-    page = await get(client, f"{PATH}?page=9&size=20")
+    page = await get_json(client, f"{PATH}?page=9&size=20")
     expected = {"items": [], "total": 45, "page": 9, "size": 20, "pages": 3, "next": None}
     assert page == expected
 
 
 async def test_before_the_first_midnight_there_is_no_page(client: AsyncClient) -> None:
-    page = await get(client, PATH)
+    page = await get_json(client, PATH)
     assert page == {"items": [], "total": 0, "page": 1, "size": 20, "pages": 0, "next": None}
 
 
@@ -95,10 +100,10 @@ async def test_before_the_first_midnight_there_is_no_page(client: AsyncClient) -
 async def test_a_walk_by_cursor_sees_each_day_once_and_in_order(
     client: AsyncClient, days: None, size: int
 ) -> None:
-    page = await get(client, f"{PATH}?size={size}")
+    page = await get_json(client, f"{PATH}?size={size}")
     seen = found(page)
     while page["next"]:
-        page = await get(client, f"{PATH}?size={size}&cursor={page['next']}")
+        page = await get_json(client, f"{PATH}?size={size}&cursor={page['next']}")
         seen += found(page)
         assert len(seen) <= len(DAYS)
     assert seen == DAYS
@@ -107,9 +112,9 @@ async def test_a_walk_by_cursor_sees_each_day_once_and_in_order(
 async def test_a_day_that_is_counted_meanwhile_does_not_disturb_a_walk(
     client: AsyncClient, database: Database, days: None
 ) -> None:
-    page = await get(client, f"{PATH}?size=30")
-    await run(database, "INSERT INTO user_counts (day, count) VALUES ('2026-02-15', 46)")
-    following = await get(client, f"{PATH}?size=30&cursor={page['next']}")
+    page = await get_json(client, f"{PATH}?size=30")
+    await execute(database, "INSERT INTO user_counts (day, count) VALUES ('2026-02-15', 46)")
+    following = await get_json(client, f"{PATH}?size=30&cursor={page['next']}")
     assert (found(page), found(following)) == (DAYS[:30], DAYS[30:])
 
 
@@ -117,7 +122,7 @@ async def test_a_day_that_is_counted_meanwhile_does_not_disturb_a_walk(
 async def test_a_page_is_counted_as_it_is_asked_for(
     client: AsyncClient, days: None, count: str, total: int | None, pages: int | None
 ) -> None:
-    page = await get(client, f"{PATH}?count={count}")
+    page = await get_json(client, f"{PATH}?count={count}")
     assert (page["total"], page["pages"], found(page)) == (total, pages, DAYS[:20])
 
 
@@ -125,23 +130,23 @@ async def test_a_page_is_counted_as_it_is_asked_for(
 async def test_a_page_reached_by_cursor_is_counted_only_when_asked_for(
     client: AsyncClient, days: None, count: str, total: int | None
 ) -> None:
-    cursor = (await get(client, PATH))["next"]
-    page = await get(client, f"{PATH}?cursor={cursor}{count}")
+    cursor = (await get_json(client, PATH))["next"]
+    page = await get_json(client, f"{PATH}?cursor={cursor}{count}")
     assert (page["total"], page["page"], page["pages"]) == (total, None, None)
 
 
-@pytest.mark.commits  # what ANALYZE finds outlives a rollback
+@pytest.mark.private_database  # what ANALYZE finds outlives a rollback
 async def test_an_estimate_is_the_planners(
     client: AsyncClient, database: Database, days: None
 ) -> None:
-    await run(database, "ANALYZE user_counts")
-    page = await get(client, f"{PATH}?count=estimated")
+    await execute(database, "ANALYZE user_counts")
+    page = await get_json(client, f"{PATH}?count=estimated")
     assert (page["total"], page["pages"]) == (45, 3)
 
 
 async def test_a_page_links_to_the_pages_around_it(client: AsyncClient, days: None) -> None:
-    targets = links(await client.get(f"{PATH}?page=2"))
-    assert {name: position(target)["page"] for name, target in targets.items()} == {
+    targets = parse_link_header(await client.get(f"{PATH}?page=2"))
+    assert {name: page_or_cursor(target)["page"] for name, target in targets.items()} == {
         "first": "1", "prev": "1", "next": "3", "last": "3",
     }  # fmt: skip
     assert {urlsplit(target).path for target in targets.values()} == {PATH}
@@ -153,25 +158,25 @@ async def test_a_page_links_to_the_pages_around_it(client: AsyncClient, days: No
 async def test_there_is_nothing_to_sort_or_to_filter_by(
     client: AsyncClient, name: str, value: str
 ) -> None:
-    refused(await client.get(PATH, params={name: value}), name)
+    check_parameter_error(await client.get(PATH, params={name: value}), name)
 
 
 @pytest.mark.parametrize(("name", "value"), [("page", "0"), ("size", "101"), ("cursor", "x")])
 async def test_a_page_that_cannot_be_is_refused(client: AsyncClient, name: str, value: str) -> None:
-    refused(await client.get(PATH, params={name: value}), name)
+    check_parameter_error(await client.get(PATH, params={name: value}), name)
 
 
 async def test_a_cursor_of_another_list_is_refused(client: AsyncClient) -> None:
     for email in ("ada@example.com", "alan@example.com"):
         await make_user(client, email)
-    cursor = (await get(client, "/users?size=1"))["next"]
-    refused(await client.get(f"{PATH}?cursor={cursor}"), "cursor")
+    cursor = (await get_json(client, "/users?size=1"))["next"]
+    check_parameter_error(await client.get(f"{PATH}?cursor={cursor}"), "cursor")
 
 
 async def test_head_is_get_without_content(client: AsyncClient, days: None) -> None:
     head, answer = await client.head(PATH), await client.get(PATH)
     assert (head.status_code, head.content) == (200, b"")
-    assert links(head) == links(answer)
+    assert parse_link_header(head) == parse_link_header(answer)
     assert head.headers["content-length"] == str(len(answer.content))
 
 
@@ -180,13 +185,13 @@ async def test_the_history_can_only_be_read(client: AsyncClient, method: str) ->
     assert (await client.request(method, PATH, json={})).status_code == 405
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_the_history_is_read_from_the_reporting_database(
-    app: FastAPI, client: AsyncClient, url: str, days: None, reporting: str
+    app: FastAPI, client: AsyncClient, database_url: str, days: None, reporting: str
 ) -> None:
-    both = Database(settings_for(url, reporting_database_url=reporting))
-    use_resources(app, database=both)
-    page = await get(client, PATH)
+    both = Database(make_settings(database_url, reporting_database_url=reporting))
+    replace_resources(app, database=both)
+    page = await get_json(client, PATH)
     await both.close()
     assert page["items"] == [
         {"day": "2020-02-29", "count": 7, "counted_at": "2020-02-29T00:00:00Z"}
@@ -203,9 +208,9 @@ async def test_counting_counts_every_user_in_one_statement(
         await make_user(client, f"{number}@example.com")
     statements.clear()
     said = await ReportService(database.writes).count_users()
-    await heard()
+    await wait_for_statement_callbacks()
     sent = statements.copy()
-    [today] = await query(database, TODAY)
+    [today] = await select_values(database, TODAY)
     assert (said, len(sent)) == (f"counted 3 users on {today}", 1)
 
 
@@ -213,8 +218,8 @@ async def test_a_count_is_read_as_it_was_made(client: AsyncClient, database: Dat
     await make_user(client)
     before = datetime.now(UTC) - timedelta(minutes=1)
     await ReportService(database.writes).count_users()
-    [counted] = (await get(client, PATH))["items"]
-    [today] = await query(database, TODAY)
+    [counted] = (await get_json(client, PATH))["items"]
+    [today] = await select_values(database, TODAY)
     assert (counted["day"], counted["count"]) == (today.isoformat(), 1)
     assert before < datetime.fromisoformat(counted["counted_at"]) <= datetime.now(UTC)
 
@@ -223,13 +228,13 @@ async def test_a_day_is_counted_once(client: AsyncClient, database: Database) ->
     service = ReportService(database.writes)
     await service.count_users()
     await make_user(client)
-    first = await get(client, PATH)
+    first = await get_json(client, PATH)
     assert await service.count_users() == "today's users have already been counted"
-    assert await get(client, PATH) == first
+    assert await get_json(client, PATH) == first
     assert [item["count"] for item in first["items"]] == [0]
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])  # where it is another day
 async def test_a_day_is_utcs_wherever_the_server_is(database: Database, zone: str) -> None:
     # Behind a pooler, connections have the time zone of the server.
@@ -238,7 +243,9 @@ async def test_a_day_is_utcs_wherever_the_server_is(database: Database, zone: st
         await ReportService(session).count_users()
         [row] = await session.execute(text("SELECT current_setting('timezone') AS zone"))
     assert row["zone"] == zone
-    assert await query(database, "SELECT day FROM user_counts") == await query(database, TODAY)
+    assert await select_values(database, "SELECT day FROM user_counts") == await select_values(
+        database, TODAY
+    )
 
 
 def test_midnight_utc_is_among_the_times_at_which_users_are_counted() -> None:
@@ -249,37 +256,40 @@ def test_midnight_utc_is_among_the_times_at_which_users_are_counted() -> None:
 # By hand
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_counting_at_once_says_what_it_did_and_the_second_time_that_it_is_done(
-    client: AsyncClient, url: str, other: asyncpg.Connection
+    client: AsyncClient, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await make_user(client)
-    today = await other.fetchval(TODAY)
-    assert await command(*COUNT_USERS, DATABASE_URL=url) == (0, f"counted 1 users on {today}\n")
+    today = await outside_connection.fetchval(TODAY)
+    assert await command(*COUNT_USERS, DATABASE_URL=database_url) == (
+        0,
+        f"counted 1 users on {today}\n",
+    )
     await make_user(client, "alan@example.com")
-    counted = await other.fetch("SELECT * FROM user_counts")
-    assert await command(*COUNT_USERS, DATABASE_URL=url) == (
+    counted = await outside_connection.fetch("SELECT * FROM user_counts")
+    assert await command(*COUNT_USERS, DATABASE_URL=database_url) == (
         0,
         "today's users have already been counted\n",
     )
-    assert await other.fetch("SELECT * FROM user_counts") == counted
+    assert await outside_connection.fetch("SELECT * FROM user_counts") == counted
 
 
-@pytest.mark.commits
-async def test_an_unknown_job_is_one_sentence_and_exit_code_1(url: str) -> None:
+@pytest.mark.private_database
+async def test_an_unknown_job_is_one_sentence_and_exit_code_1(database_url: str) -> None:
     jobs = "sweep-storage, sweep-answers, sweep-tokens, count-users"
     said = f"bookshelf: there is no job nope; there is {jobs}\n"
-    assert await command("jobs", "run", "nope", DATABASE_URL=url) == (1, said)
+    assert await command("jobs", "run", "nope", DATABASE_URL=database_url) == (1, said)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_job_that_another_process_is_at_is_one_sentence_and_exit_code_1(
-    url: str, other: asyncpg.Connection
+    database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute(LOCK)
+    await outside_connection.execute(LOCK)
     said = "bookshelf: another process is at count-users\n"
-    assert await command(*COUNT_USERS, DATABASE_URL=url) == (1, said)
-    assert await other.fetchval("SELECT count(*) FROM user_counts") == 0
+    assert await command(*COUNT_USERS, DATABASE_URL=database_url) == (1, said)
+    assert await outside_connection.fetchval("SELECT count(*) FROM user_counts") == 0
 
 
 async def test_counting_without_a_database_is_one_sentence_and_exit_code_1() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 
-def requests(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int]]:
+def logged_requests(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int]]:
     """Method, route and status of each that is over."""
     return [
         (record.method, record.route, record.status)  # type: ignore[attr-defined]

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 from httpx import AsyncClient, Response
 
 from tests.support.callers import IDS, PASSWORD, THINGS, TOKEN_IDS, UPLOAD, email
-from tests.support.entities import BY_PATH, ENTITIES
+from tests.support.entities import CASES_BY_PATH, ENTITIES
 from tests.support.factories import Json
-from tests.support.requests import body_request
+from tests.support.requests import body_arguments
 
 ANONYMOUS: Final = ("none", "read", "full")  # without a token, by ANONYMOUS_ACCESS
 BEARERS: Final = ("owner", "stranger", "editor", "admin")  # what is asked for is the owner's
@@ -75,14 +75,14 @@ TOO_LOW: Final = f'{REALM}, error="insufficient_scope"'
 _FILE: Final = {"filename": "a.txt", "content_type": "text/plain", "size": 1}
 _LOG_IN: Final = {"username": email("owner"), "password": PASSWORD}
 _OTHER_BODIES: Final[dict[str, dict[str, Any]]] = {
-    "create_books": {"json": {"items": [BY_PATH["/books"].create]}},
+    "create_books": {"json": {"items": [CASES_BY_PATH["/books"].create]}},
     "create_upload": {"json": _FILE},
     "create_token": {"data": _LOG_IN},
 }
 # A valid body of every operation that takes one, as arguments of `client.request`.
 BODIES: Final = (
-    {f"create_{case.singular}": body_request(case, case.create) for case in ENTITIES}
-    | {f"update_{case.singular}": body_request(case, case.update) for case in ENTITIES}
+    {f"create_{case.singular}": body_arguments(case, case.create) for case in ENTITIES}
+    | {f"update_{case.singular}": body_arguments(case, case.update) for case in ENTITIES}
     | _OTHER_BODIES
 )
 

@@ -13,19 +13,19 @@ from app.core.db import Database
 from app.main import create_app
 from app.tokens import secret
 from app.users.passwords import PasswordHasher
-from tests.conftest import settings_for
-from tests.support.resources import resources_of, use_resources
-from tests.support.statements import heard
+from tests.conftest import make_settings
+from tests.support.resources import get_resources, replace_resources
+from tests.support.statements import wait_for_statement_callbacks
 
 EMAIL: Final = "ada@example.com"
 PASSWORD: Final = "correct horse"
-WRONG: Final = "a wrong password"
+WRONG_PASSWORD: Final = "a wrong password"
 # Of PASSWORD, with the service's parameters and with weaker ones: to make one takes 20 ms.
-HASH: Final = (
+PASSWORD_HASH: Final = (
     "$argon2id$v=19$m=19456,t=2,p=1$Ym9va3NoZWxmIHN1aXRlIQ"
     "$C+Cr8XkoPWvWFZiiHnclq9IK3bbNkRXyre0VMTc/Wrk"
 )
-WEAK_HASH: Final = (
+WEAK_PASSWORD_HASH: Final = (
     "$argon2id$v=19$m=64,t=1,p=1$Ym9va3NoZWxmIHN1aXRlIQ$GLtlETvy7yLMWtHSavZOyuawX/RgkSAqJo1DDiDBVyY"
 )
 _ADD_USER: Final = text(
@@ -39,20 +39,24 @@ _ADD_TOKEN: Final = text(
 )
 
 
-async def ask(database: Database, query: str, **parameters: Any) -> Any:
+async def fetch_value(database: Database, query: str, **parameters: Any) -> Any:
     """The first value of the first row; `None` when there is no row."""
     rows = await database.writes.execute(text(query), parameters)
-    await heard()
+    await wait_for_statement_callbacks()
     return next(iter(rows[0].values())) if rows else None
 
 
 async def add_user(
-    database: Database, email: str = EMAIL, *, role: str = "member", password_hash: str = HASH
+    database: Database,
+    email: str = EMAIL,
+    *,
+    role: str = "member",
+    password_hash: str = PASSWORD_HASH,
 ) -> int:
     """The id of a new user whose password is PASSWORD."""
     given = {"email": email, "role": role, "hash": password_hash}
     rows = await database.writes.execute(_ADD_USER, given)
-    await heard()
+    await wait_for_statement_callbacks()
     made: int = rows[0]["id"]
     return made
 
@@ -62,11 +66,11 @@ async def add_token(database: Database, user_id: int, *, used: bool = False) -> 
     token = secret.generate_token()
     given = {"id": uuid4(), "user_id": user_id, "digest": secret.token_digest(token), "used": used}
     await database.writes.execute(_ADD_TOKEN, given)
-    await heard()
+    await wait_for_statement_callbacks()
     return token
 
 
-def bearer(token: str) -> dict[str, str]:
+def bearer_headers(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -76,20 +80,20 @@ async def log_in(
     return await client.post("/tokens", data={"username": username, "password": password, **more})
 
 
-async def works(client: AsyncClient, token: str) -> bool:
+async def is_token_accepted(client: AsyncClient, token: str) -> bool:
     """Whether a token lets its bearer in; either way the service says so as it should."""
-    answer = await client.get("/users/me", headers=bearer(token))
+    answer = await client.get("/users/me", headers=bearer_headers(token))
     assert answer.status_code in {200, 401}, answer.text
     return answer.status_code == 200
 
 
-def verbs(statements: list[str]) -> list[str]:
+def sql_commands(statements: list[str]) -> list[str]:
     """What was done in the database."""
     return [each.split()[0] for each in statements]
 
 
 @asynccontextmanager
-async def calling_from(app: FastAPI, address: str) -> AsyncIterator[AsyncClient]:
+async def client_at_address(app: FastAPI, address: str) -> AsyncIterator[AsyncClient]:
     """A client at an address of the internet."""
     transport = ASGITransport(app, raise_app_exceptions=False, client=(address, 50000))
     async with AsyncClient(transport=transport, base_url="http://test") as client:
@@ -97,18 +101,18 @@ async def calling_from(app: FastAPI, address: str) -> AsyncIterator[AsyncClient]
 
 
 @asynccontextmanager
-async def worker(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
+async def client_of_new_instance(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
     """The service as one more process has it: with all others it shares nothing but a database."""
-    settings = settings_for(url, **changes)
+    settings = make_settings(url, **changes)
     app = create_app(settings)
-    use_resources(app, database=Database(settings), password_hasher=PasswordHasher())
+    replace_resources(app, database=Database(settings), password_hasher=PasswordHasher())
     transport = ASGITransport(app, raise_app_exceptions=False)
 
     async def settled(_: Response) -> None:
-        await resources_of(app).database.wait_for_callbacks()
+        await get_resources(app).database.wait_for_callbacks()
 
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         client.event_hooks = {"response": [settled]}
         yield client
-    resources_of(app).password_hasher.close()
-    await resources_of(app).database.close()
+    get_resources(app).password_hasher.close()
+    await get_resources(app).database.close()

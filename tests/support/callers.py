@@ -9,10 +9,10 @@ from fastapi import FastAPI
 
 from app.core.db import Database
 from app.tokens import secret
-from tests.support.entities import in_fill_order
+from tests.support.entities import cases_in_insert_order
 from tests.support.entity_case import FIRST_ID
-from tests.support.resources import resources_of, use_resources
-from tests.support.rows import add_referenced_rows, add_rows, insert, run
+from tests.support.resources import get_resources, replace_resources
+from tests.support.rows import add_referenced_rows, add_rows, execute, insert_rows
 
 ROLES = {
     "owner": "member",
@@ -32,7 +32,7 @@ WRITER = UUID(FIRST_ID)  # the author to whom valid bodies of books refer
 BOOK, DOCUMENT, FILE, UPLOAD = (UUID(int=number) for number in range(13, 17))
 # The row of each collection that requests are for: hand-made ones, and row 1 of other entities.
 HAND_MADE = {"/authors": AUTHOR, "/books": BOOK, "/documents": DOCUMENT}
-GENERATED = [case for case in in_fill_order() if case.path not in {*HAND_MADE, "/users"}]
+GENERATED = [case for case in cases_in_insert_order() if case.path not in {*HAND_MADE, "/users"}]
 THINGS = {**HAND_MADE, **{case.path: UUID(FIRST_ID) for case in GENERATED}}
 
 _PERSON = """
@@ -58,8 +58,8 @@ def mistyped(token: str, place: int = 40) -> str:
 
 def allow_anonymous(app: FastAPI, access: str) -> None:
     """Change `ANONYMOUS_ACCESS` until the test ends."""
-    changed = resources_of(app).settings.model_copy(update={"anonymous_access": access})
-    use_resources(app, settings=changed)
+    changed = get_resources(app).settings.model_copy(update={"anonymous_access": access})
+    replace_resources(app, settings=changed)
 
 
 async def add_people(database: Database, password_hash: str = "x") -> None:
@@ -74,8 +74,8 @@ async def add_people(database: Database, password_hash: str = "x") -> None:
         | {"seconds": 0.0 if name == "expired" else 3600.0}
         for name, person in BEARERS.items()
     ]
-    await run(database, _PERSON, people)
-    await run(database, _TOKEN, tokens)
+    await execute(database, _PERSON, people)
+    await execute(database, _TOKEN, tokens)
 
 
 async def add_things(database: Database, owner: str) -> None:
@@ -91,10 +91,10 @@ async def add_things(database: Database, owner: str) -> None:
         for key, upload_id in ((FILE, None), (UPLOAD, "of no upload"))
     ]
     document = {"id": DOCUMENT, "name": "Thesis", "owner_id": IDS[owner], "file_id": FILE}
-    await insert(database, "authors", authors)
-    await insert(database, "books", [book])
-    await insert(database, "stored_objects", objects)
-    await insert(database, "documents", [document])
+    await insert_rows(database, "authors", authors)
+    await insert_rows(database, "books", [book])
+    await insert_rows(database, "stored_objects", objects)
+    await insert_rows(database, "documents", [document])
     for case in GENERATED:
         await add_referenced_rows(database, case)
         await add_rows(database, case, [{"n": 1}])

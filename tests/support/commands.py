@@ -1,6 +1,7 @@
-"""Commands as a person gives them, but in the process of the tests: to start one takes a second.
+"""Invoke commands of the command line in the test process, because a new process takes a second.
 
-Those that are stopped, serve or use a terminal or a pipe are in `processes`.
+Commands that are stopped by a signal, run a server or use a terminal or a pipe need a process: see
+`tests.support.processes`.
 """
 
 import asyncio
@@ -15,51 +16,72 @@ from typer.testing import CliRunner, Result
 from app import embedded
 from app.cli import cli
 from app.settings import Settings
-from tests.support.processes import Said
+from tests.support.processes import CommandResult
+
+# Settings that a command takes from the environment of the tests.
+_INHERITED_SETTINGS = {"http_fast_path", "db_fast_path"}
 
 
-async def said(*command: str, given: bytes = b"", **environment: str) -> Said:
-    """How a command over the suite's store ended, with something on its standard input."""
-    answer = await _invoked(command, environment, given)
-    return Said(answer.exit_code, answer.stdout_bytes.decode(), answer.stderr_bytes.decode())
+async def invoke_command(*command: str, input: bytes = b"", **environment: str) -> CommandResult:
+    """Invoke a command with `input` as its standard input.
 
-
-async def run(*command: str, **environment: str) -> tuple[int, str]:
-    """The exit code and everything that was printed."""
-    answer = await _invoked(command, environment)
-    return answer.exit_code, answer.output_bytes.decode()
-
-
-async def _invoked(
-    command: tuple[str, ...], environment: dict[str, str], given: bytes = b""
-) -> Result:
-    store = {"S3_ENDPOINT_URL": os.environ["TEST_S3_ENDPOINT_URL"], "S3_BUCKET": embedded.BUCKET}
-    unset = dict.fromkeys(
-        map(str.upper, Settings.model_fields.keys() - {"http_fast_path", "db_fast_path"})
+    The other keyword arguments are environment variables. The command uses the object store of the
+    tests.
+    """
+    result = await _invoke(command, environment, input)
+    return CommandResult(
+        result.exit_code, result.stdout_bytes.decode(), result.stderr_bytes.decode()
     )
-    with patch.dict(Settings.model_config, env_file=None), _logging_kept():
-        # In a thread: a command has an event loop of its own.
+
+
+async def exit_code_and_output(*command: str, **environment: str) -> tuple[int, str]:
+    """Invoke a command. Return its exit code, and its output and errors as one text.
+
+    The keyword arguments are environment variables.
+    """
+    result = await _invoke(command, environment)
+    return result.exit_code, result.output_bytes.decode()
+
+
+async def _invoke(
+    command: tuple[str, ...], environment: dict[str, str], stdin: bytes = b""
+) -> Result:
+    """Invoke a command with the settings in `environment` and the object store of the tests."""
+    # CliRunner removes a variable whose value is None.
+    variables: dict[str, str | None] = dict.fromkeys(
+        name.upper() for name in Settings.model_fields.keys() - _INHERITED_SETTINGS
+    )
+    variables["S3_ENDPOINT_URL"] = os.environ["TEST_S3_ENDPOINT_URL"]
+    variables["S3_BUCKET"] = embedded.BUCKET
+    variables.update(environment)
+    with patch.dict(Settings.model_config, env_file=None), _restored_logging():
+        # A command starts an event loop, so it cannot run in the thread of the test's loop.
         return await asyncio.to_thread(
             CliRunner().invoke,
             cli,
             command,
-            input=given,
-            env={**unset, **store, **environment},
+            input=stdin,
+            env=variables,
             catch_exceptions=False,
             prog_name="bookshelf",
         )
 
 
 @contextmanager
-def _logging_kept() -> Iterator[None]:
-    """What a command changes about the logging of its process is as it was, when the block ends."""
+def _restored_logging() -> Iterator[None]:
+    """Undo what a command changes in the logging configuration of the process."""
     root = logging.getLogger()
-    named = [each for each in root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
-    levels = [(each, each.level) for each in (root, *named)]
-    handlers, root.handlers, source = root.handlers, [], logging._srcfile
+    levels = {root: root.level}
+    for logger in root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            levels[logger] = logger.level
+    root_handlers = root.handlers
+    source_file = logging._srcfile
+    root.handlers = []
     try:
         yield
     finally:
-        root.handlers, logging._srcfile = handlers, source
-        for each, level in levels:
-            each.setLevel(level)
+        root.handlers = root_handlers
+        logging._srcfile = source_file
+        for logger, level in levels.items():
+            logger.setLevel(level)

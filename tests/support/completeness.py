@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from app.core.db import Base, Entity
 from app.core.paging import ListQuery
 from tests.support.entity_case import EntityCase, Json
-from tests.support.openapi import schema_of
+from tests.support.openapi import resolve_schema
 
 REGISTRY: Final = "tests/support/entities.py"
 _PAGE_FIELDS: Final = {"items", "total", "page", "size", "pages", "next"}
@@ -43,7 +43,7 @@ def uncovered_lists(document: Json, covered: Collection[str]) -> list[str]:
 def _returns_page(item: Json, document: Json) -> bool:
     success = item.get("get", {}).get("responses", {}).get("200", {})
     schema = success.get("content", {}).get("application/json", {}).get("schema", {})
-    page = schema_of(schema, document.get("components", {}).get("schemas", {}))
+    page = resolve_schema(schema, document.get("components", {}).get("schemas", {}))
     return set(page.get("properties", ())) >= _PAGE_FIELDS
 
 

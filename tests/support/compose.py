@@ -15,10 +15,10 @@ from ruamel.yaml import YAML
 
 from app.embedded import postgresql
 from app.embedded.processes import launch, wait_until
-from tests.support.processes import ROOT
+from tests.support.processes import PROJECT_ROOT
 
-COMPOSE: Final = ROOT / "docker-compose.yml"
-DOCKERFILE: Final = ROOT / "Dockerfile"
+COMPOSE: Final = PROJECT_ROOT / "docker-compose.yml"
+DOCKERFILE: Final = PROJECT_ROOT / "Dockerfile"
 BINARIES: Final = Path(sys.executable).parent
 Service = dict[str, Any]
 
@@ -67,10 +67,10 @@ def copies(stage: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def unpacked(directory: Path) -> Path:
     """The working directory of the image: what the Dockerfile copies there, and nothing else."""
     for source, target in copies(stages()[-1]):
-        if (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, directory / target)
+        if (PROJECT_ROOT / source).is_dir():
+            shutil.copytree(PROJECT_ROOT / source, directory / target)
         else:
-            shutil.copy(ROOT / source, directory / target)
+            shutil.copy(PROJECT_ROOT / source, directory / target)
     return directory
 
 

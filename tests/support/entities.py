@@ -64,7 +64,7 @@ ENTITIES: Final = (
         is_catalogue=False,
     ),
 )
-BY_PATH: Final = {case.path: case for case in ENTITIES}
+CASES_BY_PATH: Final = {case.path: case for case in ENTITIES}
 
 
 def referenced_cases(case: EntityCase) -> dict[str, EntityCase]:
@@ -77,7 +77,7 @@ def referenced_cases(case: EntityCase) -> dict[str, EntityCase]:
     }
 
 
-def in_fill_order() -> list[EntityCase]:
+def cases_in_insert_order() -> list[EntityCase]:
     """Return all entities, each after those that it refers to."""
     tables = [table.name for table in ENTITIES[0].model.metadata.sorted_tables]
     return sorted(ENTITIES, key=lambda case: tables.index(case.plural))

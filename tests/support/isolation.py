@@ -1,4 +1,4 @@
-"""How tests that share a database are kept apart: each finds it as the first one did."""
+"""Delete or restore the rows of a database that tests share, so that tests cannot affect others."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,50 +10,59 @@ from sqlalchemy import Table
 from app.tables import TABLES
 
 _TABLES: Final[list[Table]] = [model.metadata.tables[model.__tablename__] for model in TABLES]
-# No triggers, foreign keys among them. A test that still holds a lock fails soon.
-_SETTINGS: Final = {"session_replication_role": "replica", "lock_timeout": "5s"}
-# DELETE takes 0.1 ms where TRUNCATE takes 1 ms, because tables have few rows.
-_EMPTY: Final = "".join(f"DELETE FROM {table.name};" for table in _TABLES)
-_RESTART: Final = "SELECT setval('users_id_seq', 1, false);"
+_CONNECTION_SETTINGS: Final = {
+    # Disable triggers and foreign keys, so that the order of the tables does not matter.
+    "session_replication_role": "replica",
+    # Fail soon if a test has left a transaction open that holds a lock.
+    "lock_timeout": "5s",
+}
+# DELETE takes 0.1 ms where TRUNCATE takes 1 ms, because the tables have few rows.
+_DELETE_ALL_ROWS: Final = "".join(f"DELETE FROM {table.name};" for table in _TABLES)
+_RESTART_USER_IDS: Final = "SELECT setval('users_id_seq', 1, false);"
 
 
 class Cleaner:
-    """A connection that the service does not know, which removes what tests have written."""
+    """Deletes or restores the rows of all tables, over a connection of its own."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
 
-    async def empty(self) -> None:
-        """Delete all rows of all tables, and let the ids of users start at 1."""
-        await self._connection.execute(_EMPTY + _RESTART)
+    async def delete_all_rows(self) -> None:
+        """Delete the rows of all tables, and let the ids of users start at 1 again."""
+        await self._connection.execute(_DELETE_ALL_ROWS + _RESTART_USER_IDS)
 
     @asynccontextmanager
-    async def saved(self) -> AsyncIterator[None]:
-        """Remember the rows of all tables for `restore`, for as long as the block lasts."""
-        copies = [f"CREATE TABLE saved.{table.name} AS TABLE {table.name};" for table in _TABLES]
-        await self._connection.execute("CREATE SCHEMA saved;" + "".join(copies))
+    async def snapshot(self) -> AsyncIterator[None]:
+        """Copy the rows of all tables to the schema `snapshot`, which `restore` reads.
+
+        The schema is dropped when the block ends.
+        """
+        copies = [f"CREATE TABLE snapshot.{table.name} AS TABLE {table.name};" for table in _TABLES]
+        await self._connection.execute("CREATE SCHEMA snapshot;" + "".join(copies))
         try:
             yield
         finally:
-            await self._connection.execute("DROP SCHEMA saved CASCADE")
+            await self._connection.execute("DROP SCHEMA snapshot CASCADE")
 
     async def restore(self) -> None:
-        """Bring all tables back to the rows that `saved` remembers."""
-        await self._connection.execute(_EMPTY + "".join(map(_copy_saved, _TABLES)))
+        """Replace the rows of all tables with those of the snapshot."""
+        inserts = [_insert_from_snapshot(table) for table in _TABLES]
+        await self._connection.execute(_DELETE_ALL_ROWS + "".join(inserts))
 
 
-def _copy_saved(table: Table) -> str:
+def _insert_from_snapshot(table: Table) -> str:
+    """Return the SQL that copies the rows of one table back from the snapshot."""
     columns = ", ".join(column.name for column in table.columns if column.computed is None)
     return (
         f"INSERT INTO {table.name} ({columns}) OVERRIDING SYSTEM VALUE "
-        f"SELECT {columns} FROM saved.{table.name};"
+        f"SELECT {columns} FROM snapshot.{table.name};"
     )
 
 
 @asynccontextmanager
-async def cleaning(url: str) -> AsyncIterator[Cleaner]:
-    """A cleaner of a database."""
-    connection = await asyncpg.connect(url, server_settings=_SETTINGS)
+async def open_cleaner(url: str) -> AsyncIterator[Cleaner]:
+    """Connect a cleaner to a database, until the block ends."""
+    connection = await asyncpg.connect(url, server_settings=_CONNECTION_SETTINGS)
     try:
         yield Cleaner(connection)
     finally:

@@ -6,9 +6,9 @@ them.
 
 from typing import Final
 
-from tests.support.entities import in_fill_order
+from tests.support.entities import cases_in_insert_order
 from tests.support.entity_case import EntityCase
-from tests.support.rows import AUTHOR, BOOKS_OF_AUTHOR
+from tests.support.rows import AUTHOR_BOOKS_PATH, AUTHOR_ID
 
 COUNT: Final = 30_000  # rows of every table but books
 OWNER: Final = 1
@@ -32,7 +32,7 @@ FROM generate_series(1, {COUNT}) n
 INSERT INTO books (id, title, author_id, created_at, updated_at)
 SELECT {_ID}, 'a' || abs(hashint4(n)) % 999 || ' b' || abs(hashint4(-n)) % 999
     || CASE n % 2 WHEN 0 THEN ' half' ELSE '' END || CASE n % 2000 WHEN 0 THEN ' rare' ELSE '' END,
-    CASE n % 100 WHEN 0 THEN '{AUTHOR}'
+    CASE n % 100 WHEN 0 THEN '{AUTHOR_ID}'
     ELSE '01890000-0000-7000-8000-' || lpad((1 + n % 30000)::text, 12, '0') END::uuid,
     {_CREATED_AT}, timestamptz '2021-01-01Z' + abs(hashint4(n)) % 100000 * interval '1 minute'
 FROM generate_series(1, 100000) n
@@ -63,19 +63,19 @@ INSERT INTO user_counts (day, count)
 SELECT date '1950-01-01' + n, n FROM generate_series(1, {COUNT}) n
 """
 # The entities without a distribution of their own.
-GENERATED: Final = [case for case in in_fill_order() if case.plural not in _HAND_MADE]
+GENERATED: Final = [case for case in cases_in_insert_order() if case.plural not in _HAND_MADE]
 # A page of 20 rows near the end of each list.
 DEEP_PAGES: Final = {
-    **{case.path: 1400 for case in in_fill_order()},
+    **{case.path: 1400 for case in cases_in_insert_order()},
     "/books": 2499,
-    BOOKS_OF_AUTHOR: 45,
+    AUTHOR_BOOKS_PATH: 45,
     "/reports/user-counts": 1400,
 }
 
 
 def insert_large_rows() -> str:
     """Return the SQL that fills the large database."""
-    statements = [_insert_rows(case) for case in in_fill_order()]
+    statements = [_insert_rows(case) for case in cases_in_insert_order()]
     return ";".join([*statements, _USER_COUNTS])
 
 

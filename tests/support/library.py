@@ -250,6 +250,6 @@ class EditionRepository(Repository[EditionRead]):
 
 
 async def create_library(database: Database) -> None:
-    """Create the tables in the database of a test that is marked `commits`."""
+    """Create the tables in the database of a test that is marked `private_database`."""
     async with database.engine.begin() as connection:
         await connection.run_sync(LibraryEntity.metadata.create_all)

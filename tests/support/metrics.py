@@ -7,12 +7,12 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 
-def free_port() -> str:
+def find_free_port() -> str:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return str(taken.getsockname()[1])
 
 
-async def scraped(port: str) -> Mapping[str, float]:
+async def scrape_metrics(port: str) -> Mapping[str, float]:
     """Every sample by its name and labels, as in the text."""
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{port}/metrics")

@@ -5,7 +5,7 @@ from typing import Any
 Json = dict[str, Any]
 
 
-def schema_of(schema: Json, schemas: Json) -> Json:
+def resolve_schema(schema: Json, schemas: Json) -> Json:
     """Return the schema that a reference names, or the schema itself."""
     if "$ref" not in schema:
         return schema

@@ -1,32 +1,41 @@
-"""What every error answer must be, whoever made it: a whole problem (RFC 9457) and nothing else."""
+"""Checks of error responses, each of which must be a complete problem document (RFC 9457)."""
 
 from httpx import Response
 
 from tests.support.factories import Json
 
-MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
+PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "request_id"}
 
 
-def problem_of(answer: Response, status: int, kind: str) -> Json:
-    """The problem in an answer, after checking that it is one of this kind with every member."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem: Json = answer.json()
-    assert problem["type"] == f"urn:problem-type:bookshelf:{kind}"
-    assert set(problem) == MEMBERS | ({"errors"} if status == 422 else set())
+def check_problem(response: Response, status: int, problem_type: str) -> Json:
+    """Check that a response is a complete problem document, and return the document.
+
+    `problem_type` is the end of the URN, for example "not-found" in
+    "urn:problem-type:bookshelf:not-found". A 422 response also has `errors`, one object for each
+    field error: `{"pointer": "/name", "detail": "...", "code": "missing"}`.
+    """
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: Json = response.json()
+    assert problem["type"] == f"urn:problem-type:bookshelf:{problem_type}"
+    members = set(PROBLEM_MEMBERS)
+    if status == 422:
+        members.add("errors")
+    assert set(problem) == members
     assert problem["status"] == status
-    assert problem["request_id"] == answer.headers["x-request-id"]
-    for fault in problem.get("errors", ()):
-        assert set(fault) > {"detail", "code"}
-        assert len(set(fault) & {"pointer", "parameter", "header"}) == 1
-        assert len(fault) == 3
+    assert problem["request_id"] == response.headers["x-request-id"]
+    for field_error in problem.get("errors", ()):
+        location_keys = set(field_error) - {"detail", "code"}
+        assert len(field_error) == 3
+        assert len(location_keys) == 1
+        assert location_keys <= {"pointer", "parameter", "header"}
     return problem
 
 
-def faults_of(answer: Response) -> list[Json]:
-    """Where a 422 says that the request is wrong: `{"pointer": "/name"}` and the like."""
-    errors = problem_of(answer, 422, "invalid-request")["errors"]
+def field_error_locations(response: Response) -> list[Json]:
+    """Return the location of each field error of a 422 response: `[{"pointer": "/name"}]`."""
+    problem = check_problem(response, 422, "invalid-request")
     return [
-        {key: value for key, value in fault.items() if key not in {"detail", "code"}}
-        for fault in errors
+        {key: value for key, value in field_error.items() if key not in {"detail", "code"}}
+        for field_error in problem["errors"]
     ]

@@ -1,4 +1,4 @@
-"""Real processes of the service: the command line as a person starts it."""
+"""Run the command line of the service in new processes, as a user does."""
 
 import asyncio
 import os
@@ -13,23 +13,26 @@ from typing import NamedTuple
 
 from app import embedded
 
-ROOT = Path(__file__).parents[2]
-PLACE = ROOT / "tests"  # not where a developer's .env is: its database is none of theirs
-# Variables of the suite that its processes inherit: where programs are, and the fast paths.
-KEPT_VARIABLES = ("PATH", "HOME", "HTTP_FAST_PATH", "DB_FAST_PATH")
-PATIENCE = 60.0  # seconds
-POLL = 0.02  # seconds
+PROJECT_ROOT = Path(__file__).parents[2]
+# A directory without a `.env` file, so that a process cannot use the database of the developer.
+WORKING_DIRECTORY = PROJECT_ROOT / "tests"
+# The variables that a process inherits: where programs are, and the settings of the fast paths.
+INHERITED_VARIABLES = ("PATH", "HOME", "HTTP_FAST_PATH", "DB_FAST_PATH")
+TIMEOUT_SECONDS = 60.0
+POLL_INTERVAL_SECONDS = 0.02
 
 
-async def start(*command: str, module: str = "app", **environment: str) -> Process:
-    """`python -m app COMMAND` with a clean environment, on any free port.
+async def start_command(*command: str, module: str = "app", **environment: str) -> Process:
+    """Start `python -m app COMMAND`. The process writes its errors to standard output too.
 
-    With a DATABASE_URL it uses the suite's store, else an embedded one of its own.
+    The keyword arguments are environment variables. With a DATABASE_URL the process uses the object
+    store of the tests, otherwise it starts an embedded Postgres and store. A server listens on any
+    free port unless PORT is set.
     """
-    return await spawn(*command, module=module, environment=environment, stderr=STDOUT)
+    return await spawn_command(*command, module=module, environment=environment, stderr=STDOUT)
 
 
-async def spawn(
+async def spawn_command(
     *command: str,
     environment: Mapping[str, str],
     module: str = "app",
@@ -38,16 +41,33 @@ async def spawn(
     stderr: int = PIPE,
     session: bool = False,
 ) -> Process:
-    """The same, with streams of the test's own; in a session it has no terminal but those."""
-    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    given = {**kept, "PORT": "0", "DATABASE_URL": "", "PYTHONPATH": str(ROOT), **environment}
-    if given["DATABASE_URL"]:
-        given = {**store_environment(), **given}
-    program = (sys.executable, "-m", module, *command)
+    """Start `python -m app COMMAND` with the given streams. See `start_command`.
+
+    Args:
+        command: The arguments of the command line, for example `"users", "create-admin"`.
+        environment: Environment variables of the process.
+        module: The Python module to run instead of `app`.
+        stdin: A file descriptor, or a constant of `asyncio.subprocess`. The same for `stdout` and
+            `stderr`.
+        session: Whether the process runs in a new session, and so without a controlling terminal.
+    """
+    inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
+    variables = {
+        **inherited,
+        "PORT": "0",
+        "DATABASE_URL": "",
+        "PYTHONPATH": str(PROJECT_ROOT),
+        **environment,
+    }
+    if variables["DATABASE_URL"]:
+        variables = {**store_environment(), **variables}
     return await asyncio.create_subprocess_exec(
-        *program,
-        cwd=PLACE,
-        env=given,
+        sys.executable,
+        "-m",
+        module,
+        *command,
+        cwd=WORKING_DIRECTORY,
+        env=variables,
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -56,109 +76,127 @@ async def spawn(
 
 
 def store_environment() -> dict[str, str]:
-    """The environment variables that name the suite's store."""
+    """Return the environment variables with which a process uses the object store of the tests."""
     credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     endpoint = os.environ["TEST_S3_ENDPOINT_URL"]
     return {**credentials, "S3_ENDPOINT_URL": endpoint, "S3_BUCKET": embedded.BUCKET}
 
 
-async def run(*command: str, **environment: str) -> tuple[int | None, str]:
-    """The exit code and everything that was printed."""
-    process = await start(*command, **environment)
-    async with asyncio.timeout(PATIENCE):
+async def exit_code_and_output(*command: str, **environment: str) -> tuple[int | None, str]:
+    """Run a command in a new process. Return its exit code, and its output and errors as one text.
+
+    The keyword arguments are environment variables.
+    """
+    process = await start_command(*command, **environment)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         output, _ = await process.communicate()
     return process.returncode, output.decode()
 
 
-class Said(NamedTuple):
-    """How a process ended and what it printed."""
+class CommandResult(NamedTuple):
+    """The exit code of a command and the text that it wrote."""
 
-    code: int | None
-    out: str
-    err: str
-
-
-async def said(*command: str, given: bytes = b"", **environment: str) -> Said:
-    """A process to its end, with something on its standard input."""
-    process = await spawn(*command, environment=environment, stdin=PIPE)
-    return await ended(process, given)
+    exit_code: int | None
+    stdout: str
+    stderr: str
 
 
-async def ended(process: Process, given: bytes | None = None) -> Said:
-    """The end of a process that is given the last of its standard input."""
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate(given)
+async def run_command(*command: str, input: bytes = b"", **environment: str) -> CommandResult:
+    """Run a command in a new process, with `input` as its standard input, and wait for its end.
+
+    The other keyword arguments are environment variables.
+    """
+    process = await spawn_command(*command, environment=environment, stdin=PIPE)
+    return await wait_for_result(process, input)
+
+
+async def wait_for_result(process: Process, input: bytes | None = None) -> CommandResult:
+    """Write `input` to the standard input of a process, close it, and wait for the process."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        stdout, stderr = await process.communicate(input)
         if process.stdin:
-            # A process may end before it has read everything. The first releases of Python 3.11
-            # report that as an exception never retrieved, which would fail some later test.
+            # A process may end before it has read its input. Early releases of Python 3.11 report
+            # that as an exception that was never retrieved, and then a later test fails.
             with suppress(BrokenPipeError, ConnectionResetError):
                 await process.stdin.wait_closed()
-    return Said(process.returncode, (out or b"").decode(), (err or b"").decode())
+    # A stream that is not a pipe is None.
+    return CommandResult(process.returncode, (stdout or b"").decode(), (stderr or b"").decode())
 
 
-async def until(holds: Callable[[], Awaitable[object]]) -> None:
-    """Ask again and again, until it holds."""
-    async with asyncio.timeout(PATIENCE):
-        while not await holds():
-            await asyncio.sleep(POLL)
+async def poll_until(condition: Callable[[], Awaitable[object]]) -> None:
+    """Await a condition again and again until it is true.
+
+    Raises `TimeoutError` after `TIMEOUT_SECONDS`.
+    """
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not await condition():
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
 class Worker:
-    """A process that goes on until it is stopped, and what it has printed so far."""
+    """A process that runs until it is stopped. `output` is what it has printed so far."""
 
     def __init__(self, process: Process) -> None:
-        self.process, self.said = process, ""
-        self._reading = asyncio.create_task(self._read())
+        self.process = process
+        self.output = ""
+        self._reading = asyncio.create_task(self._read_output())
 
-    async def _read(self) -> None:
+    async def _read_output(self) -> None:
         assert self.process.stdout
         async for line in self.process.stdout:
-            self.said += line.decode()
+            self.output += line.decode()
 
-    async def end(self, number: int = signal.SIGTERM) -> int:
-        """Send it a signal, if it is there still; its exit code."""
+    async def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """Send a signal to the process if it is still running. Return its exit code."""
         if self.process.returncode is None:
-            self.process.send_signal(number)
-        async with asyncio.timeout(PATIENCE):
+            self.process.send_signal(signal_number)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await self._reading
             return await self.process.wait()
 
 
 @asynccontextmanager
-async def working(
+async def running_workers(
     environment: Mapping[str, str], count: int = 1, module: str = "app"
 ) -> AsyncIterator[list[Worker]]:
-    """So many workers started at once; those that are left are stopped when the block ends."""
+    """Start `count` worker processes, and stop those that still run when the block ends."""
     workers: list[Worker] = []
     try:
         while len(workers) < count:
-            workers.append(Worker(await start("worker", module=module, **environment)))
+            workers.append(Worker(await start_command("worker", module=module, **environment)))
         yield workers
     finally:
         for worker in workers:
-            await worker.end()
+            await worker.stop()
 
 
 @asynccontextmanager
-async def serving(*options: str, **environment: str) -> AsyncIterator[tuple[Process, str]]:
-    """A server that listens, and its origin; it is told to stop when the block ends."""
-    process = await start("serve", *options, **environment)
+async def running_server(*options: str, **environment: str) -> AsyncIterator[tuple[Process, str]]:
+    """Start the HTTP server, and stop it when the block ends. Yield the process and its origin.
+
+    The origin is, for example, `http://127.0.0.1:54321`. `options` are arguments of `serve`.
+    """
+    process = await start_command("serve", *options, **environment)
     try:
-        yield process, await announced(process)
+        yield process, await wait_for_origin(process)
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await process.communicate()
 
 
-async def announced(process: Process) -> str:
-    """The origin that the server prints: from then on a connection waits until it is served."""
+async def wait_for_origin(process: Process) -> str:
+    """Read the output of a starting server until it prints its origin, and return the origin.
+
+    The server already accepts connections by then. Raises `AssertionError` if the process ends
+    without printing it.
+    """
     assert process.stdout
-    said = ""
-    async with asyncio.timeout(PATIENCE):
+    output = ""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         async for line in process.stdout:
-            said += line.decode()
-            if found := re.search(r"serves (http://\S+)", said):
-                return found[1]
-    raise AssertionError(said)
+            output += line.decode()
+            if match := re.search(r"serves (http://\S+)", output):
+                return match[1]
+    raise AssertionError(output)

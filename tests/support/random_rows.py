@@ -7,17 +7,24 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.core.db import Database
-from tests.support.rows import AUTHOR, CASES, add_referenced_rows, add_rows, insert, run
+from tests.support.rows import (
+    AUTHOR_ID,
+    LIST_CASES,
+    add_referenced_rows,
+    add_rows,
+    execute,
+    insert_rows,
+)
 
 Row = dict[str, Any]
 
 OTHER: Final = UUID(int=7)  # another author, whose books are in the way
-KEPT: Final = {UUID(AUTHOR), OTHER}  # the authors of the books
+KEPT: Final = {UUID(AUTHOR_ID), OTHER}  # the authors of the books
 NAMES: Final = ("a", "A", "á", "b", 'a"b', "a\\", "a b", "本", "📚", "\u0001", " ")
 MAX_ROWS: Final = 10_000  # of an entity without hand-made rows
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _ADD_AUTHORS: Final = (
-    f"INSERT INTO authors (id, name) VALUES ('{AUTHOR}', 'A'), ('{OTHER}', 'A') "
+    f"INSERT INTO authors (id, name) VALUES ('{AUTHOR_ID}', 'A'), ('{OTHER}', 'A') "
     "ON CONFLICT DO NOTHING"
 )
 
@@ -27,7 +34,7 @@ class RandomRows:
 
     def __init__(self, random: Random, path: str) -> None:
         self._random = random
-        self._case = CASES[path]
+        self._case = LIST_CASES[path]
         # Row 1 is what rows of other entities refer to.
         self._numbers = iter(Random(path).sample(range(2, MAX_ROWS), MAX_ROWS - 2))
         makers: dict[str, Callable[[], Row]] = {
@@ -40,7 +47,7 @@ class RandomRows:
 
     async def prepare(self, database: Database) -> None:
         """Insert what the rows refer to. Both authors also appear in the list of authors."""
-        await run(database, _ADD_AUTHORS)
+        await execute(database, _ADD_AUTHORS)
         await add_referenced_rows(database, self._case)
 
     async def add(self, database: Database, count: int) -> None:
@@ -48,7 +55,7 @@ class RandomRows:
         if self._make is None:
             await add_rows(database, self._case, [self._numbered() for _ in range(count)])
         else:
-            await insert(database, self._case.plural, [self._make() for _ in range(count)])
+            await insert_rows(database, self._case.plural, [self._make() for _ in range(count)])
 
     def _numbered(self) -> Row:
         """A row of any entity. Only ids and times are random, because a name may be unique."""
@@ -59,7 +66,7 @@ class RandomRows:
         return {"id": self._id(), "name": self._name(), "dob": dob, **self._times()}
 
     def _book(self) -> Row:
-        author_id = self._random.choice([UUID(AUTHOR), UUID(AUTHOR), OTHER])
+        author_id = self._random.choice([UUID(AUTHOR_ID), UUID(AUTHOR_ID), OTHER])
         row = {"id": self._id(), "title": self._name(), "author_id": author_id}
         return row | self._times()
 

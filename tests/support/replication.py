@@ -12,7 +12,7 @@ import asyncpg
 from app import embedded, schema
 from app.embedded.postgresql import Postgres
 from tests.support import servers
-from tests.support.processes import PATIENCE
+from tests.support.processes import TIMEOUT_SECONDS
 
 # A commit that is not yet in the log has no place there that one could wait for.
 SETTINGS = {**servers.UNSAFE, "synchronous_commit": "on"}
@@ -41,7 +41,7 @@ class Replicated:
         try:
             written = await primary.fetchval("SELECT pg_current_wal_lsn()::text")
             replayed = "SELECT coalesce(pg_last_wal_replay_lsn() >= $1::text::pg_lsn, false)"
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 while not await standby.fetchval(replayed, written):
                     pass
         finally:

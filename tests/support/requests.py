@@ -6,15 +6,15 @@ from httpx import AsyncClient
 
 from tests.support.entities import referenced_cases
 from tests.support.entity_case import EntityCase, Json
-from tests.support.multipart import FORM, field, form
-from tests.support.responses import get
+from tests.support.multipart import FORM_HEADERS, form_body, form_field
+from tests.support.responses import get_json
 
 
-def body_request(case: EntityCase, body: Json) -> dict[str, Any]:
+def body_arguments(case: EntityCase, body: Json) -> dict[str, Any]:
     """Return the arguments of `client.request` that send a body as JSON or as a form."""
     if case.is_form:
-        fields = [field(name, value) for name, value in body.items()]
-        return {"content": form(*fields), "headers": FORM}
+        fields = [form_field(name, value) for name, value in body.items()]
+        return {"content": form_body(*fields), "headers": FORM_HEADERS}
     return {"json": body}
 
 
@@ -28,16 +28,16 @@ async def valid_body(client: AsyncClient, case: EntityCase) -> Json:
 
 
 async def _existing_id(client: AsyncClient, case: EntityCase) -> Any:
-    page = await get(client, case.path)
+    page = await get_json(client, case.path)
     if page["items"]:
         return page["items"][0]["id"]
-    return (await create(client, case))["id"]
+    return (await create_row(client, case))["id"]
 
 
-async def create(client: AsyncClient, case: EntityCase) -> Json:
+async def create_row(client: AsyncClient, case: EntityCase) -> Json:
     """Create a row of an entity and return it."""
     body = await valid_body(client, case)
-    response = await client.post(case.path, **body_request(case, body))
+    response = await client.post(case.path, **body_arguments(case, body))
     assert response.status_code == 201, response.text
     row: Json = response.json()
     return row

@@ -12,18 +12,18 @@ from app.resources import Resources
 from app.tables import REVISION
 
 
-def resources_of(app: FastAPI) -> Resources:
+def get_resources(app: FastAPI) -> Resources:
     """Return the resources that an application uses."""
     resources: Resources = app.state.resources
     return resources
 
 
-def use_resources(app: FastAPI, **changes: Any) -> None:
+def replace_resources(app: FastAPI, **changes: Any) -> None:
     """Let an application use other resources from now on, for example `database=...`.
 
     Its readiness is that of its database and its store.
     """
-    resources = replace(resources_of(app), **changes)
+    resources = replace(get_resources(app), **changes)
     readiness = Readiness(resources.database, resources.storage, REVISION, Shutdown())
     app.state.resources = replace(resources, readiness=readiness)
 

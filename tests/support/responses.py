@@ -8,13 +8,13 @@ from httpx import AsyncClient, Response
 from tests.support.factories import Json
 
 # Of the message itself, and for browsers only.
-ON_EVERY_ANSWER = {
+COMMON_RESPONSE_HEADERS = {
     *("content-type", "content-length"),
     *("content-security-policy", "referrer-policy", "x-content-type-options"),
 }
 
 
-async def get(client: AsyncClient, url: str) -> Json:
+async def get_json(client: AsyncClient, url: str) -> Json:
     """The content of an answer that is 200."""
     answer = await client.get(url)
     assert answer.status_code == 200, f"{url}: {answer.text}"
@@ -22,13 +22,13 @@ async def get(client: AsyncClient, url: str) -> Json:
     return body
 
 
-def numbers(page: Json) -> list[int]:
+def row_numbers(page: Json) -> list[int]:
     """The n of each row that `rows.fill` made, from its creation time."""
     times = [re.split("[T:Z]", item["created_at"]) for item in page["items"]]
     return [int(hour) * 60 + int(minute) for _, hour, minute, *_ in times]
 
 
-def refused(answer: Response, parameter: str) -> Json:
+def check_parameter_error(answer: Response, parameter: str) -> Json:
     """The one fault of a 422, which is this parameter's."""
     assert answer.status_code == 422, f"{answer.url}: {answer.text}"
     problem = answer.json()
@@ -39,7 +39,7 @@ def refused(answer: Response, parameter: str) -> Json:
     return fault
 
 
-def links(answer: Response) -> dict[str, str]:
+def parse_link_header(answer: Response) -> dict[str, str]:
     """The targets of the `Link` header by relation; the header is nothing but them."""
     header = answer.headers["link"]
     found: list[tuple[str, str]] = re.findall(r'<([^<>\s]*)>; rel="(\w+)"(?:, |$)', header)
@@ -47,11 +47,11 @@ def links(answer: Response) -> dict[str, str]:
     return {relation: target for target, relation in found}
 
 
-def parameters(target: str) -> list[tuple[str, str]]:
+def query_parameters(target: str) -> list[tuple[str, str]]:
     """The query of a link."""
     return parse_qsl(urlsplit(target).query, keep_blank_values=True)
 
 
-def position(target: str) -> dict[str, str]:
+def page_or_cursor(target: str) -> dict[str, str]:
     """The page or cursor of a link."""
-    return {name: value for name, value in parameters(target) if name in {"page", "cursor"}}
+    return {name: value for name, value in query_parameters(target) if name in {"page", "cursor"}}

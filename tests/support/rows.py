@@ -6,27 +6,29 @@ from typing import Any
 from sqlalchemy import text
 
 from app.core.db import Database, Rows
-from tests.support.entities import BY_PATH, in_fill_order, referenced_cases
+from tests.support.entities import CASES_BY_PATH, cases_in_insert_order, referenced_cases
 from tests.support.entity_case import FIRST_ID, EntityCase
-from tests.support.statements import heard
+from tests.support.statements import wait_for_statement_callbacks
 
-AUTHOR = FIRST_ID  # of the books that `fill` makes
-BOOKS_OF_AUTHOR = f"/authors/{AUTHOR}/books"
-COLLECTIONS = tuple(BY_PATH)
-LISTS = (*COLLECTIONS, BOOKS_OF_AUTHOR)
+AUTHOR_ID = FIRST_ID  # of the books that `fill` makes
+AUTHOR_BOOKS_PATH = f"/authors/{AUTHOR_ID}/books"
+COLLECTION_PATHS = tuple(CASES_BY_PATH)
+LIST_PATHS = (*COLLECTION_PATHS, AUTHOR_BOOKS_PATH)
 # The entity whose rows each list shows.
-CASES = {**BY_PATH, BOOKS_OF_AUTHOR: BY_PATH["/books"]}
-SORTS = {path: case.sorts for path, case in CASES.items()}
-TABLES = {path: case.plural for path, case in CASES.items()}
+LIST_CASES = {**CASES_BY_PATH, AUTHOR_BOOKS_PATH: CASES_BY_PATH["/books"]}
+SORT_KEYS = {path: case.sorts for path, case in LIST_CASES.items()}
+TABLE_NAMES = {path: case.plural for path, case in LIST_CASES.items()}
 # What `fill` has in every name or title of a list that can be searched.
-WORDS = {path: case.search_word for path, case in CASES.items() if case.search_word is not None}
+SEARCH_WORDS = {
+    path: case.search_word for path, case in LIST_CASES.items() if case.search_word is not None
+}
 
 
-async def fill(database: Database, count: int) -> None:
+async def fill_tables(database: Database, count: int) -> None:
     """Insert rows 1 to `count` of each entity. All books are by `AUTHOR`."""
-    for case in in_fill_order():
+    for case in cases_in_insert_order():
         statement = case.insert_statement("generate_series(1, :count) n")
-        await run(database, statement, {"count": count})
+        await execute(database, statement, {"count": count})
 
 
 async def add_referenced_rows(database: Database, case: EntityCase) -> None:
@@ -34,7 +36,7 @@ async def add_referenced_rows(database: Database, case: EntityCase) -> None:
     for other in referenced_cases(case).values():
         await add_referenced_rows(database, other)
         statement = other.insert_statement("generate_series(1, 1) n")
-        await run(database, f"{statement} ON CONFLICT DO NOTHING")
+        await execute(database, f"{statement} ON CONFLICT DO NOTHING")
 
 
 async def add_rows(database: Database, case: EntityCase, rows: Sequence[dict[str, Any]]) -> None:
@@ -43,14 +45,14 @@ async def add_rows(database: Database, case: EntityCase, rows: Sequence[dict[str
     All rows have the keys of the first. `add_referenced_rows` comes before it.
     """
     changed = case.with_columns({key: f":{key}" for key in rows[0] if key != "n"})
-    await run(database, changed.insert_statement("(SELECT CAST(:n AS int) AS n) numbers"), rows)
+    await execute(database, changed.insert_statement("(SELECT CAST(:n AS int) AS n) numbers"), rows)
 
 
-async def insert(database: Database, table: str, rows: Sequence[dict[str, Any]]) -> None:
+async def insert_rows(database: Database, table: str, rows: Sequence[dict[str, Any]]) -> None:
     """These rows; all have the columns of the first."""
     columns = list(rows[0])
     values = ", ".join(f":{column}" for column in columns)
-    await run(database, f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
+    await execute(database, f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
 
 
 def first_value(rows: Rows) -> str:
@@ -58,7 +60,7 @@ def first_value(rows: Rows) -> str:
     return str(next(iter(rows[0].values())))
 
 
-async def run(
+async def execute(
     database: Database,
     statement: str,
     parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
@@ -66,12 +68,12 @@ async def run(
     """One statement in a transaction of its own."""
     async with database.transaction() as session:
         await session.orm.execute(text(statement), parameters)
-    await heard()
+    await wait_for_statement_callbacks()
 
 
-async def query(database: Database, statement: str, **parameters: Any) -> list[Any]:
+async def select_values(database: Database, statement: str, **parameters: Any) -> list[Any]:
     """The first column of what a SELECT finds."""
     async with database.transaction() as session:
         values = list((await session.orm.execute(text(statement), parameters)).scalars())
-    await heard()
+    await wait_for_statement_callbacks()
     return values

@@ -14,21 +14,21 @@ from sqlalchemy import Engine, event
 
 from app.core.db import Database
 
-Note = Callable[[str, Any], None]
+StatementCallback = Callable[[str, Any], None]
 # How the statements begin that SQLAlchemy adds for a transaction, and that the driver adds to learn
 # what an unknown type is.
-_ADDED = (
+_LIBRARY_STATEMENTS = (
     *("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"),
     *("WITH RECURSIVE typeinfo_tree", "SELECT current_setting('jit')", "SELECT set_config('jit'"),
 )
 
 
-def is_added(statement: str) -> bool:
+def is_sent_by_library(statement: str) -> bool:
     """Whether no session was asked to execute this statement."""
-    return " ".join(statement.split()).startswith(_ADDED)
+    return " ".join(statement.split()).startswith(_LIBRARY_STATEMENTS)
 
 
-async def heard() -> None:
+async def wait_for_statement_callbacks() -> None:
     """Let all statements be noted that have been sent until now."""
     loop = asyncio.get_running_loop()
     turn = loop.create_future()
@@ -36,25 +36,25 @@ async def heard() -> None:
     await turn
 
 
-def engines(database: Database) -> set[Engine]:
+def all_engines(database: Database) -> set[Engine]:
     """The engines of all binds."""
     return {sessions.engine.sync_engine for sessions in database.named_databases.values()}
 
 
 @contextmanager
-def noted(database: Database, note: Note) -> Iterator[None]:
+def observe_session_statements(database: Database, note: StatementCallback) -> Iterator[None]:
     """Call `note` with every statement that sessions execute in the block, and its parameters."""
 
     def note_all(statement: str, parameters: Any) -> None:
-        if not is_added(statement):
+        if not is_sent_by_library(statement):
             note(statement, parameters)
 
-    with all_noted(database, note_all):
+    with observe_all_statements(database, note_all):
         yield
 
 
 @contextmanager
-def all_noted(database: Database, note: Note) -> Iterator[None]:
+def observe_all_statements(database: Database, note: StatementCallback) -> Iterator[None]:
     """Call `note` with every statement that is sent in the block, and its parameters."""
 
     def before_cursor_execute(
@@ -74,7 +74,7 @@ def all_noted(database: Database, note: Note) -> Iterator[None]:
             dbapi_connection.driver_connection.remove_query_logger(log)
 
     with ExitStack() as stack:
-        for engine in engines(database):
+        for engine in all_engines(database):
             for name, listener in (
                 ("before_cursor_execute", before_cursor_execute),
                 ("checkout", checkout),

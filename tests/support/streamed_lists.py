@@ -11,8 +11,8 @@ from starlette.types import Scope
 
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json
-from tests.support.openapi import schema_of
-from tests.support.responses import get
+from tests.support.openapi import resolve_schema
+from tests.support.responses import get_json
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 CSV_TYPE = "text/csv; charset=utf-8"
@@ -44,7 +44,7 @@ async def pages(client: AsyncClient, url: str) -> list[Json]:
     found = list[Json]()
     cursor: str | None = ""
     while cursor is not None:
-        page = await get(client, f"{url}{'&' if '?' in url else '?'}size=100{cursor}")
+        page = await get_json(client, f"{url}{'&' if '?' in url else '?'}size=100{cursor}")
         found += page["items"]
         cursor = page["next"] and f"&cursor={page['next']}"
     return found
@@ -52,20 +52,20 @@ async def pages(client: AsyncClient, url: str) -> list[Json]:
 
 async def csv_columns(client: AsyncClient, path: str) -> list[str]:
     """Return the columns that a list has as CSV, according to the OpenAPI document."""
-    document = await get(client, "/openapi.json")
+    document = await get_json(client, "/openapi.json")
     schemas: Json = document["components"]["schemas"]
     content = document["paths"][path]["get"]["responses"]["200"]["content"]
-    page = schema_of(content["application/json"]["schema"], schemas)
+    page = resolve_schema(content["application/json"]["schema"], schemas)
     return list(_columns(page["properties"]["items"]["items"], schemas))
 
 
 def _columns(schema: Json, schemas: Json) -> Iterator[str]:
     """One column for each field; `author` of a book gives `author_name` and `author_dob`."""
-    properties = schema_of(schema, schemas)["properties"]
+    properties = resolve_schema(schema, schemas)["properties"]
     for name, part in properties.items():
         # A field that may be null: what matters is its other type.
         options = [option for option in part.get("anyOf", [part]) if option != {"type": "null"}]
-        if "properties" not in schema_of(options[0], schemas):
+        if "properties" not in resolve_schema(options[0], schemas):
             yield name
             continue
         columns = (f"{name}_{column}" for column in _columns(options[0], schemas))

@@ -11,7 +11,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.tokens import secret
 from tests.support.access_table import INVALID, REALM
-from tests.support.accounts import bearer
+from tests.support.accounts import bearer_headers
 from tests.support.callers import (
     AUTHOR,
     BOOK,
@@ -25,8 +25,8 @@ from tests.support.callers import (
     mistyped,
 )
 from tests.support.isolation import Cleaner
-from tests.support.problems import faults_of, problem_of
-from tests.support.rows import query, run
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.rows import execute, select_values
 
 TOKEN = TOKENS["owner"]
 BASIC = "Basic YWRhOmNvcnJlY3Q="
@@ -108,14 +108,14 @@ async def test_another_scheme_is_no_token(client: AsyncClient, app: FastAPI, val
     headers = {"Authorization": value}
     assert (await client.get("/books", headers=headers)).status_code == 200
     answer = await client.post("/authors", json={"name": "Virginia"}, headers=headers)
-    problem_of(answer, 401, "unauthorized")
+    check_problem(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == REALM
 
 
 @pytest.mark.parametrize("value", NO_VALID_TOKEN, ids=named)
 async def test_what_is_not_exactly_one_token_is_a_bad_one(client: AsyncClient, value: str) -> None:
     answer = await client.get("/books", headers={b"Authorization": value.encode("latin-1")})
-    problem_of(answer, 401, "unauthorized")
+    check_problem(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == INVALID
 
 
@@ -134,7 +134,7 @@ async def test_of_several_tokens_none_is_believed(
     client: AsyncClient, values: tuple[str, ...]
 ) -> None:
     answer = await client.get("/books", headers=[("Authorization", value) for value in values])
-    problem_of(answer, 401, "unauthorized")
+    check_problem(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == INVALID
 
 
@@ -144,16 +144,16 @@ async def test_several_lines_of_other_schemes_are_no_token(client: AsyncClient) 
 
 
 async def test_a_token_in_the_query_is_an_unknown_parameter(client: AsyncClient) -> None:
-    for headers in ({}, bearer(TOKEN)):
+    for headers in ({}, bearer_headers(TOKEN)):
         answer = await client.get("/books", params={"access_token": TOKEN}, headers=headers)
-        assert faults_of(answer) == [{"parameter": "access_token"}]
+        assert field_error_locations(answer) == [{"parameter": "access_token"}]
         assert TOKEN not in answer.text
 
 
 async def test_a_token_in_the_query_lets_nobody_in(client: AsyncClient, app: FastAPI) -> None:
     allow_anonymous(app, "none")
     answer = await client.get("/users/me", params={"access_token": TOKEN})
-    problem_of(answer, 401, "unauthorized")
+    check_problem(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == REALM
 
 
@@ -165,7 +165,7 @@ async def test_a_token_with_any_one_digit_changed_costs_no_statement(
 ) -> None:
     sent()
     for place in range(len(secret.TOKEN_PREFIX), len(TOKEN)):
-        answer = await client.get("/books", headers=bearer(mistyped(TOKEN, place)))
+        answer = await client.get("/books", headers=bearer_headers(mistyped(TOKEN, place)))
         assert answer.headers["www-authenticate"] == INVALID
     assert sent() == []
 
@@ -175,16 +175,18 @@ async def test_sixty_kilobytes_of_rubbish_cost_no_statement(
     client: AsyncClient, sent: Any, token: str
 ) -> None:
     sent()
-    answer = await client.get("/books", headers=bearer(token))
-    problem_of(answer, 401, "unauthorized")
+    answer = await client.get("/books", headers=bearer_headers(token))
+    check_problem(answer, 401, "unauthorized")
     assert token not in answer.text
     assert sent() == []
 
 
 async def test_a_token_that_nobody_has_costs_one_statement(client: AsyncClient, sent: Any) -> None:
     sent()
-    problem_of(
-        await client.get("/books", headers=bearer(secret.generate_token())), 401, "unauthorized"
+    check_problem(
+        await client.get("/books", headers=bearer_headers(secret.generate_token())),
+        401,
+        "unauthorized",
     )
     [look_up] = sent()
     assert look_up.startswith("SELECT tokens.id")
@@ -206,12 +208,14 @@ async def test_a_token_that_nobody_has_costs_one_statement(client: AsyncClient, 
 async def test_a_token_that_was_used_lately_takes_one_statement_more(
     client: AsyncClient, cleaner: Cleaner, sent: Any, method: str, path: str, body: Any
 ) -> None:
-    async with cleaner.saved():
+    async with cleaner.snapshot():
         sent()
         await client.request(method, path, json=body)
         bare = sent()
         await cleaner.restore()
-        answer = await client.request(method, path, json=body, headers=bearer(TOKENS["admin"]))
+        answer = await client.request(
+            method, path, json=body, headers=bearer_headers(TOKENS["admin"])
+        )
     assert answer.is_success
     look_up, *others = sent()
     assert look_up.startswith("SELECT tokens.id")
@@ -225,11 +229,11 @@ async def test_a_token_that_was_used_lately_takes_one_statement_more(
 async def test_the_use_of_a_token_is_noted_every_five_minutes(
     client: AsyncClient, database: Database, sent: Any, last: str, noted: bool
 ) -> None:
-    await run(database, f"UPDATE tokens SET last_used_at = {last}")
+    await execute(database, f"UPDATE tokens SET last_used_at = {last}")
     sent()
-    assert (await client.get("/users/me", headers=bearer(TOKEN))).status_code == 200
+    assert (await client.get("/users/me", headers=bearer_headers(TOKEN))).status_code == 200
     assert [statement.split()[0] for statement in sent()] == (
         ["SELECT", "UPDATE", "SELECT"] if noted else ["SELECT", "SELECT"]
     )
     just_now = "SELECT id FROM tokens WHERE last_used_at > now() - interval '10 s'"
-    assert await query(database, just_now) == ([TOKEN_IDS["owner"]] if noted else [])
+    assert await select_values(database, just_now) == ([TOKEN_IDS["owner"]] if noted else [])

@@ -19,15 +19,15 @@ from app.users.repository import LoginFailureRepository
 from tests.support.accounts import (
     EMAIL,
     PASSWORD,
-    WRONG,
+    WRONG_PASSWORD,
     add_user,
-    ask,
-    calling_from,
+    client_at_address,
+    client_of_new_instance,
+    fetch_value,
     log_in,
-    worker,
 )
 from tests.support.database_activity import WAITING, until
-from tests.support.problems import problem_of
+from tests.support.problems import check_problem
 
 NOBODY = "nobody@example.com"
 # Time stands still for the failures: what is to be counted is not a matter of how fast we are.
@@ -44,7 +44,7 @@ LOCK = "SELECT kind FROM login_failures WHERE kind = :kind FOR UPDATE"
 async def counted(database: Database, kind: str) -> int | None:
     """The failures of a kind, all together; `None` when there is no record of any."""
     query = "SELECT sum(failures)::int FROM login_failures WHERE kind = :kind"
-    found: int | None = await ask(database, query, kind=kind)
+    found: int | None = await fetch_value(database, query, kind=kind)
     return found
 
 
@@ -57,12 +57,12 @@ async def failed(
         failures = CASE kind WHEN 'account' THEN CAST(:account AS int) ELSE :address END
         RETURNING kind
     """
-    await ask(database, statement, account=account, address=address, ago=ago)
+    await fetch_value(database, statement, account=account, address=address, ago=ago)
 
 
 def wait_of(answer: Response) -> int:
     """How many seconds a 429 says that one has to wait."""
-    problem_of(answer, 429, "too-many-requests")
+    check_problem(answer, 429, "too-many-requests")
     return int(answer.headers["retry-after"])
 
 
@@ -70,9 +70,9 @@ async def test_after_ten_wrong_passwords_one_waits_whether_there_is_such_a_user_
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database)
-    known = [await log_in(client, EMAIL, WRONG) for _ in range(10)]
-    known += [await log_in(client, EMAIL, WRONG), await log_in(client, EMAIL, PASSWORD)]
-    unknown = [await log_in(client, NOBODY, WRONG) for _ in range(12)]
+    known = [await log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(10)]
+    known += [await log_in(client, EMAIL, WRONG_PASSWORD), await log_in(client, EMAIL, PASSWORD)]
+    unknown = [await log_in(client, NOBODY, WRONG_PASSWORD) for _ in range(12)]
     assert [answer.status_code for answer in known] == [401] * 10 + [429] * 2
     assert wait_of(known[-1]) == 1
     for mine, nobodys in zip(known, unknown, strict=True):
@@ -85,30 +85,30 @@ async def test_after_ten_wrong_passwords_one_waits_whether_there_is_such_a_user_
 async def test_the_wait_doubles_with_every_failure_up_to_a_quarter_of_an_hour(
     client: AsyncClient, database: Database
 ) -> None:
-    await log_in(client, EMAIL, WRONG)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
     waits = []
     for failures in [*range(10, 22), 1000]:
         await failed(database, account=failures)
-        waits.append(wait_of(await log_in(client, EMAIL, WRONG)))
+        waits.append(wait_of(await log_in(client, EMAIL, WRONG_PASSWORD)))
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]
 
 
 async def test_when_the_wait_is_over_one_may_try_again_once(
     client: AsyncClient, database: Database
 ) -> None:
-    await log_in(client, EMAIL, WRONG)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
     await failed(database, account=13, ago=timedelta(seconds=7.5))
-    assert wait_of(await log_in(client, EMAIL, WRONG)) == 1
+    assert wait_of(await log_in(client, EMAIL, WRONG_PASSWORD)) == 1
     await failed(database, account=13, ago=timedelta(seconds=8))
-    problem_of(await log_in(client, EMAIL, WRONG), 401, "unauthorized")
-    assert wait_of(await log_in(client, EMAIL, WRONG)) == 16
+    check_problem(await log_in(client, EMAIL, WRONG_PASSWORD), 401, "unauthorized")
+    assert wait_of(await log_in(client, EMAIL, WRONG_PASSWORD)) == 16
 
 
 async def test_the_right_password_resets_the_count_of_the_account(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database)
-    await log_in(client, EMAIL, WRONG)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
     await failed(database, account=13, address=7, ago=timedelta(seconds=8))
     assert (await log_in(client)).status_code == 201
     assert await counted(database, "account") is None
@@ -120,31 +120,31 @@ async def test_the_right_password_resets_the_count_of_the_account(
 async def test_an_attempt_that_is_refused_counts_for_nothing(
     client: AsyncClient, database: Database, account: int, address: int
 ) -> None:
-    await log_in(client, EMAIL, WRONG)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
     await failed(database, account=account, address=address, ago=timedelta(seconds=1))
     rows = "SELECT jsonb_agg(to_jsonb(f) ORDER BY kind)::text FROM login_failures f"
-    before = await ask(database, rows)
-    for password in (WRONG, PASSWORD):
+    before = await fetch_value(database, rows)
+    for password in (WRONG_PASSWORD, PASSWORD):
         assert wait_of(await log_in(client, EMAIL, password)) == 3
-    assert await ask(database, rows) == before
+    assert await fetch_value(database, rows) == before
 
 
 async def test_one_waits_for_the_longer_of_two_waits(
     client: AsyncClient, database: Database
 ) -> None:
-    await log_in(client, EMAIL, WRONG)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
     for account, address, wait in ((12, 58, 256), (18, 52, 256), (9, 53, 8), (13, 49, 8)):
         await failed(database, account=account, address=address)
-        assert wait_of(await log_in(client, EMAIL, WRONG)) == wait
+        assert wait_of(await log_in(client, EMAIL, WRONG_PASSWORD)) == wait
 
 
 @pytest.mark.parametrize(("minutes", "failures"), [(59, 41), (61, 1)])
 async def test_failures_are_forgotten_after_an_hour(
     client: AsyncClient, database: Database, minutes: int, failures: int
 ) -> None:
-    await log_in(client, EMAIL, WRONG)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
     await failed(database, account=40, address=40, ago=timedelta(minutes=minutes))
-    problem_of(await log_in(client, EMAIL, WRONG), 401, "unauthorized")
+    check_problem(await log_in(client, EMAIL, WRONG_PASSWORD), 401, "unauthorized")
     assert await counted(database, "account") == failures
     assert await counted(database, "address") == failures
 
@@ -164,24 +164,24 @@ async def test_after_fifty_wrong_passwords_from_an_address_all_accounts_wait_the
     app: FastAPI, database: Database, first: str, second: str, same: bool
 ) -> None:
     await add_user(database)
-    async with calling_from(app, first) as client:
-        await log_in(client, "0@example.com", WRONG)
+    async with client_at_address(app, first) as client:
+        await log_in(client, "0@example.com", WRONG_PASSWORD)
         await failed(database, account=1, address=49)
-        problem_of(await log_in(client, "1@example.com", WRONG), 401, "unauthorized")
+        check_problem(await log_in(client, "1@example.com", WRONG_PASSWORD), 401, "unauthorized")
         assert wait_of(await log_in(client, EMAIL, PASSWORD)) == 1
-    async with calling_from(app, second) as client:
+    async with client_at_address(app, second) as client:
         answer = await log_in(client, EMAIL, PASSWORD)
         assert answer.status_code == (429 if same else 201)
 
 
 async def test_an_account_waits_wherever_one_asks_from(app: FastAPI, database: Database) -> None:
     await add_user(database)
-    async with calling_from(app, "192.0.2.1") as client:
-        await log_in(client, EMAIL, WRONG)
+    async with client_at_address(app, "192.0.2.1") as client:
+        await log_in(client, EMAIL, WRONG_PASSWORD)
     await failed(database, account=9, address=1)
-    async with calling_from(app, "203.0.113.1") as client:
-        problem_of(await log_in(client, EMAIL, WRONG), 401, "unauthorized")
-    async with calling_from(app, "198.51.100.1") as client:
+    async with client_at_address(app, "203.0.113.1") as client:
+        check_problem(await log_in(client, EMAIL, WRONG_PASSWORD), 401, "unauthorized")
+    async with client_at_address(app, "198.51.100.1") as client:
         assert wait_of(await log_in(client, EMAIL, PASSWORD)) == 1
 
 
@@ -204,30 +204,33 @@ async def test_however_an_email_is_written_its_failures_are_those_of_one_account
         await add_user(database, email)
         assert (await log_in(client, other, PASSWORD)).status_code == 201
     for written in (email, other):
-        problem_of(await log_in(client, written, WRONG), 401, "unauthorized")
+        check_problem(await log_in(client, written, WRONG_PASSWORD), 401, "unauthorized")
     query = "SELECT array_agg(failures) FROM login_failures WHERE kind = 'account'"
-    assert await ask(database, query) == [2]
+    assert await fetch_value(database, query) == [2]
 
 
 async def test_no_email_and_no_address_is_kept_of_a_failure(
     app: FastAPI, database: Database
 ) -> None:
-    async with calling_from(app, "192.0.2.1") as client:
-        await log_in(client, EMAIL, WRONG)
+    async with client_at_address(app, "192.0.2.1") as client:
+        await log_in(client, EMAIL, WRONG_PASSWORD)
     query = "SELECT jsonb_agg(to_jsonb(f) - 'failed_at' ORDER BY kind) FROM login_failures f"
-    rows = await ask(database, query)
+    rows = await fetch_value(database, query)
     for row in rows:
         assert re.fullmatch(r"\\x[0-9a-f]{64}", row.pop("digest"))
     assert rows == [{"kind": kind, "failures": 1} for kind in ("account", "address")]
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_of_thirty_guesses_at_once_on_two_workers_ten_are_looked_at(
-    client: AsyncClient, database: Database, url: str, other: asyncpg.Connection
+    client: AsyncClient,
+    database: Database,
+    database_url: str,
+    outside_connection: asyncpg.Connection,
 ) -> None:
-    await other.execute(STAND_STILL)
+    await outside_connection.execute(STAND_STILL)
     await add_user(database)
-    async with worker(url) as second:
+    async with client_of_new_instance(database_url) as second:
         answers = await asyncio.gather(
             *(log_in((client, second)[n % 2], EMAIL, f"guess {n}") for n in range(30))
         )
@@ -239,7 +242,7 @@ async def test_of_thirty_guesses_at_once_on_two_workers_ten_are_looked_at(
 
 # Or else many attempts at one account would make all wait who share the address, and many from one
 # address those whose accounts they are, though they are no guesses.
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.parametrize(
     ("held", "left", "emails"),
     [
@@ -250,50 +253,50 @@ async def test_of_thirty_guesses_at_once_on_two_workers_ten_are_looked_at(
 async def test_of_attempts_at_once_those_that_are_refused_count_for_nothing_either(
     client: AsyncClient,
     database: Database,
-    other: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
     held: str,
     left: tuple[int, int],
     emails: list[str],
 ) -> None:
-    await other.execute(STAND_STILL)
-    await log_in(client, EMAIL, WRONG)
+    await outside_connection.execute(STAND_STILL)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
     account, address = left
     await failed(database, account=account, address=address)
     async with database.transaction() as session:  # all have begun before the first is counted
         await session.execute(text(LOCK), {"kind": held})
-        attempts = [asyncio.create_task(log_in(client, email, WRONG)) for email in emails]
-        await until(len(attempts), other, WAITING)
+        attempts = [asyncio.create_task(log_in(client, email, WRONG_PASSWORD)) for email in emails]
+        await until(len(attempts), outside_connection, WAITING)
     answers = await asyncio.gather(*attempts)
     assert Counter(answer.status_code for answer in answers) == {401: 1, 429: 14}
     assert await counted(database, "account") == account + 1
     assert await counted(database, "address") == address + 1
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_of_many_attempts_after_a_wait_one_is_looked_at(
     client: AsyncClient, database: Database
 ) -> None:
-    await log_in(client, EMAIL, WRONG)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
     await failed(database, account=17, ago=timedelta(seconds=128))
-    answers = await asyncio.gather(*(log_in(client, EMAIL, WRONG) for _ in range(20)))
+    answers = await asyncio.gather(*(log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(20)))
     assert Counter(answer.status_code for answer in answers) == {401: 1, 429: 19}
     assert all(128 < wait_of(answer) <= 256 for answer in answers if answer.status_code == 429)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_success_and_an_attempt_wait_for_each_other_in_one_order(
-    database: Database, client: AsyncClient, other: asyncpg.Connection
+    database: Database, client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     # Each takes two rows; if one began with the account and the other with the address, log-ins
     # at once would end in deadlocks. Here an attempt has the account and goes for the address.
     names = {"account": EMAIL, "address": "127.0.0.1"}
-    await log_in(client, EMAIL, WRONG)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
     update = text("UPDATE login_failures SET failures = 7 WHERE kind = :kind RETURNING kind")
     async with database.transaction() as session:
         await session.execute(text("SET LOCAL lock_timeout = '200ms'"))
         await session.execute(update, {"kind": "account"})
         success = asyncio.create_task(LoginFailureRepository(database.writes).record_success(names))
-        await until(1, other, WAITING)
+        await until(1, outside_connection, WAITING)
         await session.execute(update, {"kind": "address"})
     await success
     assert await counted(database, "account") is None

@@ -16,21 +16,21 @@ from app.core.db import Database
 from app.users.passwords import DUMMY_HASH, PasswordHasher
 from tests.support.accounts import (
     EMAIL,
-    HASH,
     PASSWORD,
-    WEAK_HASH,
-    WRONG,
+    PASSWORD_HASH,
+    WEAK_PASSWORD_HASH,
+    WRONG_PASSWORD,
     add_token,
     add_user,
-    ask,
-    bearer,
+    bearer_headers,
+    fetch_value,
+    is_token_accepted,
     log_in,
-    works,
 )
 from tests.support.factories import make_user
-from tests.support.multipart import chunks
-from tests.support.problems import faults_of, problem_of
-from tests.support.resources import use_resources
+from tests.support.multipart import stream_chunks
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.resources import replace_resources
 
 FORM = "application/x-www-form-urlencoded"
 SECRET = "swordfish"
@@ -56,9 +56,9 @@ async def test_a_token_is_to_be_had_for_an_email_in_any_case_and_its_password(
     assert answer.headers["cache-control"] == "no-store"
     assert list(answer.json()) == ["access_token", "token_type", "expires_in"]
     assert answer.json()["token_type"] == "bearer"
-    key, name = await ask(database, "SELECT ROW(id, name) FROM tokens")
+    key, name = await fetch_value(database, "SELECT ROW(id, name) FROM tokens")
     assert (answer.headers["location"], name) == (f"/tokens/{key}", "laptop")
-    me = await client.get("/users/me", headers=bearer(answer.json()["access_token"]))
+    me = await client.get("/users/me", headers=bearer_headers(answer.json()["access_token"]))
     assert me.json()["id"] == user
 
 
@@ -66,7 +66,7 @@ async def test_whoever_registers_can_log_in_with_whatever_characters(client: Asy
     email, password = "émilie@bücher.example", " p&ss=w+rd%20 é😀\r\n"
     await make_user(client, email=email, password=password)
     assert (await log_in(client, "e\u0301milie@xn--bcher-kva.example", password)).is_success
-    problem_of(await log_in(client, email, password.strip()), 401, "unauthorized")
+    check_problem(await log_in(client, email, password.strip()), 401, "unauthorized")
 
 
 @pytest.mark.parametrize(
@@ -86,16 +86,16 @@ async def test_a_token_is_named_after_the_client_unless_that_says_otherwise(
     body = {"username": EMAIL, "password": PASSWORD} | ({} if name is None else {"name": name})
     answer = await client.post("/tokens", data=body, headers={"User-Agent": agent})
     assert answer.status_code == 201
-    assert await ask(database, "SELECT name FROM tokens") == kept
+    assert await fetch_value(database, "SELECT name FROM tokens") == kept
 
 
 async def test_a_token_that_works_no_more_does_not_keep_one_from_logging_in(
     client: AsyncClient, database: Database
 ) -> None:
     token = await add_token(database, await add_user(database))
-    await ask(database, "DELETE FROM tokens RETURNING id")
+    await fetch_value(database, "DELETE FROM tokens RETURNING id")
     body = {"username": EMAIL, "password": PASSWORD}
-    answer = await client.post("/tokens", data=body, headers=bearer(token))
+    answer = await client.post("/tokens", data=body, headers=bearer_headers(token))
     assert answer.status_code == 201
 
 
@@ -114,26 +114,26 @@ async def test_a_wrong_email_and_a_wrong_password_are_the_same_answer_for_the_sa
 ) -> None:
     await add_user(database)
     passwords = PasswordHasher()
-    use_resources(app, password_hasher=passwords)
+    replace_resources(app, password_hasher=passwords)
     passwords._hasher = hasher = Noting(passwords._hasher.hashers)
     hasher.asked = []
     answers = [
-        await log_in(client, EMAIL, WRONG),
-        await log_in(client, "nobody@example.com", WRONG),
+        await log_in(client, EMAIL, WRONG_PASSWORD),
+        await log_in(client, "nobody@example.com", WRONG_PASSWORD),
         await log_in(client, "nobody@example.com", PASSWORD),
         await log_in(client, "no email at all", PASSWORD),
     ]
-    problems = [problem_of(answer, 401, "unauthorized") for answer in answers]
+    problems = [check_problem(answer, 401, "unauthorized") for answer in answers]
     for answer, problem in zip(answers, problems, strict=True):
         assert problem.pop("request_id") == answer.headers.pop("x-request-id")
         assert (problem, answer.headers) == (problems[0], answers[0].headers)
     assert answers[0].headers["www-authenticate"].startswith("Bearer")
-    assert hasher.asked == [HASH, DUMMY_HASH, DUMMY_HASH, DUMMY_HASH]
+    assert hasher.asked == [PASSWORD_HASH, DUMMY_HASH, DUMMY_HASH, DUMMY_HASH]
     passwords.close()
 
 
 def test_the_hash_of_nobodys_password_costs_what_a_users_does() -> None:
-    assert extract_parameters(DUMMY_HASH) == extract_parameters(HASH)
+    assert extract_parameters(DUMMY_HASH) == extract_parameters(PASSWORD_HASH)
     with pytest.raises(VerifyMismatchError):  # computed to the end, and not the same
         Argon2PasswordHasher().verify(DUMMY_HASH, PASSWORD)
 
@@ -165,7 +165,7 @@ async def test_a_form_that_is_not_as_it_should_be_is_refused_unlooked_at(
     client: AsyncClient, statements: list[str], body: bytes, pointers: list[str]
 ) -> None:
     answer = await send(client, body)
-    assert faults_of(answer) == [{"pointer": pointer} for pointer in pointers]
+    assert field_error_locations(answer) == [{"pointer": pointer} for pointer in pointers]
     assert SECRET not in answer.text
     assert statements == []
 
@@ -185,14 +185,14 @@ async def test_a_form_that_cannot_be_read_is_refused_unlooked_at(
     client: AsyncClient, statements: list[str], body: bytes, status: int, kind: str
 ) -> None:
     answer = await send(client, body)
-    problem_of(answer, status, kind)
+    check_problem(answer, status, kind)
     assert SECRET not in answer.text
     assert statements == []
 
 
 async def test_a_form_of_unknown_length_may_not_be_too_large_either(client: AsyncClient) -> None:
-    answer = await send(client, chunks(GOOD, b"&scope=", *[b"x" * 1024] * 1024))
-    problem_of(answer, 413, "payload-too-large")
+    answer = await send(client, stream_chunks(GOOD, b"&scope=", *[b"x" * 1024] * 1024))
+    check_problem(answer, 413, "payload-too-large")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ async def test_what_is_no_plain_form_is_of_the_wrong_type(
     client: AsyncClient, content_type: str | None, headers: dict[str, str]
 ) -> None:
     answer = await send(client, GOOD, content_type, **headers)
-    problem_of(answer, 415, "unsupported-media-type")
+    check_problem(answer, 415, "unsupported-media-type")
 
 
 async def test_a_form_may_say_that_it_is_utf_8(client: AsyncClient, database: Database) -> None:
@@ -220,53 +220,57 @@ async def test_a_form_may_say_that_it_is_utf_8(client: AsyncClient, database: Da
     assert answer.status_code == 201
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_of_more_log_ins_than_the_queue_holds_the_rest_is_overload_and_no_failure(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
     passwords = PasswordHasher(max_pending=2)
-    use_resources(app, password_hasher=passwords)
+    replace_resources(app, password_hasher=passwords)
     emails = [f"{n}@example.com" for n in range(6)]
-    answers = await asyncio.gather(*(log_in(client, email, WRONG) for email in emails))
+    answers = await asyncio.gather(*(log_in(client, email, WRONG_PASSWORD) for email in emails))
     assert Counter(answer.status_code for answer in answers) == {401: 2, 503: 4}
     for answer in answers:
         if answer.status_code == 503:
-            problem_of(answer, 503, "overloaded")
+            check_problem(answer, 503, "overloaded")
             assert int(answer.headers["retry-after"]) >= 1
     query = "SELECT sum(failures) FROM login_failures WHERE kind = :kind"
     for kind in ("account", "address"):
-        assert await ask(database, query, kind=kind) == 2
-    assert (await log_in(client, emails[0], WRONG)).status_code == 401  # there is room again
+        assert await fetch_value(database, query, kind=kind) == 2
+    assert (
+        await log_in(client, emails[0], WRONG_PASSWORD)
+    ).status_code == 401  # there is room again
     passwords.close()
 
 
 async def test_a_hash_that_is_too_weak_by_now_is_replaced_and_nothing_else(
     client: AsyncClient, database: Database
 ) -> None:
-    user = await add_user(database, password_hash=WEAK_HASH)
+    user = await add_user(database, password_hash=WEAK_PASSWORD_HASH)
     token = await add_token(database, user)
     before = await client.get(f"/users/{user}")
-    assert (await log_in(client, password=WRONG)).status_code == 401
-    assert await ask(database, "SELECT password_hash FROM users") == WEAK_HASH
+    assert (await log_in(client, password=WRONG_PASSWORD)).status_code == 401
+    assert await fetch_value(database, "SELECT password_hash FROM users") == WEAK_PASSWORD_HASH
     answer = await log_in(client)
     assert answer.status_code == 201
-    kept = await ask(database, "SELECT password_hash FROM users")
-    assert extract_parameters(kept) == extract_parameters(HASH)
-    assert all([await works(client, each) for each in (token, answer.json()["access_token"])])
+    kept = await fetch_value(database, "SELECT password_hash FROM users")
+    assert extract_parameters(kept) == extract_parameters(PASSWORD_HASH)
+    assert all(
+        [await is_token_accepted(client, each) for each in (token, answer.json()["access_token"])]
+    )
     after = await client.get(f"/users/{user}")
     assert (after.content, after.headers["etag"]) == (before.content, before.headers["etag"])
     assert (await log_in(client)).status_code == 201
-    assert await ask(database, "SELECT password_hash FROM users") == kept
+    assert await fetch_value(database, "SELECT password_hash FROM users") == kept
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_of_log_ins_at_once_that_all_find_the_hash_too_weak_none_fails(
     client: AsyncClient, database: Database
 ) -> None:
-    await add_user(database, password_hash=WEAK_HASH)
+    await add_user(database, password_hash=WEAK_PASSWORD_HASH)
     answers = await asyncio.gather(*(log_in(client) for _ in range(4)))
     assert [answer.status_code for answer in answers] == [201] * 4
-    kept = await ask(database, "SELECT password_hash FROM users")
-    assert extract_parameters(kept) == extract_parameters(HASH)
-    assert await ask(database, "SELECT count(*) FROM tokens") == 4
-    assert await ask(database, "SELECT max(failures) FROM login_failures") == 0
+    kept = await fetch_value(database, "SELECT password_hash FROM users")
+    assert extract_parameters(kept) == extract_parameters(PASSWORD_HASH)
+    assert await fetch_value(database, "SELECT count(*) FROM tokens") == 4
+    assert await fetch_value(database, "SELECT max(failures) FROM login_failures") == 0

@@ -9,9 +9,9 @@ from app.core.db import Database
 from app.tokens import secret
 from app.tokens.service import find_principal
 from tests.support import servers
-from tests.support.statements import heard, noted
+from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 _ROWS = """
 INSERT INTO users (name, email, password_hash)
@@ -25,7 +25,7 @@ FROM generate_series(1, 10000) n;
 
 
 @pytest.fixture
-async def own_database(template_url: str) -> AsyncIterator[str]:
+async def private_database_url(template_url: str) -> AsyncIterator[str]:
     async with servers.filled(template_url, _ROWS) as url:
         yield url
 
@@ -35,9 +35,9 @@ async def test_a_token_is_looked_up_by_two_unique_indexes_in_one_statement(
 ) -> None:
     sent: list[tuple[str, Any]] = []
 
-    with noted(database, lambda *given: sent.append(given)):
+    with observe_session_statements(database, lambda *given: sent.append(given)):
         assert await find_principal(database, secret.generate_token()) is None
-        await heard()
+        await wait_for_statement_callbacks()
     [(statement, parameters)] = sent
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN (FORMAT JSON) {statement}"

@@ -17,20 +17,20 @@ from app.users.credentials import CredentialVerifier
 from app.users.passwords import DUMMY_HASH, PasswordHasher
 from tests.support.accounts import (
     EMAIL,
-    HASH,
     PASSWORD,
-    WEAK_HASH,
+    PASSWORD_HASH,
+    WEAK_PASSWORD_HASH,
     add_token,
     add_user,
-    ask,
-    bearer,
+    bearer_headers,
+    fetch_value,
+    is_token_accepted,
     log_in,
-    works,
 )
 from tests.support.database_activity import WAITING, until
-from tests.support.problems import problem_of
+from tests.support.problems import check_problem
 
-pytestmark = pytest.mark.commits
+pytestmark = pytest.mark.private_database
 
 NEW = "battery staple"
 CHANGE = "UPDATE users SET password_hash = :new, password_changed_by = NULL RETURNING id"
@@ -49,14 +49,14 @@ async def logged_in(database: Database, passwords: PasswordHasher) -> AsyncItera
 @pytest.mark.parametrize(
     ("kept", "statuses"),
     [
-        pytest.param(HASH, {409}, id="before the token is made"),
-        pytest.param(WEAK_HASH, {401, 409}, id="before the hash is replaced"),
+        pytest.param(PASSWORD_HASH, {409}, id="before the token is made"),
+        pytest.param(WEAK_PASSWORD_HASH, {401, 409}, id="before the hash is replaced"),
     ],
 )
 async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
     client: AsyncClient,
     database: Database,
-    other: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
     kept: str,
     statuses: set[int],
 ) -> None:
@@ -64,63 +64,69 @@ async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
     async with database.transaction() as session:
         await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
-        await until(1, other, WAITING)
+        await until(1, outside_connection, WAITING)
     answer = await attempt
     assert answer.status_code in statuses, answer.text
-    assert await ask(database, "SELECT password_hash FROM users") == DUMMY_HASH
-    assert await ask(database, "SELECT count(*) FROM tokens") == 0
+    assert await fetch_value(database, "SELECT password_hash FROM users") == DUMMY_HASH
+    assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
 
 
 async def test_a_log_in_that_a_change_of_the_password_would_have_overtaken_gets_a_token(
-    client: AsyncClient, database: Database, other: asyncpg.Connection
+    client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     await add_user(database)
     async with database.transaction() as session:
         await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
-        await until(1, other, WAITING)
+        await until(1, outside_connection, WAITING)
         await session.orm.rollback()
     assert (await attempt).status_code == 201
 
 
 async def test_a_change_of_the_password_waits_for_a_log_in_and_revokes_its_token(
-    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: PasswordHasher
+    client: AsyncClient,
+    database: Database,
+    outside_connection: asyncpg.Connection,
+    passwords: PasswordHasher,
 ) -> None:
     user = await add_user(database)
     mine = await add_token(database, user)
-    assert await works(client, mine)
+    assert await is_token_accepted(client, mine)
     body = {"password": NEW, "current_password": PASSWORD}
     async with logged_in(database, passwords) as token:
-        change = client.patch(f"/users/{user}", json=body, headers=bearer(mine))
+        change = client.patch(f"/users/{user}", json=body, headers=bearer_headers(mine))
         changing = asyncio.create_task(change)
-        await until(1, other, WAITING)
+        await until(1, outside_connection, WAITING)
     assert (await changing).status_code == 200
-    assert [await works(client, each) for each in (mine, token)] == [True, False]
+    assert [await is_token_accepted(client, each) for each in (mine, token)] == [True, False]
 
 
 async def test_a_log_in_that_the_deletion_of_the_user_overtakes_gets_no_token(
-    client: AsyncClient, database: Database, other: asyncpg.Connection
+    client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     await add_user(database)
     async with database.transaction() as session:
         await session.execute(text(DELETE))
         attempt = asyncio.create_task(log_in(client))
-        await until(1, other, WAITING)
-    problem_of(await attempt, 409, "conflict")
-    problem_of(await log_in(client), 401, "unauthorized")
-    assert await ask(database, "SELECT count(*) FROM tokens") == 0
+        await until(1, outside_connection, WAITING)
+    check_problem(await attempt, 409, "conflict")
+    check_problem(await log_in(client), 401, "unauthorized")
+    assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
 
 
 async def test_the_deletion_of_a_user_waits_for_a_log_in_and_takes_its_token_along(
-    client: AsyncClient, database: Database, other: asyncpg.Connection, passwords: PasswordHasher
+    client: AsyncClient,
+    database: Database,
+    outside_connection: asyncpg.Connection,
+    passwords: PasswordHasher,
 ) -> None:
     user = await add_user(database)
     async with logged_in(database, passwords) as token:
         deletion = asyncio.create_task(client.delete(f"/users/{user}"))
-        await until(1, other, WAITING)
+        await until(1, outside_connection, WAITING)
     assert (await deletion).status_code == 204
-    assert not await works(client, token)
-    assert await ask(database, "SELECT count(*) FROM tokens") == 0
+    assert not await is_token_accepted(client, token)
+    assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
 
 
 async def test_log_ins_and_changes_of_the_password_at_once_leave_no_token_of_an_old_one(
@@ -136,5 +142,5 @@ async def test_log_ins_and_changes_of_the_password_at_once_leave_no_token_of_an_
         )
         assert changed.status_code == 200
         assert {answer.status_code for answer in attempts} <= {201, 401, 409}
-        assert await ask(database, "SELECT count(*) FROM tokens") == 0
+        assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
         assert (await log_in(client, password=new)).status_code == 201

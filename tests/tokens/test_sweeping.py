@@ -7,7 +7,7 @@ from app.core.storage import Storage
 from app.settings import Settings
 from app.tokens import secret
 from app.worker import JOBS, JobContext
-from tests.support.accounts import add_token, add_user, ask
+from tests.support.accounts import add_token, add_user, fetch_value
 
 TOKEN = """
 UPDATE tokens SET expires_at = now() + CAST(:left AS interval)
@@ -28,14 +28,14 @@ async def test_expired_tokens_and_old_failures_go_and_nothing_else(
     tokens = []
     for left in (-HOUR, 0 * SECOND, SECOND):
         digest = secret.token_digest(await add_token(database, user))
-        tokens.append(await ask(database, TOKEN, digest=digest, left=left))
+        tokens.append(await fetch_value(database, TOKEN, digest=digest, left=left))
     for kind, name, failures, ago in (
         ("account", "old", 1, HOUR + SECOND),
         ("address", "old", 99, HOUR + SECOND),
         ("account", "new", 0, HOUR - SECOND),
         ("address", "new", 99, HOUR - SECOND),
     ):
-        await ask(database, FAILURE, kind=kind, name=name, failures=failures, ago=ago)
+        await fetch_value(database, FAILURE, kind=kind, name=name, failures=failures, ago=ago)
     [sweep] = [job for job in JOBS if job.name == "sweep-tokens"]
     assert sweep.interval == HOUR
     for said in (
@@ -43,8 +43,8 @@ async def test_expired_tokens_and_old_failures_go_and_nothing_else(
         "0 expired tokens, 0 old failures to log in",
     ):
         assert await sweep.work(JobContext(settings, database, storage)) == said
-        assert await ask(database, "SELECT array_agg(id) FROM tokens") == tokens[-1:]
-        assert await ask(database, "SELECT count(*) FROM users") == 1
+        assert await fetch_value(database, "SELECT array_agg(id) FROM tokens") == tokens[-1:]
+        assert await fetch_value(database, "SELECT count(*) FROM users") == 1
         new = "SELECT count(*) FROM login_failures WHERE digest = sha256('new'::bytea)"
-        assert await ask(database, new) == 2
-        assert await ask(database, "SELECT count(*) FROM login_failures") == 2
+        assert await fetch_value(database, new) == 2
+        assert await fetch_value(database, "SELECT count(*) FROM login_failures") == 2

@@ -19,14 +19,14 @@ from tests.support.accounts import (
     PASSWORD,
     add_token,
     add_user,
-    ask,
-    bearer,
+    bearer_headers,
+    client_of_new_instance,
+    fetch_value,
+    is_token_accepted,
     log_in,
-    verbs,
-    worker,
-    works,
+    sql_commands,
 )
-from tests.support.problems import problem_of
+from tests.support.problems import check_problem
 
 JUST_USED = "SELECT last_used_at > now() - interval '10 s' FROM tokens"
 
@@ -71,7 +71,7 @@ async def test_what_is_no_token_is_known_without_the_database(
 ) -> None:
     headers = {b"Authorization": f"Bearer {token}".encode("latin-1")}
     answer = await client.get("/users/me", headers=headers)
-    problem_of(answer, 401, "unauthorized")
+    check_problem(answer, 401, "unauthorized")
     assert answer.headers["www-authenticate"] == 'Bearer realm="bookshelf", error="invalid_token"'
     assert statements == []
 
@@ -79,10 +79,10 @@ async def test_what_is_no_token_is_known_without_the_database(
 async def test_a_well_made_token_that_nobody_has_been_given_lets_nobody_in(
     client: AsyncClient, statements: list[str]
 ) -> None:
-    answer = await client.get("/users/me", headers=bearer(GOOD))
-    problem_of(answer, 401, "unauthorized")
+    answer = await client.get("/users/me", headers=bearer_headers(GOOD))
+    check_problem(answer, 401, "unauthorized")
     assert GOOD not in answer.text
-    assert verbs(statements) == ["SELECT"]
+    assert sql_commands(statements) == ["SELECT"]
 
 
 async def test_the_database_has_nothing_of_a_token_but_its_sha_256(
@@ -90,8 +90,10 @@ async def test_the_database_has_nothing_of_a_token_but_its_sha_256(
 ) -> None:
     await add_user(database)
     token = await new_token(client)
-    assert await ask(database, "SELECT digest FROM tokens") == sha256(token.encode()).digest()
-    row = await ask(database, "SELECT to_jsonb(tokens)::text FROM tokens")
+    assert (
+        await fetch_value(database, "SELECT digest FROM tokens") == sha256(token.encode()).digest()
+    )
+    row = await fetch_value(database, "SELECT to_jsonb(tokens)::text FROM tokens")
     match = FORM.fullmatch(token)
     assert match
     for part in (match[1], match[1].encode().hex(), match[2]):
@@ -101,7 +103,7 @@ async def test_the_database_has_nothing_of_a_token_but_its_sha_256(
 async def test_a_token_is_shown_only_once(client: AsyncClient, database: Database) -> None:
     await add_user(database)
     token = await new_token(client)
-    answer = await client.get("/tokens", headers=bearer(token))
+    answer = await client.get("/tokens", headers=bearer_headers(token))
     assert answer.headers["cache-control"] == "no-store"
     [item] = answer.json()["items"]
     assert list(item) == [
@@ -117,11 +119,11 @@ async def test_a_token_is_shown_only_once(client: AsyncClient, database: Databas
     assert not any(part in answer.text for part in (token[10:74], token[-8:], digest))
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_neither_tokens_nor_passwords_nor_emails_are_logged_even_when_all_fails(
     client: AsyncClient,
     database: Database,
-    other: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     await add_user(database)
@@ -133,8 +135,11 @@ async def test_neither_tokens_nor_passwords_nor_emails_are_logged_even_when_all_
         "ALTER TABLE tokens RENAME TO hidden",  # a mistake of ours, with its traceback
         "ALTER TABLE users ALTER COLUMN password_hash TYPE varchar(20) USING 'cut'",
     ):
-        await other.execute(failure)
-        answers += [await log_in(client), await client.get("/tokens", headers=bearer(token))]
+        await outside_connection.execute(failure)
+        answers += [
+            await log_in(client),
+            await client.get("/tokens", headers=bearer_headers(token)),
+        ]
     assert [answer.status_code for answer in answers] == [401, 201, 200, 500, 500, 500, 500]
     assert "Traceback" in caplog.text
     lines = (create_log_formatter("json").format(record) for record in caplog.records)
@@ -144,33 +149,36 @@ async def test_neither_tokens_nor_passwords_nor_emails_are_logged_even_when_all_
     assert not secret.TOKEN_PATTERN.search(said)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_token_works_on_every_worker_until_it_is_revoked_on_one(
-    client: AsyncClient, database: Database, url: str
+    client: AsyncClient, database: Database, database_url: str
 ) -> None:
     user = await add_user(database)
     token, kept = [await add_token(database, user) for _ in range(2)]
-    async with worker(url) as second:
+    async with client_of_new_instance(database_url) as second:
         for each in (client, second):
-            assert await works(each, token)
-        answer = await client.delete("/tokens/current", headers=bearer(token))
+            assert await is_token_accepted(each, token)
+        answer = await client.delete("/tokens/current", headers=bearer_headers(token))
         assert (answer.status_code, answer.content) == (204, b"")
         for each in (second, client):
-            assert not await works(each, token)
-            assert await works(each, kept)
+            assert not await is_token_accepted(each, token)
+            assert await is_token_accepted(each, kept)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_token_works_nowhere_once_it_has_expired(
-    client: AsyncClient, database: Database, url: str, other: asyncpg.Connection
+    client: AsyncClient,
+    database: Database,
+    database_url: str,
+    outside_connection: asyncpg.Connection,
 ) -> None:
     token = await add_token(database, await add_user(database))
-    async with worker(url) as second:
+    async with client_of_new_instance(database_url) as second:
         for each in (client, second):
-            assert await works(each, token)
-        await other.execute("UPDATE tokens SET expires_at = clock_timestamp()")
+            assert await is_token_accepted(each, token)
+        await outside_connection.execute("UPDATE tokens SET expires_at = clock_timestamp()")
         for each in (second, client):
-            assert not await works(each, token)
+            assert not await is_token_accepted(each, token)
 
 
 async def test_a_token_expires_after_the_time_of_the_settings(
@@ -179,7 +187,9 @@ async def test_a_token_expires_after_the_time_of_the_settings(
     await add_user(database)
     expires_in = timedelta(seconds=(await log_in(client)).json()["expires_in"])
     assert expires_in == timedelta(days=30)
-    left: timedelta = await ask(database, "SELECT expires_at - clock_timestamp() FROM tokens")
+    left: timedelta = await fetch_value(
+        database, "SELECT expires_at - clock_timestamp() FROM tokens"
+    )
     assert expires_in - timedelta(minutes=1) < left <= expires_in
 
 
@@ -187,12 +197,12 @@ async def test_a_token_acts_with_the_role_that_its_user_has_now(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database, role="editor")
-    headers = bearer(await add_token(database, user))
+    headers = bearer_headers(await add_token(database, user))
     body = {"name": "Ursula K. Le Guin"}
     assert (await client.post("/authors", json=body, headers=headers)).status_code == 201
-    await ask(database, "UPDATE users SET role = 'member' RETURNING id")
+    await fetch_value(database, "UPDATE users SET role = 'member' RETURNING id")
     answer = await client.post("/authors", json=body, headers=headers)
-    problem_of(answer, 403, "forbidden")
+    check_problem(answer, 403, "forbidden")
     assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
 
 
@@ -201,13 +211,13 @@ async def test_of_other_peoples_tokens_one_sees_none_and_revokes_none(
     client: AsyncClient, database: Database, role: str
 ) -> None:
     theirs = await add_token(database, await add_user(database, "bob@example.com"))
-    key = await ask(database, "SELECT id FROM tokens")
-    headers = bearer(await add_token(database, await add_user(database, role=role)))
+    key = await fetch_value(database, "SELECT id FROM tokens")
+    headers = bearer_headers(await add_token(database, await add_user(database, role=role)))
     page = (await client.get("/tokens", headers=headers)).json()
     assert page["total"] == len(page["items"]) == 1
     assert page["items"][0]["id"] != str(key)
-    problem_of(await client.delete(f"/tokens/{key}", headers=headers), 404, "not-found")
-    assert await works(client, theirs)
+    check_problem(await client.delete(f"/tokens/{key}", headers=headers), 404, "not-found")
+    assert await is_token_accepted(client, theirs)
 
 
 async def test_one_revokes_another_of_ones_own_tokens_at_its_location(
@@ -215,10 +225,10 @@ async def test_one_revokes_another_of_ones_own_tokens_at_its_location(
 ) -> None:
     mine = await add_token(database, await add_user(database))
     answer = await log_in(client)
-    headers = bearer(mine)
+    headers = bearer_headers(mine)
     assert (await client.delete(answer.headers["location"], headers=headers)).status_code == 204
-    assert not await works(client, answer.json()["access_token"])
-    assert await works(client, mine)
+    assert not await is_token_accepted(client, answer.json()["access_token"])
+    assert await is_token_accepted(client, mine)
 
 
 async def test_a_deleted_user_takes_all_tokens_along(
@@ -227,9 +237,15 @@ async def test_a_deleted_user_takes_all_tokens_along(
     user = await add_user(database)
     tokens = [await add_token(database, user) for _ in range(2)]
     theirs = await add_token(database, await add_user(database, "bob@example.com"))
-    assert (await client.delete(f"/users/{user}", headers=bearer(tokens[0]))).status_code == 204
-    assert [await works(client, token) for token in (*tokens, theirs)] == [False, False, True]
-    assert await ask(database, "SELECT count(*) FROM tokens") == 1
+    assert (
+        await client.delete(f"/users/{user}", headers=bearer_headers(tokens[0]))
+    ).status_code == 204
+    assert [await is_token_accepted(client, token) for token in (*tokens, theirs)] == [
+        False,
+        False,
+        True,
+    ]
+    assert await fetch_value(database, "SELECT count(*) FROM tokens") == 1
 
 
 async def test_a_second_use_within_five_minutes_writes_nothing(
@@ -237,12 +253,12 @@ async def test_a_second_use_within_five_minutes_writes_nothing(
 ) -> None:
     token = await add_token(database, await add_user(database))
     statements.clear()
-    assert await works(client, token)
-    assert verbs(statements) == ["SELECT", "UPDATE", "SELECT"]
-    assert await ask(database, JUST_USED)
+    assert await is_token_accepted(client, token)
+    assert sql_commands(statements) == ["SELECT", "UPDATE", "SELECT"]
+    assert await fetch_value(database, JUST_USED)
     statements.clear()
-    assert await works(client, token)
-    assert verbs(statements) == ["SELECT", "SELECT"]
+    assert await is_token_accepted(client, token)
+    assert sql_commands(statements) == ["SELECT", "SELECT"]
 
 
 async def test_a_use_after_five_minutes_is_noted_again(
@@ -252,9 +268,9 @@ async def test_a_use_after_five_minutes_is_noted_again(
     for minutes, noted in ((4.9, False), (5.1, True)):
         used = timedelta(minutes=minutes)
         update = "UPDATE tokens SET last_used_at = now() - CAST(:used AS interval) RETURNING id"
-        await ask(database, update, used=used)
-        assert await works(client, token)
-        assert await ask(database, JUST_USED) == noted
+        await fetch_value(database, update, used=used)
+        assert await is_token_accepted(client, token)
+        assert await fetch_value(database, JUST_USED) == noted
 
 
 async def test_the_use_of_a_token_changes_neither_its_version_nor_when_it_was_updated(
@@ -262,18 +278,18 @@ async def test_the_use_of_a_token_changes_neither_its_version_nor_when_it_was_up
 ) -> None:
     token = await add_token(database, await add_user(database))
     before = "UPDATE tokens SET updated_at = '2020-01-01Z' RETURNING updated_at"
-    updated: datetime = await ask(database, before)
-    assert await works(client, token)
-    assert await ask(database, "SELECT version FROM tokens") == 1
-    assert await ask(database, "SELECT updated_at FROM tokens") == updated
+    updated: datetime = await fetch_value(database, before)
+    assert await is_token_accepted(client, token)
+    assert await fetch_value(database, "SELECT version FROM tokens") == 1
+    assert await fetch_value(database, "SELECT updated_at FROM tokens") == updated
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_of_many_first_uses_at_once_one_is_noted(
-    client: AsyncClient, database: Database, other: asyncpg.Connection
+    client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     token = await add_token(database, await add_user(database))
-    await other.execute(
+    await outside_connection.execute(
         """
         CREATE SEQUENCE notes;
         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -281,29 +297,34 @@ async def test_of_many_first_uses_at_once_one_is_noted(
         CREATE TRIGGER note AFTER UPDATE ON tokens FOR EACH ROW EXECUTE FUNCTION note();
         """
     )
-    assert all(await asyncio.gather(*(works(client, token) for _ in range(30))))
-    assert await other.fetchval("SELECT last_value FROM notes WHERE is_called") == 1
+    assert all(await asyncio.gather(*(is_token_accepted(client, token) for _ in range(30))))
+    assert await outside_connection.fetchval("SELECT last_value FROM notes WHERE is_called") == 1
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_token_works_while_its_use_cannot_be_noted_in_time(
-    database: Database, url: str, other: asyncpg.Connection
+    database: Database, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     token = await add_token(database, await add_user(database))
-    async with worker(url, db_statement_timeout=0.25) as client, other.transaction():
-        await other.execute("SELECT FROM tokens FOR UPDATE")
-        assert await works(client, token)
-    assert await other.fetchval("SELECT last_used_at FROM tokens") is None
+    async with (
+        client_of_new_instance(database_url, db_statement_timeout=0.25) as client,
+        outside_connection.transaction(),
+    ):
+        await outside_connection.execute("SELECT FROM tokens FOR UPDATE")
+        assert await is_token_accepted(client, token)
+    assert await outside_connection.fetchval("SELECT last_used_at FROM tokens") is None
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_a_token_works_on_a_server_that_takes_no_writes(
-    database: Database, url: str, other: asyncpg.Connection
+    database: Database, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     # As a replica that has not yet been promoted, or a server whose disk is full.
     token = await add_token(database, await add_user(database))
-    name = await other.fetchval("SELECT quote_ident(current_database())")
-    await other.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    async with worker(url) as client:
-        assert await works(client, token)
-    assert await other.fetchval("SELECT last_used_at FROM tokens") is None
+    name = await outside_connection.fetchval("SELECT quote_ident(current_database())")
+    await outside_connection.execute(
+        f"ALTER DATABASE {name} SET default_transaction_read_only = on"
+    )
+    async with client_of_new_instance(database_url) as client:
+        assert await is_token_accepted(client, token)
+    assert await outside_connection.fetchval("SELECT last_used_at FROM tokens") is None

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.processes import ROOT
+from tests.support.processes import PROJECT_ROOT
 
-PAGE = ROOT / "docs" / "adding-an-entity.md"
+PAGE = PROJECT_ROOT / "docs" / "adding-an-entity.md"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from httpx import AsyncClient
 
 from tests.authors.test_authors import NOBODY
 from tests.support.factories import Json, make_author, make_book
-from tests.support.problems import faults_of, problem_of
+from tests.support.problems import check_problem, field_error_locations
 
 
 async def created(client: AsyncClient, path: str, **values: object) -> Json:
@@ -33,7 +33,7 @@ async def assert_changed(client: AsyncClient, path: str, etag: str) -> str:
     response = await client.get(path, headers={"If-None-Match": etag})
     assert response.status_code == 200
     refused = await client.patch(path, json={"title": "Stale"}, headers={"If-Match": etag})
-    problem_of(refused, 412, "precondition-failed")
+    check_problem(refused, 412, "precondition-failed")
     current: str = response.headers["etag"]
     unchanged = await client.get(path, headers={"If-None-Match": current})
     assert unchanged.status_code == 304
@@ -46,13 +46,13 @@ async def assert_changed(client: AsyncClient, path: str, etag: str) -> str:
 async def test_second_publisher_with_a_name_is_refused_with_the_field(client: AsyncClient) -> None:
     await created(client, "/publishers", name="Penguin", country="GB")
     response = await client.post("/publishers", json={"name": "Penguin", "country": "IE"})
-    problem = problem_of(response, 409, "conflict")
+    problem = check_problem(response, 409, "conflict")
     assert problem["detail"] == "Another publisher has this name"
 
 
 async def test_country_is_a_code(client: AsyncClient) -> None:
     response = await client.post("/publishers", json={"name": "Penguin", "country": "gb"})
-    assert faults_of(response) == [{"pointer": "/country"}]
+    assert field_error_locations(response) == [{"pointer": "/country"}]
     publisher = await created(client, "/publishers", name="Penguin", country="GB")
     path = f"/publishers/{publisher['id']}"
     assert (await client.patch(path, json={"country": None})).status_code == 422
@@ -86,10 +86,10 @@ async def test_unknown_publisher_has_a_pointer_also_in_a_batch(client: AsyncClie
     author = (await make_author(client))["id"]
     good = {"title": "Emma", "author_id": author}
     response = await client.post("/books", json={**good, "publisher_id": NOBODY})
-    assert faults_of(response) == [{"pointer": "/publisher_id"}]
+    assert field_error_locations(response) == [{"pointer": "/publisher_id"}]
     items = [good, {**good, "publisher_id": NOBODY}]
     response = await client.post("/books/batch", json={"items": items})
-    assert faults_of(response) == [{"pointer": "/items/1/publisher_id"}]
+    assert field_error_locations(response) == [{"pointer": "/items/1/publisher_id"}]
     assert response.json()["errors"][0]["code"] == "publisher_not_found"
 
 
@@ -153,7 +153,7 @@ async def test_tags_of_a_book_are_set_as_a_whole_and_change_its_etag(client: Asy
     etag = await assert_changed(client, path, etag)
     assert (await client.patch(path, json={"title": "Emma"})).json()["tags"][0]["name"] == "Fiction"
 
-    problem = problem_of(await client.delete(f"/tags/{novel['id']}"), 409, "conflict")
+    problem = check_problem(await client.delete(f"/tags/{novel['id']}"), 409, "conflict")
     assert problem["detail"] == "The tag cannot be deleted while book tags refer to it"
     assert (await client.delete(f"/tags/{classic['id']}")).status_code == 204
 
@@ -162,10 +162,10 @@ async def test_unknown_tag_has_a_pointer_and_nothing_is_written(client: AsyncCli
     tag = (await created(client, "/tags", name="Novel"))["id"]
     good = {"title": "Emma", "author_id": (await make_author(client))["id"]}
     response = await client.post("/books", json={**good, "tag_ids": [tag, NOBODY]})
-    assert faults_of(response) == [{"pointer": "/tag_ids/1"}]
+    assert field_error_locations(response) == [{"pointer": "/tag_ids/1"}]
     items = [{**good, "tag_ids": [tag]}, {**good, "tag_ids": [NOBODY]}]
     response = await client.post("/books/batch", json={"items": items})
-    assert faults_of(response) == [{"pointer": "/items/1/tag_ids/0"}]
+    assert field_error_locations(response) == [{"pointer": "/items/1/tag_ids/0"}]
     assert (await client.get("/books")).json()["total"] == 0
     items[1]["tag_ids"] = []
     response = await client.post("/books/batch", json={"items": items})

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT
+from tests.support.processes import PROJECT_ROOT
 from tests.tools.page import Step, apply_changes, sections
 from tools.repository import list_files
 
 # The headings of the sections with steps to follow.
 PLAIN, OPTIONAL, MANY = list(sections())[:3]
-RESULT = ROOT / "tests" / "tools" / "page_result.py"
+RESULT = PROJECT_ROOT / "tests" / "tools" / "page_result.py"
 # Test files that have cases for every entity in tests/support/entities.py.
 GENERIC = ("lists", "plans", "statements", "streams")
 
 pytestmark = pytest.mark.skipif(
-    (ROOT / "app" / "publishers").exists() or (ROOT / "app" / "tags").exists(),
+    (PROJECT_ROOT / "app" / "publishers").exists() or (PROJECT_ROOT / "app" / "tags").exists(),
     reason="the entities of the page have been added already",
 )
 
@@ -33,7 +33,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository in which the whole page has been followed."""
     copy = tmp_path_factory.mktemp("adding") / "repository"
     for path in list_files():
-        target = copy / path.relative_to(ROOT)
+        target = copy / path.relative_to(PROJECT_ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
     (copy / ".venv").symlink_to(sys.prefix)

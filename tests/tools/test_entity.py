@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT
+from tests.support.processes import PROJECT_ROOT
 from tools.entity import Names, check_names, parse_names, pluralize, render
 from tools.registration import register
 
@@ -18,7 +18,7 @@ ORDER_LINE = Names("order line", "order lines")
 def fail_with(*arguments: str) -> str:
     """Return the sentence with which the command ends."""
     command = (sys.executable, "-m", "tools.entity", *arguments)
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert process.returncode == 1
     assert process.stdout == ""
     assert process.stderr.count("\n") == 1
@@ -65,7 +65,9 @@ def test_words_may_be_joined_in_several_ways_and_the_plural_given() -> None:
 
 
 def test_entity_of_two_words_has_its_name_in_every_form() -> None:
-    files = {path.relative_to(ROOT).as_posix(): text for path, text in render(ORDER_LINE).items()}
+    files = {
+        path.relative_to(PROJECT_ROOT).as_posix(): text for path, text in render(ORDER_LINE).items()
+    }
     assert set(files) == {
         *("app/order_lines/__init__.py", "app/order_lines/models.py"),
         *("app/order_lines/schemas.py", "app/order_lines/repository.py"),
@@ -87,7 +89,7 @@ def test_entity_of_two_words_has_its_name_in_every_form() -> None:
 
 def test_entity_is_added_to_every_list() -> None:
     files = {
-        path.relative_to(ROOT).as_posix(): text
+        path.relative_to(PROJECT_ROOT).as_posix(): text
         for path, text in register(ORDER_LINE.values()).items()
     }
     added = {
@@ -100,7 +102,7 @@ def test_entity_is_added_to_every_list() -> None:
     for name, line in added.items():
         assert files[name].count(line) == 1
         # Nothing else has changed.
-        assert len(files[name]) > len((ROOT / name).read_text())
+        assert len(files[name]) > len((PROJECT_ROOT / name).read_text())
 
 
 @pytest.mark.parametrize(
@@ -132,11 +134,11 @@ def test_no_line_of_the_files_of_an_entity_is_too_long(noun: str, tmp_path: Path
     names = parse_names(noun, "")
     check_names(names)
     for path, text in render(names).items():
-        target = tmp_path / path.relative_to(ROOT)
+        target = tmp_path / path.relative_to(PROJECT_ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     ruff = (sys.executable, "-m", "ruff")
-    config = ("--config", str(ROOT / "pyproject.toml"), str(tmp_path))
+    config = ("--config", str(PROJECT_ROOT / "pyproject.toml"), str(tmp_path))
     subprocess.run([*ruff, "format", "--quiet", *config], check=True)
     result = subprocess.run(
         [*ruff, "check", "--select", "E501", *config], capture_output=True, text=True, check=False

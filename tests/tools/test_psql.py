@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.support import postgres_server
-from tests.support.processes import Said, ended, spawn
+from tests.support.processes import CommandResult, spawn_command, wait_for_result
 from tools.psql import STARTED, connection_variables
 
 TABLES = ("-c", "\\dt")
@@ -19,10 +19,12 @@ def data_dir(tmp_path: Path) -> Path:
     return postgres_server.migrate(directory)
 
 
-async def psql(*words: str, **environment: str) -> Said:
+async def psql(*words: str, **environment: str) -> CommandResult:
     # Without the working directory in its path, Python does not take this package for `tools`.
     variables = {"PYTHONSAFEPATH": "1", **environment}
-    return await ended(await spawn(*words, module="tools.psql", environment=variables))
+    return await wait_for_result(
+        await spawn_command(*words, module="tools.psql", environment=variables)
+    )
 
 
 async def test_psql_uses_the_running_development_server(data_dir: Path) -> None:
@@ -39,8 +41,10 @@ async def test_psql_starts_the_development_server_if_none_runs(data_dir: Path) -
     assert not (data_dir / "postgres" / "postmaster.pid").exists()
 
 
-async def test_psql_opens_database_url_and_does_not_print_its_password(own_database: str) -> None:
-    url = make_url(own_database).set(password="hunter2")
+async def test_psql_opens_database_url_and_does_not_print_its_password(
+    private_database_url: str,
+) -> None:
+    url = make_url(private_database_url).set(password="hunter2")
     address = url.render_as_string(hide_password=False)
     code, out, err = await psql(*TABLES, DATABASE_URL=address)
     assert (code, err) == (0, "")

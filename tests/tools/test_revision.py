@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from app.tables import REVISION
-from tests.support.processes import ROOT, Said, ended, until
+from tests.support.processes import PROJECT_ROOT, CommandResult, poll_until, wait_for_result
 from tests.test_migrations import ADVISORY_LOCK, WAITING
 
 RELEASED = "0005"
@@ -52,12 +52,12 @@ class Project:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         for name in DIRECTORIES:
-            shutil.copytree(ROOT / name, directory / name)
+            shutil.copytree(PROJECT_ROOT / name, directory / name)
         for name in FILES:
-            shutil.copy(ROOT / name, directory / name)
+            shutil.copy(PROJECT_ROOT / name, directory / name)
 
-    async def run(self, module: str, *words: str, database: str = "") -> Said:
-        return await ended(await self.start("-m", module, *words, database=database))
+    async def run(self, module: str, *words: str, database: str = "") -> CommandResult:
+        return await wait_for_result(await self.start("-m", module, *words, database=database))
 
     async def start(self, *words: str, database: str) -> Process:
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -82,11 +82,11 @@ class Project:
         names = [str(path) for path in revisions]
         for words in (["format", "--check"], ["check"]):
             checked = await self.run("ruff", *words, *names)
-            assert checked.code == 0, checked.out
-        applied = await ended(await self.start("-c", APPLY, database=database))
-        assert applied.code == 0, applied.out + applied.err
+            assert checked.exit_code == 0, checked.stdout
+        applied = await wait_for_result(await self.start("-c", APPLY, database=database))
+        assert applied.exit_code == 0, applied.stdout + applied.stderr
 
-    async def upgrade(self, database: str) -> Said:
+    async def upgrade(self, database: str) -> CommandResult:
         return await self.run("app", "migrate", database=database)
 
     def add_publishers(self) -> None:
@@ -156,7 +156,7 @@ async def test_revision_without_a_difference_says_so_and_writes_no_file(project:
 
 
 async def test_revision_of_new_table_applies_as_it_is_and_leaves_no_difference(
-    project: Project, own_database: str
+    project: Project, private_database_url: str
 ) -> None:
     project.add_publishers()
     (path,) = await project.write_revision("create publishers")
@@ -164,11 +164,11 @@ async def test_revision_of_new_table_applies_as_it_is_and_leaves_no_difference(
     assert re.fullmatch(name, path.name)
     head = f'"""Create publishers.\n\nRevision: {NEXT}, after {REVISION}\n"""'
     assert path.read_text().startswith(head)
-    await project.assert_applicable([path], own_database)
+    await project.assert_applicable([path], private_database_url)
 
 
 async def test_revision_of_existing_table_is_two_that_do_not_block_writes(
-    changed_project: Project, own_database: str
+    changed_project: Project, private_database_url: str
 ) -> None:
     revisions = sorted((changed_project.directory / "migrations" / "versions").glob("*.py"))
     first, second = revisions[-2:]
@@ -179,8 +179,8 @@ async def test_revision_of_existing_table_is_two_that_do_not_block_writes(
     assert "postgresql_concurrently=True, if_not_exists=True" in re.sub(
         r"\s+", " ", second.read_text()
     )
-    await changed_project.assert_applicable([first, second], own_database)
-    connection = await asyncpg.connect(own_database)
+    await changed_project.assert_applicable([first, second], private_database_url)
+    connection = await asyncpg.connect(private_database_url)
     valid = await validity(connection)
     await connection.close()
     assert "ix_books_updated_at_id" not in valid
@@ -192,7 +192,7 @@ async def test_revision_of_existing_table_is_two_that_do_not_block_writes(
 
 
 async def test_revision_may_have_names_of_more_than_63_characters(
-    project: Project, own_database: str
+    project: Project, private_database_url: str
 ) -> None:
     column = "author_of_the_previous_edition_of_the_very_same_book_id"
     foreign_key = 'mapped_column(sa.ForeignKey("documents.id"), unique=True)'
@@ -206,8 +206,8 @@ async def test_revision_may_have_names_of_more_than_63_characters(
         ("    __table_args__ = (", f"    __table_args__ = ({index},"),
     )
     revisions = await project.write_revision("add previous editions")
-    await project.assert_applicable(revisions, own_database)
-    connection = await asyncpg.connect(own_database)
+    await project.assert_applicable(revisions, private_database_url)
+    connection = await asyncpg.connect(private_database_url)
     valid = await validity(connection)
     await connection.close()
     assert len([name for name in valid if "author_of_the_previous" in name]) == 3
@@ -215,32 +215,34 @@ async def test_revision_may_have_names_of_more_than_63_characters(
 
 
 async def test_concurrent_build_that_failed_is_repeated_by_the_next_upgrade(
-    changed_project: Project, own_database: str
+    changed_project: Project, private_database_url: str
 ) -> None:
-    connection = await asyncpg.connect(own_database)
+    connection = await asyncpg.connect(private_database_url)
     await connection.execute(TWO_BOOKS_WITH_ONE_TITLE)
-    failed = await changed_project.upgrade(own_database)
-    assert failed.code == 1
-    assert 'could not create unique index "uq_books_title"' in failed.err
+    failed = await changed_project.upgrade(private_database_url)
+    assert failed.exit_code == 1
+    assert 'could not create unique index "uq_books_title"' in failed.stderr
     assert (await validity(connection))["uq_books_title"] is False
     await connection.execute("DELETE FROM books")
-    assert await changed_project.upgrade(own_database) == UP_TO_DATE
+    assert await changed_project.upgrade(private_database_url) == UP_TO_DATE
     assert all((await validity(connection)).values())
     await connection.close()
 
 
 async def test_two_upgrades_with_a_concurrent_build_both_end(
-    changed_project: Project, own_database: str
+    changed_project: Project, private_database_url: str
 ) -> None:
-    connection = await asyncpg.connect(own_database)
+    connection = await asyncpg.connect(private_database_url)
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
 
     async def both_wait() -> bool:
         waiting: bool = await connection.fetchval(WAITING)
         return waiting or any(task.done() for task in upgrades)
 
-    upgrades = [asyncio.create_task(changed_project.upgrade(own_database)) for _ in range(2)]
-    await until(both_wait)
+    upgrades = [
+        asyncio.create_task(changed_project.upgrade(private_database_url)) for _ in range(2)
+    ]
+    await poll_until(both_wait)
     assert not any(task.done() for task in upgrades)
     await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
     assert await asyncio.gather(*upgrades) == [UP_TO_DATE] * 2

@@ -11,19 +11,19 @@ from app.core.db import Database
 from app.users.passwords import DUMMY_HASH
 from tests.support.accounts import (
     EMAIL,
-    HASH,
     PASSWORD,
-    WEAK_HASH,
-    WRONG,
+    PASSWORD_HASH,
+    WEAK_PASSWORD_HASH,
+    WRONG_PASSWORD,
     add_token,
     add_user,
-    ask,
-    bearer,
+    bearer_headers,
+    fetch_value,
+    is_token_accepted,
     log_in,
-    works,
 )
 from tests.support.database_activity import WAITING, until
-from tests.support.problems import faults_of, problem_of
+from tests.support.problems import check_problem, field_error_locations
 
 NEW = "battery staple"
 CHANGE = (
@@ -38,12 +38,12 @@ async def change(
 ) -> Response:
     """Ask for the password NEW."""
     body = {"password": NEW, **({} if current is None else {"current_password": current}), **more}
-    headers = bearer(token) if token else {}
+    headers = bearer_headers(token) if token else {}
     return await client.patch(f"/users/{user}", json=body, headers=headers)
 
 
 async def which_work(client: AsyncClient, *tokens: str) -> list[bool]:
-    return [await works(client, token) for token in tokens]
+    return [await is_token_accepted(client, token) for token in tokens]
 
 
 async def test_a_new_password_logs_out_all_but_the_one_who_set_it(
@@ -56,7 +56,7 @@ async def test_a_new_password_logs_out_all_but_the_one_who_set_it(
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
     tokens = (mine, second, third, theirs)
     assert await which_work(client, *tokens) == [True, False, False, True]
-    problem_of(await log_in(client), 401, "unauthorized")
+    check_problem(await log_in(client), 401, "unauthorized")
     assert (await log_in(client, password=NEW)).status_code == 201
 
 
@@ -81,13 +81,17 @@ async def test_a_new_password_does_not_come_without_the_current_one(
 ) -> None:
     user = await add_user(database, role=role)
     mine, second = [await add_token(database, user) for _ in range(2)]
-    for current, code in ((None, "missing"), (WRONG, "wrong_password"), (NEW, "wrong_password")):
+    for current, code in (
+        (None, "missing"),
+        (WRONG_PASSWORD, "wrong_password"),
+        (NEW, "wrong_password"),
+    ):
         answer = await change(client, user, mine, current, name="Countess")
-        assert faults_of(answer) == [{"pointer": "/current_password"}]
+        assert field_error_locations(answer) == [{"pointer": "/current_password"}]
         assert answer.json()["errors"][0]["code"] == code
-        assert not any(told in answer.text for told in (WRONG, NEW))
-    assert await ask(database, KEPT, email=EMAIL) == HASH
-    assert await ask(database, "SELECT version FROM users") == 1
+        assert not any(told in answer.text for told in (WRONG_PASSWORD, NEW))
+    assert await fetch_value(database, KEPT, email=EMAIL) == PASSWORD_HASH
+    assert await fetch_value(database, "SELECT version FROM users") == 1
     assert await which_work(client, mine, second) == [True, True]
 
 
@@ -96,11 +100,11 @@ async def test_the_current_password_does_not_come_without_a_new_one(
     client: AsyncClient, database: Database, statements: list[str], role: str
 ) -> None:
     user = await add_user(database, role=role)
-    headers = bearer(await add_token(database, user))
+    headers = bearer_headers(await add_token(database, user))
     for body in ({}, {"name": "Countess"}):
         sent = {"current_password": PASSWORD, **body}
         answer = await client.patch(f"/users/{user}", json=sent, headers=headers)
-        assert faults_of(answer) == [{"pointer": "/current_password"}]
+        assert field_error_locations(answer) == [{"pointer": "/current_password"}]
         assert PASSWORD not in answer.text
 
 
@@ -110,7 +114,7 @@ async def test_what_is_not_of_the_password_logs_nobody_out(
     user = await add_user(database)
     tokens = [await add_token(database, user) for _ in range(2)]
     body = {"name": "Countess", "email": "countess@example.com"}
-    answer = await client.patch(f"/users/{user}", json=body, headers=bearer(tokens[0]))
+    answer = await client.patch(f"/users/{user}", json=body, headers=bearer_headers(tokens[0]))
     assert answer.status_code == 200
     assert await which_work(client, *tokens) == [True, True]
 
@@ -121,9 +125,9 @@ async def test_a_stale_new_password_logs_nobody_out(
     user = await add_user(database)
     tokens = [await add_token(database, user) for _ in range(2)]
     body = {"password": NEW, "current_password": PASSWORD}
-    headers = bearer(tokens[0]) | {"If-Match": '"7"'}
+    headers = bearer_headers(tokens[0]) | {"If-Match": '"7"'}
     answer = await client.patch(f"/users/{user}", json=body, headers=headers)
-    problem_of(answer, 412, "precondition-failed")
+    check_problem(answer, 412, "precondition-failed")
     assert await which_work(client, *tokens) == [True, True]
 
 
@@ -148,8 +152,8 @@ async def test_an_admin_who_gives_the_current_password_must_give_the_right_one(
 ) -> None:
     user = await add_user(database, role="admin")
     token = await add_token(database, user)
-    answer = await change(client, user, token, WRONG)
-    assert faults_of(answer) == [{"pointer": "/current_password"}]
+    answer = await change(client, user, token, WRONG_PASSWORD)
+    assert field_error_locations(answer) == [{"pointer": "/current_password"}]
     assert (await change(client, user, token, PASSWORD)).status_code == 200
 
 
@@ -172,9 +176,9 @@ async def test_of_another_user_one_does_not_learn_by_changing_the_password(
     token = await add_token(database, await add_user(database))
     theirs = await add_user(database, "bob@example.com")
     for user in (theirs, 1_000_000_000):
-        for current in (None, PASSWORD, WRONG):
-            problem_of(await change(client, user, token, current), 404, "not-found")
-    assert await ask(database, "SELECT count(*) FROM login_failures") == 0
+        for current in (None, PASSWORD, WRONG_PASSWORD):
+            check_problem(await change(client, user, token, current), 404, "not-found")
+    assert await fetch_value(database, "SELECT count(*) FROM login_failures") == 0
 
 
 async def test_whoever_has_found_a_token_cannot_guess_the_password_with_it(
@@ -184,18 +188,20 @@ async def test_whoever_has_found_a_token_cannot_guess_the_password_with_it(
     token = await add_token(database, user)
     for number in range(10):
         answer = await change(client, user, token, f"the guess {number}")
-        assert faults_of(answer) == [{"pointer": "/current_password"}]
+        assert field_error_locations(answer) == [{"pointer": "/current_password"}]
         assert answer.json()["errors"][0]["code"] == "wrong_password"
     refused = [await change(client, user, token, PASSWORD), await log_in(client)]
     for answer in refused:
-        problem_of(answer, 429, "too-many-requests")
+        check_problem(answer, 429, "too-many-requests")
         assert answer.headers["retry-after"] == "1"
     # They are of the account alone: who else is at the address has no part in it.
-    assert await ask(database, "SELECT array_agg(kind::text) FROM login_failures") == ["account"]
+    assert await fetch_value(database, "SELECT array_agg(kind::text) FROM login_failures") == [
+        "account"
+    ]
     later = "UPDATE login_failures SET failed_at = now() - interval '1 second' RETURNING kind"
-    await ask(database, later)
+    await fetch_value(database, later)
     assert (await change(client, user, token, PASSWORD)).status_code == 200
-    assert await ask(database, "SELECT count(*) FROM login_failures") == 0
+    assert await fetch_value(database, "SELECT count(*) FROM login_failures") == 0
 
 
 async def test_failures_to_log_in_count_for_changing_the_password_too(
@@ -203,10 +209,10 @@ async def test_failures_to_log_in_count_for_changing_the_password_too(
 ) -> None:
     user = await add_user(database, "Ada@example.com")
     token = await add_token(database, user)
-    await log_in(client, "ADA@example.com", WRONG)
-    await ask(database, "UPDATE login_failures SET failures = 9 RETURNING kind")
-    assert (await change(client, user, token, WRONG)).status_code == 422
-    problem_of(await change(client, user, token, PASSWORD), 429, "too-many-requests")
+    await log_in(client, "ADA@example.com", WRONG_PASSWORD)
+    await fetch_value(database, "UPDATE login_failures SET failures = 9 RETURNING kind")
+    assert (await change(client, user, token, WRONG_PASSWORD)).status_code == 422
+    check_problem(await change(client, user, token, PASSWORD), 429, "too-many-requests")
 
 
 async def test_a_new_email_does_not_bring_new_guesses(
@@ -215,40 +221,42 @@ async def test_a_new_email_does_not_bring_new_guesses(
     # The bearer of a token changes the email as often as he likes.
     user = await add_user(database)
     token = await add_token(database, user)
-    assert (await change(client, user, token, WRONG)).status_code == 422
-    await ask(database, "UPDATE login_failures SET failures = 10 RETURNING kind")
+    assert (await change(client, user, token, WRONG_PASSWORD)).status_code == 422
+    await fetch_value(database, "UPDATE login_failures SET failures = 10 RETURNING kind")
     body = {"email": "countess@example.com"}
-    assert (await client.patch(f"/users/{user}", json=body, headers=bearer(token))).is_success
+    assert (
+        await client.patch(f"/users/{user}", json=body, headers=bearer_headers(token))
+    ).is_success
     for answer in (
         await change(client, user, token, PASSWORD),
         await log_in(client, "countess@example.com"),
     ):
-        problem_of(answer, 429, "too-many-requests")
+        check_problem(answer, 429, "too-many-requests")
 
 
 async def test_a_weak_hash_of_the_current_password_is_no_hindrance(
     client: AsyncClient, database: Database
 ) -> None:
-    user = await add_user(database, password_hash=WEAK_HASH)
+    user = await add_user(database, password_hash=WEAK_PASSWORD_HASH)
     answer = await change(client, user, await add_token(database, user), PASSWORD)
     assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
     assert (await log_in(client, password=NEW)).status_code == 201
 
 
-@pytest.mark.commits
-@pytest.mark.parametrize("kept", [HASH, WEAK_HASH], ids=["strong", "weak"])
+@pytest.mark.private_database
+@pytest.mark.parametrize("kept", [PASSWORD_HASH, WEAK_PASSWORD_HASH], ids=["strong", "weak"])
 async def test_what_is_no_longer_the_password_by_then_does_not_set_a_new_one(
-    client: AsyncClient, database: Database, other: asyncpg.Connection, kept: str
+    client: AsyncClient, database: Database, outside_connection: asyncpg.Connection, kept: str
 ) -> None:
     # Whoever changes a password because another has it and a token must not lose to him.
     user = await add_user(database, password_hash=kept)
     found = await add_token(database, user)
-    assert await works(client, found)
+    assert await is_token_accepted(client, found)
     async with database.transaction() as session:
         await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(change(client, user, found, PASSWORD))
-        await until(1, other, WAITING)
+        await until(1, outside_connection, WAITING)
     answer = await attempt
     assert answer.status_code in {409, 422}, answer.text
-    assert await ask(database, KEPT, email=EMAIL) == DUMMY_HASH
-    assert not await works(client, found)
+    assert await fetch_value(database, KEPT, email=EMAIL) == DUMMY_HASH
+    assert not await is_token_accepted(client, found)

@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from app.core.errors import ConstraintViolated
-from tests.support.accounts import add_token, add_user, ask, bearer
+from tests.support.accounts import add_token, add_user, bearer_headers, fetch_value
 from tests.support.database_activity import WAITING, until
-from tests.support.problems import problem_of
+from tests.support.problems import check_problem
 
 ADMINS = "SELECT count(*) FROM users WHERE role = 'admin'"
 ROUNDS = 10
@@ -51,9 +51,9 @@ async def test_the_last_admin_stays_an_admin(
 ) -> None:
     [admin] = await add_admins(database, 1)
     await add_user(database)
-    headers = bearer(await add_token(database, admin))
+    headers = bearer_headers(await add_token(database, admin))
     answer = await end(client, admin, how, **headers)
-    problem = problem_of(answer, 409, "conflict")
+    problem = check_problem(answer, 409, "conflict")
     assert problem["detail"] == "The last admin can be neither deleted nor demoted"
     me = await client.get("/users/me", headers=headers)  # the token is still there, too
     assert (me.status_code, me.json()["role"], me.headers["etag"]) == (200, "admin", '"1"')
@@ -71,10 +71,10 @@ async def test_the_last_admin_may_be_changed_otherwise_and_stay_an_admin(
 @pytest.mark.parametrize("how", STATEMENTS)
 async def test_of_two_admins_one_may_go(client: AsyncClient, database: Database, how: str) -> None:
     first, second = await add_admins(database)
-    headers = bearer(await add_token(database, second))
+    headers = bearer_headers(await add_token(database, second))
     assert (await end(client, first, how, **headers)).is_success
-    problem_of(await end(client, second, how, **headers), 409, "conflict")
-    assert await ask(database, ADMINS) == 1
+    check_problem(await end(client, second, how, **headers), 409, "conflict")
+    assert await fetch_value(database, ADMINS) == 1
 
 
 @pytest.mark.parametrize(
@@ -94,23 +94,27 @@ async def test_not_even_one_statement_of_sql_ends_all_admins(
 ) -> None:
     first, *_ = await add_admins(database, 3)
     with pytest.raises(ConstraintViolated) as raised:
-        await ask(database, statement.replace(":id", str(first)))
+        await fetch_value(database, statement.replace(":id", str(first)))
     assert raised.value.constraint == "users_last_admin"
-    assert await ask(database, ADMINS) == 3
+    assert await fetch_value(database, ADMINS) == 3
 
 
 async def test_one_statement_of_sql_may_end_all_admins_but_one(database: Database) -> None:
     first, *_ = await add_admins(database, 3)
-    await ask(database, "DELETE FROM users WHERE id <> :id RETURNING id", id=first)
-    assert await ask(database, ADMINS) == 1
+    await fetch_value(database, "DELETE FROM users WHERE id <> :id RETURNING id", id=first)
+    assert await fetch_value(database, ADMINS) == 1
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.parametrize(("first", "second"), BOTH_ENDS)
 async def test_of_the_last_two_admins_one_stays_when_both_are_ended_at_once(
-    client: AsyncClient, database: Database, other: asyncpg.Connection, first: str, second: str
+    client: AsyncClient,
+    database: Database,
+    outside_connection: asyncpg.Connection,
+    first: str,
+    second: str,
 ) -> None:
-    await other.execute(LINGER)
+    await outside_connection.execute(LINGER)
     for number in range(ROUNDS):
         admins = await add_admins(database)
         ends = [end(client, *each) for each in zip(admins, (first, second), strict=True)]
@@ -118,36 +122,40 @@ async def test_of_the_last_two_admins_one_stays_when_both_are_ended_at_once(
         answers = await asyncio.gather(*(ends if number % 2 else reversed(ends)))
         assert sorted(answer.status_code // 100 for answer in answers) == [2, 4]
         [refused] = [answer for answer in answers if not answer.is_success]
-        problem_of(refused, 409, "conflict")
-        assert await ask(database, ADMINS) == 1
-        await other.execute(CLEAR)
+        check_problem(refused, 409, "conflict")
+        assert await fetch_value(database, ADMINS) == 1
+        await outside_connection.execute(CLEAR)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 @pytest.mark.parametrize(("held", "asked"), [*BOTH_ENDS, ("demote", "delete")])
 async def test_the_second_of_two_waits_until_it_is_known_whether_the_first_is_gone(
-    client: AsyncClient, database: Database, other: asyncpg.Connection, held: str, asked: str
+    client: AsyncClient,
+    database: Database,
+    outside_connection: asyncpg.Connection,
+    held: str,
+    asked: str,
 ) -> None:
     for committed in (True, False):
         first, second = await add_admins(database)
         async with database.transaction() as session:
             await session.execute(text(STATEMENTS[held]), {"id": first})
             attempt = asyncio.create_task(end(client, second, asked))
-            await until(1, other, WAITING)
+            await until(1, outside_connection, WAITING)
             if not committed:
                 await session.orm.rollback()
         assert (await attempt).status_code // 100 == (4 if committed else 2)
-        assert await ask(database, ADMINS) == 1
-        await other.execute(CLEAR)
+        assert await fetch_value(database, ADMINS) == 1
+        await outside_connection.execute(CLEAR)
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_of_many_admins_who_all_go_at_once_one_stays(
-    client: AsyncClient, database: Database, other: asyncpg.Connection
+    client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    await other.execute(LINGER)
+    await outside_connection.execute(LINGER)
     admins = await add_admins(database, 12)
     hows = ["delete", "demote"] * 6
     answers = await asyncio.gather(*(end(client, *each) for each in zip(admins, hows, strict=True)))
     assert sorted(answer.status_code // 100 for answer in answers) == [2] * 11 + [4]
-    assert await ask(database, ADMINS) == 1
+    assert await fetch_value(database, ADMINS) == 1

@@ -5,9 +5,9 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.support.accounts import add_token, add_user, ask, bearer
-from tests.support.problems import faults_of, problem_of
-from tests.support.resources import resources_of, use_resources
+from tests.support.accounts import add_token, add_user, bearer_headers, fetch_value
+from tests.support.problems import check_problem, field_error_locations
+from tests.support.resources import get_resources, replace_resources
 
 NEW = {"name": "Bob", "email": "bob@example.com", "password": "correct horse"}
 ROLES = ["member", "editor", "admin"]
@@ -17,8 +17,8 @@ ROLE = "SELECT role FROM users WHERE id = :id"
 @pytest.fixture
 def closed(app: FastAPI) -> None:
     """Without a token one may read only."""
-    use_resources(
-        app, settings=resources_of(app).settings.model_copy(update={"anonymous_access": "read"})
+    replace_resources(
+        app, settings=get_resources(app).settings.model_copy(update={"anonymous_access": "read"})
     )
 
 
@@ -34,10 +34,10 @@ async def test_nobody_but_an_admin_gives_a_new_user_a_role_not_even_the_one_that
 ) -> None:
     headers = {}
     if caller:
-        headers = bearer(await add_token(database, await add_user(database, role=caller)))
+        headers = bearer_headers(await add_token(database, await add_user(database, role=caller)))
     answer = await client.post("/users", json=NEW | {"role": asked}, headers=headers)
-    problem_of(answer, 403, "forbidden")
-    assert await ask(database, "SELECT count(*) FROM users WHERE name = 'Bob'") == 0
+    check_problem(answer, 403, "forbidden")
+    assert await fetch_value(database, "SELECT count(*) FROM users WHERE name = 'Bob'") == 0
 
 
 @pytest.mark.parametrize("asked", ROLES)
@@ -46,19 +46,21 @@ async def test_nobody_but_an_admin_changes_a_role_not_even_to_what_it_is(
     client: AsyncClient, database: Database, caller: str, asked: str
 ) -> None:
     user = await add_user(database, role=caller)
-    headers = bearer(await add_token(database, user))
+    headers = bearer_headers(await add_token(database, user))
     body = {"name": "Countess", "role": asked}
-    problem_of(await client.patch(f"/users/{user}", json=body, headers=headers), 403, "forbidden")
+    check_problem(
+        await client.patch(f"/users/{user}", json=body, headers=headers), 403, "forbidden"
+    )
     # Of others one does not learn whether they are there.
     bob = await add_user(database, "bob@example.com")
     for path in (f"/users/{bob}", "/users/1000000000"):
         answer = await client.patch(path, json={"role": asked}, headers=headers)
-        problem_of(answer, 403, "forbidden")
-    assert await ask(database, "SELECT array_agg(role ORDER BY id) FROM users") == [
+        check_problem(answer, 403, "forbidden")
+    assert await fetch_value(database, "SELECT array_agg(role ORDER BY id) FROM users") == [
         caller,
         "member",
     ]
-    assert await ask(database, "SELECT bool_and(version = 1) FROM users")
+    assert await fetch_value(database, "SELECT bool_and(version = 1) FROM users")
 
 
 async def test_without_a_token_nobody_changes_a_role(
@@ -66,15 +68,15 @@ async def test_without_a_token_nobody_changes_a_role(
 ) -> None:
     user = await add_user(database)
     answer = await client.patch(f"/users/{user}", json={"role": "admin"})
-    problem_of(answer, 401, "unauthorized")
-    assert await ask(database, ROLE, id=user) == "member"
+    check_problem(answer, 401, "unauthorized")
+    assert await fetch_value(database, ROLE, id=user) == "member"
 
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_an_admin_gives_roles_to_new_users_and_old_ones(
     client: AsyncClient, database: Database, role: str
 ) -> None:
-    headers = bearer(await add_token(database, await add_user(database, role="admin")))
+    headers = bearer_headers(await add_token(database, await add_user(database, role="admin")))
     answer = await client.post("/users", json=NEW | {"role": role}, headers=headers)
     assert (answer.status_code, answer.json()["role"]) == (201, role)
     path = answer.headers["location"]
@@ -87,9 +89,9 @@ async def test_an_admin_gives_roles_to_new_users_and_old_ones(
 async def test_a_role_holds_from_the_next_request_of_a_token_that_there_is(
     client: AsyncClient, database: Database
 ) -> None:
-    admin = bearer(await add_token(database, await add_user(database, role="admin")))
+    admin = bearer_headers(await add_token(database, await add_user(database, role="admin")))
     user = await add_user(database, "bob@example.com")
-    theirs = bearer(await add_token(database, user))
+    theirs = bearer_headers(await add_token(database, user))
     for role, status in (("member", 403), ("admin", 200), ("editor", 403)):
         change = await client.patch(f"/users/{user}", json={"role": role}, headers=admin)
         assert change.status_code == 200
@@ -105,4 +107,4 @@ async def test_what_is_no_role_is_refused(
         await client.post("/users", json=NEW | {"role": wrong}),
         await client.patch(f"/users/{user}", json={"role": wrong}),
     ):
-        assert faults_of(answer) == [{"pointer": "/role"}]
+        assert field_error_locations(answer) == [{"pointer": "/role"}]

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from tests.support.factories import make_user
-from tests.support.problems import faults_of, problem_of
+from tests.support.problems import check_problem, field_error_locations
 
 LARGEST = 2**63 - 1
 
@@ -52,7 +52,7 @@ async def test_nobody_may_keep_a_copy_of_a_user(client: AsyncClient) -> None:
 async def test_an_email_is_taken_in_any_case(client: AsyncClient, again: str) -> None:
     await make_user(client, email="ada@example.com")
     body = {"name": "Another", "email": again, "password": "correct horse"}
-    problem = problem_of(await client.post("/users", json=body), 409, "email-taken")
+    problem = check_problem(await client.post("/users", json=body), 409, "email-taken")
     assert problem["title"] == "Email taken"
     assert problem["detail"] == "Email already registered"
 
@@ -61,7 +61,7 @@ async def test_a_patch_to_a_taken_email_is_refused(client: AsyncClient) -> None:
     await make_user(client, email="ada@example.com")
     bob = await make_user(client, email="bob@example.com")
     answer = await client.patch(f"/users/{bob['id']}", json={"email": "ADA@example.com"})
-    assert problem_of(answer, 409, "email-taken")["detail"] == "Email already registered"
+    assert check_problem(answer, 409, "email-taken")["detail"] == "Email already registered"
     assert (await client.get(f"/users/{bob['id']}")).json() == bob
 
 
@@ -117,9 +117,9 @@ async def test_an_email_comes_back_normalised(client: AsyncClient, sent: str, ke
 async def test_what_is_no_email_is_refused(client: AsyncClient, email: str) -> None:
     user = await make_user(client)
     body = {"name": "Ada", "email": email, "password": "correct horse"}
-    assert faults_of(await client.post("/users", json=body)) == [{"pointer": "/email"}]
+    assert field_error_locations(await client.post("/users", json=body)) == [{"pointer": "/email"}]
     patch = await client.patch(f"/users/{user['id']}", json={"email": email})
-    assert faults_of(patch) == [{"pointer": "/email"}]
+    assert field_error_locations(patch) == [{"pointer": "/email"}]
 
 
 @pytest.mark.parametrize("length", [8, 128])
@@ -133,9 +133,11 @@ async def test_a_password_at_a_bound_is_taken(client: AsyncClient, length: int) 
 async def test_a_password_past_a_bound_is_refused(client: AsyncClient, length: int) -> None:
     user = await make_user(client)
     body = {"name": "Bob", "email": "bob@example.com", "password": "p" * length}
-    assert faults_of(await client.post("/users", json=body)) == [{"pointer": "/password"}]
+    assert field_error_locations(await client.post("/users", json=body)) == [
+        {"pointer": "/password"}
+    ]
     patch = await client.patch(f"/users/{user['id']}", json={"password": "p" * length})
-    assert faults_of(patch) == [{"pointer": "/password"}]
+    assert field_error_locations(patch) == [{"pointer": "/password"}]
 
 
 async def test_a_password_is_in_no_answer(client: AsyncClient) -> None:
@@ -209,7 +211,7 @@ async def test_a_stale_patch_of_the_password_leaves_the_hash(
     answer = await client.patch(
         f"/users/{user['id']}", json={"password": "battery staple"}, headers={"If-Match": '"7"'}
     )
-    problem_of(answer, 412, "precondition-failed")
+    check_problem(answer, 412, "precondition-failed")
     assert await stored_hash(database, user["id"]) == before
 
 
@@ -227,7 +229,7 @@ async def test_a_path_id_that_cannot_be_one_is_invalid(client: AsyncClient, wron
         await client.patch(f"/users/{wrong}", json={}),
         await client.delete(f"/users/{wrong}"),
     ):
-        assert faults_of(answer) == [{"parameter": "id"}]
+        assert field_error_locations(answer) == [{"parameter": "id"}]
 
 
 @pytest.mark.parametrize("unknown", [1_000_000_000, LARGEST])
@@ -239,7 +241,7 @@ async def test_an_unknown_user_is_not_found(client: AsyncClient, unknown: int) -
         await client.patch(f"/users/{unknown}", json={"password": "correct horse"}),
         await client.delete(f"/users/{unknown}"),
     ):
-        assert problem_of(answer, 404, "not-found")["detail"] == "User not found"
+        assert check_problem(answer, 404, "not-found")["detail"] == "User not found"
 
 
 async def test_a_deleted_user_is_gone(client: AsyncClient) -> None:
@@ -256,7 +258,7 @@ async def test_users_are_found_by_their_email_in_any_case(client: AsyncClient) -
     assert page["items"] == [user]
 
 
-@pytest.mark.commits
+@pytest.mark.private_database
 async def test_of_concurrent_registrations_of_one_email_one_wins(client: AsyncClient) -> None:
     bodies = (
         {"name": "Ada", "email": email, "password": "correct horse"}
@@ -270,4 +272,6 @@ async def test_of_concurrent_registrations_of_one_email_one_wins(client: AsyncCl
 @pytest.mark.parametrize("sent", ["1", "01890000-0000-7000-8000-000000000000"])
 async def test_the_list_of_users_knows_no_filter_by_id(client: AsyncClient, sent: str) -> None:
     await make_user(client)
-    assert faults_of(await client.get("/users", params={"id": sent})) == [{"parameter": "id"}]
+    assert field_error_locations(await client.get("/users", params={"id": sent})) == [
+        {"parameter": "id"}
+    ]
