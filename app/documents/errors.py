@@ -4,7 +4,7 @@ from app.core.errors import Conflict
 
 
 class UploadExpired(Conflict):
-    """Raised when the sweeper has removed an upload that a client still works on."""
+    """Raised when the sweeper has already removed the file that a document should refer to."""
 
     type = Conflict.type
-    detail = "The upload made no progress for too long and was removed"
+    detail = "The upload made no progress for too long and was removed. Start it again."

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base, Entity, search_column
 
-# A document without a file sorts after all others.
+# The size as which NULL is sorted: the largest bigint, so that documents without a file come last.
 NO_SIZE = sa.literal_column("9223372036854775807", sa.BigInteger)
 
 
 class FileColumns:
-    """Columns that describe a document's file, or a file that a direct upload has announced."""
+    """Columns that describe a file: of a document, or announced by a client for a direct upload."""
 
     filename: Mapped[str | None] = mapped_column(sa.String(255))
     content_type: Mapped[str | None] = mapped_column(sa.String(255))
@@ -22,16 +22,19 @@ class FileColumns:
 
 
 class StoredObject(FileColumns, Base):
-    """An object that is in the store, may be there, or has to be removed from it.
+    """An object in the store that is, will be, or was the file of a document.
 
-    Its state is `pending` before its first byte, `ready` while it is the file of a document, and
-    `deleting` from then on.
+    `state` is `pending` while the file is uploaded, `ready` while a document refers to the object,
+    and `deleting` when the object has to be removed from the store. `touched_at` is the time of the
+    last progress of the upload. `document_id` is the document that refers to the object, or for
+    which a direct upload was created. `upload_id` is the id that the store has assigned to a direct
+    upload.
 
     Rules in the database:
 
     - `ck_stored_objects_state`: the state is one of these three.
     - `uq_stored_objects_key`: an object has one row.
-    - Trigger `keep_files` of documents sets `ready` and `deleting` in the transaction that changes
+    - Trigger `keep_files` on documents sets `ready` and `deleting` in the transaction that changes
       the document.
     """
 
@@ -54,19 +57,20 @@ class StoredObject(FileColumns, Base):
 
 
 class Document(FileColumns, Entity):
-    """A named document, with or without a file; without an owner if it was created anonymously.
+    """A named document with an optional file. It has no owner if it was created anonymously.
 
     Rules in the database:
 
     - `ck_documents_name_not_empty`: the name has at least one character.
-    - `uq_documents_file_id`: an object is the file of one document only.
+    - `uq_documents_file_id`: a stored object is the file of at most one document.
     - `fk_documents_file_id_stored_objects`: the file is a stored object that was `pending`. Trigger
       `keep_files` raises the same constraint name if it was not, for example because the sweeper
       has removed it.
-    - Trigger `keep_files`: an object becomes `ready` with the document that refers to it, and
-      `deleting` when that is deleted or refers to another one.
+    - Trigger `keep_files`: an object becomes `ready` when a document refers to it, and `deleting`
+      when that document is deleted or refers to another object.
     - `fk_documents_owner_id_users`: the owner exists; deleting the owner deletes the document.
-    - `search` is generated: the words of the name, which `search_vector` makes.
+    - `search` is a generated column with the words of the name. The SQL function `search_vector`
+      computes it.
     """
 
     __tablename__ = "documents"

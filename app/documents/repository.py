@@ -1,8 +1,8 @@
-"""The SQL of documents and of the objects that are their files."""
+"""The SQL of documents and of the stored objects that are their files."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,23 +13,36 @@ from app.documents.errors import UploadExpired
 from app.documents.models import NO_SIZE, Document, StoredObject
 from app.documents.schemas import DocumentRead
 
-_object, _document = StoredObject.__table__.c, Document.__table__.c
+# The number of rows that `list_deleting` returns at a time.
+DELETING_PAGE_SIZE: Final = 1000
+
+_object = StoredObject.__table__.c
+_document = Document.__table__.c
 
 
 class DocumentStatements(Statements):
-    """Documents are read with the key of their file."""
+    """The statements of documents. Every read also returns the key of the file in the store."""
 
-    # The service signs the URL.
+    # `DocumentService` sets the URL and its expiry. They are not columns.
     other_fields = frozenset({"key", "file_url", "file_url_expires_at"})
 
     def add_other_fields(self, query: Select, rows: sa.FromClause) -> Select:
-        return query.add_columns(_object.key).outerjoin(StoredObject, _object.id == rows.c.file_id)
+        """Join the stored object of each document, and select its key.
+
+        The key is NULL for a document without a file.
+        """
+        is_file_of_document = _object.id == rows.c.file_id
+        return query.add_columns(_object.key).outerjoin(StoredObject, is_file_of_document)
 
 
 class DocumentRepository(Repository[DocumentRead]):
-    """Reads and writes documents; the URLs of their files are for the service to sign."""
+    """Reads and writes documents, and the direct uploads that belong to documents.
 
-    model, noun = DocumentRead, "Document"
+    The documents that it returns have no `file_url`, because only a service can sign a URL.
+    """
+
+    model = DocumentRead
+    noun = "Document"
     statements = DocumentStatements(
         Document,
         DocumentRead,
@@ -42,77 +55,139 @@ class DocumentRepository(Repository[DocumentRead]):
     )
     constraint_errors = {
         "fk_documents_file_id_stored_objects": UploadExpired,
-        "fk_documents_owner_id_users": InvalidToken,  # deleted meanwhile, and the token with him
+        # The user was deleted during the request, and their tokens with them.
+        "fk_documents_owner_id_users": InvalidToken,
     }
 
     def to_model(self, values: dict[str, Any]) -> DocumentRead:
-        unsigned = {"file_url": None, "file_url_expires_at": None}
-        return self.model.model_validate(values | unsigned)
+        """Convert a row to a document whose URL is not signed yet."""
+        unsigned_url = {"file_url": None, "file_url_expires_at": None}
+        return self.model.model_validate({**values, **unsigned_url})
 
-    async def start_upload(self, document_id: UUID, key: UUID, upload_id: str) -> None:
-        """Note the store's own id of a direct upload for a document that is still there."""
-        started = sa.update(StoredObject).where(*self._upload(key), _object.state == "pending")
-        started = started.values(upload_id=upload_id).returning(_object.id)
-        if not await self.session.execute(started, {"row_id": document_id, **self.scope}):
+    async def set_upload_id(self, document_id: UUID, object_id: UUID, upload_id: str) -> None:
+        """Record the id that the object store has assigned to a direct upload.
+
+        Raises `NotFound` if the document no longer exists or the upload has expired.
+        """
+        statement = (
+            sa.update(StoredObject)
+            .where(
+                _object.id == object_id, _object.state == "pending", self._document_is_accessible()
+            )
+            .values(upload_id=upload_id)
+            .returning(_object.id)
+        )
+        rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
+        if not rows:
             raise self._not_found()
 
-    async def upload(self, document_id: UUID, key: UUID) -> Row | None:
-        """Return a direct upload for a document, whatever its state."""
-        query = sa.select(StoredObject.__table__)
-        query = query.where(*self._upload(key), _object.upload_id.is_not(None))
-        rows = await self.session.execute(query, {"row_id": document_id, **self.scope})
-        return rows[0] if rows else None
+    async def find_direct_upload(self, document_id: UUID, object_id: UUID) -> Row | None:
+        """Find a direct upload for a document, in any state.
 
-    def _upload(self, key: UUID) -> tuple[Condition, Condition]:
-        document = self.statements.exists(self._scope_filters).where(
-            _document.id == _object.document_id
+        Returns its row in `stored_objects`, or None if the document has no such upload.
+        """
+        statement = sa.select(StoredObject.__table__).where(
+            _object.id == object_id, _object.upload_id.is_not(None), self._document_is_accessible()
         )
-        return _object.id == key, document.exists()
+        rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
+        if not rows:
+            return None
+        return rows[0]
+
+    def _document_is_accessible(self) -> Condition:
+        """Return the condition that a stored object belongs to a document in the scope.
+
+        Example, for a principal who may access only their own documents:
+
+            EXISTS (
+                SELECT ... FROM documents
+                WHERE documents.id = :row_id AND documents.owner_id = :owner
+                    AND documents.id = stored_objects.document_id
+            )
+        """
+        document = self.statements.exists(self._scope_filters)
+        return document.where(_document.id == _object.document_id).exists()
 
 
 class StoredObjectRepository:
-    """The lifecycle of stored objects, one statement a step."""
+    """Reads and writes the rows of stored objects, which record the state of each file.
+
+    The states are `pending`, `ready` and `deleting`. Each method executes one statement.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    async def create(self, key: UUID, values: Mapping[str, Any]) -> None:
-        """A new object, pending."""
-        await self.session.execute(
-            sa.insert(StoredObject).returning(_object.id), {"id": key, **values}
+    async def create(self, object_id: UUID, columns: Mapping[str, Any]) -> None:
+        """Insert the row of a new object, which is `pending`."""
+        statement = sa.insert(StoredObject).returning(_object.id)
+        await self.session.execute(statement, {"id": object_id, **columns})
+
+    async def record_progress(self, object_id: UUID) -> bool:
+        """Set the time of the last progress of a `pending` object to now.
+
+        Returns False if the object is not `pending` any more.
+        """
+        is_object = _object.id == object_id
+        rows = await self._update_pending(is_object, {"touched_at": sa.func.now()})
+        return bool(rows)
+
+    async def mark_deleting(self, object_id: UUID) -> bool:
+        """Change a `pending` object to `deleting`.
+
+        Returns False if the object is not `pending` any more.
+        """
+        is_object = _object.id == object_id
+        rows = await self._update_pending(is_object, {"state": "deleting"})
+        return bool(rows)
+
+    async def mark_expired_deleting(self, grace_period: timedelta) -> int:
+        """Change the `pending` objects without progress during a grace period to `deleting`.
+
+        Returns the number of objects that have expired.
+        """
+        is_expired = _object.touched_at < sa.func.now() - grace_period
+        rows = await self._update_pending(is_expired, {"state": "deleting"})
+        return len(rows)
+
+    async def list_deleting(self, after_id: UUID, document_id: UUID | None) -> Rows:
+        """Return the ids and keys of `deleting` objects, of one document or of all documents.
+
+        The rows are sorted by id and start after `after_id`. There are at most
+        `DELETING_PAGE_SIZE` of them.
+        """
+        statement = sa.select(_object.id, _object.key).where(
+            _object.state == "deleting", _object.id > after_id
         )
-
-    async def record_progress(self, key: UUID) -> bool:
-        """Note that a pending object makes progress; whether it is still pending."""
-        return bool(await self._change(_object.id == key, touched_at=sa.func.now()))
-
-    async def mark_deleting(self, key: UUID) -> bool:
-        """Take a pending object out of use; false when it is pending no more."""
-        return bool(await self._change(_object.id == key, state="deleting"))
-
-    async def expire(self, age: timedelta) -> int:
-        """Take out of use what has been pending without progress for so long; how many."""
-        stale = _object.touched_at < sa.func.now() - age
-        return len(await self._change(stale, state="deleting"))
-
-    async def _change(self, which: Condition, **values: Any) -> Rows:
-        change = sa.update(StoredObject).where(_object.state == "pending", which).values(**values)
-        return await self.session.execute(change.returning(_object.id))
-
-    async def list_deleting(self, after: UUID, document_id: UUID | None) -> Rows:
-        """Return the next 1,000 ids and keys of objects to delete, of one document or of all."""
-        query = sa.select(_object.id, _object.key).where(_object.state == "deleting")
         if document_id is not None:
-            query = query.where(_object.document_id == document_id)
-        query = query.where(_object.id > after).order_by(_object.id).limit(1000)
-        return await self.session.execute(query)
+            statement = statement.where(_object.document_id == document_id)
+        statement = statement.order_by(_object.id).limit(DELETING_PAGE_SIZE)
+        return await self.session.execute(statement)
 
-    async def delete_record(self, key: UUID) -> None:
-        """Remove the record of what is gone from the store."""
-        gone = sa.delete(StoredObject).where(_object.id == key, _object.state == "deleting")
-        await self.session.execute(gone.returning(_object.id))
+    async def delete_record(self, object_id: UUID) -> None:
+        """Delete the row of a `deleting` object that was removed from the store."""
+        statement = (
+            sa.delete(StoredObject)
+            .where(_object.id == object_id, _object.state == "deleting")
+            .returning(_object.id)
+        )
+        await self.session.execute(statement)
 
-    async def states(self, keys: Sequence[str]) -> dict[str, str]:
-        """Return the state of each known key."""
-        query = sa.select(_object.key, _object.state).where(_object.key.in_(keys))
-        return {row["key"]: row["state"] for row in await self.session.execute(query)}
+    async def find_states(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return the states of objects by their keys, for example `{"documents/0199": "ready"}`.
+
+        The result does not contain a key that has no row.
+        """
+        statement = sa.select(_object.key, _object.state).where(_object.key.in_(keys))
+        rows = await self.session.execute(statement)
+        return {row["key"]: row["state"] for row in rows}
+
+    async def _update_pending(self, condition: Condition, columns: Mapping[str, Any]) -> Rows:
+        """Set columns of the `pending` objects that meet a condition. Return their ids."""
+        statement = (
+            sa.update(StoredObject)
+            .where(_object.state == "pending", condition)
+            .values(**columns)
+            .returning(_object.id)
+        )
+        return await self.session.execute(statement)

@@ -20,7 +20,7 @@ from app.core.http import (
 from app.core.paging import Page
 from app.core.server import progress_callback
 from app.documents.direct_uploads import DirectUploads
-from app.documents.form import Form
+from app.documents.form import MultipartForm
 from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
 from app.documents.schemas import (
@@ -39,46 +39,50 @@ from app.resources import AppResources
 router = Router(prefix="/documents", tags=["documents"], cache_control=NO_STORE)
 
 
-async def _file_lifecycle(resources: AppResources) -> FileLifecycle:
-    # Not the session of the request: the rows of files are committed at each step, even if the
-    # request has a transaction.
+async def _get_file_lifecycle(resources: AppResources) -> FileLifecycle:
+    # This is not the session of the request, because the rows of stored files are committed at each
+    # step, even if the request has a transaction.
     return FileLifecycle(resources.database.writes, resources.storage, resources.settings)
 
 
-Files = Annotated[FileLifecycle, Depends(_file_lifecycle)]
+Lifecycle = Annotated[FileLifecycle, Depends(_get_file_lifecycle)]
 
 
-async def _document_service(
-    session: RequestSession, files: Files, principal: CurrentPrincipal
+async def _get_document_service(
+    session: RequestSession, lifecycle: Lifecycle, principal: CurrentPrincipal
 ) -> DocumentService:
-    return DocumentService(session, files, principal)
+    return DocumentService(session, lifecycle, principal)
 
 
-async def _direct_uploads(
-    session: RequestSession, files: Files, principal: CurrentPrincipal
+async def _get_direct_uploads(
+    session: RequestSession, lifecycle: Lifecycle, principal: CurrentPrincipal
 ) -> DirectUploads:
-    return DirectUploads(session, files, principal, progress_callback())
+    return DirectUploads(session, lifecycle, principal, progress_callback())
 
 
-async def _form(request: Request) -> Form:
+async def _get_form(request: Request) -> MultipartForm:
+    """Return the form in the body of a request. Its headers are checked, its body is not yet read.
+
+    A header that the request repeats becomes one value, such as `text/html, multipart/form-data`.
+    That is invalid, as it should be, because a proxy may have used a different one of the values.
+    """
     headers = dict(request.headers)
-    # Repeated lines are joined, which makes them invalid. A proxy may have used another line than
-    # this service would.
     for name in ("content-type", "content-encoding"):
         headers[name] = ", ".join(request.headers.getlist(name))
-    return Form(headers, request.stream())
+    return MultipartForm(headers, request.stream())
 
 
-Documents = Annotated[DocumentService, Depends(_document_service)]
-Uploads = Annotated[DirectUploads, Depends(_direct_uploads)]
-Body = Annotated[Form, Depends(_form)]
+Documents = Annotated[DocumentService, Depends(_get_document_service)]
+Uploads = Annotated[DirectUploads, Depends(_get_direct_uploads)]
+FormBody = Annotated[MultipartForm, Depends(_get_form)]
 
 
 @router.get("/{id}", permission="documents", errors=[Unavailable])
 async def read_document(id: DocumentId, documents: Documents, response: Response) -> DocumentRead:
     """Get a document.
 
-    `file_url` is a new signed URL of its file.
+    `file_url` is a new signed URL, from which the file can be downloaded until
+    `file_url_expires_at`.
     """
     document = await documents.get(id)
     set_etag(response, document)
@@ -94,7 +98,8 @@ async def list_documents(
 ) -> Page[DocumentRead]:
     """List documents.
 
-    `file_url` of each document is a new signed URL of its file.
+    The `file_url` of each document is a new signed URL, from which its file can be downloaded until
+    `file_url_expires_at`.
     """
     page = await documents.page(query)
     set_page_links(request, response, page)
@@ -124,19 +129,20 @@ async def read_document_content(id: DocumentId, documents: Documents) -> Respons
     "", permission="documents", status_code=201, openapi_extra=CREATE_FORM, errors=[Unavailable]
 )
 async def create_document(
-    form: Body,
-    files: Files,
+    form: FormBody,
+    lifecycle: Lifecycle,
     documents: Documents,
     identify_request: IdentifyRequest,
     response: Response,
 ) -> DocumentRead:
     """Create a document.
 
-    The file is streamed to the object store while it is received.
+    The form contains a name and optionally a file, which is streamed to the object store while it
+    is received.
     """
-    async with receive_document_form(form, files) as received:
-        identify_request(received.content())
-        document = await documents.create(received.to_create())
+    async with receive_document_form(form, lifecycle) as received_form:
+        identify_request(received_form.content_for_idempotency())
+        document = await documents.create(received_form.to_create())
     set_etag(response, document)
     set_location(response, f"/documents/{document.id}")
     return document
@@ -145,21 +151,22 @@ async def create_document(
 @router.patch("/{id}", permission="documents", openapi_extra=UPDATE_FORM, errors=[Unavailable])
 async def update_document(
     id: DocumentId,
-    form: Body,
-    files: Files,
+    form: FormBody,
+    lifecycle: Lifecycle,
     documents: Documents,
     if_match: IfMatch,
     response: Response,
 ) -> DocumentRead:
     """Update a document.
 
-    The form has a new name, a file that replaces the present one, or both.
+    The form contains a new name, a file that replaces the current file, or both.
     """
-    # Errors are found before the form is read, so that no client uploads a file in vain.
+    # Check the document and its version before the file is received, so that a client does not
+    # upload a file only to get an error.
     document = await documents.get(id, if_match)
-    async with receive_document_form(form, files) as received:
-        if not received.is_empty:
-            document = await documents.update(id, received.to_update(), if_match)
+    async with receive_document_form(form, lifecycle) as received_form:
+        if not received_form.is_empty:
+            document = await documents.update(id, received_form.to_update(), if_match)
     set_etag(response, document)
     return document
 
@@ -172,21 +179,21 @@ async def delete_document(id: DocumentId, documents: Documents, if_match: IfMatc
 
 @router.post("/{id}/uploads", permission="documents", status_code=201, errors=[Unavailable])
 async def create_upload(
-    id: DocumentId, data: UploadCreate, uploads: Uploads, response: Response
+    id: DocumentId, announced_file: UploadCreate, uploads: Uploads, response: Response
 ) -> DirectUpload:
     """Start a direct upload.
 
-    A direct upload does not pass through this service. Send each part of the file to its URL with
-    PUT, then complete the upload.
+    The file is sent to the object store and does not pass through this service. Send each part of
+    the file to the URL of the part with PUT, then complete the upload.
     """
-    upload = await uploads.create(id, data)
+    upload = await uploads.create(id, announced_file)
     set_location(response, f"/documents/{id}/uploads/{upload.id}")
     return upload
 
 
 @router.get("/{id}/uploads/{upload_id}", permission="documents", errors=[Unavailable])
 async def read_upload(id: DocumentId, upload_id: UploadId, uploads: Uploads) -> DirectUpload:
-    """Get new URLs for a direct upload."""
+    """Get a direct upload, with new URLs for its parts."""
     return await uploads.get(id, upload_id)
 
 
@@ -198,7 +205,8 @@ async def complete_upload(
 ) -> DocumentRead:
     """Complete a direct upload.
 
-    The uploaded file becomes the file of the document.
+    The uploaded file becomes the file of the document. Send this request after all parts have been
+    sent.
     """
     document = await uploads.complete(id, upload_id)
     set_etag(response, document)

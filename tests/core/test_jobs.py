@@ -13,6 +13,7 @@ import pytest
 
 from app.core.db import Database
 from app.core.jobs import Job
+from app.documents.sweeper import SweepResult
 from app.settings import Settings
 from app.worker import JOBS, JobContext, run_worker
 from tests.conftest import make_settings
@@ -441,7 +442,7 @@ async def test_a_worker_does_at_its_start_what_is_due(
     day = await outside_connection.fetchval(TODAY)
     assert await counted(outside_connection) == [(day, 0)]
     assert f"INFO [-] count-users: counted 0 users on {day}\n" in worker.output
-    nothing = "0 expired, 0 aborted, 0 removed, 0 unknown"
+    nothing = "0 expired uploads, 0 aborted multipart uploads, 0 removed objects, 0 unknown objects"
     assert f"INFO [-] sweep-storage: {nothing}\n" in worker.output
     assert worker.process.returncode == 0
     assert "WARNING" not in worker.output
@@ -505,7 +506,7 @@ async def test_a_job_that_fails_is_logged_and_keeps_no_other_from_its_work(
     } == {
         "count-users": "failed",
         "sweep-answers": "0 answers to keys forgotten",
-        "sweep-storage": "0 expired, 0 aborted, 0 removed, 0 unknown",
+        "sweep-storage": str(SweepResult(0, 0, 0, [])),
         "sweep-tokens": "0 expired tokens, 0 old failures to log in",
     }
     [failure] = [each for each in caplog.records if each.levelname == "ERROR"]

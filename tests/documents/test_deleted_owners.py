@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 from httpx import AsyncClient
 
+from app.documents.sweeper import SweepResult
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
 from tests.support.clients_with_tokens import ClientFactory, current_user_path
@@ -100,7 +101,7 @@ async def test_documents_and_tokens_go_at_once_and_files_with_the_next_sweep(
     assert await stored() == ["deleting object", "deleting object", "ready object"]
     check_problem(await alice.get("/documents"), 401, "unauthorized")
     swept = await sweep()
-    assert (swept.removed, swept.unknown) == (2, [])
+    assert (swept.removed_objects, swept.unknown_keys) == (2, [])
     assert await stored() == ["ready object"]
     assert (await bob.get("/documents")).json()["total"] == 1
 
@@ -119,7 +120,7 @@ async def test_a_deletion_that_is_undone_undoes_all_of_it(
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
     assert await outside_connection.fetch("SELECT FROM stored_objects WHERE state = 'deleting'")
     await undone.rollback()
-    assert (await sweep()).removed == 0
+    assert (await sweep()).removed_objects == 0
     assert await stored() == ["ready object"]
     assert (await alice.get(path)).status_code == 200
 
@@ -204,7 +205,7 @@ async def test_a_deletion_waits_for_a_document_that_is_not_committed_yet(
     await asked
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
     assert await stored() == ["deleting"]
-    assert (await sweep()).removed == 1
+    assert (await sweep()).removed_objects == 1
     assert await stored() == []
 
 
@@ -218,7 +219,7 @@ async def test_a_direct_upload_of_a_deleted_user_is_not_completed_and_is_swept_i
     check_problem(await client.post(f"{upload}/complete"), 404, "not-found")
     await age()
     swept = await sweep()
-    assert (swept.expired, swept.aborted, swept.removed, swept.unknown) == (1, 1, 1, [])
+    assert swept == SweepResult(1, 1, 1, [])
     assert await stored() == []
 
 

@@ -146,7 +146,9 @@ async def test_an_incomplete_upload_is_not_completed(
                 await browser.put(upload["parts"][0]["url"], content=arrived)
         answer = await complete(client, document, upload)
         assert answer.status_code == 409
-        assert answer.json()["detail"] == f"{len(arrived)} of the 1000 bytes announced have arrived"
+        assert answer.json()["detail"] == (
+            f"The upload is incomplete: the store has {len(arrived)} of 1000 bytes"
+        )
 
 
 async def test_a_size_is_a_number_however_it_is_written(
@@ -169,7 +171,9 @@ async def test_bytes_with_another_hash_are_removed(
     await put(upload, CONTENT[::-1])
     answer = await complete(client, document, upload)
     assert answer.status_code == 409
-    assert answer.json()["detail"] == "What has arrived is not what was announced"
+    assert answer.json()["detail"] == (
+        "The uploaded file differs from the announced size or SHA-256"
+    )
     assert (await complete(client, document, upload)).status_code == 404
     assert [page async for page in storage.list_keys(settings.s3_prefix)] == [[]]
     assert (await client.get(f"/documents/{document['id']}")).json()["file_url"] is None

@@ -9,7 +9,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.storage import Storage
 from app.documents import lifecycle
-from app.documents.sweeper import Sweeper
+from app.documents.sweeper import Sweeper, SweepResult
 from app.settings import Settings
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
@@ -88,7 +88,7 @@ async def test_an_abandoned_direct_upload_is_swept(
     assert await stored() == ["pending part"]
     await age()
     swept = await sweep()
-    assert (swept.expired, swept.aborted, swept.removed, swept.unknown) == (1, 1, 1, [])
+    assert swept == SweepResult(1, 1, 1, [])
     assert await stored() == []
     check_problem(await client.post(f"{upload}/complete"), 404, "not-found")
 
@@ -115,8 +115,8 @@ async def test_objects_that_no_row_knows_are_reported_and_left_alone(
     await storage.put(key, bytearray(b"?"))
     environment = {"DATABASE_URL": database_url, "S3_PREFIX": settings.s3_prefix}
     code, said = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
-    assert (code, said.splitlines()[-1]) == (0, "0 expired, 0 aborted, 0 removed, 1 unknown")
-    assert f"no row knows the object {key}" in said
+    assert (code, said.splitlines()[-1]) == (0, str(SweepResult(0, 0, 0, [key])))
+    assert f"object {key} is in the store but has no row in the database" in said
     assert await stored() == ["object"]
 
 
@@ -133,6 +133,6 @@ async def test_four_sweepers_at_once_and_one_after_them_are_harmless(
     await outside_connection.execute("DELETE FROM documents WHERE name = 'gone'")
     await age()
     swept = await asyncio.gather(*(sweep() for _ in range(4)))
-    assert sum(each.expired for each in swept) == 10
-    assert str(await sweep()) == "0 expired, 0 aborted, 0 removed, 0 unknown"
+    assert sum(each.expired_uploads for each in swept) == 10
+    assert await sweep() == SweepResult(0, 0, 0, [])
     assert await stored() == ["ready object"] * 5
