@@ -35,10 +35,10 @@ class BookLineStatements(ListStatements):
 
     other_fields = frozenset({"author", "dob"})
 
-    def add_other_fields(self, query: Select, rows: sa.FromClause) -> Select:
+    def add_other_fields(self, query: Select, source: sa.FromClause) -> Select:
         """Add the name and the date of birth of each book's author."""
         with_author = query.add_columns(_author_columns.name.label("author"), _author_columns.dob)
-        return with_author.join(Author, _author_columns.id == rows.c.author_id)
+        return with_author.join(Author, _author_columns.id == source.c.author_id)
 
 
 # One row per line of the file, with ids for the author and the book in case they are new.

@@ -26,12 +26,12 @@ class DocumentStatements(Statements):
     # `DocumentService` sets the URL and its expiry. They are not columns.
     other_fields = frozenset({"key", "file_url", "file_url_expires_at"})
 
-    def add_other_fields(self, query: Select, rows: sa.FromClause) -> Select:
+    def add_other_fields(self, query: Select, source: sa.FromClause) -> Select:
         """Join the stored object of each document, and select its key.
 
         The key is NULL for a document without a file.
         """
-        is_file_of_document = _object.id == rows.c.file_id
+        is_file_of_document = _object.id == source.c.file_id
         return query.add_columns(_object.key).outerjoin(StoredObject, is_file_of_document)
 
 

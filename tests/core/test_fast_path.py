@@ -172,8 +172,8 @@ def test_fast_path_supports_statements_of_repositories() -> None:
         for statement in (
             statements.get(frozenset()),
             statements.insert(columns | key),
-            statements.update(columns, conditional=True),
-            statements.delete(conditional=True),
+            statements.update(columns, check_version=True),
+            statements.delete(check_version=True),
             statements.page(key, (), after_cursor=True, with_total=True),
         ):
             assert fast_path.find_driver_statement(statement) is not None, str(statement)

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 Column = sa.ColumnElement[Any]
 
 
-def unnest(columns: Sequence[Column], arrays: Sequence[Column], name: str) -> sa.TableValuedAlias:
+def unnest_arrays(
+    columns: Sequence[Column], arrays: Sequence[Column], name: str
+) -> sa.TableValuedAlias:
     """Return a table called `name` with the names and types of `columns`.
 
     `arrays` are SQL expressions with the values of each column, in the same order.
@@ -20,7 +22,7 @@ def unnest(columns: Sequence[Column], arrays: Sequence[Column], name: str) -> sa
     return sa.func.unnest(*arrays).table_valued(*result_columns).render_derived(name)
 
 
-def unnest_values(
+def unnest_rows(
     columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], name: str
 ) -> sa.TableValuedAlias:
     """Return a table called `name` of rows, which have one value per column, in the same order."""
@@ -29,4 +31,4 @@ def unnest_values(
         sa.literal([row[position] for row in rows], sa.ARRAY(column.type))
         for position, column in enumerate(columns)
     ]
-    return unnest(columns, arrays, name)
+    return unnest_arrays(columns, arrays, name)

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.core.db._arrays import unnest_values
-from app.core.db._names import has_name
+from app.core.db._arrays import unnest_rows
+from app.core.db._names import is_reported_as
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, Fault, InvalidRequest, ServiceError, pointer
 
@@ -64,7 +64,7 @@ class ConstraintErrors:
             return self._declared[name]()
         for table in self._table.metadata.tables.values():
             for foreign_key in table.foreign_key_constraints:
-                if foreign_key.referred_table is self._table and has_name(foreign_key, name):
+                if foreign_key.referred_table is self._table and is_reported_as(foreign_key, name):
                     referring_rows = table.name.replace("_", " ")
                     return Conflict(
                         f"The {self._noun} cannot be deleted while {referring_rows} refer to it"
@@ -102,7 +102,7 @@ class ConstraintErrors:
     def _foreign_key(self, name: str) -> sa.ForeignKeyConstraint | None:
         """Return the foreign key of the table with this name, if it has one."""
         for constraint in self._table.foreign_key_constraints:
-            if has_name(constraint, name):
+            if is_reported_as(constraint, name):
                 return constraint
         return None
 
@@ -112,12 +112,12 @@ class ConstraintErrors:
         There is none for an index on an expression such as `lower(email)`.
         """
         for constraint in self._table.constraints:
-            if has_name(constraint, name) and isinstance(
+            if is_reported_as(constraint, name) and isinstance(
                 constraint, sa.UniqueConstraint | sa.PrimaryKeyConstraint
             ):
                 return constraint
         for index in self._table.indexes:
-            if index.unique and has_name(index, name) and _has_only_columns(index):
+            if index.unique and is_reported_as(index, name) and _has_only_columns(index):
                 return index
         return None
 
@@ -193,7 +193,7 @@ async def select_existing_values(
     SELECT authors.id FROM authors JOIN unnest(:ids) AS searched (id) ON authors.id = searched.id
     """
     columns = [table.c[name] for name in names]
-    searched = unnest_values(columns, values, "searched")
+    searched = unnest_rows(columns, values, "searched")
     is_equal = sa.and_(*(column == searched.c[column.name] for column in columns))
     statement = sa.select(*columns).join_from(table, searched, is_equal)
     rows = await session.execute(statement)

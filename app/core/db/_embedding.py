@@ -46,7 +46,7 @@ from app.core.schemas import Nested, find_nested_models
 Column = sa.ColumnElement[Any]
 
 
-class Embedding(Protocol):
+class EmbeddedField(Protocol):
     """A field of a read model that embeds rows."""
 
     def join(self, source: sa.FromClause, rows: sa.FromClause, *, outer: bool) -> sa.FromClause:
@@ -72,7 +72,9 @@ class Embedding(Protocol):
         """Return whether the join did not find the row to embed, or not in its current state."""
 
 
-def find_embeddings(model: type[Base], read_model: type[BaseModel]) -> dict[str, Embedding]:
+def create_embedded_fields(
+    model: type[Base], read_model: type[BaseModel]
+) -> dict[str, EmbeddedField]:
     """Return the fields of a read model that embed rows, by name.
 
     Raises `TypeError` with a sentence if the declarations do not fit together.
@@ -88,7 +90,7 @@ def find_embeddings(model: type[Base], read_model: type[BaseModel]) -> dict[str,
 
 def _create_embedding(
     model: type[Base], read_model: type[BaseModel], name: str, nested: Nested
-) -> Embedding:
+) -> EmbeddedField:
     field = f"{read_model.__name__}.{name}"
     relationship = sa.inspect(model).relationships.get(name)
     if relationship is None:

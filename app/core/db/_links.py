@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core.db._arrays import unnest_values
+from app.core.db._arrays import unnest_rows
 from app.core.db._constraints import missing_row_error, select_existing_values
 from app.core.db._models import Base
 from app.core.db._sessions import Session
@@ -74,7 +74,7 @@ class LinkTable:
         skips these links and repeated ids.
         """
         columns = (self._owner_column, self._target_column)
-        new_links = unnest_values(columns, pairs, "new_links")
+        new_links = unnest_rows(columns, pairs, "new_links")
         owners = sa.literal(owner_ids, sa.ARRAY(self._owner_column.type))
         is_of_owners = self._owner_column == sa.any_(owners)
         is_obsolete = sa.tuple_(*columns).not_in(sa.select(*new_links.c))

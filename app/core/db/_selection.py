@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from app.core.db._embedding import find_embeddings
+from app.core.db._embedding import create_embedded_fields
 from app.core.db._models import Base
 
 Column = sa.ColumnElement[Any]
@@ -36,7 +36,7 @@ class Selection:
 
         Raises `TypeError` with a sentence if the read model does not fit the table.
         """
-        self._embeddings = find_embeddings(model, read_model)
+        self._embeddings = create_embedded_fields(model, read_model)
         self.columns = [
             name
             for name in read_model.model_fields

@@ -7,13 +7,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningDelete
 
-from app.core.db._arrays import unnest
+from app.core.db._arrays import unnest_arrays
 from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
 from app.core.db._models import Entity
 from app.core.db._sessions import mark_reusable
 from app.core.schemas import ReadModel
 
-ANY_ROW: Final[frozenset[str]] = frozenset()
+NO_SCOPE: Final[frozenset[str]] = frozenset()
 
 
 def equals(column: InstrumentedAttribute[Any], parameter: str | None = None) -> Condition:
@@ -60,7 +60,7 @@ class Statements(ListStatements):
 
     @cached
     def get(self, scope: frozenset[str]) -> Select:
-        conditions = self._target(scope, conditional=False)
+        conditions = self._target(scope, check_version=False)
         return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached
@@ -71,7 +71,7 @@ class Statements(ListStatements):
 
     @cached
     def exists(self, scope: frozenset[str]) -> Select:
-        conditions = self._target(scope, conditional=False)
+        conditions = self._target(scope, check_version=False)
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
 
     @cached
@@ -87,22 +87,24 @@ class Statements(ListStatements):
         """
         columns = [self.table.c[name] for name in sorted(names)]
         arrays = [sa.bindparam(f"new_{c.name}", type_=sa.ARRAY(c.type)) for c in columns]
-        new_rows = sa.select(*unnest(columns, arrays, "new_rows").c)
+        new_rows = sa.select(*unnest_arrays(columns, arrays, "new_rows").c)
         statement = sa.insert(self.table).from_select([c.name for c in columns], new_rows)
         written = self._returning(statement)
         return mark_reusable(written.order_by(written.selected_columns.id))
 
     @cached
     def update(
-        self, names: frozenset[str], scope: frozenset[str] = ANY_ROW, *, conditional: bool
+        self, names: frozenset[str], scope: frozenset[str] = NO_SCOPE, *, check_version: bool
     ) -> Select:
         touched = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
-        statement = sa.update(self.table).where(*self._target(scope, conditional=conditional))
+        statement = sa.update(self.table).where(*self._target(scope, check_version=check_version))
         return mark_reusable(self._returning(statement.values(self._new(names) | touched)))
 
     @cached
-    def delete(self, scope: frozenset[str] = ANY_ROW, *, conditional: bool) -> ReturningDelete[Any]:
-        statement = sa.delete(self.table).where(*self._target(scope, conditional=conditional))
+    def delete(
+        self, scope: frozenset[str] = NO_SCOPE, *, check_version: bool
+    ) -> ReturningDelete[Any]:
+        statement = sa.delete(self.table).where(*self._target(scope, check_version=check_version))
         return mark_reusable(statement.returning(self.table.c.id))
 
     def _common_filters(self) -> dict[str, Condition]:
@@ -118,9 +120,9 @@ class Statements(ListStatements):
             "updated_to": columns.updated_at < self._bound("updated_at", "updated_to"),
         }
 
-    def _target(self, scope: frozenset[str], *, conditional: bool) -> list[Condition]:
+    def _target(self, scope: frozenset[str], *, check_version: bool) -> list[Condition]:
         conditions = [self._this, *self._conditions(scope)]
-        if conditional:
+        if check_version:
             versions = sa.bindparam("versions", type_=sa.ARRAY(sa.Text))
             conditions.append(self.selection.version(self.table) == sa.any_(versions))
         return conditions
