@@ -45,8 +45,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker_input is not None:
         config.stash[_TEMPLATE_URL] = worker_input["template_url"]
     elif not config.option.collectonly:
-        config.stash[_TEMPLATE_URL] = _running_servers.enter_context(servers.postgres())
-        os.environ.update(_running_servers.enter_context(servers.s3()))
+        config.stash[_TEMPLATE_URL] = _running_servers.enter_context(
+            servers.running_template_database()
+        )
+        os.environ.update(_running_servers.enter_context(servers.running_store()))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -82,17 +84,17 @@ def template_url(request: pytest.FixtureRequest) -> str:
 def shared_url(template_url: str) -> Iterator[str]:
     """The URL of the database that the tests of this pytest-xdist worker share."""
     worker_name = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    url = asyncio.run(servers.copy(template_url, worker_name))
+    url = asyncio.run(servers.copy_database(template_url, worker_name))
     yield url
-    asyncio.run(servers.drop(url))
+    asyncio.run(servers.drop_database(url))
 
 
 @pytest.fixture
 async def private_database_url(template_url: str) -> AsyncIterator[str]:
     """The URL of a new, migrated and empty database that only this test uses."""
-    url = await servers.copy(template_url, uuid4().hex[:12])
+    url = await servers.copy_database(template_url, uuid4().hex[:12])
     yield url
-    await servers.drop(url)
+    await servers.drop_database(url)
 
 
 def make_settings(url: str, **changes: object) -> Settings:
@@ -175,11 +177,11 @@ async def outside_connection(database_url: str) -> AsyncIterator[asyncpg.Connect
 @pytest.fixture
 def migrated_data_dir(tmp_path: Path) -> Path:
     """The data directory of a Postgres that is stopped and whose database is migrated."""
-    return postgres_server.migrate(tmp_path)
+    return postgres_server.create_migrated_data_dir(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def passwords() -> Iterator[PasswordHasher]:
+def password_hasher() -> Iterator[PasswordHasher]:
     """The threads that hash passwords, shared by all tests."""
     password_hasher = PasswordHasher()
     yield password_hasher
@@ -218,7 +220,7 @@ def settings(template_url: str) -> Settings:
 def app(
     application: FastAPI,
     database: Database,
-    passwords: PasswordHasher,
+    password_hasher: PasswordHasher,
     storage: Storage,
     settings: Settings,
 ) -> FastAPI:
@@ -226,7 +228,7 @@ def app(
     replace_resources(
         application,
         database=database,
-        password_hasher=passwords,
+        password_hasher=password_hasher,
         storage=storage,
         settings=settings,
     )

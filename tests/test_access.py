@@ -17,28 +17,28 @@ from app.tables import TABLES
 from app.users.passwords import PasswordHasher
 from tests.conftest import make_settings
 from tests.support.access_table import (
-    ALSO,
-    ANONYMOUS,
+    ANONYMOUS_CALLERS,
     CALLERS,
-    INVALID,
-    NAMES,
+    CHALLENGE,
+    EXPECTED_STATUSES,
+    INSUFFICIENT_SCOPE_CHALLENGE,
+    INVALID_TOKEN_CHALLENGE,
     OK,
-    OWNED,
-    REALM,
-    TABLE,
-    TOO_LOW,
+    OPERATION_IDS,
+    OTHER_REASONS,
+    OWNER_OPERATIONS,
     Operation,
-    operations_of,
+    parse_operations,
 )
 from tests.support.accounts import bearer_headers
 from tests.support.callers import (
-    IDS,
     PASSWORD,
     TOKENS,
-    add_people,
-    add_things,
-    allow_anonymous,
-    mistyped,
+    USER_IDS,
+    add_callers,
+    add_resources,
+    change_hex_digit,
+    set_anonymous_access,
 )
 from tests.support.factories import Json
 from tests.support.isolation import Cleaner
@@ -46,7 +46,11 @@ from tests.support.problems import check_problem
 from tests.support.rows import execute, select_values
 
 KINDS = {401: "unauthorized", 403: "forbidden", 404: "not-found"}
-CHALLENGES = {401: INVALID, 403: TOO_LOW, 404: None}  # of a request with a token
+CHALLENGES = {
+    401: INVALID_TOKEN_CHALLENGE,
+    403: INSUFFICIENT_SCOPE_CHALLENGE,
+    404: None,
+}  # of a request with a token
 TOKEN = {"password": list[str]()}  # what `security` says where one is needed
 # Every row of every table, for what must not change.
 CONTENTS = " UNION ALL ".join(
@@ -55,19 +59,23 @@ CONTENTS = " UNION ALL ".join(
 )
 Operations = dict[str, Operation]
 
-every_setting = pytest.mark.parametrize("anonymous", ANONYMOUS)
+every_setting = pytest.mark.parametrize("anonymous", ANONYMOUS_CALLERS)
 
 
 def every_cell(*, allowed: bool) -> pytest.MarkDecorator:
     """Parameters for the cells of the table in which a request is allowed, or is refused."""
-    found = [(name, caller) for name in NAMES for caller in CALLERS]
-    chosen = [(name, caller) for name, caller in found if (TABLE[name][caller] == OK) == allowed]
+    found = [(name, caller) for name in OPERATION_IDS for caller in CALLERS]
+    chosen = [
+        (name, caller)
+        for name, caller in found
+        if (EXPECTED_STATUSES[name][caller] == OK) == allowed
+    ]
     return pytest.mark.parametrize(("name", "caller"), chosen)
 
 
 @pytest.fixture(scope="session")
-def password_hash(passwords: PasswordHasher) -> str:
-    return asyncio.run(passwords.hash(SecretStr(PASSWORD)))
+def password_hash(password_hasher: PasswordHasher) -> str:
+    return asyncio.run(password_hasher.hash(SecretStr(PASSWORD)))
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +83,8 @@ async def world(
     shared_database: Database, cleaner: Cleaner, password_hash: str
 ) -> AsyncIterator[Database]:
     """Everybody and what is the owner's, written once for the hundreds of tests."""
-    await add_people(shared_database, password_hash)
-    await add_things(shared_database, "owner")
+    await add_callers(shared_database, password_hash)
+    await add_resources(shared_database, "owner")
     async with cleaner.snapshot():
         yield shared_database
     await cleaner.delete_all_rows()
@@ -94,21 +102,21 @@ def documents(template_url: str) -> dict[str, Json]:
     """The document under each setting."""
     return {
         anonymous: create_app(make_settings(template_url, anonymous_access=anonymous)).openapi()
-        for anonymous in ANONYMOUS
+        for anonymous in ANONYMOUS_CALLERS
     }
 
 
 @pytest.fixture(scope="module")
 def operations(documents: dict[str, Json]) -> Operations:
-    return {operation.name: operation for operation in operations_of(documents["none"])}
+    return {operation.operation_id: operation for operation in parse_operations(documents["none"])}
 
 
 async def credentials(client: AsyncClient, caller: str) -> dict[str, str]:
     """The `Authorization` that a caller sends."""
-    if caller in ANONYMOUS:
+    if caller in ANONYMOUS_CALLERS:
         return {}
     if caller == "malformed":
-        return bearer_headers(mistyped(TOKENS["admin"]))
+        return bearer_headers(change_hex_digit(TOKENS["admin"]))
     if caller == "revoked":
         answer = await client.delete("/tokens/current", headers=bearer_headers(TOKENS["revoked"]))
         assert answer.status_code == 204
@@ -119,7 +127,7 @@ async def credentials(client: AsyncClient, caller: str) -> dict[str, str]:
 
 
 def test_the_table_knows_every_operation_of_the_document(operations: Operations) -> None:
-    unknown = sorted(set(operations) - set(NAMES))
+    unknown = sorted(set(operations) - set(OPERATION_IDS))
     assert not unknown, (
         f"No test covers who may call {', '.join(unknown)}: add an entry for the entity to "
         "tests/support/entities.py, or the operation to RULES of tests/support/access_table.py"
@@ -129,9 +137,9 @@ def test_the_table_knows_every_operation_of_the_document(operations: Operations)
 def test_the_table_knows_operations_of_the_document_only_and_each_once(
     operations: Operations,
 ) -> None:
-    gone = sorted(set(NAMES) - set(operations))
+    gone = sorted(set(OPERATION_IDS) - set(operations))
     assert not gone, f"tests/support/access_table.py names unknown operations: {', '.join(gone)}"
-    assert len(NAMES) == len(set(NAMES))
+    assert len(OPERATION_IDS) == len(set(OPERATION_IDS))
 
 
 @every_cell(allowed=True)
@@ -140,9 +148,9 @@ async def test_who_may_is_answered(
 ) -> None:
     headers = await credentials(client, caller)
     # Where nothing but the token can have opened it.
-    allow_anonymous(app, caller if caller in ANONYMOUS else "none")
-    answer = await operations[name].ask(client, headers)
-    assert answer.status_code == operations[name].success, answer.text
+    set_anonymous_access(app, caller if caller in ANONYMOUS_CALLERS else "none")
+    answer = await operations[name].send(client, headers)
+    assert answer.status_code == operations[name].success_status, answer.text
     assert "www-authenticate" not in answer.headers
 
 
@@ -155,35 +163,35 @@ async def test_who_may_not_is_told_why_and_changes_nothing(
     name: str,
     caller: str,
 ) -> None:
-    headers, status = await credentials(client, caller), TABLE[name][caller]
+    headers, status = await credentials(client, caller), EXPECTED_STATUSES[name][caller]
     # Where nothing but the token can have closed it.
-    allow_anonymous(app, caller if caller in ANONYMOUS else "full")
+    set_anonymous_access(app, caller if caller in ANONYMOUS_CALLERS else "full")
     before = sorted(await select_values(database, CONTENTS))
-    answer = await operations[name].ask(client, headers)
+    answer = await operations[name].send(client, headers)
     check_problem(answer, status, KINDS[status])
-    challenge = REALM if caller in ANONYMOUS else CHALLENGES[status]
+    challenge = CHALLENGE if caller in ANONYMOUS_CALLERS else CHALLENGES[status]
     assert answer.headers.get("www-authenticate") == challenge
     assert sorted(await select_values(database, CONTENTS)) == before
 
 
-@pytest.mark.parametrize("name", OWNED)
+@pytest.mark.parametrize("name", OWNER_OPERATIONS)
 @pytest.mark.parametrize("caller", ["editor", "admin"])
 async def test_a_higher_role_may_with_its_own_what_a_member_may(
     client: AsyncClient, database: Database, operations: Operations, name: str, caller: str
 ) -> None:
-    await execute(database, "UPDATE documents SET owner_id = :owner", {"owner": IDS[caller]})
-    answer = await operations[name].ask(client, bearer_headers(TOKENS[caller]), owner=caller)
-    assert answer.status_code == operations[name].success, answer.text
+    await execute(database, "UPDATE documents SET owner_id = :owner", {"owner": USER_IDS[caller]})
+    answer = await operations[name].send(client, bearer_headers(TOKENS[caller]), owner=caller)
+    assert answer.status_code == operations[name].success_status, answer.text
 
 
-@pytest.mark.parametrize("name", OWNED)
+@pytest.mark.parametrize("name", OWNER_OPERATIONS)
 async def test_what_is_somebody_elses_is_answered_as_what_nobody_has(
     client: AsyncClient, database: Database, operations: Operations, name: str
 ) -> None:
     headers = bearer_headers(TOKENS["stranger"]) | {"X-Request-ID": "the-same"}
-    theirs = await operations[name].ask(client, headers)
-    await execute(database, "DELETE FROM users WHERE id = :owner", {"owner": IDS["owner"]})
-    nobodys = await operations[name].ask(client, headers)
+    theirs = await operations[name].send(client, headers)
+    await execute(database, "DELETE FROM users WHERE id = :owner", {"owner": USER_IDS["owner"]})
+    nobodys = await operations[name].send(client, headers)
     assert (theirs.status_code, theirs.headers) == (404, nobodys.headers)
     assert theirs.content == nobodys.content
 
@@ -212,13 +220,15 @@ def test_only_pages_for_people_are_no_such_routes_and_no_route_is_hidden(
 def test_the_document_says_where_a_token_is_needed(
     documents: dict[str, Json], anonymous: str
 ) -> None:
-    declared = {found.name: found.security for found in operations_of(documents[anonymous])}
+    declared = {
+        found.operation_id: found.security for found in parse_operations(documents[anonymous])
+    }
     needed = {
         name: [{}, TOKEN] if cells[anonymous] == OK else [TOKEN]
-        for name, cells in TABLE.items()
+        for name, cells in EXPECTED_STATUSES.items()
         if cells["malformed"] != OK  # there nobody looks at one
     }
-    assert declared == dict.fromkeys(TABLE) | needed
+    assert declared == dict.fromkeys(EXPECTED_STATUSES) | needed
 
 
 @every_setting
@@ -226,15 +236,15 @@ def test_the_document_says_where_a_token_is_needed(
 def test_the_document_lists_a_refusal_exactly_where_it_can_occur(
     documents: dict[str, Json], anonymous: str, status: int
 ) -> None:
-    others = set(ANONYMOUS) - {anonymous}
+    others = set(ANONYMOUS_CALLERS) - {anonymous}
     possible = {
         name
-        for name, cells in TABLE.items()
+        for name, cells in EXPECTED_STATUSES.items()
         if status in {cells[caller] for caller in CALLERS if caller not in others}
     }
-    found = operations_of(documents[anonymous])
-    listed = {operation.name for operation in found if str(status) in operation.responses}
-    assert listed == possible | ALSO[status]
+    found = parse_operations(documents[anonymous])
+    listed = {operation.operation_id for operation in found if str(status) in operation.responses}
+    assert listed == possible | OTHER_REASONS[status]
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -253,4 +263,4 @@ def test_the_document_says_where_to_log_in(
     schemes = documents["none"]["components"]["securitySchemes"]
     assert list(schemes) == list(TOKEN)
     place = schemes["password"]["flows"]["password"]["tokenUrl"]
-    assert urljoin("/openapi.json", place) == operations["create_token"].template
+    assert urljoin("/openapi.json", place) == operations["create_token"].path_template

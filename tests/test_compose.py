@@ -24,7 +24,7 @@ from tests.support import compose, servers
 from tests.support.compose import Service
 from tests.support.processes import PROJECT_ROOT, Worker, poll_until, wait_for_origin
 
-FILE = compose.compose()
+FILE = compose.load_compose_file()
 SERVICES: dict[str, Service] = FILE["services"]
 OURS = ("migrate", "server", "worker")
 # What boto3 reads itself; the rest of the environment is the settings'.
@@ -35,10 +35,10 @@ OF_PYTHON = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 @pytest.fixture
 async def empty_database(template_url: str) -> AsyncIterator[str]:
     """The URL of a database without a table."""
-    url = servers.named(template_url, f"bookshelf_test_{uuid4().hex[:12]}")
-    await servers.recreate(url)
+    url = servers.with_database_name(template_url, f"bookshelf_test_{uuid4().hex[:12]}")
+    await servers.recreate_database(url)
     yield url
-    await servers.drop(url)
+    await servers.drop_database(url)
 
 
 @pytest.fixture
@@ -46,12 +46,12 @@ def place(tmp_path: Path) -> Path:
     """What the image has as its working directory."""
     directory = tmp_path / "image"
     directory.mkdir()
-    return compose.unpacked(directory)
+    return compose.create_image_directory(directory)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[str]:
-    with compose.store(SERVICES["s3"], tmp_path / "data") as origin:
+    with compose.running_store(SERVICES["s3"], tmp_path / "data") as origin:
         yield origin
 
 
@@ -70,13 +70,13 @@ def environment(name: str, database: str, store: str) -> dict[str, str]:
 
 
 def command(name: str) -> list[str]:
-    return [*compose.words_of_image("ENTRYPOINT"), *SERVICES[name]["command"].split()]
+    return [*compose.image_command("ENTRYPOINT"), *SERVICES[name]["command"].split()]
 
 
 @asynccontextmanager
 async def serving(given: dict[str, str], place: Path) -> AsyncIterator[str]:
     """The origin of the server, until it is stopped as Docker does it."""
-    process = await compose.start(command("server"), given, place)
+    process = await compose.start_image_command(command("server"), given, place)
     try:
         yield await wait_for_origin(process)
     finally:
@@ -89,7 +89,10 @@ async def test_one_gets_from_an_empty_database_to_a_signed_url_by_the_words_of_t
     empty_database: str, store: str, place: Path
 ) -> None:
     given = environment("migrate", empty_database, store)
-    assert await compose.run(command("migrate"), given, place) == (0, "The schema is at head.\n")
+    assert await compose.run_image_command(command("migrate"), given, place) == (
+        0,
+        "The schema is at head.\n",
+    )
     given = environment("server", empty_database, store)
     async with serving(given, place) as origin, httpx.AsyncClient(base_url=origin) as client:
         assert (await client.get("/readyz")).status_code == 200
@@ -111,13 +114,13 @@ async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
     given = environment("worker", private_database_url, store)
     form, *check = SERVICES["worker"]["healthcheck"]["test"]
     assert form == "CMD"
-    code, output = await compose.run(check, given, place)
+    code, output = await compose.run_image_command(check, given, place)
     assert code == 1
     assert output.startswith("bookshelf: overdue:")
-    worker = Worker(await compose.start(command("worker"), given, place))
+    worker = Worker(await compose.start_image_command(command("worker"), given, place))
 
     async def healthy() -> bool:
-        return (await compose.run(check, given, place))[0] == 0
+        return (await compose.run_image_command(check, given, place))[0] == 0
 
     try:
         await poll_until(healthy)
@@ -128,14 +131,14 @@ async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
 async def test_the_image_is_healthy_while_its_server_answers(
     private_database_url: str, store: str, place: Path
 ) -> None:
-    check = compose.words_of_image("HEALTHCHECK")
+    check = compose.image_command("HEALTHCHECK")
     given = environment("server", private_database_url, store)
     async with serving(given, place) as origin:
         given["PORT"] = str(make_url(origin).port)
-        assert await compose.run(check, given, place) == (0, "")
+        assert await compose.run_image_command(check, given, place) == (0, "")
         proxied = {**given, "HTTP_PROXY": "http://127.0.0.1:1"}
-        assert await compose.run(check, proxied, place) == (0, "")
-    assert await compose.run(check, given, place) == (1, "")
+        assert await compose.run_image_command(check, proxied, place) == (0, "")
+    assert await compose.run_image_command(check, given, place) == (1, "")
 
 
 @pytest.mark.parametrize("has_bucket", [True, False])
@@ -146,9 +149,9 @@ async def test_the_store_is_healthy_if_it_has_its_bucket(tmp_path: Path, has_buc
     given = {**SERVICES["s3"]["environment"], "HOME": str(tmp_path)}
     assert given["RCLONE_S3_ENDPOINT"] == f"http://127.0.0.1:{port}"
     volumes = SERVICES["s3"]["volumes"] if has_bucket else ["s3:/data/other"]
-    with compose.store({**SERVICES["s3"], "volumes": volumes}, tmp_path / "data") as origin:
+    with compose.running_store({**SERVICES["s3"], "volumes": volumes}, tmp_path / "data") as origin:
         given["RCLONE_S3_ENDPOINT"] = origin
-        code, output = await compose.run(check, given, tmp_path)
+        code, output = await compose.run_image_command(check, given, tmp_path)
     assert (code == 0) is has_bucket, output
 
 
@@ -162,7 +165,7 @@ async def test_postgres_is_healthy_if_it_answers(template_url: str, tmp_path: Pa
     for host, code in ((url.host or url.query["host"], 0), (tmp_path, 2)):
         check[loopback] = str(host)
         asked = [*check, "-p", str(url.port or 5432)]
-        assert await compose.run(asked, {}, tmp_path) == (code, "")
+        assert await compose.run_image_command(asked, {}, tmp_path) == (code, "")
 
 
 def test_each_service_waits_for_what_it_needs() -> None:
@@ -181,7 +184,7 @@ def test_each_service_waits_for_what_it_needs() -> None:
 def test_nothing_is_reached_from_another_machine() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports == ["127.0.0.1:9000:8080", "127.0.0.1:8000:8000"]
-    assert compose.of_image("EXPOSE") == [str(Settings.model_fields["port"].default)]
+    assert compose.image_instructions("EXPOSE") == [str(Settings.model_fields["port"].default)]
     assert compose.image_environment()["HOST"] == "0.0.0.0"
 
 
@@ -190,7 +193,7 @@ def test_images_are_pinned_and_the_services_of_ours_share_one() -> None:
     assert {images.pop(name) for name in OURS} == {"bookshelf"}
     assert [name for name in OURS if "build" in SERVICES[name]] == ["migrate"]
     assert all(re.search(r":\d+(\.\d+)*$", image) for image in images.values())
-    for [(verb, base), *_] in compose.stages():
+    for [(verb, base), *_] in compose.dockerfile_stages():
         assert verb == "FROM"
         assert re.match(r"python:3\.\d+-slim\b", base)
 
@@ -217,7 +220,7 @@ def test_postgres_makes_the_user_and_the_database_that_the_service_asks_for() ->
 
 
 def test_no_secret_could_be_taken_for_one_of_production() -> None:
-    secrets = re.findall(r"(?:PASSWORD|SECRET\w*): (.+)", compose.COMPOSE.read_text())
+    secrets = re.findall(r"(?:PASSWORD|SECRET\w*): (.+)", compose.COMPOSE_FILE.read_text())
     assert secrets
     assert all(secret.startswith("development-only-") for secret in secrets)
 
@@ -234,13 +237,15 @@ def test_every_variable_is_one_that_is_read(name: str) -> None:
 def test_commands_are_those_that_there_are() -> None:
     group = get_command(cli)
     assert isinstance(group, TyperGroup)
-    assert compose.words_of_image("ENTRYPOINT") == ["python", "-m", "app"]
-    assert compose.words_of_image("CMD") == ["serve"]
+    assert compose.image_command("ENTRYPOINT") == ["python", "-m", "app"]
+    assert compose.image_command("CMD") == ["serve"]
     assert {SERVICES[name]["command"] for name in OURS} <= set(group.commands)
 
 
 def test_what_the_dockerfile_copies_is_there_and_all_that_docker_is_sent() -> None:
-    copied = {source for stage in compose.stages() for source, _ in compose.copies(stage)}
+    copied = {
+        source for stage in compose.dockerfile_stages() for source, _ in compose.copied_paths(stage)
+    }
     assert all((PROJECT_ROOT / source).exists() for source in copied)
     rules = (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
     assert rules[1] == "*"
@@ -248,8 +253,10 @@ def test_what_the_dockerfile_copies_is_there_and_all_that_docker_is_sent() -> No
 
 
 def test_the_dependencies_are_installed_where_the_python_of_the_image_looks() -> None:
-    [install] = [rest for verb, rest in compose.stages()[0] if verb == "RUN"]
-    [copied] = [rest.split() for rest in compose.of_image("COPY") if rest.startswith("--from")]
+    [install] = [rest for verb, rest in compose.dockerfile_stages()[0] if verb == "RUN"]
+    [copied] = [
+        rest.split() for rest in compose.image_instructions("COPY") if rest.startswith("--from")
+    ]
     assert copied == ["--from=dependencies", *re.findall(r"--prefix=(\S+)", install), "/usr/local"]
 
 
@@ -265,5 +272,5 @@ def test_the_image_is_for_production() -> None:
 
 
 def test_the_image_runs_as_a_numeric_user_who_is_not_root() -> None:
-    [user] = compose.of_image("USER")
+    [user] = compose.image_instructions("USER")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)

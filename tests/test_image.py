@@ -17,7 +17,10 @@ from tests.support import compose, servers
 from tests.support.processes import PROJECT_ROOT, poll_until
 
 NAME: Final = "bookshelf-test"
-CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "bookshelf", "AWS_SECRET_ACCESS_KEY": servers.SECRET}
+CREDENTIALS: Final = {
+    "AWS_ACCESS_KEY_ID": "bookshelf",
+    "AWS_SECRET_ACCESS_KEY": servers.STORE_SECRET_KEY,
+}
 
 
 def missing() -> str:
@@ -63,7 +66,7 @@ def environment(network: Any) -> Iterator[dict[str, str]]:
     from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
 
     database = PostgresContainer("postgres:18", driver=None).with_env("LANG", "C.UTF-8")
-    store = servers.s3_container()
+    store = servers.create_store_container()
     with ExitStack() as entered:
         for container, name in ((database, "postgres"), (store, "s3")):
             container.with_network(network).with_network_aliases(name)
@@ -182,7 +185,7 @@ def test_the_image_has_nothing_to_embed(network: Any, containers: list[Any]) -> 
     code, output = ended(start("serve", containers, network, given))
     assert code == 1
     assert output.startswith("bookshelf: No S3 server is installed here")
-    assert compose.of_image("USER") == ["10001:10001"]
+    assert compose.image_instructions("USER") == ["10001:10001"]
 
 
 def test_the_image_has_no_pip_and_no_development_dependency(network: Any) -> None:

@@ -5,19 +5,19 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.support.access_table import TOO_LOW
+from tests.support.access_table import INSUFFICIENT_SCOPE_CHALLENGE
 from tests.support.accounts import bearer_headers
 from tests.support.callers import (
-    BEARERS,
-    DOCUMENT,
-    IDS,
+    DOCUMENT_ID,
     PASSWORD,
     TOKEN_IDS,
+    TOKEN_OWNERS,
     TOKENS,
-    UPLOAD,
-    add_people,
-    add_things,
-    allow_anonymous,
+    UPLOAD_ID,
+    USER_IDS,
+    add_callers,
+    add_resources,
+    set_anonymous_access,
 )
 from tests.support.factories import Json, make_document
 from tests.support.problems import check_problem
@@ -31,8 +31,8 @@ every_role = pytest.mark.parametrize("role", ["member", "editor", "admin"])
 
 @pytest.fixture(autouse=True)
 async def people(database: Database) -> None:
-    await add_people(database)
-    await add_things(database, "owner")
+    await add_callers(database)
+    await add_resources(database, "owner")
 
 
 async def roles(database: Database) -> list[str]:
@@ -92,7 +92,7 @@ async def test_a_list_of_tokens_has_ones_own_even_for_an_admin(
     client: AsyncClient, person: str
 ) -> None:
     page = (await client.get("/tokens", headers=bearer_headers(TOKENS[person]))).json()
-    own = {str(TOKEN_IDS[name]) for name, whose in BEARERS.items() if whose == person}
+    own = {str(TOKEN_IDS[name]) for name, whose in TOKEN_OWNERS.items() if whose == person}
     assert {token["id"] for token in page["items"]} == own
     assert page["total"] == len(own)
 
@@ -100,7 +100,7 @@ async def test_a_list_of_tokens_has_ones_own_even_for_an_admin(
 @every_person
 async def test_who_asks_who_he_is_is_told(client: AsyncClient, person: str) -> None:
     user = (await client.get("/users/me", headers=bearer_headers(TOKENS[person]))).json()
-    assert (user["id"], user["name"]) == (IDS[person], person)
+    assert (user["id"], user["name"]) == (USER_IDS[person], person)
 
 
 # Documents
@@ -129,7 +129,7 @@ async def test_a_new_document_is_its_makers_and_without_one_an_admins(
 
 
 async def test_a_document_stays_its_owners_when_an_admin_changes_it(client: AsyncClient) -> None:
-    path, change = f"/documents/{DOCUMENT}", {"name": (None, "Thesis, approved")}
+    path, change = f"/documents/{DOCUMENT_ID}", {"name": (None, "Thesis, approved")}
     changed = await client.patch(path, files=change, headers=bearer_headers(TOKENS["admin"]))
     assert changed.status_code == 200
     read = await client.get(path, headers=bearer_headers(TOKENS["owner"]))
@@ -140,7 +140,7 @@ async def test_somebody_elses_upload_is_not_found_at_ones_own_document_either(
     client: AsyncClient,
 ) -> None:
     client.headers = bearer_headers(TOKENS["stranger"])
-    path = f"/documents/{(await make_document(client))['id']}/uploads/{UPLOAD}"
+    path = f"/documents/{(await make_document(client))['id']}/uploads/{UPLOAD_ID}"
     check_problem(await client.get(path), 404, "not-found")
     check_problem(await client.post(f"{path}/complete"), 404, "not-found")
 
@@ -164,7 +164,7 @@ async def test_who_may_everything_changes_a_role(
     client: AsyncClient, person: str | None, role: str
 ) -> None:
     client.headers = bearer_headers(TOKENS[person]) if person else {}
-    answer = await client.patch(f"/users/{IDS['owner']}", json={"role": role})
+    answer = await client.patch(f"/users/{USER_IDS['owner']}", json={"role": role})
     assert (answer.status_code, answer.json()["role"]) == (200, role)
 
 
@@ -177,16 +177,16 @@ async def test_who_is_no_admin_sets_no_role_not_even_the_one_he_has(
     before = await roles(database)
     for answer in (
         await client.post("/users", json=REGISTRATION | {"role": role}),
-        await client.patch(f"/users/{IDS[person]}", json={"role": role}),
+        await client.patch(f"/users/{USER_IDS[person]}", json={"role": role}),
     ):
         check_problem(answer, 403, "forbidden")
-        assert answer.headers["www-authenticate"] == TOO_LOW
+        assert answer.headers["www-authenticate"] == INSUFFICIENT_SCOPE_CHALLENGE
     assert await roles(database) == before
 
 
 async def test_whoever_registers_is_a_member(client: AsyncClient, app: FastAPI) -> None:
     for anonymous in ("none", "read", "full"):
-        allow_anonymous(app, anonymous)
+        set_anonymous_access(app, anonymous)
         person = REGISTRATION | {"email": f"{anonymous}@example.com"}
         assert (await client.post("/users", json=person)).json()["role"] == "member"
 
@@ -197,14 +197,14 @@ async def test_another_role_holds_from_the_next_request(
     author, client.headers = {"name": "Virginia"}, bearer_headers(TOKENS["owner"])
     assert (await client.post("/authors", json=author)).status_code == 403
     promoted = "UPDATE users SET role = 'editor' WHERE id = :id"
-    await execute(database, promoted, {"id": IDS["owner"]})
+    await execute(database, promoted, {"id": USER_IDS["owner"]})
     assert (await client.post("/authors", json=author)).status_code == 201
 
 
 async def test_the_token_of_a_deleted_user_works_no_more(
     client: AsyncClient, database: Database
 ) -> None:
-    await execute(database, "DELETE FROM users WHERE id = :id", {"id": IDS["owner"]})
+    await execute(database, "DELETE FROM users WHERE id = :id", {"id": USER_IDS["owner"]})
     check_problem(
         await client.get("/books", headers=bearer_headers(TOKENS["owner"])), 401, "unauthorized"
     )

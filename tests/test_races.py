@@ -25,12 +25,12 @@ from tests.core.test_cursor_walks import MIXED, _order
 from tests.core.test_idempotency import POSTS, REPLAYED, send
 from tests.support import servers
 from tests.support.accounts import client_of_new_instance
-from tests.support.database_activity import WAITING, until
-from tests.support.database_proxy import wired
+from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_proxy import running_database_proxy
 from tests.support.factories import make_author, make_book, make_document, make_user
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.processes import poll_until as eventually
-from tests.support.random_rows import KEPT, RandomRows
+from tests.support.random_rows import BOOK_AUTHOR_IDS, RandomRows
 from tests.support.resources import get_resources, replace_resources
 from tests.support.responses import get_json
 from tests.support.rows import (
@@ -62,14 +62,14 @@ RESOURCES = pytest.mark.parametrize("path", MAKERS)
 @pytest.fixture(scope="module")
 async def private_database_url(template_url: str) -> AsyncIterator[str]:
     """One for all races: each has rows of its own."""
-    url = await servers.copy(template_url, "races")
+    url = await servers.copy_database(template_url, "races")
     yield url
-    await servers.drop(url)
+    await servers.drop_database(url)
 
 
 @pytest.fixture(scope="module")
 async def far_url(private_database_url: str) -> AsyncIterator[str]:
-    async with wired(private_database_url, DELAY) as wire:
+    async with running_database_proxy(private_database_url, DELAY) as wire:
         yield wire.url
 
 
@@ -230,7 +230,7 @@ async def test_a_book_that_is_created_while_its_author_is_deleted_has_an_author_
         )
         for number, name in enumerate(sorted(asked, key=lambda each: each != first), 1):
             tasks[name] = asyncio.create_task(asked[name]())
-            await until(number, outside_connection, WAITING)
+            await wait_for_query_result(number, outside_connection, COUNT_WAITING_FOR_LOCK)
     book, deletion = await tasks["the book"], await tasks["the deletion"]
     if first == "the book":
         assert book.status_code == 201
@@ -307,7 +307,7 @@ async def test_walks_by_cursor_see_each_lasting_row_once_while_others_come_and_g
     await rows.prepare(database)
     await rows.add(database, LASTING + PASSING)
     everyone = await select_values(database, f"SELECT id FROM {table}")
-    passing = random.sample([id_ for id_ in everyone if id_ not in KEPT], PASSING)
+    passing = random.sample([id_ for id_ in everyone if id_ not in BOOK_AUTHOR_IDS], PASSING)
     lasting = {str(id_) for id_ in everyone} - {str(id_) for id_ in passing}
     sorts = ["", *SORT_KEYS[path], *(f"-{key}" for key in SORT_KEYS[path]), *MIXED[path]]
     standing: list[str] = []  # the rows that the cursors stood on last

@@ -15,8 +15,8 @@ from httpx import AsyncClient
 
 from tests.core.test_deadlines import sending, upload
 from tests.documents.test_load import END, START
-from tests.support.connections import connected, listening
-from tests.support.postgres_server import frozen, running
+from tests.support.connections import tcp_connection, tcp_server
+from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.processes import poll_until as eventually
@@ -41,7 +41,7 @@ class Reader:
 
     async def read(self, origin: str) -> None:
         closing = False
-        async with connected(origin) as (reader, writer):
+        async with tcp_connection(origin) as (reader, writer):
             while not closing:
                 writer.write(b"GET /authors HTTP/1.1\r\nHost: test\r\n\r\n")
                 try:
@@ -119,12 +119,12 @@ async def test_what_does_not_come_to_its_end_is_cut_off_in_time(
 
 async def test_a_frozen_database_does_not_keep_it(migrated_data_dir: Path) -> None:
     async with (
-        running(migrated_data_dir) as url,
+        running_postgres(migrated_data_dir) as url,
         running_server(DATABASE_URL=url) as (process, origin),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         assert (await client.get("/authors")).status_code == 200
-        with frozen(migrated_data_dir):
+        with frozen_postgres(migrated_data_dir):
             stuck = asyncio.create_task(client.get("/authors"))
             process.send_signal(signal.SIGTERM)
             assert await ended(process) == 0
@@ -139,7 +139,7 @@ async def test_a_silent_store_does_not_keep_it(private_database_url: str) -> Non
     asked = asyncio.Event()
     body = START + END
     async with (
-        listening(silent) as store,
+        tcp_server(silent) as store,
         running_server(DATABASE_URL=private_database_url, S3_ENDPOINT_URL=f"http://{store}") as (
             process,
             origin,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from httpx import AsyncClient
 
-from tests.support.chromium import PROGRAM, browsing
+from tests.support.chromium import CHROMIUM, open_page
 from tests.support.processes import running_server
 
 ADA = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
@@ -17,7 +17,7 @@ performance.getEntriesByType('resource').map(each => each.name)
   .filter(name => !name.startsWith(location.origin) && !name.startsWith('data:'))
 """
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium here")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 
 
 async def test_one_can_authorize_and_then_call_what_is_protected(
@@ -26,7 +26,7 @@ async def test_one_can_authorize_and_then_call_what_is_protected(
     environment = {"DATABASE_URL": private_database_url, "ANONYMOUS_ACCESS": "read"}
     async with running_server(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
         assert (await client.post("/users", json=ADA)).status_code == 201
-        async with browsing(f"{origin}/docs", tmp_path) as page:
+        async with open_page(f"{origin}/docs", tmp_path) as page:
             await page.click(f"{ME} .opblock-summary-control")
             await page.click(f"{ME} button.execute")
             assert (await page.text(f"{ANSWER} .response-col_status")).strip().startswith("401")

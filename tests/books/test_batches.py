@@ -11,13 +11,13 @@ from httpx import AsyncClient, Response
 from app.core.db import Database
 from tests.authors.test_authors import NOBODY
 from tests.conftest import make_settings
-from tests.support.database_activity import WAITING, until
+from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.factories import Json, make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import replace_resources
 from tests.support.responses import get_json
 from tests.support.rows import select_values
-from tests.support.streamed_lists import lines
+from tests.support.streamed_lists import read_json_lines
 
 OTHERS = "01890000-0000-7000-8000-00000000fffe"  # nobody's id either
 JSON = {"Content-Type": "application/json"}
@@ -69,7 +69,7 @@ async def test_a_batch_has_1_to_1000_books_and_keeps_their_order(
 ) -> None:
     titles = [f"Title {(7919 * number) % 1009}" for number in range(count)]
     books = await added(client, titled(author, *titles))
-    assert await lines(client, "/books") == books
+    assert await read_json_lines(client, "/books") == books
 
 
 async def test_the_ids_ascend_and_are_of_version_7(client: AsyncClient, author: str) -> None:
@@ -111,7 +111,7 @@ async def test_the_books_are_in_lists_and_found_by_their_words(
     books = await added(client, titled(author, "The Dispossessed", "Tehanu", "The Lathe of Heaven"))
     assert (await get_json(client, f"/authors/{author}/books"))["items"] == books
     assert (await get_json(client, "/books?q=tehAnu"))["items"] == books[1:2]
-    assert await lines(client, "/books?q=the&sort=-title") == [books[2], books[0]]
+    assert await read_json_lines(client, "/books?q=the&sort=-title") == [books[2], books[0]]
     page = await get_json(client, "/books?sort=title&size=2")
     assert [book["title"] for book in page["items"]] == ["Tehanu", "The Dispossessed"]
 
@@ -270,7 +270,7 @@ async def test_an_author_who_is_deleted_meanwhile_is_named_and_nothing_is_stored
     await deleting.execute("DELETE FROM authors WHERE id = $1", gone)
     items = [*titled(author, "a", "b"), *titled(gone, "c")]
     request = asyncio.create_task(batch(client, items))
-    await until(1, outside_connection, WAITING)
+    await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     await transaction.commit()
     await deleting.close()
     assert field_error_locations(await request) == [{"pointer": "/items/2/author_id"}]
@@ -289,7 +289,7 @@ async def test_an_author_who_is_not_deleted_after_all_gets_the_books(
     await transaction.start()
     await deleting.execute("DELETE FROM authors WHERE id = $1", author)
     request = asyncio.create_task(batch(client, titled(author, "a", "b")))
-    await until(1, outside_connection, WAITING)
+    await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     await transaction.rollback()
     await deleting.close()
     assert (await request).status_code == 201

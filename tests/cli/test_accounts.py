@@ -207,7 +207,7 @@ async def test_all_tokens_of_a_user_are_revoked_and_nobody_elses(
     client: AsyncClient, database_url: str, database: Database
 ) -> None:
     one, bobs = await create_user_with_token(database), await create_user_with_token(database)
-    another = await create_user_with_token(database, user_id=one.id)
+    another = await create_user_with_token(database, user_id=one.user_id)
     email = (await email_of(client, one)).upper()
     answer = await invoke_command("tokens", "revoke", email, DATABASE_URL=database_url)
     assert answer == (0, "Tokens revoked: 2\n", "")
@@ -221,7 +221,7 @@ async def test_one_token_is_revoked_by_its_id(
 ) -> None:
     one = await create_user_with_token(database)
     [shown] = (await client.get("/tokens", headers=one.headers)).json()["items"]
-    another = await create_user_with_token(database, user_id=one.id)
+    another = await create_user_with_token(database, user_id=one.user_id)
     for key, count in ((UNKNOWN, 0), (shown["id"], 1), (shown["id"], 0)):
         answer = await invoke_command("tokens", "revoke", key, DATABASE_URL=database_url)
         assert answer == (0, f"Tokens revoked: {count}\n", "")

@@ -39,9 +39,9 @@ async def fill(url: str) -> None:
 @pytest.fixture
 async def another(template_url: str) -> AsyncIterator[str]:
     """A second database of the test's own."""
-    url = await servers.copy(template_url, f"{os.getpid()}_another")
+    url = await servers.copy_database(template_url, f"{os.getpid()}_another")
     yield url
-    await servers.drop(url)
+    await servers.drop_database(url)
 
 
 async def test_what_is_exported_and_imported_elsewhere_is_exported_alike(

@@ -9,20 +9,25 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from tests.authors.test_authors import NOBODY
-from tests.support.access_table import ANONYMOUS, INVALID, REALM, TOO_LOW
+from tests.support.access_table import (
+    ANONYMOUS_CALLERS,
+    CHALLENGE,
+    INSUFFICIENT_SCOPE_CHALLENGE,
+    INVALID_TOKEN_CHALLENGE,
+)
 from tests.support.accounts import bearer_headers
 from tests.support.callers import (
-    BOOK,
-    DOCUMENT,
-    THINGS,
+    BOOK_ID,
+    DOCUMENT_ID,
+    RESOURCE_IDS,
     TOKENS,
-    add_people,
-    add_things,
-    allow_anonymous,
+    add_callers,
+    add_resources,
+    set_anonymous_access,
 )
 from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
-from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED, asked
+from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED_PATHS, get_stream
 
 TOKEN = TOKENS["owner"]
 BAD = bearer_headers(TOKENS["expired"])
@@ -39,7 +44,7 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any]]] = {
     "another media type": ("POST", "/books", {"content": b"x"}),
     "no form": ("POST", "/documents", {"json": {}}),
     "too large": ("POST", "/documents", {"content": b"", "headers": LARGE}),
-    "no entity tag": ("DELETE", f"/books/{BOOK}", {"headers": {"If-Match": "x"}}),
+    "no entity tag": ("DELETE", f"/books/{BOOK_ID}", {"headers": {"If-Match": "x"}}),
     "nothing there": ("GET", f"/authors/{NOBODY}", {}),
 }
 
@@ -48,8 +53,8 @@ broken_requests = pytest.mark.parametrize("broken", BROKEN)
 
 @pytest.fixture(autouse=True)
 async def people(database: Database) -> None:
-    await add_people(database)
-    await add_things(database, "owner")
+    await add_callers(database)
+    await add_resources(database, "owner")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +65,7 @@ async def test_where_nobody_asks_for_a_token_a_bad_one_does_no_harm(
     client: AsyncClient, app: FastAPI, path: str, status: int
 ) -> None:
     app.openapi()  # once for all tests, and theirs is that of `full`
-    allow_anonymous(app, "none")
+    set_anonymous_access(app, "none")
     for headers in ({}, BAD, {"Authorization": "Bearer x"}):
         assert (await client.get(path, headers=headers)).status_code == status
 
@@ -79,11 +84,11 @@ async def test_who_may_hears_what_is_wrong(client: AsyncClient, broken: str) -> 
 async def test_without_a_token_nobody_hears_what_else_is_wrong(
     client: AsyncClient, app: FastAPI, broken: str
 ) -> None:
-    allow_anonymous(app, "none")
+    set_anonymous_access(app, "none")
     method, path, request = BROKEN[broken]
     answer = await client.request(method, path, **request)
     check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == REALM
+    assert answer.headers["www-authenticate"] == CHALLENGE
 
 
 @broken_requests
@@ -94,7 +99,7 @@ async def test_with_a_bad_token_nobody_hears_what_else_is_wrong(
     headers = request.get("headers", {}) | BAD
     answer = await client.request(method, path, **{**request, "headers": headers})
     check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == INVALID
+    assert answer.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
 
 
 @pytest.mark.parametrize("broken", ["no JSON", "no name", "another media type", "no entity tag"])
@@ -105,14 +110,14 @@ async def test_with_too_low_a_role_nobody_hears_what_else_is_wrong(
     headers = request.get("headers", {}) | bearer_headers(TOKEN)
     answer = await client.request(method, path, **{**request, "headers": headers})
     check_problem(answer, 403, "forbidden")
-    assert answer.headers["www-authenticate"] == TOO_LOW
+    assert answer.headers["www-authenticate"] == INSUFFICIENT_SCOPE_CHALLENGE
 
 
 @pytest.mark.parametrize("path", ["/documents", "/authors"])
 async def test_nothing_is_read_of_what_somebody_may_not_send(
     client: AsyncClient, app: FastAPI, path: str
 ) -> None:
-    allow_anonymous(app, "read")
+    set_anonymous_access(app, "read")
     read = []
 
     async def body() -> AsyncIterator[bytes]:
@@ -128,26 +133,28 @@ async def test_nothing_is_read_of_what_somebody_may_not_send(
 
 
 @pytest.mark.parametrize(
-    "path", ["/books", f"/books/{BOOK}", f"/documents/{DOCUMENT}", "/users/me"]
+    "path", ["/books", f"/books/{BOOK_ID}", f"/documents/{DOCUMENT_ID}", "/users/me"]
 )
 @pytest.mark.parametrize(
-    ("headers", "challenge"), [({}, REALM), (BAD, INVALID)], ids=["no token", "a bad one"]
+    ("headers", "challenge"),
+    [({}, CHALLENGE), (BAD, INVALID_TOKEN_CHALLENGE)],
+    ids=["no token", "a bad one"],
 )
 async def test_head_is_judged_as_get_is(
     client: AsyncClient, app: FastAPI, path: str, headers: dict[str, str], challenge: str
 ) -> None:
-    allow_anonymous(app, "none")
+    set_anonymous_access(app, "none")
     answer = await client.head(path, headers=headers)
     assert (answer.status_code, answer.content) == (401, b"")
     assert answer.headers["www-authenticate"] == challenge
     assert (await client.head(path, headers=bearer_headers(TOKEN))).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/books/", f"/books/{BOOK}/", "/documents/", "/users/me/"])
+@pytest.mark.parametrize("path", ["/books/", f"/books/{BOOK_ID}/", "/documents/", "/users/me/"])
 async def test_a_path_with_a_trailing_slash_is_judged_as_the_one_without(
     client: AsyncClient, app: FastAPI, path: str
 ) -> None:
-    allow_anonymous(app, "none")
+    set_anonymous_access(app, "none")
     check_problem(await client.get(path), 401, "unauthorized")
     check_problem(await client.get(path, headers=BAD), 401, "unauthorized")
     assert (await client.get(path, headers=bearer_headers(TOKEN))).status_code == 200
@@ -166,7 +173,7 @@ async def test_a_path_with_a_trailing_slash_is_judged_as_the_one_without(
 async def test_what_no_route_answers_asks_nobody_who_he_is(
     client: AsyncClient, app: FastAPI, statements: list[str], method: str, path: str, status: int
 ) -> None:
-    allow_anonymous(app, "none")
+    set_anonymous_access(app, "none")
     statements.clear()
     for headers in ({}, BAD, bearer_headers(TOKEN)):
         answer = await client.request(method, path, headers=headers)
@@ -178,21 +185,21 @@ async def test_what_no_route_answers_asks_nobody_who_he_is(
 # Streams
 
 
-@pytest.mark.parametrize("path", STREAMED)
+@pytest.mark.parametrize("path", STREAMED_PATHS)
 @pytest.mark.parametrize(("accept", "kind"), [(CSV, CSV_TYPE), (NDJSON, NDJSON)])
-@pytest.mark.parametrize("anonymous", ANONYMOUS)
+@pytest.mark.parametrize("anonymous", ANONYMOUS_CALLERS)
 async def test_whole_lists_are_judged_as_pages_are(
     client: AsyncClient, app: FastAPI, path: str, accept: str, kind: str, anonymous: str
 ) -> None:
-    allow_anonymous(app, anonymous)
-    bare = await asked(client, path, accept)
+    set_anonymous_access(app, anonymous)
+    bare = await get_stream(client, path, accept)
     if anonymous == "none":
         check_problem(bare, 401, "unauthorized")
     else:
         assert (bare.status_code, bare.headers["content-type"]) == (200, kind)
     client.headers = bearer_headers(TOKEN)
-    answer = await asked(client, path, accept)
+    answer = await get_stream(client, path, accept)
     assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
-    assert str(THINGS[path]) in answer.text
+    assert str(RESOURCE_IDS[path]) in answer.text
     client.headers = BAD
-    check_problem(await asked(client, path, accept), 401, "unauthorized")
+    check_problem(await get_stream(client, path, accept), 401, "unauthorized")

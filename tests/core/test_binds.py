@@ -23,18 +23,18 @@ from tests.authors.test_authors import NOBODY
 from tests.conftest import make_settings
 from tests.support import servers
 from tests.support.factories import Json, make_author, make_book, make_user
-from tests.support.pgbouncer import CONNECTIONS, PROGRAM, pgbouncer, through
+from tests.support.pgbouncer import PGBOUNCER, SERVER_CONNECTIONS, pgbouncer_url, running_pgbouncer
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.processes import running_server
-from tests.support.replication import Replicated, replicated
+from tests.support.replication import PrimaryAndStandby, running_primary_and_standby
 from tests.support.resources import replace_resources
 from tests.support.responses import get_json
 from tests.support.rows import first_value
-from tests.support.streamed_lists import lines
+from tests.support.streamed_lists import read_json_lines
 
 # The servers are slow to start: one process of the suite has them.
 pytestmark = pytest.mark.private_database
-needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="no pgbouncer is installed here")
+needs_pgbouncer = pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer is installed here")
 
 READ_ONLY = "25006"  # read_only_sql_transaction
 INSERT = "INSERT INTO authors (id, name) VALUES (gen_random_uuid(), :name) RETURNING id"
@@ -74,12 +74,12 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def client_of(
-    settings: Settings, passwords: PasswordHasher | None = None
+    settings: Settings, password_hasher: PasswordHasher | None = None
 ) -> AsyncIterator[AsyncClient]:
     """The service over a database of its own, in this process."""
     async with opened(settings) as database:
         app = create_app(settings)
-        replace_resources(app, database=database, password_hasher=passwords)
+        replace_resources(app, database=database, password_hasher=password_hasher)
         transport = ASGITransport(app, raise_app_exceptions=False)
         async with AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
@@ -89,13 +89,13 @@ async def client_of(
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[Replicated]:
-    with replicated() as both:
+def pair() -> Iterator[PrimaryAndStandby]:
+    with running_primary_and_standby() as both:
         yield both
 
 
 @pytest.fixture
-async def on_both(pair: Replicated) -> AsyncIterator[Database]:
+async def on_both(pair: PrimaryAndStandby) -> AsyncIterator[Database]:
     reporting = SecretStr(pair.standby_url)
     async with opened(make_settings(pair.primary_url, reporting_database_url=reporting)) as made:
         yield made
@@ -115,13 +115,13 @@ async def test_the_reporting_bind_reads_the_standby_and_the_default_the_primary(
 
 
 async def test_what_is_written_by_default_is_reported_once_it_is_replayed(
-    pair: Replicated, on_both: Database
+    pair: PrimaryAndStandby, on_both: Database
 ) -> None:
     alone, together = uuid4().hex, uuid4().hex
     await ask(on_both.writes, INSERT, name=alone)
     async with on_both.transaction() as session:
         await ask(session, INSERT, name=together)
-    await pair.caught_up()
+    await pair.wait_until_caught_up()
     for name in (alone, together):
         assert await ask(on_both.named_databases["reporting"].reads, NAMED, name=name) == "1"
         async with on_both.transaction(bind_key="reporting") as session:
@@ -136,7 +136,7 @@ async def test_the_standby_refuses_to_write_and_the_primary_is_not_asked(
 
 
 async def test_a_standby_that_stops_and_returns_is_no_matter_to_the_default_bind(
-    pair: Replicated, on_both: Database
+    pair: PrimaryAndStandby, on_both: Database
 ) -> None:
     reporting = on_both.named_databases["reporting"].reads
     assert await ask(reporting, "SELECT 1") == "1"
@@ -153,7 +153,7 @@ async def test_a_standby_that_stops_and_returns_is_no_matter_to_the_default_bind
             assert await ask(session, NAMED, name=missed) == "1"
     finally:
         pair.standby.start()
-    await pair.caught_up()
+    await pair.wait_until_caught_up()
     assert await ask(reporting, NAMED, name=missed) == "1"
 
 
@@ -186,13 +186,13 @@ async def test_without_a_url_the_server_itself_refuses_to_write(
 
 @pytest.fixture(scope="module")
 def pooler(template_url: str) -> Iterator[Path]:
-    with pgbouncer(template_url) as sockets:
+    with running_pgbouncer(template_url) as sockets:
         yield sockets
 
 
 @pytest.fixture
 def pooled_url(pooler: Path, private_database_url: str) -> str:
-    return through(pooler, private_database_url)
+    return pgbouncer_url(pooler, private_database_url)
 
 
 @asynccontextmanager
@@ -200,7 +200,7 @@ async def every_connection(url: str) -> AsyncIterator[list[asyncpg.Connection]]:
     """Each of the pooler's connections to the server, in a transaction that is ours."""
     async with AsyncExitStack() as stack:
         found = []
-        for _ in range(CONNECTIONS):
+        for _ in range(SERVER_CONNECTIONS):
             connection = await asyncpg.connect(url, statement_cache_size=0)
             stack.push_async_callback(connection.close)
             await stack.enter_async_context(connection.transaction())
@@ -232,12 +232,14 @@ async def test_the_service_works_behind_a_pooler_of_transactions(pooled_url: str
 
 @needs_pgbouncer
 async def test_behind_a_pooler_a_constraint_is_still_the_right_problem(
-    pooled_url: str, passwords: PasswordHasher
+    pooled_url: str, password_hasher: PasswordHasher
 ) -> None:
-    async with client_of(make_settings(pooled_url, db_pgbouncer=True), passwords) as client:
+    async with client_of(make_settings(pooled_url, db_pgbouncer=True), password_hasher) as client:
         book, user = await make_book(client), await make_user(client)
         body = {"name": "Another", "email": user["email"].upper(), "password": "correct horse"}
-        for _ in range(CONNECTIONS + 1):  # what failed leaves its connection fit for the next
+        for _ in range(
+            SERVER_CONNECTIONS + 1
+        ):  # what failed leaves its connection fit for the next
             orphan = await client.post("/books", json={"title": "Anon", "author_id": NOBODY})
             assert field_error_locations(orphan) == [{"pointer": "/author_id"}]
             answer = await client.delete(f"/authors/{book['author_id']}")
@@ -251,12 +253,12 @@ async def test_behind_a_pooler_batches_are_added_and_all_is_streamed(pooled_url:
     async with client_of(make_settings(pooled_url, db_pgbouncer=True)) as client:
         author = (await make_author(client))["id"]
         books: list[Json] = []
-        for _round in range(CONNECTIONS + 1):
+        for _round in range(SERVER_CONNECTIONS + 1):
             items = [{"title": f"Book {n}", "author_id": author} for n in range(250)]
             answer = await client.post("/books/batch", json={"items": items})
             assert answer.status_code == 201
             books += answer.json()["items"]
-            assert await lines(client, f"/books?author_id={author}&q=book") == books
+            assert await read_json_lines(client, f"/books?author_id={author}&q=book") == books
 
 
 @needs_pgbouncer
@@ -285,7 +287,7 @@ async def test_twenty_requests_at_a_time_share_the_poolers_two_connections(
         assert (await get_json(client, "/books"))["total"] == ROUNDS * AT_ONCE
     direct = await asyncpg.connect(private_database_url)
     mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    assert await direct.fetchval(f"{mine} AND pid <> pg_backend_pid()") == CONNECTIONS
+    assert await direct.fetchval(f"{mine} AND pid <> pg_backend_pid()") == SERVER_CONNECTIONS
     await direct.close()
 
 
@@ -310,27 +312,27 @@ async def test_behind_a_pooler_the_reporting_bind_refuses_to_write_and_the_defau
     pooled_url: str, transaction: bool
 ) -> None:
     async with opened(make_settings(pooled_url, db_pgbouncer=True)) as database:
-        for _ in range(CONNECTIONS + 1):
+        for _ in range(SERVER_CONNECTIONS + 1):
             assert await refused(database, transaction=transaction) == READ_ONLY
             # On the very connection, perhaps, that has just been read-only.
             await ask(database.writes, INSERT, name="Ursula")
         found = await ask(database.named_databases["reporting"].reads, NAMED, name="Ursula")
-        assert found == f"{CONNECTIONS + 1}"
+        assert found == f"{SERVER_CONNECTIONS + 1}"
 
 
 @needs_pgbouncer
 async def test_a_fresh_database_is_migrated_through_a_pooler(
     pooler: Path, template_url: str
 ) -> None:
-    fresh = servers.named(template_url, f"bookshelf_test_{uuid4().hex[:12]}")
-    await servers.recreate(fresh)
-    pooled = through(pooler, fresh)
+    fresh = servers.with_database_name(template_url, f"bookshelf_test_{uuid4().hex[:12]}")
+    await servers.recreate_database(fresh)
+    pooled = pgbouncer_url(pooler, fresh)
     try:
         await asyncio.to_thread(schema.upgrade, servers.sqlalchemy_url(pooled))
         async with client_of(make_settings(pooled, db_pgbouncer=True)) as client:
             await make_book(client)
     finally:
-        await servers.drop(fresh)
+        await servers.drop_database(fresh)
 
 
 @needs_pgbouncer
@@ -348,8 +350,8 @@ async def test_without_the_setting_statements_are_missing_where_the_pooler_moves
 ) -> None:
     # A pooler that lets in who does not know of it, as many a guide says it should be set up.
     ignored = "statement_timeout,lock_timeout,default_transaction_read_only"
-    with pgbouncer(private_database_url, ignored) as sockets:
-        url = through(sockets, private_database_url)
+    with running_pgbouncer(private_database_url, ignored) as sockets:
+        url = pgbouncer_url(sockets, private_database_url)
         async with every_connection(url):
             pass  # from now on there are two, and transactions alternate between them
         async with client_of(make_settings(url, db_pgbouncer=told, db_pool_size=1)) as client:

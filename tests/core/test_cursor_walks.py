@@ -10,7 +10,7 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.support.random_rows import KEPT, RandomRows
+from tests.support.random_rows import BOOK_AUTHOR_IDS, RandomRows
 from tests.support.responses import get_json
 from tests.support.rows import (
     AUTHOR_BOOKS_PATH,
@@ -59,7 +59,7 @@ async def test_a_walk_sees_each_lasting_row_once_and_in_order(
     await rows.prepare(database)
     await rows.add(database, STABLE + PASSING)
     everyone = await select_values(database, f"SELECT id FROM {table}")
-    passing = random.sample([id_ for id_ in everyone if id_ not in KEPT], PASSING)
+    passing = random.sample([id_ for id_ in everyone if id_ not in BOOK_AUTHOR_IDS], PASSING)
     lasting = set(everyone) - set(passing)
 
     seen: list[str] = []

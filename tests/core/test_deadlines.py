@@ -16,9 +16,9 @@ from app.core.db import _pool as pools
 from tests.conftest import make_settings
 from tests.core.test_sqlstate import serving as over
 from tests.documents.test_load import END, HEADERS, START
-from tests.support.connections import connected
+from tests.support.connections import tcp_connection
 from tests.support.factories import make_author
-from tests.support.postgres_server import frozen, running
+from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem
 from tests.support.processes import poll_until as eventually
 from tests.support.processes import running_server
@@ -39,14 +39,14 @@ async def test_a_frozen_database_is_503_in_time_and_the_service_recovers_by_itse
     migrated_data_dir: Path,
 ) -> None:
     async with (
-        running(migrated_data_dir) as url,
+        running_postgres(migrated_data_dir) as url,
         running_server(DATABASE_URL=url, DB_POOL_SIZE="4", **SHORT) as (_, origin),
         AsyncClient(base_url=origin, timeout=30) as client,
     ):
         path = f"/authors/{(await make_author(client))['id']}"
         for answer in await asyncio.gather(*(client.get(path) for _ in range(8))):
             assert answer.status_code == 200
-        with frozen(migrated_data_dir):
+        with frozen_postgres(migrated_data_dir):
             start = monotonic()
             reads = [asyncio.create_task(client.get(path)) for _ in range(12)]
             writes = [
@@ -77,7 +77,7 @@ async def test_a_frozen_database_is_503_in_time_and_the_service_recovers_by_itse
 async def test_the_server_starts_without_its_database_and_recovers_when_it_comes(
     migrated_data_dir: Path,
 ) -> None:
-    async with running(migrated_data_dir) as url:
+    async with running_postgres(migrated_data_dir) as url:
         pass
     async with (
         running_server(DATABASE_URL=url, **SHORT) as (_, origin),
@@ -86,7 +86,7 @@ async def test_the_server_starts_without_its_database_and_recovers_when_it_comes
         assert (await client.get("/livez")).status_code == 200
         check_problem(await client.get("/readyz"), 503, "unavailable")
         check_problem(await client.get("/authors"), 503, "unavailable")
-        async with running(migrated_data_dir) as same:
+        async with running_postgres(migrated_data_dir) as same:
             assert same == url
 
             async def ready() -> bool:
@@ -101,7 +101,7 @@ async def sending(
     origin: str, begun: str
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection on which the beginning of a request has been sent."""
-    async with connected(origin) as (reader, writer):
+    async with tcp_connection(origin) as (reader, writer):
         writer.write(begun.encode())
         await writer.drain()
         yield reader, writer

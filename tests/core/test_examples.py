@@ -15,7 +15,7 @@ from app.core.db import Database
 from app.main import create_app
 from tests.conftest import make_settings
 from tests.support.accounts import bearer_headers
-from tests.support.callers import GENERATED, TOKENS, add_people
+from tests.support.callers import GENERATED_CASES, TOKENS, add_callers
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json
 from tests.support.multipart import FORM_HEADERS, form_body, form_field
@@ -66,11 +66,11 @@ def contents(operation: Json) -> Iterator[tuple[str, Json]]:
 
 
 async def add_what_the_examples_name(database: Database) -> None:
-    await add_people(database)
+    await add_callers(database)
     await insert_rows(database, "authors", [{"id": ID, "name": "Ursula"}])
     await insert_rows(database, "books", [{"id": ID, "title": "Kindred", "author_id": ID}])
     await insert_rows(database, "documents", [{"id": ID, "name": "Thesis"}])
-    for case in GENERATED:
+    for case in GENERATED_CASES:
         await add_referenced_rows(database, case)
         await add_rows(database, case, [{"n": 2, "id": ID}])
 

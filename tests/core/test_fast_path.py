@@ -154,7 +154,9 @@ async def test_cancelled_statement_discards_its_connection_with_fast_path_on_and
 ) -> None:
     statement = mark_reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
     working = asyncio.create_task(both[on].reads.execute(statement))
-    await database_activity.until(1, outside_connection, database_activity.ASLEEP)
+    await database_activity.wait_for_query_result(
+        1, outside_connection, database_activity.COUNT_SLEEPING
+    )
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working

@@ -17,7 +17,7 @@ from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 from app.core.storage import Storage
 from app.main import create_app
 from tests.conftest import make_settings
-from tests.support.connections import connected
+from tests.support.connections import tcp_connection
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.resources import replace_resources
@@ -146,7 +146,7 @@ async def test_the_pages_for_people_can_be_switched_off(
 
 async def sent(origin: str, *chunks: bytes) -> bytes:
     """What a real server answers to bytes, until it closes the connection."""
-    async with connected(origin) as (reader, writer):
+    async with tcp_connection(origin) as (reader, writer):
         with suppress(ConnectionError):  # it has answered already
             for chunk in chunks:
                 writer.write(chunk)

@@ -16,7 +16,7 @@ from app.documents.schemas import clean_filename
 from app.users.schemas import normalize_email
 from tests.core.test_openapi import resolved
 from tests.support.accounts import PASSWORD_HASH
-from tests.support.callers import GENERATED, PASSWORD, add_people, email
+from tests.support.callers import GENERATED_CASES, PASSWORD, add_callers, email_of_caller
 from tests.support.factories import Json, make_author, make_book, make_document, make_user
 from tests.support.multipart import form_field, form_file, form_part, send_form
 from tests.support.problems import PROBLEM_MEMBERS
@@ -151,7 +151,7 @@ async def ids(client: AsyncClient) -> dict[str, Any]:
     author, user = await make_author(client), await make_user(client, "somebody@example.com")
     book, document = await make_book(client, author_id=author["id"]), await make_document(client)
     rows = {"authors": author, "books": book, "users": user, "documents": document}
-    for case in GENERATED:
+    for case in GENERATED_CASES:
         rows[case.path[1:]] = await create_row(client, case)
     return {name: row["id"] for name, row in rows.items()}
 
@@ -285,8 +285,8 @@ async def test_a_string_of_a_header_is_taken_or_refused(client: AsyncClient, val
 async def test_a_string_of_a_log_in_is_kept_or_refused(
     client: AsyncClient, database: Database, value: str
 ) -> None:
-    await add_people(database, PASSWORD_HASH)
-    form = {"username": email("owner"), "password": PASSWORD}
+    await add_callers(database, PASSWORD_HASH)
+    form = {"username": email_of_caller("owner"), "password": PASSWORD}
     without_effect = dict.fromkeys(("scope", "client_id", "client_secret"), value)
     for changed in ({"username": value}, {"grant_type": value}, {value: "x"}):
         answer = await client.post("/tokens", data=form | changed)

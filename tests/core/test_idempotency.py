@@ -14,9 +14,9 @@ from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
 from tests.authors.test_authors import NOBODY
 from tests.support.accounts import client_of_new_instance, log_in, sql_commands
-from tests.support.callers import GENERATED
+from tests.support.callers import GENERATED_CASES
 from tests.support.clients_with_tokens import create_user_with_token
-from tests.support.database_proxy import wired
+from tests.support.database_proxy import running_database_proxy
 from tests.support.entities import ENTITIES
 from tests.support.entity_case import EntityCase
 from tests.support.factories import (
@@ -104,7 +104,7 @@ def entity(case: EntityCase) -> Callable[..., Awaitable[Any]]:
 
 # Of every POST that takes a key: its path, a request, and another one.
 POSTS: dict[str, Callable[[AsyncClient], Awaitable[tuple[str, Request, Request | None]]]] = {
-    **{f"create_{case.singular}": entity(case) for case in GENERATED},
+    **{f"create_{case.singular}": entity(case) for case in GENERATED_CASES},
     "create_author": plain("/authors", AUTHOR, {"json": {"name": "Octavia E. Butler"}}),
     "create_book": book,
     "create_books": batch,
@@ -489,15 +489,15 @@ async def test_killed_between_commit_and_answer_a_retry_gets_the_first_answer(
 ) -> None:
     path = "/books"
     async with (
-        wired(private_database_url) as wire,
+        running_database_proxy(private_database_url) as wire,
         running_server(DATABASE_URL=wire.url) as (process, origin),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         request = {"json": {"title": "Lavinia", "author_id": (await make_author(client))["id"]}}
-        wire.catch(COMMITTED)
+        wire.block_at_response(COMMITTED)
         asked = asyncio.ensure_future(send(client, path, request))
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await wire.caught.wait()
+            await wire.response_intercepted.wait()
         process.kill()
         await process.wait()
         await asyncio.wait([asked])

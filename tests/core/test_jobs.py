@@ -19,7 +19,7 @@ from app.worker import JOBS, JobContext, run_worker
 from tests.conftest import make_settings
 from tests.support.factories import Json
 from tests.support.processes import Worker, poll_until, running_workers
-from tests.support.ticking_worker import MIDDLE, SECOND
+from tests.support.ticking_worker import JOB_INTERVAL, JOB_LOCK_KEY
 
 pytestmark = pytest.mark.private_database
 
@@ -327,7 +327,7 @@ async def test_four_workers_do_each_tick_of_each_job_once_and_miss_none(
     said = "".join(each.output for each in workers)
     for name, outcome in (("write", "wrote a row"), ("fail", "failed: RuntimeError")):
         found = await ticks(outside_connection, name)
-        assert found == [found[0] + n * SECOND for n in range(len(found))]
+        assert found == [found[0] + n * JOB_INTERVAL for n in range(len(found))]
         query = "SELECT DISTINCT outcome FROM noted WHERE name = $1"
         assert [each["outcome"] for each in await outside_connection.fetch(query, name)] == [
             outcome
@@ -347,7 +347,7 @@ async def test_a_worker_killed_in_the_middle_of_a_job_leaves_it_to_the_others(
     async def begun(times: int) -> bool:
         return bool(await outside_connection.fetchval("SELECT count(*) = $1 FROM work", times))
 
-    await second.execute(f"SELECT pg_advisory_lock({MIDDLE})")
+    await second.execute(f"SELECT pg_advisory_lock({JOB_LOCK_KEY})")
     async with running_workers(environment, 3, "tests.support.ticking_worker") as workers:
         await poll_until(lambda: begun(1))
         # It has the lock for some ticks; meanwhile the other job goes on.
@@ -398,7 +398,7 @@ async def test_a_job_is_run_when_it_is_due_and_not_so_long_after_the_start(
     async def has_run_often() -> bool:
         return len(late) == 3
 
-    job = Job("job", SECOND, look)
+    job = Job("job", JOB_INTERVAL, look)
     await poll_until(is_in_the_second_half_of_a_tick)
     async with at_work(environment, job):
         await poll_until(has_run_often)

@@ -15,7 +15,7 @@ from app.core.observability import serve_metrics
 from app.core.observability._metrics import DIRECTORY_VARIABLE
 from app.worker import JOBS
 from tests.authors.test_authors import NOBODY
-from tests.support.database_proxy import wired
+from tests.support.database_proxy import running_database_proxy
 from tests.support.metrics import find_free_port, scrape_metrics
 from tests.support.problems import check_problem
 from tests.support.processes import (
@@ -98,7 +98,7 @@ async def test_a_connection_that_cannot_be_made_again_is_not_in_use(
 ) -> None:
     port = find_free_port()
     async with AsyncExitStack() as network:
-        wire = await network.enter_async_context(wired(private_database_url))
+        wire = await network.enter_async_context(running_database_proxy(private_database_url))
         async with (
             running_server(DATABASE_URL=wire.url, METRICS_PORT=port) as (_, origin),
             AsyncClient(base_url=origin) as client,

@@ -7,9 +7,9 @@ from app.core.db import Database
 from tests.support.problems import field_error_locations
 from tests.support.responses import COMMON_RESPONSE_HEADERS
 from tests.support.rows import LIST_PATHS, fill_tables
-from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED, asked
+from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED_PATHS, get_stream
 
-every_stream = pytest.mark.parametrize("path", STREAMED)
+every_stream = pytest.mark.parametrize("path", STREAMED_PATHS)
 every_form = pytest.mark.parametrize("accept", [NDJSON, CSV])
 
 AS_LINES = {
@@ -58,14 +58,14 @@ MALFORMED = ("high", "", "nan", "inf", "2", "1.001", "-1", "-0", "0.1234", "1e0"
 async def test_who_prefers_lines_gets_them(
     client: AsyncClient, path: str, accept: str, kind: str
 ) -> None:
-    answer = await asked(client, path, accept)
+    answer = await get_stream(client, path, accept)
     assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
 
 
 @every_stream
 @pytest.mark.parametrize("accept", AS_A_PAGE)
 async def test_who_does_not_gets_a_page(client: AsyncClient, path: str, accept: str) -> None:
-    answer = await asked(client, path, accept)
+    answer = await get_stream(client, path, accept)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert answer.json()["page"] == 1
 
@@ -75,7 +75,7 @@ async def test_who_does_not_gets_a_page(client: AsyncClient, path: str, accept: 
 async def test_a_range_whose_quality_is_none_counts_for_nothing(
     client: AsyncClient, kind: str, quality: str
 ) -> None:
-    answer = await asked(client, "/books", f"{kind};q={quality}")
+    answer = await get_stream(client, "/books", f"{kind};q={quality}")
     assert answer.headers["content-type"] == "application/json"
 
 
@@ -98,7 +98,7 @@ async def test_an_accept_longer_than_proxies_allow_is_not_read(client: AsyncClie
         (8200, "application/json"),
         (60_000, "application/json"),
     ):
-        answer = await asked(client, "/books", f"{CSV}, {'x' * length}"[:length])
+        answer = await get_stream(client, "/books", f"{CSV}, {'x' * length}"[:length])
         assert answer.headers["content-type"] == kind
 
 
@@ -107,18 +107,18 @@ async def test_an_accept_longer_than_proxies_allow_is_not_read(client: AsyncClie
 async def test_every_form_says_that_it_varies_and_is_for_this_reader(
     client: AsyncClient, path: str, accept: str
 ) -> None:
-    headers = (await asked(client, path, accept)).headers
+    headers = (await get_stream(client, path, accept)).headers
     assert (headers["vary"], headers["cache-control"]) == ("Accept", "private, no-cache")
     assert headers["x-request-id"]
 
 
 @every_form
-@pytest.mark.parametrize("path", [path for path in LIST_PATHS if path not in STREAMED])
+@pytest.mark.parametrize("path", [path for path in LIST_PATHS if path not in STREAMED_PATHS])
 async def test_other_lists_have_pages_only(
     client: AsyncClient, database: Database, path: str, accept: str
 ) -> None:
     await fill_tables(database, 1)
-    answer = await asked(client, path, accept)
+    answer = await get_stream(client, path, accept)
     assert answer.headers["content-type"] == "application/json"
     assert "vary" not in answer.headers
     assert answer.json()["total"] == 1
@@ -130,12 +130,12 @@ async def test_other_lists_have_pages_only(
 async def test_lines_have_no_pages(
     client: AsyncClient, path: str, accept: str, parameter: str
 ) -> None:
-    answer = await asked(client, f"{path}?{parameter}", accept)
+    answer = await get_stream(client, f"{path}?{parameter}", accept)
     assert field_error_locations(answer) == [{"parameter": parameter.partition("=")[0]}]
 
 
 async def test_every_parameter_of_a_page_is_named(client: AsyncClient) -> None:
-    answer = await asked(client, "/books?size=5&page=1&count=exact&cursor=x&q=x")
+    answer = await get_stream(client, "/books?size=5&page=1&count=exact&cursor=x&q=x")
     expected = [{"parameter": name} for name in ("count", "cursor", "page", "size")]
     assert field_error_locations(answer) == expected
 
@@ -150,7 +150,7 @@ async def test_what_is_wrong_with_a_page_is_wrong_with_lines(
 ) -> None:
     page, answer = (
         await client.get(f"{path}?{query}"),
-        await asked(client, f"{path}?{query}", accept),
+        await get_stream(client, f"{path}?{query}", accept),
     )
     assert field_error_locations(answer) == field_error_locations(page)
 
@@ -166,7 +166,7 @@ async def test_head_has_the_headers_of_lines_and_asks_the_database_nothing(
     kind: str,
 ) -> None:
     await fill_tables(database, 3)
-    got = await asked(client, path, accept)
+    got = await get_stream(client, path, accept)
     statements.clear()
     answer = await client.head(path, headers={"Accept": accept})
     assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, kind, b"")
@@ -188,7 +188,7 @@ async def test_the_document_knows_every_form_and_its_headers(
     known = document["paths"][path]["get"]["responses"]["200"]
     assert {*known["content"]} == {"application/json", NDJSON, CSV}
     for accept in known["content"]:
-        answer = await asked(client, path, accept)
+        answer = await get_stream(client, path, accept)
         assert answer.headers["content-type"].partition(";")[0] == accept
         unknown = {*answer.headers} - {name.lower() for name in known["headers"]}
         assert unknown <= COMMON_RESPONSE_HEADERS

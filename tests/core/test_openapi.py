@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from tests.authors.test_authors import NOBODY
-from tests.support.callers import allow_anonymous
+from tests.support.callers import set_anonymous_access
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json, make_author, make_book
 from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file
@@ -445,7 +445,7 @@ async def test_a_body_refuses_what_the_document_does_not_know(
 async def test_whoever_fills_in_the_defaults_of_a_body_is_not_refused_for_it(
     app: FastAPI, client: AsyncClient, document: Json
 ) -> None:
-    allow_anonymous(app, "read")
+    set_anonymous_access(app, "read")
     fields = document["components"]["schemas"]["UserCreate"]["properties"]
     defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
     body = {"name": "Ada", "email": "ada@example.com", "password": "correct horse", **defaults}

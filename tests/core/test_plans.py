@@ -17,7 +17,12 @@ from app.main import create_app
 from tests.conftest import make_settings
 from tests.support import servers
 from tests.support.clients_with_tokens import create_user_with_token
-from tests.support.large_database import DEEP_PAGES, GENERATED, OWNER, insert_large_rows
+from tests.support.large_database import (
+    DEEP_PAGE_NUMBERS,
+    GENERATED_CASES,
+    OWNER_ID,
+    large_database_sql,
+)
 from tests.support.resources import replace_resources
 from tests.support.responses import get_json
 from tests.support.rows import (
@@ -29,7 +34,7 @@ from tests.support.rows import (
     TABLE_NAMES,
 )
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
-from tests.support.streamed_lists import CSV, NDJSON, STREAMED, scope
+from tests.support.streamed_lists import CSV, NDJSON, STREAMED_PATHS, asgi_scope
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
 pytestmark = pytest.mark.private_database
@@ -48,7 +53,7 @@ Sent = list[tuple[str, Any]]
 @pytest.fixture(scope="module")
 async def library(template_url: str) -> AsyncIterator[str]:
     """The URL of a large database, made once for all tests here."""
-    async with servers.filled(template_url, insert_large_rows()) as url:
+    async with servers.copy_with_rows(template_url, large_database_sql()) as url:
         yield url
 
 
@@ -73,7 +78,7 @@ def sent(database: Database) -> Iterator[Sent]:
 @pytest.fixture
 async def owner(client: AsyncClient, database: Database) -> AsyncClient:
     """A client with a token of OWNER's."""
-    client.headers.update((await create_user_with_token(database, user_id=OWNER)).headers)
+    client.headers.update((await create_user_with_token(database, user_id=OWNER_ID)).headers)
     return client
 
 
@@ -118,7 +123,7 @@ async def plan_of_cursor(
         await gone.wait()
         return {"type": "http.disconnect"}
 
-    await app(scope(path, accept, query), receive, send)
+    await app(asgi_scope(path, accept, query), receive, send)
     (statement, parameters), *_fetches = sent
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN (FORMAT JSON) {statement}"
@@ -148,7 +153,7 @@ def types(nodes: list[Node]) -> list[str]:
 
 
 async def cursor_at_depth(client: AsyncClient, path: str, sort: str) -> str:
-    page = await get_json(client, f"{path}?count=none&page={DEEP_PAGES[path]}{sort}")
+    page = await get_json(client, f"{path}?count=none&page={DEEP_PAGE_NUMBERS[path]}{sort}")
     cursor: str = page["next"]
     return cursor
 
@@ -184,7 +189,7 @@ async def test_a_deep_page_is_read_from_an_index_from_the_cursor_on(
 @pytest.mark.parametrize(
     ("path", "sort"),
     [
-        *[(c.path, f"{c.sorts[0]},-{c.sorts[1]}") for c in GENERATED if len(c.sorts) > 1],
+        *[(c.path, f"{c.sorts[0]},-{c.sorts[1]}") for c in GENERATED_CASES if len(c.sorts) > 1],
         ("/authors", "name,dob"),
         ("/authors", "-name,dob"),
         ("/authors", "dob,-name"),
@@ -253,7 +258,7 @@ async def test_the_documents_of_a_user_who_is_deleted_are_found_by_an_index(
     """
     undone = outside_connection.transaction()
     await undone.start()
-    await outside_connection.execute("DELETE FROM users WHERE id = $1", OWNER)
+    await outside_connection.execute("DELETE FROM users WHERE id = $1", OWNER_ID)
     documents = await outside_connection.fetchval(
         "SELECT n_tup_del FROM pg_stat_xact_user_tables WHERE relname = 'documents'"
     )
@@ -288,7 +293,11 @@ async def test_a_search_for_two_words_uses_the_gin_index(
 @pytest.mark.parametrize(
     ("url", "index"),
     [
-        *[(f"{c.path}?id={AUTHOR_ID}", f"pk_{c.plural}") for c in GENERATED if c.has_id_filter],
+        *[
+            (f"{c.path}?id={AUTHOR_ID}", f"pk_{c.plural}")
+            for c in GENERATED_CASES
+            if c.has_id_filter
+        ],
         (f"/authors?id={AUTHOR_ID}", "pk_authors"),
         (f"/books?id={AUTHOR_ID}&sort=title", "pk_books"),
         ("/users?email=E1@example.com", "uq_users_email"),
@@ -332,7 +341,7 @@ async def test_the_counts_of_users_are_read_from_the_index_of_their_key(
 
 
 @pytest.mark.parametrize(
-    ("path", "sort"), [(path, sort) for path, sort in SINGLE if path in STREAMED]
+    ("path", "sort"), [(path, sort) for path, sort in SINGLE if path in STREAMED_PATHS]
 )
 @pytest.mark.parametrize("accept", [NDJSON, CSV])
 async def test_a_stream_is_read_from_an_index_in_order(

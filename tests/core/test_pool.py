@@ -62,7 +62,9 @@ async def test_one_that_was_cut_off_while_it_worked_is_not_taken_again(
 ) -> None:
     before = await backend(database)
     working = asyncio.create_task(database.reads.execute(SLEEP))
-    await database_activity.until(1, outside_connection, database_activity.ASLEEP)
+    await database_activity.wait_for_query_result(
+        1, outside_connection, database_activity.COUNT_SLEEPING
+    )
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from app.core.server import HttpProtocol
-from tests.support.connections import connected
+from tests.support.connections import tcp_connection
 from tests.support.processes import TIMEOUT_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -56,7 +56,7 @@ async def body(send: Send, content: bytes, *, more: bool = False) -> None:
 
 async def pass_barrier(origin: str) -> None:
     """Wait until the server has read what was sent on other connections before."""
-    async with connected(origin) as (reader, writer):
+    async with tcp_connection(origin) as (reader, writer):
         writer.write(b"GET /barrier HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
         await reader.read()
 
@@ -72,7 +72,7 @@ async def test_garbage_behind_a_request_does_not_replace_its_response() -> None:
         await start(send, 2)
         await body(send, b"ok")
 
-    async with listening(respond) as origin, connected(origin) as (reader, writer):
+    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(GET + GARBAGE)
         response = await reader.read()
     assert response.startswith(b"HTTP/1.1 200 ")
@@ -89,7 +89,7 @@ async def test_garbage_behind_several_requests_leaves_the_first_response_whole()
         await start(send, 2)
         await body(send, b"ok")
 
-    async with listening(respond) as origin, connected(origin) as (reader, writer):
+    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(GET + GET + GARBAGE)
         response = await reader.read()
     assert count == response.count(b"HTTP/1.1 200 ") == 1
@@ -105,7 +105,7 @@ async def test_garbage_during_a_response_does_not_break_into_it() -> None:
         await may_end.wait()
         await body(send, b"cd")
 
-    async with listening(respond) as origin, connected(origin) as (reader, writer):
+    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(GET)
         response = await reader.readuntil(b"ab")
         writer.write(GARBAGE)
@@ -128,7 +128,7 @@ async def test_malformed_body_during_a_response_cuts_it_off() -> None:
             pass
         gone.set()
 
-    async with listening(respond) as origin, connected(origin) as (reader, writer):
+    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(POST)
         response = await reader.readuntil(b"ab")
         writer.write(GARBAGE)
@@ -143,7 +143,7 @@ async def test_malformed_body_after_its_response_gets_no_second_one() -> None:
         await start(send, 2)
         await body(send, b"ok")
 
-    async with listening(respond) as origin, connected(origin) as (reader, writer):
+    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(POST)
         response = await reader.readuntil(b"ok")
         writer.write(GARBAGE)
@@ -161,7 +161,7 @@ async def test_malformed_body_is_400_and_the_handler_can_send_nothing_more() -> 
         await body(send, b"ok")
         ended.set()
 
-    async with listening(respond) as origin, connected(origin) as (reader, writer):
+    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(POST + GARBAGE)
         response = await reader.read()
         await ended.wait()
@@ -174,7 +174,7 @@ async def test_garbage_after_a_response_is_400() -> None:
         await start(send, 2)
         await body(send, b"ok")
 
-    async with listening(respond) as origin, connected(origin) as (reader, writer):
+    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(GET)
         await reader.readuntil(b"ok")
         writer.write(GARBAGE)

@@ -13,7 +13,7 @@ from app.main import create_app
 from tests.conftest import make_settings
 from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.resources import add_public_route
-from tests.support.streamed_lists import scope
+from tests.support.streamed_lists import asgi_scope
 
 TIMEOUT = 0.2  # seconds until a request without progress is ended
 Handler = Callable[[], Awaitable[None]]
@@ -68,7 +68,7 @@ def app(template_url: str) -> FastAPI:
 def request(app: FastAPI, server: Server, handler: Handler) -> asyncio.Task[None]:
     """The task in which a server runs a request."""
     add_public_route(app, "/slow", handler)
-    return asyncio.create_task(app(scope("/slow"), server.receive, server.send))
+    return asyncio.create_task(app(asgi_scope("/slow"), server.receive, server.send))
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ async def test_request_times_out_after_a_send_that_has_failed() -> None:
         raise OSError("the connection is lost")
 
     timed = InactivityTimeout(respond_and_hang, TIMEOUT, Shutdown())
-    task = asyncio.create_task(timed(scope("/"), Server().receive, fail))
+    task = asyncio.create_task(timed(asgi_scope("/"), Server().receive, fail))
     await asyncio.wait({task}, timeout=TIMEOUT_SECONDS)
     assert task.done()
     with pytest.raises(TimeoutError, match="no progress"):
@@ -214,7 +214,7 @@ async def test_request_whose_receive_was_cancelled_times_out_as_the_handler_does
 
     server = Server()
     timed = InactivityTimeout(look_for_a_disconnect_and_hang, TIMEOUT, Shutdown())
-    await timed(scope("/"), server.receive, server.send)
+    await timed(asgi_scope("/"), server.receive, server.send)
     assert server.statuses == [503]
 
 
@@ -236,6 +236,6 @@ async def test_end_of_a_small_body_is_progress() -> None:
 
     server = Server()
     timed = InactivityTimeout(read_and_hang, TIMEOUT, Shutdown())
-    await timed(scope("/"), receive_late, server.send)
+    await timed(asgi_scope("/"), receive_late, server.send)
     assert server.statuses == [503]
     assert loop.time() - times[0] >= 0.9 * TIMEOUT

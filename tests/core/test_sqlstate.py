@@ -17,7 +17,7 @@ from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
 from tests.authors.test_authors import NOBODY
 from tests.conftest import make_settings
-from tests.support.connections import listening
+from tests.support.connections import tcp_server
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import replace_resources
@@ -416,7 +416,7 @@ async def server_that_says(message: bytes | None) -> AsyncIterator[str]:
         else:
             writer.write(message)
 
-    async with listening(answer) as where:
+    async with tcp_server(answer) as where:
         yield f"postgresql://user:x@{where}/x?sslmode=disable"
 
 

@@ -14,7 +14,7 @@ from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
 from tests.authors.test_authors import NOBODY
 from tests.support.accounts import bearer_headers
-from tests.support.callers import TOKENS, add_people, mistyped
+from tests.support.callers import TOKENS, add_callers, change_hex_digit
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.entities import ENTITIES
 from tests.support.entity_case import EntityCase
@@ -34,7 +34,7 @@ from tests.support.statements import (
     observe_all_statements,
     wait_for_statement_callbacks,
 )
-from tests.support.streamed_lists import STREAMED
+from tests.support.streamed_lists import STREAMED_PATHS
 
 pytestmark = pytest.mark.private_database
 
@@ -246,7 +246,7 @@ async def test_creating_many_takes_one_statement_and_a_look_for_who_is_missing(
         assert await cost("POST", "/books/batch", **request) == (422, 2)
 
 
-@pytest.mark.parametrize("path", STREAMED)
+@pytest.mark.parametrize("path", STREAMED_PATHS)
 async def test_a_stream_declares_a_cursor_and_fetches_from_it_in_one_transaction(
     client: AsyncClient, database: Database, statements: list[str], around: list[str], path: str
 ) -> None:
@@ -338,14 +338,17 @@ async def test_what_needs_no_database_takes_no_statement(cost: Any) -> None:
 async def test_a_token_takes_one_statement_more_and_its_first_use_a_note(
     client: AsyncClient, database: Database, cost: Any
 ) -> None:
-    await add_people(database)
+    await add_callers(database)
     await execute(database, "UPDATE tokens SET last_used_at = NULL")
     path = f"/books/{(await make_book(client))['id']}"
     headers = bearer_headers(TOKENS["owner"])
     assert await cost("GET", path) == (200, 1)
     for statements in (3, 2, 2):
         assert await cost("GET", path, headers=headers) == (200, statements)
-    assert await cost("GET", path, headers=bearer_headers(mistyped(TOKENS["owner"]))) == (401, 0)
+    assert await cost("GET", path, headers=bearer_headers(change_hex_digit(TOKENS["owner"]))) == (
+        401,
+        0,
+    )
     assert await cost("POST", "/authors", json={"name": "Ursula"}, headers=headers) == (403, 1)
     assert await cost("GET", "/users/me", headers=headers) == (200, 2)
 

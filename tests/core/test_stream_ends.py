@@ -23,11 +23,11 @@ from app.core.http import _streams as streams
 from app.settings import Settings
 from tests.conftest import make_settings
 from tests.support.access_log import logged_requests
-from tests.support.database_activity import ASLEEP, BUSY, until
+from tests.support.database_activity import COUNT_BUSY, COUNT_SLEEPING, wait_for_query_result
 from tests.support.problems import check_problem
 from tests.support.resources import replace_resources
 from tests.support.rows import fill_tables
-from tests.support.streamed_lists import CSV, NDJSON, asked, lines, scope
+from tests.support.streamed_lists import CSV, NDJSON, asgi_scope, get_stream, read_json_lines
 
 pytestmark = pytest.mark.private_database
 
@@ -71,7 +71,7 @@ async def free_again(
     pool = database.engine.sync_engine.pool
     assert isinstance(pool, QueuePool)
     assert pool.checkedout() == 0
-    await until(0, outside_connection, BUSY, AT_ONCE)
+    await wait_for_query_result(0, outside_connection, COUNT_BUSY, AT_ONCE)
     async with AsyncExitStack() as stack:
         for _ in range(PLACES):
             await stack.enter_async_context(database.streaming_transaction())
@@ -92,7 +92,7 @@ async def test_who_stops_reading_is_given_up(
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
         async with asyncio.timeout(AT_ONCE):
-            await app(scope("/books"), client.receive, client.send)
+            await app(asgi_scope("/books"), client.receive, client.send)
     assert len(client.messages) == chunks + 2
     assert client.messages[-1]["more_body"]
     assert logged_requests(caplog) == [("GET", "/books", 499)]
@@ -109,7 +109,7 @@ async def test_who_reads_slowly_but_reads_is_not(
         await asyncio.sleep(0.05)  # waits for nothing: it is what such a client does
         await client.send(message)
 
-    await app(scope("/books"), client.receive, slowly)
+    await app(asgi_scope("/books"), client.receive, slowly)
     assert b"".join(m.get("body", b"") for m in client.messages).count(b"\n") == 12 * FETCH_SIZE
     assert not client.messages[-1]["more_body"]
 
@@ -121,7 +121,7 @@ async def test_who_goes_away_frees_the_connection_at_once(
     await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
-        stream = asyncio.create_task(app(scope("/books"), client.receive, client.send))
+        stream = asyncio.create_task(app(asgi_scope("/books"), client.receive, client.send))
         await client.full.wait()
         client.gone.set()
         async with asyncio.timeout(AT_ONCE):
@@ -135,19 +135,19 @@ async def test_who_goes_away_while_the_database_works_frees_the_connection_at_on
     await fill_tables(database, 2 * FETCH_SIZE)
     await outside_connection.execute(SLOW)
     client = Client(100)
-    task = app(scope("/books", query="q=title"), client.receive, client.send)
+    task = app(asgi_scope("/books", query="q=title"), client.receive, client.send)
     stream = asyncio.create_task(task)
-    await until(1, outside_connection, ASLEEP)
+    await wait_for_query_result(1, outside_connection, COUNT_SLEEPING)
     client.gone.set()
     async with asyncio.timeout(AT_ONCE):
         await stream
-    await until(0, outside_connection, BUSY, AT_ONCE)
+    await wait_for_query_result(0, outside_connection, COUNT_BUSY, AT_ONCE)
 
 
 async def test_a_server_that_ends_frees_the_connection(app: FastAPI, database: Database) -> None:
     await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(1)
-    stream = asyncio.create_task(app(scope("/books"), client.receive, client.send))
+    stream = asyncio.create_task(app(asgi_scope("/books"), client.receive, client.send))
     await client.full.wait()
     stream.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -160,19 +160,20 @@ async def test_only_so_many_streams_are_read_at_a_time(
     await fill_tables(database, 5 * FETCH_SIZE)
     readers = [Client(1) for _ in range(PLACES)]
     tasks = [
-        asyncio.create_task(app(scope("/books"), reader.receive, reader.send)) for reader in readers
+        asyncio.create_task(app(asgi_scope("/books"), reader.receive, reader.send))
+        for reader in readers
     ]
     for reader in readers:
         await reader.full.wait()
     for path, accept in (("/books", NDJSON), ("/authors", CSV)):
-        answer = await asked(client, path, accept)
+        answer = await get_stream(client, path, accept)
         check_problem(answer, 503, "overloaded")
         assert answer.headers["retry-after"] == "1"
         assert (await client.head(path, headers={"Accept": accept})).status_code == 200
         assert (await client.get(path)).status_code == 200
     readers[0].gone.set()
     await tasks[0]
-    assert len(await lines(client, "/books")) == 5 * FETCH_SIZE
+    assert len(await read_json_lines(client, "/books")) == 5 * FETCH_SIZE
     for reader in readers:
         reader.gone.set()
     await asyncio.gather(*tasks)
@@ -180,8 +181,8 @@ async def test_only_so_many_streams_are_read_at_a_time(
 
 async def test_a_stream_that_is_refused_takes_no_place(client: AsyncClient) -> None:
     for _ in range(PLACES + 1):
-        assert (await asked(client, "/books?page=1")).status_code == 422
-        assert (await asked(client, "/books?x=1")).status_code == 422
+        assert (await get_stream(client, "/books?page=1")).status_code == 422
+        assert (await get_stream(client, "/books?x=1")).status_code == 422
         assert (await client.head("/books", headers={"Accept": CSV})).status_code == 200
 
 
@@ -193,7 +194,7 @@ async def test_a_database_that_is_down_is_a_problem_and_no_lines(
 ) -> None:
     replace_resources(app, database=Database(make_settings("postgresql://127.0.0.1:1/none")))
     for path, accept in (("/authors", CSV), ("/books", NDJSON)):
-        answer = await asked(client, path, accept)
+        answer = await get_stream(client, path, accept)
         check_problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "1"
 
@@ -203,7 +204,7 @@ async def test_what_fails_before_the_first_line_is_a_problem(
 ) -> None:
     await outside_connection.execute("DROP FUNCTION search_query")
     for accept in (NDJSON, CSV) * PLACES:
-        check_problem(await asked(client, "/books?q=title", accept), 500, "internal-error")
+        check_problem(await get_stream(client, "/books?q=title", accept), 500, "internal-error")
 
 
 async def test_a_stream_that_gets_no_connection_is_refused(
@@ -213,8 +214,8 @@ async def test_a_stream_that_gets_no_connection_is_refused(
     replace_resources(app, database=small)
     async with small.transaction() as session:
         await session.execute(text("SELECT 1"))
-        answer = await asked(client, "/books")
+        answer = await get_stream(client, "/books")
         check_problem(answer, 503, "overloaded")
         assert answer.headers["retry-after"] == "1"
-    assert (await asked(client, "/books")).status_code == 200
+    assert (await get_stream(client, "/books")).status_code == 200
     await small.close()

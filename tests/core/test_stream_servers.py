@@ -15,11 +15,11 @@ import pytest
 from httpx import AsyncClient, AsyncHTTPTransport
 
 from tests.support import servers
-from tests.support.database_activity import BUSY, until
+from tests.support.database_activity import COUNT_BUSY, wait_for_query_result
 from tests.support.problems import check_problem
 from tests.support.processes import running_server
 from tests.support.rows import AUTHOR_ID
-from tests.support.streamed_lists import CSV, NDJSON, asked
+from tests.support.streamed_lists import CSV, NDJSON, get_stream
 
 # With `pytest --dist loadfile` one process makes the large database, and only that one.
 pytestmark = pytest.mark.private_database
@@ -49,7 +49,7 @@ AND state = 'idle in transaction'
 @pytest.fixture(scope="module")
 async def library(template_url: str) -> AsyncIterator[str]:
     """The URL of a large database, made once for all tests here."""
-    async with servers.filled(template_url, _ROWS) as url:
+    async with servers.copy_with_rows(template_url, _ROWS) as url:
         yield url
 
 
@@ -94,15 +94,15 @@ async def test_who_goes_away_leaves_nothing_behind(
     ):
         for accept in (NDJSON, CSV, NDJSON):
             async with reading(origin, accept):
-                await until(1, outside_connection, BUSY)
-                refused = await asked(client, "/authors", accept)
+                await wait_for_query_result(1, outside_connection, COUNT_BUSY)
+                refused = await get_stream(client, "/authors", accept)
                 check_problem(refused, 503, "overloaded")
                 assert refused.headers["retry-after"] == "1"
                 answers = await asyncio.gather(*(client.get(BOOK) for _ in range(20)))
                 assert {answer.status_code for answer in answers} == {200}
-            await until(0, outside_connection, BUSY, AT_ONCE)
+            await wait_for_query_result(0, outside_connection, COUNT_BUSY, AT_ONCE)
             await said(process, "request method=GET route=/books path=/books status=499")
-        assert (await asked(client, "/authors", CSV)).status_code == 200
+        assert (await get_stream(client, "/authors", CSV)).status_code == 200
 
 
 async def test_a_stream_that_the_database_breaks_off_has_no_proper_end(
@@ -114,16 +114,16 @@ async def test_a_stream_that_the_database_breaks_off_has_no_proper_end(
     ):
         for accept in (NDJSON, CSV):
             async with reading(origin, accept) as rest:
-                await until(1, outside_connection, BREAK_OFF)
+                await wait_for_query_result(1, outside_connection, BREAK_OFF)
                 with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
                     async for _ in rest:
                         pass
             await said(process, "ERROR [", "request method=GET route=/books path=/books status=200")
-            await until(0, outside_connection, BUSY, AT_ONCE)
+            await wait_for_query_result(0, outside_connection, COUNT_BUSY, AT_ONCE)
             assert (await client.get(BOOK)).status_code == 200
             # Once, with the request: the server that is to cut the connection does not repeat it.
             assert "ASGI" not in await said(process, f"path={BOOK}")
-            assert (await asked(client, "/authors", accept)).status_code == 200
+            assert (await get_stream(client, "/authors", accept)).status_code == 200
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")

@@ -17,13 +17,13 @@ from tests.support.factories import make_author, make_book
 from tests.support.rows import AUTHOR_ID, SEARCH_WORDS, SORT_KEYS, execute, fill_tables
 from tests.support.streamed_lists import (
     CSV,
-    STREAMED,
-    asked,
-    cells,
+    STREAMED_PATHS,
+    csv_cells,
     csv_columns,
-    lines,
-    pages,
-    table,
+    get_stream,
+    read_all_pages,
+    read_csv,
+    read_json_lines,
 )
 
 MANY = 2 * FETCH_SIZE + 50  # rows: more than one FETCH brings, and no multiple of it
@@ -51,7 +51,7 @@ FILTERS = {
     **{
         path: [f"q={word}+1", CREATED_FROM]
         for path, word in SEARCH_WORDS.items()
-        if path in STREAMED
+        if path in STREAMED_PATHS
     },
     "/authors": ["q=author+1", "created_from=2026-01-01T05:00:00Z", "sort=dob&q=AUTHOR"],
     "/books": [
@@ -64,16 +64,16 @@ FILTERS = {
         "sort=title,-created_at&q=title",
     ],
 }
-every_stream = pytest.mark.parametrize("path", STREAMED)
+every_stream = pytest.mark.parametrize("path", STREAMED_PATHS)
 every_order = pytest.mark.parametrize(
     ("path", "order"),
     [
         (path, order)
-        for path in STREAMED
+        for path in STREAMED_PATHS
         for key in SORT_KEYS[path]
         for order in (f"sort={key}", f"sort=-{key}")
     ]
-    + [(path, "") for path in STREAMED]
+    + [(path, "") for path in STREAMED_PATHS]
     + [("/authors", "sort=-dob,name"), ("/books", "sort=title,-updated_at")],
 )
 every_filter = pytest.mark.parametrize(
@@ -94,28 +94,30 @@ async def filled(database: Database) -> None:
 async def test_every_row_is_there_once_and_in_order(
     client: AsyncClient, filled: None, path: str, order: str
 ) -> None:
-    found = await lines(client, f"{path}?{order}")
+    found = await read_json_lines(client, f"{path}?{order}")
     assert len({row["id"] for row in found}) == len(found) == MANY
-    assert found == await pages(client, f"{path}?{order}")
+    assert found == await read_all_pages(client, f"{path}?{order}")
 
 
 @every_order
 async def test_csv_has_the_same_rows_in_the_same_order(
     client: AsyncClient, filled: None, path: str, order: str
 ) -> None:
-    header, *found = await table(client, f"{path}?{order}")
+    header, *found = await read_csv(client, f"{path}?{order}")
     assert header == await csv_columns(client, path)
-    assert found == [cells(row, header) for row in await lines(client, f"{path}?{order}")]
+    assert found == [
+        csv_cells(row, header) for row in await read_json_lines(client, f"{path}?{order}")
+    ]
 
 
 @every_filter
 async def test_filters_and_words_select_what_they_do_for_pages(
     client: AsyncClient, filled: None, path: str, query: str
 ) -> None:
-    expected = await pages(client, f"{path}?{query}")
-    assert await lines(client, f"{path}?{query}") == expected
-    header, *found = await table(client, f"{path}?{query}")
-    assert found == [cells(row, header) for row in expected]
+    expected = await read_all_pages(client, f"{path}?{query}")
+    assert await read_json_lines(client, f"{path}?{query}") == expected
+    header, *found = await read_csv(client, f"{path}?{query}")
+    assert found == [csv_cells(row, header) for row in expected]
 
 
 @pytest.mark.parametrize("count", [1, FETCH_SIZE - 1, FETCH_SIZE, FETCH_SIZE + 1, 2 * FETCH_SIZE])
@@ -123,17 +125,17 @@ async def test_where_a_fetch_ends_no_row_is_lost(
     client: AsyncClient, database: Database, count: int
 ) -> None:
     await fill_tables(database, count)
-    assert [row["title"] for row in await lines(client, "/books")] == [
+    assert [row["title"] for row in await read_json_lines(client, "/books")] == [
         f"Title {number}" for number in range(1, count + 1)
     ]
 
 
 @every_stream
 async def test_of_nothing_there_are_no_lines_but_the_header(client: AsyncClient, path: str) -> None:
-    assert (await asked(client, path)).content == b""
+    assert (await get_stream(client, path)).content == b""
     header = ",".join(await csv_columns(client, path))
-    assert (await asked(client, path, CSV)).content == f"{header}\r\n".encode()
-    assert (await asked(client, f"{path}?q=nothing")).content == b""
+    assert (await get_stream(client, path, CSV)).content == f"{header}\r\n".encode()
+    assert (await get_stream(client, f"{path}?q=nothing")).content == b""
 
 
 async def test_a_line_of_json_is_what_the_resource_answers(client: AsyncClient) -> None:
@@ -142,7 +144,7 @@ async def test_a_line_of_json_is_what_the_resource_answers(client: AsyncClient) 
         await make_book(client, title, author["id"])
     await make_book(client)
     for path, count in (("/books", len(TITLES) + 1), ("/authors", 2)):
-        content = (await asked(client, path)).content
+        content = (await get_stream(client, path)).content
         *found, end = content.split(b"\n")
         assert (len(found), end) == (count, b"")
         for line in found:
@@ -153,7 +155,7 @@ async def test_csv_keeps_whatever_a_title_is(client: AsyncClient) -> None:
     author = await make_author(client, name='García, "Gabo"\r\nMárquez')
     for title in TITLES:
         await make_book(client, title, author["id"])
-    _, *found = await table(client, "/books")
+    _, *found = await read_csv(client, "/books")
     assert [row[1] for row in found] == TITLES
     assert {row[3] for row in found} == {'García, "Gabo"\r\nMárquez'}
 
@@ -169,14 +171,16 @@ async def test_csv_to_the_byte(client: AsyncClient, database: Database) -> None:
     )
     author = f'{AUTHOR_ID},"Say ""ж"",",,2026-01-01T00:01:00Z,2026-12-31T22:00:00.500000Z,1'
     header = "id,name,dob,created_at,updated_at,version"
-    assert (await asked(client, "/authors", CSV)).content.decode() == f"{header}\r\n{author}\r\n"
+    assert (
+        await get_stream(client, "/authors", CSV)
+    ).content.decode() == f"{header}\r\n{author}\r\n"
 
 
 async def test_csv_of_books_has_the_columns_of_their_authors(
     client: AsyncClient, database: Database
 ) -> None:
     await fill_tables(database, 1)
-    header, row = await table(client, "/books")
+    header, row = await read_csv(client, "/books")
     assert header[:5] == ["id", "title", "author_id", "author_name", "author_dob"]
     assert row[:5] == [AUTHOR_ID, "Title 1", AUTHOR_ID, "Author 1", "1900-01-02"]
     assert header[-3:] == ["created_at", "updated_at", "version"]
@@ -217,7 +221,7 @@ async def test_lines_are_those_of_one_moment(
     filled: None,
     outside_connection: asyncpg.Connection,
 ) -> None:
-    before = await lines(client, "/books?sort=title")
+    before = await read_json_lines(client, "/books?sort=title")
 
     async def write() -> None:
         await outside_connection.execute("DELETE FROM books WHERE right(id::text, 1) IN ('3', '7')")
@@ -229,5 +233,5 @@ async def test_lines_are_those_of_one_moment(
         )
 
     async with interrupted(write) as reader:
-        assert await lines(reader, "/books?sort=title") == before
-    assert await lines(client, "/books?sort=title") != before
+        assert await read_json_lines(reader, "/books?sort=title") == before
+    assert await read_json_lines(client, "/books?sort=title") != before

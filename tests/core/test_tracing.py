@@ -13,7 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.authors.test_authors import NOBODY
 from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS, running_server, wait_for_result
-from tests.support.trace_collector import Collector, attributes, collecting
+from tests.support.trace_collector import TraceCollector, running_trace_collector, string_attributes
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
@@ -35,7 +35,7 @@ asyncio.run(answer())
 
 
 @asynccontextmanager
-async def traced(collector: Collector, url: str) -> AsyncIterator[AsyncClient]:
+async def traced(collector: TraceCollector, url: str) -> AsyncIterator[AsyncClient]:
     """A client of a server that has sent all of its spans when the block has ended."""
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint}
     async with (
@@ -48,24 +48,24 @@ async def traced(collector: Collector, url: str) -> AsyncIterator[AsyncClient]:
 async def test_a_request_and_its_statement_are_spans_when_the_server_has_ended(
     private_database_url: str,
 ) -> None:
-    with collecting() as collector:
+    with running_trace_collector() as collector:
         async with traced(collector, private_database_url) as client:
             await client.get(f"/books/{NOBODY}", headers={"X-Request-ID": "mine"})
-        spans = collector.spans
-    assert collector.paths == {"/v1/traces"}
-    assert collector.services == {"bookshelf"}
+        spans = collector.spans_by_name
+    assert collector.request_paths == {"/v1/traces"}
+    assert collector.service_names == {"bookshelf"}
     of_request, statement = spans["GET /books/{id}"], spans["SELECT"]
     assert statement.parent_span_id == of_request.span_id
     assert statement.trace_id == of_request.trace_id
     assert statement.kind == Span.SPAN_KIND_CLIENT
-    assert attributes(of_request)["request.id"] == "mine"
-    assert attributes(statement)["db.query.text"].endswith("WHERE books.id = $1::UUID")
+    assert string_attributes(of_request)["request.id"] == "mine"
+    assert string_attributes(statement)["db.query.text"].endswith("WHERE books.id = $1::UUID")
 
 
 async def test_a_trace_that_begins_elsewhere_goes_on_here_and_in_the_log(
     private_database_url: str,
 ) -> None:
-    with collecting() as collector:
+    with running_trace_collector() as collector:
         endpoint = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.endpoint}/v1/traces"}
         environment = {"DATABASE_URL": private_database_url, "LOG_FORMAT": "json", **endpoint}
         async with running_server(**environment) as (process, origin):
@@ -76,13 +76,13 @@ async def test_a_trace_that_begins_elsewhere_goes_on_here_and_in_the_log(
                 async for line in process.stdout:
                     if line.startswith(b"{"):
                         break
-        assert collector.spans["GET /livez"].trace_id.hex() == TRACE
+        assert collector.spans_by_name["GET /livez"].trace_id.hex() == TRACE
     assert json.loads(line)["trace_id"] == TRACE
 
 
 async def test_no_span_says_what_a_client_sent_but_ids(private_database_url: str) -> None:
     secret = f"secret-{uuid4().hex}"
-    with collecting() as collector:
+    with running_trace_collector() as collector:
         async with traced(collector, private_database_url) as client:
             auth = {"Authorization": f"Bearer {secret}", "Cookie": secret}
             await client.get("/books", params={"q": secret})
@@ -92,19 +92,19 @@ async def test_no_span_says_what_a_client_sent_but_ids(private_database_url: str
             await client.post("/authors", json={"name": secret})
             form = {"username": f"{secret}@example.com", "password": secret}
             await client.post("/tokens", data=form)
-        sent = b"".join(collector.received)
+        sent = b"".join(collector.request_bodies)
     assert b"INSERT INTO authors" in sent
     assert secret.encode() not in sent
 
 
 async def test_a_statement_that_fails_is_a_failed_span(private_database_url: str) -> None:
-    with collecting() as collector:
+    with running_trace_collector() as collector:
         async with traced(collector, private_database_url) as client:
             body = {"title": "The Dispossessed", "author_id": NOBODY}
             await client.post("/books", json=body)
-        statement = collector.spans["WITH"]
+        statement = collector.spans_by_name["WITH"]
     assert statement.status.code == Status.STATUS_CODE_ERROR
-    assert "author_id" in attributes(statement)["db.query.text"]
+    assert "author_id" in string_attributes(statement)["db.query.text"]
     assert not statement.events
 
 

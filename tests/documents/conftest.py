@@ -13,7 +13,7 @@ from app.settings import Settings
 from tests.support import stored_objects
 from tests.support.clients_with_tokens import ClientFactory, client_factory
 from tests.support.resources import replace_resources
-from tests.support.store_proxy import Proxy, proxied
+from tests.support.store_proxy import StoreProxy, running_store_proxy
 
 Stored = Callable[[], Awaitable[list[str]]]
 Sweep = Callable[[], Awaitable[SweepResult]]
@@ -22,14 +22,14 @@ Age = Callable[[], Awaitable[object]]
 
 
 @pytest.fixture
-async def acting(app: FastAPI, database: Database) -> AsyncIterator[ClientFactory]:
+async def client_with_role(app: FastAPI, database: Database) -> AsyncIterator[ClientFactory]:
     async with client_factory(app, database) as made:
         yield made
 
 
 @pytest.fixture
-async def proxy() -> AsyncIterator[Proxy]:
-    async with proxied() as made:
+async def proxy() -> AsyncIterator[StoreProxy]:
+    async with running_store_proxy() as made:
         yield made
 
 
@@ -50,7 +50,9 @@ def use_store(app: FastAPI, settings: Settings) -> Iterator[UseStore]:
 @pytest.fixture
 def stored(storage: Storage, settings: Settings, outside_connection: asyncpg.Connection) -> Stored:
     """For each key of the test's what there is: the state of its row, `object`, `part`."""
-    return lambda: stored_objects.stored(storage, settings.s3_prefix, outside_connection)
+    return lambda: stored_objects.list_object_states(
+        storage, settings.s3_prefix, outside_connection
+    )
 
 
 @pytest.fixture

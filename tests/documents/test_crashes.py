@@ -14,7 +14,7 @@ from tests.documents.conftest import Age, Stored
 from tests.support.commands import exit_code_and_output
 from tests.support.factories import make_direct_upload, make_document
 from tests.support.processes import TIMEOUT_SECONDS, running_server
-from tests.support.store_proxy import Fate, Proxy
+from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
 
@@ -34,31 +34,31 @@ def deletes(client: AsyncClient, path: str) -> Awaitable[httpx.Response]:
 
 
 # The request to the store that the crash comes with, what is there then, and the file at last.
-POINTS: dict[str, tuple[Ask, Fate, str, list[str], bytes | None]] = {
+POINTS: dict[str, tuple[Ask, ProxyAction, str, list[str], bytes | None]] = {
     "before the first part": (
-        replaces(LARGE), Fate.HOLD, "POST .*[?]uploads", ["pending", "ready object"], OLD,
+        replaces(LARGE), ProxyAction.HOLD, "POST .*[?]uploads", ["pending", "ready object"], OLD,
     ),
     "between parts": (
-        replaces(LARGE), Fate.HOLD, "partNumber=2", ["pending part", "ready object"], OLD,
+        replaces(LARGE), ProxyAction.HOLD, "partNumber=2", ["pending part", "ready object"], OLD,
     ),
     "between complete and commit": (
-        replaces(LARGE), Fate.HOLD_ANSWER, "POST .*[?]uploadId",
+        replaces(LARGE), ProxyAction.HOLD_RESPONSE, "POST .*[?]uploadId",
         ["pending object", "ready object"], OLD,
     ),
     "before the only put": (
-        replaces(SMALL), Fate.HOLD, "PUT", ["pending", "ready object"], OLD,
+        replaces(SMALL), ProxyAction.HOLD, "PUT", ["pending", "ready object"], OLD,
     ),
     "between the only put and commit": (
-        replaces(SMALL), Fate.HOLD_ANSWER, "PUT", ["pending object", "ready object"], OLD,
+        replaces(SMALL), ProxyAction.HOLD_RESPONSE, "PUT", ["pending object", "ready object"], OLD,
     ),
     "between a replace's commit and the removal": (
-        replaces(SMALL), Fate.HOLD, "DELETE", ["deleting object", "ready object"], SMALL,
+        replaces(SMALL), ProxyAction.HOLD, "DELETE", ["deleting object", "ready object"], SMALL,
     ),
     "between a delete's commit and the removal": (
-        deletes, Fate.HOLD, "DELETE", ["deleting object"], None,
+        deletes, ProxyAction.HOLD, "DELETE", ["deleting object"], None,
     ),
     "between the removal and its record's": (
-        deletes, Fate.HOLD_ANSWER, "DELETE", ["deleting"], None,
+        deletes, ProxyAction.HOLD_RESPONSE, "DELETE", ["deleting"], None,
     ),
 }  # fmt: skip
 
@@ -71,17 +71,22 @@ def environment(database_url: str, settings: Settings) -> dict[str, str]:
 
 
 async def killed(
-    environment: dict[str, str], proxy: Proxy, fate: Fate, line: str, ask: Ask, path: str
+    environment: dict[str, str],
+    proxy: StoreProxy,
+    fate: ProxyAction,
+    line: str,
+    ask: Ask,
+    path: str,
 ) -> None:
     """A server is killed when what it is asked has led to this request to the store."""
     async with (
         running_server(**environment, S3_ENDPOINT_URL=proxy.origin) as (process, origin),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
-        proxy.expect(fate, line)
+        proxy.set_action(fate, line)
         asked = asyncio.ensure_future(ask(client, path))
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await proxy.reached.wait()
+            await proxy.action_reached.wait()
         process.kill()
         await process.wait()
         await asyncio.wait([asked])
@@ -101,7 +106,7 @@ async def file_of(client: AsyncClient, path: str) -> bytes | None:
 async def test_after_a_crash_one_sweep_leaves_documents_with_their_exact_bytes_and_nothing_else(
     point: str,
     environment: dict[str, str],
-    proxy: Proxy,
+    proxy: StoreProxy,
     client: AsyncClient,
     stored: Stored,
     age: Age,
@@ -118,11 +123,11 @@ async def test_after_a_crash_one_sweep_leaves_documents_with_their_exact_bytes_a
 
 
 async def test_a_direct_upload_is_completed_again_after_a_crash_before_the_commit(
-    environment: dict[str, str], proxy: Proxy, client: AsyncClient, stored: Stored
+    environment: dict[str, str], proxy: StoreProxy, client: AsyncClient, stored: Stored
 ) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     complete = f"{await make_direct_upload(client, path, SMALL)}/complete"
-    fate, line = Fate.HOLD_ANSWER, "POST .*[?]uploadId"
+    fate, line = ProxyAction.HOLD_RESPONSE, "POST .*[?]uploadId"
     await killed(environment, proxy, fate, line, lambda to, at: to.post(at), complete)
     assert await stored() == ["pending object"]
     for _ in range(2):

@@ -11,11 +11,11 @@ from app.documents.sweeper import SweepResult
 from tests.documents.conftest import Age, Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
 from tests.support.clients_with_tokens import ClientFactory, current_user_path
-from tests.support.database_activity import WAITING, until
+from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.factories import make_direct_upload, make_document
 from tests.support.problems import check_problem
 from tests.support.statements import wait_for_statement_callbacks
-from tests.support.store_proxy import Fate, Proxy
+from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
 
@@ -44,8 +44,8 @@ ANNOUNCED = {"filename": "a.pdf", "content_type": "application/pdf", "size": 3}
 
 
 @pytest.fixture
-async def alice(acting: ClientFactory) -> AsyncClient:
-    return await acting("member")
+async def alice(client_with_role: ClientFactory) -> AsyncClient:
+    return await client_with_role("member")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def leave(client: AsyncClient, account: str) -> Leave:
 
 
 @pytest.fixture
-def store(proxy: Proxy, use_store: UseStore) -> Proxy:
+def store(proxy: StoreProxy, use_store: UseStore) -> StoreProxy:
     """What the service has for its store."""
     use_store(proxy.origin)
     return proxy
@@ -85,14 +85,14 @@ async def elsewhere(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_documents_and_tokens_go_at_once_and_files_with_the_next_sweep(
-    acting: ClientFactory,
+    client_with_role: ClientFactory,
     alice: AsyncClient,
     account: str,
     outside_connection: asyncpg.Connection,
     stored: Stored,
     sweep: Sweep,
 ) -> None:
-    bob = await acting("member")
+    bob = await client_with_role("member")
     for each in (alice, bob, alice):
         await make_document(each, content=b"a file")
     await make_document(alice, "without a file")
@@ -160,16 +160,16 @@ async def test_another_files_upload_is_not_found_when_its_user_is_deleted_at_its
     line: str,
     alice: AsyncClient,
     leave: Leave,
-    store: Proxy,
+    store: StoreProxy,
     stored: Stored,
     sweep: Sweep,
 ) -> None:
     path = f"/documents/{(await make_document(alice, content=b'old bytes'))['id']}"
-    store.expect(Fate.HOLD_ANSWER, line)
+    store.set_action(ProxyAction.HOLD_RESPONSE, line)
     asked = asyncio.create_task(alice.patch(path, content=form(size), headers=HEADERS))
-    await store.reached.wait()
+    await store.action_reached.wait()
     await leave()
-    store.go_on.set()
+    store.release.set()
     check_problem(await asked, 404, "not-found")
     await sweep()
     assert await stored() == []
@@ -185,7 +185,7 @@ async def test_an_upload_waits_for_a_deletion_that_is_not_committed_yet(
     async with elsewhere.transaction():
         await elsewhere.execute(DELETE, key)
         asked = asyncio.create_task(alice.post("/documents", content=form(SMALL), headers=HEADERS))
-        await until(1, outside_connection, WAITING)
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     check_problem(await asked, 401, "unauthorized")
     assert await stored() == []
 
@@ -201,7 +201,7 @@ async def test_a_deletion_waits_for_a_document_that_is_not_committed_yet(
     async with elsewhere.transaction():
         await elsewhere.execute(ADD, key)
         asked = asyncio.create_task(leave())
-        await until(1, outside_connection, WAITING)
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     await asked
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
     assert await stored() == ["deleting"]
@@ -233,7 +233,7 @@ async def test_a_direct_upload_is_not_found_when_its_user_is_deleted_while_it_is
     line: str,
     alice: AsyncClient,
     leave: Leave,
-    store: Proxy,
+    store: StoreProxy,
     stored: Stored,
     age: Age,
     sweep: Sweep,
@@ -241,11 +241,11 @@ async def test_a_direct_upload_is_not_found_when_its_user_is_deleted_while_it_is
     path = f"/documents/{(await make_document(alice))['id']}"
     if where == "complete":
         path = await make_direct_upload(alice, path, b"all of it")
-    store.expect(Fate.HOLD_ANSWER, line)
+    store.set_action(ProxyAction.HOLD_RESPONSE, line)
     asked = asyncio.create_task(alice.post(f"{path}/{where}", json=ANNOUNCED))
-    await store.reached.wait()
+    await store.action_reached.wait()
     await leave()
-    store.go_on.set()
+    store.release.set()
     check_problem(await asked, 404, "not-found")
     await age()
     await sweep()

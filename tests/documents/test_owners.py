@@ -58,8 +58,8 @@ ASKED = {
 
 
 @pytest.fixture
-async def alice(acting: ClientFactory) -> AsyncClient:
-    return await acting("member")
+async def alice(client_with_role: ClientFactory) -> AsyncClient:
+    return await client_with_role("member")
 
 
 async def everything(database: Database, storage: Storage, settings: Settings) -> Any:
@@ -84,7 +84,7 @@ def shown(answer: Response) -> tuple[Json, dict[str, str]]:
 @pytest.mark.parametrize("asked", ASKED)
 async def test_what_is_somebody_elses_is_answered_as_what_is_not_there_and_stays_as_it_is(
     asked: str,
-    acting: ClientFactory,
+    client_with_role: ClientFactory,
     alice: AsyncClient,
     database: Database,
     storage: Storage,
@@ -95,7 +95,7 @@ async def test_what_is_somebody_elses_is_answered_as_what_is_not_there_and_stays
     upload = (await make_direct_upload(alice, path, b"hers, too")).rsplit("/", 1)[1]
     before = await everything(database, storage, settings)
     for role in ("member", "editor"):
-        bob = await acting(role)
+        bob = await client_with_role(role)
         answer = await bob.request(method, path + where.format(upload), **request)
         nothing = await bob.request(method, f"/documents/{NOBODY}{where.format(NOBODY)}", **request)
         assert shown(answer) == shown(nothing)
@@ -107,11 +107,11 @@ async def test_what_is_somebody_elses_is_answered_as_what_is_not_there_and_stays
 
 @pytest.mark.parametrize("role", ["member", "editor"])
 async def test_a_list_is_of_ones_own_whatever_is_asked_for(
-    role: str, client: AsyncClient, acting: ClientFactory
+    role: str, client: AsyncClient, client_with_role: ClientFactory
 ) -> None:
-    own = await acting(role)
+    own = await client_with_role(role)
     for name in ("Paper one", "Paper two"):
-        for each in (client, await acting("member"), await acting("admin")):
+        for each in (client, await client_with_role("member"), await client_with_role("admin")):
             await make_document(each, name, b"%PDF")
     made = {(await make_document(own, name, b"%PDF"))["id"] for name in ("Paper 1", "Paper 2")}
     for parameters, total in {
@@ -132,9 +132,9 @@ async def test_a_list_is_of_ones_own_whatever_is_asked_for(
 
 @pytest.mark.parametrize("sort", SORTS)
 async def test_a_walk_by_cursor_meets_ones_own_only(
-    sort: str, client: AsyncClient, acting: ClientFactory, alice: AsyncClient
+    sort: str, client: AsyncClient, client_with_role: ClientFactory, alice: AsyncClient
 ) -> None:
-    bob = await acting("member")
+    bob = await client_with_role("member")
     # Between hers, in each order, are those of others; and some are equal to hers.
     for name, content in (("a", b"1"), ("b", None), ("b", b"22"), ("c", b"22")):
         for each in (bob, alice, client):
@@ -150,20 +150,25 @@ async def test_a_walk_by_cursor_meets_ones_own_only(
 
 
 async def test_a_cursor_of_ones_own_list_is_of_no_use_to_another(
-    client: AsyncClient, acting: ClientFactory, alice: AsyncClient
+    client: AsyncClient, client_with_role: ClientFactory, alice: AsyncClient
 ) -> None:
     for name in ("one", "two"):
         await make_document(alice, name)
     cursor = (await get_json(alice, "/documents?size=1"))["next"]
-    for anybody in (client, await acting("member"), await acting("editor"), await acting("admin")):
+    for anybody in (
+        client,
+        await client_with_role("member"),
+        await client_with_role("editor"),
+        await client_with_role("admin"),
+    ):
         check_parameter_error(await anybody.get(f"/documents?size=1&cursor={cursor}"), "cursor")
     assert len((await get_json(alice, f"/documents?size=1&cursor={cursor}"))["items"]) == 1
 
 
 async def test_an_admin_reaches_all_and_they_stay_their_owners(
-    client: AsyncClient, acting: ClientFactory, alice: AsyncClient
+    client: AsyncClient, client_with_role: ClientFactory, alice: AsyncClient
 ) -> None:
-    admin, hers = await acting("admin"), await make_document(alice, "Hers", b"hers")
+    admin, hers = await client_with_role("admin"), await make_document(alice, "Hers", b"hers")
     nobodys, own = await make_document(client, "Nobody's"), await make_document(admin, "Own")
     found = await get_json(admin, "/documents?sort=name")
     assert [item["id"] for item in found["items"]] == [hers["id"], nobodys["id"], own["id"]]
@@ -180,14 +185,14 @@ async def test_an_admin_reaches_all_and_they_stay_their_owners(
 
 
 async def test_what_nobody_owns_is_seen_by_admins_and_by_anybody_where_all_is_open(
-    client: AsyncClient, acting: ClientFactory, alice: AsyncClient, settings: Settings
+    client: AsyncClient, client_with_role: ClientFactory, alice: AsyncClient, settings: Settings
 ) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     await make_document(alice)
-    for anybody in (client, await acting("admin")):
+    for anybody in (client, await client_with_role("admin")):
         assert (await get_json(anybody, "/documents"))["total"] == 2
         assert (await anybody.get(path)).status_code == 200
-    for somebody in (alice, await acting("editor")):
+    for somebody in (alice, await client_with_role("editor")):
         check_problem(await somebody.get(path), 404, "not-found")
         check_problem(await somebody.delete(path), 404, "not-found")
     settings.anonymous_access = "read"
@@ -196,10 +201,10 @@ async def test_what_nobody_owns_is_seen_by_admins_and_by_anybody_where_all_is_op
 
 
 async def test_who_owns_a_document_is_for_nobody_to_say(
-    acting: ClientFactory, alice: AsyncClient
+    client_with_role: ClientFactory, alice: AsyncClient
 ) -> None:
     path = f"/documents/{(await make_document(alice))['id']}"
-    for each, name in ((alice, "owner_id"), (await acting("admin"), "owner")):
+    for each, name in ((alice, "owner_id"), (await client_with_role("admin"), "owner")):
         for method, where in (("POST", "/documents"), ("PATCH", path)):
             answer = await send_form(
                 each, method, where, form_field("name", "x"), form_field(name, "1")

@@ -14,17 +14,19 @@ from app.settings import Settings
 from tests.conftest import make_settings
 from tests.documents.conftest import Stored, Sweep, UseStore
 from tests.documents.forms import HEADERS, LARGE, SMALL, form
-from tests.support.connections import connected
+from tests.support.connections import tcp_connection
 from tests.support.factories import make_book, make_document
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.resources import get_resources, replace_resources
-from tests.support.store_proxy import Fate, Proxy
+from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
 
 NOBODY_LISTENS = "http://127.0.0.1:1"
-FAILURES = {fate.name.lower(): fate for fate in Fate if fate.name not in {"PASS", "HOLD_ANSWER"}}
+FAILURES = {
+    fate.name.lower(): fate for fate in ProxyAction if fate.name not in {"PASS", "HOLD_RESPONSE"}
+}
 FAILURES.pop("internal_error")  # a 200 with an error in it is what only a complete may answer
 
 
@@ -35,27 +37,27 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["down", *FAILURES])
-def fail(request: pytest.FixtureRequest, proxy: Proxy, use_store: UseStore) -> Proxy:
+def fail(request: pytest.FixtureRequest, proxy: StoreProxy, use_store: UseStore) -> StoreProxy:
     """A store that fails, each in its way; the requests that it got."""
-    proxy.expect(FAILURES.get(request.param, Fate.PASS))
+    proxy.set_action(FAILURES.get(request.param, ProxyAction.PASS))
     use_store(NOBODY_LISTENS if request.param == "down" else proxy.origin)
     return proxy
 
 
 async def test_an_upload_is_unavailable_and_leaves_no_document_while_the_store_fails(
-    client: AsyncClient, fail: Proxy, stored: Stored, sweep: Sweep
+    client: AsyncClient, fail: StoreProxy, stored: Stored, sweep: Sweep
 ) -> None:
     answer = await client.post("/documents", content=form(SMALL), headers=HEADERS)
     check_problem(answer, 503, "unavailable")
     assert answer.headers["retry-after"] == "1"
-    assert len(fail.lines) <= s3.MAX_ATTEMPTS  # it is not asked to clean up as well
+    assert len(fail.request_lines) <= s3.MAX_ATTEMPTS  # it is not asked to clean up as well
     assert (await client.get("/documents")).json()["total"] == 0
     await sweep()
     assert await stored() == []
 
 
 async def test_all_but_uploads_works_while_the_store_fails(
-    client: AsyncClient, proxy: Proxy, use_store: UseStore, stored: Stored, sweep: Sweep
+    client: AsyncClient, proxy: StoreProxy, use_store: UseStore, stored: Stored, sweep: Sweep
 ) -> None:
     """A document can even be deleted: the sweeper removes its file later."""
     path = f"/documents/{(await make_document(client, content=b'kept'))['id']}"
@@ -72,12 +74,19 @@ async def test_all_but_uploads_works_while_the_store_fails(
     assert await stored() == []
 
 
-@pytest.mark.parametrize("fate", [Fate.INTERNAL_ERROR, Fate.SLOW_DOWN, Fate.HOLD])
+@pytest.mark.parametrize(
+    "fate", [ProxyAction.INTERNAL_ERROR, ProxyAction.SLOW_DOWN, ProxyAction.HOLD]
+)
 async def test_a_complete_that_fails_even_with_200_fails_the_upload(
-    fate: Fate, client: AsyncClient, proxy: Proxy, use_store: UseStore, stored: Stored, sweep: Sweep
+    fate: ProxyAction,
+    client: AsyncClient,
+    proxy: StoreProxy,
+    use_store: UseStore,
+    stored: Stored,
+    sweep: Sweep,
 ) -> None:
     use_store(proxy.origin)
-    proxy.expect(fate, "POST .*[?]uploadId")
+    proxy.set_action(fate, "POST .*[?]uploadId")
     answer = await client.post("/documents", content=form(LARGE), headers=HEADERS)
     check_problem(answer, 503, "unavailable")
     assert await stored() == ["deleting part"]
@@ -86,15 +95,15 @@ async def test_a_complete_that_fails_even_with_200_fails_the_upload(
 
 
 async def test_a_complete_whose_answer_was_lost_is_known_to_be_done_when_it_is_tried_again(
-    client: AsyncClient, proxy: Proxy, use_store: UseStore, stored: Stored
+    client: AsyncClient, proxy: StoreProxy, use_store: UseStore, stored: Stored
 ) -> None:
     use_store(proxy.origin)
-    proxy.expect(Fate.HOLD_ANSWER, "POST .*[?]uploadId")
+    proxy.set_action(ProxyAction.HOLD_RESPONSE, "POST .*[?]uploadId")
     asked = asyncio.create_task(client.post("/documents", content=form(LARGE), headers=HEADERS))
-    await proxy.reached.wait()
-    proxy.expect(Fate.PASS)
+    await proxy.action_reached.wait()
+    proxy.set_action(ProxyAction.PASS)
     assert (await asked).status_code == 201
-    assert len(proxy.lines) == 2  # once more, and whether it is there
+    assert len(proxy.request_lines) == 2  # once more, and whether it is there
     assert await stored() == ["ready object"]
 
 
@@ -120,7 +129,7 @@ async def test_an_upload_holds_no_connection_to_the_database(
     app: FastAPI,
     client: AsyncClient,
     database_url: str,
-    proxy: Proxy,
+    proxy: StoreProxy,
     use_store: UseStore,
 ) -> None:
     replace_resources(
@@ -132,12 +141,12 @@ async def test_an_upload_holds_no_connection_to_the_database(
         assert (await client.get("/books")).status_code == 200
 
     between = [another_request] if point == "while bytes flow" else []
-    proxy.expect(Fate.PASS if between else Fate.HOLD, "PUT")
+    proxy.set_action(ProxyAction.PASS if between else ProxyAction.HOLD, "PUT")
     upload = client.post("/documents", content=form(SMALL, *between), headers=HEADERS)
     asked = asyncio.create_task(upload)
-    await proxy.reached.wait()
+    await proxy.action_reached.wait()
     await another_request()
-    proxy.go_on.set()
+    proxy.release.set()
     assert (await asked).status_code == 201
     await get_resources(app).database.engine.dispose()
 
@@ -153,7 +162,7 @@ async def test_a_client_that_leaves_leaves_nothing_but_one_line_in_the_log(
             process,
             origin,
         ),
-        connected(origin) as (_, writer),
+        tcp_connection(origin) as (_, writer),
     ):
         assert process.stdout
         head = "POST /documents HTTP/1.1\r\nHost: b\r\nContent-Length: 40000000\r\n"

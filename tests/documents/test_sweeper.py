@@ -16,18 +16,18 @@ from tests.documents.forms import HEADERS, LARGE, SMALL, form
 from tests.support.factories import make_direct_upload, make_document
 from tests.support.problems import check_problem
 from tests.support.processes import exit_code_and_output
-from tests.support.store_proxy import Fate, Proxy
+from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
 
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 HELD = {
-    "a small file on its way": (SMALL, Fate.HOLD, "PUT"),
-    "a small file in the store": (SMALL, Fate.HOLD_ANSWER, "PUT"),
-    "a large file not begun": (LARGE, Fate.HOLD, "POST .*[?]uploads"),
-    "a part on its way": (LARGE, Fate.HOLD, "partNumber=1"),
-    "a large file not completed": (LARGE, Fate.HOLD, "POST .*[?]uploadId"),
-    "a large file in the store": (LARGE, Fate.HOLD_ANSWER, "POST .*[?]uploadId"),
+    "a small file on its way": (SMALL, ProxyAction.HOLD, "PUT"),
+    "a small file in the store": (SMALL, ProxyAction.HOLD_RESPONSE, "PUT"),
+    "a large file not begun": (LARGE, ProxyAction.HOLD, "POST .*[?]uploads"),
+    "a part on its way": (LARGE, ProxyAction.HOLD, "partNumber=1"),
+    "a large file not completed": (LARGE, ProxyAction.HOLD, "POST .*[?]uploadId"),
+    "a large file in the store": (LARGE, ProxyAction.HOLD_RESPONSE, "POST .*[?]uploadId"),
 }
 
 
@@ -60,7 +60,7 @@ async def test_an_upload_that_was_swept_is_refused_and_leaves_nothing(
 @pytest.mark.parametrize("point", HELD)
 async def test_an_upload_that_is_swept_at_its_end_is_refused_and_leaves_nothing(
     point: str,
-    proxy: Proxy,
+    proxy: StoreProxy,
     use_store: UseStore,
     client: AsyncClient,
     stored: Stored,
@@ -69,12 +69,12 @@ async def test_an_upload_that_is_swept_at_its_end_is_refused_and_leaves_nothing(
 ) -> None:
     size, fate, line = HELD[point]
     use_store(proxy.origin)
-    proxy.expect(fate, line)
+    proxy.set_action(fate, line)
     asked = asyncio.create_task(client.post("/documents", content=form(size), headers=HEADERS))
-    await proxy.reached.wait()
+    await proxy.action_reached.wait()
     await age()
     await sweep()
-    proxy.go_on.set()
+    proxy.release.set()
     check_problem(await asked, 409, "conflict")
     assert await stored() == []
 

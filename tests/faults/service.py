@@ -18,7 +18,7 @@ from tests.support.factories import make_author, make_document
 from tests.support.metrics import find_free_port, scrape_metrics
 from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.rows import execute
-from tests.support.stored_objects import stored
+from tests.support.stored_objects import list_object_states
 
 POOL = 8  # connections
 LOCK_TIMEOUT, STATEMENT_TIMEOUT, REQUEST_TIMEOUT = 0.5, 1.0, 2.0  # seconds
@@ -57,7 +57,9 @@ class Service:
         await self.comes_to_rest()
         other = await asyncpg.connect(self.url)
         try:
-            await database_activity.until(0, other, database_activity.BUSY, AT_ONCE)
+            await database_activity.wait_for_query_result(
+                0, other, database_activity.COUNT_BUSY, AT_ONCE
+            )
             assert await other.fetchval(_OURS) <= POOL + OTHER_POOLS
             await self.sweep()
             left = await self._stored(other)
@@ -98,7 +100,7 @@ class Service:
     async def _stored(self, other: asyncpg.Connection) -> list[str]:
         storage = Storage(make_settings(self.url))
         try:
-            return await stored(storage, self.prefix, other)
+            return await list_object_states(storage, self.prefix, other)
         finally:
             storage.close()
 

@@ -23,9 +23,9 @@ _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 @pytest.fixture(scope="module")
 async def database_url(template_url: str) -> AsyncIterator[str]:
-    made = await servers.copy(template_url, "clients")
+    made = await servers.copy_database(template_url, "clients")
     yield made
-    await servers.drop(made)
+    await servers.drop_database(made)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,9 @@ async def test_clients_are_gone_while_their_queries_run(
         await locking.execute("LOCK TABLE authors IN ACCESS EXCLUSIVE MODE")
         asked = [f"GET {path} HTTP/1.1\r\nHost: b\r\n\r\n", f"PATCH {path} HTTP/1.1\r\n{changes}"]
         writers = [await sent(service, each) for each in asked * POOL]
-        await database_activity.until(POOL, other, database_activity.WAITING)
+        await database_activity.wait_for_query_result(
+            POOL, other, database_activity.COUNT_WAITING_FOR_LOCK
+        )
         for writer in writers:
             leave(writer, reset=reset)
         assert (await service.client.get("/livez")).status_code == 200
@@ -88,7 +90,7 @@ async def test_clients_are_gone_in_the_middle_of_an_upload(
 ) -> None:
     writers = [await sent(service, *point) for point in POINTS.values() for _ in range(2)]
     other = await asyncpg.connect(database_url)
-    await database_activity.until(2 * len(BEGUN), other, PENDING)
+    await database_activity.wait_for_query_result(2 * len(BEGUN), other, PENDING)
     await other.close()
     for writer in writers:
         leave(writer, reset=reset)

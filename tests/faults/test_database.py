@@ -35,7 +35,7 @@ WHERE datname = current_database() AND application_name = 'bookshelf'
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return postgres_server.migrate(tmp_path_factory.mktemp("faults"))
+    return postgres_server.create_migrated_data_dir(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ async def test_postgres_is_killed_and_started_again(
     service: Service, postgres: Postgres, data_dir: Path
 ) -> None:
     async with loaded(service.client, service.origin) as load:
-        await asyncio.to_thread(postgres_server.kill, data_dir)
+        await asyncio.to_thread(postgres_server.kill_postgres, data_dir)
         await asyncio.to_thread(postgres.stop)  # of a process that is dead it takes note
         killed = monotonic()
         check_problem(await service.client.get("/authors"), 503, "unavailable")
@@ -111,7 +111,7 @@ async def test_all_backends_are_terminated_again_and_again(service: Service) -> 
 
 async def test_postgres_is_frozen(service: Service, data_dir: Path) -> None:
     async with loaded(service.client, service.origin) as load:
-        with postgres_server.frozen(data_dir):
+        with postgres_server.frozen_postgres(data_dir):
             await load.all_fail()
             assert (await service.client.get("/livez")).status_code == 200
             check_problem(await service.client.get("/readyz"), 503, "unavailable")
@@ -133,7 +133,9 @@ async def test_a_table_is_locked(service: Service) -> None:
         for method, body in (("GET", None), ("PATCH", {"title": "y"}), ("DELETE", None)):
             asked.append(client.request(method, f"/books/{NOBODY}", json=body))
         waiting = [asyncio.ensure_future(each) for each in asked]
-        await database_activity.until(len(waiting), other, database_activity.WAITING)
+        await database_activity.wait_for_query_result(
+            len(waiting), other, database_activity.COUNT_WAITING_FOR_LOCK
+        )
         for path in ("/authors", "/users", "/documents"):
             assert (await client.get(path)).status_code == 200
         assert (await client.post("/authors", json={"name": "x"})).status_code == 201

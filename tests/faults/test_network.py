@@ -13,7 +13,7 @@ from tests.core.test_idempotency import COMMITTED, REPLAYED
 from tests.faults.load import loaded
 from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
 from tests.support import database_activity, servers
-from tests.support.database_proxy import Wire, wired
+from tests.support.database_proxy import DatabaseProxy, running_database_proxy
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS
 
@@ -24,19 +24,19 @@ KEY = {"Idempotency-Key": "lost"}
 
 @pytest.fixture(scope="module")
 async def direct(template_url: str) -> AsyncIterator[str]:
-    url = await servers.copy(template_url, "network")
+    url = await servers.copy_database(template_url, "network")
     yield url
-    await servers.drop(url)
+    await servers.drop_database(url)
 
 
 @pytest.fixture(scope="module")
-async def wire(direct: str) -> AsyncIterator[Wire]:
-    async with wired(direct) as made:
+async def wire(direct: str) -> AsyncIterator[DatabaseProxy]:
+    async with running_database_proxy(direct) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-async def service(wire: Wire, direct: str) -> AsyncIterator[Service]:
+async def service(wire: DatabaseProxy, direct: str) -> AsyncIterator[Service]:
     async with served(wire.url, direct=direct, prefix="faults/network/") as made:
         yield made
 
@@ -59,10 +59,12 @@ async def locked(direct: str, service: Service) -> AsyncIterator[Transaction]:
     await connection.close()
 
 
-async def test_all_connections_are_reset_again_and_again(service: Service, wire: Wire) -> None:
+async def test_all_connections_are_reset_again_and_again(
+    service: Service, wire: DatabaseProxy
+) -> None:
     async with loaded(service.client, service.origin) as load:
         for _ in range(5):
-            wire.reset()
+            wire.reset_connections()
             await load.all_succeed()
     assert load.statuses("GET") == {200}
     assert load.statuses() <= WRITTEN
@@ -71,27 +73,41 @@ async def test_all_connections_are_reset_again_and_again(service: Service, wire:
 
 
 async def test_a_read_whose_connection_is_reset_is_done_on_another(
-    service: Service, wire: Wire, outside_connection: asyncpg.Connection, locked: Transaction
+    service: Service,
+    wire: DatabaseProxy,
+    outside_connection: asyncpg.Connection,
+    locked: Transaction,
 ) -> None:
     asked = asyncio.ensure_future(service.client.get("/authors"))
-    await database_activity.until(1, outside_connection, database_activity.WAITING)
-    wire.reset()
+    await database_activity.wait_for_query_result(
+        1, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
+    )
+    wire.reset_connections()
     # The first statement still waits: its server does not know that the client has gone.
-    await database_activity.until(2, outside_connection, database_activity.WAITING)
+    await database_activity.wait_for_query_result(
+        2, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
+    )
     await locked.rollback()
     assert (await asked).status_code == 200
     await service.is_well()
 
 
 async def test_a_write_whose_connection_is_reset_is_not_done_again(
-    service: Service, wire: Wire, outside_connection: asyncpg.Connection, locked: Transaction
+    service: Service,
+    wire: DatabaseProxy,
+    outside_connection: asyncpg.Connection,
+    locked: Transaction,
 ) -> None:
     asked = asyncio.ensure_future(service.client.post("/authors", json={"name": "once"}))
-    await database_activity.until(1, outside_connection, database_activity.WAITING)
-    wire.reset()
+    await database_activity.wait_for_query_result(
+        1, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
+    )
+    wire.reset_connections()
     check_problem(await asked, 503, "unavailable")
     await locked.rollback()
-    await database_activity.until(0, outside_connection, database_activity.BUSY)
+    await database_activity.wait_for_query_result(
+        0, outside_connection, database_activity.COUNT_BUSY
+    )
     assert (
         await outside_connection.fetchval("SELECT count(*) FROM authors WHERE name = 'once'") <= 1
     )
@@ -104,7 +120,7 @@ async def test_a_write_whose_commit_is_not_heard_of_is_unavailable_and_done(
     headers: dict[str, str],
     lost: str,
     service: Service,
-    wire: Wire,
+    wire: DatabaseProxy,
     outside_connection: asyncpg.Connection,
 ) -> None:
     name = f"{lost} {headers}"
@@ -113,15 +129,15 @@ async def test_a_write_whose_commit_is_not_heard_of_is_unavailable_and_done(
     def post() -> Coroutine[None, None, Response]:
         return service.client.post("/authors", json={"name": name}, headers=headers)
 
-    wire.catch(COMMITTED if headers else name.encode())
+    wire.block_at_response(COMMITTED if headers else name.encode())
     start, asked = monotonic(), asyncio.create_task(post())
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        await wire.caught.wait()
+        await wire.response_intercepted.wait()
     if lost == "by a reset":
-        wire.mend()
+        wire.unblock()
     check_problem(await asked, 503, "unavailable")
     assert monotonic() - start < (AT_ONCE if lost == "by a reset" else REQUEST_TIMEOUT + AT_ONCE)
-    wire.mend()
+    wire.unblock()
     count = "SELECT count(*) FROM authors WHERE name = $1"
     assert await outside_connection.fetchval(count, name) == 1
     if headers:
@@ -133,13 +149,15 @@ async def test_a_write_whose_commit_is_not_heard_of_is_unavailable_and_done(
     await service.is_well()
 
 
-async def test_the_network_is_a_black_hole_for_a_while(service: Service, wire: Wire) -> None:
+async def test_the_network_is_a_black_hole_for_a_while(
+    service: Service, wire: DatabaseProxy
+) -> None:
     async with loaded(service.client, service.origin) as load:
-        wire.blocked = True
+        wire.is_blocked = True
         await load.all_fail()
         assert (await service.client.get("/livez")).status_code == 200
         check_problem(await service.client.get("/readyz"), 503, "unavailable")
-        wire.mend()
+        wire.unblock()
         await load.all_succeed()
     assert load.statuses() <= WRITTEN | GIVEN_UP
     assert load.longest() < REQUEST_TIMEOUT + AT_ONCE

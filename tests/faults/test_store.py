@@ -14,7 +14,7 @@ from tests.support import servers
 from tests.support.factories import make_author, make_direct_upload, make_document
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, poll_until
-from tests.support.store_proxy import Fate, Proxy, proxied
+from tests.support.store_proxy import ProxyAction, StoreProxy, running_store_proxy
 
 PREFIX = "faults/store/"
 SMALL, LARGE = b"%PDF-1.7 in one go", bytes(PART_SIZE + 1)
@@ -25,19 +25,19 @@ Prepare = Callable[[AsyncClient], Awaitable[Ask]]
 
 @pytest.fixture(scope="module")
 async def database_url(template_url: str) -> AsyncIterator[str]:
-    made = await servers.copy(template_url, "store")
+    made = await servers.copy_database(template_url, "store")
     yield made
-    await servers.drop(made)
+    await servers.drop_database(made)
 
 
 @pytest.fixture(scope="module")
-async def proxy() -> AsyncIterator[Proxy]:
-    async with proxied() as made:
+async def proxy() -> AsyncIterator[StoreProxy]:
+    async with running_store_proxy() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-async def service(database_url: str, proxy: Proxy) -> AsyncIterator[Service]:
+async def service(database_url: str, proxy: StoreProxy) -> AsyncIterator[Service]:
     async with served(database_url, prefix=PREFIX, S3_ENDPOINT_URL=proxy.origin) as made:
         yield made
 
@@ -84,18 +84,18 @@ CALLS: dict[str, tuple[str, Prepare, int, int]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-async def test_a_call_fails(call: str, service: Service, proxy: Proxy) -> None:
+async def test_a_call_fails(call: str, service: Service, proxy: StoreProxy) -> None:
     line, prepare, failing, succeeding = CALLS[call]
     ask = await prepare(service.client)
-    proxy.expect(Fate.RESET, line)
+    proxy.set_action(ProxyAction.RESET, line)
     answer = await ask()
     assert answer.status_code == failing, answer.text
     if failing == 503:
         check_problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "1"
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        await proxy.reached.wait()
-    proxy.expect(Fate.PASS)
+        await proxy.action_reached.wait()
+    proxy.set_action(ProxyAction.PASS)
     assert (await ask()).status_code == succeeding
     await service.is_well()
 
@@ -110,26 +110,26 @@ HELD = {
 
 @pytest.mark.parametrize("calls", HELD)
 async def test_calls_are_done_only_when_nobody_waits_for_them_any_more(
-    calls: str, service: Service, proxy: Proxy
+    calls: str, service: Service, proxy: StoreProxy
 ) -> None:
     line, names = HELD[calls]
     prepared = [await CALLS[name][1](service.client) for name in names]
-    proxy.expect(Fate.HOLD, line)
+    proxy.set_action(ProxyAction.HOLD, line)
     start = monotonic()
     answers = await asyncio.gather(*(ask() for ask in prepared))
     assert [answer.status_code for answer in answers] == [CALLS[name][2] for name in names]
     assert monotonic() - start < REQUEST_TIMEOUT + AT_ONCE
-    assert len(proxy.lines) >= len(names)
+    assert len(proxy.request_lines) >= len(names)
     await service.comes_to_rest()
-    proxy.go_on.set()
-    proxy.expect(Fate.PASS)
+    proxy.release.set()
+    proxy.set_action(ProxyAction.PASS)
     await service.is_well()
 
 
-async def test_the_store_is_down(service: Service, proxy: Proxy) -> None:
+async def test_the_store_is_down(service: Service, proxy: StoreProxy) -> None:
     client = service.client
     document = await make_document(client, content=SMALL)
-    proxy.expect(Fate.RESET)
+    proxy.set_action(ProxyAction.RESET)
     assert check_problem(await client.get("/readyz"), 503, "unavailable")["detail"].startswith(
         "stor"
     )
@@ -140,37 +140,37 @@ async def test_the_store_is_down(service: Service, proxy: Proxy) -> None:
         check_problem(answer, 503, "unavailable")
     assert (await client.get(f"/documents/{document['id']}")).status_code == 200
     await make_author(client)
-    proxy.expect(Fate.PASS)
+    proxy.set_action(ProxyAction.PASS)
     await service.is_well()
 
 
-async def test_the_store_is_slow(service: Service, proxy: Proxy) -> None:
+async def test_the_store_is_slow(service: Service, proxy: StoreProxy) -> None:
     client = service.client
-    proxy.expect(Fate.HOLD, "PUT")
+    proxy.set_action(ProxyAction.HOLD, "PUT")
     slow = [asyncio.create_task(make_document(client, content=SMALL)) for _ in range(6)]
 
     async def all_wait() -> bool:
-        return sum(line.startswith("PUT") for line in proxy.lines) == len(slow)
+        return sum(line.startswith("PUT") for line in proxy.request_lines) == len(slow)
 
     await poll_until(all_wait)
     await make_author(client)
     for path in ("/readyz", "/documents", "/books"):
         assert (await client.get(path)).status_code == 200
     assert not any(task.done() for task in slow)
-    proxy.go_on.set()
+    proxy.release.set()
     await asyncio.gather(*slow)
-    proxy.expect(Fate.PASS)
+    proxy.set_action(ProxyAction.PASS)
     await service.is_well()
 
 
 @pytest.mark.parametrize("line", ["[?&]uploads", "list-type"])
 async def test_a_list_fails_and_with_it_the_sweeper(
-    line: str, service: Service, proxy: Proxy
+    line: str, service: Service, proxy: StoreProxy
 ) -> None:
     ask = await deletes(service.client)
-    proxy.expect(Fate.RESET, f"DELETE|{line}")
+    proxy.set_action(ProxyAction.RESET, f"DELETE|{line}")
     assert (await ask()).status_code == 204
     with pytest.raises(Unavailable):
         await service.sweep(s3_endpoint_url=proxy.origin)
-    proxy.expect(Fate.PASS)
+    proxy.set_action(ProxyAction.PASS)
     await service.is_well()

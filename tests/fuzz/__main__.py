@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     given, more = parser.parse_known_args()
     print(f'FUZZ_ARGS="--seed {given.seed}" make fuzz  # asks the same again', flush=True)
-    with servers.postgres() as url, servers.s3() as store:
+    with servers.running_template_database() as url, servers.running_store() as store:
         os.environ.update(store)
         return sum(
             bool(asyncio.run(_run(url, who, given.seconds // len(ACCESS), given.seed, more)))
@@ -26,7 +26,7 @@ def main() -> int:
 
 
 async def _run(template: str, who: str, seconds: int, seed: int, more: list[str]) -> int:
-    url = await servers.copy(template, who)
+    url = await servers.copy_database(template, who)
     options = ("--max-time", str(seconds), "--seed", str(seed), *more)
     return await fuzz(url, who, *options)
 

@@ -49,12 +49,12 @@ async def days(database: Database) -> None:
 @pytest.fixture
 async def reporting(template_url: str) -> AsyncIterator[str]:
     """The URL of another database, in which one day was counted."""
-    url = await servers.copy(template_url, uuid4().hex[:12])
+    url = await servers.copy_database(template_url, uuid4().hex[:12])
     connection = await asyncpg.connect(url)
     await connection.execute("INSERT INTO user_counts VALUES ('2020-02-29', 7, '2020-02-29Z')")
     await connection.close()
     yield url
-    await servers.drop(url)
+    await servers.drop_database(url)
 
 
 def found(page: Json) -> list[str]:

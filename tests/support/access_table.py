@@ -8,15 +8,27 @@ from typing import Any, Final, NamedTuple
 
 from httpx import AsyncClient, Response
 
-from tests.support.callers import IDS, PASSWORD, THINGS, TOKEN_IDS, UPLOAD, email
+from tests.support.callers import (
+    PASSWORD,
+    RESOURCE_IDS,
+    TOKEN_IDS,
+    UPLOAD_ID,
+    USER_IDS,
+    email_of_caller,
+)
 from tests.support.entities import CASES_BY_PATH, ENTITIES
 from tests.support.factories import Json
 from tests.support.requests import body_arguments
 
-ANONYMOUS: Final = ("none", "read", "full")  # without a token, by ANONYMOUS_ACCESS
-BEARERS: Final = ("owner", "stranger", "editor", "admin")  # what is asked for is the owner's
-BAD: Final = ("expired", "revoked", "malformed")
-CALLERS: Final = (*ANONYMOUS, *BEARERS, *BAD)
+ANONYMOUS_CALLERS: Final = ("none", "read", "full")  # without a token, by ANONYMOUS_ACCESS
+VALID_TOKEN_CALLERS: Final = (
+    "owner",
+    "stranger",
+    "editor",
+    "admin",
+)  # what is asked for is the owner's
+INVALID_TOKEN_CALLERS: Final = ("expired", "revoked", "malformed")
+CALLERS: Final = (*ANONYMOUS_CALLERS, *VALID_TOKEN_CALLERS, *INVALID_TOKEN_CALLERS)
 OK: Final = 0  # whatever the document says of success
 
 
@@ -58,29 +70,31 @@ RULES: Final = {
                    ( 401,  401,  401,   OK,   404,     404,   404,    401 ),
 }
 # fmt: on
-NAMES: Final = [name for names in RULES for name in names.split()]
-TABLE: Final = {
-    name: dict(zip(CALLERS, (*cells, *cells[-1:] * (len(BAD) - 1)), strict=True))
+OPERATION_IDS: Final = [name for names in RULES for name in names.split()]
+EXPECTED_STATUSES: Final = {
+    name: dict(zip(CALLERS, (*cells, *cells[-1:] * (len(INVALID_TOKEN_CALLERS) - 1)), strict=True))
     for names, cells in RULES.items()
     for name in names.split()
 }
-OWNED: Final = [name for name in NAMES if TABLE[name]["stranger"] == 404]
+OWNER_OPERATIONS: Final = [
+    name for name in OPERATION_IDS if EXPECTED_STATUSES[name]["stranger"] == 404
+]
 # What a request may be refused for beside who sends it: a wrong password, a role that it sets.
-ALSO: Final = {401: {"create_token"}, 403: {"create_user", "update_user"}}
+OTHER_REASONS: Final = {401: {"create_token"}, 403: {"create_user", "update_user"}}
 
-REALM: Final = 'Bearer realm="bookshelf"'
-INVALID: Final = f'{REALM}, error="invalid_token"'
-TOO_LOW: Final = f'{REALM}, error="insufficient_scope"'
+CHALLENGE: Final = 'Bearer realm="bookshelf"'
+INVALID_TOKEN_CHALLENGE: Final = f'{CHALLENGE}, error="invalid_token"'
+INSUFFICIENT_SCOPE_CHALLENGE: Final = f'{CHALLENGE}, error="insufficient_scope"'
 
 _FILE: Final = {"filename": "a.txt", "content_type": "text/plain", "size": 1}
-_LOG_IN: Final = {"username": email("owner"), "password": PASSWORD}
+_LOGIN: Final = {"username": email_of_caller("owner"), "password": PASSWORD}
 _OTHER_BODIES: Final[dict[str, dict[str, Any]]] = {
     "create_books": {"json": {"items": [CASES_BY_PATH["/books"].create]}},
     "create_upload": {"json": _FILE},
-    "create_token": {"data": _LOG_IN},
+    "create_token": {"data": _LOGIN},
 }
 # A valid body of every operation that takes one, as arguments of `client.request`.
-BODIES: Final = (
+VALID_BODIES: Final = (
     {f"create_{case.singular}": body_arguments(case, case.create) for case in ENTITIES}
     | {f"update_{case.singular}": body_arguments(case, case.update) for case in ENTITIES}
     | _OTHER_BODIES
@@ -90,32 +104,32 @@ BODIES: Final = (
 class Operation(NamedTuple):
     """One of the document's."""
 
-    name: str
+    operation_id: str
     method: str
-    template: str
+    path_template: str
     responses: Json
     security: list[Json] | None
 
     @property
-    def success(self) -> int:
+    def success_status(self) -> int:
         """The status of a valid request that is allowed."""
-        if self.name == "complete_upload":
+        if self.operation_id == "complete_upload":
             return 409  # none of its bytes has arrived
         return min(int(status) for status in self.responses)
 
-    async def ask(
+    async def send(
         self, client: AsyncClient, headers: dict[str, str], owner: str = "owner"
     ) -> Response:
         """A valid request for what there is, of users and tokens for the owner's."""
-        ids = {**THINGS, "/users": IDS[owner], "/tokens": TOKEN_IDS[owner]}
-        collection = "/" + self.template.split("/")[1]
-        path = self.template.format(id=ids.get(collection), upload_id=UPLOAD)
-        request = dict(BODIES.get(self.name, {}))
+        ids = {**RESOURCE_IDS, "/users": USER_IDS[owner], "/tokens": TOKEN_IDS[owner]}
+        collection = "/" + self.path_template.split("/")[1]
+        path = self.path_template.format(id=ids.get(collection), upload_id=UPLOAD_ID)
+        request = dict(VALID_BODIES.get(self.operation_id, {}))
         headers = request.pop("headers", {}) | headers
         return await client.request(self.method, path, headers=headers, **request)
 
 
-def operations_of(document: Json) -> Iterator[Operation]:
+def parse_operations(document: Json) -> Iterator[Operation]:
     for template, item in document["paths"].items():
         for method, found in item.items():
             name, security = found["operationId"], found.get("security")

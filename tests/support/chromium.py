@@ -15,16 +15,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 30.0  # seconds until a test has failed
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PROGRAM = next(filter(None, map(shutil.which, NAMES)), None)
+TIMEOUT_SECONDS = 30.0  # seconds until a test has failed
+PROGRAM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+CHROMIUM = next(filter(None, map(shutil.which, PROGRAM_NAMES)), None)
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-extensions"),
     *("--disable-dev-shm-usage", "--window-size=1200,1600", "--remote-debugging-pipe"),
 )
 # What a selector finds, as soon as there is something, and it is to be seen.
-FOUND = """
+WAIT_FOR_ELEMENT = """
 new Promise(resolve => {
   const look = () => {
     const found = document.querySelector(%s)
@@ -76,13 +76,13 @@ class Page:
         await self._ask("Browser.close")
 
     async def _with(self, selector: str, function: str) -> Any:
-        return await self.evaluate(FOUND % (json.dumps(selector), function))
+        return await self.evaluate(WAIT_FOR_ELEMENT % (json.dumps(selector), function))
 
     async def _ask(self, method: str, **parameters: Any) -> Any:
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters, **self._session}
         self._writer.write(json.dumps(message).encode() + b"\0")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while (answer := json.loads((await self._reader.readuntil(b"\0"))[:-1])) is not None:
                 if answer.get("id") == number:
                     break
@@ -91,14 +91,14 @@ class Page:
 
 
 @asynccontextmanager
-async def browsing(url: str, profile: Path) -> AsyncIterator[Page]:
+async def open_page(url: str, profile: Path) -> AsyncIterator[Page]:
     """A page of a new browser that keeps what it keeps in `profile`."""
-    assert PROGRAM
+    assert CHROMIUM
     (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
     shell = f'exec "$@" 3<&{its_in} 4>&{its_out}'
     options = (*OPTIONS, f"--user-data-dir={profile}", "about:blank")
     process = await asyncio.create_subprocess_exec(
-        *("bash", "-c", shell, "browser", PROGRAM, *options),
+        *("bash", "-c", shell, "browser", CHROMIUM, *options),
         pass_fds=(its_in, its_out),
         stdin=DEVNULL,
         stdout=DEVNULL,
@@ -106,7 +106,7 @@ async def browsing(url: str, profile: Path) -> AsyncIterator[Page]:
     )
     os.close(its_in)
     os.close(its_out)
-    reader, writer = await _streams(our_in, our_out)
+    reader, writer = await _open_pipe_streams(our_in, our_out)
     try:
         page = await Page(reader, writer).opened(url)
         yield page
@@ -114,19 +114,19 @@ async def browsing(url: str, profile: Path) -> AsyncIterator[Page]:
     finally:
         writer.close()
         if process.returncode is None:
-            await _ended(process)
+            await _wait_or_kill(process)
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def _wait_or_kill(process: asyncio.subprocess.Process) -> None:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await process.wait()
     except TimeoutError:
         process.kill()
         await process.wait()
 
 
-async def _streams(
+async def _open_pipe_streams(
     readable: int, writable: int
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     loop = asyncio.get_running_loop()

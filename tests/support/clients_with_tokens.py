@@ -17,7 +17,7 @@ ClientFactory = Callable[..., Awaitable[AsyncClient]]
 class UserWithToken(NamedTuple):
     """A user's id, and the token as it is and as a request has it."""
 
-    id: int
+    user_id: int
     token: str
     headers: dict[str, str]
 

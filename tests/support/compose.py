@@ -17,20 +17,20 @@ from app.embedded import postgresql
 from app.embedded.processes import launch, wait_until
 from tests.support.processes import PROJECT_ROOT
 
-COMPOSE: Final = PROJECT_ROOT / "docker-compose.yml"
+COMPOSE_FILE: Final = PROJECT_ROOT / "docker-compose.yml"
 DOCKERFILE: Final = PROJECT_ROOT / "Dockerfile"
-BINARIES: Final = Path(sys.executable).parent
+BINARY_DIRECTORY: Final = Path(sys.executable).parent
 Service = dict[str, Any]
 
 
-def compose() -> dict[str, Any]:
+def load_compose_file() -> dict[str, Any]:
     """The file, with every variable of a shell at its default."""
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE.read_text())
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE_FILE.read_text())
     found: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     return found
 
 
-def stages() -> list[list[tuple[str, str]]]:
+def dockerfile_stages() -> list[list[tuple[str, str]]]:
     """The instructions of the Dockerfile and their arguments, stage by stage."""
     text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
     lines = text.replace("\\\n", " ").splitlines()
@@ -42,31 +42,31 @@ def stages() -> list[list[tuple[str, str]]]:
     return found
 
 
-def of_image(verb: str) -> list[str]:
+def image_instructions(verb: str) -> list[str]:
     """The arguments of an instruction, as often as it is given for the final image."""
-    return [rest for name, rest in stages()[-1] if name == verb]
+    return [rest for name, rest in dockerfile_stages()[-1] if name == verb]
 
 
-def words_of_image(verb: str) -> list[str]:
+def image_command(verb: str) -> list[str]:
     """The exec form of ENTRYPOINT, CMD or HEALTHCHECK."""
-    [given] = of_image(verb)
+    [given] = image_instructions(verb)
     words: list[str] = json.loads(given[given.index("[") :])
     return words
 
 
 def image_environment() -> dict[str, str]:
-    return dict(re.findall(r"(\w+)=(\S+)", " ".join(of_image("ENV"))))
+    return dict(re.findall(r"(\w+)=(\S+)", " ".join(image_instructions("ENV"))))
 
 
-def copies(stage: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def copied_paths(stage: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """What is copied from the repository, and to where."""
     given = [rest.split() for verb, rest in stage if verb == "COPY"]
     return [(words[0], words[1]) for words in given if not words[0].startswith("--from")]
 
 
-def unpacked(directory: Path) -> Path:
+def create_image_directory(directory: Path) -> Path:
     """The working directory of the image: what the Dockerfile copies there, and nothing else."""
-    for source, target in copies(stages()[-1]):
+    for source, target in copied_paths(dockerfile_stages()[-1]):
         if (PROJECT_ROOT / source).is_dir():
             shutil.copytree(PROJECT_ROOT / source, directory / target)
         else:
@@ -75,7 +75,7 @@ def unpacked(directory: Path) -> Path:
 
 
 @contextmanager
-def store(service: Service, directory: Path) -> Iterator[str]:
+def running_store(service: Service, directory: Path) -> Iterator[str]:
     """The origin of a store that runs the service's own command over a directory of ours."""
     words = service["command"].split()
     served = Path(words[-1])
@@ -84,7 +84,7 @@ def store(service: Service, directory: Path) -> Iterator[str]:
         (directory / Path(target).relative_to(served)).mkdir(parents=True)
     words[words.index("--addr") + 1], words[-1] = "127.0.0.1:0", str(directory)
     log = directory.with_suffix(".log")
-    process = launch([str(BINARIES / "rclone"), *words], log)
+    process = launch([str(BINARY_DIRECTORY / "rclone"), *words], log)
     try:
         found = r"s3 server on \[(http://.+?)/\]"
         said = wait_until(lambda: re.search(found, log.read_text()), process, f"{log} says why")
@@ -94,20 +94,22 @@ def store(service: Service, directory: Path) -> Iterator[str]:
         process.wait()
 
 
-async def start(words: list[str], environment: Mapping[str, str], place: Path) -> Process:
+async def start_image_command(
+    words: list[str], environment: Mapping[str, str], place: Path
+) -> Process:
     """A command of the image, with the environment given and not a variable more."""
     ours = {"python": sys.executable, "pg_isready": postgresql.binary("pg_isready")}
-    program = ours.get(words[0]) or str(BINARIES / words[0])
+    program = ours.get(words[0]) or str(BINARY_DIRECTORY / words[0])
     return await asyncio.create_subprocess_exec(
         program, *words[1:], env=environment, cwd=place, stdout=PIPE, stderr=STDOUT
     )
 
 
-async def run(
+async def run_image_command(
     words: list[str], environment: Mapping[str, str], place: Path
 ) -> tuple[int | None, str]:
     """The exit code and everything that was printed."""
-    process = await start(words, environment, place)
+    process = await start_image_command(words, environment, place)
     async with asyncio.timeout(60):
         output, _ = await process.communicate()
     return process.returncode, output.decode()

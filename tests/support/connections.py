@@ -8,23 +8,23 @@ from urllib.parse import urlsplit
 
 
 @asynccontextmanager
-async def connected(origin: str) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
+async def tcp_connection(origin: str) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
     """A connection to a server, until the block ends."""
     where = urlsplit(origin)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
-    async with closing(writer):
+    async with closing_writer(writer):
         yield reader, writer
 
 
 @asynccontextmanager
-async def listening(
+async def tcp_server(
     serve: Callable[[StreamReader, StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[str]:
     """A server that does this with each connection, at `host:port`, until the block ends."""
     connections = set[Task[None]]()
 
     async def closed(reader: StreamReader, writer: StreamWriter) -> None:
-        async with closing(writer):
+        async with closing_writer(writer):
             await serve(reader, writer)
 
     def accept(reader: StreamReader, writer: StreamWriter) -> None:
@@ -42,7 +42,7 @@ async def listening(
 
 
 @asynccontextmanager
-async def closing(writer: StreamWriter) -> AsyncIterator[None]:
+async def closing_writer(writer: StreamWriter) -> AsyncIterator[None]:
     """Close a connection after the block, and wait until it is."""
     try:
         yield

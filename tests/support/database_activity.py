@@ -5,18 +5,18 @@ from typing import Any
 
 import asyncpg
 
-PATIENCE = 10.0  # seconds until a test has failed
+TIMEOUT_SECONDS = 10.0  # seconds until a test has failed
 _COUNT = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'bookshelf' AND {}
 """
-BUSY = _COUNT.format("state <> 'idle'")  # active, or in a transaction
-ASLEEP = _COUNT.format("wait_event = 'PgSleep'")
-WAITING = _COUNT.format("wait_event_type = 'Lock'")
+COUNT_BUSY = _COUNT.format("state <> 'idle'")  # active, or in a transaction
+COUNT_SLEEPING = _COUNT.format("wait_event = 'PgSleep'")
+COUNT_WAITING_FOR_LOCK = _COUNT.format("wait_event_type = 'Lock'")
 
 
-async def until(
-    expected: Any, connection: asyncpg.Connection, query: str, patience: float = PATIENCE
+async def wait_for_query_result(
+    expected: Any, connection: asyncpg.Connection, query: str, patience: float = TIMEOUT_SECONDS
 ) -> None:
     """Look until the query finds what is expected; fail when the time is up."""
     found = None

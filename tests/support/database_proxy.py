@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.engine import URL, make_url
 
-from tests.support.connections import closing, listening
+from tests.support.connections import closing_writer, tcp_server
 
 _CHUNK = 64 * 1024  # bytes
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 _PORT = 5432
 
 
-class Wire:
+class DatabaseProxy:
     """Passes bytes on unchanged, each `delay` seconds later than it came, in either direction.
 
     `delay` and `blocked` may change at any time and hold for what comes from then on. While it is
@@ -24,8 +24,9 @@ class Wire:
     """
 
     def __init__(self, url: str, delay: float) -> None:
-        self.delay, self.blocked = delay, False
-        self.caught = asyncio.Event()
+        self.delay = delay
+        self.is_blocked = False
+        self.response_intercepted = asyncio.Event()
         self._wanted: bytes | None = None
         self._server = make_url(url)
         self._writers = set[StreamWriter]()
@@ -35,17 +36,17 @@ class Wire:
         here = self._server.set(host="127.0.0.1", port=port, query={})
         self.url = here.render_as_string(hide_password=False)
 
-    def catch(self, answer: bytes) -> None:
+    def block_at_response(self, answer: bytes) -> None:
         """Keep an answer of the server with these bytes in it, and all after it from either end."""
         self._wanted = answer
 
-    def mend(self) -> None:
+    def unblock(self) -> None:
         """Pass on what comes from now on. What was kept is lost, and with it the connections."""
-        self.blocked, self._wanted = False, None
-        self.caught.clear()
-        self.reset()
+        self.is_blocked, self._wanted = False, None
+        self.response_intercepted.clear()
+        self.reset_connections()
 
-    def reset(self) -> None:
+    def reset_connections(self) -> None:
         """Break every connection at once, as a router that was restarted does."""
         for writer in [each for each in self._writers if not each.transport.is_closing()]:
             end: socket.socket = writer.get_extra_info("socket")
@@ -55,10 +56,10 @@ class Wire:
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         """One connection of the service, to its end on either side."""
-        answers, server = await _connected(self._server)
+        answers, server = await _connect(self._server)
         self._writers |= {writer, server}
         ways = [self._pass(reader, server), self._pass(answers, writer, answers=True)]
-        async with closing(server), closing(writer):
+        async with closing_writer(server), closing_writer(writer):
             tasks = [asyncio.create_task(way) for way in ways]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -89,9 +90,9 @@ class Wire:
                 if not data:
                     return
                 if answers and self._wanted is not None and self._wanted in data:
-                    self.blocked = True
-                    self.caught.set()
-                if not self.blocked:
+                    self.is_blocked = True
+                    self.response_intercepted.set()
+                if not self.is_blocked:
                     writer.write(data)
                     await writer.drain()
         except ConnectionError:
@@ -101,7 +102,7 @@ class Wire:
             await asyncio.gather(taking, return_exceptions=True)
 
 
-async def _connected(url: URL) -> tuple[StreamReader, StreamWriter]:
+async def _connect(url: URL) -> tuple[StreamReader, StreamWriter]:
     host = url.query.get("host")
     if isinstance(host, str):
         return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{url.port or _PORT}")
@@ -109,9 +110,9 @@ async def _connected(url: URL) -> tuple[StreamReader, StreamWriter]:
 
 
 @asynccontextmanager
-async def wired(url: str, delay: float = 0.0) -> AsyncIterator[Wire]:
+async def running_database_proxy(url: str, delay: float = 0.0) -> AsyncIterator[DatabaseProxy]:
     """A wire to the server of this URL; its own `url` leads through it."""
-    wire = Wire(url, delay)
-    async with listening(wire.serve) as place:
+    wire = DatabaseProxy(url, delay)
+    async with tcp_server(wire.serve) as place:
         wire.at(int(place.rpartition(":")[2]))
         yield wire

@@ -60,7 +60,7 @@ class FineState(enum.Enum):
     UNPAID = "unpaid"
 
 
-def _values(states: type[enum.Enum]) -> list[str]:
+def _enum_values(states: type[enum.Enum]) -> list[str]:
     return [state.value for state in states]
 
 
@@ -73,7 +73,7 @@ class Fine(LibraryEntity):
     edition_id: Mapped[UUID] = mapped_column(sa.ForeignKey("library_editions.id"), index=True)
     amount: Mapped[Decimal] = mapped_column(sa.Numeric(40, 12))
     state: Mapped[FineState] = mapped_column(
-        sa.Enum(FineState, native_enum=False, values_callable=_values)
+        sa.Enum(FineState, native_enum=False, values_callable=_enum_values)
     )
 
 

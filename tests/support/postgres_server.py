@@ -11,14 +11,14 @@ from tests.support import servers
 
 
 @asynccontextmanager
-async def running(data_dir: Path) -> AsyncIterator[str]:
+async def running_postgres(data_dir: Path) -> AsyncIterator[str]:
     """The URL of the server of these data."""
     with embedded.postgres(data_dir) as server:
         yield server.url()
 
 
 @contextmanager
-def frozen(data_dir: Path) -> Iterator[None]:
+def frozen_postgres(data_dir: Path) -> Iterator[None]:
     """Nothing of the server answers, and no connection of it breaks, while the block lasts."""
     stopped = _processes(data_dir)
     for process in stopped:
@@ -30,7 +30,7 @@ def frozen(data_dir: Path) -> Iterator[None]:
             process.resume()
 
 
-def kill(data_dir: Path) -> None:
+def kill_postgres(data_dir: Path) -> None:
     """End all of the server at once, as when the machine loses its power."""
     killed = _processes(data_dir)
     for process in killed:
@@ -43,9 +43,9 @@ def _processes(data_dir: Path) -> list[psutil.Process]:
     return [server, *server.children(recursive=True)]
 
 
-def migrate(data_dir: Path) -> Path:
+def create_migrated_data_dir(data_dir: Path) -> Path:
     """Data of a server that does not run: the schema is there."""
     data_dir.chmod(0o755)
-    with embedded.postgres(data_dir, servers.UNSAFE) as server:
+    with embedded.postgres(data_dir, servers.SETTINGS_WITHOUT_DURABILITY) as server:
         schema.upgrade(servers.sqlalchemy_url(server.url()))
     return data_dir

@@ -18,13 +18,13 @@ from tests.support.rows import (
 
 Row = dict[str, Any]
 
-OTHER: Final = UUID(int=7)  # another author, whose books are in the way
-KEPT: Final = {UUID(AUTHOR_ID), OTHER}  # the authors of the books
+OTHER_AUTHOR_ID: Final = UUID(int=7)  # another author, whose books are in the way
+BOOK_AUTHOR_IDS: Final = {UUID(AUTHOR_ID), OTHER_AUTHOR_ID}  # the authors of the books
 NAMES: Final = ("a", "A", "á", "b", 'a"b', "a\\", "a b", "本", "📚", "\u0001", " ")
 MAX_ROWS: Final = 10_000  # of an entity without hand-made rows
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _ADD_AUTHORS: Final = (
-    f"INSERT INTO authors (id, name) VALUES ('{AUTHOR_ID}', 'A'), ('{OTHER}', 'A') "
+    f"INSERT INTO authors (id, name) VALUES ('{AUTHOR_ID}', 'A'), ('{OTHER_AUTHOR_ID}', 'A') "
     "ON CONFLICT DO NOTHING"
 )
 
@@ -66,7 +66,7 @@ class RandomRows:
         return {"id": self._id(), "name": self._name(), "dob": dob, **self._times()}
 
     def _book(self) -> Row:
-        author_id = self._random.choice([UUID(AUTHOR_ID), UUID(AUTHOR_ID), OTHER])
+        author_id = self._random.choice([UUID(AUTHOR_ID), UUID(AUTHOR_ID), OTHER_AUTHOR_ID])
         row = {"id": self._id(), "title": self._name(), "author_id": author_id}
         return row | self._times()
 

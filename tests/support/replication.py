@@ -15,12 +15,12 @@ from tests.support import servers
 from tests.support.processes import TIMEOUT_SECONDS
 
 # A commit that is not yet in the log has no place there that one could wait for.
-SETTINGS = {**servers.UNSAFE, "synchronous_commit": "on"}
+SETTINGS = {**servers.SETTINGS_WITHOUT_DURABILITY, "synchronous_commit": "on"}
 DATABASE = "bookshelf_test"
 
 
 @dataclass(frozen=True)
-class Replicated:
+class PrimaryAndStandby:
     """Both servers, and where the migrated database is on each."""
 
     primary: Postgres
@@ -34,7 +34,7 @@ class Replicated:
     def standby_url(self) -> str:
         return self.standby.url(DATABASE)
 
-    async def caught_up(self) -> None:
+    async def wait_until_caught_up(self) -> None:
         """Return when all that is committed on the primary can be read on the standby."""
         primary = await asyncpg.connect(self.primary_url)
         standby = await asyncpg.connect(self.standby_url)
@@ -50,20 +50,20 @@ class Replicated:
 
 
 @contextmanager
-def replicated() -> Iterator[Replicated]:
+def running_primary_and_standby() -> Iterator[PrimaryAndStandby]:
     """The two servers, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory:
         Path(directory).chmod(0o755)  # for the user that the servers run as
         data = Path(directory).resolve()
         with embedded.postgres(data / "primary", SETTINGS) as primary:
-            asyncio.run(servers.recreate(primary.url(DATABASE)))
+            asyncio.run(servers.recreate_database(primary.url(DATABASE)))
             schema.upgrade(servers.sqlalchemy_url(primary.url(DATABASE)))
-            _copy(primary, Postgres(data / "standby", SETTINGS))
+            _copy_to_standby(primary, Postgres(data / "standby", SETTINGS))
             with embedded.postgres(data / "standby", SETTINGS) as standby:
-                yield Replicated(primary, standby)
+                yield PrimaryAndStandby(primary, standby)
 
 
-def _copy(primary: Postgres, standby: Postgres) -> None:
+def _copy_to_standby(primary: Postgres, standby: Postgres) -> None:
     """Give the standby the primary's data, and the settings that make it follow."""
     standby._own_directories()
     source = ("--host", str(primary.sockets), "--username=postgres", "--checkpoint=fast")

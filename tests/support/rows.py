@@ -10,7 +10,7 @@ from tests.support.entities import CASES_BY_PATH, cases_in_insert_order, referen
 from tests.support.entity_case import FIRST_ID, EntityCase
 from tests.support.statements import wait_for_statement_callbacks
 
-AUTHOR_ID = FIRST_ID  # of the books that `fill` makes
+AUTHOR_ID = FIRST_ID  # of the books that `fill_tables` makes
 AUTHOR_BOOKS_PATH = f"/authors/{AUTHOR_ID}/books"
 COLLECTION_PATHS = tuple(CASES_BY_PATH)
 LIST_PATHS = (*COLLECTION_PATHS, AUTHOR_BOOKS_PATH)
@@ -18,14 +18,14 @@ LIST_PATHS = (*COLLECTION_PATHS, AUTHOR_BOOKS_PATH)
 LIST_CASES = {**CASES_BY_PATH, AUTHOR_BOOKS_PATH: CASES_BY_PATH["/books"]}
 SORT_KEYS = {path: case.sorts for path, case in LIST_CASES.items()}
 TABLE_NAMES = {path: case.plural for path, case in LIST_CASES.items()}
-# What `fill` has in every name or title of a list that can be searched.
+# What `fill_tables` has in every name or title of a list that can be searched.
 SEARCH_WORDS = {
     path: case.search_word for path, case in LIST_CASES.items() if case.search_word is not None
 }
 
 
 async def fill_tables(database: Database, count: int) -> None:
-    """Insert rows 1 to `count` of each entity. All books are by `AUTHOR`."""
+    """Insert rows 1 to `count` of each entity. All books are by `AUTHOR_ID`."""
     for case in cases_in_insert_order():
         statement = case.insert_statement("generate_series(1, :count) n")
         await execute(database, statement, {"count": count})

@@ -5,7 +5,9 @@ import asyncpg
 from app.core.storage import Storage
 
 
-async def stored(storage: Storage, prefix: str, database: asyncpg.Connection) -> list[str]:
+async def list_object_states(
+    storage: Storage, prefix: str, database: asyncpg.Connection
+) -> list[str]:
     """For each key under a prefix what there is: the state of its row, `object`, `part`."""
     rows = await database.fetch("SELECT key, state FROM stored_objects")
     uploads = await storage.list_multipart_uploads(prefix)

@@ -16,30 +16,30 @@ from tests.support.responses import get_json
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 CSV_TYPE = "text/csv; charset=utf-8"
-STREAMED = tuple(case.path for case in ENTITIES if case.streams)
+STREAMED_PATHS = tuple(case.path for case in ENTITIES if case.streams)
 
 
-async def asked(client: AsyncClient, url: str, accept: str = NDJSON, **more: Any) -> Response:
+async def get_stream(client: AsyncClient, url: str, accept: str = NDJSON, **more: Any) -> Response:
     """The answer to whom `accept` is."""
     return await client.get(url, headers={"Accept": accept}, **more)
 
 
-async def lines(client: AsyncClient, url: str) -> list[Json]:
+async def read_json_lines(client: AsyncClient, url: str) -> list[Json]:
     """Every row of a list, from its lines of JSON."""
-    answer = await asked(client, url)
+    answer = await get_stream(client, url)
     assert (answer.status_code, answer.headers["content-type"]) == (200, NDJSON), answer.text
     assert answer.content.endswith(b"\n") or not answer.content
     return [json.loads(line) for line in answer.content.split(b"\n")[:-1]]
 
 
-async def table(client: AsyncClient, url: str) -> list[list[str]]:
+async def read_csv(client: AsyncClient, url: str) -> list[list[str]]:
     """Every row of a list, from CSV, the header first."""
-    answer = await asked(client, url, CSV)
+    answer = await get_stream(client, url, CSV)
     assert (answer.status_code, answer.headers["content-type"]) == (200, CSV_TYPE), answer.text
     return list(csv.reader(StringIO(answer.content.decode(), newline=""), strict=True))
 
 
-async def pages(client: AsyncClient, url: str) -> list[Json]:
+async def read_all_pages(client: AsyncClient, url: str) -> list[Json]:
     """Every row of a list, page by page."""
     found = list[Json]()
     cursor: str | None = ""
@@ -73,7 +73,7 @@ def _columns(schema: Json, schemas: Json) -> Iterator[str]:
         yield from (column for column in columns if column not in properties)
 
 
-def cells(row: Json, columns: list[str]) -> list[str]:
+def csv_cells(row: Json, columns: list[str]) -> list[str]:
     """Return the values of a row of CSV, from the same row in JSON."""
     return [_cell(_value(row, column)) for column in columns]
 
@@ -93,7 +93,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def scope(path: str, accept: str = NDJSON, query: str = "") -> Scope:
+def asgi_scope(path: str, accept: str = NDJSON, query: str = "") -> Scope:
     """What a server passes on of such a request, for a test that is the server."""
     return {
         "type": "http",

@@ -2,7 +2,7 @@
 
 Start it with `python -m tests.support.ticking_worker worker`.
 
-One writes a row, and is held up while a test has the lock `MIDDLE`; the other always fails.
+One writes a row, and is held up while a test has the lock `JOB_LOCK_KEY`; the other always fails.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from app.core.observability import _logging as logging
 from app.settings import Settings
 from app.worker import JobContext, run_worker
 
-MIDDLE: Final = 42  # the key of an advisory lock
-SECOND: Final = timedelta(seconds=1)
+JOB_LOCK_KEY: Final = 42  # the key of an advisory lock
+JOB_INTERVAL: Final = timedelta(seconds=1)
 
 _WRITE = text("INSERT INTO work (process) VALUES (:process) RETURNING process")
 _PASS = text("SELECT pg_advisory_xact_lock_shared(:key)")
@@ -26,7 +26,7 @@ _PASS = text("SELECT pg_advisory_xact_lock_shared(:key)")
 
 async def _write(context: JobContext) -> str:
     await context.database.writes.execute(_WRITE, {"process": os.getpid()})
-    await context.database.writes.execute(_PASS, {"key": MIDDLE})
+    await context.database.writes.execute(_PASS, {"key": JOB_LOCK_KEY})
     return "wrote a row"
 
 
@@ -36,5 +36,5 @@ async def _fail(_parts: JobContext) -> str:
 
 if __name__ == "__main__":
     logging.configure_logging("INFO")
-    jobs = (Job("fail", SECOND, _fail), Job("write", SECOND, _write))
+    jobs = (Job("fail", JOB_INTERVAL, _fail), Job("write", JOB_INTERVAL, _write))
     asyncio.run(run_worker(Settings(_env_file=None), jobs))

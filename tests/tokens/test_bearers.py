@@ -10,19 +10,19 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.tokens import secret
-from tests.support.access_table import INVALID, REALM
+from tests.support.access_table import CHALLENGE, INVALID_TOKEN_CHALLENGE
 from tests.support.accounts import bearer_headers
 from tests.support.callers import (
-    AUTHOR,
-    BOOK,
-    DOCUMENT,
-    IDS,
+    AUTHOR_ID,
+    BOOK_ID,
+    DOCUMENT_ID,
     TOKEN_IDS,
     TOKENS,
-    add_people,
-    add_things,
-    allow_anonymous,
-    mistyped,
+    USER_IDS,
+    add_callers,
+    add_resources,
+    change_hex_digit,
+    set_anonymous_access,
 )
 from tests.support.isolation import Cleaner
 from tests.support.problems import check_problem, field_error_locations
@@ -68,8 +68,8 @@ RUBBISH = {
 
 @pytest.fixture(autouse=True)
 async def people(database: Database) -> None:
-    await add_people(database)
-    await add_things(database, "owner")
+    await add_callers(database)
+    await add_resources(database, "owner")
 
 
 @pytest.fixture
@@ -99,24 +99,24 @@ async def test_the_scheme_is_of_any_case_and_blanks_are_of_any_number(
 ) -> None:
     headers = {"Authorization": f"{before}{TOKEN}{after}"}
     answer = await client.get("/users/me", headers=headers)
-    assert (answer.status_code, answer.json()["id"]) == (200, IDS["owner"])
+    assert (answer.status_code, answer.json()["id"]) == (200, USER_IDS["owner"])
 
 
 @pytest.mark.parametrize("value", NO_TOKEN, ids=named)
 async def test_another_scheme_is_no_token(client: AsyncClient, app: FastAPI, value: str) -> None:
-    allow_anonymous(app, "read")
+    set_anonymous_access(app, "read")
     headers = {"Authorization": value}
     assert (await client.get("/books", headers=headers)).status_code == 200
     answer = await client.post("/authors", json={"name": "Virginia"}, headers=headers)
     check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == REALM
+    assert answer.headers["www-authenticate"] == CHALLENGE
 
 
 @pytest.mark.parametrize("value", NO_VALID_TOKEN, ids=named)
 async def test_what_is_not_exactly_one_token_is_a_bad_one(client: AsyncClient, value: str) -> None:
     answer = await client.get("/books", headers={b"Authorization": value.encode("latin-1")})
     check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == INVALID
+    assert answer.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_of_several_tokens_none_is_believed(
 ) -> None:
     answer = await client.get("/books", headers=[("Authorization", value) for value in values])
     check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == INVALID
+    assert answer.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
 
 
 async def test_several_lines_of_other_schemes_are_no_token(client: AsyncClient) -> None:
@@ -151,10 +151,10 @@ async def test_a_token_in_the_query_is_an_unknown_parameter(client: AsyncClient)
 
 
 async def test_a_token_in_the_query_lets_nobody_in(client: AsyncClient, app: FastAPI) -> None:
-    allow_anonymous(app, "none")
+    set_anonymous_access(app, "none")
     answer = await client.get("/users/me", params={"access_token": TOKEN})
     check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == REALM
+    assert answer.headers["www-authenticate"] == CHALLENGE
 
 
 # What it costs
@@ -165,8 +165,8 @@ async def test_a_token_with_any_one_digit_changed_costs_no_statement(
 ) -> None:
     sent()
     for place in range(len(secret.TOKEN_PREFIX), len(TOKEN)):
-        answer = await client.get("/books", headers=bearer_headers(mistyped(TOKEN, place)))
-        assert answer.headers["www-authenticate"] == INVALID
+        answer = await client.get("/books", headers=bearer_headers(change_hex_digit(TOKEN, place)))
+        assert answer.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
     assert sent() == []
 
 
@@ -195,14 +195,14 @@ async def test_a_token_that_nobody_has_costs_one_statement(client: AsyncClient, 
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("GET", f"/books/{BOOK}", None),
+        ("GET", f"/books/{BOOK_ID}", None),
         ("GET", "/books", None),
         ("GET", "/documents", None),
-        ("GET", f"/documents/{DOCUMENT}", None),
-        ("GET", f"/users/{IDS['owner']}", None),
+        ("GET", f"/documents/{DOCUMENT_ID}", None),
+        ("GET", f"/users/{USER_IDS['owner']}", None),
         ("POST", "/authors", {"name": "Virginia"}),
-        ("PATCH", f"/books/{BOOK}", {"title": "Orlando"}),
-        ("DELETE", f"/authors/{AUTHOR}", None),
+        ("PATCH", f"/books/{BOOK_ID}", {"title": "Orlando"}),
+        ("DELETE", f"/authors/{AUTHOR_ID}", None),
     ],
 )
 async def test_a_token_that_was_used_lately_takes_one_statement_more(

@@ -26,7 +26,7 @@ from tests.support.accounts import (
     fetch_value,
     log_in,
 )
-from tests.support.database_activity import WAITING, until
+from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.problems import check_problem
 
 NOBODY = "nobody@example.com"
@@ -265,7 +265,7 @@ async def test_of_attempts_at_once_those_that_are_refused_count_for_nothing_eith
     async with database.transaction() as session:  # all have begun before the first is counted
         await session.execute(text(LOCK), {"kind": held})
         attempts = [asyncio.create_task(log_in(client, email, WRONG_PASSWORD)) for email in emails]
-        await until(len(attempts), outside_connection, WAITING)
+        await wait_for_query_result(len(attempts), outside_connection, COUNT_WAITING_FOR_LOCK)
     answers = await asyncio.gather(*attempts)
     assert Counter(answer.status_code for answer in answers) == {401: 1, 429: 14}
     assert await counted(database, "account") == account + 1
@@ -296,7 +296,7 @@ async def test_a_success_and_an_attempt_wait_for_each_other_in_one_order(
         await session.execute(text("SET LOCAL lock_timeout = '200ms'"))
         await session.execute(update, {"kind": "account"})
         success = asyncio.create_task(LoginFailureRepository(database.writes).record_success(names))
-        await until(1, outside_connection, WAITING)
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
         await session.execute(update, {"kind": "address"})
     await success
     assert await counted(database, "account") is None

@@ -26,7 +26,7 @@ FROM generate_series(1, 10000) n;
 
 @pytest.fixture
 async def private_database_url(template_url: str) -> AsyncIterator[str]:
-    async with servers.filled(template_url, _ROWS) as url:
+    async with servers.copy_with_rows(template_url, _ROWS) as url:
         yield url
 
 

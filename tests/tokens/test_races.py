@@ -27,7 +27,7 @@ from tests.support.accounts import (
     is_token_accepted,
     log_in,
 )
-from tests.support.database_activity import WAITING, until
+from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.problems import check_problem
 
 pytestmark = pytest.mark.private_database
@@ -38,10 +38,10 @@ DELETE = "DELETE FROM users RETURNING id"
 
 
 @asynccontextmanager
-async def logged_in(database: Database, passwords: PasswordHasher) -> AsyncIterator[str]:
+async def logged_in(database: Database, password_hasher: PasswordHasher) -> AsyncIterator[str]:
     """A token got with the password, of a log-in that is not committed until the block ends."""
     async with database.transaction() as session:
-        logins = LoginService(session, CredentialVerifier(session, passwords), 3600)
+        logins = LoginService(session, CredentialVerifier(session, password_hasher), 3600)
         data = LogIn(username=EMAIL, password=SecretStr(PASSWORD), name="a token")
         yield (await logins.create(data, None))[1].access_token
 
@@ -64,7 +64,7 @@ async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
     async with database.transaction() as session:
         await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
-        await until(1, outside_connection, WAITING)
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     answer = await attempt
     assert answer.status_code in statuses, answer.text
     assert await fetch_value(database, "SELECT password_hash FROM users") == DUMMY_HASH
@@ -78,7 +78,7 @@ async def test_a_log_in_that_a_change_of_the_password_would_have_overtaken_gets_
     async with database.transaction() as session:
         await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
-        await until(1, outside_connection, WAITING)
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
         await session.orm.rollback()
     assert (await attempt).status_code == 201
 
@@ -87,16 +87,16 @@ async def test_a_change_of_the_password_waits_for_a_log_in_and_revokes_its_token
     client: AsyncClient,
     database: Database,
     outside_connection: asyncpg.Connection,
-    passwords: PasswordHasher,
+    password_hasher: PasswordHasher,
 ) -> None:
     user = await add_user(database)
     mine = await add_token(database, user)
     assert await is_token_accepted(client, mine)
     body = {"password": NEW, "current_password": PASSWORD}
-    async with logged_in(database, passwords) as token:
+    async with logged_in(database, password_hasher) as token:
         change = client.patch(f"/users/{user}", json=body, headers=bearer_headers(mine))
         changing = asyncio.create_task(change)
-        await until(1, outside_connection, WAITING)
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     assert (await changing).status_code == 200
     assert [await is_token_accepted(client, each) for each in (mine, token)] == [True, False]
 
@@ -108,7 +108,7 @@ async def test_a_log_in_that_the_deletion_of_the_user_overtakes_gets_no_token(
     async with database.transaction() as session:
         await session.execute(text(DELETE))
         attempt = asyncio.create_task(log_in(client))
-        await until(1, outside_connection, WAITING)
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     check_problem(await attempt, 409, "conflict")
     check_problem(await log_in(client), 401, "unauthorized")
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
@@ -118,12 +118,12 @@ async def test_the_deletion_of_a_user_waits_for_a_log_in_and_takes_its_token_alo
     client: AsyncClient,
     database: Database,
     outside_connection: asyncpg.Connection,
-    passwords: PasswordHasher,
+    password_hasher: PasswordHasher,
 ) -> None:
     user = await add_user(database)
-    async with logged_in(database, passwords) as token:
+    async with logged_in(database, password_hasher) as token:
         deletion = asyncio.create_task(client.delete(f"/users/{user}"))
-        await until(1, outside_connection, WAITING)
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     assert (await deletion).status_code == 204
     assert not await is_token_accepted(client, token)
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0

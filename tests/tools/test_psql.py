@@ -16,7 +16,7 @@ TABLES = ("-c", "\\dt")
 def data_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "data with spaces"
     directory.mkdir()
-    return postgres_server.migrate(directory)
+    return postgres_server.create_migrated_data_dir(directory)
 
 
 async def psql(*words: str, **environment: str) -> CommandResult:
@@ -28,7 +28,7 @@ async def psql(*words: str, **environment: str) -> CommandResult:
 
 
 async def test_psql_uses_the_running_development_server(data_dir: Path) -> None:
-    async with postgres_server.running(data_dir):
+    async with postgres_server.running_postgres(data_dir):
         code, out, err = await psql(*TABLES, DATA_DIR=str(data_dir))
         assert (code, err) == (0, "")
         assert "books" in out

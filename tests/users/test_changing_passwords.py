@@ -22,7 +22,7 @@ from tests.support.accounts import (
     is_token_accepted,
     log_in,
 )
-from tests.support.database_activity import WAITING, until
+from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.problems import check_problem, field_error_locations
 
 NEW = "battery staple"
@@ -255,7 +255,7 @@ async def test_what_is_no_longer_the_password_by_then_does_not_set_a_new_one(
     async with database.transaction() as session:
         await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(change(client, user, found, PASSWORD))
-        await until(1, outside_connection, WAITING)
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     answer = await attempt
     assert answer.status_code in {409, 422}, answer.text
     assert await fetch_value(database, KEPT, email=EMAIL) == DUMMY_HASH

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.errors import ConstraintViolated
 from tests.support.accounts import add_token, add_user, bearer_headers, fetch_value
-from tests.support.database_activity import WAITING, until
+from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.problems import check_problem
 
 ADMINS = "SELECT count(*) FROM users WHERE role = 'admin'"
@@ -141,7 +141,7 @@ async def test_the_second_of_two_waits_until_it_is_known_whether_the_first_is_go
         async with database.transaction() as session:
             await session.execute(text(STATEMENTS[held]), {"id": first})
             attempt = asyncio.create_task(end(client, second, asked))
-            await until(1, outside_connection, WAITING)
+            await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
             if not committed:
                 await session.orm.rollback()
         assert (await attempt).status_code // 100 == (4 if committed else 2)

@@ -12,8 +12,8 @@ from app.users.passwords import PasswordHasher
 SECRET = SecretStr("correct horse battery staple")
 
 
-async def test_a_hash_is_argon2id_with_owasps_parameters(passwords: PasswordHasher) -> None:
-    encoded = await passwords.hash(SECRET)
+async def test_a_hash_is_argon2id_with_owasps_parameters(password_hasher: PasswordHasher) -> None:
+    encoded = await password_hasher.hash(SECRET)
     assert encoded.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert PasswordHash.recommended().verify(SECRET.get_secret_value(), encoded)
 
@@ -40,8 +40,10 @@ async def test_a_hash_that_nobody_waits_for_still_counts_until_it_is_made() -> N
     passwords.close()
 
 
-async def test_the_event_loop_goes_on_while_passwords_are_hashed(passwords: PasswordHasher) -> None:
-    hashing = asyncio.gather(*(passwords.hash(SECRET) for _ in range(4)))
+async def test_the_event_loop_goes_on_while_passwords_are_hashed(
+    password_hasher: PasswordHasher,
+) -> None:
+    hashing = asyncio.gather(*(password_hasher.hash(SECRET) for _ in range(4)))
     turns = 0
     while not hashing.done():
         await asyncio.sleep(0)
