@@ -13,9 +13,10 @@ from tests.support.rows import AUTHOR_BOOKS_PATH, AUTHOR_ID
 ROW_COUNT: Final = 30_000  # rows of every table but books
 OWNER_ID: Final = 1
 
-# AUTHOR_ID wrote one book in a hundred: too many to sort for a page, too few to meet often on a walk
-# through all books. The words of a title each occur a few hundred times, "half" in every other
-# title and "rare" in fifty. OWNER_ID has 937 documents, and a third of all documents have no file.
+# The author AUTHOR_ID wrote one book in a hundred: too many to sort for each page, too few to find
+# them quickly by reading the index of all books. Each word of a title occurs a few hundred times,
+# except that "half" is in every other title and "rare" in fifty titles. The user OWNER_ID owns 937
+# documents. A third of all documents have no file.
 _ID: Final = "('01890000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid"
 _CREATED_AT: Final = "timestamptz '2020-01-01Z' + n * interval '1 minute'"
 _UPDATED_AT: Final = (
