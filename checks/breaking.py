@@ -1,152 +1,125 @@
-"""What a client of one OpenAPI document can no longer rely on in another."""
+"""Finds the changes of an OpenAPI document that break clients of an older version of it."""
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
-Json = dict[str, Any]
-# Limits, with what each means where it is not stated.
-_LEAST: Final = {"minLength": 0, "minItems": 0, "minimum": float("-inf")}
-_MOST: Final = dict.fromkeys(("maxLength", "maxItems", "maximum"), float("inf"))
-_FORM: Final = ("pattern", "format")
-_ELSE: Final = ["anything else"]
+from checks.schema_changes import Json, SchemaComparison
 
 
-class Break(NamedTuple):
-    """A promise that an operation no longer keeps."""
+class BreakingChange(NamedTuple):
+    """A change of one operation, for example "body/name has a stricter maxLength: 100"."""
 
-    operation: str
-    what: str
-
-
-def breaks(old: Json, new: Json) -> Iterator[Break]:
-    """Every promise of the old document that the new one does not make."""
-    for path, item in old["paths"].items():
-        for method, operation in item.items():
-            now = new["paths"].get(path, {}).get(method)
-            found = [f"{method.upper()} {path} is gone"] if now is None else []
-            if now is not None:
-                found = list(_of_operation(operation, now, (old, new)))
-            yield from (Break(operation["operationId"], what) for what in found)
+    operation_id: str
+    description: str
 
 
-def _of_operation(old: Json, new: Json, documents: tuple[Json, Json]) -> Iterator[str]:
-    if old["operationId"] != new["operationId"]:
-        yield f"is called {new['operationId']}"
-    if _free(old) and not _free(new):
-        yield "needs a token"
-    sent, got = _Schemas(documents, sent=True), _Schemas(documents, sent=False)
-    yield from _of_parameters(old, new, sent)
-    yield from _of_body(old.get("requestBody", {}), new.get("requestBody", {}), sent)
-    yield from _of_answers(old["responses"], new["responses"], got)
+def find_breaking_changes(old_document: Json, new_document: Json) -> Iterator[BreakingChange]:
+    """Yield every way in which the new document breaks clients that were written for the old one.
+
+    Additions are not breaking: new operations, optional parameters, fields or problems.
+    """
+    comparison = _OperationComparison(old_document, new_document)
+    for path, path_item in old_document["paths"].items():
+        for method, old_operation in path_item.items():
+            operation_id = old_operation["operationId"]
+            new_operation = new_document["paths"].get(path, {}).get(method)
+            if new_operation is None:
+                yield BreakingChange(operation_id, f"{method.upper()} {path} was removed")
+                continue
+            for description in comparison.find_changes(old_operation, new_operation):
+                yield BreakingChange(operation_id, description)
 
 
-def _free(operation: Json) -> bool:
+class _OperationComparison:
+    """Compares the operations of two documents."""
+
+    def __init__(self, old_document: Json, new_document: Json) -> None:
+        self._requests = SchemaComparison(old_document, new_document, is_request=True)
+        self._responses = SchemaComparison(old_document, new_document, is_request=False)
+
+    def find_changes(self, old_operation: Json, new_operation: Json) -> Iterator[str]:
+        """Yield the descriptions of the breaking changes of one operation."""
+        if old_operation["operationId"] != new_operation["operationId"]:
+            yield f"has the new operation id {new_operation['operationId']}"
+        if _allows_anonymous_access(old_operation) and not _allows_anonymous_access(new_operation):
+            yield "requires a token"
+        yield from self._compare_parameters(old_operation, new_operation)
+        yield from self._compare_request_bodies(old_operation, new_operation)
+        yield from self._compare_responses(old_operation["responses"], new_operation["responses"])
+
+    def _compare_parameters(self, old_operation: Json, new_operation: Json) -> Iterator[str]:
+        """Yield parameters that were removed, became required, or accept fewer values."""
+        old_parameters = _parameters_by_name(old_operation)
+        new_parameters = _parameters_by_name(new_operation)
+        for name, parameter in new_parameters.items():
+            old_parameter = old_parameters.get(name)
+            was_required = old_parameter is not None and old_parameter["required"]
+            if parameter["required"] and not was_required:
+                yield f"{name} is required"
+            if old_parameter is None:
+                continue
+            yield from self._requests.compare(old_parameter["schema"], parameter["schema"], name)
+            # `sort=a,b` or `sort=a&sort=b`
+            if any(old_parameter.get(key) != parameter.get(key) for key in ("style", "explode")):
+                yield f"{name} has another style or explode"
+        for name in old_parameters:
+            if name not in new_parameters:
+                yield f"{name} was removed"
+
+    def _compare_request_bodies(self, old_operation: Json, new_operation: Json) -> Iterator[str]:
+        old_body = old_operation.get("requestBody", {})
+        new_body = new_operation.get("requestBody", {})
+        if new_body.get("required") and not old_body.get("required"):
+            yield "a body is required"
+        yield from _compare_content(old_body, new_body, "body", self._requests)
+
+    def _compare_responses(self, old_responses: Json, new_responses: Json) -> Iterator[str]:
+        """Yield statuses, headers and media types that changed, and values that may be new.
+
+        A status from 400 on may be added or removed: clients have to expect any problem.
+        """
+        for status in sorted(old_responses.keys() - new_responses.keys()):
+            if status < "400":
+                yield f"{status} is no longer a response"
+        for status in sorted(new_responses.keys() - old_responses.keys()):
+            if status < "400":
+                yield f"{status} is a new response"
+        for status in sorted(old_responses.keys() & new_responses.keys()):
+            old_response = old_responses[status]
+            new_response = new_responses[status]
+            for header in old_response.get("headers", {}):
+                if header not in new_response.get("headers", {}):
+                    yield f"response {status} no longer has the header {header}"
+            yield from _compare_content(
+                old_response, new_response, f"response {status}", self._responses
+            )
+
+
+def _allows_anonymous_access(operation: Json) -> bool:
+    """Return whether an operation can be called without a token."""
+    # An empty object among the alternatives stands for a request without credentials.
     return {} in operation.get("security", [{}])
 
 
-def _of_parameters(old: Json, new: Json, sent: "_Schemas") -> Iterator[str]:
-    olds, news = ({(p["in"], p["name"]): p for p in o.get("parameters", [])} for o in (old, new))
-    for key, parameter in news.items():
-        before, where = olds.get(key), " ".join(key)
-        if parameter["required"] and not (before and before["required"]):
-            yield f"{where} is required"
-        if before:
-            yield from sent.faults(before["schema"], parameter["schema"], where)
-            if any(before.get(name) != parameter.get(name) for name in ("style", "explode")):
-                yield f"{where} is written in another way"
-    yield from (f"{' '.join(key)} is gone" for key in olds if key not in news)
+def _parameters_by_name(operation: Json) -> dict[str, Json]:
+    """Return the parameters of an operation by names such as "query parameter page"."""
+    return {
+        f"{parameter['in']} parameter {parameter['name']}": parameter
+        for parameter in operation.get("parameters", [])
+    }
 
 
-def _of_body(old: Json, new: Json, sent: "_Schemas") -> Iterator[str]:
-    if new.get("required") and not old.get("required"):
-        yield "a body is required"
-    yield from _of_content(old, new, "body", sent)
+def _compare_content(
+    old: Json, new: Json, location: str, comparison: SchemaComparison
+) -> Iterator[str]:
+    """Yield the changes of a request body or response in each of its media types.
 
-
-def _of_answers(old: Json, new: Json, got: "_Schemas") -> Iterator[str]:
-    for status in sorted(old.keys() ^ new.keys()):
-        if status < "400":  # every client has to know what to do with a problem
-            yield f"{status} is {'no longer' if status in old else 'also'} an answer"
-    for status in sorted(old.keys() & new.keys()):
-        before, now = (answer[status].get("headers", {}) for answer in (old, new))
-        yield from (f"{status} has no {name}" for name in before if name not in now)
-        yield from _of_content(old[status], new[status], status, got)
-
-
-def _of_content(old: Json, new: Json, where: str, schemas: "_Schemas") -> Iterator[str]:
-    now = new.get("content", {})
-    for kind, content in old.get("content", {}).items():
-        if kind not in now:
-            yield f"{where} is no {kind}"
-        else:
-            yield from schemas.faults(content["schema"], now[kind]["schema"], f"{where} ")
-
-
-class _Schemas:
-    """Compares schemas of two documents.
-
-    What clients send must stay allowed; what they get must stay within what they know.
+    `location` names it in the descriptions, for example "body" or "response 200".
     """
-
-    def __init__(self, documents: tuple[Json, Json], *, sent: bool) -> None:
-        self._old, self._new = documents
-        self._sent = sent
-
-    def faults(self, old: Json, new: Json, where: str) -> Iterator[str]:
-        olds, news = _options(old, self._old), _options(new, self._new)
-        for option in olds if self._sent else news:
-            pairs = [(option, n) for n in news] if self._sent else [(o, option) for o in olds]
-            found = [list(self._of_option(*pair, where)) for pair in pairs]
-            if [] not in found:
-                yield from min(found, key=len)
-
-    def _of_option(self, old: Json, new: Json, where: str) -> Iterator[str]:
-        before, now = (schema.get("type", "anything") for schema in (old, new))
-        if before != now:
-            yield f"{where.rstrip()} was {before}, is {now}"
-            return
-        yield from self._of_values(old, new, where)
-        if self._sent:
-            yield from _of_limits(old, new, where)
-        yield from self._of_properties(old, new, where)
-        if "items" in old and "items" in new:
-            yield from self.faults(old["items"], new["items"], f"{where}/*")
-
-    def _of_values(self, old: Json, new: Json, where: str) -> Iterator[str]:
-        before, now = (s.get("enum", [s["const"]] if "const" in s else None) for s in (old, new))
-        if self._sent and now is not None:
-            gone = [value for value in before or _ELSE if value not in now]
-            yield from (f"{where} must not be {value}" for value in gone)
-        if not self._sent and before is not None:
-            added = [value for value in now or _ELSE if value not in before]
-            yield from (f"{where} may be {value}" for value in added)
-
-    def _of_properties(self, old: Json, new: Json, where: str) -> Iterator[str]:
-        before, now = old.get("properties", {}), new.get("properties", {})
-        always, needed = set(old.get("required", ())), set(new.get("required", ()))
-        if self._sent:
-            yield from (f"{where}/{name} is required" for name in sorted(needed - always))
+    new_content = new.get("content", {})
+    for media_type, old_media_type in old.get("content", {}).items():
+        if media_type in new_content:
+            new_schema = new_content[media_type]["schema"]
+            yield from comparison.compare(old_media_type["schema"], new_schema, location)
         else:
-            rare = sorted((always - needed) & now.keys())
-            yield from (f"{where}/{name} may be missing" for name in rare)
-        for name, schema in before.items():
-            if name in now:
-                yield from self.faults(schema, now[name], f"{where}/{name}")
-            else:
-                yield f"{where}/{name} is gone"
-
-
-def _options(schema: Json, document: Json) -> list[Json]:
-    """What a schema allows one of, without references."""
-    while "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    if "anyOf" in schema:
-        return [found for option in schema["anyOf"] for found in _options(option, document)]
-    return [schema]
-
-
-def _of_limits(old: Json, new: Json, where: str) -> Iterator[str]:
-    narrowed = [n for n, none in _LEAST.items() if new.get(n, none) > old.get(n, none)]
-    narrowed += [n for n, none in _MOST.items() if new.get(n, none) < old.get(n, none)]
-    narrowed += [n for n in _FORM if n in new and new[n] != old.get(n)]
-    yield from (f"{where} has the {name} {new[name]}" for name in narrowed)
+            yield f"{location} no longer has the media type {media_type}"

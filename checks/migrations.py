@@ -1,9 +1,11 @@
-"""Check that migrations do not lock tables that have rows for long.
+"""Check that no migration locks a large table for long. Squawk reads their SQL for this.
 
-Squawk reads the SQL of the migrations, without a database. `python -m checks.migrations RELEASED`
-takes the newest revision that was released. Squawk checks the revisions up to it as one script,
-in which all tables are new. It checks each later revision separately, because a failed revision is
-repeated from its start.
+    python -m checks.migrations 0005
+
+The argument is the newest revision that was released. The check needs no database. The revisions up
+to the released one are checked as one script, because a new database has no rows when they create
+its tables. Each later revision is checked separately, because it is applied to tables with rows and
+is repeated from its start if it fails.
 """
 
 import io
@@ -23,8 +25,12 @@ ROOT: Final = Path(__file__).parents[1]
 SQUAWK: Final = Path(sys.executable).parent / "squawk"
 
 
-def find_faults(revision_range: str) -> str:
-    """Return squawk's report on revisions such as `0005:0006`, or "" if they are safe."""
+def lint_revisions(revision_range: str) -> str:
+    """Return Squawk's report on a range of revisions, or "" if it finds no error.
+
+    The range `0005:0006` is the upgrade from revision 0005 to 0006, and `0005` is the upgrade of an
+    empty database to 0005.
+    """
     sql = io.StringIO()
     config = schema.config()
     config.output_buffer = sql
@@ -38,8 +44,12 @@ def find_faults(revision_range: str) -> str:
     return result.stdout + result.stderr
 
 
-def revision_ranges(released: str) -> Iterator[str]:
-    """Yield `0005` and, if there are two later revisions, `0005:0006` and `0006:0007`."""
+def ranges_to_check(released: str) -> Iterator[str]:
+    """Yield the ranges of revisions that are checked separately.
+
+    With "0005" as the released revision and two later ones, these are `0005`, `0005:0006` and
+    `0006:0007`.
+    """
     yield released
     scripts = ScriptDirectory.from_config(schema.config()).walk_revisions(released, "heads")
     revisions = [script.revision for script in scripts]
@@ -49,9 +59,14 @@ def revision_ranges(released: str) -> Iterator[str]:
 
 
 def main(released: str) -> int:
-    faults = [find_faults(revision_range) for revision_range in revision_ranges(released)]
-    print("".join(faults), end="", file=sys.stderr)
-    return 1 if any(faults) else 0
+    """Print the reports on all migrations. Return the exit status, 1 if there is an error."""
+    exit_status = 0
+    for revision_range in ranges_to_check(released):
+        report = lint_revisions(revision_range)
+        if report:
+            print(report, end="", file=sys.stderr)
+            exit_status = 1
+    return exit_status
 
 
 if __name__ == "__main__":

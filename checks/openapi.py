@@ -1,9 +1,13 @@
-"""Is `openapi.json` the document of this code, and does it keep what the last release promised?
+"""Check that `openapi.json` is up to date and does not break clients of the last release.
 
-`python -m checks.openapi` compares, `python -m checks.openapi write` renews the file. It needs
-neither git nor its history: what was promised lies beside this module. A promise may be broken on
-purpose: by an item of CHANGELOG.md, under Unreleased, that begins with **Breaking** and names
-the operations in backticks.
+`python -m checks.openapi` checks, and `python -m checks.openapi write` first writes the file.
+`released.json` beside this module is a copy of the document of the last release, so that the check
+does not need git.
+
+A breaking change is allowed if it is intended. CHANGELOG.md then announces it under "Unreleased",
+by an item that begins with **Breaking** and names the operations:
+
+    - **Breaking**: `create_author` no longer accepts `dob`.
 """
 
 import json
@@ -16,65 +20,95 @@ from typing import Final
 
 from app.main import create_app
 from app.settings import Settings
-from checks.breaking import Break, Json, breaks
+from checks.breaking import find_breaking_changes
+from checks.schema_changes import Json
 
 ROOT: Final = Path(__file__).parents[1]
-COMMITTED: Final = ROOT / "openapi.json"
-RELEASED: Final = ROOT / "checks" / "released.json"
+COMMITTED_DOCUMENT: Final = ROOT / "openapi.json"
+RELEASED_DOCUMENT: Final = ROOT / "checks" / "released.json"
 CHANGELOG: Final = ROOT / "CHANGELOG.md"
-SHOWN: Final = 40  # lines of a difference
+MAX_DIFF_LINES: Final = 40
 
 
-def document() -> Json:
-    """What is served in production unless the settings say otherwise, whatever they are here."""
+def main() -> int:
+    """Print the errors of the check. Return the exit status, which is 1 if there is an error."""
+    document = generate_document()
+    if sys.argv[1:] == ["write"]:
+        COMMITTED_DOCUMENT.write_text(serialize_document(document), encoding="utf-8")
+    errors = find_errors(
+        COMMITTED_DOCUMENT.read_text(encoding="utf-8"),
+        document,
+        json.loads(RELEASED_DOCUMENT.read_text(encoding="utf-8")),
+        CHANGELOG.read_text(encoding="utf-8"),
+    )
+    exit_status = 0
+    for line in errors:
+        print(line, file=sys.stderr)
+        exit_status = 1
+    return exit_status
+
+
+def generate_document() -> Json:
+    """Return the OpenAPI document that the service has in production by default."""
+    # Neither environment variables nor `.env` of this machine may change the document.
     settings = Settings(_env_file=None, app_env="test", anonymous_access="read")
     return create_app(settings).openapi()
 
 
-def written(found: Json) -> str:
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+def serialize_document(document: Json) -> str:
+    """Return the text of `openapi.json`."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def acknowledged(changelog: str) -> set[str]:
-    """The operations whose changes the next release announces as breaking."""
+def find_errors(
+    committed: str, document: Json, released_document: Json, changelog: str
+) -> Iterator[str]:
+    """Yield the lines of a report that says what to do before the document can be committed.
+
+    Args:
+        committed: The text of `openapi.json`.
+        document: The document of the current code.
+        released_document: The document of the last release.
+        changelog: The text of CHANGELOG.md.
+    """
+    generated = serialize_document(document)
+    if committed != generated:
+        yield "openapi.json is not the document of this code. Run `make openapi` to update it:"
+        # The first two lines of a diff are names of files.
+        diff = [*unified_diff(committed.splitlines(), generated.splitlines(), n=1, lineterm="")]
+        yield from diff[2 : MAX_DIFF_LINES + 2]
+    announced = announced_operations(changelog)
+    # A dict removes duplicates: the schema of a body is compared for each of its media types.
+    changes = dict.fromkeys(find_breaking_changes(released_document, document))
+    unannounced = [change for change in changes if change.operation_id not in announced]
+    if unannounced:
+        version = released_document["info"]["version"]
+        yield f"These changes break clients of {version}. Undo them, or announce them in"
+        yield "CHANGELOG.md under Unreleased, by an item like this:"
+        yield f"- **Breaking**: `{unannounced[0].operation_id}` ..."
+        for change in unannounced:
+            yield f"  {change.operation_id}: {change.description}"
+
+
+def announced_operations(changelog: str) -> set[str]:
+    """Return the operations whose breaking changes the changelog announces for the next release.
+
+    For example `{"create_author"}` if the section "Unreleased" has this item:
+
+        - **Breaking**: `create_author` no longer accepts `dob`.
+
+    The result contains every name in backticks, here also "dob", which is not an operation.
+    """
     unreleased = re.search(
         r"^## \[Unreleased\]$(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL
     )
-    items = re.split(r"^- ", unreleased[1] if unreleased else "", flags=re.MULTILINE)
-    announced = [item for item in items if item.startswith("**Breaking**")]
-    return {name for item in announced for name in re.findall(r"`(\w+)`", item)}
-
-
-def faults(committed: str, now: Json, released: Json, changelog: str) -> Iterator[str]:
-    """What has to be done before the document may be committed."""
-    if committed != written(now):
-        lines = unified_diff(committed.splitlines(), written(now).splitlines(), n=1, lineterm="")
-        yield "openapi.json is not what the service answers: `make openapi` renews it"
-        yield from [*lines][2 : SHOWN + 2]
-    known = acknowledged(changelog)
-    found = dict.fromkeys(breaks(released, now))  # once, however many types a body may have
-    broken = [each for each in found if each.operation not in known]
-    if broken:
-        version = released["info"]["version"]
-        yield f"clients of {version} break: mend it, or say so in CHANGELOG.md under Unreleased,"
-        yield f"as in: - **Breaking**: `{broken[0].operation}` ..."
-        yield from map(_line, broken)
-
-
-def _line(broken: Break) -> str:
-    return f"  {broken.operation}: {broken.what}"
-
-
-def main() -> int:
-    now = document()
-    if sys.argv[1:] == ["write"]:
-        COMMITTED.write_text(written(now), encoding="utf-8")
-    committed, released, changelog = (
-        path.read_text(encoding="utf-8") for path in (COMMITTED, RELEASED, CHANGELOG)
-    )
-    found = list(faults(committed, now, json.loads(released), changelog))
-    print("\n".join(found), file=sys.stderr, end="\n" if found else "")
-    return 1 if found else 0
+    if unreleased is None:
+        return set()
+    names: set[str] = set()
+    for item in re.split(r"^- ", unreleased[1], flags=re.MULTILINE):
+        if item.startswith("**Breaking**"):
+            names.update(re.findall(r"`(\w+)`", item))
+    return names
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 
 from app import embedded, schema
-from checks.migrations import find_faults
+from checks.migrations import lint_revisions
 
 ROOT: Final = Path(__file__).parents[1]
 NO_MESSAGE: Final = 'Say what the revision does: make revision MESSAGE="create publishers"'
@@ -57,7 +57,9 @@ def main(message: str) -> None:
     for script in scripts:
         print(f"Wrote {Path(script.path).relative_to(ROOT)}")
     print(READ_IT)
-    faults = "".join(find_faults(f"{script.down_revision}:{script.revision}") for script in scripts)
+    faults = "".join(
+        lint_revisions(f"{script.down_revision}:{script.revision}") for script in scripts
+    )
     if faults:
         print(f"\n{REFUSED}\n\n{faults}")
 
