@@ -218,4 +218,4 @@ async def test_close_cancels_callback_that_takes_too_long(
     database.writes.after_commit(never_end)
     await database.close()
     await cancelled.wait()
-    assert "1 callbacks after commits were cancelled" in caplog.messages
+    assert "1 after-commit callbacks were cancelled" in caplog.messages

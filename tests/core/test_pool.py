@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.core.db import Database, mark_reusable
-from app.core.db import _database as databases
+from app.core.db import _named_database as named_databases
 from app.core.errors import Unavailable
 from tests.conftest import make_settings
 from tests.support import database_activity
@@ -50,7 +50,7 @@ async def test_one_that_is_idle_is_taken_again(database: Database) -> None:
 async def test_one_that_is_too_old_is_made_again(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(databases, "MAX_CONNECTION_AGE_SECONDS", 0)
+    monkeypatch.setattr(named_databases, "MAX_CONNECTION_AGE_SECONDS", 0)
     database = Database(make_settings(database_url))
     assert len({await backend(database) for _ in range(3)}) == 3
     assert checked_out(database) == 0

@@ -1,9 +1,10 @@
 """Database access: models, sessions, statements and repositories."""
 
-from app.core.db._database import TRANSACTION_POOLER_OPTIONS, Database
+from app.core.db._database import Database
 from app.core.db._list_repository import ListRepository
 from app.core.db._listing import Condition, ListStatements, Select
 from app.core.db._models import Base, Entity, search_column
+from app.core.db._named_database import TRANSACTION_POOLER_OPTIONS
 from app.core.db._repository import Repository
 from app.core.db._schema_version import find_database_problem
 from app.core.db._sessions import (

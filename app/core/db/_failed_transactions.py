@@ -1,8 +1,8 @@
-"""COMMIT of a transaction in which a statement has failed.
+"""Raises an error instead of COMMIT in a transaction in which a statement has failed.
 
-Postgres does not refuse it. It rolls back and responds with `ROLLBACK` instead of `COMMIT`, which
-neither the driver nor SQLAlchemy looks at. An endpoint that catches the error of a statement and
-goes on would then respond with a success although nothing was stored.
+Postgres does not refuse such a COMMIT. It rolls back and responds with `ROLLBACK` instead of
+`COMMIT`, which neither the driver nor SQLAlchemy checks. An endpoint that catches the error of a
+statement and continues would then report success although nothing was stored.
 """
 
 from typing import Final
@@ -10,39 +10,44 @@ from typing import Final
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 
-# A key of `Connection.info`: the transaction, or the savepoint, in which a statement has failed.
-_FAILED: Final = "app.failed_transaction"
+# The key in `Connection.info` of the transaction or savepoint in which a statement has failed.
+_FAILED_TRANSACTION_KEY: Final = "app.failed_transaction"
 
 
 class FailedTransaction(RuntimeError):
     """Raised instead of COMMIT if a statement failed outside of a savepoint."""
 
     def __init__(self) -> None:
-        super().__init__("a statement of the transaction has failed: it cannot be committed")
+        super().__init__("the transaction cannot be committed because one of its statements failed")
 
 
 def forbid_commit_after_failure(engine: Engine) -> None:
-    """Make COMMIT raise `FailedTransaction` after a statement has failed."""
-    event.listen(engine, "handle_error", _note_failed_statement)
-    event.listen(engine, "commit", _require_no_failure)
+    """Make COMMIT raise `FailedTransaction` if a statement of the transaction has failed."""
+    event.listen(engine, "handle_error", _record_failure)
+    event.listen(engine, "commit", _raise_if_failed)
 
 
 def mark_transaction_failed(connection: Connection) -> None:
-    """Note that a statement has failed in the innermost transaction of a connection.
+    """Record that a statement has failed in the current transaction or savepoint.
 
-    A failed statement in a savepoint does not concern the transaction around it, because the
-    savepoint is either rolled back or cannot be released.
+    A failure in a savepoint does not affect the transaction around it: the savepoint is either
+    rolled back, or Postgres refuses to release it, which is another failure.
     """
     transaction = connection.get_nested_transaction() or connection.get_transaction()
-    connection.info[_FAILED] = transaction
+    connection.info[_FAILED_TRANSACTION_KEY] = transaction
 
 
-def _note_failed_statement(context: ExceptionContext) -> None:
-    if context.connection is not None and not context.connection.invalidated:
-        mark_transaction_failed(context.connection)
+def _record_failure(context: ExceptionContext) -> None:
+    """Handle the error of a statement. SQLAlchemy calls this before it raises the error."""
+    connection = context.connection
+    if connection is not None and not connection.invalidated:
+        mark_transaction_failed(connection)
 
 
-def _require_no_failure(connection: Connection) -> None:
-    failed = connection.info.pop(_FAILED, None)
-    if failed is not None and failed is connection.get_transaction():
+def _raise_if_failed(connection: Connection) -> None:
+    """Raise `FailedTransaction` if a statement failed in the transaction to be committed."""
+    failed_transaction = connection.info.pop(_FAILED_TRANSACTION_KEY, None)
+    if failed_transaction is None:
+        return
+    if failed_transaction is connection.get_transaction():
         raise FailedTransaction

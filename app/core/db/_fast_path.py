@@ -1,28 +1,26 @@
-"""The fast path: sends the SQL of a reusable statement straight to the driver.
+"""The database fast path: executes the SQL of reusable statements with the driver itself.
 
-What it replaces. SQLAlchemy's execution of a statement looks up the compiled text in a cache,
-converts the parameters, describes the result and wraps the rows, all in a greenlet. For a
-statement that is marked `reusable` and is a transaction of its own, this module
+SQLAlchemy executes a statement in a greenlet. Each time, it looks up the compiled SQL in a cache,
+converts the parameters, describes the result and wraps the rows. If a statement is marked with
+`mark_reusable` and is committed by itself, this module
 
-- compiles the statement once and keeps its text and the order of its parameters,
+- compiles the statement once and keeps its SQL and the order of its parameters,
 - checks out an idle connection without a greenlet, unless the pool has to replace it,
 - calls `fetch` of the asyncpg connection and returns asyncpg's records, which are mappings.
 
-What it gains: see docs/architecture.md. The reasons are in
-docs/decisions/rows-instead-of-entities.md.
+SQLAlchemy still opens the connections, manages the pool, handles errors, and executes every
+statement that this module does not support. With `DB_FAST_PATH=false` it executes all statements,
+with the same rows and the same errors, which `tests/core/test_fast_path.py` verifies.
+docs/architecture.md has measurements; docs/decisions/rows-instead-of-entities.md has the reasons.
 
-What stays with SQLAlchemy: connecting, the pool, what happens after an error, and every statement
-that this module does not support. `DB_FAST_PATH=false` leaves all statements to SQLAlchemy, with
-the same rows and the same errors; `tests/core/test_fast_path.py` compares them.
-
-Which internals it relies on:
+The module relies on these internals of SQLAlchemy:
 
 - `connection.connection.driver_connection` is the asyncpg connection (documented).
-- The attributes of `SQLCompiler` that `_compile` reads (public, mostly undocumented).
-- `Engine.connect()` works without a greenlet while it need not open a connection. If it has to
-  open one, it calls `do_connect`, where `_require_greenlet` raises `MissingGreenlet`.
-- `Connection._handle_dbapi_exception` and the `_handle_exception` of the dialect's connection
-  wrap the error of a driver, and discard a connection that is lost.
+- The attributes of `SQLCompiler` that this module reads (public, mostly undocumented).
+- `Engine.connect()` works without a greenlet unless it has to open a connection. In that case it
+  triggers the event `do_connect`, for which `_require_greenlet` raises `MissingGreenlet`.
+- `Connection._handle_dbapi_exception`, and `_handle_exception` of the dialect's connection, wrap
+  the error of a driver and discard a lost connection.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,40 +40,50 @@ from sqlalchemy.util.concurrency import in_greenlet
 from app.core.db._sessions import ExecuteStatement, Parameters, Rows, is_reusable
 from app.core.observability import StatementTimer
 
-_DIALECT: Final = dialect()  # type: ignore[no-untyped-call]
-# A missing value, or a value of the wrong type, causes these errors. The statement is then left to
-# SQLAlchemy, which raises its own error for the value.
-_BAD_VALUES: Final = (AttributeError, KeyError, TypeError, ValueError)
-Convert = Callable[[Any], Any]
+_POSTGRES: Final = dialect()  # type: ignore[no-untyped-call]
+# Errors that a missing value, or a value of the wrong type, causes when it is converted.
+_CONVERSION_ERRORS: Final = (AttributeError, KeyError, TypeError, ValueError)
+# Converts the value of a parameter to one that the driver accepts, for example a dict to JSON.
+ConvertParameter = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class DriverStatement:
-    """A statement as the driver executes it."""
+    """A compiled statement that the driver can execute.
 
-    # With `$1`, `$2` and so on for the parameters.
+    Args:
+        sql: The SQL with numbered parameters, for example `SELECT name FROM authors WHERE id = $1`.
+        parameters: The name of each numbered parameter, and the function that converts its value,
+            or None if the driver accepts the value as it is.
+        constants: Parameters whose values are part of the statement, for example of `version + 1`.
+    """
+
     sql: str
-    # The name of each parameter, and the function that makes its value one that the driver takes.
-    parameters: Sequence[tuple[str, Convert | None]]
-    # The values that are part of the statement, for example of `column + 1`.
+    parameters: Sequence[tuple[str, ConvertParameter | None]]
     constants: Parameters
 
     def arguments(self, parameters: Parameters) -> list[Any]:
-        """Return the values of `$1`, `$2` and so on."""
+        """Return the values of `$1`, `$2` and so on, in this order.
+
+        Raises one of `_CONVERSION_ERRORS` if a value is missing or has the wrong type.
+        """
         values = {**self.constants, **parameters}
-        return [
-            values[name] if convert is None else convert(values[name])
-            for name, convert in self.parameters
-        ]
+        arguments = []
+        for name, convert in self.parameters:
+            value = values[name]
+            if convert is not None:
+                value = convert(value)
+            arguments.append(value)
+        return arguments
 
 
-# The compiled form of each reusable statement, or None if the fast path does not support it. A key
-# is compared by identity. A value does not refer to its key, so both can be garbage-collected.
+# The compiled form of each reusable statement, or None if the fast path does not support it. Keys
+# are compared by identity. A value does not refer to its key, so both can be garbage-collected.
 _compiled_statements: WeakKeyDictionary[sa.Executable, DriverStatement | None] = WeakKeyDictionary()
 
 
 class FastPath:
-    """Executes reusable statements fast, and leaves all others to the function `fallback`."""
+    """Executes reusable statements with the driver, and other statements with `fallback`."""
 
     def __init__(self, engine: sa.Engine, fallback: ExecuteStatement) -> None:
         self._engine = engine
@@ -83,28 +91,32 @@ class FastPath:
         event.listen(engine, "do_connect", _require_greenlet)
 
     async def execute(self, statement: sa.Executable, parameters: Parameters) -> Rows:
+        """Execute and commit a statement. Return its rows as mappings."""
         driver_statement = find_driver_statement(statement)
         if driver_statement is None:
             return await self._fallback(statement, parameters)
         try:
             arguments = driver_statement.arguments(parameters)
-        except _BAD_VALUES:
+        except _CONVERSION_ERRORS:
+            # SQLAlchemy raises a more helpful error for the same value.
             return await self._fallback(statement, parameters)
         return await self._fetch(driver_statement.sql, arguments)
 
     async def _fetch(self, sql: str, arguments: list[Any]) -> Rows:
+        """Execute SQL with the driver. Raises the errors that SQLAlchemy would raise."""
         with await self._check_out() as connection:
-            driver: Any = connection.connection.driver_connection
+            driver_connection: Any = connection.connection.driver_connection
             try:
                 with StatementTimer(sql):
-                    return cast("Rows", await driver.fetch(sql, *arguments))
+                    return cast("Rows", await driver_connection.fetch(sql, *arguments))
             except BaseException as error:
-                await greenlet_spawn(_raise_translated, connection, sql, arguments, error)
+                await greenlet_spawn(_raise_sqlalchemy_error, connection, sql, arguments, error)
                 raise  # for the type checker: the function always raises
 
     async def _check_out(self) -> sa.Connection:
+        """Check out a connection, without a greenlet if the pool has an idle one."""
         pool = self._engine.pool
-        if isinstance(pool, sa.QueuePool) and pool.checkedin():
+        if isinstance(pool, sa.QueuePool) and pool.checkedin() > 0:
             # The pool may have to replace the idle connection, which needs a greenlet after all.
             with suppress(MissingGreenlet):
                 return self._engine.connect()
@@ -112,60 +124,67 @@ class FastPath:
 
 
 def find_driver_statement(statement: sa.Executable) -> DriverStatement | None:
-    """Return the compiled statement, or None if SQLAlchemy has to execute it."""
+    """Return the compiled form of a reusable statement, compiling it when it is first used.
+
+    Returns None if SQLAlchemy has to execute the statement, because it is not reusable or because
+    the fast path does not support it.
+    """
     try:
         return _compiled_statements[statement]
     except KeyError:
         if not is_reusable(statement):
             return None
-    driver_statement = _compile(statement)
+    driver_statement = _compile_for_driver(statement)
     _compiled_statements[statement] = driver_statement
     return driver_statement
 
 
-def _compile(statement: sa.Executable) -> DriverStatement | None:
+def _compile_for_driver(statement: sa.Executable) -> DriverStatement | None:
+    """Compile a statement. Return None if the driver cannot execute it without SQLAlchemy."""
     if not isinstance(statement, sa.SelectBase | sa.UpdateBase):
         return None
-    if any(_is_converted(column.type) for column in statement.exported_columns):
+    if any(_converts_results(column.type) for column in statement.exported_columns):
         return None
-    compiled = statement.compile(dialect=_DIALECT)
+    compiled = statement.compile(dialect=_POSTGRES)
     assert isinstance(compiled, SQLCompiler)  # noqa: S101 - a query is not DDL
     if compiled.post_compile_params or compiled.literal_execute_params:
-        # The text depends on the values: `IN` has as many parameters as there are values.
+        # The SQL depends on the values: `IN` has as many parameters as there are values.
         return None
     if compiled.insert_prefetch or compiled.update_prefetch:
         # SQLAlchemy computes the default of a column in Python.
         return None
-    binds = compiled.binds
-    if any(bind.callable for bind in binds.values()):
-        # A constant that SQLAlchemy computes at each execution.
+    bind_parameters = compiled.binds
+    if any(bind_parameter.callable for bind_parameter in bind_parameters.values()):
+        # SQLAlchemy computes the value of a constant at each execution.
         return None
-    constants = {name: value for name, value in compiled.params.items() if not binds[name].required}
-    parameters = [
-        (name, binds[name].type.dialect_impl(_DIALECT).bind_processor(_DIALECT))
-        for name in compiled.positiontup or ()
-    ]
+    constants = {
+        name: value for name, value in compiled.params.items() if not bind_parameters[name].required
+    }
+    parameters = []
+    for name in compiled.positiontup or ():
+        parameter_type = bind_parameters[name].type.dialect_impl(_POSTGRES)
+        parameters.append((name, parameter_type.bind_processor(_POSTGRES)))
     return DriverStatement(str(compiled), parameters, constants)
 
 
-def _is_converted(column_type: sa.types.TypeEngine[Any]) -> bool:
-    """Return whether SQLAlchemy converts the values from the driver, as it does for an Enum."""
+def _converts_results(column_type: sa.types.TypeEngine[Any]) -> bool:
+    """Return whether SQLAlchemy converts values that the driver returns, as it does for an Enum."""
     if isinstance(column_type, sa.Numeric):
         # The conversion of a Numeric depends on the type that the server returns.
         return True
-    return column_type.dialect_impl(_DIALECT).result_processor(_DIALECT, None) is not None
+    return column_type.dialect_impl(_POSTGRES).result_processor(_POSTGRES, None) is not None
 
 
-def _raise_translated(
+def _raise_sqlalchemy_error(
     connection: sa.Connection, sql: str, arguments: list[Any], error: BaseException
 ) -> None:
-    """Raise an error as SQLAlchemy's execution does, and discard the connection if it is lost.
+    """Raise a driver's error as SQLAlchemy would, and discard the connection if it is lost.
 
-    After a cancellation the connection is in an unknown state, so it is discarded as well.
+    The connection is also discarded after a cancellation, because its state is unknown then.
     """
     dbapi: Any = connection.dialect.loaded_dbapi
     adapted_connection: Any = connection.connection.dbapi_connection
-    # Each error is handled while it is raised: SQLAlchemy reads `sys.exc_info()`.
+    # Each error is handled while it is raised, because SQLAlchemy reads `sys.exc_info()`.
     try:
         if isinstance(error, Exception):
             adapted_connection._handle_exception(error)  # noqa: SLF001
@@ -178,9 +197,9 @@ def _raise_translated(
 
 
 def _require_greenlet(*_: object) -> None:
-    """Raise `MissingGreenlet` before the driver starts to connect outside a greenlet.
+    """Raise `MissingGreenlet` if SQLAlchemy is about to open a connection outside a greenlet.
 
-    Without it the driver would create a coroutine that is never awaited.
+    Otherwise the driver would create a coroutine that is never awaited.
     """
     if not in_greenlet():
         raise MissingGreenlet

@@ -1,4 +1,4 @@
-"""Sessions execute statements: one in a transaction of its own, or several in one transaction."""
+"""Sessions execute statements: each in its own transaction, or several in one transaction."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -21,53 +21,58 @@ from app.core.db._sqlstate import (
 Parameters = Mapping[str, Any]
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
-# Executes one statement in a transaction of its own.
+# Executes one statement in its own transaction.
 ExecuteStatement = Callable[[sa.Executable, Parameters], Awaitable[Rows]]
 ExecutableT = TypeVar("ExecutableT", bound=sa.Executable)
 
-_REUSABLE: Final = "app_reusable"
+# The name of the execution option with which a statement is marked as reusable.
+_REUSABLE_OPTION: Final = "app_reusable"
 
 
 def mark_reusable(statement: ExecutableT) -> ExecutableT:
-    """Mark a statement that is built once, kept, and executed often with other parameters.
+    """Return the statement with a mark that lets the fast path cache its compiled SQL.
 
-    An INSERT or UPDATE has to name the columns that it sets, by `values()`. Marking a statement
-    that is built for one execution does no harm, but makes it slower.
+    Mark statements that are built once and executed often, with different parameters. A marked
+    statement that is built for one execution works, but is slower. An INSERT or UPDATE has to name
+    the columns that it sets, for example `sa.insert(table).values(name=sa.bindparam("new_name"))`.
     """
-    return statement.execution_options(**{_REUSABLE: True})
+    return statement.execution_options(**{_REUSABLE_OPTION: True})
 
 
 def is_reusable(statement: sa.Executable) -> bool:
-    """Return whether `reusable` marked the statement, or a statement it was made from."""
-    return _REUSABLE in statement.get_execution_options()
+    """Return whether `mark_reusable` marked the statement, or the statement it was built from."""
+    return _REUSABLE_OPTION in statement.get_execution_options()
 
 
 class Session(Protocol):
     """The methods that repositories and services need from a session of any kind."""
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
-        """Execute a statement. Return its rows as mappings, for example `{"id": 7}`.
+        """Execute a statement. Return its rows as mappings, for example `[{"id": 7}]`.
 
-        A statement that returns no rows has the result `[]`. Raises a `ServiceError` for what the
-        database refuses or cannot do.
+        Returns an empty list for a statement that returns no rows. Raises a `ServiceError` if the
+        database refuses the statement, is overloaded or cannot be reached.
         """
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """Return a block after whose failure the session can go on."""
+        """Return a context manager that undoes a failed block, after which the session is usable.
+
+        Without a savepoint, a transaction refuses every statement after a failed one.
+        """
 
     def after_commit(self, callback: Callback) -> None:
         """Run a callback in the background after COMMIT, and never if the transaction fails.
 
-        For side effects such as sending an email or removing an object from a store. The callback
-        is lost if the process dies in between, so somebody has to find what is left to do.
+        For side effects such as sending an email or deleting an object from the store. The callback
+        is lost if the process dies before it has run, so a scheduled job has to repeat its work.
         """
 
 
 class AutocommitSession:
-    """Executes every statement in a transaction of its own, on a connection checked out for it.
+    """Session that executes and commits every statement by itself, on any idle connection.
 
-    A statement that the server has surely undone, for example because of a deadlock, is retried
-    once. So is a read whose connection turned out to be lost.
+    A statement is repeated once after an error that proves that it had no effect, for example a
+    deadlock. With `reads_only`, it is also repeated once if its connection turned out to be lost.
     """
 
     def __init__(
@@ -78,29 +83,30 @@ class AutocommitSession:
         self._reads_only = reads_only
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        """Execute and commit a statement. Return its rows as mappings."""
         parameters = parameters or {}
         try:
             return await self._execute_once(statement, parameters)
         except DATABASE_AND_OS_ERRORS as error:
-            if not may_retry_statement(error, read=self._reads_only):
+            if not may_retry_statement(error, is_read=self._reads_only):
                 raise translate_error(error) from error
         with translate_database_errors():
             return await self._execute_once(statement, parameters)
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """Return a block that does nothing: a failed statement leaves nothing behind."""
+        """Return a context manager without effect, because a failed statement has none either."""
         return nullcontext()
 
     def after_commit(self, callback: Callback) -> None:
-        """Run a callback in the background now: earlier statements have been committed."""
+        """Run a callback in the background now, because earlier statements have been committed."""
         self._callbacks.start(callback)
 
 
 class TransactionSession:
-    """Executes several statements between BEGIN and COMMIT; `Database.transaction` makes it.
+    """Session that executes several statements in one transaction. See `Database.transaction`.
 
-    `orm` is SQLAlchemy's own session of the same transaction, for code that wants entities. Flush
-    it before a statement is to see its changes.
+    `orm` is SQLAlchemy's session of the same transaction, for code that works with entities. Call
+    `orm.flush()` before a statement that has to see changes of entities.
     """
 
     def __init__(self, orm: AsyncSession) -> None:
@@ -108,16 +114,19 @@ class TransactionSession:
         self.callbacks: list[Callback] = []
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
+        """Execute a statement in the transaction. Return its rows as mappings."""
+
         def execute_in_greenlet(orm: OrmSession) -> Rows:
-            # The session's own `execute` would return entities for `select(Author)`.
-            return fetch_rows(orm.connection().execute(statement, parameters or {}))
+            # `orm.execute` would return entities instead of rows for `select(Author)`.
+            result = orm.connection().execute(statement, parameters or {})
+            return fetch_rows(result)
 
         with translate_database_errors():
             return await self.orm.run_sync(execute_in_greenlet)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """Undo what a failed block has done, its callbacks included, and nothing else."""
+        """If the block raises, undo its statements, forget its callbacks, and raise the error."""
         number_of_callbacks = len(self.callbacks)
         try:
             async with self.orm.begin_nested():
@@ -131,17 +140,21 @@ class TransactionSession:
         self.callbacks.append(callback)
 
     async def copy(self, table: sa.Table, records: Iterable[tuple[Any, ...]]) -> None:
-        """COPY records into a table as they come, without holding them in memory."""
+        """Insert records by COPY. Each is a tuple with a value for every column of the table.
+
+        The records are sent while they are iterated, so they may be more than fit into memory.
+        """
         await copy_records(await self.orm.connection(), table, records)
 
 
 def create_sqlalchemy_executor(engine: sa.Engine) -> ExecuteStatement:
-    """Return the function that executes a statement as SQLAlchemy does it."""
+    """Return a function that executes and commits one statement through SQLAlchemy."""
 
     async def execute(statement: sa.Executable, parameters: Parameters) -> Rows:
         def execute_in_greenlet() -> Rows:
             with engine.begin() as connection:
-                return fetch_rows(connection.execute(statement, parameters))
+                result = connection.execute(statement, parameters)
+                return fetch_rows(result)
 
         # `async with engine.begin()` would create three greenlets and a task for one statement.
         return await greenlet_spawn(execute_in_greenlet)
@@ -150,7 +163,7 @@ def create_sqlalchemy_executor(engine: sa.Engine) -> ExecuteStatement:
 
 
 def fetch_rows(result: sa.CursorResult[Any]) -> Rows:
-    """Return the rows of a result, which may be of a statement that has none."""
+    """Return all rows of a result as mappings. A statement without RETURNING has none."""
     if not result.returns_rows:
         return []
     return cast("Rows", result.mappings().all())

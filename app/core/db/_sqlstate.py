@@ -1,4 +1,8 @@
-"""Translation of database errors into the service's errors: by SQLSTATE, never by message."""
+"""Translates errors of the database into errors of the service, by their SQLSTATE.
+
+An SQLSTATE is a code of five characters that Postgres gives each error, for example "23505" for a
+violated unique constraint. Messages are never examined, because they depend on the language.
+"""
 
 import logging
 import re
@@ -12,88 +16,115 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import errors
 
-# SQLAlchemy does not wrap the errors of COPY, nor an OSError while the driver connects.
-_DRIVER: Final = (InterfaceError, InternalClientError, PostgresError)
-DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, *_DRIVER)
+# Errors of asyncpg, which SQLAlchemy wraps in a DBAPIError, but not during COPY.
+_DRIVER_ERRORS: Final = (InterfaceError, InternalClientError, PostgresError)
+DATABASE_ERRORS: Final = (DBAPIError, PoolTimeout, *_DRIVER_ERRORS)
+# The driver raises an OSError if it cannot connect to the server.
 DATABASE_AND_OS_ERRORS: Final = (*DATABASE_ERRORS, OSError)
 
-# https://www.postgresql.org/docs/current/errcodes-appendix.html, tried in this order.
-_MEANINGS: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = (
+# Regular expressions for SQLSTATEs, and the error to raise for them. The first match counts.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_ERRORS_BY_SQLSTATE: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = (
     ("23(001|503|505|P01)", errors.ConstraintViolated),  # restrict, foreign key, unique, exclusion
     ("23(502|514)|22...|54...", errors.InvalidRequest),  # not null, check, data, limits exceeded
     ("40001|40P01", errors.Conflict),  # serialization failure, deadlock
-    ("53...|57014|55P03|25P0[34]", errors.Overloaded),  # resources; statement and lock time-outs
+    ("53...|57014|55P03|25P0[34]", errors.Overloaded),  # resources; statement and lock timeouts
     ("08...|57P0.|58...", errors.Unavailable),  # connection, shutting down, starting up, I/O
 )
-# Serialization failure, deadlock, and a plan that a migration has made stale.
-_UNDONE: Final = {"40001", "40P01", "0A000"}
+# The transaction had no effect and may succeed if it is repeated: serialization failure, deadlock,
+# and a prepared statement whose plan a migration has made stale.
+_REPEATABLE_SQLSTATES: Final = {"40001", "40P01", "0A000"}
 # The connection does not exist, failed, was terminated by an administrator, or the server crashed.
-_ENDED: Final = {"08003", "08006", "57P01", "57P02"}
+_CONNECTION_LOST_SQLSTATES: Final = {"08003", "08006", "57P01", "57P02"}
 log = logging.getLogger(__name__)
-_REFUSED: Final = errors.Fault(pointer="", code="refused", detail="The database refused a value")
+_REFUSED_VALUE: Final = errors.Fault(
+    pointer="", code="refused", detail="The database refused a value"
+)
 
 
 @contextmanager
 def translate_database_errors(
-    failures: tuple[type[Exception], ...] = DATABASE_AND_OS_ERRORS,
+    error_types: tuple[type[Exception], ...] = DATABASE_AND_OS_ERRORS,
 ) -> Iterator[None]:
-    """Raise the service's error for an error of the database in the block."""
+    """Translate errors of these types that the block raises, as `translate_error` does."""
     try:
         yield
-    except failures as error:
+    except error_types as error:
         raise translate_error(error) from error
 
 
 def translate_error(error: Exception) -> Exception:
-    """Return the service's error for it, or the error itself if it is a bug of ours."""
-    service_error = _translate(error)
+    """Return the `ServiceError` to raise for a database error, and log if the database is down.
+
+    For example `Overloaded` for a statement timeout. Returns the error itself if it is caused by a
+    bug in the service, for example by a syntax error in SQL.
+    """
+    service_error = _find_service_error(error)
     if service_error is None:
         return error
     if isinstance(service_error, errors.Unavailable):
-        log.warning("the database failed: %s", str(error) or repr(error))
+        log.warning("the database is not available: %s", str(error) or repr(error))
     return service_error
 
 
-def may_retry_statement(error: BaseException, *, read: bool) -> bool:
-    """Return whether to repeat a statement: it was undone, or a read lost its connection."""
-    return find_sqlstate(error) in _UNDONE or (read and is_connection_lost(error))
+def may_retry_statement(error: BaseException, *, is_read: bool) -> bool:
+    """Return whether a statement that is committed by itself may be repeated after an error.
+
+    That is the case if it had no effect, for example after a deadlock. It is also the case if the
+    connection was lost and the statement only reads.
+    """
+    if find_sqlstate(error) in _REPEATABLE_SQLSTATES:
+        return True
+    return is_read and is_connection_lost(error)
 
 
 def may_retry_transaction(error: BaseException) -> bool:
-    """Return whether the server undid a transaction because of others, so it may be repeated."""
-    cause = error.__cause__ if isinstance(error, errors.ServiceError) else error
-    return cause is not None and find_sqlstate(cause) in _UNDONE
+    """Return whether a transaction may be repeated after an error, for example after a deadlock.
+
+    `error` is a database error, or the `ServiceError` that was raised for it.
+    """
+    database_error: BaseException | None = error
+    if isinstance(error, errors.ServiceError):
+        database_error = error.__cause__
+    if database_error is None:
+        return False
+    return find_sqlstate(database_error) in _REPEATABLE_SQLSTATES
 
 
-def _translate(error: BaseException) -> errors.ServiceError | None:
-    """Return None for a bug of ours: SQLSTATE class 42 and everything that is not listed."""
-    driver_error = _driver(error)
-    code = find_sqlstate(error)
-    kind = _kind(code)
-    if kind is errors.ConstraintViolated:
-        return errors.ConstraintViolated(getattr(driver_error, "constraint_name", None) or "")
-    if kind is errors.InvalidRequest or _unencodable(driver_error):
-        return errors.InvalidRequest(_REFUSED)
-    if kind is not None:
-        return kind()
+def _find_service_error(error: BaseException) -> errors.ServiceError | None:
+    """Return the `ServiceError` for a database error, or None if it is caused by a bug.
+
+    Bugs have an SQLSTATE of class 42 (syntax error or access rule violation), or one that is not in
+    `_ERRORS_BY_SQLSTATE`.
+    """
+    driver_error = _unwrap_driver_error(error)
+    sqlstate = find_sqlstate(error)
+    error_class = _find_error_class(sqlstate)
+    if error_class is errors.ConstraintViolated:
+        constraint_name = getattr(driver_error, "constraint_name", None)
+        return errors.ConstraintViolated(constraint_name or "")
+    if error_class is errors.InvalidRequest or _is_encoding_error(driver_error):
+        return errors.InvalidRequest(_REFUSED_VALUE)
+    if error_class is not None:
+        return error_class()
     if isinstance(error, PoolTimeout):
         return errors.Overloaded()
-    if not code and (
-        isinstance(driver_error, OSError | InterfaceError) or is_connection_lost(error)
-    ):
-        return errors.Unavailable()
+    if not sqlstate:
+        is_driver_failure = isinstance(driver_error, OSError | InterfaceError)
+        if is_driver_failure or is_connection_lost(error):
+            return errors.Unavailable()
     return None
 
 
-def _kind(code: str) -> type[errors.ServiceError] | None:
-    for pattern, kind in _MEANINGS:
-        if re.fullmatch(pattern, code):
-            return kind
+def _find_error_class(sqlstate: str) -> type[errors.ServiceError] | None:
+    for pattern, error_class in _ERRORS_BY_SQLSTATE:
+        if re.fullmatch(pattern, sqlstate):
+            return error_class
     return None
 
 
-def _driver(error: BaseException) -> BaseException:
-    """Return the error of the driver that SQLAlchemy has wrapped."""
+def _unwrap_driver_error(error: BaseException) -> BaseException:
+    """Return the driver's error that SQLAlchemy has wrapped, or the error itself if it has not."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return error
     try:
@@ -104,20 +135,29 @@ def _driver(error: BaseException) -> BaseException:
 
 
 def find_sqlstate(error: BaseException) -> str:
-    """Return the code that the server gave the error, or an empty string if it gave none."""
-    return getattr(_driver(error), "sqlstate", None) or ""
+    """Return the SQLSTATE of a database error, for example "40P01" for a deadlock.
+
+    Returns an empty string for an error that does not come from the server.
+    """
+    return getattr(_unwrap_driver_error(error), "sqlstate", None) or ""
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Whether the connection is closed, or will be as soon as the driver notices."""
+    """Return whether an error means that its connection cannot be used any more.
+
+    The driver may not have noticed yet that the connection is closed.
+    """
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    driver_error = _driver(error)
+    driver_error = _unwrap_driver_error(error)
     if isinstance(driver_error, ConnectionError | InternalClientError):
         return True
-    return find_sqlstate(error) in _ENDED
+    return find_sqlstate(error) in _CONNECTION_LOST_SQLSTATES
 
 
-def _unencodable(driver_error: BaseException) -> bool:
-    """Whether the driver could not encode a parameter, for example a lone surrogate."""
+def _is_encoding_error(driver_error: BaseException) -> bool:
+    """Return whether the driver could not encode a parameter, for example a lone surrogate.
+
+    asyncpg's class for this error is private. It derives from both classes.
+    """
     return isinstance(driver_error, InterfaceError) and isinstance(driver_error, ValueError)
