@@ -87,7 +87,7 @@ class Database:
             self._streaming_transactions -= 1
 
     async def wait_for_callbacks(self) -> None:
-        """Wait until all `after_commit` callbacks have ended, for a command that is about to exit."""
+        """Wait until all `after_commit` callbacks have ended. Commands call it before they exit."""
         await self._callbacks.wait()
 
     async def close(self) -> None:
