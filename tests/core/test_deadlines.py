@@ -188,7 +188,7 @@ async def test_more_than_so_many_who_wait_for_a_connection_are_refused_at_once(
                 asyncio.create_task(client.get("/authors"))
                 for _ in range(pools.MAX_WAITERS_PER_CONNECTION)
             ]
-            while pool._waiters < pools.MAX_WAITERS_PER_CONNECTION:
+            while pool._waiting_requests < pools.MAX_WAITERS_PER_CONNECTION:
                 await asyncio.sleep(0)
             async with asyncio.timeout(AT_ONCE):
                 refused = await client.get("/authors")
