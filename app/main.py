@@ -130,7 +130,7 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
         Middleware(
             RequestContext, server_timing_enabled=is_development, metrics_enabled=has_metrics
         ),
-        Middleware(RequestLimits, hosts=settings.allowed_hosts),
+        Middleware(RequestLimits, allowed_hosts=settings.allowed_hosts),
         Middleware(InactivityTimeout, settings.request_timeout, shutdown),
     ]
     if settings.cors_origins:

@@ -294,7 +294,7 @@ async def test_a_database_that_cannot_be_used_is_one_sentence_without_any_passwo
     shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
     for command in COMMANDS:
         answer = await invoke_command(*command, input=TYPED, DATABASE_URL=UNREACHABLE)
-        assert sentence(answer) == f"database: does not answer {shown}"
+        assert sentence(answer) == f"database: does not respond {shown}"
         answer = await invoke_command(*command, input=TYPED, DATABASE_URL=database_url)
         assert sentence(answer).startswith("database: its schema is at revision 0003, not at ")
         assert sentence(answer).endswith(": run python -m app migrate")

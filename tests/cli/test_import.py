@@ -67,7 +67,7 @@ async def test_bad_lines_are_named_and_the_rest_goes_on_with_exit_code_3(
     assert [line.split(":")[0] for line in err.splitlines()] == [
         "line 3", "line 4", "line 5", "line 6",
     ]  # fmt: skip
-    assert err.startswith("line 3: has 2 columns, not 3\n")
+    assert err.startswith("line 3: has 2 columns instead of 3\n")
     assert await outside_connection.fetchval(BOOKS) == "Iliad; Odyssey"
 
 
@@ -93,7 +93,7 @@ async def test_strict_is_all_or_nothing(
     )
     assert (code, out) == (1, "")
     line_3, line_5, sentence = err.splitlines()
-    assert line_3 == "line 3: has 2 columns, not 3"
+    assert line_3 == "line 3: has 2 columns instead of 3"
     assert line_5.startswith("line 5: ")
     assert sentence == "bookshelf: nothing was added"
     assert await outside_connection.fetchval("SELECT count(*) FROM authors") == 0
@@ -154,7 +154,7 @@ async def test_an_unreachable_database_is_one_sentence_without_its_password() ->
     shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
     for command in (("seed",), ("jobs", "list")):
         answer = await invoke_command(*command, DATABASE_URL=UNREACHABLE)
-        assert answer == (1, "", f"bookshelf: database: does not answer {shown}\n")
+        assert answer == (1, "", f"bookshelf: database: does not respond {shown}\n")
 
 
 async def test_a_database_that_is_not_migrated_is_one_sentence_that_says_what_to_do(

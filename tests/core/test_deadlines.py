@@ -55,7 +55,7 @@ async def test_a_frozen_database_is_503_in_time_and_the_service_recovers_by_itse
             assert (await client.get("/livez")).status_code == 200
             unready = await client.get("/readyz")
             check_problem(unready, 503, "unavailable")
-            assert unready.json()["detail"] == "database: does not answer"
+            assert unready.json()["detail"] == "database: does not respond"
             for request in (*reads, *writes):
                 answer = await request
                 assert answer.status_code == 503

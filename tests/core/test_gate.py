@@ -190,7 +190,10 @@ async def test_what_is_refused_before_it_is_a_request_is_in_the_log_under_its_id
         _, _, body = (await sent(origin, ENDLESS)).partition(b"\r\n\r\n")
         async with asyncio.timeout(TIMEOUT_SECONDS):
             said = await process.stdout.readuntil(b" status=431\n")
-    assert f"[{json.loads(body)['request_id']}] refused " in said.decode()
+    assert (
+        f"[{json.loads(body)['request_id']}] rejected a request before it reached the application: "
+        in said.decode()
+    )
 
 
 async def addresses_tried(url: str, trusted: str) -> int:

@@ -47,14 +47,14 @@ async def test_it_is_not_ready_without_a_database(app: FastAPI, client: AsyncCli
     replace_resources(app, database=Database(make_settings(NOBODY_LISTENS)))
     answer = await client.get("/readyz")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    assert answer.json()["detail"] == "database: does not answer"
+    assert answer.json()["detail"] == "database: does not respond"
 
 
 @pytest.mark.parametrize(
     ("changes", "detail"),
     [
-        ({"s3_endpoint_url": "http://127.0.0.1:1"}, "storage: does not answer"),
-        ({"s3_bucket": "of-nobody"}, "storage: has no such bucket"),
+        ({"s3_endpoint_url": "http://127.0.0.1:1"}, "storage: does not respond"),
+        ({"s3_bucket": "of-nobody"}, "storage: the bucket does not exist"),
     ],
 )
 async def test_it_is_not_ready_without_a_storage(
@@ -70,10 +70,10 @@ async def test_readiness_names_a_storage_client_that_takes_too_long_to_load(
     client: AsyncClient, use: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use()
-    monkeypatch.setattr(readiness, "STORAGE_LOAD_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr(readiness, "STORAGE_OPEN_TIMEOUT_SECONDS", 0)
     answer = await client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["detail"] == "storage: its client is still being loaded"
+    assert answer.json()["detail"] == "storage: the client library is still being loaded"
 
 
 async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
@@ -86,7 +86,7 @@ async def test_what_is_wrong_with_both_is_told_after_the_time_of_one(
         async with asyncio.timeout(1.9 * readiness.PROBE_TIMEOUT_SECONDS):
             answer = await client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["detail"] == "database: does not answer; storage: does not answer"
+    assert answer.json()["detail"] == "database: does not respond; storage: does not respond"
 
 
 @pytest.mark.private_database

@@ -295,7 +295,7 @@ async def test_a_job_that_another_process_is_at_is_one_sentence_and_exit_code_1(
 async def test_counting_without_a_database_is_one_sentence_and_exit_code_1() -> None:
     url = "postgresql://somebody:hunter2@127.0.0.1:1/books"
     code, output = await command(*COUNT_USERS, DATABASE_URL=url)
-    said = "bookshelf: database: does not answer (postgresql+asyncpg://somebody:***@"
+    said = "bookshelf: database: does not respond (postgresql+asyncpg://somebody:***@"
     assert code == 1
     assert output.splitlines()[-1].startswith(said)
     assert "Traceback" not in output

@@ -25,7 +25,7 @@ async def find_database_problem(session: AutocommitSession, expected_revision: s
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
             rows = await session.execute(_SELECT_REVISION)
     except (ServiceError, TimeoutError):
-        return "database: does not answer"
+        return "database: does not respond"
     except DBAPIError as error:
         code = find_sqlstate(error)
         if code != UNDEFINED_TABLE:

@@ -19,12 +19,12 @@ class RequestStats:
     """Statements that a request has run so far, including those that failed."""
 
     has_span: bool = False
-    statements: int = 0
-    seconds: float = 0.0
+    statement_count: int = 0
+    statement_seconds: float = 0.0
 
-    def server_timing(self, total_seconds: float) -> str:
+    def format_server_timing(self, total_seconds: float) -> str:
         """Return the value of `Server-Timing`, such as 'db;dur=1.2;desc="1", total;dur=3.4'."""
-        database = f'db;dur={self.seconds * 1000:.1f};desc="{self.statements}"'
+        database = f'db;dur={self.statement_seconds * 1000:.1f};desc="{self.statement_count}"'
         return f"{database}, total;dur={total_seconds * 1000:.1f}"
 
 
@@ -54,8 +54,8 @@ class StatementTimer:
 
     def __exit__(self, *failure: Any) -> None:
         if self._stats is not None:
-            self._stats.statements += 1
-            self._stats.seconds += perf_counter() - self._start
+            self._stats.statement_count += 1
+            self._stats.statement_seconds += perf_counter() - self._start
         if self._span is not None:
             self._span.__exit__(*failure)
 

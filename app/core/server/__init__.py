@@ -1,4 +1,4 @@
-"""The server around the application: request context, limits, timeouts, health, protocol."""
+"""Everything around the routes: middleware, health endpoints and the HTTP protocol."""
 
 from app.core.server._head_and_trailing_slash import HeadAndTrailingSlash
 from app.core.server._health import router

@@ -1,4 +1,4 @@
-"""HEAD requests and trailing slashes, which the routes do not know of."""
+"""HEAD requests and paths with a trailing slash, for which no routes are declared."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -6,7 +6,10 @@ from app.core.http import request_state
 
 
 class HeadAndTrailingSlash:
-    """Middleware that routes HEAD like GET, and a path with a trailing slash like one without."""
+    """Middleware that routes a HEAD request as GET, and `/books/` as `/books`.
+
+    The response to a HEAD request has the headers of the response to GET, but no body.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -27,21 +30,21 @@ class HeadAndTrailingSlash:
         if is_head:
             routed_scope["method"] = "GET"
             request_state(routed_scope).is_head = True
-            send = _without_body(send)
+            send = _drop_response_body(send)
         try:
             await self._app(routed_scope, receive, send)
         finally:
-            # The log line is written with the original scope, and names the route.
+            # The outer middleware logs the original scope and needs the route from there.
             scope["route"] = routed_scope.get("route")
             scope["endpoint"] = routed_scope.get("endpoint")
 
 
-def _without_body(send: Send) -> Send:
-    """Return a `send` that keeps the headers of a response, among them its length, but no body."""
+def _drop_response_body(send: Send) -> Send:
+    """Wrap `send` so that a response keeps its headers, including Content-Length, but no body."""
 
-    async def send_headers(message: Message) -> None:
+    async def send_without_body(message: Message) -> None:
         if "body" in message:
             message = {**message, "body": b""}
         await send(message)
 
-    return send_headers
+    return send_without_body

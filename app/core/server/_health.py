@@ -1,4 +1,4 @@
-"""The health endpoints: is the process alive, and can it serve requests?"""
+"""The health endpoints: `/livez` (is the process alive?) and `/readyz` (can it serve requests?)."""
 
 from typing import Any, Final, Literal
 
@@ -9,13 +9,15 @@ from app.core.errors import Unavailable
 from app.core.http import JSON, Router
 from app.core.server._resources import server_resources
 
-READY: Final[dict[int | str, Any]] = {200: {"content": {JSON: {"example": {"status": "ready"}}}}}
+_READY_RESPONSE: Final[dict[int | str, Any]] = {
+    200: {"content": {JSON: {"example": {"status": "ready"}}}}
+}
 
 router = Router(tags=["health"], cache_control=None)
 
 
 class Health(BaseModel):
-    """The answer is in the status code."""
+    """The result of a successful health check. A failed check returns a problem instead."""
 
     status: Literal["alive", "ready"]
 
@@ -24,17 +26,17 @@ class Health(BaseModel):
 async def read_liveness() -> Health:
     """Check that the process is alive.
 
-    The check does no I/O: restarting the service would not help if the database is down.
+    This check does no I/O, so that an outage of the database does not restart the process.
     """
     return Health(status="alive")
 
 
-@router.get("/readyz", permission="public", errors=[Unavailable], responses=READY)
+@router.get("/readyz", permission="public", errors=[Unavailable], responses=_READY_RESPONSE)
 async def read_readiness(request: Request) -> Health:
     """Check that the service can handle requests.
 
-    The response is 200 if the database and the object store respond within a second and the
-    schema of the database is the one that this version needs.
+    Returns 200 if the database and the object store respond within a second and the database
+    schema is the one that this version needs. Otherwise, the 503 response names each failure.
     """
     await server_resources(request).readiness.check()
     return Health(status="ready")

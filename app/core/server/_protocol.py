@@ -1,4 +1,4 @@
-"""The HTTP protocol of the server: uvicorn's, with limits, and with problem details as refusals."""
+"""The HTTP protocol of the server: uvicorn's, with a size limit and with problem details."""
 
 import logging
 from typing import Any, Final
@@ -15,99 +15,124 @@ from app.core.observability import current_request_id, new_request_id
 from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 from app.core.server._security_headers import SECURITY_HEADERS
 
-# Bytes. Below this limit, `RequestLimits` says what is too long.
+# Twice what `RequestLimits` allows, so that only extreme requests are rejected here: unlike that
+# middleware, this class cannot name the path in its response and in the log.
 MAX_HEAD_BYTES: Final = 2 * (MAX_HEADERS_BYTES + MAX_TARGET_BYTES)
-_HEADER_LINES: Final = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
+_SECURITY_HEADER_LINES: Final = "".join(
+    f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items()
+)
 log = logging.getLogger(__name__)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection. Refuses what is not HTTP, and a head (request line and headers) without end.
+    """One HTTP connection. Rejects messages that are not HTTP or whose head is too large.
 
-    uvicorn keeps all of a head in memory until it is complete, so a refusal cannot wait for that.
+    uvicorn keeps the head of a request (request line and headers) in memory until it is complete,
+    however large it is. This class limits it to `MAX_HEAD_BYTES`.
 
-    A refusal is a response that the application does not know of. It is sent only if the connection
-    is free for it, so that each request gets one response:
+    A rejected message gets an error response (400, 414 or 431) that bypasses the application, and
+    the connection is closed. Each request must get exactly one response, so the outcome depends on
+    the response that the application is sending at that moment:
 
-        the application is responding to   what follows a malformed message
-        nothing                            the refusal
-        the same request, not started      the refusal, and the application is disconnected
-        the same request, started          none: the response is cut off
-        the same request, complete         none: the connection is closed
-        an earlier request                 that response, which closes the connection
+        the application is responding to    outcome
+        no request                          the error response is sent
+        this request, not started           the error response is sent instead
+        this request, started               the response is cut off
+        this request, complete              the connection is closed
+        an earlier request                  that response is completed, without an error response
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._head_bytes = 0
-        self._is_in_head = True
-        self._is_in_body = False
-        self._is_refused = False
-        # The request that the application is responding to, or has responded to last. `self.cycle`
-        # is the last request received, which waits in `self.pipeline` while that is another one.
-        self._running: RequestResponseCycle | None = None
+        self._head_size = 0  # bytes of the incomplete head that have arrived
+        self._is_reading_head = True
+        self._is_reading_body = False
+        self._has_rejected = False
+        # The request that the application is responding to or has responded to last. uvicorn's
+        # `self.cycle` is the last request received. If that is a later one, it waits in
+        # `self.pipeline`.
+        self._current_cycle: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
-        if self._is_refused:
+        """Parse bytes that have arrived, and limit the size of an incomplete head."""
+        if self._has_rejected:
             return
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._is_in_head else 0
-        if self._head_bytes > MAX_HEAD_BYTES and not self._is_refused:
-            is_target_too_long = len(self.url or b"") > MAX_TARGET_BYTES
-            self._refuse(UriTooLong() if is_target_too_long else RequestHeaderFieldsTooLarge())
+        if not self._is_reading_head:
+            self._head_size = 0
+            return
+        self._head_size += len(data)
+        if self._head_size <= MAX_HEAD_BYTES or self._has_rejected:
+            return
+        if len(self.url or b"") > MAX_TARGET_BYTES:
+            self._reject(UriTooLong())
+        else:
+            self._reject(RequestHeaderFieldsTooLarge())
 
     def on_message_begin(self) -> None:
-        self._is_in_head = True
+        self._is_reading_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._is_in_head = False
+        self._is_reading_head = False
         super().on_headers_complete()
-        self._is_in_body = True
+        self._is_reading_body = True
 
     def on_message_complete(self) -> None:
-        self._is_in_body = False
+        self._is_reading_body = False
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - a problem replaces uvicorn's text
-        self._refuse(MalformedRequest("What was sent is not HTTP"))
+        """Reject a message that uvicorn cannot parse."""
+        self._reject(MalformedRequest("The message is not valid HTTP"))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
+        self._current_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _refuse(self, error: ServiceError) -> None:
-        """End the connection because of a malformed message, with a response if it is free."""
-        self._is_refused = True
-        running = self._running
-        if running is None or running.response_complete:
-            # A body that becomes malformed after its response belongs to a request that has one.
-            if self._is_in_body:
+    def _reject(self, error: ServiceError) -> None:
+        """Reject the message that is being received, and close the connection.
+
+        Sends the error response if no other response is in progress; see the class docstring.
+        """
+        self._has_rejected = True
+        cycle = self._current_cycle
+        if cycle is None or cycle.response_complete:
+            if self._is_reading_body:
+                # The request that this body belongs to has got its response already.
                 self.transport.close()
             else:
-                self._send_refusal(error)
-        elif self._is_in_body and running is self.cycle:
-            has_started = running.response_started
-            # This makes uvicorn drop what the application sends, and tell it when it reads.
-            running.disconnected = True
-            running.message_event.set()
-            if has_started:
+                self._send_error_response(error)
+        elif self._is_reading_body and cycle is self.cycle:
+            response_has_started = cycle.response_started
+            # uvicorn drops what the application sends to a disconnected client. The event wakes the
+            # application if it is waiting for the rest of the body.
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if response_has_started:
                 self.transport.close()
             else:
-                self._send_refusal(error)
+                self._send_error_response(error)
         else:
-            running.keep_alive = False
+            # Close the connection after this response, and drop the requests that wait behind it.
+            cycle.keep_alive = False
             self.pipeline.clear()
 
-    def _send_refusal(self, error: ServiceError) -> None:
-        identifier = new_request_id()
-        token = current_request_id.set(identifier)
+    def _send_error_response(self, error: ServiceError) -> None:
+        """Write a complete HTTP response for the error, and close the connection."""
+        request_id = new_request_id()
+        token = current_request_id.set(request_id)
         body = standalone(error)
-        head = (
-            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n{_HEADER_LINES}"
-            f"cache-control: no-store\r\nx-request-id: {identifier}\r\nconnection: close\r\n\r\n"
+        headers = (
+            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            f"{_SECURITY_HEADER_LINES}cache-control: no-store\r\nx-request-id: {request_id}\r\n"
+            "connection: close\r\n\r\n"
         )
-        self.transport.write(STATUS_LINE[error.status] + head.encode() + body)
+        self.transport.write(STATUS_LINE[error.status] + headers.encode() + body)
         self.transport.close()
-        log.info("refused what is no request", extra={"status": error.status})
+        log.info(
+            "rejected a request before it reached the application: %s",
+            error,
+            extra={"status": error.status},
+        )
         current_request_id.reset(token)

@@ -1,7 +1,7 @@
-"""Readiness: can this process serve requests now? The health endpoint `/readyz` reports it."""
+"""Readiness, which `/readyz` reports: can this process serve requests now?"""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 from app.core.db import Database, find_database_problem
@@ -10,64 +10,76 @@ from app.core.server._shutdown import Shutdown
 from app.core.storage import ObjectNotFound, Storage
 
 PROBE_TIMEOUT_SECONDS: Final = 1.0
-# Several times what loading takes on a busy machine with a slow disk.
-STORAGE_LOAD_TIMEOUT_SECONDS: Final = 10.0
+# Several times what importing boto3 takes on a busy machine with a slow disk.
+STORAGE_OPEN_TIMEOUT_SECONDS: Final = 10.0
 
+# Returns None if a backend service works, otherwise a description of the failure, for example
+# "storage: the bucket does not exist".
 Probe = Callable[[], Coroutine[None, None, str | None]]
 
 
 class Readiness:
-    """Finds out whether the database and the store respond, and whether the process shuts down.
+    """Checks that the database and the object store respond and that no shutdown has begun.
 
-    Concurrent readiness requests share one probe of each: probes use a connection and a thread of
-    their own, and never more.
+    Concurrent checks share one probe of each backend service, so that frequent readiness requests
+    use at most one database connection and one thread. Both are reserved for probes.
     """
 
     def __init__(
-        self, database: Database, storage: Storage, revision: str, shutdown: Shutdown
+        self, database: Database, storage: Storage, expected_revision: str, shutdown: Shutdown
     ) -> None:
+        """Create the check.
+
+        Args:
+            database: The database to probe, on the connection that is reserved for this.
+            storage: The object store to probe.
+            expected_revision: The Alembic revision of the database schema that this version of the
+                service needs, for example "0005".
+            shutdown: Tells whether the process has begun to shut down.
+        """
         self._database = database
         self._storage = storage
-        self._revision = revision
+        self._expected_revision = expected_revision
         self._shutdown = shutdown
         self._database_probe = _SharedProbe("database", self._probe_database)
         self._storage_probe = _SharedProbe("storage", self._probe_storage)
 
     async def check(self) -> None:
-        """Return if the process is ready, within `PROBE_TIMEOUT_SECONDS`.
+        """Return if the process is ready. Otherwise, raise an error within a second.
 
-        Raises `Unavailable` with everything that is wrong, for example "database: does not answer;
-        storage: has no such bucket". The first check of a process may take longer: it loads the
-        store's client.
+        The first check of a process may take longer because it opens the object store.
+
+        Raises `ShuttingDown` if a shutdown has begun, and `Unavailable` with a description of all
+        failures, for example "database: does not respond; storage: the bucket does not exist".
         """
-        faults: Sequence[str | None] = ()
-        if not self._shutdown.has_begun:
-            faults = await asyncio.gather(self._database_probe.run(), self._check_storage())
-        # A shutdown may have begun during the probes.
         if self._shutdown.has_begun:
             raise ShuttingDown
-        messages = [fault for fault in faults if fault is not None]
-        if messages:
-            raise Unavailable("; ".join(messages))
+        results = await asyncio.gather(self._database_probe.run(), self._check_storage())
+        # The shutdown may have begun during the probes.
+        if self._shutdown.has_begun:
+            raise ShuttingDown
+        failures = [failure for failure in results if failure is not None]
+        if failures:
+            raise Unavailable("; ".join(failures))
 
     async def _probe_database(self) -> str | None:
         session = self._database.named_databases["readiness"].reads
-        return await find_database_problem(session, self._revision)
+        return await find_database_problem(session, self._expected_revision)
 
     async def _check_storage(self) -> str | None:
-        """Load the store's client if this is the first check, and then probe the store.
+        """Open the object store if this is the first check, and then probe it.
 
-        Importing boto3 and creating its clients takes 0.2 seconds of CPU time and 25 MiB. Done at
-        startup, even a process that serves no files and that nobody probes would pay for it. Done
-        as a part of the probe, it can use up the second that the store has to respond.
+        Opening it imports boto3, which takes 0.2 seconds of CPU time and 25 MiB. It is not done at
+        startup, because many processes never use the object store. It is not part of the probe
+        either, because it could use up the second that the store has to respond.
         """
         try:
-            async with asyncio.timeout(STORAGE_LOAD_TIMEOUT_SECONDS):
+            async with asyncio.timeout(STORAGE_OPEN_TIMEOUT_SECONDS):
                 await self._storage.open()
         except ServiceError:
-            return "storage: does not answer"
+            return "storage: does not respond"
         except TimeoutError:
-            return "storage: its client is still being loaded"
+            return "storage: the client library is still being loaded"
         return await self._storage_probe.run()
 
     async def _probe_storage(self) -> str | None:
@@ -75,29 +87,33 @@ class Readiness:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 await self._storage.ping()
         except (ServiceError, TimeoutError):
-            return "storage: does not answer"
+            return "storage: does not respond"
         except ObjectNotFound:
-            return "storage: has no such bucket"
+            return "storage: the bucket does not exist"
         return None
 
 
 class _SharedProbe:
-    """A probe of one backend service that runs at most once at a time."""
+    """Runs the probe of one backend service, but never more than once at the same time."""
 
-    def __init__(self, name: str, probe: Probe) -> None:
-        self._name = name
+    def __init__(self, service_name: str, probe: Probe) -> None:
+        self._service_name = service_name
         self._probe = probe
         self._task: asyncio.Task[str | None] | None = None
 
     async def run(self) -> str | None:
-        """Return what is wrong, or None; join the probe that is already running, if there is one.
+        """Run the probe, or wait for the one that is already running.
 
-        A probe that takes too long is not cancelled but left to the next request: cancelling
-        a query at a database that does not respond takes time as well.
+        Returns None if the backend service works, otherwise a description of the failure.
+
+        A probe that takes longer than `PROBE_TIMEOUT_SECONDS` counts as a failure but is not
+        cancelled, because cancelling a query takes time as well if the database does not respond.
+        Later calls wait for the same probe.
         """
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._probe())
         task = self._task
-        if task is None or task.done():
-            task = asyncio.create_task(self._probe())
-            self._task = task
         await asyncio.wait({task}, timeout=PROBE_TIMEOUT_SECONDS)
-        return task.result() if task.done() else f"{self._name}: does not answer"
+        if not task.done():
+            return f"{self._service_name}: does not respond"
+        return task.result()

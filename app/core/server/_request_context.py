@@ -1,4 +1,4 @@
-"""The context of a request: its id, its statistics, its log line and its last error handler."""
+"""The outermost middleware: request id, statistics, log line and the last error handler."""
 
 import logging
 import re
@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import InternalError
@@ -22,24 +23,34 @@ from app.core.observability import (
 from app.core.server._security_headers import add_security_headers
 from app.core.server._telemetry import annotate_span, is_traced
 
-CLIENT_CLOSED_REQUEST: Final = 499  # never sent; the status that nginx logs for such a request
+# The recorded status if the client closes the connection before it gets a response. nginx uses the
+# same number.
+CLIENT_CLOSED_REQUEST: Final = 499
 UNKNOWN_ROUTE: Final = "unknown"
-_ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
-# A path segment longer than any id may be a token that was sent in the wrong place.
-_TOO_LONG_FOR_AN_ID: Final = re.compile(r"[^/]{37,}")
+# Printable ASCII characters without spaces.
+_VALID_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+# A path segment longer than a UUID may be a secret, such as a token in the wrong place.
+_LONG_PATH_SEGMENT: Final = re.compile(r"[^/]{37,}")
 log = logging.getLogger("app.access")
 
 
 class RequestContext:
-    """Middleware around everything else.
+    """Outermost middleware, which observes each request and its response.
 
-    It gives each request its id and statistics, adds the headers that every response has, sends a
-    500 for errors that nothing else has handled, and records the request in the log and metrics.
+    It gives each request an id and statistics, adds the headers that every response has, sends a
+    500 for unhandled errors, and records the request in the log and in the metrics.
     """
 
     def __init__(
         self, app: ASGIApp, *, server_timing_enabled: bool = False, metrics_enabled: bool = False
     ) -> None:
+        """Create the middleware.
+
+        Args:
+            app: The application that handles the requests.
+            server_timing_enabled: Whether responses get a `Server-Timing` header.
+            metrics_enabled: Whether requests are recorded in the metrics.
+        """
         self._app = app
         self._server_timing_enabled = server_timing_enabled
         self._metrics_enabled = metrics_enabled
@@ -62,22 +73,26 @@ class RequestContext:
 
 
 class _ObservedRequest:
-    """A request in progress, and what is known of its response."""
+    """A request in progress, with the facts about it and its response that are recorded."""
 
     def __init__(self, scope: Scope, send: Send, *, server_timing_enabled: bool) -> None:
-        self._start = perf_counter()
+        self._started_at = perf_counter()
         self._scope = scope
         self._send = send
         self._server_timing_enabled = server_timing_enabled
-        self._status = 0  # until a response has started
+        # The status of the response. It is 0 until a response has started.
+        self._status = 0
         self._error: Exception | None = None
-        self.id = _choose_id(scope)
+        self.id = _choose_request_id(scope)
         self.stats = RequestStats()
         if is_traced(scope):
             self.stats.has_span = annotate_span(scope, self.id, _loggable_path(scope))
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
-        """Run the application, and respond in its place if it fails before it has responded."""
+        """Run the application. Respond with a 500 if it fails before it has responded.
+
+        Raises the error of the application again if a response has been started.
+        """
         try:
             await app(self._scope, receive, self._observed_send)
         except ClientDisconnect:
@@ -86,22 +101,24 @@ class _ObservedRequest:
             self._error = error
             response_has_started = self._status != 0
             if response_has_started:
-                # The server has to close the connection, so that the response is seen to be cut.
+                # The server closes the connection, so that the client sees an incomplete response.
                 raise
             response = render(Request(self._scope), InternalError())
             await response(self._scope, receive, self._observed_send)
 
     def finish(self, *, metrics_enabled: bool) -> None:
-        """Record the request in the metrics and the log."""
-        seconds = perf_counter() - self._start
+        """Record the request in the metrics and in the log."""
+        seconds = perf_counter() - self._started_at
         if metrics_enabled:
             REQUESTS_IN_FLIGHT.dec()
-            record_request(self._scope["method"], _route(self._scope), self._status, seconds)
+            route = _find_route_path(self._scope)
+            record_request(self._scope["method"], route, self._status, seconds)
         level = logging.INFO if self._error is None else logging.ERROR
         if log.isEnabledFor(level):
-            self._log(level, seconds)
+            self._write_log_line(level, seconds)
 
     async def _observed_send(self, message: Message) -> None:
+        """Send a message of the response. Note its status and add headers if it is the first."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._add_headers(message["headers"])
@@ -111,44 +128,59 @@ class _ObservedRequest:
         add_security_headers(headers)
         headers.append((b"x-request-id", self.id.encode()))
         if self._server_timing_enabled:
-            value = self.stats.server_timing(perf_counter() - self._start)
-            headers.append((b"server-timing", value.encode()))
+            server_timing = self.stats.format_server_timing(perf_counter() - self._started_at)
+            headers.append((b"server-timing", server_timing.encode()))
 
-    def _log(self, level: int, seconds: float) -> None:
+    def _write_log_line(self, level: int, seconds: float) -> None:
         fields = {
             "method": self._scope["method"],
-            "route": _route(self._scope),
+            "route": _find_route_path(self._scope),
             "path": _loggable_path(self._scope),
             "status": self._status,
             "duration_ms": round(seconds * 1000, 2),
-            "sql": self.stats.statements,
-            "sql_ms": round(self.stats.seconds * 1000, 2),
+            "sql": self.stats.statement_count,
+            "sql_ms": round(self.stats.statement_seconds * 1000, 2),
         }
         log.log(level, "request", exc_info=self._error, extra=fields)
         if self._error is not None:
             mark_logged(self._error)
 
 
-def _choose_id(scope: Scope) -> str:
-    """Return the id that the client or a proxy sent if it is acceptable, otherwise a new one."""
+def _choose_request_id(scope: Scope) -> str:
+    """Return the `X-Request-ID` of the request if it has one that is valid, otherwise a new id."""
     sent_ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
-    if len(sent_ids) == 1 and _ACCEPTABLE_ID.fullmatch(sent_ids[0]):
+    if len(sent_ids) == 1 and _VALID_REQUEST_ID.fullmatch(sent_ids[0]):
         return str(sent_ids[0].decode())
     return new_request_id()
 
 
 def _loggable_path(scope: Scope) -> str:
-    return _TOO_LONG_FOR_AN_ID.sub("...", scope["path"][:MAX_PATH])
+    """Return the path without segments that may be secrets, for example "/tokens/..."."""
+    return _LONG_PATH_SEGMENT.sub("...", scope["path"][:MAX_PATH])
 
 
-def _route(scope: Scope) -> str:
-    """Return the template of the path, for example "/books/{id}"."""
+def _find_route_path(scope: Scope) -> str:
+    """Return the path template of the request's route, for example "/books/{id}".
+
+    Returns `UNKNOWN_ROUTE` if the request has not been routed.
+    """
     route = scope.get("route")
-    endpoint = scope.get("endpoint")
-    if route is None and endpoint is not None:
-        # The router records the route only if it is one of FastAPI's, so find it by its endpoint.
-        for candidate in scope["app"].routes:
-            if endpoint in (getattr(candidate, name, None) for name in ("endpoint", "app")):
-                route = candidate
-                break
+    if route is None:
+        route = _find_route_by_endpoint(scope)
     return getattr(route, "path", UNKNOWN_ROUTE)
+
+
+def _find_route_by_endpoint(scope: Scope) -> BaseRoute | None:
+    """Return the route of a request whose route is not FastAPI's, for example of a mounted app.
+
+    The router records only the endpoint of such a request. Returns None if there is none.
+    """
+    endpoint = scope.get("endpoint")
+    if endpoint is None:
+        return None
+    routes: list[BaseRoute] = scope["app"].routes
+    for route in routes:
+        # A route calls its endpoint, and a mount its application.
+        if endpoint in (getattr(route, "endpoint", None), getattr(route, "app", None)):
+            return route
+    return None

@@ -1,4 +1,4 @@
-"""Limits on the size of a request's head, and the check of its Host header."""
+"""Limits on the size of a request's URL and headers, and the check of its Host header."""
 
 import re
 from collections.abc import Sequence
@@ -10,28 +10,46 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
 from app.core.http import render
 
-MAX_TARGET_BYTES: Final = 8 * 1024  # bytes
-MAX_HEADERS_BYTES: Final = 64 * 1024  # bytes
-HEADER_SEPARATORS: Final = len(": \r\n")
-# Health probes know the address of a process, and none of its names.
+# The request target is the path with the query, for example "/books?limit=10".
+MAX_TARGET_BYTES: Final = 8 * 1024
+MAX_HEADERS_BYTES: Final = 64 * 1024
+# Each header line has these characters in addition to its name and value.
+HEADER_SEPARATOR_BYTES: Final = len(": \r\n")
+# Health probes connect to the IP address of a process and do not know the names of the service.
 PATHS_FOR_ANY_HOST: Final = {"/livez", "/readyz"}
-_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]*)?")
+# The group is the host without the port. Examples: "example.com:8000", "[::1]:8000".
+_HOST_HEADER: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]*)?")
 
 
 class RequestLimits:
-    """Middleware that refuses requests that are too large or meant for another host.
+    """Middleware that rejects requests that are too large or meant for another host.
 
-    `hosts` are the allowed values of the Host header, without ports. "*.example.com" allows all
-    subdomains of example.com. If there are none, any well-formed value is allowed.
+    The response is 414 for a target longer than `MAX_TARGET_BYTES`, 431 for headers longer than
+    `MAX_HEADERS_BYTES`, and 400 for a Host header that is missing, malformed or not allowed.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str] = ()) -> None:
+        """Create the middleware.
+
+        Args:
+            app: The application that handles accepted requests.
+            allowed_hosts: Values of the Host header without ports. "*.example.com" allows all
+                subdomains of example.com. If it is empty, any well-formed value is allowed.
+        """
         self._app = app
-        self._hosts = {host for host in hosts if not host.startswith("*.")}
-        self._domains = tuple(host.removeprefix("*") for host in hosts if host.startswith("*."))
+        self._exact_hosts: set[str] = set()
+        # For example ".example.com", with which all its subdomains end.
+        self._domain_suffixes: tuple[str, ...] = ()
+        for host in allowed_hosts:
+            if host.startswith("*."):
+                self._domain_suffixes += (host.removeprefix("*"),)
+            else:
+                self._exact_hosts.add(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = self._find_error(scope) if scope["type"] == "http" else None
+        error = None
+        if scope["type"] == "http":
+            error = self._find_error(scope)
         if error is None:
             await self._app(scope, receive, send)
         else:
@@ -39,25 +57,32 @@ class RequestLimits:
             await response(scope, receive, send)
 
     def _find_error(self, scope: Scope) -> ServiceError | None:
+        """Return the reason to reject a request, or None to accept it."""
         raw_path = scope.get("raw_path") or b""
         if len(raw_path) + len(scope["query_string"]) > MAX_TARGET_BYTES:
             return UriTooLong()
-        size = 0
-        hosts = []
+        headers_size = 0
+        host_headers = []
         for name, value in scope["headers"]:
-            size += len(name) + len(value) + HEADER_SEPARATORS
+            headers_size += len(name) + len(value) + HEADER_SEPARATOR_BYTES
             if name == b"host":
-                hosts.append(value)
-        if size > MAX_HEADERS_BYTES:
+                host_headers.append(value)
+        if headers_size > MAX_HEADERS_BYTES:
             return RequestHeaderFieldsTooLarge()
-        host = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        return self._find_host_error(host_headers, scope["path"])
+
+    def _find_host_error(self, host_headers: list[bytes], path: str) -> MalformedRequest | None:
+        """Return the reason to reject a request because of its Host headers, or None."""
+        host = None
+        if len(host_headers) == 1:
+            host = _HOST_HEADER.fullmatch(host_headers[0])
         if host is None:
-            return MalformedRequest("The request must have one Host, and a valid one")
-        if not self._allows(host[1].decode().lower()) and scope["path"] not in PATHS_FOR_ANY_HOST:
-            return MalformedRequest("The service does not answer for this Host")
+            return MalformedRequest("The request must have exactly one valid Host header")
+        if path not in PATHS_FOR_ANY_HOST and not self._is_allowed(host[1].decode().lower()):
+            return MalformedRequest("The Host header does not name this service")
         return None
 
-    def _allows(self, host: str) -> bool:
-        if not self._hosts and not self._domains:
+    def _is_allowed(self, host: str) -> bool:
+        if not self._exact_hosts and not self._domain_suffixes:
             return True
-        return host in self._hosts or host.endswith(self._domains)
+        return host in self._exact_hosts or host.endswith(self._domain_suffixes)

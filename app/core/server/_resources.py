@@ -1,4 +1,4 @@
-"""The parts of the application that this package needs, as one typed object."""
+"""The resources of the application that the server package uses."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from app.core.server._readiness import Readiness
 
 @dataclass(frozen=True, kw_only=True)
 class ServerResources(HttpResources):
-    """Adds the readiness of the process, which `/readyz` reports."""
+    """Long-lived objects that requests share, including the check behind `/readyz`."""
 
     readiness: Readiness
 

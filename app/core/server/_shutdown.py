@@ -1,4 +1,4 @@
-"""The beginning of a shutdown: the process stops being ready before the server stops."""
+"""Graceful shutdown: the process stops being ready a second before the server stops."""
 
 import asyncio
 import signal
@@ -10,11 +10,11 @@ SHUTDOWN_DELAY_SECONDS: Final = 1.0
 
 
 class Shutdown:
-    """Records that this process has been told to shut down.
+    """Records whether this process has been told to shut down.
 
-    The timeline of a shutdown:
+    Timeline of a shutdown:
 
-        0 s  SIGTERM: `/readyz` is 503 and each response closes its connection
+        0 s  SIGTERM: `/readyz` returns 503, and each response closes its connection
         1 s  the server closes its port and waits for the requests in progress
         7 s  the server cancels the requests that are left
     """
@@ -26,24 +26,25 @@ class Shutdown:
     def delay_server_shutdown(self) -> Iterator[None]:
         """Let the server handle SIGTERM `SHUTDOWN_DELAY_SECONDS` late while the block lasts.
 
-        On SIGTERM the server closes its port immediately. Without the delay a readiness probe could
-        not learn why, and a client that has just sent a request on an idle connection would get no
-        response.
+        The server closes its port when it handles SIGTERM. Without the delay, a readiness probe
+        could no longer connect to learn why, and a client that sends a request on an idle
+        connection at that moment would get no response.
         """
         loop = asyncio.get_running_loop()
         server_handler = signal.getsignal(signal.SIGTERM)
-        # No server runs, for example in a test.
+        # Without a server, for example in a test, nothing handles the signal.
         if not callable(server_handler):
             yield
             return
 
-        def begin(number: int, _frame: object) -> None:
+        def handle_sigterm(signal_number: int, _frame: object) -> None:
             self.has_begun = True
+            # A signal handler runs outside the event loop, so it has to wake the loop.
             loop.call_soon_threadsafe(
-                loop.call_later, SHUTDOWN_DELAY_SECONDS, server_handler, number, None
+                loop.call_later, SHUTDOWN_DELAY_SECONDS, server_handler, signal_number, None
             )
 
-        signal.signal(signal.SIGTERM, begin)
+        signal.signal(signal.SIGTERM, handle_sigterm)
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Tracing of requests: FastAPI creates and exports the spans if an OTLP endpoint is configured."""
+"""Traces of requests: FastAPI creates and exports a span for each if an endpoint is configured."""
 
 import os
 from typing import Final
@@ -10,14 +10,15 @@ from starlette.types import Scope
 from app import NAME
 
 _ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-# FastAPI sets this key in the scope of a request that has a span.
-_TRACED: Final = "fastapi.telemetry"
+# FastAPI sets this key in the scope of each request for which it creates a span.
+_TRACED_SCOPE_KEY: Final = "fastapi.telemetry"
 
 
 def telemetry_config() -> TelemetryConfig:
-    """Return FastAPI's configuration: traces if an endpoint is configured, and nothing else.
+    """Return FastAPI's telemetry configuration, which exports traces but no metrics or logs.
 
-    Without an endpoint, FastAPI does not even import the OpenTelemetry SDK.
+    Traces are exported only if the environment names an OTLP endpoint. Otherwise, FastAPI does not
+    even import the OpenTelemetry SDK.
     """
     has_endpoint = any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
     if has_endpoint and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
@@ -32,16 +33,17 @@ def telemetry_config() -> TelemetryConfig:
 
 
 def is_traced(scope: Scope) -> bool:
-    return _TRACED in scope
+    """Return whether FastAPI has created a span for the request with this scope."""
+    return _TRACED_SCOPE_KEY in scope
 
 
-def annotate_span(scope: Scope, identifier: str, path: str) -> bool:
-    """Add the request id to the request's span, and replace what its URL may reveal.
+def annotate_span(scope: Scope, request_id: str, loggable_path: str) -> bool:
+    """Add the request id to the span of a request, and remove secrets from its URL attributes.
 
-    Return whether the span is recorded: FastAPI's sampler may have left it out.
+    Returns False if the span is not recorded because FastAPI's sampler has dropped it.
     """
     span = trace.get_current_span()
-    span.set_attributes({"request.id": identifier, "url.path": path})
+    span.set_attributes({"request.id": request_id, "url.path": loggable_path})
     if scope["query_string"]:
         span.set_attribute("url.query", "REDACTED")
     return span.is_recording()
