@@ -171,7 +171,7 @@ async def test_several_processes_are_counted_together_and_the_dead_use_nothing(
     private_database_url: str,
 ) -> None:
     port = find_free_port()
-    with serve_metrics("127.0.0.1", int(port), processes=2):
+    with serve_metrics("127.0.0.1", int(port), process_count=2):
         environment = {DIRECTORY_VARIABLE: os.environ[DIRECTORY_VARIABLE]}
         async with AsyncExitStack() as stack:
             started = []

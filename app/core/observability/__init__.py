@@ -1,4 +1,4 @@
-"""Logging, metrics and tracing: instruments that every other package may use."""
+"""Logging, metrics and tracing, which every other package may use."""
 
 from app.core.observability._logging import configure_logging, create_log_formatter, mark_logged
 from app.core.observability._metrics import (

@@ -2,81 +2,105 @@
 
 import os
 from functools import cache
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from sqlalchemy import Engine, event
 
-# Set by prometheus_client's convention if several processes are counted together: each of them
-# writes its values to files in this directory.
+# prometheus_client reads this variable. If it is set, the metrics of several processes are added
+# up: each process writes its values to files in the directory that the variable names.
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 KNOWN_METHODS: Final = {"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"}
 
-# Each counter and histogram would have one more series, with the time of its creation.
+# Each counter and histogram would have one more time series, with the time of its creation.
 disable_created_metrics()
-_REQUESTS: Final = Histogram(
+_REQUEST_DURATION: Final = Histogram(
     "http_request_duration_seconds",
-    "Requests that are over, and how long they took",
+    "Duration of completed HTTP requests",
     ("method", "route", "status"),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-# "livesum" is the sum over all processes that are alive.
+# "livesum" adds up the values of all processes that are alive.
 REQUESTS_IN_FLIGHT: Final = Gauge(
-    "http_requests_in_flight", "Requests under way", multiprocess_mode="livesum"
+    "http_requests_in_flight", "HTTP requests in progress", multiprocess_mode="livesum"
 )
 _POOL_SIZE: Final = Gauge(
-    "db_pool_size", "Connections at most", ("database",), multiprocess_mode="livesum"
+    "db_pool_size",
+    "Maximum number of connections in the pool",
+    ("database",),
+    multiprocess_mode="livesum",
 )
-_CHECKED_OUT: Final = Gauge(
-    "db_pool_checked_out", "Connections in use", ("database",), multiprocess_mode="livesum"
+_POOL_CHECKED_OUT: Final = Gauge(
+    "db_pool_checked_out",
+    "Connections checked out of the pool",
+    ("database",),
+    multiprocess_mode="livesum",
 )
 UPLOADED_BYTES: Final = Counter(
-    "upload_bytes", "Bytes of files received; direct uploads pass us by"
+    "upload_bytes", "Bytes received in file uploads, without direct uploads to the object store"
 )
 JOB_RUNS: Final = Counter("job_runs", "Runs of scheduled jobs", ("job", "outcome"))
 
 
 def record_request(method: str, route: str, status: int, seconds: float) -> None:
-    # A client can send any word as a method, and each would be a new series.
-    known_method = method if method in KNOWN_METHODS else "other"
-    _labeled_requests(known_method, route, status).observe(seconds)
+    """Record the duration of a completed request in the metrics.
+
+    `route` is the template of the path, for example "/books/{id}". A method that is not one of
+    `KNOWN_METHODS` is recorded as "other": each new word would be a new time series.
+    """
+    if method not in KNOWN_METHODS:
+        method = "other"
+    _request_histogram(method, route, status).observe(seconds)
 
 
-# Looking up labels takes longer than observing. The registry keeps as many objects as this cache.
+# Cached because looking up labels takes longer than recording a value. The cache needs no limit:
+# prometheus_client keeps the same objects forever.
 @cache
-def _labeled_requests(method: str, route: str, status: int) -> Histogram:
-    return _REQUESTS.labels(method, route, status)
+def _request_histogram(method: str, route: str, status: int) -> Histogram:
+    """Return the histogram of request durations for these labels."""
+    return _REQUEST_DURATION.labels(method, route, status)
 
 
 class _QueuePool(Protocol):
-    """The part of SQLAlchemy's class of this name that is used here."""
+    """The methods of SQLAlchemy's `QueuePool` that are used here. `Engine.pool` has a base type."""
 
     def size(self) -> int: ...
 
     def checkedout(self) -> int: ...
 
 
-def export_pool_metrics(database: str, engine: Engine) -> None:
-    """Report the size of an engine's pool, and how many of its connections are in use."""
+def export_pool_metrics(database_name: str, engine: Engine) -> None:
+    """Export the size of an engine's connection pool and the number of connections in use.
+
+    `database_name` is the label of the metrics.
+    """
     pool = cast("_QueuePool", engine.pool)
-    _POOL_SIZE.labels(database).set(pool.size())
-    checked_out = _CHECKED_OUT.labels(database)
-    if DIRECTORY_VARIABLE not in os.environ:
-        # Asked for at each scrape, so that requests do no work for it.
-        checked_out.set_function(pool.checkedout)
-        return
+    _POOL_SIZE.labels(database_name).set(pool.size())
+    checked_out_gauge = _POOL_CHECKED_OUT.labels(database_name)
+    if DIRECTORY_VARIABLE in os.environ:
+        _count_checkouts(engine, checked_out_gauge)
+    else:
+        # Prometheus calls the function, so that requests do no work for this metric.
+        checked_out_gauge.set_function(pool.checkedout)
 
-    # Another process serves the metrics, so each change has to be written to the shared files.
-    entries = set[object]()
 
-    def record_checkout(_connection: object, entry: object, _proxy: object) -> None:
-        entries.add(entry)
-        checked_out.set(len(entries))
+def _count_checkouts(engine: Engine, checked_out_gauge: Gauge) -> None:
+    """Update the gauge whenever a connection is checked out of the engine's pool or returned.
 
-    def record_checkin(_connection: Any, entry: object) -> None:
-        # A connection that could not be replaced is returned without having been checked out.
-        entries.discard(entry)
-        checked_out.set(len(entries))
+    Each change is needed if another process serves the metrics: it reads only the files to which a
+    gauge writes its value.
+    """
+    # SQLAlchemy's connection records, each of which stands for one place in the pool.
+    checked_out_records = set[object]()
 
-    event.listen(engine, "checkout", record_checkout)
-    event.listen(engine, "checkin", record_checkin)
+    def add_record(_connection: object, record: object, _proxy: object) -> None:
+        checked_out_records.add(record)
+        checked_out_gauge.set(len(checked_out_records))
+
+    def remove_record(_connection: object, record: object) -> None:
+        # If opening a connection fails, its record is returned without having been checked out.
+        checked_out_records.discard(record)
+        checked_out_gauge.set(len(checked_out_records))
+
+    event.listen(engine, "checkout", add_record)
+    event.listen(engine, "checkin", remove_record)

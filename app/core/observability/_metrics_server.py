@@ -1,7 +1,7 @@
-"""The server of /metrics, on a port of its own: for this process, or for several together."""
+"""The HTTP server that exports metrics to Prometheus, on a separate port."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,31 +21,34 @@ from prometheus_client.registry import Collector
 from app import NAME
 from app.core.observability._metrics import DIRECTORY_VARIABLE
 
-SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a private directory is created in it
+SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 - a private directory is created in it
 
 
 @contextmanager
-def serve_metrics(host: str, port: int, processes: int = 1) -> Iterator[None]:
-    """Serve /metrics while the block lasts, unless the port is 0.
+def serve_metrics(host: str, port: int, process_count: int = 1) -> Iterator[None]:
+    """Serve `/metrics` while the block lasts. Do nothing if the port is 0.
 
-    With one process, these are the metrics of this process; with more, those of all processes that
-    are spawned inside the block. Raises `OSError` if the port is taken.
+    If `process_count` is 1, these are the metrics of this process. Otherwise, they are the metrics
+    of all processes that are started inside the block, added up.
+
+    Raises `OSError` if the port is in use.
     """
     if port == 0:
         yield
         return
     with ExitStack() as stack:
         registry = REGISTRY
-        if processes > 1:
-            directory = stack.enter_context(_shared_directory())
+        if process_count > 1:
+            directory = stack.enter_context(_metrics_directory())
             registry = CollectorRegistry()
-            registry.register(_ProcessesCollector(directory))
-        stack.enter_context(_serve(host, port, registry))
+            registry.register(_MultipleProcessCollector(directory))
+        stack.enter_context(_run_http_server(host, port, registry))
         yield
 
 
 @contextmanager
-def _serve(host: str, port: int, registry: CollectorRegistry) -> Iterator[None]:
+def _run_http_server(host: str, port: int, registry: CollectorRegistry) -> Iterator[None]:
+    """Serve the metrics of a registry in a thread while the block lasts."""
     server, thread = start_http_server(port, host, registry)
     try:
         yield
@@ -56,10 +59,15 @@ def _serve(host: str, port: int, registry: CollectorRegistry) -> Iterator[None]:
 
 
 @contextmanager
-def _shared_directory() -> Iterator[Path]:
-    """Create a directory for the metrics of several processes, and name it in the environment."""
-    # Shared memory is fast, and a container with a read-only file system and no /tmp has it too.
-    parent = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+def _metrics_directory() -> Iterator[Path]:
+    """Create the directory in which processes share their metrics while the block lasts.
+
+    Child processes get its path in the environment variable `PROMETHEUS_MULTIPROC_DIR`.
+    """
+    # Shared memory is fast, and it exists in a container with a read-only file system too.
+    parent = None
+    if os.access(SHARED_MEMORY_DIRECTORY, os.W_OK):
+        parent = SHARED_MEMORY_DIRECTORY
     with TemporaryDirectory(prefix=f"{NAME}-metrics-", dir=parent) as directory:
         os.environ[DIRECTORY_VARIABLE] = directory
         try:
@@ -68,34 +76,51 @@ def _shared_directory() -> Iterator[Path]:
             del os.environ[DIRECTORY_VARIABLE]
 
 
-class _ProcessesCollector(Collector):
-    """Sums of the metrics of all processes, and memory and CPU time of each that is alive."""
+class _MultipleProcessCollector(Collector):
+    """Collects the metrics of several processes.
+
+    Memory and CPU time are given for each process that is alive, with the label `pid`. All other
+    metrics are added up.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def collect(self) -> Iterator[Metric]:
-        families: dict[str, Metric] = {}
-        for pid in self._pids():
+        """Return the current metrics. `prometheus_client` calls this method at each scrape."""
+        pids = self._find_pids()
+        for pid in pids:
             if not _is_alive(pid):
+                # Delete the gauges of the process, so that they are no longer added up.
                 mark_process_dead(pid, str(self._directory))
-            # A dead process has no metrics here.
-            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
-                samples = [sample._replace(labels={"pid": str(pid)}) for sample in metric.samples]
-                family = families.setdefault(
-                    metric.name, Metric(metric.name, metric.documentation, metric.type)
-                )
-                family.samples += samples
-        yield from families.values()
+        yield from self._collect_process_metrics(pids)
         yield from MultiProcessCollector(None, str(self._directory)).collect()
 
-    def _pids(self) -> set[int]:
-        """Process ids in the names of files such as `gauge_livesum_1234.db`."""
+    def _find_pids(self) -> set[int]:
+        """Return the process ids in the names of files such as `gauge_livesum_1234.db`."""
         return {int(path.stem.rpartition("_")[2]) for path in self._directory.glob("*.db")}
+
+    def _collect_process_metrics(self, pids: set[int]) -> Iterable[Metric]:
+        """Return memory, CPU time and the like of the processes that are alive.
+
+        Each metric, such as `process_cpu_seconds_total`, has a sample for each process.
+        """
+        metrics: dict[str, Metric] = {}
+        for pid in pids:
+            # The collector of a dead process returns no metrics.
+            process_collector = ProcessCollector(pid=partial(str, pid), registry=None)
+            for process_metric in process_collector.collect():
+                name = process_metric.name
+                if name not in metrics:
+                    metrics[name] = Metric(name, process_metric.documentation, process_metric.type)
+                for sample in process_metric.samples:
+                    metrics[name].samples.append(sample._replace(labels={"pid": str(pid)}))
+        return metrics.values()
 
 
 def _is_alive(pid: int) -> bool:
     try:
+        # Signal 0 is not delivered. Sending it checks that the process exists.
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
