@@ -140,7 +140,7 @@ async def test_a_file_of_the_other_format_is_no_traceback(
         "import", "books", str(file), "--format", "jsonl", DATABASE_URL=database_url
     )
     assert (code, out) == (3, "Books added: 0, authors added: 0, lines left out: 2\n")
-    assert err == "".join(f"line {n}: is no JSON, or names a key twice\n" for n in (1, 2))
+    assert err == "".join(f"line {n}: is not valid JSON or repeats a key\n" for n in (1, 2))
 
 
 async def test_words_that_there_are_not_are_typers_own_errors() -> None:

@@ -1,4 +1,4 @@
-"""Models as lines of text, written and read: JSON lines, and CSV with a header (RFC 4180)."""
+"""Reading and writing models as lines of text: JSON lines, and CSV with a header (RFC 4180)."""
 
 from app.core.formats._readers import ParsedLine, parse_lines
 from app.core.formats._strict_json import parse_json

@@ -11,10 +11,10 @@ NumberedLine = tuple[int, str | None]
 
 
 def read_records(file: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
-    """Read the records of a CSV file, each with the number of its first line.
+    """Read the records of a CSV file. Return each with the number of its first line.
 
-    A record is a list of values, or a text that says what is wrong with its first line. The lines
-    that follow a wrong line are read as records of their own. Example:
+    A record is a list of values, or an error message if its first line is invalid. After an invalid
+    line, reading continues with the next line. Example of a file and its records:
 
         author,dob,title          1, ["author", "dob", "title"]
         Homer,,"Iliad             2, ["Homer", "", "Iliad\\nand Odyssey"]
@@ -22,62 +22,65 @@ def read_records(file: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
         Homer,,"Margites          4, "unexpected end of data", because no quote follows
         Hesiod,,Theogony          5, ["Hesiod", "", "Theogony"]
     """
-    lines = _NumberedLines(file)
-    for number, line in lines:
+    numbered_lines = _NumberedLines(file)
+    for line_number, line in numbered_lines:
         if line is None:
-            yield number, LINE_TOO_LONG
+            yield line_number, LINE_TOO_LONG
             continue
         following_lines: list[NumberedLine] = []
-        # csv reads a line more for as long as a quote is open.
-        reader = csv.reader(_record_lines(line, lines, following_lines), strict=True)
+        # The reader takes further lines for as long as a quote is open.
+        reader = csv.reader(_record_lines(line, numbered_lines, following_lines), strict=True)
         try:
             values = next(reader)
         except csv.Error as error:
-            lines.put_back(following_lines)
-            # The text after a dash is advice for programmers, such as how to open the file.
-            yield number, str(error).partition(" - ")[0]
+            numbered_lines.put_back(following_lines)
+            # The message may have a dash and advice for programmers, such as how to open the file.
+            message, _, _ = str(error).partition(" - ")
+            yield line_number, message
             continue
         is_empty_line = not values
         if not is_empty_line:
-            yield number, values
+            yield line_number, values
 
 
 def _record_lines(
-    first_line: str, lines: Iterator[NumberedLine], following_lines: list[NumberedLine]
+    first_line: str, numbered_lines: Iterator[NumberedLine], following_lines: list[NumberedLine]
 ) -> Iterator[str]:
-    """Return the lines that one record may have, at most `MAX_LINE_BYTES` in all.
+    """Return the lines that may belong to one record: a line and those that follow it in the file.
 
-    Appends each line after the first to `following_lines` when it is read.
+    Ends when the lines exceed `MAX_LINE_BYTES` in all, because a quote may never be closed. Appends
+    each line that was read after the first to `following_lines`.
     """
     yield first_line
-    length = len(first_line)
-    for number, line in lines:
-        following_lines.append((number, line))
-        if line is None or length >= MAX_LINE_BYTES:
+    total_length = len(first_line)
+    for line_number, line in numbered_lines:
+        following_lines.append((line_number, line))
+        if line is None or total_length >= MAX_LINE_BYTES:
             return
         yield line
-        length += len(line)
+        total_length += len(line)
 
 
 class _NumberedLines:
-    """The lines of a file. Lines that were read can be put back, to be read once more."""
+    """Iterator over the numbered lines of a file. Lines can be put back to be read again."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._lines = enumerate(read_lines(file), 1)
-        # The next line is the last one.
-        self._put_back: list[NumberedLine] = []
+        # A stack: the line that is read next is the last one.
+        self._lines_put_back: list[NumberedLine] = []
 
     def __iter__(self) -> Iterator[NumberedLine]:
         return self
 
     def __next__(self) -> NumberedLine:
-        if self._put_back:
-            return self._put_back.pop()
-        number, line = next(self._lines)
+        if self._lines_put_back:
+            return self._lines_put_back.pop()
+        line_number, line = next(self._lines)
         if line is None:
-            return number, None
-        # Bytes that are not UTF-8 become surrogates, which no string of a model may contain.
-        return number, line.decode(errors="surrogateescape")
+            return line_number, None
+        # Bytes that are not UTF-8 become lone surrogates, which the models reject.
+        return line_number, line.decode(errors="surrogateescape")
 
-    def put_back(self, lines: list[NumberedLine]) -> None:
-        self._put_back.extend(reversed(lines))
+    def put_back(self, numbered_lines: list[NumberedLine]) -> None:
+        """Return these lines again, in the same order, before the rest of the file."""
+        self._lines_put_back.extend(reversed(numbered_lines))

@@ -12,19 +12,19 @@ from app.core.formats._text_lines import LINE_TOO_LONG, read_lines
 from app.core.formats._writers import Format
 
 Model = TypeVar("Model", bound=BaseModel)
-# The number of a line in its file, and its model or a text that says what is wrong with it.
+# The number of a line in its file, and its model, or an error message if the line is invalid.
 ParsedLine = tuple[int, Model | str]
 
 
 def parse_lines(
     file_format: Format, model: type[Model], file: BinaryIO
 ) -> Iterator[ParsedLine[Model]]:
-    """Read the models of a file, one at a time. Empty lines are left out.
+    """Parse the lines of a file as instances of a model, one at a time, without empty lines.
 
-    A line that is wrong does not end the reading. For example, a file may give
-    `(2, BookLine(...))`, then `(3, "has 2 columns, not 3")`, then `(4, BookLine(...))`.
+    After an invalid line, parsing continues with the next line. For example, a file may give
+    `(2, BookLine(...))`, then `(3, "has 2 columns instead of 3")`, then `(4, BookLine(...))`.
 
-    Raises `ValueError` if the header of a CSV file names other columns than the model has.
+    Raises `ValueError` if the header of a CSV file does not name exactly the fields of the model.
     """
     if file_format == "csv":
         return _parse_csv(model, file)
@@ -32,50 +32,62 @@ def parse_lines(
 
 
 def _parse_json_lines(model: type[Model], file: BinaryIO) -> Iterator[ParsedLine[Model]]:
-    for number, line in enumerate(read_lines(file), 1):
+    for line_number, line in enumerate(read_lines(file), 1):
         if line is None:
-            yield number, LINE_TOO_LONG
+            yield line_number, LINE_TOO_LONG
         elif line.strip():
-            yield number, _parse_json_line(model, line)
+            yield line_number, _parse_json_line(model, line)
 
 
 def _parse_json_line(model: type[Model], line: bytes) -> Model | str:
+    """Return the model in a line of JSON, or an error message."""
     try:
-        value = parse_json(line)
+        json_value = parse_json(line)
     except ValueError:
-        # The message of the error may quote the line, which may be confidential.
-        return "is no JSON, or names a key twice"
-    return _validate(model, value)
+        # The message of this error may quote the line, which may be confidential.
+        return "is not valid JSON or repeats a key"
+    return _validate(model, json_value)
 
 
 def _parse_csv(model: type[Model], file: BinaryIO) -> Iterator[ParsedLine[Model]]:
+    """Parse a CSV file whose header names the fields of the model in any order."""
     records = read_records(file)
-    _, columns = next(records, (0, []))
-    if isinstance(columns, str) or sorted(columns) != sorted(model.model_fields):
+    empty_header: tuple[int, list[str]] = (1, [])
+    _, header = next(records, empty_header)
+    if isinstance(header, str) or sorted(header) != sorted(model.model_fields):
         raise ValueError(f"the first line must name the columns {', '.join(model.model_fields)}")
-    for number, record in records:
+    for line_number, record in records:
         if isinstance(record, str):
-            yield number, record
-        elif len(record) != len(columns):
-            yield number, f"has {len(record)} columns, not {len(columns)}"
+            error_message = record
+            yield line_number, error_message
+        elif len(record) != len(header):
+            yield line_number, f"has {len(record)} columns instead of {len(header)}"
         else:
-            pairs = zip(columns, record, strict=True)
-            # CSV cannot tell an empty value from none.
-            values = {column: value for column, value in pairs if value}
-            yield number, _validate(model, values)
+            # CSV cannot distinguish an empty value from a missing one.
+            field_values = {
+                column: value for column, value in zip(header, record, strict=True) if value
+            }
+            yield line_number, _validate(model, field_values)
 
 
 def _validate(model: type[Model], value: Any) -> Model | str:
-    """Return the model, or its faults, for example `title: Field required; dob: Invalid date`."""
+    """Return an instance of the model, or an error message if the value is invalid.
+
+    Example of a message: `title: Field required; dob: Invalid date`.
+    """
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        return "; ".join(_describe(fault["loc"], reason(fault)) for fault in faults)
+        field_errors = error.errors(include_url=False, include_input=False)
+    return "; ".join(
+        _describe_field_error(field_error["loc"], reason(field_error))
+        for field_error in field_errors
+    )
 
 
-def _describe(location: tuple[int | str, ...], fault: str) -> str:
+def _describe_field_error(location: tuple[int | str, ...], message: str) -> str:
+    """Return the message after the path of its field, for example `author.name: Field required`."""
     if not location:
-        return fault
-    field = ".".join(map(str, location))
-    return f"{field}: {fault}"
+        return message
+    field_path = ".".join(map(str, location))
+    return f"{field_path}: {message}"

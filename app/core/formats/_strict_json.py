@@ -1,28 +1,34 @@
-"""Strict JSON: UTF-8, no key twice in an object, no NaN or Infinity, no lone surrogate."""
+"""Strict JSON: UTF-8 without duplicate keys, NaN, Infinity or lone surrogates."""
 
 import json
 from typing import Any
 
 
 def parse_json(body: bytes) -> Any:
-    """Return the value of a JSON text. Raises `ValueError` for anything that is not strict JSON."""
+    """Parse a JSON text.
+
+    Raises `ValueError` if it is not strict JSON. Examples: a text that is not UTF-8, the repeated
+    key in `{"a": 1, "a": 2}`, the constant `NaN`, and the escape of half a surrogate pair.
+    """
     try:
         text = body.decode()
-        value = json.loads(text, object_pairs_hook=_build_object, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_build_object, parse_constant=_reject_constant)
         if "\\u" in text:
-            # Only an escape can produce a lone surrogate, and encoding fails on one.
+            # Only an escape can produce a lone surrogate, and encoding raises an error for it.
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError("the JSON is nested too deeply") from None
     return value
 
 
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("an object has a key twice")
-    return members
+def _build_object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object as a dict. Raises `ValueError` if a key is repeated."""
+    json_object = dict(members)
+    if len(json_object) < len(members):
+        raise ValueError("a JSON object repeats a key")
+    return json_object
 
 
-def _refuse_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
+def _reject_constant(constant: str) -> Any:
+    """Raise an error for `NaN` and `Infinity`, which Python accepts although JSON does not."""
+    raise ValueError(f"{constant} is not valid JSON")

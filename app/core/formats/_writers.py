@@ -7,29 +7,31 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel
 
-from app.core.formats._csv_columns import csv_columns, to_csv_value
+from app.core.formats._csv_columns import csv_column_getters, to_csv_value
 
 Format = Literal["csv", "jsonl"]
 
 
 class LineWriter(Protocol):
-    """Writes models of one class as lines."""
+    """Formats models of one class as the lines of a file."""
 
-    # The beginning of the file, which comes before the first line.
+    # The beginning of the file, which comes before the first line. It may be empty.
     header: bytes
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
-        """Return the lines of some models, each with its line end."""
+        """Return a line for each model, with its line end."""
 
 
 def create_writer(file_format: Format, model: type[BaseModel]) -> LineWriter:
-    """Return the writer of a format for models of this class."""
+    """Return a writer that formats models of this class as CSV or as JSON lines."""
     if file_format == "csv":
         return _CsvWriter(model)
     return _JsonLinesWriter()
 
 
 class _JsonLinesWriter:
+    """Formats each model as a JSON object on a line of its own."""
+
     header = b""
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
@@ -37,21 +39,23 @@ class _JsonLinesWriter:
 
 
 class _CsvWriter:
-    """Writes CSV, which begins with a line of the columns' names."""
+    """Formats each model as a CSV record, below a header with the names of the columns."""
 
     def __init__(self, model: type[BaseModel]) -> None:
-        columns = csv_columns(model)
-        self.header = _format_csv([columns])
-        self._getters = list(columns.values())
+        getters_by_column = csv_column_getters(model)
+        column_names = list(getters_by_column)
+        self.header = _format_csv([column_names])
+        self._column_getters = list(getters_by_column.values())
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
-        getters = self._getters
         return _format_csv(
-            [to_csv_value(get_value(item)) for get_value in getters] for item in items
+            [to_csv_value(get_column(item)) for get_column in self._column_getters]
+            for item in items
         )
 
 
-def _format_csv(rows: Iterable[Iterable[object]]) -> bytes:
+def _format_csv(records: Iterable[Iterable[object]]) -> bytes:
+    """Return records of values as CSV, encoded as UTF-8."""
     text = StringIO(newline="")
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows(records)
     return text.getvalue().encode()
