@@ -1,9 +1,9 @@
-"""The object store behind a small protocol; boto3 stays inside.
+"""The object store in which files are stored.
 
-`Storage` is what the service uses. It runs the methods of an `ObjectStore` in threads, and bounds
-how many of them run at a time. `_s3.py` implements `ObjectStore` for every S3-compatible store. To
-use another one, write a module with a class that has the same methods, and construct it in
-`Storage._open_store`.
+Other packages use `Storage`. It runs the methods of an `ObjectStore` in threads, and limits how
+many of them run at a time. `_s3.py` implements `ObjectStore` with boto3 for every S3-compatible
+store. To use another kind of store, write a module with a class that has the same methods, and
+create it in `Storage._open_store`.
 """
 
 from app.core.storage._object_store import (

@@ -11,19 +11,19 @@ from typing import NamedTuple, Protocol
 
 
 class ObjectNotFound(Exception):
-    """Raised for an object or a multipart upload that does not exist."""
+    """Raised if an object, a multipart upload or the bucket does not exist."""
 
 
 class ObjectRequest(NamedTuple):
-    """A request about one object, to be signed."""
+    """An HTTP request for one object, for which a signed URL is created."""
 
     key: str
-    # The query of the request, for example {"response-content-type": "application/pdf"}.
+    # The query parameters, for example {"response-content-type": "application/pdf"}.
     parameters: dict[str, str]
 
 
 class StoredPart(NamedTuple):
-    """A part of a multipart upload that has arrived."""
+    """A part of a multipart upload that the store has received."""
 
     etag: str
     size: int  # bytes
@@ -47,49 +47,54 @@ class ObjectStore(Protocol):
         """Check within a second that the bucket exists. Never wait for another call."""
 
     def put(self, key: str, body: bytearray) -> None:
-        """Store an object."""
+        """Store an object with a single request."""
 
     def start_multipart_upload(self, key: str) -> str:
         """Start a multipart upload. Return its id."""
 
-    def upload_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
-        """Store a part, of at least 5 MiB unless it is the last. Return its ETag.
+    def upload_part(self, key: str, upload_id: str, part_number: int, body: bytearray) -> str:
+        """Store a part of a multipart upload. Return its ETag.
 
-        Parts are numbered from 1.
+        Parts are numbered from 1. Every part except for the last must have at least 5 MiB.
         """
 
     def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
-        """Return the parts 1, 2, 3 and so on, up to the first that is missing or 1,000."""
+        """Return the parts 1, 2, 3 and so on, up to the first one that is missing.
+
+        Returns at most 1,000 parts.
+        """
 
     def complete_multipart_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Make an object of the parts with these ETags, in this order."""
+        """Create the object from the parts with these ETags, in this order."""
 
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         """Delete a multipart upload and its parts."""
 
     def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
-        """Return all multipart uploads of keys with this prefix."""
+        """Return all multipart uploads whose keys start with a prefix."""
 
     def delete(self, key: str) -> None:
-        """Delete an object. Do nothing if there is none."""
+        """Delete an object. Do nothing if it does not exist."""
 
     def get_size(self, key: str) -> int:
         """Return the size of an object in bytes."""
 
     def compute_sha256(self, key: str, on_progress: Callable[[], object]) -> str:
-        """Read an object and return its hexadecimal SHA-256.
+        """Read an object and return its SHA-256 in hexadecimal.
 
         Calls `on_progress` after each MiB.
         """
 
     def list_keys(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
-        """Return up to 1,000 keys with this prefix, and the token of the next page if there is one.
+        """Return a page of up to 1,000 keys with a prefix, and the token of the next page.
 
-        `page_token` is None for the first page.
+        `page_token` is None for the first page, and the returned token is None on the last.
         """
 
-    def sign_urls(self, method: str, requests: Sequence[ObjectRequest], lifetime: int) -> list[str]:
-        """Return URLs that allow anyone who has them to send these requests.
+    def sign_urls(
+        self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
+    ) -> list[str]:
+        """Return a signed URL for each request. Anyone who has it can send the request.
 
-        They expire after `lifetime` seconds.
+        `method` is the HTTP method of the requests. The URLs expire after `lifetime_seconds`.
         """

@@ -1,4 +1,4 @@
-"""The object store for the event loop: calls run in threads, and their number is bounded."""
+"""Asynchronous access to the object store: calls run in a limited number of threads."""
 
 import asyncio
 import logging
@@ -19,39 +19,39 @@ from app.core.storage._object_store import (
 )
 from app.settings import Settings
 
-# Parts that all uploads together send at a time. This bounds their memory.
+# How many parts all uploads together may send at a time. This limits the memory that they use.
 MAX_CONCURRENT_PARTS: Final = 4
-# Threads for calls that are not parts, so that uploads cannot take all of them.
+# How many other calls may run at a time. They have separate threads so that uploads cannot use all.
 MAX_OTHER_CALLS: Final = 4
-# Uploads at a time. Each of them holds the part that it fills.
+# How many uploads may run at a time. Each of them holds the part that it fills in memory.
 MAX_CONCURRENT_UPLOADS: Final = 32
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 
 class Storage:
-    """The bucket in which files are stored. No method blocks the event loop.
+    """The bucket in which files are stored. Its methods do not block the event loop.
 
-    Every method that waits for the store raises `Unavailable` if it fails or does not respond, and
-    `ObjectNotFound` for an object or a multipart upload that does not exist.
+    A method that calls the store raises `Unavailable` if the store fails or does not respond, and
+    `ObjectNotFound` if the object or multipart upload does not exist.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare to use the store. The first call opens it."""
+        """Prepare to use the object store that the settings name. The first call opens it."""
         self._settings = settings
         self._store: ObjectStore | None = None
         self._store_lock = Lock()
         self._call_threads = ThreadPoolExecutor(MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS, "storage")
-        # Signing needs only the processor, so it must not wait until a call has finished.
+        # Signing has a separate thread because it needs no network and must not wait for calls.
         self._signing_thread = ThreadPoolExecutor(1, "signing")
         self._ping_thread = ThreadPoolExecutor(1, "ping")
-        self._active_uploads = 0
-        # Acquired before each part is sent, and released after it.
+        self._upload_count = 0
+        # Uploads acquire it before they send a part, and release it when the part is stored.
         self.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
 
     def close(self) -> None:
-        """Close the store without waiting for calls, because a call may take a minute."""
+        """Close the store. Do not wait for running calls, because they may take a minute."""
         for threads in (self._call_threads, self._signing_thread, self._ping_thread):
             threads.shutdown(wait=False, cancel_futures=True)
         if self._store is not None:
@@ -59,17 +59,24 @@ class Storage:
 
     @contextmanager
     def reserve_upload(self) -> Iterator[None]:
-        """Hold one of the slots for uploads. Raises `Overloaded` if none is free."""
-        if self._active_uploads >= MAX_CONCURRENT_UPLOADS:
+        """Count an upload as running while the block lasts.
+
+        Raises `Overloaded` if `MAX_CONCURRENT_UPLOADS` are running already.
+        """
+        if self._upload_count >= MAX_CONCURRENT_UPLOADS:
             raise Overloaded
-        self._active_uploads += 1
+        self._upload_count += 1
         try:
             yield
         finally:
-            self._active_uploads -= 1
+            self._upload_count -= 1
 
     async def open(self) -> None:
-        """Import boto3 and create its clients in a thread, if no call has done so yet."""
+        """Import boto3 and create its clients, unless a call has done so already.
+
+        Every call does this if necessary. A caller that limits the time of a call to the store can
+        do it beforehand.
+        """
         if self._store is None:
             await self._run(self._ping_thread, lambda _: None)
 
@@ -85,18 +92,21 @@ class Storage:
         """Start a multipart upload. Return its id."""
         return await self._call(lambda store: store.start_multipart_upload(key))
 
-    async def upload_part(self, key: str, upload_id: str, number: int, body: bytearray) -> str:
-        """Store a part, of at least 5 MiB unless it is the last. Return its ETag."""
-        return await self._call(lambda store: store.upload_part(key, upload_id, number, body))
+    async def upload_part(self, key: str, upload_id: str, part_number: int, body: bytearray) -> str:
+        """Store a part of a multipart upload. Return its ETag.
+
+        Parts are numbered from 1. Every part except for the last must have at least 5 MiB.
+        """
+        return await self._call(lambda store: store.upload_part(key, upload_id, part_number, body))
 
     async def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
-        """Return the parts that have arrived, up to the first one that is missing."""
+        """Return the parts that the store has received, up to the first one that is missing."""
         return await self._call(lambda store: store.list_parts(key, upload_id))
 
     async def complete_multipart_upload(
         self, key: str, upload_id: str, etags: Sequence[str]
     ) -> None:
-        """Make an object of the parts with these ETags, in this order."""
+        """Create the object from the parts with these ETags, in this order."""
         await self._call(lambda store: store.complete_multipart_upload(key, upload_id, etags))
 
     async def abort_multipart_upload(self, key: str, upload_id: str) -> None:
@@ -104,18 +114,18 @@ class Storage:
         try:
             await self._call(lambda store: store.abort_multipart_upload(key, upload_id))
         except ObjectNotFound:
-            log.debug("the multipart upload of %s does not exist any more", key)
+            log.debug("the multipart upload of %s has already been completed or aborted", key)
 
     async def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
-        """Return all multipart uploads of keys with this prefix."""
+        """Return all multipart uploads whose keys start with a prefix."""
         try:
             return await self._call(lambda store: store.list_multipart_uploads(prefix))
         except ObjectNotFound:
-            # The response of rclone for a prefix that was never used.
+            # rclone responds with 404 if the prefix has never been used.
             return []
 
     async def delete(self, key: str) -> None:
-        """Delete an object. Do nothing if there is none."""
+        """Delete an object. Do nothing if it does not exist."""
         await self._call(lambda store: store.delete(key))
 
     async def get_size(self, key: str) -> int:
@@ -123,14 +133,14 @@ class Storage:
         return await self._call(lambda store: store.get_size(key))
 
     async def compute_sha256(self, key: str, on_progress: Callable[[], object]) -> str:
-        """Read an object and return its hexadecimal SHA-256.
+        """Read an object and return its SHA-256 in hexadecimal.
 
         Calls `on_progress` after each MiB, in the thread that reads.
         """
         return await self._call(lambda store: store.compute_sha256(key, on_progress))
 
     async def list_keys(self, prefix: str) -> AsyncIterator[list[str]]:
-        """Return the keys of all objects with this prefix, up to 1,000 at a time."""
+        """Return the keys of all objects with a prefix, in pages of up to 1,000 keys."""
         page_token: str | None = None
         while True:
             keys, page_token = await self._list_page(prefix, page_token)
@@ -139,30 +149,37 @@ class Storage:
                 return
 
     async def sign_urls(
-        self, method: str, requests: Sequence[ObjectRequest], lifetime: int
+        self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
     ) -> tuple[list[str], datetime]:
-        """Return URLs that allow anyone who has them to send these requests, and their expiry.
+        """Return a signed URL for each request, and the time at which the URLs expire.
 
-        `lifetime` is in seconds.
+        Anyone who has a URL can send its request. `method` is the HTTP method of the requests.
         """
-        expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=lifetime)
+        # Rounded down, so that the URLs do not expire earlier than stated.
+        now = datetime.now(UTC).replace(microsecond=0)
+        expires_at = now + timedelta(seconds=lifetime_seconds)
         urls = await self._run(
-            self._signing_thread, lambda store: store.sign_urls(method, requests, lifetime)
+            self._signing_thread, lambda store: store.sign_urls(method, requests, lifetime_seconds)
         )
         return urls, expires_at
 
     async def _list_page(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
+        """Return a page of keys, and the token of the next page if there is one."""
         return await self._call(lambda store: store.list_keys(prefix, page_token))
 
-    async def _call(self, operation: Callable[[ObjectStore], T]) -> T:
+    async def _call(self, operation: Callable[[ObjectStore], Result]) -> Result:
+        """Run an operation on the store in one of the threads for calls."""
         return await self._run(self._call_threads, operation)
 
-    async def _run(self, threads: ThreadPoolExecutor, operation: Callable[[ObjectStore], T]) -> T:
+    async def _run(
+        self, threads: ThreadPoolExecutor, operation: Callable[[ObjectStore], Result]
+    ) -> Result:
+        """Run an operation on the store in one of these threads, and open the store before."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(threads, lambda: operation(self._open_store()))
 
     def _open_store(self) -> ObjectStore:
-        """Return the store. The first call constructs it."""
+        """Return the store. Create it if this is the first call."""
         # Imported lazily because boto3 takes a quarter of the memory of a server, and many servers
         # never store a file.
         from app.core.storage._s3 import S3Bucket  # noqa: PLC0415
