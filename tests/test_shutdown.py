@@ -13,7 +13,7 @@ import psutil
 import pytest
 from httpx import AsyncClient
 
-from tests.core.test_deadlines import sending, upload
+from tests.core.test_inactivity_timeout import sending, upload
 from tests.documents.test_load import END, START
 from tests.support.connections import tcp_connection, tcp_server
 from tests.support.postgres_server import frozen_postgres, running_postgres

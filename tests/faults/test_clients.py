@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from app.documents.upload import PART_SIZE
-from tests.core.test_deadlines import head
+from tests.core.test_inactivity_timeout import head
 from tests.documents.test_load import HEADERS, START
 from tests.faults.service import POOL, Service, served
 from tests.support import database_activity, servers
