@@ -14,11 +14,11 @@ from httpx import AsyncClient, Response
 from app.core.db import Database
 from app.documents.schemas import clean_filename
 from app.users.schemas import normalize_email
-from tests.core.test_openapi import resolved
 from tests.support.accounts import PASSWORD_HASH
 from tests.support.callers import GENERATED_CASES, PASSWORD, add_callers, email_of_caller
 from tests.support.factories import Json, make_author, make_book, make_document, make_user
 from tests.support.multipart import form_field, form_file, form_part, send_form
+from tests.support.openapi_schemas import merge_reference
 from tests.support.problems import PROBLEM_MEMBERS
 from tests.support.requests import create_row
 
@@ -111,7 +111,7 @@ def refused(answer: Response, value: str) -> bool:
 
 def strings(document: Json, schema: Json, example: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
     """The places of a body's strings, of those that it need not have as well."""
-    schema = resolved(document, schema)
+    schema = merge_reference(document, schema)
     for option in schema.get("anyOf", ()):
         yield from strings(document, option, example, *path)
     if schema.get("type") == "string":
