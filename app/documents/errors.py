@@ -7,4 +7,4 @@ class UploadExpired(Conflict):
     """Raised when the sweeper has already removed the file that a document should refer to."""
 
     type = Conflict.type
-    detail = "The upload made no progress for too long and was removed. Start it again."
+    detail = "The upload made no progress for too long and was removed; start a new upload"

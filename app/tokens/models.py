@@ -11,14 +11,16 @@ from app.users.models import User
 
 
 class Token(Entity):
-    """A secret that lets its bearer act as a user, until it expires or is deleted.
+    """An access token, with which a client acts as a user until the token expires or is deleted.
+
+    `digest` is the SHA-256 of the token. The token itself is not stored.
 
     Rules in the database:
 
-    - `uq_tokens_digest`: a digest identifies one token. The token itself is not stored.
-    - `fk_tokens_user_id_users`: the user exists; deleting the user deletes the tokens.
-    - Trigger `revoke_tokens` of users deletes the tokens when the password changes, except the one
-      with which it was changed.
+    - `uq_tokens_digest`: a digest identifies one token.
+    - `fk_tokens_user_id_users`: the user exists. Deleting the user deletes their tokens.
+    - Trigger `revoke_tokens` on users deletes a user's tokens when the password changes, except the
+      token with which it was changed.
     """
 
     __tablename__ = "tokens"

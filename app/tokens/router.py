@@ -16,7 +16,7 @@ from app.core.http import (
 )
 from app.core.paging import Page, PageQuery
 from app.resources import AppResources
-from app.tokens.schemas import AccessToken, LogIn, TokenId, TokenRead
+from app.tokens.schemas import MAX_TOKEN_NAME_LENGTH, AccessToken, LogIn, TokenId, TokenRead
 from app.tokens.service import LoginService, TokenService
 from app.users.credentials import CredentialVerifier
 from app.users.errors import TooManyFailedLogins
@@ -24,31 +24,33 @@ from app.users.errors import TooManyFailedLogins
 router = Router(prefix="/tokens", tags=["tokens"], cache_control=NO_STORE)
 
 
-async def _login_service(session: RequestSession, resources: AppResources) -> LoginService:
+async def _get_login_service(session: RequestSession, resources: AppResources) -> LoginService:
     verifier = CredentialVerifier(session, resources.password_hasher)
     return LoginService(session, verifier, resources.settings.token_ttl)
 
 
-async def _token_service(session: RequestSession, principal: CurrentPrincipal) -> TokenService:
+async def _get_token_service(session: RequestSession, principal: CurrentPrincipal) -> TokenService:
     return TokenService(session, principal)
 
 
-Logins = Annotated[LoginService, Depends(_login_service)]
-Tokens = Annotated[TokenService, Depends(_token_service)]
+Logins = Annotated[LoginService, Depends(_get_login_service)]
+Tokens = Annotated[TokenService, Depends(_get_token_service)]
 
 
 @router.post("", permission="public", status_code=201, errors=[Unauthorized, TooManyFailedLogins])
 async def create_token(
-    data: Annotated[LogIn, Form()], logins: Logins, request: Request, response: Response
+    login: Annotated[LogIn, Form()], logins: Logins, request: Request, response: Response
 ) -> AccessToken:
     """Log in.
 
-    The response contains a token, which is valid until it expires or is revoked.
+    The response contains an access token, which is valid until it expires or is revoked.
     """
-    user_agent = request.headers.get("user-agent", "")[:100]
-    named = data if data.name else data.model_copy(update={"name": user_agent or "unnamed"})
-    client_address = request.client.host if request.client else None
-    token_id, token = await logins.create(named, client_address)
+    user_agent = request.headers.get("user-agent", "")
+    token_name = login.name or user_agent[:MAX_TOKEN_NAME_LENGTH] or "unnamed"
+    client_address = None
+    if request.client is not None:
+        client_address = request.client.host
+    token_id, token = await logins.create(login, token_name, client_address)
     set_location(response, f"/tokens/{token_id}")
     return token
 
@@ -59,7 +61,7 @@ async def list_tokens(
 ) -> Page[TokenRead]:
     """List your tokens.
 
-    The secret of a token is only in the response of the login that created it.
+    The list describes the tokens, but does not contain the tokens themselves.
     """
     page = await tokens.page(query)
     set_page_links(request, response, page)
@@ -70,7 +72,7 @@ async def list_tokens(
 async def delete_current_token(tokens: Tokens, if_match: IfMatch) -> None:
     """Log out.
 
-    The token that the request carries is revoked.
+    The token with which the request is sent is revoked.
     """
     await tokens.delete_current(if_match)
 

@@ -1,62 +1,79 @@
 """Request and response models of logins and tokens."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
 
 from app.core.schemas import Id, ReadModel, RequestModel, UpdatedAt, Version, string_of_length
 from app.tokens.secret import TOKEN_PREFIX
-from app.users.schemas import MAX_EMAIL, MAX_PASSWORD, PASSWORD_SCHEMA, reject_nul
+from app.users.schemas import MAX_EMAIL_LENGTH, MAX_PASSWORD_LENGTH, PASSWORD_SCHEMA, reject_nul
 
-_SECRET = {key: value for key, value in PASSWORD_SCHEMA.items() if key != "minLength"}
+MAX_TOKEN_NAME_LENGTH: Final = 100  # characters
+# A wrong password may be shorter than those that users can choose.
+_LOGIN_PASSWORD_SCHEMA = {
+    keyword: value for keyword, value in PASSWORD_SCHEMA.items() if keyword != "minLength"
+}
 TokenId = Annotated[Id, Field(description="Id of the token")]
-Name = Annotated[str, string_of_length(1, 100)]
-Ignored = Annotated[
-    str | None, string_of_length(0, 1000), Field(description="Of OAuth 2; has no effect")
+Name = Annotated[str, string_of_length(1, MAX_TOKEN_NAME_LENGTH)]
+IgnoredOAuthField = Annotated[
+    str | None,
+    string_of_length(0, 1000),
+    Field(description="Accepted for compatibility with OAuth 2, and ignored"),
 ]
 
 
 class LogIn(RequestModel):
-    """The form of OAuth 2's password grant, and a name for the token."""
+    """The form of the OAuth 2 password grant (RFC 6749), with a name for the token."""
 
-    username: Annotated[str, string_of_length(1, MAX_EMAIL)] = Field(
-        description="The email", examples=["ada@example.com"]
+    username: Annotated[str, string_of_length(1, MAX_EMAIL_LENGTH)] = Field(
+        description="Email of the user", examples=["ada@example.com"]
     )
     password: Annotated[
         SecretStr,
-        Field(max_length=MAX_PASSWORD),
+        Field(max_length=MAX_PASSWORD_LENGTH),
         AfterValidator(reject_nul),
-        WithJsonSchema(_SECRET),
+        WithJsonSchema(_LOGIN_PASSWORD_SCHEMA),
     ]
-    name: Name | None = Field(default=None, description="What the token is for; else the client's")
-    grant_type: Literal["password"] | None = Field(default=None, description="Of OAuth 2")
-    scope: Ignored = None
-    client_id: Ignored = None
-    client_secret: Ignored = None
+    name: Name | None = Field(
+        default=None,
+        description="Name for the token, such as that of a device; by default the User-Agent",
+    )
+    grant_type: Literal["password"] | None = Field(
+        default=None, description="Grant type of OAuth 2; always `password`"
+    )
+    scope: IgnoredOAuthField = None
+    client_id: IgnoredOAuthField = None
+    client_secret: IgnoredOAuthField = None
 
 
 class AccessToken(BaseModel):
-    """A new token. Nobody ever sees it again."""
+    """A new access token. Only this response contains the token itself."""
 
     access_token: str = Field(
         max_length=100,
-        description="For `Authorization: Bearer`",
+        description="Token for the header `Authorization: Bearer <token>`",
         examples=[f"{TOKEN_PREFIX}<72 hexadecimal digits>"],
     )
-    token_type: Literal["bearer"] = Field(description="Of OAuth 2")
-    expires_in: int = Field(description="Seconds", examples=[2_592_000])
+    token_type: Literal["bearer"] = Field(description="Token type of OAuth 2")
+    expires_in: int = Field(description="Lifetime of the token in seconds", examples=[2_592_000])
 
 
 class TokenRead(ReadModel):
-    """A token without its secret."""
+    """A token, described without the token itself."""
 
     id: UUID
-    name: str = Field(max_length=100, description="What it is for", examples=["laptop"])
+    name: str = Field(
+        max_length=MAX_TOKEN_NAME_LENGTH, description="Name of the token", examples=["laptop"]
+    )
     expires_at: datetime
     last_used_at: datetime | None = Field(
-        description="Some minutes late at most; null when unused", examples=[None]
+        description=(
+            "Time of the last use, which is recorded every few minutes; null if the token has never"
+            " been used"
+        ),
+        examples=[None],
     )
     created_at: datetime
     updated_at: UpdatedAt

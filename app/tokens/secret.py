@@ -1,4 +1,10 @@
-"""The format of tokens: a scanner can recognise a leaked one, and nobody can guess one."""
+"""The format of access tokens.
+
+Example: `bookshelf_` followed by 64 hexadecimal digits of random bits and 8 of a checksum.
+
+The prefix and the checksum let a secret scanner recognize a token that was leaked. The random bits
+cannot be guessed.
+"""
 
 import re
 from hashlib import sha256
@@ -8,27 +14,36 @@ from zlib import crc32
 
 from app import NAME
 
+RANDOM_BYTES: Final = 32
+CHECKSUM_LENGTH: Final = 8  # hexadecimal digits
 TOKEN_PREFIX: Final = f"{NAME}_"
-TOKEN_PATTERN: Final = re.compile(rf"{TOKEN_PREFIX}[0-9a-f]{{72}}")
+TOKEN_PATTERN: Final = re.compile(
+    rf"{TOKEN_PREFIX}[0-9a-f]{{{2 * RANDOM_BYTES + CHECKSUM_LENGTH}}}"
+)
 
 
 def generate_token() -> str:
-    """Return a new token: the prefix, 256 random bits and a checksum. It needs no escaping."""
-    secret = token_hex(32)
-    return f"{TOKEN_PREFIX}{secret}{_checksum(secret)}"
+    """Return a new token: the prefix, 256 random bits and a checksum, in hexadecimal."""
+    secret = token_hex(RANDOM_BYTES)
+    return f"{TOKEN_PREFIX}{secret}{_compute_checksum(secret)}"
 
 
 def token_digest(token: str) -> bytes | None:
-    """Return the SHA-256 of a token, which the database stores, or `None` for any other text.
+    """Return the SHA-256 of a token, or None if the text does not have the format of a token.
 
-    So many random bits need no salt and no slow hash. The time that finding a digest takes
-    reveals nothing about a token.
+    The database stores the digest instead of the token. A token has so many random bits that it
+    needs neither a salt nor a slow hash, and the time that the lookup of a digest takes reveals
+    nothing about the token.
     """
-    secret, checksum = token[len(TOKEN_PREFIX) : -8], token[-8:]
-    if not TOKEN_PATTERN.fullmatch(token) or checksum != _checksum(secret):
+    if not TOKEN_PATTERN.fullmatch(token):
+        return None
+    secret = token[len(TOKEN_PREFIX) : -CHECKSUM_LENGTH]
+    checksum = token[-CHECKSUM_LENGTH:]
+    if checksum != _compute_checksum(secret):
         return None
     return sha256(token.encode()).digest()
 
 
-def _checksum(secret: str) -> str:
+def _compute_checksum(secret: str) -> str:
+    """Return the CRC-32 of the random part of a token, for example `9ae0daaf`."""
     return f"{crc32(secret.encode()):08x}"

@@ -4,20 +4,20 @@ from app.core.errors import Conflict, ServiceError
 
 
 class EmailTaken(Conflict):
-    """Raised when another user has the email, ignoring case."""
+    """Raised when another user already has the email. Emails are compared ignoring case."""
 
     detail = "Email already registered"
 
 
 class LastAdmin(Conflict):
-    """Raised when no admin would be left."""
+    """Raised when the deletion or demotion of a user would leave no admin."""
 
     type = Conflict.type
     detail = "The last admin can be neither deleted nor demoted"
 
 
 class TooManyFailedLogins(ServiceError):
-    """Raised while an account or a client's address is blocked after wrong passwords."""
+    """Raised while an account or a client's address is blocked after too many wrong passwords."""
 
     status = 429
     type = "too-many-requests"

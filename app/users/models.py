@@ -1,4 +1,4 @@
-"""The tables of users and of the wrong passwords that were tried."""
+"""The tables of users and of their failed logins."""
 
 from datetime import datetime
 from uuid import UUID
@@ -12,19 +12,20 @@ from app.core.db import Base, Entity, search_column
 class User(Entity):
     """A person with an account.
 
-    `password_changed_by` is the token with which the password was changed last.
+    `password_changed_by` is the id of the token with which the password was changed last.
 
     Rules in the database:
 
-    - `uq_users_email`: two users never have the same email, ignoring case.
+    - `uq_users_email`: two users cannot have the same email, ignoring case.
     - `ck_users_name_not_empty`: the name has at least one character.
-    - `ck_users_role`: the role is one of three; a new user is a `member`.
+    - `ck_users_role`: the role is `member`, `editor` or `admin`. A new user is a `member`.
     - Trigger `keep_an_admin`: deleting or demoting the last admin fails with the constraint name
-      `users_last_admin`. A lock lets one change of an admin run at a time.
+      `users_last_admin`. A lock serializes concurrent changes of admins.
     - Trigger `revoke_tokens`: setting `password_changed_by` deletes the user's other tokens. A
-      better hash of the same password does not set it.
-    - `search` is generated: the words of the name, which `search_vector` makes.
-    - Tokens and documents of a deleted user are deleted too (`ON DELETE CASCADE`).
+      stronger hash of the same password does not set it.
+    - `search` is a generated column with the words of the name. The SQL function `search_vector`
+      computes it.
+    - The tokens and documents of a deleted user are deleted too (`ON DELETE CASCADE`).
     """
 
     __tablename__ = "users"
@@ -49,7 +50,10 @@ class User(Entity):
 
 
 class LoginFailure(Base):
-    """Wrong passwords in a row for an account or from an address, of which it has only a digest.
+    """The number of failed logins in a row for one account, or from one client address.
+
+    `kind` is `account` or `address`. `digest` is a SHA-256 that identifies the account or the
+    address, which are not stored themselves. `failed_at` is the time of the last failure.
 
     Rule in the database: the primary key allows one row for each kind and digest, so that
     concurrent attempts count in the same row.

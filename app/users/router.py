@@ -1,4 +1,4 @@
-"""HTTP endpoints of users. Their docstrings are their descriptions in the OpenAPI document."""
+"""HTTP endpoints of users."""
 
 from typing import Annotated
 
@@ -24,20 +24,20 @@ from app.users.service import UserService
 router = Router(prefix="/users", tags=["users"], cache_control=NO_STORE)
 
 
-async def _user_service(
+async def _get_user_service(
     session: RequestSession, resources: AppResources, principal: CurrentPrincipal
 ) -> UserService:
     return UserService(session, resources.password_hasher, principal)
 
 
-Users = Annotated[UserService, Depends(_user_service)]
+Users = Annotated[UserService, Depends(_get_user_service)]
 
 
 @router.get("/me", permission="oneself", errors=[NotFound])
 async def read_current_user(users: Users, response: Response) -> UserRead:
     """Get the current user.
 
-    That is the user to whom the token of the request belongs.
+    The current user is the owner of the token with which the request is sent.
     """
     user = await users.get_current()
     set_etag(response, user)
@@ -63,12 +63,12 @@ async def list_users(
 
 
 @router.post("", permission="register", status_code=201, errors=[EmailTaken, Forbidden])
-async def create_user(data: UserCreate, users: Users, response: Response) -> UserRead:
+async def create_user(new_user: UserCreate, users: Users, response: Response) -> UserRead:
     """Register a user.
 
-    A new user is a member. Only an admin may choose another role.
+    A new user has the role `member`. Only an admin may choose another role.
     """
-    user = await users.create(data)
+    user = await users.create(new_user)
     set_etag(response, user)
     set_location(response, f"/users/{user.id}")
     return user
@@ -78,15 +78,15 @@ async def create_user(data: UserCreate, users: Users, response: Response) -> Use
     "/{id}", permission="users", errors=[EmailTaken, LastAdmin, Forbidden, TooManyFailedLogins]
 )
 async def update_user(
-    id: UserId, data: UserUpdate, users: Users, if_match: IfMatch, response: Response
+    id: UserId, changes: UserUpdate, users: Users, if_match: IfMatch, response: Response
 ) -> UserRead:
     """Update a user.
 
-    The request is a JSON merge patch (RFC 7396): fields that it does not contain keep their
-    values. Only an admin may change a role, or set a password without `current_password`. A new
-    password revokes all other tokens of the user.
+    The request is a JSON merge patch (RFC 7396). Fields that it does not contain keep their values.
+    Only an admin may change a role, or set a password without `current_password`. A new password
+    revokes all tokens of the user, except the one with which the request is sent.
     """
-    user = await users.update(id, data, if_match)
+    user = await users.update(id, changes, if_match)
     set_etag(response, user)
     return user
 
@@ -95,6 +95,6 @@ async def update_user(
 async def delete_user(id: UserId, users: Users, if_match: IfMatch) -> None:
     """Delete a user.
 
-    The tokens and documents of the user are deleted too.
+    The tokens and documents of the user are also deleted.
     """
     await users.delete(id, if_match)

@@ -75,9 +75,13 @@ REFUSED = {
     "too long": ((EMAIL,), b"x" * 129, "password: "),
     "nothing": ((EMAIL,), b"", "password: "),
     "an empty line": ((EMAIL,), b"\nnanosecond wire\n", "password: "),
-    "NUL": ((EMAIL,), b"nanosecond\0wire\n", "password: Must not contain NUL"),
+    "NUL": (
+        (EMAIL,),
+        b"nanosecond\0wire\n",
+        "password: Input should not contain the character NUL",
+    ),
     "not UTF-8": ((EMAIL,), b"nanosecond \xff wire\n", "the password is not UTF-8"),
-    "no email": (("grace",), TYPED, "email: Must be an email address"),
+    "no email": (("grace",), TYPED, "email: Input should be a valid email address"),
     "an email that is not UTF-8": (("\udcff@example.com",), TYPED, "email: "),
     "no name": ((EMAIL, "--name", ""), TYPED, "name: "),
 }

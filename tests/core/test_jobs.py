@@ -507,7 +507,7 @@ async def test_a_job_that_fails_is_logged_and_keeps_no_other_from_its_work(
         "count-users": "failed",
         "sweep-answers": "0 answers to keys forgotten",
         "sweep-storage": str(SweepResult(0, 0, 0, [])),
-        "sweep-tokens": "0 expired tokens, 0 old failures to log in",
+        "sweep-tokens": "0 expired tokens, 0 expired login failures",
     }
     [failure] = [each for each in caplog.records if each.levelname == "ERROR"]
     assert failure.getMessage() == "count-users failed"

@@ -15,7 +15,7 @@ from httpx import AsyncClient, Response
 from sqlalchemy import text
 
 from app.core.db import Database
-from app.users.repository import LoginFailureRepository
+from app.users.login_failures import LoginFailureRepository
 from tests.support.accounts import (
     EMAIL,
     PASSWORD,

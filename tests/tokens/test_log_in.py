@@ -115,7 +115,7 @@ async def test_a_wrong_email_and_a_wrong_password_are_the_same_answer_for_the_sa
     await add_user(database)
     passwords = PasswordHasher()
     replace_resources(app, password_hasher=passwords)
-    passwords._hasher = hasher = Noting(passwords._hasher.hashers)
+    passwords._algorithm = hasher = Noting(passwords._algorithm.hashers)
     hasher.asked = []
     answers = [
         await log_in(client, EMAIL, WRONG_PASSWORD),

@@ -43,7 +43,7 @@ async def logged_in(database: Database, password_hasher: PasswordHasher) -> Asyn
     async with database.transaction() as session:
         logins = LoginService(session, CredentialVerifier(session, password_hasher), 3600)
         data = LogIn(username=EMAIL, password=SecretStr(PASSWORD), name="a token")
-        yield (await logins.create(data, None))[1].access_token
+        yield (await logins.create(data, "laptop", None))[1].access_token
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ async def test_expired_tokens_and_old_failures_go_and_nothing_else(
     [sweep] = [job for job in JOBS if job.name == "sweep-tokens"]
     assert sweep.interval == HOUR
     for said in (
-        "2 expired tokens, 2 old failures to log in",
-        "0 expired tokens, 0 old failures to log in",
+        "2 expired tokens, 2 expired login failures",
+        "0 expired tokens, 0 expired login failures",
     ):
         assert await sweep.work(JobContext(settings, database, storage)) == said
         assert await fetch_value(database, "SELECT array_agg(id) FROM tokens") == tokens[-1:]
