@@ -134,13 +134,21 @@ class ThingStatements(Statements):
         (Seat, {"numbered_room": Part}, "embeds a row to which a foreign key of several columns"),
         (Seat, {"open_room": Part}, "a relationship with a condition that is not a foreign key"),
         (Room, {"sorted_seats": list[Part]}, "Remove `order_by` from the relationship sorted_s"),
-        (Room, {"owner_id": UUID | None}, "owner_id changes without the version of ThingRead by"),
-        (Seat, {"room": OwnedPart}, "whose field owner_id changes without its version by ON DELE"),
+        (
+            Room,
+            {"owner_id": UUID | None},
+            "ON DELETE SET NULL can change declared_rooms.owner_id without",
+        ),
+        (
+            Seat,
+            {"room": OwnedPart},
+            "ON DELETE SET NULL can change its field owner_id without incr",
+        ),
         (Seat, {"spare_room": Part | None}, "SET DEFAULT is never supported"),
         (Seat, {"room": Part, "room__name": str}, "two columns with the name room__name"),
-        (Seat, {"room": AliasedPart}, "AliasedPart.name has an alias, but rows have the names"),
-        (Room, {"seats": list[Picture]}, "whose field picture is not read as LargeBinary"),
-        (Room, {"seats": list[ConditionPart]}, "whose field condition is not read as Enum"),
+        (Seat, {"room": AliasedPart}, "AliasedPart.name has an alias, but database rows have"),
+        (Room, {"seats": list[Picture]}, "whose field picture has the type LargeBinary"),
+        (Room, {"seats": list[ConditionPart]}, "whose field condition has the type Enum"),
     ],
 )
 def test_unsupported_declaration_is_refused_with_a_sentence(

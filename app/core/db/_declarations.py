@@ -1,6 +1,11 @@
 """Checks that the declarations of a read model and its mapped class fit together.
 
-Each check raises `TypeError` with a sentence that names the field and says what to do.
+The application runs the checks when it starts. Each raises `TypeError` with a message that names
+the field and says how to change the declaration.
+
+Parameters called `field` are the name of a read model's field in messages, for example
+`BookRead.author`. `relationship` is the relationship of the same name, and `embedded` is the model
+of the embedded rows, for example `BookAuthor`.
 """
 
 import operator
@@ -15,116 +20,127 @@ from app.core.schemas import Nested, find_nested_models
 
 Column = sa.ColumnElement[Any]
 Relationship = RelationshipProperty[Any]
-# Types whose values SQLAlchemy converts. In JSON they would have the form that Postgres stores.
-_CHANGED_BY_JSON: Final = (sa.types.TypeDecorator, sa.LargeBinary, sa.Interval)
+# SQLAlchemy converts the values of columns of these types when it reads rows. It does not convert
+# values inside of JSON.
+_CONVERTED_TYPES: Final = (sa.types.TypeDecorator, sa.LargeBinary, sa.Interval)
 
 
 def require_creation_from_field_names(model: type[BaseModel]) -> None:
-    """Refuse a model that cannot be created from the names of its fields."""
-    by_name = model.model_config.get("populate_by_name") or model.model_config.get(
-        "validate_by_name"
-    )
+    """Raise `TypeError` if a model can only be created from the aliases of its fields.
+
+    Repositories create models from database rows, which have the names of the fields.
+    """
+    config = model.model_config
+    if config.get("populate_by_name") or config.get("validate_by_name"):
+        return
     for name, field in model.model_fields.items():
-        if field.validation_alias is not None and not by_name:
+        if field.validation_alias is not None:
             raise TypeError(
-                f"{model.__name__}.{name} has an alias, but rows have the names of the fields. "
-                "Make it a `serialization_alias`, or set `validate_by_name` in `model_config`."
+                f"{model.__name__}.{name} has an alias, but database rows have the names of fields."
+                " Use a `serialization_alias`, or set `validate_by_name` in `model_config`."
             )
 
 
-def require_same_values_in_json(field: str, relationship: Relationship, nested: Nested) -> None:
-    """Refuse columns of a list that are not the same in its JSON as in a row."""
+def require_same_values_in_json(field: str, relationship: Relationship, embedded: Nested) -> None:
+    """Raise `TypeError` if a column of an embedded list has other values in JSON than in a row.
+
+    Postgres returns an embedded list as one JSON array, in which SQLAlchemy does not convert
+    values. For example, a column of bytes would become the text `\\x00ff`.
+    """
     columns = relationship.mapper.local_table.c
-    for name in nested.model.model_fields:
+    for name in embedded.model.model_fields:
         column_type = columns[name].type
         if isinstance(column_type, sa.Enum):
-            # SQLAlchemy stores the names of the members unless `values_callable` is set.
-            members = column_type.enum_class or ()
-            is_same = all(str(member.value) in column_type.enums for member in members)
+            is_converted = not _stores_values_of_enum(column_type)
         else:
-            is_same = not isinstance(column_type, _CHANGED_BY_JSON)
-        if not is_same:
+            is_converted = isinstance(column_type, _CONVERTED_TYPES)
+        if is_converted:
             raise TypeError(
-                f"{field} embeds {nested.model.__name__}, whose field {name} is not read as "
-                f"{column_type!r} in a list. Store it as text or a number (an Enum with "
-                "`values_callable`), or remove the field."
+                f"{field} embeds a list of {embedded.model.__name__}, whose field {name} has the "
+                f"type {column_type!r}. Values of this type are not supported in lists. Store text "
+                "or numbers (an Enum with `values_callable`), or remove the field."
             )
 
 
-def check_columns(field: str, relationship: Relationship, nested: Nested) -> None:
-    """Refuse an embedded model whose fields are not columns, or change without a version."""
+def _stores_values_of_enum(enum_type: sa.Enum) -> bool:
+    """Return whether a column stores the values of an Enum's members, and not their names.
+
+    SQLAlchemy stores the names unless `values_callable` is set.
+    """
+    members = enum_type.enum_class or ()
+    return all(str(member.value) in enum_type.enums for member in members)
+
+
+def require_fields_are_columns(field: str, relationship: Relationship, embedded: Nested) -> None:
+    """Raise `TypeError` if a field of an embedded model is not a column of the embedded table."""
     target = relationship.mapper.class_
     columns = relationship.mapper.local_table.c
-    missing = [name for name in nested.model.model_fields if name not in columns]
-    if missing:
-        raise TypeError(
-            f"{field} embeds {nested.model.__name__}, whose field {missing[0]} is not a column of "
-            f"{target.__tablename__}. An embedded model has only columns of its table."
-        )
-    for name in nested.model.model_fields:
-        rule = _changing_rule(columns[name])
+    for name in embedded.model.model_fields:
+        if name not in columns:
+            raise TypeError(
+                f"{field} embeds {embedded.model.__name__}, whose field {name} is not a column of "
+                f"{target.__tablename__}. An embedded model can have only fields that are columns."
+            )
+
+
+def require_version_of_embedded_rows(
+    field: str, relationship: Relationship, embedded: Nested
+) -> None:
+    """Raise `TypeError` if an embedded row can change while its version stays the same.
+
+    The ETag of a book that embeds its author is made of both versions. It would be stale if the
+    author had no version, or if Postgres could change a displayed column without incrementing it.
+    """
+    target = relationship.mapper.class_
+    columns = relationship.mapper.local_table.c
+    for name in embedded.model.model_fields:
+        rule = _find_referential_action(columns[name])
         if rule is not None:
             raise TypeError(
-                f"{field} embeds {nested.model.__name__}, whose field {name} changes without its "
-                f"version by {rule}. Remove the field or the rule."
+                f"{field} embeds {embedded.model.__name__}, but {rule} can change its field {name} "
+                "without incrementing the version. Remove the field or the rule."
             )
     if "version" not in columns:
         raise TypeError(
-            f"{field} embeds {target.__name__}, which has no version, so that the ETag could not "
-            f"change with it. Derive {target.__name__} from Entity."
+            f"{field} embeds {target.__name__}, which has no version, so the ETag would not change "
+            f"when the embedded row does. Derive {target.__name__} from Entity."
         )
 
 
 def require_foreign_key_join(field: str, relationship: Relationship) -> None:
-    """Refuse a relationship of which only a part would become SQL."""
+    """Raise `TypeError` if a relationship is more than a comparison of foreign keys.
+
+    The join of an embedded row contains only the foreign keys. It would ignore another condition,
+    such as `Room.name != "closed"`, and an `order_by`.
+    """
     joins = [relationship.primaryjoin]
     number_of_keys = len(relationship.synchronize_pairs)
     if relationship.secondaryjoin is not None:
         joins.append(relationship.secondaryjoin)
         number_of_keys += len(relationship.secondary_synchronize_pairs or [])
-    conditions = [condition for join in joins for condition in _conditions(join)]
-    if len(conditions) > number_of_keys or not all(map(_compares_columns, conditions)):
+    conditions = [condition for join in joins for condition in _split_conjunction(join)]
+    compares_only_columns = all(_compares_two_columns(condition) for condition in conditions)
+    if len(conditions) > number_of_keys or not compares_only_columns:
         raise TypeError(
             f"{field} embeds rows by a relationship with a condition that is not a foreign key. "
             f"Remove the condition from the relationship {relationship.key}."
         )
     if relationship.order_by:
         raise TypeError(
-            f"{field} is sorted by primary key. Remove `order_by` from the relationship "
+            f"{field} is always sorted by primary key. Remove `order_by` from the relationship "
             f"{relationship.key}."
         )
 
 
-def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -> None:
-    """Refuse a column that Postgres changes without a change of the version.
-
-    Deleting a publisher sets the `publisher_id` of its books to NULL, but does not increment their
-    versions. That is right only for a read model that also embeds the publisher.
-    """
-    relationships = sa.inspect(model).relationships
-    embedded = {
-        column
-        for name in find_nested_models(read_model)
-        for column in relationships[name].local_columns
-    }
-    for column in model.__table__.c:
-        rule = _changing_rule(column)
-        is_displayed = column in embedded or column.key in read_model.model_fields
-        if rule is None or not is_displayed or "version" not in read_model.model_fields:
-            continue
-        # The new row may have the version of the old one.
-        if column not in embedded or rule.endswith("SET DEFAULT"):
-            raise TypeError(
-                f"{column} changes without the version of {read_model.__name__} by {rule}. Embed "
-                "the row that it refers to, or remove the rule; SET DEFAULT is never supported."
-            )
+def _split_conjunction(condition: Column) -> list[Column]:
+    """Return the conditions that AND combines, or a list of the condition itself."""
+    if isinstance(condition, sa.BooleanClauseList):
+        return list(condition.clauses)
+    return [condition]
 
 
-def _conditions(join: Column) -> list[Column]:
-    return list(join.clauses) if isinstance(join, sa.BooleanClauseList) else [join]
-
-
-def _compares_columns(condition: Column) -> bool:
+def _compares_two_columns(condition: Column) -> bool:
+    """Return whether a condition has the form `a.x = b.y`."""
     return (
         isinstance(condition, sa.BinaryExpression)
         and condition.operator is operator.eq
@@ -133,30 +149,63 @@ def _compares_columns(condition: Column) -> bool:
     )
 
 
-def _changing_rule(column: Column) -> str | None:
-    """Return the rule by which Postgres changes a column when the row it refers to changes.
+def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -> None:
+    """Raise `TypeError` if Postgres can change a displayed column without changing the version.
 
-    For example `ON DELETE SET NULL`. Such a change does not increment the version of the row.
+    For example, when a publisher is deleted, `ON DELETE SET NULL` changes `publisher_id` of its
+    books, but does not increment their versions. This is allowed only if the read model embeds the
+    publisher, whose version is a part of the book's version then.
+    """
+    if "version" not in read_model.model_fields:
+        return
+    relationships = sa.inspect(model).relationships
+    embedded_keys: set[Column] = set()
+    for name in find_nested_models(read_model):
+        embedded_keys |= relationships[name].local_columns
+    for column in model.__table__.c:
+        rule = _find_referential_action(column)
+        is_embedded_key = column in embedded_keys
+        is_displayed = is_embedded_key or column.key in read_model.model_fields
+        if rule is None or not is_displayed:
+            continue
+        # After SET DEFAULT, the newly embedded row may have the same version as the old one.
+        if not is_embedded_key or rule.endswith("SET DEFAULT"):
+            raise TypeError(
+                f"{rule} can change {column} without changing the version of "
+                f"{read_model.__name__}. Embed the row that the column refers to, or remove the "
+                "rule. SET DEFAULT is never supported."
+            )
+
+
+def _find_referential_action(column: Column) -> str | None:
+    """Return the rule by which Postgres may change a foreign key, for example `ON DELETE SET NULL`.
+
+    Returns None if the column is not a foreign key, or has no such rule.
     """
     for key in column.foreign_keys:
-        if key.ondelete is not None and key.ondelete.upper() in {"SET NULL", "SET DEFAULT"}:
-            return f"ON DELETE {key.ondelete.upper()}"
-        if key.onupdate is not None and key.onupdate.upper() not in {"NO ACTION", "RESTRICT"}:
-            return f"ON UPDATE {key.onupdate.upper()}"
+        on_delete = (key.ondelete or "NO ACTION").upper()
+        if on_delete in {"SET NULL", "SET DEFAULT"}:
+            return f"ON DELETE {on_delete}"
+        on_update = (key.onupdate or "NO ACTION").upper()
+        if on_update not in {"NO ACTION", "RESTRICT"}:
+            return f"ON UPDATE {on_update}"
     return None
 
 
-def require_supported_foreign_key(field: str, relationship: Relationship, nested: Nested) -> None:
-    """Refuse a single row with a composite key, or one that may be missing but must not be None."""
+def require_supported_foreign_key(field: str, relationship: Relationship, embedded: Nested) -> None:
+    """Raise `TypeError` if the foreign key of an embedded row is not supported.
+
+    It has to be a single column. If it is nullable, the field has to allow None.
+    """
     pairs = relationship.local_remote_pairs or []
     if len(pairs) > 1:
         raise TypeError(
-            f"{field} embeds a row to which a foreign key of several columns refers. Refer to it "
-            "by one column, because only these are supported."
+            f"{field} embeds a row to which a foreign key of several columns refers. Only foreign "
+            "keys of one column are supported."
         )
     [(foreign_key, _)] = pairs
-    if foreign_key.nullable and not nested.is_optional:
+    if foreign_key.nullable and not embedded.is_optional:
         raise TypeError(
             f"{field} must allow None, because {foreign_key} is nullable: "
-            f"`{relationship.key}: {nested.model.__name__} | None`."
+            f"`{relationship.key}: {embedded.model.__name__} | None`."
         )

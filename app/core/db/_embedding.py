@@ -31,12 +31,13 @@ from pydantic import BaseModel
 from sqlalchemy.orm import RelationshipDirection
 
 from app.core.db._declarations import (
-    check_columns,
     forbid_unversioned_changes,
     require_creation_from_field_names,
+    require_fields_are_columns,
     require_foreign_key_join,
     require_same_values_in_json,
     require_supported_foreign_key,
+    require_version_of_embedded_rows,
 )
 from app.core.db._embedded_list import EmbeddedList
 from app.core.db._embedded_row import EmbeddedRow
@@ -98,7 +99,8 @@ def _create_embedding(
             f"{field} embeds a model, but {model.__name__} has no relationship of this name. Add "
             f'`{name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
         )
-    check_columns(field, relationship, nested)
+    require_fields_are_columns(field, relationship, nested)
+    require_version_of_embedded_rows(field, relationship, nested)
     require_foreign_key_join(field, relationship)
     # An embedded row needs its foreign key in the table of `model`. A one-to-one relationship with
     # the foreign key in the other table has none there, so it is read as a list.

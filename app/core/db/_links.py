@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.db._arrays import unnest_rows
-from app.core.db._constraints import missing_row_error, select_existing_values
+from app.core.db._constraints import missing_row_field_error, select_existing_values
 from app.core.db._models import Base
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, ConstraintViolated, InvalidRequest, pointer
@@ -99,7 +99,7 @@ class LinkTable:
             for index, target_id in enumerate(target_ids):
                 if (target_id,) not in existing:
                     location = pointer(*item_path, f"{column}s", index)
-                    faults.append(missing_row_error(column, location))
+                    faults.append(missing_row_field_error(column, location))
         if not faults:
             # All targets exist now, or the owner has been deleted.
             return Conflict()
