@@ -1,4 +1,4 @@
-"""Roles and permissions: one table that says what each kind of caller may do."""
+"""Roles and permissions: one table that states what each kind of caller may do."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ from app.core.errors import Forbidden, Unauthorized
 
 
 class Role(StrEnum):
-    """What the user of a token is; a new user is a member."""
+    """The role of a user, which determines what they may do. New users are members."""
 
     MEMBER = "member"
     EDITOR = "editor"
@@ -17,7 +17,7 @@ class Role(StrEnum):
 
 
 class Scope(StrEnum):
-    """To which rows a permission extends: to none, to the caller's own, or to all."""
+    """The rows that a permission covers: none, only those that the caller owns, or all."""
 
     NONE = "none"
     OWN = "own"
@@ -37,11 +37,11 @@ Permission = Literal[
     "oneself",
 ]
 NONE, OWN, ALL = Scope
-# Callers without a token are named after the setting ANONYMOUS_ACCESS, callers with a token after
-# the role of its user.
+# A caller with a token has the kind that is the role of the token's user. A caller without a token
+# has the kind that is the value of the setting ANONYMOUS_ACCESS.
 ANONYMOUS_CALLER_KINDS: Final = ("none", "read", "full")
 CALLER_KINDS: Final = (*ANONYMOUS_CALLER_KINDS, *Role)
-# A public route does not even look at the token: probes, the login, the documentation.
+# The columns are kinds of callers. A "public" route, for example the login, ignores tokens.
 # fmt: off
 PERMISSIONS: Final[dict[Permission, tuple[Scope, ...]]] = {
     #                    none    read    full  | member  editor  admin
@@ -63,26 +63,36 @@ _SCOPES: Final = {
 }
 
 
-def get_scope(permission: Permission, caller: str) -> Scope:
-    """Return how far a permission extends for a kind of caller, for example `member`."""
-    scope: Scope = _SCOPES[permission][caller]
+def get_scope(permission: Permission, caller_kind: str) -> Scope:
+    """Return the rows that a permission covers for a kind of caller, for example for `member`."""
+    scope: Scope = _SCOPES[permission][caller_kind]
     return scope
 
 
 @dataclass(frozen=True)
 class Principal:
-    """The sender of a request: the user of its token, or an anonymous caller."""
+    """The sender of a request: the user of its token, or an anonymous caller.
+
+    Args:
+        caller_kind: The column of `PERMISSIONS` that applies: the role of the user, for example
+            `member`, or the value of the setting ANONYMOUS_ACCESS, for example `read`.
+        user_id: The id of the user, or None for an anonymous caller.
+        token_id: The id of the token, or None for an anonymous caller.
+    """
 
     caller_kind: str
     user_id: int | None = None
     token_id: UUID | None = None
 
     def scope(self, permission: Permission) -> Scope:
-        """Return how far a permission extends for this principal."""
+        """Return the rows that a permission covers for this principal: none, their own, or all."""
         return get_scope(permission, self.caller_kind)
 
     def require(self, permission: Permission) -> None:
-        """Raise `Unauthorized` or `Forbidden` if the principal lacks a permission entirely."""
+        """Raise an error if the permission covers no rows for this principal.
+
+        Raises `Unauthorized` if a token may help, and `Forbidden` if the principal has a token.
+        """
         if self.scope(permission) is not NONE:
             return
         if self.user_id is None:
@@ -90,14 +100,17 @@ class Principal:
         raise Forbidden
 
     def owner_filter(self, permission: Permission) -> dict[str, int | None]:
-        """Return the filter that restricts a repository to the rows of this principal.
+        """Return the filter that limits a repository to the rows that this principal may access.
 
-        For example `{"owner": 7}`, or `{}` for a principal whose permission extends to all rows.
+        Returns `{"owner": 7}` if the permission covers only the rows that user 7 owns, and an empty
+        dict if it covers all rows:
+
+            DocumentRepository(session, principal.owner_filter("documents"))
         """
         if self.scope(permission) is ALL:
             return {}
         return {"owner": self.user_id}
 
 
-# Commands run with the permissions of an admin: anyone who can run them can open the database.
+# Commands have all permissions, because anyone who can run them can access the database anyway.
 CLI_PRINCIPAL: Final = Principal("full")

@@ -1,4 +1,4 @@
-"""The service of a plain entity: create, read, update, delete and list its rows."""
+"""Base class of services that create, read, update, delete and list the rows of one entity."""
 
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Generic, TypeVar
@@ -13,16 +13,16 @@ Update = TypeVar("Update", bound=UpdateModel)
 
 
 class CrudService(Generic[Read, Create, Update]):
-    """Base class of services whose operations need no rules beyond those of the database.
+    """Base class of services that need no rules beyond the constraints of the database.
 
         class AuthorService(CrudService[AuthorRead, AuthorCreate, AuthorUpdate]):
             repository_class = AuthorRepository
 
     Every field of the create and update models has to be a column of the table. A service with
-    other rules overrides methods, or is written without this class, as `BookService` is.
+    more rules overrides methods, or does not use this class, like `BookService`.
 
-    `expected_versions` are the versions that an `If-Match` header allows; `None` allows every
-    version.
+    `expected_versions` are the versions of the row that an `If-Match` header allows. With None, the
+    row may have any version.
     """
 
     repository_class: ClassVar[type[Repository[Any]]]
@@ -32,7 +32,7 @@ class CrudService(Generic[Read, Create, Update]):
         self.repository: Repository[Read] = self.repository_class(session)
 
     async def get(self, id: Any) -> Read:
-        """Read one row. Raises `NotFound`."""
+        """Read one row. Raises `NotFound` if it does not exist."""
         return await self.repository.get(id)
 
     async def page(self, query: PageQuery) -> Page[Read]:
@@ -40,19 +40,23 @@ class CrudService(Generic[Read, Create, Update]):
         return await self.repository.page(query)
 
     def stream(self, query: PageQuery) -> AsyncIterator[list[Read]]:
-        """Read all rows that match the query, in batches. Needs a transaction."""
+        """Read all rows that match the query, in batches.
+
+        The session has to be a transaction, because the rows are read through a cursor.
+        """
         return self.repository.stream(query)
 
     async def create(self, data: Create) -> Read:
-        """Add one row. Raises the error of a constraint that it violates."""
+        """Insert one row. Raises the error for a constraint that it violates."""
         return await self.repository.create(data.model_dump())
 
     async def update(
         self, id: Any, data: Update, expected_versions: list[str] | None = None
     ) -> Read:
-        """Change the fields that were sent. If none was sent, not even the version changes.
+        """Change the fields that the client sent. Without any, the version does not change either.
 
-        Raises `NotFound`, `PreconditionFailed` or the error of a constraint that it violates.
+        Raises `NotFound`, `PreconditionFailed` if the row has another version, or the error for a
+        constraint that the change violates.
         """
         changes = data.model_dump(exclude_unset=True)
         if not changes:
@@ -62,6 +66,7 @@ class CrudService(Generic[Read, Create, Update]):
     async def delete(self, id: Any, expected_versions: list[str] | None = None) -> None:
         """Delete one row.
 
-        Raises `NotFound`, `PreconditionFailed`, or `Conflict` if other rows refer to it.
+        Raises `NotFound`, `PreconditionFailed` if the row has another version, or `Conflict` if
+        other rows refer to it.
         """
         await self.repository.delete(id, expected_versions)

@@ -1,4 +1,4 @@
-"""The check of readiness: does the database respond, and is its schema the expected one?"""
+"""Checks that the database responds and has the schema that this version of the service needs."""
 
 import asyncio
 from typing import Final
@@ -11,13 +11,16 @@ from app.core.db._sqlstate import find_sqlstate
 from app.core.errors import ServiceError
 
 CHECK_TIMEOUT_SECONDS: Final = 1.0
-UNDEFINED_TABLE: Final = "42P01"
-# Alembic keeps the current revision in a table with one row, for example ("0005",).
+UNDEFINED_TABLE_SQLSTATE: Final = "42P01"
+# Alembic keeps the revision of the schema in a table with one row, for example ("0005",).
 _SELECT_REVISION: Final = text("SELECT version_num FROM alembic_version")
 
 
 async def find_database_problem(session: AutocommitSession, expected_revision: str) -> str | None:
-    """Return what is wrong with the database within a second, or None if it is usable.
+    """Return a description of what is wrong with the database, or None if it is usable.
+
+    Takes at most `CHECK_TIMEOUT_SECONDS`. `expected_revision` is the Alembic revision of the schema
+    that the service needs.
 
     Example: "database: its schema is at revision 0004, not at 0005".
     """
@@ -27,9 +30,10 @@ async def find_database_problem(session: AutocommitSession, expected_revision: s
     except (ServiceError, TimeoutError):
         return "database: does not respond"
     except DBAPIError as error:
-        code = find_sqlstate(error)
-        if code != UNDEFINED_TABLE:
-            return f"database: refuses, with SQLSTATE {code}"
+        sqlstate = find_sqlstate(error)
+        if sqlstate != UNDEFINED_TABLE_SQLSTATE:
+            return f"database: fails with SQLSTATE {sqlstate}"
+        # The database has never been migrated.
         rows = []
     revision = rows[0]["version_num"] if rows else "none"
     if revision == expected_revision:

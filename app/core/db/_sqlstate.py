@@ -54,16 +54,17 @@ def translate_database_errors(
 
 
 def translate_error(error: Exception) -> Exception:
-    """Return the `ServiceError` to raise for a database error, and log if the database is down.
+    """Return the `ServiceError` to raise for a database error.
 
     For example `Overloaded` for a statement timeout. Returns the error itself if it is caused by a
-    bug in the service, for example by a syntax error in SQL.
+    bug in the service, for example by a syntax error in SQL. Logs the error if the database is down
+    or overloaded.
     """
     service_error = _find_service_error(error)
     if service_error is None:
         return error
     if isinstance(service_error, errors.Unavailable):
-        log.warning("the database is not available: %s", str(error) or repr(error))
+        log.warning("the database failed or is overloaded: %s", str(error) or repr(error))
     return service_error
 
 
