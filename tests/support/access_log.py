@@ -1,10 +1,13 @@
-"""What the service's log says of requests."""
+"""Reads the access log of the service."""
 
 import pytest
 
 
 def logged_requests(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, int]]:
-    """Method, route and status of each that is over."""
+    """Return the method, route and status of each finished request in the access log.
+
+    Example: `[("GET", "/authors/{id}", 200)]`.
+    """
     return [
         (record.method, record.route, record.status)  # type: ignore[attr-defined]
         for record in caplog.records

@@ -1,4 +1,4 @@
-"""Accounts and their tokens, put straight into the database: how they got there does not matter."""
+"""Users and tokens that are inserted into the database, and requests that use them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,8 @@ from tests.support.statements import wait_for_statement_callbacks
 EMAIL: Final = "ada@example.com"
 PASSWORD: Final = "correct horse"
 WRONG_PASSWORD: Final = "a wrong password"
-# Of PASSWORD, with the service's parameters and with weaker ones: to make one takes 20 ms.
+# Argon2 hashes of PASSWORD, with the parameters of the service and with weaker ones. They are
+# constants because computing one takes 20 ms.
 PASSWORD_HASH: Final = (
     "$argon2id$v=19$m=19456,t=2,p=1$Ym9va3NoZWxmIHN1aXRlIQ"
     "$C+Cr8XkoPWvWFZiiHnclq9IK3bbNkRXyre0VMTc/Wrk"
@@ -40,10 +41,12 @@ _ADD_TOKEN: Final = text(
 
 
 async def fetch_value(database: Database, query: str, **parameters: Any) -> Any:
-    """The first value of the first row; `None` when there is no row."""
+    """Return the first column of the first row of a query, or None if the query returns no rows."""
     rows = await database.writes.execute(text(query), parameters)
     await wait_for_statement_callbacks()
-    return next(iter(rows[0].values())) if rows else None
+    if not rows:
+        return None
+    return next(iter(rows[0].values()))
 
 
 async def add_user(
@@ -53,48 +56,60 @@ async def add_user(
     role: str = "member",
     password_hash: str = PASSWORD_HASH,
 ) -> int:
-    """The id of a new user whose password is PASSWORD."""
-    given = {"email": email, "role": role, "hash": password_hash}
-    rows = await database.writes.execute(_ADD_USER, given)
+    """Insert a user whose password is PASSWORD, and return the id of the user."""
+    parameters = {"email": email, "role": role, "hash": password_hash}
+    rows = await database.writes.execute(_ADD_USER, parameters)
     await wait_for_statement_callbacks()
-    made: int = rows[0]["id"]
-    return made
+    user_id: int = rows[0]["id"]
+    return user_id
 
 
 async def add_token(database: Database, user_id: int, *, used: bool = False) -> str:
-    """A new token of a user, which works for a day; the first use of one is noted."""
+    """Insert a token of a user that expires in a day, and return the token.
+
+    With `used` the token was used just now. The service stores the time of the first request with a
+    token that was never used.
+    """
     token = secret.generate_token()
-    given = {"id": uuid4(), "user_id": user_id, "digest": secret.token_digest(token), "used": used}
-    await database.writes.execute(_ADD_TOKEN, given)
+    parameters = {
+        "id": uuid4(),
+        "user_id": user_id,
+        "digest": secret.token_digest(token),
+        "used": used,
+    }
+    await database.writes.execute(_ADD_TOKEN, parameters)
     await wait_for_statement_callbacks()
     return token
 
 
 def bearer_headers(token: str) -> dict[str, str]:
+    """Return the headers of a request that is authenticated by a token."""
     return {"Authorization": f"Bearer {token}"}
 
 
 async def log_in(
-    client: AsyncClient, username: str = EMAIL, password: str = PASSWORD, **more: str
+    client: AsyncClient, username: str = EMAIL, password: str = PASSWORD, **other_fields: str
 ) -> Response:
-    return await client.post("/tokens", data={"username": username, "password": password, **more})
+    """Request a token with the email address and password of a user."""
+    form = {"username": username, "password": password, **other_fields}
+    return await client.post("/tokens", data=form)
 
 
 async def is_token_accepted(client: AsyncClient, token: str) -> bool:
-    """Whether a token lets its bearer in; either way the service says so as it should."""
-    answer = await client.get("/users/me", headers=bearer_headers(token))
-    assert answer.status_code in {200, 401}, answer.text
-    return answer.status_code == 200
+    """Whether a request with a token succeeds. Otherwise its status must be 401."""
+    response = await client.get("/users/me", headers=bearer_headers(token))
+    assert response.status_code in {200, 401}, response.text
+    return response.status_code == 200
 
 
 def sql_commands(statements: list[str]) -> list[str]:
-    """What was done in the database."""
-    return [each.split()[0] for each in statements]
+    """Return the first word of each statement: `["SELECT", "UPDATE"]`."""
+    return [statement.split()[0] for statement in statements]
 
 
 @asynccontextmanager
 async def client_at_address(app: FastAPI, address: str) -> AsyncIterator[AsyncClient]:
-    """A client at an address of the internet."""
+    """A client of the application that connects from an IP address."""
     transport = ASGITransport(app, raise_app_exceptions=False, client=(address, 50000))
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
@@ -102,17 +117,20 @@ async def client_at_address(app: FastAPI, address: str) -> AsyncIterator[AsyncCl
 
 @asynccontextmanager
 async def client_of_new_instance(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
-    """The service as one more process has it: with all others it shares nothing but a database."""
+    """A client of a new application, which shares only its database with other applications.
+
+    It stands for another process of the service. `changes` are settings.
+    """
     settings = make_settings(url, **changes)
     app = create_app(settings)
     replace_resources(app, database=Database(settings), password_hasher=PasswordHasher())
     transport = ASGITransport(app, raise_app_exceptions=False)
 
-    async def settled(_: Response) -> None:
+    async def wait_for_callbacks(_: Response) -> None:
         await get_resources(app).database.wait_for_callbacks()
 
     async with AsyncClient(transport=transport, base_url="http://test") as client:
-        client.event_hooks = {"response": [settled]}
+        client.event_hooks = {"response": [wait_for_callbacks]}
         yield client
     get_resources(app).password_hasher.close()
     await get_resources(app).database.close()

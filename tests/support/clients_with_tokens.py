@@ -1,4 +1,4 @@
-"""Callers with tokens of their own."""
+"""Users with tokens, and clients that send such a token with each request."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,11 +11,12 @@ from httpx import ASGITransport, AsyncClient
 from app.core.db import Database
 from tests.support.accounts import add_token, add_user, bearer_headers
 
+# Takes the role of a new user, and returns a client with a token of the user.
 ClientFactory = Callable[..., Awaitable[AsyncClient]]
 
 
 class UserWithToken(NamedTuple):
-    """A user's id, and the token as it is and as a request has it."""
+    """A user, a token of the user, and the request headers that contain the token."""
 
     user_id: int
     token: str
@@ -25,26 +26,31 @@ class UserWithToken(NamedTuple):
 async def create_user_with_token(
     database: Database, role: str = "member", user_id: int | None = None
 ) -> UserWithToken:
-    """A token of a user that there is, or of a new one with this role."""
-    owner = user_id or await add_user(database, f"{uuid4()}@example.com", role=role)
-    token = await add_token(database, owner, used=True)
-    return UserWithToken(owner, token, bearer_headers(token))
+    """Create a token for the user `user_id`, or for a new user with a role."""
+    if user_id is None:
+        user_id = await add_user(database, f"{uuid4()}@example.com", role=role)
+    token = await add_token(database, user_id, used=True)
+    return UserWithToken(user_id, token, bearer_headers(token))
 
 
 @asynccontextmanager
 async def client_factory(app: FastAPI, database: Database) -> AsyncIterator[ClientFactory]:
-    """Makes clients, each with a token of a new user of the role that it is asked for."""
+    """Yield a function that creates a user with a role and returns a client with a token of it.
+
+    The clients are closed when the block ends.
+    """
     async with AsyncExitStack() as stack:
 
-        async def acting(role: str = "member") -> AsyncClient:
-            headers = (await create_user_with_token(database, role)).headers
+        async def client_with_role(role: str = "member") -> AsyncClient:
+            user = await create_user_with_token(database, role)
             transport = ASGITransport(app, raise_app_exceptions=False)
-            client = AsyncClient(transport=transport, base_url="http://test", headers=headers)
+            client = AsyncClient(transport=transport, base_url="http://test", headers=user.headers)
             return await stack.enter_async_context(client)
 
-        yield acting
+        yield client_with_role
 
 
 async def current_user_path(client: AsyncClient) -> str:
-    """Where the user is whose token a client has."""
-    return f"/users/{(await client.get('/users/me')).json()['id']}"
+    """Return the path of the user whose token a client sends, for example `/users/7`."""
+    response = await client.get("/users/me")
+    return f"/users/{response.json()['id']}"

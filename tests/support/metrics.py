@@ -1,4 +1,4 @@
-"""The metrics of real processes, as Prometheus reads them."""
+"""Reads the metrics of a process as Prometheus does."""
 
 import socket
 from collections.abc import Mapping
@@ -8,18 +8,25 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def find_free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return str(taken.getsockname()[1])
+    """Return the number of a TCP port on which no process is listening."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return str(server.getsockname()[1])
 
 
 async def scrape_metrics(port: str) -> Mapping[str, float]:
-    """Every sample by its name and labels, as in the text."""
+    """Return the value of each sample that a process exposes at `/metrics`.
+
+    The keys are names with sorted labels: `http_requests_total{method="GET",status="200"}`.
+    """
     async with httpx.AsyncClient() as client:
-        answer = await client.get(f"http://127.0.0.1:{port}/metrics")
-    answer.raise_for_status()
-    samples = {}
-    for family in text_string_to_metric_families(answer.text):
+        response = await client.get(f"http://127.0.0.1:{port}/metrics")
+    response.raise_for_status()
+    values: dict[str, float] = {}
+    for family in text_string_to_metric_families(response.text):
         for sample in family.samples:
-            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
-            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
-    return samples
+            key = sample.name
+            if sample.labels:
+                labels = [f'{name}="{value}"' for name, value in sorted(sample.labels.items())]
+                key += "{" + ",".join(labels) + "}"
+            values[key] = sample.value
+    return values

@@ -6,8 +6,12 @@ Json = dict[str, Any]
 
 
 def resolve_schema(schema: Json, schemas: Json) -> Json:
-    """Return the schema that a reference names, or the schema itself."""
+    """Return the schema that `{"$ref": "#/components/schemas/Book"}` refers to.
+
+    A schema without `$ref` is returned unchanged. `schemas` are the schemas of the document.
+    """
     if "$ref" not in schema:
         return schema
-    target: Json = schemas[schema["$ref"].rpartition("/")[2]]
+    schema_name = schema["$ref"].rpartition("/")[2]
+    target: Json = schemas[schema_name]
     return target

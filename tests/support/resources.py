@@ -1,4 +1,4 @@
-"""Replace resources of an application for a test, and add routes to it."""
+"""Replaces resources of an application for a test, and adds routes to it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,9 +19,9 @@ def get_resources(app: FastAPI) -> Resources:
 
 
 def replace_resources(app: FastAPI, **changes: Any) -> None:
-    """Let an application use other resources from now on, for example `database=...`.
+    """Replace some resources of an application, for example `database=...`.
 
-    Its readiness is that of its database and its store.
+    The readiness check then uses the new database and object store.
     """
     resources = replace(get_resources(app), **changes)
     readiness = Readiness(resources.database, resources.storage, REVISION, Shutdown())
@@ -31,7 +31,7 @@ def replace_resources(app: FastAPI, **changes: Any) -> None:
 def add_public_route(
     app: FastAPI, path: str, endpoint: Callable[..., Any], methods: list[str] | None = None
 ) -> None:
-    """Add a route that FastAPI itself handles and that everybody may use."""
+    """Add a route that FastAPI handles without our Router and that needs no permission."""
     router = APIRouter()
     router.add_api_route(path, endpoint, methods=methods)
     ForeignRouter(router, permission="public").add_to(app)

@@ -1,4 +1,4 @@
-"""What lists answer, checked and taken apart."""
+"""Checks and reads the responses of lists."""
 
 import re
 from urllib.parse import parse_qsl, urlsplit
@@ -7,51 +7,62 @@ from httpx import AsyncClient, Response
 
 from tests.support.factories import Json
 
-# Of the message itself, and for browsers only.
+# The headers that every response with a body has.
 COMMON_RESPONSE_HEADERS = {
-    *("content-type", "content-length"),
-    *("content-security-policy", "referrer-policy", "x-content-type-options"),
+    "content-type",
+    "content-length",
+    "content-security-policy",
+    "referrer-policy",
+    "x-content-type-options",
 }
 
 
 async def get_json(client: AsyncClient, url: str) -> Json:
-    """The content of an answer that is 200."""
-    answer = await client.get(url)
-    assert answer.status_code == 200, f"{url}: {answer.text}"
-    body: Json = answer.json()
+    """Get a URL, check that the status is 200, and return the JSON object in the response."""
+    response = await client.get(url)
+    assert response.status_code == 200, f"{url}: {response.text}"
+    body: Json = response.json()
     return body
 
 
 def row_numbers(page: Json) -> list[int]:
-    """The n of each row that `rows.fill` made, from its creation time."""
-    times = [re.split("[T:Z]", item["created_at"]) for item in page["items"]]
-    return [int(hour) * 60 + int(minute) for _, hour, minute, *_ in times]
+    """Return the number of each row of a page that `rows.fill_tables` inserted.
+
+    Row n was created n minutes after midnight: the number of a row that was created at
+    2026-01-01T01:05:00Z is 65.
+    """
+    numbers = []
+    for item in page["items"]:
+        _date, hour, minute, *_ = re.split("[T:Z]", item["created_at"])
+        numbers.append(int(hour) * 60 + int(minute))
+    return numbers
 
 
-def check_parameter_error(answer: Response, parameter: str) -> Json:
-    """The one fault of a 422, which is this parameter's."""
-    assert answer.status_code == 422, f"{answer.url}: {answer.text}"
-    problem = answer.json()
+def check_parameter_error(response: Response, parameter: str) -> Json:
+    """Check that a 422 response has one field error, about this parameter. Return the error."""
+    assert response.status_code == 422, f"{response.url}: {response.text}"
+    problem = response.json()
     assert problem["type"] == "urn:problem-type:bookshelf:invalid-request"
-    places = [fault.get("parameter") for fault in problem["errors"]]
-    assert places == [parameter], f"{answer.url}: {answer.text}"
-    fault: Json = problem["errors"][0]
-    return fault
+    parameters = [error.get("parameter") for error in problem["errors"]]
+    assert parameters == [parameter], f"{response.url}: {response.text}"
+    field_error: Json = problem["errors"][0]
+    return field_error
 
 
-def parse_link_header(answer: Response) -> dict[str, str]:
-    """The targets of the `Link` header by relation; the header is nothing but them."""
-    header = answer.headers["link"]
-    found: list[tuple[str, str]] = re.findall(r'<([^<>\s]*)>; rel="(\w+)"(?:, |$)', header)
-    assert header == ", ".join(f'<{target}>; rel="{relation}"' for target, relation in found)
-    return {relation: target for target, relation in found}
+def parse_link_header(response: Response) -> dict[str, str]:
+    """Return the target of each relation in the `Link` header: `{"next": "/books?page=2"}`."""
+    header = response.headers["link"]
+    links: list[tuple[str, str]] = re.findall(r'<([^<>\s]*)>; rel="(\w+)"(?:, |$)', header)
+    # The header contains nothing else.
+    assert header == ", ".join(f'<{target}>; rel="{relation}"' for target, relation in links)
+    return {relation: target for target, relation in links}
 
 
 def query_parameters(target: str) -> list[tuple[str, str]]:
-    """The query of a link."""
+    """Return the names and values of the query parameters of a URL."""
     return parse_qsl(urlsplit(target).query, keep_blank_values=True)
 
 
 def page_or_cursor(target: str) -> dict[str, str]:
-    """The page or cursor of a link."""
+    """Return the query parameter of a URL that selects the page: `{"page": "2"}` or a cursor."""
     return {name: value for name, value in query_parameters(target) if name in {"page", "cursor"}}

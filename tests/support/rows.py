@@ -1,4 +1,4 @@
-"""Rows written straight into the tables: many at once, or with times that no client can set."""
+"""Inserts rows into the tables directly: many at once, or with times that no client can set."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,8 @@ from tests.support.entities import CASES_BY_PATH, cases_in_insert_order, referen
 from tests.support.entity_case import FIRST_ID, EntityCase
 from tests.support.statements import wait_for_statement_callbacks
 
-AUTHOR_ID = FIRST_ID  # of the books that `fill_tables` makes
+# The author of all books that `fill_tables` inserts.
+AUTHOR_ID = FIRST_ID
 AUTHOR_BOOKS_PATH = f"/authors/{AUTHOR_ID}/books"
 COLLECTION_PATHS = tuple(CASES_BY_PATH)
 LIST_PATHS = (*COLLECTION_PATHS, AUTHOR_BOOKS_PATH)
@@ -18,7 +19,7 @@ LIST_PATHS = (*COLLECTION_PATHS, AUTHOR_BOOKS_PATH)
 LIST_CASES = {**CASES_BY_PATH, AUTHOR_BOOKS_PATH: CASES_BY_PATH["/books"]}
 SORT_KEYS = {path: case.sorts for path, case in LIST_CASES.items()}
 TABLE_NAMES = {path: case.plural for path, case in LIST_CASES.items()}
-# What `fill_tables` has in every name or title of a list that can be searched.
+# A word that `fill_tables` inserts into every name or title of a list that can be searched.
 SEARCH_WORDS = {
     path: case.search_word for path, case in LIST_CASES.items() if case.search_word is not None
 }
@@ -49,14 +50,14 @@ async def add_rows(database: Database, case: EntityCase, rows: Sequence[dict[str
 
 
 async def insert_rows(database: Database, table: str, rows: Sequence[dict[str, Any]]) -> None:
-    """These rows; all have the columns of the first."""
+    """Insert rows into a table. All rows have the columns of the first."""
     columns = list(rows[0])
     values = ", ".join(f":{column}" for column in columns)
     await execute(database, f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", rows)
 
 
 def first_value(rows: Rows) -> str:
-    """The first column of the first row."""
+    """Return the first column of the first row as a string."""
     return str(next(iter(rows[0].values())))
 
 
@@ -65,14 +66,17 @@ async def execute(
     statement: str,
     parameters: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
 ) -> None:
-    """One statement in a transaction of its own."""
+    """Execute one statement in a new transaction.
+
+    With a sequence of parameters the statement is executed once for each element.
+    """
     async with database.transaction() as session:
         await session.orm.execute(text(statement), parameters)
     await wait_for_statement_callbacks()
 
 
 async def select_values(database: Database, statement: str, **parameters: Any) -> list[Any]:
-    """The first column of what a SELECT finds."""
+    """Return the first column of all rows of a SELECT."""
     async with database.transaction() as session:
         values = list((await session.orm.execute(text(statement), parameters)).scalars())
     await wait_for_statement_callbacks()
