@@ -1,4 +1,4 @@
-"""Plain connections, on either side, that are closed when a test has done with them."""
+"""TCP connections and servers that are closed when a block ends."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter, Task
@@ -6,47 +6,53 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
+ConnectionHandler = Callable[[StreamReader, StreamWriter], Awaitable[None]]
+
 
 @asynccontextmanager
 async def tcp_connection(origin: str) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
-    """A connection to a server, until the block ends."""
-    where = urlsplit(origin)
-    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    """Connect to a server such as `http://127.0.0.1:8000`, and disconnect when the block ends."""
+    address = urlsplit(origin)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
     async with closing_writer(writer):
         yield reader, writer
 
 
 @asynccontextmanager
-async def tcp_server(
-    serve: Callable[[StreamReader, StreamWriter], Awaitable[None]],
-) -> AsyncIterator[str]:
-    """A server that does this with each connection, at `host:port`, until the block ends."""
-    connections = set[Task[None]]()
+async def tcp_server(handle_connection: ConnectionHandler) -> AsyncIterator[str]:
+    """Run a server on a free port, and yield its address: `127.0.0.1:54321`.
 
-    async def closed(reader: StreamReader, writer: StreamWriter) -> None:
+    `handle_connection` is called for each connection. The connections that are still open when the
+    block ends are closed.
+    """
+    tasks = set[Task[None]]()
+
+    async def handle_and_close(reader: StreamReader, writer: StreamWriter) -> None:
         async with closing_writer(writer):
-            await serve(reader, writer)
+            await handle_connection(reader, writer)
 
     def accept(reader: StreamReader, writer: StreamWriter) -> None:
-        connections.add(asyncio.create_task(closed(reader, writer)))
+        tasks.add(asyncio.create_task(handle_and_close(reader, writer)))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
-        yield "127.0.0.1:{1}".format(*server.sockets[0].getsockname())
+        host, port = server.sockets[0].getsockname()
+        yield f"{host}:{port}"
     finally:
         server.close()
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await server.wait_closed()
 
 
 @asynccontextmanager
 async def closing_writer(writer: StreamWriter) -> AsyncIterator[None]:
-    """Close a connection after the block, and wait until it is."""
+    """Close a connection when the block ends, and wait until it is closed."""
     try:
         yield
     finally:
         writer.close()
-        with suppress(ConnectionError):  # the other side was faster
+        # The other side may have closed the connection first.
+        with suppress(ConnectionError):
             await writer.wait_closed()

@@ -1,28 +1,33 @@
-"""What the service does in the database, seen from outside, and waiting for it."""
+"""Queries that show what the service is doing in its database, and a function that polls them."""
 
 import asyncio
 from typing import Any
 
 import asyncpg
 
-TIMEOUT_SECONDS = 10.0  # seconds until a test has failed
-_COUNT = """
+TIMEOUT_SECONDS = 10.0
+_COUNT_CONNECTIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'bookshelf' AND {}
 """
-COUNT_BUSY = _COUNT.format("state <> 'idle'")  # active, or in a transaction
-COUNT_SLEEPING = _COUNT.format("wait_event = 'PgSleep'")
-COUNT_WAITING_FOR_LOCK = _COUNT.format("wait_event_type = 'Lock'")
+# The number of connections that execute a statement or are in a transaction.
+COUNT_BUSY = _COUNT_CONNECTIONS.format("state <> 'idle'")
+# The number of connections that execute `SELECT pg_sleep(...)`.
+COUNT_SLEEPING = _COUNT_CONNECTIONS.format("wait_event = 'PgSleep'")
+COUNT_WAITING_FOR_LOCK = _COUNT_CONNECTIONS.format("wait_event_type = 'Lock'")
 
 
 async def wait_for_query_result(
-    expected: Any, connection: asyncpg.Connection, query: str, patience: float = TIMEOUT_SECONDS
+    expected: Any, connection: asyncpg.Connection, query: str, timeout: float = TIMEOUT_SECONDS
 ) -> None:
-    """Look until the query finds what is expected; fail when the time is up."""
-    found = None
+    """Execute a query again and again until its first value is the expected one.
+
+    Raises `AssertionError`, with the last value, after `timeout` seconds.
+    """
+    value = None
     try:
-        async with asyncio.timeout(patience):
-            while (found := await connection.fetchval(query)) != expected:
+        async with asyncio.timeout(timeout):
+            while (value := await connection.fetchval(query)) != expected:
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        raise AssertionError(f"{found!r}, not {expected!r}: {query}") from None
+        raise AssertionError(f"{value!r} instead of {expected!r}: {query}") from None

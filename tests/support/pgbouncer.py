@@ -1,4 +1,4 @@
-"""A real PgBouncer that pools transactions, before a server that the tests use."""
+"""Runs PgBouncer in transaction mode in front of the Postgres server of the tests."""
 
 import os
 import pwd
@@ -15,78 +15,94 @@ from sqlalchemy.engine import URL, make_url
 from app.embedded.postgresql import _unprivileged
 from app.embedded.processes import EmbeddedError, launch, wait_until
 
-SERVER_CONNECTIONS = 2  # to the server, for each of its databases; clients get as many as they like
-# Where distributions put it, which is not always where a user's PATH looks.
-PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
-# A transaction runs on the connection that has waited longest, so that the next one runs on the
-# other. Nobody is asked who he is: the socket's directory is for us alone.
+# The number of connections from PgBouncer to each database. The number of clients is not limited.
+SERVER_CONNECTIONS = 2
+_SYSTEM_PATH = "/usr/sbin:/usr/local/sbin"
+# The path of the program, or None. Distributions install it in directories for administrators,
+# which the PATH of a user often does not contain.
+PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path=_SYSTEM_PATH)
+# With server_round_robin each transaction uses the connection that has been idle longest, so that
+# consecutive transactions use different connections. Clients need no password (auth_type), because
+# other users cannot enter the directory of the socket.
 CONFIGURATION = """\
 [databases]
 * = {server}
 
 [pgbouncer]
-unix_socket_dir = {sockets}
+unix_socket_dir = {socket_directory}
 listen_port = 5432
 auth_type = any
 pool_mode = transaction
 default_pool_size = {connections}
 server_round_robin = 1
-ignore_startup_parameters = {ignored}
+ignore_startup_parameters = {ignored_parameters}
 """
 
 
 @contextmanager
-def running_pgbouncer(server: str, ignored: str = "") -> Iterator[Path]:
-    """The directory of its socket, until the block ends. `ignored` are startup parameters that
-    it drops; any other that it cannot pass on it refuses, and the client with it."""
+def running_pgbouncer(server_url: str, ignored_parameters: str = "") -> Iterator[Path]:
+    """Run PgBouncer in front of a server, and yield the directory of its Unix socket.
+
+    `ignored_parameters` is a list such as "extra_float_digits,options". PgBouncer removes these
+    startup parameters, and rejects clients that send any other that it cannot pass on.
+    """
     assert PGBOUNCER
     with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory:
-        sockets = Path(directory).resolve()
+        socket_directory = Path(directory).resolve()
         if os.geteuid() == 0:
-            os.chown(sockets, pwd.getpwnam("nobody").pw_uid, -1)
-        configuration, log = sockets / "pgbouncer.ini", sockets / "pgbouncer.log"
-        configuration.write_text(
+            # PgBouncer does not run as root.
+            os.chown(socket_directory, pwd.getpwnam("nobody").pw_uid, -1)
+        configuration_file = socket_directory / "pgbouncer.ini"
+        log_file = socket_directory / "pgbouncer.log"
+        configuration_file.write_text(
             CONFIGURATION.format(
-                server=_connection_string(make_url(server)),
-                sockets=sockets,
+                server=_connection_string(make_url(server_url)),
+                socket_directory=socket_directory,
                 connections=SERVER_CONNECTIONS,
-                ignored=ignored,
+                ignored_parameters=ignored_parameters,
             )
         )
-        process = launch([*_unprivileged(), PGBOUNCER, str(configuration)], log)
+        process = launch([*_unprivileged(), PGBOUNCER, str(configuration_file)], log_file)
         try:
-            _wait_until_ready(sockets, process, log)
-            yield sockets
+            _wait_until_ready(socket_directory, process, log_file)
+            yield socket_directory
         finally:
             process.terminate()
             process.wait()
 
 
-def pgbouncer_url(sockets: Path, url: str) -> str:
-    """The same database, by way of the pooler."""
-    pooled = URL.create("postgresql", database=make_url(url).database, query={"host": str(sockets)})
+def pgbouncer_url(socket_directory: Path, url: str) -> str:
+    """Return the URL of the same database through PgBouncer."""
+    database = make_url(url).database
+    pooled = URL.create("postgresql", database=database, query={"host": str(socket_directory)})
     return pooled.render_as_string()
 
 
 def _connection_string(url: URL) -> str:
-    """A server as PgBouncer's configuration names it."""
-    given = {
+    """Return the address of a server for PgBouncer: `host='127.0.0.1' port='5432' user='ada'`."""
+    values = {
         "host": url.query.get("host") or url.host,
         "port": url.port or 5432,
         "user": url.username,
         "password": url.password,
     }
-    quoted = {name: str(value).replace("'", "''") for name, value in given.items() if value}
-    return " ".join(f"{name}='{value}'" for name, value in quoted.items())
+    escaped = {name: str(value).replace("'", "''") for name, value in values.items() if value}
+    return " ".join(f"{name}='{value}'" for name, value in escaped.items())
 
 
-def _wait_until_ready(sockets: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(
+    socket_directory: Path, process: subprocess.Popen[bytes], log_file: Path
+) -> None:
+    """Return when PgBouncer accepts connections. Raises `EmbeddedError` if it does not start."""
     try:
-        wait_until(lambda: _accepts_connections(sockets), process, "PgBouncer did not start")
-    except EmbeddedError as error:  # the log is gone when somebody could look at it
-        raise EmbeddedError(f"{error}: {log.read_text()}") from None
+        wait_until(
+            lambda: _accepts_connections(socket_directory), process, "PgBouncer did not start"
+        )
+    except EmbeddedError as error:
+        # The log file is deleted before a developer could read it.
+        raise EmbeddedError(f"{error}: {log_file.read_text()}") from None
 
 
-def _accepts_connections(sockets: Path) -> bool:
+def _accepts_connections(socket_directory: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(sockets / ".s.PGSQL.5432")) == 0
+        return client.connect_ex(str(socket_directory / ".s.PGSQL.5432")) == 0

@@ -1,4 +1,6 @@
-"""What is in the store, and what the database knows of it."""
+"""Compares the object store with the rows that describe stored objects."""
+
+from collections import defaultdict
 
 import asyncpg
 
@@ -6,15 +8,21 @@ from app.core.storage import Storage
 
 
 async def list_object_states(
-    storage: Storage, prefix: str, database: asyncpg.Connection
+    storage: Storage, prefix: str, connection: asyncpg.Connection
 ) -> list[str]:
-    """For each key under a prefix what there is: the state of its row, `object`, `part`."""
-    rows = await database.fetch("SELECT key, state FROM stored_objects")
+    """Return one string for each key under a prefix, which says where the key exists.
+
+    The words are the state of its row in `stored_objects`, "object" if the store has the object,
+    and "part" for a multipart upload that is not complete. Examples: "ready object",
+    "pending part", "object" (no row).
+    """
+    words = defaultdict[str, list[str]](list)
+    for row in await connection.fetch("SELECT key, state FROM stored_objects"):
+        words[row["key"]].append(row["state"])
     uploads = await storage.list_multipart_uploads(prefix)
-    keys = [key async for page in storage.list_keys(prefix) for key in page]
-    there = [(row["key"], row["state"]) for row in rows]
-    there += [(key, "object") for key in keys] + [(key, "part") for key, *_ in uploads]
-    words: dict[str, list[str]] = {}
-    for key, word in there:
-        words.setdefault(key, []).append(word)
-    return sorted(" ".join(of_key) for of_key in words.values())
+    async for page in storage.list_keys(prefix):
+        for key in page:
+            words[key].append("object")
+    for key, *_ in uploads:
+        words[key].append("part")
+    return sorted(" ".join(words_of_key) for words_of_key in words.values())

@@ -1,8 +1,8 @@
-"""A worker with two jobs that are due every second.
+"""A worker with two jobs that run every second.
 
-Start it with `python -m tests.support.ticking_worker worker`.
-
-One writes a row, and is held up while a test has the lock `JOB_LOCK_KEY`; the other always fails.
+Start it with `python -m tests.support.ticking_worker worker`. The job `write` inserts a row, and
+then waits while a test holds the advisory lock `JOB_LOCK_KEY`. The job `fail` always raises an
+error.
 """
 
 import asyncio
@@ -17,20 +17,21 @@ from app.core.observability import _logging as logging
 from app.settings import Settings
 from app.worker import JobContext, run_worker
 
-JOB_LOCK_KEY: Final = 42  # the key of an advisory lock
+JOB_LOCK_KEY: Final = 42
 JOB_INTERVAL: Final = timedelta(seconds=1)
 
-_WRITE = text("INSERT INTO work (process) VALUES (:process) RETURNING process")
-_PASS = text("SELECT pg_advisory_xact_lock_shared(:key)")
+_INSERT_ROW = text("INSERT INTO work (process) VALUES (:process) RETURNING process")
+_WAIT_FOR_LOCK = text("SELECT pg_advisory_xact_lock_shared(:key)")
 
 
 async def _write(context: JobContext) -> str:
-    await context.database.writes.execute(_WRITE, {"process": os.getpid()})
-    await context.database.writes.execute(_PASS, {"key": JOB_LOCK_KEY})
+    """Insert a row with the process id, and wait until no test holds the lock."""
+    await context.database.writes.execute(_INSERT_ROW, {"process": os.getpid()})
+    await context.database.writes.execute(_WAIT_FOR_LOCK, {"key": JOB_LOCK_KEY})
     return "wrote a row"
 
 
-async def _fail(_parts: JobContext) -> str:
+async def _fail(_context: JobContext) -> str:
     raise RuntimeError("this always fails")
 
 
