@@ -1,4 +1,4 @@
-"""Plain entities: what their models must have in common with the table, checked at startup."""
+"""CrudEndpoints checks at startup that the models of an entity fit its table."""
 
 from typing import Any, Literal
 
@@ -19,8 +19,8 @@ class PublisherService(Service):
     repository_class = PublisherRepository
 
 
-class CountryService(PublisherService):
-    """A service that adds a publisher in its own way."""
+class ServiceWithOwnCreate(PublisherService):
+    """A service whose create model needs no columns, because it overrides `create`."""
 
     async def create(self, data: Any) -> Any:
         return await self.repository.create({"name": data.label, "country": "GB"})
@@ -52,8 +52,8 @@ class LabelUpdate(UpdateModel, LabelCreate):
     """Changes to a publisher."""
 
 
-class NumberedRead(ReadModel):
-    """A publisher with a number."""
+class IntegerKeyRead(ReadModel):
+    """A publisher whose key is not a UUID."""
 
     id: int
     version: Version
@@ -65,41 +65,42 @@ class PublisherQuery(PageQuery):
     sort: SortKeys[Literal["name", "-created_at"]] = ()
 
 
-class UnsortedQuery(PageQuery):
+class QueryWithoutSort(PageQuery):
     """A page in the default order."""
 
 
 class CityQuery(PublisherQuery):
-    """A page of publishers of a city, for which there is no condition."""
+    """A query with a filter that has no condition."""
 
     city: str | None = None
 
 
-class WordQuery(ListQuery):
-    """A page of publishers by words, for which there is no search column."""
+class SearchQuery(ListQuery):
+    """A query with the filter `q`, for a table without a search column."""
 
     sort: SortKeys[Literal["name"]] = ()
 
 
 class AnyOrderQuery(PageQuery):
-    """A page of publishers in any order."""
+    """A query whose sort keys are not listed."""
 
     sort: SortKeys[str] = ()
 
 
 class CityOrderQuery(PageQuery):
-    """A page of publishers by a column that does not exist."""
+    """A query with a sort key that is not a column."""
 
     sort: SortKeys[Literal["city", "-city"]] = ()
 
 
 class NullableOrderQuery(PageQuery):
-    """A page of editions by a column that may be NULL."""
+    """A query with a sort key whose column may be NULL."""
 
     sort: SortKeys[Literal["publisher_id"]] = ()
 
 
-def endpoints(**changes: Any) -> CrudEndpoints[Any, Any, Any]:
+def crud_endpoints(**changes: Any) -> CrudEndpoints[Any, Any, Any]:
+    """Return valid endpoints of publishers, with some declarations replaced."""
     declarations: dict[str, Any] = {
         "noun": "publisher",
         "plural": "publishers",
@@ -115,13 +116,13 @@ def endpoints(**changes: Any) -> CrudEndpoints[Any, Any, Any]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
         ({"create_model": LabelCreate}, "LabelCreate.label is not a column of library_publishers"),
         ({"update_model": LabelUpdate}, "LabelUpdate.label is not a column of library_publishers"),
-        ({"read_model": NumberedRead}, "CrudEndpoints need a UUID key, but NumberedRead.id is"),
+        ({"read_model": IntegerKeyRead}, "CrudEndpoints need a UUID key, but IntegerKeyRead.id is"),
         ({"query_model": CityQuery}, "CityQuery.city is a filter without a condition. Add"),
-        ({"query_model": WordQuery}, "WordQuery.q needs the column library_publishers.search"),
+        ({"query_model": SearchQuery}, "SearchQuery.q needs the column library_publishers.search"),
         ({"query_model": AnyOrderQuery}, "AnyOrderQuery.sort has to list its keys in a Literal"),
         ({"query_model": CityOrderQuery}, "CityOrderQuery.sort allows city, which is not a field"),
         (
@@ -134,18 +135,22 @@ def endpoints(**changes: Any) -> CrudEndpoints[Any, Any, Any]:
         ),
     ],
 )
-def test_endpoints_that_would_fail_are_refused_with_a_sentence(
-    changes: dict[str, Any], sentence: str
+def test_models_that_do_not_fit_the_table_raise_type_error(
+    changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(TypeError, match=sentence.replace(".", r"\.")):
-        endpoints(**changes).add_to(Router(prefix="/publishers", tags=["publishers"]))
+    with pytest.raises(TypeError, match=message.replace(".", r"\.")):
+        crud_endpoints(**changes).add_to(Router(prefix="/publishers", tags=["publishers"]))
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"query_model": UnsortedQuery}, {"service": CountryService, "create_model": LabelCreate}],
+    [
+        {},
+        {"query_model": QueryWithoutSort},
+        {"service": ServiceWithOwnCreate, "create_model": LabelCreate},
+    ],
 )
-def test_endpoints_that_work_are_added(changes: dict[str, Any]) -> None:
+def test_models_that_fit_the_table_add_five_endpoints(changes: dict[str, Any]) -> None:
     router = Router(prefix="/publishers", tags=["publishers"])
-    endpoints(**changes).add_to(router)
+    crud_endpoints(**changes).add_to(router)
     assert len(router.routes) == 5

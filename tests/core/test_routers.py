@@ -1,4 +1,4 @@
-"""Routers: nothing is served without a permission, and foreign routers can be added."""
+"""Routers: every route needs a permission, and routers of libraries can be added."""
 
 import logging
 import re
@@ -41,19 +41,21 @@ SETTINGS = make_settings("postgresql:///unused", anonymous_access="none")
 
 
 @asynccontextmanager
-async def client_of(app: FastAPI) -> AsyncIterator[AsyncClient]:
+async def open_client(app: FastAPI) -> AsyncIterator[AsyncClient]:
+    """Yield a client that sends its requests directly to an application."""
     transport = ASGITransport(app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
 
-def application(monkeypatch: pytest.MonkeyPatch, *routers: Any, **changes: Any) -> FastAPI:
-    """The service with more routers in the list of app/api.py."""
+def create_app_with(monkeypatch: pytest.MonkeyPatch, *routers: Any) -> FastAPI:
+    """Create the service with more routers in the list of app/api.py."""
     monkeypatch.setattr(main, "ROUTERS", (*api.ROUTERS, *routers))
-    return create_app(SETTINGS.model_copy(update=changes))
+    return create_app(SETTINGS)
 
 
-def plain_router() -> APIRouter:
+def api_router() -> APIRouter:
+    """Return a router of FastAPI, which states no permission."""
     router = APIRouter()
 
     @router.get("/plain/{number}")
@@ -64,28 +66,28 @@ def plain_router() -> APIRouter:
     return router
 
 
-# No route without a permission
+# Every route needs a permission.
 
 
 @pytest.mark.parametrize(
-    ("router", "name"),
+    ("router", "path"),
     [
-        (plain_router(), "/plain/{number}"),
+        (api_router(), "/plain/{number}"),
         (Mount("/added", PlainTextResponse("open")), "/added"),
         (Starlette(routes=[Route("/page", PlainTextResponse("open"))]), "/page"),
     ],
 )
-def test_create_app_refuses_a_router_without_a_permission_and_names_its_route(
-    monkeypatch: pytest.MonkeyPatch, router: Any, name: str
+def test_create_app_refuses_router_without_permission_and_names_its_route(
+    monkeypatch: pytest.MonkeyPatch, router: Any, path: str
 ) -> None:
-    message = f"The route {re.escape(name)} has no permission that core.access knows"
+    message = f"The route {re.escape(path)} has no permission that core.access knows"
     with pytest.raises(MissingPermission, match=message):
-        application(monkeypatch, router)
+        create_app_with(monkeypatch, router)
 
 
-async def test_startup_refuses_a_route_that_was_added_without_a_permission() -> None:
+async def test_startup_refuses_api_router_that_was_added_after_create_app() -> None:
     app = create_app(SETTINGS)
-    app.include_router(plain_router())
+    app.include_router(api_router())
     with pytest.raises(MissingPermission, match=re.escape("The route /plain/{number} has")):
         async with app.router.lifespan_context(app):
             pass
@@ -95,7 +97,7 @@ async def test_startup_refuses_a_route_that_was_added_without_a_permission() -> 
     "route",
     [Route("/added", PlainTextResponse("open")), Mount("/added", PlainTextResponse("open"))],
 )
-async def test_startup_names_the_route_without_a_permission(route: Any) -> None:
+async def test_startup_refuses_route_that_was_added_after_create_app(route: Any) -> None:
     app = create_app(SETTINGS)
     app.router.routes.append(route)
     with pytest.raises(MissingPermission, match="The route /added has no permission"):
@@ -103,7 +105,9 @@ async def test_startup_names_the_route_without_a_permission(route: Any) -> None:
             pass
 
 
-async def test_startup_refuses_files_that_were_added_without_a_permission(tmp_path: Path) -> None:
+async def test_startup_refuses_static_files_that_were_added_after_create_app(
+    tmp_path: Path,
+) -> None:
     app = create_app(SETTINGS)
     app.frontend("/ui", directory=tmp_path)
     with pytest.raises(MissingPermission, match="The route /ui has no permission"):
@@ -111,15 +115,15 @@ async def test_startup_refuses_files_that_were_added_without_a_permission(tmp_pa
             pass
 
 
-def test_create_app_refuses_a_permission_that_does_not_exist(
+def test_create_app_refuses_foreign_router_with_unknown_permission(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    foreign = ForeignRouter(plain_router(), permission="catalogue:reed")  # type: ignore[arg-type]
+    foreign = ForeignRouter(api_router(), permission="catalogue:reed")  # type: ignore[arg-type]
     with pytest.raises(MissingPermission, match=re.escape("The route /plain/{number} has")):
-        application(monkeypatch, foreign)
+        create_app_with(monkeypatch, foreign)
 
 
-async def test_startup_refuses_a_route_that_states_a_permission_but_does_not_check_it() -> None:
+async def test_startup_refuses_foreign_route_that_only_has_a_permission_attribute() -> None:
     app = create_app(SETTINGS)
     route = Route("/added", PlainTextResponse("open"))
     route.permission = "users:list"  # type: ignore[attr-defined]
@@ -130,25 +134,25 @@ async def test_startup_refuses_a_route_that_states_a_permission_but_does_not_che
 
 
 @pytest.mark.parametrize("is_started", [False, True])
-async def test_route_without_a_permission_is_not_served_whenever_it_was_added(
+async def test_requests_fail_with_500_after_route_without_permission_was_added(
     is_started: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(SETTINGS)
     lifespan = app.router.lifespan_context(app) if is_started else nullcontext()
-    async with lifespan, client_of(app) as client:
+    async with lifespan, open_client(app) as client:
         assert (await client.get("/livez")).status_code == 200
-        app.include_router(plain_router())
+        app.include_router(api_router())
         check_problem(await client.get("/plain/1"), 500, "internal-error")
     assert "The route /plain/{number} has no permission" in caplog.text
 
 
-def test_an_endpoint_cannot_be_declared_without_a_permission() -> None:
+def test_endpoint_declared_without_permission_raises_type_error() -> None:
     with pytest.raises(TypeError, match="permission"):
         Router(tags=["x"]).get("/x")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("permission", [None, "", "catalog:read"])
-def test_an_unknown_permission_is_refused_and_its_route_named(permission: Any) -> None:
+def test_endpoint_or_guarded_route_with_unknown_permission_is_refused(permission: Any) -> None:
     async def endpoint() -> None: ...
 
     with pytest.raises(MissingPermission, match="The route '/x' has no permission"):
@@ -157,57 +161,57 @@ def test_an_unknown_permission_is_refused_and_its_route_named(permission: Any) -
         GuardedRoute(Mount("/x", PlainTextResponse("open")), permission)
 
 
-def test_dependencies_of_the_application_are_refused_because_they_would_not_apply() -> None:
-    app = FastAPI(dependencies=[Depends(plain_router)])
+def test_application_with_dependencies_of_its_own_is_refused() -> None:
+    app = FastAPI(dependencies=[Depends(api_router)])
     with pytest.raises(RuntimeError, match="would not apply"):
         add_routers(app, [Router(tags=["x"])], fast_dispatch=True)
 
 
 @pytest.mark.parametrize("parameter_first", [True, False])
-async def test_fixed_path_wins_over_a_parameter_whatever_is_declared_first(
+async def test_fixed_path_takes_precedence_over_path_parameter_in_any_order(
     monkeypatch: pytest.MonkeyPatch, parameter_first: bool
 ) -> None:
     router = Router(tags=["x"])
 
-    async def read_thing(id: ThingId) -> Echo:
-        return Echo(tags=[str(id)])
+    async def read_thing(id: ThingId) -> TagList:
+        return TagList(tags=[str(id)])
 
-    async def read_own_thing() -> Echo:
-        return Echo(tags=["own"])
+    async def read_own_thing() -> TagList:
+        return TagList(tags=["own"])
 
     endpoints: dict[str, Any] = {"/things/{id}": read_thing, "/things/own": read_own_thing}
     for path in sorted(endpoints, reverse=not parameter_first):
         router.get(path, permission="public")(endpoints[path])
-    async with client_of(application(monkeypatch, router)) as client:
+    async with open_client(create_app_with(monkeypatch, router)) as client:
         assert (await client.get("/things/own")).json() == {"tags": ["own"]}
-        assert (await client.get(f"/things/{CATEGORY}")).json() == {"tags": [CATEGORY]}
+        assert (await client.get(f"/things/{CATEGORY_ID}")).json() == {"tags": [CATEGORY_ID]}
         check_problem(await client.delete("/things/own"), 405, "method-not-allowed")
 
 
-# Foreign routers
+# Routers of libraries.
 
 
 @pytest.fixture
 def foreign_app(monkeypatch: pytest.MonkeyPatch, database: Database) -> FastAPI:
-    foreign = ForeignRouter(plain_router(), permission="catalogue:read", prefix="/foreign")
+    foreign = ForeignRouter(api_router(), permission="catalogue:read", prefix="/foreign")
     mounted = Mount("/admin", Starlette(routes=[Route("/page", PlainTextResponse("page"))]))
-    app = application(monkeypatch, foreign, GuardedRoute(mounted, "users:list"))
+    app = create_app_with(monkeypatch, foreign, GuardedRoute(mounted, "users:list"))
     replace_resources(app, database=database)
     return app
 
 
 async def test_foreign_router_requires_its_permission(foreign_app: FastAPI) -> None:
-    async with client_of(foreign_app) as client:
+    async with open_client(foreign_app) as client:
         check_problem(await client.get("/foreign/plain/1"), 401, "unauthorized")
         check_problem(await client.get("/foreign/plain/x"), 401, "unauthorized")
         check_problem(await client.get("/admin/page"), 401, "unauthorized")
 
 
-async def test_foreign_router_responds_normally_to_who_has_the_permission(
+async def test_foreign_router_handles_requests_of_callers_with_the_permission(
     foreign_app: FastAPI, database: Database
 ) -> None:
     member = await create_user_with_token(database)
-    async with client_of(foreign_app) as client:
+    async with open_client(foreign_app) as client:
         response = await client.get("/foreign/plain/1", headers=member.headers)
         assert (response.status_code, response.json()) == (200, {"number": 1})
         check_problem(
@@ -219,8 +223,8 @@ async def test_foreign_router_responds_normally_to_who_has_the_permission(
         assert (response.status_code, response.text) == (200, "page")
 
 
-async def test_foreign_router_appears_in_the_document_with_its_access(foreign_app: FastAPI) -> None:
-    async with client_of(foreign_app) as client:
+async def test_foreign_router_is_documented_with_roles_and_problems(foreign_app: FastAPI) -> None:
+    async with open_client(foreign_app) as client:
         document = (await client.get("/openapi.json")).json()
     operation = document["paths"]["/foreign/plain/{number}"]["get"]
     assert operation["security"] == [{"password": []}]
@@ -229,14 +233,14 @@ async def test_foreign_router_appears_in_the_document_with_its_access(foreign_ap
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-async def test_options_lists_the_methods_of_a_foreign_path(foreign_app: FastAPI) -> None:
-    async with client_of(foreign_app) as client:
+async def test_options_request_lists_methods_of_foreign_route(foreign_app: FastAPI) -> None:
+    async with open_client(foreign_app) as client:
         response = await client.options("/foreign/plain/1")
         assert (response.status_code, response.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
         check_problem(await client.delete("/foreign/plain/1"), 405, "method-not-allowed")
 
 
-async def test_foreign_websocket_is_refused_without_the_permission(
+async def test_foreign_websocket_is_closed_without_the_permission(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     router = APIRouter()
@@ -245,21 +249,21 @@ async def test_foreign_websocket_is_refused_without_the_permission(
     async def live(websocket: Any) -> None:
         await websocket.accept()
 
-    app = application(monkeypatch, ForeignRouter(router, permission="catalogue:read"))
-    sent: list[Any] = []
+    app = create_app_with(monkeypatch, ForeignRouter(router, permission="catalogue:read"))
+    sent_messages: list[Any] = []
 
     async def receive() -> Any:
         return {"type": "websocket.connect"}
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        sent_messages.append(message)
 
     scope = {"type": "websocket", "path": "/live", "headers": [], "query_string": b""}
     await app({**scope, "subprotocols": [], "scheme": "ws", "root_path": ""}, receive, send)
-    assert [message["type"] for message in sent] == ["websocket.close"]
+    assert [message["type"] for message in sent_messages] == ["websocket.close"]
 
 
-# Dependency overrides
+# Overridden dependencies.
 
 
 async def test_dependency_override_replaces_the_dependency_of_an_endpoint(
@@ -267,12 +271,12 @@ async def test_dependency_override_replaces_the_dependency_of_an_endpoint(
 ) -> None:
     book = await make_book(client)
 
-    class OtherBooks:
+    class FailingBookService:
         async def get(self, id: Any) -> Any:
             raise RuntimeError(f"overridden for {id}")
 
     [dependency] = get_args(BookServiceDependency)[1:]
-    app.dependency_overrides[dependency.dependency] = OtherBooks
+    app.dependency_overrides[dependency.dependency] = FailingBookService
     try:
         assert (await client.get(f"/books/{book['id']}")).status_code == 500
     finally:
@@ -280,7 +284,7 @@ async def test_dependency_override_replaces_the_dependency_of_an_endpoint(
     assert (await client.get(f"/books/{book['id']}")).status_code == 200
 
 
-async def test_dependency_override_concerns_only_its_own_application(
+async def test_dependency_override_does_not_affect_other_applications(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
@@ -294,19 +298,20 @@ async def test_dependency_override_concerns_only_its_own_application(
     async def read_number(number: Annotated[int, Depends(number)]) -> dict[str, int]:
         return {"number": number}
 
-    overridden, plain = (application(monkeypatch, router) for _ in range(2))
-    overridden.dependency_overrides[number] = lambda: 2
-    async with client_of(overridden) as client:
+    app_with_override = create_app_with(monkeypatch, router)
+    other_app = create_app_with(monkeypatch, router)
+    app_with_override.dependency_overrides[number] = lambda: 2
+    async with open_client(app_with_override) as client:
         assert (await client.get("/number")).json() == {"number": 2}
-    async with client_of(plain) as client:
+    async with open_client(other_app) as client:
         assert (await client.get("/number")).json() == {"number": 1}
 
 
-# Nothing in core enumerates the domain
+# `core` knows no entity of the service, so that models of any name work.
 
 
 class Category(ReadModel):
-    """A category, whose name does not end in `Read`."""
+    """A read model whose name does not end in `Read`."""
 
     id: UUID
     name: str = Field(max_length=100, examples=["Novels"])
@@ -314,24 +319,24 @@ class Category(ReadModel):
 
 
 class TagQuery(PageQuery):
-    """A page of what has one of these tags."""
+    """A query with a filter that may be repeated."""
 
     tag: AnyOf[str] = ()
 
 
-class Echo(BaseModel):
-    """The tags of the query."""
+class TagList(BaseModel):
+    """The tags of a query."""
 
     tags: list[str] = Field(examples=[["a"]])
 
 
 ThingId = Annotated[Id, Field(description="Id of the thing")]
 CategoryId = Annotated[Id, Field(description="Id of the category")]
-CATEGORY = "0199b2f4-c0de-7000-a000-000000000000"
+CATEGORY_ID = "0199b2f4-c0de-7000-a000-000000000000"
 
 
 @pytest.fixture
-def own_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+def app_with_own_models(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     router = Router(tags=["categories"])
 
     @router.get("/test-categories/{id}", permission="public")
@@ -342,19 +347,23 @@ def own_app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         return category
 
     @router.get("/test-tags", permission="public")
-    async def echo_tags(query: Annotated[TagQuery, Query()]) -> Echo:
+    async def echo_tags(query: Annotated[TagQuery, Query()]) -> TagList:
         """List tags."""
-        return Echo(tags=list(query.tag))
+        return TagList(tags=list(query.tag))
 
-    return application(monkeypatch, router)
+    return create_app_with(monkeypatch, router)
 
 
-async def test_read_model_of_any_name_has_an_etag(own_app: FastAPI) -> None:
-    async with client_of(own_app) as client:
-        response = await client.get(f"/test-categories/{CATEGORY}")
+async def test_read_model_of_any_name_has_etag_and_304_response(
+    app_with_own_models: FastAPI,
+) -> None:
+    async with open_client(app_with_own_models) as client:
+        response = await client.get(f"/test-categories/{CATEGORY_ID}")
         assert response.headers["etag"] == '"3"'
-        tags = {"If-None-Match": '"3"'}
-        assert (await client.get(f"/test-categories/{CATEGORY}", headers=tags)).status_code == 304
+        headers = {"If-None-Match": '"3"'}
+        assert (
+            await client.get(f"/test-categories/{CATEGORY_ID}", headers=headers)
+        ).status_code == 304
         operation = (await client.get("/openapi.json")).json()["paths"]["/test-categories/{id}"][
             "get"
         ]
@@ -365,19 +374,21 @@ async def test_read_model_of_any_name_has_an_etag(own_app: FastAPI) -> None:
     assert "If-None-Match" in parameters
 
 
-async def test_repeatable_filter_of_any_name_may_be_repeated(own_app: FastAPI) -> None:
-    async with client_of(own_app) as client:
+async def test_filter_of_any_name_may_be_repeated_if_it_is_repeatable(
+    app_with_own_models: FastAPI,
+) -> None:
+    async with open_client(app_with_own_models) as client:
         response = await client.get("/test-tags?tag=a&tag=b&size=3")
         assert response.json() == {"tags": ["a", "b"]}
         check_problem(await client.get("/test-tags?size=1&size=2"), 422, "invalid-request")
         check_problem(await client.get("/test-tags?label=a"), 422, "invalid-request")
 
 
-# The document of any router can be generated
+# The OpenAPI document can be generated for any router.
 
 
-class Unusual(BaseModel):
-    """A model whose fields have the names of keywords of JSON Schema."""
+class KeywordFields(BaseModel):
+    """A model whose fields have the names of JSON Schema keywords."""
 
     format: str
     minimum: int
@@ -385,84 +396,88 @@ class Unusual(BaseModel):
 
 
 class BookRead(BaseModel):
-    """A model that has the name of one of ours."""
+    """A model that has the name of a model of this service."""
 
     pages: int
 
 
-def unusual_router() -> APIRouter:
+def conflicting_router() -> APIRouter:
+    """Return a router with paths, schemas and responses that the service has already."""
     router = APIRouter()
     own_header = {"X-Own": {"schema": {"type": "string"}}}
     responses: dict[int | str, Any] = {401: {"description": "No"}, 500: {"headers": own_header}}
 
-    @router.get("/unusual", responses=responses)
-    async def read_unusual() -> Unusual:
-        return Unusual(format="a", minimum=1, maximum=0)
+    @router.get("/keyword-fields", responses=responses)
+    async def read_keyword_fields() -> KeywordFields:
+        return KeywordFields(format="a", minimum=1, maximum=0)
 
     @router.get("/books/{id}")
-    async def read_other(id: int) -> BookRead:
+    async def read_foreign_book(id: int) -> BookRead:
         return BookRead(pages=id)
 
     return router
 
 
-def test_document_keeps_what_a_foreign_router_declares_and_what_is_ours(
+def test_document_contains_operations_of_service_and_of_conflicting_router(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ours = create_app(SETTINGS).openapi()
-    document = application(
+    own_document = create_app(SETTINGS).openapi()
+    document = create_app_with(
         monkeypatch,
-        ForeignRouter(unusual_router(), permission="catalogue:read"),
-        ForeignRouter(unusual_router(), permission="catalogue:read", prefix="/foreign"),
+        ForeignRouter(conflicting_router(), permission="catalogue:read"),
+        ForeignRouter(conflicting_router(), permission="catalogue:read", prefix="/foreign"),
     ).openapi()
-    paths, schemas = document["paths"], document["components"]["schemas"]
-    assert paths["/books/{id}"] == ours["paths"]["/books/{id}"]
-    assert schemas["BookRead"] == ours["components"]["schemas"]["BookRead"]
+    paths = document["paths"]
+    schemas = document["components"]["schemas"]
+    assert paths["/books/{id}"] == own_document["paths"]["/books/{id}"]
+    assert schemas["BookRead"] == own_document["components"]["schemas"]["BookRead"]
     content = paths["/foreign/books/{id}"]["get"]["responses"]["200"]["content"]
     reference = content["application/json"]["schema"]["$ref"]
     assert schemas[reference.rpartition("/")[2]]["properties"].keys() == {"pages"}
-    assert schemas["Unusual"]["properties"]["maximum"]["maximum"] == 0.5
-    responses = paths["/foreign/unusual"]["get"]["responses"]
+    assert schemas["KeywordFields"]["properties"]["maximum"]["maximum"] == 0.5
+    responses = paths["/foreign/keyword-fields"]["get"]["responses"]
     assert responses["401"]["description"] == "No"
     assert responses["500"]["headers"].keys() == {"X-Own", "X-Request-ID"}
     assert "application/problem+json" in responses["500"]["content"]
 
 
-class Bare(BaseModel):
+class WithoutExamples(BaseModel):
     """A model without examples."""
 
     number: int
 
 
 class AliasQuery(PageQuery):
-    """A query with a parameter whose name is a keyword of Python."""
+    """A query with a parameter whose name is a Python keyword."""
 
     from_: str = Field("", alias="from")
 
 
-def test_document_of_own_router_needs_no_examples_and_no_unique_names(
+def test_document_is_generated_without_examples_and_with_duplicate_operation_ids(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    router = Router(tags=["bare"])
+    router = Router(tags=["x"])
 
-    @router.get("/bare", permission="public", responses={400: {"description": "Own"}})
-    async def read_bare(query: Annotated[AliasQuery, Query()]) -> Bare:
-        return Bare(number=len(query.from_))
+    @router.get("/without-examples", permission="public", responses={400: {"description": "Own"}})
+    async def read_without_examples(query: Annotated[AliasQuery, Query()]) -> WithoutExamples:
+        return WithoutExamples(number=len(query.from_))
 
     @router.get("/anything", permission="public")
     async def read_anything() -> dict[str, int]:
         return {}
 
-    other_router = Router(tags=["bare"])
+    other_router = Router(tags=["x"])
     other_router.get("/other", permission="public")(read_anything)
     with pytest.warns(UserWarning, match="Duplicate Operation ID"):
-        paths = application(monkeypatch, router, other_router).openapi()["paths"]
-    parameters = {parameter["name"] for parameter in paths["/bare"]["get"]["parameters"]}
+        paths = create_app_with(monkeypatch, router, other_router).openapi()["paths"]
+    parameters = {
+        parameter["name"] for parameter in paths["/without-examples"]["get"]["parameters"]
+    }
     assert "from" in parameters
     assert {"/anything", "/other"} <= paths.keys()
 
 
-# Missing documentation
+# Descriptions are not required.
 
 
 class Undocumented(ReadModel):
@@ -471,16 +486,16 @@ class Undocumented(ReadModel):
     version: Version
 
 
-async def test_application_without_any_documentation_starts(
+async def test_models_and_endpoints_without_descriptions_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     router = Router(tags=["undocumented"])
 
     @router.get("/undocumented", permission="public", responses=stream_responses(Undocumented))
     async def list_undocumented() -> Undocumented:
-        return Undocumented(id=UUID(CATEGORY), code="x", version="1")
+        return Undocumented(id=UUID(CATEGORY_ID), code="x", version="1")
 
-    async with client_of(application(monkeypatch, router)) as client:
+    async with open_client(create_app_with(monkeypatch, router)) as client:
         assert (await client.get("/undocumented")).json()["code"] == "x"
         document = (await client.get("/openapi.json")).json()
     contents = document["paths"]["/undocumented"]["get"]["responses"]["200"]["content"]
