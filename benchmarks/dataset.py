@@ -123,7 +123,7 @@ def loaded(directory: Path, layout: cores.Layout, books: int = BOOKS) -> Iterato
     """The URL of a migrated and filled database as durable as in production; what it holds."""
     with ExitStack() as stack:
         with cores.pinned(layout.database):
-            server = stack.enter_context(embedded.postgres(directory / "data", _SETTINGS))
+            server = stack.enter_context(embedded.run_postgres(directory / "data", _SETTINGS))
         url = server.url()
         schema.upgrade(make_url(url).set(drivername="postgresql+asyncpg"))
         yield url, asyncio.run(load(url, books))

@@ -166,7 +166,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="bookshelf-imports-") as place:
         home = Path(place)
         home.chmod(0o755)
-        with embedded.postgres(home) as running:
+        with embedded.run_postgres(home) as running:
             asyncio.run(_template(running))
             schema.upgrade(sqlalchemy(running.url("bookshelf")))
             measure(running, home, given)

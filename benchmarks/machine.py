@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import psutil
 
-from app.embedded.postgresql import VERSION
+from app.embedded.postgresql import POSTGRES_VERSION
 from benchmarks.contestants import FASTIFY, NODE, PYTHON
 
 _PACKAGES: Final = (
@@ -31,7 +31,7 @@ def environment() -> dict[str, Any]:
         "machine": f"{os.cpu_count()} cores ({_processor()}), {memory} GiB, {platform.system()}",
         "packages": {
             "Python": platform.python_version(),
-            "Postgres": str(VERSION),
+            "Postgres": str(POSTGRES_VERSION),
             **_python_packages(),
             **_node_packages(),
         },

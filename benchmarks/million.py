@@ -96,7 +96,7 @@ async def _service(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, list[tupl
 if __name__ == "__main__":
     with (
         tempfile.TemporaryDirectory(prefix="bookshelf-million-") as directory,
-        embedded.postgres(Path(directory), {"max_wal_size": "4GB"}) as server,
+        embedded.run_postgres(Path(directory), {"max_wal_size": "4GB"}) as server,
     ):
         schema.upgrade(make_url(server.url()).set(drivername="postgresql+asyncpg"))
         asyncio.run(measure(server.url()))

@@ -82,7 +82,10 @@ async def _client(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as directory, embedded.postgres(Path(directory)) as server:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        embedded.run_postgres(Path(directory)) as server,
+    ):
         url = server.url()
         schema.upgrade(Settings(_env_file=None, database_url=SecretStr(url)).sqlalchemy_url)
         asyncio.run(measure(url))

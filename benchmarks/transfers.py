@@ -46,7 +46,7 @@ class Bench:
 
     directory: Path
     database_url: str
-    store: embedded.Store
+    store: embedded.S3Server
 
     @contextmanager
     def server(self, name: str) -> Iterator[Server]:
@@ -97,14 +97,14 @@ class Bench:
         os.sync()
 
 
-def bucket(store: embedded.Store) -> Any:
+def bucket(store: embedded.S3Server) -> Any:
     """As boto3 comes, with its defaults for everything."""
     given = {name.lower(): value for name, value in store.environment().items()}
     session = boto3.Session(region_name="us-east-1", **given)
     return session.resource("s3", endpoint_url=store.endpoint).Bucket(embedded.BUCKET)
 
 
-def _from_memory(store: embedded.Store, size: int) -> float:
+def _from_memory(store: embedded.S3Server, size: int) -> float:
     target, content = bucket(store), io.BytesIO(os.urandom(MIB) * size)
     target.put_object(Key="first", Body=b"")  # as the servers, it has connected before
     started = perf_counter()

@@ -159,8 +159,8 @@ def main() -> None:
     sizes = [int(size) for size in options.sizes.split(",")]
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookshelf-up-")))
-        database = stack.enter_context(embedded.postgres(directory / "data"))
-        store = stack.enter_context(embedded.s3(directory / "data"))
+        database = stack.enter_context(embedded.run_postgres(directory / "data"))
+        store = stack.enter_context(embedded.run_s3_server(directory / "data"))
         schema.upgrade(make_url(database.url()).set(drivername="postgresql+asyncpg"))
         data = asyncio.run(dataset.load(database.url()))
         bench = Bench(directory, database.url(), store)

@@ -32,7 +32,7 @@ def data_dir(tmp_path: Path) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data of a server that has ended."""
     directory = tmp_path_factory.mktemp("made")
-    with embedded.postgres(directory) as server:
+    with embedded.run_postgres(directory) as server:
         schema.upgrade(servers.sqlalchemy_url(server.url()))
     return directory
 
@@ -199,7 +199,7 @@ async def test_someone_elses_data_directory_is_one_sentence_and_exit_code_1(data
         "migrate", DATABASE_URL="", DATA_DIR=str(data_dir)
     )
     assert code == 1
-    assert "belongs to user 12345: set DATA_DIR to a directory of your own." in output
+    assert "belongs to user 12345. Set DATA_DIR to a directory that belongs to you." in output
     assert output.count("\n") == 1
 
 
@@ -209,7 +209,7 @@ async def test_data_of_another_postgres_version_is_one_sentence(used_dir: Path) 
         "migrate", DATABASE_URL="", DATA_DIR=str(used_dir)
     )
     assert code == 1
-    assert "was made by Postgres 16, not 18" in output
+    assert "was created by Postgres 16, but this is Postgres 18" in output
 
 
 async def test_help_names_the_commands() -> None:

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from app.cli import cli
-from app.embedded.postgresql import INITDB
+from app.embedded.postgresql import INITDB_OPTIONS
 from app.settings import Settings
 from tests.support import compose, servers
 from tests.support.compose import Service
@@ -215,7 +215,7 @@ def test_postgres_makes_the_user_and_the_database_that_the_service_asks_for() ->
     assert url.database == made["POSTGRES_DB"]
     # The embedded one is made with them before every run of the tests.
     assert made["POSTGRES_INITDB_ARGS"].split() == [
-        word for word in INITDB if word.startswith(("--encoding=", "--locale"))
+        word for word in INITDB_OPTIONS if word.startswith(("--encoding=", "--locale"))
     ]
 
 

@@ -172,7 +172,7 @@ def test_the_image_is_for_production_and_asks_for_what_that_needs(
     network: Any, containers: list[Any]
 ) -> None:
     needed = "Must be set in production: what is started here is for development"
-    said = f"bookshelf: wrong settings\nDATABASE_URL: {needed}\nS3_BUCKET: {needed}\n"
+    said = f"bookshelf: invalid settings\nDATABASE_URL: {needed}\nS3_BUCKET: {needed}\n"
     assert ended(start("serve", containers, network, {})) == (1, said)
 
 
@@ -180,11 +180,11 @@ def test_the_image_has_nothing_to_embed(network: Any, containers: list[Any]) -> 
     given = {"APP_ENV": "development"}
     code, output = ended(start("serve", containers, network, given))
     assert code == 1
-    assert output.startswith("bookshelf: No Postgres is installed here")
+    assert output.startswith("bookshelf: Embedded Postgres is not installed")
     given["DATABASE_URL"] = "postgresql://u:p@postgres/d"
     code, output = ended(start("serve", containers, network, given))
     assert code == 1
-    assert output.startswith("bookshelf: No S3 server is installed here")
+    assert output.startswith("bookshelf: The embedded S3 server is not installed")
     assert compose.image_instructions("USER") == ["10001:10001"]
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 
 from app import embedded
 from app.cli import runtime
-from app.embedded.postgresql import binary
+from app.embedded.postgresql import program_path
 
 # The environment variable of libpq for each part and parameter of a URL.
 VARIABLES: Final = {
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     try:
         if settings.database_url is not None:
             return run_psql(settings.sqlalchemy_url, arguments)
-        with embedded.postgres(settings.data_dir) as server:
+        with embedded.run_postgres(settings.data_dir) as server:
             if server.process is not None:
                 print(STARTED, file=sys.stderr)
             return run_psql(make_url(server.url()), arguments)
@@ -47,7 +47,7 @@ def run_psql(url: URL, arguments: list[str]) -> int:
     # Ctrl-C cancels a statement in psql. It must not end this process, which may have to stop
     # Postgres after psql.
     signal.signal(signal.SIGINT, lambda *_: None)
-    command = [binary("psql"), *arguments]
+    command = [program_path("psql"), *arguments]
     environment = {**os.environ, **connection_variables(url)}
     return subprocess.run(command, check=False, env=environment).returncode
 

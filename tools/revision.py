@@ -68,7 +68,7 @@ def write_revisions(message: str) -> list[Script]:
     """Write up to two revisions and return them, the oldest first."""
     with (
         tempfile.TemporaryDirectory(prefix="bookshelf-revision-") as directory,
-        embedded.postgres(Path(directory), POSTGRES_SETTINGS) as server,
+        embedded.run_postgres(Path(directory), POSTGRES_SETTINGS) as server,
         redirect_stdout(io.StringIO()),  # Alembic's progress
     ):
         url = make_url(server.url()).set(drivername="postgresql+asyncpg")

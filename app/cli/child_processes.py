@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.embedded.processes import with_us
+from app.embedded.processes import parent_death_prefix
 from app.settings import Settings
 
 
@@ -15,7 +15,7 @@ def run_beside(command: str, settings: Settings) -> Iterator[None]:
     """Run `python -m app COMMAND` as another process until the block ends."""
     # This process serves metrics on the port that both would take.
     environment = {**os.environ, **backend_environment(settings), "METRICS_PORT": "0"}
-    program = [*with_us(), sys.executable, "-m", "app", command]
+    program = [*parent_death_prefix(), sys.executable, "-m", "app", command]
     process = subprocess.Popen(program, env=environment, start_new_session=True)
     try:
         yield

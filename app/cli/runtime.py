@@ -60,7 +60,7 @@ def with_database(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
-    with _start(embedded.postgres(settings.data_dir)) as server:
+    with _start(embedded.run_postgres(settings.data_dir)) as server:
         yield settings.model_copy(update={"database_url": SecretStr(server.url())})
 
 
@@ -71,7 +71,7 @@ def with_backends(settings: Settings) -> Iterator[Settings]:
         if settings.s3_bucket is not None:
             yield connected
             return
-        with _start(embedded.s3(settings.data_dir)) as store:
+        with _start(embedded.run_s3_server(settings.data_dir)) as store:
             # These belong to another store's account.
             for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
                 os.environ.pop(name, None)

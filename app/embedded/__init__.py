@@ -1,7 +1,10 @@
-"""A real Postgres and a real S3 server from wheels: no root, no network, no Docker."""
+"""A Postgres server and an S3 server for development and tests, installed with pip.
 
-from app.embedded.postgresql import postgres
+They need neither root, nor a network, nor Docker. Their data is in `DATA_DIR`.
+"""
+
+from app.embedded.postgresql import run_postgres
 from app.embedded.processes import EmbeddedError
-from app.embedded.rclone import BUCKET, Store, s3
+from app.embedded.rclone import BUCKET, S3Server, run_s3_server
 
-__all__ = ["BUCKET", "EmbeddedError", "Store", "postgres", "s3"]
+__all__ = ["BUCKET", "EmbeddedError", "S3Server", "run_postgres", "run_s3_server"]

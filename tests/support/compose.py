@@ -14,7 +14,7 @@ from typing import Any, Final
 from ruamel.yaml import YAML
 
 from app.embedded import postgresql
-from app.embedded.processes import launch, wait_until
+from app.embedded.processes import start_process, wait_until
 from tests.support.processes import PROJECT_ROOT
 
 COMPOSE_FILE: Final = PROJECT_ROOT / "docker-compose.yml"
@@ -84,7 +84,7 @@ def running_store(service: Service, directory: Path) -> Iterator[str]:
         (directory / Path(target).relative_to(served)).mkdir(parents=True)
     words[words.index("--addr") + 1], words[-1] = "127.0.0.1:0", str(directory)
     log = directory.with_suffix(".log")
-    process = launch([str(BINARY_DIRECTORY / "rclone"), *words], log)
+    process = start_process([str(BINARY_DIRECTORY / "rclone"), *words], log)
     try:
         found = r"s3 server on \[(http://.+?)/\]"
         said = wait_until(lambda: re.search(found, log.read_text()), process, f"{log} says why")
@@ -98,7 +98,7 @@ async def start_image_command(
     words: list[str], environment: Mapping[str, str], place: Path
 ) -> Process:
     """A command of the image, with the environment given and not a variable more."""
-    ours = {"python": sys.executable, "pg_isready": postgresql.binary("pg_isready")}
+    ours = {"python": sys.executable, "pg_isready": postgresql.program_path("pg_isready")}
     program = ours.get(words[0]) or str(BINARY_DIRECTORY / words[0])
     return await asyncio.create_subprocess_exec(
         program, *words[1:], env=environment, cwd=place, stdout=PIPE, stderr=STDOUT

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 
-from app.embedded.postgresql import _unprivileged
-from app.embedded.processes import EmbeddedError, launch, wait_until
+from app.embedded.postgresql import unprivileged_prefix
+from app.embedded.processes import EmbeddedError, start_process, wait_until
 
 # The number of connections from PgBouncer to each database. The number of clients is not limited.
 SERVER_CONNECTIONS = 2
@@ -62,7 +62,7 @@ def running_pgbouncer(server_url: str, ignored_parameters: str = "") -> Iterator
                 ignored_parameters=ignored_parameters,
             )
         )
-        process = launch([*_unprivileged(), PGBOUNCER, str(configuration_file)], log_file)
+        process = start_process([*unprivileged_prefix(), PGBOUNCER, str(configuration_file)], log_file)
         try:
             _wait_until_ready(socket_directory, process, log_file)
             yield socket_directory

@@ -13,7 +13,7 @@ from tests.support import servers
 @asynccontextmanager
 async def running_postgres(data_dir: Path) -> AsyncIterator[str]:
     """Run Postgres with the data in a directory, and yield its URL."""
-    with embedded.postgres(data_dir) as server:
+    with embedded.run_postgres(data_dir) as server:
         yield server.url()
 
 
@@ -53,6 +53,6 @@ def create_migrated_data_dir(data_dir: Path) -> Path:
     """
     # The server may run as another user, who must be able to enter the directory.
     data_dir.chmod(0o755)
-    with embedded.postgres(data_dir, servers.SETTINGS_WITHOUT_DURABILITY) as server:
+    with embedded.run_postgres(data_dir, servers.SETTINGS_WITHOUT_DURABILITY) as server:
         schema.upgrade(servers.sqlalchemy_url(server.url()))
     return data_dir

@@ -56,25 +56,25 @@ def running_primary_and_standby() -> Iterator[PrimaryAndStandby]:
         # The servers may run as another user, who must be able to enter the directory.
         Path(directory).chmod(0o755)
         data_directory = Path(directory).resolve()
-        with embedded.postgres(data_directory / "primary", SETTINGS) as primary:
+        with embedded.run_postgres(data_directory / "primary", SETTINGS) as primary:
             asyncio.run(servers.recreate_database(primary.url(DATABASE)))
             schema.upgrade(servers.sqlalchemy_url(primary.url(DATABASE)))
             _copy_to_standby(primary, Postgres(data_directory / "standby", SETTINGS))
-            with embedded.postgres(data_directory / "standby", SETTINGS) as standby:
+            with embedded.run_postgres(data_directory / "standby", SETTINGS) as standby:
                 yield PrimaryAndStandby(primary, standby)
 
 
 def _copy_to_standby(primary: Postgres, standby: Postgres) -> None:
     """Copy the data of the primary to the standby, and configure the standby to follow it."""
-    standby._own_directories()
-    standby._run(
+    standby._create_directories()
+    standby._run_program(
         "pg_basebackup",
         "--host",
-        str(primary.sockets),
+        str(primary.socket_dir),
         "--username=postgres",
         "--checkpoint=fast",
         "--pgdata",
-        str(standby.data),
+        str(standby.cluster_dir),
         "--wal-method=stream",
         "--write-recovery-conf",
         "--no-sync",

@@ -58,7 +58,7 @@ def _running_postgres() -> Iterator[str]:
     else:
         with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory:
             Path(directory).chmod(0o755)
-            with embedded.postgres(Path(directory), SETTINGS_WITHOUT_DURABILITY) as server:
+            with embedded.run_postgres(Path(directory), SETTINGS_WITHOUT_DURABILITY) as server:
                 yield server.url("bookshelf_test")
 
 
@@ -70,7 +70,7 @@ def running_store() -> Iterator[dict[str, str]]:
             endpoint, secret = stack.enter_context(_running_store_container()), STORE_SECRET_KEY
             found = {"AWS_ACCESS_KEY_ID": "bookshelf", "AWS_SECRET_ACCESS_KEY": secret}
         else:
-            store = stack.enter_context(embedded.s3(Path(directory)))
+            store = stack.enter_context(embedded.run_s3_server(Path(directory)))
             endpoint, found = store.endpoint, store.environment()
         yield {**found, "TEST_S3_ENDPOINT_URL": endpoint}
 
