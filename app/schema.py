@@ -1,4 +1,4 @@
-"""Alembic from Python: how to get a database to the schema that this code needs."""
+"""Runs Alembic migrations from Python."""
 
 from pathlib import Path
 
@@ -7,11 +7,17 @@ from alembic.config import Config
 from sqlalchemy.engine import URL
 
 
-def config(url: URL | None = None) -> Config:
-    """Alembic's configuration; without a URL the migrations ask the settings for it."""
+def alembic_config(url: URL | None = None) -> Config:
+    """Return the configuration of Alembic for a database.
+
+    Without a URL, the migrations use the database of the settings.
+    """
     return Config(Path(__file__).parents[1] / "alembic.ini", attributes={"url": url})
 
 
 def upgrade(url: URL, revision: str = "head") -> None:
-    """Run the missing revisions. Not to be called on an event loop: it runs one of its own."""
-    command.upgrade(config(url), revision)
+    """Apply the missing revisions, up to the given one.
+
+    Call it outside of an event loop, because the migrations run one themselves.
+    """
+    command.upgrade(alembic_config(url), revision)

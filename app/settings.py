@@ -144,7 +144,7 @@ def _needed_in_production(info: ValidationInfo) -> None:
         raise ValueError("Must be set in production: what is started here is for development")
 
 
-def describe(error: ValidationError) -> str:
+def describe_validation_error(error: ValidationError) -> str:
     """One line for each wrong variable: its name and what is wrong, never its value."""
     return "\n".join(
         f"{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"

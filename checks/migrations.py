@@ -32,7 +32,7 @@ def lint_revisions(revision_range: str) -> str:
     empty database to 0005.
     """
     sql = io.StringIO()
-    config = schema.config()
+    config = schema.alembic_config()
     config.output_buffer = sql
     command.upgrade(config, revision_range, sql=True)
     options = ["--config", str(ROOT / ".squawk.toml"), "--stdin-filepath", f"{revision_range}.sql"]
@@ -51,7 +51,7 @@ def ranges_to_check(released: str) -> Iterator[str]:
     `0006:0007`.
     """
     yield released
-    scripts = ScriptDirectory.from_config(schema.config()).walk_revisions(released, "heads")
+    scripts = ScriptDirectory.from_config(schema.alembic_config()).walk_revisions(released, "heads")
     revisions = [script.revision for script in scripts]
     revisions.reverse()
     for older, newer in pairwise(revisions):

@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.core.db import DATABASE_AND_OS_ERRORS, TRANSACTION_POOLER_OPTIONS
-from app.settings import Settings, describe
+from app.settings import Settings, describe_validation_error
 from app.tables import metadata
 from migrations.new_revisions import prepare_revisions
 
@@ -57,7 +57,7 @@ def url_of_settings() -> URL:
     try:
         settings = Settings()
     except ValidationError as error:
-        raise CommandError(f"Wrong settings: {describe(error)}") from None
+        raise CommandError(f"Wrong settings: {describe_validation_error(error)}") from None
     if settings.database_url is None:
         raise CommandError(NO_URL)
     return settings.sqlalchemy_url

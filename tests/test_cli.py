@@ -125,13 +125,13 @@ async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
     await process.communicate()
     origin = announced_origin(said)
     assert said.splitlines() == [
-        f"Bookshelf serves {origin} (Ctrl-C stops it)",
-        f"  database  a Postgres of its own, data in {used_dir}",
-        f"  files     an S3 server of its own, data in {used_dir}",
-        f"  look at   {origin}/docs",
-        f"  or try    curl {origin}/books",
-        "  access    without a token everything: ANONYMOUS_ACCESS=read switches that off",
-        f"  fill it   DATA_DIR='{used_dir}' make seed",
+        f"Bookshelf serves {origin} (press Ctrl-C to stop)",
+        f"  database  embedded Postgres, data in {used_dir}",
+        f"  files     embedded S3 server, data in {used_dir}",
+        f"  docs      {origin}/docs",
+        f"  try       curl {origin}/books",
+        "  access    everyone may read and write; set ANONYMOUS_ACCESS=read to require tokens",
+        f"  add data  DATA_DIR='{used_dir}' make seed",
         f"  psql      DATA_DIR='{used_dir}' make psql",
     ]
     assert process.returncode == 0

@@ -80,7 +80,7 @@ async def description(url: str) -> list[tuple[str, ...]]:
 
 
 async def test_every_revision_goes_up_down_and_up_again(private_database_url: str) -> None:
-    config = schema.config(sqlalchemy_url(private_database_url))
+    config = schema.alembic_config(sqlalchemy_url(private_database_url))
     before = await description(private_database_url)
     assert len(before) > 40
     await asyncio.to_thread(command.downgrade, config, "base")
@@ -93,7 +93,7 @@ async def test_every_revision_goes_up_down_and_up_again(private_database_url: st
 async def test_users_become_members_and_documents_nobodys_and_both_outlive_going_back(
     private_database_url: str,
 ) -> None:
-    config = schema.config(sqlalchemy_url(private_database_url))
+    config = schema.alembic_config(sqlalchemy_url(private_database_url))
     connection = await asyncpg.connect(private_database_url)
     await asyncio.to_thread(command.downgrade, config, "0003")
     await connection.execute(ROWS)
@@ -111,16 +111,16 @@ async def test_users_become_members_and_documents_nobodys_and_both_outlive_going
 
 
 async def test_the_models_and_the_migrations_agree(private_database_url: str) -> None:
-    config = schema.config(sqlalchemy_url(private_database_url))
+    config = schema.alembic_config(sqlalchemy_url(private_database_url))
     await asyncio.to_thread(command.check, config)
 
 
 def test_the_revision_that_the_code_asks_for_is_the_last() -> None:
-    assert ScriptDirectory.from_config(schema.config()).get_heads() == [REVISION]
+    assert ScriptDirectory.from_config(schema.alembic_config()).get_heads() == [REVISION]
 
 
 def test_order_of_migration_files_by_name_is_their_order_by_down_revision() -> None:
-    scripts = ScriptDirectory.from_config(schema.config()).walk_revisions()
+    scripts = ScriptDirectory.from_config(schema.alembic_config()).walk_revisions()
     chain = [(script.revision, Path(script.path).name) for script in scripts]
     names = sorted((name for _, name in chain), reverse=True)
     assert [name for _, name in chain] == names
@@ -146,7 +146,7 @@ def test_latest_revision_of_directory_without_migrations_is_an_error(tmp_path: P
 
 async def test_two_upgrades_at_once_are_harmless(private_database_url: str) -> None:
     url = sqlalchemy_url(private_database_url)
-    await asyncio.to_thread(command.downgrade, schema.config(url), "base")
+    await asyncio.to_thread(command.downgrade, schema.alembic_config(url), "base")
     connection = await asyncpg.connect(private_database_url)
     # Neither gives up because its role may not wait for locks.
     await connection.execute(f'ALTER DATABASE "{url.database}" SET lock_timeout = 1')
@@ -170,7 +170,7 @@ async def test_two_upgrades_at_once_are_harmless(private_database_url: str) -> N
 
 
 async def test_migration_that_fails_releases_the_advisory_lock(private_database_url: str) -> None:
-    config = schema.config(sqlalchemy_url(private_database_url))
+    config = schema.alembic_config(sqlalchemy_url(private_database_url))
     connection = await asyncpg.connect(private_database_url)
     await connection.execute("CREATE VIEW titles AS SELECT title FROM books")
     with pytest.raises(DBAPIError, match="depend"):
@@ -182,7 +182,7 @@ async def test_migration_that_fails_releases_the_advisory_lock(private_database_
 async def test_a_migration_gives_up_on_a_lock_instead_of_queueing(
     private_database_url: str,
 ) -> None:
-    config = schema.config(sqlalchemy_url(private_database_url))
+    config = schema.alembic_config(sqlalchemy_url(private_database_url))
     # Later revisions may drop an index concurrently, which waits, but nothing queues behind it.
     await asyncio.to_thread(command.downgrade, config, "0001")
     connection = await asyncpg.connect(private_database_url)
@@ -194,7 +194,7 @@ async def test_a_migration_gives_up_on_a_lock_instead_of_queueing(
 
 
 def test_the_migrations_can_be_written_out_as_sql() -> None:
-    config = schema.config()
+    config = schema.alembic_config()
     config.output_buffer = written = io.StringIO()
     command.upgrade(config, "head", sql=True)
     assert "SET lock_timeout" in written.getvalue()

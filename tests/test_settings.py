@@ -8,7 +8,7 @@ import pytest
 from httpx import AsyncClient
 from pydantic import ValidationError
 
-from app.settings import Settings, describe
+from app.settings import Settings, describe_validation_error
 from tests.support import commands, processes
 from tests.support.factories import make_user
 
@@ -40,7 +40,7 @@ def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DATABASE_URL", "mysql://root:hunter2@localhost/x")
     with pytest.raises(ValidationError) as caught:
         Settings(_env_file=None)
-    sentences = describe(caught.value)
+    sentences = describe_validation_error(caught.value)
     assert re.search(r"^PORT: .*integer", sentences, re.MULTILINE)
     assert "DATABASE_URL: Must look like postgresql://" in sentences
     assert "hunter2" not in sentences
@@ -79,8 +79,8 @@ def test_a_url_that_would_fail_at_the_first_request_is_refused_and_not_shown(
 ) -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(_env_file=None, database_url=wrong)
-    assert describe(caught.value).startswith(f"DATABASE_URL: {sentence}")
-    assert "hunter2" not in describe(caught.value)
+    assert describe_validation_error(caught.value).startswith(f"DATABASE_URL: {sentence}")
+    assert "hunter2" not in describe_validation_error(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_anonymous_access_is_full_in_development_only_unless_it_is_set(
 async def test_production_does_not_start_with_what_is_for_development() -> None:
     wrong = {"APP_ENV": "production", "ANONYMOUS_ACCESS": "full", "DATABASE_URL": ""}
     said = (
-        "bookshelf: wrong settings\n"
+        "bookshelf: invalid settings\n"
         "DATABASE_URL: Must be set in production: what is started here is for development\n"
         "S3_BUCKET: Must be set in production: what is started here is for development\n"
         "ANONYMOUS_ACCESS: Must be read or none in production: with full anyone may do anything\n"
@@ -134,14 +134,14 @@ def test_a_request_may_last_longer_than_its_wait_for_a_connection_and_its_statem
     expected = (
         "REQUEST_TIMEOUT: Must be more than DB_POOL_TIMEOUT and DB_STATEMENT_TIMEOUT together"
     )
-    assert describe(caught.value).startswith(expected)
+    assert describe_validation_error(caught.value).startswith(expected)
 
 
 @pytest.mark.parametrize("prefix", ["/documents/", "a b/", "büch/", "a\n", "x" * 201])
 def test_a_prefix_that_a_signed_url_would_have_to_escape_is_refused(prefix: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(_env_file=None, s3_prefix=prefix)
-    assert describe(caught.value).startswith("S3_PREFIX: String should ")
+    assert describe_validation_error(caught.value).startswith("S3_PREFIX: String should ")
 
 
 @pytest.mark.parametrize("prefix", ["", "documents/", "_a/b-1.c/"])
@@ -156,7 +156,7 @@ def test_a_token_works_for_a_minute_at_least_and_ten_years_at_most(
     monkeypatch.setenv("TOKEN_TTL", seconds)
     with pytest.raises(ValidationError) as caught:
         Settings(_env_file=None)
-    assert re.fullmatch(r"TOKEN_TTL: Input should be .+", describe(caught.value))
+    assert re.fullmatch(r"TOKEN_TTL: Input should be .+", describe_validation_error(caught.value))
 
 
 @pytest.mark.parametrize("seconds", ["60", str(10 * 365 * 24 * 3600)])

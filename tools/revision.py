@@ -73,7 +73,7 @@ def write_revisions(message: str) -> list[Script]:
     ):
         url = make_url(server.url()).set(drivername="postgresql+asyncpg")
         schema.upgrade(url)
-        scripts = command.revision(schema.config(url), message, autogenerate=True)
+        scripts = command.revision(schema.alembic_config(url), message, autogenerate=True)
     written = scripts if isinstance(scripts, list) else [scripts]
     return [script for script in written if script is not None]
 

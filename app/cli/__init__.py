@@ -1,4 +1,4 @@
-"""The command line: python -m app serve, migrate, users, jobs, seed, import and more."""
+"""The command line, `python -m app COMMAND`. `python -m app --help` lists the commands."""
 
 import signal
 from typing import NoReturn
@@ -10,7 +10,7 @@ from app.cli import accounts, export_books, import_books, jobs, migrate, openapi
 from app.worker import STOP_SIGNALS
 
 cli = typer.Typer(
-    help=f"{TITLE}: authors, books, documents and users over HTTP.",
+    help=f"{TITLE}: an HTTP API for authors, books, documents and users.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,11 +25,16 @@ cli.add_typer(export_books.group, name="export")
 
 
 def main() -> None:
-    """Run a command. A SIGTERM or the end of the terminal ends it like Ctrl-C."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, _exit)
+    """Run the command that the arguments of the process name.
+
+    The stop signals (Ctrl-C, SIGTERM, a closed terminal) raise `SystemExit`, so that a command
+    stops what it has started.
+    """
+    for signal_number in STOP_SIGNALS:
+        signal.signal(signal_number, _exit_after_signal)
     cli()
 
 
-def _exit(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
+def _exit_after_signal(signal_number: int, _frame: object) -> NoReturn:
+    """Exit with the code that shells expect: 130 after SIGINT, 143 after SIGTERM."""
+    raise SystemExit(128 + signal_number)

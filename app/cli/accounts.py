@@ -1,4 +1,4 @@
-"""The commands `users` and `tokens`: accounts, their roles and the tokens of users."""
+"""The commands `users` and `tokens`: create admins, change roles, revoke tokens."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,108 +13,134 @@ from app.core.access import CLI_PRINCIPAL, Role
 from app.core.db import TransactionSession
 from app.core.errors import NotFound, reason
 from app.tokens.service import TokenRevocation
-from app.users.passwords import PasswordHasher
+from app.users.password_hasher import PasswordHasher
 from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
 T = TypeVar("T")
-users = typer.Typer(help="Accounts and their roles.", no_args_is_help=True)
-tokens = typer.Typer(help="What lets its bearer in.", no_args_is_help=True)
+users = typer.Typer(help="Manage users and their roles.", no_args_is_help=True)
+tokens = typer.Typer(help="Revoke access tokens.", no_args_is_help=True)
 STANDARD_INPUT: Final = "-"
-Email = Annotated[str, typer.Argument(help="The user's email.")]
+Email = Annotated[str, typer.Argument(help="The user's email address.")]
 
 
 @users.command(name="create-admin")
 def create_admin(
     email: Email, name: Annotated[str, typer.Option(help="The user's name.")] = "Admin"
 ) -> None:
-    """Add a user who may do everything. A prompt asks for the password; or standard input."""
+    """Create a user with the role admin, who may do everything.
+
+    The command prompts for the password. If standard input is not a terminal, the password is its
+    first line.
+    """
     fields = {"email": email, "name": name, "password": _read_password(), "role": Role.ADMIN}
     try:
-        data = UserCreate.model_validate(fields)
+        new_user = UserCreate.model_validate(fields)
     except ValidationError as error:
-        faults = [f"{item['loc'][0]}: {reason(item)}" for item in error.errors()]
-        runtime.fail("; ".join(faults))
-    created = _with_users(lambda users, _: users.create(data))
-    typer.echo(f"{created.email} is an admin, with the id {created.id}.")
+        messages = [f"{item['loc'][0]}: {reason(item)}" for item in error.errors()]
+        runtime.fail("; ".join(messages))
+    user = _run_as_operator(lambda users, _session: users.create(new_user))
+    typer.echo(f"Created the admin {user.email} with the id {user.id}.")
 
 
 @users.command(name="set-role")
 def set_role(email: Email, role: Role) -> None:
-    """Make a user a member, an editor or an admin; it holds from the next request."""
+    """Change the role of a user.
 
-    async def change(users: UserService, _: TransactionSession) -> UserRead:
-        user = await _by_email(users, email)
+    The new role applies to requests that arrive from now on, also with existing tokens.
+    """
+
+    async def change_role(users: UserService, _session: TransactionSession) -> UserRead:
+        user = await _get_user_by_email(users, email)
         return await users.update(user.id, UserUpdate.model_validate({"role": role}))
 
-    changed = _with_users(change)
-    article = "a" if role is Role.MEMBER else "an"
-    typer.echo(f"{changed.email} is {article} {changed.role}.")
+    changed_user = _run_as_operator(change_role)
+    typer.echo(f"{changed_user.email} now has the role {changed_user.role}.")
 
 
 @tokens.command()
 def revoke(
-    which: Annotated[
+    target: Annotated[
         str,
         typer.Argument(
-            help="The email of a user, for all of theirs; the id of one; or - for all that are"
-            " anywhere in standard input, as in a log."
+            help="An email address, to revoke all tokens of this user; the id of a token; or - to"
+            " revoke every token that occurs in standard input, for example in a log file."
         ),
     ],
 ) -> None:
-    """Revoke tokens, at once and everywhere."""
-    text = sys.stdin.buffer.read().decode("ascii", "replace") if which == STANDARD_INPUT else ""
+    """Revoke tokens. All servers refuse them immediately."""
+    leaked_text = ""
+    if target == STANDARD_INPUT:
+        leaked_text = sys.stdin.buffer.read().decode("ascii", "replace")
 
-    async def remove(found: UserService, session: TransactionSession) -> int:
+    async def revoke_tokens(users: UserService, session: TransactionSession) -> int:
         revocation = TokenRevocation(session)
-        if which == STANDARD_INPUT:
-            return await revocation.revoke_leaked(text)
-        if "@" in which:
-            return await revocation.revoke_by_user((await _by_email(found, which)).id)
-        try:
-            return await revocation.revoke_by_id(UUID(which))
-        except ValueError:
-            raise NotFound("There is no such token: give an id, an email or -") from None
+        if target == STANDARD_INPUT:
+            return await revocation.revoke_leaked(leaked_text)
+        if "@" in target:
+            user = await _get_user_by_email(users, target)
+            return await revocation.revoke_by_user(user.id)
+        return await revocation.revoke_by_id(_parse_token_id(target))
 
-    typer.echo(f"Tokens revoked: {_with_users(remove)}")
+    typer.echo(f"Tokens revoked: {_run_as_operator(revoke_tokens)}")
 
 
 def _read_password() -> str:
-    """Ask for a password, or read the first line of standard input.
+    """Prompt for a password, or read the first line of standard input if it is not a terminal.
 
-    It is not an argument because arguments stay in the shell's history, and every process can see
-    them.
+    The password is not an argument of the command, because arguments stay in the history of the
+    shell and are visible to other processes. Ends the command if the password is not UTF-8.
     """
     try:
         if sys.stdin.isatty():
             password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
         else:
             password = sys.stdin.buffer.readline().decode().rstrip("\r\n")
-        # A terminal's bytes that are not UTF-8 arrive as surrogates, which cannot be encoded.
+        # Python reads invalid bytes of a terminal as surrogates. They cannot be encoded again.
         password.encode()
     except UnicodeError:
-        runtime.fail("the password is not UTF-8")
+        runtime.fail("the password is not valid UTF-8")
     return password
 
 
-def _with_users(work: Callable[[UserService, TransactionSession], Awaitable[T]]) -> T:
-    """Do work in a transaction, as the operator of the service, and return its result."""
-    passwords = PasswordHasher()
+def _run_as_operator(operation: Callable[[UserService, TransactionSession], Awaitable[T]]) -> T:
+    """Run an operation in a transaction, with the permissions of the operator of the service.
 
-    async def work_in_transaction() -> T:
-        async with runtime.transaction(connected) as session:
-            return await work(UserService(session, passwords, CLI_PRINCIPAL), session)
+    Returns the result of the operation. Ends the command with a message if it fails.
+    """
+    password_hasher = PasswordHasher()
 
-    with runtime.prepare(runtime.with_database, quiet=True) as connected:
-        return runtime.run(work_in_transaction())
+    async def run_in_transaction() -> T:
+        async with runtime.open_transaction(settings) as session:
+            users = UserService(session, password_hasher, CLI_PRINCIPAL)
+            return await operation(users, session)
+
+    with runtime.prepare_backends(runtime.provide_database, quiet=True) as settings:
+        return runtime.run_or_fail(run_in_transaction())
 
 
-async def _by_email(users: UserService, email: str) -> UserRead:
+async def _get_user_by_email(users: UserService, email: str) -> UserRead:
+    """Return the user with an email address, in any case. Raises `NotFound` if there is none."""
     try:
         query = UserQuery(email=email)
     except ValidationError:
-        raise NotFound("There is no user with such an email") from None
+        raise NotFound("The email address is not valid") from None
     page = await users.page(query)
     if not page.items:
-        raise NotFound(f"There is no user {email}")
-    return page.items[0]
+        raise NotFound(f"There is no user with the email address {email}")
+    # Email addresses are unique.
+    [user] = page.items
+    return user
+
+
+def _parse_token_id(text: str) -> UUID:
+    """Return the id of a token. Raises `NotFound` if the text is not an id.
+
+    The message does not contain the text, which may be a token.
+    """
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound(
+            "The argument is neither the id of a token nor an email address nor -"
+        ) from None

@@ -1,4 +1,4 @@
-"""The message that `serve` prints when it has started: address, backends and what to try."""
+"""The message that the command `serve` prints after startup: addresses and first commands."""
 
 import shlex
 import socket
@@ -10,42 +10,50 @@ from app.settings import Settings
 
 
 def announce(settings: Settings, listener: socket.socket) -> None:
-    """Print where the server listens, and which database and store it uses."""
-    origin = _origin(listener)
-    typer.echo(f"{TITLE} serves {origin} (Ctrl-C stops it)")
-    typer.echo(f"  database  {_database(settings)}")
-    typer.echo(f"  files     {_store(settings)}")
-    typer.echo(f"  look at   {origin}/docs")
-    typer.echo(f"  or try    curl {origin}/books")
+    """Print the server's URL, the database and the object store it uses, and commands to try."""
+    server_url = _server_url(listener)
+    # The tests and tools that start a server read its URL from the first line.
+    typer.echo(f"{TITLE} serves {server_url} (press Ctrl-C to stop)")
+    typer.echo(f"  database  {_describe_database(settings)}")
+    typer.echo(f"  files     {_describe_object_store(settings)}")
+    typer.echo(f"  docs      {server_url}/docs")
+    typer.echo(f"  try       curl {server_url}/books")
     if settings.anonymous_access == "full":
         typer.echo(
-            "  access    without a token everything: ANONYMOUS_ACCESS=read switches that off"
+            "  access    everyone may read and write; set ANONYMOUS_ACCESS=read to require tokens"
         )
     if settings.database_url is None:
-        typer.echo(f"  fill it   {_make('seed', settings)}")
-        typer.echo(f"  psql      {_make('psql', settings)}")
+        typer.echo(f"  add data  {_make_command('seed', settings)}")
+        typer.echo(f"  psql      {_make_command('psql', settings)}")
 
 
-def _origin(listener: socket.socket) -> str:
+def _server_url(listener: socket.socket) -> str:
+    """Return a URL such as `http://127.0.0.1:8000` or `http://[::1]:8000`."""
     host, port = listener.getsockname()[:2]
     is_ipv6 = ":" in host
-    return f"http://[{host}]:{port}" if is_ipv6 else f"http://{host}:{port}"
+    if is_ipv6:
+        return f"http://[{host}]:{port}"
+    return f"http://{host}:{port}"
 
 
-def _database(settings: Settings) -> str:
+def _describe_database(settings: Settings) -> str:
     if settings.database_url is None:
-        return f"a Postgres of its own, data in {settings.data_dir.resolve()}"
+        return f"embedded Postgres, data in {settings.data_dir.resolve()}"
     return str(settings.sqlalchemy_url)
 
 
-def _make(target: str, settings: Settings) -> str:
-    """Return the command for another terminal, where DATA_DIR may not be set."""
+def _describe_object_store(settings: Settings) -> str:
+    if settings.s3_bucket is None:
+        return f"embedded S3 server, data in {settings.data_dir.resolve()}"
+    return f"bucket {settings.s3_bucket} at {settings.s3_endpoint_url or 'Amazon S3'}"
+
+
+def _make_command(target: str, settings: Settings) -> str:
+    """Return a command such as `make psql`, which finds the data of this server.
+
+    The user enters the command in another terminal, where DATA_DIR may have another value. If
+    this server does not use the default, the command sets DATA_DIR.
+    """
     if settings.data_dir == Settings.model_fields["data_dir"].default:
         return f"make {target}"
     return f"DATA_DIR={shlex.quote(str(settings.data_dir.resolve()))} make {target}"
-
-
-def _store(settings: Settings) -> str:
-    if settings.s3_bucket is None:
-        return f"an S3 server of its own, data in {settings.data_dir.resolve()}"
-    return f"{settings.s3_bucket} at {settings.s3_endpoint_url or 'Amazon S3'}"

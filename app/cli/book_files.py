@@ -1,4 +1,4 @@
-"""The file argument and the format option of `import books` and `export books`."""
+"""The format option and the file argument, which `import books` and `export books` share."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -17,25 +17,28 @@ _FORMATS_BY_SUFFIX: Final[dict[str, Format]] = {
 
 
 class FormatChoice(StrEnum):
-    """The format of a file, as typer needs it for an option."""
+    """The values of the option `--format`. Typer needs them as an enumeration."""
 
     csv = "csv"
     jsonl = "jsonl"
 
 
 FormatOption = Annotated[
-    FormatChoice | None, typer.Option("--format", help="Else by the file's name.")
+    FormatChoice | None,
+    typer.Option("--format", help="File format. By default, the file's extension decides."),
 ]
 
 
 def is_standard_stream(file: Path) -> bool:
+    """Return whether a file argument is `-`, which stands for standard input or output."""
     return str(file) == "-"
 
 
 def choose_format(file: Path, choice: FormatChoice | None, default: Format | None = None) -> Format:
-    """Return the chosen format, or the format of the file's name if none was chosen.
+    """Return the format of a file: the chosen one, or else the one of its extension.
 
-    `default` is the format of a standard stream, which has no name.
+    For example "jsonl" for `books.ndjson`. `default` is the format of a standard stream, which has
+    no extension. Ends the command if the format cannot be determined.
     """
     if choice is not None:
         return choice.value
@@ -43,5 +46,5 @@ def choose_format(file: Path, choice: FormatChoice | None, default: Format | Non
     if file_format is None and is_standard_stream(file):
         file_format = default
     if file_format is None:
-        runtime.fail(f"cannot tell the format of {file}: give --format csv or jsonl")
+        runtime.fail(f"cannot determine the format of {file}: pass --format csv or --format jsonl")
     return file_format

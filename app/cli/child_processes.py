@@ -1,4 +1,4 @@
-"""Other processes of this service that use the same database and store."""
+"""Starts other processes of this service that use the same database and object store."""
 
 import os
 import subprocess
@@ -11,9 +11,12 @@ from app.settings import Settings
 
 
 @contextmanager
-def run_beside(command: str, settings: Settings) -> Iterator[None]:
-    """Run `python -m app COMMAND` as another process until the block ends."""
-    # This process serves metrics on the port that both would take.
+def run_in_background(command: str, settings: Settings) -> Iterator[None]:
+    """Run `python -m app COMMAND` in another process until the block ends.
+
+    The process uses the database and the object store of `settings`, and stops with this one.
+    """
+    # Both processes would use the same port for metrics, so only this one serves them.
     environment = {**os.environ, **backend_environment(settings), "METRICS_PORT": "0"}
     program = [*parent_death_prefix(), sys.executable, "-m", "app", command]
     process = subprocess.Popen(program, env=environment, start_new_session=True)
@@ -25,7 +28,10 @@ def run_beside(command: str, settings: Settings) -> Iterator[None]:
 
 
 def backend_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment variables that name the database and the store of `settings`."""
+    """Return environment variables that name the database and the object store of `settings`.
+
+    They are for another process. The environment of this one does not name embedded servers.
+    """
     url = settings.database_url
     return {
         "DATABASE_URL": url.get_secret_value() if url is not None else "",

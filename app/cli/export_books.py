@@ -16,64 +16,76 @@ from app.cli.book_files import FormatOption, choose_format, is_standard_stream
 from app.cli.progress_bar import progress_bar
 from app.core.formats import Format, create_writer
 
-group = typer.Typer(help="Write data to files.", no_args_is_help=True)
+group = typer.Typer(help="Export data to files.", no_args_is_help=True)
 
 
 @group.command(name="books")
 def export_books(
-    # Typer refuses an unreadable file by default, but this one is only written.
-    file: Annotated[Path, typer.Argument(help="Where to; - for stdout.", readable=False)] = Path(
-        "-"
-    ),
+    # Without readable=False, typer would refuse a file that can be written but not read.
+    file: Annotated[
+        Path, typer.Argument(help="The file to write; - for standard output.", readable=False)
+    ] = Path("-"),
     file_format: FormatOption = None,
 ) -> None:
-    """Write all books to a file as import takes them: author, dob and title."""
+    """Write all books to a file that the command import books can read.
+
+    Every line has the author's name, the author's date of birth (dob) and the title of a book.
+    """
     chosen_format = choose_format(file, file_format, default="csv")
     try:
-        with _open_target(file) as target:
-            _export(target, chosen_format)
-            target.flush()
+        with _open_output(file) as output:
+            _write_books(output, chosen_format)
+            output.flush()
     except OSError as error:
-        # Python flushes standard output once more when it exits, which would fail again.
+        # Python flushes standard output once more when it exits, which would fail again. Redirect
+        # the rest of the output to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # The reader has read enough, as in: export books | head
+        # The reading process has exited, as in `export books | head`.
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(1) from None
         runtime.fail(f"cannot write {file}: {error.strerror}")
 
 
 @contextmanager
-def _open_target(file: Path) -> Iterator[BinaryIO]:
-    """Open the file to write. A regular file appears under its name only when it is complete."""
+def _open_output(file: Path) -> Iterator[BinaryIO]:
+    """Open a file, device, pipe or standard output (`-`) for writing.
+
+    A regular file is written as `NAME.part` and renamed when the block ends. If the block fails,
+    the part is deleted and an existing file stays as it is.
+    """
     if is_standard_stream(file):
         yield sys.stdout.buffer
         return
     is_device_or_pipe = file.exists() and not file.is_file()
     if is_device_or_pipe:
-        with file.open("wb") as target:
-            yield target
+        with file.open("wb") as output:
+            yield output
         return
-    draft = file.with_name(f"{file.name}.part")
+    partial_file = file.with_name(f"{file.name}.part")
     try:
-        with draft.open("wb") as target:
-            yield target
-        draft.replace(file)
+        with partial_file.open("wb") as output:
+            yield output
+        partial_file.replace(file)
     finally:
-        draft.unlink(missing_ok=True)
+        partial_file.unlink(missing_ok=True)
 
 
-def _export(target: BinaryIO, file_format: Format) -> None:
-    with runtime.prepare(runtime.with_database, quiet=True) as settings, progress_bar() as progress:
+def _write_books(output: BinaryIO, file_format: Format) -> None:
+    """Write all books to an open file, and show the progress on a terminal."""
+    with (
+        runtime.prepare_backends(runtime.provide_database, quiet=True) as settings,
+        progress_bar() as progress,
+    ):
 
-        async def work() -> None:
-            async with runtime.transaction(settings) as session:
+        async def read_and_write() -> None:
+            async with runtime.open_transaction(settings) as session:
                 books = BookService(session)
-                page = await books.page(BookQuery())
-                task = progress.add_task("writing", total=page.total)
+                first_page = await books.page(BookQuery())
+                task = progress.add_task("writing", total=first_page.total)
                 writer = create_writer(file_format, BookLine)
-                target.write(writer.header)
-                async for items in books.export_lines():
-                    target.write(writer.format_lines(items))
-                    progress.advance(task, len(items))
+                output.write(writer.header)
+                async for lines in books.export_lines():
+                    output.write(writer.format_lines(lines))
+                    progress.advance(task, len(lines))
 
-        runtime.run(work())
+        runtime.run_or_fail(read_and_write())

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
@@ -20,106 +19,128 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 CATALOGUE: Final = Path(service.__file__).with_name("catalogue.csv")
-LINES_REFUSED: Final = 3  # exit code
-PROGRESS_LINES: Final = 1000  # between two updates of the progress bar
-group = typer.Typer(help="Bring data in from files.", no_args_is_help=True)
+INVALID_LINES_EXIT_CODE: Final = 3
+LINES_PER_PROGRESS_UPDATE: Final = 1000
+group = typer.Typer(help="Import data from files.", no_args_is_help=True)
 
 
 def seed() -> None:
-    """Add a small catalogue of real books; those already there stay as they are."""
+    """Add a small catalogue of real books. Existing books stay unchanged."""
     with CATALOGUE.open("rb") as file:
-        added, _ = _import(file, "csv", strict=True)
+        added, _ = _import_file(file, "csv", strict=True)
     typer.echo(_summarize(added))
 
 
 @group.command(name="books")
 def import_books(
+    # Typer does not check the file (readable=False), because opening it gives a better message.
     file: Annotated[
-        Path, typer.Argument(help="A file of author, dob and title; - for stdin.", readable=False)
+        Path, typer.Argument(help="The file to read; - for standard input.", readable=False)
     ],
     file_format: FormatOption = None,
     *,
-    strict: Annotated[bool, typer.Option(help="All of the file or nothing.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Import nothing if any line of the file is invalid.")
+    ] = False,
 ) -> None:
-    """Add the books of a file, with their authors; those already there stay as they are.
+    """Add the books of a file, and their authors. Existing books stay unchanged.
 
-    Lines that are wrong are named and left out: the exit code is 3 then, and 1 with --strict.
+    Every line has the author's name, the author's date of birth (dob) and the title of a book.
+    Invalid lines are reported and skipped. The exit code is then 3, or 1 with --strict.
     """
-    # Typer does not check the file (readable=False): opening it gives the reason in every case.
     chosen_format = choose_format(file, file_format)
     try:
-        source = nullcontext(sys.stdin.buffer) if is_standard_stream(file) else file.open("rb")
-        with source as stream:
-            added, refused = _import(stream, chosen_format, strict=strict)
+        if is_standard_stream(file):
+            added, invalid_lines = _import_file(sys.stdin.buffer, chosen_format, strict=strict)
+        else:
+            with file.open("rb") as stream:
+                added, invalid_lines = _import_file(stream, chosen_format, strict=strict)
     except OSError as error:
         runtime.fail(f"cannot read {file}: {error.strerror}")
     except ValueError as error:
         runtime.fail(f"cannot read {file}: {error}")
-    except _LinesRefused:
-        runtime.fail("nothing was added")
-    typer.echo(_summarize(added, refused))
-    raise typer.Exit(LINES_REFUSED if refused else 0)
+    except _InvalidLinesError:
+        runtime.fail("nothing was imported, because lines are invalid")
+    typer.echo(_summarize(added, invalid_lines))
+    if invalid_lines > 0:
+        raise typer.Exit(INVALID_LINES_EXIT_CODE)
 
 
-class _LinesRefused(Exception):
-    """Lines of a file are wrong, and with --strict nothing is to be added then."""
+class _InvalidLinesError(Exception):
+    """Raised in strict mode to roll back the import of a file that has invalid lines."""
 
 
 class _LineReader:
-    """Reads the lines of a file, and prints on standard error what is wrong with some of them."""
+    """Reads the lines of a file, and reports invalid ones on standard error.
+
+    `invalid_lines` is the number of lines that were invalid so far.
+    """
 
     def __init__(self, file: BinaryIO, file_format: Format, console: "Console") -> None:
         self._file = file
         self._format = file_format
         self._console = console
-        self.refused = 0
+        self.invalid_lines = 0
 
     def valid_lines(
         self, *, strict: bool, on_progress: Callable[[int], None]
     ) -> Iterator[BookLine]:
         """Yield the lines that are valid.
 
-        Calls `on_progress` with the position in the file, in bytes, or with the number of lines if
-        the file has no position. Raises `_LinesRefused` at the end if `strict` and any was wrong.
+        Every 1000 lines, `on_progress` is called with the position in the file in bytes, or with
+        the number of lines if the file is a pipe. Raises `_InvalidLinesError` after the last line
+        if `strict` is set and any line was invalid.
         """
-        lines = parse_lines(self._format, BookLine, self._file)
-        for count, (number, line) in enumerate(lines, 1):
+        parsed_lines = parse_lines(self._format, BookLine, self._file)
+        for line_count, (line_number, line) in enumerate(parsed_lines, 1):
             if isinstance(line, str):
-                self.refused += 1
-                self._print_fault(number, line)
+                self.invalid_lines += 1
+                self._report_invalid_line(line_number, line)
             else:
                 yield line
-            if count % PROGRESS_LINES == 0:
-                on_progress(self._file.tell() if self._file.seekable() else count)
-        if strict and self.refused > 0:
-            raise _LinesRefused
+            if line_count % LINES_PER_PROGRESS_UPDATE == 0:
+                on_progress(self._file.tell() if self._file.seekable() else line_count)
+        if strict and self.invalid_lines > 0:
+            raise _InvalidLinesError
 
-    def _print_fault(self, number: int, fault: str) -> None:
-        printable = "".join(char if char.isprintable() else "?" for char in fault)
-        self._console.print(f"line {number}: {printable}", markup=False, soft_wrap=True)
+    def _report_invalid_line(self, line_number: int, message: str) -> None:
+        # The message may quote the file, whose control characters could change the terminal.
+        printable = "".join(char if char.isprintable() else "?" for char in message)
+        self._console.print(f"line {line_number}: {printable}", markup=False, soft_wrap=True)
 
 
-def _import(file: BinaryIO, file_format: Format, *, strict: bool) -> tuple[ImportCounts, int]:
-    """Import a file. Return what was added, and how many lines were left out."""
-    with runtime.prepare(runtime.with_database, quiet=True) as settings, progress_bar() as progress:
-        size = os.fstat(file.fileno()).st_size if file.seekable() else None
-        task = progress.add_task("reading", total=size)
+def _import_file(file: BinaryIO, file_format: Format, *, strict: bool) -> tuple[ImportCounts, int]:
+    """Import the books of an open file in one transaction, and show the progress on a terminal.
+
+    Returns what was added, and the number of invalid lines. Raises `_InvalidLinesError` instead
+    if `strict` is set and any line is invalid.
+    """
+    with (
+        runtime.prepare_backends(runtime.provide_database, quiet=True) as settings,
+        progress_bar() as progress,
+    ):
+        # The progress of a pipe, which has no size, is shown without a percentage.
+        size_in_bytes = os.fstat(file.fileno()).st_size if file.seekable() else None
+        task = progress.add_task("reading", total=size_in_bytes)
         reader = _LineReader(file, file_format, progress.console)
 
-        def lines() -> Iterator[BookLine]:
+        def read_lines() -> Iterator[BookLine]:
             yield from reader.valid_lines(
                 strict=strict, on_progress=lambda done: progress.update(task, completed=done)
             )
+            # The database merges the lines after it has received the last one.
             progress.update(task, description="merging", total=None)
 
-        async def work() -> ImportCounts:
-            async with runtime.transaction(settings) as session:
-                return await service.BookService(session).import_lines(lines())
+        async def import_lines() -> ImportCounts:
+            async with runtime.open_transaction(settings) as session:
+                return await service.BookService(session).import_lines(read_lines())
 
-        return runtime.run(work()), reader.refused
+        return runtime.run_or_fail(import_lines()), reader.invalid_lines
 
 
-def _summarize(added: ImportCounts, refused: int = 0) -> str:
-    """Example: "Books added: 3, authors added: 1, lines left out: 2"."""
-    left_out = f", lines left out: {refused}" if refused else ""
-    return f"Books added: {added.books}, authors added: {added.authors}{left_out}"
+def _summarize(added: ImportCounts, invalid_lines: int = 0) -> str:
+    """Return a summary such as "Books added: 3, authors added: 1, invalid lines: 2"."""
+    summary = f"Books added: {added.books}, authors added: {added.authors}"
+    if invalid_lines > 0:
+        summary += f", invalid lines: {invalid_lines}"
+    return summary

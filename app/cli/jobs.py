@@ -10,63 +10,66 @@ from app.core.jobs import EPOCH, JobRunRepository
 from app.settings import Settings
 from app.worker import JOBS, open_job_context
 
-NAMES = ", ".join(job.name for job in JOBS)
-group = typer.Typer(help="The scheduled jobs.", no_args_is_help=True)
+JOB_NAMES = ", ".join(job.name for job in JOBS)
+group = typer.Typer(help="Run and monitor the scheduled jobs.", no_args_is_help=True)
 
 
 @group.command()
-def run(name: Annotated[str, typer.Argument(help=f"One of {NAMES}.")]) -> None:
+def run(name: Annotated[str, typer.Argument(help=f"One of {JOB_NAMES}.")]) -> None:
     """Run a scheduled job now, whether or not it is due."""
     job = next((job for job in JOBS if job.name == name), None)
     if job is None:
-        runtime.fail(f"there is no job {name}; there is {NAMES}")
+        runtime.fail(f"there is no job named {name}; the jobs are {JOB_NAMES}")
 
-    async def work(connected: Settings) -> str | None:
-        async with open_job_context(connected) as context:
+    async def run_job(settings: Settings) -> str | None:
+        async with open_job_context(settings) as context:
             return await job.run(context.database, context, even_if_done=True)
 
-    with runtime.prepare(runtime.with_backends) as connected:
-        outcome = runtime.run(work(connected))
+    with runtime.prepare_backends(runtime.provide_backends) as settings:
+        outcome = runtime.run_or_fail(run_job(settings))
     if outcome is None:
-        runtime.fail(f"another process is at {name}")
+        runtime.fail(f"another process is already running {name}; try again later")
     typer.echo(outcome)
 
 
 @group.command(name="list")
 def list_jobs() -> None:
-    """Show every job, how often it is due, and what its last run did."""
+    """List all jobs with their interval, and the time (UTC) and the outcome of the last run."""
 
-    async def last(connected: Settings) -> dict[str, str]:
-        async with open_job_context(connected) as context:
+    async def read_last_runs(settings: Settings) -> dict[str, str]:
+        async with open_job_context(settings) as context:
             rows = await JobRunRepository(context.database.reads).list_last_runs()
             return {
                 row["name"]: f"{row['finished_at']:%Y-%m-%d %H:%M:%SZ}  {row['outcome']}"
                 for row in rows
             }
 
-    with runtime.prepare(runtime.with_backends, quiet=True) as connected:
-        runs = asyncio.run(last(connected))
+    with runtime.prepare_backends(runtime.provide_backends, quiet=True) as settings:
+        last_runs = asyncio.run(read_last_runs(settings))
     for job in JOBS:
-        typer.echo(f"{job.name:<15} every {job.interval}  {runs.get(job.name, 'never')}")
+        typer.echo(f"{job.name:<15} every {job.interval}  {last_runs.get(job.name, 'never')}")
 
 
 @group.command()
 def check() -> None:
-    """Fail when a job is overdue: no worker has run it for more than its interval."""
+    """Exit with code 1 if a job is overdue, for example because no worker is running.
 
-    async def overdue(connected: Settings) -> list[str]:
-        async with runtime.transaction(connected) as session:
-            ticks = {
+    A job is overdue if its last run is more than one interval late.
+    """
+
+    async def find_overdue_jobs(settings: Settings) -> list[str]:
+        async with runtime.open_transaction(settings) as session:
+            last_ticks = {
                 row["name"]: row["tick"] for row in await JobRunRepository(session).list_last_runs()
             }
         return [
             job.name
             for job in JOBS
-            if ticks.get(job.name, EPOCH) < job.latest_tick() - job.interval
+            if last_ticks.get(job.name, EPOCH) < job.latest_tick() - job.interval
         ]
 
-    with runtime.prepare(runtime.with_database, quiet=True) as connected:
-        names = runtime.run(overdue(connected))
-    if names:
-        runtime.fail(f"overdue: {', '.join(names)}")
-    typer.echo("Every job is done at its times.")
+    with runtime.prepare_backends(runtime.provide_database, quiet=True) as settings:
+        overdue_jobs = runtime.run_or_fail(find_overdue_jobs(settings))
+    if overdue_jobs:
+        runtime.fail(f"jobs are overdue: {', '.join(overdue_jobs)}; check that a worker is running")
+    typer.echo("No job is overdue.")

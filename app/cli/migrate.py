@@ -8,10 +8,12 @@ from app.cli import runtime
 
 
 def migrate(
-    revision: Annotated[str, typer.Argument(help="The revision to upgrade to.")] = "head",
+    revision: Annotated[
+        str, typer.Argument(help="The revision to upgrade to, such as 0005.")
+    ] = "head",
 ) -> None:
-    """Bring the database's schema up to date."""
+    """Upgrade the database schema to the newest revision, or to the given one."""
     settings = runtime.load_settings()
-    with runtime.with_database(settings) as connected:
-        runtime.upgrade_schema(connected, revision)
+    with runtime.provide_database(settings) as database_settings:
+        runtime.upgrade_schema(database_settings, revision)
         typer.echo(f"The schema is at {revision}.")

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
 
 
 def progress_bar() -> "Progress":
-    """Create a progress bar, which draws nothing unless standard error is a terminal."""
-    # Imported lazily because a server imports this module and never draws a progress bar.
+    """Return a progress bar for standard error. It shows nothing if that is not a terminal."""
+    # Imported lazily because a server imports this module, but never shows a progress bar.
     from rich import progress  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""What every command needs: settings, backend services, and a sentence if something fails.
+"""Functions that all commands share: load settings, prepare backends, report errors.
 
-The backend services are the database and the object store. Commands use those that the settings
-name, and otherwise start embedded ones for as long as they run.
+The backends are the database and the object store. A command uses those that the settings name. If
+they name none, the command starts an embedded server, and stops it at its end.
 """
 
 import asyncio
@@ -25,64 +25,81 @@ from app.core.db import (
 )
 from app.core.errors import ServiceError
 from app.core.observability import configure_logging, serve_metrics
-from app.settings import Settings, describe
+from app.settings import Settings, describe_validation_error
 from app.tables import REVISION
 from app.worker import STOP_SIGNALS
 
 T = TypeVar("T")
 
 
-def fail(sentence: str) -> NoReturn:
-    typer.echo(f"{NAME}: {sentence}", err=True)
+def fail(message: str) -> NoReturn:
+    """Print a message on standard error, and end the command with exit code 1."""
+    typer.echo(f"{NAME}: {message}", err=True)
     raise typer.Exit(1)
 
 
 def load_settings(*, quiet: bool = False) -> Settings:
-    """Read the settings and configure logging. A `quiet` command logs nothing: it uses `fail`."""
+    """Read the settings and configure logging. End the command if a setting is invalid.
+
+    A `quiet` command does not log, because its output is for a person: `fail` reports its errors.
+    """
     try:
         settings = Settings()
     except ValidationError as error:
-        fail(f"wrong settings\n{describe(error)}")
-    level = "CRITICAL" if quiet else settings.log_level
-    configure_logging(level, settings.log_format or "console")
+        fail(f"invalid settings\n{describe_validation_error(error)}")
+    log_level: str = settings.log_level
+    if quiet:
+        log_level = "CRITICAL"
+    configure_logging(log_level, settings.log_format or "console")
     return settings
 
 
 def exit_normally_on_signals() -> None:
-    """Exit with code 0 on a signal: a server and a worker run until they are stopped."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: sys.exit(0))
+    """Exit with code 0 on a stop signal, which is the normal end of a server or a worker."""
+    for signal_number in STOP_SIGNALS:
+        signal.signal(signal_number, lambda *_: sys.exit(0))
 
 
 @contextmanager
-def with_database(settings: Settings) -> Iterator[Settings]:
-    """Return settings that name a database, which is an embedded one if `settings` names none."""
+def provide_database(settings: Settings) -> Iterator[Settings]:
+    """Provide settings that name a database until the block ends.
+
+    If `settings` name none, start an embedded Postgres and add its URL to a copy of the settings.
+    """
     if settings.database_url is not None:
         yield settings
         return
-    with _start(embedded.run_postgres(settings.data_dir)) as server:
-        yield settings.model_copy(update={"database_url": SecretStr(server.url())})
+    with _start_or_fail(embedded.run_postgres(settings.data_dir)) as postgres:
+        yield settings.model_copy(update={"database_url": SecretStr(postgres.url())})
 
 
 @contextmanager
-def with_backends(settings: Settings) -> Iterator[Settings]:
-    """Return settings that name a database and a store, which may be embedded ones."""
-    with with_database(settings) as connected:
+def provide_backends(settings: Settings) -> Iterator[Settings]:
+    """Provide settings that name a database and an object store until the block ends.
+
+    For each of them that `settings` do not name, start an embedded server and add it to a copy of
+    the settings. The credentials of the object store are set as environment variables.
+    """
+    with provide_database(settings) as database_settings:
         if settings.s3_bucket is not None:
-            yield connected
+            yield database_settings
             return
-        with _start(embedded.run_s3_server(settings.data_dir)) as store:
-            # These belong to another store's account.
+        with _start_or_fail(embedded.run_s3_server(settings.data_dir)) as s3_server:
+            # Remove credentials of another object store, which boto3 would mix with the new ones.
             for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
                 os.environ.pop(name, None)
-            os.environ.update(store.environment())
-            changes = {"s3_endpoint_url": store.endpoint, "s3_bucket": embedded.BUCKET}
-            yield connected.model_copy(update=changes)
+            os.environ.update(s3_server.environment())
+            changes = {"s3_endpoint_url": s3_server.endpoint, "s3_bucket": embedded.BUCKET}
+            yield database_settings.model_copy(update=changes)
 
 
 @contextmanager
-def with_metrics(settings: Settings, processes: int = 1) -> Iterator[None]:
-    """Serve the metrics of this process, or of several, on the port that the settings name."""
+def expose_metrics(settings: Settings, processes: int = 1) -> Iterator[None]:
+    """Serve metrics on METRICS_PORT until the block ends. Do nothing if the port is 0.
+
+    If `processes` is more than 1, these are the metrics of that many server processes together.
+    Ends the command if the port cannot be opened.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(serve_metrics(settings.host, settings.metrics_port, processes))
@@ -93,7 +110,8 @@ def with_metrics(settings: Settings, processes: int = 1) -> Iterator[None]:
 
 
 def upgrade_schema(settings: Settings, revision: str = "head") -> None:
-    # Imported lazily because a server whose schema is up to date does without Alembic.
+    """Apply the missing migrations up to a revision. End the command if one fails."""
+    # Imported lazily because a server needs Alembic only if it upgrades the schema.
     from alembic.util.exc import CommandError  # noqa: PLC0415
 
     from app import schema  # noqa: PLC0415
@@ -106,25 +124,33 @@ def upgrade_schema(settings: Settings, revision: str = "head") -> None:
 
 
 @contextmanager
-def prepare(
-    with_services: Callable[[Settings], AbstractContextManager[Settings]], *, quiet: bool = False
+def prepare_backends(
+    provide: Callable[[Settings], AbstractContextManager[Settings]], *, quiet: bool = False
 ) -> Iterator[Settings]:
-    """Load the settings, and make the services usable that the command needs.
+    """Load the settings, and provide a database whose schema is up to date until the block ends.
 
-    `with_services` is `with_database` or `with_backends`. The schema of an embedded database is
-    upgraded; the command ends if that of another one is not up to date.
+    The schema of an embedded database is upgraded. The command ends if another database is not
+    reachable, or has another schema revision than this code needs.
+
+    Args:
+        provide: `provide_database`, or `provide_backends` if the command needs the object store.
+        quiet: Do not log anything (see `load_settings`).
     """
     settings = load_settings(quiet=quiet)
-    with with_services(settings) as connected:
+    with provide(settings) as backend_settings:
         if settings.database_url is None:
-            upgrade_schema(connected)
+            upgrade_schema(backend_settings)
         else:
-            _require_usable_database(connected)
-        yield connected
+            _require_usable_database(backend_settings)
+        yield backend_settings
 
 
 @asynccontextmanager
-async def transaction(settings: Settings) -> AsyncIterator[TransactionSession]:
+async def open_transaction(settings: Settings) -> AsyncIterator[TransactionSession]:
+    """Connect to the database and begin a transaction. Commit it and disconnect at the block's end.
+
+    Callbacks that the block registered for after the commit have then finished.
+    """
     database = Database(settings)
     try:
         async with database.transaction() as session:
@@ -134,36 +160,43 @@ async def transaction(settings: Settings) -> AsyncIterator[TransactionSession]:
         await database.close()
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine and return its result; end the command if the service refuses the work."""
+def run_or_fail(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine and return its result. End the command if it raises an expected error.
+
+    Expected are the errors of the service, such as `NotFound`, and errors of the database.
+    """
     try:
-        return asyncio.run(work)
+        return asyncio.run(coroutine)
     except ServiceError as error:
         fail(str(error))
     except DATABASE_ERRORS as error:
-        fail(f"the database refused: {getattr(error, 'driver_exception', error)}")
+        fail(f"the database reported an error: {getattr(error, 'driver_exception', error)}")
 
 
 @contextmanager
-def _start(service: AbstractContextManager[T]) -> Iterator[T]:
-    """Start an embedded service; end the command if that fails."""
+def _start_or_fail(embedded_server: AbstractContextManager[T]) -> Iterator[T]:
+    """Run an embedded server until the block ends. End the command if the server does not start."""
     with ExitStack() as stack:
         try:
-            started = stack.enter_context(service)
+            server = stack.enter_context(embedded_server)
         except embedded.EmbeddedError as error:
             fail(str(error))
-        yield started
+        yield server
 
 
 def _require_usable_database(settings: Settings) -> None:
-    fault = asyncio.run(_find_fault(settings))
-    if fault is None:
+    """End the command if the database is not reachable or its schema is not up to date."""
+    problem = asyncio.run(_find_database_problem(settings))
+    if problem is None:
         return
-    advice = ": run python -m app migrate" if "schema" in fault else ""
-    fail(f"{fault} ({settings.sqlalchemy_url}){advice}")
+    message = f"{problem} ({settings.sqlalchemy_url})"
+    if "schema" in problem:
+        message += ": run python -m app migrate"
+    fail(message)
 
 
-async def _find_fault(settings: Settings) -> str | None:
+async def _find_database_problem(settings: Settings) -> str | None:
+    """Return a message such as "database: does not answer", or None if the database is usable."""
     database = Database(settings)
     try:
         return await find_database_problem(database.reads, REVISION)

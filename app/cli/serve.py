@@ -1,53 +1,64 @@
-"""The command `serve`: everything that has to be started before the server, and after it."""
+"""The command `serve`: starts the server, and before it everything that the server needs."""
 
 import logging
 import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import typer
 
 from app.cli import runtime
 from app.cli.announcement import announce
-from app.cli.child_processes import run_beside
+from app.cli.child_processes import run_in_background
 from app.cli.server import prepare_server
 from app.settings import Settings
 
 
 def serve(
     *,
-    migrate: Annotated[bool, typer.Option(help="First bring the schema up to date.")] = False,
-    worker: Annotated[bool, typer.Option(help="Run the scheduled jobs beside it.")] = False,
+    migrate: Annotated[bool, typer.Option(help="Upgrade the database schema first.")] = False,
+    worker: Annotated[bool, typer.Option(help="Also run the scheduled jobs.")] = False,
 ) -> None:
-    """Serve HTTP until Ctrl-C. Without DATABASE_URL and S3_BUCKET it starts its own of both."""
+    """Serve HTTP until Ctrl-C or SIGTERM.
+
+    Without DATABASE_URL, an embedded Postgres is started. Without S3_BUCKET, an embedded S3 server
+    is started.
+    """
     runtime.exit_normally_on_signals()
     settings = runtime.load_settings()
     with (
-        _listen(settings) as listener,
-        runtime.with_metrics(settings, settings.web_concurrency),
-        runtime.with_backends(settings) as connected,
+        _open_listening_socket(settings) as listener,
+        runtime.expose_metrics(settings, settings.web_concurrency),
+        runtime.provide_backends(settings) as backend_settings,
+        ExitStack() as background,
     ):
         if migrate or settings.database_url is None:
-            runtime.upgrade_schema(connected)
-        run = prepare_server(connected, listener)
-        with run_beside("worker", connected) if worker else nullcontext():
-            announce(settings, listener)
-            run()
+            runtime.upgrade_schema(backend_settings)
+        run_server = prepare_server(backend_settings, listener)
+        if worker:
+            background.enter_context(run_in_background("worker", backend_settings))
+        announce(settings, listener)
+        run_server()
     _exit_without_waiting_for_threads()
 
 
 @contextmanager
-def _listen(settings: Settings) -> Iterator[socket.socket]:
-    """Open the server's socket, before anything is started that would have to be stopped again."""
+def _open_listening_socket(settings: Settings) -> Iterator[socket.socket]:
+    """Open the socket that accepts connections on HOST and PORT. Close it when the block ends.
+
+    Ends the command if the address is unknown or in use. The command opens the socket before it
+    starts embedded servers, so that this error is reported without starting them.
+    """
     address = (settings.host, settings.port)
     try:
-        family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        # The family is IPv4 or IPv6. A name such as localhost may have addresses of both.
+        (family, *_), *_other_addresses = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
         listener = socket.create_server(address, family=family)
     except socket.gaierror:
-        runtime.fail(f"there is no address {settings.host} to listen on: set HOST")
+        runtime.fail(f"cannot listen on {settings.host}, which is not a known address: set HOST")
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         runtime.fail(f"cannot listen on {settings.host}:{settings.port} ({reason}): set PORT")
@@ -56,7 +67,11 @@ def _listen(settings: Settings) -> Iterator[socket.socket]:
 
 
 def _exit_without_waiting_for_threads() -> None:
-    """Exit now if a thread still waits for the store, which can take up to a minute."""
+    """Exit immediately if a thread is still running.
+
+    A thread may wait for a response of the object store for up to a minute, and Python would wait
+    for the thread before it exits.
+    """
     other_threads = [
         thread for thread in threading.enumerate() if thread != threading.current_thread()
     ]

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn in this process, or in several that share a listening socket."""
+"""The HTTP server: uvicorn in this process, or in several that share one listening socket."""
 
 import multiprocessing
 import os
@@ -21,59 +21,74 @@ from app.main import create_app
 from app.settings import Settings
 from app.worker import STOP_SIGNALS
 
-# Requests in progress get this time when the server is told to stop. With the delay before it and
-# the closing of connections after it, a shutdown takes ten seconds at most.
+# Requests in progress have this time to finish when the server is stopped. Including the delay
+# before it and the closing of connections after it, a shutdown takes up to ten seconds.
 GRACE_PERIOD_SECONDS: Final = 6
 
 
 def prepare_server(settings: Settings, listener: socket.socket) -> Callable[[], None]:
-    """Return the function that serves until the process is told to stop.
+    """Create the server. Return a function that runs it until the process receives a stop signal.
 
-    Everything that can fail has been done, and signals stop the server and nothing else.
+    WEB_CONCURRENCY decides whether this process serves, or several processes that it supervises.
+    After this function returns, the stop signals no longer raise an exception. They are handled by
+    the returned function, so it must be called.
     """
     if settings.web_concurrency == 1:
         return _prepare_one_process(settings, listener)
     return _prepare_several_processes(settings, listener)
 
 
-def create_process_app() -> FastAPI:
-    """Create the application of one of several processes, with its share of the connections."""
+def create_server_process_app() -> FastAPI:
+    """Create the application in one of several server processes.
+
+    uvicorn calls this function in each process. The processes share DB_POOL_SIZE: each opens an
+    equal part of the connections, and at least one.
+    """
     settings = runtime.load_settings()
-    share = max(1, settings.db_pool_size // settings.web_concurrency)
+    pool_size_per_process = max(1, settings.db_pool_size // settings.web_concurrency)
     supervisor = multiprocessing.parent_process()
     if supervisor is not None:
-        Thread(target=_stop_after, args=(supervisor,), daemon=True).start()
-    return create_app(settings.model_copy(update={"db_pool_size": share}))
+        Thread(target=_stop_with, args=(supervisor,), daemon=True).start()
+    return create_app(settings.model_copy(update={"db_pool_size": pool_size_per_process}))
 
 
 def _prepare_one_process(settings: Settings, listener: socket.socket) -> Callable[[], None]:
-    server = uvicorn.Server(_config(create_app(settings), settings))
-    # A signal must no longer raise an exception, because the event loop could swallow it.
-    for number in STOP_SIGNALS:
-        signal.signal(number, server.handle_exit)
+    server = uvicorn.Server(_uvicorn_config(create_app(settings), settings))
+    # The signal handlers so far raise an exception, which the event loop could swallow.
+    for signal_number in STOP_SIGNALS:
+        signal.signal(signal_number, server.handle_exit)
     return partial(server.run, sockets=[listener])
 
 
 def _prepare_several_processes(settings: Settings, listener: socket.socket) -> Callable[[], None]:
-    """Prepare a supervisor, which also replaces a process that dies."""
+    """Prepare a supervisor, which starts the server processes and replaces those that die."""
     os.environ.update(backend_environment(settings))
-    factory = f"{__name__}:{create_process_app.__name__}"
-    config = _config(factory, settings, factory=True, workers=settings.web_concurrency)
+    factory = f"{__name__}:{create_server_process_app.__name__}"
+    config = _uvicorn_config(factory, settings, factory=True, workers=settings.web_concurrency)
     supervisor = _Supervisor(config, [listener])
-    # uvicorn restarts its processes on SIGHUP, but for us it is the end of the terminal.
+    # By default, uvicorn restarts its processes on SIGHUP. Stop them instead, because the signal is
+    # sent when the terminal is closed.
     signal.signal(signal.SIGHUP, lambda *_: supervisor.signal_queue.append(signal.SIGTERM))
     return supervisor.run
 
 
 class _Supervisor(Multiprocess):
+    """uvicorn's supervisor of server processes, which also closes its listening socket."""
+
     def terminate_all(self) -> None:
-        # While this process holds the socket, the system accepts connections that nobody serves.
+        """Stop all server processes.
+
+        As long as a process has the listening socket open, the operating system accepts
+        connections, which no process would serve any more. So the socket is closed first.
+        """
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
 
 
-def _config(application: FastAPI | str, settings: Settings, **options: Any) -> uvicorn.Config:
+def _uvicorn_config(
+    application: FastAPI | str, settings: Settings, **options: Any
+) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         access_log=False,
@@ -87,7 +102,10 @@ def _config(application: FastAPI | str, settings: Settings, **options: Any) -> u
     )
 
 
-def _stop_after(supervisor: BaseProcess) -> None:
-    """Stop this process once its supervisor has died, which may have been killed."""
+def _stop_with(supervisor: BaseProcess) -> None:
+    """Wait until the supervisor has exited, then stop this process.
+
+    A supervisor that is killed cannot stop its processes.
+    """
     supervisor.join()
     os.kill(os.getpid(), signal.SIGTERM)

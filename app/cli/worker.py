@@ -7,8 +7,8 @@ from app.worker import run_worker
 
 
 def worker() -> None:
-    """Run the scheduled jobs at their times, until Ctrl-C."""
+    """Run the scheduled jobs when they are due, until Ctrl-C or SIGTERM."""
     runtime.exit_normally_on_signals()
     settings = runtime.load_settings()
-    with runtime.with_metrics(settings), runtime.with_backends(settings) as connected:
-        asyncio.run(run_worker(connected))
+    with runtime.expose_metrics(settings), runtime.provide_backends(settings) as backend_settings:
+        asyncio.run(run_worker(backend_settings))

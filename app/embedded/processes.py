@@ -1,4 +1,4 @@
-"""Functions that both embedded servers need: start a process, wait for it, stop it with this one."""
+"""Functions that both embedded servers need to start and stop their processes."""
 
 import os
 import shutil

@@ -55,7 +55,7 @@ async def test_an_admin_has_the_password_of_standard_inputs_first_line(
         input=b"nanosecond wire\r\nmore\n",
         DATABASE_URL=database_url,
     )
-    assert answer == (0, f"{EMAIL} is an admin, with the id 1.\n", "")
+    assert answer == (0, f"Created the admin {EMAIL} with the id 1.\n", "")
     token = (await log_in(client)).json()["access_token"]
     found: Json = (
         await client.get("/users/me", headers={"Authorization": f"Bearer {token}"})
@@ -80,7 +80,7 @@ REFUSED = {
         b"nanosecond\0wire\n",
         "password: Input should not contain the character NUL",
     ),
-    "not UTF-8": ((EMAIL,), b"nanosecond \xff wire\n", "the password is not UTF-8"),
+    "not UTF-8": ((EMAIL,), b"nanosecond \xff wire\n", "the password is not valid UTF-8"),
     "no email": (("grace",), TYPED, "email: Input should be a valid email address"),
     "an email that is not UTF-8": (("\udcff@example.com",), TYPED, "email: "),
     "no name": ((EMAIL, "--name", ""), TYPED, "name: "),
@@ -146,7 +146,7 @@ async def test_a_terminal_is_asked_twice_and_does_not_show_the_answer(
     code, shown = await on_a_terminal(database_url, TYPED, b"nanosecond wier\n", TYPED, TYPED)
     asked = "Password: \nRepeat for confirmation: \n"
     error = "Error: The two entered values do not match.\n"
-    done = f"{EMAIL} is an admin, with the id 1.\n"
+    done = f"Created the admin {EMAIL} with the id 1.\n"
     assert (code, shown) == (0, asked + error + asked + done)
     assert (await log_in(client)).status_code == 201
 
@@ -154,7 +154,7 @@ async def test_a_terminal_is_asked_twice_and_does_not_show_the_answer(
 async def test_what_is_typed_and_no_utf_8_is_one_sentence(database_url: str) -> None:
     code, shown = await on_a_terminal(database_url, *[b"nanosecond w\xefre\n"] * 2)
     assert code == 1
-    assert shown.splitlines()[2:] == ["bookshelf: the password is not UTF-8"]
+    assert shown.splitlines()[2:] == ["bookshelf: the password is not valid UTF-8"]
 
 
 async def test_a_role_holds_from_the_next_request_whatever_the_case_of_the_email(
@@ -166,19 +166,25 @@ async def test_a_role_holds_from_the_next_request_whatever_the_case_of_the_email
         answer = await invoke_command(
             "users", "set-role", email.upper(), role, DATABASE_URL=database_url
         )
-        article = "an" if role == "editor" else "a"
-        assert answer == (0, f"{email} is {article} {role}.\n", "")
+        assert answer == (0, f"{email} now has the role {role}.\n", "")
         made = await client.post("/authors", json={"name": "Homer"}, headers=bearer.headers)
         assert made.status_code == status
 
 
-async def test_a_user_that_there_is_not_is_one_sentence(database_url: str) -> None:
-    for email in ("ada@example.com", "ada@", "@", "\udcff@example.com", f"{'x' * 300}@a.b"):
+async def test_commands_fail_with_one_sentence_if_user_does_not_exist(database_url: str) -> None:
+    email = "ada@example.com"
+    for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
+        answer = await invoke_command(*command, DATABASE_URL=database_url)
+        assert sentence(answer) == f"There is no user with the email address {email}"
+
+
+async def test_commands_fail_with_one_sentence_if_email_is_invalid(database_url: str) -> None:
+    for email in ("ada@", "@", "\udcff@example.com", f"{'x' * 300}@a.b"):
         for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
             answer = await invoke_command(*command, DATABASE_URL=database_url)
-            assert sentence(answer).startswith("There is no user")
+            assert sentence(answer) == "The email address is not valid"
     answer = await invoke_command("users", "set-role", "", "editor", DATABASE_URL=database_url)
-    assert sentence(answer).startswith("There is no user")
+    assert sentence(answer) == "The email address is not valid"
 
 
 async def test_a_role_that_there_is_not_is_answered_with_those_that_there_are(
@@ -278,7 +284,8 @@ async def test_what_is_no_id_is_one_sentence_that_does_not_repeat_it(
     bearer = await create_user_with_token(database)
     for which in ("grace", "", "\udcff", bearer.token):
         answer = await invoke_command("tokens", "revoke", which, DATABASE_URL=database_url)
-        assert sentence(answer) == "There is no such token: give an id, an email or -"
+        expected = "The argument is neither the id of a token nor an email address nor -"
+        assert sentence(answer) == expected
     assert (await me(client, bearer)).status_code == 200
 
 

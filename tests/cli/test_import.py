@@ -63,7 +63,7 @@ async def test_bad_lines_are_named_and_the_rest_goes_on_with_exit_code_3(
         b'Homer,,"Margites\nHomer,,Odyssey\n'
     )
     code, out, err = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
-    assert (code, out) == (3, "Books added: 2, authors added: 1, lines left out: 4\n")
+    assert (code, out) == (3, "Books added: 2, authors added: 1, invalid lines: 4\n")
     assert [line.split(":")[0] for line in err.splitlines()] == [
         "line 3", "line 4", "line 5", "line 6",
     ]  # fmt: skip
@@ -95,14 +95,14 @@ async def test_strict_is_all_or_nothing(
     line_3, line_5, sentence = err.splitlines()
     assert line_3 == "line 3: has 2 columns instead of 3"
     assert line_5.startswith("line 5: ")
-    assert sentence == "bookshelf: nothing was added"
+    assert sentence == "bookshelf: nothing was imported, because lines are invalid"
     assert await outside_connection.fetchval("SELECT count(*) FROM authors") == 0
 
 
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("books.txt", (), "cannot tell the format of {}: give --format csv or jsonl"),
+        ("books.txt", (), "cannot determine the format of {}: pass --format csv or --format jsonl"),
         ("missing.csv", (), "cannot read {}: No such file or directory"),
         (".", ("--format", "csv"), "cannot read {}: Is a directory"),
         (
@@ -139,7 +139,7 @@ async def test_a_file_of_the_other_format_is_no_traceback(
     code, out, err = await invoke_command(
         "import", "books", str(file), "--format", "jsonl", DATABASE_URL=database_url
     )
-    assert (code, out) == (3, "Books added: 0, authors added: 0, lines left out: 2\n")
+    assert (code, out) == (3, "Books added: 0, authors added: 0, invalid lines: 2\n")
     assert err == "".join(f"line {n}: is not valid JSON or repeats a key\n" for n in (1, 2))
 
 

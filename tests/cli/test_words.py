@@ -20,6 +20,7 @@ from tests.support import processes
 from tests.support.commands import invoke_command
 from tests.support.processes import spawn_command, wait_for_result
 
+OVERDUE = "bookshelf: jobs are overdue: {}; check that a worker is running\n"
 COMMANDS = {
     "serve",
     "migrate",
@@ -86,24 +87,28 @@ async def test_a_job_that_no_worker_does_is_overdue(
 ) -> None:
     names = ", ".join(job.name for job in JOBS)
     answer = await invoke_command("jobs", "check", DATABASE_URL=database_url)
-    assert answer == (1, "", f"bookshelf: overdue: {names}\n")
+    assert answer == (1, "", OVERDUE.format(names))
     note = "INSERT INTO job_runs (name, tick, finished_at, outcome) VALUES ($1, $2, now(), '')"
     for job in JOBS:
         await outside_connection.execute(note, job.name, job.latest_tick())
     answer = await invoke_command("jobs", "check", DATABASE_URL=database_url)
-    assert answer == (0, "Every job is done at its times.\n", "")
+    assert answer == (0, "No job is overdue.\n", "")
     late = "UPDATE job_runs SET tick = $2 WHERE name = $1"
     await outside_connection.execute(
         late, JOBS[0].name, JOBS[0].latest_tick() - 2 * JOBS[0].interval
     )
     answer = await invoke_command("jobs", "check", DATABASE_URL=database_url)
-    assert answer == (1, "", f"bookshelf: overdue: {JOBS[0].name}\n")
+    assert answer == (1, "", OVERDUE.format(JOBS[0].name))
 
 
 async def test_a_job_that_there_is_not_is_one_sentence() -> None:
     names = ", ".join(job.name for job in JOBS)
     code, out, err = await invoke_command("jobs", "run", "nothing")
-    assert (code, out, err) == (1, "", f"bookshelf: there is no job nothing; there is {names}\n")
+    assert (code, out, err) == (
+        1,
+        "",
+        f"bookshelf: there is no job named nothing; the jobs are {names}\n",
+    )
 
 
 async def on_a_terminal(*command: str, **environment: str) -> tuple[int | None, str, str]:

@@ -278,7 +278,7 @@ async def test_counting_at_once_says_what_it_did_and_the_second_time_that_it_is_
 @pytest.mark.private_database
 async def test_an_unknown_job_is_one_sentence_and_exit_code_1(database_url: str) -> None:
     jobs = "sweep-storage, sweep-answers, sweep-tokens, count-users"
-    said = f"bookshelf: there is no job nope; there is {jobs}\n"
+    said = f"bookshelf: there is no job named nope; the jobs are {jobs}\n"
     assert await command("jobs", "run", "nope", DATABASE_URL=database_url) == (1, said)
 
 
@@ -287,7 +287,7 @@ async def test_a_job_that_another_process_is_at_is_one_sentence_and_exit_code_1(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute(LOCK)
-    said = "bookshelf: another process is at count-users\n"
+    said = "bookshelf: another process is already running count-users; try again later\n"
     assert await command(*COUNT_USERS, DATABASE_URL=database_url) == (1, said)
     assert await outside_connection.fetchval("SELECT count(*) FROM user_counts") == 0
 

@@ -62,7 +62,9 @@ def running_pgbouncer(server_url: str, ignored_parameters: str = "") -> Iterator
                 ignored_parameters=ignored_parameters,
             )
         )
-        process = start_process([*unprivileged_prefix(), PGBOUNCER, str(configuration_file)], log_file)
+        process = start_process(
+            [*unprivileged_prefix(), PGBOUNCER, str(configuration_file)], log_file
+        )
         try:
             _wait_until_ready(socket_directory, process, log_file)
             yield socket_directory
