@@ -13,7 +13,7 @@ from app.core.access import CLI_PRINCIPAL, Role
 from app.core.db import TransactionSession
 from app.core.errors import NotFound, reason
 from app.tokens.service import TokenRevocation
-from app.users.password_hasher import PasswordHasher
+from app.users.passwords import PasswordHasher
 from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
