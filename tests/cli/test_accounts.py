@@ -172,14 +172,14 @@ async def test_a_role_holds_from_the_next_request_whatever_the_case_of_the_email
 
 
 async def test_commands_fail_with_one_sentence_if_user_does_not_exist(database_url: str) -> None:
-    email = "ada@example.com"
-    for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
-        answer = await invoke_command(*command, DATABASE_URL=database_url)
-        assert sentence(answer) == f"There is no user with the email address {email}"
+    for email in ("ada@example.com", "ada@", "@"):
+        for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
+            answer = await invoke_command(*command, DATABASE_URL=database_url)
+            assert sentence(answer) == f"There is no user with the email address {email}"
 
 
 async def test_commands_fail_with_one_sentence_if_email_is_invalid(database_url: str) -> None:
-    for email in ("ada@", "@", "\udcff@example.com", f"{'x' * 300}@a.b"):
+    for email in ("\udcff@example.com", f"{'x' * 300}@a.b"):
         for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
             answer = await invoke_command(*command, DATABASE_URL=database_url)
             assert sentence(answer) == "The email address is not valid"
