@@ -79,7 +79,7 @@ class DocumentRepository(Repository[DocumentRead]):
         )
         rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
         if not rows:
-            raise self._not_found()
+            raise self._not_found_error()
 
     async def find_direct_upload(self, document_id: UUID, object_id: UUID) -> Row | None:
         """Find a direct upload for a document, in any state.
@@ -105,7 +105,7 @@ class DocumentRepository(Repository[DocumentRead]):
                     AND documents.id = stored_objects.document_id
             )
         """
-        document = self.statements.exists(self._scope_filters)
+        document = self.statements.exists(self._scope_filter_names)
         return document.where(_document.id == _object.document_id).exists()
 
 

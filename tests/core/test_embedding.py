@@ -345,7 +345,11 @@ def read_model(**annotations: Any) -> type[ReadModel]:
     [
         (Book, {"sequel": Part}, "ThingRead.sequel embeds a model, but Book has no relation"),
         (Book, {"author": StoredFile}, "StoredFile, whose field key is not a column of authors"),
-        (Book, {"author": list[Part]}, "ThingRead.author has to be one model, as Book.author is"),
+        (
+            Book,
+            {"author": list[Part]},
+            "ThingRead.author must be one model, because Book.author is one row",
+        ),
         (Book, {"pages": int}, "ThingRead.pages is not a column of books. Add the column to Book"),
         (Author, {"books": list[Part]}, "but Author has no relationship of this name"),
         (Document, {"owner": Part}, "but Document has no relationship of this name"),

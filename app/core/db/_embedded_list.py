@@ -1,4 +1,4 @@
-"""A field of a read model that embeds a list of rows."""
+"""A field of a read model that contains a list of rows of another table."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ DIGEST_LENGTH: Final = 16  # hexadecimal digits
 
 
 class EmbeddedList:
-    """The rows of a collection, for example the tags of a book, sorted by their primary key.
+    """A field that contains a list of rows, such as the tags of a book, sorted by primary key.
 
     A subquery returns the rows as the text of a JSON array, and a digest of their keys and
     versions. A sum of the versions is not enough, because it can stay the same when one row is
@@ -33,64 +33,95 @@ class EmbeddedList:
         WHERE book_tags.book_id = books.id
     """
 
-    def __init__(self, name: str, relationship: Relationship, nested: Nested) -> None:
-        self._name = name
-        self._relationship = relationship
-        self._rows = relationship.mapper.local_table.alias(f"{name}_row")
-        self._primary_key = [self._rows.c[str(key.key)] for key in relationship.mapper.primary_key]
-        self._fields = [self._rows.c[field] for field in nested.model.model_fields]
-        self._items = sa.column(f"{name}__items", sa.Text)
-        self._version = sa.column(f"{name}__version", sa.Text)
+    def __init__(self, field_name: str, relationship: Relationship, nested: Nested) -> None:
+        """Prepare the columns of the subquery.
 
-    def join(self, source: sa.FromClause, rows: sa.FromClause, *, outer: bool) -> sa.FromClause:
+        Args:
+            field_name: The name of the field and of the relationship, for example "tags".
+            relationship: The relationship of the mapped class, one-to-many or many-to-many.
+            nested: The type of the field, which contains the model of a row.
+        """
+        self._field_name = field_name
+        self._relationship = relationship
+        table = relationship.mapper.local_table
+        self._embedded_table = table.alias(f"{field_name}_row")
+        self._primary_key = [
+            self._embedded_table.c[str(column.key)] for column in relationship.mapper.primary_key
+        ]
+        self._columns = [self._embedded_table.c[name] for name in nested.model.model_fields]
+        self._items = sa.column(f"{field_name}__items", sa.Text)
+        self._version = sa.column(f"{field_name}__version", sa.Text)
+
+    def join_to(
+        self, from_clause: sa.FromClause, source: sa.FromClause, *, keep_incomplete: bool
+    ) -> sa.FromClause:
+        """Add `JOIN LATERAL (SELECT ...) AS tags_list ON true` to a FROM clause."""
         items = self._json_array().label(self._items.name)
         version = self._digest().label(self._version.name)
-        subquery = self._select(rows, items, version).lateral(f"{self._name}_list")
+        subquery = self._select_from_rows_of(source, items, version)
+        lateral = subquery.lateral(f"{self._field_name}_list")
         # The subquery always has one row, so both kinds of join have the same result.
-        return source.join(subquery, sa.true(), isouter=outer)
+        return from_clause.join(lateral, sa.true(), isouter=keep_incomplete)
 
-    def columns(self, rows: sa.FromClause) -> list[Column]:  # noqa: ARG002
+    def selected_columns(self, source: sa.FromClause) -> list[Column]:  # noqa: ARG002
+        """Return the column with the JSON array of the rows, for example `tags__items`."""
         return [self._items]
 
-    def joined_version(self) -> Column:
+    def version_from_join(self) -> Column:
+        """Return the column with the digest of the rows, for example `tags__version`."""
         return self._version
 
-    def version_of(self, rows: sa.FromClause) -> Column:
-        return self._select(rows, self._digest()).scalar_subquery()
+    def version_from_subquery(self, source: sa.FromClause) -> Column:
+        """Return the digest of the rows without a join."""
+        return self._select_from_rows_of(source, self._digest()).scalar_subquery()
 
-    def value(self, row: Mapping[str, Any]) -> Any:
+    def read_value(self, row: Mapping[str, Any]) -> Any:
+        """Return the value of the field from a selected row, for example `[{"name": "novel"}]`."""
         # A float would lose digits of a NUMERIC.
         return json.loads(row[self._items.name], parse_float=Decimal)
 
-    def is_missing(self, row: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        """Return False, because a collection may be empty."""
+    def is_incomplete(self, row: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        """Return False, because a list may be empty."""
         return False
 
-    def _select(self, rows: sa.FromClause, *columns: Column) -> sa.Select[Any]:
-        """Select from the rows of the collection that belongs to each of `rows`."""
+    def _select_from_rows_of(self, source: sa.FromClause, *columns: Column) -> sa.Select[Any]:
+        """Select columns from the embedded rows that belong to each row of `source`.
+
+        With a link table, for the tags of `books`:
+
+            SELECT ... FROM tags AS tags_row JOIN book_tags ON tags_row.id = book_tags.tag_id
+            WHERE book_tags.book_id = books.id
+
+        Without a link table, the embedded rows have the foreign key:
+
+            SELECT ... FROM reviews AS reviews_row WHERE reviews_row.book_id = books.id
+        """
         link_table = self._relationship.secondary
         if link_table is None:
-            # One to many: the rows of the collection have the foreign key to their owner.
-            source: sa.FromClause = self._rows
-            table_with_foreign_key: sa.FromClause = self._rows
+            from_clause: sa.FromClause = self._embedded_table
+            table_with_foreign_key: sa.FromClause = self._embedded_table
         else:
-            # Many to many: the link table has foreign keys to both.
             link_conditions = [
-                self._rows.c[str(column.key)] == foreign_key
+                self._embedded_table.c[str(column.key)] == foreign_key
                 for column, foreign_key in self._relationship.secondary_synchronize_pairs or []
             ]
-            source = self._rows.join(link_table, sa.and_(*link_conditions))
+            from_clause = self._embedded_table.join(link_table, sa.and_(*link_conditions))
             table_with_foreign_key = link_table
         owner_conditions = [
-            table_with_foreign_key.c[str(foreign_key.key)] == rows.c[str(column.key)]
+            table_with_foreign_key.c[str(foreign_key.key)] == source.c[str(column.key)]
             for column, foreign_key in self._relationship.synchronize_pairs
         ]
-        return sa.select(*columns).select_from(source).where(*owner_conditions).correlate(rows)
+        query = sa.select(*columns).select_from(from_clause)
+        return query.where(*owner_conditions).correlate(source)
 
     def _json_array(self) -> Column:
-        """Return the expression of the text of a JSON array."""
+        """Return the expression for the rows as the text of a JSON array.
+
+        CAST(coalesce(jsonb_agg(jsonb_build_object('id', tags_row.id, ...) ORDER BY tags_row.id),
+            '[]'::jsonb) AS TEXT)
+        """
         keys_and_values: list[Any] = []
-        for column in self._fields:
+        for column in self._columns:
             keys_and_values += [sa.literal_column(f"'{column.key}'"), column]
         json_object = sa.func.jsonb_build_object(*keys_and_values)
         array = sa.func.jsonb_agg(json_object).aggregate_order_by(*self._primary_key)
@@ -98,10 +129,16 @@ class EmbeddedList:
         return sa.cast(sa.func.coalesce(array, empty_array), sa.Text)
 
     def _digest(self) -> Column:
-        """Return the expression of a digest such as `9f86d081884c7d65`."""
+        """Return the expression for a digest of the rows, such as `9f86d081884c7d65`.
+
+        It is the beginning of the SHA-256 of the rows' keys and versions, such as `1:4,2:1`, so it
+        changes if a row is added, removed, replaced or updated.
+        """
         colon = sa.literal_column("':'", sa.Text)
         comma = sa.literal_column("','", sa.Text)
-        key_and_version = sa.func.concat_ws(colon, *self._primary_key, self._rows.c.version)
+        key_and_version = sa.func.concat_ws(
+            colon, *self._primary_key, self._embedded_table.c.version
+        )
         joined = sa.func.string_agg(key_and_version, comma).aggregate_order_by(*self._primary_key)
         text = sa.func.coalesce(joined, sa.literal_column("''"))
         digest = sa.func.sha256(sa.func.convert_to(text, sa.literal_column("'UTF8'")))

@@ -1,4 +1,4 @@
-"""A field of a read model that embeds the row to which a foreign key refers."""
+"""A field of a read model that contains one row of another table."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,64 +15,101 @@ NO_ROW: Final = sa.literal_column("0", sa.Integer)
 
 
 class EmbeddedRow:
-    """The row to which a foreign key refers, for example a book's author.
+    """A field that contains the row to which a foreign key refers, such as the author of a book.
 
-    An optional row may be missing. The value of the field is then None.
+    It joins the other table, selects the fields of the row under aliases that begin with the name
+    of the field, and converts them back to one value, `{"id": ..., "name": ...}`:
+
+        SELECT books.id, ..., author_row.id AS author__id, author_row.name AS author__name
+        FROM books JOIN authors AS author_row ON author_row.id = books.author_id
+
+    If the field is optional, the row may not exist. The value of the field is then None.
     """
 
-    def __init__(self, name: str, relationship: Relationship, nested: Nested) -> None:
-        [(local, remote)] = relationship.local_remote_pairs or []
+    def __init__(self, field_name: str, relationship: Relationship, nested: Nested) -> None:
+        """Prepare the columns of the join.
+
+        Args:
+            field_name: The name of the field and of the relationship, for example "author".
+            relationship: The relationship of the mapped class, with a foreign key of one column.
+            nested: The type of the field: the model of the row, and whether it is optional.
+        """
+        [(foreign_key, referred_column)] = relationship.local_remote_pairs or []
         table = relationship.mapper.local_table
-        # Not `name` itself, which may be the name of another table or subquery of the statement.
-        self._row = table.alias(f"{name}_row")
-        self._is_own_table = table is relationship.parent.local_table
-        self._foreign_key = str(local.key)
-        self._referred_column = self._row.c[str(remote.key)]
+        # Not only `author`, which may be the name of another table or subquery of the statement.
+        self._joined_table = table.alias(f"{field_name}_row")
+        self._refers_to_own_table = table is relationship.parent.local_table
+        self._foreign_key_name = str(foreign_key.key)
+        self._referred_column = self._joined_table.c[str(referred_column.key)]
         self._is_optional = nested.is_optional
-        # The label of the column of each field.
-        self._labels = {field: f"{name}__{field}" for field in nested.model.model_fields}
-        # The label of the referred column, which is NULL if the join found no row.
-        self._presence_label = f"{name}__{remote.key}"
-        # The label of the foreign key, which is NULL if an optional row does not exist. No field is
-        # called `_reference`, because fields of Pydantic do not begin with an underscore.
-        self._reference_label = f"{name}___reference"
+        # The alias of each column in the SELECT: `{"id": "author__id", "name": "author__name"}`.
+        self._aliases = {name: f"{field_name}__{name}" for name in nested.model.model_fields}
+        # The referred column, which is NULL if the join did not find a row.
+        self._referred_alias = f"{field_name}__{referred_column.key}"
+        # The foreign key, which is NULL if an optional row does not exist. This cannot be the alias
+        # of a field, because Pydantic does not allow a field with the name `_reference`.
+        self._foreign_key_alias = f"{field_name}___reference"
 
-    def join(self, source: sa.FromClause, rows: sa.FromClause, *, outer: bool) -> sa.FromClause:
-        is_outer = outer or self._is_optional
-        return source.join(self._row, self._join_condition(rows), isouter=is_outer)
+    def join_to(
+        self, from_clause: sa.FromClause, source: sa.FromClause, *, keep_incomplete: bool
+    ) -> sa.FromClause:
+        """Add `JOIN authors AS author_row ON author_row.id = books.author_id` to a FROM clause."""
+        is_outer_join = keep_incomplete or self._is_optional
+        condition = self._join_condition(source)
+        return from_clause.join(self._joined_table, condition, isouter=is_outer_join)
 
-    def columns(self, rows: sa.FromClause) -> list[Column]:
-        columns = {self._presence_label: self._referred_column}
+    def selected_columns(self, source: sa.FromClause) -> list[Column]:
+        """Return the columns that `read_value` and `is_incomplete` need, each with its alias."""
+        columns = {self._referred_alias: self._referred_column}
         if self._is_optional:
-            columns[self._reference_label] = rows.c[self._foreign_key]
-        for field, label in self._labels.items():
-            # The same column again if the referred column is a field, for example `author__id`.
-            columns[label] = self._row.c[field]
-        return [column.label(label) for label, column in columns.items()]
+            columns[self._foreign_key_alias] = source.c[self._foreign_key_name]
+        for name, alias in self._aliases.items():
+            # If the referred column is also a field, such as `author__id`, this is the same entry.
+            columns[alias] = self._joined_table.c[name]
+        return [column.label(alias) for alias, column in columns.items()]
 
-    def joined_version(self) -> Column:
-        return self._zero_if_missing(self._row.c.version)
+    def version_from_join(self) -> Column:
+        """Return the version of the embedded row, `author_row.version`, or 0 without a row."""
+        return self._zero_if_no_row(self._joined_table.c.version)
 
-    def version_of(self, rows: sa.FromClause) -> Column:
-        condition = self._join_condition(rows)
-        version = sa.select(self._row.c.version).where(condition).correlate(rows)
-        return self._zero_if_missing(version.scalar_subquery())
+    def version_from_subquery(self, source: sa.FromClause) -> Column:
+        """Return the version of the embedded row without a join.
 
-    def value(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
-        if row[self._presence_label] is None:
+        (SELECT author_row.version FROM authors AS author_row
+         WHERE author_row.id = books.author_id)
+        """
+        condition = self._join_condition(source)
+        version = sa.select(self._joined_table.c.version).where(condition).correlate(source)
+        return self._zero_if_no_row(version.scalar_subquery())
+
+    def read_value(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the value of the field from a selected row, or None if the join found no row.
+
+        `{"author__id": 7, "author__name": "Ada"}` becomes `{"id": 7, "name": "Ada"}`.
+        """
+        if row[self._referred_alias] is None:
             return None
-        return {field: row[label] for field, label in self._labels.items()}
+        return {name: row[alias] for name, alias in self._aliases.items()}
 
-    def is_missing(self, row: Mapping[str, Any]) -> bool:
-        if row[self._presence_label] is None:
-            return not self._is_optional or row[self._reference_label] is not None
-        # A statement that writes a row which refers to itself sees it as it was before.
-        return self._is_own_table and row[self._presence_label] == row["id"]
+    def is_incomplete(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a selected row lacks the current state of the embedded row.
 
-    def _join_condition(self, rows: sa.FromClause) -> sa.ColumnElement[bool]:
-        return self._referred_column == rows.c[self._foreign_key]
+        The join of a statement that writes a row sees the database as it was before the write. It
+        does not find an embedded row that another transaction has created since. If a row refers
+        to itself, the join finds its old state.
+        """
+        join_found_row = row[self._referred_alias] is not None
+        if not join_found_row:
+            # A row that is not optional always has a foreign key.
+            return not self._is_optional or row[self._foreign_key_alias] is not None
+        return self._refers_to_own_table and row[self._referred_alias] == row["id"]
 
-    def _zero_if_missing(self, version: Column) -> Column:
+    def _join_condition(self, source: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Return the condition of the join, for example `author_row.id = books.author_id`."""
+        return self._referred_column == source.c[self._foreign_key_name]
+
+    def _zero_if_no_row(self, version: Column) -> Column:
+        """Return `coalesce(version, 0)` if the row may not exist, and otherwise the version."""
         if not self._is_optional:
             return version
         return sa.func.coalesce(version, NO_ROW)

@@ -48,29 +48,37 @@ Column = sa.ColumnElement[Any]
 
 
 class EmbeddedField(Protocol):
-    """A field of a read model that embeds rows."""
+    """A field of a read model that contains one row or a list of rows of another table.
 
-    def join(self, source: sa.FromClause, rows: sa.FromClause, *, outer: bool) -> sa.FromClause:
-        """Join the table or subquery of the embedded rows to `source`.
+    `source` is the table of the read model, or a subquery with its columns, for example `books`.
+    """
 
-        `source` is `rows` with the joins of the fields before this one. An `outer` join keeps a row
-        even if the statement does not see the row to embed in it.
+    def join_to(
+        self, from_clause: sa.FromClause, source: sa.FromClause, *, keep_incomplete: bool
+    ) -> sa.FromClause:
+        """Join the embedded rows to a FROM clause, and return the new FROM clause.
+
+        Args:
+            from_clause: `source` with the joins of other fields.
+            source: The table of the read model, or a subquery with its columns.
+            keep_incomplete: Whether to keep a row of `source` if the row to embed in it is not
+                visible to the statement.
         """
 
-    def columns(self, rows: sa.FromClause) -> list[Column]:
+    def selected_columns(self, source: sa.FromClause) -> list[Column]:
         """Return the columns to select from the join."""
 
-    def joined_version(self) -> Column:
+    def version_from_join(self) -> Column:
         """Return the embedded rows' part of the version of a resource, from the join."""
 
-    def version_of(self, rows: sa.FromClause) -> Column:
-        """Return the same part as a subquery, for the WHERE of an UPDATE or DELETE of `rows`."""
+    def version_from_subquery(self, source: sa.FromClause) -> Column:
+        """Return the same part without a join, for the WHERE of an UPDATE or DELETE."""
 
-    def value(self, row: Mapping[str, Any]) -> Any:
+    def read_value(self, row: Mapping[str, Any]) -> Any:
         """Return the value of the field from a selected row."""
 
-    def is_missing(self, row: Mapping[str, Any]) -> bool:
-        """Return whether the join did not find the row to embed, or not in its current state."""
+    def is_incomplete(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a selected row lacks the current state of the embedded row."""
 
 
 def create_embedded_fields(
@@ -78,40 +86,52 @@ def create_embedded_fields(
 ) -> dict[str, EmbeddedField]:
     """Return the fields of a read model that embed rows, by name.
 
-    Raises `TypeError` with a sentence if the declarations do not fit together.
+    Raises `TypeError` with an explanation if such a field does not fit the mapped class `model`.
     """
-    embeddings = {}
-    for name, nested in find_nested_models(read_model).items():
-        embeddings[name] = _create_embedding(model, read_model, name, nested)
+    embedded_fields = {}
+    for field_name, nested in find_nested_models(read_model).items():
+        embedded_fields[field_name] = _create_embedded_field(model, read_model, field_name, nested)
         require_creation_from_field_names(nested.model)
     require_creation_from_field_names(read_model)
     forbid_unversioned_changes(model, read_model)
-    return embeddings
+    return embedded_fields
 
 
-def _create_embedding(
-    model: type[Base], read_model: type[BaseModel], name: str, nested: Nested
+def _create_embedded_field(
+    model: type[Base], read_model: type[BaseModel], field_name: str, nested: Nested
 ) -> EmbeddedField:
-    field = f"{read_model.__name__}.{name}"
-    relationship = sa.inspect(model).relationships.get(name)
+    """Create the field from the relationship of the mapped class that has its name.
+
+    A collection, such as `Book.tags`, becomes an `EmbeddedList`, and a single row, such as
+    `Book.author`, becomes an `EmbeddedRow`.
+
+    Raises `TypeError` with an explanation if there is no such relationship, if the type of the
+    field does not fit it, or if a condition or column of it is not supported.
+    """
+    field = f"{read_model.__name__}.{field_name}"
+    relationship = sa.inspect(model).relationships.get(field_name)
     if relationship is None:
         raise TypeError(
             f"{field} embeds a model, but {model.__name__} has no relationship of this name. Add "
-            f'`{name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
+            f'`{field_name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
         )
     require_fields_are_columns(field, relationship, nested)
     require_version_of_embedded_rows(field, relationship, nested)
     require_foreign_key_join(field, relationship)
-    # An embedded row needs its foreign key in the table of `model`. A one-to-one relationship with
-    # the foreign key in the other table has none there, so it is read as a list.
-    is_collection = (
-        relationship.uselist or relationship.direction is not RelationshipDirection.MANYTOONE
-    )
-    if nested.is_list != is_collection:
-        expected = "a list of models" if is_collection else "one model"
-        raise TypeError(f"{field} has to be {expected}, as {model.__name__}.{name} is.")
+    # A one-to-one relationship with the foreign key in the other table also counts as a collection,
+    # because only a foreign key in the table of `model` shows whether there is a row to embed.
+    has_own_foreign_key = relationship.direction is RelationshipDirection.MANYTOONE
+    is_collection = relationship.uselist or not has_own_foreign_key
+    relationship_name = f"{model.__name__}.{field_name}"
+    if is_collection and not nested.is_list:
+        raise TypeError(
+            f"{field} must be a list of models, because the foreign key of {relationship_name} is "
+            "in another table."
+        )
+    if nested.is_list and not is_collection:
+        raise TypeError(f"{field} must be one model, because {relationship_name} is one row.")
     if nested.is_list:
         require_same_values_in_json(field, relationship, nested)
-        return EmbeddedList(name, relationship, nested)
+        return EmbeddedList(field_name, relationship, nested)
     require_supported_foreign_key(field, relationship, nested)
-    return EmbeddedRow(name, relationship, nested)
+    return EmbeddedRow(field_name, relationship, nested)

@@ -1,4 +1,4 @@
-"""Names as Postgres has them: quoted if they are keywords, and cut if they are too long."""
+"""Names in the form that Postgres uses: keywords in quotes, and at most 63 characters."""
 
 from typing import Final
 
@@ -9,16 +9,20 @@ _PREPARER: Final = dialect().identifier_preparer  # type: ignore[no-untyped-call
 
 
 def quote_identifier(name: str) -> str:
-    """Return a name for SQL text: `books`, but `"references"`, which is a keyword."""
+    """Return the name of a table or column for use in SQL text, in quotes if it needs them.
+
+    `books` stays as it is, and `references` becomes `"references"` because it is a keyword.
+    """
     return str(_PREPARER.quote(name))
 
 
-def is_reported_as(constraint: Constraint | Index, name: str) -> bool:
-    """Return whether Postgres reports violations of a constraint or index under this name.
+def is_reported_as(constraint: Constraint | Index, reported_name: str) -> bool:
+    """Return whether `reported_name` is the name of a constraint or index in errors of Postgres.
 
-    If the declared name has more than 63 characters, its end is replaced by a digest.
+    The names differ if the declared name has more than 63 characters, because SQLAlchemy then
+    creates the constraint under a shorter name that ends with a digest.
     """
     if not isinstance(constraint.name, str):
         return False
-    rendered = _PREPARER.truncate_and_render_constraint_name(constraint.name)
-    return str(rendered) == quote_identifier(name)
+    name_in_database = _PREPARER.truncate_and_render_constraint_name(constraint.name)
+    return str(name_in_database) == quote_identifier(reported_name)

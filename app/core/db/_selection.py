@@ -15,7 +15,7 @@ Column = sa.ColumnElement[Any]
 class Selection:
     """Selects the rows of a read model, and converts them to the values of its fields.
 
-    For `BookRead`, which embeds the author of a book, `select(books)` is
+    For `BookRead`, which embeds the author of a book, `select(books)` returns
 
         SELECT books.id, books.title, ...,
             concat_ws('.', books.version, author_row.version) AS version,
@@ -26,7 +26,7 @@ class Selection:
     def __init__(
         self, model: type[Base], read_model: type[BaseModel], other_fields: frozenset[str]
     ) -> None:
-        """Create the selection.
+        """Determine the columns of the read model.
 
         Args:
             model: The mapped class of the table.
@@ -34,81 +34,101 @@ class Selection:
             other_fields: The fields that are neither columns nor embedded, such as those that
                 `ListStatements.add_other_fields` selects.
 
-        Raises `TypeError` with a sentence if the read model does not fit the table.
+        Raises `TypeError` with an explanation if the read model does not fit the table.
         """
-        self._embeddings = create_embedded_fields(model, read_model)
-        self.columns = [
+        self._embedded_fields = create_embedded_fields(model, read_model)
+        self.column_names = [
             name
             for name in read_model.model_fields
-            if name not in self._embeddings and name not in other_fields
+            if name not in self._embedded_fields and name not in other_fields
         ]
-        for name in self.columns:
+        for name in self.column_names:
             if name not in model.__table__.c:
                 raise TypeError(
                     f"{read_model.__name__}.{name} is not a column of {model.__tablename__}. Add "
                     f"the column to {model.__name__}, or the field to `other_fields`."
                 )
-        self._check_labels(model, read_model)
+        self._require_unique_column_names(model, read_model)
 
-    def select(self, rows: sa.FromClause, *, outer: bool = False) -> sa.Select[Any]:
-        """Select from `rows`, which is the table or a subquery of it, such as a CTE.
+    def select(self, source: sa.FromClause, *, keep_incomplete: bool = False) -> sa.Select[Any]:
+        """Select the fields of the read model from the table, a subquery or a CTE.
 
-        With `outer`, a row is selected even if the statement does not see the row to embed in it.
+        With `keep_incomplete`, a row is returned even if the row to embed in it is not visible to
+        the statement.
         """
-        source = rows
-        columns = [self._column(rows, name) for name in self.columns]
-        for embedding in self._embeddings.values():
-            source = embedding.join(source, rows, outer=outer)
-            columns += embedding.columns(rows)
-        return sa.select(*columns).select_from(source)
+        from_clause = source
+        columns = [self._column(source, name) for name in self.column_names]
+        for embedded_field in self._embedded_fields.values():
+            from_clause = embedded_field.join_to(
+                from_clause, source, keep_incomplete=keep_incomplete
+            )
+            columns += embedded_field.selected_columns(source)
+        return sa.select(*columns).select_from(from_clause)
 
-    def version(self, table: sa.Table) -> Column:
-        """Return the version of the rows of a table, for example `4.2` for a book.
+    def version_without_join(self, table: sa.Table) -> Column:
+        """Return the expression for the version of a row, which is `4.2` for a book.
 
         It needs no join, so it fits into the WHERE of an UPDATE or DELETE:
 
-        concat_ws('.', books.version,
-            (SELECT author_row.version FROM authors AS author_row
-             WHERE author_row.id = books.author_id))
+            concat_ws('.', books.version,
+                (SELECT author_row.version FROM authors AS author_row
+                 WHERE author_row.id = books.author_id))
         """
-        embedded = [embedding.version_of(table) for embedding in self._embeddings.values()]
-        return _format_version(table.c.version, embedded)
+        embedded_versions = [
+            embedded_field.version_from_subquery(table)
+            for embedded_field in self._embedded_fields.values()
+        ]
+        return _join_versions(table.c.version, embedded_versions)
 
-    def values(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def field_values(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of the fields: `author__id` and `author__name` become `author`.
 
         The result still contains the columns of the join, which read models ignore.
         """
         values = dict(row)
-        for name, embedding in self._embeddings.items():
-            values[name] = embedding.value(row)
+        for name, embedded_field in self._embedded_fields.items():
+            values[name] = embedded_field.read_value(row)
         return values
 
     def is_incomplete(self, row: Mapping[str, Any]) -> bool:
-        """Return whether an outer selection did not see a row that has to be embedded."""
-        return any(embedding.is_missing(row) for embedding in self._embeddings.values())
+        """Return whether a selected row lacks the current state of a row to embed in it.
 
-    def _check_labels(self, model: type[Base], read_model: type[BaseModel]) -> None:
-        labels = list(self.columns)
-        for embedding in self._embeddings.values():
-            labels += [column.name for column in embedding.columns(model.__table__)]
-        for label in labels:
-            if labels.count(label) > 1:
+        This can only be the case if `keep_incomplete` was set.
+        """
+        fields = self._embedded_fields.values()
+        return any(embedded_field.is_incomplete(row) for embedded_field in fields)
+
+    def _require_unique_column_names(self, model: type[Base], read_model: type[BaseModel]) -> None:
+        """Raise `TypeError` if a field has the name of a column of an embedded row.
+
+        For example, a field `author__name` next to an embedded `author` with a `name`.
+        """
+        names = list(self.column_names)
+        for embedded_field in self._embedded_fields.values():
+            names += [column.name for column in embedded_field.selected_columns(model.__table__)]
+        for name in names:
+            if names.count(name) > 1:
                 raise TypeError(
-                    f"{read_model.__name__} needs two columns with the name {label}, of which one "
-                    "is that of an embedded row. Rename one of the fields."
+                    f"{read_model.__name__} needs two columns with the name {name}, one of them "
+                    "for an embedded row. Rename one of the fields."
                 )
 
-    def _column(self, rows: sa.FromClause, name: str) -> Column:
+    def _column(self, source: sa.FromClause, name: str) -> Column:
+        """Return a column of `source`. The version also contains those of the embedded rows."""
         if name != "version":
-            return rows.c[name]
-        embedded = [embedding.joined_version() for embedding in self._embeddings.values()]
-        return _format_version(rows.c.version, embedded).label(name)
+            return source.c[name]
+        embedded_versions = [
+            embedded_field.version_from_join() for embedded_field in self._embedded_fields.values()
+        ]
+        return _join_versions(source.c.version, embedded_versions).label(name)
 
 
-def _format_version(own_version: Column, embedded: list[Column]) -> Column:
-    """Return a version as text: `4`, or `4.2` with an embedded row of version 2."""
-    if not embedded:
+def _join_versions(own_version: Column, embedded_versions: list[Column]) -> Column:
+    """Return the expression for a version as text: `4`, or `4.2` with an embedded row of version 2.
+
+    The versions are separated by dots: `concat_ws('.', books.version, author_row.version)`.
+    """
+    if not embedded_versions:
         return sa.cast(own_version, sa.Text)
     dot = sa.literal_column("'.'", sa.Text)
-    return sa.func.concat_ws(dot, own_version, *embedded, type_=sa.Text)
+    return sa.func.concat_ws(dot, own_version, *embedded_versions, type_=sa.Text)

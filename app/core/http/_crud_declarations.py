@@ -94,7 +94,7 @@ def _require_sort_column(sort_field: str, column: str, statements: Statements) -
         column: The name of the column.
         statements: The SQL statements of the entity.
     """
-    if column not in statements.selection.columns:
+    if column not in statements.selection.column_names:
         raise TypeError(
             f"{sort_field} allows {column}, which is not a field of the read model. A cursor "
             "contains the values of the fields by which a list is sorted."
