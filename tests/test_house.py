@@ -15,7 +15,7 @@ BOUNDARY = "app/core/db/_sessions.py"
 SQL_VERBS = {"select", "insert", "update", "delete", "text"}
 SQL_PLACES = re.compile(
     r"app/(.+/(repository|models)|core/(db/_(listing|list_repository|keyset|repository|statements|models"
-    r"|arrays|constraints|embedded_list|embedded_row|embedding|links|selection"
+    r"|arrays|constraints|embedded_list|embedded_row|embedding|links|page_rows|selection"
     r"|schema_version)|jobs|idempotency))\.py"
 )
 

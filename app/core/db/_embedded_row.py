@@ -92,11 +92,11 @@ class EmbeddedRow:
         return {name: row[alias] for name, alias in self._aliases.items()}
 
     def is_incomplete(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a selected row lacks the current state of the embedded row.
+        """Return whether a row that a statement has written must be read again.
 
-        The join of a statement that writes a row sees the database as it was before the write. It
-        does not find an embedded row that another transaction has created since. If a row refers
-        to itself, the join finds its old state.
+        The join of such a statement sees the database as it was before the write. It does not find
+        a row that another transaction has created since, and it finds the old state of a row that
+        refers to itself.
         """
         join_found_row = row[self._referred_alias] is not None
         if not join_found_row:

@@ -78,7 +78,10 @@ class EmbeddedField(Protocol):
         """Return the value of the field from a selected row."""
 
     def is_incomplete(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a selected row lacks the current state of the embedded row."""
+        """Return whether a row that a statement has written must be read again.
+
+        The row to embed in it was not visible to the statement, or only its old state was.
+        """
 
 
 def create_embedded_fields(

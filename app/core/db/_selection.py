@@ -91,9 +91,10 @@ class Selection:
         return values
 
     def is_incomplete(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a selected row lacks the current state of a row to embed in it.
+        """Return whether a row that a statement has written and selected must be read again.
 
-        This can only be the case if `keep_incomplete` was set.
+        It lacks the current state of a row to embed in it if that row was not visible to the
+        statement.
         """
         fields = self._embedded_fields.values()
         return any(embedded_field.is_incomplete(row) for embedded_field in fields)
@@ -114,7 +115,10 @@ class Selection:
                 )
 
     def _column(self, source: sa.FromClause, name: str) -> Column:
-        """Return a column of `source`. The version also contains those of the embedded rows."""
+        """Return the column of `source` with this name.
+
+        The column `version` also contains the versions of the embedded rows, for example `4.2`.
+        """
         if name != "version":
             return source.c[name]
         embedded_versions = [
@@ -124,9 +128,10 @@ class Selection:
 
 
 def _join_versions(own_version: Column, embedded_versions: list[Column]) -> Column:
-    """Return the expression for a version as text: `4`, or `4.2` with an embedded row of version 2.
+    """Return the expression for the version of a row and of the rows that are embedded in it.
 
-    The versions are separated by dots: `concat_ws('.', books.version, author_row.version)`.
+    `concat_ws('.', books.version, author_row.version)`, for example `4.2`. Without embedded rows,
+    it is the row's own version as text, for example `4`.
     """
     if not embedded_versions:
         return sa.cast(own_version, sa.Text)
