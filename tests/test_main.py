@@ -1,4 +1,7 @@
-"""The composition root, in a process of its own: what it does to the collector is for good."""
+"""Startup of the application: garbage collector, imports and the first readiness check.
+
+The application runs in another process, because it changes the garbage collector permanently.
+"""
 
 import asyncio
 import os
@@ -15,15 +18,17 @@ from tests.support.processes import (
     wait_for_result,
 )
 
-PROGRAM = """
+# Prints whether startup froze objects, the thresholds of the garbage collector, and, in a second
+# line, which slow modules were imported.
+STARTUP_PROGRAM = """
 import asyncio, gc, sys
 from app import cli
 from app.main import create_app
 from app.settings import Settings
 
 async def main():
-    given = Settings(_env_file=None, database_url="postgresql://nowhere/x", s3_bucket="files")
-    app = create_app(given)
+    settings = Settings(_env_file=None, database_url="postgresql://nowhere/x", s3_bucket="files")
+    app = create_app(settings)
     async with app.router.lifespan_context(app):
         print(gc.get_freeze_count() > 10_000, *gc.get_threshold())
         print(*sorted({"alembic", "apscheduler", "boto3", "httpx", "rich"} & sys.modules.keys()))
@@ -33,26 +38,29 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def printed() -> list[str]:
-    """The lines of PROGRAM."""
-    command = [sys.executable, "-c", PROGRAM]
+def output_lines() -> list[str]:
+    """The output of STARTUP_PROGRAM."""
+    command = [sys.executable, "-c", STARTUP_PROGRAM]
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return result.stdout.splitlines()
 
 
-def test_what_start_up_made_is_not_walked_by_the_collector_again(printed: list[str]) -> None:
-    assert printed[0] == "True 20000 50 100"
-
-
-def test_a_server_has_nothing_in_memory_that_only_other_commands_or_files_need(
-    printed: list[str],
+def test_startup_freezes_objects_and_sets_thresholds_of_garbage_collector(
+    output_lines: list[str],
 ) -> None:
-    assert printed[1] == ""
+    assert output_lines[0] == "True 20000 50 100"
 
 
-# An application whose machine needs longer to load boto3 than the store may take to respond.
-SLOW_BOTO3 = """
+def test_startup_does_not_import_modules_that_only_other_commands_or_uploads_need(
+    output_lines: list[str],
+) -> None:
+    assert output_lines[1] == ""
+
+
+# Calls /readyz twice at the same time, on a machine that needs 1.5 seconds to import boto3. The
+# object store has only one second to respond.
+SLOW_IMPORT_PROGRAM = """
 import asyncio, sys, time
 from importlib.abc import MetaPathFinder
 
@@ -60,20 +68,19 @@ import httpx
 from app.main import create_app
 from app.settings import Settings
 
-class Slow(MetaPathFinder):
+class SlowFinder(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name == "boto3":
             time.sleep(1.5)
 
 async def main():
-    sys.meta_path.insert(0, Slow())
+    sys.meta_path.insert(0, SlowFinder())
     app = create_app(Settings(_env_file=None))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             print("boto3" in sys.modules)
-            probes = (client.get("/readyz") for _ in range(2))
-            for response in await asyncio.gather(*probes):
+            for response in await asyncio.gather(client.get("/readyz"), client.get("/readyz")):
                 print(response.status_code, response.json().get("detail"))
             print("boto3" in sys.modules)
 
@@ -81,7 +88,7 @@ asyncio.run(main())
 """
 
 
-async def test_first_readiness_check_waits_until_a_slow_boto3_is_loaded(
+async def test_first_readiness_check_waits_for_a_slow_import_of_boto3(
     private_database_url: str,
 ) -> None:
     environment = store_environment() | {
@@ -89,6 +96,11 @@ async def test_first_readiness_check_waits_until_a_slow_boto3_is_loaded(
         "PYTHONPATH": str(PROJECT_ROOT),
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SLOW_BOTO3, stdout=PIPE, cwd=WORKING_DIRECTORY, env=environment
+        sys.executable,
+        "-c",
+        SLOW_IMPORT_PROGRAM,
+        stdout=PIPE,
+        cwd=WORKING_DIRECTORY,
+        env=environment,
     )
     assert (await wait_for_result(process)).stdout == "False\n200 None\n200 None\nTrue\n"

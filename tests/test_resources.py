@@ -1,4 +1,4 @@
-"""The resources of an application are closed, however its lifespan ends."""
+"""The resources of an application are closed, whatever fails before."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,14 +10,15 @@ from tests.conftest import make_settings
 from tests.support.resources import get_resources
 
 
-class Closing:
-    """A resource that notes that it has been closed."""
+class CloseRecorder:
+    """A resource that records its name when it is closed."""
 
-    def __init__(self, closed: list[str]) -> None:
-        self._closed = closed
+    def __init__(self, name: str, closed_resources: list[str]) -> None:
+        self._name = name
+        self._closed_resources = closed_resources
 
     def close(self) -> None:
-        self._closed.append("other")
+        self._closed_resources.append(self._name)
 
 
 class FailingDatabase:
@@ -27,16 +28,16 @@ class FailingDatabase:
         raise OSError("database")
 
 
-async def test_resources_are_closed_when_lifespan_fails_and_when_the_database_does() -> None:
+async def test_other_resources_are_closed_when_startup_and_closing_the_database_fail() -> None:
     app = create_app(make_settings("postgresql:///unused"))
-    closed: list[str] = []
+    closed_resources: list[str] = []
     changes: dict[str, Any] = {
         "database": FailingDatabase(),
-        "password_hasher": Closing(closed),
-        "storage": Closing(closed),
+        "password_hasher": CloseRecorder("password_hasher", closed_resources),
+        "storage": CloseRecorder("storage", closed_resources),
     }
     app.state.resources = replace(get_resources(app), **changes)
     with pytest.raises(OSError, match="database"):
         async with app.router.lifespan_context(app):
             raise RuntimeError("startup")
-    assert closed == ["other", "other"]
+    assert closed_resources == ["password_hasher", "storage"]

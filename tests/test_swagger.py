@@ -1,4 +1,4 @@
-"""Swagger UI in a real browser, as somebody who tries the service there."""
+"""Swagger UI in a real browser: log in and send a request."""
 
 import json
 from pathlib import Path
@@ -9,38 +9,40 @@ from httpx import AsyncClient
 from tests.support.chromium import CHROMIUM, open_page
 from tests.support.processes import running_server
 
-ADA = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
-ME = "#operations-users-read_current_user"
-ANSWER = f"{ME} .live-responses-table tbody"
-FOREIGN = """
-performance.getEntriesByType('resource').map(each => each.name)
-  .filter(name => !name.startsWith(location.origin) && !name.startsWith('data:'))
+USER = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
+# CSS selectors of the operation `GET /users/me` and of the response to it.
+OPERATION = "#operations-users-read_current_user"
+RESPONSE = f"{OPERATION} .live-responses-table tbody"
+# A script that returns the URLs of files that the page loaded from other origins.
+URLS_OF_OTHER_ORIGINS = """
+performance.getEntriesByType('resource').map(resource => resource.name)
+  .filter(url => !url.startsWith(location.origin) && !url.startsWith('data:'))
 """
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
-async def test_one_can_authorize_and_then_call_what_is_protected(
+async def test_operation_that_requires_a_token_succeeds_after_login_in_swagger_ui(
     private_database_url: str, tmp_path: Path
 ) -> None:
     environment = {"DATABASE_URL": private_database_url, "ANONYMOUS_ACCESS": "read"}
     async with running_server(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
-        assert (await client.post("/users", json=ADA)).status_code == 201
+        assert (await client.post("/users", json=USER)).status_code == 201
         async with open_page(f"{origin}/docs", tmp_path) as page:
-            await page.click(f"{ME} .opblock-summary-control")
-            await page.click(f"{ME} button.execute")
-            assert (await page.text(f"{ANSWER} .response-col_status")).strip().startswith("401")
-            await page.click(f"{ME} .btn-clear")
+            await page.click(f"{OPERATION} .opblock-summary-control")
+            await page.click(f"{OPERATION} button.execute")
+            assert (await page.text(f"{RESPONSE} .response-col_status")).strip().startswith("401")
+            await page.click(f"{OPERATION} .btn-clear")
 
             await page.click(".auth-wrapper > .btn.authorize")
-            await page.type("#oauth_username", ADA["email"])
-            await page.type("#oauth_password", ADA["password"])
+            await page.type("#oauth_username", USER["email"])
+            await page.type("#oauth_password", USER["password"])
             await page.click(".modal-ux .auth-btn-wrapper .btn.authorize")
             assert await page.text(".modal-ux h6") == "Authorized"
             await page.click(".modal-ux .btn-done")
 
-            await page.click(f"{ME} button.execute")
-            assert (await page.text(f"{ANSWER} .response-col_status")).strip().startswith("200")
-            shown = json.loads(await page.text(f"{ANSWER} .highlight-code code"))
-            assert (shown["email"], shown["role"]) == ("ada@example.com", "member")
-            assert await page.evaluate(FOREIGN) == []
+            await page.click(f"{OPERATION} button.execute")
+            assert (await page.text(f"{RESPONSE} .response-col_status")).strip().startswith("200")
+            user = json.loads(await page.text(f"{RESPONSE} .highlight-code code"))
+            assert (user["email"], user["role"]) == ("ada@example.com", "member")
+            assert await page.evaluate(URLS_OF_OTHER_ORIGINS) == []

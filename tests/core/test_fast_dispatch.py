@@ -1,8 +1,12 @@
-"""The endpoint fast path does what FastAPI does: one application, built with it and without it."""
+"""The HTTP fast path responds exactly as FastAPI does.
+
+One application is built with the fast path and without it. Both get the same requests, and their
+responses have to be equal.
+"""
 
 import dataclasses
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import pytest
 from fastapi import (
@@ -32,37 +36,38 @@ from tests.conftest import make_settings
 
 ID: Final = "0199b2f4-c0de-7000-a000-000000000000"
 router = Router(tags=["x"])
+# The dependencies and endpoints that the current request has called, in order.
 calls: list[str] = []
 
 
 class Item(RequestModel):
-    """An item of a request."""
+    """The body of a request."""
 
     name: str = Field(min_length=2, max_length=10)
     count: int = 1
 
 
 class Result(BaseModel):
-    """What an endpoint returns."""
+    """The response model of most endpoints: their arguments, as strings."""
 
     values: dict[str, Any]
 
 
 class SubResult(Result):
-    """An instance of a subclass is serialized as the response model."""
+    """A subclass, of which FastAPI serializes only the fields of the response model."""
 
     hidden: str = "hidden"
 
 
 class ItemQuery(PageQuery):
-    """A query of ten fields."""
+    """A query with a repeatable parameter and one that is split at commas."""
 
     tag: AnyOf[str] = ()
     sort: SortKeys[str] = ()
 
 
-class Aliased(BaseModel):
-    """A model whose members have other names in JSON."""
+class AliasResult(BaseModel):
+    """A response model with a field that has another name in JSON."""
 
     class_: str = Field("a", alias="class")
 
@@ -74,7 +79,8 @@ class AliasQuery(PageQuery):
     tags: AnyOf[str] = Field((), alias="tag")
 
 
-def result(**values: Any) -> Result:
+def make_result(**values: Any) -> Result:
+    """Return a result with the arguments of an endpoint."""
     return Result(values={name: str(value) for name, value in values.items()})
 
 
@@ -94,7 +100,7 @@ async def uncached(first: Annotated[str, Depends(first, use_cache=False)]) -> st
 
 
 class Service:
-    """A dependency that is a class."""
+    """A dependency that is a class, and shares a dependency with another one."""
 
     def __init__(
         self, first: Annotated[str, Depends(first)], second: Annotated[str, Depends(second)]
@@ -116,77 +122,79 @@ async def with_path(id: Id) -> str:
 
 
 def blocking() -> str:
+    """A dependency that FastAPI runs in a thread."""
     return "blocking"
 
 
 async def closing() -> AsyncIterator[str]:
+    """A dependency that is a generator."""
     calls.append("opened")
     yield "open"
     calls.append("closed")
 
 
-# Endpoints of the kinds that the fast path supports.
+# Endpoints that the fast path supports.
 
 
 @router.get("/plain", permission="public")
 async def plain() -> Result:
-    return result()
+    return make_result()
 
 
 @router.get("/path/{id}", permission="public")
 async def path(id: Id) -> Result:
-    return result(id=id)
+    return make_result(id=id)
 
 
 @router.get("/paths/{id}/{number}", permission="public")
 async def paths(id: Id, number: Annotated[int, integer_between(1, 9)]) -> Result:
-    return result(id=id, number=number)
+    return make_result(id=id, number=number)
 
 
 @router.get("/query", permission="public")
 async def query(query: Annotated[ItemQuery, Query()]) -> Result:
-    return result(query=query)
+    return make_result(query=query)
 
 
 @router.get("/alias-query", permission="public")
 async def alias_query(query: Annotated[AliasQuery, Query()]) -> Result:
-    return result(query=query)
+    return make_result(query=query)
 
 
-@router.get("/aliased", permission="public")
-async def aliased() -> Aliased:
-    return Aliased()
+@router.get("/alias-result", permission="public")
+async def alias_result() -> AliasResult:
+    return AliasResult()
 
 
 @router.get("/empty", permission="public")
 async def empty(response: Response) -> Result:
     response.status_code = 204
-    return result()
+    return make_result()
 
 
 @router.get("/query/{id}", permission="public")
 async def path_and_query(id: Id, query: Annotated[ItemQuery, Query()]) -> Result:
-    return result(id=id, query=query)
+    return make_result(id=id, query=query)
 
 
 @router.post("/body", permission="public", status_code=201)
 async def body(data: Item) -> Result:
-    return result(data=data)
+    return make_result(data=data)
 
 
 @router.post("/optional-body", permission="public")
 async def optional_body(data: Item | None = None) -> Result:
-    return result(data=data)
+    return make_result(data=data)
 
 
 @router.post("/list-body", permission="public")
 async def list_body(data: list[Item]) -> Result:
-    return result(data=data)
+    return make_result(data=data)
 
 
 @router.patch("/body/{id}", permission="public")
 async def path_and_body(id: Id, data: Item, second: Annotated[str, Depends(second)]) -> Result:
-    return result(id=id, data=data, second=second)
+    return make_result(id=id, data=data, second=second)
 
 
 @router.get("/dependencies", permission="public")
@@ -195,12 +203,12 @@ async def dependencies(
     second: Annotated[str, Depends(second)],
     uncached: Annotated[str, Depends(uncached)],
 ) -> Result:
-    return result(service=service.values, second=second, uncached=uncached, calls=list(calls))
+    return make_result(service=service.values, second=second, uncached=uncached, calls=list(calls))
 
 
 @router.get("/nameless", permission="public", dependencies=[Depends(with_header), Depends(first)])
 async def nameless() -> Result:
-    return result(calls=list(calls))
+    return make_result(calls=list(calls))
 
 
 @router.get("/response", permission="public")
@@ -208,7 +216,7 @@ async def response(response: Response, _: Annotated[None, Depends(with_header)])
     response.headers["X-Endpoint"] = "set"
     response.set_cookie("name", "value")
     response.status_code = 203
-    return result()
+    return make_result()
 
 
 @router.get("/own-response", permission="public", response_model=Result)
@@ -234,7 +242,7 @@ async def dictionary() -> dict[str, Any]:
 
 @router.get("/list", permission="public")
 async def several() -> list[Result]:
-    return [result(a=1), result(b=2)]
+    return [make_result(a=1), make_result(b=2)]
 
 
 @router.get("/wrong", permission="public", response_model=Result)
@@ -244,7 +252,7 @@ async def wrong() -> dict[str, Any]:
 
 @router.get("/failing/{id}", permission="public")
 async def failing_dependency(id: Id, _: Annotated[None, Depends(failing)]) -> Result:
-    return result(id=id)
+    return make_result(id=id)
 
 
 @router.get("/failing-endpoint", permission="public")
@@ -257,59 +265,60 @@ async def failing_endpoint() -> Result:
 
 @router.get("/scalar-query", permission="public")
 async def scalar_query(number: int, word: str = "x") -> Result:
-    return result(number=number, word=word)
+    return make_result(number=number, word=word)
 
 
 @router.get("/header", permission="public")
 async def header(
     user_agent: Annotated[str, Header()], cookie: Annotated[str | None, Cookie()] = None
 ) -> Result:
-    return result(user_agent=user_agent, cookie=cookie)
+    return make_result(user_agent=user_agent, cookie=cookie)
 
 
 @router.post("/form", permission="public")
 async def form(data: Annotated[Item, Form()]) -> Result:
-    return result(data=data)
+    return make_result(data=data)
 
 
 @router.post("/two-bodies", permission="public")
 async def two_bodies(one: Item, two: Item) -> Result:
-    return result(one=one, two=two)
+    return make_result(one=one, two=two)
 
 
 @router.get("/dependency-path/{id}", permission="public")
 async def dependency_path(id: Annotated[str, Depends(with_path)]) -> Result:
-    return result(id=id)
+    return make_result(id=id)
 
 
 @router.get("/blocking", permission="public")
 async def blocking_dependency(value: Annotated[str, Depends(blocking)]) -> Result:
-    return result(value=value)
+    return make_result(value=value)
 
 
 @router.get("/blocking-endpoint", permission="public")
 def blocking_endpoint() -> Result:
-    return result()
+    return make_result()
 
 
 @router.get("/generator", permission="public")
 async def generator(value: Annotated[str, Depends(closing)]) -> Result:
-    return result(value=value)
+    return make_result(value=value)
 
 
 @router.get("/generator-in-function", permission="public")
 async def generator_in_function(
     value: Annotated[str, Depends(closing, scope="function")],
 ) -> Result:
-    return result(value=value)
+    return make_result(value=value)
 
 
 @router.get("/background", permission="public")
 async def background(tasks: BackgroundTasks) -> Result:
     tasks.add_task(calls.append, "background")
-    return result()
+    return make_result()
 
 
+# The names of these endpoints.
 LEFT_TO_FASTAPI: Final = {
     *("scalar_query", "header", "form", "two_bodies", "dependency_path", "blocking_dependency"),
     *("blocking_endpoint", "generator", "generator_in_function", "background"),
@@ -320,88 +329,117 @@ BODIES: Final = [
     *(b'[{"name": "ab"}]', b'[{"name": "a"}, {}]', b'{"name": "\xff"}', b'{"name":"a","name":"b"}'),
     *(b'{"one": {"name": "ab"}, "two": {"name": "cd"}}', b'{"one": {"name": "ab"}}'),
 ]
+FORMS: Final[list[dict[str, str]]] = [
+    {"name": "ab"},
+    {"name": "a"},
+    {"name": "ab", "more": "1"},
+    {},
+]
 QUERIES: Final = [
     *("", "page=2", "size=5&page=1", "page=x", "page=0", "page=1&page=2", "tag=a", "tag=a&tag=b"),
     *("sort=a,-b", "sort=a&sort=b", "sort=a,a", "unknown=1", "size=101&page=x", "number=1"),
     *("number=x", "number=1&word=y", "tag=%00", "count=exact", "count=no", "cursor=", "sort="),
     *("from=a", "from_=a", "from=a&from=b"),
 ]
-PATHS: Final = {"{id}": [ID, ID.upper(), "x", "1"], "{number}": ["1", "0", "01", "x"]}
+# The values of each path parameter.
+PATH_PARAMETERS: Final = {"{id}": [ID, ID.upper(), "x", "1"], "{number}": ["1", "0", "01", "x"]}
 
 
-def requests() -> list[tuple[str, str, dict[str, Any]]]:
-    """Return every endpoint with every path, query and body that it might get."""
-    found: list[tuple[str, str, dict[str, Any]]] = []
+class EndpointRequest(NamedTuple):
+    """A request to one of the endpoints above."""
+
+    method: str
+    url: str
+    # The arguments of `httpx.AsyncClient.request` that send a body.
+    body_options: dict[str, Any]
+
+
+def all_requests() -> list[EndpointRequest]:
+    """Return the requests with every combination of an endpoint, a path, and a query or body."""
+    requests: list[EndpointRequest] = []
     for route in router.routes:
         [method] = route.methods or set[str]()
-        targets = [route.path]
-        for name, values in PATHS.items():
-            targets = [target.replace(name, value) for target in targets for value in values]
-        for target in dict.fromkeys(targets):
-            found.append((method, target, {}))
+        paths = [route.path]
+        for parameter, values in PATH_PARAMETERS.items():
+            paths = [path.replace(parameter, value) for path in paths for value in values]
+        for path in dict.fromkeys(paths):
+            requests.append(EndpointRequest(method, path, {}))
             if "query" in route.path:
-                found += [(method, f"{target}?{query}", {}) for query in QUERIES]
+                requests += [EndpointRequest(method, f"{path}?{query}", {}) for query in QUERIES]
+            # "body" and "bodies"
             if "bod" in route.path:
-                json = {"Content-Type": "application/json"}
-                found += [(method, target, {"content": body, "headers": json}) for body in BODIES]
-            if "form" in route.path:
-                found += [
-                    (method, target, {"data": data})
-                    for data in ({"name": "ab"}, {"name": "a"}, {"name": "ab", "more": "1"}, {})
+                headers = {"Content-Type": "application/json"}
+                requests += [
+                    EndpointRequest(method, path, {"content": body, "headers": headers})
+                    for body in BODIES
                 ]
-    return found
+            if "form" in route.path:
+                requests += [EndpointRequest(method, path, {"data": form}) for form in FORMS]
+    return requests
 
 
-def application(*, fast: bool) -> FastAPI:
+def create_test_app(*, fast_dispatch: bool) -> FastAPI:
     app = FastAPI(openapi_url=None)
-    add_routers(app, [router], fast_dispatch=fast)
+    add_routers(app, [router], fast_dispatch=fast_dispatch)
     install_error_handlers(app)
     return app
 
 
-async def response_of(app: FastAPI, method: str, target: str, options: dict[str, Any]) -> Any:
+async def send(app: FastAPI, request: EndpointRequest) -> tuple[Any, ...]:
+    """Send a request. Return the status, headers and body of the response, and the calls."""
     calls.clear()
     transport = ASGITransport(app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
-        response = await client.request(method, target, **options)
-    return response.status_code, sorted(response.headers.multi_items()), response.content, [*calls]
+        response = await client.request(request.method, request.url, **request.body_options)
+    headers = sorted(response.headers.multi_items())
+    return response.status_code, headers, response.content, [*calls]
 
 
-@pytest.mark.parametrize("overridden", [False, True])
-async def test_responses_headers_and_calls_are_those_of_fastapi(overridden: bool) -> None:
-    fast, slow = application(fast=True), application(fast=False)
-    if overridden:
-        for app in (fast, slow):
+@pytest.mark.parametrize("has_override", [False, True])
+async def test_fast_path_has_the_responses_and_calls_of_fastapi(has_override: bool) -> None:
+    fast_app = create_test_app(fast_dispatch=True)
+    fastapi_app = create_test_app(fast_dispatch=False)
+    if has_override:
+        for app in (fast_app, fastapi_app):
             app.dependency_overrides[first] = lambda: "other"
-    for method, target, options in requests():
-        expected = await response_of(slow, method, target, options)
-        assert await response_of(fast, method, target, options) == expected, (target, options)
+    for request in all_requests():
+        expected = await send(fastapi_app, request)
+        assert await send(fast_app, request) == expected, request
 
 
-def test_supported_endpoints_are_compiled_and_all_others_left_to_fastapi() -> None:
-    compiled = {
+def test_fast_handler_is_built_only_for_supported_endpoints() -> None:
+    supported = {
         route.name for route in router.routes if fast_dispatch.build_fast_handler(route) is not None
     }
-    assert compiled == {route.name for route in router.routes} - LEFT_TO_FASTAPI
+    assert supported == {route.name for route in router.routes} - LEFT_TO_FASTAPI
 
 
-def test_endpoints_of_the_service_are_compiled_but_for_two() -> None:
-    routes = [route for own in ROUTERS if isinstance(own, Router) for route in own.routes]
-    left = {route.name for route in routes if fast_dispatch.build_fast_handler(route) is None}
-    # A form, and a redirect that has no JSON response.
-    assert left == {"create_token", "read_document_content"}
+def test_fast_path_supports_all_endpoints_of_the_service_except_two() -> None:
+    routes = [
+        route
+        for service_router in ROUTERS
+        if isinstance(service_router, Router)
+        for route in service_router.routes
+    ]
+    unsupported = {
+        route.name for route in routes if fast_dispatch.build_fast_handler(route) is None
+    }
+    # The first takes a form, and the second responds with a redirect instead of JSON.
+    assert unsupported == {"create_token", "read_document_content"}
 
 
-def test_unknown_field_of_dependant_switches_the_fast_path_off(
+def test_unknown_field_of_dependant_switches_fast_path_off_with_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    changed = dataclasses.make_dataclass("Changed", [("new", str, "")], bases=(Dependant,))
-    monkeypatch.setattr(fast_support, "Dependant", changed)
+    newer_dependant = dataclasses.make_dataclass(
+        "NewerDependant", [("new_field", str, "")], bases=(Dependant,)
+    )
+    monkeypatch.setattr(fast_support, "Dependant", newer_dependant)
     assert fast_dispatch.build_fast_handler(router.routes[0]) is None
     assert "HTTP_FAST_PATH has no effect" in caplog.text
 
 
-def test_setting_switches_the_fast_path_off() -> None:
+def test_setting_http_fast_path_false_uses_fastapi_dispatch() -> None:
     app = create_app(make_settings("postgresql:///unused", http_fast_path=False))
     [route] = [route for route in app.routes if getattr(route, "name", "") == "read_book"]
     assert isinstance(route, Route)
