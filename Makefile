@@ -7,7 +7,7 @@ FASTIFY := benchmarks/peers/fastify
 RELEASED := 0005
 
 .DEFAULT_GOAL := help
-.PHONY: help run seed psql test test-plain check fuzz openapi clients format migrate entity revision bench image smoke rename lock clean
+.PHONY: help run seed psql test test-plain check fuzz openapi clients docs format migrate entity revision bench image smoke rename lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,17 +30,22 @@ check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Py
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
+	$(BIN)/typos
+	$(BIN)/zensical build --strict > /dev/null
 	$(BIN)/python -m checks.openapi
 	$(BIN)/python -m checks.migrations $(RELEASED)
 
 fuzz: .venv/ready ## Ask the service for all its document allows and forbids, ten minutes (FUZZ_ARGS="--seconds 60 --seed 1")
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
-openapi: .venv/ready ## Write openapi.json anew
+openapi: .venv/ready ## Write openapi.json
 	$(BIN)/python -m checks.openapi write
 
 clients: .venv/ready .venv-clients/ready ## Generate clients from openapi.json and try them
 	@$(BIN)/python -m tests.clients
+
+docs: .venv/ready ## Build the documentation site in site/ and check its links
+	$(BIN)/zensical build --strict
 
 format: .venv/ready ## Rewrite the code in the house's format
 	$(BIN)/ruff format .
@@ -62,7 +67,7 @@ migrate: .venv/ready ## Bring the schema of DATABASE_URL (or of the embedded Pos
 revision: .venv/ready ## Write a migration for what the models changed (MESSAGE="create publishers")
 	@$(BIN)/python -m tools.revision "$$MESSAGE"
 
-bench: .venv/ready .venv-bench/ready ## Measure the service beside its peers (BENCH_ARGS="--quick")
+bench: .venv/ready .venv-bench/ready ## Measure the service and its peers (BENCH_ARGS="--quick")
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 image: ## Build the image of the server, the worker and the migration
