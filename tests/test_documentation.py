@@ -17,13 +17,13 @@ from tests.support.documentation import (
     read_shell_blocks,
     run_shell_blocks,
 )
-from tests.support.processes import ROOT, serving
+from tests.support.processes import PROJECT_ROOT, running_server
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").rglob("*.md")])
 ORIGIN = "http://127.0.0.1:8000"
 # Commands that are run by a test of their own, or that would run the whole test suite.
 FOLLOWED_ELSEWHERE = {"docs/adding-an-entity.md"}
-names = [page.relative_to(ROOT).as_posix() for page in PAGES]
+names = [page.relative_to(PROJECT_ROOT).as_posix() for page in PAGES]
 every_page = pytest.mark.parametrize("name", names)
 
 
@@ -35,19 +35,19 @@ def environment_of_commands(**variables: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
 async def test_commands_of_a_client_print_what_the_page_shows(name: str, tmp_path: Path) -> None:
-    blocks = read_shell_blocks(ROOT / name)
+    blocks = read_shell_blocks(PROJECT_ROOT / name)
     assert blocks
-    async with serving(DATA_DIR=str(tmp_path)) as (_, origin):
+    async with running_server(DATA_DIR=str(tmp_path)) as (_, origin):
         outputs = await run_shell_blocks(blocks, environment_of_commands(), {ORIGIN: origin})
     for block, output in zip(blocks, outputs, strict=True):
         if block.output is not None:
             assert_output_matches(output, block.output)
 
 
-async def test_commands_of_an_operator_print_what_the_page_shows(own_database: str) -> None:
-    blocks = read_shell_blocks(ROOT / "docs" / "operations.md")
+async def test_commands_of_an_operator_print_what_the_page_shows(private_database_url: str) -> None:
+    blocks = read_shell_blocks(PROJECT_ROOT / "docs" / "operations.md")
     assert blocks
-    environment = environment_of_commands(DATABASE_URL=own_database)
+    environment = environment_of_commands(DATABASE_URL=private_database_url)
     outputs = await run_shell_blocks(blocks, environment, {})
     for block, output in zip(blocks, outputs, strict=True):
         if block.output is not None:
@@ -56,7 +56,7 @@ async def test_commands_of_an_operator_print_what_the_page_shows(own_database: s
 
 @every_page
 def test_every_shell_block_is_run_by_a_test(name: str) -> None:
-    page = ROOT / name
+    page = PROJECT_ROOT / name
     if name in FOLLOWED_ELSEWHERE:
         return
     # `console` blocks show commands that run for long or start services; their names are checked.
@@ -67,8 +67,8 @@ def test_every_shell_block_is_run_by_a_test(name: str) -> None:
 
 @every_page
 def test_every_command_of_a_page_exists(name: str) -> None:
-    text = (ROOT / name).read_text()
-    makefile = (ROOT / "Makefile").read_text()
+    text = (PROJECT_ROOT / name).read_text()
+    makefile = (PROJECT_ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:`|^\$ |&& )make ([a-z]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
     commands = get_command(cli)
@@ -81,7 +81,7 @@ def test_every_command_of_a_page_exists(name: str) -> None:
 
 @every_page
 def test_every_link_of_a_page_leads_to_a_file_and_a_heading(name: str) -> None:
-    page = ROOT / name
+    page = PROJECT_ROOT / name
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if re.match(r"https?:", target):
             continue
@@ -99,13 +99,13 @@ def slug(heading: str) -> str:
 
 
 def test_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    assert len((PROJECT_ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 def test_architecture_page_names_every_file_of_the_application() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text()
+    page = (PROJECT_ROOT / "docs" / "architecture.md").read_text()
     tree = page.split("## Packages")[1].split("```")[1]
-    for path in (ROOT / "app").rglob("*.py"):
+    for path in (PROJECT_ROOT / "app").rglob("*.py"):
         if not path.name.startswith("__"):
             assert re.search(rf"\b{path.name}\b", tree), path
 
@@ -113,5 +113,5 @@ def test_architecture_page_names_every_file_of_the_application() -> None:
 def test_operations_page_names_every_command() -> None:
     commands = get_command(cli)
     assert isinstance(commands, TyperGroup)
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (PROJECT_ROOT / "docs" / "operations.md").read_text()
     assert set(re.findall(r"python -m app (\w+)", page)) == set(commands.commands)

@@ -136,7 +136,7 @@ async def test_a_content_encoding_on_a_second_line_is_unsupported(client: AsyncC
         "application/json ; charset=utf-8",
     ],
 )
-async def test_json_is_recognised_however_it_is_written(client: AsyncClient, kind: str) -> None:
+async def test_json_is_recognized_however_it_is_written(client: AsyncClient, kind: str) -> None:
     answer = await send(client, "POST", "/authors", b'{"name": "Ursula"}', Content_Type=kind)
     assert answer.status_code == 201
 

@@ -287,7 +287,7 @@ async def test_an_epilogue_is_ignored(client: AsyncClient) -> None:
         "multipart/form-data;charset=utf-8 ; boundary=a-boundary",
     ],
 )
-async def test_a_form_is_recognised_however_it_is_written(client: AsyncClient, kind: str) -> None:
+async def test_a_form_is_recognized_however_it_is_written(client: AsyncClient, kind: str) -> None:
     headers = {"Content-Type": kind}
     answer = await client.post("/documents", content=form_body(NAME), headers=headers)
     assert answer.status_code == 201

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.processes import ROOT
+from tests.support.processes import PROJECT_ROOT
 
 # A block of shell commands and, if a text block follows immediately, the output that it shows.
 _SHELL_BLOCK = re.compile(
@@ -60,7 +60,7 @@ async def run_shell_blocks(
         script,
         stdout=PIPE,
         stderr=STDOUT,
-        cwd=ROOT,
+        cwd=PROJECT_ROOT,
         env=dict(environment),
     )
     output, _ = await shell.communicate()

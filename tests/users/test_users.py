@@ -87,7 +87,7 @@ async def test_the_email_of_a_deleted_user_is_free_again(client: AsyncClient) ->
         ("e\u0301milie@example.com", "\u00e9milie@example.com"),
     ],
 )
-async def test_an_email_comes_back_normalised(client: AsyncClient, sent: str, kept: str) -> None:
+async def test_an_email_comes_back_normalized(client: AsyncClient, sent: str, kept: str) -> None:
     user = await make_user(client, email=sent)
     assert user["email"] == kept
     patched = await client.patch(f"/users/{user['id']}", json={"email": sent})
