@@ -118,7 +118,15 @@ def rates(results: Results) -> str:
 
 def registrations(results: Results) -> str:
     """What `POST /users` does to reads."""
-    heading = ["", "alone: p50 ms", "p99", "with registrations: p50 ms", "p99", "longest", "registrations/s"]
+    heading = [
+        "",
+        "alone: p50 ms",
+        "p99",
+        "with registrations: p50 ms",
+        "p99",
+        "longest",
+        "registrations/s",
+    ]
     names = ("alone_p50", "alone_p99", "p50", "p99", "longest", "rate")
     found = results.registrations
     rows = [
