@@ -179,9 +179,7 @@ async def test_migration_that_fails_releases_the_advisory_lock(private_database_
     await connection.close()
 
 
-async def test_a_migration_gives_up_on_a_lock_instead_of_queuing(
-    private_database_url: str,
-) -> None:
+async def test_a_migration_gives_up_on_a_lock_instead_of_queuing(private_database_url: str) -> None:
     config = schema.alembic_config(sqlalchemy_url(private_database_url))
     # Later revisions may drop an index concurrently, which waits, but nothing queues behind it.
     await asyncio.to_thread(command.downgrade, config, "0001")
