@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from app.cli import runtime
 from app.core.access import CLI_PRINCIPAL, Role
 from app.core.db import TransactionSession
-from app.core.errors import NotFound, reason
+from app.core.errors import NotFound
+from app.core.field_errors import describe_validation_error
 from app.tokens.service import TokenRevocation
 from app.users.passwords import PasswordHasher
 from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate
@@ -37,7 +38,9 @@ def create_admin(
     try:
         new_user = UserCreate.model_validate(fields)
     except ValidationError as error:
-        messages = [f"{item['loc'][0]}: {reason(item)}" for item in error.errors()]
+        messages = [
+            f"{item['loc'][0]}: {describe_validation_error(item)}" for item in error.errors()
+        ]
         runtime.fail("; ".join(messages))
     user = _run_as_operator(lambda users, _session: users.create(new_user))
     typer.echo(f"Created the admin {user.email} with the id {user.id}.")

@@ -28,43 +28,10 @@ entity are in its `errors.py` and derive from one of these:
 """
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final
-
-from pydantic import BaseModel, BeforeValidator, Field
+from typing import ClassVar, Final
 
 from app import NAME
-
-MAX_FAULTS: Final = 100  # in one response
-MAX_FAULT_LENGTH: Final = 500  # characters
-
-
-def _truncate(value: str) -> str:
-    """Shorten a text that may contain names of any length, chosen by the client."""
-    return value[:MAX_FAULT_LENGTH]
-
-
-Short = Annotated[str, BeforeValidator(_truncate), Field(max_length=MAX_FAULT_LENGTH)]
-
-
-class Fault(BaseModel):
-    """One fault of a request; exactly one of pointer, parameter and header says where."""
-
-    detail: Annotated[Short, Field(description="For people")]
-    code: str = Field(max_length=100, description="Stable, for programs")
-    pointer: Short | None = Field(None, description="JSON pointer into the body")
-    parameter: Short | None = Field(None, description="In the path or query")
-    header: Short | None = Field(None, description="Of the request")
-
-
-def pointer(*path: object) -> str:
-    """Return the JSON pointer (RFC 6901) to a place in a body, for example `/items/17/title`."""
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
-
-
-def reason(error: Mapping[str, Any]) -> str:
-    """Return the message of one of Pydantic's errors, without the input that it may quote."""
-    return str(error["msg"]).removeprefix("Value error, ")
+from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
 
 
 class ServiceError(Exception):
@@ -80,9 +47,9 @@ class ServiceError(Exception):
         if "type" not in cls.__dict__:
             cls.type = re.sub("(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
-    def __init__(self, detail: str | None = None, *faults: Fault) -> None:
+    def __init__(self, detail: str | None = None, *faults: FieldError) -> None:
         super().__init__(detail or self.detail)
-        self.faults = list(faults)
+        self.field_errors = list(faults)
 
 
 class MalformedRequest(ServiceError):
@@ -198,8 +165,8 @@ class InvalidRequest(ServiceError):
     status = 422
     detail = "The request is well-formed but its content is wrong; see errors"
 
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__(None, *faults[:MAX_FAULTS])
+    def __init__(self, *faults: FieldError) -> None:
+        super().__init__(None, *faults[:MAX_FIELD_ERRORS])
 
 
 class IdempotencyKeyReused(InvalidRequest):
@@ -208,7 +175,9 @@ class IdempotencyKeyReused(InvalidRequest):
     detail = "The Idempotency-Key belongs to another request"
 
     def __init__(self) -> None:
-        super().__init__(Fault(header="Idempotency-Key", code="key_reused", detail=self.detail))
+        super().__init__(
+            FieldError(header="Idempotency-Key", code="key_reused", detail=self.detail)
+        )
 
 
 class RequestHeaderFieldsTooLarge(ServiceError):

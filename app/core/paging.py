@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from app.core.errors import Fault, InvalidRequest
+from app.core.errors import InvalidRequest
+from app.core.field_errors import FieldError
 from app.core.schemas import (
     MAX_INT64,
     Instant,
@@ -196,4 +197,4 @@ def _digest(payload: bytes, context: str) -> bytes:
 
 
 def _wrong(parameter: str, code: str, detail: str) -> InvalidRequest:
-    return InvalidRequest(Fault(parameter=parameter, code=code, detail=detail))
+    return InvalidRequest(FieldError(parameter=parameter, code=code, detail=detail))

@@ -4,7 +4,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.core.errors import Fault, InvalidRequest, pointer, reason
+from app.core.errors import InvalidRequest
+from app.core.field_errors import FieldError, describe_validation_error, json_pointer
 
 MAX_TEXT_FIELD_SIZE: Final = 1024  # bytes
 Model = TypeVar("Model", bound=BaseModel)
@@ -54,7 +55,11 @@ def validate_fields(
             path = item["loc"]
             if reported_field is not None:
                 path = (reported_field,)
-            field_error = Fault(pointer=pointer(*path), code=item["type"], detail=reason(item))
+            field_error = FieldError(
+                pointer=json_pointer(*path),
+                code=item["type"],
+                detail=describe_validation_error(item),
+            )
             field_errors.append(field_error)
         raise InvalidRequest(*field_errors) from None
 
@@ -64,4 +69,4 @@ def invalid_field(field_name: str, *, code: str, detail: str) -> InvalidRequest:
 
     `code` is stable, so that programs can rely on it. `detail` explains the error to people.
     """
-    return InvalidRequest(Fault(pointer=pointer(field_name), code=code, detail=detail))
+    return InvalidRequest(FieldError(pointer=json_pointer(field_name), code=code, detail=detail))

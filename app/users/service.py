@@ -6,7 +6,8 @@ from pydantic import SecretStr
 
 from app.core.access import ALL, NONE, Principal
 from app.core.db import Session
-from app.core.errors import Conflict, Fault, Forbidden, InvalidRequest, NotFound
+from app.core.errors import Conflict, Forbidden, InvalidRequest, NotFound
+from app.core.field_errors import FieldError
 from app.core.paging import ListQuery, Page
 from app.users.credentials import CredentialVerifier
 from app.users.passwords import PasswordHasher
@@ -150,4 +151,4 @@ class UserService:
 
 def _current_password_error(code: str, detail: str) -> InvalidRequest:
     """Return an error with one field error, which points to `current_password`."""
-    return InvalidRequest(Fault(pointer="/current_password", code=code, detail=detail))
+    return InvalidRequest(FieldError(pointer="/current_password", code=code, detail=detail))

@@ -53,7 +53,7 @@ def loan_request(reader: str, **values: Any) -> dict[str, Any]:
 
 def faults_in(error: InvalidRequest) -> list[tuple[str | None, str, str]]:
     """Return the pointer, the code and the detail of each fault."""
-    return [(fault.pointer, fault.code, fault.detail) for fault in error.faults]
+    return [(fault.pointer, fault.code, fault.detail) for fault in error.field_errors]
 
 
 # A foreign key of the table

@@ -51,7 +51,7 @@ async def test_link_to_an_unknown_row_has_a_pointer(library: Database, edition_i
     await editions.replace_links("tags", {edition_id: [A]})
     with pytest.raises(InvalidRequest) as refused:
         await editions.replace_links("tags", {edition_id: [B, UNKNOWN]})
-    [fault] = refused.value.faults
+    [fault] = refused.value.field_errors
     assert (fault.pointer, fault.code) == ("/tag_ids/1", "tag_not_found")
     assert fault.detail == "There is no tag with this id"
     assert await select_values(library, LINKED, id=edition_id) == [A]
@@ -67,6 +67,6 @@ async def test_link_to_an_unknown_row_in_a_batch_has_a_pointer_to_the_item(
         links = {first.id: [A], second.id: [B, UNKNOWN]}
         with pytest.raises(InvalidRequest) as refused:
             await editions.replace_links("tags", links, batch=True)
-        assert [fault.pointer for fault in refused.value.faults] == ["/items/1/tag_ids/1"]
+        assert [fault.pointer for fault in refused.value.field_errors] == ["/items/1/tag_ids/1"]
         await editions.replace_links("tags", {first.id: [A]})
     assert await select_values(library, LINKED, id=first.id) == [A]

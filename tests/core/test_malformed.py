@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from httpx import AsyncClient
 
-from app.core.errors import MAX_FAULTS
+from app.core.field_errors import MAX_FIELD_ERRORS
 from app.core.http import _problems as problems
 from tests.core.test_json import LIMIT, send, send_everywhere
 from tests.support.factories import make_document
@@ -246,9 +246,9 @@ async def test_no_more_faults_are_made_than_are_told() -> None:
         "msg": "Extra inputs are not permitted",
         "type": "extra_forbidden",
     }
-    error = RequestValidationError([fault] * MAX_FAULTS + ["what nobody looks at"])
+    error = RequestValidationError([fault] * MAX_FIELD_ERRORS + ["what nobody looks at"])
     answer = await problems._validation_error(Request({"type": "http", "path": "/"}), error)
-    assert len(json.loads(bytes(answer.body))["errors"]) == MAX_FAULTS
+    assert len(json.loads(bytes(answer.body))["errors"]) == MAX_FIELD_ERRORS
 
 
 INTEGERS = [b"9223372036854775808", b"-9223372036854775809", b"1" * 4300, b"1" * 5000, b"-1", b"0"]

@@ -174,7 +174,7 @@ async def test_a_problem_keeps_to_its_documented_length(client: AsyncClient) -> 
     schemas = (await client.get("/openapi.json")).json()["components"]["schemas"]
     longest = {
         name: next(o["maxLength"] for o in node.get("anyOf", [node]) if "maxLength" in o)
-        for schema in ("Problem", "Fault")
+        for schema in ("Problem", "FieldError")
         for name, node in schemas[schema]["properties"].items()
         if name in {"instance", "pointer", "parameter"}
     }

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from app.core.db._arrays import unnest_rows
 from app.core.db._names import is_reported_as
 from app.core.db._sessions import Session
-from app.core.errors import Conflict, Fault, InvalidRequest, ServiceError, pointer
+from app.core.errors import Conflict, InvalidRequest, ServiceError
+from app.core.field_errors import FieldError, json_pointer
 
 Row = Mapping[str, Any]
 # The values of several columns of one row, in the order of the columns.
@@ -143,7 +144,7 @@ class ConstraintErrors:
         """
         detail = f"Another {self._noun} has this {' and '.join(columns)}"
         if duplicate_indexes:
-            pointers = [pointer("items", index) for index in duplicate_indexes[:MAX_POINTERS]]
+            pointers = [json_pointer("items", index) for index in duplicate_indexes[:MAX_POINTERS]]
             detail = f"{detail}: {', '.join(pointers)}"
         return Conflict(detail)
 
@@ -186,18 +187,18 @@ async def _find_missing_rows_error(
 
 def _missing_row_field_errors(
     foreign_key: sa.ForeignKeyConstraint, *item_path: str | int
-) -> list[Fault]:
+) -> list[FieldError]:
     """Return an error for each field of a reference to a row that does not exist.
 
     `item_path` is the place of the referring row in the body, for example `"items", 17`.
     """
     return [
-        missing_row_field_error(column, pointer(*item_path, column))
+        missing_row_field_error(column, json_pointer(*item_path, column))
         for column in foreign_key.column_keys
     ]
 
 
-def missing_row_field_error(column: str, json_pointer: str) -> Fault:
+def missing_row_field_error(column: str, json_pointer: str) -> FieldError:
     """Return the error for a field that refers to a row that does not exist.
 
     For example, the column `author_id` has the code `author_not_found` and the detail "There is no
@@ -205,7 +206,7 @@ def missing_row_field_error(column: str, json_pointer: str) -> Fault:
     `/items/17/author_id`.
     """
     referred_noun = column.removesuffix("_id")
-    return Fault(
+    return FieldError(
         pointer=json_pointer,
         code=f"{referred_noun}_not_found",
         detail=f"There is no {referred_noun.replace('_', ' ')} with this id",

@@ -10,7 +10,8 @@ from app.core.db._arrays import unnest_rows
 from app.core.db._constraints import missing_row_field_error, select_existing_values
 from app.core.db._models import Base
 from app.core.db._sessions import Session
-from app.core.errors import Conflict, ConstraintViolated, InvalidRequest, pointer
+from app.core.errors import Conflict, ConstraintViolated, InvalidRequest
+from app.core.field_errors import json_pointer
 
 # The ids to link to each owner: `{book_id: [tag_id, another_tag_id]}`. For a batch, there is one
 # entry per item, in the order of the request.
@@ -111,7 +112,7 @@ class LinkTable:
             item_path = ("items", item_index) if batch else ()
             for target_index, target_id in enumerate(target_ids):
                 if (target_id,) not in existing_keys:
-                    location = pointer(*item_path, f"{column_name}s", target_index)
+                    location = json_pointer(*item_path, f"{column_name}s", target_index)
                     field_errors.append(missing_row_field_error(column_name, location))
         if not field_errors:
             # Another request has created the targets in the meantime, or has deleted the owner.

@@ -37,7 +37,7 @@ _REPEATABLE_SQLSTATES: Final = {"40001", "40P01", "0A000"}
 # The connection does not exist, failed, was terminated by an administrator, or the server crashed.
 _CONNECTION_LOST_SQLSTATES: Final = {"08003", "08006", "57P01", "57P02"}
 log = logging.getLogger(__name__)
-_REFUSED_VALUE: Final = errors.Fault(
+_REFUSED_VALUE: Final = errors.FieldError(
     pointer="", code="refused", detail="The database refused a value"
 )
 

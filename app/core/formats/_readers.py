@@ -5,7 +5,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.core.errors import reason
+from app.core.field_errors import describe_validation_error
 from app.core.formats._csv_records import read_records
 from app.core.formats._strict_json import parse_json
 from app.core.formats._text_lines import LINE_TOO_LONG, read_lines
@@ -80,7 +80,7 @@ def _validate(model: type[Model], value: Any) -> Model | str:
     except ValidationError as error:
         field_errors = error.errors(include_url=False, include_input=False)
     return "; ".join(
-        _describe_field_error(field_error["loc"], reason(field_error))
+        _describe_field_error(field_error["loc"], describe_validation_error(field_error))
         for field_error in field_errors
     )
 

@@ -1,7 +1,7 @@
 """HTTP: routers, access, problems, conditional requests, idempotency, streams and OpenAPI."""
 
 from app.core.http._authorization import CurrentPrincipal
-from app.core.http._bodies import JSON
+from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._conditional import IfMatch, set_etag
 from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
@@ -15,25 +15,30 @@ from app.core.http._guard import (
 from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import openapi_document
 from app.core.http._problems import (
-    MAX_PATH,
-    MEDIA_TYPE,
+    MAX_PATH_LENGTH,
+    PROBLEM_MEDIA_TYPE,
     install_error_handlers,
-    render,
-    responses,
-    standalone,
+    openapi_problem_responses,
+    problem_body,
+    problem_response,
 )
 from app.core.http._request_state import request_state
 from app.core.http._resources import HttpResources
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import NO_STORE, REVALIDATE, Router, add_routers
-from app.core.http._sessions import ReportingSession, RequestSession, Transaction, reading
+from app.core.http._sessions import (
+    ReportingSession,
+    RequestSession,
+    Transaction,
+    read_session_dependency,
+)
 from app.core.http._streams import preferred_stream_type, stream_list, stream_responses
 
 __all__ = [
-    "JSON",
-    "MAX_PATH",
-    "MEDIA_TYPE",
+    "JSON_MEDIA_TYPE",
+    "MAX_PATH_LENGTH",
     "NO_STORE",
+    "PROBLEM_MEDIA_TYPE",
     "REVALIDATE",
     "CrudEndpoints",
     "CurrentPrincipal",
@@ -52,16 +57,16 @@ __all__ = [
     "add_routers",
     "install_error_handlers",
     "openapi_document",
+    "openapi_problem_responses",
     "preferred_stream_type",
-    "reading",
-    "render",
+    "problem_body",
+    "problem_response",
+    "read_session_dependency",
     "request_state",
     "require_permissions",
-    "responses",
     "set_etag",
     "set_location",
     "set_page_links",
-    "standalone",
     "stream_list",
     "stream_responses",
 ]

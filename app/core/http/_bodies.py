@@ -8,19 +8,13 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from starlette.datastructures import FormData
 
-from app.core.errors import (
-    Fault,
-    InvalidRequest,
-    MalformedRequest,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    pointer,
-)
+from app.core.errors import InvalidRequest, MalformedRequest, PayloadTooLarge, UnsupportedMediaType
+from app.core.field_errors import FieldError, json_pointer
 from app.core.formats import parse_json
 
-JSON: Final = "application/json"
-MERGE_PATCH: Final = "application/merge-patch+json"
-FORM: Final = "application/x-www-form-urlencoded"
+JSON_MEDIA_TYPE: Final = "application/json"
+MERGE_PATCH_MEDIA_TYPE: Final = "application/merge-patch+json"
+FORM_MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_BODY_SIZE: Final = 1024 * 1024  # bytes, as received
 MAX_FORM_FIELDS: Final = 100
 
@@ -55,7 +49,7 @@ async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
     parsed = ParsedRequest(request.scope)
     parsed.content = await _read(request)
     try:
-        if media_types == [FORM]:
+        if media_types == [FORM_MEDIA_TYPE]:
             parsed.value = _parse_form(parsed.content)
         else:
             parsed.value = parse_json(parsed.content)
@@ -95,7 +89,9 @@ def _parse_form(content: bytes) -> list[tuple[str, str]]:
     )
     counts = Counter(name for name, _ in fields)
     faults = [
-        Fault(pointer=pointer(name), code="repeated_field", detail="May be given only once")
+        FieldError(
+            pointer=json_pointer(name), code="repeated_field", detail="May be given only once"
+        )
         for name, count in counts.items()
         if count > 1
     ]

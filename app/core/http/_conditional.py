@@ -5,13 +5,14 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request, Response
 
-from app.core.errors import Fault, InvalidRequest
+from app.core.errors import InvalidRequest
+from app.core.field_errors import FieldError
 from app.core.schemas import ReadModel
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS: Final = rf"^(?:[ \t]*\*[ \t]*|[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
 MAX_HEADER_LENGTH: Final = 8192  # characters: proxies allow no longer header
-HEADER_SCHEMA: Final = {"type": "string", "maxLength": MAX_HEADER_LENGTH, "pattern": _TAGS}
+ENTITY_TAGS_SCHEMA: Final = {"type": "string", "maxLength": MAX_HEADER_LENGTH, "pattern": _TAGS}
 
 
 def set_etag(response: Response, resource: ReadModel) -> None:
@@ -19,7 +20,7 @@ def set_etag(response: Response, resource: ReadModel) -> None:
     response.headers["ETag"] = f'"{resource.version}"'
 
 
-def not_modified(request: Request, response: Response) -> Response | None:
+def not_modified_response(request: Request, response: Response) -> Response | None:
     """Return the 304 response for a client that has the current representation already.
 
     Returns None if the response has to be sent: it has no ETag, or the request no If-None-Match
@@ -61,7 +62,7 @@ def _entity_tags(request: Request, name: str) -> list[str] | None:
     header = ",".join(lines)
     if len(header) > MAX_HEADER_LENGTH or not re.fullmatch(_TAGS, header):
         raise InvalidRequest(
-            Fault(header=name, code="entity_tags", detail="Must be entity tags or *")
+            FieldError(header=name, code="entity_tags", detail="Must be entity tags or *")
         )
     if header.strip(" \t") == "*":
         return None

@@ -32,7 +32,7 @@ from pydantic import BaseModel
 
 from app.core.http._bodies import ParsedRequest
 from app.core.http._fast_support import is_known_fastapi_version, is_supported
-from app.core.http._query import model_parameters, query_model
+from app.core.http._query import find_query_model, query_model_parameters
 from app.core.http._sessions import Handler
 
 # Pydantic's errors, as dictionaries.
@@ -197,7 +197,7 @@ def _parameter_readers(route: APIRoute) -> Iterator[tuple[str, ParameterReader]]
     dependant = route.dependant
     for field in dependant.path_params:
         yield field.name, _path_reader(field)
-    model = query_model(dependant)
+    model = find_query_model(dependant)
     if model is not None:
         [field] = dependant.query_params
         yield field.name, _query_reader(field, model)
@@ -222,7 +222,9 @@ def _query_reader(field: ModelField, model: type[BaseModel]) -> ParameterReader:
     `?tag=a&tag=b` becomes a list for a field that may be repeated. For other fields, the last
     value counts.
     """
-    repeatable_names = {name for name, repeatable in model_parameters(model).items() if repeatable}
+    repeatable_names = {
+        name for name, repeatable in query_model_parameters(model).items() if repeatable
+    }
 
     def read_query(request: Request) -> tuple[Any, Errors]:
         values: dict[str, Any] = {}

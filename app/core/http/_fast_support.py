@@ -10,7 +10,7 @@ from fastapi.dependencies.models import Dependant, _is_coroutine_callable
 from fastapi.routing import APIRoute
 from fastapi.utils import is_body_allowed_for_status_code
 
-from app.core.http._query import query_model
+from app.core.http._query import find_query_model
 
 # The fields of FastAPI's `Dependant` (one function with its parameters) that the fast path reads.
 _SUPPORTED_FIELDS: Final = {
@@ -106,7 +106,7 @@ def _has_supported_query(dependant: Dependant) -> bool:
     """
     if not dependant.query_params:
         return True
-    return len(dependant.query_params) == 1 and query_model(dependant) is not None
+    return len(dependant.query_params) == 1 and find_query_model(dependant) is not None
 
 
 def _has_supported_body(route: APIRoute) -> bool:

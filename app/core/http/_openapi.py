@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.core.errors import Fault
+from app.core.field_errors import FieldError
 from app.core.http import _conditional as conditional
 from app.core.http._guard import guarded_routes
 from app.core.http._openapi_operations import add_links, add_standard_headers, complete_operation
@@ -100,7 +100,7 @@ def _add_components(document: Json) -> None:
         name: {"description": description, "schema": _HEADER_SCHEMA}
         for name, description in _HEADER_DESCRIPTIONS.items()
     }
-    for model in (Problem, Fault):
+    for model in (Problem, FieldError):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schema.pop("$defs", None)
         components["schemas"][model.__name__] = schema

@@ -7,7 +7,7 @@ from typing import Final
 from app.core import errors
 from app.core.http import _conditional as conditional
 from app.core.http import _idempotency as idempotency
-from app.core.http._bodies import JSON
+from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._examples import MissingExample, build_example
 from app.core.http._openapi_problems import (
     Json,
@@ -16,7 +16,7 @@ from app.core.http._openapi_problems import (
     add_implied_problems,
     add_problems,
 )
-from app.core.http._query import document_query, query_model
+from app.core.http._query import find_query_model, openapi_query_parameters
 from app.core.http._route import Route
 from app.core.paging import Page
 from app.core.schemas import ReadModel
@@ -89,10 +89,10 @@ def _complete_parameters(operation: Json, route: Route) -> None:
     FastAPI documents an optional parameter as one that may be null, but a client omits it instead.
     """
     parameters = operation.setdefault("parameters", [])
-    model = query_model(route.dependant)
+    model = find_query_model(route.dependant)
     if model is not None:
         not_in_query = [parameter for parameter in parameters if parameter["in"] != "query"]
-        parameters = [*not_in_query, *document_query(model)]
+        parameters = [*not_in_query, *openapi_query_parameters(model)]
         # The parameters are moved to the end of the operation.
         del operation["parameters"]
         operation["parameters"] = parameters
@@ -117,12 +117,12 @@ def _add_conditional_headers(operation: Json, method: str, route: Route) -> None
     """Document If-None-Match for reads of a single resource, and If-Match for writes."""
     if method == "get" and _responds_with(route, ReadModel):
         _add_header_parameter(
-            operation, "If-None-Match", _IF_NONE_MATCH_DESCRIPTION, conditional.HEADER_SCHEMA
+            operation, "If-None-Match", _IF_NONE_MATCH_DESCRIPTION, conditional.ENTITY_TAGS_SCHEMA
         )
         operation["responses"]["304"] = {"description": "Not modified"}
     if method in {"patch", "delete"}:
         _add_header_parameter(
-            operation, "If-Match", _IF_MATCH_DESCRIPTION, conditional.HEADER_SCHEMA
+            operation, "If-Match", _IF_MATCH_DESCRIPTION, conditional.ENTITY_TAGS_SCHEMA
         )
 
 
@@ -185,7 +185,9 @@ def add_links(operation: Json, path: str, document: Json) -> None:
     `POST /authors` has a link to `GET /authors/{id}`, whose `id` is that of the response.
     """
     created = operation["responses"].get("201", {})
-    reference = created.get("content", {}).get(JSON, {}).get("schema", {}).get("$ref", "")
+    reference = (
+        created.get("content", {}).get(JSON_MEDIA_TYPE, {}).get("schema", {}).get("$ref", "")
+    )
     schema = document["components"]["schemas"].get(reference.rpartition("/")[2], {})
     if "Location" not in created.get("headers", {}) or "id" not in schema.get("properties", {}):
         return

@@ -5,7 +5,7 @@ from typing import Any, Final
 from app.core import errors
 from app.core.access import ALL, NONE, Permission, Role, get_scope
 from app.core.http import _problems as problems
-from app.core.http._bodies import JSON, MERGE_PATCH
+from app.core.http._bodies import JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE
 from app.core.http._route import Route
 
 Json = dict[str, Any]
@@ -43,8 +43,8 @@ def add_implied_problems(operation: Json, method: str, path: str, route: Route) 
     content = operation.get("requestBody", {}).get("content")
     if content:
         error_types += _BODY_ERRORS
-        if method == "patch" and JSON in content:
-            content[MERGE_PATCH] = content[JSON]
+        if method == "patch" and JSON_MEDIA_TYPE in content:
+            content[MERGE_PATCH_MEDIA_TYPE] = content[JSON_MEDIA_TYPE]
     add_problems(operation, *error_types)
 
 
@@ -54,12 +54,12 @@ def add_problems(operation: Json, *error_types: type[errors.ServiceError]) -> No
     A response that has the status of a problem already is combined with it.
     """
     responses = operation["responses"]
-    for status, problem_response in problems.responses(*error_types).items():
+    for status, problem_response in problems.openapi_problem_responses(*error_types).items():
         response = responses.get(str(status))
         if response is None:
             responses[str(status)] = problem_response
         else:
-            responses[str(status)] = problems.either(response, problem_response)
+            responses[str(status)] = problems.merge_problem_responses(response, problem_response)
     operation["responses"] = dict(sorted(responses.items()))
 
 

@@ -14,24 +14,28 @@ from starlette.types import Scope
 from app import NAME
 from app.core.errors import (
     ERRORS_BY_STATUS,
-    MAX_FAULTS,
-    Fault,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
     ServiceError,
-    pointer,
-    reason,
+)
+from app.core.field_errors import (
+    MAX_FIELD_ERRORS,
+    FieldError,
+    describe_validation_error,
+    json_pointer,
 )
 from app.core.observability import current_request_id
 
-MEDIA_TYPE: Final = "application/problem+json"
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 PREFIX: Final = f"urn:problem-type:{NAME}:"
 METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
-MAX_PATH: Final = 500  # characters, before each becomes up to twelve
+MAX_PATH_LENGTH: Final = 500  # characters, before each becomes up to twelve
 Answer = dict[str, Any]  # of the OpenAPI document
 # Of the examples: every operation finds it in a query with `?x=1`.
-_FAULT: Final = Fault(parameter="x", code="unknown_parameter", detail="There is no such parameter")
+_FAULT: Final = FieldError(
+    parameter="x", code="unknown_parameter", detail="There is no such parameter"
+)
 _PCHAR: Final = "/:@!$&'()*+,;=~"  # RFC 3986
 
 
@@ -42,9 +46,9 @@ class Problem(BaseModel):
     title: str = Field(max_length=100, description="The same for each of a type")
     status: int = Field(description="As of the answer")
     detail: str = Field(max_length=500, description="What went wrong this time, for people")
-    instance: str = Field(max_length=12 * MAX_PATH, description="The path of the request")
+    instance: str = Field(max_length=12 * MAX_PATH_LENGTH, description="The path of the request")
     request_id: str = Field(max_length=128, description="Names the request in the service's log")
-    errors: list[Fault] | None = Field(None, description="Only for 422")
+    errors: list[FieldError] | None = Field(None, description="Only for 422")
 
 
 def _problem(kind: type[ServiceError], detail: str, **more: Any) -> Problem:
@@ -52,9 +56,12 @@ def _problem(kind: type[ServiceError], detail: str, **more: Any) -> Problem:
     return Problem(type=PREFIX + kind.type, title=title, status=kind.status, detail=detail, **more)
 
 
-def render(request: Request, error: ServiceError) -> Response:
+def problem_response(request: Request, error: ServiceError) -> Response:
     """The answer for an error. It never repeats what the client sent, save names and the path."""
-    path, faults = quote(request.scope["path"][:MAX_PATH], safe=_PCHAR), error.faults or None
+    path, faults = (
+        quote(request.scope["path"][:MAX_PATH_LENGTH], safe=_PCHAR),
+        error.field_errors or None,
+    )
     problem = _problem(
         type(error), str(error), instance=path, request_id=current_request_id.get(), errors=faults
     )
@@ -65,17 +72,19 @@ def render(request: Request, error: ServiceError) -> Response:
         headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, MethodNotAllowed):
         headers |= allowed_methods(request)
-    return Response(problem.model_dump_json(exclude_none=True), error.status, headers, MEDIA_TYPE)
+    return Response(
+        problem.model_dump_json(exclude_none=True), error.status, headers, PROBLEM_MEDIA_TYPE
+    )
 
 
-def standalone(error: ServiceError) -> bytes:
+def problem_body(error: ServiceError) -> bytes:
     """Return the body of an answer to data that cannot be read as a request."""
     problem = _problem(type(error), str(error), instance="/", request_id=current_request_id.get())
     return problem.model_dump_json(exclude_none=True).encode()
 
 
 async def _service_error(request: Request, error: ServiceError) -> Response:
-    return render(request, error)
+    return problem_response(request, error)
 
 
 async def _framework_error(request: Request, error: HTTPException) -> Response:
@@ -83,11 +92,13 @@ async def _framework_error(request: Request, error: HTTPException) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "OPTIONS":
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=allowed_methods(request))
     error_class = ERRORS_BY_STATUS.get(error.status_code, InternalError)
-    return render(request, error_class())
+    return problem_response(request, error_class())
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
-    return render(request, InvalidRequest(*map(_fault, error.errors()[:MAX_FAULTS])))
+    return problem_response(
+        request, InvalidRequest(*map(_fault, error.errors()[:MAX_FIELD_ERRORS]))
+    )
 
 
 def allowed_methods(request: Request) -> dict[str, str]:
@@ -124,14 +135,14 @@ def _methods_of(route: BaseRoute, scope: Scope) -> set[str]:
     }
 
 
-def _fault(item: dict[str, Any]) -> Fault:
+def _fault(item: dict[str, Any]) -> FieldError:
     """Pydantic's error without the input that it quotes."""
     source, *path = map(str, item["loc"])
-    detail, code = reason(item), item["type"]
+    detail, code = describe_validation_error(item), item["type"]
     if source == "body":
-        return Fault(pointer=pointer(*path), detail=detail, code=code)
+        return FieldError(pointer=json_pointer(*path), detail=detail, code=code)
     where = {"header" if source == "header" else "parameter": "".join(path[:1])}
-    return Fault(**where, detail=detail, code=code)
+    return FieldError(**where, detail=detail, code=code)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -144,7 +155,7 @@ def install_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)  # type: ignore[arg-type]
 
 
-def responses(*kinds: type[ServiceError]) -> dict[int | str, Answer]:
+def openapi_problem_responses(*kinds: type[ServiceError]) -> dict[int | str, Answer]:
     """Return the OpenAPI responses of an operation with these problems, bases included."""
     by_status: dict[int | str, dict[str, type[ServiceError]]] = {}
     for base in (base for kind in kinds for base in kind.__mro__):
@@ -156,13 +167,13 @@ def responses(*kinds: type[ServiceError]) -> dict[int | str, Answer]:
     }
 
 
-def either(one: Answer, other: Answer) -> Answer:
+def merge_problem_responses(one: Answer, other: Answer) -> Answer:
     """Return an OpenAPI response that combines two.
 
     A response that is not a problem, such as that of a foreign route, keeps what it has, and gets
     the problem as one more media type.
     """
-    if MEDIA_TYPE not in one.get("content", {}):
+    if PROBLEM_MEDIA_TYPE not in one.get("content", {}):
         return {**other, **one, "content": {**one.get("content", {}), **other["content"]}}
     return _response({**_examples(one), **_examples(other)})
 
@@ -170,12 +181,12 @@ def either(one: Answer, other: Answer) -> Answer:
 def _example(kind: type[ServiceError]) -> dict[str, Any]:
     members: Answer = {"instance": "/example", "request_id": "0199b2f4c0de7000a000000000000000"}
     if issubclass(kind, InvalidRequest):
-        members["errors"] = kind().faults or [_FAULT]
+        members["errors"] = kind().field_errors or [_FAULT]
     return {"value": _problem(kind, kind.detail, **members).model_dump(exclude_none=True)}
 
 
 def _examples(answer: Answer) -> dict[str, Any]:
-    examples: dict[str, Any] = answer["content"][MEDIA_TYPE]["examples"]
+    examples: dict[str, Any] = answer["content"][PROBLEM_MEDIA_TYPE]["examples"]
     return examples
 
 
@@ -187,5 +198,5 @@ def _response(examples: dict[str, Any]) -> Answer:
     }
     return {
         "description": " or ".join(problem["title"] for problem in problems),
-        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }

@@ -8,11 +8,12 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel
 
-from app.core.errors import Fault, InvalidRequest
+from app.core.errors import InvalidRequest
+from app.core.field_errors import FieldError
 from app.core.paging import CommaSeparated
 
 
-def query_model(dependant: Dependant) -> type[BaseModel] | None:
+def find_query_model(dependant: Dependant) -> type[BaseModel] | None:
     """Return the model of `query: Annotated[BookQuery, Query()]`, if the endpoint has one."""
     for parameter in dependant.query_params:
         annotation = parameter.field_info.annotation
@@ -21,25 +22,25 @@ def query_model(dependant: Dependant) -> type[BaseModel] | None:
     return None
 
 
-def query_parameters(dependant: Dependant) -> dict[str, bool]:
+def allowed_query_parameters(dependant: Dependant) -> dict[str, bool]:
     """Return every query parameter of a route, and whether it may be repeated.
 
     For example `{"page": False, "id": True}`. The parameters of its dependencies are included.
     """
     parameters = {}
-    model = query_model(dependant)
+    model = find_query_model(dependant)
     # FastAPI does not combine a query model with other query parameters.
     if model is not None:
-        parameters = model_parameters(model)
+        parameters = query_model_parameters(model)
     else:
         for parameter in dependant.query_params:
             parameters[parameter.alias] = is_sequence(parameter.field_info.annotation)
     for dependency in dependant.dependencies:
-        parameters |= query_parameters(dependency)
+        parameters |= allowed_query_parameters(dependency)
     return parameters
 
 
-def model_parameters(model: type[BaseModel]) -> dict[str, bool]:
+def query_model_parameters(model: type[BaseModel]) -> dict[str, bool]:
     """Return the parameters of a query model, and whether each may be repeated."""
     return {
         field.alias or name: is_sequence(field.annotation)
@@ -59,7 +60,7 @@ def is_sequence(annotation: Any) -> bool:
     )
 
 
-def check_query(request: Request, parameters: dict[str, bool]) -> None:
+def check_query_parameters(request: Request, parameters: dict[str, bool]) -> None:
     """Raise `InvalidRequest` for parameters that are unknown, or repeated but may not be."""
     names = [name for name, _ in request.query_params.multi_items()]
     faults = []
@@ -72,7 +73,7 @@ def check_query(request: Request, parameters: dict[str, bool]) -> None:
         raise InvalidRequest(*faults)
 
 
-def document_query(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
+def openapi_query_parameters(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
     """Return the OpenAPI parameters of a query model.
 
     FastAPI documents query models as well, but drops what `json_schema_extra` adds or removes.
@@ -93,5 +94,5 @@ def document_query(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
         yield parameter
 
 
-def _fault(name: str, code: str, detail: str) -> Fault:
-    return Fault(parameter=name, code=code, detail=detail)
+def _fault(name: str, code: str, detail: str) -> FieldError:
+    return FieldError(parameter=name, code=code, detail=detail)

@@ -22,10 +22,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.access import Permission
 from app.core.http import _idempotency as idempotency
 from app.core.http._authorization import authorize
-from app.core.http._bodies import FORM, JSON, MERGE_PATCH, ParsedRequest, parse_body
-from app.core.http._conditional import not_modified
+from app.core.http._bodies import (
+    FORM_MEDIA_TYPE,
+    JSON_MEDIA_TYPE,
+    MERGE_PATCH_MEDIA_TYPE,
+    ParsedRequest,
+    parse_body,
+)
+from app.core.http._conditional import not_modified_response
 from app.core.http._fast_dispatch import build_fast_handler
-from app.core.http._query import check_query, query_parameters
+from app.core.http._query import allowed_query_parameters, check_query_parameters
 from app.core.http._sessions import (
     Handler,
     needs_transaction,
@@ -68,7 +74,7 @@ class Route(APIRoute):
         # An endpoint that documents its body by itself also reads it by itself, as a stream.
         self.streams_body = bool((self.openapi_extra or {}).get("requestBody"))
         self.media_types = self._accepted_media_types()
-        self._query_parameters = query_parameters(self.dependant)
+        self._query_parameters = allowed_query_parameters(self.dependant)
         self._needs_transaction = needs_transaction(self.dependant)
         self._fixed_paths: frozenset[str] = frozenset()
         # `/books/` for `/books/{id}/content`
@@ -124,7 +130,7 @@ class Route(APIRoute):
         async def handle(request: Request) -> Response:
             await authorize(request, self.permission)
             if request.scope["query_string"]:
-                check_query(request, self._query_parameters)
+                check_query_parameters(request, self._query_parameters)
             if self.body_field is not None:
                 request = await parse_body(request, self.media_types)
             key = idempotency.parse_key(request) if self.accepts_idempotency_key else None
@@ -157,7 +163,7 @@ class Route(APIRoute):
         if self.cache_control is not None and response.status_code != NO_CONTENT:
             response.headers.setdefault("Cache-Control", self.cache_control)
         if request.method == "GET":
-            return not_modified(request, response) or response
+            return not_modified_response(request, response) or response
         return response
 
     def _accepted_media_types(self) -> list[str]:
@@ -165,10 +171,10 @@ class Route(APIRoute):
         if self.streams_body:
             return [*(self.openapi_extra or {})["requestBody"]["content"]]
         if self.body_field is not None and isinstance(self.body_field.field_info, params.Form):
-            return [FORM]
+            return [FORM_MEDIA_TYPE]
         if "PATCH" in (self.methods or ()):
-            return [JSON, MERGE_PATCH]
-        return [JSON]
+            return [JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE]
+        return [JSON_MEDIA_TYPE]
 
 
 class _FastRouteApp:

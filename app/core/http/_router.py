@@ -15,7 +15,7 @@ from fastapi import FastAPI, Response, params
 from app.core.access import Permission
 from app.core.errors import ServiceError
 from app.core.http._guard import ForeignRouter, GuardedRoute, MissingPermission, check_permission
-from app.core.http._problems import responses as problem_responses
+from app.core.http._problems import openapi_problem_responses as problem_responses
 from app.core.http._route import Route
 
 # Values of Cache-Control. A browser may store the response, but has to ask before it uses it.

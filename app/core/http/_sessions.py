@@ -36,7 +36,7 @@ async def _transaction(request: Request) -> TransactionSession:
     return transaction
 
 
-def reading(bind: str) -> Callable[[Request], Awaitable[AutocommitSession]]:
+def read_session_dependency(bind: str) -> Callable[[Request], Awaitable[AutocommitSession]]:
     """Return the dependency for reading from a database other than the default one."""
 
     async def read(request: Request) -> AutocommitSession:
@@ -47,7 +47,7 @@ def reading(bind: str) -> Callable[[Request], Awaitable[AutocommitSession]]:
 
 RequestSession = Annotated[Session, Depends(_request_session)]
 Transaction = Annotated[TransactionSession, Depends(_transaction)]
-ReportingSession = Annotated[AutocommitSession, Depends(reading("reporting"))]
+ReportingSession = Annotated[AutocommitSession, Depends(read_session_dependency("reporting"))]
 
 
 def needs_transaction(dependant: Dependant) -> bool:

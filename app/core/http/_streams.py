@@ -13,9 +13,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.db import Database, Session
-from app.core.errors import Fault, InvalidRequest
+from app.core.errors import InvalidRequest
+from app.core.field_errors import FieldError
 from app.core.formats import Format, create_writer
-from app.core.http._bodies import JSON
+from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._conditional import MAX_HEADER_LENGTH
 from app.core.http._examples import MissingExample, build_example
 from app.core.http._request_state import request_state
@@ -75,7 +76,7 @@ def _preferred(accept: str) -> str | None:
         group = kind.partition("/")[0] + "/*"
         return qualities.get(kind, qualities.get(group, qualities.get("*/*", 0.0)))
 
-    best = max((JSON, *MEDIA_TYPES), key=of)  # the first of equals
+    best = max((JSON_MEDIA_TYPE, *MEDIA_TYPES), key=of)  # the first of equals
     return best if best in MEDIA_TYPES else None
 
 
@@ -103,7 +104,7 @@ async def stream_list(
     """Stream all selected rows. An error before the first rows has its own response."""
     if positions := sorted(query.model_fields_set & PAGE_PARAMETERS):
         detail = "There are no pages of lines"
-        faults = (Fault(parameter=name, code="no_pages", detail=detail) for name in positions)
+        faults = (FieldError(parameter=name, code="no_pages", detail=detail) for name in positions)
         raise InvalidRequest(*faults)
     form = MEDIA_TYPES[media_type]
     rows = _chunks(http_resources(request).database, form, query, model, service)

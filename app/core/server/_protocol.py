@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
-from app.core.http import MEDIA_TYPE, standalone
+from app.core.http import PROBLEM_MEDIA_TYPE, problem_body
 from app.core.observability import current_request_id, new_request_id
 from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 from app.core.server._security_headers import SECURITY_HEADERS
@@ -122,9 +122,9 @@ class HttpProtocol(HttpToolsProtocol):
         """Write a complete HTTP response for the error, and close the connection."""
         request_id = new_request_id()
         token = current_request_id.set(request_id)
-        body = standalone(error)
+        body = problem_body(error)
         headers = (
-            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
             f"{_SECURITY_HEADER_LINES}cache-control: no-store\r\nx-request-id: {request_id}\r\n"
             "connection: close\r\n\r\n"
         )

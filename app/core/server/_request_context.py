@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import InternalError
-from app.core.http import MAX_PATH, render
+from app.core.http import MAX_PATH_LENGTH, problem_response
 from app.core.observability import (
     REQUESTS_IN_FLIGHT,
     RequestStats,
@@ -103,7 +103,7 @@ class _ObservedRequest:
             if response_has_started:
                 # The server closes the connection, so that the client sees an incomplete response.
                 raise
-            response = render(Request(self._scope), InternalError())
+            response = problem_response(Request(self._scope), InternalError())
             await response(self._scope, receive, self._observed_send)
 
     def finish(self, *, metrics_enabled: bool) -> None:
@@ -156,7 +156,7 @@ def _choose_request_id(scope: Scope) -> str:
 
 def _loggable_path(scope: Scope) -> str:
     """Return the path without segments that may be secrets, for example "/tokens/..."."""
-    return _LONG_PATH_SEGMENT.sub("...", scope["path"][:MAX_PATH])
+    return _LONG_PATH_SEGMENT.sub("...", scope["path"][:MAX_PATH_LENGTH])
 
 
 def _find_route_path(scope: Scope) -> str:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
-from app.core.http import render
+from app.core.http import problem_response
 
 # The request target is the path with the query, for example "/books?limit=10".
 MAX_TARGET_BYTES: Final = 8 * 1024
@@ -53,7 +53,7 @@ class RequestLimits:
         if error is None:
             await self._app(scope, receive, send)
         else:
-            response = render(Request(scope), error)
+            response = problem_response(Request(scope), error)
             await response(scope, receive, send)
 
     def _find_error(self, scope: Scope) -> ServiceError | None:
