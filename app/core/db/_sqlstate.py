@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core import errors
+from app.core.field_errors import FieldError
 
 # Errors of asyncpg, which SQLAlchemy wraps in a DBAPIError, but not during COPY.
 _DRIVER_ERRORS: Final = (InterfaceError, InternalClientError, PostgresError)
@@ -37,7 +38,7 @@ _REPEATABLE_SQLSTATES: Final = {"40001", "40P01", "0A000"}
 # The connection does not exist, failed, was terminated by an administrator, or the server crashed.
 _CONNECTION_LOST_SQLSTATES: Final = {"08003", "08006", "57P01", "57P02"}
 log = logging.getLogger(__name__)
-_REFUSED_VALUE: Final = errors.FieldError(
+_REFUSED_VALUE: Final = FieldError(
     pointer="", code="refused", detail="The database refused a value"
 )
 
