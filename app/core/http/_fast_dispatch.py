@@ -37,7 +37,7 @@ from app.core.http._sessions import Handler
 
 # Pydantic's errors, as dictionaries.
 Errors = list[dict[str, Any]]
-# Reads and validates one parameter of a request. The value is valid if there are no errors.
+# Reads one parameter of a request. The value is valid if the list of errors is empty.
 ParameterReader = Callable[[Request], tuple[Any, Errors]]
 # The name of a parameter, and the index of its argument in the values of a request.
 ArgumentIndex = tuple[str, int]

@@ -30,11 +30,11 @@ _SUCCESS_DESCRIPTIONS: Final = {
 }
 _IF_NONE_MATCH_DESCRIPTION: Final = (
     "The ETags of the representations that the client has. If the current ETag is one of them, the"
-    " response is 304 and has no content. `*` matches every ETag."
+    " response is 304 and has no content. `*` matches every ETag"
 )
 _IF_MATCH_DESCRIPTION: Final = (
     "The ETags that the resource may have. If its current ETag is not one of them, the resource is"
-    " not changed and the response is 412. `*` matches every ETag."
+    " not changed and the response is 412. `*` matches every ETag"
 )
 
 
@@ -208,7 +208,8 @@ def _add_examples(operation: Json, schemas: Json) -> None:
     successful = [response for status, response in operation["responses"].items() if status < "300"]
     for body in (operation.get("requestBody", {}), *successful):
         for media_type in body.get("content", {}).values():
-            if "example" not in media_type:
-                # A document without an example is better than none; a test finds the missing one.
-                with suppress(MissingExample):
-                    media_type["example"] = build_example(media_type["schema"], schemas)
+            if "example" in media_type:
+                continue
+            # A document without an example is better than none. A test finds what is missing.
+            with suppress(MissingExample):
+                media_type["example"] = build_example(media_type["schema"], schemas)

@@ -33,7 +33,7 @@ class EndpointOptions(TypedDict, total=False):
     # The errors to document in OpenAPI. Those that follow from the method, the parameters and the
     # permission, such as 404 for a path with an id, are added without being listed.
     errors: Sequence[type[ServiceError]]
-    # Whether OpenAPI documents a Location header. The default is True if the status is 201.
+    # True documents a Location header in OpenAPI. This is the default if the status is 201.
     has_location: bool
     # The following options have the same meaning as in FastAPI.
     response_model: Any
