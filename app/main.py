@@ -17,8 +17,8 @@ from app.core.http import (
     RequirePermissions,
     add_documentation,
     add_routers,
+    get_openapi_document,
     install_error_handlers,
-    openapi_document,
     require_permissions,
 )
 from app.core.server import (
@@ -86,7 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         add_documentation(app, settings)
     require_permissions(app)
     anonymous_access = settings.anonymous_access or "none"
-    app.openapi = partial(openapi_document, app, anonymous_access)  # type: ignore[method-assign]
+    app.openapi = partial(get_openapi_document, app, anonymous_access)  # type: ignore[method-assign]
     install_error_handlers(app)
     return app
 

@@ -13,7 +13,7 @@ from app.core.http._guard import (
     require_permissions,
 )
 from app.core.http._idempotency import IdentifyRequest
-from app.core.http._openapi import openapi_document
+from app.core.http._openapi import get_openapi_document
 from app.core.http._problems import (
     MAX_PATH_LENGTH,
     PROBLEM_MEDIA_TYPE,
@@ -55,8 +55,8 @@ __all__ = [
     "Transaction",
     "add_documentation",
     "add_routers",
+    "get_openapi_document",
     "install_error_handlers",
-    "openapi_document",
     "openapi_problem_responses",
     "preferred_stream_type",
     "problem_body",
