@@ -1,4 +1,7 @@
-"""Every environment variable of the service, typed, with its default; `.env` is read as well."""
+"""The settings of the service: environment variables and the file `.env`, with types and defaults.
+
+`.env.example` explains every setting.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,27 +20,34 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-Origin = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
-# Allow only ASCII, because an automaton for all Unicode letters takes a MiB.
-PREFIX = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
 T = TypeVar("T")
+# For example "https://app.example.com", without a path.
+Origin = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
+# For example "api.example.com", "*.example.com" or "[::1]".
+HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
+# Letters are ASCII only, because a compiled pattern of all Unicode letters takes 1 MiB of memory.
+S3_PREFIX_PATTERN = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
+# asyncpg supports only these parameters of libpq. With any other, every connection would fail.
+URL_PARAMETERS = {"host", "passfile", "port", "ssl", "sslmode", "target_session_attrs", "user"}
+# S3 accepts signed URLs that are valid for up to a week.
+SecondsUpToOneWeek = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]
 
 
-def _split(text: Any) -> Any:
-    """`a, b` as a list."""
-    is_text = isinstance(text, str)
-    return [word.strip() for word in text.split(",") if word.strip()] if is_text else text
+def _split_at_commas(value: Any) -> Any:
+    """Convert a string such as `"a, b"` to a list such as `["a", "b"]`, without empty items."""
+    if not isinstance(value, str):
+        return value
+    return [item.strip() for item in value.split(",") if item.strip()]
 
 
-Words = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
-Host = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
-# These are libpq's parameters that asyncpg takes. With any other, every connection would fail.
-PARAMETERS = {"host", "passfile", "port", "ssl", "sslmode", "target_session_attrs", "user"}
-Seconds = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]  # S3 signs for a week at most
+CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_at_commas)]
 
 
 class Settings(BaseSettings):
-    """What the service reads from its environment; `.env.example` says more of each variable."""
+    """The settings of the service, read from environment variables and the file `.env`.
+
+    The field `db_pool_size` is the variable `DB_POOL_SIZE`. `.env.example` explains each setting.
+    """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
@@ -46,107 +56,152 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     metrics_port: int = Field(default=0, ge=0, le=65535)
     data_dir: Path = Path(".data")
+    # None: an embedded Postgres.
     database_url: SecretStr | None = Field(default=None, validate_default=True)
+    # None: the same as database_url.
     reporting_database_url: SecretStr | None = None
     db_pool_size: int = Field(default=20, ge=1, le=1000)
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
     db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
     db_pgbouncer: bool = False
-    # Send statements that are built once to the driver, without SQLAlchemy's execution.
+    # Execute frequent statements without SQLAlchemy (core/db/_fast_path.py).
     db_fast_path: bool = True
     request_timeout: float = Field(default=30.0, gt=0, le=3600, validate_default=True)  # seconds
-    web_concurrency: int = Field(default=1, ge=1, le=100)
+    web_concurrency: int = Field(default=1, ge=1, le=100)  # processes
     s3_endpoint_url: Origin | None = None
     s3_public_endpoint_url: Origin | None = None
+    # None: an embedded object store.
     s3_bucket: str | None = Field(default=None, validate_default=True)
     s3_region: str = "us-east-1"
-    s3_prefix: str = Field(default="documents/", pattern=PREFIX, max_length=200)
-    max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)
-    signed_url_ttl: Seconds = 15 * 60
-    upload_grace_period: Seconds = 3600
+    s3_prefix: str = Field(default="documents/", pattern=S3_PREFIX_PATTERN, max_length=200)
+    max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)  # bytes
+    signed_url_ttl: SecondsUpToOneWeek = 15 * 60
+    upload_grace_period: SecondsUpToOneWeek = 3600
+    # Never None after validation.
     anonymous_access: Literal["none", "read", "full"] | None = Field(
         default=None, validate_default=True
     )
     token_ttl: int = Field(default=30 * 24 * 3600, ge=60, le=10 * 365 * 24 * 3600)  # seconds
-    trusted_proxies: Words[IPvAnyNetwork] = ()
-    allowed_hosts: Words[Host] = ()
-    cors_origins: Words[Origin] = ()
+    trusted_proxies: CommaSeparated[IPvAnyNetwork] = ()
+    allowed_hosts: CommaSeparated[HostPattern] = ()
+    cors_origins: CommaSeparated[Origin] = ()
     docs_enabled: bool = True
-    # The compiled endpoint dispatch of core/http/_fast_dispatch.py; false uses FastAPI's own.
+    # Call endpoints without FastAPI's own dispatch (core/http/_fast_dispatch.py).
     http_fast_path: bool = True
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Never None after validation.
     log_format: Literal["console", "json"] | None = Field(default=None, validate_default=True)
 
     @field_validator("database_url", "reporting_database_url")
     @classmethod
-    def _is_postgres(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is None and info.field_name == "database_url":
-            _needed_in_production(info)
+    def _check_database_url(
+        cls, database_url: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        """Accept a Postgres URL that asyncpg supports. The database is required in production."""
+        if database_url is None:
+            if info.field_name == "database_url":
+                _require_in_production(info)
+            return None
         try:
-            url = make_url(value.get_secret_value() if value else "postgresql://")
-        except (ArgumentError, ValueError):  # it quotes a port that is none
-            url = make_url("unknown://")
+            url = make_url(database_url.get_secret_value())
+        except (ArgumentError, ValueError):
+            # The message of this error may contain the URL, and with it the password.
+            url = make_url("invalid://")
         if url.get_backend_name() not in {"postgres", "postgresql"}:
-            raise ValueError("Must look like postgresql://user:password@host:5432/name")
-        if not url.query.keys() <= PARAMETERS:
-            raise ValueError(f"May have after its ? only {', '.join(sorted(PARAMETERS))}")
-        return value
+            raise ValueError("Must be a URL such as postgresql://user:password@host:5432/name")
+        if not url.query.keys() <= URL_PARAMETERS:
+            supported_parameters = ", ".join(sorted(URL_PARAMETERS))
+            raise ValueError(f"Supports only these parameters after the ?: {supported_parameters}")
+        return database_url
 
     @field_validator("request_timeout")
     @classmethod
-    def _is_the_longest(cls, value: float, info: ValidationInfo) -> float:
-        parts = [info.data.get(f"db_{name}_timeout", 0.0) for name in ("pool", "statement")]
-        if value <= sum(parts):
+    def _check_request_timeout(cls, request_timeout: float, info: ValidationInfo) -> float:
+        """Require that a request can wait for a connection and then for a statement."""
+        # A timeout that is invalid itself is missing in `info.data`.
+        pool_timeout = info.data.get("db_pool_timeout", 0.0)
+        statement_timeout = info.data.get("db_statement_timeout", 0.0)
+        minimum = pool_timeout + statement_timeout
+        if request_timeout <= minimum:
             raise ValueError(
                 "Must be more than DB_POOL_TIMEOUT and DB_STATEMENT_TIMEOUT together, "
-                f"which are {sum(parts):g} seconds"
+                f"which are {minimum:g} seconds"
             )
-        return value
+        return request_timeout
 
     @field_validator("s3_bucket")
     @classmethod
-    def _has_a_bucket(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None and info.data.get("s3_endpoint_url"):
-            raise ValueError("Must be set together with S3_ENDPOINT_URL")
-        if value is None:
-            _needed_in_production(info)
-        return value
+    def _check_bucket(cls, bucket: str | None, info: ValidationInfo) -> str | None:
+        """Require a bucket in production, and for every object store that is not embedded."""
+        if bucket is None and info.data.get("s3_endpoint_url"):
+            raise ValueError("Must be set if S3_ENDPOINT_URL is set")
+        if bucket is None:
+            _require_in_production(info)
+        return bucket
 
     @field_validator("anonymous_access")
     @classmethod
-    def _is_closed_in_production(cls, value: str | None, info: ValidationInfo) -> str:
-        environment = info.data.get("app_env")
-        if value == "full" and environment == "production":
-            raise ValueError("Must be read or none in production: with full anyone may do anything")
-        return value or ("full" if environment == "development" else "read")
+    def _check_anonymous_access(cls, access: str | None, info: ValidationInfo) -> str:
+        """Refuse `full` in production. The default is `full` in development, and else `read`."""
+        app_env = info.data.get("app_env")
+        if access == "full" and app_env == "production":
+            raise ValueError(
+                "Must be read or none in production, because full lets everyone change everything"
+            )
+        if access is not None:
+            return access
+        if app_env == "development":
+            return "full"
+        return "read"
 
     @field_validator("log_format")
     @classmethod
-    def _is_for_programs_in_production(cls, value: str | None, info: ValidationInfo) -> str:
-        return value or ("json" if info.data.get("app_env") == "production" else "console")
+    def _choose_log_format(cls, log_format: str | None, info: ValidationInfo) -> str:
+        """Use JSON lines in production by default, and elsewhere lines for people."""
+        if log_format is not None:
+            return log_format
+        if info.data.get("app_env") == "production":
+            return "json"
+        return "console"
 
     @property
     def sqlalchemy_url(self) -> URL:
-        """`DATABASE_URL` for SQLAlchemy."""
-        return self.url_of("database_url")
+        """The URL of the default database for SQLAlchemy (see `sqlalchemy_url_of`)."""
+        return self.sqlalchemy_url_of("database_url")
 
-    def url_of(self, setting: str) -> URL:
-        """A database's URL, or the default's, with `ssl`, asyncpg's word for libpq's `sslmode`."""
-        secret: SecretStr | None = getattr(self, setting) or self.database_url
-        # Without any, an application can be created, for example to print its OpenAPI document.
-        url = make_url(secret.get_secret_value() if secret else "postgresql://")
-        query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items()}
-        return url.set(drivername="postgresql+asyncpg", query=query)
+    def sqlalchemy_url_of(self, setting: str) -> URL:
+        """Return the database URL of a setting, or of `database_url` if that setting is None.
+
+        For example, `postgresql://host/name?sslmode=require` becomes
+        `postgresql+asyncpg://host/name?ssl=require`, because asyncpg has another name for libpq's
+        parameter `sslmode`.
+        """
+        database_url: SecretStr | None = getattr(self, setting) or self.database_url
+        # The application can be created without a database, for example to print its OpenAPI
+        # document.
+        url = make_url("postgresql://")
+        if database_url is not None:
+            url = make_url(database_url.get_secret_value())
+        parameters = dict(url.query)
+        if "sslmode" in parameters:
+            parameters["ssl"] = parameters.pop("sslmode")
+        return url.set(drivername="postgresql+asyncpg", query=parameters)
 
 
-def _needed_in_production(info: ValidationInfo) -> None:
+def _require_in_production(info: ValidationInfo) -> None:
+    """Raise `ValueError` in production, for a setting without a value."""
     if info.data.get("app_env") == "production":
-        raise ValueError("Must be set in production: what is started here is for development")
+        raise ValueError("Must be set in production: embedded servers are for development only")
 
 
 def describe_validation_error(error: ValidationError) -> str:
-    """One line for each wrong variable: its name and what is wrong, never its value."""
-    return "\n".join(
-        f"{str(item['loc'][0]).upper()}: {item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors()
-    )
+    """Return a line for each invalid setting, with its name and the reason but not its value.
+
+    For example "DB_POOL_SIZE: Input should be greater than or equal to 1".
+    """
+    lines = []
+    for item in error.errors():
+        setting = str(item["loc"][0]).upper()
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{setting}: {message}")
+    return "\n".join(lines)

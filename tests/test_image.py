@@ -171,7 +171,7 @@ async def test_several_processes_are_counted_where_there_is_nowhere_to_write(
 def test_the_image_is_for_production_and_asks_for_what_that_needs(
     network: Any, containers: list[Any]
 ) -> None:
-    needed = "Must be set in production: what is started here is for development"
+    needed = "Must be set in production: embedded servers are for development only"
     said = f"bookshelf: invalid settings\nDATABASE_URL: {needed}\nS3_BUCKET: {needed}\n"
     assert ended(start("serve", containers, network, {})) == (1, said)
 

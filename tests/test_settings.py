@@ -42,7 +42,7 @@ def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPa
         Settings(_env_file=None)
     sentences = describe_validation_error(caught.value)
     assert re.search(r"^PORT: .*integer", sentences, re.MULTILINE)
-    assert "DATABASE_URL: Must look like postgresql://" in sentences
+    assert "DATABASE_URL: Must be a URL such as postgresql://" in sentences
     assert "hunter2" not in sentences
 
 
@@ -69,9 +69,12 @@ def test_urls_in_libpq_form_are_understood(given: str, made: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ("postgresql://ada:hunter2", "Must look like postgresql://"),  # its host is missing
-        ("postgresql://ada@h/d?password=hunter2", "May have after its ? only "),
-        ("postgresql://ada:hunter2@h/d?connect_timeout=10", "May have after its ? only "),
+        ("postgresql://ada:hunter2", "Must be a URL such as postgresql://"),  # its host is missing
+        ("postgresql://ada@h/d?password=hunter2", "Supports only these parameters after the ?: "),
+        (
+            "postgresql://ada:hunter2@h/d?connect_timeout=10",
+            "Supports only these parameters after the ?: ",
+        ),
     ],
 )
 def test_a_url_that_would_fail_at_the_first_request_is_refused_and_not_shown(
@@ -109,9 +112,10 @@ async def test_production_does_not_start_with_what_is_for_development() -> None:
     wrong = {"APP_ENV": "production", "ANONYMOUS_ACCESS": "full", "DATABASE_URL": ""}
     said = (
         "bookshelf: invalid settings\n"
-        "DATABASE_URL: Must be set in production: what is started here is for development\n"
-        "S3_BUCKET: Must be set in production: what is started here is for development\n"
-        "ANONYMOUS_ACCESS: Must be read or none in production: with full anyone may do anything\n"
+        "DATABASE_URL: Must be set in production: embedded servers are for development only\n"
+        "S3_BUCKET: Must be set in production: embedded servers are for development only\n"
+        "ANONYMOUS_ACCESS: Must be read or none in production, because full lets everyone change"
+        " everything\n"
     )
     assert await processes.exit_code_and_output("serve", "--migrate", "--worker", **wrong) == (
         1,

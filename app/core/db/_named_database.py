@@ -84,7 +84,7 @@ class NamedDatabase:
             callbacks: Runs the `after_commit` callbacks of all databases.
         """
         self.engine = create_async_engine(
-            settings.url_of(config.url_setting),
+            settings.sqlalchemy_url_of(config.url_setting),
             **_engine_options(settings, config),
             poolclass=ConnectionPool,
             pool_size=config.pool_size(settings.db_pool_size),
