@@ -1,4 +1,4 @@
-"""Every table, in one list: what Alembic compares a database with; and the schema's revision."""
+"""The list of all tables, which Alembic compares with a database, and the newest revision."""
 
 import re
 from pathlib import Path
@@ -27,23 +27,30 @@ TABLES: Final[tuple[type[Base], ...]] = (
     UserCount,
 )
 metadata = Author.metadata
-MIGRATIONS: Final = Path(__file__).parents[1] / "migrations" / "versions"
-# For example `2026_11_21_1200-0002_create_documents.py`; `alembic.ini` has the template.
-_FILE_NAME: Final = re.compile(r"\d{4}_\d\d_\d\d_\d{4}-([0-9a-z]+)_\w+\.py")
+MIGRATIONS_DIR: Final = Path(__file__).parents[1] / "migrations" / "versions"
+# Matches the file name of a migration, such as `2026_11_21_1200-0002_create_documents.py`. The
+# setting `file_template` in `alembic.ini` has the same format.
+_MIGRATION_FILE_NAME: Final = re.compile(r"\d{4}_\d\d_\d\d_\d{4}-([0-9a-z]+)_\w+\.py")
 
 
 def latest_revision(directory: Path) -> str:
-    """Return the id of the newest migration, which is `0002` for the example above.
+    """Return the revision of the newest migration in a directory.
 
-    The newest has the last name, because names begin with a date. Unlike Alembic, which imports
-    every file, this is cheap enough for the start of a server; a test compares both.
+    For example "0002", if the last file is `2026_11_21_1200-0002_create_documents.py`. The newest
+    file is the last one in alphabetical order, because names begin with a date. Every server calls
+    this at startup, where Alembic would be too slow because it imports all migrations.
+
+    Raises `FileNotFoundError` if the directory contains no migration.
     """
-    names = sorted(path.name for path in directory.iterdir())
-    revisions = [match[1] for match in map(_FILE_NAME.fullmatch, names) if match]
+    revisions = []
+    for path in sorted(directory.iterdir()):
+        match = _MIGRATION_FILE_NAME.fullmatch(path.name)
+        if match is not None:
+            revisions.append(match[1])
     if not revisions:
         raise FileNotFoundError(f"There are no migrations in {directory}")
     return revisions[-1]
 
 
-# The revision of the schema that this code needs.
-REVISION: Final = latest_revision(MIGRATIONS)
+# The schema revision that this code needs.
+REVISION: Final = latest_revision(MIGRATIONS_DIR)

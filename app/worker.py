@@ -1,4 +1,4 @@
-"""Every scheduled job, in one list, and the process that runs them at their times."""
+"""The list of scheduled jobs, and the worker process that runs them when they are due."""
 
 import asyncio
 import logging
@@ -19,14 +19,14 @@ from app.reports.service import ReportService
 from app.settings import Settings
 from app.tokens.service import TokenRevocation
 
-# SIGHUP is sent when the terminal is closed, SIGINT on Ctrl-C.
+# The signals that stop a server or a worker. Ctrl-C sends SIGINT, a closed terminal SIGHUP.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """The settings and the resources that jobs use."""
+    """The settings and the open resources that every job receives."""
 
     settings: Settings
     database: Database
@@ -35,16 +35,17 @@ class JobContext:
 
 async def _sweep_storage(context: JobContext) -> str:
     sweeper = Sweeper(context.database.writes, context.storage, context.settings)
-    return str(await sweeper.sweep())
+    outcome = await sweeper.sweep()
+    return str(outcome)
 
 
 async def _count_users(context: JobContext) -> str:
     return await ReportService(context.database.writes).count_users()
 
 
-async def _sweep_answers(context: JobContext) -> str:
+async def _sweep_stored_responses(context: JobContext) -> str:
     deleted = await StoredResponseRepository(context.database.writes).delete_expired()
-    return f"{deleted} answers to keys forgotten"
+    return f"deleted {deleted} expired idempotency keys"
 
 
 async def _sweep_tokens(context: JobContext) -> str:
@@ -53,10 +54,11 @@ async def _sweep_tokens(context: JobContext) -> str:
 
 JOBS: Final = (
     Job("sweep-storage", timedelta(minutes=10), _sweep_storage),
-    Job("sweep-answers", timedelta(hours=1), _sweep_answers),
+    # The database stores the names of jobs, so this one keeps the former word for responses.
+    Job("sweep-answers", timedelta(hours=1), _sweep_stored_responses),
     Job("sweep-tokens", timedelta(hours=1), _sweep_tokens),
-    # The count is taken once a day, at midnight. The job is due every hour so that a count that
-    # failed at midnight is taken later.
+    # Users are counted once a day, at midnight. The job is due every hour, so that a count that
+    # failed is repeated.
     Job("count-users", timedelta(hours=1), _count_users),
 )
 
@@ -65,22 +67,26 @@ JOBS: Final = (
 async def open_job_context(
     settings: Settings, jobs: tuple[Job[JobContext], ...] = JOBS
 ) -> AsyncIterator[JobContext]:
-    """Open what jobs work with, and close it when the block ends."""
-    # All jobs may run at the same time. Each holds a connection for its lock and one for its work.
+    """Open the database and the object store for jobs. Close them when the block ends."""
+    # All jobs may run at the same time. Each uses one connection for its lock and one for its work.
     pool_size = max(settings.db_pool_size, 2 * len(jobs))
     database = Database(settings.model_copy(update={"db_pool_size": pool_size}))
     storage = Storage(settings)
     try:
         yield JobContext(settings, database, storage)
     finally:
-        # The database first, because its callbacks after a commit may use the storage.
+        # Close the database first, because its callbacks after a commit may use the storage.
         await database.close()
         storage.close()
 
 
 async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOBS) -> None:
-    """Run every job that is due now, and all at their times, until the process is stopped."""
-    # Imported lazily because a server imports this module and schedules nothing.
+    """Run each job whenever it is due, until the process receives a stop signal.
+
+    A job whose latest due time was missed runs immediately. Jobs that are running when the signal
+    arrives are cancelled, and the function returns after they have ended.
+    """
+    # Imported lazily because a server imports this module, but does not schedule jobs.
     from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: PLC0415
     from apscheduler.triggers.interval import IntervalTrigger  # noqa: PLC0415
 
@@ -88,11 +94,12 @@ async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOB
         scheduler = AsyncIOScheduler(timezone=UTC)
         for job in jobs:
             scheduler.add_job(
-                _run,
+                _run_and_log,
                 IntervalTrigger(seconds=int(job.interval.total_seconds()), start_date=EPOCH),
                 [job, context],
                 name=job.name,
-                # A worker that starts between two ticks makes up for the latest one, however late.
+                # The first run is due in the past, so it starts immediately, however late it is. If
+                # several runs were missed, only one is made up for.
                 next_run_time=job.latest_tick(),
                 misfire_grace_time=None,
                 coalesce=True,
@@ -108,20 +115,26 @@ async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOB
 
 
 async def _wait_for_stop_signal() -> None:
-    # An event, because the event loop may swallow an exception that a signal handler raises.
-    stop = asyncio.Event()
+    """Wait until the process receives one of `STOP_SIGNALS`.
+
+    The signal sets an event. The event loop might swallow an exception from a signal handler.
+    """
+    stop_event = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop.set)
+    for signal_number in STOP_SIGNALS:
+        loop.add_signal_handler(signal_number, stop_event.set)
     try:
-        await stop.wait()
+        await stop_event.wait()
     finally:
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
+        for signal_number in STOP_SIGNALS:
+            loop.remove_signal_handler(signal_number)
 
 
-async def _run(job: Job[JobContext], context: JobContext) -> None:
-    """Run a job if it is due. A failure is logged, and the other jobs go on."""
+async def _run_and_log(job: Job[JobContext], context: JobContext) -> None:
+    """Run a job if no other worker has run it since it was due. Log and count the outcome.
+
+    An error is logged and not raised, so that it does not stop the worker.
+    """
     try:
         outcome = await job.run(context.database, context)
         if outcome is None:
@@ -129,8 +142,8 @@ async def _run(job: Job[JobContext], context: JobContext) -> None:
         log.info("%s: %s", job.name, outcome)
         JOB_RUNS.labels(job.name, "done").inc()
     except asyncio.CancelledError:
-        # The process has been told to stop.
-        log.warning("%s was cut short", job.name)
+        # The worker was stopped.
+        log.warning("%s was cancelled because the worker was stopped", job.name)
         JOB_RUNS.labels(job.name, "cut short").inc()
     except Exception:
         log.exception("%s failed", job.name)

@@ -505,7 +505,7 @@ async def test_a_job_that_fails_is_logged_and_keeps_no_other_from_its_work(
         each["name"]: each["outcome"].split(":")[0] for each in await noted(outside_connection)
     } == {
         "count-users": "failed",
-        "sweep-answers": "0 answers to keys forgotten",
+        "sweep-answers": "deleted 0 expired idempotency keys",
         "sweep-storage": str(SweepResult(0, 0, 0, [])),
         "sweep-tokens": "0 expired tokens, 0 expired login failures",
     }
@@ -529,7 +529,7 @@ async def test_a_worker_told_to_stop_in_the_middle_of_a_job_lets_it_go(
         async with running_workers(environment) as [worker]:
             await poll_until(is_waiting)
             assert await worker.stop() == 0
-    assert "WARNING [-] count-users was cut short\n" in worker.output
+    assert "WARNING [-] count-users was cancelled because the worker was stopped\n" in worker.output
     assert "Traceback" not in worker.output
     async with running_workers(environment):
         await poll_until(lambda: all_done(outside_connection))
