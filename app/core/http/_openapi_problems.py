@@ -21,7 +21,10 @@ _BODY_ERRORS: Final = (
 
 
 def add_general_problems(operation: Json) -> None:
-    """Replace FastAPI's own 422 response by the problems that every operation may respond with."""
+    """Document the problems with which every operation may respond: 400, 422 and 500.
+
+    The 422 response that FastAPI documents is removed, because the service never sends it.
+    """
     operation["responses"].pop("422", None)
     add_problems(operation, *_GENERAL_ERRORS)
 
@@ -43,6 +46,7 @@ def add_implied_problems(operation: Json, method: str, path: str, route: Route) 
     content = operation.get("requestBody", {}).get("content")
     if content:
         error_types += _BODY_ERRORS
+        # The JSON body of a PATCH may also be sent as a merge patch.
         if method == "patch" and JSON_MEDIA_TYPE in content:
             content[MERGE_PATCH_MEDIA_TYPE] = content[JSON_MEDIA_TYPE]
     add_problems(operation, *error_types)
@@ -74,13 +78,13 @@ def add_access(operation: Json, permission: Permission, anonymous_access: str) -
         return
     with_token = {"password": list[str]()}
     without_token: Json = {}
-    is_open = get_scope(permission, anonymous_access) is not NONE
+    allows_anonymous_access = get_scope(permission, anonymous_access) is not NONE
     operation["security"] = [with_token]
-    if is_open:
+    if allows_anonymous_access:
         operation["security"] = [without_token, with_token]
     roles = _describe_roles(permission)
     access = f"Roles: {', '.join(roles)}."
-    if is_open:
+    if allows_anonymous_access:
         access += " A token is not required."
     operation["description"] = f"{operation.get('description', '')}\n\n{access}".strip()
     add_problems(operation, errors.InvalidToken)
