@@ -16,14 +16,8 @@ from pydantic import (
 
 from app.authors.schemas import AuthorCreate, AuthorUpdate
 from app.core.formats import create_writer
-from app.core.schemas import (
-    Nested,
-    ReadModel,
-    RequestModel,
-    UpdateModel,
-    Version,
-    find_nested_models,
-)
+from app.core.nested_models import NestedModel, find_nested_models
+from app.core.schemas import ReadModel, RequestModel, UpdateModel, Version
 from app.users.schemas import UserUpdate
 
 
@@ -170,9 +164,9 @@ def test_nested_models_are_recognized() -> None:
         several: Inner | str
 
     assert find_nested_models(Outer) == {
-        "one": Nested(Inner, is_optional=False, is_list=False),
-        "optional": Nested(Inner, is_optional=True, is_list=False),
-        "many": Nested(Inner, is_optional=False, is_list=True),
+        "one": NestedModel(Inner, is_optional=False, is_list=False),
+        "optional": NestedModel(Inner, is_optional=True, is_list=False),
+        "many": NestedModel(Inner, is_optional=False, is_list=True),
     }
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import RelationshipProperty
 
 from app.core.db._models import Base
-from app.core.schemas import Nested, find_nested_models
+from app.core.nested_models import NestedModel, find_nested_models
 
 Column = sa.ColumnElement[Any]
 Relationship = RelationshipProperty[Any]
@@ -41,7 +41,9 @@ def require_creation_from_field_names(model: type[BaseModel]) -> None:
             )
 
 
-def require_same_values_in_json(field: str, relationship: Relationship, embedded: Nested) -> None:
+def require_same_values_in_json(
+    field: str, relationship: Relationship, embedded: NestedModel
+) -> None:
     """Raise `TypeError` if a column of an embedded list has other values in JSON than in a row.
 
     Postgres returns an embedded list as one JSON array, in which SQLAlchemy does not convert
@@ -71,7 +73,9 @@ def _stores_values_of_enum(enum_type: sa.Enum) -> bool:
     return all(str(member.value) in enum_type.enums for member in members)
 
 
-def require_fields_are_columns(field: str, relationship: Relationship, embedded: Nested) -> None:
+def require_fields_are_columns(
+    field: str, relationship: Relationship, embedded: NestedModel
+) -> None:
     """Raise `TypeError` if a field of an embedded model is not a column of the embedded table."""
     target = relationship.mapper.class_
     columns = relationship.mapper.local_table.c
@@ -84,7 +88,7 @@ def require_fields_are_columns(field: str, relationship: Relationship, embedded:
 
 
 def require_version_of_embedded_rows(
-    field: str, relationship: Relationship, embedded: Nested
+    field: str, relationship: Relationship, embedded: NestedModel
 ) -> None:
     """Raise `TypeError` if an embedded row can change while its version stays the same.
 
@@ -192,7 +196,9 @@ def _find_referential_action(column: Column) -> str | None:
     return None
 
 
-def require_supported_foreign_key(field: str, relationship: Relationship, embedded: Nested) -> None:
+def require_supported_foreign_key(
+    field: str, relationship: Relationship, embedded: NestedModel
+) -> None:
     """Raise `TypeError` if the foreign key of an embedded row is not supported.
 
     It has to be a single column. If it is nullable, the field has to allow None.

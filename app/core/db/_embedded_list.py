@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import RelationshipProperty
 
-from app.core.schemas import Nested
+from app.core.nested_models import NestedModel
 
 Column = sa.ColumnElement[Any]
 Relationship = RelationshipProperty[Any]
@@ -33,7 +33,7 @@ class EmbeddedList:
         WHERE book_tags.book_id = books.id
     """
 
-    def __init__(self, field_name: str, relationship: Relationship, nested: Nested) -> None:
+    def __init__(self, field_name: str, relationship: Relationship, nested: NestedModel) -> None:
         """Prepare the columns of the subquery.
 
         Args:

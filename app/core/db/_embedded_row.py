@@ -6,7 +6,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import RelationshipProperty
 
-from app.core.schemas import Nested
+from app.core.nested_models import NestedModel
 
 Column = sa.ColumnElement[Any]
 Relationship = RelationshipProperty[Any]
@@ -26,7 +26,7 @@ class EmbeddedRow:
     If the field is optional, the row may not exist. The value of the field is then None.
     """
 
-    def __init__(self, field_name: str, relationship: Relationship, nested: Nested) -> None:
+    def __init__(self, field_name: str, relationship: Relationship, nested: NestedModel) -> None:
         """Prepare the columns of the join.
 
         Args:

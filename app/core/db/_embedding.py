@@ -42,7 +42,7 @@ from app.core.db._declarations import (
 from app.core.db._embedded_list import EmbeddedList
 from app.core.db._embedded_row import EmbeddedRow
 from app.core.db._models import Base
-from app.core.schemas import Nested, find_nested_models
+from app.core.nested_models import NestedModel, find_nested_models
 
 Column = sa.ColumnElement[Any]
 
@@ -101,7 +101,7 @@ def create_embedded_fields(
 
 
 def _create_embedded_field(
-    model: type[Base], read_model: type[BaseModel], field_name: str, nested: Nested
+    model: type[Base], read_model: type[BaseModel], field_name: str, nested: NestedModel
 ) -> EmbeddedField:
     """Create the field from the relationship of the mapped class that has its name.
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from app.core.schemas import Nested, find_nested_model, union_members
+from app.core.nested_models import NestedModel, find_nested_model, union_members
 
 # Takes an instance of the model and returns its value in one column.
 ColumnGetter = Callable[[Any], object]
@@ -87,7 +87,7 @@ def to_csv_value(value: object) -> object:
 
 
 def _nested_column_getters(
-    model: type[BaseModel], field_name: str, nested: Nested
+    model: type[BaseModel], field_name: str, nested: NestedModel
 ) -> dict[str, ColumnGetter]:
     """Return the columns of a field that contains a model, for example `author_name`.
 

@@ -9,8 +9,9 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from app.core.db import Statements
+from app.core.nested_models import union_members
 from app.core.paging import PAGE_PARAMETERS, PageQuery
-from app.core.schemas import ReadModel, union_members
+from app.core.schemas import ReadModel
 
 
 def require_uuid_id(read_model: type[ReadModel]) -> None:
