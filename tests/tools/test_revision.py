@@ -25,7 +25,7 @@ from alembic import command
 from app import schema
 from checks import migrations
 
-config = schema.config()
+config = schema.alembic_config()
 command.upgrade(config, "head")
 command.check(config)
 command.downgrade(config, "{RELEASED}")
