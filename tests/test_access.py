@@ -1,4 +1,4 @@
-"""Who may what: every operation, for every kind of caller, answers as the table of access says."""
+"""Who may what: every operation, for every kind of caller, responses as the table of access says."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -118,8 +118,8 @@ async def credentials(client: AsyncClient, caller: str) -> dict[str, str]:
     if caller == "malformed":
         return bearer_headers(change_hex_digit(TOKENS["admin"]))
     if caller == "revoked":
-        answer = await client.delete("/tokens/current", headers=bearer_headers(TOKENS["revoked"]))
-        assert answer.status_code == 204
+        response = await client.delete("/tokens/current", headers=bearer_headers(TOKENS["revoked"]))
+        assert response.status_code == 204
     return bearer_headers(TOKENS[caller])
 
 
@@ -149,9 +149,9 @@ async def test_who_may_is_answered(
     headers = await credentials(client, caller)
     # Where nothing but the token can have opened it.
     set_anonymous_access(app, caller if caller in ANONYMOUS_CALLERS else "none")
-    answer = await operations[name].send(client, headers)
-    assert answer.status_code == operations[name].success_status, answer.text
-    assert "www-authenticate" not in answer.headers
+    response = await operations[name].send(client, headers)
+    assert response.status_code == operations[name].success_status, response.text
+    assert "www-authenticate" not in response.headers
 
 
 @every_cell(allowed=False)
@@ -167,10 +167,10 @@ async def test_who_may_not_is_told_why_and_changes_nothing(
     # Where nothing but the token can have closed it.
     set_anonymous_access(app, caller if caller in ANONYMOUS_CALLERS else "full")
     before = sorted(await select_values(database, CONTENTS))
-    answer = await operations[name].send(client, headers)
-    check_problem(answer, status, KINDS[status])
+    response = await operations[name].send(client, headers)
+    check_problem(response, status, KINDS[status])
     challenge = CHALLENGE if caller in ANONYMOUS_CALLERS else CHALLENGES[status]
-    assert answer.headers.get("www-authenticate") == challenge
+    assert response.headers.get("www-authenticate") == challenge
     assert sorted(await select_values(database, CONTENTS)) == before
 
 
@@ -180,8 +180,8 @@ async def test_a_higher_role_may_with_its_own_what_a_member_may(
     client: AsyncClient, database: Database, operations: Operations, name: str, caller: str
 ) -> None:
     await execute(database, "UPDATE documents SET owner_id = :owner", {"owner": USER_IDS[caller]})
-    answer = await operations[name].send(client, bearer_headers(TOKENS[caller]), owner=caller)
-    assert answer.status_code == operations[name].success_status, answer.text
+    response = await operations[name].send(client, bearer_headers(TOKENS[caller]), owner=caller)
+    assert response.status_code == operations[name].success_status, response.text
 
 
 @pytest.mark.parametrize("name", OWNER_OPERATIONS)
@@ -250,11 +250,11 @@ def test_the_document_lists_a_refusal_exactly_where_it_can_occur(
 @pytest.mark.parametrize("status", [401, 403])
 def test_the_document_says_what_a_refusal_is(operations: Operations, status: int) -> None:
     for operation in operations.values():
-        if answer := operation.responses.get(str(status)):
-            schema = answer["content"]["application/problem+json"]["schema"]
+        if response := operation.responses.get(str(status)):
+            schema = response["content"]["application/problem+json"]["schema"]
             kinds = schema["properties"]["type"]["enum"]
             assert kinds == [f"urn:problem-type:bookshelf:{KINDS[status]}"]
-            assert "WWW-Authenticate" in answer["headers"]
+            assert "WWW-Authenticate" in response["headers"]
 
 
 def test_the_document_says_where_to_log_in(

@@ -81,10 +81,10 @@ async def test_a_cursor_leads_through_ones_own_documents_only(
 async def test_a_cursor_of_somebody_elses_list_is_refused(client: AsyncClient) -> None:
     await make_document(client)
     page = (await client.get("/documents?size=1", headers=bearer_headers(TOKENS["admin"]))).json()
-    answer = await client.get(
+    response = await client.get(
         f"/documents?size=1&cursor={page['next']}", headers=bearer_headers(TOKENS["owner"])
     )
-    check_problem(answer, 422, "invalid-request")
+    check_problem(response, 422, "invalid-request")
 
 
 @every_person
@@ -154,8 +154,8 @@ async def test_who_may_everything_registers_a_user_with_a_role(
     client: AsyncClient, person: str | None, role: str
 ) -> None:
     client.headers = bearer_headers(TOKENS[person]) if person else {}
-    answer = await client.post("/users", json=REGISTRATION | {"role": role})
-    assert (answer.status_code, answer.json()["role"]) == (201, role)
+    response = await client.post("/users", json=REGISTRATION | {"role": role})
+    assert (response.status_code, response.json()["role"]) == (201, role)
 
 
 @pytest.mark.parametrize("person", [None, "admin"])
@@ -164,8 +164,8 @@ async def test_who_may_everything_changes_a_role(
     client: AsyncClient, person: str | None, role: str
 ) -> None:
     client.headers = bearer_headers(TOKENS[person]) if person else {}
-    answer = await client.patch(f"/users/{USER_IDS['owner']}", json={"role": role})
-    assert (answer.status_code, answer.json()["role"]) == (200, role)
+    response = await client.patch(f"/users/{USER_IDS['owner']}", json={"role": role})
+    assert (response.status_code, response.json()["role"]) == (200, role)
 
 
 @pytest.mark.parametrize("person", ["owner", "editor"])
@@ -175,12 +175,12 @@ async def test_who_is_no_admin_sets_no_role_not_even_the_one_he_has(
 ) -> None:
     client.headers = bearer_headers(TOKENS[person])
     before = await roles(database)
-    for answer in (
+    for response in (
         await client.post("/users", json=REGISTRATION | {"role": role}),
         await client.patch(f"/users/{USER_IDS[person]}", json={"role": role}),
     ):
-        check_problem(answer, 403, "forbidden")
-        assert answer.headers["www-authenticate"] == INSUFFICIENT_SCOPE_CHALLENGE
+        check_problem(response, 403, "forbidden")
+        assert response.headers["www-authenticate"] == INSUFFICIENT_SCOPE_CHALLENGE
     assert await roles(database) == before
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of documents: who acts, what is in the store, the sweeper, a proxy before the store."""
+"""Fixtures for tests of documents: clients with roles, the sweeper, and a proxy for the store."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -15,41 +15,49 @@ from tests.support.clients_with_tokens import ClientFactory, client_factory
 from tests.support.resources import replace_resources
 from tests.support.store_proxy import StoreProxy, running_store_proxy
 
-Stored = Callable[[], Awaitable[list[str]]]
+ListObjectStates = Callable[[], Awaitable[list[str]]]
 Sweep = Callable[[], Awaitable[SweepResult]]
 UseStore = Callable[[str], None]
-Age = Callable[[], Awaitable[object]]
+MakeObjectsStale = Callable[[], Awaitable[object]]
 
 
 @pytest.fixture
 async def client_with_role(app: FastAPI, database: Database) -> AsyncIterator[ClientFactory]:
-    async with client_factory(app, database) as made:
-        yield made
+    """Return a client with a token of a new user: `await client_with_role("member")`."""
+    async with client_factory(app, database) as create_client:
+        yield create_client
 
 
 @pytest.fixture
 async def proxy() -> AsyncIterator[StoreProxy]:
-    async with running_store_proxy() as made:
-        yield made
+    """A proxy for the object store. The service uses it after `use_store(proxy.origin)`."""
+    async with running_store_proxy() as store_proxy:
+        yield store_proxy
 
 
 @pytest.fixture
 def use_store(app: FastAPI, settings: Settings) -> Iterator[UseStore]:
-    """Have the service use the store at another endpoint, from now on."""
-    made: list[Storage] = []
+    """Make the service use the object store at another endpoint: `use_store(endpoint)`."""
+    storages: list[Storage] = []
 
-    def use(endpoint: str) -> None:
-        made.append(Storage(settings.model_copy(update={"s3_endpoint_url": endpoint})))
-        replace_resources(app, storage=made[-1])
+    def use_store_at(endpoint: str) -> None:
+        storage = Storage(settings.model_copy(update={"s3_endpoint_url": endpoint}))
+        storages.append(storage)
+        replace_resources(app, storage=storage)
 
-    yield use
-    for storage in made:
+    yield use_store_at
+    for storage in storages:
         storage.close()
 
 
 @pytest.fixture
-def stored(storage: Storage, settings: Settings, outside_connection: asyncpg.Connection) -> Stored:
-    """For each key of the test's what there is: the state of its row, `object`, `part`."""
+def list_object_states(
+    storage: Storage, settings: Settings, outside_connection: asyncpg.Connection
+) -> ListObjectStates:
+    """Return the sorted states of all keys of the test, for example `["ready object"]`.
+
+    A state consists of the state of the row, and `object` or `part` if the store has one.
+    """
     return lambda: stored_objects.list_object_states(
         storage, settings.s3_prefix, outside_connection
     )
@@ -57,11 +65,12 @@ def stored(storage: Storage, settings: Settings, outside_connection: asyncpg.Con
 
 @pytest.fixture
 def sweep(database: Database, storage: Storage, settings: Settings) -> Sweep:
+    """Run the sweeper once."""
     return Sweeper(database.writes, storage, settings).sweep
 
 
 @pytest.fixture
-def age(outside_connection: asyncpg.Connection) -> Age:
-    """Let a day pass for all that is stored."""
-    longer = "UPDATE stored_objects SET touched_at = touched_at - interval '1 day'"
-    return lambda: outside_connection.execute(longer)
+def make_objects_stale(outside_connection: asyncpg.Connection) -> MakeObjectsStale:
+    """Make the last progress of all stored objects one day older, so that uploads expire."""
+    statement = "UPDATE stored_objects SET touched_at = touched_at - interval '1 day'"
+    return lambda: outside_connection.execute(statement)

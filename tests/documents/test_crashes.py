@@ -1,8 +1,11 @@
-"""A server killed at any point, and one sweep later: every ready document has its exact bytes, and
-nothing else is stored."""
+"""Servers that are killed during a change of a document.
+
+After one sweep, every document has the exact bytes of its file, and nothing else is in the store.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -10,7 +13,7 @@ from httpx import AsyncClient
 
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
-from tests.documents.conftest import Age, Stored
+from tests.documents.conftest import ListObjectStates, MakeObjectsStale
 from tests.support.commands import exit_code_and_output
 from tests.support.factories import make_direct_upload, make_document
 from tests.support.processes import TIMEOUT_SECONDS, running_server
@@ -18,119 +21,161 @@ from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
 
-OLD, SMALL = b"%PDF-1.7 it had this file", b"%PDF-1.7 and got this one"
-LARGE = bytes(range(256)) * (2 * PART_SIZE // 256) + b"the third part"
-NOTHING: list[str] = []
+OLD_FILE = b"%PDF-1.7 old"
+SMALL_FILE = b"%PDF-1.7 new"
+LARGE_FILE = bytes(range(256)) * (2 * PART_SIZE // 256) + b"the third part"
 
-Ask = Callable[[AsyncClient, str], Awaitable[httpx.Response]]
+SendRequest = Callable[[AsyncClient, str], Awaitable[httpx.Response]]
 
 
-def replaces(content: bytes) -> Ask:
+def replace_file(content: bytes) -> SendRequest:
     return lambda client, path: client.patch(path, files={"file": ("new.pdf", content)})
 
 
-def deletes(client: AsyncClient, path: str) -> Awaitable[httpx.Response]:
+def delete_document(client: AsyncClient, path: str) -> Awaitable[httpx.Response]:
     return client.delete(path)
 
 
-# The request to the store that the crash comes with, what is there then, and the file at last.
-POINTS: dict[str, tuple[Ask, ProxyAction, str, list[str], bytes | None]] = {
-    "before the first part": (
-        replaces(LARGE), ProxyAction.HOLD, "POST .*[?]uploads", ["pending", "ready object"], OLD,
+class Crash(NamedTuple):
+    """A request of a client, during which the server is killed."""
+
+    send_request: SendRequest
+    # The request to the store during which the server is killed, and whether the store has
+    # processed it (HOLD_RESPONSE) or not (HOLD).
+    store_request: str
+    action: ProxyAction
+    # The states of the stored objects after the crash.
+    states: list[str]
+    # The document's file in the end, or None if the document is deleted.
+    final_content: bytes | None
+
+
+CRASHES = {
+    "before the first part": Crash(
+        replace_file(LARGE_FILE),
+        "POST .*[?]uploads",
+        ProxyAction.HOLD,
+        ["pending", "ready object"],
+        OLD_FILE,
     ),
-    "between parts": (
-        replaces(LARGE), ProxyAction.HOLD, "partNumber=2", ["pending part", "ready object"], OLD,
+    "between two parts": Crash(
+        replace_file(LARGE_FILE),
+        "partNumber=2",
+        ProxyAction.HOLD,
+        ["pending part", "ready object"],
+        OLD_FILE,
     ),
-    "between complete and commit": (
-        replaces(LARGE), ProxyAction.HOLD_RESPONSE, "POST .*[?]uploadId",
-        ["pending object", "ready object"], OLD,
+    "between completion and commit": Crash(
+        replace_file(LARGE_FILE),
+        "POST .*[?]uploadId",
+        ProxyAction.HOLD_RESPONSE,
+        ["pending object", "ready object"],
+        OLD_FILE,
     ),
-    "before the only put": (
-        replaces(SMALL), ProxyAction.HOLD, "PUT", ["pending", "ready object"], OLD,
+    "before the only PUT": Crash(
+        replace_file(SMALL_FILE), "PUT", ProxyAction.HOLD, ["pending", "ready object"], OLD_FILE
     ),
-    "between the only put and commit": (
-        replaces(SMALL), ProxyAction.HOLD_RESPONSE, "PUT", ["pending object", "ready object"], OLD,
+    "between the only PUT and commit": Crash(
+        replace_file(SMALL_FILE),
+        "PUT",
+        ProxyAction.HOLD_RESPONSE,
+        ["pending object", "ready object"],
+        OLD_FILE,
     ),
-    "between a replace's commit and the removal": (
-        replaces(SMALL), ProxyAction.HOLD, "DELETE", ["deleting object", "ready object"], SMALL,
+    "between the commit of a new file and the removal of the old one": Crash(
+        replace_file(SMALL_FILE),
+        "DELETE",
+        ProxyAction.HOLD,
+        ["deleting object", "ready object"],
+        SMALL_FILE,
     ),
-    "between a delete's commit and the removal": (
-        deletes, ProxyAction.HOLD, "DELETE", ["deleting object"], None,
+    "between the commit of a deletion and the removal of the file": Crash(
+        delete_document, "DELETE", ProxyAction.HOLD, ["deleting object"], None
     ),
-    "between the removal and its record's": (
-        deletes, ProxyAction.HOLD_RESPONSE, "DELETE", ["deleting"], None,
+    "between the removal of a file and of its row": Crash(
+        delete_document, "DELETE", ProxyAction.HOLD_RESPONSE, ["deleting"], None
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
 def environment(database_url: str, settings: Settings) -> dict[str, str]:
-    """Of the server that is killed, and of the sweeper after it."""
-    given = {"DATABASE_URL": database_url, "S3_PREFIX": settings.s3_prefix}
-    return given | {"UPLOAD_GRACE_PERIOD": "1"}
+    """The environment variables of the server that is killed, and of the sweeper after it."""
+    return {
+        "DATABASE_URL": database_url,
+        "S3_PREFIX": settings.s3_prefix,
+        "UPLOAD_GRACE_PERIOD": "1",
+    }
 
 
-async def killed(
-    environment: dict[str, str],
-    proxy: StoreProxy,
-    fate: ProxyAction,
-    line: str,
-    ask: Ask,
-    path: str,
+async def kill_server_during(
+    environment: dict[str, str], proxy: StoreProxy, crash: Crash, path: str
 ) -> None:
-    """A server is killed when what it is asked has led to this request to the store."""
+    """Send the request of a crash to a new server, and kill it during its request to the store."""
     async with (
         running_server(**environment, S3_ENDPOINT_URL=proxy.origin) as (process, origin),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
-        proxy.set_action(fate, line)
-        asked = asyncio.ensure_future(ask(client, path))
+        proxy.set_action(crash.action, crash.store_request)
+        request_task = asyncio.ensure_future(crash.send_request(client, path))
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await proxy.action_reached.wait()
         process.kill()
         await process.wait()
-        await asyncio.wait([asked])
-        asked.exception()  # for a delete, and a replace at its end, there was an answer
+        await asyncio.wait([request_task])
+        # Mark the exception as retrieved. There is none if the server has already responded.
+        request_task.exception()
 
 
-async def file_of(client: AsyncClient, path: str) -> bytes | None:
-    """The bytes by the signed URL of the document, while there is one."""
-    answer = await client.get(path)
-    if answer.status_code == 404:
+async def download_file(client: AsyncClient, path: str) -> bytes | None:
+    """Return the content of a document's file, or None if the document does not exist."""
+    response = await client.get(path)
+    if response.status_code == 404:
         return None
-    async with AsyncClient() as browser:
-        return (await browser.get(answer.json()["file_url"])).raise_for_status().content
+    async with AsyncClient() as store_client:
+        return (await store_client.get(response.json()["file_url"])).raise_for_status().content
 
 
-@pytest.mark.parametrize("point", POINTS)
-async def test_after_a_crash_one_sweep_leaves_documents_with_their_exact_bytes_and_nothing_else(
-    point: str,
+@pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES.keys())
+async def test_sweep_after_crash_leaves_exactly_the_file_of_the_document(
+    crash: Crash,
     environment: dict[str, str],
     proxy: StoreProxy,
     client: AsyncClient,
-    stored: Stored,
-    age: Age,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
 ) -> None:
-    ask, fate, line, left, content = POINTS[point]
-    path = f"/documents/{(await make_document(client, content=OLD))['id']}"
-    await killed(environment, proxy, fate, line, ask, path)
-    assert await stored() == left
-    await age()
-    code, said = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
-    assert code == 0, said
-    assert await stored() == (["ready object"] if content else NOTHING)
-    assert await file_of(client, path) == content
+    path = f"/documents/{(await make_document(client, content=OLD_FILE))['id']}"
+    await kill_server_during(environment, proxy, crash, path)
+    assert await list_object_states() == crash.states
+    await make_objects_stale()
+    exit_code, output = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
+    assert exit_code == 0, output
+    final_states: list[str] = []
+    if crash.final_content is not None:
+        final_states = ["ready object"]
+    assert await list_object_states() == final_states
+    assert await download_file(client, path) == crash.final_content
 
 
-async def test_a_direct_upload_is_completed_again_after_a_crash_before_the_commit(
-    environment: dict[str, str], proxy: StoreProxy, client: AsyncClient, stored: Stored
+async def test_direct_upload_can_be_completed_again_after_crash_before_commit(
+    environment: dict[str, str],
+    proxy: StoreProxy,
+    client: AsyncClient,
+    list_object_states: ListObjectStates,
 ) -> None:
-    path = f"/documents/{(await make_document(client))['id']}"
-    complete = f"{await make_direct_upload(client, path, SMALL)}/complete"
-    fate, line = ProxyAction.HOLD_RESPONSE, "POST .*[?]uploadId"
-    await killed(environment, proxy, fate, line, lambda to, at: to.post(at), complete)
-    assert await stored() == ["pending object"]
+    document_path = f"/documents/{(await make_document(client))['id']}"
+    upload_path = await make_direct_upload(client, document_path, SMALL_FILE)
+    crash = Crash(
+        lambda http_client, path: http_client.post(f"{path}/complete"),
+        "POST .*[?]uploadId",
+        ProxyAction.HOLD_RESPONSE,
+        ["pending object"],
+        SMALL_FILE,
+    )
+    await kill_server_during(environment, proxy, crash, upload_path)
+    assert await list_object_states() == crash.states
     for _ in range(2):
-        assert (await client.post(complete)).status_code == 200
-        assert await file_of(client, path) == SMALL
-    assert await stored() == ["ready object"]
+        assert (await client.post(f"{upload_path}/complete")).status_code == 200
+        assert await download_file(client, document_path) == crash.final_content
+    assert await list_object_states() == ["ready object"]

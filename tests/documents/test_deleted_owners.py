@@ -1,4 +1,4 @@
-"""A deleted user's documents go at once and their files by the sweeper, whatever is under way."""
+"""Deletion of users: their documents are deleted with them, and the files by the sweeper."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -8,10 +8,15 @@ import pytest
 from httpx import AsyncClient
 
 from app.documents.sweeper import SweepResult
-from tests.documents.conftest import Age, Stored, Sweep, UseStore
-from tests.documents.forms import HEADERS, LARGE, SMALL, form
+from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
 from tests.support.clients_with_tokens import ClientFactory, current_user_path
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.document_forms import (
+    FORM_HEADERS,
+    LARGE_CHUNK,
+    SMALL_CHUNK,
+    stream_document_form,
+)
 from tests.support.factories import make_direct_upload, make_document
 from tests.support.problems import check_problem
 from tests.support.statements import wait_for_statement_callbacks
@@ -19,28 +24,30 @@ from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
 
-Leave = Callable[[], Coroutine[None, None, None]]
+DeleteAlice = Callable[[], Coroutine[None, None, None]]
 
-SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-# The requests to the store at which nothing but the document's row is left to be written.
-LAST = pytest.mark.parametrize(
-    ("size", "line"), [(SMALL, "PUT"), (LARGE, "POST .*[?]uploadId")], ids=["small", "large"]
+CHUNK_SIZES = pytest.mark.parametrize("size", [SMALL_CHUNK, LARGE_CHUNK], ids=["small", "large"])
+# The last request to the store before the row of the document is written.
+LAST_STORE_REQUESTS = pytest.mark.parametrize(
+    ("size", "request_pattern"),
+    [(SMALL_CHUNK, "PUT"), (LARGE_CHUNK, "POST .*[?]uploadId")],
+    ids=["small", "large"],
 )
-MANY = """
+ADD_MANY_DOCUMENTS = """
 INSERT INTO stored_objects (id, key)
-SELECT gen_random_uuid(), 'of-nobodys-store/' || n FROM generate_series(1, 10000) n;
+SELECT gen_random_uuid(), 'not-in-the-store/' || n FROM generate_series(1, 10000) n;
 INSERT INTO documents (id, name, owner_id, file_id)
-SELECT id, 'hers', {}, id FROM stored_objects;
+SELECT id, 'Thesis', {}, id FROM stored_objects;
 """
-DELETE = "DELETE FROM users WHERE id = $1"
-ADD = """
+DELETE_USER = "DELETE FROM users WHERE id = $1"
+ADD_DOCUMENT = """
 WITH file AS (
     INSERT INTO stored_objects (id, key)
-    VALUES (gen_random_uuid(), 'of-nobodys-store') RETURNING id
+    VALUES (gen_random_uuid(), 'not-in-the-store') RETURNING id
 )
-INSERT INTO documents (id, name, owner_id, file_id) SELECT id, 'hers', $1, id FROM file
+INSERT INTO documents (id, name, owner_id, file_id) SELECT id, 'Thesis', $1, id FROM file
 """
-ANNOUNCED = {"filename": "a.pdf", "content_type": "application/pdf", "size": 3}
+UPLOAD = {"filename": "a.pdf", "content_type": "application/pdf", "size": 3}
 
 
 @pytest.fixture
@@ -49,204 +56,219 @@ async def alice(client_with_role: ClientFactory) -> AsyncClient:
 
 
 @pytest.fixture
-async def account(alice: AsyncClient) -> str:
-    """Where she is."""
+async def alice_path(alice: AsyncClient) -> str:
+    """The path of Alice's account: `/users/7`."""
     return await current_user_path(alice)
 
 
 @pytest.fixture
-def key(account: str) -> int:
-    return int(account.rsplit("/", 1)[1])
+def alice_id(alice_path: str) -> int:
+    return int(alice_path.rsplit("/", 1)[1])
 
 
 @pytest.fixture
-def leave(client: AsyncClient, account: str) -> Leave:
-    """Have her deleted."""
+def delete_alice(client: AsyncClient, alice_path: str) -> DeleteAlice:
+    """Delete Alice's account, as an admin does."""
 
-    async def gone() -> None:
-        assert (await client.delete(account)).status_code == 204
+    async def delete_account() -> None:
+        assert (await client.delete(alice_path)).status_code == 204
 
-    return gone
+    return delete_account
 
 
 @pytest.fixture
-def store(proxy: StoreProxy, use_store: UseStore) -> StoreProxy:
-    """What the service has for its store."""
+def store_proxy(proxy: StoreProxy, use_store: UseStore) -> StoreProxy:
+    """The proxy through which the service sends its requests to the store."""
     use_store(proxy.origin)
     return proxy
 
 
 @pytest.fixture
-async def elsewhere(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A second connection, for a transaction that `other` is outside of."""
+async def second_connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for a transaction that `outside_connection` is not part of."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 
 
-async def test_documents_and_tokens_go_at_once_and_files_with_the_next_sweep(
+async def test_deleting_user_deletes_documents_and_tokens_and_the_next_sweep_removes_files(
     client_with_role: ClientFactory,
     alice: AsyncClient,
-    account: str,
+    alice_path: str,
     outside_connection: asyncpg.Connection,
-    stored: Stored,
+    list_object_states: ListObjectStates,
     sweep: Sweep,
 ) -> None:
     bob = await client_with_role("member")
-    for each in (alice, bob, alice):
-        await make_document(each, content=b"a file")
+    for owner in (alice, bob, alice):
+        await make_document(owner, content=b"a file")
     await make_document(alice, "without a file")
-    assert (await alice.delete(account)).status_code == 204
+    assert (await alice.delete(alice_path)).status_code == 204
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 1
-    assert await stored() == ["deleting object", "deleting object", "ready object"]
+    assert await list_object_states() == ["deleting object", "deleting object", "ready object"]
     check_problem(await alice.get("/documents"), 401, "unauthorized")
-    swept = await sweep()
-    assert (swept.removed_objects, swept.unknown_keys) == (2, [])
-    assert await stored() == ["ready object"]
+    assert await sweep() == SweepResult(0, 0, 2, [])
+    assert await list_object_states() == ["ready object"]
     assert (await bob.get("/documents")).json()["total"] == 1
 
 
-async def test_a_deletion_that_is_undone_undoes_all_of_it(
+async def test_deletion_that_is_rolled_back_keeps_documents_and_files(
     alice: AsyncClient,
-    key: int,
+    alice_id: int,
     outside_connection: asyncpg.Connection,
-    stored: Stored,
+    list_object_states: ListObjectStates,
     sweep: Sweep,
 ) -> None:
     path = f"/documents/{(await make_document(alice, content=b'a file'))['id']}"
-    undone = outside_connection.transaction()
-    await undone.start()
-    await outside_connection.execute(DELETE, key)
+    transaction = outside_connection.transaction()
+    await transaction.start()
+    await outside_connection.execute(DELETE_USER, alice_id)
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
     assert await outside_connection.fetch("SELECT FROM stored_objects WHERE state = 'deleting'")
-    await undone.rollback()
+    await transaction.rollback()
     assert (await sweep()).removed_objects == 0
-    assert await stored() == ["ready object"]
+    assert await list_object_states() == ["ready object"]
     assert (await alice.get(path)).status_code == 200
 
 
-async def test_ten_thousand_documents_go_in_one_statement(
+async def test_deleting_user_with_10000_documents_takes_one_statement(
     alice: AsyncClient,
-    account: str,
-    key: int,
+    alice_path: str,
+    alice_id: int,
     outside_connection: asyncpg.Connection,
     statements: list[str],
 ) -> None:
-    await outside_connection.execute(MANY.format(key))
+    await outside_connection.execute(ADD_MANY_DOCUMENTS.format(alice_id))
     await wait_for_statement_callbacks()
     statements.clear()
-    assert (await alice.delete(account)).status_code == 204
+    assert (await alice.delete(alice_path)).status_code == 204
     await wait_for_statement_callbacks()
-    assert len(statements) == 2  # the first asks who she is
+    assert len(statements) == 2  # find the principal, delete the user
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
     states = "SELECT state, count(*) FROM stored_objects GROUP BY state"
     assert list(map(tuple, await outside_connection.fetch(states))) == [("deleting", 10_000)]
 
 
-@SIZES
-async def test_a_new_documents_upload_is_refused_when_its_user_is_deleted_on_the_way(
-    size: int, alice: AsyncClient, leave: Leave, stored: Stored, sweep: Sweep
-) -> None:
-    answer = await alice.post("/documents", content=form(size, leave, sweep), headers=HEADERS)
-    check_problem(answer, 401, "unauthorized")
-    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
-    await sweep()
-    assert await stored() == []
-
-
-@LAST
-async def test_another_files_upload_is_not_found_when_its_user_is_deleted_at_its_end(
+@CHUNK_SIZES
+async def test_creating_document_returns_401_when_user_is_deleted_during_the_upload(
     size: int,
-    line: str,
     alice: AsyncClient,
-    leave: Leave,
-    store: StoreProxy,
-    stored: Stored,
+    delete_alice: DeleteAlice,
+    list_object_states: ListObjectStates,
+    sweep: Sweep,
+) -> None:
+    response = await alice.post(
+        "/documents", content=stream_document_form(size, delete_alice, sweep), headers=FORM_HEADERS
+    )
+    check_problem(response, 401, "unauthorized")
+    assert 'error="invalid_token"' in response.headers["www-authenticate"]
+    await sweep()
+    assert await list_object_states() == []
+
+
+@LAST_STORE_REQUESTS
+async def test_replacing_file_returns_404_when_user_is_deleted_after_the_upload(
+    size: int,
+    request_pattern: str,
+    alice: AsyncClient,
+    delete_alice: DeleteAlice,
+    store_proxy: StoreProxy,
+    list_object_states: ListObjectStates,
     sweep: Sweep,
 ) -> None:
     path = f"/documents/{(await make_document(alice, content=b'old bytes'))['id']}"
-    store.set_action(ProxyAction.HOLD_RESPONSE, line)
-    asked = asyncio.create_task(alice.patch(path, content=form(size), headers=HEADERS))
-    await store.action_reached.wait()
-    await leave()
-    store.release.set()
-    check_problem(await asked, 404, "not-found")
+    store_proxy.set_action(ProxyAction.HOLD_RESPONSE, request_pattern)
+    request_task = asyncio.create_task(
+        alice.patch(path, content=stream_document_form(size), headers=FORM_HEADERS)
+    )
+    await store_proxy.action_reached.wait()
+    await delete_alice()
+    store_proxy.release.set()
+    check_problem(await request_task, 404, "not-found")
     await sweep()
-    assert await stored() == []
+    assert await list_object_states() == []
 
 
-async def test_an_upload_waits_for_a_deletion_that_is_not_committed_yet(
+async def test_creating_document_waits_for_uncommitted_deletion_of_its_owner(
     alice: AsyncClient,
-    key: int,
+    alice_id: int,
     outside_connection: asyncpg.Connection,
-    elsewhere: asyncpg.Connection,
-    stored: Stored,
+    second_connection: asyncpg.Connection,
+    list_object_states: ListObjectStates,
 ) -> None:
-    async with elsewhere.transaction():
-        await elsewhere.execute(DELETE, key)
-        asked = asyncio.create_task(alice.post("/documents", content=form(SMALL), headers=HEADERS))
+    async with second_connection.transaction():
+        await second_connection.execute(DELETE_USER, alice_id)
+        request_task = asyncio.create_task(
+            alice.post(
+                "/documents", content=stream_document_form(SMALL_CHUNK), headers=FORM_HEADERS
+            )
+        )
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
-    check_problem(await asked, 401, "unauthorized")
-    assert await stored() == []
+    check_problem(await request_task, 401, "unauthorized")
+    assert await list_object_states() == []
 
 
-async def test_a_deletion_waits_for_a_document_that_is_not_committed_yet(
-    leave: Leave,
-    key: int,
+async def test_deleting_user_waits_for_uncommitted_document(
+    delete_alice: DeleteAlice,
+    alice_id: int,
     outside_connection: asyncpg.Connection,
-    elsewhere: asyncpg.Connection,
-    stored: Stored,
+    second_connection: asyncpg.Connection,
+    list_object_states: ListObjectStates,
     sweep: Sweep,
 ) -> None:
-    async with elsewhere.transaction():
-        await elsewhere.execute(ADD, key)
-        asked = asyncio.create_task(leave())
+    async with second_connection.transaction():
+        await second_connection.execute(ADD_DOCUMENT, alice_id)
+        request_task = asyncio.create_task(delete_alice())
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
-    await asked
+    await request_task
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
-    assert await stored() == ["deleting"]
+    assert await list_object_states() == ["deleting"]
     assert (await sweep()).removed_objects == 1
-    assert await stored() == []
+    assert await list_object_states() == []
 
 
-async def test_a_direct_upload_of_a_deleted_user_is_not_completed_and_is_swept_in_its_time(
-    client: AsyncClient, alice: AsyncClient, leave: Leave, stored: Stored, age: Age, sweep: Sweep
+async def test_direct_upload_of_deleted_user_cannot_be_completed_and_expires(
+    client: AsyncClient,
+    alice: AsyncClient,
+    delete_alice: DeleteAlice,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
+    sweep: Sweep,
 ) -> None:
     path = f"/documents/{(await make_document(alice))['id']}"
-    upload = await make_direct_upload(alice, path, b"all of it has arrived")
-    await leave()
+    upload = await make_direct_upload(alice, path, b"complete file")
+    await delete_alice()
     check_problem(await alice.post(f"{upload}/complete"), 401, "unauthorized")
     check_problem(await client.post(f"{upload}/complete"), 404, "not-found")
-    await age()
-    swept = await sweep()
-    assert swept == SweepResult(1, 1, 1, [])
-    assert await stored() == []
+    await make_objects_stale()
+    assert await sweep() == SweepResult(1, 1, 1, [])
+    assert await list_object_states() == []
 
 
 @pytest.mark.parametrize(
-    ("where", "line"),
+    ("operation", "request_pattern"),
     [("uploads", "POST .*[?]uploads"), ("complete", "POST .*[?]uploadId")],
-    ids=["announced", "completed"],
+    ids=["create", "complete"],
 )
-async def test_a_direct_upload_is_not_found_when_its_user_is_deleted_while_it_is(
-    where: str,
-    line: str,
+async def test_direct_upload_returns_404_when_user_is_deleted_during_the_request(
+    operation: str,
+    request_pattern: str,
     alice: AsyncClient,
-    leave: Leave,
-    store: StoreProxy,
-    stored: Stored,
-    age: Age,
+    delete_alice: DeleteAlice,
+    store_proxy: StoreProxy,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
     sweep: Sweep,
 ) -> None:
     path = f"/documents/{(await make_document(alice))['id']}"
-    if where == "complete":
-        path = await make_direct_upload(alice, path, b"all of it")
-    store.set_action(ProxyAction.HOLD_RESPONSE, line)
-    asked = asyncio.create_task(alice.post(f"{path}/{where}", json=ANNOUNCED))
-    await store.action_reached.wait()
-    await leave()
-    store.release.set()
-    check_problem(await asked, 404, "not-found")
-    await age()
+    if operation == "complete":
+        path = await make_direct_upload(alice, path, b"complete file")
+    store_proxy.set_action(ProxyAction.HOLD_RESPONSE, request_pattern)
+    request_task = asyncio.create_task(alice.post(f"{path}/{operation}", json=UPLOAD))
+    await store_proxy.action_reached.wait()
+    await delete_alice()
+    store_proxy.release.set()
+    check_problem(await request_task, 404, "not-found")
+    await make_objects_stale()
     await sweep()
-    assert await stored() == []
+    assert await list_object_states() == []

@@ -31,8 +31,8 @@ async def put(upload: Json, content: bytes) -> None:
         for part in reversed(parts):
             piece = content[end - part["size"] : end]
             end -= part["size"]
-            answer = await browser.put(part["url"], content=piece)
-            assert answer.status_code == 200, answer.text
+            response = await browser.put(part["url"], content=piece)
+            assert response.status_code == 200, response.text
 
 
 async def complete(client: AsyncClient, document: Json, upload: Json) -> Response:
@@ -46,9 +46,9 @@ async def document(client: AsyncClient) -> Json:
 
 @pytest.fixture
 async def upload(client: AsyncClient, document: Json) -> Json:
-    answer = await announce(client, document, CONTENT, sha256=sha256(CONTENT).hexdigest())
-    assert answer.status_code == 201, answer.text
-    upload: Json = answer.json()
+    response = await announce(client, document, CONTENT, sha256=sha256(CONTENT).hexdigest())
+    assert response.status_code == 201, response.text
+    upload: Json = response.json()
     return upload
 
 
@@ -56,10 +56,10 @@ async def test_what_was_put_is_the_documents_file(
     client: AsyncClient, document: Json, upload: Json
 ) -> None:
     await put(upload, CONTENT)
-    answer = await complete(client, document, upload)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["etag"] == '"2"'
-    got = answer.json()
+    response = await complete(client, document, upload)
+    assert response.status_code == 200, response.text
+    assert response.headers["etag"] == '"2"'
+    got = response.json()
     assert (got["filename"], got["content_type"]) == ("Äther.bin", "text/html")
     assert (got["size"], got["sha256"]) == (1000, sha256(CONTENT).hexdigest())
     async with AsyncClient() as browser:
@@ -97,10 +97,10 @@ async def test_the_location_gives_fresh_urls(
     client: AsyncClient, document: Json, upload: Json
 ) -> None:
     location = (await announce(client, document, CONTENT)).headers["location"]
-    answer = await client.get(location)
-    assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "no-store"
-    again: Json = answer.json()
+    response = await client.get(location)
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    again: Json = response.json()
     await put(again, CONTENT)
     assert (await complete(client, document, again)).status_code == 200
 
@@ -144,9 +144,9 @@ async def test_an_incomplete_upload_is_not_completed(
         if arrived:
             async with AsyncClient() as browser:
                 await browser.put(upload["parts"][0]["url"], content=arrived)
-        answer = await complete(client, document, upload)
-        assert answer.status_code == 409
-        assert answer.json()["detail"] == (
+        response = await complete(client, document, upload)
+        assert response.status_code == 409
+        assert response.json()["detail"] == (
             f"The upload is incomplete: the store has {len(arrived)} of 1000 bytes"
         )
 
@@ -156,22 +156,22 @@ async def test_a_size_is_a_number_however_it_is_written(
 ) -> None:
     head = '{"filename": "a.bin", "content_type": "text/html", "size": '
     for size in ("1000.0", "1e3", "1000"):
-        answer = await client.post(
+        response = await client.post(
             f"/documents/{document['id']}/uploads",
             content=f"{head}{size}}}",
             headers={"Content-Type": "application/json"},
         )
-        assert answer.status_code == 201, answer.text
-        assert answer.json()["parts"][0]["size"] == 1000
+        assert response.status_code == 201, response.text
+        assert response.json()["parts"][0]["size"] == 1000
 
 
 async def test_bytes_with_another_hash_are_removed(
     client: AsyncClient, document: Json, upload: Json, storage: Storage, settings: Settings
 ) -> None:
     await put(upload, CONTENT[::-1])
-    answer = await complete(client, document, upload)
-    assert answer.status_code == 409
-    assert answer.json()["detail"] == (
+    response = await complete(client, document, upload)
+    assert response.status_code == 409
+    assert response.json()["detail"] == (
         "The uploaded file differs from the announced size or SHA-256"
     )
     assert (await complete(client, document, upload)).status_code == 404
@@ -200,9 +200,9 @@ async def test_bytes_with_another_hash_are_removed(
 async def test_a_wrong_announcement_is_refused(
     client: AsyncClient, document: Json, field: str, value: object
 ) -> None:
-    answer = await announce(client, document, CONTENT, **{field: value})
-    assert answer.status_code == 422
-    assert [fault["pointer"] for fault in answer.json()["errors"]] == [f"/{field}"]
+    response = await announce(client, document, CONTENT, **{field: value})
+    assert response.status_code == 422
+    assert [fault["pointer"] for fault in response.json()["errors"]] == [f"/{field}"]
 
 
 async def test_a_file_above_the_limit_is_413(

@@ -51,17 +51,17 @@ async def stored(storage: Storage, settings: Settings) -> list[str]:
 
 
 async def test_a_created_document_can_be_read_at_its_location(client: AsyncClient) -> None:
-    answer = await send_form(
+    response = await send_form(
         client, "POST", "/documents", form_field("name", "García"), form_file(PDF)
     )
-    assert answer.status_code == 201
-    document = answer.json()
+    assert response.status_code == 201
+    document = response.json()
     assert list(document) == FIELDS
     assert UUID(document["id"]).version == 7
     assert document["created_at"].endswith("Z")
-    assert answer.headers["location"] == f"/documents/{document['id']}"
-    assert (answer.headers["etag"], answer.headers["cache-control"]) == ('"1"', "no-store")
-    again = await client.get(answer.headers["location"])
+    assert response.headers["location"] == f"/documents/{document['id']}"
+    assert (response.headers["etag"], response.headers["cache-control"]) == ('"1"', "no-store")
+    again = await client.get(response.headers["location"])
     assert (again.status_code, unsigned(again.json())) == (200, unsigned(document))
     assert (again.headers["etag"], again.headers["cache-control"]) == ('"1"', "no-store")
 
@@ -73,11 +73,11 @@ async def test_a_document_knows_its_file_exactly(client: AsyncClient) -> None:
 
 
 async def test_a_document_needs_no_file(client: AsyncClient) -> None:
-    answer = await send_form(client, "POST", "/documents", form_field("name", "Thesis"))
-    assert answer.status_code == 201
-    document = answer.json()
+    response = await send_form(client, "POST", "/documents", form_field("name", "Thesis"))
+    assert response.status_code == 201
+    document = response.json()
     assert {name for name, value in document.items() if value is None} == OF_FILE
-    assert (await client.get(answer.headers["location"])).json() == document
+    assert (await client.get(response.headers["location"])).json() == document
 
 
 async def test_a_files_url_gives_its_bytes_to_anybody(client: AsyncClient) -> None:
@@ -85,9 +85,9 @@ async def test_a_files_url_gives_its_bytes_to_anybody(client: AsyncClient) -> No
     path = f"/documents/{document['id']}"
     listed = (await client.get("/documents")).json()["items"][0]
     for found in (document, (await client.get(path)).json(), listed):
-        answer = await download(found["file_url"])
-        assert (answer.status_code, answer.content) == (200, PDF)
-        assert answer.headers["content-type"] == "application/pdf"
+        response = await download(found["file_url"])
+        assert (response.status_code, response.content) == (200, PDF)
+        assert response.headers["content-type"] == "application/pdf"
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ async def test_no_browser_shows_a_file_as_a_page_of_the_stores(
     document = await make_document(
         client, content=page, filename="index.html", content_type=content_type
     )
-    answer = await download(document["file_url"])
-    assert answer.content == page
-    assert answer.headers["content-type"] == content_type
-    assert answer.headers["content-disposition"].startswith("attachment;")
+    response = await download(document["file_url"])
+    assert response.content == page
+    assert response.headers["content-type"] == content_type
+    assert response.headers["content-disposition"].startswith("attachment;")
 
 
 # What stands between the quotes, and what is kept of it.
@@ -150,13 +150,13 @@ DISPOSITION = re.compile(  # RFC 6266 and 8187
 async def test_a_filename_is_kept_but_for_what_is_dangerous_in_it(
     client: AsyncClient, sent: str | bytes, kept: str
 ) -> None:
-    answer = await send_form(
+    response = await send_form(
         client, "POST", "/documents", form_field("name", "x"), form_file(PDF, sent)
     )
-    assert (answer.status_code, answer.json()["filename"]) == (201, kept)
-    response = await download(answer.json()["file_url"])
-    assert (response.status_code, response.content) == (200, PDF)
-    disposition = response.headers["content-disposition"]
+    assert (response.status_code, response.json()["filename"]) == (201, kept)
+    downloaded = await download(response.json()["file_url"])
+    assert (downloaded.status_code, downloaded.content) == (200, PDF)
+    disposition = downloaded.headers["content-disposition"]
     found = DISPOSITION.fullmatch(disposition)
     assert found, disposition
     plain, extended = found.groups()
@@ -168,28 +168,28 @@ async def test_a_filename_is_kept_but_for_what_is_dangerous_in_it(
 @pytest.mark.parametrize("character", ["x", "é", "😀", "%"])
 async def test_a_filename_may_have_255_characters(client: AsyncClient, character: str) -> None:
     longest = character * 255
-    answer = await send_form(
+    response = await send_form(
         client, "POST", "/documents", form_field("name", "x"), form_file(PDF, longest)
     )
-    assert (answer.status_code, answer.json()["filename"]) == (201, longest)
-    assert (await download(answer.json()["file_url"])).content == PDF
-    answer = await send_form(
+    assert (response.status_code, response.json()["filename"]) == (201, longest)
+    assert (await download(response.json()["file_url"])).content == PDF
+    response = await send_form(
         client, "POST", "/documents", form_field("name", "x"), form_file(PDF, longest + "x")
     )
-    assert field_error_locations(answer) == [{"pointer": "/file"}]
+    assert field_error_locations(response) == [{"pointer": "/file"}]
 
 
 async def test_the_content_is_behind_a_redirect_that_nobody_keeps(client: AsyncClient) -> None:
     document = await make_document(client, content=PDF)
-    answer = await client.get(f"/documents/{document['id']}/content")
-    assert (answer.status_code, answer.headers["cache-control"]) == (307, "no-store")
-    assert (await download(answer.headers["location"])).content == PDF
+    response = await client.get(f"/documents/{document['id']}/content")
+    assert (response.status_code, response.headers["cache-control"]) == (307, "no-store")
+    assert (await download(response.headers["location"])).content == PDF
 
 
 async def test_there_is_no_content_without_a_file(client: AsyncClient) -> None:
     document = await make_document(client)
-    answer = await client.get(f"/documents/{document['id']}/content")
-    assert check_problem(answer, 404, "not-found")["detail"] == "The document has no file"
+    response = await client.get(f"/documents/{document['id']}/content")
+    assert check_problem(response, 404, "not-found")["detail"] == "The document has no file"
 
 
 async def test_a_url_works_for_as_long_as_it_says(client: AsyncClient, settings: Settings) -> None:
@@ -205,10 +205,10 @@ async def test_an_expired_url_is_refused(client: AsyncClient, settings: Settings
     settings.signed_url_ttl = 1
     url = (await make_document(client, content=PDF))["file_url"]
     async with asyncio.timeout(5), AsyncClient(trust_env=False) as anybody:
-        while (answer := await anybody.get(url)).status_code == 200:
-            assert answer.content == PDF
-    assert answer.status_code in {400, 403}  # rclone's and Amazon's
-    assert "AccessDenied" in answer.text
+        while (response := await anybody.get(url)).status_code == 200:
+            assert response.content == PDF
+    assert response.status_code in {400, 403}  # rclone's and Amazon's
+    assert "AccessDenied" in response.text
 
 
 TAMPERED = {
@@ -230,9 +230,9 @@ async def test_a_url_that_was_changed_is_refused(
     url = (await make_document(client, content=PDF))["file_url"]
     changed = re.sub(pattern, other, url)
     assert changed != url
-    answer = await download(changed)
-    assert 400 <= answer.status_code < 500
-    assert PDF not in answer.content
+    response = await download(changed)
+    assert 400 <= response.status_code < 500
+    assert PDF not in response.content
 
 
 async def test_a_url_is_that_of_one_file_only(client: AsyncClient) -> None:
@@ -288,21 +288,21 @@ async def test_the_key_says_nothing_of_the_document(
 
 async def test_changing_the_name_keeps_the_file(client: AsyncClient) -> None:
     before = await make_document(client, "Draft", PDF)
-    answer = await send_form(
+    response = await send_form(
         client, "PATCH", f"/documents/{before['id']}", form_field("name", "Thesis")
     )
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
-    assert (answer.json()["name"], answer.json()["filename"]) == ("Thesis", "thesis.pdf")
-    assert (await download(answer.json()["file_url"])).content == PDF
+    assert (response.status_code, response.headers["etag"]) == (200, '"2"')
+    assert (response.json()["name"], response.json()["filename"]) == ("Thesis", "thesis.pdf")
+    assert (await download(response.json()["file_url"])).content == PDF
     assert (await download(before["file_url"])).content == PDF
 
 
 async def test_replacing_the_file_keeps_the_name(client: AsyncClient) -> None:
     before = await make_document(client, "Thesis", PDF)
     parts = form_file(b"other bytes", "other.txt", "text/plain")
-    answer = await send_form(client, "PATCH", f"/documents/{before['id']}", parts)
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
-    after = answer.json()
+    response = await send_form(client, "PATCH", f"/documents/{before['id']}", parts)
+    assert (response.status_code, response.headers["etag"]) == (200, '"2"')
+    after = response.json()
     assert (after["name"], after["filename"], after["content_type"], after["size"]) == (
         *("Thesis", "other.txt", "text/plain", 11),
     )
@@ -314,10 +314,10 @@ async def test_a_replaced_file_is_gone(
     client: AsyncClient, storage: Storage, settings: Settings, database: Database
 ) -> None:
     before = await make_document(client, "Thesis", PDF)
-    answer = await send_form(
+    response = await send_form(
         client, "PATCH", f"/documents/{before['id']}", form_file(b"other bytes")
     )
-    kept = [key_of(answer.json()["file_url"])]
+    kept = [key_of(response.json()["file_url"])]
     assert (await download(before["file_url"])).status_code == 404
     assert await stored(storage, settings) == kept != [key_of(before["file_url"])]
     assert (
@@ -329,11 +329,11 @@ async def test_a_replaced_file_is_gone(
 
 async def test_name_and_file_can_change_at_once(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
-    answer = await send_form(
+    response = await send_form(
         client, "PATCH", path, form_field("name", "Thesis, 2nd ed."), form_file(PDF)
     )
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
-    after = answer.json()
+    assert (response.status_code, response.headers["etag"]) == (200, '"2"')
+    after = response.json()
     assert (after["name"], after["sha256"]) == ("Thesis, 2nd ed.", sha256(PDF).hexdigest())
     assert (await download(after["file_url"])).content == PDF
 
@@ -341,10 +341,10 @@ async def test_name_and_file_can_change_at_once(client: AsyncClient) -> None:
 @pytest.mark.parametrize("parts", [(), (form_file(b"", ""),), (form_field("file", ""),)])
 async def test_an_empty_form_changes_nothing(client: AsyncClient, parts: tuple[bytes]) -> None:
     before = await make_document(client, "Thesis", PDF)
-    answer = await send_form(client, "PATCH", f"/documents/{before['id']}", *parts)
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"1"')
-    assert unsigned(answer.json()) == unsigned(before)
-    assert (await download(answer.json()["file_url"])).content == PDF
+    response = await send_form(client, "PATCH", f"/documents/{before['id']}", *parts)
+    assert (response.status_code, response.headers["etag"]) == (200, '"1"')
+    assert unsigned(response.json()) == unsigned(before)
+    assert (await download(response.json()["file_url"])).content == PDF
 
 
 async def test_a_write_with_a_stale_etag_is_refused(client: AsyncClient) -> None:
@@ -356,8 +356,8 @@ async def test_a_write_with_a_stale_etag_is_refused(client: AsyncClient) -> None
         form_body(form_field("name", "x")),
         form_body(form_file(b"other bytes")),
     ):
-        answer = await client.patch(path, content=content, headers=FORM_HEADERS | stale)
-        check_problem(answer, 412, "precondition-failed")
+        response = await client.patch(path, content=content, headers=FORM_HEADERS | stale)
+        check_problem(response, 412, "precondition-failed")
     check_problem(await client.delete(path, headers=stale), 412, "precondition-failed")
     assert unsigned((await client.get(path)).json()) == unsigned(before)
     assert (await download(before["file_url"])).content == PDF
@@ -366,8 +366,8 @@ async def test_a_write_with_a_stale_etag_is_refused(client: AsyncClient) -> None
 async def test_a_write_with_the_current_etag_goes_through(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     content = form_body(form_field("name", "x"), form_file(PDF))
-    answer = await client.patch(path, content=content, headers=FORM_HEADERS | {"If-Match": '"1"'})
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+    response = await client.patch(path, content=content, headers=FORM_HEADERS | {"If-Match": '"1"'})
+    assert (response.status_code, response.headers["etag"]) == (200, '"2"')
     assert (await client.delete(path, headers={"If-Match": '"2"'})).status_code == 204
 
 
@@ -383,16 +383,16 @@ async def test_nothing_of_an_upload_that_is_in_vain_is_read(
         yield form_body(form_file(PDF))
 
     headers = FORM_HEADERS | {"If-Match": condition}
-    answer = await client.patch(f"/documents/{key}", content=body(), headers=headers)
-    assert (answer.status_code, read) == (status, [])
+    response = await client.patch(f"/documents/{key}", content=body(), headers=headers)
+    assert (response.status_code, read) == (status, [])
 
 
 @pytest.mark.parametrize("held", ['"1"', 'W/"1"', "*"])
 async def test_a_reader_that_holds_the_document_gets_304(client: AsyncClient, held: str) -> None:
     path = f"/documents/{(await make_document(client, content=PDF))['id']}"
-    answer = await client.get(path, headers={"If-None-Match": held})
-    assert (answer.status_code, answer.content) == (304, b"")
-    assert (answer.headers["etag"], answer.headers["cache-control"]) == ('"1"', "no-store")
+    response = await client.get(path, headers={"If-None-Match": held})
+    assert (response.status_code, response.content) == (304, b"")
+    assert (response.headers["etag"], response.headers["cache-control"]) == ('"1"', "no-store")
     assert (await client.get(path, headers={"If-None-Match": '"7"'})).status_code == 200
 
 
@@ -401,8 +401,8 @@ async def test_a_deleted_document_is_gone_with_its_file(
 ) -> None:
     document = await make_document(client, content=PDF)
     path = f"/documents/{document['id']}"
-    answer = await client.delete(path)
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = await client.delete(path)
+    assert (response.status_code, response.content) == (204, b"")
     assert (await client.get(path)).status_code == 404
     assert (await client.delete(path)).status_code == 404
     assert (await download(document["file_url"])).status_code == 404
@@ -424,33 +424,33 @@ async def test_the_same_file_of_another_document_stays(client: AsyncClient) -> N
 
 async def test_an_unknown_document_is_not_found(client: AsyncClient) -> None:
     path = f"/documents/{NOBODY}"
-    for answer in (
+    for response in (
         await client.get(path),
         await client.get(f"{path}/content"),
         await send_form(client, "PATCH", path, form_field("name", "x")),
         await send_form(client, "PATCH", path),
         await client.delete(path),
     ):
-        assert check_problem(answer, 404, "not-found")["detail"] == "Document not found"
+        assert check_problem(response, 404, "not-found")["detail"] == "Document not found"
 
 
 async def test_what_is_no_id_is_refused(client: AsyncClient) -> None:
-    for answer in (
+    for response in (
         await client.get("/documents/x"),
         await client.get("/documents/x/content"),
         await send_form(client, "PATCH", "/documents/x", form_field("name", "x")),
         await client.delete("/documents/x"),
     ):
-        assert field_error_locations(answer) == [{"parameter": "id"}]
+        assert field_error_locations(response) == [{"parameter": "id"}]
 
 
 async def test_an_unknown_parameter_is_refused_before_the_body_is_read(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     for method, where in (("POST", "/documents"), ("PATCH", path)):
-        answer = await client.request(
+        response = await client.request(
             method, where, params={"nmae": "x"}, content=stream_chunks(), headers=FORM_HEADERS
         )
-        assert field_error_locations(answer) == [{"parameter": "nmae"}]
+        assert field_error_locations(response) == [{"parameter": "nmae"}]
     for where in ("/documents", path, f"{path}/content"):
         assert field_error_locations(await client.get(where, params={"x": "1"})) == [
             {"parameter": "x"}
@@ -467,10 +467,10 @@ async def library(client: AsyncClient) -> None:
 
 
 async def names(client: AsyncClient, **parameters: str) -> list[str]:
-    answer = await client.get("/documents", params=parameters)
-    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
-    assert answer.json()["total"] == len(answer.json()["items"])
-    return [item["name"] for item in answer.json()["items"]]
+    response = await client.get("/documents", params=parameters)
+    assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
+    assert response.json()["total"] == len(response.json()["items"])
+    return [item["name"] for item in response.json()["items"]]
 
 
 @pytest.mark.parametrize(

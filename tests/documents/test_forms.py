@@ -65,9 +65,9 @@ async def test_what_is_left_would_be_noticed(
 async def test_the_fields_come_in_either_order(
     client: AsyncClient, parts: tuple[bytes, ...]
 ) -> None:
-    answer = await send_form(client, "POST", "/documents", *parts)
-    assert (answer.status_code, answer.json()["name"]) == (201, "Thesis")
-    assert (await download(answer.json()["file_url"])).content == CONTENT
+    response = await send_form(client, "POST", "/documents", *parts)
+    assert (response.status_code, response.json()["name"]) == (201, "Thesis")
+    assert (await download(response.json()["file_url"])).content == CONTENT
 
 
 INVALID: dict[str, tuple[str, list[bytes]]] = {
@@ -78,7 +78,7 @@ INVALID: dict[str, tuple[str, list[bytes]]] = {
     "file twice, once empty": ("/file", [NAME, form_file(b"", ""), FILE]),
     "an unknown field": ("/nmae", [NAME, FILE, form_field("nmae", "Thesis")]),
     "an unknown file": ("/files", [NAME, FILE, form_file(CONTENT, name="files")]),
-    "a field of the answer": ("/id", [FILE, form_field("id", "x"), NAME]),
+    "a field of the response": ("/id", [FILE, form_field("id", "x"), NAME]),
     "a field with another case": ("/File", [NAME, form_file(CONTENT, name="File")]),
     "a field without a name": ("/", [NAME, FILE, form_field("", "x")]),
     "a field that needs escapes": ("/a~1b~0c", [NAME, FILE, form_field("a/b~c", "x")]),
@@ -106,8 +106,8 @@ invalid = pytest.mark.parametrize(("pointer", "parts"), INVALID.values(), ids=IN
 async def test_a_form_with_wrong_content_creates_nothing(
     client: AsyncClient, left: Left, pointer: str, parts: list[bytes]
 ) -> None:
-    answer = await send_form(client, "POST", "/documents", *parts)
-    assert field_error_locations(answer) == [{"pointer": pointer}]
+    response = await send_form(client, "POST", "/documents", *parts)
+    assert field_error_locations(response) == [{"pointer": pointer}]
     assert (await client.get("/documents")).json()["total"] == 0
     assert await left() == []
 
@@ -118,8 +118,8 @@ async def test_a_form_with_wrong_content_changes_nothing(
 ) -> None:
     before = await make_document(client, "Draft", b"as it was")
     kept = await left()
-    answer = await send_form(client, "PATCH", f"/documents/{before['id']}", *parts)
-    assert field_error_locations(answer) == [{"pointer": pointer}]
+    response = await send_form(client, "PATCH", f"/documents/{before['id']}", *parts)
+    assert field_error_locations(response) == [{"pointer": pointer}]
     assert (await client.get(f"/documents/{before['id']}")).headers["etag"] == '"1"'
     assert (await download(before["file_url"])).content == b"as it was"
     assert await left() == kept
@@ -129,8 +129,8 @@ async def test_a_form_with_wrong_content_changes_nothing(
 async def test_a_new_document_needs_a_name(
     client: AsyncClient, left: Left, parts: tuple[bytes, ...]
 ) -> None:
-    answer = await send_form(client, "POST", "/documents", *parts)
-    assert field_error_locations(answer) == [{"pointer": "/name"}]
+    response = await send_form(client, "POST", "/documents", *parts)
+    assert field_error_locations(response) == [{"pointer": "/name"}]
     assert await left() == []
 
 
@@ -178,8 +178,8 @@ MALFORMED = {
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_what_is_no_form_is_malformed(client: AsyncClient, left: Left, body: bytes) -> None:
     for content in (body, stream_chunks(*(bytes([byte]) for byte in body[:2000]), body[2000:])):
-        answer = await client.post("/documents", content=content, headers=FORM_HEADERS)
-        check_problem(answer, 400, "malformed-request")
+        response = await client.post("/documents", content=content, headers=FORM_HEADERS)
+        check_problem(response, 400, "malformed-request")
         assert await left() == []
 
 
@@ -188,11 +188,11 @@ async def test_a_body_that_ends_anywhere_too_early_leaves_nothing(
 ) -> None:
     body = form_body(NAME, FILE)
     for length in range(len(body) - len(b"-\r\n")):
-        answer = await client.post("/documents", content=body[:length], headers=FORM_HEADERS)
-        check_problem(answer, 400, "malformed-request")
+        response = await client.post("/documents", content=body[:length], headers=FORM_HEADERS)
+        check_problem(response, 400, "malformed-request")
     assert await left() == []
-    answer = await client.post("/documents", content=body[:-2], headers=FORM_HEADERS)
-    assert answer.status_code == 201
+    response = await client.post("/documents", content=body[:-2], headers=FORM_HEADERS)
+    assert response.status_code == 201
 
 
 ENCODINGS = ["7bit", "8BIT", "binary"]
@@ -201,39 +201,39 @@ ENCODINGS = ["7bit", "8BIT", "binary"]
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_an_encoding_that_is_none_is_taken(client: AsyncClient, encoding: str) -> None:
     parts = form_part(AS_FILE, f"Content-Transfer-Encoding: {encoding}", content=CONTENT)
-    answer = await send_form(client, "POST", "/documents", NAME, parts)
-    assert (answer.status_code, answer.json()["size"]) == (201, len(CONTENT))
+    response = await send_form(client, "POST", "/documents", NAME, parts)
+    assert (response.status_code, response.json()["size"]) == (201, len(CONTENT))
 
 
 async def test_a_file_without_a_content_type_is_any_bytes(client: AsyncClient) -> None:
-    answer = await send_form(
+    response = await send_form(
         client, "POST", "/documents", NAME, form_part(AS_FILE, content=CONTENT)
     )
-    assert answer.json()["content_type"] == "application/octet-stream"
+    assert response.json()["content_type"] == "application/octet-stream"
 
 
 @pytest.mark.parametrize("nothing", [b"", form_file(b"", ""), form_field("file", "")])
 async def test_a_file_that_was_not_chosen_is_no_file(
     client: AsyncClient, left: Left, nothing: bytes
 ) -> None:
-    answer = await send_form(client, "POST", "/documents", NAME, nothing)
-    assert (answer.status_code, answer.json()["filename"]) == (201, None)
+    response = await send_form(client, "POST", "/documents", NAME, nothing)
+    assert (response.status_code, response.json()["filename"]) == (201, None)
     assert await left() == []
 
 
 async def test_a_file_of_no_bytes_is_a_file(client: AsyncClient) -> None:
-    answer = await send_form(client, "POST", "/documents", NAME, form_file(b"", "empty.txt"))
-    document = answer.json()
-    assert (answer.status_code, document["filename"], document["size"]) == (201, "empty.txt", 0)
+    response = await send_form(client, "POST", "/documents", NAME, form_file(b"", "empty.txt"))
+    document = response.json()
+    assert (response.status_code, document["filename"], document["size"]) == (201, "empty.txt", 0)
     assert document["sha256"] == sha256(b"").hexdigest()
-    response = await download(document["file_url"])
-    assert (response.status_code, response.content) == (200, b"")
+    downloaded = await download(document["file_url"])
+    assert (downloaded.status_code, downloaded.content) == (200, b"")
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "😀" * 200, " García\t", "\x01\x7f", "%00+&=\r\n--"])
 async def test_a_name_is_kept_byte_for_byte(client: AsyncClient, name: str) -> None:
-    answer = await send_form(client, "POST", "/documents", form_field("name", name))
-    assert (answer.status_code, answer.json()["name"]) == (201, name)
+    response = await send_form(client, "POST", "/documents", form_field("name", name))
+    assert (response.status_code, response.json()["name"]) == (201, name)
 
 
 @pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, 17 * MIB])
@@ -265,18 +265,18 @@ async def test_a_body_may_be_cut_into_chunks_anywhere(client: AsyncClient, longe
     random = Random(longest)
     content = b"x" + b"".join(random.choices(NEAR, k=300))
     body = form_body(NAME, form_file(content))
-    answer = await client.post(
+    response = await client.post(
         "/documents", content=stream_chunks(*pieces(body, random, longest)), headers=FORM_HEADERS
     )
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["sha256"] == sha256(content).hexdigest()
-    assert (await download(answer.json()["file_url"])).content == content
+    assert response.status_code == 201, response.text
+    assert response.json()["sha256"] == sha256(content).hexdigest()
+    assert (await download(response.json()["file_url"])).content == content
 
 
 async def test_an_epilogue_is_ignored(client: AsyncClient) -> None:
     body = form_body(NAME) + b"anything\r\n" + form_body(FILE)
-    answer = await client.post("/documents", content=body, headers=FORM_HEADERS)
-    assert (answer.status_code, answer.json()["filename"]) == (201, None)
+    response = await client.post("/documents", content=body, headers=FORM_HEADERS)
+    assert (response.status_code, response.json()["filename"]) == (201, None)
 
 
 @pytest.mark.parametrize(
@@ -289,16 +289,16 @@ async def test_an_epilogue_is_ignored(client: AsyncClient) -> None:
 )
 async def test_a_form_is_recognized_however_it_is_written(client: AsyncClient, kind: str) -> None:
     headers = {"Content-Type": kind}
-    answer = await client.post("/documents", content=form_body(NAME), headers=headers)
-    assert answer.status_code == 201
+    response = await client.post("/documents", content=form_body(NAME), headers=headers)
+    assert response.status_code == 201
 
 
 @pytest.mark.parametrize("boundary", ["x", "-" * 70, "'()+_,-./:=?", "a b", "x" * 256])
 async def test_a_boundary_may_be_anything(client: AsyncClient, boundary: str) -> None:
     body = form_body(NAME, FILE).replace(BOUNDARY.encode(), boundary.encode())
     headers = {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
-    answer = await client.post("/documents", content=body, headers=headers)
-    assert (answer.status_code, answer.json()["size"]) == (201, len(CONTENT))
+    response = await client.post("/documents", content=body, headers=headers)
+    assert (response.status_code, response.json()["size"]) == (201, len(CONTENT))
 
 
 @pytest.mark.parametrize(
@@ -311,8 +311,8 @@ async def test_a_boundary_may_be_anything(client: AsyncClient, boundary: str) ->
 )
 async def test_a_form_without_its_boundary_is_malformed(client: AsyncClient, options: str) -> None:
     headers = [(b"Content-Type", (KIND + options).encode("latin-1"))]
-    answer = await client.post("/documents", content=form_body(NAME), headers=headers)
-    check_problem(answer, 400, "malformed-request")
+    response = await client.post("/documents", content=form_body(NAME), headers=headers)
+    check_problem(response, 400, "malformed-request")
 
 
 UNSUPPORTED: dict[str, list[tuple[str, str]]] = {
@@ -339,27 +339,27 @@ async def test_what_is_not_sent_as_a_plain_form_is_unsupported(
 ) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     for method, where in (("POST", "/documents"), ("PATCH", path)):
-        answer = await client.request(method, where, content=form_body(NAME), headers=headers)
-        check_problem(answer, 415, "unsupported-media-type")
+        response = await client.request(method, where, content=form_body(NAME), headers=headers)
+        check_problem(response, 415, "unsupported-media-type")
 
 
 async def test_a_second_content_type_is_heard(client: AsyncClient) -> None:
     # Which of the two would a proxy in front have believed?
     headers = [("Content-Type", FORM_KIND), ("Content-Type", JSON)]
-    answer = await client.post("/documents", content=form_body(NAME), headers=headers)
-    check_problem(answer, 400, "malformed-request")  # the boundary that follows from both
+    response = await client.post("/documents", content=form_body(NAME), headers=headers)
+    check_problem(response, 400, "malformed-request")  # the boundary that follows from both
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
 async def test_a_form_may_say_that_it_is_not_encoded(client: AsyncClient, encoding: str) -> None:
     headers = FORM_HEADERS | {"Content-Encoding": encoding}
-    answer = await client.post("/documents", content=form_body(NAME), headers=headers)
-    assert answer.status_code == 201
+    response = await client.post("/documents", content=form_body(NAME), headers=headers)
+    assert response.status_code == 201
 
 
 async def test_a_patch_says_that_it_takes_forms(client: AsyncClient) -> None:
-    answer = await client.options("/documents/x")
-    assert answer.headers["accept-patch"] == "multipart/form-data"
+    response = await client.options("/documents/x")
+    assert response.headers["accept-patch"] == "multipart/form-data"
 
 
 class Body:
@@ -396,8 +396,8 @@ async def test_a_body_without_end_is_refused_in_time(
     client: AsyncClient, left: Left, settings: Settings, body: Body, status: int
 ) -> None:
     settings.max_upload_size = ByteSize(MIB)
-    answer = await client.post("/documents", content=aiter(body), headers=FORM_HEADERS)
-    assert answer.status_code == status, answer.text
+    response = await client.post("/documents", content=aiter(body), headers=FORM_HEADERS)
+    assert response.status_code == status, response.text
     assert body.taken <= MIB + 2 * OVERHEAD
     assert await left() == []
 
@@ -405,8 +405,8 @@ async def test_a_body_without_end_is_refused_in_time(
 async def test_a_hundred_thousand_parts_are_refused_as_one(client: AsyncClient, left: Left) -> None:
     # In chunks such as the server gives: no part after the second is looked at.
     body = stream_chunks(NAME + FILE, *[NAME * 500] * 200)
-    answer = await client.post("/documents", content=body, headers=FORM_HEADERS)
-    assert field_error_locations(answer) == [{"pointer": "/name"}]
+    response = await client.post("/documents", content=body, headers=FORM_HEADERS)
+    assert field_error_locations(response) == [{"pointer": "/name"}]
     assert await left() == []
     assert len([chunk async for chunk in body]) == 199
 
@@ -418,11 +418,11 @@ async def test_a_file_may_be_as_large_as_allowed_and_no_larger(
     settings.max_upload_size = ByteSize(size)
     path = f"/documents/{(await make_document(client))['id']}"
     for method, where in (("POST", "/documents"), ("PATCH", path)):
-        answer = await send_form(client, method, where, NAME, form_file(bytes(size + 1)))
-        check_problem(answer, 413, "payload-too-large")
+        response = await send_form(client, method, where, NAME, form_file(bytes(size + 1)))
+        check_problem(response, 413, "payload-too-large")
         assert await left() == []
-    answer = await send_form(client, "PATCH", path, NAME, form_file(bytes(size)))
-    assert (answer.status_code, answer.json()["size"]) == (200, size)
+    response = await send_form(client, "PATCH", path, NAME, form_file(bytes(size)))
+    assert (response.status_code, response.json()["size"]) == (200, size)
 
 
 async def test_a_body_of_unknown_length_is_refused_once_its_file_is_too_large(
@@ -430,8 +430,8 @@ async def test_a_body_of_unknown_length_is_refused_once_its_file_is_too_large(
 ) -> None:
     settings.max_upload_size = ByteSize(PART + MIB)
     body = Body(NAME + HEAD, bytes(MIB))
-    answer = await client.post("/documents", content=aiter(body), headers=FORM_HEADERS)
-    check_problem(answer, 413, "payload-too-large")
+    response = await client.post("/documents", content=aiter(body), headers=FORM_HEADERS)
+    check_problem(response, 413, "payload-too-large")
     assert body.taken == PART + 2 * MIB  # the first part was in the store already
     assert await left() == []
 
@@ -444,8 +444,8 @@ async def test_a_body_that_announces_too_much_is_not_read(
     for method, where in (("POST", "/documents"), ("PATCH", path)):
         body = Body(b"", NAME)
         headers = FORM_HEADERS | {"Content-Length": str(1000 + OVERHEAD + 1)}
-        answer = await client.request(method, where, content=aiter(body), headers=headers)
-        check_problem(answer, 413, "payload-too-large")
+        response = await client.request(method, where, content=aiter(body), headers=headers)
+        check_problem(response, 413, "payload-too-large")
         assert body.taken == 0
 
 

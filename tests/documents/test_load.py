@@ -1,4 +1,4 @@
-"""What many uploads at a time may cost."""
+"""The limit of concurrent uploads."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,48 +7,44 @@ import pytest
 from httpx import AsyncClient, Response
 
 from app.core.storage import _storage as storage
+from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM
 from tests.support.factories import make_document
 
 pytestmark = pytest.mark.private_database
 
-BOUNDARY = "frontier"
-HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-START = f"""--{BOUNDARY}\r
-Content-Disposition: form-data; name="name"\r
-\r
-slow\r
---{BOUNDARY}\r
-Content-Disposition: form-data; name="file"; filename="slow.bin"\r
-\r
-begins""".encode()
-END = f"\r\n--{BOUNDARY}--\r\n".encode()
+
+async def stream_paused_form(
+    has_started: asyncio.Event, may_finish: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Yield the start of a form, and the rest once `may_finish` is set."""
+    yield START_OF_FORM + b"first bytes"
+    # The service asks for the next chunk only after it has processed the first.
+    has_started.set()
+    await may_finish.wait()
+    yield END_OF_FORM
 
 
-async def body(started: asyncio.Event, go_on: asyncio.Event) -> AsyncIterator[bytes]:
-    yield START
-    started.set()  # what came before has been taken: the next chunk is asked for
-    await go_on.wait()
-    yield END
-
-
-async def test_more_uploads_than_there_is_memory_for_are_refused(
+async def test_uploads_above_the_limit_get_503_and_succeed_when_others_have_finished(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "MAX_CONCURRENT_UPLOADS", 2)
-    go_on, started = asyncio.Event(), [asyncio.Event() for _ in range(2)]
+    may_finish = asyncio.Event()
+    start_events = [asyncio.Event() for _ in range(2)]
 
-    async def slowly(event: asyncio.Event) -> Response:
-        return await client.post("/documents", content=body(event, go_on), headers=HEADERS)
+    async def upload_slowly(has_started: asyncio.Event) -> Response:
+        form = stream_paused_form(has_started, may_finish)
+        return await client.post("/documents", content=form, headers=FORM_HEADERS)
 
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        uploads = [group.create_task(slowly(event)) for event in started]
-        for event in started:
+        uploads = [group.create_task(upload_slowly(event)) for event in start_events]
+        for event in start_events:
             await event.wait()
         refused = await client.post("/documents", data={"name": "n"}, files={"file": b"x"})
         assert refused.status_code == 503
         assert refused.json()["type"].endswith(":overloaded")
         assert int(refused.headers["retry-after"]) >= 1
-        await make_document(client)  # without a file it needs no room
-        go_on.set()
+        # A document without a file is not an upload.
+        await make_document(client)
+        may_finish.set()
     assert [upload.result().status_code for upload in uploads] == [201, 201]
-    await make_document(client, content=b"there is room again")
+    await make_document(client, content=b"small")

@@ -74,10 +74,10 @@ async def everything(database: Database, storage: Storage, settings: Settings) -
     return documents, objects, keys, await storage.list_multipart_uploads(settings.s3_prefix)
 
 
-def shown(answer: Response) -> tuple[Json, dict[str, str]]:
+def shown(response: Response) -> tuple[Json, dict[str, str]]:
     """A problem and its headers, less what names the request."""
-    problem = check_problem(answer, 404, "not-found")
-    headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+    problem = check_problem(response, 404, "not-found")
+    headers = {name: value for name, value in response.headers.items() if name != "x-request-id"}
     return {**problem, "instance": "", "request_id": ""}, headers
 
 
@@ -96,13 +96,13 @@ async def test_what_is_somebody_elses_is_answered_as_what_is_not_there_and_stays
     before = await everything(database, storage, settings)
     for role in ("member", "editor"):
         bob = await client_with_role(role)
-        answer = await bob.request(method, path + where.format(upload), **request)
+        response = await bob.request(method, path + where.format(upload), **request)
         nothing = await bob.request(method, f"/documents/{NOBODY}{where.format(NOBODY)}", **request)
-        assert shown(answer) == shown(nothing)
+        assert shown(response) == shown(nothing)
     assert await everything(database, storage, settings) == before
     # It was none of theirs; nothing else was wrong with it.
-    answer = await alice.request(method, path + where.format(upload), **request)
-    assert answer.status_code == status, answer.text
+    response = await alice.request(method, path + where.format(upload), **request)
+    assert response.status_code == status, response.text
 
 
 @pytest.mark.parametrize("role", ["member", "editor"])
@@ -206,8 +206,8 @@ async def test_who_owns_a_document_is_for_nobody_to_say(
     path = f"/documents/{(await make_document(alice))['id']}"
     for each, name in ((alice, "owner_id"), (await client_with_role("admin"), "owner")):
         for method, where in (("POST", "/documents"), ("PATCH", path)):
-            answer = await send_form(
+            response = await send_form(
                 each, method, where, form_field("name", "x"), form_field(name, "1")
             )
-            assert field_error_locations(answer) == [{"pointer": f"/{name}"}]
+            assert field_error_locations(response) == [{"pointer": f"/{name}"}]
         check_parameter_error(await each.get(f"/documents?{name}=1"), name)

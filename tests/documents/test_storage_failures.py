@@ -1,4 +1,4 @@
-"""A store that fails in any way harms no more than the uploads; so does a client that leaves."""
+"""Failures of the object store, and clients that disconnect during an upload."""
 
 import asyncio
 import re
@@ -12,9 +12,14 @@ from app.core.storage import _s3 as s3
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.conftest import make_settings
-from tests.documents.conftest import Stored, Sweep, UseStore
-from tests.documents.forms import HEADERS, LARGE, SMALL, form
+from tests.documents.conftest import ListObjectStates, Sweep, UseStore
 from tests.support.connections import tcp_connection
+from tests.support.document_forms import (
+    FORM_HEADERS,
+    LARGE_CHUNK,
+    SMALL_CHUNK,
+    stream_document_form,
+)
 from tests.support.factories import make_book, make_document
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
@@ -23,45 +28,56 @@ from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
 
-NOBODY_LISTENS = "http://127.0.0.1:1"
+# No server listens on this port.
+UNREACHABLE_ENDPOINT = "http://127.0.0.1:1"
+# INTERNAL_ERROR is a response with the status 200, which only the completion of a multipart upload
+# may have.
 FAILURES = {
-    fate.name.lower(): fate for fate in ProxyAction if fate.name not in {"PASS", "HOLD_RESPONSE"}
+    action.name.lower(): action
+    for action in (
+        ProxyAction.HOLD, ProxyAction.RESET, ProxyAction.SLOW_DOWN, ProxyAction.ACCESS_DENIED
+    )
 }
-FAILURES.pop("internal_error")  # a 200 with an error in it is what only a complete may answer
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_store_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "CONNECT_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.5)
 
 
 @pytest.fixture(params=["down", *FAILURES])
-def fail(request: pytest.FixtureRequest, proxy: StoreProxy, use_store: UseStore) -> StoreProxy:
-    """A store that fails, each in its way; the requests that it got."""
+def failing_store(request: pytest.FixtureRequest, proxy: StoreProxy, use_store: UseStore) -> StoreProxy:
+    """A store that fails in one of several ways. The proxy records the requests to it."""
     proxy.set_action(FAILURES.get(request.param, ProxyAction.PASS))
-    use_store(NOBODY_LISTENS if request.param == "down" else proxy.origin)
+    use_store(UNREACHABLE_ENDPOINT if request.param == "down" else proxy.origin)
     return proxy
 
 
-async def test_an_upload_is_unavailable_and_leaves_no_document_while_the_store_fails(
-    client: AsyncClient, fail: StoreProxy, stored: Stored, sweep: Sweep
+async def test_upload_returns_503_and_creates_no_document_while_store_fails(
+    client: AsyncClient, failing_store: StoreProxy, list_object_states: ListObjectStates, sweep: Sweep
 ) -> None:
-    answer = await client.post("/documents", content=form(SMALL), headers=HEADERS)
-    check_problem(answer, 503, "unavailable")
-    assert answer.headers["retry-after"] == "1"
-    assert len(fail.request_lines) <= s3.MAX_ATTEMPTS  # it is not asked to clean up as well
+    response = await client.post(
+        "/documents", content=stream_document_form(SMALL_CHUNK), headers=FORM_HEADERS
+    )
+    check_problem(response, 503, "unavailable")
+    assert response.headers["retry-after"] == "1"
+    # The upload is retried, but the service does not also ask the failing store to delete it.
+    assert len(failing_store.request_lines) <= s3.MAX_ATTEMPTS
     assert (await client.get("/documents")).json()["total"] == 0
     await sweep()
-    assert await stored() == []
+    assert await list_object_states() == []
 
 
-async def test_all_but_uploads_works_while_the_store_fails(
-    client: AsyncClient, proxy: StoreProxy, use_store: UseStore, stored: Stored, sweep: Sweep
+async def test_other_requests_succeed_while_store_is_unreachable(
+    client: AsyncClient,
+    proxy: StoreProxy,
+    use_store: UseStore,
+    list_object_states: ListObjectStates,
+    sweep: Sweep,
 ) -> None:
-    """A document can even be deleted: the sweeper removes its file later."""
     path = f"/documents/{(await make_document(client, content=b'kept'))['id']}"
-    use_store(NOBODY_LISTENS)
+    use_store(UNREACHABLE_ENDPOINT)
     await make_book(client)
     await make_document(client, "without a file")
     assert (await client.get("/books")).json()["total"] == 1
@@ -69,45 +85,52 @@ async def test_all_but_uploads_works_while_the_store_fails(
     assert (await client.get("/documents")).json()["items"][0]["file_url"]
     assert (await client.get(f"{path}/content")).status_code == 307
     assert (await client.delete(path)).status_code == 204
-    assert await stored() == ["deleting object"]
+    assert await list_object_states() == ["deleting object"]
     await sweep()
-    assert await stored() == []
+    assert await list_object_states() == []
 
 
 @pytest.mark.parametrize(
-    "fate", [ProxyAction.INTERNAL_ERROR, ProxyAction.SLOW_DOWN, ProxyAction.HOLD]
+    "action", [ProxyAction.INTERNAL_ERROR, ProxyAction.SLOW_DOWN, ProxyAction.HOLD]
 )
-async def test_a_complete_that_fails_even_with_200_fails_the_upload(
-    fate: ProxyAction,
+async def test_upload_returns_503_when_its_completion_fails(
+    action: ProxyAction,
     client: AsyncClient,
     proxy: StoreProxy,
     use_store: UseStore,
-    stored: Stored,
+    list_object_states: ListObjectStates,
     sweep: Sweep,
 ) -> None:
     use_store(proxy.origin)
-    proxy.set_action(fate, "POST .*[?]uploadId")
-    answer = await client.post("/documents", content=form(LARGE), headers=HEADERS)
-    check_problem(answer, 503, "unavailable")
-    assert await stored() == ["deleting part"]
+    proxy.set_action(action, "POST .*[?]uploadId")
+    response = await client.post(
+        "/documents", content=stream_document_form(LARGE_CHUNK), headers=FORM_HEADERS
+    )
+    check_problem(response, 503, "unavailable")
+    assert await list_object_states() == ["deleting part"]
     await sweep()
-    assert await stored() == []
+    assert await list_object_states() == []
 
 
-async def test_a_complete_whose_answer_was_lost_is_known_to_be_done_when_it_is_tried_again(
-    client: AsyncClient, proxy: StoreProxy, use_store: UseStore, stored: Stored
+async def test_upload_succeeds_when_the_response_to_its_completion_is_lost(
+    client: AsyncClient,
+    proxy: StoreProxy,
+    use_store: UseStore,
+    list_object_states: ListObjectStates,
 ) -> None:
     use_store(proxy.origin)
     proxy.set_action(ProxyAction.HOLD_RESPONSE, "POST .*[?]uploadId")
-    asked = asyncio.create_task(client.post("/documents", content=form(LARGE), headers=HEADERS))
+    request_task = asyncio.create_task(
+        client.post("/documents", content=stream_document_form(LARGE_CHUNK), headers=FORM_HEADERS)
+    )
     await proxy.action_reached.wait()
     proxy.set_action(ProxyAction.PASS)
-    assert (await asked).status_code == 201
-    assert len(proxy.request_lines) == 2  # once more, and whether it is there
-    assert await stored() == ["ready object"]
+    assert (await request_task).status_code == 201
+    assert len(proxy.request_lines) == 2  # the retry, and the size of the object
+    assert await list_object_states() == ["ready object"]
 
 
-async def test_without_credentials_files_are_unavailable_and_nothing_else(
+async def test_requests_for_files_return_503_without_store_credentials(
     client: AsyncClient, use_store: UseStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"/documents/{(await make_document(client, content=b'kept'))['id']}"
@@ -116,15 +139,17 @@ async def test_without_credentials_files_are_unavailable_and_nothing_else(
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, "/nowhere")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    use_store(NOBODY_LISTENS)
+    use_store(UNREACHABLE_ENDPOINT)
     check_problem(await client.get(path), 503, "unavailable")
-    upload = await client.post("/documents", content=form(SMALL), headers=HEADERS)
+    upload = await client.post(
+        "/documents", content=stream_document_form(SMALL_CHUNK), headers=FORM_HEADERS
+    )
     check_problem(upload, 503, "unavailable")
     await make_document(client, "without a file")
 
 
-@pytest.mark.parametrize("point", ["while bytes flow", "while the store answers"])
-async def test_an_upload_holds_no_connection_to_the_database(
+@pytest.mark.parametrize("point", ["while bytes are received", "while the store is called"])
+async def test_upload_holds_no_database_connection(
     point: str,
     app: FastAPI,
     client: AsyncClient,
@@ -140,22 +165,32 @@ async def test_an_upload_holds_no_connection_to_the_database(
     async def another_request() -> None:
         assert (await client.get("/books")).status_code == 200
 
-    between = [another_request] if point == "while bytes flow" else []
-    proxy.set_action(ProxyAction.PASS if between else ProxyAction.HOLD, "PUT")
-    upload = client.post("/documents", content=form(SMALL, *between), headers=HEADERS)
-    asked = asyncio.create_task(upload)
+    actions = []
+    if point == "while bytes are received":
+        actions = [another_request]
+        proxy.set_action(ProxyAction.PASS, "PUT")
+    else:
+        proxy.set_action(ProxyAction.HOLD, "PUT")
+    upload = client.post(
+        "/documents", content=stream_document_form(SMALL_CHUNK, *actions), headers=FORM_HEADERS
+    )
+    request_task = asyncio.create_task(upload)
     await proxy.action_reached.wait()
     await another_request()
     proxy.release.set()
-    assert (await asked).status_code == 201
+    assert (await request_task).status_code == 201
     await get_resources(app).database.engine.dispose()
 
 
 @pytest.mark.parametrize(
-    ("size", "there"), [(PART_SIZE // 2, "pending"), (2 * PART_SIZE, "pending part")]
+    ("size", "state"), [(PART_SIZE // 2, "pending"), (2 * PART_SIZE, "pending part")]
 )
-async def test_a_client_that_leaves_leaves_nothing_but_one_line_in_the_log(
-    size: int, there: str, database_url: str, settings: Settings, stored: Stored
+async def test_client_that_disconnects_leaves_one_log_line_and_no_objects(
+    size: int,
+    state: str,
+    database_url: str,
+    settings: Settings,
+    list_object_states: ListObjectStates,
 ) -> None:
     async with (
         running_server(DATABASE_URL=database_url, S3_PREFIX=settings.s3_prefix) as (
@@ -166,17 +201,18 @@ async def test_a_client_that_leaves_leaves_nothing_but_one_line_in_the_log(
     ):
         assert process.stdout
         head = "POST /documents HTTP/1.1\r\nHost: b\r\nContent-Length: 40000000\r\n"
-        writer.write(f"{head}Content-Type: {HEADERS['content-type']}\r\n\r\n".encode())
-        writer.writelines([await anext(form(size)), b"and more to come"])
+        writer.write(f"{head}Content-Type: {FORM_HEADERS['content-type']}\r\n\r\n".encode())
+        writer.writelines([await anext(stream_document_form(size)), b"and more to come"])
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            while await stored() != [there]:
+            while await list_object_states() != [state]:
                 pass
             writer.close()
-            said = await process.stdout.readuntil(b" path=/documents status=499 ")
+            output = await process.stdout.readuntil(b" path=/documents status=499 ")
             process.terminate()
-            said += await process.stdout.read()
+            output += await process.stdout.read()
             await process.wait()
-    announced = re.compile(r"  \S")  # a traceback is further in
-    log = [line for line in said.decode().splitlines() if not announced.match(line)]
-    assert len(log) == 1, log
-    assert await stored() == []
+    # The announcement of the server is indented by two spaces, and a traceback by more.
+    is_announcement = re.compile(r"  \S").match
+    log_lines = [text for text in output.decode().splitlines() if not is_announcement(text)]
+    assert len(log_lines) == 1, log_lines
+    assert await list_object_states() == []

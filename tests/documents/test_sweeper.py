@@ -1,4 +1,4 @@
-"""The sweeper beside uploads that go on, beside others of its kind, and before what is not ours."""
+"""The sweeper: expired uploads, concurrent sweepers, and unknown objects."""
 
 import asyncio
 
@@ -11,8 +11,13 @@ from app.core.storage import Storage
 from app.documents import lifecycle
 from app.documents.sweeper import Sweeper, SweepResult
 from app.settings import Settings
-from tests.documents.conftest import Age, Stored, Sweep, UseStore
-from tests.documents.forms import HEADERS, LARGE, SMALL, form
+from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
+from tests.support.document_forms import (
+    FORM_HEADERS,
+    LARGE_CHUNK,
+    SMALL_CHUNK,
+    stream_document_form,
+)
 from tests.support.factories import make_direct_upload, make_document
 from tests.support.problems import check_problem
 from tests.support.processes import exit_code_and_output
@@ -20,119 +25,142 @@ from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
 
-SIZES = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-HELD = {
-    "a small file on its way": (SMALL, ProxyAction.HOLD, "PUT"),
-    "a small file in the store": (SMALL, ProxyAction.HOLD_RESPONSE, "PUT"),
-    "a large file not begun": (LARGE, ProxyAction.HOLD, "POST .*[?]uploads"),
-    "a part on its way": (LARGE, ProxyAction.HOLD, "partNumber=1"),
-    "a large file not completed": (LARGE, ProxyAction.HOLD, "POST .*[?]uploadId"),
-    "a large file in the store": (LARGE, ProxyAction.HOLD_RESPONSE, "POST .*[?]uploadId"),
+CHUNK_SIZES = pytest.mark.parametrize("size", [SMALL_CHUNK, LARGE_CHUNK], ids=["small", "large"])
+# The chunk size of a file, and the request to the store that is held while the upload is swept. HOLD
+# stops it before it reaches the store, HOLD_RESPONSE after the store has processed it.
+HELD_REQUESTS = {
+    "the only PUT, not yet processed": (SMALL_CHUNK, ProxyAction.HOLD, "PUT"),
+    "the only PUT, processed": (SMALL_CHUNK, ProxyAction.HOLD_RESPONSE, "PUT"),
+    "the start of a multipart upload, not yet processed": (
+        LARGE_CHUNK,
+        ProxyAction.HOLD,
+        "POST .*[?]uploads",
+    ),
+    "the first part, not yet processed": (LARGE_CHUNK, ProxyAction.HOLD, "partNumber=1"),
+    "the completion, not yet processed": (LARGE_CHUNK, ProxyAction.HOLD, "POST .*[?]uploadId"),
+    "the completion, processed": (LARGE_CHUNK, ProxyAction.HOLD_RESPONSE, "POST .*[?]uploadId"),
 }
 
 
-@SIZES
-async def test_an_upload_that_makes_progress_is_not_swept_however_long_it_takes(
+@CHUNK_SIZES
+async def test_sweeper_keeps_upload_that_makes_progress(
     size: int,
     client: AsyncClient,
-    stored: Stored,
-    age: Age,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
     sweep: Sweep,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        lifecycle, "PROGRESS_RECORDS_PER_GRACE_PERIOD", 1e9
-    )  # in a grace period: with all that it does
-    answer = await client.post("/documents", content=form(size, age, sweep), headers=HEADERS)
-    assert answer.status_code == 201, answer.text
-    assert await stored() == ["ready object"]
+    # The upload records progress with every chunk.
+    monkeypatch.setattr(lifecycle, "PROGRESS_RECORDS_PER_GRACE_PERIOD", 1e9)
+    response = await client.post(
+        "/documents",
+        content=stream_document_form(size, make_objects_stale, sweep),
+        headers=FORM_HEADERS,
+    )
+    assert response.status_code == 201, response.text
+    assert await list_object_states() == ["ready object"]
 
 
-@SIZES
-async def test_an_upload_that_was_swept_is_refused_and_leaves_nothing(
-    size: int, client: AsyncClient, stored: Stored, age: Age, sweep: Sweep
+@CHUNK_SIZES
+async def test_expired_upload_gets_409_and_leaves_nothing(
+    size: int,
+    client: AsyncClient,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
+    sweep: Sweep,
 ) -> None:
-    answer = await client.post("/documents", content=form(size, age, sweep), headers=HEADERS)
-    assert "made no progress" in check_problem(answer, 409, "conflict")["detail"]
-    assert await stored() == []
+    response = await client.post(
+        "/documents",
+        content=stream_document_form(size, make_objects_stale, sweep),
+        headers=FORM_HEADERS,
+    )
+    assert "made no progress" in check_problem(response, 409, "conflict")["detail"]
+    assert await list_object_states() == []
 
 
-@pytest.mark.parametrize("point", HELD)
-async def test_an_upload_that_is_swept_at_its_end_is_refused_and_leaves_nothing(
-    point: str,
+@pytest.mark.parametrize("held_request", HELD_REQUESTS)
+async def test_upload_that_expires_during_its_last_requests_gets_409_and_leaves_nothing(
+    held_request: str,
     proxy: StoreProxy,
     use_store: UseStore,
     client: AsyncClient,
-    stored: Stored,
-    age: Age,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
     sweep: Sweep,
 ) -> None:
-    size, fate, line = HELD[point]
+    size, action, request_pattern = HELD_REQUESTS[held_request]
     use_store(proxy.origin)
-    proxy.set_action(fate, line)
-    asked = asyncio.create_task(client.post("/documents", content=form(size), headers=HEADERS))
+    proxy.set_action(action, request_pattern)
+    request_task = asyncio.create_task(
+        client.post("/documents", content=stream_document_form(size), headers=FORM_HEADERS)
+    )
     await proxy.action_reached.wait()
-    await age()
+    await make_objects_stale()
     await sweep()
     proxy.release.set()
-    check_problem(await asked, 409, "conflict")
-    assert await stored() == []
+    check_problem(await request_task, 409, "conflict")
+    assert await list_object_states() == []
 
 
-async def test_an_abandoned_direct_upload_is_swept(
-    client: AsyncClient, stored: Stored, age: Age, sweep: Sweep
+async def test_sweeper_removes_abandoned_direct_upload(
+    client: AsyncClient,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
+    sweep: Sweep,
 ) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     upload = await make_direct_upload(client, path, b"never completed")
     await sweep()
-    assert await stored() == ["pending part"]
-    await age()
-    swept = await sweep()
-    assert swept == SweepResult(1, 1, 1, [])
-    assert await stored() == []
+    assert await list_object_states() == ["pending part"]
+    await make_objects_stale()
+    assert await sweep() == SweepResult(1, 1, 1, [])
+    assert await list_object_states() == []
     check_problem(await client.post(f"{upload}/complete"), 404, "not-found")
 
 
-@pytest.mark.parametrize(("grace", "left"), [(3600, ["part"]), (0, [])], ids=["young", "old"])
-async def test_multipart_uploads_that_no_row_knows_are_aborted_after_the_grace_period(
-    grace: int,
-    left: list[str],
+@pytest.mark.parametrize(
+    ("grace_period", "expected_states"), [(3600, ["part"]), (0, [])], ids=["within", "after"]
+)
+async def test_sweeper_aborts_multipart_uploads_without_row_after_the_grace_period(
+    grace_period: int,
+    expected_states: list[str],
     database: Database,
     storage: Storage,
     settings: Settings,
-    stored: Stored,
+    list_object_states: ListObjectStates,
 ) -> None:
     await storage.start_multipart_upload(f"{settings.s3_prefix}orphan")
-    changed = settings.model_copy(update={"upload_grace_period": grace})
-    await Sweeper(database.writes, storage, changed).sweep()
-    assert await stored() == left
+    changed_settings = settings.model_copy(update={"upload_grace_period": grace_period})
+    await Sweeper(database.writes, storage, changed_settings).sweep()
+    assert await list_object_states() == expected_states
 
 
-async def test_objects_that_no_row_knows_are_reported_and_left_alone(
-    database_url: str, settings: Settings, storage: Storage, stored: Stored
+async def test_sweeper_reports_and_keeps_objects_without_row(
+    database_url: str, settings: Settings, storage: Storage, list_object_states: ListObjectStates
 ) -> None:
-    key = f"{settings.s3_prefix}not-of-the-service"
+    key = f"{settings.s3_prefix}unknown"
     await storage.put(key, bytearray(b"?"))
     environment = {"DATABASE_URL": database_url, "S3_PREFIX": settings.s3_prefix}
-    code, said = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
-    assert (code, said.splitlines()[-1]) == (0, str(SweepResult(0, 0, 0, [key])))
-    assert f"object {key} is in the store but has no row in the database" in said
-    assert await stored() == ["object"]
+    exit_code, output = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
+    assert (exit_code, output.splitlines()[-1]) == (0, str(SweepResult(0, 0, 0, [key])))
+    assert f"object {key} is in the store but has no row in the database" in output
+    assert await list_object_states() == ["object"]
 
 
-async def test_four_sweepers_at_once_and_one_after_them_are_harmless(
+async def test_concurrent_sweepers_remove_each_expired_upload_once(
     client: AsyncClient,
     outside_connection: asyncpg.Connection,
-    stored: Stored,
-    age: Age,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
     sweep: Sweep,
 ) -> None:
-    for name in ("kept", "gone") * 5:
-        made = await make_document(client, name, b"of " + name.encode())
-        await make_direct_upload(client, f"/documents/{made['id']}", b"never completed")
-    await outside_connection.execute("DELETE FROM documents WHERE name = 'gone'")
-    await age()
-    swept = await asyncio.gather(*(sweep() for _ in range(4)))
-    assert sum(each.expired_uploads for each in swept) == 10
+    for name in ("kept", "deleted") * 5:
+        document = await make_document(client, name, b"content of " + name.encode())
+        await make_direct_upload(client, f"/documents/{document['id']}", b"never completed")
+    await outside_connection.execute("DELETE FROM documents WHERE name = 'deleted'")
+    await make_objects_stale()
+    results = await asyncio.gather(*(sweep() for _ in range(4)))
+    assert sum(result.expired_uploads for result in results) == 10
     assert await sweep() == SweepResult(0, 0, 0, [])
-    assert await stored() == ["ready object"] * 5
+    assert await list_object_states() == ["ready object"] * 5

@@ -98,8 +98,8 @@ async def test_the_scheme_is_of_any_case_and_blanks_are_of_any_number(
     client: AsyncClient, before: str, after: str
 ) -> None:
     headers = {"Authorization": f"{before}{TOKEN}{after}"}
-    answer = await client.get("/users/me", headers=headers)
-    assert (answer.status_code, answer.json()["id"]) == (200, USER_IDS["owner"])
+    response = await client.get("/users/me", headers=headers)
+    assert (response.status_code, response.json()["id"]) == (200, USER_IDS["owner"])
 
 
 @pytest.mark.parametrize("value", NO_TOKEN, ids=named)
@@ -107,16 +107,16 @@ async def test_another_scheme_is_no_token(client: AsyncClient, app: FastAPI, val
     set_anonymous_access(app, "read")
     headers = {"Authorization": value}
     assert (await client.get("/books", headers=headers)).status_code == 200
-    answer = await client.post("/authors", json={"name": "Virginia"}, headers=headers)
-    check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == CHALLENGE
+    response = await client.post("/authors", json={"name": "Virginia"}, headers=headers)
+    check_problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"] == CHALLENGE
 
 
 @pytest.mark.parametrize("value", NO_VALID_TOKEN, ids=named)
 async def test_what_is_not_exactly_one_token_is_a_bad_one(client: AsyncClient, value: str) -> None:
-    answer = await client.get("/books", headers={b"Authorization": value.encode("latin-1")})
-    check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
+    response = await client.get("/books", headers={b"Authorization": value.encode("latin-1")})
+    check_problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ async def test_what_is_not_exactly_one_token_is_a_bad_one(client: AsyncClient, v
 async def test_of_several_tokens_none_is_believed(
     client: AsyncClient, values: tuple[str, ...]
 ) -> None:
-    answer = await client.get("/books", headers=[("Authorization", value) for value in values])
-    check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
+    response = await client.get("/books", headers=[("Authorization", value) for value in values])
+    check_problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
 
 
 async def test_several_lines_of_other_schemes_are_no_token(client: AsyncClient) -> None:
@@ -145,16 +145,16 @@ async def test_several_lines_of_other_schemes_are_no_token(client: AsyncClient) 
 
 async def test_a_token_in_the_query_is_an_unknown_parameter(client: AsyncClient) -> None:
     for headers in ({}, bearer_headers(TOKEN)):
-        answer = await client.get("/books", params={"access_token": TOKEN}, headers=headers)
-        assert field_error_locations(answer) == [{"parameter": "access_token"}]
-        assert TOKEN not in answer.text
+        response = await client.get("/books", params={"access_token": TOKEN}, headers=headers)
+        assert field_error_locations(response) == [{"parameter": "access_token"}]
+        assert TOKEN not in response.text
 
 
 async def test_a_token_in_the_query_lets_nobody_in(client: AsyncClient, app: FastAPI) -> None:
     set_anonymous_access(app, "none")
-    answer = await client.get("/users/me", params={"access_token": TOKEN})
-    check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == CHALLENGE
+    response = await client.get("/users/me", params={"access_token": TOKEN})
+    check_problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"] == CHALLENGE
 
 
 # What it costs
@@ -165,8 +165,10 @@ async def test_a_token_with_any_one_digit_changed_costs_no_statement(
 ) -> None:
     sent()
     for place in range(len(secret.TOKEN_PREFIX), len(TOKEN)):
-        answer = await client.get("/books", headers=bearer_headers(change_hex_digit(TOKEN, place)))
-        assert answer.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
+        response = await client.get(
+            "/books", headers=bearer_headers(change_hex_digit(TOKEN, place))
+        )
+        assert response.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
     assert sent() == []
 
 
@@ -175,9 +177,9 @@ async def test_sixty_kilobytes_of_rubbish_cost_no_statement(
     client: AsyncClient, sent: Any, token: str
 ) -> None:
     sent()
-    answer = await client.get("/books", headers=bearer_headers(token))
-    check_problem(answer, 401, "unauthorized")
-    assert token not in answer.text
+    response = await client.get("/books", headers=bearer_headers(token))
+    check_problem(response, 401, "unauthorized")
+    assert token not in response.text
     assert sent() == []
 
 
@@ -213,10 +215,10 @@ async def test_a_token_that_was_used_lately_takes_one_statement_more(
         await client.request(method, path, json=body)
         bare = sent()
         await cleaner.restore()
-        answer = await client.request(
+        response = await client.request(
             method, path, json=body, headers=bearer_headers(TOKENS["admin"])
         )
-    assert answer.is_success
+    assert response.is_success
     look_up, *others = sent()
     assert look_up.startswith("SELECT tokens.id")
     assert len(others) == len(bare)

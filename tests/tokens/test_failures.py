@@ -60,10 +60,10 @@ async def failed(
     await fetch_value(database, statement, account=account, address=address, ago=ago)
 
 
-def wait_of(answer: Response) -> int:
+def wait_of(response: Response) -> int:
     """How many seconds a 429 says that one has to wait."""
-    check_problem(answer, 429, "too-many-requests")
-    return int(answer.headers["retry-after"])
+    check_problem(response, 429, "too-many-requests")
+    return int(response.headers["retry-after"])
 
 
 async def test_after_ten_wrong_passwords_one_waits_whether_there_is_such_a_user_or_not(
@@ -73,11 +73,11 @@ async def test_after_ten_wrong_passwords_one_waits_whether_there_is_such_a_user_
     known = [await log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(10)]
     known += [await log_in(client, EMAIL, WRONG_PASSWORD), await log_in(client, EMAIL, PASSWORD)]
     unknown = [await log_in(client, NOBODY, WRONG_PASSWORD) for _ in range(12)]
-    assert [answer.status_code for answer in known] == [401] * 10 + [429] * 2
+    assert [response.status_code for response in known] == [401] * 10 + [429] * 2
     assert wait_of(known[-1]) == 1
     for mine, nobodys in zip(known, unknown, strict=True):
-        for answer in (mine, nobodys):
-            answer.headers.pop("x-request-id")
+        for response in (mine, nobodys):
+            response.headers.pop("x-request-id")
         assert mine.json() | {"request_id": ""} == nobodys.json() | {"request_id": ""}
         assert (mine.status_code, mine.headers) == (nobodys.status_code, nobodys.headers)
 
@@ -170,8 +170,8 @@ async def test_after_fifty_wrong_passwords_from_an_address_all_accounts_wait_the
         check_problem(await log_in(client, "1@example.com", WRONG_PASSWORD), 401, "unauthorized")
         assert wait_of(await log_in(client, EMAIL, PASSWORD)) == 1
     async with client_at_address(app, second) as client:
-        answer = await log_in(client, EMAIL, PASSWORD)
-        assert answer.status_code == (429 if same else 201)
+        response = await log_in(client, EMAIL, PASSWORD)
+        assert response.status_code == (429 if same else 201)
 
 
 async def test_an_account_waits_wherever_one_asks_from(app: FastAPI, database: Database) -> None:
@@ -231,10 +231,10 @@ async def test_of_thirty_guesses_at_once_on_two_workers_ten_are_looked_at(
     await outside_connection.execute(STAND_STILL)
     await add_user(database)
     async with client_of_new_instance(database_url) as second:
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(log_in((client, second)[n % 2], EMAIL, f"guess {n}") for n in range(30))
         )
-        assert Counter(answer.status_code for answer in answers) == {401: 10, 429: 20}
+        assert Counter(response.status_code for response in responses) == {401: 10, 429: 20}
         for each in (client, second):
             assert wait_of(await log_in(each, EMAIL, PASSWORD)) > 1
     assert await counted(database, "account") == 10
@@ -266,8 +266,8 @@ async def test_of_attempts_at_once_those_that_are_refused_count_for_nothing_eith
         await session.execute(text(LOCK), {"kind": held})
         attempts = [asyncio.create_task(log_in(client, email, WRONG_PASSWORD)) for email in emails]
         await wait_for_query_result(len(attempts), outside_connection, COUNT_WAITING_FOR_LOCK)
-    answers = await asyncio.gather(*attempts)
-    assert Counter(answer.status_code for answer in answers) == {401: 1, 429: 14}
+    responses = await asyncio.gather(*attempts)
+    assert Counter(response.status_code for response in responses) == {401: 1, 429: 14}
     assert await counted(database, "account") == account + 1
     assert await counted(database, "address") == address + 1
 
@@ -278,9 +278,11 @@ async def test_of_many_attempts_after_a_wait_one_is_looked_at(
 ) -> None:
     await log_in(client, EMAIL, WRONG_PASSWORD)
     await failed(database, account=17, ago=timedelta(seconds=128))
-    answers = await asyncio.gather(*(log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(20)))
-    assert Counter(answer.status_code for answer in answers) == {401: 1, 429: 19}
-    assert all(128 < wait_of(answer) <= 256 for answer in answers if answer.status_code == 429)
+    responses = await asyncio.gather(*(log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(20)))
+    assert Counter(response.status_code for response in responses) == {401: 1, 429: 19}
+    assert all(
+        128 < wait_of(response) <= 256 for response in responses if response.status_code == 429
+    )
 
 
 @pytest.mark.private_database

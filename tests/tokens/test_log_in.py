@@ -1,4 +1,4 @@
-"""Logging in: a strict form, one answer for whatever is wrong, and hashes that grow with time."""
+"""Logging in: a strict form, one response for whatever is wrong, and hashes that grow with time."""
 
 import asyncio
 from collections import Counter
@@ -51,14 +51,14 @@ async def test_a_token_is_to_be_had_for_an_email_in_any_case_and_its_password(
     client: AsyncClient, database: Database, username: str
 ) -> None:
     user = await add_user(database)
-    answer = await log_in(client, username, name="laptop", grant_type="password", scope="")
-    assert answer.status_code == 201
-    assert answer.headers["cache-control"] == "no-store"
-    assert list(answer.json()) == ["access_token", "token_type", "expires_in"]
-    assert answer.json()["token_type"] == "bearer"
+    response = await log_in(client, username, name="laptop", grant_type="password", scope="")
+    assert response.status_code == 201
+    assert response.headers["cache-control"] == "no-store"
+    assert list(response.json()) == ["access_token", "token_type", "expires_in"]
+    assert response.json()["token_type"] == "bearer"
     key, name = await fetch_value(database, "SELECT ROW(id, name) FROM tokens")
-    assert (answer.headers["location"], name) == (f"/tokens/{key}", "laptop")
-    me = await client.get("/users/me", headers=bearer_headers(answer.json()["access_token"]))
+    assert (response.headers["location"], name) == (f"/tokens/{key}", "laptop")
+    me = await client.get("/users/me", headers=bearer_headers(response.json()["access_token"]))
     assert me.json()["id"] == user
 
 
@@ -84,8 +84,8 @@ async def test_a_token_is_named_after_the_client_unless_that_says_otherwise(
 ) -> None:
     await add_user(database)
     body = {"username": EMAIL, "password": PASSWORD} | ({} if name is None else {"name": name})
-    answer = await client.post("/tokens", data=body, headers={"User-Agent": agent})
-    assert answer.status_code == 201
+    response = await client.post("/tokens", data=body, headers={"User-Agent": agent})
+    assert response.status_code == 201
     assert await fetch_value(database, "SELECT name FROM tokens") == kept
 
 
@@ -95,8 +95,8 @@ async def test_a_token_that_works_no_more_does_not_keep_one_from_logging_in(
     token = await add_token(database, await add_user(database))
     await fetch_value(database, "DELETE FROM tokens RETURNING id")
     body = {"username": EMAIL, "password": PASSWORD}
-    answer = await client.post("/tokens", data=body, headers=bearer_headers(token))
-    assert answer.status_code == 201
+    response = await client.post("/tokens", data=body, headers=bearer_headers(token))
+    assert response.status_code == 201
 
 
 class Noting(PasswordHash):
@@ -117,17 +117,17 @@ async def test_a_wrong_email_and_a_wrong_password_are_the_same_answer_for_the_sa
     replace_resources(app, password_hasher=passwords)
     passwords._algorithm = hasher = Noting(passwords._algorithm.hashers)
     hasher.asked = []
-    answers = [
+    responses = [
         await log_in(client, EMAIL, WRONG_PASSWORD),
         await log_in(client, "nobody@example.com", WRONG_PASSWORD),
         await log_in(client, "nobody@example.com", PASSWORD),
         await log_in(client, "no email at all", PASSWORD),
     ]
-    problems = [check_problem(answer, 401, "unauthorized") for answer in answers]
-    for answer, problem in zip(answers, problems, strict=True):
-        assert problem.pop("request_id") == answer.headers.pop("x-request-id")
-        assert (problem, answer.headers) == (problems[0], answers[0].headers)
-    assert answers[0].headers["www-authenticate"].startswith("Bearer")
+    problems = [check_problem(response, 401, "unauthorized") for response in responses]
+    for response, problem in zip(responses, problems, strict=True):
+        assert problem.pop("request_id") == response.headers.pop("x-request-id")
+        assert (problem, response.headers) == (problems[0], responses[0].headers)
+    assert responses[0].headers["www-authenticate"].startswith("Bearer")
     assert hasher.asked == [PASSWORD_HASH, DUMMY_HASH, DUMMY_HASH, DUMMY_HASH]
     passwords.close()
 
@@ -164,9 +164,9 @@ def test_the_hash_of_nobodys_password_costs_what_a_users_does() -> None:
 async def test_a_form_that_is_not_as_it_should_be_is_refused_unlooked_at(
     client: AsyncClient, statements: list[str], body: bytes, pointers: list[str]
 ) -> None:
-    answer = await send(client, body)
-    assert field_error_locations(answer) == [{"pointer": pointer} for pointer in pointers]
-    assert SECRET not in answer.text
+    response = await send(client, body)
+    assert field_error_locations(response) == [{"pointer": pointer} for pointer in pointers]
+    assert SECRET not in response.text
     assert statements == []
 
 
@@ -184,15 +184,15 @@ async def test_a_form_that_is_not_as_it_should_be_is_refused_unlooked_at(
 async def test_a_form_that_cannot_be_read_is_refused_unlooked_at(
     client: AsyncClient, statements: list[str], body: bytes, status: int, kind: str
 ) -> None:
-    answer = await send(client, body)
-    check_problem(answer, status, kind)
-    assert SECRET not in answer.text
+    response = await send(client, body)
+    check_problem(response, status, kind)
+    assert SECRET not in response.text
     assert statements == []
 
 
 async def test_a_form_of_unknown_length_may_not_be_too_large_either(client: AsyncClient) -> None:
-    answer = await send(client, stream_chunks(GOOD, b"&scope=", *[b"x" * 1024] * 1024))
-    check_problem(answer, 413, "payload-too-large")
+    response = await send(client, stream_chunks(GOOD, b"&scope=", *[b"x" * 1024] * 1024))
+    check_problem(response, 413, "payload-too-large")
 
 
 @pytest.mark.parametrize(
@@ -209,15 +209,17 @@ async def test_a_form_of_unknown_length_may_not_be_too_large_either(client: Asyn
 async def test_what_is_no_plain_form_is_of_the_wrong_type(
     client: AsyncClient, content_type: str | None, headers: dict[str, str]
 ) -> None:
-    answer = await send(client, GOOD, content_type, **headers)
-    check_problem(answer, 415, "unsupported-media-type")
+    response = await send(client, GOOD, content_type, **headers)
+    check_problem(response, 415, "unsupported-media-type")
 
 
 async def test_a_form_may_say_that_it_is_utf_8(client: AsyncClient, database: Database) -> None:
     await add_user(database)
     body = b"username=ada%40example.com&password=correct+horse"
-    answer = await send(client, body, f"{FORM}; charset=UTF-8", **{"Content-Encoding": "identity"})
-    assert answer.status_code == 201
+    response = await send(
+        client, body, f"{FORM}; charset=UTF-8", **{"Content-Encoding": "identity"}
+    )
+    assert response.status_code == 201
 
 
 @pytest.mark.private_database
@@ -227,12 +229,12 @@ async def test_of_more_log_ins_than_the_queue_holds_the_rest_is_overload_and_no_
     passwords = PasswordHasher(max_pending=2)
     replace_resources(app, password_hasher=passwords)
     emails = [f"{n}@example.com" for n in range(6)]
-    answers = await asyncio.gather(*(log_in(client, email, WRONG_PASSWORD) for email in emails))
-    assert Counter(answer.status_code for answer in answers) == {401: 2, 503: 4}
-    for answer in answers:
-        if answer.status_code == 503:
-            check_problem(answer, 503, "overloaded")
-            assert int(answer.headers["retry-after"]) >= 1
+    responses = await asyncio.gather(*(log_in(client, email, WRONG_PASSWORD) for email in emails))
+    assert Counter(response.status_code for response in responses) == {401: 2, 503: 4}
+    for response in responses:
+        if response.status_code == 503:
+            check_problem(response, 503, "overloaded")
+            assert int(response.headers["retry-after"]) >= 1
     query = "SELECT sum(failures) FROM login_failures WHERE kind = :kind"
     for kind in ("account", "address"):
         assert await fetch_value(database, query, kind=kind) == 2
@@ -250,12 +252,12 @@ async def test_a_hash_that_is_too_weak_by_now_is_replaced_and_nothing_else(
     before = await client.get(f"/users/{user}")
     assert (await log_in(client, password=WRONG_PASSWORD)).status_code == 401
     assert await fetch_value(database, "SELECT password_hash FROM users") == WEAK_PASSWORD_HASH
-    answer = await log_in(client)
-    assert answer.status_code == 201
+    response = await log_in(client)
+    assert response.status_code == 201
     kept = await fetch_value(database, "SELECT password_hash FROM users")
     assert extract_parameters(kept) == extract_parameters(PASSWORD_HASH)
     assert all(
-        [await is_token_accepted(client, each) for each in (token, answer.json()["access_token"])]
+        [await is_token_accepted(client, each) for each in (token, response.json()["access_token"])]
     )
     after = await client.get(f"/users/{user}")
     assert (after.content, after.headers["etag"]) == (before.content, before.headers["etag"])
@@ -268,8 +270,8 @@ async def test_of_log_ins_at_once_that_all_find_the_hash_too_weak_none_fails(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database, password_hash=WEAK_PASSWORD_HASH)
-    answers = await asyncio.gather(*(log_in(client) for _ in range(4)))
-    assert [answer.status_code for answer in answers] == [201] * 4
+    responses = await asyncio.gather(*(log_in(client) for _ in range(4)))
+    assert [response.status_code for response in responses] == [201] * 4
     kept = await fetch_value(database, "SELECT password_hash FROM users")
     assert extract_parameters(kept) == extract_parameters(PASSWORD_HASH)
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 4

@@ -65,8 +65,8 @@ async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
         await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
-    answer = await attempt
-    assert answer.status_code in statuses, answer.text
+    response = await attempt
+    assert response.status_code in statuses, response.text
     assert await fetch_value(database, "SELECT password_hash FROM users") == DUMMY_HASH
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
 
@@ -141,6 +141,6 @@ async def test_log_ins_and_changes_of_the_password_at_once_leave_no_token_of_an_
             client.patch(f"/users/{user}", json={"password": new}),
         )
         assert changed.status_code == 200
-        assert {answer.status_code for answer in attempts} <= {201, 401, 409}
+        assert {response.status_code for response in attempts} <= {201, 401, 409}
         assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
         assert (await log_in(client, password=new)).status_code == 201

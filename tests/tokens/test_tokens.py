@@ -35,9 +35,9 @@ FORM = re.compile("bookshelf_([0-9a-f]{64})([0-9a-f]{8})")
 
 async def new_token(client: AsyncClient) -> str:
     """As a client gets one."""
-    answer = await log_in(client)
-    assert answer.status_code == 201, answer.text
-    token: str = answer.json()["access_token"]
+    response = await log_in(client)
+    assert response.status_code == 201, response.text
+    token: str = response.json()["access_token"]
     return token
 
 
@@ -70,18 +70,18 @@ async def test_what_is_no_token_is_known_without_the_database(
     client: AsyncClient, statements: list[str], token: str
 ) -> None:
     headers = {b"Authorization": f"Bearer {token}".encode("latin-1")}
-    answer = await client.get("/users/me", headers=headers)
-    check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == 'Bearer realm="bookshelf", error="invalid_token"'
+    response = await client.get("/users/me", headers=headers)
+    check_problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"] == 'Bearer realm="bookshelf", error="invalid_token"'
     assert statements == []
 
 
 async def test_a_well_made_token_that_nobody_has_been_given_lets_nobody_in(
     client: AsyncClient, statements: list[str]
 ) -> None:
-    answer = await client.get("/users/me", headers=bearer_headers(GOOD))
-    check_problem(answer, 401, "unauthorized")
-    assert GOOD not in answer.text
+    response = await client.get("/users/me", headers=bearer_headers(GOOD))
+    check_problem(response, 401, "unauthorized")
+    assert GOOD not in response.text
     assert sql_commands(statements) == ["SELECT"]
 
 
@@ -103,9 +103,9 @@ async def test_the_database_has_nothing_of_a_token_but_its_sha_256(
 async def test_a_token_is_shown_only_once(client: AsyncClient, database: Database) -> None:
     await add_user(database)
     token = await new_token(client)
-    answer = await client.get("/tokens", headers=bearer_headers(token))
-    assert answer.headers["cache-control"] == "no-store"
-    [item] = answer.json()["items"]
+    response = await client.get("/tokens", headers=bearer_headers(token))
+    assert response.headers["cache-control"] == "no-store"
+    [item] = response.json()["items"]
     assert list(item) == [
         "id",
         "name",
@@ -116,7 +116,7 @@ async def test_a_token_is_shown_only_once(client: AsyncClient, database: Databas
         "version",
     ]
     digest = sha256(token.encode()).hexdigest()
-    assert not any(part in answer.text for part in (token[10:74], token[-8:], digest))
+    assert not any(part in response.text for part in (token[10:74], token[-8:], digest))
 
 
 @pytest.mark.private_database
@@ -129,21 +129,21 @@ async def test_neither_tokens_nor_passwords_nor_emails_are_logged_even_when_all_
     await add_user(database)
     caplog.set_level(logging.DEBUG)
     token = await new_token(client)
-    answers = [await log_in(client, password="battery staple")]
+    responses = [await log_in(client, password="battery staple")]
     for failure in (
         "SELECT",  # none
         "ALTER TABLE tokens RENAME TO hidden",  # a mistake of ours, with its traceback
         "ALTER TABLE users ALTER COLUMN password_hash TYPE varchar(20) USING 'cut'",
     ):
         await outside_connection.execute(failure)
-        answers += [
+        responses += [
             await log_in(client),
             await client.get("/tokens", headers=bearer_headers(token)),
         ]
-    assert [answer.status_code for answer in answers] == [401, 201, 200, 500, 500, 500, 500]
+    assert [response.status_code for response in responses] == [401, 201, 200, 500, 500, 500, 500]
     assert "Traceback" in caplog.text
     lines = (create_log_formatter("json").format(record) for record in caplog.records)
-    said = "".join(lines) + caplog.text + "".join(answer.text for answer in answers[3:])
+    said = "".join(lines) + caplog.text + "".join(response.text for response in responses[3:])
     for told in (PASSWORD, "battery staple", EMAIL, "ada%40", "argon2id$", token[10:74]):
         assert told not in said
     assert not secret.TOKEN_PATTERN.search(said)
@@ -158,8 +158,8 @@ async def test_a_token_works_on_every_worker_until_it_is_revoked_on_one(
     async with client_of_new_instance(database_url) as second:
         for each in (client, second):
             assert await is_token_accepted(each, token)
-        answer = await client.delete("/tokens/current", headers=bearer_headers(token))
-        assert (answer.status_code, answer.content) == (204, b"")
+        response = await client.delete("/tokens/current", headers=bearer_headers(token))
+        assert (response.status_code, response.content) == (204, b"")
         for each in (second, client):
             assert not await is_token_accepted(each, token)
             assert await is_token_accepted(each, kept)
@@ -201,9 +201,9 @@ async def test_a_token_acts_with_the_role_that_its_user_has_now(
     body = {"name": "Ursula K. Le Guin"}
     assert (await client.post("/authors", json=body, headers=headers)).status_code == 201
     await fetch_value(database, "UPDATE users SET role = 'member' RETURNING id")
-    answer = await client.post("/authors", json=body, headers=headers)
-    check_problem(answer, 403, "forbidden")
-    assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
+    response = await client.post("/authors", json=body, headers=headers)
+    check_problem(response, 403, "forbidden")
+    assert 'error="insufficient_scope"' in response.headers["www-authenticate"]
 
 
 @pytest.mark.parametrize("role", ["member", "admin"])
@@ -224,10 +224,10 @@ async def test_one_revokes_another_of_ones_own_tokens_at_its_location(
     client: AsyncClient, database: Database
 ) -> None:
     mine = await add_token(database, await add_user(database))
-    answer = await log_in(client)
+    response = await log_in(client)
     headers = bearer_headers(mine)
-    assert (await client.delete(answer.headers["location"], headers=headers)).status_code == 204
-    assert not await is_token_accepted(client, answer.json()["access_token"])
+    assert (await client.delete(response.headers["location"], headers=headers)).status_code == 204
+    assert not await is_token_accepted(client, response.json()["access_token"])
     assert await is_token_accepted(client, mine)
 
 

@@ -52,8 +52,8 @@ async def test_a_new_password_logs_out_all_but_the_one_who_set_it(
     user = await add_user(database)
     mine, second, third = [await add_token(database, user) for _ in range(3)]
     theirs = await add_token(database, await add_user(database, "bob@example.com"))
-    answer = await change(client, user, mine, PASSWORD)
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+    response = await change(client, user, mine, PASSWORD)
+    assert (response.status_code, response.headers["etag"]) == (200, '"2"')
     tokens = (mine, second, third, theirs)
     assert await which_work(client, *tokens) == [True, False, False, True]
     check_problem(await log_in(client), 401, "unauthorized")
@@ -86,10 +86,10 @@ async def test_a_new_password_does_not_come_without_the_current_one(
         (WRONG_PASSWORD, "wrong_password"),
         (NEW, "wrong_password"),
     ):
-        answer = await change(client, user, mine, current, name="Countess")
-        assert field_error_locations(answer) == [{"pointer": "/current_password"}]
-        assert answer.json()["errors"][0]["code"] == code
-        assert not any(told in answer.text for told in (WRONG_PASSWORD, NEW))
+        response = await change(client, user, mine, current, name="Countess")
+        assert field_error_locations(response) == [{"pointer": "/current_password"}]
+        assert response.json()["errors"][0]["code"] == code
+        assert not any(told in response.text for told in (WRONG_PASSWORD, NEW))
     assert await fetch_value(database, KEPT, email=EMAIL) == PASSWORD_HASH
     assert await fetch_value(database, "SELECT version FROM users") == 1
     assert await which_work(client, mine, second) == [True, True]
@@ -103,9 +103,9 @@ async def test_the_current_password_does_not_come_without_a_new_one(
     headers = bearer_headers(await add_token(database, user))
     for body in ({}, {"name": "Countess"}):
         sent = {"current_password": PASSWORD, **body}
-        answer = await client.patch(f"/users/{user}", json=sent, headers=headers)
-        assert field_error_locations(answer) == [{"pointer": "/current_password"}]
-        assert PASSWORD not in answer.text
+        response = await client.patch(f"/users/{user}", json=sent, headers=headers)
+        assert field_error_locations(response) == [{"pointer": "/current_password"}]
+        assert PASSWORD not in response.text
 
 
 async def test_what_is_not_of_the_password_logs_nobody_out(
@@ -114,8 +114,8 @@ async def test_what_is_not_of_the_password_logs_nobody_out(
     user = await add_user(database)
     tokens = [await add_token(database, user) for _ in range(2)]
     body = {"name": "Countess", "email": "countess@example.com"}
-    answer = await client.patch(f"/users/{user}", json=body, headers=bearer_headers(tokens[0]))
-    assert answer.status_code == 200
+    response = await client.patch(f"/users/{user}", json=body, headers=bearer_headers(tokens[0]))
+    assert response.status_code == 200
     assert await which_work(client, *tokens) == [True, True]
 
 
@@ -126,8 +126,8 @@ async def test_a_stale_new_password_logs_nobody_out(
     tokens = [await add_token(database, user) for _ in range(2)]
     body = {"password": NEW, "current_password": PASSWORD}
     headers = bearer_headers(tokens[0]) | {"If-Match": '"7"'}
-    answer = await client.patch(f"/users/{user}", json=body, headers=headers)
-    check_problem(answer, 412, "precondition-failed")
+    response = await client.patch(f"/users/{user}", json=body, headers=headers)
+    check_problem(response, 412, "precondition-failed")
     assert await which_work(client, *tokens) == [True, True]
 
 
@@ -152,8 +152,8 @@ async def test_an_admin_who_gives_the_current_password_must_give_the_right_one(
 ) -> None:
     user = await add_user(database, role="admin")
     token = await add_token(database, user)
-    answer = await change(client, user, token, WRONG_PASSWORD)
-    assert field_error_locations(answer) == [{"pointer": "/current_password"}]
+    response = await change(client, user, token, WRONG_PASSWORD)
+    assert field_error_locations(response) == [{"pointer": "/current_password"}]
     assert (await change(client, user, token, PASSWORD)).status_code == 200
 
 
@@ -187,13 +187,13 @@ async def test_whoever_has_found_a_token_cannot_guess_the_password_with_it(
     user = await add_user(database)
     token = await add_token(database, user)
     for number in range(10):
-        answer = await change(client, user, token, f"the guess {number}")
-        assert field_error_locations(answer) == [{"pointer": "/current_password"}]
-        assert answer.json()["errors"][0]["code"] == "wrong_password"
+        response = await change(client, user, token, f"the guess {number}")
+        assert field_error_locations(response) == [{"pointer": "/current_password"}]
+        assert response.json()["errors"][0]["code"] == "wrong_password"
     refused = [await change(client, user, token, PASSWORD), await log_in(client)]
-    for answer in refused:
-        check_problem(answer, 429, "too-many-requests")
-        assert answer.headers["retry-after"] == "1"
+    for response in refused:
+        check_problem(response, 429, "too-many-requests")
+        assert response.headers["retry-after"] == "1"
     # They are of the account alone: who else is at the address has no part in it.
     assert await fetch_value(database, "SELECT array_agg(kind::text) FROM login_failures") == [
         "account"
@@ -227,19 +227,19 @@ async def test_a_new_email_does_not_bring_new_guesses(
     assert (
         await client.patch(f"/users/{user}", json=body, headers=bearer_headers(token))
     ).is_success
-    for answer in (
+    for response in (
         await change(client, user, token, PASSWORD),
         await log_in(client, "countess@example.com"),
     ):
-        check_problem(answer, 429, "too-many-requests")
+        check_problem(response, 429, "too-many-requests")
 
 
 async def test_a_weak_hash_of_the_current_password_is_no_hindrance(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database, password_hash=WEAK_PASSWORD_HASH)
-    answer = await change(client, user, await add_token(database, user), PASSWORD)
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+    response = await change(client, user, await add_token(database, user), PASSWORD)
+    assert (response.status_code, response.headers["etag"]) == (200, '"2"')
     assert (await log_in(client, password=NEW)).status_code == 201
 
 
@@ -256,7 +256,7 @@ async def test_what_is_no_longer_the_password_by_then_does_not_set_a_new_one(
         await session.execute(text(CHANGE), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(change(client, user, found, PASSWORD))
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
-    answer = await attempt
-    assert answer.status_code in {409, 422}, answer.text
+    response = await attempt
+    assert response.status_code in {409, 422}, response.text
     assert await fetch_value(database, KEPT, email=EMAIL) == DUMMY_HASH
     assert not await is_token_accepted(client, found)

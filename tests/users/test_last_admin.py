@@ -52,8 +52,8 @@ async def test_the_last_admin_stays_an_admin(
     [admin] = await add_admins(database, 1)
     await add_user(database)
     headers = bearer_headers(await add_token(database, admin))
-    answer = await end(client, admin, how, **headers)
-    problem = check_problem(answer, 409, "conflict")
+    response = await end(client, admin, how, **headers)
+    problem = check_problem(response, 409, "conflict")
     assert problem["detail"] == "The last admin can be neither deleted nor demoted"
     me = await client.get("/users/me", headers=headers)  # the token is still there, too
     assert (me.status_code, me.json()["role"], me.headers["etag"]) == (200, "admin", '"1"')
@@ -64,8 +64,8 @@ async def test_the_last_admin_may_be_changed_otherwise_and_stay_an_admin(
 ) -> None:
     [admin] = await add_admins(database, 1)
     body = {"name": "Root", "role": "admin"}
-    answer = await client.patch(f"/users/{admin}", json=body)
-    assert (answer.status_code, answer.json()["role"]) == (200, "admin")
+    response = await client.patch(f"/users/{admin}", json=body)
+    assert (response.status_code, response.json()["role"]) == (200, "admin")
 
 
 @pytest.mark.parametrize("how", STATEMENTS)
@@ -119,9 +119,9 @@ async def test_of_the_last_two_admins_one_stays_when_both_are_ended_at_once(
         admins = await add_admins(database)
         ends = [end(client, *each) for each in zip(admins, (first, second), strict=True)]
         # Each of them is the first to be asked in half of the rounds.
-        answers = await asyncio.gather(*(ends if number % 2 else reversed(ends)))
-        assert sorted(answer.status_code // 100 for answer in answers) == [2, 4]
-        [refused] = [answer for answer in answers if not answer.is_success]
+        responses = await asyncio.gather(*(ends if number % 2 else reversed(ends)))
+        assert sorted(response.status_code // 100 for response in responses) == [2, 4]
+        [refused] = [response for response in responses if not response.is_success]
         check_problem(refused, 409, "conflict")
         assert await fetch_value(database, ADMINS) == 1
         await outside_connection.execute(CLEAR)
@@ -156,6 +156,8 @@ async def test_of_many_admins_who_all_go_at_once_one_stays(
     await outside_connection.execute(LINGER)
     admins = await add_admins(database, 12)
     hows = ["delete", "demote"] * 6
-    answers = await asyncio.gather(*(end(client, *each) for each in zip(admins, hows, strict=True)))
-    assert sorted(answer.status_code // 100 for answer in answers) == [2] * 11 + [4]
+    responses = await asyncio.gather(
+        *(end(client, *each) for each in zip(admins, hows, strict=True))
+    )
+    assert sorted(response.status_code // 100 for response in responses) == [2] * 11 + [4]
     assert await fetch_value(database, ADMINS) == 1

@@ -23,8 +23,8 @@ def closed(app: FastAPI) -> None:
 
 
 async def test_whoever_registers_is_a_member(client: AsyncClient, closed: None) -> None:
-    answer = await client.post("/users", json=NEW)
-    assert (answer.status_code, answer.json()["role"]) == (201, "member")
+    response = await client.post("/users", json=NEW)
+    assert (response.status_code, response.json()["role"]) == (201, "member")
 
 
 @pytest.mark.parametrize("asked", ROLES)
@@ -35,8 +35,8 @@ async def test_nobody_but_an_admin_gives_a_new_user_a_role_not_even_the_one_that
     headers = {}
     if caller:
         headers = bearer_headers(await add_token(database, await add_user(database, role=caller)))
-    answer = await client.post("/users", json=NEW | {"role": asked}, headers=headers)
-    check_problem(answer, 403, "forbidden")
+    response = await client.post("/users", json=NEW | {"role": asked}, headers=headers)
+    check_problem(response, 403, "forbidden")
     assert await fetch_value(database, "SELECT count(*) FROM users WHERE name = 'Bob'") == 0
 
 
@@ -54,8 +54,8 @@ async def test_nobody_but_an_admin_changes_a_role_not_even_to_what_it_is(
     # Of others one does not learn whether they are there.
     bob = await add_user(database, "bob@example.com")
     for path in (f"/users/{bob}", "/users/1000000000"):
-        answer = await client.patch(path, json={"role": asked}, headers=headers)
-        check_problem(answer, 403, "forbidden")
+        response = await client.patch(path, json={"role": asked}, headers=headers)
+        check_problem(response, 403, "forbidden")
     assert await fetch_value(database, "SELECT array_agg(role ORDER BY id) FROM users") == [
         caller,
         "member",
@@ -67,8 +67,8 @@ async def test_without_a_token_nobody_changes_a_role(
     client: AsyncClient, database: Database, closed: None
 ) -> None:
     user = await add_user(database)
-    answer = await client.patch(f"/users/{user}", json={"role": "admin"})
-    check_problem(answer, 401, "unauthorized")
+    response = await client.patch(f"/users/{user}", json={"role": "admin"})
+    check_problem(response, 401, "unauthorized")
     assert await fetch_value(database, ROLE, id=user) == "member"
 
 
@@ -77,13 +77,13 @@ async def test_an_admin_gives_roles_to_new_users_and_old_ones(
     client: AsyncClient, database: Database, role: str
 ) -> None:
     headers = bearer_headers(await add_token(database, await add_user(database, role="admin")))
-    answer = await client.post("/users", json=NEW | {"role": role}, headers=headers)
-    assert (answer.status_code, answer.json()["role"]) == (201, role)
-    path = answer.headers["location"]
+    response = await client.post("/users", json=NEW | {"role": role}, headers=headers)
+    assert (response.status_code, response.json()["role"]) == (201, role)
+    path = response.headers["location"]
     for other in ROLES:
-        answer = await client.patch(path, json={"role": other}, headers=headers)
-        assert (answer.status_code, answer.json()["role"]) == (200, other)
-        assert (await client.get(path, headers=headers)).json() == answer.json()
+        response = await client.patch(path, json={"role": other}, headers=headers)
+        assert (response.status_code, response.json()["role"]) == (200, other)
+        assert (await client.get(path, headers=headers)).json() == response.json()
 
 
 async def test_a_role_holds_from_the_next_request_of_a_token_that_there_is(
@@ -103,8 +103,8 @@ async def test_what_is_no_role_is_refused(
     client: AsyncClient, database: Database, wrong: object
 ) -> None:
     user = await add_user(database)
-    for answer in (
+    for response in (
         await client.post("/users", json=NEW | {"role": wrong}),
         await client.patch(f"/users/{user}", json={"role": wrong}),
     ):
-        assert field_error_locations(answer) == [{"pointer": "/role"}]
+        assert field_error_locations(response) == [{"pointer": "/role"}]

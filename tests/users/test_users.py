@@ -22,22 +22,22 @@ async def stored_hash(database: Database, user_id: int) -> str:
 
 async def test_a_created_user_can_be_read_at_its_location(client: AsyncClient) -> None:
     body = {"name": "Ada Lovelace", "email": "ada@example.com", "password": "correct horse"}
-    answer = await client.post("/users", json=body)
-    assert answer.status_code == 201
-    user = answer.json()
+    response = await client.post("/users", json=body)
+    assert response.status_code == 201
+    user = response.json()
     assert list(user) == ["id", "name", "email", "role", "created_at", "updated_at", "version"]
     assert (user["name"], user["email"]) == ("Ada Lovelace", "ada@example.com")
     assert isinstance(user["id"], int)
-    assert answer.headers["location"] == f"/users/{user['id']}"
-    assert answer.headers["etag"] == '"1"'
-    again = await client.get(answer.headers["location"])
+    assert response.headers["location"] == f"/users/{user['id']}"
+    assert response.headers["etag"] == '"1"'
+    again = await client.get(response.headers["location"])
     assert (again.status_code, again.json()) == (200, user)
 
 
 async def test_nobody_may_keep_a_copy_of_a_user(client: AsyncClient) -> None:
     path = f"/users/{(await make_user(client))['id']}"
     body = {"name": "Bob", "email": "bob@example.com", "password": "correct horse"}
-    for answer in (
+    for response in (
         await client.post("/users", json=body),
         await client.get(path),
         await client.head(path),
@@ -45,7 +45,7 @@ async def test_nobody_may_keep_a_copy_of_a_user(client: AsyncClient) -> None:
         await client.patch(path, json={"name": "Ada"}),
         await client.get(path, headers={"If-None-Match": "*"}),
     ):
-        assert answer.headers["cache-control"] == "no-store"
+        assert response.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("again", ["ada@example.com", "ADA@example.com", "Ada@EXAMPLE.COM"])
@@ -60,15 +60,15 @@ async def test_an_email_is_taken_in_any_case(client: AsyncClient, again: str) ->
 async def test_a_patch_to_a_taken_email_is_refused(client: AsyncClient) -> None:
     await make_user(client, email="ada@example.com")
     bob = await make_user(client, email="bob@example.com")
-    answer = await client.patch(f"/users/{bob['id']}", json={"email": "ADA@example.com"})
-    assert check_problem(answer, 409, "email-taken")["detail"] == "Email already registered"
+    response = await client.patch(f"/users/{bob['id']}", json={"email": "ADA@example.com"})
+    assert check_problem(response, 409, "email-taken")["detail"] == "Email already registered"
     assert (await client.get(f"/users/{bob['id']}")).json() == bob
 
 
 async def test_one_may_change_the_case_of_ones_own_email(client: AsyncClient) -> None:
     user = await make_user(client, email="ada@example.com")
-    answer = await client.patch(f"/users/{user['id']}", json={"email": "Ada@example.com"})
-    assert (answer.status_code, answer.json()["email"]) == (200, "Ada@example.com")
+    response = await client.patch(f"/users/{user['id']}", json={"email": "Ada@example.com"})
+    assert (response.status_code, response.json()["email"]) == (200, "Ada@example.com")
 
 
 async def test_the_email_of_a_deleted_user_is_free_again(client: AsyncClient) -> None:
@@ -144,7 +144,7 @@ async def test_a_password_is_in_no_answer(client: AsyncClient) -> None:
     secret = "correct horse battery staple"
     user = await make_user(client, password=secret)
     path, body = f"/users/{user['id']}", {"name": "Ada", "email": "ada@example.com"}
-    answers = [
+    responses = [
         await client.get(path),
         await client.get("/users"),
         await client.patch(path, json={"password": secret}),
@@ -157,11 +157,11 @@ async def test_a_password_is_in_no_answer(client: AsyncClient) -> None:
         await client.post("/users", json=[secret]),
         await client.get("/users", params={"password": secret}),
     ]
-    assert [answer.status_code for answer in answers] == [200] * 3 + [422, 409] + [422] * 6
-    for answer in answers:
-        assert "correct horse" not in answer.text
-        assert "argon2" not in answer.text
-    assert '"password' not in answers[0].text
+    assert [response.status_code for response in responses] == [200] * 3 + [422, 409] + [422] * 6
+    for response in responses:
+        assert "correct horse" not in response.text
+        assert "argon2" not in response.text
+    assert '"password' not in responses[0].text
 
 
 async def test_a_password_is_stored_as_argon2id_with_the_parameters_of_owasp(
@@ -184,8 +184,8 @@ async def test_a_patch_of_the_password_changes_the_hash_and_the_version(
 ) -> None:
     user = await make_user(client)
     before = await stored_hash(database, user["id"])
-    answer = await client.patch(f"/users/{user['id']}", json={"password": "battery staple"})
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"2"')
+    response = await client.patch(f"/users/{user['id']}", json={"password": "battery staple"})
+    assert (response.status_code, response.headers["etag"]) == (200, '"2"')
     after = await stored_hash(database, user["id"])
     assert after != before
     assert after.startswith("$argon2id$")
@@ -197,9 +197,9 @@ async def test_a_patch_without_a_password_leaves_the_hash(
 ) -> None:
     user = await make_user(client)
     before = await stored_hash(database, user["id"])
-    answer = await client.patch(f"/users/{user['id']}", json=body)
-    assert answer.status_code == 200
-    assert answer.headers["etag"] == ('"2"' if body else '"1"')
+    response = await client.patch(f"/users/{user['id']}", json=body)
+    assert response.status_code == 200
+    assert response.headers["etag"] == ('"2"' if body else '"1"')
     assert await stored_hash(database, user["id"]) == before
 
 
@@ -208,10 +208,10 @@ async def test_a_stale_patch_of_the_password_leaves_the_hash(
 ) -> None:
     user = await make_user(client)
     before = await stored_hash(database, user["id"])
-    answer = await client.patch(
+    response = await client.patch(
         f"/users/{user['id']}", json={"password": "battery staple"}, headers={"If-Match": '"7"'}
     )
-    check_problem(answer, 412, "precondition-failed")
+    check_problem(response, 412, "precondition-failed")
     assert await stored_hash(database, user["id"]) == before
 
 
@@ -224,30 +224,30 @@ async def test_a_stale_patch_of_the_password_leaves_the_hash(
     ],
 )
 async def test_a_path_id_that_cannot_be_one_is_invalid(client: AsyncClient, wrong: str) -> None:
-    for answer in (
+    for response in (
         await client.get(f"/users/{wrong}"),
         await client.patch(f"/users/{wrong}", json={}),
         await client.delete(f"/users/{wrong}"),
     ):
-        assert field_error_locations(answer) == [{"parameter": "id"}]
+        assert field_error_locations(response) == [{"parameter": "id"}]
 
 
 @pytest.mark.parametrize("unknown", [1_000_000_000, LARGEST])
 async def test_an_unknown_user_is_not_found(client: AsyncClient, unknown: int) -> None:
-    for answer in (
+    for response in (
         await client.get(f"/users/{unknown}"),
         await client.patch(f"/users/{unknown}", json={}),
         await client.patch(f"/users/{unknown}", json={"name": "x"}),
         await client.patch(f"/users/{unknown}", json={"password": "correct horse"}),
         await client.delete(f"/users/{unknown}"),
     ):
-        assert check_problem(answer, 404, "not-found")["detail"] == "User not found"
+        assert check_problem(response, 404, "not-found")["detail"] == "User not found"
 
 
 async def test_a_deleted_user_is_gone(client: AsyncClient) -> None:
     user = await make_user(client)
-    answer = await client.delete(f"/users/{user['id']}")
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = await client.delete(f"/users/{user['id']}")
+    assert (response.status_code, response.content) == (204, b"")
     assert (await client.get(f"/users/{user['id']}")).status_code == 404
 
 
@@ -264,8 +264,8 @@ async def test_of_concurrent_registrations_of_one_email_one_wins(client: AsyncCl
         {"name": "Ada", "email": email, "password": "correct horse"}
         for email in ["ada@example.com", "ADA@example.com"] * 10
     )
-    answers = await asyncio.gather(*(client.post("/users", json=body) for body in bodies))
-    assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 19}
+    responses = await asyncio.gather(*(client.post("/users", json=body) for body in bodies))
+    assert Counter(response.status_code for response in responses) == {201: 1, 409: 19}
     assert (await client.get("/users")).json()["total"] == 1
 
 
