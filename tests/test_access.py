@@ -1,4 +1,4 @@
-"""Who may what: every operation, for every kind of caller, responses as the table of access says."""
+"""Permissions: the status of every operation for every kind of caller."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -14,8 +14,8 @@ import pytest
 from httpx import AsyncClient
 
 from tests.core.test_inactivity_timeout import sending, upload
-from tests.documents.test_load import END, START
 from tests.support.connections import tcp_connection, tcp_server
+from tests.support.document_forms import END_OF_FORM, START_OF_FORM
 from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
@@ -58,8 +58,8 @@ class Reader:
 async def test_under_load_no_request_that_was_sent_remains_without_its_answer(
     private_database_url: str, processes: str
 ) -> None:
-    rest = b"x" * 100_000 + END
-    length = len(START) + len(rest)
+    rest = b"x" * 100_000 + END_OF_FORM
+    length = len(START_OF_FORM) + len(rest)
     quiet = {"LOG_LEVEL": "WARNING"}  # nobody reads what it says: its lines would fill the pipe
     async with (
         running_server(DATABASE_URL=private_database_url, WEB_CONCURRENCY=processes, **quiet) as (
@@ -137,14 +137,14 @@ async def test_a_silent_store_does_not_keep_it(private_database_url: str) -> Non
         await asyncio.Event().wait()
 
     asked = asyncio.Event()
-    body = START + END
+    body = START_OF_FORM + END_OF_FORM
     async with (
         tcp_server(silent) as store,
         running_server(DATABASE_URL=private_database_url, S3_ENDPOINT_URL=f"http://{store}") as (
             process,
             origin,
         ),
-        sending(origin, upload(len(body)) + END.decode()),
+        sending(origin, upload(len(body)) + END_OF_FORM.decode()),
     ):
         await asked.wait()
         process.send_signal(signal.SIGTERM)

@@ -15,8 +15,8 @@ from app.core.db import Database
 from app.core.db import _pool as pools
 from tests.conftest import make_settings
 from tests.core.test_sqlstate import serving as over
-from tests.documents.test_load import END, HEADERS, START
 from tests.support.connections import tcp_connection
+from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM
 from tests.support.factories import make_author
 from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem
@@ -116,7 +116,7 @@ JSON = head("/authors", "application/json", 30) + '{"name": '
 
 
 def upload(length: int) -> str:
-    return head("/documents", HEADERS["Content-Type"], length) + START.decode()
+    return head("/documents", FORM_HEADERS["content-type"], length) + START_OF_FORM.decode()
 
 
 @pytest.mark.parametrize("begun", [JSON, upload(2000)], ids=["JSON", "a file"])
@@ -150,7 +150,7 @@ async def test_a_body_that_only_drips_is_408(database_url: str) -> None:
 
 async def test_an_upload_that_goes_on_may_take_longer_than_the_deadline(database_url: str) -> None:
     step, steps = 64 * 1024, 10
-    length = len(START) + steps * step + len(END)
+    length = len(START_OF_FORM) + steps * step + len(END_OF_FORM)
     async with (
         running_server(DATABASE_URL=database_url, **SHORT) as (_, origin),
         sending(origin, upload(length)) as (reader, writer),
@@ -160,7 +160,7 @@ async def test_an_upload_that_goes_on_may_take_longer_than_the_deadline(database
             writer.write(b"x" * step)
             await writer.drain()
             await asyncio.sleep(1.5 * REQUEST_TIMEOUT / steps)  # it is what such a client does
-        writer.write(END)
+        writer.write(END_OF_FORM)
         assert (await reader.readline()).startswith(b"HTTP/1.1 201 ")
         assert monotonic() - start > REQUEST_TIMEOUT
 

@@ -1,4 +1,4 @@
-"""Uploads that go from the client straight to the store."""
+"""Direct uploads: clients send files to the object store themselves."""
 
 from hashlib import sha256
 from random import Random
@@ -19,23 +19,26 @@ CONTENT = Random(3).randbytes(1000)
 LARGE = Random(4).randbytes(11 * MIB)
 
 
-async def announce(client: AsyncClient, document: Json, content: bytes, **more: Any) -> Response:
+async def create_upload(
+    client: AsyncClient, document: Json, content: bytes, **more: Any
+) -> Response:
     body = {"filename": "Äther.bin", "content_type": "text/html", "size": len(content), **more}
     return await client.post(f"/documents/{document['id']}/uploads", json=body)
 
 
-async def put(upload: Json, content: bytes) -> None:
-    """Every part, the last one first."""
-    parts, end = upload["parts"], len(content)
-    async with AsyncClient() as browser:
-        for part in reversed(parts):
-            piece = content[end - part["size"] : end]
-            end -= part["size"]
-            response = await browser.put(part["url"], content=piece)
+async def send_parts(upload: Json, content: bytes) -> None:
+    """Send all parts of an upload to the store, in reverse order."""
+    end = len(content)
+    async with AsyncClient() as store_client:
+        for part in reversed(upload["parts"]):
+            start = end - part["size"]
+            part_content = content[start:end]
+            end = start
+            response = await store_client.put(part["url"], content=part_content)
             assert response.status_code == 200, response.text
 
 
-async def complete(client: AsyncClient, document: Json, upload: Json) -> Response:
+async def complete_upload(client: AsyncClient, document: Json, upload: Json) -> Response:
     return await client.post(f"/documents/{document['id']}/uploads/{upload['id']}/complete")
 
 
@@ -46,135 +49,135 @@ async def document(client: AsyncClient) -> Json:
 
 @pytest.fixture
 async def upload(client: AsyncClient, document: Json) -> Json:
-    response = await announce(client, document, CONTENT, sha256=sha256(CONTENT).hexdigest())
+    response = await create_upload(client, document, CONTENT, sha256=sha256(CONTENT).hexdigest())
     assert response.status_code == 201, response.text
     upload: Json = response.json()
     return upload
 
 
-async def test_what_was_put_is_the_documents_file(
+async def test_completed_upload_becomes_the_file_of_the_document(
     client: AsyncClient, document: Json, upload: Json
 ) -> None:
-    await put(upload, CONTENT)
-    response = await complete(client, document, upload)
+    await send_parts(upload, CONTENT)
+    response = await complete_upload(client, document, upload)
     assert response.status_code == 200, response.text
     assert response.headers["etag"] == '"2"'
-    got = response.json()
-    assert (got["filename"], got["content_type"]) == ("Äther.bin", "text/html")
-    assert (got["size"], got["sha256"]) == (1000, sha256(CONTENT).hexdigest())
-    async with AsyncClient() as browser:
-        file = await browser.get(got["file_url"])
+    updated = response.json()
+    assert (updated["filename"], updated["content_type"]) == ("Äther.bin", "text/html")
+    assert (updated["size"], updated["sha256"]) == (1000, sha256(CONTENT).hexdigest())
+    async with AsyncClient() as store_client:
+        file = await store_client.get(updated["file_url"])
     assert file.content == CONTENT
     assert file.headers["content-disposition"].startswith("attachment;")
 
 
-async def test_a_small_file_is_one_part_and_a_large_one_several(
+async def test_large_file_is_split_into_parts(
     client: AsyncClient, document: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert len((await announce(client, document, LARGE)).json()["parts"]) == 1
+    assert len((await create_upload(client, document, LARGE)).json()["parts"]) == 1
     monkeypatch.setattr(direct_uploads, "MIN_PART_SIZE", 5 * MIB)
-    upload = (await announce(client, document, LARGE)).json()
+    upload = (await create_upload(client, document, LARGE)).json()
     assert [part["size"] for part in upload["parts"]] == [5 * MIB, 5 * MIB, MIB]
     assert [part["number"] for part in upload["parts"]] == [1, 2, 3]
-    await put(upload, LARGE)
-    got = (await complete(client, document, upload)).json()
-    assert got["sha256"] is None  # none was announced, and nobody has computed one
-    async with AsyncClient() as browser:
-        assert (await browser.get(got["file_url"])).content == LARGE
+    await send_parts(upload, LARGE)
+    updated = (await complete_upload(client, document, upload)).json()
+    assert updated["sha256"] is None  # the client did not send one
+    async with AsyncClient() as store_client:
+        assert (await store_client.get(updated["file_url"])).content == LARGE
 
 
-async def test_the_largest_file_has_no_more_parts_than_a_store_takes(
+async def test_largest_file_has_at_most_1000_parts(
     client: AsyncClient, document: Json, settings: Settings
 ) -> None:
     settings.max_upload_size = ByteSize(2**40)
     size = 2**40
-    parts = (await announce(client, document, b"", size=size)).json()["parts"]
+    parts = (await create_upload(client, document, b"", size=size)).json()["parts"]
     assert sum(part["size"] for part in parts) == size
     assert len(parts) <= 1000
 
 
-async def test_the_location_gives_fresh_urls(
+async def test_upload_can_be_read_at_its_location_with_working_urls(
     client: AsyncClient, document: Json, upload: Json
 ) -> None:
-    location = (await announce(client, document, CONTENT)).headers["location"]
+    location = (await create_upload(client, document, CONTENT)).headers["location"]
     response = await client.get(location)
     assert response.status_code == 200
     assert response.headers["cache-control"] == "no-store"
-    again: Json = response.json()
-    await put(again, CONTENT)
-    assert (await complete(client, document, again)).status_code == 200
+    upload_with_new_urls: Json = response.json()
+    await send_parts(upload_with_new_urls, CONTENT)
+    assert (await complete_upload(client, document, upload_with_new_urls)).status_code == 200
 
 
-async def test_completing_twice_is_completing_once(
+async def test_completing_upload_twice_changes_the_document_once(
     client: AsyncClient, document: Json, upload: Json
 ) -> None:
-    await put(upload, CONTENT)
-    first, second = [await complete(client, document, upload) for _ in range(2)]
+    await send_parts(upload, CONTENT)
+    first, second = [await complete_upload(client, document, upload) for _ in range(2)]
     assert (first.status_code, second.status_code) == (200, 200)
     assert first.headers["etag"] == second.headers["etag"]
 
 
-async def test_nobody_changes_the_bytes_afterwards(
+async def test_part_urls_are_invalid_after_completion(
     client: AsyncClient, document: Json, upload: Json
 ) -> None:
-    await put(upload, CONTENT)
-    got = (await complete(client, document, upload)).json()
-    async with AsyncClient() as browser:
-        late = await browser.put(upload["parts"][0]["url"], content=b"other bytes")
-        assert late.status_code == 404
-        assert (await browser.get(got["file_url"])).content == CONTENT
+    await send_parts(upload, CONTENT)
+    updated = (await complete_upload(client, document, upload)).json()
+    async with AsyncClient() as store_client:
+        late_response = await store_client.put(upload["parts"][0]["url"], content=b"other bytes")
+        assert late_response.status_code == 404
+        assert (await store_client.get(updated["file_url"])).content == CONTENT
 
 
-async def test_the_file_that_was_replaced_is_removed(
+async def test_completing_upload_removes_the_replaced_file(
     client: AsyncClient, upload: Json, document: Json, storage: Storage, settings: Settings
 ) -> None:
-    before = await make_document(client, content=b"old bytes")
-    again = (await announce(client, before, CONTENT)).json()
-    await put(again, CONTENT)
-    assert (await complete(client, before, again)).status_code == 200
+    document_with_file = await make_document(client, content=b"old bytes")
+    new_upload = (await create_upload(client, document_with_file, CONTENT)).json()
+    await send_parts(new_upload, CONTENT)
+    assert (await complete_upload(client, document_with_file, new_upload)).status_code == 200
     assert [page async for page in storage.list_keys(settings.s3_prefix)] == [
-        [f"{settings.s3_prefix}{again['id']}"]
+        [f"{settings.s3_prefix}{new_upload['id']}"]
     ]
 
 
-async def test_an_incomplete_upload_is_not_completed(
+async def test_completing_incomplete_upload_returns_409(
     client: AsyncClient, document: Json, upload: Json
 ) -> None:
-    for arrived in (b"", CONTENT[:-1]):
-        if arrived:
-            async with AsyncClient() as browser:
-                await browser.put(upload["parts"][0]["url"], content=arrived)
-        response = await complete(client, document, upload)
+    for received in (b"", CONTENT[:-1]):
+        if received:
+            async with AsyncClient() as store_client:
+                await store_client.put(upload["parts"][0]["url"], content=received)
+        response = await complete_upload(client, document, upload)
         assert response.status_code == 409
         assert response.json()["detail"] == (
-            f"The upload is incomplete: the store has {len(arrived)} of 1000 bytes"
+            f"The upload is incomplete: the store has {len(received)} of 1000 bytes"
         )
 
 
-async def test_a_size_is_a_number_however_it_is_written(
+async def test_size_can_be_written_as_any_integral_number(
     client: AsyncClient, document: Json
 ) -> None:
-    head = '{"filename": "a.bin", "content_type": "text/html", "size": '
+    start_of_body = '{"filename": "a.bin", "content_type": "text/html", "size": '
     for size in ("1000.0", "1e3", "1000"):
         response = await client.post(
             f"/documents/{document['id']}/uploads",
-            content=f"{head}{size}}}",
+            content=f"{start_of_body}{size}}}",
             headers={"Content-Type": "application/json"},
         )
         assert response.status_code == 201, response.text
         assert response.json()["parts"][0]["size"] == 1000
 
 
-async def test_bytes_with_another_hash_are_removed(
+async def test_file_with_another_hash_is_refused_and_removed(
     client: AsyncClient, document: Json, upload: Json, storage: Storage, settings: Settings
 ) -> None:
-    await put(upload, CONTENT[::-1])
-    response = await complete(client, document, upload)
+    await send_parts(upload, CONTENT[::-1])
+    response = await complete_upload(client, document, upload)
     assert response.status_code == 409
     assert response.json()["detail"] == (
         "The uploaded file differs from the announced size or SHA-256"
     )
-    assert (await complete(client, document, upload)).status_code == 404
+    assert (await complete_upload(client, document, upload)).status_code == 404
     assert [page async for page in storage.list_keys(settings.s3_prefix)] == [[]]
     assert (await client.get(f"/documents/{document['id']}")).json()["file_url"] is None
 
@@ -193,37 +196,37 @@ async def test_bytes_with_another_hash_are_removed(
         ("filename", "x" * 256),
         ("content_type", "pdf"),
         ("content_type", "text/html\r\nX: y"),
-        ("key", "documents/of-somebody-else"),
-        ("upload_id", "of-somebody-else"),
+        ("key", "documents/another"),
+        ("upload_id", "another"),
     ],
 )
-async def test_a_wrong_announcement_is_refused(
+async def test_invalid_field_of_new_upload_returns_422(
     client: AsyncClient, document: Json, field: str, value: object
 ) -> None:
-    response = await announce(client, document, CONTENT, **{field: value})
+    response = await create_upload(client, document, CONTENT, **{field: value})
     assert response.status_code == 422
-    assert [fault["pointer"] for fault in response.json()["errors"]] == [f"/{field}"]
+    assert [error["pointer"] for error in response.json()["errors"]] == [f"/{field}"]
 
 
-async def test_a_file_above_the_limit_is_413(
+async def test_upload_above_the_maximum_size_returns_413(
     client: AsyncClient, document: Json, settings: Settings
 ) -> None:
     assert (
-        await announce(client, document, b"", size=settings.max_upload_size + 1)
+        await create_upload(client, document, b"", size=settings.max_upload_size + 1)
     ).status_code == 413
 
 
-async def test_an_upload_belongs_to_its_document(client: AsyncClient, upload: Json) -> None:
+async def test_upload_is_not_found_at_another_document(client: AsyncClient, upload: Json) -> None:
     other = await make_document(client)
     for path in (f"/documents/{other['id']}", f"/documents/{NOBODY}"):
         assert (await client.get(f"{path}/uploads/{upload['id']}")).status_code == 404
         assert (await client.post(f"{path}/uploads/{upload['id']}/complete")).status_code == 404
-    assert (await announce(client, {"id": NOBODY}, CONTENT)).status_code == 404
+    assert (await create_upload(client, {"id": NOBODY}, CONTENT)).status_code == 404
 
 
-async def test_a_document_that_is_deleted_meanwhile_takes_the_upload_with_it(
+async def test_completing_upload_returns_404_when_document_was_deleted(
     client: AsyncClient, document: Json, upload: Json
 ) -> None:
-    await put(upload, CONTENT)
+    await send_parts(upload, CONTENT)
     await client.delete(f"/documents/{document['id']}")
-    assert (await complete(client, document, upload)).status_code == 404
+    assert (await complete_upload(client, document, upload)).status_code == 404

@@ -35,22 +35,22 @@ FIELDS = [
     *("id", "name", "filename", "content_type", "size", "sha256"),
     *("file_url", "file_url_expires_at", "created_at", "updated_at", "version"),
 ]
-SIGNED = {"file_url", "file_url_expires_at"}
-OF_FILE = {"filename", "content_type", "size", "sha256"} | SIGNED
+URL_FIELDS = {"file_url", "file_url_expires_at"}
+FILE_FIELDS = {"filename", "content_type", "size", "sha256"} | URL_FIELDS
 PDF = b"%PDF-2.0\r\n\x00\xff"
 
 
-def unsigned(document: Json) -> Json:
-    """What stays the same however often one asks."""
-    return {name: value for name, value in document.items() if name not in SIGNED}
+def without_url(document: Json) -> Json:
+    """Return the fields that are the same in every response."""
+    return {name: value for name, value in document.items() if name not in URL_FIELDS}
 
 
-async def stored(storage: Storage, settings: Settings) -> list[str]:
-    """The keys of all objects of the test."""
+async def list_keys(storage: Storage, settings: Settings) -> list[str]:
+    """Return the keys of all objects in the store that belong to this test."""
     return [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
 
 
-async def test_a_created_document_can_be_read_at_its_location(client: AsyncClient) -> None:
+async def test_created_document_can_be_read_at_its_location(client: AsyncClient) -> None:
     response = await send_form(
         client, "POST", "/documents", form_field("name", "García"), form_file(PDF)
     )
@@ -61,31 +61,37 @@ async def test_a_created_document_can_be_read_at_its_location(client: AsyncClien
     assert document["created_at"].endswith("Z")
     assert response.headers["location"] == f"/documents/{document['id']}"
     assert (response.headers["etag"], response.headers["cache-control"]) == ('"1"', "no-store")
-    again = await client.get(response.headers["location"])
-    assert (again.status_code, unsigned(again.json())) == (200, unsigned(document))
-    assert (again.headers["etag"], again.headers["cache-control"]) == ('"1"', "no-store")
+    second_response = await client.get(response.headers["location"])
+    assert (second_response.status_code, without_url(second_response.json())) == (
+        200,
+        without_url(document),
+    )
+    assert (second_response.headers["etag"], second_response.headers["cache-control"]) == (
+        '"1"',
+        "no-store",
+    )
 
 
-async def test_a_document_knows_its_file_exactly(client: AsyncClient) -> None:
+async def test_document_describes_its_file(client: AsyncClient) -> None:
     document = await make_document(client, content=PDF, filename="a.pdf")
     assert (document["filename"], document["content_type"]) == ("a.pdf", "application/pdf")
     assert (document["size"], document["sha256"]) == (len(PDF), sha256(PDF).hexdigest())
 
 
-async def test_a_document_needs_no_file(client: AsyncClient) -> None:
+async def test_document_can_be_created_without_file(client: AsyncClient) -> None:
     response = await send_form(client, "POST", "/documents", form_field("name", "Thesis"))
     assert response.status_code == 201
     document = response.json()
-    assert {name for name, value in document.items() if value is None} == OF_FILE
+    assert {name for name, value in document.items() if value is None} == FILE_FIELDS
     assert (await client.get(response.headers["location"])).json() == document
 
 
-async def test_a_files_url_gives_its_bytes_to_anybody(client: AsyncClient) -> None:
+async def test_file_url_returns_the_file_without_credentials(client: AsyncClient) -> None:
     document = await make_document(client, content=PDF)
     path = f"/documents/{document['id']}"
     listed = (await client.get("/documents")).json()["items"][0]
-    for found in (document, (await client.get(path)).json(), listed):
-        response = await download(found["file_url"])
+    for representation in (document, (await client.get(path)).json(), listed):
+        response = await download(representation["file_url"])
         assert (response.status_code, response.content) == (200, PDF)
         assert response.headers["content-type"] == "application/pdf"
 
@@ -94,7 +100,7 @@ async def test_a_files_url_gives_its_bytes_to_anybody(client: AsyncClient) -> No
     "content_type",
     ["text/html", "image/svg+xml", "text/html; charset=utf-8", "application/xhtml+xml"],
 )
-async def test_no_browser_shows_a_file_as_a_page_of_the_stores(
+async def test_file_is_downloaded_as_attachment_whatever_its_type(
     client: AsyncClient, content_type: str
 ) -> None:
     page = b"<script>alert(1)</script>"
@@ -107,7 +113,7 @@ async def test_no_browser_shows_a_file_as_a_page_of_the_stores(
     assert response.headers["content-disposition"].startswith("attachment;")
 
 
-# What stands between the quotes, and what is kept of it.
+# The text between the quotes of `filename="..."` in the form, and the filename of the document.
 FILENAMES: dict[str, tuple[str | bytes, str]] = {
     "plain": ("thesis.pdf", "thesis.pdf"),
     "blanks": (" the thesis .pdf ", " the thesis .pdf "),
@@ -146,53 +152,57 @@ DISPOSITION = re.compile(  # RFC 6266 and 8187
 )
 
 
-@pytest.mark.parametrize(("sent", "kept"), FILENAMES.values(), ids=FILENAMES.keys())
-async def test_a_filename_is_kept_but_for_what_is_dangerous_in_it(
-    client: AsyncClient, sent: str | bytes, kept: str
+@pytest.mark.parametrize(("sent_filename", "filename"), FILENAMES.values(), ids=FILENAMES.keys())
+async def test_filename_loses_folders_and_control_characters(
+    client: AsyncClient, sent_filename: str | bytes, filename: str
 ) -> None:
     response = await send_form(
-        client, "POST", "/documents", form_field("name", "x"), form_file(PDF, sent)
+        client, "POST", "/documents", form_field("name", "x"), form_file(PDF, sent_filename)
     )
-    assert (response.status_code, response.json()["filename"]) == (201, kept)
+    assert (response.status_code, response.json()["filename"]) == (201, filename)
     downloaded = await download(response.json()["file_url"])
     assert (downloaded.status_code, downloaded.content) == (200, PDF)
     disposition = downloaded.headers["content-disposition"]
-    found = DISPOSITION.fullmatch(disposition)
-    assert found, disposition
-    plain, extended = found.groups()
-    assert unquote(extended, errors="strict") == kept
-    assert len(plain) == len(kept)
-    assert all(ours in {theirs, "_"} for ours, theirs in zip(plain, kept, strict=True))
+    match = DISPOSITION.fullmatch(disposition)
+    assert match, disposition
+    ascii_filename, encoded_filename = match.groups()
+    assert unquote(encoded_filename, errors="strict") == filename
+    for ascii_character, character in zip(ascii_filename, filename, strict=True):
+        assert ascii_character in {character, "_"}
 
 
 @pytest.mark.parametrize("character", ["x", "é", "😀", "%"])
-async def test_a_filename_may_have_255_characters(client: AsyncClient, character: str) -> None:
-    longest = character * 255
+async def test_filename_has_at_most_255_characters(client: AsyncClient, character: str) -> None:
+    longest_filename = character * 255
     response = await send_form(
-        client, "POST", "/documents", form_field("name", "x"), form_file(PDF, longest)
+        client, "POST", "/documents", form_field("name", "x"), form_file(PDF, longest_filename)
     )
-    assert (response.status_code, response.json()["filename"]) == (201, longest)
+    assert (response.status_code, response.json()["filename"]) == (201, longest_filename)
     assert (await download(response.json()["file_url"])).content == PDF
     response = await send_form(
-        client, "POST", "/documents", form_field("name", "x"), form_file(PDF, longest + "x")
+        client,
+        "POST",
+        "/documents",
+        form_field("name", "x"),
+        form_file(PDF, longest_filename + "x"),
     )
     assert field_error_locations(response) == [{"pointer": "/file"}]
 
 
-async def test_the_content_is_behind_a_redirect_that_nobody_keeps(client: AsyncClient) -> None:
+async def test_content_redirects_to_file_url_and_is_not_cached(client: AsyncClient) -> None:
     document = await make_document(client, content=PDF)
     response = await client.get(f"/documents/{document['id']}/content")
     assert (response.status_code, response.headers["cache-control"]) == (307, "no-store")
     assert (await download(response.headers["location"])).content == PDF
 
 
-async def test_there_is_no_content_without_a_file(client: AsyncClient) -> None:
+async def test_content_returns_404_without_file(client: AsyncClient) -> None:
     document = await make_document(client)
     response = await client.get(f"/documents/{document['id']}/content")
     assert check_problem(response, 404, "not-found")["detail"] == "The document has no file"
 
 
-async def test_a_url_works_for_as_long_as_it_says(client: AsyncClient, settings: Settings) -> None:
+async def test_file_url_expires_at_the_stated_time(client: AsyncClient, settings: Settings) -> None:
     settings.signed_url_ttl = 600
     before = datetime.now(UTC).replace(microsecond=0)
     document = await make_document(client, content=PDF)
@@ -201,65 +211,66 @@ async def test_a_url_works_for_as_long_as_it_says(client: AsyncClient, settings:
     assert "&X-Amz-Expires=600&" in document["file_url"]
 
 
-async def test_an_expired_url_is_refused(client: AsyncClient, settings: Settings) -> None:
+async def test_expired_file_url_is_refused(client: AsyncClient, settings: Settings) -> None:
     settings.signed_url_ttl = 1
     url = (await make_document(client, content=PDF))["file_url"]
-    async with asyncio.timeout(5), AsyncClient(trust_env=False) as anybody:
-        while (response := await anybody.get(url)).status_code == 200:
+    async with asyncio.timeout(5), AsyncClient(trust_env=False) as store_client:
+        while (response := await store_client.get(url)).status_code == 200:
             assert response.content == PDF
-    assert response.status_code in {400, 403}  # rclone's and Amazon's
+    assert response.status_code in {400, 403}  # rclone and Amazon S3 respond differently
     assert "AccessDenied" in response.text
 
 
-TAMPERED = {
-    "to be shown": ("attachment", "inline"),
-    "of another type": ("application%2Fpdf", "text%2Fhtml"),
-    "of another name": ("thesis.pdf", "thesis.exe"),
-    "to live longer": ("X-Amz-Expires=900", "X-Amz-Expires=9000"),
-    "of another time": (r"X-Amz-Date=\d{4}", "X-Amz-Date=2099"),
-    "without a signature": ("&X-Amz-Signature=.*", ""),
-    "with an empty signature": ("X-Amz-Signature=.*", "X-Amz-Signature="),
-    "with nothing but the key": (r"\?.*", ""),
+CHANGED_URLS = {
+    "inline instead of attachment": ("attachment", "inline"),
+    "another content type": ("application%2Fpdf", "text%2Fhtml"),
+    "another filename": ("thesis.pdf", "thesis.exe"),
+    "a longer lifetime": ("X-Amz-Expires=900", "X-Amz-Expires=9000"),
+    "another time": (r"X-Amz-Date=\d{4}", "X-Amz-Date=2099"),
+    "no signature": ("&X-Amz-Signature=.*", ""),
+    "an empty signature": ("X-Amz-Signature=.*", "X-Amz-Signature="),
+    "no query": (r"\?.*", ""),
 }
 
 
-@pytest.mark.parametrize(("pattern", "other"), TAMPERED.values(), ids=TAMPERED.keys())
-async def test_a_url_that_was_changed_is_refused(
-    client: AsyncClient, pattern: str, other: str
+@pytest.mark.parametrize(("pattern", "replacement"), CHANGED_URLS.values(), ids=CHANGED_URLS.keys())
+async def test_changed_file_url_is_refused(
+    client: AsyncClient, pattern: str, replacement: str
 ) -> None:
     url = (await make_document(client, content=PDF))["file_url"]
-    changed = re.sub(pattern, other, url)
+    changed = re.sub(pattern, replacement, url)
     assert changed != url
     response = await download(changed)
     assert 400 <= response.status_code < 500
     assert PDF not in response.content
 
 
-async def test_a_url_is_that_of_one_file_only(client: AsyncClient) -> None:
-    mine = (await make_document(client, content=PDF))["file_url"]
-    other = (await make_document(client, content=b"secret"))["file_url"]
-    assert (await download(mine.replace(key_of(mine), key_of(other)))).status_code == 403
-
-
-async def test_a_url_is_for_reading_only(client: AsyncClient) -> None:
+async def test_file_url_is_valid_for_one_file_only(client: AsyncClient) -> None:
     url = (await make_document(client, content=PDF))["file_url"]
-    async with AsyncClient(trust_env=False) as anybody:
-        assert (await anybody.put(url, content=b"other bytes")).status_code == 403
-        assert (await anybody.delete(url)).status_code == 403
+    other_url = (await make_document(client, content=b"secret"))["file_url"]
+    assert (await download(url.replace(object_key(url), object_key(other_url)))).status_code == 403
+
+
+async def test_file_url_allows_only_reading(client: AsyncClient) -> None:
+    url = (await make_document(client, content=PDF))["file_url"]
+    async with AsyncClient(trust_env=False) as store_client:
+        assert (await store_client.put(url, content=b"other bytes")).status_code == 403
+        assert (await store_client.delete(url)).status_code == 403
     assert (await download(url)).content == PDF
 
 
-def key_of(url: str) -> str:
-    """The key in a URL, which begins with the bucket."""
+def object_key(url: str) -> str:
+    """Return the key of the object in a URL: `documents/0199` for `http://host/bucket/documents/0199`."""
     return urlsplit(url).path.split("/", 2)[2]
 
 
 @pytest.fixture
-def public(app: FastAPI, template_url: str) -> Iterator[str]:
-    """Another name of the store, for which the service now signs."""
+def public_endpoint(app: FastAPI, template_url: str) -> Iterator[str]:
+    """Another host name of the store, which the service is configured to use in signed URLs."""
     endpoint = make_settings(template_url).s3_endpoint_url
     assert endpoint
-    # A container's is at localhost or at the address of a bridge; by loopback it is reached too.
+    # A store in a container listens on localhost or on the address of a bridge, and can be reached
+    # through the loopback interface as well.
     host = urlsplit(endpoint).hostname or ""
     name = endpoint.replace(host, "127.0.0.1" if host == "localhost" else "localhost")
     assert name != endpoint
@@ -269,24 +280,26 @@ def public(app: FastAPI, template_url: str) -> Iterator[str]:
     storage.close()
 
 
-async def test_a_url_is_signed_for_the_public_endpoint(client: AsyncClient, public: str) -> None:
+async def test_file_url_is_signed_for_the_public_endpoint(
+    client: AsyncClient, public_endpoint: str
+) -> None:
     document = await make_document(client, content=PDF)
-    assert document["file_url"].startswith(f"{public}/")
+    assert document["file_url"].startswith(f"{public_endpoint}/")
     assert (await download(document["file_url"])).content == PDF
 
 
-async def test_the_key_says_nothing_of_the_document(
+async def test_object_key_is_unrelated_to_the_document_and_not_shown(
     client: AsyncClient, storage: Storage, settings: Settings
 ) -> None:
     document = await make_document(client, "Thesis", PDF)
-    [key] = await stored(storage, settings)
-    assert key == key_of(document["file_url"])
+    [key] = await list_keys(storage, settings)
+    assert key == object_key(document["file_url"])
     assert UUID(key.removeprefix(settings.s3_prefix)) != UUID(document["id"])
-    shown = [unsigned(document), (await client.get("/openapi.json")).json()["components"]]
-    assert not any(key in str(part) or "'key'" in str(part) for part in shown)
+    shown_data = [without_url(document), (await client.get("/openapi.json")).json()["components"]]
+    assert not any(key in str(part) or "'key'" in str(part) for part in shown_data)
 
 
-async def test_changing_the_name_keeps_the_file(client: AsyncClient) -> None:
+async def test_renaming_document_keeps_its_file(client: AsyncClient) -> None:
     before = await make_document(client, "Draft", PDF)
     response = await send_form(
         client, "PATCH", f"/documents/{before['id']}", form_field("name", "Thesis")
@@ -297,7 +310,7 @@ async def test_changing_the_name_keeps_the_file(client: AsyncClient) -> None:
     assert (await download(before["file_url"])).content == PDF
 
 
-async def test_replacing_the_file_keeps_the_name(client: AsyncClient) -> None:
+async def test_replacing_file_keeps_the_name(client: AsyncClient) -> None:
     before = await make_document(client, "Thesis", PDF)
     parts = form_file(b"other bytes", "other.txt", "text/plain")
     response = await send_form(client, "PATCH", f"/documents/{before['id']}", parts)
@@ -310,24 +323,24 @@ async def test_replacing_the_file_keeps_the_name(client: AsyncClient) -> None:
     assert (await download(after["file_url"])).content == b"other bytes"
 
 
-async def test_a_replaced_file_is_gone(
+async def test_replaced_file_is_removed(
     client: AsyncClient, storage: Storage, settings: Settings, database: Database
 ) -> None:
     before = await make_document(client, "Thesis", PDF)
     response = await send_form(
         client, "PATCH", f"/documents/{before['id']}", form_file(b"other bytes")
     )
-    kept = [key_of(response.json()["file_url"])]
+    remaining_keys = [object_key(response.json()["file_url"])]
     assert (await download(before["file_url"])).status_code == 404
-    assert await stored(storage, settings) == kept != [key_of(before["file_url"])]
+    assert await list_keys(storage, settings) == remaining_keys != [object_key(before["file_url"])]
     assert (
         await select_values(database, "SELECT key FROM stored_objects WHERE state = 'ready'")
-        == kept
+        == remaining_keys
     )
     assert await select_values(database, "SELECT count(*) FROM stored_objects") == [1]
 
 
-async def test_name_and_file_can_change_at_once(client: AsyncClient) -> None:
+async def test_name_and_file_can_be_changed_together(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     response = await send_form(
         client, "PATCH", path, form_field("name", "Thesis, 2nd ed."), form_file(PDF)
@@ -339,31 +352,31 @@ async def test_name_and_file_can_change_at_once(client: AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("parts", [(), (form_file(b"", ""),), (form_field("file", ""),)])
-async def test_an_empty_form_changes_nothing(client: AsyncClient, parts: tuple[bytes]) -> None:
+async def test_empty_form_changes_nothing(client: AsyncClient, parts: tuple[bytes]) -> None:
     before = await make_document(client, "Thesis", PDF)
     response = await send_form(client, "PATCH", f"/documents/{before['id']}", *parts)
     assert (response.status_code, response.headers["etag"]) == (200, '"1"')
-    assert unsigned(response.json()) == unsigned(before)
+    assert without_url(response.json()) == without_url(before)
     assert (await download(response.json()["file_url"])).content == PDF
 
 
-async def test_a_write_with_a_stale_etag_is_refused(client: AsyncClient) -> None:
+async def test_write_with_stale_etag_returns_412_and_changes_nothing(client: AsyncClient) -> None:
     before = await make_document(client, "Thesis", PDF)
     path = f"/documents/{before['id']}"
-    stale = {"If-Match": '"7"'}
+    stale_etag = {"If-Match": '"7"'}
     for content in (
         form_body(),
         form_body(form_field("name", "x")),
         form_body(form_file(b"other bytes")),
     ):
-        response = await client.patch(path, content=content, headers=FORM_HEADERS | stale)
+        response = await client.patch(path, content=content, headers=FORM_HEADERS | stale_etag)
         check_problem(response, 412, "precondition-failed")
-    check_problem(await client.delete(path, headers=stale), 412, "precondition-failed")
-    assert unsigned((await client.get(path)).json()) == unsigned(before)
+    check_problem(await client.delete(path, headers=stale_etag), 412, "precondition-failed")
+    assert without_url((await client.get(path)).json()) == without_url(before)
     assert (await download(before["file_url"])).content == PDF
 
 
-async def test_a_write_with_the_current_etag_goes_through(client: AsyncClient) -> None:
+async def test_write_with_current_etag_succeeds(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     content = form_body(form_field("name", "x"), form_file(PDF))
     response = await client.patch(path, content=content, headers=FORM_HEADERS | {"If-Match": '"1"'})
@@ -372,31 +385,33 @@ async def test_a_write_with_the_current_etag_goes_through(client: AsyncClient) -
 
 
 @pytest.mark.parametrize(("condition", "status"), [('"7"', 412), ("*", 404), ("7", 422)])
-async def test_nothing_of_an_upload_that_is_in_vain_is_read(
+async def test_update_that_fails_its_precondition_does_not_read_the_body(
     client: AsyncClient, condition: str, status: int
 ) -> None:
-    key = NOBODY if status == 404 else (await make_document(client))["id"]
-    read = []
+    document_id = NOBODY
+    if status != 404:
+        document_id = (await make_document(client))["id"]
+    read_chunks = []
 
     async def body() -> AsyncIterator[bytes]:
-        read.append("a chunk")
+        read_chunks.append("a chunk")
         yield form_body(form_file(PDF))
 
     headers = FORM_HEADERS | {"If-Match": condition}
-    response = await client.patch(f"/documents/{key}", content=body(), headers=headers)
-    assert (response.status_code, read) == (status, [])
+    response = await client.patch(f"/documents/{document_id}", content=body(), headers=headers)
+    assert (response.status_code, read_chunks) == (status, [])
 
 
-@pytest.mark.parametrize("held", ['"1"', 'W/"1"', "*"])
-async def test_a_reader_that_holds_the_document_gets_304(client: AsyncClient, held: str) -> None:
+@pytest.mark.parametrize("if_none_match", ['"1"', 'W/"1"', "*"])
+async def test_read_with_current_etag_returns_304(client: AsyncClient, if_none_match: str) -> None:
     path = f"/documents/{(await make_document(client, content=PDF))['id']}"
-    response = await client.get(path, headers={"If-None-Match": held})
+    response = await client.get(path, headers={"If-None-Match": if_none_match})
     assert (response.status_code, response.content) == (304, b"")
     assert (response.headers["etag"], response.headers["cache-control"]) == ('"1"', "no-store")
     assert (await client.get(path, headers={"If-None-Match": '"7"'})).status_code == 200
 
 
-async def test_a_deleted_document_is_gone_with_its_file(
+async def test_deleted_document_is_removed_with_its_file(
     client: AsyncClient, storage: Storage, settings: Settings, database: Database
 ) -> None:
     document = await make_document(client, content=PDF)
@@ -406,23 +421,24 @@ async def test_a_deleted_document_is_gone_with_its_file(
     assert (await client.get(path)).status_code == 404
     assert (await client.delete(path)).status_code == 404
     assert (await download(document["file_url"])).status_code == 404
-    assert await stored(storage, settings) == []
+    assert await list_keys(storage, settings) == []
     assert await select_values(database, "SELECT key FROM stored_objects") == []
 
 
-async def test_a_document_without_a_file_can_be_deleted(client: AsyncClient) -> None:
+async def test_document_without_file_can_be_deleted(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
     assert (await client.delete(path)).status_code == 204
     assert (await client.get(path)).status_code == 404
 
 
-async def test_the_same_file_of_another_document_stays(client: AsyncClient) -> None:
-    one, other = await make_document(client, content=PDF), await make_document(client, content=PDF)
-    await client.delete(f"/documents/{one['id']}")
+async def test_deleting_document_keeps_equal_file_of_another_document(client: AsyncClient) -> None:
+    document = await make_document(client, content=PDF)
+    other = await make_document(client, content=PDF)
+    await client.delete(f"/documents/{document['id']}")
     assert (await download(other["file_url"])).content == PDF
 
 
-async def test_an_unknown_document_is_not_found(client: AsyncClient) -> None:
+async def test_unknown_document_returns_404(client: AsyncClient) -> None:
     path = f"/documents/{NOBODY}"
     for response in (
         await client.get(path),
@@ -434,7 +450,7 @@ async def test_an_unknown_document_is_not_found(client: AsyncClient) -> None:
         assert check_problem(response, 404, "not-found")["detail"] == "Document not found"
 
 
-async def test_what_is_no_id_is_refused(client: AsyncClient) -> None:
+async def test_invalid_id_returns_422(client: AsyncClient) -> None:
     for response in (
         await client.get("/documents/x"),
         await client.get("/documents/x/content"),
@@ -444,29 +460,29 @@ async def test_what_is_no_id_is_refused(client: AsyncClient) -> None:
         assert field_error_locations(response) == [{"parameter": "id"}]
 
 
-async def test_an_unknown_parameter_is_refused_before_the_body_is_read(client: AsyncClient) -> None:
+async def test_unknown_parameter_returns_422_before_the_body_is_read(client: AsyncClient) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
-    for method, where in (("POST", "/documents"), ("PATCH", path)):
+    for method, target in (("POST", "/documents"), ("PATCH", path)):
         response = await client.request(
-            method, where, params={"nmae": "x"}, content=stream_chunks(), headers=FORM_HEADERS
+            method, target, params={"nmae": "x"}, content=stream_chunks(), headers=FORM_HEADERS
         )
         assert field_error_locations(response) == [{"parameter": "nmae"}]
-    for where in ("/documents", path, f"{path}/content"):
-        assert field_error_locations(await client.get(where, params={"x": "1"})) == [
+    for target in ("/documents", path, f"{path}/content"):
+        assert field_error_locations(await client.get(target, params={"x": "1"})) == [
             {"parameter": "x"}
         ]
 
 
 @pytest.fixture
-async def library(client: AsyncClient) -> None:
-    """A document without a file, and three with."""
+async def four_documents(client: AsyncClient) -> None:
+    """Create a document without a file and three with a file."""
     await make_document(client, "Empty")
     await make_document(client, "Middle", b"22", content_type="text/plain")
     await make_document(client, "Large", b"333", content_type="text/plain; charset=utf-8")
     await make_document(client, "Small", b"1", content_type="image/png")
 
 
-async def names(client: AsyncClient, **parameters: str) -> list[str]:
+async def list_names(client: AsyncClient, **parameters: str) -> list[str]:
     response = await client.get("/documents", params=parameters)
     assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
     assert response.json()["total"] == len(response.json()["items"])
@@ -474,7 +490,7 @@ async def names(client: AsyncClient, **parameters: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("content_type", "found"),
+    ("content_type", "expected_names"),
     [
         ("text/plain", ["Middle"]),
         ("text/plain; charset=utf-8", ["Large"]),
@@ -484,14 +500,14 @@ async def names(client: AsyncClient, **parameters: str) -> list[str]:
         ("%", []),
     ],
 )
-async def test_documents_are_found_by_exactly_their_files_type(
-    client: AsyncClient, library: None, content_type: str, found: list[str]
+async def test_list_can_be_filtered_by_exact_content_type(
+    client: AsyncClient, four_documents: None, content_type: str, expected_names: list[str]
 ) -> None:
-    assert await names(client, content_type=content_type) == found
+    assert await list_names(client, content_type=content_type) == expected_names
 
 
 @pytest.mark.parametrize(
-    ("sort", "order"),
+    ("sort", "expected_names"),
     [
         ("created_at", ["Empty", "Middle", "Large", "Small"]),
         ("name", ["Empty", "Large", "Middle", "Small"]),
@@ -500,21 +516,23 @@ async def test_documents_are_found_by_exactly_their_files_type(
         ("-size", ["Empty", "Large", "Middle", "Small"]),
     ],
 )
-async def test_documents_are_sorted(
-    client: AsyncClient, library: None, sort: str, order: list[str]
+async def test_list_can_be_sorted(
+    client: AsyncClient, four_documents: None, sort: str, expected_names: list[str]
 ) -> None:
-    assert await names(client, sort=sort) == order
+    assert await list_names(client, sort=sort) == expected_names
 
 
-async def test_documents_are_found_by_the_words_of_their_names(
-    client: AsyncClient, library: None
+async def test_search_matches_words_of_the_name(client: AsyncClient, four_documents: None) -> None:
+    assert await list_names(client, q="mid") == ["Middle"]
+    assert await list_names(client, q="thesis") == []  # the search does not include filenames
+
+
+async def test_list_contains_the_same_fields_as_the_document(
+    client: AsyncClient, four_documents: None
 ) -> None:
-    assert await names(client, q="mid") == ["Middle"]
-    assert await names(client, q="thesis") == []  # a filename is no name
-
-
-async def test_a_listed_document_is_the_document(client: AsyncClient, library: None) -> None:
     for item in (await client.get("/documents")).json()["items"]:
         assert list(item) == FIELDS
         assert (item["file_url"] is None) == (item["size"] is None)
-        assert unsigned((await client.get(f"/documents/{item['id']}")).json()) == unsigned(item)
+        assert without_url((await client.get(f"/documents/{item['id']}")).json()) == without_url(
+            item
+        )

@@ -1,4 +1,4 @@
-"""Hostile multipart: what a form may be, and that nothing is left of one that is refused."""
+"""Multipart forms: which are accepted, and that a refused form leaves nothing in the store."""
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -29,40 +29,40 @@ from tests.support.problems import check_problem, field_error_locations
 from tests.support.rows import select_values
 
 MIB = 2**20
-PART = 8 * MIB  # bytes that go to the store at once
-OVERHEAD = 64 * 1024  # bytes of a form beside its file
+PART_SIZE = 8 * MIB  # of a multipart upload, in bytes
+MAX_FORM_OVERHEAD = 64 * 1024  # bytes of a form without its file
 NAME = form_field("name", "Thesis")
 CONTENT = b"%PDF-2.0"
 FILE = form_file(CONTENT)
-AS_FILE = 'Content-Disposition: form-data; name="file"; filename="a"'
+FILE_DISPOSITION = 'Content-Disposition: form-data; name="file"; filename="a"'
 KIND, FORM_KIND, JSON = "multipart/form-data", FORM_HEADERS["Content-Type"], "application/json"
 
-Left = Callable[[], Awaitable[list[str]]]
+ListRemains = Callable[[], Awaitable[list[str]]]
 
 
 @pytest.fixture
-def left(storage: Storage, settings: Settings, database: Database) -> Left:
-    """What there is of files: objects, multipart uploads, and records of either."""
+def list_remains(storage: Storage, settings: Settings, database: Database) -> ListRemains:
+    """Return the keys of all objects, multipart uploads and rows of stored objects of the test."""
 
-    async def found() -> list[str]:
+    async def list_keys() -> list[str]:
         keys = [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
         uploads = [key for key, *_ in await storage.list_multipart_uploads(settings.s3_prefix)]
         return keys + uploads + await select_values(database, "SELECT key FROM stored_objects")
 
-    return found
+    return list_keys
 
 
-async def test_what_is_left_would_be_noticed(
-    client: AsyncClient, left: Left, storage: Storage, settings: Settings
+async def test_list_remains_contains_objects_multipart_uploads_and_rows(
+    client: AsyncClient, list_remains: ListRemains, storage: Storage, settings: Settings
 ) -> None:
     await make_document(client, content=CONTENT)
     await storage.start_multipart_upload(f"{settings.s3_prefix}x")
-    key, upload, record = await left()
-    assert key == record != upload
+    object_key, upload_key, row_key = await list_remains()
+    assert object_key == row_key != upload_key
 
 
 @pytest.mark.parametrize("parts", [(NAME, FILE), (FILE, NAME)])
-async def test_the_fields_come_in_either_order(
+async def test_fields_can_be_sent_in_either_order(
     client: AsyncClient, parts: tuple[bytes, ...]
 ) -> None:
     response = await send_form(client, "POST", "/documents", *parts)
@@ -103,35 +103,35 @@ invalid = pytest.mark.parametrize(("pointer", "parts"), INVALID.values(), ids=IN
 
 
 @invalid
-async def test_a_form_with_wrong_content_creates_nothing(
-    client: AsyncClient, left: Left, pointer: str, parts: list[bytes]
+async def test_create_with_invalid_field_returns_422_and_creates_nothing(
+    client: AsyncClient, list_remains: ListRemains, pointer: str, parts: list[bytes]
 ) -> None:
     response = await send_form(client, "POST", "/documents", *parts)
     assert field_error_locations(response) == [{"pointer": pointer}]
     assert (await client.get("/documents")).json()["total"] == 0
-    assert await left() == []
+    assert await list_remains() == []
 
 
 @invalid
-async def test_a_form_with_wrong_content_changes_nothing(
-    client: AsyncClient, left: Left, pointer: str, parts: list[bytes]
+async def test_update_with_invalid_field_returns_422_and_changes_nothing(
+    client: AsyncClient, list_remains: ListRemains, pointer: str, parts: list[bytes]
 ) -> None:
     before = await make_document(client, "Draft", b"as it was")
-    kept = await left()
+    remains_before = await list_remains()
     response = await send_form(client, "PATCH", f"/documents/{before['id']}", *parts)
     assert field_error_locations(response) == [{"pointer": pointer}]
     assert (await client.get(f"/documents/{before['id']}")).headers["etag"] == '"1"'
     assert (await download(before["file_url"])).content == b"as it was"
-    assert await left() == kept
+    assert await list_remains() == remains_before
 
 
 @pytest.mark.parametrize("parts", [(), (FILE,), (form_file(b"", ""),)])
-async def test_a_new_document_needs_a_name(
-    client: AsyncClient, left: Left, parts: tuple[bytes, ...]
+async def test_create_without_name_returns_422(
+    client: AsyncClient, list_remains: ListRemains, parts: tuple[bytes, ...]
 ) -> None:
     response = await send_form(client, "POST", "/documents", *parts)
     assert field_error_locations(response) == [{"pointer": "/name"}]
-    assert await left() == []
+    assert await list_remains() == []
 
 
 MALFORMED = {
@@ -157,71 +157,73 @@ MALFORMED = {
         FILE, form_part(b'Content-Disposition: form-data; name="\xff"')
     ),
     "a filename beyond UTF-8": form_body(NAME, form_file(CONTENT, b"\xff")),
-    "a header without a colon": form_body(NAME, form_part(AS_FILE, "Content-Type")),
-    "a header without a name": form_body(NAME, form_part(AS_FILE, ": x")),
-    "a header beyond ASCII": form_body(NAME, form_part(AS_FILE, "X-é: x")),
+    "a header without a colon": form_body(NAME, form_part(FILE_DISPOSITION, "Content-Type")),
+    "a header without a name": form_body(NAME, form_part(FILE_DISPOSITION, ": x")),
+    "a header beyond ASCII": form_body(NAME, form_part(FILE_DISPOSITION, "X-é: x")),
     "a folded header": form_body(
         NAME, form_part("Content-Disposition: form-data;", ' name="file"')
     ),
-    "a header of a megabyte": form_body(NAME, form_part(AS_FILE, f"X-Long: {'x' * MIB}")),
-    "a header name of a megabyte": form_body(NAME, form_part(AS_FILE, "x" * MIB)),
-    "a thousand headers": form_body(NAME, form_part(AS_FILE, *["X-Many: x"] * 1000)),
+    "a header of a megabyte": form_body(NAME, form_part(FILE_DISPOSITION, f"X-Long: {'x' * MIB}")),
+    "a header name of a megabyte": form_body(NAME, form_part(FILE_DISPOSITION, "x" * MIB)),
+    "a thousand headers": form_body(NAME, form_part(FILE_DISPOSITION, *["X-Many: x"] * 1000)),
     "base64": form_body(
-        NAME, form_part(AS_FILE, "Content-Transfer-Encoding: base64", content=b"eA==")
+        NAME, form_part(FILE_DISPOSITION, "Content-Transfer-Encoding: base64", content=b"eA==")
     ),
     "quoted-printable": form_body(
-        NAME, form_part(AS_FILE, "content-transfer-encoding: QUOTED-PRINTABLE")
+        NAME, form_part(FILE_DISPOSITION, "content-transfer-encoding: QUOTED-PRINTABLE")
     ),
 }
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
-async def test_what_is_no_form_is_malformed(client: AsyncClient, left: Left, body: bytes) -> None:
+async def test_malformed_form_returns_400(
+    client: AsyncClient, list_remains: ListRemains, body: bytes
+) -> None:
     for content in (body, stream_chunks(*(bytes([byte]) for byte in body[:2000]), body[2000:])):
         response = await client.post("/documents", content=content, headers=FORM_HEADERS)
         check_problem(response, 400, "malformed-request")
-        assert await left() == []
+        assert await list_remains() == []
 
 
-async def test_a_body_that_ends_anywhere_too_early_leaves_nothing(
-    client: AsyncClient, left: Left
+async def test_form_that_is_cut_short_anywhere_returns_400_and_leaves_nothing(
+    client: AsyncClient, list_remains: ListRemains
 ) -> None:
     body = form_body(NAME, FILE)
     for length in range(len(body) - len(b"-\r\n")):
         response = await client.post("/documents", content=body[:length], headers=FORM_HEADERS)
         check_problem(response, 400, "malformed-request")
-    assert await left() == []
+    assert await list_remains() == []
     response = await client.post("/documents", content=body[:-2], headers=FORM_HEADERS)
     assert response.status_code == 201
 
 
-ENCODINGS = ["7bit", "8BIT", "binary"]
+IDENTITY_ENCODINGS = ["7bit", "8BIT", "binary"]
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
-async def test_an_encoding_that_is_none_is_taken(client: AsyncClient, encoding: str) -> None:
-    parts = form_part(AS_FILE, f"Content-Transfer-Encoding: {encoding}", content=CONTENT)
+@pytest.mark.parametrize("encoding", IDENTITY_ENCODINGS)
+async def test_identity_transfer_encoding_is_accepted(client: AsyncClient, encoding: str) -> None:
+    parts = form_part(FILE_DISPOSITION, f"Content-Transfer-Encoding: {encoding}", content=CONTENT)
     response = await send_form(client, "POST", "/documents", NAME, parts)
     assert (response.status_code, response.json()["size"]) == (201, len(CONTENT))
 
 
-async def test_a_file_without_a_content_type_is_any_bytes(client: AsyncClient) -> None:
+async def test_file_without_content_type_is_octet_stream(client: AsyncClient) -> None:
     response = await send_form(
-        client, "POST", "/documents", NAME, form_part(AS_FILE, content=CONTENT)
+        client, "POST", "/documents", NAME, form_part(FILE_DISPOSITION, content=CONTENT)
     )
     assert response.json()["content_type"] == "application/octet-stream"
 
 
-@pytest.mark.parametrize("nothing", [b"", form_file(b"", ""), form_field("file", "")])
-async def test_a_file_that_was_not_chosen_is_no_file(
-    client: AsyncClient, left: Left, nothing: bytes
+@pytest.mark.parametrize("file_part", [b"", form_file(b"", ""), form_field("file", "")])
+async def test_empty_file_field_creates_document_without_file(
+    client: AsyncClient, list_remains: ListRemains, file_part: bytes
 ) -> None:
-    response = await send_form(client, "POST", "/documents", NAME, nothing)
+    response = await send_form(client, "POST", "/documents", NAME, file_part)
     assert (response.status_code, response.json()["filename"]) == (201, None)
-    assert await left() == []
+    assert await list_remains() == []
 
 
-async def test_a_file_of_no_bytes_is_a_file(client: AsyncClient) -> None:
+async def test_empty_file_with_filename_is_stored(client: AsyncClient) -> None:
     response = await send_form(client, "POST", "/documents", NAME, form_file(b"", "empty.txt"))
     document = response.json()
     assert (response.status_code, document["filename"], document["size"]) == (201, "empty.txt", 0)
@@ -231,21 +233,21 @@ async def test_a_file_of_no_bytes_is_a_file(client: AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "😀" * 200, " García\t", "\x01\x7f", "%00+&=\r\n--"])
-async def test_a_name_is_kept_byte_for_byte(client: AsyncClient, name: str) -> None:
+async def test_name_is_stored_unchanged(client: AsyncClient, name: str) -> None:
     response = await send_form(client, "POST", "/documents", form_field("name", name))
     assert (response.status_code, response.json()["name"]) == (201, name)
 
 
-@pytest.mark.parametrize("size", [PART - 1, PART, PART + 1, 17 * MIB])
-async def test_a_file_of_any_size_comes_back_byte_for_byte(client: AsyncClient, size: int) -> None:
+@pytest.mark.parametrize("size", [PART_SIZE - 1, PART_SIZE, PART_SIZE + 1, 17 * MIB])
+async def test_file_around_part_size_is_stored_unchanged(client: AsyncClient, size: int) -> None:
     content = Random(size).randbytes(size)
     document = await make_document(client, content=content)
     assert (document["size"], document["sha256"]) == (size, sha256(content).hexdigest())
     assert (await download(document["file_url"])).content == content
 
 
-# Contents that almost are what ends them.
-NEAR = [
+# File contents that resemble the boundary or parts of it.
+ALMOST_BOUNDARIES = [
     *(b"\r", b"\n", b"\r\n", b"-", b"--", b"\r\n-", b"\r\n--", b"\0", b"x", b"\xff"),
     *(b"\r\n--a-boundar", b"\r\n--a-boundarx", b"\r\n--a-boundaryx", b"\r\n--a-boundary-x"),
     *(b"\r\n--a-boundary\rx", b"\r\n--a-boundary\nx", b"x\n--a-boundary--\r\n", b"x--a-boundary--"),
@@ -253,48 +255,52 @@ NEAR = [
 ]
 
 
-def pieces(content: bytes, random: Random, longest: int) -> Iterator[bytes]:
-    """The content, in chunks of random sizes."""
-    rest = iter(content)
-    while chunk := bytes(islice(rest, random.randint(1, longest))):
+def split_randomly(content: bytes, random: Random, max_length: int) -> Iterator[bytes]:
+    """Yield the content in chunks of random lengths."""
+    remaining = iter(content)
+    while chunk := bytes(islice(remaining, random.randint(1, max_length))):
         yield chunk
 
 
-@pytest.mark.parametrize("longest", [1, 2, 7, 40, 1000])
-async def test_a_body_may_be_cut_into_chunks_anywhere(client: AsyncClient, longest: int) -> None:
-    random = Random(longest)
-    content = b"x" + b"".join(random.choices(NEAR, k=300))
+@pytest.mark.parametrize("max_length", [1, 2, 7, 40, 1000])
+async def test_form_can_be_split_into_chunks_anywhere(client: AsyncClient, max_length: int) -> None:
+    random = Random(max_length)
+    content = b"x" + b"".join(random.choices(ALMOST_BOUNDARIES, k=300))
     body = form_body(NAME, form_file(content))
     response = await client.post(
-        "/documents", content=stream_chunks(*pieces(body, random, longest)), headers=FORM_HEADERS
+        "/documents",
+        content=stream_chunks(*split_randomly(body, random, max_length)),
+        headers=FORM_HEADERS,
     )
     assert response.status_code == 201, response.text
     assert response.json()["sha256"] == sha256(content).hexdigest()
     assert (await download(response.json()["file_url"])).content == content
 
 
-async def test_an_epilogue_is_ignored(client: AsyncClient) -> None:
+async def test_epilogue_of_form_is_ignored(client: AsyncClient) -> None:
     body = form_body(NAME) + b"anything\r\n" + form_body(FILE)
     response = await client.post("/documents", content=body, headers=FORM_HEADERS)
     assert (response.status_code, response.json()["filename"]) == (201, None)
 
 
 @pytest.mark.parametrize(
-    "kind",
+    "content_type",
     [
         "Multipart/Form-Data; Boundary=a-boundary",
         'multipart/form-data; boundary="a-boundary"',
         "multipart/form-data;charset=utf-8 ; boundary=a-boundary",
     ],
 )
-async def test_a_form_is_recognized_however_it_is_written(client: AsyncClient, kind: str) -> None:
-    headers = {"Content-Type": kind}
+async def test_content_type_of_form_can_be_written_in_several_ways(
+    client: AsyncClient, content_type: str
+) -> None:
+    headers = {"Content-Type": content_type}
     response = await client.post("/documents", content=form_body(NAME), headers=headers)
     assert response.status_code == 201
 
 
 @pytest.mark.parametrize("boundary", ["x", "-" * 70, "'()+_,-./:=?", "a b", "x" * 256])
-async def test_a_boundary_may_be_anything(client: AsyncClient, boundary: str) -> None:
+async def test_unusual_boundary_is_accepted(client: AsyncClient, boundary: str) -> None:
     body = form_body(NAME, FILE).replace(BOUNDARY.encode(), boundary.encode())
     headers = {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
     response = await client.post("/documents", content=body, headers=headers)
@@ -309,7 +315,9 @@ async def test_a_boundary_may_be_anything(client: AsyncClient, boundary: str) ->
         *("; boundary=\xff", f"; boundary={BOUNDARY}, {JSON}"),
     ],
 )
-async def test_a_form_without_its_boundary_is_malformed(client: AsyncClient, options: str) -> None:
+async def test_content_type_without_the_boundary_returns_400(
+    client: AsyncClient, options: str
+) -> None:
     headers = [(b"Content-Type", (KIND + options).encode("latin-1"))]
     response = await client.post("/documents", content=form_body(NAME), headers=headers)
     check_problem(response, 400, "malformed-request")
@@ -334,127 +342,138 @@ UNSUPPORTED: dict[str, list[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("headers", UNSUPPORTED.values(), ids=UNSUPPORTED.keys())
-async def test_what_is_not_sent_as_a_plain_form_is_unsupported(
+async def test_body_that_is_not_a_plain_form_returns_415(
     client: AsyncClient, headers: list[tuple[str, str]]
 ) -> None:
     path = f"/documents/{(await make_document(client))['id']}"
-    for method, where in (("POST", "/documents"), ("PATCH", path)):
-        response = await client.request(method, where, content=form_body(NAME), headers=headers)
+    for method, target in (("POST", "/documents"), ("PATCH", path)):
+        response = await client.request(method, target, content=form_body(NAME), headers=headers)
         check_problem(response, 415, "unsupported-media-type")
 
 
-async def test_a_second_content_type_is_heard(client: AsyncClient) -> None:
-    # Which of the two would a proxy in front have believed?
+async def test_repeated_content_type_returns_400(client: AsyncClient) -> None:
+    # A proxy may have used either of them.
     headers = [("Content-Type", FORM_KIND), ("Content-Type", JSON)]
     response = await client.post("/documents", content=form_body(NAME), headers=headers)
-    check_problem(response, 400, "malformed-request")  # the boundary that follows from both
+    check_problem(response, 400, "malformed-request")  # the joined value has an invalid boundary
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
-async def test_a_form_may_say_that_it_is_not_encoded(client: AsyncClient, encoding: str) -> None:
+async def test_identity_content_encoding_is_accepted(client: AsyncClient, encoding: str) -> None:
     headers = FORM_HEADERS | {"Content-Encoding": encoding}
     response = await client.post("/documents", content=form_body(NAME), headers=headers)
     assert response.status_code == 201
 
 
-async def test_a_patch_says_that_it_takes_forms(client: AsyncClient) -> None:
+async def test_options_lists_forms_as_patch_format(client: AsyncClient) -> None:
     response = await client.options("/documents/x")
     assert response.headers["accept-patch"] == "multipart/form-data"
 
 
-class Body:
-    """A body without end that counts the bytes that were taken of it."""
+class EndlessBody:
+    """A request body of 100 MiB that counts the bytes that were read from it."""
 
     def __init__(self, start: bytes, chunk: bytes) -> None:
-        self.taken, self._start, self._chunk = 0, start, chunk
+        self.bytes_read = 0
+        self._start = start
+        self._chunk = chunk
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._start
-        while self.taken < 100 * MIB:
-            self.taken += len(self._chunk)
+        while self.bytes_read < 100 * MIB:
+            self.bytes_read += len(self._chunk)
             yield self._chunk
 
 
-HEAD = FILE.removesuffix(CONTENT + b"\r\n")
-MANY = b"".join(form_field(f"field-{number}", "x") for number in range(1000))
-ENDLESS: dict[str, tuple[Body, int]] = {
-    "a file": (Body(NAME + HEAD, bytes(64 * 1024)), 413),
-    "a file of line ends": (Body(NAME + HEAD, b"\r\n" * 32 * 1024), 413),
-    "blank lines before the form": (Body(b"", b"\r\n" * 32 * 1024), 413),
-    "an epilogue": (Body(form_body(NAME, FILE), bytes(64 * 1024)), 413),
-    "an epilogue of forms": (Body(form_body(NAME, FILE), form_body(NAME, FILE) * 500), 413),
-    "a name": (Body(FILE + form_field("name", "").removesuffix(b"\r\n"), bytes(64 * 1024)), 422),
-    "a part header": (Body(FILE + f"--{BOUNDARY}\r\nX: ".encode(), b"x" * 64 * 1024), 400),
-    "part headers": (Body(FILE + f"--{BOUNDARY}\r\n".encode(), b"X: x\r\n" * 10_000), 400),
-    "unknown fields": (Body(NAME + FILE, MANY), 422),
-    "the same field": (Body(FILE, NAME * 1000), 422),
+START_OF_FILE = FILE.removesuffix(CONTENT + b"\r\n")
+MANY_FIELDS = b"".join(form_field(f"field-{number}", "x") for number in range(1000))
+ENDLESS_BODIES: dict[str, tuple[EndlessBody, int]] = {
+    "a file": (EndlessBody(NAME + START_OF_FILE, bytes(64 * 1024)), 413),
+    "a file of line ends": (EndlessBody(NAME + START_OF_FILE, b"\r\n" * 32 * 1024), 413),
+    "blank lines before the form": (EndlessBody(b"", b"\r\n" * 32 * 1024), 413),
+    "an epilogue": (EndlessBody(form_body(NAME, FILE), bytes(64 * 1024)), 413),
+    "an epilogue of forms": (EndlessBody(form_body(NAME, FILE), form_body(NAME, FILE) * 500), 413),
+    "a name": (
+        EndlessBody(FILE + form_field("name", "").removesuffix(b"\r\n"), bytes(64 * 1024)),
+        422,
+    ),
+    "a part header": (EndlessBody(FILE + f"--{BOUNDARY}\r\nX: ".encode(), b"x" * 64 * 1024), 400),
+    "part headers": (EndlessBody(FILE + f"--{BOUNDARY}\r\n".encode(), b"X: x\r\n" * 10_000), 400),
+    "unknown fields": (EndlessBody(NAME + FILE, MANY_FIELDS), 422),
+    "the same field": (EndlessBody(FILE, NAME * 1000), 422),
 }
 
 
-@pytest.mark.parametrize(("body", "status"), ENDLESS.values(), ids=ENDLESS.keys())
-async def test_a_body_without_end_is_refused_in_time(
-    client: AsyncClient, left: Left, settings: Settings, body: Body, status: int
+@pytest.mark.parametrize(("body", "status"), ENDLESS_BODIES.values(), ids=ENDLESS_BODIES.keys())
+async def test_endless_body_is_refused_before_much_is_read(
+    client: AsyncClient,
+    list_remains: ListRemains,
+    settings: Settings,
+    body: EndlessBody,
+    status: int,
 ) -> None:
     settings.max_upload_size = ByteSize(MIB)
     response = await client.post("/documents", content=aiter(body), headers=FORM_HEADERS)
     assert response.status_code == status, response.text
-    assert body.taken <= MIB + 2 * OVERHEAD
-    assert await left() == []
+    assert body.bytes_read <= MIB + 2 * MAX_FORM_OVERHEAD
+    assert await list_remains() == []
 
 
-async def test_a_hundred_thousand_parts_are_refused_as_one(client: AsyncClient, left: Left) -> None:
-    # In chunks such as the server gives: no part after the second is looked at.
+async def test_form_with_100000_fields_is_refused_at_the_second(
+    client: AsyncClient, list_remains: ListRemains
+) -> None:
+    # The body is in chunks, as from the server. Parts after the second are not parsed.
     body = stream_chunks(NAME + FILE, *[NAME * 500] * 200)
     response = await client.post("/documents", content=body, headers=FORM_HEADERS)
     assert field_error_locations(response) == [{"pointer": "/name"}]
-    assert await left() == []
+    assert await list_remains() == []
     assert len([chunk async for chunk in body]) == 199
 
 
-@pytest.mark.parametrize("size", [1000, MIB, PART, PART + MIB])
-async def test_a_file_may_be_as_large_as_allowed_and_no_larger(
-    client: AsyncClient, left: Left, settings: Settings, size: int
+@pytest.mark.parametrize("size", [1000, MIB, PART_SIZE, PART_SIZE + MIB])
+async def test_file_above_the_maximum_size_returns_413(
+    client: AsyncClient, list_remains: ListRemains, settings: Settings, size: int
 ) -> None:
     settings.max_upload_size = ByteSize(size)
     path = f"/documents/{(await make_document(client))['id']}"
-    for method, where in (("POST", "/documents"), ("PATCH", path)):
-        response = await send_form(client, method, where, NAME, form_file(bytes(size + 1)))
+    for method, target in (("POST", "/documents"), ("PATCH", path)):
+        response = await send_form(client, method, target, NAME, form_file(bytes(size + 1)))
         check_problem(response, 413, "payload-too-large")
-        assert await left() == []
+        assert await list_remains() == []
     response = await send_form(client, "PATCH", path, NAME, form_file(bytes(size)))
     assert (response.status_code, response.json()["size"]) == (200, size)
 
 
-async def test_a_body_of_unknown_length_is_refused_once_its_file_is_too_large(
-    client: AsyncClient, left: Left, settings: Settings
+async def test_body_of_unknown_length_returns_413_when_its_file_is_too_large(
+    client: AsyncClient, list_remains: ListRemains, settings: Settings
 ) -> None:
-    settings.max_upload_size = ByteSize(PART + MIB)
-    body = Body(NAME + HEAD, bytes(MIB))
+    settings.max_upload_size = ByteSize(PART_SIZE + MIB)
+    body = EndlessBody(NAME + START_OF_FILE, bytes(MIB))
     response = await client.post("/documents", content=aiter(body), headers=FORM_HEADERS)
     check_problem(response, 413, "payload-too-large")
-    assert body.taken == PART + 2 * MIB  # the first part was in the store already
-    assert await left() == []
+    assert body.bytes_read == PART_SIZE + 2 * MIB  # the first part is already in the store
+    assert await list_remains() == []
 
 
-async def test_a_body_that_announces_too_much_is_not_read(
+async def test_body_with_too_large_content_length_is_not_read(
     client: AsyncClient, settings: Settings
 ) -> None:
     settings.max_upload_size = ByteSize(1000)
     path = f"/documents/{(await make_document(client))['id']}"
-    for method, where in (("POST", "/documents"), ("PATCH", path)):
-        body = Body(b"", NAME)
-        headers = FORM_HEADERS | {"Content-Length": str(1000 + OVERHEAD + 1)}
-        response = await client.request(method, where, content=aiter(body), headers=headers)
+    for method, target in (("POST", "/documents"), ("PATCH", path)):
+        body = EndlessBody(b"", NAME)
+        headers = FORM_HEADERS | {"Content-Length": str(1000 + MAX_FORM_OVERHEAD + 1)}
+        response = await client.request(method, target, content=aiter(body), headers=headers)
         check_problem(response, 413, "payload-too-large")
-        assert body.taken == 0
+        assert body.bytes_read == 0
 
 
-async def test_no_temporary_file_is_made(
+async def test_upload_creates_no_temporary_file(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     with pytest.raises(FileNotFoundError):
         tempfile.mkstemp()
-    content = bytes(PART + MIB)
+    content = bytes(PART_SIZE + MIB)
     document = await make_document(client, content=content)
     assert document["sha256"] == sha256(content).hexdigest()

@@ -35,7 +35,10 @@ UNREACHABLE_ENDPOINT = "http://127.0.0.1:1"
 FAILURES = {
     action.name.lower(): action
     for action in (
-        ProxyAction.HOLD, ProxyAction.RESET, ProxyAction.SLOW_DOWN, ProxyAction.ACCESS_DENIED
+        ProxyAction.HOLD,
+        ProxyAction.RESET,
+        ProxyAction.SLOW_DOWN,
+        ProxyAction.ACCESS_DENIED,
     )
 }
 
@@ -47,7 +50,9 @@ def short_store_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["down", *FAILURES])
-def failing_store(request: pytest.FixtureRequest, proxy: StoreProxy, use_store: UseStore) -> StoreProxy:
+def failing_store(
+    request: pytest.FixtureRequest, proxy: StoreProxy, use_store: UseStore
+) -> StoreProxy:
     """A store that fails in one of several ways. The proxy records the requests to it."""
     proxy.set_action(FAILURES.get(request.param, ProxyAction.PASS))
     use_store(UNREACHABLE_ENDPOINT if request.param == "down" else proxy.origin)
@@ -55,7 +60,10 @@ def failing_store(request: pytest.FixtureRequest, proxy: StoreProxy, use_store: 
 
 
 async def test_upload_returns_503_and_creates_no_document_while_store_fails(
-    client: AsyncClient, failing_store: StoreProxy, list_object_states: ListObjectStates, sweep: Sweep
+    client: AsyncClient,
+    failing_store: StoreProxy,
+    list_object_states: ListObjectStates,
+    sweep: Sweep,
 ) -> None:
     response = await client.post(
         "/documents", content=stream_document_form(SMALL_CHUNK), headers=FORM_HEADERS

@@ -26,8 +26,8 @@ from tests.support.store_proxy import ProxyAction, StoreProxy
 pytestmark = pytest.mark.private_database
 
 CHUNK_SIZES = pytest.mark.parametrize("size", [SMALL_CHUNK, LARGE_CHUNK], ids=["small", "large"])
-# The chunk size of a file, and the request to the store that is held while the upload is swept. HOLD
-# stops it before it reaches the store, HOLD_RESPONSE after the store has processed it.
+# The chunk size of a file, and the request to the store that is held while the upload is swept.
+# HOLD stops it before it reaches the store, HOLD_RESPONSE after the store has processed it.
 HELD_REQUESTS = {
     "the only PUT, not yet processed": (SMALL_CHUNK, ProxyAction.HOLD, "PUT"),
     "the only PUT, processed": (SMALL_CHUNK, ProxyAction.HOLD_RESPONSE, "PUT"),

@@ -12,9 +12,9 @@ import pytest
 
 from app.documents.upload import PART_SIZE
 from tests.core.test_inactivity_timeout import head
-from tests.documents.test_load import HEADERS, START
 from tests.faults.service import POOL, Service, served
 from tests.support import database_activity, servers
+from tests.support.document_forms import FORM_HEADERS, START_OF_FORM
 from tests.support.factories import make_author
 
 GONE = pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
@@ -75,12 +75,12 @@ async def test_clients_are_gone_while_their_queries_run(
     await service.is_well()
 
 
-FORM = head("/documents", HEADERS["Content-Type"], 10**8)
+FORM = head("/documents", FORM_HEADERS["content-type"], 10**8)
 BEGUN = {  # the file, so that there is a record of it
-    "in the first part": (FORM, START),
-    "in the third part": (FORM, START + bytes(2 * PART_SIZE)),
+    "in the first part": (FORM, START_OF_FORM),
+    "in the third part": (FORM, START_OF_FORM + bytes(2 * PART_SIZE)),
 }
-POINTS = {"in the head": (FORM[:50], b""), "before the file": (FORM, START[:40]), **BEGUN}
+POINTS = {"in the head": (FORM[:50], b""), "before the file": (FORM, START_OF_FORM[:40]), **BEGUN}
 PENDING = "SELECT count(*) FROM stored_objects WHERE state = 'pending'"
 
 
