@@ -21,7 +21,7 @@ from app.core.db import Database
 from app.core.storage import Storage
 from app.users import passwords
 from tests.conftest import make_settings
-from tests.core.test_cursor_walks import MIXED, _order
+from tests.core.test_cursor_walks import MIXED_SORT_ORDERS, order_by_sql
 from tests.core.test_idempotency import POSTS, REPLAYED, send
 from tests.support import servers
 from tests.support.accounts import client_of_new_instance
@@ -309,7 +309,12 @@ async def test_walks_by_cursor_see_each_lasting_row_once_while_others_come_and_g
     everyone = await select_values(database, f"SELECT id FROM {table}")
     passing = random.sample([id_ for id_ in everyone if id_ not in BOOK_AUTHOR_IDS], PASSING)
     lasting = {str(id_) for id_ in everyone} - {str(id_) for id_ in passing}
-    sorts = ["", *SORT_KEYS[path], *(f"-{key}" for key in SORT_KEYS[path]), *MIXED[path]]
+    sorts = [
+        "",
+        *SORT_KEYS[path],
+        *(f"-{key}" for key in SORT_KEYS[path]),
+        *MIXED_SORT_ORDERS[path],
+    ]
     standing: list[str] = []  # the rows that the cursors stood on last
 
     far = Database(make_settings(far_url, db_pool_size=CHURNERS))
@@ -327,7 +332,7 @@ async def test_walks_by_cursor_see_each_lasting_row_once_while_others_come_and_g
 
     of_author = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
     for sort, seen in zip(sorts, walks_seen, strict=True):
-        order = f"SELECT id FROM {table} {of_author} ORDER BY {_order(sort)}"
+        order = f"SELECT id FROM {table} {of_author} ORDER BY {order_by_sql(sort)}"
         expected = [str(id_) for id_ in await select_values(database, order) if str(id_) in lasting]
         assert [id_ for id_ in seen if id_ in lasting] == expected, sort
         assert len(seen) == len(set(seen)), sort

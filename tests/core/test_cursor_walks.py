@@ -1,7 +1,6 @@
-"""Walks through whole lists by cursor, while other rows come and go between the pages.
+"""Reads whole lists by cursor, while other rows are inserted and deleted between the pages.
 
-Whatever is inserted and deleted meanwhile, a row that exists throughout is seen exactly once and
-in its place.
+A row that exists during the whole time must be on exactly one page, and in the right place.
 """
 
 from random import Random
@@ -22,10 +21,13 @@ from tests.support.rows import (
     select_values,
 )
 
-STABLE, PASSING = 120, 80  # rows at the start: that stay, and that may be deleted
-MANY = 2000  # more rows than there ever are
+# The number of rows at the start that stay, and of those that may be deleted.
+PERMANENT_ROWS = 120
+DELETABLE_ROWS = 80
+# No list ever has as many rows.
+MAX_ROWS = 2000
 
-HAND_MADE_ORDERS = {
+SELECTED_SORT_ORDERS = {
     "/authors": ("name,-dob", "-dob,name", "dob,-created_at,name", "-name,-dob,-created_at"),
     "/books": ("title,-updated_at", "-created_at,title", "updated_at,created_at,-title"),
     "/documents": ("name,-size", "-size,name", "size,-created_at,name"),
@@ -34,33 +36,44 @@ HAND_MADE_ORDERS = {
 }
 
 
-def _mixed_orders(path: str) -> tuple[str, ...]:
-    """Orders by several keys in both directions; of a list without hand-made ones, two keys."""
-    if path in HAND_MADE_ORDERS:
-        return HAND_MADE_ORDERS[path]
+def _sort_orders_with_mixed_directions(path: str) -> tuple[str, ...]:
+    """Return sort orders of a list that have several keys in different directions.
+
+    For a list without selected orders, they are the two orders of its first two keys.
+    """
+    if path in SELECTED_SORT_ORDERS:
+        return SELECTED_SORT_ORDERS[path]
     first, *others = SORT_KEYS[path]
     return tuple(order for key in others[:1] for order in (f"{first},-{key}", f"-{key},{first}"))
 
 
-MIXED = {path: _mixed_orders(path) for path in LIST_PATHS}
-WALKS = [
+MIXED_SORT_ORDERS = {path: _sort_orders_with_mixed_directions(path) for path in LIST_PATHS}
+PATHS_AND_SORT_ORDERS = [
     (path, sort)
     for path in LIST_PATHS
-    for sort in ("", *SORT_KEYS[path], *(f"-{key}" for key in SORT_KEYS[path]), *MIXED[path])
+    for sort in (
+        "",
+        *SORT_KEYS[path],
+        *(f"-{key}" for key in SORT_KEYS[path]),
+        *MIXED_SORT_ORDERS[path],
+    )
 ]
 
 
-@pytest.mark.parametrize(("path", "sort"), WALKS)
-async def test_a_walk_sees_each_lasting_row_once_and_in_order(
+@pytest.mark.parametrize(("path", "sort"), PATHS_AND_SORT_ORDERS)
+async def test_pages_contain_each_permanent_row_once_and_in_order(
     client: AsyncClient, database: Database, path: str, sort: str
 ) -> None:
-    random, table = Random(f"{path} {sort}"), TABLE_NAMES[path]
+    random = Random(f"{path} {sort}")
+    table = TABLE_NAMES[path]
     rows = RandomRows(random, path)
     await rows.prepare(database)
-    await rows.add(database, STABLE + PASSING)
-    everyone = await select_values(database, f"SELECT id FROM {table}")
-    passing = random.sample([id_ for id_ in everyone if id_ not in BOOK_AUTHOR_IDS], PASSING)
-    lasting = set(everyone) - set(passing)
+    await rows.add(database, PERMANENT_ROWS + DELETABLE_ROWS)
+    all_ids = await select_values(database, f"SELECT id FROM {table}")
+    deletable_ids = random.sample(
+        [id_ for id_ in all_ids if id_ not in BOOK_AUTHOR_IDS], DELETABLE_ROWS
+    )
+    permanent_ids = set(all_ids) - set(deletable_ids)
 
     seen: list[str] = []
     cursor: str | None = ""
@@ -69,24 +82,33 @@ async def test_a_walk_sees_each_lasting_row_once_and_in_order(
         page = await get_json(client, url.replace("&sort=&", "&").removesuffix("&cursor="))
         cursor = page["next"]
         assert page["items"] or cursor is None
-        assert len(seen) < MANY, "the walk goes in circles"
+        assert len(seen) < MAX_ROWS, "the cursors lead back to earlier pages"
         seen += [item["id"] for item in page["items"]]
         await rows.add(database, random.randint(1, 4))
-        # Among those that go is often the very row that the cursor stands on.
-        gone = [id_ for id_ in passing if random.random() < 0.03 or str(id_) == str(seen[-1])]
-        await execute(database, f"DELETE FROM {table} WHERE id = ANY(:ids)", {"ids": gone})
+        # This often deletes the row at which the cursor is.
+        deleted_ids = [
+            id_ for id_ in deletable_ids if random.random() < 0.03 or str(id_) == str(seen[-1])
+        ]
+        await execute(database, f"DELETE FROM {table} WHERE id = ANY(:ids)", {"ids": deleted_ids})
 
-    of_author = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
-    order = f"SELECT id FROM {table} {of_author} ORDER BY {_order(sort)}"
-    expected = [str(id_) for id_ in await select_values(database, order) if id_ in lasting]
-    lasting_seen = [str(id_) for id_ in seen if str(id_) in set(expected)]
-    assert lasting_seen == expected
+    where = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
+    select_ids_in_order = f"SELECT id FROM {table} {where} ORDER BY {order_by_sql(sort)}"
+    expected = [
+        str(id_)
+        for id_ in await select_values(database, select_ids_in_order)
+        if id_ in permanent_ids
+    ]
+    permanent_ids_seen = [str(id_) for id_ in seen if str(id_) in set(expected)]
+    assert permanent_ids_seen == expected
     assert len(seen) == len(set(seen))
 
 
-def _order(sort: str) -> str:
-    """The order as SQL of its own; the id follows the direction of the key before it."""
+def order_by_sql(sort: str) -> str:
+    """Return the ORDER BY of a sort parameter, for example `title DESC, id DESC`.
+
+    The id has the direction of the key before it.
+    """
     keys = sort.split(",") if sort else ["created_at"]
     keys.append("-id" if keys[-1].startswith("-") else "id")
-    # In Postgres nulls come last, and first in a descending order: as unknown dates should.
+    # By default, Postgres sorts NULL last, and first in descending order, as the service does.
     return ", ".join(f"{key[1:]} DESC" if key.startswith("-") else key for key in keys)

@@ -1,4 +1,4 @@
-"""Cursors over HTTP: which are taken, which are refused. The walks have a file of their own."""
+"""Valid and invalid cursors of lists over HTTP. `test_cursor_walks.py` reads whole lists."""
 
 from base64 import urlsafe_b64encode
 from uuid import UUID
@@ -26,39 +26,39 @@ every_list = pytest.mark.parametrize("path", LIST_PATHS)
 
 @pytest.fixture
 async def filled(database: Database) -> None:
+    """Insert rows 1 to 57 into each table."""
     await fill_tables(database, 57)
 
 
 @every_list
-async def test_page_and_cursor_exclude_each_other(
-    client: AsyncClient, filled: None, path: str
-) -> None:
+async def test_page_with_cursor_returns_422(client: AsyncClient, filled: None, path: str) -> None:
     cursor = (await get_json(client, path))["next"]
-    answer = await client.get(f"{path}?page=1&cursor={cursor}")
-    assert answer.status_code == 422
-    assert {fault["parameter"] for fault in answer.json()["errors"]} <= {"page", "cursor"}
+    response = await client.get(f"{path}?page=1&cursor={cursor}")
+    assert response.status_code == 422
+    field_errors = response.json()["errors"]
+    assert {field_error["parameter"] for field_error in field_errors} <= {"page", "cursor"}
 
 
 @every_list
-async def test_a_cursor_that_was_changed_anywhere_is_refused(
-    client: AsyncClient, filled: None, path: str
-) -> None:
+async def test_modified_cursor_returns_422(client: AsyncClient, filled: None, path: str) -> None:
     cursor = (await get_json(client, f"{path}?size=2&sort=-created_at"))["next"]
-    changed = {
-        cursor[:n] + ("B" if letter == "A" else "A") + cursor[n + 1 :]
-        for n, letter in enumerate(cursor)
+    modified_cursors = {
+        cursor[:position] + ("B" if letter == "A" else "A") + cursor[position + 1 :]
+        for position, letter in enumerate(cursor)
     }
-    changed |= {cursor[:end] for end in range(1, len(cursor))}
-    changed |= {cursor + end for end in ("A", "AAAA", "=", "==", "%3D", "%0A", "%00", "+", "é")}
-    changed |= {f"%20{cursor}", f"{cursor}{cursor}", cursor[::-1]}
-    for other in sorted(changed):
+    modified_cursors |= {cursor[:length] for length in range(1, len(cursor))}
+    modified_cursors |= {
+        cursor + suffix for suffix in ("A", "AAAA", "=", "==", "%3D", "%0A", "%00", "+", "é")
+    }
+    modified_cursors |= {f"%20{cursor}", f"{cursor}{cursor}", cursor[::-1]}
+    for modified in sorted(modified_cursors):
         check_parameter_error(
-            await client.get(f"{path}?size=2&sort=-created_at&cursor={other}"), "cursor"
+            await client.get(f"{path}?size=2&sort=-created_at&cursor={modified}"), "cursor"
         )
 
 
 @every_list
-async def test_a_cursor_that_never_was_one_is_refused(client: AsyncClient, path: str) -> None:
+async def test_invalid_cursor_returns_422(client: AsyncClient, path: str) -> None:
     payloads = (b"", b"[]", b"{}", b"null", b"[null]", b"[1", b"\xff", b"[" * 1000)
     encoded = [urlsafe_b64encode(b"0123456789ab" + payload).decode() for payload in payloads]
     texts = ["", "x", "A" * 1000, "A" * 7_000, "null", "..%2F..", "%00", "%ff", "%F0%9F%93%9A", "é"]
@@ -67,43 +67,43 @@ async def test_a_cursor_that_never_was_one_is_refused(client: AsyncClient, path:
 
 
 @every_list
-async def test_a_cursor_of_another_sort_is_refused(
+async def test_cursor_from_another_sort_order_returns_422(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     first, *others = SORT_KEYS[path]
     cursor = (await get_json(client, f"{path}?sort={first}"))["next"]
-    mixed = [order for key in others for order in (f"{first},{key}", f"{key},{first}")]
-    for sort in (f"-{first}", *others, *mixed):
+    several_keys = [order for key in others for order in (f"{first},{key}", f"{key},{first}")]
+    for sort in (f"-{first}", *others, *several_keys):
         check_parameter_error(await client.get(f"{path}?sort={sort}&cursor={cursor}"), "cursor")
     check_parameter_error(await client.get(f"{path}?cursor={cursor}"), "cursor")
 
 
 @every_list
-async def test_a_cursor_of_other_filters_is_refused(
+async def test_cursor_from_other_filters_returns_422(
     client: AsyncClient, filled: None, path: str
 ) -> None:
-    own = "created_from=2026-01-01T00:03:00Z"
-    cursor = (await get_json(client, f"{path}?{own}"))["next"]
-    searches = [f"{own}&q=x"] if path in SEARCH_WORDS else []
-    for other in (
+    filters = "created_from=2026-01-01T00:03:00Z"
+    cursor = (await get_json(client, f"{path}?{filters}"))["next"]
+    searches = [f"{filters}&q=x"] if path in SEARCH_WORDS else []
+    for other_filters in (
         "",
         "created_from=2026-01-01T00:03:01Z",
         "created_to=2026-01-01T00:03:00Z",
         "updated_from=2026-01-01T00:03:00Z",
-        f"{own}&created_to=2026-02-01T00:00:00Z",
+        f"{filters}&created_to=2026-02-01T00:00:00Z",
         *searches,
     ):
-        check_parameter_error(await client.get(f"{path}?{other}&cursor={cursor}"), "cursor")
+        check_parameter_error(await client.get(f"{path}?{other_filters}&cursor={cursor}"), "cursor")
 
 
-async def test_a_cursor_of_another_list_is_refused(client: AsyncClient, filled: None) -> None:
+async def test_cursor_from_another_list_returns_422(client: AsyncClient, filled: None) -> None:
     cursors = {path: (await get_json(client, path))["next"] for path in LIST_PATHS}
     for path in LIST_PATHS:
         for other in set(LIST_PATHS) - {path}:
             check_parameter_error(await client.get(f"{path}?cursor={cursors[other]}"), "cursor")
 
 
-async def test_a_cursor_of_another_authors_books_is_refused(
+async def test_cursor_from_books_of_another_author_returns_422(
     client: AsyncClient, filled: None
 ) -> None:
     other = await make_author(client)
@@ -114,7 +114,7 @@ async def test_a_cursor_of_another_authors_books_is_refused(
 
 
 @every_list
-async def test_size_and_count_may_change_from_page_to_page(
+async def test_size_and_count_may_differ_between_pages(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     cursor = (await get_json(client, f"{path}?size=3&count=none"))["next"]
@@ -124,7 +124,7 @@ async def test_size_and_count_may_change_from_page_to_page(
 
 
 @every_list
-async def test_the_last_page_by_cursor_has_no_next(
+async def test_last_page_after_cursor_has_no_next_cursor(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     cursor = (await get_json(client, f"{path}?size=50"))["next"]
@@ -132,25 +132,25 @@ async def test_the_last_page_by_cursor_has_no_next(
     assert (row_numbers(page), page["next"]) == (list(range(51, 58)), None)
 
 
-def tables_to_empty(path: str) -> list[str]:
-    """The table of a list, after those that may refer to its rows."""
+def tables_in_delete_order(path: str) -> list[str]:
+    """Return the table of a list, after the tables that may refer to its rows."""
     cases = cases_in_insert_order()
     return [case.plural for case in reversed(cases[cases.index(LIST_CASES[path]) :])]
 
 
 @every_list
-async def test_a_cursor_outlives_its_row_and_all_that_come_after(
+async def test_cursor_is_valid_after_its_row_and_all_later_rows_are_deleted(
     client: AsyncClient, database: Database, filled: None, path: str
 ) -> None:
     cursor = (await get_json(client, path))["next"]
-    for table in tables_to_empty(path):
+    for table in tables_in_delete_order(path):
         await execute(database, f"DELETE FROM {table} WHERE created_at >= '2026-01-01T00:20Z'")
     page = await get_json(client, f"{path}?cursor={cursor}&count=exact")
     assert (page["items"], page["total"], page["next"]) == ([], 19, None)
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "本", "📚", '"', "\\", "\x01", " ", "\u2028"])
-async def test_a_list_of_the_longest_strings_can_be_walked(
+async def test_cursor_may_contain_longest_strings(
     client: AsyncClient, database: Database, letter: str
 ) -> None:
     ids = [UUID(int=n) for n in range(2)]

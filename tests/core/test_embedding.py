@@ -1,4 +1,4 @@
-"""Read models that contain rows of other tables: their values, versions and declarations."""
+"""Read models that embed rows of other tables: their values, versions and declarations."""
 
 import asyncio
 import csv
@@ -34,11 +34,11 @@ from tests.support.library import (
 from tests.support.problems import check_problem
 from tests.support.rows import execute, select_values
 
-# The digest of an empty list of tags.
-EMPTY_DIGEST = "e3b0c44298fc1c14"
-# The ids of the two tags.
-A = UUID(int=1)
-B = UUID(int=2)
+# The digest of an empty list, which is part of the version.
+EMPTY_LIST_DIGEST = "e3b0c44298fc1c14"
+# The ids of the two tags, and of other rows that a test inserts.
+FIRST_ID = UUID(int=1)
+SECOND_ID = UUID(int=2)
 
 
 @pytest.fixture
@@ -46,36 +46,40 @@ async def library(private_database: Database) -> Database:
     """A database with the tables of the example library, and two tags."""
     await create_library(private_database)
     await execute(
-        private_database, f"INSERT INTO library_tags (id, name) VALUES ('{A}', 'a'), ('{B}', 'b')"
+        private_database,
+        f"INSERT INTO library_tags (id, name) VALUES ('{FIRST_ID}', 'a'), ('{SECOND_ID}', 'b')",
     )
     return private_database
 
 
-async def new_edition(library: Database, **values: Any) -> EditionRead:
+async def create_edition(library: Database, **values: Any) -> EditionRead:
+    """Create an edition without publisher and tags, unless the values have them."""
     return await EditionRepository(library.writes).create(
         {"title": "Emma", "publisher_id": None, **values}
     )
 
 
-async def new_publisher(library: Database, name: str = "Penguin") -> UUID:
+async def create_publisher(library: Database, name: str = "Penguin") -> UUID:
+    """Create a publisher and return its id."""
     publishers = PublisherRepository(library.writes)
     created = await publishers.create({"name": name, "country": "GB"})
     publisher_id: UUID = created.id
     return publisher_id
 
 
-async def tag(library: Database, edition: EditionRead, *tags: UUID) -> EditionRead:
-    for tag_id in tags:
+async def add_tags(library: Database, edition: EditionRead, *tag_ids: UUID) -> EditionRead:
+    """Add tags to an edition, and return the edition with them."""
+    for tag_id in tag_ids:
         await execute(
             library, f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{tag_id}')"
         )
     return await EditionRepository(library.reads).get(edition.id)
 
 
-# The book and its author, over HTTP
+# A book with its author, over HTTP
 
 
-async def test_renaming_an_author_changes_the_etags_of_books_without_writing_them(
+async def test_renaming_author_changes_etags_of_books_without_writing_books(
     client: AsyncClient, database: Database
 ) -> None:
     book = await make_book(client)
@@ -94,9 +98,7 @@ async def test_renaming_an_author_changes_the_etags_of_books_without_writing_the
     assert await select_values(database, row_version) == stored
 
 
-async def test_write_with_the_version_before_the_author_changed_is_refused(
-    client: AsyncClient,
-) -> None:
+async def test_write_with_etag_from_before_author_changed_returns_412(client: AsyncClient) -> None:
     book = await make_book(client)
     path = f"/books/{book['id']}"
     await client.patch(f"/authors/{book['author_id']}", json={"name": "U. K. Le Guin"})
@@ -111,7 +113,7 @@ async def test_write_with_the_version_before_the_author_changed_is_refused(
     assert (await client.delete(path, headers=changed)).status_code == 204
 
 
-async def test_version_of_a_listed_book_can_be_sent_as_if_match(client: AsyncClient) -> None:
+async def test_version_of_listed_book_is_accepted_as_if_match(client: AsyncClient) -> None:
     await make_book(client)
     [book] = (await client.get("/books")).json()["items"]
     headers = {"If-Match": f'"{book["version"]}"'}
@@ -119,17 +121,19 @@ async def test_version_of_a_listed_book_can_be_sent_as_if_match(client: AsyncCli
 
 
 @pytest.mark.private_database
-async def test_write_that_waits_for_a_move_to_a_newer_author_returns_that_author(
+async def test_update_after_concurrent_change_to_new_author_returns_new_author(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    """The statement's snapshot is older than the author, so its join does not find the author."""
+    """The UPDATE waits for a lock. Its snapshot is older than the author, so it cannot join it."""
     book = await make_book(client)
     async with outside_connection.transaction():
         await outside_connection.execute("UPDATE books SET title = 'locked'")
         patch = asyncio.create_task(client.patch(f"/books/{book['id']}", json={"title": "new"}))
         await _wait_for_lock(outside_connection)
-        await outside_connection.execute("INSERT INTO authors (id, name) VALUES ($1, 'Octavia')", A)
-        await outside_connection.execute("UPDATE books SET author_id = $1, version = 2", A)
+        await outside_connection.execute(
+            "INSERT INTO authors (id, name) VALUES ($1, 'Octavia')", FIRST_ID
+        )
+        await outside_connection.execute("UPDATE books SET author_id = $1, version = 2", FIRST_ID)
     response = await patch
     assert response.status_code == 200
     body = response.json()
@@ -138,7 +142,7 @@ async def test_write_that_waits_for_a_move_to_a_newer_author_returns_that_author
 
 
 async def _wait_for_lock(connection: asyncpg.Connection) -> None:
-    """Wait until another session waits for a lock."""
+    """Return when another session waits for a lock."""
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     async with asyncio.timeout(10):
         while await connection.fetchval(waiting) == 0:
@@ -149,38 +153,38 @@ async def _wait_for_lock(connection: asyncpg.Connection) -> None:
 
 
 @pytest.mark.private_database
-async def test_optional_row_that_is_missing_is_none(library: Database) -> None:
-    edition = await new_edition(library)
-    assert (edition.publisher, edition.version) == (None, f"1.0.{EMPTY_DIGEST}")
+async def test_missing_optional_row_is_none(library: Database) -> None:
+    edition = await create_edition(library)
+    assert (edition.publisher, edition.version) == (None, f"1.0.{EMPTY_LIST_DIGEST}")
     assert await EditionRepository(library.reads).get(edition.id) == edition
     page = await EditionRepository(library.reads).page(ListQuery())
     assert (page.items, page.total) == ([edition], 1)
 
 
 @pytest.mark.private_database
-async def test_optional_row_has_its_part_in_the_version(library: Database) -> None:
-    publisher_id = await new_publisher(library)
-    edition = await new_edition(library, publisher_id=publisher_id)
+async def test_version_contains_version_of_optional_row(library: Database) -> None:
+    publisher_id = await create_publisher(library)
+    edition = await create_edition(library, publisher_id=publisher_id)
     assert edition.publisher is not None
-    assert (edition.publisher.name, edition.version) == ("Penguin", f"1.1.{EMPTY_DIGEST}")
+    assert (edition.publisher.name, edition.version) == ("Penguin", f"1.1.{EMPTY_LIST_DIGEST}")
     publishers = PublisherRepository(library.writes)
     await publishers.update(publisher_id, {"name": "Puffin"}, None)
     editions = EditionRepository(library.writes)
     with pytest.raises(PreconditionFailed):
         await editions.update(edition.id, {"title": "x"}, [edition.version])
-    changed = await editions.update(edition.id, {"title": "x"}, [f"1.2.{EMPTY_DIGEST}"])
-    assert changed.version == f"2.2.{EMPTY_DIGEST}"
+    changed = await editions.update(edition.id, {"title": "x"}, [f"1.2.{EMPTY_LIST_DIGEST}"])
+    assert changed.version == f"2.2.{EMPTY_LIST_DIGEST}"
     # The foreign key is set to null, which changes the version as well.
     await publishers.delete(publisher_id, None)
-    assert (await editions.get(edition.id)).version == f"2.0.{EMPTY_DIGEST}"
+    assert (await editions.get(edition.id)).version == f"2.0.{EMPTY_LIST_DIGEST}"
 
 
 @pytest.mark.private_database
-async def test_write_that_waits_for_a_move_to_a_newer_optional_row_returns_that_row(
+async def test_update_after_concurrent_change_to_new_optional_row_returns_new_row(
     library: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    """The statement's snapshot is older than the publisher, so that it sees none."""
-    edition = await new_edition(library)
+    """The UPDATE waits for a lock. Its snapshot is older than the publisher."""
+    edition = await create_edition(library)
     async with outside_connection.transaction():
         await outside_connection.execute("UPDATE library_editions SET title = 'locked'")
         update = asyncio.create_task(
@@ -188,31 +192,31 @@ async def test_write_that_waits_for_a_move_to_a_newer_optional_row_returns_that_
         )
         await _wait_for_lock(outside_connection)
         await outside_connection.execute(
-            "INSERT INTO library_publishers VALUES ($1, 'Penguin', 'GB')", A
+            "INSERT INTO library_publishers VALUES ($1, 'Penguin', 'GB')", FIRST_ID
         )
         await outside_connection.execute(
-            "UPDATE library_editions SET publisher_id = $1, version = 2", A
+            "UPDATE library_editions SET publisher_id = $1, version = 2", FIRST_ID
         )
     updated = await update
     assert updated.publisher is not None
-    assert (updated.publisher.name, updated.version) == ("Penguin", f"3.1.{EMPTY_DIGEST}")
+    assert (updated.publisher.name, updated.version) == ("Penguin", f"3.1.{EMPTY_LIST_DIGEST}")
 
 
 @pytest.mark.private_database
-async def test_rows_are_read_in_the_order_of_their_ids(library: Database) -> None:
+async def test_get_many_returns_rows_in_order_of_ids(library: Database) -> None:
     editions = EditionRepository(library.writes)
-    written = [await new_edition(library, title=title) for title in ("Emma", "Persuasion", "Emma")]
-    wanted = [written[2], written[0], written[2]]
-    assert await editions.get_many([edition.id for edition in wanted]) == wanted
+    written = [
+        await create_edition(library, title=title) for title in ("Emma", "Persuasion", "Emma")
+    ]
+    expected = [written[2], written[0], written[2]]
+    assert await editions.get_many([edition.id for edition in expected]) == expected
     assert await editions.get_many([]) == []
     with pytest.raises(NotFound):
-        await editions.get_many([written[0].id, A])
+        await editions.get_many([written[0].id, FIRST_ID])
 
 
 @pytest.mark.private_database
-async def test_write_of_a_row_that_refers_to_itself_returns_its_new_state(
-    library: Database,
-) -> None:
+async def test_update_of_row_that_refers_to_itself_returns_new_state(library: Database) -> None:
     requests = ReplacingRequestRepository(library.writes)
     created = await requests.create({"reader": "Ada", "is_open": False})
     changes = {"reader": "Grace", "replaced_request_id": created.id}
@@ -222,13 +226,13 @@ async def test_write_of_a_row_that_refers_to_itself_returns_its_new_state(
     assert await requests.get(created.id) == updated
 
 
-# A list of rows
+# Embedded lists
 
 
 @pytest.mark.private_database
-async def test_list_has_its_rows_sorted_by_key(library: Database) -> None:
-    edition = await tag(library, await new_edition(library), B, A)
-    assert [(item.id, item.name) for item in edition.tags] == [(A, "a"), (B, "b")]
+async def test_embedded_list_is_sorted_by_primary_key(library: Database) -> None:
+    edition = await add_tags(library, await create_edition(library), SECOND_ID, FIRST_ID)
+    assert [(item.id, item.name) for item in edition.tags] == [(FIRST_ID, "a"), (SECOND_ID, "b")]
     page = await EditionRepository(library.reads).page(ListQuery())
     assert page.items == [edition]
     async with library.transaction() as session:
@@ -237,15 +241,15 @@ async def test_list_has_its_rows_sorted_by_key(library: Database) -> None:
 
 
 @pytest.mark.private_database
-async def test_every_change_of_a_list_changes_the_version(library: Database) -> None:
+async def test_every_change_of_embedded_list_changes_version(library: Database) -> None:
     editions = EditionRepository(library.writes)
-    edition = await new_edition(library)
+    edition = await create_edition(library)
     versions = [edition.version]
     for statement in (
-        f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{A}')",
-        f"UPDATE library_edition_tags SET tag_id = '{B}'",
-        f"UPDATE library_tags SET name = 'c', version = version + 1 WHERE id = '{B}'",
-        f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{A}')",
+        f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{FIRST_ID}')",
+        f"UPDATE library_edition_tags SET tag_id = '{SECOND_ID}'",
+        f"UPDATE library_tags SET name = 'c', version = version + 1 WHERE id = '{SECOND_ID}'",
+        f"INSERT INTO library_edition_tags VALUES ('{edition.id}', '{FIRST_ID}')",
     ):
         await execute(library, statement)
         versions.append((await editions.get(edition.id)).version)
@@ -259,13 +263,13 @@ async def test_every_change_of_a_list_changes_the_version(library: Database) -> 
 
 
 @pytest.mark.private_database
-async def test_list_of_rows_that_refer_to_their_owner_has_exact_values(library: Database) -> None:
-    edition = await new_edition(library)
+async def test_embedded_list_keeps_exact_numbers_and_enums(library: Database) -> None:
+    edition = await create_edition(library)
     amount = "1234567890123456789012.123456789012"
     await execute(
         library,
         "INSERT INTO library_fines (id, edition_id, amount, state)"
-        f" VALUES ('{A}', '{edition.id}', {amount}, 'unpaid')",
+        f" VALUES ('{FIRST_ID}', '{edition.id}', {amount}, 'unpaid')",
     )
     fined = await FinedEditionRepository(library.reads).get(edition.id)
     [fine] = fined.fines
@@ -275,14 +279,12 @@ async def test_list_of_rows_that_refer_to_their_owner_has_exact_values(library: 
 
 
 @pytest.mark.private_database
-async def test_times_of_a_list_are_in_utc_whatever_the_time_zone_of_the_server_is(
-    library: Database,
-) -> None:
-    edition = await new_edition(library)
+async def test_times_of_embedded_list_are_in_utc_in_any_server_time_zone(library: Database) -> None:
+    edition = await create_edition(library)
     await execute(
         library,
         "INSERT INTO library_fines (id, edition_id, amount, state)"
-        f" VALUES ('{A}', '{edition.id}', 1, 'unpaid')",
+        f" VALUES ('{FIRST_ID}', '{edition.id}', 1, 'unpaid')",
     )
     database = library.engine.url.database
     await execute(library, f"ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'")
@@ -296,10 +298,14 @@ async def test_times_of_a_list_are_in_utc_whatever_the_time_zone_of_the_server_i
 
 
 @pytest.mark.private_database
-async def test_csv_has_columns_for_embedded_rows_and_json_for_lists(library: Database) -> None:
-    publisher_id = await new_publisher(library)
-    with_all = await tag(library, await new_edition(library, publisher_id=publisher_id), A)
-    with_none = await new_edition(library)
+async def test_csv_has_columns_for_embedded_row_and_json_for_embedded_list(
+    library: Database,
+) -> None:
+    publisher_id = await create_publisher(library)
+    with_all = await add_tags(
+        library, await create_edition(library, publisher_id=publisher_id), FIRST_ID
+    )
+    with_none = await create_edition(library)
     writer = create_writer("csv", EditionRead)
     text = (writer.header + writer.format_lines([with_all, with_none])).decode()
     first, second = csv.DictReader(StringIO(text))
@@ -314,7 +320,7 @@ async def test_csv_has_columns_for_embedded_rows_and_json_for_lists(library: Dat
         "version",
     ]
     assert (first["publisher_id"], first["publisher_name"]) == (str(publisher_id), "Penguin")
-    assert first["tags"] == f'[{{"id": "{A}", "name": "a"}}]'
+    assert first["tags"] == f'[{{"id": "{FIRST_ID}", "name": "a"}}]'
     assert (second["publisher_id"], second["publisher_name"], second["tags"]) == ("", "", "[]")
     assert second["version"] == with_none.version
 
@@ -323,19 +329,19 @@ async def test_csv_has_columns_for_embedded_rows_and_json_for_lists(library: Dat
 
 
 class Part(BaseModel):
-    """A part that has a name."""
+    """The name of an embedded row."""
 
     name: str
 
 
 class StoredFile(BaseModel):
-    """A file of a document."""
+    """The key of a stored file."""
 
     key: str
 
 
-def read_model(**annotations: Any) -> type[ReadModel]:
-    """Create a read model with these fields and the standard ones."""
+def create_read_model(**annotations: Any) -> type[ReadModel]:
+    """Create a read model with these fields and those of every entity."""
     fields = {"id": UUID, **annotations, "updated_at": UpdatedAt, "version": Version}
     return type("ThingRead", (ReadModel,), {"__annotations__": fields, "__module__": __name__})
 
@@ -355,8 +361,8 @@ def read_model(**annotations: Any) -> type[ReadModel]:
         (Document, {"owner": Part}, "but Document has no relationship of this name"),
     ],
 )
-def test_wrong_declaration_is_refused_with_a_sentence(
+def test_wrong_declaration_raises_type_error_with_explanation(
     model: Any, fields: Mapping[str, Any], sentence: str
 ) -> None:
     with pytest.raises(TypeError, match=sentence.replace(".", r"\.")):
-        Statements(model, read_model(**fields))
+        Statements(model, create_read_model(**fields))

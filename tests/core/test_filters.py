@@ -1,4 +1,4 @@
-"""The filters of lists, and every parameter that is refused. Search has a file of its own."""
+"""Filters of lists over HTTP, and invalid query parameters. `test_search.py` tests the search."""
 
 from urllib.parse import urlencode
 
@@ -18,7 +18,7 @@ from tests.support.rows import (
     fill_tables,
 )
 
-NOBODY = "01890000-0000-7000-8000-00000000ffff"
+UNKNOWN_ID = "01890000-0000-7000-8000-00000000ffff"
 every_list = pytest.mark.parametrize("path", LIST_PATHS)
 every_list_with_ids = pytest.mark.parametrize(
     "path", [path for path in LIST_PATHS if LIST_CASES[path].has_id_filter]
@@ -27,11 +27,12 @@ every_list_with_ids = pytest.mark.parametrize(
 
 @pytest.fixture
 async def filled(database: Database) -> None:
+    """Insert rows 1 to 57 into each table."""
     await fill_tables(database, 57)
 
 
 @every_list_with_ids
-async def test_an_id_may_be_given_several_times(
+async def test_repeated_id_filter_returns_rows_with_any_of_the_ids(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     ids = [("id", f"01890000-0000-7000-8000-{n:012}") for n in (30, 2, 2, 57, 999)]
@@ -40,7 +41,7 @@ async def test_an_id_may_be_given_several_times(
 
 
 @every_list_with_ids
-async def test_an_id_that_cannot_be_one_is_refused(client: AsyncClient, path: str) -> None:
+async def test_invalid_id_filter_returns_422(client: AsyncClient, path: str) -> None:
     for value in (
         "",
         "1",
@@ -54,17 +55,17 @@ async def test_an_id_that_cannot_be_one_is_refused(client: AsyncClient, path: st
 
 
 @pytest.mark.parametrize("value", ["1", AUTHOR_ID])
-async def test_users_have_no_filter_by_id(client: AsyncClient, value: str) -> None:
-    unknown = check_parameter_error(await client.get("/users?nonsense=1"), "nonsense")
+async def test_id_filter_of_users_returns_422(client: AsyncClient, value: str) -> None:
+    unknown_parameter = check_parameter_error(await client.get("/users?nonsense=1"), "nonsense")
     assert (
         check_parameter_error(await client.get(f"/users?id={value}"), "id")["code"]
-        == unknown["code"]
+        == unknown_parameter["code"]
     )
 
 
 @every_list
 @pytest.mark.parametrize(("name", "year"), [("created", 2026), ("updated", 2027)])
-async def test_times_are_half_open_ranges(
+async def test_time_range_includes_start_and_excludes_end(
     client: AsyncClient, filled: None, path: str, name: str, year: int
 ) -> None:
     start, end = f"{name}_from={year}-01-01T00:10:00", f"{name}_to={year}-01-01T00:20:00"
@@ -82,7 +83,7 @@ async def test_times_are_half_open_ranges(
 
 
 @every_list
-async def test_times_are_instants_in_any_offset(
+async def test_time_filter_accepts_any_utc_offset(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     for value in (
@@ -102,7 +103,7 @@ async def test_times_are_instants_in_any_offset(
 
 @every_list
 @pytest.mark.parametrize("name", ["created_from", "created_to", "updated_from", "updated_to"])
-async def test_what_is_no_instant_is_refused(client: AsyncClient, path: str, name: str) -> None:
+async def test_invalid_time_filter_returns_422(client: AsyncClient, path: str, name: str) -> None:
     for value in (
         "",
         "now",
@@ -111,21 +112,21 @@ async def test_what_is_no_instant_is_refused(client: AsyncClient, path: str, nam
         "2026-01-01",
         "2026-01-01T00:00:00",
         "2026-01-01 00:00:00Z",
-        "2026-01-01T00:00:00 00:00",  # its plus was not encoded
+        "2026-01-01T00:00:00 00:00",  # a plus sign that is not encoded
         "2026-02-30T00:00:00Z",
         "2026-01-01T25:00:00Z",
         "20260101T000000Z",
         "2026-01-01T00:00:00Z\0",
         "2026-01-01T00:00:00Z\n",
-        "\uff12\uff10\uff12\uff16-01-01T00:00:00Z",  # digits of full width
-        "0001-01-01T00:00:00+23:59",  # before the first instant that there is
+        "\uff12\uff10\uff12\uff16-01-01T00:00:00Z",  # full-width digits
+        "0001-01-01T00:00:00+23:59",  # before the earliest time in UTC
         "9999-12-31T23:59:59-23:59",
     ):
         check_parameter_error(await client.get(path, params={name: value}), name)
 
 
 @every_list
-async def test_the_first_and_the_last_instant_are_taken(
+async def test_time_filter_accepts_earliest_and_latest_time(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
@@ -138,40 +139,39 @@ async def test_the_first_and_the_last_instant_are_taken(
         assert (await get_json(client, f"{path}?{query}"))["total"] == total, query
 
 
-async def test_books_are_filtered_by_author(client: AsyncClient) -> None:
-    book, _other = await make_book(client, "One"), await make_book(client, "Two")
+async def test_author_filter_returns_only_books_of_author(client: AsyncClient) -> None:
+    book = await make_book(client, "One")
+    await make_book(client, "Two")
     page = await get_json(client, f"/books?author_id={book['author_id']}")
     assert (page["items"], page["total"]) == ([book], 1)
 
 
-async def test_an_unknown_author_filters_all_books_out(client: AsyncClient, filled: None) -> None:
-    assert (await get_json(client, f"/books?author_id={NOBODY}"))["total"] == 0
+async def test_filter_by_unknown_author_returns_no_books(client: AsyncClient, filled: None) -> None:
+    assert (await get_json(client, f"/books?author_id={UNKNOWN_ID}"))["total"] == 0
 
 
-async def test_an_author_id_that_cannot_be_one_is_refused(client: AsyncClient) -> None:
+async def test_invalid_author_filter_returns_422(client: AsyncClient) -> None:
     for value in ("", "1", "null", "x" * 36):
         check_parameter_error(await client.get(f"/books?author_id={value}"), "author_id")
 
 
-async def test_users_are_found_by_their_email_in_any_case(
-    client: AsyncClient, filled: None
-) -> None:
+async def test_email_filter_ignores_case(client: AsyncClient, filled: None) -> None:
     for email in ("Reader7@Example.com", "reader7@example.com", "READER7@EXAMPLE.COM"):
         page = await get_json(client, f"/users?email={email}")
         assert (row_numbers(page), page["total"]) == ([7], 1)
 
 
-async def test_an_email_is_found_only_as_a_whole(client: AsyncClient, filled: None) -> None:
+async def test_email_filter_does_not_match_part_of_email(client: AsyncClient, filled: None) -> None:
     for email in ("reader7", "reader7@example.co", "reader%25", "reader_@example.com", "'", "%20"):
         assert (await get_json(client, f"/users?email={email}"))["total"] == 0
 
 
-async def test_an_email_that_cannot_be_one_is_refused(client: AsyncClient) -> None:
+async def test_invalid_email_filter_returns_422(client: AsyncClient) -> None:
     for email in ("", "x" * 255, "a%00b@example.com"):
         check_parameter_error(await client.get(f"/users?email={email}"), "email")
 
 
-async def test_filters_hold_all_at_once(client: AsyncClient, filled: None) -> None:
+async def test_row_must_match_all_filters(client: AsyncClient, filled: None) -> None:
     ids = "&".join(f"id=01890000-0000-7000-8000-{n:012}" for n in range(1, 31))
     times = "created_from=2026-01-01T00:05:00Z&created_to=2026-01-01T00:50:00Z"
     times += "&updated_from=2027-01-01T00:10:00Z&updated_to=2027-01-01T00:13:00Z"
@@ -181,16 +181,16 @@ async def test_filters_hold_all_at_once(client: AsyncClient, filled: None) -> No
     assert (row_numbers(page), page["total"]) == ([12, 11, 10], 3)
 
 
-# What is no parameter, or is given in a form that it does not have
+# Invalid parameters
 
 
 @every_list
-async def test_an_unknown_parameter_is_refused(client: AsyncClient, path: str) -> None:
+async def test_unknown_parameter_returns_422(client: AsyncClient, path: str) -> None:
     for name in ("limit", "offset", "Page", "page ", "search", "name", "password_hash", "id[]", ""):
         check_parameter_error(await client.get(path, params={name: "1"}), name)
 
 
-async def test_a_filter_of_another_list_is_refused(client: AsyncClient) -> None:
+async def test_filter_of_another_list_returns_422(client: AsyncClient) -> None:
     for path, name in (
         ("/authors", "author_id"),
         ("/users", "author_id"),
@@ -202,7 +202,7 @@ async def test_a_filter_of_another_list_is_refused(client: AsyncClient) -> None:
         check_parameter_error(await client.get(path, params={name: AUTHOR_ID}), name)
 
 
-SCALARS = {
+SINGLE_VALUE_PARAMETERS = {
     "page": "1",
     "size": "20",
     "cursor": "x",
@@ -215,17 +215,19 @@ SCALARS = {
 
 
 @every_list
-async def test_a_parameter_given_twice_is_refused(client: AsyncClient, path: str) -> None:
-    # The list of an author's books lacks the filters of the list of books.
+async def test_repeated_parameter_returns_422(client: AsyncClient, path: str) -> None:
+    # The list of an author's books does not have the filters of the list of books.
     filters = LIST_CASES[path].filters if path in COLLECTION_PATHS else {}
     searches = {"q": "x"} if path in SEARCH_WORDS else {}
-    for name, value in (SCALARS | searches | filters).items():
+    for name, value in (SINGLE_VALUE_PARAMETERS | searches | filters).items():
         check_parameter_error(await client.get(f"{path}?{name}={value}&{name}={value}"), name)
 
 
 @every_list
 @pytest.mark.parametrize("name", ["page", "size"])
-async def test_integers_are_canonical(client: AsyncClient, path: str, name: str) -> None:
+async def test_integer_in_unusual_notation_returns_422(
+    client: AsyncClient, path: str, name: str
+) -> None:
     for value in ("+1", "01", "1_0", " 1", "1 ", "1\n", "1.0", "1e1", "0x1", "-0", "", "one"):
         check_parameter_error(await client.get(path, params={name: value}), name)
     for value in ("\uff11", "\u0663", "\u00b2"):  # digits of other scripts
@@ -233,6 +235,6 @@ async def test_integers_are_canonical(client: AsyncClient, path: str, name: str)
 
 
 @every_list
-async def test_an_unknown_count_is_refused(client: AsyncClient, path: str) -> None:
+async def test_unknown_count_mode_returns_422(client: AsyncClient, path: str) -> None:
     for value in ("", "Exact", "exact,none", "true", "0"):
         check_parameter_error(await client.get(path, params={"count": value}), "count")

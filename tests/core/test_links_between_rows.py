@@ -1,4 +1,4 @@
-"""Many-to-many relationships: links between rows are replaced as a whole."""
+"""`Repository.replace_links`, which replaces all links of a row in a many-to-many relationship."""
 
 from uuid import UUID
 
@@ -9,64 +9,71 @@ from app.core.errors import InvalidRequest
 from tests.support.library import EditionRepository, create_library
 from tests.support.rows import execute, select_values
 
-A, B, C = (UUID(int=number) for number in (1, 2, 3))
-UNKNOWN = UUID(int=9)
-LINKED = "SELECT tag_id FROM library_edition_tags WHERE edition_id = :id ORDER BY tag_id"
+TAG_A, TAG_B, TAG_C = (UUID(int=number) for number in (1, 2, 3))
+UNKNOWN_TAG = UUID(int=9)
+SELECT_LINKED_TAG_IDS = (
+    "SELECT tag_id FROM library_edition_tags WHERE edition_id = :id ORDER BY tag_id"
+)
 pytestmark = pytest.mark.private_database
 
 
 @pytest.fixture
 async def library(private_database: Database) -> Database:
-    """A database with the tables of the made-up library, and three tags."""
+    """A database with the tables of the example library, and three tags."""
     await create_library(private_database)
-    tags = ", ".join(f"('{tag}', '{tag}')" for tag in (A, B, C))
+    tags = ", ".join(f"('{tag}', '{tag}')" for tag in (TAG_A, TAG_B, TAG_C))
     await execute(private_database, f"INSERT INTO library_tags (id, name) VALUES {tags}")
     return private_database
 
 
 @pytest.fixture
 async def edition_id(library: Database) -> UUID:
+    """The id of an edition without tags."""
     editions = EditionRepository(library.writes)
     created: UUID = (await editions.create({"title": "Emma", "publisher_id": None})).id
     return created
 
 
-async def test_links_are_replaced_as_a_whole(library: Database, edition_id: UUID) -> None:
+async def test_replace_links_removes_and_adds_links(library: Database, edition_id: UUID) -> None:
     editions = EditionRepository(library.writes)
-    for wanted in ([A, B], [B, C], [B, B], [], [A]):
-        await editions.replace_links("tags", {edition_id: wanted})
-        assert await select_values(library, LINKED, id=edition_id) == sorted(set(wanted))
+    for tag_ids in ([TAG_A, TAG_B], [TAG_B, TAG_C], [TAG_B, TAG_B], [], [TAG_A]):
+        await editions.replace_links("tags", {edition_id: tag_ids})
+        assert await select_values(library, SELECT_LINKED_TAG_IDS, id=edition_id) == sorted(
+            set(tag_ids)
+        )
 
 
-async def test_links_of_other_rows_stay(library: Database, edition_id: UUID) -> None:
+async def test_replace_links_keeps_links_of_other_rows(library: Database, edition_id: UUID) -> None:
     editions = EditionRepository(library.writes)
     other_id = (await editions.create({"title": "Persuasion", "publisher_id": None})).id
-    await editions.replace_links("tags", {edition_id: [A], other_id: [B]}, batch=True)
+    await editions.replace_links("tags", {edition_id: [TAG_A], other_id: [TAG_B]}, batch=True)
     await editions.replace_links("tags", {edition_id: []})
-    assert await select_values(library, LINKED, id=other_id) == [B]
+    assert await select_values(library, SELECT_LINKED_TAG_IDS, id=other_id) == [TAG_B]
 
 
-async def test_link_to_an_unknown_row_has_a_pointer(library: Database, edition_id: UUID) -> None:
+async def test_link_to_unknown_row_raises_error_with_pointer(
+    library: Database, edition_id: UUID
+) -> None:
     editions = EditionRepository(library.writes)
-    await editions.replace_links("tags", {edition_id: [A]})
-    with pytest.raises(InvalidRequest) as refused:
-        await editions.replace_links("tags", {edition_id: [B, UNKNOWN]})
-    [fault] = refused.value.field_errors
+    await editions.replace_links("tags", {edition_id: [TAG_A]})
+    with pytest.raises(InvalidRequest) as raised:
+        await editions.replace_links("tags", {edition_id: [TAG_B, UNKNOWN_TAG]})
+    [fault] = raised.value.field_errors
     assert (fault.pointer, fault.code) == ("/tag_ids/1", "tag_not_found")
     assert fault.detail == "There is no tag with this id"
-    assert await select_values(library, LINKED, id=edition_id) == [A]
+    assert await select_values(library, SELECT_LINKED_TAG_IDS, id=edition_id) == [TAG_A]
 
 
-async def test_link_to_an_unknown_row_in_a_batch_has_a_pointer_to_the_item(
+async def test_link_to_unknown_row_in_batch_raises_error_with_pointer_to_item(
     library: Database,
 ) -> None:
     async with library.transaction() as session:
         editions = EditionRepository(session)
         rows = [{"title": "Emma", "publisher_id": None}] * 2
         first, second = await editions.create_many(rows)
-        links = {first.id: [A], second.id: [B, UNKNOWN]}
-        with pytest.raises(InvalidRequest) as refused:
+        links = {first.id: [TAG_A], second.id: [TAG_B, UNKNOWN_TAG]}
+        with pytest.raises(InvalidRequest) as raised:
             await editions.replace_links("tags", links, batch=True)
-        assert [fault.pointer for fault in refused.value.field_errors] == ["/items/1/tag_ids/1"]
-        await editions.replace_links("tags", {first.id: [A]})
-    assert await select_values(library, LINKED, id=first.id) == [A]
+        assert [fault.pointer for fault in raised.value.field_errors] == ["/items/1/tag_ids/1"]
+        await editions.replace_links("tags", {first.id: [TAG_A]})
+    assert await select_values(library, SELECT_LINKED_TAG_IDS, id=first.id) == [TAG_A]

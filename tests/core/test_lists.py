@@ -1,4 +1,4 @@
-"""Lists over HTTP: pages, their bounds and their totals, and the books of an author."""
+"""Pages of lists over HTTP, their bounds and totals, and the books of an author."""
 
 import pytest
 from httpx import AsyncClient
@@ -16,18 +16,19 @@ from tests.support.rows import (
     fill_tables,
 )
 
-NOBODY = "01890000-0000-7000-8000-00000000ffff"
+UNKNOWN_ID = "01890000-0000-7000-8000-00000000ffff"
 every_list = pytest.mark.parametrize("path", LIST_PATHS)
 every_collection = pytest.mark.parametrize("path", COLLECTION_PATHS)
 
 
 @pytest.fixture
 async def filled(database: Database) -> None:
+    """Insert rows 1 to 57 into each table."""
     await fill_tables(database, 57)
 
 
 @every_list
-async def test_without_parameters_it_is_page_one_of_twenty_oldest_first(
+async def test_list_without_parameters_returns_first_20_rows_oldest_first(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     page = await get_json(client, path)
@@ -38,7 +39,7 @@ async def test_without_parameters_it_is_page_one_of_twenty_oldest_first(
 
 
 @every_list
-async def test_the_last_page_has_the_rest_and_no_next(
+async def test_last_page_has_remaining_rows_and_no_next_cursor(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     page = await get_json(client, f"{path}?page=3&size=20")
@@ -47,7 +48,7 @@ async def test_the_last_page_has_the_rest_and_no_next(
 
 
 @every_list
-async def test_a_last_page_that_is_full_has_no_next(
+async def test_last_page_that_is_full_has_no_next_cursor(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     page = await get_json(client, f"{path}?page=3&size=19")
@@ -56,7 +57,7 @@ async def test_a_last_page_that_is_full_has_no_next(
 
 
 @every_list
-async def test_a_page_past_the_end_is_empty_and_knows_the_total(
+async def test_page_past_end_is_empty_and_has_total(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     page = await get_json(client, f"{path}?page=1000&size=100")
@@ -65,23 +66,23 @@ async def test_a_page_past_the_end_is_empty_and_knows_the_total(
 
 
 @every_collection
-async def test_an_empty_collection_has_no_pages(client: AsyncClient, path: str) -> None:
+async def test_empty_collection_has_zero_pages(client: AsyncClient, path: str) -> None:
     page = await get_json(client, path)
     assert page == {"items": [], "total": 0, "page": 1, "size": 20, "pages": 0, "next": None}
 
 
 @every_list
-async def test_all_pages_together_have_every_row_once(
+async def test_all_pages_together_contain_every_row_once(
     client: AsyncClient, filled: None, path: str
 ) -> None:
-    found: list[int] = []
+    numbers: list[int] = []
     for page in range(1, 10):
-        found += row_numbers(await get_json(client, f"{path}?page={page}&size=7"))
-    assert found == list(range(1, 58))
+        numbers += row_numbers(await get_json(client, f"{path}?page={page}&size=7"))
+    assert numbers == list(range(1, 58))
 
 
 @every_list
-async def test_a_page_holds_1_to_100_rows(client: AsyncClient, filled: None, path: str) -> None:
+async def test_page_size_must_be_1_to_100(client: AsyncClient, filled: None, path: str) -> None:
     assert row_numbers(await get_json(client, f"{path}?size=1")) == [1]
     assert row_numbers(await get_json(client, f"{path}?size=100")) == list(range(1, 58))
     for size in (0, 101, -1, 10**18):
@@ -89,34 +90,37 @@ async def test_a_page_holds_1_to_100_rows(client: AsyncClient, filled: None, pat
 
 
 @every_list
-async def test_there_is_no_page_before_the_first(client: AsyncClient, path: str) -> None:
+async def test_page_number_below_1_returns_422(client: AsyncClient, path: str) -> None:
     for page in (0, -1):
         check_parameter_error(await client.get(f"{path}?page={page}"), "page")
 
 
 @every_list
-async def test_a_page_may_end_at_row_100000(client: AsyncClient, filled: None, path: str) -> None:
+async def test_page_that_ends_at_row_100000_is_returned(
+    client: AsyncClient, filled: None, path: str
+) -> None:
     for page, size in ((1000, 100), (100_000, 1), (5000, 20), (3030, 33)):
-        answer = await get_json(client, f"{path}?page={page}&size={size}")
-        assert (answer["page"], answer["items"]) == (page, [])
+        body = await get_json(client, f"{path}?page={page}&size={size}")
+        assert (body["page"], body["items"]) == (page, [])
 
 
 @every_list
 @pytest.mark.parametrize(
     ("page", "size"), [(1001, 100), (50_001, 2), (3031, 33), (100_001, 1), (10**18, 1)]
 )
-async def test_a_page_beyond_row_100000_is_told_to_use_cursor(
+async def test_page_beyond_row_100000_returns_422_that_recommends_cursor(
     client: AsyncClient, path: str, page: int, size: int
 ) -> None:
-    fault = check_parameter_error(await client.get(f"{path}?page={page}&size={size}"), "page")
-    assert "cursor" in fault["detail"]
+    response = await client.get(f"{path}?page={page}&size={size}")
+    field_error = check_parameter_error(response, "page")
+    assert "cursor" in field_error["detail"]
 
 
 # Totals
 
 
 @every_list
-async def test_a_page_is_counted_unless_told_otherwise(
+async def test_page_by_number_has_exact_total_by_default(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     for query in ("", "page=2", "count=exact", "page=2&count=exact"):
@@ -125,7 +129,7 @@ async def test_a_page_is_counted_unless_told_otherwise(
 
 
 @every_list
-async def test_a_page_that_is_not_counted_has_neither_total_nor_pages(
+async def test_page_with_count_none_has_neither_total_nor_pages(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     page = await get_json(client, f"{path}?page=2&count=none")
@@ -138,7 +142,7 @@ async def test_a_page_that_is_not_counted_has_neither_total_nor_pages(
 @pytest.mark.parametrize(
     ("count", "total"), [("", None), ("&count=none", None), ("&count=exact", 57)]
 )
-async def test_a_page_reached_by_cursor_is_counted_only_when_asked_for(
+async def test_page_after_cursor_has_total_only_with_count_exact(
     client: AsyncClient, filled: None, path: str, count: str, total: int | None
 ) -> None:
     cursor = (await get_json(client, path))["next"]
@@ -149,47 +153,49 @@ async def test_a_page_reached_by_cursor_is_counted_only_when_asked_for(
 
 @pytest.mark.private_database  # what ANALYZE finds outlives a rollback
 @every_collection
-async def test_an_estimate_is_the_planners(
+async def test_estimated_total_is_estimate_of_query_planner(
     client: AsyncClient, database: Database, filled: None, path: str
 ) -> None:
     await execute(database, f"ANALYZE {TABLE_NAMES[path]}")
     page = await get_json(client, f"{path}?count=estimated")
     assert page["total"] == 57
-    following = await get_json(client, f"{path}?cursor={page['next']}&count=estimated")
-    assert (following["total"], following["page"], following["pages"]) == (57, None, None)
+    next_page = await get_json(client, f"{path}?cursor={page['next']}&count=estimated")
+    assert (next_page["total"], next_page["page"], next_page["pages"]) == (57, None, None)
 
 
 @every_list
-async def test_a_page_and_its_total_are_one_statement(
+async def test_page_and_total_are_read_by_one_statement(
     client: AsyncClient, filled: None, path: str, statements: list[str]
 ) -> None:
     await get_json(client, f"{path}?page=2&count=exact")
-    assert len(_selects(statements)) == 1
+    assert len(_without_savepoints(statements)) == 1
 
 
 @every_list
-async def test_what_need_not_be_counted_is_not_counted(
+async def test_count_none_sends_no_count_to_database(
     client: AsyncClient, filled: None, path: str, statements: list[str]
 ) -> None:
     await get_json(client, f"{path}?count=none")
-    [statement] = _selects(statements)
+    [statement] = _without_savepoints(statements)
     assert "count(" not in statement
 
 
-def _selects(statements: list[str]) -> list[str]:
+def _without_savepoints(statements: list[str]) -> list[str]:
+    """Return the statements except those that the fixtures send to control savepoints."""
     return [statement for statement in statements if "SAVEPOINT" not in statement]
 
 
 # The books of an author
 
 
-async def test_an_authors_books_are_only_theirs(client: AsyncClient) -> None:
-    book, _other = await make_book(client, "One"), await make_book(client, "Two")
+async def test_books_of_author_exclude_books_of_other_authors(client: AsyncClient) -> None:
+    book = await make_book(client, "One")
+    await make_book(client, "Two")
     page = await get_json(client, f"/authors/{book['author_id']}/books")
     assert (page["items"], page["total"]) == ([book], 1)
 
 
-async def test_an_authors_books_are_filtered_sorted_and_paged(
+async def test_books_of_author_can_be_filtered_sorted_and_paged(
     client: AsyncClient, filled: None
 ) -> None:
     query = "q=title&created_to=2026-01-01T00:40:00Z&sort=-created_at&size=10&page=2"
@@ -201,32 +207,34 @@ async def test_an_authors_books_are_filtered_sorted_and_paged(
     "query",
     ["", "page=2", "count=none", "count=estimated", "q=x", "sort=-title", f"id={AUTHOR_ID}"],
 )
-async def test_an_unknown_author_has_no_list_of_books(
+async def test_books_of_unknown_author_return_404(
     client: AsyncClient, filled: None, query: str
 ) -> None:
-    answer = await client.get(f"/authors/{NOBODY}/books?{query}")
-    assert (answer.status_code, answer.json().get("detail")) == (404, "Author not found")
+    response = await client.get(f"/authors/{UNKNOWN_ID}/books?{query}")
+    assert (response.status_code, response.json().get("detail")) == (404, "Author not found")
 
 
 @pytest.mark.parametrize("query", ["", "page=2", "count=none", "count=estimated", "q=x"])
-async def test_an_author_without_books_has_an_empty_list(client: AsyncClient, query: str) -> None:
+async def test_books_of_author_without_books_are_empty_list(
+    client: AsyncClient, query: str
+) -> None:
     author = await make_author(client)
     page = await get_json(client, f"/authors/{author['id']}/books?{query}")
     assert (page["items"], page["next"]) == ([], None)
 
 
-async def test_an_author_id_in_the_path_that_cannot_be_one_is_refused(client: AsyncClient) -> None:
+async def test_invalid_author_id_in_path_returns_422(client: AsyncClient) -> None:
     check_parameter_error(await client.get("/authors/x/books"), "id")
 
 
-async def test_books_show_what_their_author_is_called_now(client: AsyncClient) -> None:
+async def test_listed_book_has_new_name_of_renamed_author(client: AsyncClient) -> None:
     book = await make_book(client)
     await client.patch(f"/authors/{book['author_id']}", json={"name": "Renamed"})
     page = await get_json(client, "/books")
     assert page["items"][0]["author"]["name"] == "Renamed"
 
 
-async def test_a_password_is_in_no_list(client: AsyncClient) -> None:
+async def test_list_of_users_contains_no_password(client: AsyncClient) -> None:
     user = await make_user(client)
     page = await get_json(client, "/users")
     assert page["items"] == [user]

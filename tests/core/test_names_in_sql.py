@@ -1,4 +1,4 @@
-"""Tables, columns and relationships with names that the statements of `core.db` use themselves."""
+"""Tables, columns and relationships with names that the statements of `core.db` also use."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.private_database
 
 
 class OddEntity(Entity):
-    """Base of the entities with odd names, in a schema of their own."""
+    """Base of the entities with unusual names. Their metadata is not that of the service."""
 
     __abstract__ = True
     metadata = sa.MetaData(naming_convention=Base.metadata.naming_convention)
 
 
 class Invoice(OddEntity):
-    """A table whose columns have the names of parameters and of the count of a list."""
+    """A table whose columns have the names of parameters and of the total of a list."""
 
     __tablename__ = "odd_invoices"
 
@@ -36,7 +36,7 @@ class Invoice(OddEntity):
 
 
 class Series(OddEntity):
-    """A table that is called like its relationship, and is related to itself."""
+    """A table that has the name of its relationship, which refers to the table itself."""
 
     __tablename__ = "series"
 
@@ -47,7 +47,7 @@ class Series(OddEntity):
 
 
 class Reference(OddEntity):
-    """A table with the name of a keyword, and relationships with the names of subqueries."""
+    """A table with the name of a keyword, and with relationships with the names of subqueries."""
 
     __tablename__ = "references"
 
@@ -58,8 +58,8 @@ class Reference(OddEntity):
     written: Mapped[Series] = relationship(lazy="raise", foreign_keys=[written_id])
 
 
-class Part(BaseModel):
-    """An embedded row."""
+class EmbeddedName(BaseModel):
+    """The name of an embedded series."""
 
     name: str
 
@@ -81,7 +81,7 @@ class SeriesRead(ReadModel):
 
     id: UUID
     name: str
-    series: Part | None
+    series: EmbeddedName | None
     created_at: datetime
     updated_at: UpdatedAt
     version: Version
@@ -91,8 +91,8 @@ class ReferenceRead(ReadModel):
     """A reference."""
 
     id: UUID
-    page: Part
-    written: Part
+    page: EmbeddedName
+    written: EmbeddedName
     created_at: datetime
     updated_at: UpdatedAt
     version: Version
@@ -120,17 +120,17 @@ class ReferenceRepository(Repository[ReferenceRead]):
 
 
 @pytest.fixture
-async def odd(private_database: Database) -> Database:
-    """A database with these tables."""
+async def odd_database(private_database: Database) -> Database:
+    """A database with the tables of this file."""
     async with private_database.engine.begin() as connection:
         await connection.run_sync(OddEntity.metadata.create_all)
     return private_database
 
 
-async def check(
+async def check_all_reads_and_writes(
     database: Database, repository_class: type[Repository[Any]], values: Mapping[str, Any]
 ) -> None:
-    """Write a row in every way, and compare it with what every kind of read returns."""
+    """Create, update and delete a row, and check that every kind of read returns it."""
     repository = repository_class(database.writes)
     [stored] = await repository.create_many([values])
     assert await repository.get(stored.id) == stored
@@ -145,17 +145,31 @@ async def check(
     await repository.delete(stored.id, [stored.version])
 
 
-async def test_columns_may_have_the_names_of_parameters(odd: Database) -> None:
-    await check(odd, InvoiceRepository, {"total": 77, "limit": 8, "versions": 9})
+async def test_column_may_have_name_of_statement_parameter(odd_database: Database) -> None:
+    await check_all_reads_and_writes(
+        odd_database, InvoiceRepository, {"total": 77, "limit": 8, "versions": 9}
+    )
 
 
-async def test_relationship_may_have_the_name_of_its_own_table(odd: Database) -> None:
-    first = await SeriesRepository(odd.writes).create({"name": "Discworld", "series_id": None})
-    await check(odd, SeriesRepository, {"name": "Witches", "series_id": first.id})
-    stored = await SeriesRepository(odd.writes).create({"name": "Watch", "series_id": first.id})
-    assert (stored.series, stored.version) == (Part(name="Discworld"), "1.1")
+async def test_relationship_may_have_name_of_its_table(odd_database: Database) -> None:
+    first = await SeriesRepository(odd_database.writes).create(
+        {"name": "Discworld", "series_id": None}
+    )
+    await check_all_reads_and_writes(
+        odd_database, SeriesRepository, {"name": "Witches", "series_id": first.id}
+    )
+    stored = await SeriesRepository(odd_database.writes).create(
+        {"name": "Watch", "series_id": first.id}
+    )
+    assert (stored.series, stored.version) == (EmbeddedName(name="Discworld"), "1.1")
 
 
-async def test_table_and_relationships_may_have_the_names_of_keywords(odd: Database) -> None:
-    series = await SeriesRepository(odd.writes).create({"name": "Discworld", "series_id": None})
-    await check(odd, ReferenceRepository, {"page_id": series.id, "written_id": series.id})
+async def test_table_may_have_name_of_keyword_and_relationship_name_of_subquery(
+    odd_database: Database,
+) -> None:
+    series = await SeriesRepository(odd_database.writes).create(
+        {"name": "Discworld", "series_id": None}
+    )
+    await check_all_reads_and_writes(
+        odd_database, ReferenceRepository, {"page_id": series.id, "written_id": series.id}
+    )

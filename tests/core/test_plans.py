@@ -1,6 +1,7 @@
-"""What Postgres makes of the lists' statements at a size where it matters.
+"""The plans that Postgres chooses for the statements of lists in a large database.
 
-Only plans are looked at, never times. The statements are those that a request really sends.
+The tests send a request, and then explain the statement that the service has sent for it. They do
+not measure times.
 """
 
 import asyncio
@@ -36,160 +37,195 @@ from tests.support.rows import (
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 from tests.support.streamed_lists import CSV, NDJSON, STREAMED_PATHS, asgi_scope
 
-# With `pytest --dist loadfile` one process makes the large database, and only that one.
+# With `pytest --dist loadfile`, only one process creates the large database.
 pytestmark = pytest.mark.private_database
 
-COUNTS = "/reports/user-counts"
-SINGLE = [
+USER_COUNTS_PATH = "/reports/user-counts"
+PATHS_AND_SORT_KEYS = [
     (path, sign + key) for path, keys in SORT_KEYS.items() for key in keys for sign in ("", "-")
 ] + [(path, "") for path in LIST_PATHS]
-# What a failed test says before the plan.
-NO_INDEX = "The list is not read from an index in this order: add an index of the sort key and id"
+# The message of a failed test, before the types of the plan's nodes.
+NO_INDEX_MESSAGE = (
+    "The list is not read from an index in sort order. Add an index on the sort key and the id"
+)
 
-Node = dict[str, Any]
-Sent = list[tuple[str, Any]]
+PlanNode = dict[str, Any]
+SentStatements = list[tuple[str, Any]]
 
 
 @pytest.fixture(scope="module")
-async def library(template_url: str) -> AsyncIterator[str]:
-    """The URL of a large database, made once for all tests here."""
+async def large_database_url(template_url: str) -> AsyncIterator[str]:
+    """The URL of a large database, which is created once for all tests of this file."""
     async with servers.copy_with_rows(template_url, large_database_sql()) as url:
         yield url
 
 
 @pytest.fixture
-def private_database_url(library: str) -> str:
-    return library
+def private_database_url(large_database_url: str) -> str:
+    """The URL of the database of the client, which replaces that of the same fixture elsewhere."""
+    return large_database_url
 
 
 @pytest.fixture
-def sent(database: Database) -> Iterator[Sent]:
-    """Every statement that is sent from now on, with its parameters; not who asks."""
-    found: Sent = []
+def sent_statements(database: Database) -> Iterator[SentStatements]:
+    """The statements that are sent during the test, with their parameters.
 
-    def note(statement: str, parameters: Any) -> None:
+    Statements that look up a token are left out.
+    """
+    statements: SentStatements = []
+
+    def append_statement(statement: str, parameters: Any) -> None:
         if "FROM tokens" not in statement:
-            found.append((statement, parameters))
+            statements.append((statement, parameters))
 
-    with observe_session_statements(database, note):
-        yield found
+    with observe_session_statements(database, append_statement):
+        yield statements
 
 
 @pytest.fixture
-async def owner(client: AsyncClient, database: Database) -> AsyncClient:
-    """A client with a token of OWNER's."""
-    client.headers.update((await create_user_with_token(database, user_id=OWNER_ID)).headers)
+async def client_of_owner(client: AsyncClient, database: Database) -> AsyncClient:
+    """A client that sends a token of the user with the id `OWNER_ID`."""
+    user_with_token = await create_user_with_token(database, user_id=OWNER_ID)
+    client.headers.update(user_with_token.headers)
     return client
 
 
-async def executed(client: AsyncClient, database: Database, sent: Sent, url: str) -> list[Node]:
-    """Those nodes of the plan that were run at all."""
-    nodes = await plan(client, database, sent, url, "ANALYZE, FORMAT JSON")
+async def explain_executed_nodes(
+    client: AsyncClient, database: Database, sent_statements: SentStatements, url: str
+) -> list[PlanNode]:
+    """Execute the statement of a request, and return the nodes of its plan that were executed."""
+    options = "ANALYZE, FORMAT JSON"
+    nodes = await explain_request(client, database, sent_statements, url, options)
     return [node for node in nodes if node["Actual Loops"]]
 
 
-async def plan(
-    client: AsyncClient, database: Database, sent: Sent, url: str, options: str = "FORMAT JSON"
-) -> list[Node]:
-    """The nodes of the plan for the one statement that this request sends, from the top down."""
+async def explain_request(
+    client: AsyncClient,
+    database: Database,
+    sent_statements: SentStatements,
+    url: str,
+    options: str = "FORMAT JSON",
+) -> list[PlanNode]:
+    """Send a request, and return the nodes of the plan of its only statement, the root first."""
     await wait_for_statement_callbacks()
-    sent.clear()
+    sent_statements.clear()
     await get_json(client, url)
     await wait_for_statement_callbacks()
-    [(statement, parameters)] = sent
-    async with database.engine.connect() as connection:
-        explain = f"EXPLAIN ({options}) {statement}"
-        result = await connection.exec_driver_sql(explain, parameters)
-        [tree] = result.scalars().one()
-    return list(_nodes(tree["Plan"]))
+    [(statement, parameters)] = sent_statements
+    return await explain(database, statement, parameters, options)
 
 
-async def plan_of_cursor(
-    database: Database, sent: Sent, path: str, query: str, accept: str
-) -> list[Node]:
-    """The plan of the cursor that a stream declares; the stream is not read to its end."""
+async def explain_stream(
+    database: Database, sent_statements: SentStatements, path: str, query: str, accept: str
+) -> list[PlanNode]:
+    """Request a stream, and return the nodes of the plan of its cursor, the root first.
+
+    The client disconnects after the first part of the response.
+    """
     app = create_app(make_settings("postgresql:///unused"))
     replace_resources(app, database=database)
     await wait_for_statement_callbacks()
-    sent.clear()
-    gone = asyncio.Event()
+    sent_statements.clear()
+    body_has_started = asyncio.Event()
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.body":
-            gone.set()
+            body_has_started.set()
             await asyncio.Event().wait()
 
     async def receive() -> Message:
-        await gone.wait()
+        await body_has_started.wait()
         return {"type": "http.disconnect"}
 
     await app(asgi_scope(path, accept, query), receive, send)
-    (statement, parameters), *_fetches = sent
+    (statement, parameters), *_fetches = sent_statements
+    return await explain(database, statement, parameters)
+
+
+async def explain(
+    database: Database, statement: str, parameters: Any, options: str = "FORMAT JSON"
+) -> list[PlanNode]:
+    """Return the nodes of the plan that Postgres chooses for a statement, the root first."""
     async with database.engine.connect() as connection:
-        explain = f"EXPLAIN (FORMAT JSON) {statement}"
-        result = await connection.exec_driver_sql(explain, parameters)
-        [tree] = result.scalars().one()
-    return list(_nodes(tree["Plan"]))
+        result = await connection.exec_driver_sql(f"EXPLAIN ({options}) {statement}", parameters)
+        [explanation] = result.scalars().one()
+    return list(_list_nodes(explanation["Plan"]))
 
 
-def _nodes(node: Node) -> Iterator[Node]:
-    """The nodes of a plan, without those that collect an embedded list for each row."""
+def _list_nodes(node: PlanNode) -> Iterator[PlanNode]:
+    """Yield a node of a plan and all nodes below it.
+
+    Nodes that collect an embedded list for each row are left out.
+    """
     yield node
     for child in node.get("Plans", ()):
-        is_embedded_list = child["Node Type"] == "Aggregate" and (
-            child["Parent Relationship"] == "Inner"
+        is_embedded_list = (
+            child["Node Type"] == "Aggregate" and child["Parent Relationship"] == "Inner"
         )
         if not is_embedded_list:
-            yield from _nodes(child)
+            yield from _list_nodes(child)
 
 
-def below_limit(nodes: list[Node]) -> list[Node]:
+def nodes_below_limit(nodes: list[PlanNode]) -> list[PlanNode]:
+    """Return the nodes that produce the rows of the page, below the only node `Limit`."""
     [limit] = [node for node in nodes if node["Node Type"] == "Limit"]
-    return list(_nodes(limit))[1:]
+    _, *nodes_below = _list_nodes(limit)
+    return nodes_below
 
 
-def types(nodes: list[Node]) -> list[str]:
+def node_types(nodes: list[PlanNode]) -> list[str]:
+    """Return the type of each node, for example `["Limit", "Index Scan"]`."""
     return [node["Node Type"] for node in nodes]
 
 
-async def cursor_at_depth(client: AsyncClient, path: str, sort: str) -> str:
-    page = await get_json(client, f"{path}?count=none&page={DEEP_PAGE_NUMBERS[path]}{sort}")
+async def get_deep_cursor(client: AsyncClient, path: str, sort_parameter: str) -> str:
+    """Return the cursor of a page that is far from the start of the list."""
+    page_number = DEEP_PAGE_NUMBERS[path]
+    page = await get_json(client, f"{path}?count=none&page={page_number}{sort_parameter}")
     cursor: str = page["next"]
     return cursor
 
 
-def assert_read_in_order(nodes: list[Node]) -> None:
-    """The rows of the page come from an index in their order; then authors are joined to them."""
-    scan, *rest = below_limit(nodes)
-    assert not rest, f"{NO_INDEX}: {types(nodes)}"
+def assert_read_in_sort_order(nodes: list[PlanNode]) -> None:
+    """Check that the rows of a page are read from an index, and neither sorted nor filtered."""
+    scan, *rest = nodes_below_limit(nodes)
+    assert not rest, f"{NO_INDEX_MESSAGE}: {node_types(nodes)}"
     assert scan["Node Type"] in {"Index Scan", "Index Only Scan"}
     assert "Filter" not in scan
-    assert "Seq Scan" not in types(nodes)
+    assert "Seq Scan" not in node_types(nodes)
 
 
-@pytest.mark.parametrize(("path", "sort"), SINGLE)
-async def test_a_first_page_is_read_from_an_index_in_order(
-    client: AsyncClient, database: Database, sent: Sent, path: str, sort: str
+@pytest.mark.parametrize(("path", "sort"), PATHS_AND_SORT_KEYS)
+async def test_first_page_is_read_from_index_in_sort_order(
+    client: AsyncClient, database: Database, sent_statements: SentStatements, path: str, sort: str
 ) -> None:
     sort = f"&sort={sort}" if sort else ""
-    assert_read_in_order(await plan(client, database, sent, f"{path}?count=none{sort}"))
+    assert_read_in_sort_order(
+        await explain_request(client, database, sent_statements, f"{path}?count=none{sort}")
+    )
 
 
-@pytest.mark.parametrize(("path", "sort"), SINGLE)
-async def test_a_deep_page_is_read_from_an_index_from_the_cursor_on(
-    client: AsyncClient, database: Database, sent: Sent, path: str, sort: str
+@pytest.mark.parametrize(("path", "sort"), PATHS_AND_SORT_KEYS)
+async def test_index_scan_of_deep_page_starts_at_cursor(
+    client: AsyncClient, database: Database, sent_statements: SentStatements, path: str, sort: str
 ) -> None:
     sort = f"&sort={sort}" if sort else ""
-    cursor = await cursor_at_depth(client, path, sort)
-    nodes = await plan(client, database, sent, f"{path}?cursor={cursor}{sort}")
-    assert_read_in_order(nodes)
-    assert "ROW(" in below_limit(nodes)[0]["Index Cond"]
+    cursor = await get_deep_cursor(client, path, sort)
+    nodes = await explain_request(
+        client, database, sent_statements, f"{path}?cursor={cursor}{sort}"
+    )
+    assert_read_in_sort_order(nodes)
+    assert "ROW(" in nodes_below_limit(nodes)[0]["Index Cond"]
 
 
 @pytest.mark.parametrize(
     ("path", "sort"),
     [
-        *[(c.path, f"{c.sorts[0]},-{c.sorts[1]}") for c in GENERATED_CASES if len(c.sorts) > 1],
+        *[
+            (case.path, f"{case.sorts[0]},-{case.sorts[1]}")
+            for case in GENERATED_CASES
+            if len(case.sorts) > 1
+        ],
         ("/authors", "name,dob"),
         ("/authors", "-name,dob"),
         ("/authors", "dob,-name"),
@@ -199,104 +235,119 @@ async def test_a_deep_page_is_read_from_an_index_from_the_cursor_on(
         ("/users", "name,-email"),
     ],
 )
-async def test_a_deep_page_by_several_keys_starts_at_the_cursor_too(
-    client: AsyncClient, database: Database, sent: Sent, path: str, sort: str
+async def test_index_scan_of_deep_page_with_several_sort_keys_starts_at_cursor(
+    client: AsyncClient, database: Database, sent_statements: SentStatements, path: str, sort: str
 ) -> None:
-    cursor = await cursor_at_depth(client, path, f"&sort={sort}")
-    nodes = below_limit(await plan(client, database, sent, f"{path}?cursor={cursor}&sort={sort}"))
-    # The index has the first key only: rows that are equal in it are sorted, and no others.
-    assert types(nodes) == ["Incremental Sort", "Index Scan"]
+    cursor = await get_deep_cursor(client, path, f"&sort={sort}")
+    nodes = nodes_below_limit(
+        await explain_request(
+            client, database, sent_statements, f"{path}?cursor={cursor}&sort={sort}"
+        )
+    )
+    # The index contains only the first key, so rows with the same first key are sorted.
+    assert node_types(nodes) == ["Incremental Sort", "Index Scan"]
     assert sort.split(",", maxsplit=1)[0].strip("-") in nodes[1]["Index Cond"]
 
 
-@pytest.mark.parametrize("sort", [sort for path, sort in SINGLE if path == "/documents"])
-async def test_every_page_of_an_owners_documents_is_read_from_an_index_in_order(
-    owner: AsyncClient, database: Database, sent: Sent, sort: str
+@pytest.mark.parametrize(
+    "sort", [sort for path, sort in PATHS_AND_SORT_KEYS if path == "/documents"]
+)
+async def test_documents_of_owner_are_read_from_index_in_sort_order(
+    client_of_owner: AsyncClient, database: Database, sent_statements: SentStatements, sort: str
 ) -> None:
     sort = f"&sort={sort}" if sort else ""
-    first = await plan(owner, database, sent, f"/documents?count=none{sort}")
-    deep = (await get_json(owner, f"/documents?count=none&page=40{sort}"))["next"]
-    later = await plan(owner, database, sent, f"/documents?cursor={deep}{sort}")
-    for nodes, condition in ((first, "owner_id"), (later, "ROW(")):
-        assert_read_in_order(nodes)
-        [scan] = below_limit(nodes)
+    first_page_plan = await explain_request(
+        client_of_owner, database, sent_statements, f"/documents?count=none{sort}"
+    )
+    cursor = (await get_json(client_of_owner, f"/documents?count=none&page=40{sort}"))["next"]
+    deep_page_plan = await explain_request(
+        client_of_owner, database, sent_statements, f"/documents?cursor={cursor}{sort}"
+    )
+    for nodes, condition in ((first_page_plan, "owner_id"), (deep_page_plan, "ROW(")):
+        assert_read_in_sort_order(nodes)
+        [scan] = nodes_below_limit(nodes)
         assert scan["Index Name"].startswith("ix_documents_owner_id_")
         assert condition in scan["Index Cond"]
 
 
-async def test_an_owners_documents_are_counted_and_found_without_reading_those_of_others(
-    owner: AsyncClient, database: Database, sent: Sent
+async def test_count_and_search_of_owners_documents_do_not_read_documents_of_others(
+    client_of_owner: AsyncClient, database: Database, sent_statements: SentStatements
 ) -> None:
     for query in ("count=exact", "q=n&sort=-name", "content_type=text/plain&sort=size"):
-        nodes = await executed(owner, database, sent, f"/documents?{query}")
+        nodes = await explain_executed_nodes(
+            client_of_owner, database, sent_statements, f"/documents?{query}"
+        )
         scans = [node for node in nodes if node.get("Relation Name") == "documents"]
-        rows = [
+        numbers_of_rows = [
             (scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0)) * scan["Actual Loops"]
             for scan in scans
         ]
         assert len(scans) >= 2, query
-        assert max(rows) <= 937, query
+        assert max(numbers_of_rows) <= 937, query
 
 
-async def test_an_estimate_of_an_owners_documents_tells_nothing_of_others(
-    owner: AsyncClient,
-) -> None:
-    # The planner knows how frequent a type is among everybody's: a guess would tell.
+async def test_estimated_total_of_owners_documents_is_exact(client_of_owner: AsyncClient) -> None:
+    # The planner knows how frequent a content type is among the documents of all users, so an
+    # estimate would reveal something about the documents of others.
     for query, total in {"": 937, "&content_type=image/png": 12}.items():
-        assert (await get_json(owner, f"/documents?count=estimated{query}"))["total"] == total, (
-            query
-        )
+        page = await get_json(client_of_owner, f"/documents?count=estimated{query}")
+        assert page["total"] == total, query
 
 
-async def test_the_documents_of_a_user_who_is_deleted_are_found_by_an_index(
+async def test_deleting_user_finds_their_documents_by_index(
     outside_connection: asyncpg.Connection,
 ) -> None:
-    # The plan of a cascade is not for EXPLAIN to show; what it has read is.
-    read = """
+    # EXPLAIN does not show the plan of a cascade, but the statistics show how many rows it reads.
+    select_rows_read = """
         SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables
         WHERE relname IN ('documents', 'stored_objects')
     """
-    undone = outside_connection.transaction()
-    await undone.start()
+    transaction = outside_connection.transaction()
+    await transaction.start()
     await outside_connection.execute("DELETE FROM users WHERE id = $1", OWNER_ID)
-    documents = await outside_connection.fetchval(
+    deleted_documents = await outside_connection.fetchval(
         "SELECT n_tup_del FROM pg_stat_xact_user_tables WHERE relname = 'documents'"
     )
-    found = dict(map(tuple, await outside_connection.fetch(read)))
-    await undone.rollback()
-    assert (documents, found) == (937, {"documents": 0, "stored_objects": 0})
+    rows_read_by_table = dict(map(tuple, await outside_connection.fetch(select_rows_read)))
+    await transaction.rollback()
+    assert deleted_documents == 937
+    assert rows_read_by_table == {"documents": 0, "stored_objects": 0}
 
 
 @pytest.mark.parametrize("count", ["exact", "none"])
-# Every list has the word in fifty rows, except authors, which have a test of their own.
+# Each list has 50 rows with the word. Authors have a separate test.
 @pytest.mark.parametrize(
-    "path", [p for p in COLLECTION_PATHS if p in SEARCH_WORDS and p != "/authors"]
+    "path", [path for path in COLLECTION_PATHS if path in SEARCH_WORDS and path != "/authors"]
 )
-async def test_a_selective_search_uses_the_gin_index(
-    client: AsyncClient, database: Database, sent: Sent, path: str, count: str
+async def test_search_for_rare_word_uses_gin_index(
+    client: AsyncClient, database: Database, sent_statements: SentStatements, path: str, count: str
 ) -> None:
-    nodes = await executed(client, database, sent, f"{path}?q=RÁRE&count={count}")
+    nodes = await explain_executed_nodes(
+        client, database, sent_statements, f"{path}?q=RÁRE&count={count}"
+    )
     scans = [node for node in nodes if node["Node Type"] == "Bitmap Index Scan"]
     assert {scan["Index Name"] for scan in scans} == {f"ix_{TABLE_NAMES[path]}_search"}
     assert len(scans) == (2 if count == "exact" else 1)
-    assert "Seq Scan" not in types(nodes)
+    assert "Seq Scan" not in node_types(nodes)
 
 
-async def test_a_search_for_two_words_uses_the_gin_index(
-    client: AsyncClient, database: Database, sent: Sent
+async def test_search_for_two_words_uses_gin_index(
+    client: AsyncClient, database: Database, sent_statements: SentStatements
 ) -> None:
-    nodes = await executed(client, database, sent, "/authors?q=n123+f456&count=exact")
-    assert types(nodes).count("Bitmap Index Scan") == 2
-    assert "Seq Scan" not in types(nodes)
+    nodes = await explain_executed_nodes(
+        client, database, sent_statements, "/authors?q=n123+f456&count=exact"
+    )
+    assert node_types(nodes).count("Bitmap Index Scan") == 2
+    assert "Seq Scan" not in node_types(nodes)
 
 
 @pytest.mark.parametrize(
     ("url", "index"),
     [
         *[
-            (f"{c.path}?id={AUTHOR_ID}", f"pk_{c.plural}")
-            for c in GENERATED_CASES
-            if c.has_id_filter
+            (f"{case.path}?id={AUTHOR_ID}", f"pk_{case.plural}")
+            for case in GENERATED_CASES
+            if case.has_id_filter
         ],
         (f"/authors?id={AUTHOR_ID}", "pk_authors"),
         (f"/books?id={AUTHOR_ID}&sort=title", "pk_books"),
@@ -309,56 +360,61 @@ async def test_a_search_for_two_words_uses_the_gin_index(
         ),
     ],
 )
-async def test_a_selective_filter_uses_its_index(
-    client: AsyncClient, database: Database, sent: Sent, url: str, index: str
+async def test_selective_filter_uses_index(
+    client: AsyncClient, database: Database, sent_statements: SentStatements, url: str, index: str
 ) -> None:
-    nodes = await plan(client, database, sent, url)
+    nodes = await explain_request(client, database, sent_statements, url)
     assert index in {node.get("Index Name") for node in nodes}
-    assert "Seq Scan" not in types(nodes)
+    assert "Seq Scan" not in node_types(nodes)
 
 
-async def test_a_page_is_joined_to_no_more_authors_than_it_has_books(
-    client: AsyncClient, database: Database, sent: Sent
+async def test_deep_page_joins_only_authors_of_its_own_books(
+    client: AsyncClient, database: Database, sent_statements: SentStatements
 ) -> None:
-    nodes = await plan(client, database, sent, "/books?page=2000&count=none")
+    nodes = await explain_request(client, database, sent_statements, "/books?page=2000&count=none")
     [limit] = [node for node in nodes if node["Node Type"] == "Limit"]
-    assert not any("author" in str(node.get("Relation Name")) for node in _nodes(limit))
-    joined = [node for node in nodes if node.get("Relation Name") == "authors"]
-    assert [node.get("Index Name") for node in joined] == ["pk_authors"]
+    assert not any("author" in str(node.get("Relation Name")) for node in _list_nodes(limit))
+    author_nodes = [node for node in nodes if node.get("Relation Name") == "authors"]
+    assert [node.get("Index Name") for node in author_nodes] == ["pk_authors"]
 
 
-async def test_the_counts_of_users_are_read_from_the_index_of_their_key(
-    client: AsyncClient, database: Database, sent: Sent
+async def test_user_counts_are_read_from_primary_key_index(
+    client: AsyncClient, database: Database, sent_statements: SentStatements
 ) -> None:
-    cursor = await cursor_at_depth(client, COUNTS, "")
-    for where, condition in ((f"?cursor={cursor}", True), ("?count=none", False)):
-        nodes = await plan(client, database, sent, COUNTS + where)
-        assert_read_in_order(nodes)
-        [scan] = below_limit(nodes)
+    cursor = await get_deep_cursor(client, USER_COUNTS_PATH, "")
+    for query, has_condition in ((f"cursor={cursor}", True), ("count=none", False)):
+        url = f"{USER_COUNTS_PATH}?{query}"
+        nodes = await explain_request(client, database, sent_statements, url)
+        assert_read_in_sort_order(nodes)
+        [scan] = nodes_below_limit(nodes)
         assert scan["Index Name"] == "pk_user_counts"
         assert scan["Scan Direction"] == "Backward"
-        assert ("Index Cond" in scan) == condition
+        assert ("Index Cond" in scan) == has_condition
 
 
 @pytest.mark.parametrize(
-    ("path", "sort"), [(path, sort) for path, sort in SINGLE if path in STREAMED_PATHS]
+    ("path", "sort"), [(path, sort) for path, sort in PATHS_AND_SORT_KEYS if path in STREAMED_PATHS]
 )
 @pytest.mark.parametrize("accept", [NDJSON, CSV])
-async def test_a_stream_is_read_from_an_index_in_order(
-    database: Database, sent: Sent, path: str, sort: str, accept: str
+async def test_stream_is_read_from_index_in_sort_order(
+    database: Database, sent_statements: SentStatements, path: str, sort: str, accept: str
 ) -> None:
-    nodes = await plan_of_cursor(database, sent, path, f"sort={sort}" if sort else "", accept)
-    assert not any("Sort" in kind for kind in types(nodes)), f"{NO_INDEX}: {types(nodes)}"
+    nodes = await explain_stream(
+        database, sent_statements, path, f"sort={sort}" if sort else "", accept
+    )
+    assert not any("Sort" in node_type for node_type in node_types(nodes)), (
+        f"{NO_INDEX_MESSAGE}: {node_types(nodes)}"
+    )
     scan = next(node for node in nodes if node.get("Relation Name") == TABLE_NAMES[path])
     assert scan["Node Type"] == "Index Scan"
     assert "Filter" not in scan
 
 
-async def test_a_stream_of_an_authors_books_is_read_from_their_index(
-    database: Database, sent: Sent
+async def test_stream_of_authors_books_is_read_from_index_of_author(
+    database: Database, sent_statements: SentStatements
 ) -> None:
-    nodes = await plan_of_cursor(
-        database, sent, "/books", f"author_id={AUTHOR_ID}&sort=-title", CSV
+    nodes = await explain_stream(
+        database, sent_statements, "/books", f"author_id={AUTHOR_ID}&sort=-title", CSV
     )
-    assert not any("Sort" in kind for kind in types(nodes))
+    assert not any("Sort" in node_type for node_type in node_types(nodes))
     assert "ix_books_author_id_title_id" in {node.get("Index Name") for node in nodes}

@@ -1,4 +1,4 @@
-"""A search must not read the table, whatever the planner believes of the word."""
+"""A search for a rare word reads the index on words, although the planner overestimates it."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from app.core.db import Database
 from tests.support.responses import get_json
 from tests.support.statements import observe_session_statements
 
-# Where every word is another one, the planner believes of any that 2 % of the rows have it.
-UNIQUE_WORDS = """
+# If all words of a table are different, the planner assumes that each is in 2 % of the rows.
+INSERT_UNIQUE_WORDS = """
 INSERT INTO authors (id, name, created_at)
 SELECT gen_random_uuid(), md5(n::text) || CASE n % 20000 WHEN 0 THEN ' scarce' ELSE '' END,
     timestamptz '2020-01-01Z' + n * interval '1 minute'
@@ -19,20 +19,26 @@ FROM generate_series(1, 100000) n
 
 
 @pytest.mark.private_database
-async def test_a_word_of_few_rows_is_not_looked_for_along_the_order(
+async def test_search_for_rare_word_does_not_scan_rows_in_sort_order(
     client: AsyncClient, database: Database
 ) -> None:
     async with database.engine.connect() as connection:
-        await connection.exec_driver_sql("SET statement_timeout = 0")  # on a busy machine
-        await connection.exec_driver_sql(UNIQUE_WORDS)
+        # The INSERT takes longer than the timeout on a busy machine.
+        await connection.exec_driver_sql("SET statement_timeout = 0")
+        await connection.exec_driver_sql(INSERT_UNIQUE_WORDS)
         await connection.exec_driver_sql("RESET statement_timeout")
-        await connection.exec_driver_sql("VACUUM ANALYZE authors")  # as autovacuum does
-    sent: list[tuple[str, Any]] = []
+        # Autovacuum does the same in production.
+        await connection.exec_driver_sql("VACUUM ANALYZE authors")
+    sent_statements: list[tuple[str, Any]] = []
 
-    with observe_session_statements(database, lambda *given: sent.append(given)):
-        assert len((await get_json(client, "/authors?q=scarce"))["items"]) == 5
-    [(statement, parameters)] = sent
+    def append_statement(statement: str, parameters: Any) -> None:
+        sent_statements.append((statement, parameters))
+
+    with observe_session_statements(database, append_statement):
+        page = await get_json(client, "/authors?q=scarce")
+    assert len(page["items"]) == 5
+    [(statement, parameters)] = sent_statements
     async with database.engine.connect() as connection:
-        explained = await connection.exec_driver_sql(f"EXPLAIN ANALYZE {statement}", parameters)
-        plan = "\n".join(explained.scalars())
+        result = await connection.exec_driver_sql(f"EXPLAIN ANALYZE {statement}", parameters)
+        plan = "\n".join(result.scalars())
     assert "Rows Removed by Filter" not in plan, plan

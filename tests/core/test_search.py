@@ -1,4 +1,4 @@
-"""Search by words: `q` of the lists of authors, books and users."""
+"""Search by words: the parameter `q` of lists."""
 
 from typing import Any
 from urllib.parse import quote
@@ -19,13 +19,13 @@ from tests.support.rows import (
 )
 
 every_collection = pytest.mark.parametrize(
-    "path", [p for p in COLLECTION_PATHS if p in SEARCH_WORDS]
+    "path", [path for path in COLLECTION_PATHS if path in SEARCH_WORDS]
 )
 every_list = pytest.mark.parametrize("path", SEARCH_WORDS)
 
 
-async def store(database: Database, path: str, names: list[str]) -> None:
-    """Insert rows with these names or titles, whose ids count from 0 where they are UUIDs."""
+async def insert_names(database: Database, path: str, names: list[str]) -> None:
+    """Insert one row for each name or title. UUID keys are 0, 1, 2 and so on."""
     case = LIST_CASES[path]
     assert case.search_column is not None
     rows: list[dict[str, Any]] = [
@@ -37,8 +37,8 @@ async def store(database: Database, path: str, names: list[str]) -> None:
     await add_rows(database, case, rows)
 
 
-async def found(client: AsyncClient, path: str, q: str) -> list[str]:
-    """The names or titles that a search finds; its total says how many they are."""
+async def search_names(client: AsyncClient, path: str, q: str) -> list[str]:
+    """Return the names or titles of the rows that match a search, and check the total."""
     page = await get_json(client, f"{path}?q={quote(q, safe='')}&size=100")
     assert page["total"] == len(page["items"])
     column = LIST_CASES[path].search_column
@@ -46,10 +46,10 @@ async def found(client: AsyncClient, path: str, q: str) -> list[str]:
 
 
 @every_list
-async def test_each_word_begins_a_word_in_any_order_case_and_accent(
+async def test_search_matches_beginnings_of_words_in_any_order_case_and_accents(
     client: AsyncClient, database: Database, path: str
 ) -> None:
-    await store(database, path, ["Gabriel García Márquez", "Juan Márquez", "Gary Marlowe"])
+    await insert_names(database, path, ["Gabriel García Márquez", "Juan Márquez", "Gary Marlowe"])
     for q, expected in (
         ("garcia mar", ["Gabriel García Márquez"]),
         ("MÁRQUEZ GARCÍA", ["Gabriel García Márquez"]),
@@ -62,61 +62,61 @@ async def test_each_word_begins_a_word_in_any_order_case_and_accent(
         ("garciamar", []),
         ("juan garcia", []),
     ):
-        assert await found(client, path, q) == expected, q
+        assert await search_names(client, path, q) == expected, q
 
 
 @every_list
-async def test_without_a_word_nothing_is_found(
+async def test_search_without_word_returns_no_rows(
     client: AsyncClient, database: Database, path: str
 ) -> None:
-    await store(database, path, ["!!!", "One", "%", "&"])
+    await insert_names(database, path, ["!!!", "One", "%", "&"])
     for q in ("!!!", " ", "%", "_", "&", "|", ":*", "\\", "'", "''", "()", "<->", "\u0301", "🦄"):
-        assert await found(client, path, q) == [], q
+        assert await search_names(client, path, q) == [], q
 
 
 @every_list
-async def test_a_search_has_1_to_100_characters(client: AsyncClient, path: str) -> None:
+async def test_search_must_have_1_to_100_characters(client: AsyncClient, path: str) -> None:
     for q in ("", "x" * 101, "é" * 101, "📚" * 101):
         check_parameter_error(await client.get(f"{path}?q={quote(q)}"), "q")
 
 
 @every_collection
-async def test_the_longest_search_is_answered(
+async def test_longest_search_is_supported(
     client: AsyncClient, database: Database, path: str
 ) -> None:
-    await store(database, path, ["x" * 100])
-    assert await found(client, path, "x" * 100) == ["x" * 100]
-    assert await found(client, path, "x " * 50) == ["x" * 100]
-    # Some letters are many once they are taken apart.
+    await insert_names(database, path, ["x" * 100])
+    assert await search_names(client, path, "x" * 100) == ["x" * 100]
+    assert await search_names(client, path, "x " * 50) == ["x" * 100]
+    # Unicode normalization expands some of these characters to several letters.
     for q in ("\U0001f4da" * 100, "\ufdfa" * 100, "\u3316" * 100, "1e9" * 33):
-        assert await found(client, path, q) == []
+        assert await search_names(client, path, q) == []
 
 
 @every_list
-async def test_a_search_with_nul_is_refused(client: AsyncClient, path: str) -> None:
+async def test_search_with_nul_character_returns_422(client: AsyncClient, path: str) -> None:
     for q in ("%00", "a%00b", "a%00"):
         check_parameter_error(await client.get(f"{path}?q={q}"), "q")
 
 
 @every_list
-async def test_a_search_that_is_no_utf8_is_answered(client: AsyncClient, path: str) -> None:
+async def test_search_with_invalid_utf8_does_not_return_500(client: AsyncClient, path: str) -> None:
     for q in ("%ff", "%ed%a0%80", "%c3"):
-        answer = await client.get(f"{path}?q={q}")
-        assert answer.status_code in {200, 404, 422}, answer.text
+        response = await client.get(f"{path}?q={q}")
+        assert response.status_code in {200, 404, 422}, response.text
 
 
 @pytest.mark.parametrize(
     ("title", "searches"),
     [
         ("García Márquez", ["garcía", "GARCÍA", "garci\u0301a", "marquez, garcia"]),
-        ("Garci\u0301a", ["garcía", "garcia"]),  # the accent is a character of its own
+        ("Garci\u0301a", ["garcía", "garcia"]),  # the accent is a separate character
         ("Ångström", ["angstrom", "ÅNGSTRÖM", "\u212bngstr", "a\u030angstro\u0308m"]),
         ("İstanbul", ["istanbul", "ISTANBUL", "İSTANBUL", "i\u0307stanbul"]),
         ("\ufb01nance", ["finance", "FINANCE", "fin", "\ufb01n"]),
         ("Finance", ["\ufb01n"]),
         ("Œuvre d'été", ["œuvre", "ŒUVRE", "ete"]),
         ("Ёлка и Чай", ["елка", "ЁЛКА", "чаи"]),
-        ("Οδός", ["οδος", "ΟΔΌΣ", "ΟΔΟΣ", "οδοσ"]),  # one letter in two forms
+        ("Οδός", ["οδος", "ΟΔΌΣ", "ΟΔΟΣ", "οδοσ"]),  # two forms of the letter sigma
         ("Große Straße", ["große", "GROßE", "strasse", "STRASSE", "GROẞE"]),
         ("STRASSE", ["straße"]),
         ("한국어", ["한국어", "한국", "한"]),
@@ -125,17 +125,17 @@ async def test_a_search_that_is_no_utf8_is_answered(client: AsyncClient, path: s
         ("हिन्दी साहित्य", ["हिन्दी", "साहित्य"]),
         ("ألف ليلة", ["ألف", "ليلة"]),
         ("Ⅷ ① ½ x²", ["viii", "1", "2", "x2"]),
-        ("\uff11\uff19\uff18\uff14", ["1984", "19"]),  # of full width
+        ("\uff11\uff19\uff18\uff14", ["1984", "19"]),  # full-width digits
         ("في ١٩٨٤", ["١٩٨٤", "١٩"]),
         ("१९८४ का", ["१९८४"]),
     ],
 )
-async def test_case_and_accents_make_no_difference_in_any_script(
+async def test_search_ignores_case_and_accents_in_any_script(
     client: AsyncClient, database: Database, title: str, searches: list[str]
 ) -> None:
-    await store(database, "/books", [title, "Another"])
+    await insert_names(database, "/books", [title, "Another"])
     for q in [title, title.upper(), title.lower(), title.casefold(), *searches]:
-        assert await found(client, "/books", q) == [title], q
+        assert await search_names(client, "/books", q) == [title], q
 
 
 ODD_TITLES = [
@@ -183,10 +183,12 @@ ODD_TITLES = [
 ]
 
 
-async def test_every_title_finds_itself(client: AsyncClient, database: Database) -> None:
-    await store(database, "/books", ODD_TITLES)
+async def test_search_for_title_returns_book_with_title(
+    client: AsyncClient, database: Database
+) -> None:
+    await insert_names(database, "/books", ODD_TITLES)
     for title in ODD_TITLES:
-        assert title in await found(client, "/books", title[:100]), title
+        assert title in await search_names(client, "/books", title[:100]), title
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ async def test_every_title_finds_itself(client: AsyncClient, database: Database)
         ("12e", ["12e5x"]),
         ("1e5", ["1e5"]),
         ("5e5e", ["5e5e5"]),
-        ("e5", []),  # no word begins with it
+        ("e5", []),  # no word begins with this
         ("x5", []),
         ("7", ["-7"]),
         ("00", ["1,000,000", "007"]),
@@ -238,33 +240,33 @@ async def test_every_title_finds_itself(client: AsyncClient, database: Database)
         ("null", ["NULL"]),
     ],
 )
-async def test_punctuation_separates_words_and_means_nothing_else(
+async def test_punctuation_in_search_only_separates_words(
     client: AsyncClient, database: Database, q: str, expected: list[str]
 ) -> None:
-    await store(database, "/books", ODD_TITLES)
-    assert await found(client, "/books", q) == expected
+    await insert_names(database, "/books", ODD_TITLES)
+    assert await search_names(client, "/books", q) == expected
 
 
-async def test_a_letter_with_a_mark_is_one_letter(client: AsyncClient, database: Database) -> None:
-    # NFKD takes these apart; a mark that is left over cuts the word in two.
-    await store(database, "/books", ["ガンダム", "ぶどう"])
+async def test_letter_with_mark_is_not_split_into_two_words(
+    client: AsyncClient, database: Database
+) -> None:
+    # NFKD separates the letter and the mark. A remaining mark would split the word.
+    await insert_names(database, "/books", ["ガンダム", "ぶどう"])
     for q in ("ンダ", "どう", "ム"):
-        assert await found(client, "/books", q) == [], q
+        assert await search_names(client, "/books", q) == [], q
 
 
-async def test_a_new_title_is_found_and_the_old_one_is_not(
-    client: AsyncClient, database: Database
-) -> None:
-    await store(database, "/books", ["Before"])
+async def test_search_uses_new_title_after_update(client: AsyncClient, database: Database) -> None:
+    await insert_names(database, "/books", ["Before"])
     await client.patch(f"/books/{UUID(int=0)}", json={"title": "After"})
-    assert await found(client, "/books", "after") == ["After"]
-    assert await found(client, "/books", "before") == []
+    assert await search_names(client, "/books", "after") == ["After"]
+    assert await search_names(client, "/books", "before") == []
 
 
-async def test_a_search_is_sorted_paged_and_counted(
+async def test_search_results_can_be_sorted_paged_and_counted(
     client: AsyncClient, database: Database
 ) -> None:
-    await store(database, "/books", [f"Word {n}" for n in range(30)] + ["Other"] * 5)
+    await insert_names(database, "/books", [f"Word {n}" for n in range(30)] + ["Other"] * 5)
     page = await get_json(client, f"{AUTHOR_BOOKS_PATH}?q=wor&sort=-title&page=2&size=20")
     assert (page["total"], page["pages"]) == (30, 2)
     assert page["items"][-1]["title"] == "Word 0"

@@ -1,4 +1,4 @@
-"""The orders of lists."""
+"""Sort orders of lists over HTTP."""
 
 from datetime import date
 from typing import Any
@@ -17,22 +17,23 @@ every_list = pytest.mark.parametrize("path", LIST_PATHS)
 
 @pytest.fixture
 async def filled(database: Database) -> None:
+    """Insert rows 1 to 57 into each table."""
     await fill_tables(database, 57)
 
 
 @every_list
-async def test_every_key_sorts_in_both_directions(
+async def test_list_can_be_sorted_by_every_key_in_both_directions(
     client: AsyncClient, filled: None, path: str
 ) -> None:
     for key in SORT_KEYS[path]:
-        up = (await get_json(client, f"{path}?size=100&sort={key}"))["items"]
-        down = (await get_json(client, f"{path}?size=100&sort=-{key}"))["items"]
-        values = [item[key] for item in up]
+        ascending = (await get_json(client, f"{path}?size=100&sort={key}"))["items"]
+        descending = (await get_json(client, f"{path}?size=100&sort=-{key}"))["items"]
+        values = [item[key] for item in ascending]
         assert (values, len(values)) == (sorted(values), 57)
-        assert down == up[::-1]
+        assert descending == ascending[::-1]
 
 
-async def test_several_keys_sort_in_their_own_directions(
+async def test_each_of_several_sort_keys_has_its_own_direction(
     client: AsyncClient, database: Database
 ) -> None:
     people = [
@@ -47,7 +48,8 @@ async def test_several_keys_sort_in_their_own_directions(
     ]
     await insert_rows(database, "authors", rows)
     for sort, expected in (
-        ("name,dob", [4, 0, 2, 3, 1]),  # an unknown date of birth comes after all others
+        # An unknown date of birth comes after all others.
+        ("name,dob", [4, 0, 2, 3, 1]),
         ("name,-dob", [2, 0, 4, 1, 3]),
         ("-name,dob", [3, 1, 4, 0, 2]),
         ("-name,-dob", [1, 3, 2, 0, 4]),
@@ -59,7 +61,7 @@ async def test_several_keys_sort_in_their_own_directions(
         assert [UUID(item["id"]).int for item in page["items"]] == expected, sort
 
 
-async def test_equal_rows_are_in_the_order_of_their_ids(
+async def test_rows_with_equal_sort_keys_are_sorted_by_id(
     client: AsyncClient, database: Database
 ) -> None:
     await insert_rows(database, "authors", [{"id": UUID(int=n), "name": "Same"} for n in (3, 1, 2)])
@@ -68,7 +70,7 @@ async def test_equal_rows_are_in_the_order_of_their_ids(
         assert [UUID(item["id"]).int for item in page["items"]] == [1, 2, 3]
 
 
-async def test_a_change_moves_nothing_in_the_default_order(
+async def test_default_order_does_not_change_when_row_is_updated(
     client: AsyncClient, filled: None
 ) -> None:
     await client.patch(f"/authors/{AUTHOR_ID}", json={"name": "zzz"})
@@ -76,42 +78,42 @@ async def test_a_change_moves_nothing_in_the_default_order(
 
 
 @every_list
-async def test_an_unknown_key_is_refused(client: AsyncClient, path: str) -> None:
+async def test_unknown_sort_key_returns_422(client: AsyncClient, path: str) -> None:
     known = SORT_KEYS[path][0]
     for sort in ("", "id", "version", "search", known.upper(), f"--{known}", f"+{known}", "-"):
         check_parameter_error(await client.get(path, params={"sort": sort}), "sort")
 
 
 @every_list
-async def test_an_unknown_key_among_others_is_refused(client: AsyncClient, path: str) -> None:
-    for more in (",", ",nonsense", f", {SORT_KEYS[path][-1]}"):
+async def test_unknown_sort_key_after_known_one_returns_422(client: AsyncClient, path: str) -> None:
+    for suffix in (",", ",nonsense", f", {SORT_KEYS[path][-1]}"):
         check_parameter_error(
-            await client.get(path, params={"sort": SORT_KEYS[path][0] + more}), "sort"
+            await client.get(path, params={"sort": SORT_KEYS[path][0] + suffix}), "sort"
         )
 
 
 @every_list
-async def test_a_key_given_twice_is_refused(client: AsyncClient, path: str) -> None:
+async def test_repeated_sort_key_returns_422(client: AsyncClient, path: str) -> None:
     first, *others = SORT_KEYS[path]
     between = [f"-{first},{key},-{first}" for key in others]
     for sort in (f"{first},{first}", f"{first},-{first}", f"{first}&sort={first}", *between):
         check_parameter_error(await client.get(f"{path}?sort={sort}"), "sort")
 
 
-async def test_the_first_and_the_last_date_there_is_come_before_an_unknown_one(
-    client: AsyncClient,
-) -> None:
-    # The first and last day of the calendar are the infinities to asyncpg, and no birthdays.
+async def test_earliest_and_latest_date_are_sorted_before_unknown_date(client: AsyncClient) -> None:
+    # asyncpg uses the first and the last day of the calendar for the infinities of Postgres, so
+    # they are rejected as dates of birth.
     for day in ("0001-01-01", "9999-12-31"):
         assert (await client.post("/authors", json={"name": "x", "dob": day})).status_code == 422
     expected = ["0001-01-02", "9999-12-30", None]
     for dob in (None, "9999-12-30", "0001-01-02"):
         await make_author(client, dob=dob)
-    found, url = [], "/authors?sort=dob&size=1"
+    dates = []
+    url = "/authors?sort=dob&size=1"
     page = await get_json(client, url)
     while page["items"]:
-        found.append(page["items"][0]["dob"])
+        dates.append(page["items"][0]["dob"])
         if page["next"] is None:
             break
         page = await get_json(client, f"{url}&cursor={page['next']}")
-    assert found == expected
+    assert dates == expected
