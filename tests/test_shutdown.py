@@ -93,7 +93,7 @@ async def test_it_says_that_it_is_not_ready_before_it_closes_its_port(
             while (answer := await client.get("/readyz")).status_code == 200:
                 pass
             check_problem(answer, 503, "unavailable")
-            assert answer.json()["detail"] == "shutting down"
+            assert answer.json()["detail"] == "The server is shutting down"
             assert answer.headers["connection"] == "close"
             assert (await client.get("/authors")).status_code == 200
         assert await ended(process) == 0

@@ -12,7 +12,7 @@ from app.cli import runtime
 from app.core.access import CLI_PRINCIPAL, Role
 from app.core.db import TransactionSession
 from app.core.errors import NotFound
-from app.core.field_errors import describe_validation_error
+from app.core.field_errors import validation_error_message
 from app.tokens.service import TokenRevocation
 from app.users.passwords import PasswordHasher
 from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate
@@ -39,7 +39,7 @@ def create_admin(
         new_user = UserCreate.model_validate(fields)
     except ValidationError as error:
         messages = [
-            f"{item['loc'][0]}: {describe_validation_error(item)}" for item in error.errors()
+            f"{item['loc'][0]}: {validation_error_message(item)}" for item in error.errors()
         ]
         runtime.fail("; ".join(messages))
     user = _run_as_operator(lambda users, _session: users.create(new_user))

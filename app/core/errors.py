@@ -56,14 +56,14 @@ class MalformedRequest(ServiceError):
     """Raised for a body that cannot be parsed: broken JSON, or a multipart form cut short."""
 
     status = 400
-    detail = "The request body cannot be read as what its Content-Type says"
+    detail = "The request body cannot be parsed. It must match its Content-Type"
 
 
 class Unauthorized(ServiceError):
     """Raised without a token where one is needed, and for a login with a wrong password."""
 
     status = 401
-    detail = "The request needs a token, from POST /tokens"
+    detail = "The request needs an access token. POST /tokens returns one"
     challenge = f'Bearer realm="{NAME}"'
 
 
@@ -71,7 +71,7 @@ class InvalidToken(Unauthorized):
     """Raised for a token that nobody has, or that has no user any more."""
 
     type = Unauthorized.type
-    detail = "The token is malformed, expired or revoked"
+    detail = "The access token is malformed, expired or revoked"
     challenge = f'{Unauthorized.challenge}, error="invalid_token"'
 
 
@@ -79,7 +79,7 @@ class Forbidden(ServiceError):
     """Raised for a valid token whose user lacks the permission."""
 
     status = 403
-    detail = "The role of the token's user is too low for this"
+    detail = "The role of the user does not permit this operation"
     challenge = f'{Unauthorized.challenge}, error="insufficient_scope"'
 
 
@@ -87,14 +87,16 @@ class NotFound(ServiceError):
     """Raised for a row that does not exist, or that the principal may not see."""
 
     status = 404
-    detail = "There is no such resource"
+    detail = "The resource does not exist"
 
 
 class MethodNotAllowed(ServiceError):
     """Raised for a path that exists, but not with the method of the request."""
 
     status = 405
-    detail = "The resource does not know this method; see the Allow header"
+    detail = (
+        "The resource does not support this method. The Allow header lists those that it supports"
+    )
 
 
 class RequestTimeout(ServiceError):
@@ -108,7 +110,7 @@ class Conflict(ServiceError):
     """Raised when the state of other rows, or a concurrent request, prevents a write."""
 
     status = 409
-    detail = "The request contradicts the present state or a concurrent request"
+    detail = "The request conflicts with the current state or with a concurrent request"
 
 
 class ConstraintViolated(Conflict):
@@ -127,7 +129,7 @@ class ConstraintViolated(Conflict):
 class RequestInProgress(Conflict):
     """Raised for a retry while the first request with its Idempotency-Key is being handled."""
 
-    detail = "A request with this Idempotency-Key is under way"
+    detail = "A request with this Idempotency-Key is still in progress. Retry later"
     retry_after = 1
 
 
@@ -135,35 +137,37 @@ class PreconditionFailed(ServiceError):
     """Raised when a row has another version than the If-Match header allows."""
 
     status = 412
-    detail = "The resource has changed: If-Match does not name its ETag"
+    detail = "The resource has changed. If-Match does not contain its current ETag"
 
 
 class PayloadTooLarge(ServiceError):
     """Raised for a body, or for the file of an upload, above its limit."""
 
     status = 413
-    detail = "The request body is larger than allowed"
+    detail = "The request body is too large"
 
 
 class UriTooLong(ServiceError):
     """Raised for a request line above its limit."""
 
     status = 414
-    detail = "The path and query are longer than 8 KiB"
+    detail = "The path and query must not exceed 8 KiB"
 
 
 class UnsupportedMediaType(ServiceError):
     """Raised for a body whose Content-Type or Content-Encoding the operation does not take."""
 
     status = 415
-    detail = "The request body is of no type that the operation takes, or has a Content-Encoding"
+    detail = (
+        "The operation does not support the Content-Type or Content-Encoding of the request body"
+    )
 
 
 class InvalidRequest(ServiceError):
     """Raised for a value that is wrong, with one fault for each of them."""
 
     status = 422
-    detail = "The request is well-formed but its content is wrong; see errors"
+    detail = "The request contains invalid values. The member errors lists them"
 
     def __init__(self, *faults: FieldError) -> None:
         super().__init__(None, *faults[:MAX_FIELD_ERRORS])
@@ -172,7 +176,7 @@ class InvalidRequest(ServiceError):
 class IdempotencyKeyReused(InvalidRequest):
     """Raised when an Idempotency-Key comes with another request than the first time."""
 
-    detail = "The Idempotency-Key belongs to another request"
+    detail = "The Idempotency-Key was already used for a different request"
 
     def __init__(self) -> None:
         super().__init__(
@@ -184,35 +188,35 @@ class RequestHeaderFieldsTooLarge(ServiceError):
     """Raised for headers above their limit."""
 
     status = 431
-    detail = "The header is larger than 64 KiB"
+    detail = "The request headers must not exceed 64 KiB"
 
 
 class InternalError(ServiceError):
     """Rendered for every exception that is not a `ServiceError`: a mistake in the service."""
 
     status = 500
-    detail = "The service failed; its log has the cause under this request id"
+    detail = "The service failed unexpectedly. Its log contains the cause under this request_id"
 
 
 class Unavailable(ServiceError):
     """Raised when the database or the object store is not responding."""
 
     status = 503
-    detail = "A part that the service needs does not answer"
+    detail = "A backend service is not responding. Retry later"
     retry_after = 1
 
 
 class Overloaded(Unavailable):
     """Raised when a queue is full: of connections, uploads or passwords."""
 
-    detail = "The service has more work than it can take"
+    detail = "The service is overloaded. Retry later"
 
 
 class ShuttingDown(Unavailable):
     """Rendered by a server that is stopping, for a request that it has not finished."""
 
     type = Unavailable.type
-    detail = "shutting down"
+    detail = "The server is shutting down"
 
 
 # The general error of each status: built before any entity can define another one with that status.

@@ -1,12 +1,127 @@
-"""Field errors: which values of a request are wrong. Every 422 response lists them."""
+"""Field errors: which values of a request are wrong, and what the client should send instead.
+
+Every 422 response lists them. Pydantic finds most of them, and this module words its messages.
+"""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import CoreSchema, core_schema
+from pydantic_core.core_schema import ErrorType
 
 MAX_FIELD_ERRORS: Final = 100  # in one response
 _MAX_LENGTH: Final = 500  # characters
+# The `type` of Pydantic's error for a schema of `with_message`. Its context has the error code.
+_OWN_MESSAGE: Final = "own_message"
+
+DATE_MESSAGE: Final = "Must be a date such as 2026-11-29"
+DATE_TIME_MESSAGE: Final = "Must be a date and time with a time zone such as 2026-11-29T14:00:00Z"
+_TIME_MESSAGE: Final = "Must be a time of day such as 14:00:00"
+_DURATION_MESSAGE: Final = "Must be an ISO 8601 duration such as PT30M"
+UUID_MESSAGE: Final = "Must be a UUID"
+_URL_MESSAGE: Final = "Must be a URL such as https://example.com/"
+_OBJECT_MESSAGE: Final = "Must be a JSON object"
+_ARRAY_MESSAGE: Final = "Must be an array"
+_STRING_MESSAGE: Final = "Must be a string"
+_INTEGER_MESSAGE: Final = "Must be an integer"
+_NUMBER_MESSAGE: Final = "Must be a number"
+_BOOLEAN_MESSAGE: Final = "Must be true or false"
+_FORMAT_MESSAGE: Final = "Must have the format that the API documentation describes"
+
+# Messages, by the `type` of Pydantic's error. Placeholders are keys of the error's context.
+_MESSAGES: Final = {
+    "missing": "Required",
+    "extra_forbidden": "Unknown field",
+    "none_required": "Must be null",
+    "literal_error": "Must be {expected}",
+    "enum": "Must be {expected}",
+    "union_tag_not_found": "Must have the field {discriminator}",
+    "union_tag_invalid": "The field {discriminator} must be one of {expected_tags}",
+    "json_type": _STRING_MESSAGE,
+    "json_invalid": "Must be the text of a JSON document",
+    # Objects and arrays
+    "model_type": _OBJECT_MESSAGE,
+    "model_attributes_type": _OBJECT_MESSAGE,
+    "dataclass_type": _OBJECT_MESSAGE,
+    "dict_type": _OBJECT_MESSAGE,
+    "mapping_type": _OBJECT_MESSAGE,
+    "list_type": _ARRAY_MESSAGE,
+    "tuple_type": _ARRAY_MESSAGE,
+    "set_type": _ARRAY_MESSAGE,
+    "frozen_set_type": _ARRAY_MESSAGE,
+    "iterable_type": _ARRAY_MESSAGE,
+    # Strings
+    "string_type": _STRING_MESSAGE,
+    "string_unicode": "Must be valid Unicode text",
+    "string_not_ascii": "Must contain only ASCII characters",
+    "string_pattern_mismatch": _FORMAT_MESSAGE,
+    "bytes_type": _STRING_MESSAGE,
+    "bytes_invalid_encoding": _FORMAT_MESSAGE,
+    "uuid_type": UUID_MESSAGE,
+    "uuid_parsing": UUID_MESSAGE,
+    "uuid_version": "Must be a UUID of version {expected_version}",
+    "url_type": _URL_MESSAGE,
+    "url_parsing": _URL_MESSAGE,
+    "url_syntax_violation": _URL_MESSAGE,
+    "url_scheme": "Must be a URL that begins with {expected_schemes}",
+    # Numbers
+    "bool_type": _BOOLEAN_MESSAGE,
+    "bool_parsing": _BOOLEAN_MESSAGE,
+    "int_type": _INTEGER_MESSAGE,
+    "int_parsing": _INTEGER_MESSAGE,
+    "int_from_float": _INTEGER_MESSAGE,
+    "int_parsing_size": "Must be an integer with fewer digits",
+    "float_type": _NUMBER_MESSAGE,
+    "float_parsing": _NUMBER_MESSAGE,
+    "finite_number": "Must be a finite number",
+    "decimal_type": _NUMBER_MESSAGE,
+    "decimal_parsing": _NUMBER_MESSAGE,
+    "multiple_of": "Must be a multiple of {multiple_of}",
+    # Dates and times
+    "date_type": DATE_MESSAGE,
+    "date_parsing": DATE_MESSAGE,
+    "date_from_datetime_parsing": DATE_MESSAGE,
+    "date_from_datetime_inexact": DATE_MESSAGE,
+    "date_past": "Must be in the past",
+    "date_future": "Must be in the future",
+    "datetime_type": DATE_TIME_MESSAGE,
+    "datetime_parsing": DATE_TIME_MESSAGE,
+    "datetime_object_invalid": DATE_TIME_MESSAGE,
+    "datetime_from_date_parsing": DATE_TIME_MESSAGE,
+    "datetime_past": "Must be in the past",
+    "datetime_future": "Must be in the future",
+    "timezone_aware": DATE_TIME_MESSAGE,
+    "timezone_naive": "Must have no time zone, such as 2026-11-29T14:00:00",
+    "timezone_offset": "Must have the UTC offset {tz_expected}",
+    "time_type": _TIME_MESSAGE,
+    "time_parsing": _TIME_MESSAGE,
+    "time_delta_type": _DURATION_MESSAGE,
+    "time_delta_parsing": _DURATION_MESSAGE,
+}
+# Errors of a length, by type: the comparison, the key of the limit in the context, and its unit.
+_LENGTHS: Final = {
+    "string_too_short": ("at least", "min_length", "character"),
+    "string_too_long": ("at most", "max_length", "character"),
+    "bytes_too_short": ("at least", "min_length", "byte"),
+    "bytes_too_long": ("at most", "max_length", "byte"),
+    "url_too_long": ("at most", "max_length", "character"),
+    "too_short": ("at least", "min_length", "item"),
+    "too_long": ("at most", "max_length", "item"),
+    "decimal_max_digits": ("at most", "max_digits", "digit"),
+    "decimal_max_places": ("at most", "decimal_places", "decimal place"),
+    "decimal_whole_digits": ("at most", "whole_digits", "integer digit"),
+}
+# Errors of a bound, by type: the key of the bound in the context, the messages for numbers and
+# for dates.
+_BOUNDS: Final = {
+    "greater_than": ("gt", "Must be greater than {}", "Must be after {}"),
+    "greater_than_equal": ("ge", "Must be at least {}", "Must be {} or later"),
+    "less_than": ("lt", "Must be less than {}", "Must be before {}"),
+    "less_than_equal": ("le", "Must be at most {}", "Must be {} or earlier"),
+}
+# All types of Pydantic's own errors. Messages of those not listed above address Python programmers.
+_PYDANTIC_TYPES: Final = {*get_args(ErrorType)} - {"value_error"}
 
 
 def _truncate(text: str) -> str:
@@ -33,6 +148,63 @@ def json_pointer(*path: object) -> str:
     return "".join(f"/{name}" for name in escaped_names)
 
 
-def describe_validation_error(error: Mapping[str, Any]) -> str:
-    """Return the message of one of Pydantic's errors, without the input that it may quote."""
+def with_message(schema: CoreSchema, code: str, message: str) -> CoreSchema:
+    """Return a schema whose errors have this code and message instead of Pydantic's.
+
+    Pydantic does not accept a message for one of its own error types, so the code is put into the
+    context of the error, where `validation_error_code` looks it up.
+    """
+    return core_schema.custom_error_schema(
+        schema,
+        custom_error_type=_OWN_MESSAGE,
+        custom_error_message=message,
+        custom_error_context={"code": code},
+    )
+
+
+def validation_error_code(error: Mapping[str, Any]) -> str:
+    """Return the error code of one of Pydantic's errors, for example `string_too_long`."""
+    if error["type"] == _OWN_MESSAGE:
+        return str(error["ctx"]["code"])
+    return str(error["type"])
+
+
+def validation_error_message(error: Mapping[str, Any]) -> str:
+    """Return a sentence that says what to send instead of a value that Pydantic rejected.
+
+    For example "Must have at most 200 characters". The sentence never quotes the rejected value,
+    which may be confidential. `error` is an item of `ValidationError.errors()`.
+    """
+    error_type = error["type"]
+    context = error.get("ctx", {})
+    if error_type in _MESSAGES:
+        return _MESSAGES[error_type].format_map(context)
+    if error_type in _LENGTHS:
+        return _describe_length(error_type, context)
+    if error_type in _BOUNDS:
+        return _describe_bound(error_type, context)
+    if error_type in _PYDANTIC_TYPES:
+        return _FORMAT_MESSAGE
+    # The project's own validators raised `ValueError` or `PydanticCustomError` with this message.
     return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _describe_length(error_type: str, context: Mapping[str, Any]) -> str:
+    """Return for example "Must have at least 1 character"."""
+    comparison, key, unit = _LENGTHS[error_type]
+    limit = context[key]
+    # Pydantic does not know that the length of a `SecretStr` is a number of characters.
+    if context.get("field_type") == "Value":
+        unit = "character"
+    plural = "" if limit == 1 else "s"
+    return f"Must have {comparison} {limit} {unit}{plural}"
+
+
+def _describe_bound(error_type: str, context: Mapping[str, Any]) -> str:
+    """Return for example "Must be at most 100" or "Must be before 9999-12-31"."""
+    key, number_message, date_message = _BOUNDS[error_type]
+    bound = context[key]
+    # A bound that is a date or time is a text in the context.
+    if isinstance(bound, str):
+        return date_message.format(bound)
+    return number_message.format(bound)

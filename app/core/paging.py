@@ -41,7 +41,7 @@ def _split_sort_keys(value: Any) -> Any:
     sort_keys = [key for text in value for key in text.split(",")]
     columns = {key.removeprefix("-") for key in sort_keys}
     if len(columns) < len(sort_keys):
-        raise ValueError("A sort key is repeated")
+        raise ValueError("Must not contain the same sort key twice")
     return sort_keys
 
 
@@ -110,7 +110,7 @@ class PageQuery(RequestModel):
             raise _parameter_error("cursor", "exclusive", detail)
         page_number = self.page or 1
         if page_number * self.size > MAX_OFFSET:
-            detail = f"page times size must be at most {MAX_OFFSET}. Use a cursor to read further"
+            detail = f"page times size must be at most {MAX_OFFSET:,}. Use a cursor to read further"
             raise _parameter_error("page", "page_too_deep", detail)
 
     def requested_sort(self) -> tuple[str, ...]:

@@ -4,45 +4,24 @@ Pydantic converts values generously: the number 0 to a date, or the text `1_0` t
 this module refuse values that would be converted silently, in JSON as well as in paths and queries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
+from annotated_types import GroupedMetadata
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import core_schema
+
+from app.core.field_errors import DATE_MESSAGE, DATE_TIME_MESSAGE, UUID_MESSAGE
+from app.core.patterns import CanonicalText, Pattern
 
 # The largest number in a column of the type bigint.
 MAX_INT64: Final = 2**63 - 1
 # Text without the character NUL, which Postgres cannot store.
 NO_NUL_PATTERN: Final = r"^[^\x00]*$"
-
-
-@dataclass(frozen=True, eq=False)
-class CanonicalText:
-    """Metadata of a field that accepts only text in one format, for example of a date.
-
-    Use it as `Annotated[date, CanonicalText(...)]`. Pydantic first matches the text, and then
-    converts it.
-
-    Args:
-        pattern: A regular expression that the whole text has to match.
-        value_schema: Pydantic's schema that converts the text to a value and validates that.
-        json_schema: The schema of the field in the OpenAPI document.
-    """
-
-    pattern: str
-    value_schema: CoreSchema
-    json_schema: dict[str, Any]
-
-    def __get_pydantic_core_schema__(self, *_: Any) -> CoreSchema:
-        text_schema = core_schema.str_schema(strict=True, pattern=f"^(?:{self.pattern})$")
-        return core_schema.chain_schema([text_schema, self.value_schema])
-
-    def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, Any]:
-        return dict(self.json_schema)
 
 
 def integer_between(minimum: int, maximum: int) -> CanonicalText:
@@ -52,17 +31,28 @@ def integer_between(minimum: int, maximum: int) -> CanonicalText:
     """
     value_schema = core_schema.int_schema(ge=minimum, le=maximum)
     json_schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
-    return CanonicalText("0|-?[1-9][0-9]{0,18}", value_schema, json_schema)
+    message = "Must be an integer such as 12, without leading zeros"
+    return CanonicalText("0|-?[1-9][0-9]{0,18}", message, value_schema, json_schema)
 
 
-def string_of_length(min_length: int, max_length: int) -> StringConstraints:
+@dataclass(frozen=True)
+class _StorableString(GroupedMetadata):
+    """Metadata of a string that Postgres can store: limits of its length, and no NUL character."""
+
+    min_length: int
+    max_length: int
+
+    def __iter__(self) -> Iterator[Any]:
+        yield StringConstraints(strict=True, min_length=self.min_length, max_length=self.max_length)
+        yield Pattern(NO_NUL_PATTERN, "Must not contain NUL characters")
+
+
+def string_of_length(min_length: int, max_length: int) -> GroupedMetadata:
     """Return the metadata of a string with a number of characters, for example from 1 to 100.
 
     A number or another type is not converted, and NUL, which Postgres cannot store, is refused.
     """
-    return StringConstraints(
-        strict=True, min_length=min_length, max_length=max_length, pattern=NO_NUL_PATTERN
-    )
+    return _StorableString(min_length, max_length)
 
 
 def _to_utc(time: datetime) -> datetime:
@@ -82,13 +72,22 @@ _date_schema: Final = core_schema.date_schema(gt=date.min, lt=date.max)
 _datetime_schema: Final = core_schema.datetime_schema(tz_constraint="aware")
 
 # A UUID, for example `0197c2a4-8f6e-7b1d-9c3a-2e5f7a9b1c3d`.
-Id = Annotated[UUID, CanonicalText(_UUID, _uuid_schema, {"type": "string", "format": "uuid"})]
+Id = Annotated[
+    UUID, CanonicalText(_UUID, UUID_MESSAGE, _uuid_schema, {"type": "string", "format": "uuid"})
+]
 # A date, for example `1929-10-21`.
-Date = Annotated[date, CanonicalText(_DATE, _date_schema, {"type": "string", "format": "date"})]
+Date = Annotated[
+    date, CanonicalText(_DATE, DATE_MESSAGE, _date_schema, {"type": "string", "format": "date"})
+]
 # A time with a UTC offset, for example `2026-05-04T12:00:00Z`.
 Instant = Annotated[
     datetime,
-    CanonicalText(f"{_DATE}T{_TIME}", _datetime_schema, {"type": "string", "format": "date-time"}),
+    CanonicalText(
+        f"{_DATE}T{_TIME}",
+        DATE_TIME_MESSAGE,
+        _datetime_schema,
+        {"type": "string", "format": "date-time"},
+    ),
     AfterValidator(_to_utc),
 ]
 

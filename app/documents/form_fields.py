@@ -5,7 +5,12 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from app.core.errors import InvalidRequest
-from app.core.field_errors import FieldError, describe_validation_error, json_pointer
+from app.core.field_errors import (
+    FieldError,
+    json_pointer,
+    validation_error_code,
+    validation_error_message,
+)
 
 MAX_TEXT_FIELD_SIZE: Final = 1024  # bytes
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,8 +62,8 @@ def validate_fields(
                 path = (reported_field,)
             field_error = FieldError(
                 pointer=json_pointer(*path),
-                code=item["type"],
-                detail=describe_validation_error(item),
+                code=validation_error_code(item),
+                detail=validation_error_message(item),
             )
             field_errors.append(field_error)
         raise InvalidRequest(*field_errors) from None

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 from pydantic_core import PydanticCustomError
 
 from app.core.paging import ListQuery, SortKeys
+from app.core.patterns import Pattern
 from app.core.schemas import (
     MAX_INT64,
     NO_NUL_PATTERN,
@@ -53,7 +54,7 @@ def clean_filename(value: str) -> str:
 
 def _check_media_type(value: str) -> str:
     if not re.fullmatch(_MEDIA_TYPE_PATTERN, value):
-        raise PydanticCustomError("content_type", "Input should be a media type like text/plain")
+        raise PydanticCustomError("content_type", "Must be a media type such as application/pdf")
     return value
 
 
@@ -83,7 +84,11 @@ FileSize = Annotated[
     int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_integral_float_to_int)
 ]
 # 64 hexadecimal digits.
-Sha256Digest = Annotated[str, string_of_length(64, 64), Field(pattern="^[0-9a-f]{64}$")]
+Sha256Digest = Annotated[
+    str,
+    string_of_length(64, 64),
+    Pattern("^[0-9a-f]{64}$", "Must be 64 hexadecimal digits in lower case"),
+]
 Sort = Literal["name", "-name", "size", "-size", "created_at", "-created_at"]
 
 

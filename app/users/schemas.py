@@ -61,14 +61,14 @@ def _validate_email(value: str) -> str:
     email = normalize_email(value)
     if email is None:
         # The message of the library is not used, because it quotes what the client sent.
-        raise PydanticCustomError("email", "Input should be a valid email address")
+        raise PydanticCustomError("email", "Must be an email address such as ada@example.com")
     return email
 
 
 def reject_nul(password: SecretStr) -> SecretStr:
     """Return the password. Raise a validation error if it contains the character NUL (U+0000)."""
     if "\0" in password.get_secret_value():
-        raise PydanticCustomError("password", "Input should not contain the character NUL")
+        raise PydanticCustomError("password", "Must not contain NUL characters")
     return password
 
 

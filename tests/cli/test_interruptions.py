@@ -58,5 +58,5 @@ async def test_a_database_that_is_lost_in_the_middle_is_one_sentence(
     await outside_connection.execute("SELECT pg_terminate_backend($1, 10000)", backend)
     code, out, err = await wait_for_result(process, b"Homer,,Odyssey\n" * 100_000)
     assert (code, out) == (1, "")
-    assert err == "bookshelf: A part that the service needs does not answer\n"
+    assert err == "bookshelf: A backend service is not responding. Retry later\n"
     assert await stored(outside_connection) == 0

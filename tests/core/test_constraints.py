@@ -156,7 +156,7 @@ async def test_unique_index_with_an_expression_names_no_columns(library: Databas
     await requests.create(loan_request("Ada", shelf="A"))
     rows = [loan_request("Bob", shelf="B"), loan_request("Cleo", shelf="a")]
     for write in (requests.create(rows[1]), requests.create_many(rows)):
-        with pytest.raises(Conflict, match=r"^The request contradicts the present state"):
+        with pytest.raises(Conflict, match=r"^The request conflicts with the current state"):
             await write
 
 

@@ -215,7 +215,7 @@ def test_a_line_of_the_greatest_length_is_read(form: Format) -> None:
     end = b'"\n' if form == "csv" else b'"}\n'
     whole = start + b"x" * (MAX_LINE_BYTES - len(start) - len(end)) + end
     [(_, why)] = lines(form, (HEAD if form == "csv" else b"") + whole)
-    assert why == "title: String should have at most 300 characters"
+    assert why == "title: Must have at most 300 characters"
     [(_, why)] = lines(form, (HEAD if form == "csv" else b"") + b" " + whole)
     assert why == LINE_TOO_LONG
 
@@ -234,7 +234,7 @@ def test_a_record_of_many_lines_has_the_number_of_its_first() -> None:
     assert lines("csv", content) == [
         (2, book("a\n\nb")),
         (5, book("b")),
-        (6, "title: Field required"),
+        (6, "title: Required"),
         (8, book("c\n")),
     ]
 

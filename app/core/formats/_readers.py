@@ -5,7 +5,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.core.field_errors import describe_validation_error
+from app.core.field_errors import validation_error_message
 from app.core.formats._csv_records import read_records
 from app.core.formats._strict_json import parse_json
 from app.core.formats._text_lines import LINE_TOO_LONG, read_lines
@@ -73,20 +73,20 @@ def _parse_csv(model: type[Model], file: BinaryIO) -> Iterator[ParsedLine[Model]
 def _validate(model: type[Model], value: Any) -> Model | str:
     """Return an instance of the model, or an error message if the value is invalid.
 
-    Example of a message: `title: Field required; dob: Invalid date`.
+    Example of a message: `title: Required; dob: Must be a date such as 2026-11-29`.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
         field_errors = error.errors(include_url=False, include_input=False)
     return "; ".join(
-        _describe_field_error(field_error["loc"], describe_validation_error(field_error))
+        _describe_field_error(field_error["loc"], validation_error_message(field_error))
         for field_error in field_errors
     )
 
 
 def _describe_field_error(location: tuple[int | str, ...], message: str) -> str:
-    """Return the message after the path of its field, for example `author.name: Field required`."""
+    """Return the message after the path of its field, for example `author.name: Required`."""
     if not location:
         return message
     field_path = ".".join(map(str, location))

@@ -89,9 +89,7 @@ def _parse_form(content: bytes) -> list[tuple[str, str]]:
     )
     counts = Counter(name for name, _ in fields)
     faults = [
-        FieldError(
-            pointer=json_pointer(name), code="repeated_field", detail="May be given only once"
-        )
+        FieldError(pointer=json_pointer(name), code="repeated_field", detail="Must not be repeated")
         for name, count in counts.items()
         if count > 1
     ]

@@ -22,8 +22,9 @@ from app.core.errors import (
 from app.core.field_errors import (
     MAX_FIELD_ERRORS,
     FieldError,
-    describe_validation_error,
     json_pointer,
+    validation_error_code,
+    validation_error_message,
 )
 from app.core.observability import current_request_id
 
@@ -33,9 +34,7 @@ METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 MAX_PATH_LENGTH: Final = 500  # characters, before each becomes up to twelve
 Answer = dict[str, Any]  # of the OpenAPI document
 # Of the examples: every operation finds it in a query with `?x=1`.
-_FAULT: Final = FieldError(
-    parameter="x", code="unknown_parameter", detail="There is no such parameter"
-)
+_FAULT: Final = FieldError(parameter="x", code="unknown_parameter", detail="Unknown parameter")
 _PCHAR: Final = "/:@!$&'()*+,;=~"  # RFC 3986
 
 
@@ -138,7 +137,7 @@ def _methods_of(route: BaseRoute, scope: Scope) -> set[str]:
 def _fault(item: dict[str, Any]) -> FieldError:
     """Pydantic's error without the input that it quotes."""
     source, *path = map(str, item["loc"])
-    detail, code = describe_validation_error(item), item["type"]
+    detail, code = validation_error_message(item), validation_error_code(item)
     if source == "body":
         return FieldError(pointer=json_pointer(*path), detail=detail, code=code)
     where = {"header" if source == "header" else "parameter": "".join(path[:1])}

@@ -66,9 +66,9 @@ def check_query_parameters(request: Request, parameters: dict[str, bool]) -> Non
     faults = []
     for name in dict.fromkeys(names):
         if name not in parameters:
-            faults.append(_fault(name, "unknown_parameter", "There is no such parameter"))
+            faults.append(_fault(name, "unknown_parameter", "Unknown parameter"))
         elif names.count(name) > 1 and not parameters[name]:
-            faults.append(_fault(name, "repeated_parameter", "May be given only once"))
+            faults.append(_fault(name, "repeated_parameter", "Must not be repeated"))
     if faults:
         raise InvalidRequest(*faults)
 

@@ -103,7 +103,7 @@ async def stream_list(
 ) -> StreamingResponse:
     """Stream all selected rows. An error before the first rows has its own response."""
     if positions := sorted(query.model_fields_set & PAGE_PARAMETERS):
-        detail = "There are no pages of lines"
+        detail = "Must not be sent, because a stream has no pages"
         faults = (FieldError(parameter=name, code="no_pages", detail=detail) for name in positions)
         raise InvalidRequest(*faults)
     form = MEDIA_TYPES[media_type]
