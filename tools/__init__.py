@@ -1,1 +1,1 @@
-"""Commands for people who change this repository; see the Makefile."""
+"""Commands for developers of this repository. The Makefile has a target for each."""

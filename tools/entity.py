@@ -1,8 +1,8 @@
 """Create a new entity: `make entity NAME=publisher`.
 
 It writes the packages `app/publishers` and `tests/publishers` from the files in `tools/templates`,
-adds the entity to the files that list every entity, and updates `openapi.json`. The new entity has
-only a name. Add its other fields before `make revision`.
+adds the entity to the files that list every entity, and updates `openapi.json`. The only field of
+the new entity is its name. Add the other fields before `make revision`.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from typing import Final, NoReturn
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
 from app.tables import metadata
-from tools.registration import register
+from tools.registration import add_to_lists
 from tools.repository import ROOT, TIDY_COMMANDS, CommandError, run
 
 TEMPLATES: Final = ROOT / "tools" / "templates"
-_NAME: Final = re.compile(r"[a-z]+([ _-][a-z]+)*")
-CLOSING: Final = Template("""\
+_VALID_NAME: Final = re.compile(r"[a-z]+([ _-][a-z]+)*")
+NEXT_STEPS: Final = Template("""\
 Wrote app/${package} and tests/${package}, and added them to app/api.py, app/tables.py,
 pyproject.toml and tests/support/entities.py. Next:
 
@@ -61,9 +61,12 @@ class Names:
         """Return the last part of the path of the collection: `order-lines`."""
         return self.plural.replace(" ", "-")
 
-    def values(self) -> dict[str, str]:
-        """Return the values of the placeholders in the templates."""
-        article = "an" if self.noun[0] in "aeio" else "a"
+    def placeholders(self) -> dict[str, str]:
+        """Return the value of each placeholder in the templates, such as `${Class}`."""
+        article = "a"
+        # Nouns with u, such as "user", begin with the sound of a consonant.
+        if self.noun[0] in "aeio":
+            article = "an"
         return {
             "noun": self.noun,
             "Noun": self.noun.capitalize(),
@@ -88,15 +91,15 @@ def main() -> None:
     names = parse_names(arguments.noun, arguments.plural)
     check_names(names)
     try:
-        write(names)
+        write_files(names)
     except CommandError as error:
         fail(str(error))
-    print(CLOSING.substitute(names.values()))
+    print(NEXT_STEPS.substitute(names.placeholders()))
 
 
-def write(names: Names) -> None:
-    """Write the files of the entity, and the files that list every entity."""
-    files = {**render(names), **register(names.values())}
+def write_files(names: Names) -> None:
+    """Write the files of the entity, and add it to the files that list every entity."""
+    files = {**render_templates(names), **add_to_lists(names.placeholders())}
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -105,18 +108,22 @@ def write(names: Names) -> None:
 
 
 def parse_names(noun: str, plural: str) -> Names:
-    """Return the names of an entity. End the command if they are not valid."""
+    """Return the names of an entity. Without a plural, use the regular one.
+
+    The words of a name are separated by `_`, `-` or a space. Ends the command if a name is invalid.
+    """
     for name in filter(None, (noun, plural)):
-        if not _NAME.fullmatch(name):
+        if not _VALID_NAME.fullmatch(name):
             fail(f"{name!r} must consist of lowercase letters, as publisher or order_line does.")
     if not noun:
         fail("Name the entity, for example: make entity NAME=publisher")
     noun = re.sub("[_-]", " ", noun)
-    return Names(noun, re.sub("[_-]", " ", plural) or pluralize(noun))
+    plural = re.sub("[_-]", " ", plural)
+    return Names(noun, plural or pluralize(noun))
 
 
 def pluralize(noun: str) -> str:
-    """Return the regular plural of an English noun: "countries" of "country"."""
+    """Return the regular plural of an English noun, for example "countries" for "country"."""
     if re.search("[^aeiou]y$", noun):
         return f"{noun[:-1]}ies"
     if re.search("(s|x|z|ch|sh)$", noun):
@@ -125,7 +132,7 @@ def pluralize(noun: str) -> str:
 
 
 def check_names(names: Names) -> None:
-    """End the command if a name is already in use or would not be valid in Python."""
+    """End the command if a name is already in use, or is a keyword of Python or Postgres."""
     if names.noun == names.plural:
         fail(f"The plural must differ from {names.noun}, for example PLURAL={names.singular}s")
     for path in (f"app/{names.package}", f"tests/{names.package}"):
@@ -135,42 +142,45 @@ def check_names(names: Names) -> None:
     if names.package in metadata.tables:
         fail(f"The table {names.package} already exists.")
     if names.path == "docs":
-        fail("The path /docs is that of Swagger UI.")
+        fail("The path /docs already belongs to Swagger UI.")
     for name in (names.singular, names.package):
         if keyword.iskeyword(name):
             fail(f"{name} is a keyword of Python.")
     if names.package in RESERVED_WORDS:
-        # The service would quote it, but SQL that people write would not.
+        # SQLAlchemy would quote it. People who write SQL would have to quote it, too.
         fail(f"{names.package} is a keyword of Postgres.")
     check_class_names(names)
 
 
 def check_class_names(names: Names) -> None:
-    """End the command if a class of the entity has the name of one that its modules import."""
-    lists = [ROOT / "app" / "tables.py", ROOT / "tests" / "support" / "entities.py"]
-    code = "".join(path.read_text() for path in [*lists, *TEMPLATES.rglob("*.txt")])
+    """End the command if a class of the entity would have a name that its modules already use.
+
+    For example "Entity" is the base class of all entities.
+    """
+    list_files = [ROOT / "app" / "tables.py", ROOT / "tests" / "support" / "entities.py"]
+    code = "".join(path.read_text() for path in [*list_files, *TEMPLATES.rglob("*.txt")])
     for suffix in ("", "Create", "Read", "Update", "Query", "Repository", "Service"):
         name = f"{names.class_name}{suffix}"
         if re.search(rf"\b{name}\b", code):
             fail(f"The code of every entity already uses the name {name}.")
 
 
-def render(names: Names) -> dict[Path, str]:
-    """Return the files of the entity and their contents."""
+def render_templates(names: Names) -> dict[Path, str]:
+    """Return the content of each new file of the entity, by its path."""
     files = {}
-    values = names.values()
+    placeholders = names.placeholders()
     for directory in ("app", "tests"):
         package = ROOT / directory / names.package
         files[package / "__init__.py"] = ""
         for template in sorted((TEMPLATES / directory).glob("*.txt")):
-            file_name = Template(template.stem).substitute(values)
-            files[package / file_name] = Template(template.read_text()).substitute(values)
+            file_name = Template(template.stem).substitute(placeholders)
+            files[package / file_name] = Template(template.read_text()).substitute(placeholders)
     return files
 
 
-def fail(sentence: str) -> NoReturn:
-    """End the command with a sentence."""
-    sys.exit(sentence)
+def fail(message: str) -> NoReturn:
+    """Print a message on standard error, and end the command with exit code 1."""
+    sys.exit(message)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Open the development database in psql, which is part of the embedded Postgres.
 
 `python -m tools.psql -c '\\dt'` connects to DATABASE_URL if that is set, and otherwise to the
-embedded Postgres. If `make run` has not started it, it is started here and stops with psql.
+embedded Postgres. If `make run` has not started the embedded Postgres, this command starts it, and
+stops it after psql.
 """
 
 import os
@@ -16,8 +17,8 @@ from app import embedded
 from app.cli import runtime
 from app.embedded.postgresql import program_path
 
-# The environment variable of libpq for each part and parameter of a URL.
-VARIABLES: Final = {
+# The environment variable from which psql reads each part and parameter of a database URL.
+LIBPQ_VARIABLES: Final = {
     "user": "PGUSER",
     "password": "PGPASSWORD",
     "host": "PGHOST",
@@ -27,23 +28,27 @@ VARIABLES: Final = {
     "passfile": "PGPASSFILE",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
-STARTED: Final = "`make run` is not running: Postgres was started for psql, and stops with it."
+STARTED_POSTGRES: Final = (
+    "`make run` is not running, so Postgres was started. It will be stopped when you leave psql."
+)
 
 
 def main(arguments: list[str]) -> int:
+    """Run psql with the arguments of the command. Return its exit code."""
     settings = runtime.load_settings(quiet=True)
     try:
         if settings.database_url is not None:
             return run_psql(settings.sqlalchemy_url, arguments)
         with embedded.run_postgres(settings.data_dir) as server:
             if server.process is not None:
-                print(STARTED, file=sys.stderr)
+                print(STARTED_POSTGRES, file=sys.stderr)
             return run_psql(make_url(server.url()), arguments)
     except embedded.EmbeddedError as error:
         runtime.fail(str(error))
 
 
 def run_psql(url: URL, arguments: list[str]) -> int:
+    """Run psql with a database until the user leaves it. Return its exit code."""
     # Ctrl-C cancels a statement in psql. It must not end this process, which may have to stop
     # Postgres after psql.
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -53,10 +58,10 @@ def run_psql(url: URL, arguments: list[str]) -> int:
 
 
 def connection_variables(url: URL) -> dict[str, str]:
-    """Return the URL as libpq's variables, for example `{"PGHOST": "/run", "PGUSER": "postgres"}`.
+    """Return a URL as environment variables of psql, such as `{"PGHOST": "/run", "PGUSER": "ada"}`.
 
-    The URL is not an argument of psql because other users can see the arguments of a process, and
-    it may contain a password.
+    The URL may contain a password. It is not passed as an argument, because other users of the
+    machine can see the arguments of a process.
     """
     parameters = {
         "user": url.username,
@@ -67,9 +72,9 @@ def connection_variables(url: URL) -> dict[str, str]:
         **{name: ",".join(values) for name, values in url.normalized_query.items()},
     }
     return {
-        VARIABLES[name]: str(value)
+        LIBPQ_VARIABLES[name]: str(value)
         for name, value in parameters.items()
-        if value is not None and name in VARIABLES
+        if value is not None and name in LIBPQ_VARIABLES
     }
 
 

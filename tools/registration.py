@@ -1,4 +1,4 @@
-"""Add a new entity to the files that list every entity."""
+"""Adds a new entity to the files that list every entity."""
 
 import re
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Final
 
 from tools.repository import ROOT, CommandError
 
-# The entry in `tests/support/entities.py`.
-CASE: Final = """\
+# The template of an entry in `tests/support/entities.py`.
+ENTITY_CASE: Final = """\
     EntityCase(
         model=${Class},
         columns={"name": "'${Noun} ' || n"},
@@ -22,14 +22,15 @@ CASE: Final = """\
 """
 
 
-def register(values: dict[str, str]) -> dict[Path, str]:
-    """Return the files to which an entity is added, and their new contents.
+def add_to_lists(placeholders: dict[str, str]) -> dict[Path, str]:
+    """Return the new content of each file to which an entity is added, by its path.
 
     These are the lists of routers and tables, the import contracts, and the list of entities that
-    the generic tests cover. `values` are those of the placeholders in the templates.
+    the generic tests cover. `placeholders` are the values in templates, such as
+    `{"noun": "order line", "Class": "OrderLine", ...}`.
     """
-    last_word = values["noun"].rpartition(" ")[2]
-    values = values | {"search_word": last_word}
+    *_, last_word = placeholders["noun"].split(" ")
+    placeholders = placeholders | {"search_word": last_word}
     # For each file, pairs of a pattern and a text to insert before its first match.
     insertions = {
         "app/api.py": (
@@ -46,28 +47,35 @@ def register(values: dict[str, str]) -> dict[Path, str]:
         "tests/support/entities.py": (
             ("^from app", "from app.${package}.models import ${Class}\n"),
             # The end of ENTITIES.
-            (r"^\)$", CASE),
+            (r"^\)$", ENTITY_CASE),
         ),
-        # The layer of entities that import no other entity, which is the one above `core`. Move the
-        # new one if it comes to import another.
+        # The layer above `core` has the entities that import no other entity. Move an entity to a
+        # higher layer when it imports another one.
         "pyproject.toml": ((r'(?<=^    ")(?=[a-z_ |]+",\n    "core",)', "${package} | "),),
     }
-    return {ROOT / name: insert(ROOT / name, values, texts) for name, texts in insertions.items()}
+    new_contents = {}
+    for file_name, file_insertions in insertions.items():
+        path = ROOT / file_name
+        new_contents[path] = insert_templates(path, placeholders, file_insertions)
+    return new_contents
 
 
-def insert(path: Path, values: dict[str, str], texts: tuple[tuple[str, str], ...]) -> str:
-    """Return the content of a file with each text inserted before the first match of its pattern.
+def insert_templates(
+    path: Path, placeholders: dict[str, str], insertions: tuple[tuple[str, str], ...]
+) -> str:
+    """Return the content of a file after insertions. The file itself is not changed.
 
-    The texts are templates with placeholders for `values`.
+    Each insertion is a pattern and a template. The template, with the values of its placeholders,
+    is inserted before the first match of the pattern. Raises `CommandError` if nothing matches.
     """
     content = path.read_text(encoding="utf-8")
-    for pattern, template in texts:
+    for pattern, template in insertions:
         match = re.search(pattern, content, re.MULTILINE)
         if match is None:
             raise CommandError(
                 f"Cannot add the entity to {path}, because nothing in it matches {pattern!r}. "
                 "Change the pattern in tools/registration.py."
             )
-        text = Template(template).substitute(values)
+        text = Template(template).substitute(placeholders)
         content = content[: match.start()] + text + content[match.start() :]
     return content

@@ -2,8 +2,8 @@
 
     make rename NAME=orderdesk TITLE="Order Desk"
 
-Programs use the name, people read the title. The current ones are in `app/__init__.py`, so that
-the repository can be renamed again. Only whole words are replaced: `name_test` contains the word
+The name is for programs, the title for people. `app/__init__.py` contains the current ones, so the
+repository can be renamed again. Only whole words are replaced: `name_test` contains the word
 `name`, but `names` does not.
 """
 
@@ -29,16 +29,16 @@ from tools.repository import (
 )
 
 EXAMPLE: Final = 'make rename NAME=orderdesk TITLE="Order Desk"'
-# The name is that of an S3 bucket, which needs three characters, and the prefix of tokens, which
-# may have 100 characters. A longer name could also make lines longer than the linter allows.
+# The name of an S3 bucket has at least three characters. A name of more than 20 characters would
+# make tokens, which begin with it, and lines of code too long.
 VALID_NAME: Final = re.compile("[a-z][a-z0-9]{2,19}")
 VALID_TITLE: Final = re.compile("(?=.{3,30}$)[A-Z][A-Za-z0-9]*( [A-Za-z0-9]+)*")
-# Licenses name the authors of the text, which a rename does not change.
+# These files name the authors, who are the same after a rename.
 LICENSE_PATTERNS: Final = ("LICENSE*", "COPYING*", "NOTICE*")
 
 
 class RenameError(Exception):
-    """Raised when the repository cannot be renamed, with a sentence for the user."""
+    """Raised if the repository cannot be renamed. The message tells the user why."""
 
 
 class Names(NamedTuple):
@@ -48,12 +48,12 @@ class Names(NamedTuple):
     title: str
 
     def spellings(self) -> tuple[str, str, str]:
-        """Return the words that a rename replaces. A later one wins if two are equal."""
+        """Return the words that a rename replaces. If two are equal, the later one counts."""
         return (self.name.upper(), self.title, self.name)
 
 
 def main() -> int:
-    """Rename the repository. Return the exit code."""
+    """Rename the repository as the arguments of the command say. Return the exit code."""
     parser = argparse.ArgumentParser(usage=EXAMPLE)
     parser.add_argument("name", nargs="?", default="")
     parser.add_argument("title", nargs="?", default="")
@@ -74,12 +74,12 @@ def rename(old: Names, new: Names) -> str:
     paths = list_files()
     texts = read_texts(paths)
     _check_unused(old, new, texts)
-    count = _replace_in_files(old, new, texts)
+    changed_files = _replace_in_files(old, new, texts)
     moved = _move_files(old, new, paths)
     for command in TIDY_COMMANDS:
         run(sys.executable, "-m", *command)
     summary = (
-        f"{old.title} ({old.name}) is now {new.title} ({new.name}): changed {count} files, "
+        f"{old.title} ({old.name}) is now {new.title} ({new.name}): changed {changed_files} files, "
         "formatted the code and wrote openapi.json."
     )
     unchanged = "Licenses and the files of .gitignore, such as .env and .data, are unchanged."
@@ -89,6 +89,7 @@ def rename(old: Names, new: Names) -> str:
 
 
 def _check_spelling(new: Names) -> None:
+    """Raise `RenameError` if the new name or title has forbidden characters or a wrong length."""
     if not VALID_NAME.fullmatch(new.name) or keyword.iskeyword(new.name):
         raise RenameError(
             "NAME must be 3 to 20 lowercase letters and digits, begin with a letter and not be a "
@@ -102,6 +103,7 @@ def _check_spelling(new: Names) -> None:
 
 
 def _check_no_uncommitted_changes() -> None:
+    """Raise `RenameError` if git could not restore the files as they are now."""
     if not has_git():
         return
     has_commit = run("git", "ls-files") != ""
@@ -112,7 +114,10 @@ def _check_no_uncommitted_changes() -> None:
 
 
 def _check_unused(old: Names, new: Names, texts: Mapping[Path, str]) -> None:
-    """Refuse a name that the repository already uses, because the next rename would replace it."""
+    """Raise `RenameError` if the repository already uses the new name for something else.
+
+    The next rename could not distinguish these words from the name of the service.
+    """
     if _words(*old.spellings(), flags=re.IGNORECASE).search(new.title):
         raise RenameError(f"choose another name: {new.title} contains the current one, {old.title}")
     pattern = _words(*new.spellings())
@@ -139,25 +144,27 @@ def _words(*words: str, flags: int = 0) -> re.Pattern[str]:
 
 
 def _replace(old: Names, new: Names, text: str) -> str:
+    """Return a text in which every spelling of the old name is replaced by that of the new one."""
     replacements = dict(zip(old.spellings(), new.spellings(), strict=True))
     return _words(*replacements).sub(lambda match: replacements[match[0]], text)
 
 
 def _replace_in_files(old: Names, new: Names, texts: Mapping[Path, str]) -> int:
-    """Replace the name in all files but licenses. Return how many files have changed."""
-    count = 0
+    """Replace the name in all files except licenses. Return the number of changed files."""
+    changed_files = 0
     for path, text in texts.items():
         is_license = any(path.match(pattern) for pattern in LICENSE_PATTERNS)
         new_text = _replace(old, new, text)
         if new_text != text and not is_license:
             path.write_bytes(new_text.encode())
-            count += 1
-    return count
+            changed_files += 1
+    return changed_files
 
 
 def _move_files(old: Names, new: Names, paths: list[Path]) -> dict[Path, Path]:
-    """Move the files whose path contains the name. Return their old paths with their new ones."""
-    path_names = Names(new.name, new.name)  # a title may have spaces
+    """Move the files whose path contains the old name. Return the new path of each moved file."""
+    # In paths the name also replaces the title, which may have spaces.
+    path_names = Names(new.name, new.name)
     moved = {}
     for path in paths:
         target = ROOT / _replace(old, path_names, str(path.relative_to(ROOT)))
@@ -168,6 +175,7 @@ def _move_files(old: Names, new: Names, paths: list[Path]) -> dict[Path, Path]:
 
 
 def _next_steps(new_paths: list[Path]) -> str:
+    """Return the message that tells how to continue and, in a clone, how to undo the rename."""
     steps = "Next: run `make check test` and commit."
     if not has_git():
         return steps
@@ -178,7 +186,10 @@ def _next_steps(new_paths: list[Path]) -> str:
 
 
 def _find_leftovers(old: Names, paths: list[Path]) -> list[str]:
-    """Return where the old name remains, in another spelling or in a license: `  LICENSE:1`."""
+    """Return the lines of a message that lists where the old name remains, such as `  LICENSE:1`.
+
+    It remains in licenses, and in spellings that are not replaced, such as one in camel case.
+    """
     pattern = _words(*old.spellings(), flags=re.IGNORECASE)
     places = [
         f"  {path.relative_to(ROOT)}:{number}"
@@ -186,7 +197,9 @@ def _find_leftovers(old: Names, paths: list[Path]) -> list[str]:
         for number, line in enumerate(text.splitlines(), start=1)
         if pattern.search(line)
     ]
-    return ["These lines still contain the old name:", *places] if places else []
+    if not places:
+        return []
+    return ["These lines still contain the old name:", *places]
 
 
 if __name__ == "__main__":

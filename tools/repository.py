@@ -1,4 +1,4 @@
-"""The files of this repository, and commands that run in its root."""
+"""Lists, reads and moves the files of this repository, and runs commands in its root directory."""
 
 import shlex
 import subprocess
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-# The modules to run after writing files. They sort imports, format the code and write openapi.json.
+# The modules to run after files were written, with their arguments. They sort imports, format the
+# code and write openapi.json.
 TIDY_COMMANDS: Final = (
     ("ruff", "check", "--quiet", "--fix", "--select", "I", "."),
     ("ruff", "format", "--quiet", "."),
@@ -16,11 +17,11 @@ TIDY_COMMANDS: Final = (
 
 
 class CommandError(Exception):
-    """Raised when a command fails or is not installed, with its output."""
+    """Raised if a command fails or is not installed. The message contains its output."""
 
 
 def run(*command: str) -> str:
-    """Run a command in the root of the repository and return what it prints."""
+    """Run a command in the root directory and return its output. Raises `CommandError`."""
     try:
         process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except FileNotFoundError:
@@ -32,45 +33,45 @@ def run(*command: str) -> str:
 
 
 def has_git() -> bool:
-    """Return whether this is a clone. A downloaded archive is not."""
+    """Return whether this is a git clone, and not a downloaded archive."""
     return (ROOT / ".git").exists()
 
 
 def list_files() -> list[Path]:
     """Return the files that git tracks. Without git, return those that it would not ignore."""
     if not has_git():
-        return walk(ROOT)
-    names = run("git", "ls-files", "-z").split("\0")
-    paths = [ROOT / name for name in names if name]
+        return list_files_without_git(ROOT)
+    file_names = run("git", "ls-files", "-z").split("\0")
+    paths = [ROOT / file_name for file_name in file_names if file_name]
     return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
-def walk(root: Path) -> list[Path]:
-    """Return the files below a directory that its `.gitignore` does not exclude."""
+def list_files_without_git(root: Path) -> list[Path]:
+    """Return the files in a directory and its subdirectories that `.gitignore` does not exclude."""
     lines = (root / ".gitignore").read_text(encoding="utf-8").splitlines()
-    ignored = [line.rstrip("/") for line in lines if line and not line.startswith("#")]
-    return list(_walk(root, [".git", *ignored]))
+    ignored_patterns = [line.rstrip("/") for line in lines if line and not line.startswith("#")]
+    return list(_list_files_recursively(root, [".git", *ignored_patterns]))
 
 
-def _walk(directory: Path, ignored: list[str]) -> Iterator[Path]:
+def _list_files_recursively(directory: Path, ignored_patterns: list[str]) -> Iterator[Path]:
     for path in sorted(directory.iterdir()):
-        if path.is_symlink() or any(path.match(pattern) for pattern in ignored):
+        if path.is_symlink() or any(path.match(pattern) for pattern in ignored_patterns):
             continue
         if path.is_dir():
-            yield from _walk(path, ignored)
+            yield from _list_files_recursively(path, ignored_patterns)
         elif path.is_file():
             yield path
 
 
 def read_texts(paths: list[Path]) -> dict[Path, str]:
-    """Return the content of the files that are not binary."""
+    """Return the content of each file that is UTF-8 text, by its path."""
     texts = {}
     for path in paths:
         content = path.read_bytes()
         if b"\0" in content:
             continue
         try:
-            # Not `read_text`, which would replace the line ends of Windows.
+            # `read_text` would replace line ends of Windows.
             texts[path] = content.decode()
         except UnicodeDecodeError:
             continue

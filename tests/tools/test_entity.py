@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import PROJECT_ROOT
-from tools.entity import Names, check_names, parse_names, pluralize, render
-from tools.registration import register
+from tools.entity import Names, check_names, parse_names, pluralize, render_templates
+from tools.registration import add_to_lists
 
 USED_BY_EVERY = "The code of every entity already uses the name"
 ORDER_LINE = Names("order line", "order lines")
@@ -66,7 +66,8 @@ def test_words_may_be_joined_in_several_ways_and_the_plural_given() -> None:
 
 def test_entity_of_two_words_has_its_name_in_every_form() -> None:
     files = {
-        path.relative_to(PROJECT_ROOT).as_posix(): text for path, text in render(ORDER_LINE).items()
+        path.relative_to(PROJECT_ROOT).as_posix(): text
+        for path, text in render_templates(ORDER_LINE).items()
     }
     assert set(files) == {
         *("app/order_lines/__init__.py", "app/order_lines/models.py"),
@@ -90,7 +91,7 @@ def test_entity_of_two_words_has_its_name_in_every_form() -> None:
 def test_entity_is_added_to_every_list() -> None:
     files = {
         path.relative_to(PROJECT_ROOT).as_posix(): text
-        for path, text in register(ORDER_LINE.values()).items()
+        for path, text in add_to_lists(ORDER_LINE.placeholders()).items()
     }
     added = {
         "app/api.py": "    order_lines,\n",
@@ -113,7 +114,7 @@ def test_entity_is_added_to_every_list() -> None:
         ("setting", "", "app/settings.py already exists"),
         ("fault", "", "tests/faults already exists"),
         ("job_run", "", "The table job_runs already exists"),
-        ("doc", "", "The path /docs is that of Swagger UI"),
+        ("doc", "", "The path /docs already belongs to Swagger UI"),
         ("series", "series", "must differ from series"),
         ("class", "", "class is a keyword of Python"),
         ("course", "class", "class is a keyword of Python"),
@@ -133,7 +134,7 @@ def test_name_that_something_else_has_is_refused(noun: str, plural: str, sentenc
 def test_no_line_of_the_files_of_an_entity_is_too_long(noun: str, tmp_path: Path) -> None:
     names = parse_names(noun, "")
     check_names(names)
-    for path, text in render(names).items():
+    for path, text in render_templates(names).items():
         target = tmp_path / path.relative_to(PROJECT_ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)

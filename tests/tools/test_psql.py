@@ -7,7 +7,7 @@ from sqlalchemy.engine import make_url
 
 from tests.support import postgres_server
 from tests.support.processes import CommandResult, spawn_command, wait_for_result
-from tools.psql import STARTED, connection_variables
+from tools.psql import STARTED_POSTGRES, connection_variables
 
 TABLES = ("-c", "\\dt")
 
@@ -36,7 +36,7 @@ async def test_psql_uses_the_running_development_server(data_dir: Path) -> None:
 
 async def test_psql_starts_the_development_server_if_none_runs(data_dir: Path) -> None:
     code, out, err = await psql(*TABLES, DATA_DIR=str(data_dir))
-    assert (code, err) == (0, f"{STARTED}\n")
+    assert (code, err) == (0, f"{STARTED_POSTGRES}\n")
     assert "books" in out
     assert not (data_dir / "postgres" / "postmaster.pid").exists()
 

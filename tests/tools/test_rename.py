@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from app import NAME, TITLE
-from tools.repository import ROOT, read_texts, walk
+from tools.repository import ROOT, list_files_without_git, read_texts
 
 # As long and as short as names may be: no line may become too long, and no import misplaced.
 LONG = ("zebracrossingservice", "Zebra Crossing Service Manager")
@@ -32,7 +32,7 @@ class Renamed(NamedTuple):
 
 def copy_repository(source: Path, target: Path) -> Path:
     """Copy all files but this one: a repository cannot get names that it contains."""
-    for path in walk(source):
+    for path in list_files_without_git(source):
         if path.name == Path(__file__).name:
             continue
         copy = target / path.relative_to(source)
@@ -72,7 +72,7 @@ def find_words(root: Path, *words: str) -> list[str]:
     pattern = re.compile(rf"(?<![a-z0-9])({'|'.join(words)})(?![a-z0-9])", re.IGNORECASE)
     return [
         f"{path.relative_to(root)}: {match[0]}"
-        for path, text in read_texts(walk(root)).items()
+        for path, text in read_texts(list_files_without_git(root)).items()
         for match in pattern.finditer(f"{path.relative_to(root)}\n{text}")
     ]
 

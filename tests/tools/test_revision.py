@@ -73,7 +73,7 @@ class Project:
         """Return the files that `make revision` wrote."""
         code, out, err = await self.run("tools.revision", message)
         assert (code, err) == (0, "")
-        assert "Read it before you commit it" in out
+        assert "Review it before you commit it" in out
         assert "`make check` will reject it" not in out
         return [self.directory / name for name in re.findall(r"^Wrote (\S+)$", out, re.MULTILINE)]
 
@@ -143,7 +143,7 @@ async def validity(connection: asyncpg.Connection) -> dict[str, bool]:
 async def test_revision_without_message_is_one_sentence(project: Project) -> None:
     code, out, err = await project.run("tools.revision", "")
     assert (code, out) == (1, "")
-    assert err == 'Say what the revision does: make revision MESSAGE="create publishers"\n'
+    assert err == 'Describe the revision, for example: make revision MESSAGE="create publishers"\n'
 
 
 async def test_revision_without_a_difference_says_so_and_writes_no_file(project: Project) -> None:
