@@ -1,1 +1,4 @@
-"""The schema's history: env.py runs the revisions, new_revisions.py shapes those to be written."""
+"""The migrations of the database schema.
+
+`env.py` runs the revisions in `versions/`. `new_revisions.py` and `safe_ddl.py` write new ones.
+"""

@@ -20,13 +20,14 @@ from app.settings import Settings, describe_validation_error
 from app.tables import metadata
 from migrations.new_revisions import prepare_revisions
 
-# A migration that waits for a table lock longer than this gives up, because all requests for the
-# table queue behind it.
+# A migration fails if it waits longer than this for the lock of a table, because all requests that
+# use the table wait behind it.
 LOCK_TIMEOUT: Final = "5s"
-# Building an index of a large table takes longer than the role's statement_timeout allows.
+# Replaces the role's statement_timeout, which is too short to build the index of a large table.
 STATEMENT_TIMEOUT: Final = "15min"
-ADVISORY_LOCK: Final = 7_305_011_972_015_236
-TRY_LOCK: Final = text(f"SELECT pg_try_advisory_xact_lock({ADVISORY_LOCK})")
+# A random number. All upgrades lock the same one.
+UPGRADE_LOCK_KEY: Final = 7_305_011_972_015_236
+TRY_UPGRADE_LOCK: Final = text(f"SELECT pg_try_advisory_xact_lock({UPGRADE_LOCK_KEY})")
 LOCK_POLL_SECONDS: Final = 0.2
 NO_URL: Final = (
     "There is no database to migrate: set DATABASE_URL, or use `make migrate` for the development"
@@ -36,34 +37,39 @@ OPTIONS: Final[dict[str, Any]] = {
     "target_metadata": metadata,
     "compare_server_default": True,
     "process_revision_directives": prepare_revisions,
-    # The plugin compares check constraints, by their names.
+    # This plugin compares the names of check constraints.
     "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
 }
 
 
-def migrate_online() -> None:
+def migrate() -> None:
+    """Run the revisions on the database of the caller, or else on that of the settings."""
     url = context.config.attributes.get("url")
     if url is not None:
         # The caller is Python code (app/schema.py), which handles exceptions itself.
-        asyncio.run(run_online(url))
+        asyncio.run(upgrade_database(url))
         return
-    url = url_of_settings()
-    asyncio.run(try_connection(url))
-    asyncio.run(run_online(url))
+    url = read_database_url()
+    asyncio.run(check_connection(url))
+    asyncio.run(upgrade_database(url))
 
 
-def url_of_settings() -> URL:
-    """Return DATABASE_URL. Alembic prints a CommandError as one line, without a traceback."""
+def read_database_url() -> URL:
+    """Return DATABASE_URL. Raises `CommandError` if the settings are invalid or name no database.
+
+    Alembic prints this error as one line, without a traceback.
+    """
     try:
         settings = Settings()
     except ValidationError as error:
-        raise CommandError(f"Wrong settings: {describe_validation_error(error)}") from None
+        raise CommandError(f"Invalid settings: {describe_validation_error(error)}") from None
     if settings.database_url is None:
         raise CommandError(NO_URL)
     return settings.sqlalchemy_url
 
 
-async def try_connection(url: URL) -> None:
+async def check_connection(url: URL) -> None:
+    """Raise `CommandError` if the database is not reachable or refuses the connection."""
     engine = create_async_engine(
         url, poolclass=pool.NullPool, connect_args=TRANSACTION_POOLER_OPTIONS
     )
@@ -76,7 +82,8 @@ async def try_connection(url: URL) -> None:
         await engine.dispose()
 
 
-async def run_online(url: URL) -> None:
+async def upgrade_database(url: URL) -> None:
+    """Run the revisions on a database, as soon as no other upgrade of it is running."""
     engine = create_async_engine(
         url, poolclass=pool.NullPool, connect_args=TRANSACTION_POOLER_OPTIONS
     )
@@ -88,20 +95,20 @@ async def run_online(url: URL) -> None:
 
 @asynccontextmanager
 async def upgrade_lock(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Let only one upgrade run at a time. A second one waits, and then has nothing to do.
+    """Hold a lock on upgrades until the block ends. A second upgrade waits for the lock.
 
-    Revisions commit, some more than once, so their own transactions cannot hold the lock. A
-    transaction on a second connection holds it until the block ends, and does nothing else. Unlike
-    a session-level lock, this also works behind a transaction-mode pooler.
+    A transaction on a separate connection holds the lock, and does nothing else. The transactions
+    of the revisions cannot hold it, because each of them ends before the upgrade does. A lock of
+    the session would not work behind a transaction-mode pooler.
     """
     async with engine.connect() as connection:
-        while not await connection.scalar(TRY_LOCK):
-            # CREATE INDEX CONCURRENTLY waits for every transaction that has a snapshot. A statement
-            # that waited for the lock would have one, so that both upgrades would wait forever.
+        while not await connection.scalar(TRY_UPGRADE_LOCK):
+            # Do not wait for the lock in Postgres. CREATE INDEX CONCURRENTLY in the other upgrade
+            # waits for every transaction that has a snapshot, so both upgrades would wait forever.
             await connection.rollback()
             await asyncio.sleep(LOCK_POLL_SECONDS)
-        # Without this, Postgres would end the idle transaction, and release the lock. The statement
-        # also releases the snapshot of the SELECT above, which CREATE INDEX would wait for.
+        # Otherwise Postgres would end the idle transaction and release the lock. The statement also
+        # releases the snapshot of the SELECT above, for which CREATE INDEX would wait.
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield
 
@@ -116,14 +123,14 @@ def run_migrations(connection: Connection) -> None:
 def set_timeouts(connection: Connection) -> None:
     """Set the timeouts at the start of a transaction or of an autocommit block.
 
-    Migrations should connect to Postgres directly. Behind a transaction-mode pooler, SET LOCAL
-    works, but the SET of an autocommit block does not, because the pooler may run it on another
-    connection than the statement that follows.
+    Migrations should connect to Postgres without a transaction-mode pooler. With one, the timeouts
+    of transactions work, but those of an autocommit block do not, because the pooler may send SET
+    and the next statement to different connections.
     """
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
         connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-        # CREATE INDEX CONCURRENTLY has to wait for open transactions, and no request queues behind
-        # it. An ALTER TABLE does not belong in an autocommit block.
+        # CREATE INDEX CONCURRENTLY has to wait for open transactions, but requests do not wait
+        # behind it. An autocommit block must not contain ALTER TABLE, behind which they do.
         connection.exec_driver_sql("SET lock_timeout = 0")
     else:
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
@@ -134,7 +141,7 @@ def write_sql() -> None:
     """Write the SQL of the revisions, for `alembic upgrade --sql`."""
     context.configure(dialect_name="postgresql", literal_binds=True, **OPTIONS)
     with context.begin_transaction():
-        # SET LOCAL would end with the first transaction, which an autocommit block commits.
+        # SET LOCAL would only last until an autocommit block commits the first transaction.
         context.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
         context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         context.run_migrations()
@@ -143,4 +150,4 @@ def write_sql() -> None:
 if context.is_offline_mode():
     write_sql()
 else:
-    migrate_online()
+    migrate()

@@ -1,15 +1,18 @@
 """Makes `alembic revision --autogenerate` write numbered revisions with safe DDL.
 
-Upgrades do not use this module. Safe DDL does not lock an existing table while Postgres reads all
-of its rows (`safe_ddl.py`). It takes up to two revisions:
+Safe DDL does not lock an existing table while Postgres reads all of its rows (see `safe_ddl.py`).
+It needs up to two revisions:
 
-1. tables, columns, and constraints that are `NOT VALID`, in one transaction;
-2. indexes, built `CONCURRENTLY` outside of a transaction, and then, in a transaction, the
-   validation of the constraints.
+1. New tables, columns and constraints. Constraints of existing tables are `NOT VALID`. All of this
+   runs in one transaction.
+2. Indexes, built `CONCURRENTLY` outside of a transaction. Then, in a transaction, the constraints
+   are validated.
 
 A failed revision is repeated from its start. The statements of the first revision can only be
-repeated if they were rolled back. A concurrent build cannot be rolled back, and commits what ran
-before it, so it has to be in another revision.
+repeated if they were rolled back. A concurrent build cannot be rolled back, and commits the
+statements before it, so it has to be in another revision.
+
+Upgrades do not use this module.
 """
 
 from typing import Final
@@ -20,19 +23,19 @@ from alembic.script import ScriptDirectory
 
 from migrations.safe_ddl import SafeOperations
 
-SECOND_MESSAGE: Final = "finish {} without blocking writes"
+SECOND_REVISION_MESSAGE: Final = "finish {} without blocking writes"
 
 
 def prepare_revisions(
     context: MigrationContext, _revision: object, scripts: list[ops.MigrationScript]
 ) -> None:
-    """Replace the script in the list by none, one or two scripts.
+    """Replace the script in the list with no script, one script or two scripts.
 
-    Alembic calls this hook (`process_revision_directives`) after it has compared the models with
-    the database, and before it writes the files.
+    This is Alembic's hook `process_revision_directives`. Alembic calls it with the differences
+    between the models and the database, before it writes a file for each script.
     """
     script = scripts[0]
-    # `alembic check` compares, too. It has no message because it writes no file.
+    # `alembic check` also calls the hook. It has no message, because it does not write a file.
     if script.message is None or script.upgrade_ops is None:
         return
     if script.upgrade_ops.is_empty():
@@ -51,7 +54,7 @@ def prepare_revisions(
         revision_id(number + 1),
         ops.UpgradeOps(),
         ops.DowngradeOps(),
-        message=SECOND_MESSAGE.format(script.rev_id),
+        message=SECOND_REVISION_MESSAGE.format(script.rev_id),
         head=script.rev_id,
     )
     operations.write_second_revision(second)
@@ -66,4 +69,5 @@ def next_number(directory: ScriptDirectory) -> int:
 
 
 def revision_id(number: int) -> str:
+    """Return a revision such as "0006"."""
     return f"{number:04}"

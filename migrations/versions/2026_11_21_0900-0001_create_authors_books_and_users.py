@@ -1,4 +1,4 @@
-"""Create authors, books and users, and the word search they share.
+"""Create authors, books and users, and the functions of their search.
 
 Revision: 0001, the first
 """
@@ -14,9 +14,13 @@ down_revision: str | None = None
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# Words in lower case, without accents, separated by single blanks. Titles and searches both pass
-# through it, so that they agree on what a word is. Accents are taken off and the rest is put
-# together again, for other marks make another letter. Of a very long word the start counts.
+# Returns the words of a text in lower case, without accents, separated by single spaces, for
+# example 'garcia marquez' for 'García-Márquez'. Names and searches are both converted by this
+# function, so that they agree on what a word is.
+#
+# NFKD separates accents from their letters. After the accents are removed, NFC combines the other
+# marks with their letters again, because these are different letters. Only the first 100 characters
+# of a word count.
 SEARCH_WORDS = r"""
 CREATE FUNCTION search_words(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN regexp_replace(trim(regexp_replace(
@@ -26,17 +30,20 @@ RETURN regexp_replace(trim(regexp_replace(
     '[[:punct:][:space:][:cntrl:]\u200b]+', ' ', 'g'
 )), '([^ ]{100})[^ ]+', '\1', 'g')
 """
-# Made of the words as they are: to_tsvector's parser would take 5e5e5 for two numbers.
+# Returns the words of a text as a tsvector. The parser of to_tsvector is not used, because it would
+# divide a word such as 5e5e5.
 SEARCH_VECTOR = """
 CREATE FUNCTION search_vector(text) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN array_to_tsvector(string_to_array(search_words($1), ' '))
 """
-# Every word as a prefix; null, which matches nothing, where there is no word at all.
+# Returns a query for rows in which every word of a search is the beginning of a word. For example
+# 'garc':* & 'marq':* for 'Garc Marq'. A search without a word returns NULL, which matches no row.
 SEARCH_QUERY = """
 CREATE FUNCTION search_query(text) RETURNS tsquery LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN ('''' || replace(nullif(search_words($1), ''), ' ', ''':* & ''') || ''':*')::tsquery
 """
-# A book is answered with its author's name and date of birth: its ETag changes with them.
+# Changes the versions of an author's books when the author's name or date of birth changes, because
+# the representation of a book contains both, and its ETag has to change with them.
 CHANGE_BOOKS = """
 CREATE FUNCTION change_books_of_author() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

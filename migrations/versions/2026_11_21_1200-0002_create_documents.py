@@ -1,4 +1,4 @@
-"""Create documents, and the objects in the store that are their files.
+"""Create documents, and the table of their files in the object store.
 
 Revision: 0002, after 0001
 """
@@ -14,8 +14,9 @@ down_revision: str | None = "0001"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# Whoever writes a document, and however: its file is ready with it, and what it had for a file goes
-# after it. An object that is not pending is none that a document may have for its file.
+# Keeps the states of stored objects consistent with documents, whatever statement writes a
+# document. If the file of a document changes, the state of the former file becomes 'deleting', and
+# the state of the new file changes from 'pending' to 'ready'. A file that is not pending is refused.
 KEEP_FILES = """
 CREATE FUNCTION keep_files_of_documents() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,4 +1,4 @@
-"""Create the nightly counts of users, and what the jobs have done.
+"""Create the daily user counts, and the last runs of jobs.
 
 Revision: 0003, after 0002
 """

@@ -1,4 +1,4 @@
-"""Create tokens and the count of failed log-ins; give users roles, and documents owners.
+"""Create tokens and counters of failed logins, and add roles to users and owners to documents.
 
 Revision: 0004, after 0003
 """
@@ -13,8 +13,8 @@ down_revision: str | None = "0003"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# Whoever changes a user, and however: somebody must be left who may do everything. One at a time:
-# of two that go at once the second sees that the first is gone.
+# Refuses a statement after which no user would be an admin. The lock makes concurrent transactions
+# wait for each other, so that the second one sees the change of the first.
 KEEP_AN_ADMIN = """
 CREATE FUNCTION keep_an_admin() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -32,8 +32,8 @@ KEEP_AN_ADMIN_TRIGGER = """
 CREATE TRIGGER keep_an_admin AFTER DELETE OR UPDATE OF role ON users
 FOR EACH ROW WHEN (OLD.role = 'admin') EXECUTE FUNCTION keep_an_admin()
 """
-# A changed password ends every session but the one that changed it. Another hash of the same
-# password does not set the column.
+# Deletes the tokens of a user whose password changes, except the token that was used to change it.
+# A new hash of the same password does not set the column password_changed_by.
 REVOKE_TOKENS = """
 CREATE FUNCTION revoke_tokens_of_user() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,4 +1,4 @@
-"""Create the answers that requests with an Idempotency-Key have got.
+"""Create the stored responses of requests with an Idempotency-Key.
 
 Revision: 0005, after 0004
 """

@@ -1,8 +1,8 @@
-"""Stop rewriting the books of an author who changes.
+"""Stop updating the books of an author when the author changes.
 
-The version of a book in responses combines those of the book and its author, so a change of the
-author changes it without a write. Processes of the release before this one need the trigger for
-the ETags of books; change no author until all of them have been replaced.
+The version of a book in responses combines the versions of the book and of its author, so a change
+of the author changes it without an update of the book. Servers of the previous release need the
+trigger for the ETags of books. Do not change authors until all of these servers are replaced.
 
 Revision: 0006, after 0005
 """
@@ -33,7 +33,7 @@ EXECUTE FUNCTION change_books_of_author()
 
 def upgrade() -> None:
     op.execute("DROP TRIGGER change_books ON authors")
-    # Nothing but the trigger has used the function.
+    # Only the trigger used the function.
     op.execute("-- squawk-ignore ban-drop-function\nDROP FUNCTION change_books_of_author()")
 
 
