@@ -93,9 +93,8 @@ async def test_a_file_of_unknown_format_is_one_sentence_and_is_not_made(
     database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.txt"
-    sentence = (
-        f"bookshelf: cannot determine the format of {file}: pass --format csv or --format jsonl\n"
-    )
+    advice = "pass --format csv or --format jsonl"
+    sentence = f"bookshelf: cannot determine the format of {file}: {advice}\n"
     assert await invoke_command("export", "books", str(file), DATABASE_URL=database_url) == (
         1,
         "",
