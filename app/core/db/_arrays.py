@@ -43,7 +43,7 @@ def unnest_rows(
         alias: The name of the table in the statement.
     """
     arrays = []
-    # `zip(*rows)` would return no arrays at all if there are no rows.
+    # `zip(*rows)` would return nothing for an empty `rows`, but each column needs an array.
     for position, column in enumerate(columns):
         values = [row[position] for row in rows]
         arrays.append(sa.literal(values, sa.ARRAY(column.type)))

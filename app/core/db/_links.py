@@ -109,7 +109,9 @@ class LinkTable:
         column_name = str(self._target_column.key)
         field_errors = []
         for item_index, target_ids in enumerate(links.values()):
-            item_path = ("items", item_index) if batch else ()
+            item_path: tuple[str | int, ...] = ()
+            if batch:
+                item_path = ("items", item_index)
             for target_index, target_id in enumerate(target_ids):
                 if (target_id,) not in existing_keys:
                     location = json_pointer(*item_path, f"{column_name}s", target_index)
