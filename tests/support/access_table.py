@@ -1,6 +1,6 @@
-"""The contract's table of who may what, and a valid request of every operation.
+"""The expected status of every operation for every kind of caller, and a valid request for each.
 
-It is the table written once more: none of it comes from `app.core.access`.
+The table is written independently of `app.core.access`, so that tests can compare the two.
 """
 
 from collections.abc import Iterator
@@ -20,32 +20,36 @@ from tests.support.entities import CASES_BY_PATH, ENTITIES
 from tests.support.factories import Json
 from tests.support.requests import body_arguments
 
-ANONYMOUS_CALLERS: Final = ("none", "read", "full")  # without a token, by ANONYMOUS_ACCESS
-VALID_TOKEN_CALLERS: Final = (
-    "owner",
-    "stranger",
-    "editor",
-    "admin",
-)  # what is asked for is the owner's
+# Callers without a token. The names are values of the setting ANONYMOUS_ACCESS.
+ANONYMOUS_CALLERS: Final = ("none", "read", "full")
+# Callers with a valid token. The requested resource belongs to the owner.
+VALID_TOKEN_CALLERS: Final = ("owner", "stranger", "editor", "admin")
 INVALID_TOKEN_CALLERS: Final = ("expired", "revoked", "malformed")
 CALLERS: Final = (*ANONYMOUS_CALLERS, *VALID_TOKEN_CALLERS, *INVALID_TOKEN_CALLERS)
-OK: Final = 0  # whatever the document says of success
+# Stands for the status of success that the OpenAPI document declares for the operation.
+OK: Final = 0
 
 
 def _catalogue_operations(*methods: str) -> str:
-    """The operations with these methods of all entities with the permissions of the catalogue."""
-    cases = [case for case in ENTITIES if case.is_catalogue]
-    names = [
-        name for case in cases for (method, _), name in case.operations.items() if method in methods
-    ]
-    return " ".join(names)
+    """Return the operation ids of the catalogue entities that have one of these methods.
+
+    Example: `"list_authors read_author list_books read_book"` for "get". Catalogue entities are
+    those that the permissions `catalogue:read` and `catalogue:write` protect.
+    """
+    operation_ids = []
+    for case in ENTITIES:
+        if case.is_catalogue:
+            for (method, _path), operation_id in case.operations.items():
+                if method in methods:
+                    operation_ids.append(operation_id)
+    return " ".join(operation_ids)
 
 
 READ_CATALOGUE: Final = _catalogue_operations("get")
 WRITE_CATALOGUE: Final = _catalogue_operations("post", "patch", "delete")
 # fmt: off
 RULES: Final = {
-    # without a token, by ANONYMOUS_ACCESS | with the owner's, a stranger's, an editor's, an admin's
+    # no token, by ANONYMOUS_ACCESS | token of the owner, a stranger, an editor, an admin | invalid
     #                none  read  full   owner stranger editor admin   bad token
     "read_liveness read_readiness create_token":
                    ( OK,   OK,   OK,    OK,   OK,      OK,    OK,     OK  ),
@@ -70,16 +74,30 @@ RULES: Final = {
                    ( 401,  401,  401,   OK,   404,     404,   404,    401 ),
 }
 # fmt: on
-OPERATION_IDS: Final = [name for names in RULES for name in names.split()]
-EXPECTED_STATUSES: Final = {
-    name: dict(zip(CALLERS, (*cells, *cells[-1:] * (len(INVALID_TOKEN_CALLERS) - 1)), strict=True))
-    for names, cells in RULES.items()
-    for name in names.split()
-}
+
+
+def _expected_statuses() -> dict[str, dict[str, int]]:
+    """Return the status for each operation and caller: `{"create_user": {"none": OK, ...}}`."""
+    statuses = {}
+    for operation_ids, cells in RULES.items():
+        *other_cells, invalid_token_cell = cells
+        all_cells = [*other_cells, *[invalid_token_cell] * len(INVALID_TOKEN_CALLERS)]
+        for operation_id in operation_ids.split():
+            statuses[operation_id] = dict(zip(CALLERS, all_cells, strict=True))
+    return statuses
+
+
+EXPECTED_STATUSES: Final = _expected_statuses()
+# As in the rules, so that a test can find an operation that is in two of them.
+OPERATION_IDS: Final = [operation_id for ids in RULES for operation_id in ids.split()]
+# The operations on resources that only their owner and administrators may see.
 OWNER_OPERATIONS: Final = [
-    name for name in OPERATION_IDS if EXPECTED_STATUSES[name]["stranger"] == 404
+    operation_id
+    for operation_id, statuses in EXPECTED_STATUSES.items()
+    if statuses["stranger"] == 404
 ]
-# What a request may be refused for beside who sends it: a wrong password, a role that it sets.
+# The operations that also return 401 or 403 for other reasons than the table: a wrong password, or
+# a role in the body that the caller may not set.
 OTHER_REASONS: Final = {401: {"create_token"}, 403: {"create_user", "update_user"}}
 
 CHALLENGE: Final = 'Bearer realm="bookshelf"'
@@ -93,7 +111,8 @@ _OTHER_BODIES: Final[dict[str, dict[str, Any]]] = {
     "create_upload": {"json": _FILE},
     "create_token": {"data": _LOGIN},
 }
-# A valid body of every operation that takes one, as arguments of `client.request`.
+# A valid body of every operation that takes one, as arguments of `client.request`:
+# `{"create_author": {"json": {"name": "Virginia"}}, ...}`.
 VALID_BODIES: Final = (
     {f"create_{case.singular}": body_arguments(case, case.create) for case in ENTITIES}
     | {f"update_{case.singular}": body_arguments(case, case.update) for case in ENTITIES}
@@ -102,7 +121,10 @@ VALID_BODIES: Final = (
 
 
 class Operation(NamedTuple):
-    """One of the document's."""
+    """An operation of the OpenAPI document.
+
+    `responses` and `security` are the fields of the document. The keys of `responses` are statuses.
+    """
 
     operation_id: str
     method: str
@@ -112,25 +134,35 @@ class Operation(NamedTuple):
 
     @property
     def success_status(self) -> int:
-        """The status of a valid request that is allowed."""
+        """The status of the response to a valid request that is allowed."""
         if self.operation_id == "complete_upload":
-            return 409  # none of its bytes has arrived
+            # The test uploads no file that could be completed.
+            return 409
         return min(int(status) for status in self.responses)
 
     async def send(
         self, client: AsyncClient, headers: dict[str, str], owner: str = "owner"
     ) -> Response:
-        """A valid request for what there is, of users and tokens for the owner's."""
+        """Send a valid request for an existing resource.
+
+        Operations on users and tokens request the user `owner` and a token of that user.
+        """
         ids = {**RESOURCE_IDS, "/users": USER_IDS[owner], "/tokens": TOKEN_IDS[owner]}
         collection = "/" + self.path_template.split("/")[1]
         path = self.path_template.format(id=ids.get(collection), upload_id=UPLOAD_ID)
-        request = dict(VALID_BODIES.get(self.operation_id, {}))
-        headers = request.pop("headers", {}) | headers
-        return await client.request(self.method, path, headers=headers, **request)
+        arguments = dict(VALID_BODIES.get(self.operation_id, {}))
+        all_headers = arguments.pop("headers", {}) | headers
+        return await client.request(self.method, path, headers=all_headers, **arguments)
 
 
 def parse_operations(document: Json) -> Iterator[Operation]:
-    for template, item in document["paths"].items():
-        for method, found in item.items():
-            name, security = found["operationId"], found.get("security")
-            yield Operation(name, method, template, found["responses"], security)
+    """Yield every operation of an OpenAPI document."""
+    for path_template, path_item in document["paths"].items():
+        for method, operation in path_item.items():
+            yield Operation(
+                operation["operationId"],
+                method,
+                path_template,
+                operation["responses"],
+                operation.get("security"),
+            )

@@ -1,6 +1,6 @@
-"""A real browser without a window: Chromium, spoken to through a pipe in its own protocol.
+"""Controls a headless Chromium through a pipe, with the DevTools protocol.
 
-https://chromedevtools.github.io/devtools-protocol/
+See https://chromedevtools.github.io/devtools-protocol/.
 """
 
 import asyncio
@@ -15,100 +15,128 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_SECONDS = 30.0  # seconds until a test has failed
+TIMEOUT_SECONDS = 30.0
 PROGRAM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# The path of the browser, or None if it is not installed.
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAM_NAMES)), None)
 OPTIONS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-extensions"),
-    *("--disable-dev-shm-usage", "--window-size=1200,1600", "--remote-debugging-pipe"),
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--window-size=1200,1600",
+    "--remote-debugging-pipe",
 )
-# What a selector finds, as soon as there is something, and it is to be seen.
+# A script that waits until an element matches a selector, scrolls to it, and returns the result of
+# a function of the element. The first placeholder is the selector, the second the function.
 WAIT_FOR_ELEMENT = """
 new Promise(resolve => {
   const look = () => {
-    const found = document.querySelector(%s)
-    found ? resolve(found) : requestAnimationFrame(look)
+    const element = document.querySelector(%s)
+    element ? resolve(element) : requestAnimationFrame(look)
   }
   look()
-}).then(found => { found.scrollIntoView(); return (%s)(found) })
+}).then(element => { element.scrollIntoView(); return (%s)(element) })
 """
+_MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
 
 class Page:
-    """One page of a browser, by CSS selectors. Everything waits for what it is about."""
+    """A page of the browser. Methods with a CSS selector wait until an element matches it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer, self._numbers = reader, writer, count(1)
+        self._reader = reader
+        self._writer = writer
+        self._message_ids = count(1)
+        # `{"sessionId": "..."}` when the page is open.
         self._session: dict[str, str] = {}
 
-    async def opened(self, url: str) -> "Page":
-        target = await self._ask("Target.createTarget", url="about:blank")
-        attached = await self._ask("Target.attachToTarget", flatten=True, **target)
-        self._session = attached
-        await self._ask("Page.navigate", url=url)
-        return self
+    async def open(self, url: str) -> None:
+        """Create a tab and load a URL in it."""
+        target = await self._call("Target.createTarget", url="about:blank")
+        self._session = await self._call("Target.attachToTarget", flatten=True, **target)
+        await self._call("Page.navigate", url=url)
 
     async def click(self, selector: str) -> None:
-        await self._with(selector, "found => found.click()")
+        await self._call_with_element(selector, "element => element.click()")
 
     async def type(self, selector: str, text: str) -> None:
-        await self._with(selector, "found => found.focus()")
-        await self._ask("Input.insertText", text=text)
+        """Type text into an input element."""
+        await self._call_with_element(selector, "element => element.focus()")
+        await self._call("Input.insertText", text=text)
 
     async def text(self, selector: str) -> str:
-        found: str = await self._with(selector, "found => found.innerText")
-        return found
+        """Return the text that an element shows."""
+        text: str = await self._call_with_element(selector, "element => element.innerText")
+        return text
 
     async def evaluate(self, script: str) -> Any:
-        answer = await self._ask(
+        """Run a script in the page, and return its value or the value of the promise it returns."""
+        response = await self._call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
+        assert "exceptionDetails" not in response, response
+        return response["result"].get("value")
 
-    async def picture(self, path: Path) -> None:
-        """For people, when a test has failed."""
-        path.write_bytes(b64decode((await self._ask("Page.captureScreenshot"))["data"]))
+    async def save_screenshot(self, path: Path) -> None:
+        """Save a picture of the page, which a developer looks at after a test has failed."""
+        screenshot = await self._call("Page.captureScreenshot")
+        path.write_bytes(b64decode(screenshot["data"]))
 
     async def close(self) -> None:
+        """Close the browser."""
         self._session = {}
-        await self._ask("Browser.close")
+        await self._call("Browser.close")
 
-    async def _with(self, selector: str, function: str) -> Any:
+    async def _call_with_element(self, selector: str, function: str) -> Any:
+        """Call a JavaScript function with the element that matches a selector."""
         return await self.evaluate(WAIT_FOR_ELEMENT % (json.dumps(selector), function))
 
-    async def _ask(self, method: str, **parameters: Any) -> Any:
-        number = next(self._numbers)
-        message = {"id": number, "method": method, "params": parameters, **self._session}
-        self._writer.write(json.dumps(message).encode() + b"\0")
+    async def _call(self, method: str, **parameters: Any) -> Any:
+        """Call a method of the DevTools protocol and return its result.
+
+        Messages are JSON objects, each followed by a zero byte. Events, which the browser sends
+        without a request, are ignored.
+        """
+        message_id = next(self._message_ids)
+        request = {"id": message_id, "method": method, "params": parameters, **self._session}
+        self._writer.write(json.dumps(request).encode() + b"\0")
+        response: dict[str, Any] = {}
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            while (answer := json.loads((await self._reader.readuntil(b"\0"))[:-1])) is not None:
-                if answer.get("id") == number:
-                    break
-        assert "error" not in answer, answer
-        return answer["result"]
+            while response.get("id") != message_id:
+                message = await self._reader.readuntil(b"\0")
+                response = json.loads(message.removesuffix(b"\0"))
+        assert "error" not in response, response
+        return response["result"]
 
 
 @asynccontextmanager
 async def open_page(url: str, profile: Path) -> AsyncIterator[Page]:
-    """A page of a new browser that keeps what it keeps in `profile`."""
+    """Start a browser whose profile is in a directory, open a URL, and yield the page."""
     assert CHROMIUM
-    (its_in, our_out), (our_in, its_out) = os.pipe(), os.pipe()
-    shell = f'exec "$@" 3<&{its_in} 4>&{its_out}'
+    browser_input, our_output = os.pipe()
+    our_input, browser_output = os.pipe()
+    # Chromium reads messages from file descriptor 3 and writes them to 4.
+    redirect = f'exec "$@" 3<&{browser_input} 4>&{browser_output}'
     options = (*OPTIONS, f"--user-data-dir={profile}", "about:blank")
     process = await asyncio.create_subprocess_exec(
-        *("bash", "-c", shell, "browser", CHROMIUM, *options),
-        pass_fds=(its_in, its_out),
+        *("bash", "-c", redirect, "browser", CHROMIUM, *options),
+        pass_fds=(browser_input, browser_output),
         stdin=DEVNULL,
         stdout=DEVNULL,
         stderr=DEVNULL,
     )
-    os.close(its_in)
-    os.close(its_out)
-    reader, writer = await _open_pipe_streams(our_in, our_out)
+    os.close(browser_input)
+    os.close(browser_output)
+    reader, writer = await _open_pipe_streams(our_input, our_output)
     try:
-        page = await Page(reader, writer).opened(url)
+        page = Page(reader, writer)
+        await page.open(url)
         yield page
         await page.close()
     finally:
@@ -118,6 +146,7 @@ async def open_page(url: str, profile: Path) -> AsyncIterator[Page]:
 
 
 async def _wait_or_kill(process: asyncio.subprocess.Process) -> None:
+    """Wait for the end of a process, and kill it when the timeout is over."""
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await process.wait()
@@ -127,14 +156,15 @@ async def _wait_or_kill(process: asyncio.subprocess.Process) -> None:
 
 
 async def _open_pipe_streams(
-    readable: int, writable: int
+    input_descriptor: int, output_descriptor: int
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return streams that read from one pipe and write to another."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=2**26)
+    reader = asyncio.StreamReader(limit=_MAX_MESSAGE_SIZE)
     await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb", 0)
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(input_descriptor, "rb", 0)
     )
     transport, protocol = await loop.connect_write_pipe(
-        asyncio.streams.FlowControlMixin, os.fdopen(writable, "wb", 0)
+        asyncio.streams.FlowControlMixin, os.fdopen(output_descriptor, "wb", 0)
     )
     return reader, asyncio.StreamWriter(transport, protocol, None, loop)

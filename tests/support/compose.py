@@ -1,4 +1,4 @@
-"""Dockerfile and docker-compose.yml as data, and what they name started without Docker."""
+"""Reads the Dockerfile and docker-compose.yml, and runs their commands without Docker."""
 
 import asyncio
 import json
@@ -15,57 +15,69 @@ from ruamel.yaml import YAML
 
 from app.embedded import postgresql
 from app.embedded.processes import start_process, wait_until
-from tests.support.processes import PROJECT_ROOT
+from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS
 
 COMPOSE_FILE: Final = PROJECT_ROOT / "docker-compose.yml"
 DOCKERFILE: Final = PROJECT_ROOT / "Dockerfile"
+# The directory with the programs of the virtual environment.
 BINARY_DIRECTORY: Final = Path(sys.executable).parent
+# The definition of a service in docker-compose.yml.
 Service = dict[str, Any]
+# An instruction of the Dockerfile and its arguments: ("COPY", "app app").
+Instruction = tuple[str, str]
 
 
 def load_compose_file() -> dict[str, Any]:
-    """The file, with every variable of a shell at its default."""
+    """Return docker-compose.yml with the default of each variable: `${PORT:-8000}` is `8000`."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE_FILE.read_text())
-    found: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
-    return found
+    compose_file: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
+    return compose_file
 
 
-def dockerfile_stages() -> list[list[tuple[str, str]]]:
-    """The instructions of the Dockerfile and their arguments, stage by stage."""
+def dockerfile_stages() -> list[list[Instruction]]:
+    """Return the instructions of each stage of the Dockerfile.
+
+    Example: `[[("FROM", "python:3.13-slim AS build"), ("RUN", "pip install ...")], ...]`.
+    """
     text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
     lines = text.replace("\\\n", " ").splitlines()
-    found: list[list[tuple[str, str]]] = []
-    for verb, _, rest in (line.partition(" ") for line in lines if line):
-        if verb == "FROM":
-            found.append([])
-        found[-1].append((verb, rest))
-    return found
+    stages: list[list[Instruction]] = []
+    for line in lines:
+        if not line:
+            continue
+        name, _, arguments = line.partition(" ")
+        if name == "FROM":
+            stages.append([])
+        stages[-1].append((name, arguments))
+    return stages
 
 
-def image_instructions(verb: str) -> list[str]:
-    """The arguments of an instruction, as often as it is given for the final image."""
-    return [rest for name, rest in dockerfile_stages()[-1] if name == verb]
+def image_instructions(name: str) -> list[str]:
+    """Return the arguments of each instruction with this name in the last stage."""
+    final_stage = dockerfile_stages()[-1]
+    return [arguments for other_name, arguments in final_stage if other_name == name]
 
 
-def image_command(verb: str) -> list[str]:
-    """The exec form of ENTRYPOINT, CMD or HEALTHCHECK."""
-    [given] = image_instructions(verb)
-    words: list[str] = json.loads(given[given.index("[") :])
+def image_command(name: str) -> list[str]:
+    """Return the words of ENTRYPOINT, CMD or HEALTHCHECK: `["python", "-m", "app"]`."""
+    [arguments] = image_instructions(name)
+    words: list[str] = json.loads(arguments[arguments.index("[") :])
     return words
 
 
 def image_environment() -> dict[str, str]:
+    """Return the environment variables that the image sets."""
     return dict(re.findall(r"(\w+)=(\S+)", " ".join(image_instructions("ENV"))))
 
 
-def copied_paths(stage: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What is copied from the repository, and to where."""
-    given = [rest.split() for verb, rest in stage if verb == "COPY"]
-    return [(words[0], words[1]) for words in given if not words[0].startswith("--from")]
+def copied_paths(stage: list[Instruction]) -> list[tuple[str, str]]:
+    """Return the source and target of each path that a stage copies from the repository."""
+    arguments = [arguments.split() for name, arguments in stage if name == "COPY"]
+    return [(words[0], words[1]) for words in arguments if not words[0].startswith("--from")]
 
 
 def create_image_directory(directory: Path) -> Path:
-    """The working directory of the image: what the Dockerfile copies there, and nothing else."""
+    """Copy the files that the image contains, and nothing else, into a directory."""
     for source, target in copied_paths(dockerfile_stages()[-1]):
         if (PROJECT_ROOT / source).is_dir():
             shutil.copytree(PROJECT_ROOT / source, directory / target)
@@ -76,40 +88,52 @@ def create_image_directory(directory: Path) -> Path:
 
 @contextmanager
 def running_store(service: Service, directory: Path) -> Iterator[str]:
-    """The origin of a store that runs the service's own command over a directory of ours."""
+    """Run the command of the object store service on a directory, and yield its origin.
+
+    The volumes of the service become subdirectories of the directory.
+    """
     words = service["command"].split()
-    served = Path(words[-1])
+    container_directory = Path(words[-1])
     for volume in service["volumes"]:
         _, target = volume.split(":")
-        (directory / Path(target).relative_to(served)).mkdir(parents=True)
-    words[words.index("--addr") + 1], words[-1] = "127.0.0.1:0", str(directory)
-    log = directory.with_suffix(".log")
-    process = start_process([str(BINARY_DIRECTORY / "rclone"), *words], log)
+        (directory / Path(target).relative_to(container_directory)).mkdir(parents=True)
+    words[words.index("--addr") + 1] = "127.0.0.1:0"
+    words[-1] = str(directory)
+    log_file = directory.with_suffix(".log")
+    process = start_process([str(BINARY_DIRECTORY / "rclone"), *words], log_file)
     try:
-        found = r"s3 server on \[(http://.+?)/\]"
-        said = wait_until(lambda: re.search(found, log.read_text()), process, f"{log} says why")
-        yield said[1]
+        listening = wait_until(
+            lambda: re.search(r"s3 server on \[(http://.+?)/\]", log_file.read_text()),
+            process,
+            f"the store did not start, see {log_file}",
+        )
+        yield listening[1]
     finally:
         process.terminate()
         process.wait()
 
 
 async def start_image_command(
-    words: list[str], environment: Mapping[str, str], place: Path
+    words: list[str], environment: Mapping[str, str], working_directory: Path
 ) -> Process:
-    """A command of the image, with the environment given and not a variable more."""
-    ours = {"python": sys.executable, "pg_isready": postgresql.program_path("pg_isready")}
-    program = ours.get(words[0]) or str(BINARY_DIRECTORY / words[0])
+    """Start a command of the image with exactly the given environment variables.
+
+    Its errors go to standard output. Programs that are installed elsewhere than in the image are
+    replaced by those of this machine.
+    """
+    local_programs = {"python": sys.executable, "pg_isready": postgresql.binary("pg_isready")}
+    name = words[0]
+    program = local_programs.get(name) or str(BINARY_DIRECTORY / name)
     return await asyncio.create_subprocess_exec(
-        program, *words[1:], env=environment, cwd=place, stdout=PIPE, stderr=STDOUT
+        program, *words[1:], env=environment, cwd=working_directory, stdout=PIPE, stderr=STDOUT
     )
 
 
 async def run_image_command(
-    words: list[str], environment: Mapping[str, str], place: Path
+    words: list[str], environment: Mapping[str, str], working_directory: Path
 ) -> tuple[int | None, str]:
-    """The exit code and everything that was printed."""
-    process = await start_image_command(words, environment, place)
-    async with asyncio.timeout(60):
+    """Run a command of the image. Return its exit code, and its output and errors as one text."""
+    process = await start_image_command(words, environment, working_directory)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         output, _ = await process.communicate()
     return process.returncode, output.decode()

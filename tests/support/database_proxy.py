@@ -1,9 +1,9 @@
-"""A wire between the service and its database that a test can lengthen, cut and block."""
+"""A TCP proxy between the service and its database that can delay, drop and reset traffic."""
 
 import asyncio
 import socket
 import struct
-from asyncio import StreamReader, StreamWriter
+from asyncio import Queue, StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,108 +11,143 @@ from sqlalchemy.engine import URL, make_url
 
 from tests.support.connections import closing_writer, tcp_server
 
-_CHUNK = 64 * 1024  # bytes
+_CHUNK_SIZE = 64 * 1024
+# The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
-_PORT = 5432
+_DEFAULT_PORT = 5432
 
 
 class DatabaseProxy:
-    """Passes bytes on unchanged, each `delay` seconds later than it came, in either direction.
+    """Forwards bytes in both directions, each `delay` seconds after they arrived.
 
-    `delay` and `blocked` may change at any time and hold for what comes from then on. While it is
-    blocked it takes what comes and passes nothing on: nobody is told, as by a network that drops.
+    `delay` and `is_blocked` may change at any time and apply to the bytes that arrive afterwards.
+    While the proxy is blocked it reads bytes and drops them, as a network does that loses packets:
+    neither side receives an error.
     """
 
     def __init__(self, url: str, delay: float) -> None:
         self.delay = delay
         self.is_blocked = False
-        self.response_intercepted = asyncio.Event()
-        self._wanted: bytes | None = None
-        self._server = make_url(url)
-        self._writers = set[StreamWriter]()
+        # The URL of the database through the proxy. It is set when the proxy listens.
         self.url = ""
+        # Set when the proxy has received the response that `block_at_response` waits for.
+        self.response_intercepted = asyncio.Event()
+        self._response_to_intercept: bytes | None = None
+        self._server_url = make_url(url)
+        self._writers = set[StreamWriter]()
 
-    def at(self, port: int) -> None:
-        here = self._server.set(host="127.0.0.1", port=port, query={})
-        self.url = here.render_as_string(hide_password=False)
+    def set_port(self, port: int) -> None:
+        """Set the port on which the proxy listens."""
+        proxy_url = self._server_url.set(host="127.0.0.1", port=port, query={})
+        self.url = proxy_url.render_as_string(hide_password=False)
 
-    def block_at_response(self, answer: bytes) -> None:
-        """Keep an answer of the server with these bytes in it, and all after it from either end."""
-        self._wanted = answer
+    def block_at_response(self, content: bytes) -> None:
+        """Block the proxy as soon as the server sends a response that contains these bytes.
+
+        The response itself is dropped too.
+        """
+        self._response_to_intercept = content
 
     def unblock(self) -> None:
-        """Pass on what comes from now on. What was kept is lost, and with it the connections."""
-        self.is_blocked, self._wanted = False, None
+        """Reset all connections, some bytes of which are lost, and forward bytes again."""
+        self.is_blocked = False
+        self._response_to_intercept = None
         self.response_intercepted.clear()
         self.reset_connections()
 
     def reset_connections(self) -> None:
-        """Break every connection at once, as a router that was restarted does."""
-        for writer in [each for each in self._writers if not each.transport.is_closing()]:
-            end: socket.socket = writer.get_extra_info("socket")
-            if end.family != socket.AF_UNIX:
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        """Reset every connection, as a router does that restarts."""
+        for writer in self._writers:
+            if writer.transport.is_closing():
+                continue
+            connection: socket.socket = writer.get_extra_info("socket")
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
             writer.transport.abort()
 
-    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """One connection of the service, to its end on either side."""
-        answers, server = await _connect(self._server)
-        self._writers |= {writer, server}
-        ways = [self._pass(reader, server), self._pass(answers, writer, answers=True)]
-        async with closing_writer(server), closing_writer(writer):
-            tasks = [asyncio.create_task(way) for way in ways]
+    async def handle_connection(
+        self, client_reader: StreamReader, client_writer: StreamWriter
+    ) -> None:
+        """Connect to the server for a client, and forward bytes until either side disconnects."""
+        server_reader, server_writer = await _connect(self._server_url)
+        writers = {client_writer, server_writer}
+        self._writers |= writers
+        async with closing_writer(server_writer), closing_writer(client_writer):
+            tasks = [
+                asyncio.create_task(self._forward(client_reader, server_writer)),
+                asyncio.create_task(self._forward(server_reader, client_writer, is_response=True)),
+            ]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                self._writers -= {writer, server}
+                self._writers -= writers
 
-    async def _pass(
-        self, reader: StreamReader, writer: StreamWriter, *, answers: bool = False
+    async def _forward(
+        self, reader: StreamReader, writer: StreamWriter, *, is_response: bool = False
     ) -> None:
-        """What comes does not wait for what came before it: a delay is no limit of the rate."""
-        loop, due = asyncio.get_running_loop(), 0.0
-        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        """Forward bytes in one direction until the sender disconnects.
 
-        async def take() -> None:
-            while data := await reader.read(_CHUNK):
-                waiting.put_nowait((loop.time() + self.delay, data))
-            waiting.put_nowait((loop.time() + self.delay, b""))
-
-        taking = asyncio.create_task(take())
+        Reading continues while chunks are delayed, so that a delay does not limit the throughput.
+        """
+        loop = asyncio.get_running_loop()
+        chunks: Queue[tuple[float, bytes]] = Queue()
+        reading = asyncio.create_task(self._read_chunks(reader, chunks))
         try:
             while True:
-                due, data = await waiting.get()
-                if (wait := due - loop.time()) > 0:
-                    await asyncio.sleep(wait)
-                if not data:
+                due_time, chunk = await chunks.get()
+                remaining_seconds = due_time - loop.time()
+                if remaining_seconds > 0:
+                    await asyncio.sleep(remaining_seconds)
+                if not chunk:
                     return
-                if answers and self._wanted is not None and self._wanted in data:
-                    self.is_blocked = True
-                    self.response_intercepted.set()
+                if is_response:
+                    self._intercept(chunk)
                 if not self.is_blocked:
-                    writer.write(data)
+                    writer.write(chunk)
                     await writer.drain()
         except ConnectionError:
-            return  # it was cut
+            # The connection was reset.
+            return
         finally:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read_chunks(self, reader: StreamReader, chunks: Queue[tuple[float, bytes]]) -> None:
+        """Put each chunk into a queue with the time at which it is due. The last one is empty."""
+        loop = asyncio.get_running_loop()
+        while True:
+            chunk = await reader.read(_CHUNK_SIZE)
+            chunks.put_nowait((loop.time() + self.delay, chunk))
+            if not chunk:
+                return
+
+    def _intercept(self, response: bytes) -> None:
+        """Block the proxy if the response contains the bytes that `block_at_response` waits for."""
+        if self._response_to_intercept is not None and self._response_to_intercept in response:
+            self.is_blocked = True
+            self.response_intercepted.set()
 
 
 async def _connect(url: URL) -> tuple[StreamReader, StreamWriter]:
-    host = url.query.get("host")
-    if isinstance(host, str):
-        return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{url.port or _PORT}")
-    return await asyncio.open_connection(url.host or "127.0.0.1", url.port or _PORT)
+    """Connect to the TCP address of a database, or to its Unix socket if the URL has one."""
+    socket_directory = url.query.get("host")
+    port = url.port or _DEFAULT_PORT
+    if isinstance(socket_directory, str):
+        return await asyncio.open_unix_connection(f"{socket_directory}/.s.PGSQL.{port}")
+    return await asyncio.open_connection(url.host or "127.0.0.1", port)
 
 
 @asynccontextmanager
 async def running_database_proxy(url: str, delay: float = 0.0) -> AsyncIterator[DatabaseProxy]:
-    """A wire to the server of this URL; its own `url` leads through it."""
-    wire = DatabaseProxy(url, delay)
-    async with tcp_server(wire.serve) as place:
-        wire.at(int(place.rpartition(":")[2]))
-        yield wire
+    """Run a proxy in front of the server of a database, until the block ends.
+
+    `delay` is the number of seconds by which bytes are delayed in each direction.
+    """
+    proxy = DatabaseProxy(url, delay)
+    async with tcp_server(proxy.handle_connection) as address:
+        _host, port = address.split(":")
+        proxy.set_port(int(port))
+        yield proxy

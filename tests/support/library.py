@@ -1,6 +1,7 @@
 """Entities of an example library: editions with an optional publisher and with tags.
 
-They are not part of the service's schema. A test creates them in a database of its own.
+They test relationships that the entities of the service do not have. A test creates their tables
+in a private database.
 """
 
 import enum
@@ -35,7 +36,7 @@ edition_tags: Final = sa.Table(
 
 
 class Publisher(LibraryEntity):
-    """A publisher with a unique name in its country."""
+    """A publisher, whose name is unique in its country."""
 
     __tablename__ = "library_publishers"
     __table_args__ = (sa.UniqueConstraint("country", "name"),)
@@ -61,11 +62,12 @@ class FineState(enum.Enum):
 
 
 def _enum_values(states: type[enum.Enum]) -> list[str]:
+    """Return the values of an enumeration, which are stored instead of the names."""
     return [state.value for state in states]
 
 
 class Fine(LibraryEntity):
-    """What a reader has to pay for an edition."""
+    """An amount that a reader has to pay for an edition."""
 
     __tablename__ = "library_fines"
 
@@ -171,7 +173,8 @@ class FinedEditionRead(ReadModel):
 class FinedEditionRepository(Repository[FinedEditionRead]):
     """Reads editions with their fines."""
 
-    model, noun = FinedEditionRead, "Edition"
+    model = FinedEditionRead
+    noun = "Edition"
     statements = Statements(Edition, FinedEditionRead)
 
 
@@ -228,14 +231,16 @@ class ReplacingRequestRead(ReadModel):
 class ReplacingRequestRepository(Repository[ReplacingRequestRead]):
     """Reads and writes requests together with those that they replace."""
 
-    model, noun = ReplacingRequestRead, "Loan request"
+    model = ReplacingRequestRead
+    noun = "Loan request"
     statements = Statements(LoanRequest, ReplacingRequestRead)
 
 
 class LoanRequestRepository(Repository[LoanRequestRead]):
     """Reads and writes requests for loans."""
 
-    model, noun = LoanRequestRead, "Loan request"
+    model = LoanRequestRead
+    noun = "Loan request"
     statements = Statements(LoanRequest, LoanRequestRead)
 
 

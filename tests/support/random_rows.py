@@ -1,4 +1,7 @@
-"""Random rows for walks by cursor: few different values in each column, so most keys are equal."""
+"""Random rows for the tests of cursors.
+
+Each column has few different values, so that many rows have equal sort keys.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -18,10 +21,12 @@ from tests.support.rows import (
 
 Row = dict[str, Any]
 
-OTHER_AUTHOR_ID: Final = UUID(int=7)  # another author, whose books are in the way
-BOOK_AUTHOR_IDS: Final = {UUID(AUTHOR_ID), OTHER_AUTHOR_ID}  # the authors of the books
+# An author whose books must not appear in the list of the books of AUTHOR_ID.
+OTHER_AUTHOR_ID: Final = UUID(int=7)
+BOOK_AUTHOR_IDS: Final = {UUID(AUTHOR_ID), OTHER_AUTHOR_ID}
 NAMES: Final = ("a", "A", "á", "b", 'a"b', "a\\", "a b", "本", "📚", "\u0001", " ")
-MAX_ROWS: Final = 10_000  # of an entity without hand-made rows
+# The number of rows that can be inserted for an entity without a method below.
+MAX_ROWS: Final = 10_000
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _ADD_AUTHORS: Final = (
     f"INSERT INTO authors (id, name) VALUES ('{AUTHOR_ID}', 'A'), ('{OTHER_AUTHOR_ID}', 'A') "
@@ -30,62 +35,82 @@ _ADD_AUTHORS: Final = (
 
 
 class RandomRows:
-    """Inserts random rows of the entity that a list shows."""
+    """Inserts random rows of the entity of a list, for example of `/books`."""
 
     def __init__(self, random: Random, path: str) -> None:
         self._random = random
         self._case = LIST_CASES[path]
-        # Row 1 is what rows of other entities refer to.
+        # The numbers of rows that are not inserted yet, in random order. Row 1 is left out, because
+        # the rows of other entities refer to it.
         self._numbers = iter(Random(path).sample(range(2, MAX_ROWS), MAX_ROWS - 2))
-        makers: dict[str, Callable[[], Row]] = {
-            "authors": self._author,
-            "books": self._book,
-            "documents": self._document,
-            "users": self._user,
+        row_methods: dict[str, Callable[[], Row]] = {
+            "authors": self._random_author,
+            "books": self._random_book,
+            "documents": self._random_document,
+            "users": self._random_user,
         }
-        self._make = makers.get(self._case.plural)
+        self._random_row = row_methods.get(self._case.plural)
 
     async def prepare(self, database: Database) -> None:
-        """Insert what the rows refer to. Both authors also appear in the list of authors."""
+        """Insert the rows that random rows refer to, among them the authors of all books."""
         await execute(database, _ADD_AUTHORS)
         await add_referenced_rows(database, self._case)
 
     async def add(self, database: Database, count: int) -> None:
-        """Insert some rows."""
-        if self._make is None:
-            await add_rows(database, self._case, [self._numbered() for _ in range(count)])
+        """Insert `count` random rows."""
+        if self._random_row is None:
+            await add_rows(database, self._case, [self._numbered_row() for _ in range(count)])
         else:
-            await insert_rows(database, self._case.plural, [self._make() for _ in range(count)])
+            rows = [self._random_row() for _ in range(count)]
+            await insert_rows(database, self._case.plural, rows)
 
-    def _numbered(self) -> Row:
-        """A row of any entity. Only ids and times are random, because a name may be unique."""
-        return {"n": next(self._numbers), "id": self._id(), **self._times()}
+    def _numbered_row(self) -> Row:
+        """Return the parameters of `add_rows` for a row of any entity.
 
-    def _author(self) -> Row:
+        Only its id and times are random, because its name may have to be unique.
+        """
+        return {"n": next(self._numbers), "id": self._random_id(), **self._random_times()}
+
+    def _random_author(self) -> Row:
         dob = self._random.choice([None, None, date(1, 1, 2), date(1900, 1, 1), date(9999, 12, 30)])
-        return {"id": self._id(), "name": self._name(), "dob": dob, **self._times()}
+        return {
+            "id": self._random_id(),
+            "name": self._random_name(),
+            "dob": dob,
+            **self._random_times(),
+        }
 
-    def _book(self) -> Row:
+    def _random_book(self) -> Row:
         author_id = self._random.choice([UUID(AUTHOR_ID), UUID(AUTHOR_ID), OTHER_AUTHOR_ID])
-        row = {"id": self._id(), "title": self._name(), "author_id": author_id}
-        return row | self._times()
+        row = {"id": self._random_id(), "title": self._random_name(), "author_id": author_id}
+        return row | self._random_times()
 
-    def _document(self) -> Row:
+    def _random_document(self) -> Row:
         size = self._random.choice([None, None, 0, 1, 2**62])
-        return {"id": self._id(), "name": self._name(), "size": size, **self._times()}
+        return {
+            "id": self._random_id(),
+            "name": self._random_name(),
+            "size": size,
+            **self._random_times(),
+        }
 
-    def _user(self) -> Row:
-        email = f"{self._name()}{self._random.getrandbits(64)}@example.com"
-        return {"name": self._name(), "email": email, "password_hash": "x", **self._times()}
+    def _random_user(self) -> Row:
+        email = f"{self._random_name()}{self._random.getrandbits(64)}@example.com"
+        return {
+            "name": self._random_name(),
+            "email": email,
+            "password_hash": "x",
+            **self._random_times(),
+        }
 
-    def _id(self) -> UUID:
+    def _random_id(self) -> UUID:
         return UUID(int=self._random.getrandbits(128))
 
-    def _name(self) -> str:
+    def _random_name(self) -> str:
         return self._random.choice(NAMES)
 
-    def _times(self) -> Row:
-        return {"created_at": self._time(), "updated_at": self._time()}
+    def _random_times(self) -> Row:
+        return {"created_at": self._random_time(), "updated_at": self._random_time()}
 
-    def _time(self) -> datetime:
+    def _random_time(self) -> datetime:
         return _START + self._random.randrange(6) * timedelta(microseconds=1)

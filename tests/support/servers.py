@@ -1,7 +1,7 @@
-"""Which servers the tests use, and the template database that every test's data comes from.
+"""Starts the Postgres server and the object store of the tests, and creates databases.
 
-The suite creates databases on its Postgres and marks each with a comment. It never touches one
-that exists without the mark: a developer's database cannot be wiped by a wrong setting.
+Every database that the suite creates has the comment DATABASE_COMMENT. The suite does not touch a
+database without the comment, so that a wrong setting cannot delete the database of a developer.
 """
 
 import asyncio
@@ -19,11 +19,13 @@ from sqlalchemy.engine import URL, make_url
 
 from app import embedded, schema
 
+DATABASE = "bookshelf_test"
 DATABASE_COMMENT = "made by the Bookshelf test suite; it may be dropped at any time"
-# However the server was made: what sorts before what, and what is a letter.
+# Text is sorted and classified in the same way on every server.
 LOCALE_OPTIONS = "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
+STORE_ACCESS_KEY = "bookshelf"
 STORE_SECRET_KEY = "only-of-the-test-suite"
-# Durability is not what these tests are about, save where one asks for it.
+# The tests are faster if the server does not wait for the disk.
 SETTINGS_WITHOUT_DURABILITY = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -33,7 +35,10 @@ SETTINGS_WITHOUT_DURABILITY = {
 
 @contextmanager
 def running_template_database() -> Iterator[str]:
-    """The URL of the template database, migrated to head, for as long as the block lasts."""
+    """Yield the URL of the template database, migrated to the newest revision.
+
+    The server runs until the block ends.
+    """
     with _running_postgres() as url:
         asyncio.run(recreate_database(url))
         schema.upgrade(sqlalchemy_url(url))
@@ -42,67 +47,93 @@ def running_template_database() -> Iterator[str]:
 
 @contextmanager
 def _running_postgres() -> Iterator[str]:
-    if named := os.environ.get("TEST_DATABASE_URL"):
-        yield named
-    elif _use_containers():
-        # Its reaper is an image more to be had; leaving the block removes the container as well.
-        os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
-        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow
+    """Yield the URL of a database, which need not exist, on the Postgres server of the tests.
 
-        unsafe = " ".join(
-            f"-c {name}={value}" for name, value in SETTINGS_WITHOUT_DURABILITY.items()
-        )
-        container = PostgresContainer("postgres:18", driver=None)
-        with container.with_command(f"postgres {unsafe}"):
-            yield container.get_connection_url().rsplit("/", 1)[0] + "/bookshelf_test"
+    The server is that of TEST_DATABASE_URL if it is set, otherwise a container or an embedded one.
+    """
+    configured_url = os.environ.get("TEST_DATABASE_URL")
+    if configured_url:
+        yield configured_url
+    elif _use_containers():
+        with _postgres_container() as container:
+            server_url = container.get_connection_url().rsplit("/", 1)[0]
+            yield f"{server_url}/{DATABASE}"
     else:
         with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory:
+            # The server may run as another user, who must be able to enter the directory.
             Path(directory).chmod(0o755)
             with embedded.run_postgres(Path(directory), SETTINGS_WITHOUT_DURABILITY) as server:
-                yield server.url("bookshelf_test")
+                yield server.url(DATABASE)
+
+
+def _postgres_container() -> Any:
+    """Return a container with Postgres that is not started yet."""
+    # Ryuk, which removes containers, is another image to download. It is not needed, because the
+    # container is removed when its block ends.
+    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow
+
+    options = [f"-c {name}={value}" for name, value in SETTINGS_WITHOUT_DURABILITY.items()]
+    container = PostgresContainer("postgres:18", driver=None)
+    return container.with_command(f"postgres {' '.join(options)}")
 
 
 @contextmanager
 def running_store() -> Iterator[dict[str, str]]:
-    """The environment of a store, for as long as the block lasts."""
+    """Run the object store until the block ends.
+
+    Yields its environment variables: TEST_S3_ENDPOINT_URL and the AWS credentials.
+    """
     with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory, ExitStack() as stack:
         if _use_containers():
-            endpoint, secret = stack.enter_context(_running_store_container()), STORE_SECRET_KEY
-            found = {"AWS_ACCESS_KEY_ID": "bookshelf", "AWS_SECRET_ACCESS_KEY": secret}
+            endpoint = stack.enter_context(_running_store_container())
+            credentials = {
+                "AWS_ACCESS_KEY_ID": STORE_ACCESS_KEY,
+                "AWS_SECRET_ACCESS_KEY": STORE_SECRET_KEY,
+            }
         else:
             store = stack.enter_context(embedded.run_s3_server(Path(directory)))
-            endpoint, found = store.endpoint, store.environment()
-        yield {**found, "TEST_S3_ENDPOINT_URL": endpoint}
+            endpoint = store.endpoint
+            credentials = store.environment()
+        yield {**credentials, "TEST_S3_ENDPOINT_URL": endpoint}
 
 
 @contextmanager
 def _running_store_container() -> Iterator[str]:
+    """Run a container with an object store and a bucket, and yield its origin."""
     with create_store_container() as container:
         container.exec(["mkdir", "-p", f"/data/{embedded.BUCKET}"])
         yield f"http://{container.get_container_host_ip()}:{container.get_exposed_port(8080)}"
 
 
 def create_store_container() -> Any:
-    """A store that is not started yet, and has no bucket."""
+    """Return a container with an object store that is not started yet and has no bucket."""
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415
 
     container = DockerContainer("rclone/rclone:1.75").with_exposed_ports(8080)
-    container.with_command(f"serve s3 --addr :8080 --auth-key bookshelf,{STORE_SECRET_KEY} /data")
-    # By what it says: the status that a request without a signature gets differs by version.
+    container.with_command(
+        f"serve s3 --addr :8080 --auth-key {STORE_ACCESS_KEY},{STORE_SECRET_KEY} /data"
+    )
+    # Wait for a log line, because the status of a request without a signature differs by version.
     return container.waiting_for(LogMessageWaitStrategy("Starting s3 server"))
 
 
 def _use_containers() -> bool:
-    """Containers where a daemon has or gets the image; TEST_SERVICES forces either."""
-    forced = os.environ.get("TEST_SERVICES")
-    if forced not in {None, "", "embedded", "containers"}:
+    """Whether the tests run Postgres and the object store in containers.
+
+    TEST_SERVICES decides. If it is not set, containers are used if a Docker daemon is running and
+    has the image of Postgres.
+    """
+    configured = os.environ.get("TEST_SERVICES")
+    if configured not in {None, "", "embedded", "containers"}:
         pytest.exit("TEST_SERVICES must be embedded or containers", returncode=1)
-    if forced:
-        return forced == "containers"
+    if configured:
+        return configured == "containers"
     if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
         return False
-    import docker  # noqa: PLC0415 - slow to import, and only needed here
+    # Imported lazily because the import is slow and rarely needed.
+    import docker  # noqa: PLC0415
     from docker.errors import DockerException  # noqa: PLC0415
 
     try:
@@ -114,43 +145,52 @@ def _use_containers() -> bool:
 
 
 def sqlalchemy_url(url: str) -> URL:
+    """Return the URL of a database for SQLAlchemy: `postgresql+asyncpg://...`."""
     return make_url(url).set(drivername="postgresql+asyncpg")
 
 
 def with_database_name(url: str, database: str) -> str:
-    """The same server, another database."""
+    """Return the URL of another database on the same server."""
     return make_url(url).set(database=database).render_as_string(hide_password=False)
 
 
 async def recreate_database(url: str, template: str = f"template0 {LOCALE_OPTIONS}") -> None:
-    """Make the database anew, from a template. Exits when it exists and is not the suite's."""
+    """Create a database from a template, and drop the previous one if it exists.
+
+    Exits the test run if the database exists and was not created by the suite. `template` is the
+    part of CREATE DATABASE after TEMPLATE.
+    """
     name = make_url(url).database
     assert name
     connection = await asyncpg.connect(with_database_name(url, "postgres"))
     try:
         await _drop_if_created_by_suite(connection, name)
-        # Without durability the files are copied in a third of the time that their log takes.
-        copied = f'CREATE DATABASE "{name}" TEMPLATE {template} STRATEGY FILE_COPY'
-        await connection.execute(copied)
+        # Without durability, copying the files takes a third of the time of writing them to the
+        # write-ahead log, which is the default strategy.
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {template} STRATEGY FILE_COPY')
         await connection.execute(f"COMMENT ON DATABASE \"{name}\" IS '{DATABASE_COMMENT}'")
     finally:
         await connection.close()
 
 
 async def copy_database(url: str, suffix: str) -> str:
-    """The URL of a fresh copy of a database."""
+    """Copy a database, and return the URL of the copy, whose name ends in `_` and the suffix."""
     name = make_url(url).database
-    made = with_database_name(url, f"{name}_{suffix}")
-    await recreate_database(made, f'"{name}"')
-    return made
+    copy_url = with_database_name(url, f"{name}_{suffix}")
+    await recreate_database(copy_url, template=f'"{name}"')
+    return copy_url
 
 
 @asynccontextmanager
-async def copy_with_rows(template: str, rows: str) -> AsyncIterator[str]:
-    """The URL of a copy with rows of its own, for as long as the block lasts."""
-    url = await copy_database(template, uuid4().hex[:12])
+async def copy_with_rows(template_url: str, insert_sql: str) -> AsyncIterator[str]:
+    """Copy a database, insert rows into the copy, and yield its URL.
+
+    The copy is dropped when the block ends.
+    """
+    url = await copy_database(template_url, uuid4().hex[:12])
     connection = await asyncpg.connect(url)
-    await connection.execute(rows)
+    await connection.execute(insert_sql)
+    # The query planner needs statistics of the new rows.
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
     yield url
@@ -158,7 +198,7 @@ async def copy_with_rows(template: str, rows: str) -> AsyncIterator[str]:
 
 
 async def drop_database(url: str) -> None:
-    """Remove a database that the suite made."""
+    """Drop a database that the suite created."""
     connection = await asyncpg.connect(with_database_name(url, "postgres"))
     try:
         await _drop_if_created_by_suite(connection, make_url(url).database or "")
@@ -167,13 +207,15 @@ async def drop_database(url: str) -> None:
 
 
 async def _drop_if_created_by_suite(connection: asyncpg.Connection, name: str) -> None:
+    """Drop a database if it exists. Exits the test run if the suite did not create it."""
     query = (
         "SELECT coalesce(shobj_description(oid, 'pg_database'), '') "
         "FROM pg_database WHERE datname = $1"
     )
-    mark = await connection.fetchval(query, name)
-    if mark is None:
+    comment = await connection.fetchval(query, name)
+    database_exists = comment is not None
+    if not database_exists:
         return
-    if mark != DATABASE_COMMENT:
+    if comment != DATABASE_COMMENT:
         pytest.exit(f"refusing to touch the database {name}: the suite did not create it", 1)
     await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

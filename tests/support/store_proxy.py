@@ -1,4 +1,4 @@
-"""A proxy before the real store: requests that it is told of meet a fate on their way."""
+"""A TCP proxy in front of the object store that can hold requests or let them fail."""
 
 import asyncio
 import os
@@ -12,85 +12,114 @@ from enum import Enum
 
 from tests.support.connections import tcp_connection, tcp_server
 
-_LINE = re.compile(rb"([A-Z]+ \S+) HTTP/1\.1\r\n")
-_CHUNK = 64 * 1024  # bytes
+# The method and target of a request: `PUT /bookshelf/documents/1?partNumber=2`.
+_REQUEST_LINE = re.compile(rb"([A-Z]+ \S+) HTTP/1\.1\r\n")
+_CHUNK_SIZE = 64 * 1024
+# The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ProxyAction(Enum):
-    """What becomes of a request. What is held goes on with `StoreProxy.release`, or never."""
+    """What the proxy does with a request. The last three values are a status and an S3 error."""
 
-    PASS = "as if there were no proxy"
-    HOLD = "before the store hears of it"
-    HOLD_RESPONSE = "when the store has done it"
-    RESET = "in place of an answer"
+    PASS = "forward the request and its response"
+    HOLD = "forward the request only after `StoreProxy.release` is set"
+    HOLD_RESPONSE = "forward the response only after `StoreProxy.release` is set"
+    RESET = "reset the connection instead of forwarding the request"
     INTERNAL_ERROR = "200 InternalError"
     SLOW_DOWN = "503 SlowDown"
     ACCESS_DENIED = "403 AccessDenied"
 
 
 class StoreProxy:
-    """Passes bytes on unchanged, the `Host` that was signed among them."""
+    """Forwards bytes unchanged, so that the signed `Host` header stays valid."""
 
     def __init__(self) -> None:
+        # The address of the proxy: `http://127.0.0.1:54321`. It is set when the proxy listens.
         self.origin = ""
         self.set_action(ProxyAction.PASS)
 
-    def set_action(self, fate: ProxyAction, line: str = "") -> None:
-        """From now on, for requests in whose method and target this regular expression is."""
-        self.action_reached, self.release, self.request_lines = Event(), Event(), list[str]()
-        self._fate, self._line = fate, re.compile(line)
+    def set_action(self, action: ProxyAction, request_pattern: str = "") -> None:
+        """Set what the proxy does with the requests that arrive from now on.
 
-    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """Pass on one connection of a client."""
-        async with tcp_connection(os.environ["TEST_S3_ENDPOINT_URL"]) as (answers, store):
-            fate = ProxyAction.PASS
+        The action applies to requests whose method and target contain a match of the regular
+        expression `request_pattern`. Other requests are forwarded.
+        """
+        # Set when the action is applied to a request for the first time.
+        self.action_reached = Event()
+        # A test sets this to continue with the requests or responses that are held.
+        self.release = Event()
+        # The method and target of each request since the action was set.
+        self.request_lines = list[str]()
+        self._action = action
+        self._request_pattern = re.compile(request_pattern)
 
-            async def answer() -> None:
-                while data := await answers.read(_CHUNK):
-                    if fate is ProxyAction.HOLD_RESPONSE and not data.startswith(b"HTTP/1.1 100 "):
+    async def handle_connection(
+        self, client_reader: StreamReader, client_writer: StreamWriter
+    ) -> None:
+        """Forward the requests of one connection of a client, and their responses."""
+        store_origin = os.environ["TEST_S3_ENDPOINT_URL"]
+        async with tcp_connection(store_origin) as (store_reader, store_writer):
+            action = ProxyAction.PASS
+
+            async def forward_responses() -> None:
+                while chunk := await store_reader.read(_CHUNK_SIZE):
+                    is_interim = chunk.startswith(b"HTTP/1.1 100 ")
+                    if action is ProxyAction.HOLD_RESPONSE and not is_interim:
                         self.action_reached.set()
                         await self.release.wait()
-                    writer.write(data)
-                writer.close()
+                    client_writer.write(chunk)
+                client_writer.close()
 
-            answering = asyncio.create_task(answer())
+            forwarding = asyncio.create_task(forward_responses())
             try:
-                while data := await reader.read(_CHUNK):
-                    if found := _LINE.match(data):
-                        fate = await self._met(found[1].decode(), reader, writer)
-                    store.write(data)
-                    await store.drain()
+                while chunk := await client_reader.read(_CHUNK_SIZE):
+                    if match := _REQUEST_LINE.match(chunk):
+                        action = self._select_action(match[1].decode())
+                        await self._apply(action, client_reader, client_writer)
+                    store_writer.write(chunk)
+                    await store_writer.drain()
             finally:
-                answering.cancel()
+                forwarding.cancel()
 
-    async def _met(self, line: str, reader: StreamReader, writer: StreamWriter) -> ProxyAction:
-        self.request_lines.append(line)
-        fate = self._fate if self._line.search(line) else None
-        if fate is None or fate is ProxyAction.HOLD_RESPONSE:
-            return fate or ProxyAction.PASS
-        self.action_reached.set()
-        if fate is ProxyAction.HOLD:
-            await self.release.wait()
-        elif fate is ProxyAction.RESET:
-            end: socket.socket = writer.get_extra_info("socket")
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
-            raise ConnectionResetError
-        elif fate is not ProxyAction.PASS:
-            status, code = fate.value.split()
-            body = f"<Error><Code>{code}</Code></Error>"
-            head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\nConnection: close"
-            writer.write(f"{head}\r\n\r\n{body}".encode())
-            while await reader.read(_CHUNK):
-                pass
-            raise ConnectionResetError
+    def _select_action(self, request_line: str) -> ProxyAction:
+        """Record a request, and return what to do with it."""
+        self.request_lines.append(request_line)
+        if self._request_pattern.search(request_line):
+            return self._action
         return ProxyAction.PASS
+
+    async def _apply(self, action: ProxyAction, reader: StreamReader, writer: StreamWriter) -> None:
+        """Apply an action to a request before it is forwarded.
+
+        Raises `ConnectionResetError` if the request must not be forwarded.
+        """
+        # `handle_connection` holds the response.
+        if action in {ProxyAction.PASS, ProxyAction.HOLD_RESPONSE}:
+            return
+        self.action_reached.set()
+        if action is ProxyAction.HOLD:
+            await self.release.wait()
+            return
+        if action is ProxyAction.RESET:
+            connection: socket.socket = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            raise ConnectionResetError
+        status, error_code = action.value.split()
+        body = f"<Error><Code>{error_code}</Code></Error>"
+        head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\nConnection: close"
+        writer.write(f"{head}\r\n\r\n{body}".encode())
+        # Read the rest of the request. Otherwise closing the connection would reset it, and the
+        # client could lose the response.
+        while await reader.read(_CHUNK_SIZE):
+            pass
+        raise ConnectionResetError
 
 
 @asynccontextmanager
 async def running_store_proxy() -> AsyncIterator[StoreProxy]:
-    """A proxy before the suite's store, until the block ends."""
-    made = StoreProxy()
-    async with tcp_server(made.serve) as where:
-        made.origin = f"http://{where}"
-        yield made
+    """Run a proxy in front of the object store of the tests, until the block ends."""
+    proxy = StoreProxy()
+    async with tcp_server(proxy.handle_connection) as address:
+        proxy.origin = f"http://{address}"
+        yield proxy

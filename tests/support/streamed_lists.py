@@ -1,4 +1,4 @@
-"""Lists as lines: asked for, read, and compared with what JSON says of the same rows."""
+"""Reads lists as CSV and JSON lines, and compares them with the JSON pages of the same rows."""
 
 import csv
 import json
@@ -14,40 +14,48 @@ from tests.support.factories import Json
 from tests.support.openapi import resolve_schema
 from tests.support.responses import get_json
 
-NDJSON, CSV = "application/x-ndjson", "text/csv"
+NDJSON = "application/x-ndjson"
+CSV = "text/csv"
 CSV_TYPE = "text/csv; charset=utf-8"
+# The paths of the lists that are available as CSV and JSON lines.
 STREAMED_PATHS = tuple(case.path for case in ENTITIES if case.streams)
 
 
-async def get_stream(client: AsyncClient, url: str, accept: str = NDJSON, **more: Any) -> Response:
-    """The answer to whom `accept` is."""
-    return await client.get(url, headers={"Accept": accept}, **more)
+async def get_stream(
+    client: AsyncClient, url: str, accept: str = NDJSON, **options: Any
+) -> Response:
+    """Get a list in the media type `accept`. `options` are arguments of `client.get`."""
+    return await client.get(url, headers={"Accept": accept}, **options)
 
 
 async def read_json_lines(client: AsyncClient, url: str) -> list[Json]:
-    """Every row of a list, from its lines of JSON."""
-    answer = await get_stream(client, url)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, NDJSON), answer.text
-    assert answer.content.endswith(b"\n") or not answer.content
-    return [json.loads(line) for line in answer.content.split(b"\n")[:-1]]
+    """Return every row of a list, read as JSON lines."""
+    response = await get_stream(client, url)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == NDJSON
+    assert response.content.endswith(b"\n") or not response.content
+    lines = response.content.split(b"\n")[:-1]
+    return [json.loads(line) for line in lines]
 
 
 async def read_csv(client: AsyncClient, url: str) -> list[list[str]]:
-    """Every row of a list, from CSV, the header first."""
-    answer = await get_stream(client, url, CSV)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, CSV_TYPE), answer.text
-    return list(csv.reader(StringIO(answer.content.decode(), newline=""), strict=True))
+    """Return the header and every row of a list, read as CSV."""
+    response = await get_stream(client, url, CSV)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == CSV_TYPE
+    return list(csv.reader(StringIO(response.content.decode(), newline=""), strict=True))
 
 
 async def read_all_pages(client: AsyncClient, url: str) -> list[Json]:
-    """Every row of a list, page by page."""
-    found = list[Json]()
-    cursor: str | None = ""
-    while cursor is not None:
-        page = await get_json(client, f"{url}{'&' if '?' in url else '?'}size=100{cursor}")
-        found += page["items"]
-        cursor = page["next"] and f"&cursor={page['next']}"
-    return found
+    """Return every row of a list, read page by page with cursors."""
+    separator = "&" if "?" in url else "?"
+    first_page = f"{url}{separator}size=100"
+    page = await get_json(client, first_page)
+    rows: list[Json] = page["items"]
+    while page["next"] is not None:
+        page = await get_json(client, f"{first_page}&cursor={page['next']}")
+        rows += page["items"]
+    return rows
 
 
 async def csv_columns(client: AsyncClient, path: str) -> list[str]:
@@ -56,48 +64,61 @@ async def csv_columns(client: AsyncClient, path: str) -> list[str]:
     schemas: Json = document["components"]["schemas"]
     content = document["paths"][path]["get"]["responses"]["200"]["content"]
     page = resolve_schema(content["application/json"]["schema"], schemas)
-    return list(_columns(page["properties"]["items"]["items"], schemas))
+    return list(_schema_columns(page["properties"]["items"]["items"], schemas))
 
 
-def _columns(schema: Json, schemas: Json) -> Iterator[str]:
-    """One column for each field; `author` of a book gives `author_name` and `author_dob`."""
+def _schema_columns(schema: Json, schemas: Json) -> Iterator[str]:
+    """Yield the CSV columns of a schema: one for each field, and one for each embedded field.
+
+    The field `author` of a book, an object, gives the columns `author_name` and `author_dob`.
+    """
     properties = resolve_schema(schema, schemas)["properties"]
-    for name, part in properties.items():
-        # A field that may be null: what matters is its other type.
-        options = [option for option in part.get("anyOf", [part]) if option != {"type": "null"}]
-        if "properties" not in resolve_schema(options[0], schemas):
+    for name, field in properties.items():
+        # A field that may be null has two types. The other one determines the columns.
+        types = [option for option in field.get("anyOf", [field]) if option != {"type": "null"}]
+        if "properties" not in resolve_schema(types[0], schemas):
             yield name
             continue
-        columns = (f"{name}_{column}" for column in _columns(options[0], schemas))
-        # The id of the author is the column `author_id` already.
-        yield from (column for column in columns if column not in properties)
+        for embedded_name in _schema_columns(types[0], schemas):
+            column = f"{name}_{embedded_name}"
+            # The id of the author is the field `author_id` already.
+            if column not in properties:
+                yield column
 
 
 def csv_cells(row: Json, columns: list[str]) -> list[str]:
-    """Return the values of a row of CSV, from the same row in JSON."""
-    return [_cell(_value(row, column)) for column in columns]
+    """Return the cells of a CSV row, given the same row as JSON."""
+    return [_format_cell(_column_value(row, column)) for column in columns]
 
 
-def _value(row: Json, column: str) -> Any:
-    """Return the value of a column, which may be one of a row in the row: `author_name`."""
+def _column_value(row: Json, column: str) -> Any:
+    """Return the value of a CSV column, which may be in an embedded row.
+
+    The column `author_name` is the field `name` of the object `row["author"]`.
+    """
     if column in row:
         return row[column]
     [name] = [name for name in row if column.startswith(f"{name}_")]
-    nested = row[name]
-    return None if nested is None else nested[column.removeprefix(f"{name}_")]
+    embedded_row = row[name]
+    if embedded_row is None:
+        return None
+    return embedded_row[column.removeprefix(f"{name}_")]
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
+    """Return a JSON value as text of a CSV cell: a list as JSON, null as an empty string."""
+    if value is None:
+        return ""
     if isinstance(value, list):
         return json.dumps(value, ensure_ascii=False)
-    return "" if value is None else str(value)
+    return str(value)
 
 
 def asgi_scope(path: str, accept: str = NDJSON, query: str = "") -> Scope:
-    """What a server passes on of such a request, for a test that is the server."""
+    """Return the ASGI scope of a GET request, as uvicorn passes it to the application."""
     return {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},  # uvicorn's
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
