@@ -58,9 +58,9 @@ async def test_link_to_unknown_row_raises_error_with_pointer(
     await editions.replace_links("tags", {edition_id: [TAG_A]})
     with pytest.raises(InvalidRequest) as raised:
         await editions.replace_links("tags", {edition_id: [TAG_B, UNKNOWN_TAG]})
-    [fault] = raised.value.field_errors
-    assert (fault.pointer, fault.code) == ("/tag_ids/1", "tag_not_found")
-    assert fault.detail == "There is no tag with this id"
+    [field_error] = raised.value.field_errors
+    assert (field_error.pointer, field_error.code) == ("/tag_ids/1", "tag_not_found")
+    assert field_error.detail == "There is no tag with this id"
     assert await select_values(library, SELECT_LINKED_TAG_IDS, id=edition_id) == [TAG_A]
 
 
@@ -74,6 +74,8 @@ async def test_link_to_unknown_row_in_batch_raises_error_with_pointer_to_item(
         links = {first.id: [TAG_A], second.id: [TAG_B, UNKNOWN_TAG]}
         with pytest.raises(InvalidRequest) as raised:
             await editions.replace_links("tags", links, batch=True)
-        assert [fault.pointer for fault in raised.value.field_errors] == ["/items/1/tag_ids/1"]
+        assert [field_error.pointer for field_error in raised.value.field_errors] == [
+            "/items/1/tag_ids/1"
+        ]
         await editions.replace_links("tags", {first.id: [TAG_A]})
     assert await select_values(library, SELECT_LINKED_TAG_IDS, id=first.id) == [TAG_A]
