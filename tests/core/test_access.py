@@ -1,4 +1,4 @@
-"""Who asks is settled before all else, whatever the method, the path and the media type."""
+"""Permissions are checked before anything else of a request, for every method and media type."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -29,30 +29,30 @@ from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
 from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED_PATHS, get_stream
 
-TOKEN = TOKENS["owner"]
-BAD = bearer_headers(TOKENS["expired"])
-JSON = {"Content-Type": "application/json"}
-LARGE = FORM_HEADERS | {"Content-Length": "9" * 15}
-# Each would be refused for what it is, if who sends it did not come first.
-BROKEN: dict[str, tuple[str, str, dict[str, Any]]] = {
+MEMBER_TOKEN = TOKENS["owner"]
+EXPIRED_TOKEN_HEADERS = bearer_headers(TOKENS["expired"])
+JSON_HEADERS = {"Content-Type": "application/json"}
+TOO_LARGE_HEADERS = FORM_HEADERS | {"Content-Length": "9" * 15}
+# Each of these requests has an error, which only a caller with the permission may see.
+BROKEN_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "unknown parameter": ("GET", "/books?nope=1", {}),
     "parameter out of bounds": ("GET", "/books?size=0", {}),
-    "no id": ("GET", "/documents/x", {}),
-    "pages of lines": ("GET", "/books?page=1", {"headers": {"Accept": CSV}}),
-    "no JSON": ("POST", "/authors", {"content": b"{", "headers": JSON}),
-    "no name": ("POST", "/authors", {"json": {}}),
-    "another media type": ("POST", "/books", {"content": b"x"}),
-    "no form": ("POST", "/documents", {"json": {}}),
-    "too large": ("POST", "/documents", {"content": b"", "headers": LARGE}),
-    "no entity tag": ("DELETE", f"/books/{BOOK_ID}", {"headers": {"If-Match": "x"}}),
-    "nothing there": ("GET", f"/authors/{NOBODY}", {}),
+    "malformed id": ("GET", "/documents/x", {}),
+    "page of a streamed list": ("GET", "/books?page=1", {"headers": {"Accept": CSV}}),
+    "malformed JSON": ("POST", "/authors", {"content": b"{", "headers": JSON_HEADERS}),
+    "missing field": ("POST", "/authors", {"json": {}}),
+    "unsupported media type": ("POST", "/books", {"content": b"x"}),
+    "JSON instead of a form": ("POST", "/documents", {"json": {}}),
+    "too large a body": ("POST", "/documents", {"content": b"", "headers": TOO_LARGE_HEADERS}),
+    "malformed If-Match": ("DELETE", f"/books/{BOOK_ID}", {"headers": {"If-Match": "x"}}),
+    "missing resource": ("GET", f"/authors/{NOBODY}", {}),
 }
 
-broken_requests = pytest.mark.parametrize("broken", BROKEN)
+broken_requests = pytest.mark.parametrize("broken", BROKEN_REQUESTS)
 
 
 @pytest.fixture(autouse=True)
-async def people(database: Database) -> None:
+async def callers_and_resources(database: Database) -> None:
     await add_callers(database)
     await add_resources(database, "owner")
 
@@ -61,72 +61,76 @@ async def people(database: Database) -> None:
     ("path", "status"),
     [("/", 307), ("/docs", 200), ("/openapi.json", 200), ("/livez", 200), ("/readyz", 200)],
 )
-async def test_where_nobody_asks_for_a_token_a_bad_one_does_no_harm(
+async def test_public_route_ignores_invalid_token(
     client: AsyncClient, app: FastAPI, path: str, status: int
 ) -> None:
-    app.openapi()  # once for all tests, and theirs is that of `full`
+    app.openapi()  # build the document, which all tests share, while anonymous access is `full`
     set_anonymous_access(app, "none")
-    for headers in ({}, BAD, {"Authorization": "Bearer x"}):
+    for headers in ({}, EXPIRED_TOKEN_HEADERS, {"Authorization": "Bearer x"}):
         assert (await client.get(path, headers=headers)).status_code == status
 
 
-# First of all
+# Errors of requests
 
 
 @broken_requests
-async def test_who_may_hears_what_is_wrong(client: AsyncClient, broken: str) -> None:
-    method, path, request = BROKEN[broken]
-    answer = await client.request(method, path, **request)
-    assert answer.status_code in {400, 404, 413, 415, 422}
+async def test_broken_request_returns_its_own_error_when_caller_is_permitted(
+    client: AsyncClient, broken: str
+) -> None:
+    method, path, request = BROKEN_REQUESTS[broken]
+    response = await client.request(method, path, **request)
+    assert response.status_code in {400, 404, 413, 415, 422}
 
 
 @broken_requests
-async def test_without_a_token_nobody_hears_what_else_is_wrong(
+async def test_broken_request_returns_401_without_token(
     client: AsyncClient, app: FastAPI, broken: str
 ) -> None:
     set_anonymous_access(app, "none")
-    method, path, request = BROKEN[broken]
-    answer = await client.request(method, path, **request)
-    check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == CHALLENGE
+    method, path, request = BROKEN_REQUESTS[broken]
+    response = await client.request(method, path, **request)
+    check_problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"] == CHALLENGE
 
 
 @broken_requests
-async def test_with_a_bad_token_nobody_hears_what_else_is_wrong(
+async def test_broken_request_returns_401_with_invalid_token(
     client: AsyncClient, broken: str
 ) -> None:
-    method, path, request = BROKEN[broken]
-    headers = request.get("headers", {}) | BAD
-    answer = await client.request(method, path, **{**request, "headers": headers})
-    check_problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
+    method, path, request = BROKEN_REQUESTS[broken]
+    headers = request.get("headers", {}) | EXPIRED_TOKEN_HEADERS
+    response = await client.request(method, path, **{**request, "headers": headers})
+    check_problem(response, 401, "unauthorized")
+    assert response.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
 
 
-@pytest.mark.parametrize("broken", ["no JSON", "no name", "another media type", "no entity tag"])
-async def test_with_too_low_a_role_nobody_hears_what_else_is_wrong(
+@pytest.mark.parametrize(
+    "broken", ["malformed JSON", "missing field", "unsupported media type", "malformed If-Match"]
+)
+async def test_broken_request_returns_403_when_role_is_too_low(
     client: AsyncClient, broken: str
 ) -> None:
-    method, path, request = BROKEN[broken]
-    headers = request.get("headers", {}) | bearer_headers(TOKEN)
-    answer = await client.request(method, path, **{**request, "headers": headers})
-    check_problem(answer, 403, "forbidden")
-    assert answer.headers["www-authenticate"] == INSUFFICIENT_SCOPE_CHALLENGE
+    method, path, request = BROKEN_REQUESTS[broken]
+    headers = request.get("headers", {}) | bearer_headers(MEMBER_TOKEN)
+    response = await client.request(method, path, **{**request, "headers": headers})
+    check_problem(response, 403, "forbidden")
+    assert response.headers["www-authenticate"] == INSUFFICIENT_SCOPE_CHALLENGE
 
 
 @pytest.mark.parametrize("path", ["/documents", "/authors"])
-async def test_nothing_is_read_of_what_somebody_may_not_send(
+async def test_body_is_not_read_when_caller_is_not_permitted(
     client: AsyncClient, app: FastAPI, path: str
 ) -> None:
     set_anonymous_access(app, "read")
-    read = []
+    chunks_read = []
 
     async def body() -> AsyncIterator[bytes]:
-        read.append(path)
+        chunks_read.append(path)
         yield b"x"
 
-    headers = FORM_HEADERS if path == "/documents" else JSON
-    answer = await client.post(path, content=body(), headers=headers)
-    assert (answer.status_code, read) == (401, [])
+    headers = FORM_HEADERS if path == "/documents" else JSON_HEADERS
+    response = await client.post(path, content=body(), headers=headers)
+    assert (response.status_code, chunks_read) == (401, [])
 
 
 # Methods and paths
@@ -137,27 +141,27 @@ async def test_nothing_is_read_of_what_somebody_may_not_send(
 )
 @pytest.mark.parametrize(
     ("headers", "challenge"),
-    [({}, CHALLENGE), (BAD, INVALID_TOKEN_CHALLENGE)],
-    ids=["no token", "a bad one"],
+    [({}, CHALLENGE), (EXPIRED_TOKEN_HEADERS, INVALID_TOKEN_CHALLENGE)],
+    ids=["no token", "invalid token"],
 )
-async def test_head_is_judged_as_get_is(
+async def test_head_requires_same_permission_as_get(
     client: AsyncClient, app: FastAPI, path: str, headers: dict[str, str], challenge: str
 ) -> None:
     set_anonymous_access(app, "none")
-    answer = await client.head(path, headers=headers)
-    assert (answer.status_code, answer.content) == (401, b"")
-    assert answer.headers["www-authenticate"] == challenge
-    assert (await client.head(path, headers=bearer_headers(TOKEN))).status_code == 200
+    response = await client.head(path, headers=headers)
+    assert (response.status_code, response.content) == (401, b"")
+    assert response.headers["www-authenticate"] == challenge
+    assert (await client.head(path, headers=bearer_headers(MEMBER_TOKEN))).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/books/", f"/books/{BOOK_ID}/", "/documents/", "/users/me/"])
-async def test_a_path_with_a_trailing_slash_is_judged_as_the_one_without(
+async def test_path_with_trailing_slash_requires_same_permission(
     client: AsyncClient, app: FastAPI, path: str
 ) -> None:
     set_anonymous_access(app, "none")
     check_problem(await client.get(path), 401, "unauthorized")
-    check_problem(await client.get(path, headers=BAD), 401, "unauthorized")
-    assert (await client.get(path, headers=bearer_headers(TOKEN))).status_code == 200
+    check_problem(await client.get(path, headers=EXPIRED_TOKEN_HEADERS), 401, "unauthorized")
+    assert (await client.get(path, headers=bearer_headers(MEMBER_TOKEN))).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -170,15 +174,15 @@ async def test_a_path_with_a_trailing_slash_is_judged_as_the_one_without(
         ("POST", "/documents/1/2/3", 404),
     ],
 )
-async def test_what_no_route_answers_asks_nobody_who_he_is(
+async def test_request_without_route_needs_no_token_and_executes_no_statement(
     client: AsyncClient, app: FastAPI, statements: list[str], method: str, path: str, status: int
 ) -> None:
     set_anonymous_access(app, "none")
     statements.clear()
-    for headers in ({}, BAD, bearer_headers(TOKEN)):
-        answer = await client.request(method, path, headers=headers)
-        assert answer.status_code == status
-        assert "www-authenticate" not in answer.headers
+    for headers in ({}, EXPIRED_TOKEN_HEADERS, bearer_headers(MEMBER_TOKEN)):
+        response = await client.request(method, path, headers=headers)
+        assert response.status_code == status
+        assert "www-authenticate" not in response.headers
     assert statements == []
 
 
@@ -186,20 +190,23 @@ async def test_what_no_route_answers_asks_nobody_who_he_is(
 
 
 @pytest.mark.parametrize("path", STREAMED_PATHS)
-@pytest.mark.parametrize(("accept", "kind"), [(CSV, CSV_TYPE), (NDJSON, NDJSON)])
+@pytest.mark.parametrize(("accept", "content_type"), [(CSV, CSV_TYPE), (NDJSON, NDJSON)])
 @pytest.mark.parametrize("anonymous", ANONYMOUS_CALLERS)
-async def test_whole_lists_are_judged_as_pages_are(
-    client: AsyncClient, app: FastAPI, path: str, accept: str, kind: str, anonymous: str
+async def test_streamed_list_requires_same_permission_as_page(
+    client: AsyncClient, app: FastAPI, path: str, accept: str, content_type: str, anonymous: str
 ) -> None:
     set_anonymous_access(app, anonymous)
-    bare = await get_stream(client, path, accept)
+    anonymous_response = await get_stream(client, path, accept)
     if anonymous == "none":
-        check_problem(bare, 401, "unauthorized")
+        check_problem(anonymous_response, 401, "unauthorized")
     else:
-        assert (bare.status_code, bare.headers["content-type"]) == (200, kind)
-    client.headers = bearer_headers(TOKEN)
-    answer = await get_stream(client, path, accept)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
-    assert str(RESOURCE_IDS[path]) in answer.text
-    client.headers = BAD
+        assert (anonymous_response.status_code, anonymous_response.headers["content-type"]) == (
+            200,
+            content_type,
+        )
+    client.headers = bearer_headers(MEMBER_TOKEN)
+    response = await get_stream(client, path, accept)
+    assert (response.status_code, response.headers["content-type"]) == (200, content_type)
+    assert str(RESOURCE_IDS[path]) in response.text
+    client.headers = EXPIRED_TOKEN_HEADERS
     check_problem(await get_stream(client, path, accept), 401, "unauthorized")

@@ -20,8 +20,8 @@ from tests.support.library import (
 from tests.support.problems import check_problem
 from tests.support.rows import execute, select_values
 
-UNKNOWN = UUID(NOBODY)
-TAG = UUID(int=1)
+MISSING_ID = UUID(NOBODY)
+TAG_ID = UUID(int=1)
 pytestmark = pytest.mark.private_database
 
 
@@ -51,47 +51,54 @@ def loan_request(reader: str, **values: Any) -> dict[str, Any]:
     }
 
 
-def faults_in(error: InvalidRequest) -> list[tuple[str | None, str, str]]:
-    """Return the pointer, the code and the detail of each fault."""
-    return [(fault.pointer, fault.code, fault.detail) for fault in error.field_errors]
+def describe_field_errors(error: InvalidRequest) -> list[tuple[str | None, str, str]]:
+    """Return the pointer, the code and the detail of each field error."""
+    return [
+        (field_error.pointer, field_error.code, field_error.detail)
+        for field_error in error.field_errors
+    ]
 
 
 # A foreign key of the table
 
 
-async def test_row_that_refers_to_no_row_has_a_pointer_to_the_field(library: Database) -> None:
+async def test_create_and_update_raise_error_with_pointer_when_referred_row_is_missing(
+    library: Database,
+) -> None:
     editions = EditionRepository(library.writes)
-    with pytest.raises(InvalidRequest) as refused:
-        await editions.create(edition(UNKNOWN))
-    fault = ("/publisher_id", "publisher_not_found", "There is no publisher with this id")
-    assert faults_in(refused.value) == [fault]
+    with pytest.raises(InvalidRequest) as raised:
+        await editions.create(edition(MISSING_ID))
+    field_error = ("/publisher_id", "publisher_not_found", "There is no publisher with this id")
+    assert describe_field_errors(raised.value) == [field_error]
     stored = await editions.create(edition(None))
-    with pytest.raises(InvalidRequest) as refused:
-        await editions.update(stored.id, {"publisher_id": UNKNOWN}, None)
-    assert faults_in(refused.value) == [fault]
+    with pytest.raises(InvalidRequest) as raised:
+        await editions.update(stored.id, {"publisher_id": MISSING_ID}, None)
+    assert describe_field_errors(raised.value) == [field_error]
 
 
-async def test_batch_has_a_pointer_to_each_row_that_refers_to_no_row(library: Database) -> None:
-    known = (await PublisherRepository(library.writes).create(publisher("Penguin"))).id
-    rows = [edition(known), edition(UNKNOWN), edition(None), edition(UNKNOWN)]
-    with pytest.raises(InvalidRequest) as refused:
+async def test_batch_raises_error_with_pointer_to_each_row_whose_referred_row_is_missing(
+    library: Database,
+) -> None:
+    publisher_id = (await PublisherRepository(library.writes).create(publisher("Penguin"))).id
+    rows = [edition(publisher_id), edition(MISSING_ID), edition(None), edition(MISSING_ID)]
+    with pytest.raises(InvalidRequest) as raised:
         await EditionRepository(library.writes).create_many(rows)
-    assert [fault_pointer for fault_pointer, _, _ in faults_in(refused.value)] == [
+    assert [json_pointer for json_pointer, _, _ in describe_field_errors(raised.value)] == [
         "/items/1/publisher_id",
         "/items/3/publisher_id",
     ]
     assert await select_values(library, "SELECT count(*) FROM library_editions") == [0]
 
 
-async def test_transaction_can_continue_after_a_refused_batch(library: Database) -> None:
+async def test_transaction_is_usable_after_batch_violates_constraint(library: Database) -> None:
     async with library.transaction() as session:
         with pytest.raises(InvalidRequest):
-            await EditionRepository(session).create_many([edition(UNKNOWN)])
+            await EditionRepository(session).create_many([edition(MISSING_ID)])
         [stored] = await EditionRepository(session).create_many([edition(None)])
     assert await select_values(library, "SELECT id FROM library_editions") == [stored.id]
 
 
-async def test_batch_over_http_has_pointers_into_its_items(client: AsyncClient) -> None:
+async def test_batch_request_returns_422_with_pointer_into_its_items(client: AsyncClient) -> None:
     author = await make_author(client)
     items = [{"title": "a", "author_id": author["id"]}, {"title": "b", "author_id": NOBODY}]
     problem = check_problem(
@@ -106,14 +113,16 @@ async def test_batch_over_http_has_pointers_into_its_items(client: AsyncClient) 
     ]
 
 
-async def test_batch_without_rows_writes_nothing(library: Database) -> None:
+async def test_batch_without_rows_returns_empty_list(library: Database) -> None:
     assert await EditionRepository(library.writes).create_many([]) == []
 
 
 # Unique columns
 
 
-async def test_row_that_is_not_unique_names_the_columns(library: Database) -> None:
+async def test_create_and_update_raise_conflict_with_column_names_when_not_unique(
+    library: Database,
+) -> None:
     publishers = PublisherRepository(library.writes)
     await publishers.create(publisher("Penguin"))
     with pytest.raises(Conflict, match=r"^Another publisher has this country and name$"):
@@ -123,7 +132,9 @@ async def test_row_that_is_not_unique_names_the_columns(library: Database) -> No
         await publishers.update(other.id, {"name": "Penguin"}, None)
 
 
-async def test_batch_that_is_not_unique_names_the_items(library: Database) -> None:
+async def test_batch_raises_conflict_with_pointers_when_items_are_not_unique(
+    library: Database,
+) -> None:
     publishers = PublisherRepository(library.writes)
     await publishers.create(publisher("Penguin"))
     names = ["Faber", "Penguin", "Virago", "Faber"]
@@ -132,7 +143,7 @@ async def test_batch_that_is_not_unique_names_the_items(library: Database) -> No
     assert await select_values(library, "SELECT name FROM library_publishers") == ["Penguin"]
 
 
-async def test_null_in_a_unique_column_is_never_a_duplicate(library: Database) -> None:
+async def test_batch_error_ignores_null_in_unique_column(library: Database) -> None:
     references = [None, None, "A-1", None, "A-1"]
     rows = [
         loan_request("Ada", reference_of_requesting_library=reference) for reference in references
@@ -141,9 +152,7 @@ async def test_null_in_a_unique_column_is_never_a_duplicate(library: Database) -
         await LoanRequestRepository(library.writes).create_many(rows)
 
 
-async def test_batch_names_no_items_for_an_index_that_is_unique_among_some_rows(
-    library: Database,
-) -> None:
+async def test_batch_error_has_no_pointers_for_partial_unique_index(library: Database) -> None:
     requests = LoanRequestRepository(library.writes)
     await requests.create(loan_request("Ada", is_open=True))
     rows = [loan_request("Bob"), loan_request("Bob"), loan_request("Ada", is_open=True)]
@@ -151,7 +160,9 @@ async def test_batch_names_no_items_for_an_index_that_is_unique_among_some_rows(
         await requests.create_many(rows)
 
 
-async def test_unique_index_with_an_expression_names_no_columns(library: Database) -> None:
+async def test_conflict_has_no_column_names_for_unique_index_on_expression(
+    library: Database,
+) -> None:
     requests = LoanRequestRepository(library.writes)
     await requests.create(loan_request("Ada", shelf="A"))
     rows = [loan_request("Bob", shelf="B"), loan_request("Cleo", shelf="a")]
@@ -160,28 +171,37 @@ async def test_unique_index_with_an_expression_names_no_columns(library: Databas
             await write
 
 
-# Names that Postgres cuts, because they have more than 63 characters
+# Names that Postgres truncates, because they have more than 63 characters
 
 
-async def test_foreign_key_with_a_long_name_has_a_pointer(library: Database) -> None:
+async def test_missing_row_error_has_pointer_when_name_of_foreign_key_is_truncated(
+    library: Database,
+) -> None:
     requests = LoanRequestRepository(library.writes)
-    rows = [loan_request("Ada"), loan_request("Bob", replaced_request_id=UNKNOWN)]
-    with pytest.raises(InvalidRequest) as refused:
+    rows = [loan_request("Ada"), loan_request("Bob", replaced_request_id=MISSING_ID)]
+    with pytest.raises(InvalidRequest) as raised:
         await requests.create(rows[1])
-    assert faults_in(refused.value)[0][:2] == ("/replaced_request_id", "replaced_request_not_found")
-    with pytest.raises(InvalidRequest) as refused:
+    assert describe_field_errors(raised.value)[0][:2] == (
+        "/replaced_request_id",
+        "replaced_request_not_found",
+    )
+    with pytest.raises(InvalidRequest) as raised:
         await requests.create_many(rows)
-    assert faults_in(refused.value)[0][0] == "/items/1/replaced_request_id"
+    assert describe_field_errors(raised.value)[0][0] == "/items/1/replaced_request_id"
 
 
-async def test_unique_constraint_with_a_long_name_names_its_column(library: Database) -> None:
+async def test_conflict_has_column_name_when_name_of_unique_constraint_is_truncated(
+    library: Database,
+) -> None:
     requests = LoanRequestRepository(library.writes)
     await requests.create(loan_request("Ada", reference_of_requesting_library="A-1"))
     with pytest.raises(Conflict, match=r"^Another loan request has this reference_of_requesting"):
         await requests.create(loan_request("Bob", reference_of_requesting_library="A-1"))
 
 
-async def test_deletion_is_refused_by_a_foreign_key_with_a_long_name(library: Database) -> None:
+async def test_delete_raises_conflict_when_name_of_foreign_key_is_truncated(
+    library: Database,
+) -> None:
     requests = LoanRequestRepository(library.writes)
     replaced = await requests.create(loan_request("Ada"))
     await requests.create(loan_request("Bob", replaced_request_id=replaced.id))
@@ -192,12 +212,14 @@ async def test_deletion_is_refused_by_a_foreign_key_with_a_long_name(library: Da
 # A foreign key of another table
 
 
-async def test_deleting_a_row_that_others_refer_to_names_their_table(library: Database) -> None:
-    await execute(library, f"INSERT INTO library_tags (id, name) VALUES ('{TAG}', 'a')")
+async def test_delete_raises_conflict_with_table_name_when_rows_refer_to_it(
+    library: Database,
+) -> None:
+    await execute(library, f"INSERT INTO library_tags (id, name) VALUES ('{TAG_ID}', 'a')")
     stored = await EditionRepository(library.writes).create(edition(None))
-    await execute(library, f"INSERT INTO library_edition_tags VALUES ('{stored.id}', '{TAG}')")
+    await execute(library, f"INSERT INTO library_edition_tags VALUES ('{stored.id}', '{TAG_ID}')")
     tags = TagRepository(library.writes)
     with pytest.raises(
         Conflict, match=r"^The tag cannot be deleted while library edition tags refer to it$"
     ):
-        await tags.delete(TAG, None)
+        await tags.delete(TAG_ID, None)

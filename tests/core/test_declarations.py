@@ -1,4 +1,4 @@
-"""Declarations that cannot be supported stop the application at startup, with a sentence."""
+"""Unsupported declarations of models raise an error at startup that says what to change."""
 
 import enum
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ class DeclaredEntity(Entity):
 
 
 class Condition(enum.Enum):
-    """The condition of a seat, whose members have other names than values."""
+    """The condition of a seat. The names of the members differ from their values."""
 
     GOOD = "good"
 
 
 class Room(DeclaredEntity):
-    """A room, with a key of two columns beside its id."""
+    """A room, which has a unique key of two columns besides its id."""
 
     __tablename__ = "declared_rooms"
     __table_args__ = (sa.UniqueConstraint("house", "number"),)
@@ -80,43 +80,43 @@ class Seat(DeclaredEntity):
 
 
 class Part(BaseModel):
-    """A row that has a name."""
+    """An embedded row with a name."""
 
     name: str
 
 
 class OwnedPart(BaseModel):
-    """A row with an owner, whose deletion does not change the row's version."""
+    """An embedded row with an owner. Deleting the owner does not change the version of the row."""
 
     owner_id: UUID | None
 
 
 class AliasedPart(BaseModel):
-    """A row whose field has another name in JSON, and can only be created by that."""
+    """A model that can be created only from the alias of its field."""
 
     name: str = Field(alias="fullName")
 
 
 class NamedPart(BaseModel):
-    """A row whose field has another name in JSON, and can be created by both."""
+    """A model that can be created from the name and from the alias of its field."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
     name: str = Field(alias="fullName")
 
 
 class Picture(BaseModel):
-    """A row with bytes."""
+    """An embedded row with bytes."""
 
     picture: bytes
 
 
 class ConditionPart(BaseModel):
-    """A row with an Enum."""
+    """An embedded row with an Enum."""
 
     condition: Condition
 
 
-def read_model(**annotations: Any) -> type[ReadModel]:
+def build_read_model(**annotations: Any) -> type[ReadModel]:
     fields = {"id": UUID, **annotations, "updated_at": UpdatedAt, "version": Version}
     namespace = {"__annotations__": fields, "__module__": __name__}
     return type("ThingRead", (ReadModel,), namespace)
@@ -129,7 +129,7 @@ class ThingStatements(Statements):
 
 
 @pytest.mark.parametrize(
-    ("model", "fields", "sentence"),
+    ("model", "fields", "message"),
     [
         (Seat, {"numbered_room": Part}, "embeds a row to which a foreign key of several columns"),
         (Seat, {"open_room": Part}, "a relationship with a condition that is not a foreign key"),
@@ -151,11 +151,11 @@ class ThingStatements(Statements):
         (Room, {"seats": list[ConditionPart]}, "whose field condition has the type Enum"),
     ],
 )
-def test_unsupported_declaration_is_refused_with_a_sentence(
-    model: Any, fields: Mapping[str, Any], sentence: str
+def test_statements_raise_type_error_when_declaration_is_unsupported(
+    model: Any, fields: Mapping[str, Any], message: str
 ) -> None:
-    with pytest.raises(TypeError, match=sentence.replace(".", r"\.")):
-        ThingStatements(model, read_model(**fields))
+    with pytest.raises(TypeError, match=message.replace(".", r"\.")):
+        ThingStatements(model, build_read_model(**fields))
 
 
 @pytest.mark.parametrize(
@@ -166,5 +166,5 @@ def test_unsupported_declaration_is_refused_with_a_sentence(
         (Room, {"seats": list[Part] | None}),
     ],
 )
-def test_supported_declaration_is_accepted(model: Any, fields: Mapping[str, Any]) -> None:
-    ThingStatements(model, read_model(**fields))
+def test_statements_accept_supported_declaration(model: Any, fields: Mapping[str, Any]) -> None:
+    ThingStatements(model, build_read_model(**fields))

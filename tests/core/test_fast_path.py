@@ -1,4 +1,4 @@
-"""The fast path gives the same rows and errors as SQLAlchemy's execution, which it replaces."""
+"""The fast path returns the same rows and raises the same errors as SQLAlchemy."""
 
 import asyncio
 import gc
@@ -28,7 +28,7 @@ from tests.support.rows import fill_tables
 
 NUMBER = sa.bindparam("number", type_=sa.Integer)
 AUTHOR = UUID("01890000-0000-7000-8000-000000000001")
-_AGO = sa.func.now() - sa.literal(timedelta(hours=1))
+_ONE_HOUR_AGO = sa.func.now() - sa.literal(timedelta(hours=1))
 REPOSITORIES = (AuthorRepository, BookRepository, DocumentRepository, TokenRepository)
 # By name, a statement and its parameters.
 STATEMENTS: dict[str, tuple[sa.Executable, dict[str, Any]]] = {
@@ -36,7 +36,10 @@ STATEMENTS: dict[str, tuple[sa.Executable, dict[str, Any]]] = {
         sa.select((NUMBER + NUMBER).label("double"), (NUMBER + 5).label("more")),
         {"number": 2},
     ),
-    "a constant that has to be converted": (sa.select((sa.func.now() > _AGO).label("past")), {}),
+    "a constant that has to be converted": (
+        sa.select((sa.func.now() > _ONE_HOUR_AGO).label("past")),
+        {},
+    ),
     "no rows": (sa.select(Author.id).where(sa.false()), {}),
     "all columns": (sa.select(Author.__table__).order_by(Author.id), {}),
     "equal names": (sa.select(Author.id, Book.id).join(Book).order_by(Book.id), {}),
@@ -100,73 +103,94 @@ STATEMENTS: dict[str, tuple[sa.Executable, dict[str, Any]]] = {
 
 
 @pytest.fixture
-async def both(database: Database, database_url: str) -> AsyncIterator[dict[bool, Database]]:
-    """Databases with the fast path on and off, and some rows."""
+async def databases_by_fast_path(
+    database: Database, database_url: str
+) -> AsyncIterator[dict[bool, Database]]:
+    """Two `Database` objects over the same rows: `True` has the fast path on, `False` off."""
     await fill_tables(database, 3)
-    databases = {on: Database(make_settings(database_url, db_fast_path=on)) for on in (True, False)}
+    databases = {
+        fast_path_on: Database(make_settings(database_url, db_fast_path=fast_path_on))
+        for fast_path_on in (True, False)
+    }
     yield databases
     for each in databases.values():
         await each.close()
 
 
-async def outcome(database: Database, statement: sa.Executable, parameters: dict[str, Any]) -> Any:
-    """The rows, or the error and its cause."""
+async def execute_and_describe(
+    database: Database, statement: sa.Executable, parameters: dict[str, Any]
+) -> Any:
+    """Execute a statement and return its rows, or a description of its error."""
     try:
         rows: Rows = await database.writes.execute(statement, parameters)
     except Exception as error:  # noqa: BLE001 - it is compared
-        return describe(error), describe(error.__cause__)
+        return describe_error(error), describe_error(error.__cause__)
     return [dict(row) for row in rows]
 
 
-def describe(error: BaseException | None) -> tuple[Any, ...]:
+def describe_error(error: BaseException | None) -> tuple[Any, ...]:
     original = getattr(error, "orig", None)
     return type(error), str(error), type(original), getattr(original, "sqlstate", None)
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-async def test_reusable_statement_gives_same_rows_and_errors_with_fast_path_on_and_off(
-    both: dict[bool, Database], cleaner: Any, name: str
+async def test_reusable_statement_has_same_rows_and_errors_with_and_without_fast_path(
+    databases_by_fast_path: dict[bool, Database], cleaner: Any, name: str
 ) -> None:
     statement, parameters = STATEMENTS[name]
     outcomes = []
     async with cleaner.snapshot():
-        for on in (True, False):
+        for fast_path_on in (True, False):
             for _ in range(2):
-                outcomes.append(await outcome(both[on], mark_reusable(statement), parameters))
+                outcomes.append(
+                    await execute_and_describe(
+                        databases_by_fast_path[fast_path_on], mark_reusable(statement), parameters
+                    )
+                )
                 await cleaner.restore()
     assert outcomes == [outcomes[0]] * 4
 
 
-@pytest.mark.parametrize("on", [True, False])
-async def test_reusable_statement_gives_same_rows_in_a_transaction(
-    both: dict[bool, Database], on: bool
+@pytest.mark.parametrize("fast_path_on", [True, False])
+async def test_reusable_statement_returns_same_rows_in_transaction(
+    databases_by_fast_path: dict[bool, Database], fast_path_on: bool
 ) -> None:
     statement = mark_reusable(sa.select((NUMBER + 1).label("next")))
-    alone = await both[on].writes.execute(statement, {"number": 1})
-    async with both[on].transaction() as session:
-        together = await session.execute(statement, {"number": 1})
-    assert [dict(row) for row in alone] == [dict(row) for row in together] == [{"next": 2}]
+    autocommit_rows = await databases_by_fast_path[fast_path_on].writes.execute(
+        statement, {"number": 1}
+    )
+    async with databases_by_fast_path[fast_path_on].transaction() as session:
+        transaction_rows = await session.execute(statement, {"number": 1})
+    assert (
+        [dict(row) for row in autocommit_rows]
+        == [dict(row) for row in transaction_rows]
+        == [{"next": 2}]
+    )
 
 
-@pytest.mark.parametrize("on", [True, False])
-async def test_cancelled_statement_discards_its_connection_with_fast_path_on_and_off(
-    both: dict[bool, Database], outside_connection: asyncpg.Connection, on: bool
+@pytest.mark.parametrize("fast_path_on", [True, False])
+async def test_connection_is_discarded_when_reusable_statement_is_cancelled(
+    databases_by_fast_path: dict[bool, Database],
+    outside_connection: asyncpg.Connection,
+    fast_path_on: bool,
 ) -> None:
     statement = mark_reusable(sa.select(sa.func.pg_sleep(60).label("slept")))
-    working = asyncio.create_task(both[on].reads.execute(statement))
+    statement_task = asyncio.create_task(
+        databases_by_fast_path[fast_path_on].reads.execute(statement)
+    )
     await database_activity.wait_for_query_result(
         1, outside_connection, database_activity.COUNT_SLEEPING
     )
-    working.cancel()
+    statement_task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await working
-    pool = both[on].engine.sync_engine.pool
+        await statement_task
+    pool = databases_by_fast_path[fast_path_on].engine.sync_engine.pool
     assert isinstance(pool, sa.QueuePool)
     assert pool.checkedout() == 0
 
 
 def test_fast_path_supports_statements_of_repositories() -> None:
-    """Otherwise they would still be executed, but slowly."""
+    """Statements that it does not support would work as well, but slowly."""
     for repository in REPOSITORIES:
         statements = repository.statements
         columns = frozenset({"name", "title"} & set(statements.table.c.keys()))
@@ -181,16 +205,16 @@ def test_fast_path_supports_statements_of_repositories() -> None:
             assert fast_path.find_driver_statement(statement) is not None, str(statement)
 
 
-def test_statement_that_is_made_from_a_reusable_one_has_its_own_sql() -> None:
+def test_statement_derived_from_reusable_statement_has_its_own_sql() -> None:
     statement = mark_reusable(sa.select(User.id))
     derived = statement.where(User.id == 1)
-    texts = [fast_path.find_driver_statement(each) for each in (statement, derived)]
-    assert texts[0] is not None
-    assert texts[1] is not None
-    assert texts[0].sql + " \nWHERE users.id = $1::BIGINT" == texts[1].sql
+    compiled = [fast_path.find_driver_statement(each) for each in (statement, derived)]
+    assert compiled[0] is not None
+    assert compiled[1] is not None
+    assert compiled[0].sql + " \nWHERE users.id = $1::BIGINT" == compiled[1].sql
 
 
-def test_environment_variable_switches_the_fast_path_of_tests(
+def test_environment_variable_selects_fast_path_in_tests(
     template_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for value in (True, False):
@@ -198,14 +222,14 @@ def test_environment_variable_switches_the_fast_path_of_tests(
         assert make_settings(template_url).db_fast_path is value
 
 
-def test_statement_that_is_not_reusable_is_left_to_sqlalchemy() -> None:
+def test_fast_path_ignores_statement_that_is_not_reusable() -> None:
     assert fast_path.find_driver_statement(sa.select(User.id)) is None
 
 
-def test_compiled_statement_is_forgotten_with_the_statement() -> None:
+def test_compiled_statement_is_garbage_collected_with_its_statement() -> None:
     statement = mark_reusable(sa.select(User.id, User.name))
     assert fast_path.find_driver_statement(statement) is not None
-    forgotten = ref(statement)
+    reference = ref(statement)
     del statement
     gc.collect()
-    assert forgotten() is None
+    assert reference() is None

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.db import _pool as pools
 from tests.conftest import make_settings
-from tests.core.test_sqlstate import serving as over
+from tests.core.test_sqlstate import serve_statements as over
 from tests.support.connections import tcp_connection
 from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM
 from tests.support.factories import make_author

@@ -1,4 +1,4 @@
-"""Jobs: once per tick however many processes there are, and none in the way of another."""
+"""Scheduled jobs: each runs once per tick, and none blocks another."""
 
 import asyncio
 import signal
@@ -23,15 +23,15 @@ from tests.support.ticking_worker import JOB_INTERVAL, JOB_LOCK_KEY
 
 pytestmark = pytest.mark.private_database
 
-YEAR = timedelta(days=365)  # a tick that does not end while a test runs
-LOCK = "SELECT pg_advisory_lock(hashtextextended('bookshelf job ' || $1, 0))"
-LOCKS = """
+YEAR = timedelta(days=365)  # an interval whose tick does not end while a test runs
+LOCK_JOB = "SELECT pg_advisory_lock(hashtextextended('bookshelf job ' || $1, 0))"
+COUNT_LOCKS = """
 SELECT count(*) FROM pg_locks JOIN pg_database ON database = pg_database.oid
 WHERE locktype = 'advisory' AND datname = current_database()
 """
-TODAY = "SELECT timezone('UTC', now())::date"
-# Every note of a run that was ever made, in `noted`: `job_runs` has the last ones only.
-TABLES = """
+SELECT_TODAY = "SELECT timezone('UTC', now())::date"
+# The trigger copies every recorded run to `noted`, because `job_runs` has only the last ones.
+CREATE_TABLES = """
 CREATE TABLE work (process int NOT NULL);
 CREATE TABLE noted (name text NOT NULL, tick timestamptz NOT NULL, outcome text NOT NULL);
 CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -43,13 +43,13 @@ CREATE TRIGGER keep AFTER INSERT OR UPDATE ON job_runs FOR EACH ROW EXECUTE FUNC
 
 
 @pytest.fixture
-async def tables(outside_connection: asyncpg.Connection) -> None:
-    await outside_connection.execute(TABLES)
+async def recording_tables(outside_connection: asyncpg.Connection) -> None:
+    await outside_connection.execute(CREATE_TABLES)
 
 
 @pytest.fixture
-async def second(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """Another connection that the service knows nothing of."""
+async def second_connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Another connection that does not belong to the service."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
@@ -57,7 +57,7 @@ async def second(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def environment(database_url: str, settings: Settings) -> dict[str, str]:
-    """Of a worker over the test's database and its prefix of the store."""
+    """Environment variables of a worker that uses the test's database and its part of the store."""
     return {
         "DATABASE_URL": database_url,
         "S3_PREFIX": settings.s3_prefix,
@@ -66,13 +66,13 @@ def environment(database_url: str, settings: Settings) -> dict[str, str]:
     }
 
 
-class Work:
-    """A job's work that counts how often it was done, and fails while it is told to."""
+class CountingWork:
+    """The work of a job that counts its runs, and raises an error while `failure` is not empty."""
 
     def __init__(self) -> None:
         self.done, self.failure = 0, ""
 
-    async def __call__(self, _parts: None) -> str:
+    async def __call__(self, _context: None) -> str:
         self.done += 1
         if self.failure:
             raise RuntimeError(self.failure)
@@ -80,10 +80,10 @@ class Work:
 
 
 @asynccontextmanager
-async def at_work(
+async def run_worker_in_process(
     environment: dict[str, str], *jobs: Job[JobContext], size: int = 2
 ) -> AsyncIterator[None]:
-    """A worker in this process, where its log is to be read, until the block ends."""
+    """Run a worker in this process, so that `caplog` has its log, until the block ends."""
     settings = make_settings(
         environment["DATABASE_URL"], s3_prefix=environment["S3_PREFIX"], db_pool_size=size
     )
@@ -96,125 +96,127 @@ async def at_work(
         assert working.cancelled()
 
 
-async def noted(outside_connection: asyncpg.Connection) -> list[Json]:
+async def job_runs(outside_connection: asyncpg.Connection) -> list[Json]:
     rows = await outside_connection.fetch("SELECT name, tick, outcome FROM job_runs ORDER BY name")
     return [dict(row) for row in rows]
 
 
-async def ticks(outside_connection: asyncpg.Connection, name: str) -> list[datetime]:
+async def recorded_ticks(outside_connection: asyncpg.Connection, name: str) -> list[datetime]:
     rows = await outside_connection.fetch(
         "SELECT tick FROM noted WHERE name = $1 ORDER BY tick", name
     )
     return [row["tick"] for row in rows]
 
 
-async def counted(outside_connection: asyncpg.Connection) -> list[tuple[date, int]]:
+async def user_counts(outside_connection: asyncpg.Connection) -> list[tuple[date, int]]:
     rows = await outside_connection.fetch("SELECT day, count FROM user_counts ORDER BY day")
     return [(row["day"], row["count"]) for row in rows]
 
 
-async def all_done(outside_connection: asyncpg.Connection) -> bool:
-    """Whether each of the service's jobs has its record."""
-    return len(await noted(outside_connection)) == len(JOBS)
+async def all_jobs_recorded(outside_connection: asyncpg.Connection) -> bool:
+    """Return whether a run of each of the service's jobs is recorded."""
+    return len(await job_runs(outside_connection)) == len(JOBS)
 
 
-def all_logged(*workers: Worker) -> Callable[[], Awaitable[bool]]:
-    """Whether one of these has said how each of the service's jobs went."""
+def all_jobs_printed(*workers: Worker) -> Callable[[], Awaitable[bool]]:
+    """Return a check that these workers have printed the outcome of each of the service's jobs."""
 
-    async def holds() -> bool:
-        said = "".join(each.output for each in workers)
-        return all(f" [-] {job.name}" in said for job in JOBS)
+    async def is_fulfilled() -> bool:
+        outcomes = "".join(each.output for each in workers)
+        return all(f" [-] {job.name}" in outcomes for job in JOBS)
 
-    return holds
+    return is_fulfilled
 
 
-def all_connected(workers: list[Worker]) -> Callable[[], Awaitable[bool]]:
-    """Whether each has a socket more than the pair of its event loop."""
+def all_workers_connected(workers: list[Worker]) -> Callable[[], Awaitable[bool]]:
+    """Return a check that each worker has a socket besides the pair of its event loop."""
 
-    async def holds() -> bool:
+    async def is_fulfilled() -> bool:
         processes = [psutil.Process(each.process.pid) for each in workers]
         return all(len(each.net_connections("all")) > 2 for each in processes)
 
-    return holds
+    return is_fulfilled
 
 
-def all_told(caplog: pytest.LogCaptureFixture, *jobs: str) -> Callable[[], Awaitable[bool]]:
-    """Whether the log of this process has how each of these jobs went."""
+def jobs_logged(caplog: pytest.LogCaptureFixture, *jobs: str) -> Callable[[], Awaitable[bool]]:
+    """Return a check that the log of this process contains the outcome of each of these jobs."""
     caplog.set_level("INFO", "app.worker")
 
-    async def holds() -> bool:
-        told = [each.getMessage() for each in caplog.records]
-        return all(any(line.startswith(name) for line in told) for name in jobs)
+    async def is_fulfilled() -> bool:
+        messages = [each.getMessage() for each in caplog.records]
+        return all(any(line.startswith(name) for line in messages) for name in jobs)
 
-    return holds
+    return is_fulfilled
 
 
-def has_ticked(
+def has_recorded_ticks(
     outside_connection: asyncpg.Connection, name: str, times: int
 ) -> Callable[[], Awaitable[bool]]:
-    async def holds() -> bool:
-        return len(await ticks(outside_connection, name)) >= times
+    async def is_fulfilled() -> bool:
+        return len(await recorded_ticks(outside_connection, name)) >= times
 
-    return holds
-
-
-# A job alone
+    return is_fulfilled
 
 
-def test_ticks_are_counted_from_midnight_utc() -> None:
+# A single job
+
+
+def test_ticks_start_at_midnight_utc() -> None:
     now = datetime.now(UTC)
-    for every in (timedelta(hours=1), timedelta(minutes=10), timedelta(days=1)):
-        tick = Job("job", every, Work()).latest_tick()
+    for interval in (timedelta(hours=1), timedelta(minutes=10), timedelta(days=1)):
+        tick = Job("job", interval, CountingWork()).latest_tick()
         midnight = tick.replace(hour=0, minute=0, second=0, microsecond=0)
-        assert (tick - midnight) % every == timedelta()
-        assert now - every < tick <= datetime.now(UTC)
+        assert (tick - midnight) % interval == timedelta()
+        assert now - interval < tick <= datetime.now(UTC)
 
 
-async def test_a_job_is_done_once_in_a_tick(
+async def test_job_runs_once_per_tick(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    job = Job("job", YEAR, doing := Work())
+    work = CountingWork()
+    job = Job("job", YEAR, work)
     assert [await job.run(database, None) for _ in range(3)] == ["done 1", None, None]
-    assert doing.done == 1
-    assert await noted(outside_connection) == [
+    assert work.done == 1
+    assert await job_runs(outside_connection) == [
         {"name": "job", "tick": job.latest_tick(), "outcome": "done 1"}
     ]
 
 
-async def test_a_job_is_done_once_however_many_are_at_it(database: Database) -> None:
-    job = Job("job", YEAR, doing := Work())
-    said = await asyncio.gather(*(job.run(database, None) for _ in range(20)))
-    assert (doing.done, [each for each in said if each]) == (1, ["done 1"])
+async def test_job_runs_once_when_started_many_times_concurrently(database: Database) -> None:
+    work = CountingWork()
+    job = Job("job", YEAR, work)
+    outcomes = await asyncio.gather(*(job.run(database, None) for _ in range(20)))
+    assert (work.done, [each for each in outcomes if each]) == (1, ["done 1"])
 
 
-async def test_a_job_can_be_done_again_in_a_tick(
+async def test_job_runs_again_in_same_tick_with_even_if_done(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    job = Job("job", YEAR, Work())
-    for said in ("done 1", "done 2"):
-        assert await job.run(database, None, even_if_done=True) == said
-        assert await noted(outside_connection) == [
-            {"name": "job", "tick": job.latest_tick(), "outcome": said}
+    job = Job("job", YEAR, CountingWork())
+    for outcome in ("done 1", "done 2"):
+        assert await job.run(database, None, even_if_done=True) == outcome
+        assert await job_runs(outside_connection) == [
+            {"name": "job", "tick": job.latest_tick(), "outcome": outcome}
         ]
     assert await job.run(database, None) is None
 
 
-async def test_a_job_is_due_again_in_the_next_tick(
+async def test_job_runs_again_in_next_tick(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    job = Job("job", YEAR, Work())
+    job = Job("job", YEAR, CountingWork())
     await job.run(database, None)
     await outside_connection.execute("UPDATE job_runs SET tick = tick - $1::interval", YEAR)
     assert await job.run(database, None) == "done 2"
-    assert [each["tick"] for each in await noted(outside_connection)] == [job.latest_tick()]
+    assert [each["tick"] for each in await job_runs(outside_connection)] == [job.latest_tick()]
 
 
-async def test_when_a_run_ended_is_the_end_of_its_work(
+async def test_finished_at_is_after_end_of_work(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     times: list[datetime] = []
 
-    async def take_time(_parts: None) -> str:
+    async def take_time(_context: None) -> str:
         times.append(await outside_connection.fetchval("SELECT clock_timestamp()"))
         return ""
 
@@ -222,159 +224,172 @@ async def test_when_a_run_ended_is_the_end_of_its_work(
     assert await outside_connection.fetchval("SELECT finished_at FROM job_runs") > times[0]
 
 
-@pytest.mark.parametrize("anyway", [False, True])
-async def test_a_job_that_another_process_is_at_is_left_to_it(
-    database: Database, outside_connection: asyncpg.Connection, anyway: bool
+@pytest.mark.parametrize("even_if_done", [False, True])
+async def test_job_does_not_run_while_another_process_has_its_lock(
+    database: Database, outside_connection: asyncpg.Connection, even_if_done: bool
 ) -> None:
-    job = Job("job", YEAR, doing := Work())
-    await outside_connection.execute(LOCK.replace("$1", "'job'"))
-    assert await job.run(database, None, even_if_done=anyway) is None
-    assert (doing.done, await noted(outside_connection)) == (0, [])
+    work = CountingWork()
+    job = Job("job", YEAR, work)
+    await outside_connection.execute(LOCK_JOB.replace("$1", "'job'"))
+    assert await job.run(database, None, even_if_done=even_if_done) is None
+    assert (work.done, await job_runs(outside_connection)) == (0, [])
     await outside_connection.execute("SELECT pg_advisory_unlock_all()")
-    assert await job.run(database, None, even_if_done=anyway) == "done 1"
+    assert await job.run(database, None, even_if_done=even_if_done) == "done 1"
 
 
-async def test_a_job_that_fails_is_noted_and_raises_its_error(
+async def test_failed_run_is_recorded_and_raises_its_error(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    job = Job("job", YEAR, doing := Work())
-    doing.failure = "no"
+    work = CountingWork()
+    job = Job("job", YEAR, work)
+    work.failure = "no"
     with pytest.raises(RuntimeError, match="no"):
         await job.run(database, None)
     expected = {"name": "job", "tick": job.latest_tick(), "outcome": "failed: RuntimeError"}
-    assert await noted(outside_connection) == [expected]
+    assert await job_runs(outside_connection) == [expected]
 
 
-async def test_a_job_that_failed_is_not_tried_again_within_the_tick(database: Database) -> None:
-    job = Job("job", YEAR, doing := Work())
-    doing.failure = "no"
+async def test_failed_job_does_not_run_again_in_same_tick(database: Database) -> None:
+    work = CountingWork()
+    job = Job("job", YEAR, work)
+    work.failure = "no"
     with pytest.raises(RuntimeError):
         await job.run(database, None)
     assert await job.run(database, None) is None
-    assert doing.done == 1
+    assert work.done == 1
 
 
-async def test_a_job_that_failed_is_tried_again_in_the_next_tick(
+async def test_failed_job_runs_again_in_next_tick(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    job = Job("job", YEAR, doing := Work())
-    doing.failure = "no"
+    work = CountingWork()
+    job = Job("job", YEAR, work)
+    work.failure = "no"
     with pytest.raises(RuntimeError):
         await job.run(database, None)
     await outside_connection.execute("UPDATE job_runs SET tick = tick - $1::interval", YEAR)
-    doing.failure = ""
+    work.failure = ""
     assert await job.run(database, None) == "done 2"
-    assert [each["outcome"] for each in await noted(outside_connection)] == ["done 2"]
+    assert [each["outcome"] for each in await job_runs(outside_connection)] == ["done 2"]
 
 
-async def test_a_job_that_is_cut_short_is_not_noted_and_let_go(
+async def test_cancelled_run_is_not_recorded_and_releases_its_lock(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    begun = asyncio.Event()
+    has_begun = asyncio.Event()
 
-    async def never_end(_parts: None) -> str:
-        begun.set()
+    async def never_end(_context: None) -> str:
+        has_begun.set()
         return str(await asyncio.Event().wait())
 
     running = asyncio.create_task(Job("job", YEAR, never_end).run(database, None))
-    await begun.wait()
+    await has_begun.wait()
     running.cancel()
     await asyncio.wait([running])
-    assert (running.cancelled(), await noted(outside_connection)) == (True, [])
-    assert await Job("job", YEAR, Work()).run(database, None) == "done 1"
+    assert (running.cancelled(), await job_runs(outside_connection)) == (True, [])
+    assert await Job("job", YEAR, CountingWork()).run(database, None) == "done 1"
 
 
-async def test_a_job_under_way_keeps_no_other_job_waiting(database: Database) -> None:
-    async def run_another(_parts: None) -> str:
-        return str(await Job("another", YEAR, Work()).run(database, None))
+async def test_job_runs_while_another_job_is_running(database: Database) -> None:
+    async def run_another(_context: None) -> str:
+        return str(await Job("another", YEAR, CountingWork()).run(database, None))
 
     assert await Job("job", YEAR, run_another).run(database, None) == "done 1"
 
 
-async def test_no_lock_is_left_after_a_run(
+async def test_lock_is_released_after_every_run(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    job = Job("job", YEAR, doing := Work())
+    work = CountingWork()
+    job = Job("job", YEAR, work)
     await job.run(database, None)
     await job.run(database, None)
-    doing.failure = "no"
+    work.failure = "no"
     with pytest.raises(RuntimeError):
         await job.run(database, None, even_if_done=True)
-    assert await outside_connection.fetchval(LOCKS) == 0
+    assert await outside_connection.fetchval(COUNT_LOCKS) == 0
 
 
 # Many processes
 
 
-async def test_four_workers_do_each_tick_of_each_job_once_and_miss_none(
-    environment: dict[str, str], outside_connection: asyncpg.Connection, tables: None
+async def test_four_workers_run_each_job_once_per_tick_and_miss_none(
+    environment: dict[str, str], outside_connection: asyncpg.Connection, recording_tables: None
 ) -> None:
     async with running_workers(environment, 4, "tests.support.ticking_worker") as workers:
-        await poll_until(all_connected(workers))
-        begun = {name: len(await ticks(outside_connection, name)) for name in ("write", "fail")}
-        for name, before in begun.items():
-            await poll_until(has_ticked(outside_connection, name, before + 3))
-        for name in ("write", "fail"):  # whoever is at it ends it; then nobody begins
-            await outside_connection.execute(LOCK, name)
-        written, failed = [len(await ticks(outside_connection, name)) for name in ("write", "fail")]
+        await poll_until(all_workers_connected(workers))
+        runs_before = {
+            name: len(await recorded_ticks(outside_connection, name)) for name in ("write", "fail")
+        }
+        for name, number_of_runs in runs_before.items():
+            await poll_until(has_recorded_ticks(outside_connection, name, number_of_runs + 3))
+        for name in ("write", "fail"):  # wait for running jobs, and prevent new runs
+            await outside_connection.execute(LOCK_JOB, name)
+        written, failed = [
+            len(await recorded_ticks(outside_connection, name)) for name in ("write", "fail")
+        ]
 
         async def all_is_said() -> bool:
-            said = "".join(each.output for each in workers)
-            lines = (said.count("write: wrote a row"), said.count("this always fails\n"))
+            outcomes = "".join(each.output for each in workers)
+            lines = (outcomes.count("write: wrote a row"), outcomes.count("this always fails\n"))
             return lines[0] >= written and lines[1] >= failed
 
         await poll_until(all_is_said)
-    said = "".join(each.output for each in workers)
+    outcomes = "".join(each.output for each in workers)
     for name, outcome in (("write", "wrote a row"), ("fail", "failed: RuntimeError")):
-        found = await ticks(outside_connection, name)
-        assert found == [found[0] + n * JOB_INTERVAL for n in range(len(found))]
+        ticks = await recorded_ticks(outside_connection, name)
+        assert ticks == [ticks[0] + n * JOB_INTERVAL for n in range(len(ticks))]
         query = "SELECT DISTINCT outcome FROM noted WHERE name = $1"
         assert [each["outcome"] for each in await outside_connection.fetch(query, name)] == [
             outcome
         ]
     assert await outside_connection.fetchval("SELECT count(*) FROM work") == written
-    assert said.count("INFO [-] write: wrote a row\n") == written
-    assert said.count("\n    RuntimeError: this always fails\n") == failed
+    assert outcomes.count("INFO [-] write: wrote a row\n") == written
+    assert outcomes.count("\n    RuntimeError: this always fails\n") == failed
     assert [each.process.returncode for each in workers] == [0] * 4
 
 
-async def test_a_worker_killed_in_the_middle_of_a_job_leaves_it_to_the_others(
+async def test_other_workers_take_over_job_when_its_worker_is_killed(
     environment: dict[str, str],
     outside_connection: asyncpg.Connection,
-    second: asyncpg.Connection,
-    tables: None,
+    second_connection: asyncpg.Connection,
+    recording_tables: None,
 ) -> None:
-    async def begun(times: int) -> bool:
+    async def has_begun(times: int) -> bool:
         return bool(await outside_connection.fetchval("SELECT count(*) = $1 FROM work", times))
 
-    await second.execute(f"SELECT pg_advisory_lock({JOB_LOCK_KEY})")
+    await second_connection.execute(f"SELECT pg_advisory_lock({JOB_LOCK_KEY})")
     async with running_workers(environment, 3, "tests.support.ticking_worker") as workers:
-        await poll_until(lambda: begun(1))
-        # It has the lock for some ticks; meanwhile the other job goes on.
+        await poll_until(lambda: has_begun(1))
+        # The process keeps the lock for some ticks, in which the other job goes on.
         await poll_until(
-            has_ticked(outside_connection, "fail", len(await ticks(outside_connection, "fail")) + 2)
+            has_recorded_ticks(
+                outside_connection,
+                "fail",
+                len(await recorded_ticks(outside_connection, "fail")) + 2,
+            )
         )
         [first] = await outside_connection.fetch("SELECT process FROM work")
         [victim] = [each for each in workers if each.process.pid == first["process"]]
         assert await victim.stop(signal.SIGKILL) == -signal.SIGKILL
-        await poll_until(lambda: begun(2))
-        assert await ticks(outside_connection, "write") == []
-        await second.execute("SELECT pg_advisory_unlock_all()")
-        await poll_until(has_ticked(outside_connection, "write", 2))
+        await poll_until(lambda: has_begun(2))
+        assert await recorded_ticks(outside_connection, "write") == []
+        await second_connection.execute("SELECT pg_advisory_unlock_all()")
+        await poll_until(has_recorded_ticks(outside_connection, "write", 2))
         for name in ("write", "fail"):
-            await outside_connection.execute(LOCK, name)
+            await outside_connection.execute(LOCK_JOB, name)
     processes = [
         row["process"] for row in await outside_connection.fetch("SELECT process FROM work")
     ]
     assert Counter(processes)[victim.process.pid] == 1
-    assert len(processes) == len(await ticks(outside_connection, "write")) + 1
+    assert len(processes) == len(await recorded_ticks(outside_connection, "write")) + 1
     for name in ("write", "fail"):
-        found = await ticks(outside_connection, name)
-        assert len(set(found)) == len(found)
+        ticks = await recorded_ticks(outside_connection, name)
+        assert len(set(ticks)) == len(ticks)
     await outside_connection.execute("SELECT pg_advisory_unlock_all()")
 
     async def nothing_is_locked() -> bool:
-        return bool(await outside_connection.fetchval(LOCKS) == 0)
+        return bool(await outside_connection.fetchval(COUNT_LOCKS) == 0)
 
     await poll_until(nothing_is_locked)
 
@@ -382,65 +397,65 @@ async def test_a_worker_killed_in_the_middle_of_a_job_leaves_it_to_the_others(
 # The scheduler
 
 
-async def test_a_job_is_run_when_it_is_due_and_not_so_long_after_the_start(
+async def test_worker_runs_job_at_its_ticks_and_not_relative_to_its_start(
     environment: dict[str, str], outside_connection: asyncpg.Connection
 ) -> None:
-    late: list[timedelta] = []
+    delays: list[timedelta] = []
     job: Job[JobContext]
 
-    async def look(_parts: JobContext) -> str:
-        late.append(datetime.now(UTC) - job.latest_tick())
+    async def record_delay(_context: JobContext) -> str:
+        delays.append(datetime.now(UTC) - job.latest_tick())
         return ""
 
     async def is_in_the_second_half_of_a_tick() -> bool:
         return datetime.now(UTC) - job.latest_tick() > job.interval / 2
 
     async def has_run_often() -> bool:
-        return len(late) == 3
+        return len(delays) == 3
 
-    job = Job("job", JOB_INTERVAL, look)
+    job = Job("job", JOB_INTERVAL, record_delay)
     await poll_until(is_in_the_second_half_of_a_tick)
-    async with at_work(environment, job):
+    async with run_worker_in_process(environment, job):
         await poll_until(has_run_often)
-    assert min(late[1:]) < job.interval / 2
+    assert min(delays[1:]) < job.interval / 2
 
 
-async def test_a_job_and_its_lock_fit_into_the_smallest_pool(
+async def test_all_jobs_run_when_pool_has_one_connection(
     environment: dict[str, str],
     outside_connection: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with at_work(environment, size=1):
-        await poll_until(all_told(caplog, *(job.name for job in JOBS)))
+    async with run_worker_in_process(environment, size=1):
+        await poll_until(jobs_logged(caplog, *(job.name for job in JOBS)))
     assert "failed" not in caplog.text
-    assert len(await counted(outside_connection)) == 1
+    assert len(await user_counts(outside_connection)) == 1
 
 
-async def test_nothing_of_a_worker_outlives_it(environment: dict[str, str]) -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+async def test_running_job_is_cancelled_when_worker_ends(environment: dict[str, str]) -> None:
+    has_begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def never_end(_parts: JobContext) -> str:
-        begun.set()
+    async def never_end(_context: JobContext) -> str:
+        has_begun.set()
         try:
             return str(await asyncio.Event().wait())
         finally:
             ended.set()
 
-    async with at_work(environment, Job("job", YEAR, never_end)):
-        await begun.wait()
+    async with run_worker_in_process(environment, Job("job", YEAR, never_end)):
+        await has_begun.wait()
     assert ended.is_set()
 
 
 # The service's own jobs
 
 
-async def test_a_worker_does_at_its_start_what_is_due(
+async def test_worker_runs_due_jobs_when_it_starts(
     environment: dict[str, str], outside_connection: asyncpg.Connection
 ) -> None:
     async with running_workers(environment) as [worker]:
-        await poll_until(all_logged(worker))
-    day = await outside_connection.fetchval(TODAY)
-    assert await counted(outside_connection) == [(day, 0)]
+        await poll_until(all_jobs_printed(worker))
+    day = await outside_connection.fetchval(SELECT_TODAY)
+    assert await user_counts(outside_connection) == [(day, 0)]
     assert f"INFO [-] count-users: counted 0 users on {day}\n" in worker.output
     nothing = "0 expired uploads, 0 aborted multipart uploads, 0 removed objects, 0 unknown objects"
     assert f"INFO [-] sweep-storage: {nothing}\n" in worker.output
@@ -448,61 +463,63 @@ async def test_a_worker_does_at_its_start_what_is_due(
     assert "WARNING" not in worker.output
 
 
-async def test_a_missed_midnight_is_made_up_at_the_start(
+async def test_worker_runs_job_at_start_when_midnight_was_missed(
     environment: dict[str, str], outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute(
         "INSERT INTO job_runs SELECT 'count-users', date_trunc('day', at), at, 'counted' "
         "FROM (SELECT now() - interval '1 day' AS at)"
     )
-    async with at_work(environment):
-        await poll_until(lambda: all_done(outside_connection))
-        await poll_until(lambda: counted(outside_connection))
-    assert await counted(outside_connection) == [(await outside_connection.fetchval(TODAY), 0)]
+    async with run_worker_in_process(environment):
+        await poll_until(lambda: all_jobs_recorded(outside_connection))
+        await poll_until(lambda: user_counts(outside_connection))
+    assert await user_counts(outside_connection) == [
+        (await outside_connection.fetchval(SELECT_TODAY), 0)
+    ]
 
 
-async def test_a_start_in_a_tick_that_has_had_its_run_does_nothing(
+async def test_worker_does_not_run_job_at_start_when_tick_is_done(
     environment: dict[str, str],
     outside_connection: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Until the end of the next hour, should this one end meanwhile.
+    # The recorded tick is the next hour, because this hour may end during the test.
     await outside_connection.execute(
         "INSERT INTO job_runs "
         "SELECT 'count-users', date_trunc('hour', now()) + interval '1 hour', now(), 'counted'"
     )
-    async with at_work(environment):
-        await poll_until(all_told(caplog, "sweep-storage"))
-    assert await counted(outside_connection) == []
+    async with run_worker_in_process(environment):
+        await poll_until(jobs_logged(caplog, "sweep-storage"))
+    assert await user_counts(outside_connection) == []
     assert "count-users" not in caplog.text
 
 
-async def test_four_workers_started_at_once_do_each_job_once(
+async def test_four_workers_started_together_run_each_job_once(
     environment: dict[str, str], outside_connection: asyncpg.Connection
 ) -> None:
-    before = [job.latest_tick() for job in JOBS]
+    first_ticks = [job.latest_tick() for job in JOBS]
     async with running_workers(environment, 4) as workers:
-        await poll_until(all_logged(*workers))
-        await poll_until(all_connected(workers))
-    said = "".join(each.output for each in workers)
-    assert len(await counted(outside_connection)) == 1
-    for job, tick in zip(JOBS, before, strict=True):
-        meanwhile = (job.latest_tick() - tick) // job.interval  # hardly ever a tick more
-        assert 1 <= said.count(f"INFO [-] {job.name}: ") <= 1 + meanwhile
+        await poll_until(all_jobs_printed(*workers))
+        await poll_until(all_workers_connected(workers))
+    outcomes = "".join(each.output for each in workers)
+    assert len(await user_counts(outside_connection)) == 1
+    for job, tick in zip(JOBS, first_ticks, strict=True):
+        meanwhile = (job.latest_tick() - tick) // job.interval  # 0, unless a new tick has begun
+        assert 1 <= outcomes.count(f"INFO [-] {job.name}: ") <= 1 + meanwhile
     assert [each.process.returncode for each in workers] == [0] * 4
-    assert "Traceback" not in said
+    assert "Traceback" not in outcomes
 
 
-async def test_a_job_that_fails_is_logged_and_keeps_no_other_from_its_work(
+async def test_failed_job_is_logged_and_other_jobs_run(
     environment: dict[str, str],
     outside_connection: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     await outside_connection.execute("ALTER TABLE user_counts RENAME TO not_there")
-    async with at_work(environment):
-        await poll_until(all_told(caplog, *(job.name for job in JOBS)))
+    async with run_worker_in_process(environment):
+        await poll_until(jobs_logged(caplog, *(job.name for job in JOBS)))
     assert {
-        each["name"]: each["outcome"].split(":")[0] for each in await noted(outside_connection)
+        each["name"]: each["outcome"].split(":")[0] for each in await job_runs(outside_connection)
     } == {
         "count-users": "failed",
         "sweep-answers": "deleted 0 expired idempotency keys",
@@ -515,8 +532,10 @@ async def test_a_job_that_fails_is_logged_and_keeps_no_other_from_its_work(
     assert 'relation "user_counts" does not exist' in str(failure.exc_info[1])
 
 
-async def test_a_worker_told_to_stop_in_the_middle_of_a_job_lets_it_go(
-    environment: dict[str, str], outside_connection: asyncpg.Connection, second: asyncpg.Connection
+async def test_job_is_released_when_worker_is_stopped_while_running_it(
+    environment: dict[str, str],
+    outside_connection: asyncpg.Connection,
+    second_connection: asyncpg.Connection,
 ) -> None:
     async def is_waiting() -> object:
         query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = $1"
@@ -524,24 +543,22 @@ async def test_a_worker_told_to_stop_in_the_middle_of_a_job_lets_it_go(
             query, await outside_connection.fetchval("SELECT current_database()")
         )
 
-    async with second.transaction():
-        await second.execute("LOCK TABLE user_counts")
+    async with second_connection.transaction():
+        await second_connection.execute("LOCK TABLE user_counts")
         async with running_workers(environment) as [worker]:
             await poll_until(is_waiting)
             assert await worker.stop() == 0
     assert "WARNING [-] count-users was cancelled because the worker was stopped\n" in worker.output
     assert "Traceback" not in worker.output
     async with running_workers(environment):
-        await poll_until(lambda: all_done(outside_connection))
-    assert len(await counted(outside_connection)) == 1
+        await poll_until(lambda: all_jobs_recorded(outside_connection))
+    assert len(await user_counts(outside_connection)) == 1
 
 
-async def test_a_worker_outlives_a_database_that_does_not_answer(
-    environment: dict[str, str],
-) -> None:
+async def test_worker_continues_when_database_does_not_respond(environment: dict[str, str]) -> None:
     environment["DATABASE_URL"] = "postgresql://somebody:hunter2@127.0.0.1:1/books"
     async with running_workers(environment) as [worker]:
-        await poll_until(all_logged(worker))
+        await poll_until(all_jobs_printed(worker))
         assert psutil.pid_exists(worker.process.pid)
     assert worker.process.returncode == 0
     assert all(f"ERROR [-] {job.name} failed\n    Traceback" in worker.output for job in JOBS)

@@ -1,4 +1,4 @@
-"""The bases of request and response models."""
+"""Base classes of request and response models, nested models, and the columns of CSV."""
 
 from datetime import date
 from typing import Annotated, Any, Self
@@ -22,20 +22,20 @@ from app.users.schemas import UserUpdate
 
 
 class Inner(BaseModel):
-    """A model inside another one."""
+    """A model that other models contain."""
 
     name: str
 
 
-class Keyed(BaseModel):
-    """A model with a key."""
+class InnerWithId(BaseModel):
+    """A nested model with an id."""
 
     id: int
     name: str
 
 
-class Deep(BaseModel):
-    """A model whose field looks like that of a model inside it."""
+class PrefixedField(BaseModel):
+    """A model whose field `b_name` has the column that a field `b` with a nested name has."""
 
     b_name: str
 
@@ -55,19 +55,19 @@ class ShelfUpdate(UpdateModel, ShelfCreate):
     """Changes to a shelf."""
 
 
-def test_every_field_of_an_update_model_may_be_absent() -> None:
+def test_update_model_accepts_absent_fields() -> None:
     assert ShelfUpdate.model_validate({}).model_dump(exclude_unset=True) == {}
     changes = ShelfUpdate.model_validate({"labels": ["x"]})
     assert changes.model_dump(exclude_unset=True) == {"labels": ["x"]}
 
 
 @pytest.mark.parametrize("field", ["name", "height", "labels"])
-def test_null_is_not_the_same_as_absent(field: str) -> None:
+def test_update_model_rejects_null(field: str) -> None:
     with pytest.raises(ValidationError):
         ShelfUpdate.model_validate({field: None})
 
 
-def test_update_model_keeps_the_rules_of_the_create_model() -> None:
+def test_update_model_has_validation_rules_of_create_model() -> None:
     with pytest.raises(ValidationError):
         ShelfUpdate.model_validate({"name": "longer than ten"})
     with pytest.raises(ValidationError):
@@ -75,7 +75,7 @@ def test_update_model_keeps_the_rules_of_the_create_model() -> None:
     assert ShelfCreate.model_validate({"name": "A"}).height == 30
 
 
-def test_schema_of_an_update_model_has_descriptions_and_no_defaults() -> None:
+def test_json_schema_of_update_model_has_descriptions_and_no_defaults() -> None:
     schema = ShelfUpdate.model_json_schema()
     assert "required" not in schema
     assert schema["properties"]["name"]["description"] == "Its name"
@@ -84,7 +84,7 @@ def test_schema_of_an_update_model_has_descriptions_and_no_defaults() -> None:
     assert ShelfCreate.model_json_schema()["properties"]["height"]["default"] == 30
 
 
-def test_update_model_of_an_author_takes_null_where_the_column_does() -> None:
+def test_author_update_accepts_null_only_for_nullable_column() -> None:
     assert AuthorUpdate.model_validate({"dob": None}).model_dump(exclude_unset=True) == {
         "dob": None
     }
@@ -93,13 +93,13 @@ def test_update_model_of_an_author_takes_null_where_the_column_does() -> None:
         AuthorUpdate.model_validate({"name": None})
 
 
-def test_update_model_may_have_fields_of_its_own() -> None:
+def test_update_model_may_add_fields() -> None:
     assert set(UserUpdate.model_fields) == {"name", "email", "password", "role", "current_password"}
     assert UserUpdate.model_validate({}).model_fields_set == set()
 
 
 class SpanCreate(RequestModel):
-    """A span with a rule for two fields."""
+    """A span, whose validation rule compares two fields."""
 
     start: int
     end: Annotated[int, Field(default=9, validate_default=True)]
@@ -117,12 +117,12 @@ class SpanCreate(RequestModel):
         return self
 
 
-def test_update_model_that_inherits_a_validator_of_all_fields_is_refused() -> None:
+def test_update_model_raises_type_error_when_it_inherits_model_validator() -> None:
     with pytest.raises(TypeError, match="SpanUpdate inherits the validator `check_order` of SpanC"):
         type("SpanUpdate", (UpdateModel, SpanCreate), {"__module__": __name__})
 
 
-def test_update_model_may_replace_a_validator_of_all_fields() -> None:
+def test_update_model_may_override_model_validator() -> None:
     class SpanUpdate(UpdateModel, SpanCreate):
         @model_validator(mode="after")
         def check_order(self) -> Self:
@@ -145,7 +145,7 @@ def test_update_model_may_replace_a_validator_of_all_fields() -> None:
 @pytest.mark.parametrize(
     ("annotations", "missing"), [({"id": UUID}, "version"), ({"version": Version}, "id")]
 )
-def test_read_model_without_id_or_version_is_refused(
+def test_read_model_raises_type_error_without_id_or_version(
     annotations: dict[str, Any], missing: str
 ) -> None:
     namespace = {"__annotations__": annotations, "__module__": __name__}
@@ -153,7 +153,7 @@ def test_read_model_without_id_or_version_is_refused(
         type("ShelfRead", (ReadModel,), namespace)
 
 
-def test_nested_models_are_recognized() -> None:
+def test_find_nested_models_returns_models_optional_models_and_lists() -> None:
     class Outer(BaseModel):
         one: Inner
         optional: Inner | None
@@ -199,7 +199,7 @@ def test_csv_has_a_column_for_every_kind_of_value() -> None:
     ]
 
 
-def test_csv_has_the_computed_fields_that_json_has() -> None:
+def test_csv_contains_computed_fields() -> None:
     class Box(BaseModel):
         width: int
 
@@ -211,15 +211,15 @@ def test_csv_has_the_computed_fields_that_json_has() -> None:
     assert writer.header + writer.format_lines([Box(width=3)]) == b"width,area\r\n3,9\r\n"
 
 
-def test_csv_does_not_repeat_the_key_of_an_embedded_row() -> None:
+def test_csv_omits_id_of_embedded_row_that_foreign_key_contains() -> None:
     class Outer(BaseModel):
         inner_id: int
-        inner: Keyed
+        inner: InnerWithId
 
     assert create_writer("csv", Outer).header == b"inner_id,inner_name\r\n"
 
 
-def test_csv_column_of_two_fields_is_refused() -> None:
+def test_csv_raises_type_error_when_two_fields_have_same_column() -> None:
     class Outer(BaseModel):
         inner_name: str
         inner: Inner
@@ -228,7 +228,7 @@ def test_csv_column_of_two_fields_is_refused() -> None:
         create_writer("csv", Outer)
 
     class Doubled(BaseModel):
-        a: Deep
+        a: PrefixedField
         a_b: Inner
 
     with pytest.raises(TypeError, match=r"CSV has two columns a_b_name for Doubled\. Rename"):
@@ -239,7 +239,7 @@ def test_csv_column_of_two_fields_is_refused() -> None:
     "annotation",
     [dict[str, str], list[dict[str, str]], Inner | str, Any, bytes, set[str], tuple[int, ...]],
 )
-def test_field_that_csv_cannot_contain_is_refused_with_its_name(annotation: Any) -> None:
+def test_csv_raises_type_error_when_type_of_field_is_unsupported(annotation: Any) -> None:
     namespace = {"__annotations__": {"labels": annotation}, "__module__": __name__}
     model = type("ShelfRead", (BaseModel,), namespace)
     with pytest.raises(TypeError, match=r"CSV has no column for ShelfRead\.labels"):

@@ -1,4 +1,7 @@
-"""What Postgres, its driver and the pool say, as answers: nearly all of it said for real."""
+"""Errors of Postgres, its driver and the connection pool, and the responses for them.
+
+Nearly all of the errors come from a real Postgres.
+"""
 
 import asyncio
 import logging
@@ -24,7 +27,7 @@ from tests.support.resources import replace_resources
 from tests.support.rows import first_value
 
 SETUP = (
-    # The sequence counts the tries, because it forgets nothing when a statement is undone.
+    # A sequence counts the tries, because a rollback does not reset it.
     "CREATE SEQUENCE tries",
     """
     CREATE FUNCTION fail(code text) RETURNS bigint LANGUAGE plpgsql AS $$
@@ -60,13 +63,13 @@ SETUP = (
 )
 # The database is shared with other tests.
 TEARDOWN = "DROP TABLE things; DROP FUNCTION fail, fail_once, die_once; DROP SEQUENCE tries"
-# Values that only bound parameters can bring.
-VALUES = {"large": 2**40, "nul": "a\0b", "surrogate": "\ud800"}
+# Values that SQL text cannot contain, only parameters.
+PARAMETERS = {"large": 2**40, "nul": "a\0b", "surrogate": "\ud800"}
 
 
 @asynccontextmanager
-async def serving(database: Database) -> AsyncIterator[AsyncClient]:
-    """The service over a database, where GET /read, POST /write and /transact run any statement."""
+async def serve_statements(database: Database) -> AsyncIterator[AsyncClient]:
+    """Serve a database with endpoints that execute any SQL: GET /read, POST /write, /transact."""
     app = create_app(make_settings("postgresql:///unused"))
     replace_resources(app, database=database)
 
@@ -74,19 +77,19 @@ async def serving(database: Database) -> AsyncIterator[AsyncClient]:
 
     @router.get("/read", permission="public")
     async def read(sql: str, session: RequestSession) -> str:
-        return first_value(await session.execute(text(sql), VALUES))
+        return first_value(await session.execute(text(sql), PARAMETERS))
 
     @router.post("/write", permission="public")
     async def write(sql: str, session: RequestSession) -> str:
-        return first_value(await session.execute(text(sql), VALUES))
+        return first_value(await session.execute(text(sql), PARAMETERS))
 
     @router.post("/transact", permission="public")
     async def transact(sql: str, session: Transaction) -> str:
-        return first_value(await session.execute(text(sql), VALUES))
+        return first_value(await session.execute(text(sql), PARAMETERS))
 
     @router.post("/transact_directly", permission="public")
     async def transact_directly(sql: str, session: Transaction) -> str:
-        return str((await session.orm.execute(text(sql), VALUES)).one()[0])
+        return str((await session.orm.execute(text(sql), PARAMETERS)).one()[0])
 
     add_routers(app, [router], fast_dispatch=True)
     transport = ASGITransport(app, raise_app_exceptions=False)
@@ -95,29 +98,29 @@ async def serving(database: Database) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.fixture
-async def sql(
+async def sql_client(
     database: Database, outside_connection: asyncpg.Connection
 ) -> AsyncIterator[AsyncClient]:
     async with database.transaction() as session:
         for statement in SETUP:
             await session.execute(text(statement))
-    async with serving(database) as client:
+    async with serve_statements(database) as client:
         yield client
     await outside_connection.execute(TEARDOWN)
 
 
-async def everywhere(sql: AsyncClient, statement: str) -> list[Response]:
+async def run_in_every_session(sql_client: AsyncClient, statement: str) -> list[Response]:
     paths = ("/read", "/write", "/transact")
-    return [await run(sql, path, statement) for path in paths]
+    return [await run_statement(sql_client, path, statement) for path in paths]
 
 
-async def run(sql: AsyncClient, path: str, statement: str) -> Response:
-    """Run a statement in the session of a path."""
+async def run_statement(sql_client: AsyncClient, path: str, statement: str) -> Response:
+    """Execute a statement in the kind of session that an endpoint has."""
     method = "GET" if path == "/read" else "POST"
-    return await sql.request(method, path, params={"sql": statement})
+    return await sql_client.request(method, path, params={"sql": statement})
 
 
-CODES = {
+PROBLEMS_BY_SQLSTATE = {
     "23505": (409, "conflict"),
     "23503": (409, "conflict"),
     "23P01": (409, "conflict"),
@@ -149,17 +152,17 @@ CODES = {
 }
 
 
-@pytest.mark.parametrize(("code", "expected"), CODES.items())
-async def test_a_sqlstate_has_one_meaning_in_every_session(
-    sql: AsyncClient, code: str, expected: tuple[int, str]
+@pytest.mark.parametrize(("sqlstate", "expected"), PROBLEMS_BY_SQLSTATE.items())
+async def test_sqlstate_has_same_problem_in_every_kind_of_session(
+    sql_client: AsyncClient, sqlstate: str, expected: tuple[int, str]
 ) -> None:
-    for answer in await everywhere(sql, f"SELECT fail('{code}')"):
-        check_problem(answer, *expected)
-        assert ("retry-after" in answer.headers) == (expected[0] == 503)
-        assert "secret" not in answer.text
+    for response in await run_in_every_session(sql_client, f"SELECT fail('{sqlstate}')"):
+        check_problem(response, *expected)
+        assert ("retry-after" in response.headers) == (expected[0] == 503)
+        assert "secret" not in response.text
 
 
-STATEMENTS = {
+PROBLEMS_BY_STATEMENT = {
     "INSERT INTO things VALUES (1) RETURNING id": (409, "conflict"),  # unique
     "INSERT INTO things VALUES (9, 'yes', 8) RETURNING id": (409, "conflict"),  # foreign key
     "DELETE FROM things WHERE id = 1 RETURNING id": (409, "conflict"),  # referred to
@@ -170,7 +173,7 @@ STATEMENTS = {
     "SELECT date '9999-12-31' + 2147483647": (422, "invalid-request"),
     "SELECT CAST('x' AS integer)": (422, "invalid-request"),
     "SELECT CAST(:nul AS text)": (422, "invalid-request"),
-    # What the driver cannot encode never reaches the server.
+    # The driver cannot encode these values, so they never reach the server.
     "SELECT CAST(:large AS integer)": (422, "invalid-request"),
     "SELECT CAST(:surrogate AS text)": (422, "invalid-request"),
     "SELECT CAST(:large AS text)": (422, "invalid-request"),
@@ -180,150 +183,159 @@ STATEMENTS = {
 }
 
 
-@pytest.mark.parametrize(("statement", "expected"), STATEMENTS.items())
-async def test_what_a_statement_runs_into_has_one_meaning_in_every_session(
-    sql: AsyncClient, statement: str, expected: tuple[int, str]
+@pytest.mark.parametrize(("statement", "expected"), PROBLEMS_BY_STATEMENT.items())
+async def test_failed_statement_has_same_problem_in_every_kind_of_session(
+    sql_client: AsyncClient, statement: str, expected: tuple[int, str]
 ) -> None:
-    for answer in await everywhere(sql, statement):
-        check_problem(answer, *expected)
-        assert "things" not in answer.text
+    for response in await run_in_every_session(sql_client, statement):
+        check_problem(response, *expected)
+        assert "things" not in response.text
 
 
-@pytest.mark.parametrize("code", ["23505", "22003", "40001", "53300", "57P01", "42P01"])
-async def test_an_orm_call_in_a_transaction_fails_like_any_other(
-    sql: AsyncClient, code: str
+@pytest.mark.parametrize("sqlstate", ["23505", "22003", "40001", "53300", "57P01", "42P01"])
+async def test_error_of_orm_session_has_same_problem_as_statement(
+    sql_client: AsyncClient, sqlstate: str
 ) -> None:
-    statement = {"sql": f"SELECT fail('{code}')"}
-    check_problem(await sql.post("/transact_directly", params=statement), *CODES[code])
+    statement = {"sql": f"SELECT fail('{sqlstate}')"}
+    check_problem(
+        await sql_client.post("/transact_directly", params=statement),
+        *PROBLEMS_BY_SQLSTATE[sqlstate],
+    )
 
 
 @pytest.mark.private_database
-async def test_an_orm_call_that_gets_no_connection_is_overload(database_url: str) -> None:
+async def test_orm_session_returns_503_when_pool_is_exhausted(database_url: str) -> None:
     database = Database(make_settings(database_url, db_pool_size=1, db_pool_timeout=0.2))
-    async with serving(database) as sql, database.engine.connect():
-        answer = await run(sql, "/transact_directly", "SELECT 1")
-        check_problem(answer, 503, "overloaded")
+    async with serve_statements(database) as sql_client, database.engine.connect():
+        response = await run_statement(sql_client, "/transact_directly", "SELECT 1")
+        check_problem(response, 503, "overloaded")
     await database.engine.dispose()
 
 
-async def test_a_refused_value_is_a_fault_of_the_whole_body(sql: AsyncClient) -> None:
-    for answer in await everywhere(sql, "SELECT fail('22003')"):
-        assert field_error_locations(answer) == [{"pointer": ""}]
+async def test_error_for_refused_value_points_to_whole_body(sql_client: AsyncClient) -> None:
+    for response in await run_in_every_session(sql_client, "SELECT fail('22003')"):
+        assert field_error_locations(response) == [{"pointer": ""}]
 
 
-async def test_a_programming_error_is_logged(
-    sql: AsyncClient, caplog: pytest.LogCaptureFixture
+async def test_error_in_sql_is_logged_with_traceback(
+    sql_client: AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answers = await everywhere(sql, "SELECT fail('42P01')")
+    responses = await run_in_every_session(sql_client, "SELECT fail('42P01')")
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(errors) == len(answers)
+    assert len(errors) == len(responses)
     assert all(record.exc_info for record in errors)
     assert "the secret cause" in caplog.text
 
 
-async def test_what_is_no_mistake_of_ours_is_not_logged_as_an_error(
-    sql: AsyncClient, caplog: pytest.LogCaptureFixture
+async def test_expected_database_errors_are_not_logged_as_errors(
+    sql_client: AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for code, (status, _) in CODES.items():
+    for sqlstate, (status, _) in PROBLEMS_BY_SQLSTATE.items():
         if status != 500:
-            await run(sql, "/write", f"SELECT fail('{code}')")
+            await run_statement(sql_client, "/write", f"SELECT fail('{sqlstate}')")
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def tries(sql: AsyncClient) -> int:
-    answer = await run(sql, "/read", "SELECT last_value FROM tries")
-    return int(answer.json())
+async def count_tries(sql_client: AsyncClient) -> int:
+    response = await run_statement(sql_client, "/read", "SELECT last_value FROM tries")
+    return int(response.json())
 
 
-@pytest.mark.parametrize("code", ["40001", "40P01"])
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
 @pytest.mark.parametrize("path", ["/read", "/write"])
-async def test_a_deadlock_is_tried_again_once(sql: AsyncClient, path: str, code: str) -> None:
-    answer = await run(sql, path, f"SELECT fail_once('{code}')")
-    assert answer.status_code == 200
-    assert await tries(sql) == 2
+async def test_statement_is_retried_once_after_deadlock(
+    sql_client: AsyncClient, path: str, sqlstate: str
+) -> None:
+    response = await run_statement(sql_client, path, f"SELECT fail_once('{sqlstate}')")
+    assert response.status_code == 200
+    assert await count_tries(sql_client) == 2
 
 
-@pytest.mark.parametrize("code", ["40001", "40P01"])
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
 @pytest.mark.parametrize("path", ["/read", "/write"])
-async def test_a_second_deadlock_is_a_conflict(sql: AsyncClient, path: str, code: str) -> None:
-    answer = await run(sql, path, f"SELECT fail('{code}')")
-    check_problem(answer, 409, "conflict")
-    assert await tries(sql) == 2
+async def test_statement_returns_409_after_second_deadlock(
+    sql_client: AsyncClient, path: str, sqlstate: str
+) -> None:
+    response = await run_statement(sql_client, path, f"SELECT fail('{sqlstate}')")
+    check_problem(response, 409, "conflict")
+    assert await count_tries(sql_client) == 2
 
 
-@pytest.mark.parametrize("code", ["23505", "22003", "53300", "57014", "P0001"])
-async def test_nothing_else_is_tried_again(sql: AsyncClient, code: str) -> None:
-    await run(sql, "/write", f"SELECT fail('{code}')")
-    assert await tries(sql) == 1
+@pytest.mark.parametrize("sqlstate", ["23505", "22003", "53300", "57014", "P0001"])
+async def test_statement_is_not_retried_after_other_errors(
+    sql_client: AsyncClient, sqlstate: str
+) -> None:
+    await run_statement(sql_client, "/write", f"SELECT fail('{sqlstate}')")
+    assert await count_tries(sql_client) == 1
 
 
 @pytest.mark.private_database
-async def test_a_read_whose_connection_dies_is_tried_again(sql: AsyncClient) -> None:
-    answer = await run(sql, "/read", "SELECT die_once()")
-    assert (answer.status_code, answer.json()) == (200, "1")
-    assert await tries(sql) == 2
+async def test_read_is_retried_when_connection_is_lost(sql_client: AsyncClient) -> None:
+    response = await run_statement(sql_client, "/read", "SELECT die_once()")
+    assert (response.status_code, response.json()) == (200, "1")
+    assert await count_tries(sql_client) == 2
 
 
 @pytest.mark.private_database
 @pytest.mark.parametrize("path", ["/write", "/transact"])
-async def test_a_write_whose_connection_dies_is_not_tried_again(
-    sql: AsyncClient, path: str
+async def test_write_is_not_retried_when_connection_is_lost(
+    sql_client: AsyncClient, path: str
 ) -> None:
-    # Nobody can know whether it was done.
-    answer = await run(sql, path, "SELECT die_once()")
-    check_problem(answer, 503, "unavailable")
-    assert int(answer.headers["retry-after"]) >= 1
-    assert await tries(sql) == 1
+    # Nobody can know whether the write was committed.
+    response = await run_statement(sql_client, path, "SELECT die_once()")
+    check_problem(response, 503, "unavailable")
+    assert int(response.headers["retry-after"]) >= 1
+    assert await count_tries(sql_client) == 1
 
 
-async def kill_connections(outside_connection: asyncpg.Connection) -> int:
-    """End every other connection to this database, and wait until they are gone."""
-    killed = await outside_connection.fetch(
+async def terminate_connections(outside_connection: asyncpg.Connection) -> int:
+    """Terminate every other connection to this database, and wait until they are closed."""
+    terminated = await outside_connection.fetch(
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    return len(killed)
+    return len(terminated)
 
 
 @pytest.mark.private_database
-async def test_reads_survive_the_death_of_all_connections(
+async def test_reads_succeed_after_all_connections_are_terminated(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     path = f"/authors/{(await make_author(client))['id']}"
     for _ in range(2):
         await asyncio.gather(*(client.get(path) for _ in range(10)))
-        assert await kill_connections(outside_connection) > 1
-        answers = await asyncio.gather(*(client.get(path) for _ in range(10)))
-        assert [answer.status_code for answer in answers] == [200] * 10
+        assert await terminate_connections(outside_connection) > 1
+        responses = await asyncio.gather(*(client.get(path) for _ in range(10)))
+        assert [response.status_code for response in responses] == [200] * 10
 
 
 @pytest.mark.private_database
-async def test_writes_survive_the_death_of_idle_connections(
+async def test_writes_succeed_after_idle_connections_are_terminated(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     for name in ("Ursula", "Octavia"):
         await asyncio.gather(*(client.get("/authors") for _ in range(10)))
-        assert await kill_connections(outside_connection) > 1
+        assert await terminate_connections(outside_connection) > 1
         assert (await client.post("/authors", json={"name": name})).status_code == 201
     assert (await client.get("/authors")).json()["total"] == 2
 
 
 @pytest.mark.private_database
-async def test_a_statement_that_takes_too_long_is_overload(database_url: str) -> None:
+async def test_statement_returns_503_when_it_times_out(database_url: str) -> None:
     database = Database(make_settings(database_url, db_statement_timeout=0.05))
-    async with serving(database) as sql:
-        for answer in await everywhere(sql, "SELECT pg_sleep(60)"):
-            check_problem(answer, 503, "overloaded")
-            assert int(answer.headers["retry-after"]) >= 1
+    async with serve_statements(database) as sql_client:
+        for response in await run_in_every_session(sql_client, "SELECT pg_sleep(60)"):
+            check_problem(response, 503, "overloaded")
+            assert int(response.headers["retry-after"]) >= 1
     await database.engine.dispose()
 
 
 @pytest.mark.private_database
-async def test_a_write_that_waits_too_long_for_a_lock_is_overload(
+async def test_write_returns_503_when_lock_times_out(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     database = Database(make_settings(database_url, db_statement_timeout=0.25))
-    async with serving(database) as client:
+    async with serve_statements(database) as client:
         path = f"/authors/{(await make_author(client))['id']}"
         async with outside_connection.transaction():
             await outside_connection.execute("UPDATE authors SET name = 'locked'")
@@ -335,37 +347,37 @@ async def test_a_write_that_waits_too_long_for_a_lock_is_overload(
 
 
 @pytest.mark.private_database
-async def test_an_exhausted_pool_is_overload(database_url: str) -> None:
+async def test_requests_return_503_when_pool_is_exhausted(database_url: str) -> None:
     settings = make_settings(database_url, db_pool_size=1, db_pool_timeout=0.2)
     database = Database(settings)
-    async with serving(database) as client:
+    async with serve_statements(database) as client:
         async with database.engine.connect():
-            for answer in (
+            for response in (
                 await client.post("/authors", json={"name": "Ursula"}),
-                *await everywhere(client, "SELECT 1"),
+                *await run_in_every_session(client, "SELECT 1"),
             ):
-                check_problem(answer, 503, "overloaded")
-                assert int(answer.headers["retry-after"]) >= 1
+                check_problem(response, 503, "overloaded")
+                assert int(response.headers["retry-after"]) >= 1
         assert (await client.get("/authors")).status_code == 200
     await database.engine.dispose()
 
 
 @pytest.mark.private_database
-async def test_a_failed_statement_gives_its_connection_back(database_url: str) -> None:
+async def test_failed_statement_returns_its_connection_to_pool(database_url: str) -> None:
     database = Database(make_settings(database_url, db_pool_size=1))
-    async with serving(database) as client:
+    async with serve_statements(database) as client:
         for _ in range(3):
-            for answer in await everywhere(client, "SELECT * FROM missing"):
-                check_problem(answer, 500, "internal-error")
+            for response in await run_in_every_session(client, "SELECT * FROM missing"):
+                check_problem(response, 500, "internal-error")
             check_problem(await client.get(f"/authors/{NOBODY}"), 404, "not-found")
     await database.engine.dispose()
 
 
 @pytest.mark.private_database
-async def test_a_migration_beneath_the_service_fails_no_request(
+async def test_requests_succeed_when_migration_changes_type_of_column(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    # Its prepared statements return another type now; none of them has done anything.
+    # The plans of prepared statements are stale then. The statements had no effect.
     path = f"/users/{(await make_user(client))['id']}"
     assert (await client.get(path)).status_code == 200
     assert (await client.patch(path, json={"name": "x"})).status_code == 200
@@ -375,92 +387,107 @@ async def test_a_migration_beneath_the_service_fails_no_request(
     assert (await client.get(path)).json()["name"] == "y"
 
 
-async def read_and_write(url: str, *, patience: float = 5.0) -> list[Response]:
-    """The answers over a database that may refuse to be connected to."""
-    database = Database(make_settings(url, db_pool_timeout=patience))
-    async with serving(database) as client:
-        answers = [
+async def request_reads_and_writes(url: str, *, pool_timeout: float = 5.0) -> list[Response]:
+    """Send requests to a service whose database may reject connections."""
+    database = Database(make_settings(url, db_pool_timeout=pool_timeout))
+    async with serve_statements(database) as client:
+        responses = [
             await client.get("/authors"),
             await client.post("/authors", json={"name": "Ursula"}),
-            *await everywhere(client, "SELECT 1"),
+            *await run_in_every_session(client, "SELECT 1"),
         ]
     await database.engine.dispose()
-    return answers
+    return responses
 
 
 @pytest.mark.private_database
-async def test_a_database_without_a_free_connection_is_overload(
+async def test_requests_return_503_when_server_has_too_many_connections(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     role = f"bookshelf_test_{uuid4().hex[:12]}"
     await outside_connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x' CONNECTION LIMIT 0")
     try:
-        theirs = make_url(database_url).set(username=role, password="x")
-        for answer in await read_and_write(theirs.render_as_string(hide_password=False)):
-            check_problem(answer, 503, "overloaded")
+        limited_url = make_url(database_url).set(username=role, password="x")
+        for response in await request_reads_and_writes(
+            limited_url.render_as_string(hide_password=False)
+        ):
+            check_problem(response, 503, "overloaded")
     finally:
         await outside_connection.execute(f"DROP ROLE {role}")
 
 
 @asynccontextmanager
-async def server_that_says(message: bytes | None) -> AsyncIterator[str]:
-    """The URL of a server that answers a login with this and hangs up; None: with silence.
+async def fake_server(login_response: bytes | None) -> AsyncIterator[str]:
+    """Start a server that sends bytes after a login and disconnects, or None: never responds.
 
-    No real one can be kept in these states for as long as a test needs.
+    Yields its URL. A real server cannot be kept in these states for as long as a test needs.
     """
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1024)
-        if message is None:
+        if login_response is None:
             await asyncio.Event().wait()
         else:
-            writer.write(message)
+            writer.write(login_response)
 
-    async with tcp_server(answer) as where:
-        yield f"postgresql://user:x@{where}/x?sslmode=disable"
+    async with tcp_server(respond) as address:
+        yield f"postgresql://user:x@{address}/x?sslmode=disable"
 
 
-def fatal(code: str) -> bytes:
-    """An ErrorResponse, https://www.postgresql.org/docs/current/protocol-message-formats.html"""
-    fields = f"SFATAL\0VFATAL\0C{code}\0Mthe secret cause\0\0".encode()
+def encode_error_response(sqlstate: str) -> bytes:
+    """Return the bytes of an ErrorResponse with an SQLSTATE.
+
+    https://www.postgresql.org/docs/current/protocol-message-formats.html
+    """
+    fields = f"SFATAL\0VFATAL\0C{sqlstate}\0Mthe secret cause\0\0".encode()
     return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
 
 
 @pytest.mark.parametrize(
-    ("message", "kind"),
+    ("login_response", "problem_type"),
     [
-        pytest.param(fatal("57P03"), "unavailable", id="starting up or shutting down"),
-        pytest.param(fatal("57P01"), "unavailable", id="terminated while logging in"),
-        pytest.param(fatal("53300"), "overloaded", id="too many connections"),
-        pytest.param(fatal("08006"), "unavailable", id="a pooler without a server"),
-        pytest.param(b"", "unavailable", id="hangs up"),
-        pytest.param(None, "unavailable", id="silence"),
+        pytest.param(
+            encode_error_response("57P03"), "unavailable", id="starting up or shutting down"
+        ),
+        pytest.param(
+            encode_error_response("57P01"), "unavailable", id="terminated while logging in"
+        ),
+        pytest.param(encode_error_response("53300"), "overloaded", id="too many connections"),
+        pytest.param(encode_error_response("08006"), "unavailable", id="pooler without a server"),
+        pytest.param(b"", "unavailable", id="disconnects"),
+        pytest.param(None, "unavailable", id="no response"),
     ],
 )
-async def test_a_server_that_lets_nobody_in_is_temporarily_unavailable(
-    caplog: pytest.LogCaptureFixture, message: bytes | None, kind: str
+async def test_requests_return_503_when_server_rejects_connections(
+    caplog: pytest.LogCaptureFixture, login_response: bytes | None, problem_type: str
 ) -> None:
-    async with server_that_says(message) as url:
-        for answer in await read_and_write(url, patience=0.2 if message is None else 5.0):
-            check_problem(answer, 503, kind)
-            assert int(answer.headers["retry-after"]) >= 1
-            assert "secret" not in answer.text
-    said = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert said
-    assert not any(line.endswith(": ") for line in said)  # as that of a TimeoutError does
+    async with fake_server(login_response) as url:
+        for response in await request_reads_and_writes(
+            url, pool_timeout=0.2 if login_response is None else 5.0
+        ):
+            check_problem(response, 503, problem_type)
+            assert int(response.headers["retry-after"]) >= 1
+            assert "secret" not in response.text
+    warnings = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert warnings
+    assert not any(
+        line.endswith(": ") for line in warnings
+    )  # as they would with the text of a TimeoutError
 
 
-async def test_a_wrong_password_of_ours_is_our_mistake(caplog: pytest.LogCaptureFixture) -> None:
-    async with server_that_says(fatal("28P01")) as url:
-        for answer in await read_and_write(url):
-            check_problem(answer, 500, "internal-error")
+async def test_requests_return_500_and_log_cause_when_password_is_wrong(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with fake_server(encode_error_response("28P01")) as url:
+        for response in await request_reads_and_writes(url):
+            check_problem(response, 500, "internal-error")
     assert "the secret cause" in caplog.text
 
 
 @pytest.mark.private_database
-async def test_the_constraints_of_the_service_keep_their_meaning(client: AsyncClient) -> None:
+async def test_constraint_errors_name_their_cause(client: AsyncClient) -> None:
     book = await make_book(client)
-    answer = await client.delete(f"/authors/{book['author_id']}")
-    check_problem(answer, 409, "author-has-books")
-    answer = await client.post("/books", json={"title": "x", "author_id": NOBODY})
-    assert field_error_locations(answer) == [{"pointer": "/author_id"}]
+    response = await client.delete(f"/authors/{book['author_id']}")
+    check_problem(response, 409, "author-has-books")
+    response = await client.post("/books", json={"title": "x", "author_id": NOBODY})
+    assert field_error_locations(response) == [{"pointer": "/author_id"}]
