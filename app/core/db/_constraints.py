@@ -28,7 +28,7 @@ MAX_POINTERS: Final = 10
 
 
 class ConstraintErrors:
-    """Finds the error to raise when a statement violates a constraint of one table.
+    """Finds the error to raise when a statement violates one of the constraints of a table.
 
     Every method takes the name of the violated constraint, for example `fk_books_author_id_authors`
     or `uq_publishers_name`. It returns None if there is no error for the constraint, for example

@@ -132,7 +132,7 @@ def _engine_options(settings: Settings, config: DatabaseConfig) -> dict[str, Any
     connect_args = {
         "timeout": connect_timeout,
         "server_settings": _server_settings(settings, config),
-        # By default, asyncpg prepares each statement again after five minutes.
+        # The default of asyncpg is to prepare each statement again after five minutes.
         "max_cached_statement_lifetime": 0,
     }
     return {"connect_args": connect_args, "isolation_level": "AUTOCOMMIT"}
