@@ -1,6 +1,7 @@
-"""What counts as a token in a request, and what one costs."""
+"""The Authorization header: which values are tokens, and how many statements they cost."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 from zlib import crc32
 
@@ -28,10 +29,12 @@ from tests.support.isolation import Cleaner
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.rows import execute, select_values
 
+TakeStatements = Callable[[], list[str]]
+
 TOKEN = TOKENS["owner"]
 BASIC = "Basic YWRhOmNvcnJlY3Q="
-NO_TOKEN = [BASIC, "Digest x", f"Token {TOKEN}", TOKEN, f"Basic Bearer {TOKEN}", ""]
-NO_VALID_TOKEN = [
+NOT_BEARER = [BASIC, "Digest x", f"Token {TOKEN}", TOKEN, f"Basic Bearer {TOKEN}", ""]
+INVALID_BEARER = [
     "Bearer",
     "Bearer ",
     "Bearer   ",
@@ -56,54 +59,54 @@ NO_VALID_TOKEN = [
     f"Bearer {TOKEN}\x85",
     f"Bearer {TOKEN}'; DROP TABLE tokens; --",
 ]
-ZEROES = "0" * 60_000
-RUBBISH = {
+ZEROS = "0" * 60_000
+LONG_VALUES = {
     "letters": "x" * 60_000,
     "blanks": " " * 60_000,
     "prefixes": secret.TOKEN_PREFIX * (60_000 // len(secret.TOKEN_PREFIX)),
-    "digits": secret.TOKEN_PREFIX + ZEROES,
-    "digits and their checksum": f"{secret.TOKEN_PREFIX}{ZEROES}{crc32(ZEROES.encode()):08x}",
+    "digits": secret.TOKEN_PREFIX + ZEROS,
+    "digits and their checksum": f"{secret.TOKEN_PREFIX}{ZEROS}{crc32(ZEROS.encode()):08x}",
 }
 
 
 @pytest.fixture(autouse=True)
-async def people(database: Database) -> None:
+async def callers(database: Database) -> None:
     await add_callers(database)
     await add_resources(database, "owner")
 
 
 @pytest.fixture
-def sent(statements: list[str]) -> Any:
-    """Takes the statements that were sent since it was asked last."""
+def take_statements(statements: list[str]) -> TakeStatements:
+    """Return the statements that were sent since the last call."""
 
-    def taken() -> list[str]:
-        found = statements.copy()
+    def take() -> list[str]:
+        taken = statements.copy()
         statements.clear()
-        return found
+        return taken
 
-    return taken
+    return take
 
 
-def named(value: object) -> str:
-    """What is tried, the same in every process: the digits of a token are not."""
+def parameter_id(value: object) -> str:
+    """Return the id of a parameter, without tokens, which differ between processes."""
     return re.sub("[0-9A-Fa-f]{70,}", "T", repr(value))
 
 
-# What is a token
+# Values that are tokens
 
 
-@pytest.mark.parametrize("before", ["Bearer ", "bearer ", "BEARER ", "bEARER ", "Bearer    "])
-@pytest.mark.parametrize("after", ["", "  "])
-async def test_the_scheme_is_of_any_case_and_blanks_are_of_any_number(
-    client: AsyncClient, before: str, after: str
+@pytest.mark.parametrize("prefix", ["Bearer ", "bearer ", "BEARER ", "bEARER ", "Bearer    "])
+@pytest.mark.parametrize("suffix", ["", "  "])
+async def test_scheme_is_case_insensitive_and_surplus_blanks_are_ignored(
+    client: AsyncClient, prefix: str, suffix: str
 ) -> None:
-    headers = {"Authorization": f"{before}{TOKEN}{after}"}
+    headers = {"Authorization": f"{prefix}{TOKEN}{suffix}"}
     response = await client.get("/users/me", headers=headers)
     assert (response.status_code, response.json()["id"]) == (200, USER_IDS["owner"])
 
 
-@pytest.mark.parametrize("value", NO_TOKEN, ids=named)
-async def test_another_scheme_is_no_token(client: AsyncClient, app: FastAPI, value: str) -> None:
+@pytest.mark.parametrize("value", NOT_BEARER, ids=parameter_id)
+async def test_another_scheme_is_ignored(client: AsyncClient, app: FastAPI, value: str) -> None:
     set_anonymous_access(app, "read")
     headers = {"Authorization": value}
     assert (await client.get("/books", headers=headers)).status_code == 200
@@ -112,8 +115,8 @@ async def test_another_scheme_is_no_token(client: AsyncClient, app: FastAPI, val
     assert response.headers["www-authenticate"] == CHALLENGE
 
 
-@pytest.mark.parametrize("value", NO_VALID_TOKEN, ids=named)
-async def test_what_is_not_exactly_one_token_is_a_bad_one(client: AsyncClient, value: str) -> None:
+@pytest.mark.parametrize("value", INVALID_BEARER, ids=parameter_id)
+async def test_invalid_bearer_value_returns_401(client: AsyncClient, value: str) -> None:
     response = await client.get("/books", headers={b"Authorization": value.encode("latin-1")})
     check_problem(response, 401, "unauthorized")
     assert response.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
@@ -128,9 +131,9 @@ async def test_what_is_not_exactly_one_token_is_a_bad_one(client: AsyncClient, v
         (BASIC, f"Bearer {TOKEN}"),
         (f"Bearer {TOKEN}", ""),
     ],
-    ids=named,
+    ids=parameter_id,
 )
-async def test_of_several_tokens_none_is_believed(
+async def test_repeated_header_with_a_token_returns_401(
     client: AsyncClient, values: tuple[str, ...]
 ) -> None:
     response = await client.get("/books", headers=[("Authorization", value) for value in values])
@@ -138,60 +141,62 @@ async def test_of_several_tokens_none_is_believed(
     assert response.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
 
 
-async def test_several_lines_of_other_schemes_are_no_token(client: AsyncClient) -> None:
+async def test_repeated_header_with_other_schemes_is_ignored(client: AsyncClient) -> None:
     headers = [("Authorization", BASIC), ("Authorization", "Digest x")]
     assert (await client.get("/books", headers=headers)).status_code == 200
 
 
-async def test_a_token_in_the_query_is_an_unknown_parameter(client: AsyncClient) -> None:
+async def test_token_in_query_is_an_unknown_parameter(client: AsyncClient) -> None:
     for headers in ({}, bearer_headers(TOKEN)):
         response = await client.get("/books", params={"access_token": TOKEN}, headers=headers)
         assert field_error_locations(response) == [{"parameter": "access_token"}]
         assert TOKEN not in response.text
 
 
-async def test_a_token_in_the_query_lets_nobody_in(client: AsyncClient, app: FastAPI) -> None:
+async def test_token_in_query_is_not_accepted(client: AsyncClient, app: FastAPI) -> None:
     set_anonymous_access(app, "none")
     response = await client.get("/users/me", params={"access_token": TOKEN})
     check_problem(response, 401, "unauthorized")
     assert response.headers["www-authenticate"] == CHALLENGE
 
 
-# What it costs
+# Statements
 
 
-async def test_a_token_with_any_one_digit_changed_costs_no_statement(
-    client: AsyncClient, sent: Any
+async def test_token_with_one_changed_digit_costs_no_statement(
+    client: AsyncClient, take_statements: TakeStatements
 ) -> None:
-    sent()
-    for place in range(len(secret.TOKEN_PREFIX), len(TOKEN)):
+    take_statements()
+    for position in range(len(secret.TOKEN_PREFIX), len(TOKEN)):
         response = await client.get(
-            "/books", headers=bearer_headers(change_hex_digit(TOKEN, place))
+            "/books", headers=bearer_headers(change_hex_digit(TOKEN, position))
         )
         assert response.headers["www-authenticate"] == INVALID_TOKEN_CHALLENGE
-    assert sent() == []
+    assert take_statements() == []
 
 
-@pytest.mark.parametrize("token", RUBBISH.values(), ids=RUBBISH)
-async def test_sixty_kilobytes_of_rubbish_cost_no_statement(
-    client: AsyncClient, sent: Any, token: str
+@pytest.mark.parametrize("token", LONG_VALUES.values(), ids=LONG_VALUES)
+async def test_invalid_token_of_60_kilobytes_costs_no_statement(
+    client: AsyncClient, take_statements: TakeStatements, token: str
 ) -> None:
-    sent()
+    take_statements()
     response = await client.get("/books", headers=bearer_headers(token))
     check_problem(response, 401, "unauthorized")
     assert token not in response.text
-    assert sent() == []
+    assert take_statements() == []
 
 
-async def test_a_token_that_nobody_has_costs_one_statement(client: AsyncClient, sent: Any) -> None:
-    sent()
+async def test_unknown_token_costs_one_statement(
+    client: AsyncClient, take_statements: TakeStatements
+) -> None:
+    take_statements()
     check_problem(
         await client.get("/books", headers=bearer_headers(secret.generate_token())),
         401,
         "unauthorized",
     )
-    [look_up] = sent()
-    assert look_up.startswith("SELECT tokens.id")
+    [token_lookup] = take_statements()
+    assert token_lookup.startswith("SELECT tokens.id")
 
 
 @pytest.mark.parametrize(
@@ -207,35 +212,47 @@ async def test_a_token_that_nobody_has_costs_one_statement(client: AsyncClient, 
         ("DELETE", f"/authors/{AUTHOR_ID}", None),
     ],
 )
-async def test_a_token_that_was_used_lately_takes_one_statement_more(
-    client: AsyncClient, cleaner: Cleaner, sent: Any, method: str, path: str, body: Any
+async def test_recently_used_token_costs_one_more_statement(
+    client: AsyncClient,
+    cleaner: Cleaner,
+    take_statements: TakeStatements,
+    method: str,
+    path: str,
+    body: Any,
 ) -> None:
     async with cleaner.snapshot():
-        sent()
+        take_statements()
         await client.request(method, path, json=body)
-        bare = sent()
+        statements_without_token = take_statements()
         await cleaner.restore()
         response = await client.request(
             method, path, json=body, headers=bearer_headers(TOKENS["admin"])
         )
     assert response.is_success
-    look_up, *others = sent()
-    assert look_up.startswith("SELECT tokens.id")
-    assert len(others) == len(bare)
+    token_lookup, *other_statements = take_statements()
+    assert token_lookup.startswith("SELECT tokens.id")
+    assert len(other_statements) == len(statements_without_token)
 
 
 @pytest.mark.parametrize(
-    ("last", "noted"),
+    ("last_used_at", "is_recorded"),
     [("NULL", True), ("now() - interval '301 s'", True), ("now() - interval '299 s'", False)],
 )
-async def test_the_use_of_a_token_is_noted_every_five_minutes(
-    client: AsyncClient, database: Database, sent: Any, last: str, noted: bool
+async def test_use_of_token_is_recorded_every_5_minutes(
+    client: AsyncClient,
+    database: Database,
+    take_statements: TakeStatements,
+    last_used_at: str,
+    is_recorded: bool,
 ) -> None:
-    await execute(database, f"UPDATE tokens SET last_used_at = {last}")
-    sent()
+    await execute(database, f"UPDATE tokens SET last_used_at = {last_used_at}")
+    take_statements()
     assert (await client.get("/users/me", headers=bearer_headers(TOKEN))).status_code == 200
-    assert [statement.split()[0] for statement in sent()] == (
-        ["SELECT", "UPDATE", "SELECT"] if noted else ["SELECT", "SELECT"]
-    )
-    just_now = "SELECT id FROM tokens WHERE last_used_at > now() - interval '10 s'"
-    assert await select_values(database, just_now) == ([TOKEN_IDS["owner"]] if noted else [])
+    expected_commands = ["SELECT", "SELECT"]
+    expected_ids = []
+    if is_recorded:
+        expected_commands = ["SELECT", "UPDATE", "SELECT"]
+        expected_ids = [TOKEN_IDS["owner"]]
+    assert [statement.split()[0] for statement in take_statements()] == expected_commands
+    just_used = "SELECT id FROM tokens WHERE last_used_at > now() - interval '10 s'"
+    assert await select_values(database, just_used) == expected_ids

@@ -1,6 +1,6 @@
-"""Wrong passwords: ten for an account and fifty from an address, and then one has to wait.
+"""Failed logins: the limits of an account and of a client address, and the time to wait.
 
-Time is moved by changing when the last failure was; nobody waits for it.
+Tests do not wait. They change the time of the last failure in the database.
 """
 
 import asyncio
@@ -29,29 +29,29 @@ from tests.support.accounts import (
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.problems import check_problem
 
-NOBODY = "nobody@example.com"
-# Time stands still for the failures: what is to be counted is not a matter of how fast we are.
-STAND_STILL = """
-CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS $$
+UNKNOWN_EMAIL = "nobody@example.com"
+# Set the time of every failure one minute ahead, so that blocks do not end during the test.
+STOP_TIME = """
+CREATE FUNCTION stop_time() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN NEW.failed_at = now() + interval '1 minute'; RETURN NEW; END $$;
-CREATE TRIGGER stand_still BEFORE INSERT OR UPDATE ON login_failures
-FOR EACH ROW EXECUTE FUNCTION stand_still();
+CREATE TRIGGER stop_time BEFORE INSERT OR UPDATE ON login_failures
+FOR EACH ROW EXECUTE FUNCTION stop_time();
 """
 
-LOCK = "SELECT kind FROM login_failures WHERE kind = :kind FOR UPDATE"
+LOCK_COUNTERS = "SELECT kind FROM login_failures WHERE kind = :kind FOR UPDATE"
 
 
-async def counted(database: Database, kind: str) -> int | None:
-    """The failures of a kind, all together; `None` when there is no record of any."""
+async def count_failures(database: Database, kind: str) -> int | None:
+    """Return the number of all failures of a kind, or None if there is no counter."""
     query = "SELECT sum(failures)::int FROM login_failures WHERE kind = :kind"
-    found: int | None = await fetch_value(database, query, kind=kind)
-    return found
+    failures: int | None = await fetch_value(database, query, kind=kind)
+    return failures
 
 
-async def failed(
+async def set_failures(
     database: Database, *, account: int = 0, address: int = 0, ago: timedelta = timedelta(0)
 ) -> None:
-    """Make it so many failures, the last of them so long ago, for whatever has failed."""
+    """Set the numbers of all existing counters, and the time since the last failure."""
     statement = """
         UPDATE login_failures SET failed_at = now() - CAST(:ago AS interval),
         failures = CASE kind WHEN 'account' THEN CAST(:account AS int) ELSE :address END
@@ -60,97 +60,100 @@ async def failed(
     await fetch_value(database, statement, account=account, address=address, ago=ago)
 
 
-def wait_of(response: Response) -> int:
-    """How many seconds a 429 says that one has to wait."""
+def seconds_to_wait(response: Response) -> int:
+    """Check that a response has the status 429, and return its Retry-After in seconds."""
     check_problem(response, 429, "too-many-requests")
     return int(response.headers["retry-after"])
 
 
-async def test_after_ten_wrong_passwords_one_waits_whether_there_is_such_a_user_or_not(
+async def test_account_is_blocked_after_10_wrong_passwords_whether_it_exists_or_not(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database)
-    known = [await log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(10)]
-    known += [await log_in(client, EMAIL, WRONG_PASSWORD), await log_in(client, EMAIL, PASSWORD)]
-    unknown = [await log_in(client, NOBODY, WRONG_PASSWORD) for _ in range(12)]
-    assert [response.status_code for response in known] == [401] * 10 + [429] * 2
-    assert wait_of(known[-1]) == 1
-    for mine, nobodys in zip(known, unknown, strict=True):
-        for response in (mine, nobodys):
+    known_user = [await log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(10)]
+    known_user += [
+        await log_in(client, EMAIL, WRONG_PASSWORD),
+        await log_in(client, EMAIL, PASSWORD),
+    ]
+    unknown_user = [await log_in(client, UNKNOWN_EMAIL, WRONG_PASSWORD) for _ in range(12)]
+    assert [response.status_code for response in known_user] == [401] * 10 + [429] * 2
+    assert seconds_to_wait(known_user[-1]) == 1
+    for first, second in zip(known_user, unknown_user, strict=True):
+        for response in (first, second):
             response.headers.pop("x-request-id")
-        assert mine.json() | {"request_id": ""} == nobodys.json() | {"request_id": ""}
-        assert (mine.status_code, mine.headers) == (nobodys.status_code, nobodys.headers)
+        assert first.json() | {"request_id": ""} == second.json() | {"request_id": ""}
+        assert (first.status_code, first.headers) == (second.status_code, second.headers)
 
 
-async def test_the_wait_doubles_with_every_failure_up_to_a_quarter_of_an_hour(
+async def test_wait_doubles_with_every_failure_up_to_15_minutes(
     client: AsyncClient, database: Database
 ) -> None:
     await log_in(client, EMAIL, WRONG_PASSWORD)
     waits = []
     for failures in [*range(10, 22), 1000]:
-        await failed(database, account=failures)
-        waits.append(wait_of(await log_in(client, EMAIL, WRONG_PASSWORD)))
+        await set_failures(database, account=failures)
+        waits.append(seconds_to_wait(await log_in(client, EMAIL, WRONG_PASSWORD)))
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]
 
 
-async def test_when_the_wait_is_over_one_may_try_again_once(
+async def test_one_attempt_is_allowed_after_the_wait(
     client: AsyncClient, database: Database
 ) -> None:
     await log_in(client, EMAIL, WRONG_PASSWORD)
-    await failed(database, account=13, ago=timedelta(seconds=7.5))
-    assert wait_of(await log_in(client, EMAIL, WRONG_PASSWORD)) == 1
-    await failed(database, account=13, ago=timedelta(seconds=8))
+    await set_failures(database, account=13, ago=timedelta(seconds=7.5))
+    assert seconds_to_wait(await log_in(client, EMAIL, WRONG_PASSWORD)) == 1
+    await set_failures(database, account=13, ago=timedelta(seconds=8))
     check_problem(await log_in(client, EMAIL, WRONG_PASSWORD), 401, "unauthorized")
-    assert wait_of(await log_in(client, EMAIL, WRONG_PASSWORD)) == 16
+    assert seconds_to_wait(await log_in(client, EMAIL, WRONG_PASSWORD)) == 16
 
 
-async def test_the_right_password_resets_the_count_of_the_account(
+async def test_correct_password_resets_the_failures_of_the_account_only(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database)
     await log_in(client, EMAIL, WRONG_PASSWORD)
-    await failed(database, account=13, address=7, ago=timedelta(seconds=8))
+    await set_failures(database, account=13, address=7, ago=timedelta(seconds=8))
     assert (await log_in(client)).status_code == 201
-    assert await counted(database, "account") is None
-    # Or else whoever has an account could guess on and on at those of others.
-    assert await counted(database, "address") == 7
+    assert await count_failures(database, "account") is None
+    # Otherwise, a user could reset the failures of their address, and guess passwords of others.
+    assert await count_failures(database, "address") == 7
 
 
 @pytest.mark.parametrize(("account", "address"), [(12, 30), (3, 52)])
-async def test_an_attempt_that_is_refused_counts_for_nothing(
+async def test_refused_attempt_is_not_counted(
     client: AsyncClient, database: Database, account: int, address: int
 ) -> None:
     await log_in(client, EMAIL, WRONG_PASSWORD)
-    await failed(database, account=account, address=address, ago=timedelta(seconds=1))
-    rows = "SELECT jsonb_agg(to_jsonb(f) ORDER BY kind)::text FROM login_failures f"
-    before = await fetch_value(database, rows)
+    await set_failures(database, account=account, address=address, ago=timedelta(seconds=1))
+    select_counters = "SELECT jsonb_agg(to_jsonb(f) ORDER BY kind)::text FROM login_failures f"
+    before = await fetch_value(database, select_counters)
     for password in (WRONG_PASSWORD, PASSWORD):
-        assert wait_of(await log_in(client, EMAIL, password)) == 3
-    assert await fetch_value(database, rows) == before
+        assert seconds_to_wait(await log_in(client, EMAIL, password)) == 3
+    assert await fetch_value(database, select_counters) == before
 
 
-async def test_one_waits_for_the_longer_of_two_waits(
+async def test_wait_is_the_longer_one_of_account_and_address(
     client: AsyncClient, database: Database
 ) -> None:
     await log_in(client, EMAIL, WRONG_PASSWORD)
     for account, address, wait in ((12, 58, 256), (18, 52, 256), (9, 53, 8), (13, 49, 8)):
-        await failed(database, account=account, address=address)
-        assert wait_of(await log_in(client, EMAIL, WRONG_PASSWORD)) == wait
+        await set_failures(database, account=account, address=address)
+        assert seconds_to_wait(await log_in(client, EMAIL, WRONG_PASSWORD)) == wait
 
 
 @pytest.mark.parametrize(("minutes", "failures"), [(59, 41), (61, 1)])
-async def test_failures_are_forgotten_after_an_hour(
+async def test_failures_expire_after_an_hour(
     client: AsyncClient, database: Database, minutes: int, failures: int
 ) -> None:
     await log_in(client, EMAIL, WRONG_PASSWORD)
-    await failed(database, account=40, address=40, ago=timedelta(minutes=minutes))
+    await set_failures(database, account=40, address=40, ago=timedelta(minutes=minutes))
     check_problem(await log_in(client, EMAIL, WRONG_PASSWORD), 401, "unauthorized")
-    assert await counted(database, "account") == failures
-    assert await counted(database, "address") == failures
+    assert await count_failures(database, "account") == failures
+    assert await count_failures(database, "address") == failures
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "same"),
+    ("first", "second", "is_same_client"),
     [
         ("192.0.2.1", "192.0.2.1", True),
         ("192.0.2.1", "192.0.2.2", False),
@@ -160,34 +163,37 @@ async def test_failures_are_forgotten_after_an_hour(
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
     ],
 )
-async def test_after_fifty_wrong_passwords_from_an_address_all_accounts_wait_there(
-    app: FastAPI, database: Database, first: str, second: str, same: bool
+async def test_address_is_blocked_for_all_accounts_after_50_wrong_passwords(
+    app: FastAPI, database: Database, first: str, second: str, is_same_client: bool
 ) -> None:
     await add_user(database)
     async with client_at_address(app, first) as client:
         await log_in(client, "0@example.com", WRONG_PASSWORD)
-        await failed(database, account=1, address=49)
+        await set_failures(database, account=1, address=49)
         check_problem(await log_in(client, "1@example.com", WRONG_PASSWORD), 401, "unauthorized")
-        assert wait_of(await log_in(client, EMAIL, PASSWORD)) == 1
+        assert seconds_to_wait(await log_in(client, EMAIL, PASSWORD)) == 1
     async with client_at_address(app, second) as client:
         response = await log_in(client, EMAIL, PASSWORD)
-        assert response.status_code == (429 if same else 201)
+        expected_status = 201
+        if is_same_client:
+            expected_status = 429
+        assert response.status_code == expected_status
 
 
-async def test_an_account_waits_wherever_one_asks_from(app: FastAPI, database: Database) -> None:
+async def test_account_is_blocked_at_all_addresses(app: FastAPI, database: Database) -> None:
     await add_user(database)
     async with client_at_address(app, "192.0.2.1") as client:
         await log_in(client, EMAIL, WRONG_PASSWORD)
-    await failed(database, account=9, address=1)
+    await set_failures(database, account=9, address=1)
     async with client_at_address(app, "203.0.113.1") as client:
         check_problem(await log_in(client, EMAIL, WRONG_PASSWORD), 401, "unauthorized")
     async with client_at_address(app, "198.51.100.1") as client:
-        assert wait_of(await log_in(client, EMAIL, PASSWORD)) == 1
+        assert seconds_to_wait(await log_in(client, EMAIL, PASSWORD)) == 1
 
 
-# The database's idea of capitals is not everywhere that of Python.
+# Postgres and Python do not agree on the case of all letters.
 @pytest.mark.parametrize(
-    ("email", "other"),
+    ("email", "other_spelling"),
     [
         ("ada@example.com", "ADA@Example.COM"),
         ("\u00e9milie@example.com", "E\u0301MILIE@example.com"),
@@ -196,22 +202,20 @@ async def test_an_account_waits_wherever_one_asks_from(app: FastAPI, database: D
         ("\u03b1\u03c3@example.com", "\u0391\u03a3@example.com"),  # sigma, not in its final form
     ],
 )
-@pytest.mark.parametrize("known", [True, False])
-async def test_however_an_email_is_written_its_failures_are_those_of_one_account(
-    client: AsyncClient, database: Database, email: str, other: str, known: bool
+@pytest.mark.parametrize("user_exists", [True, False])
+async def test_all_spellings_of_an_email_count_for_the_same_account(
+    client: AsyncClient, database: Database, email: str, other_spelling: str, user_exists: bool
 ) -> None:
-    if known:
+    if user_exists:
         await add_user(database, email)
-        assert (await log_in(client, other, PASSWORD)).status_code == 201
-    for written in (email, other):
-        check_problem(await log_in(client, written, WRONG_PASSWORD), 401, "unauthorized")
+        assert (await log_in(client, other_spelling, PASSWORD)).status_code == 201
+    for spelling in (email, other_spelling):
+        check_problem(await log_in(client, spelling, WRONG_PASSWORD), 401, "unauthorized")
     query = "SELECT array_agg(failures) FROM login_failures WHERE kind = 'account'"
     assert await fetch_value(database, query) == [2]
 
 
-async def test_no_email_and_no_address_is_kept_of_a_failure(
-    app: FastAPI, database: Database
-) -> None:
+async def test_counters_contain_neither_email_nor_address(app: FastAPI, database: Database) -> None:
     async with client_at_address(app, "192.0.2.1") as client:
         await log_in(client, EMAIL, WRONG_PASSWORD)
     query = "SELECT jsonb_agg(to_jsonb(f) - 'failed_at' ORDER BY kind) FROM login_failures f"
@@ -222,84 +226,89 @@ async def test_no_email_and_no_address_is_kept_of_a_failure(
 
 
 @pytest.mark.private_database
-async def test_of_thirty_guesses_at_once_on_two_workers_ten_are_looked_at(
+async def test_10_of_30_concurrent_guesses_on_two_instances_are_checked(
     client: AsyncClient,
     database: Database,
     database_url: str,
     outside_connection: asyncpg.Connection,
 ) -> None:
-    await outside_connection.execute(STAND_STILL)
+    await outside_connection.execute(STOP_TIME)
     await add_user(database)
-    async with client_of_new_instance(database_url) as second:
+    async with client_of_new_instance(database_url) as second_instance:
         responses = await asyncio.gather(
-            *(log_in((client, second)[n % 2], EMAIL, f"guess {n}") for n in range(30))
+            *(log_in((client, second_instance)[n % 2], EMAIL, f"guess {n}") for n in range(30))
         )
         assert Counter(response.status_code for response in responses) == {401: 10, 429: 20}
-        for each in (client, second):
-            assert wait_of(await log_in(each, EMAIL, PASSWORD)) > 1
-    assert await counted(database, "account") == 10
+        for instance in (client, second_instance):
+            assert seconds_to_wait(await log_in(instance, EMAIL, PASSWORD)) > 1
+    assert await count_failures(database, "account") == 10
 
 
-# Or else many attempts at one account would make all wait who share the address, and many from one
-# address those whose accounts they are, though they are no guesses.
+# Otherwise, many attempts at one account would block everyone at the same address, and many
+# attempts from one address would block accounts, although no password was checked.
 @pytest.mark.private_database
 @pytest.mark.parametrize(
-    ("held", "left", "emails"),
+    ("locked_kind", "failures", "emails"),
     [
         ("account", (9, 1), [EMAIL] * 15),
         ("address", (0, 49), [f"{n}@example.com" for n in range(15)]),
     ],
 )
-async def test_of_attempts_at_once_those_that_are_refused_count_for_nothing_either(
+async def test_concurrent_attempts_that_are_refused_are_not_counted(
     client: AsyncClient,
     database: Database,
     outside_connection: asyncpg.Connection,
-    held: str,
-    left: tuple[int, int],
+    locked_kind: str,
+    failures: tuple[int, int],
     emails: list[str],
 ) -> None:
-    await outside_connection.execute(STAND_STILL)
+    await outside_connection.execute(STOP_TIME)
     await log_in(client, EMAIL, WRONG_PASSWORD)
-    account, address = left
-    await failed(database, account=account, address=address)
-    async with database.transaction() as session:  # all have begun before the first is counted
-        await session.execute(text(LOCK), {"kind": held})
+    account, address = failures
+    await set_failures(database, account=account, address=address)
+    # The lock lets all attempts start before the first one is counted.
+    async with database.transaction() as session:
+        await session.execute(text(LOCK_COUNTERS), {"kind": locked_kind})
         attempts = [asyncio.create_task(log_in(client, email, WRONG_PASSWORD)) for email in emails]
         await wait_for_query_result(len(attempts), outside_connection, COUNT_WAITING_FOR_LOCK)
     responses = await asyncio.gather(*attempts)
     assert Counter(response.status_code for response in responses) == {401: 1, 429: 14}
-    assert await counted(database, "account") == account + 1
-    assert await counted(database, "address") == address + 1
+    assert await count_failures(database, "account") == account + 1
+    assert await count_failures(database, "address") == address + 1
 
 
 @pytest.mark.private_database
-async def test_of_many_attempts_after_a_wait_one_is_looked_at(
+async def test_one_of_many_concurrent_attempts_after_the_wait_is_checked(
     client: AsyncClient, database: Database
 ) -> None:
     await log_in(client, EMAIL, WRONG_PASSWORD)
-    await failed(database, account=17, ago=timedelta(seconds=128))
+    await set_failures(database, account=17, ago=timedelta(seconds=128))
     responses = await asyncio.gather(*(log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(20)))
     assert Counter(response.status_code for response in responses) == {401: 1, 429: 19}
     assert all(
-        128 < wait_of(response) <= 256 for response in responses if response.status_code == 429
+        128 < seconds_to_wait(response) <= 256
+        for response in responses
+        if response.status_code == 429
     )
 
 
 @pytest.mark.private_database
-async def test_a_success_and_an_attempt_wait_for_each_other_in_one_order(
+async def test_success_and_attempt_lock_account_before_address(
     database: Database, client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    # Each takes two rows; if one began with the account and the other with the address, log-ins
-    # at once would end in deadlocks. Here an attempt has the account and goes for the address.
-    names = {"account": EMAIL, "address": "127.0.0.1"}
+    # Both lock two rows. If one locked the account first and the other the address, concurrent
+    # logins could deadlock. Here, an attempt has locked the account and then locks the address.
+    subjects = {"account": EMAIL, "address": "127.0.0.1"}
     await log_in(client, EMAIL, WRONG_PASSWORD)
     update = text("UPDATE login_failures SET failures = 7 WHERE kind = :kind RETURNING kind")
     async with database.transaction() as session:
         await session.execute(text("SET LOCAL lock_timeout = '200ms'"))
         await session.execute(update, {"kind": "account"})
-        success = asyncio.create_task(LoginFailureRepository(database.writes).record_success(names))
+        success = asyncio.create_task(
+            LoginFailureRepository(database.writes).record_success(subjects)
+        )
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
         await session.execute(update, {"kind": "address"})
     await success
-    assert await counted(database, "account") is None
-    assert await counted(database, "address") == 6
+    assert await count_failures(database, "account") is None
+    assert await count_failures(database, "address") == 6

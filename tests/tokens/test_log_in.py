@@ -1,4 +1,4 @@
-"""Logging in: a strict form, one response for whatever is wrong, and hashes that grow with time."""
+"""Logins: the form, the responses to wrong credentials, and the replacement of weak hashes."""
 
 import asyncio
 from collections import Counter
@@ -32,22 +32,23 @@ from tests.support.multipart import stream_chunks
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import replace_resources
 
-FORM = "application/x-www-form-urlencoded"
-SECRET = "swordfish"
-GOOD = f"username=ada%40example.com&password={SECRET}".encode()
+FORM_TYPE = "application/x-www-form-urlencoded"
+FORM_PASSWORD = "swordfish"
+VALID_FORM = f"username=ada%40example.com&password={FORM_PASSWORD}".encode()
 MIB = 2**20
 
 
-async def send(
-    client: AsyncClient, body: Any, content_type: str | None = FORM, **headers: str
+async def send_form(
+    client: AsyncClient, body: Any, content_type: str | None = FORM_TYPE, **headers: str
 ) -> Response:
-    """A form as it is, byte by byte."""
-    typed = {"Content-Type": content_type} if content_type else {}
-    return await client.post("/tokens", content=body, headers=typed | headers)
+    """Send these bytes as the form of a login."""
+    if content_type is not None:
+        headers = {"Content-Type": content_type, **headers}
+    return await client.post("/tokens", content=body, headers=headers)
 
 
 @pytest.mark.parametrize("username", [EMAIL, "ADA@Example.COM", "Ada@example.com"])
-async def test_a_token_is_to_be_had_for_an_email_in_any_case_and_its_password(
+async def test_login_returns_token_and_ignores_the_case_of_the_email(
     client: AsyncClient, database: Database, username: str
 ) -> None:
     user = await add_user(database)
@@ -56,13 +57,13 @@ async def test_a_token_is_to_be_had_for_an_email_in_any_case_and_its_password(
     assert response.headers["cache-control"] == "no-store"
     assert list(response.json()) == ["access_token", "token_type", "expires_in"]
     assert response.json()["token_type"] == "bearer"
-    key, name = await fetch_value(database, "SELECT ROW(id, name) FROM tokens")
-    assert (response.headers["location"], name) == (f"/tokens/{key}", "laptop")
+    token_id, name = await fetch_value(database, "SELECT ROW(id, name) FROM tokens")
+    assert (response.headers["location"], name) == (f"/tokens/{token_id}", "laptop")
     me = await client.get("/users/me", headers=bearer_headers(response.json()["access_token"]))
     assert me.json()["id"] == user
 
 
-async def test_whoever_registers_can_log_in_with_whatever_characters(client: AsyncClient) -> None:
+async def test_login_accepts_all_characters_in_email_and_password(client: AsyncClient) -> None:
     email, password = "émilie@bücher.example", " p&ss=w+rd%20 é😀\r\n"
     await make_user(client, email=email, password=password)
     assert (await log_in(client, "e\u0301milie@xn--bcher-kva.example", password)).is_success
@@ -70,7 +71,7 @@ async def test_whoever_registers_can_log_in_with_whatever_characters(client: Asy
 
 
 @pytest.mark.parametrize(
-    ("name", "agent", "kept"),
+    ("name", "user_agent", "token_name"),
     [
         ("laptop", "curl/8", "laptop"),
         (None, "curl/8", "curl/8"),
@@ -79,17 +80,19 @@ async def test_whoever_registers_can_log_in_with_whatever_characters(client: Asy
         (None, "", "unnamed"),
     ],
 )
-async def test_a_token_is_named_after_the_client_unless_that_says_otherwise(
-    client: AsyncClient, database: Database, name: str | None, agent: str, kept: str
+async def test_token_is_named_after_the_user_agent_by_default(
+    client: AsyncClient, database: Database, name: str | None, user_agent: str, token_name: str
 ) -> None:
     await add_user(database)
-    body = {"username": EMAIL, "password": PASSWORD} | ({} if name is None else {"name": name})
-    response = await client.post("/tokens", data=body, headers={"User-Agent": agent})
+    body = {"username": EMAIL, "password": PASSWORD}
+    if name is not None:
+        body["name"] = name
+    response = await client.post("/tokens", data=body, headers={"User-Agent": user_agent})
     assert response.status_code == 201
-    assert await fetch_value(database, "SELECT name FROM tokens") == kept
+    assert await fetch_value(database, "SELECT name FROM tokens") == token_name
 
 
-async def test_a_token_that_works_no_more_does_not_keep_one_from_logging_in(
+async def test_login_succeeds_with_an_invalid_token_in_the_request(
     client: AsyncClient, database: Database
 ) -> None:
     token = await add_token(database, await add_user(database))
@@ -99,24 +102,25 @@ async def test_a_token_that_works_no_more_does_not_keep_one_from_logging_in(
     assert response.status_code == 201
 
 
-class Noting(PasswordHash):
-    """The service's hasher, which also notes which hashes it was to verify."""
+class RecordingPasswordHash(PasswordHash):
+    """The hash algorithm of the service, which also records the hashes that it verifies."""
 
-    asked: list[Any]
+    verified_hashes: list[Any]
 
     def verify_and_update(self, password: Any, hash: Any) -> tuple[bool, str | None]:
-        self.asked.append(hash)
+        self.verified_hashes.append(hash)
         return super().verify_and_update(password, hash)
 
 
-async def test_a_wrong_email_and_a_wrong_password_are_the_same_answer_for_the_same_work(
+async def test_wrong_email_and_wrong_password_get_equal_responses_for_equal_work(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
     await add_user(database)
-    passwords = PasswordHasher()
-    replace_resources(app, password_hasher=passwords)
-    passwords._algorithm = hasher = Noting(passwords._algorithm.hashers)
-    hasher.asked = []
+    hasher = PasswordHasher()
+    replace_resources(app, password_hasher=hasher)
+    algorithm = RecordingPasswordHash(hasher._algorithm.hashers)
+    hasher._algorithm = algorithm
+    algorithm.verified_hashes = []
     responses = [
         await log_in(client, EMAIL, WRONG_PASSWORD),
         await log_in(client, "nobody@example.com", WRONG_PASSWORD),
@@ -128,13 +132,14 @@ async def test_a_wrong_email_and_a_wrong_password_are_the_same_answer_for_the_sa
         assert problem.pop("request_id") == response.headers.pop("x-request-id")
         assert (problem, response.headers) == (problems[0], responses[0].headers)
     assert responses[0].headers["www-authenticate"].startswith("Bearer")
-    assert hasher.asked == [PASSWORD_HASH, DUMMY_HASH, DUMMY_HASH, DUMMY_HASH]
-    passwords.close()
+    assert algorithm.verified_hashes == [PASSWORD_HASH, DUMMY_HASH, DUMMY_HASH, DUMMY_HASH]
+    hasher.close()
 
 
-def test_the_hash_of_nobodys_password_costs_what_a_users_does() -> None:
+def test_dummy_hash_has_the_parameters_of_a_password_hash() -> None:
     assert extract_parameters(DUMMY_HASH) == extract_parameters(PASSWORD_HASH)
-    with pytest.raises(VerifyMismatchError):  # computed to the end, and not the same
+    # The error means that the hash was computed completely and differs.
+    with pytest.raises(VerifyMismatchError):
         Argon2PasswordHasher().verify(DUMMY_HASH, PASSWORD)
 
 
@@ -150,48 +155,50 @@ def test_the_hash_of_nobodys_password_costs_what_a_users_does() -> None:
         (b"username=ada%00%40example.com&password=swordfish", ["/username"]),
         (b"username=ada%40example.com&password=" + b"swordfish" * 15, ["/password"]),
         (b"username=ada%40example.com&password=sword%00fish", ["/password"]),
-        (GOOD + b"&name=" + b"x" * 101, ["/name"]),
-        (GOOD + b"&name=a%00b", ["/name"]),
-        (GOOD + b"&client_secret=a%00b", ["/client_secret"]),
-        (GOOD + b"&grant_type=refresh_token", ["/grant_type"]),
-        (GOOD + b"&email=ada%40example.com", ["/email"]),
-        (GOOD + b"&Password=swordfish", ["/Password"]),
-        (GOOD + b"&a/b~c=swordfish", ["/a~1b~0c"]),
-        (GOOD + b"&password=swordfish", ["/password"]),
-        (GOOD + b"&username=bob&password=swordfish", ["/username", "/password"]),
+        (VALID_FORM + b"&name=" + b"x" * 101, ["/name"]),
+        (VALID_FORM + b"&name=a%00b", ["/name"]),
+        (VALID_FORM + b"&client_secret=a%00b", ["/client_secret"]),
+        (VALID_FORM + b"&grant_type=refresh_token", ["/grant_type"]),
+        (VALID_FORM + b"&email=ada%40example.com", ["/email"]),
+        (VALID_FORM + b"&Password=swordfish", ["/Password"]),
+        (VALID_FORM + b"&a/b~c=swordfish", ["/a~1b~0c"]),
+        (VALID_FORM + b"&password=swordfish", ["/password"]),
+        (VALID_FORM + b"&username=bob&password=swordfish", ["/username", "/password"]),
     ],
 )
-async def test_a_form_that_is_not_as_it_should_be_is_refused_unlooked_at(
+async def test_invalid_form_returns_422_without_a_statement(
     client: AsyncClient, statements: list[str], body: bytes, pointers: list[str]
 ) -> None:
-    response = await send(client, body)
+    response = await send_form(client, body)
     assert field_error_locations(response) == [{"pointer": pointer} for pointer in pointers]
-    assert SECRET not in response.text
+    assert FORM_PASSWORD not in response.text
     assert statements == []
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "kind"),
+    ("body", "status", "problem_type"),
     [
         pytest.param(b"username=%ff&password=swordfish", 400, "malformed-request", id="escaped"),
         pytest.param(b"username=\xff&password=swordfish", 400, "malformed-request", id="bytes"),
         pytest.param(b"%ff=swordfish", 400, "malformed-request", id="name"),
         pytest.param(b"username=%ed%a0%80&password=x", 400, "malformed-request", id="surrogate"),
-        pytest.param(GOOD + b"&a=" * 99, 400, "malformed-request", id="too many fields"),
-        pytest.param(GOOD + b"&scope=" + b"x" * MIB, 413, "payload-too-large", id="too large"),
+        pytest.param(VALID_FORM + b"&a=" * 99, 400, "malformed-request", id="too many fields"),
+        pytest.param(
+            VALID_FORM + b"&scope=" + b"x" * MIB, 413, "payload-too-large", id="too large"
+        ),
     ],
 )
-async def test_a_form_that_cannot_be_read_is_refused_unlooked_at(
-    client: AsyncClient, statements: list[str], body: bytes, status: int, kind: str
+async def test_malformed_or_too_large_form_is_refused_without_a_statement(
+    client: AsyncClient, statements: list[str], body: bytes, status: int, problem_type: str
 ) -> None:
-    response = await send(client, body)
-    check_problem(response, status, kind)
-    assert SECRET not in response.text
+    response = await send_form(client, body)
+    check_problem(response, status, problem_type)
+    assert FORM_PASSWORD not in response.text
     assert statements == []
 
 
-async def test_a_form_of_unknown_length_may_not_be_too_large_either(client: AsyncClient) -> None:
-    response = await send(client, stream_chunks(GOOD, b"&scope=", *[b"x" * 1024] * 1024))
+async def test_too_large_form_of_unknown_length_returns_413(client: AsyncClient) -> None:
+    response = await send_form(client, stream_chunks(VALID_FORM, b"&scope=", *[b"x" * 1024] * 1024))
     check_problem(response, 413, "payload-too-large")
 
 
@@ -202,32 +209,32 @@ async def test_a_form_of_unknown_length_may_not_be_too_large_either(client: Asyn
         ("application/json", {}),
         ("multipart/form-data; boundary=x", {}),
         ("text/plain", {}),
-        (f"{FORM}; charset=latin-1", {}),
-        (FORM, {"Content-Encoding": "gzip"}),
+        (f"{FORM_TYPE}; charset=latin-1", {}),
+        (FORM_TYPE, {"Content-Encoding": "gzip"}),
     ],
 )
-async def test_what_is_no_plain_form_is_of_the_wrong_type(
+async def test_body_that_is_not_a_plain_form_returns_415(
     client: AsyncClient, content_type: str | None, headers: dict[str, str]
 ) -> None:
-    response = await send(client, GOOD, content_type, **headers)
+    response = await send_form(client, VALID_FORM, content_type, **headers)
     check_problem(response, 415, "unsupported-media-type")
 
 
-async def test_a_form_may_say_that_it_is_utf_8(client: AsyncClient, database: Database) -> None:
+async def test_form_with_charset_utf_8_is_accepted(client: AsyncClient, database: Database) -> None:
     await add_user(database)
     body = b"username=ada%40example.com&password=correct+horse"
-    response = await send(
-        client, body, f"{FORM}; charset=UTF-8", **{"Content-Encoding": "identity"}
+    response = await send_form(
+        client, body, f"{FORM_TYPE}; charset=UTF-8", **{"Content-Encoding": "identity"}
     )
     assert response.status_code == 201
 
 
 @pytest.mark.private_database
-async def test_of_more_log_ins_than_the_queue_holds_the_rest_is_overload_and_no_failure(
+async def test_logins_above_the_hash_limit_get_503_and_are_not_counted_as_failures(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
-    passwords = PasswordHasher(max_pending=2)
-    replace_resources(app, password_hasher=passwords)
+    hasher = PasswordHasher(max_pending=2)
+    replace_resources(app, password_hasher=hasher)
     emails = [f"{n}@example.com" for n in range(6)]
     responses = await asyncio.gather(*(log_in(client, email, WRONG_PASSWORD) for email in emails))
     assert Counter(response.status_code for response in responses) == {401: 2, 503: 4}
@@ -238,13 +245,12 @@ async def test_of_more_log_ins_than_the_queue_holds_the_rest_is_overload_and_no_
     query = "SELECT sum(failures) FROM login_failures WHERE kind = :kind"
     for kind in ("account", "address"):
         assert await fetch_value(database, query, kind=kind) == 2
-    assert (
-        await log_in(client, emails[0], WRONG_PASSWORD)
-    ).status_code == 401  # there is room again
-    passwords.close()
+    # The queue is empty again.
+    assert (await log_in(client, emails[0], WRONG_PASSWORD)).status_code == 401
+    hasher.close()
 
 
-async def test_a_hash_that_is_too_weak_by_now_is_replaced_and_nothing_else(
+async def test_login_replaces_weak_hash_and_changes_nothing_else(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database, password_hash=WEAK_PASSWORD_HASH)
@@ -254,25 +260,24 @@ async def test_a_hash_that_is_too_weak_by_now_is_replaced_and_nothing_else(
     assert await fetch_value(database, "SELECT password_hash FROM users") == WEAK_PASSWORD_HASH
     response = await log_in(client)
     assert response.status_code == 201
-    kept = await fetch_value(database, "SELECT password_hash FROM users")
-    assert extract_parameters(kept) == extract_parameters(PASSWORD_HASH)
-    assert all(
-        [await is_token_accepted(client, each) for each in (token, response.json()["access_token"])]
-    )
+    new_hash = await fetch_value(database, "SELECT password_hash FROM users")
+    assert extract_parameters(new_hash) == extract_parameters(PASSWORD_HASH)
+    assert await is_token_accepted(client, token)
+    assert await is_token_accepted(client, response.json()["access_token"])
     after = await client.get(f"/users/{user}")
     assert (after.content, after.headers["etag"]) == (before.content, before.headers["etag"])
     assert (await log_in(client)).status_code == 201
-    assert await fetch_value(database, "SELECT password_hash FROM users") == kept
+    assert await fetch_value(database, "SELECT password_hash FROM users") == new_hash
 
 
 @pytest.mark.private_database
-async def test_of_log_ins_at_once_that_all_find_the_hash_too_weak_none_fails(
+async def test_concurrent_logins_with_a_weak_hash_all_succeed(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database, password_hash=WEAK_PASSWORD_HASH)
     responses = await asyncio.gather(*(log_in(client) for _ in range(4)))
     assert [response.status_code for response in responses] == [201] * 4
-    kept = await fetch_value(database, "SELECT password_hash FROM users")
-    assert extract_parameters(kept) == extract_parameters(PASSWORD_HASH)
+    new_hash = await fetch_value(database, "SELECT password_hash FROM users")
+    assert extract_parameters(new_hash) == extract_parameters(PASSWORD_HASH)
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 4
     assert await fetch_value(database, "SELECT max(failures) FROM login_failures") == 0

@@ -1,4 +1,4 @@
-"""What every request with a token costs, at a size where it matters: see `core/test_plans`."""
+"""The query plan of the token lookup in large tables; see `core/test_plans`."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +13,7 @@ from tests.support.statements import observe_session_statements, wait_for_statem
 
 pytestmark = pytest.mark.private_database
 
-_ROWS = """
+_INSERT_ROWS = """
 INSERT INTO users (name, email, password_hash)
 SELECT 'n', 'e' || n || '@example.com', 'x' FROM generate_series(1, 3000) n;
 
@@ -26,22 +26,25 @@ FROM generate_series(1, 10000) n;
 
 @pytest.fixture
 async def private_database_url(template_url: str) -> AsyncIterator[str]:
-    async with servers.copy_with_rows(template_url, _ROWS) as url:
+    async with servers.copy_with_rows(template_url, _INSERT_ROWS) as url:
         yield url
 
 
-async def test_a_token_is_looked_up_by_two_unique_indexes_in_one_statement(
+async def test_token_lookup_is_one_statement_that_uses_two_unique_indexes(
     database: Database,
 ) -> None:
-    sent: list[tuple[str, Any]] = []
+    statements: list[tuple[str, Any]] = []
 
-    with observe_session_statements(database, lambda *given: sent.append(given)):
+    def record_statement(statement: str, parameters: Any) -> None:
+        statements.append((statement, parameters))
+
+    with observe_session_statements(database, record_statement):
         assert await find_principal(database, secret.generate_token()) is None
         await wait_for_statement_callbacks()
-    [(statement, parameters)] = sent
+    [(statement, parameters)] = statements
     async with database.engine.connect() as connection:
         explain = f"EXPLAIN (FORMAT JSON) {statement}"
-        [tree] = (await connection.exec_driver_sql(explain, parameters)).scalars().one()
+        [plan] = (await connection.exec_driver_sql(explain, parameters)).scalars().one()
     for index in ("uq_tokens_digest", "pk_users"):
-        assert f"'Index Name': '{index}'" in str(tree)
-    assert "Seq Scan" not in str(tree)
+        assert f"'Index Name': '{index}'" in str(plan)
+    assert "Seq Scan" not in str(plan)

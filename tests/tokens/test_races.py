@@ -1,4 +1,7 @@
-"""Logging in while the password changes or the user goes: an old password leaves no token."""
+"""Logins during a change of the password or the deletion of the user.
+
+A login with an old password leaves no token.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,37 +35,41 @@ from tests.support.problems import check_problem
 
 pytestmark = pytest.mark.private_database
 
-NEW = "battery staple"
-CHANGE = "UPDATE users SET password_hash = :new, password_changed_by = NULL RETURNING id"
-DELETE = "DELETE FROM users RETURNING id"
+NEW_PASSWORD = "battery staple"
+CHANGE_HASH = "UPDATE users SET password_hash = :new, password_changed_by = NULL RETURNING id"
+DELETE_USERS = "DELETE FROM users RETURNING id"
 
 
 @asynccontextmanager
-async def logged_in(database: Database, password_hasher: PasswordHasher) -> AsyncIterator[str]:
-    """A token got with the password, of a log-in that is not committed until the block ends."""
+async def uncommitted_login(
+    database: Database, password_hasher: PasswordHasher
+) -> AsyncIterator[str]:
+    """Log in, and yield the token. The login is committed at the end of the block."""
     async with database.transaction() as session:
-        logins = LoginService(session, CredentialVerifier(session, password_hasher), 3600)
-        data = LogIn(username=EMAIL, password=SecretStr(PASSWORD), name="a token")
-        yield (await logins.create(data, "laptop", None))[1].access_token
+        verifier = CredentialVerifier(session, password_hasher)
+        service = LoginService(session, verifier, token_ttl=3600)
+        login = LogIn(username=EMAIL, password=SecretStr(PASSWORD))
+        _, token = await service.create(login, token_name="laptop", client_address=None)
+        yield token.access_token
 
 
 @pytest.mark.parametrize(
-    ("kept", "statuses"),
+    ("password_hash", "statuses"),
     [
-        pytest.param(PASSWORD_HASH, {409}, id="before the token is made"),
+        pytest.param(PASSWORD_HASH, {409}, id="before the token is created"),
         pytest.param(WEAK_PASSWORD_HASH, {401, 409}, id="before the hash is replaced"),
     ],
 )
-async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
+async def test_login_gets_no_token_when_the_password_is_changed_before_it_finishes(
     client: AsyncClient,
     database: Database,
     outside_connection: asyncpg.Connection,
-    kept: str,
+    password_hash: str,
     statuses: set[int],
 ) -> None:
-    await add_user(database, password_hash=kept)
+    await add_user(database, password_hash=password_hash)
     async with database.transaction() as session:
-        await session.execute(text(CHANGE), {"new": DUMMY_HASH})
+        await session.execute(text(CHANGE_HASH), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     response = await attempt
@@ -71,42 +78,45 @@ async def test_a_log_in_that_a_change_of_the_password_overtakes_gets_no_token(
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
 
 
-async def test_a_log_in_that_a_change_of_the_password_would_have_overtaken_gets_a_token(
+async def test_login_gets_token_when_the_change_of_the_password_is_rolled_back(
     client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     await add_user(database)
     async with database.transaction() as session:
-        await session.execute(text(CHANGE), {"new": DUMMY_HASH})
+        await session.execute(text(CHANGE_HASH), {"new": DUMMY_HASH})
         attempt = asyncio.create_task(log_in(client))
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
         await session.orm.rollback()
     assert (await attempt).status_code == 201
 
 
-async def test_a_change_of_the_password_waits_for_a_log_in_and_revokes_its_token(
+async def test_changing_password_waits_for_login_and_revokes_its_token(
     client: AsyncClient,
     database: Database,
     outside_connection: asyncpg.Connection,
     password_hasher: PasswordHasher,
 ) -> None:
     user = await add_user(database)
-    mine = await add_token(database, user)
-    assert await is_token_accepted(client, mine)
-    body = {"password": NEW, "current_password": PASSWORD}
-    async with logged_in(database, password_hasher) as token:
-        change = client.patch(f"/users/{user}", json=body, headers=bearer_headers(mine))
-        changing = asyncio.create_task(change)
+    sent_token = await add_token(database, user)
+    assert await is_token_accepted(client, sent_token)
+    body = {"password": NEW_PASSWORD, "current_password": PASSWORD}
+    async with uncommitted_login(database, password_hasher) as token:
+        change = client.patch(f"/users/{user}", json=body, headers=bearer_headers(sent_token))
+        change_task = asyncio.create_task(change)
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
-    assert (await changing).status_code == 200
-    assert [await is_token_accepted(client, each) for each in (mine, token)] == [True, False]
+    assert (await change_task).status_code == 200
+    assert [await is_token_accepted(client, value) for value in (sent_token, token)] == [
+        True,
+        False,
+    ]
 
 
-async def test_a_log_in_that_the_deletion_of_the_user_overtakes_gets_no_token(
+async def test_login_gets_no_token_when_the_user_is_deleted_before_it_finishes(
     client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     await add_user(database)
     async with database.transaction() as session:
-        await session.execute(text(DELETE))
+        await session.execute(text(DELETE_USERS))
         attempt = asyncio.create_task(log_in(client))
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     check_problem(await attempt, 409, "conflict")
@@ -114,14 +124,14 @@ async def test_a_log_in_that_the_deletion_of_the_user_overtakes_gets_no_token(
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
 
 
-async def test_the_deletion_of_a_user_waits_for_a_log_in_and_takes_its_token_along(
+async def test_deleting_user_waits_for_login_and_deletes_its_token(
     client: AsyncClient,
     database: Database,
     outside_connection: asyncpg.Connection,
     password_hasher: PasswordHasher,
 ) -> None:
     user = await add_user(database)
-    async with logged_in(database, password_hasher) as token:
+    async with uncommitted_login(database, password_hasher) as token:
         deletion = asyncio.create_task(client.delete(f"/users/{user}"))
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     assert (await deletion).status_code == 204
@@ -129,13 +139,13 @@ async def test_the_deletion_of_a_user_waits_for_a_log_in_and_takes_its_token_alo
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
 
 
-async def test_log_ins_and_changes_of_the_password_at_once_leave_no_token_of_an_old_one(
+async def test_concurrent_logins_and_password_changes_leave_no_token_of_an_old_password(
     client: AsyncClient, database: Database
 ) -> None:
-    # Whatever the order was: what is left has been got with the password that is the last.
+    # A token that remains must have been created with the last password, in any order of requests.
     user = await add_user(database)
     for number in range(4):
-        old, new = (PASSWORD, NEW) if number % 2 == 0 else (NEW, PASSWORD)
+        old, new = (PASSWORD, NEW_PASSWORD) if number % 2 == 0 else (NEW_PASSWORD, PASSWORD)
         *attempts, changed = await asyncio.gather(
             *(log_in(client, password=old) for _ in range(4)),
             client.patch(f"/users/{user}", json={"password": new}),

@@ -1,4 +1,4 @@
-"""Tokens: what they look like, what is kept of them, and how long they let anybody in."""
+"""Access tokens: their format, storage, expiry and revocation, and the time of their last use."""
 
 import asyncio
 import logging
@@ -28,45 +28,48 @@ from tests.support.accounts import (
 )
 from tests.support.problems import check_problem
 
-JUST_USED = "SELECT last_used_at > now() - interval '10 s' FROM tokens"
+IS_JUST_USED = "SELECT last_used_at > now() - interval '10 s' FROM tokens"
 
-FORM = re.compile("bookshelf_([0-9a-f]{64})([0-9a-f]{8})")
+TOKEN_FORMAT = re.compile("bookshelf_([0-9a-f]{64})([0-9a-f]{8})")
 
 
-async def new_token(client: AsyncClient) -> str:
-    """As a client gets one."""
+async def log_in_for_token(client: AsyncClient) -> str:
+    """Log in, and return the new token."""
     response = await log_in(client)
     assert response.status_code == 201, response.text
     token: str = response.json()["access_token"]
     return token
 
 
-def test_a_token_is_a_prefix_and_256_random_bits_with_their_checksum() -> None:
-    found = [FORM.fullmatch(secret.generate_token()) for _ in range(100)]
-    pairs = [match.groups() for match in found if match]
+def test_token_has_prefix_256_random_bits_and_checksum() -> None:
+    matches = [TOKEN_FORMAT.fullmatch(secret.generate_token()) for _ in range(100)]
+    pairs = [match.groups() for match in matches if match]
     assert len({random for random, _ in pairs}) == 100
     assert all(int(checksum, 16) == crc32(random.encode()) for random, checksum in pairs)
 
 
-GOOD = secret.generate_token()
+VALID_TOKEN = secret.generate_token()
 
 
 @pytest.mark.parametrize(
     "token",
     [
         pytest.param("", id="nothing"),
-        pytest.param("eyJhbGciOiJub25lIn0.e30.", id="somebody else's"),
-        pytest.param(GOOD.removeprefix("bookshelf_"), id="no prefix"),
-        pytest.param(GOOD.upper(), id="capitals"),
-        pytest.param(GOOD[:-1] + f"{int(GOOD[-1], 16) ^ 1:x}", id="a wrong checksum"),
-        pytest.param(GOOD[:-9] + f"{int(GOOD[-9], 16) ^ 1:x}" + GOOD[-8:], id="a typing mistake"),
-        pytest.param(GOOD[:-1], id="too short"),
-        pytest.param(GOOD + "0", id="too long"),
-        pytest.param(f"{GOOD} {GOOD}", id="two"),
-        pytest.param(GOOD[:-1] + "é", id="not ASCII"),
+        pytest.param("eyJhbGciOiJub25lIn0.e30.", id="a token of another service"),
+        pytest.param(VALID_TOKEN.removeprefix("bookshelf_"), id="no prefix"),
+        pytest.param(VALID_TOKEN.upper(), id="upper case"),
+        pytest.param(VALID_TOKEN[:-1] + f"{int(VALID_TOKEN[-1], 16) ^ 1:x}", id="a wrong checksum"),
+        pytest.param(
+            VALID_TOKEN[:-9] + f"{int(VALID_TOKEN[-9], 16) ^ 1:x}" + VALID_TOKEN[-8:],
+            id="a changed digit",
+        ),
+        pytest.param(VALID_TOKEN[:-1], id="too short"),
+        pytest.param(VALID_TOKEN + "0", id="too long"),
+        pytest.param(f"{VALID_TOKEN} {VALID_TOKEN}", id="two tokens"),
+        pytest.param(VALID_TOKEN[:-1] + "é", id="not ASCII"),
     ],
 )
-async def test_what_is_no_token_is_known_without_the_database(
+async def test_malformed_token_is_refused_without_a_statement(
     client: AsyncClient, statements: list[str], token: str
 ) -> None:
     headers = {b"Authorization": f"Bearer {token}".encode("latin-1")}
@@ -76,33 +79,33 @@ async def test_what_is_no_token_is_known_without_the_database(
     assert statements == []
 
 
-async def test_a_well_made_token_that_nobody_has_been_given_lets_nobody_in(
-    client: AsyncClient, statements: list[str]
-) -> None:
-    response = await client.get("/users/me", headers=bearer_headers(GOOD))
+async def test_unknown_token_is_refused(client: AsyncClient, statements: list[str]) -> None:
+    response = await client.get("/users/me", headers=bearer_headers(VALID_TOKEN))
     check_problem(response, 401, "unauthorized")
-    assert GOOD not in response.text
+    assert VALID_TOKEN not in response.text
     assert sql_commands(statements) == ["SELECT"]
 
 
-async def test_the_database_has_nothing_of_a_token_but_its_sha_256(
+async def test_database_contains_only_the_sha_256_of_a_token(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database)
-    token = await new_token(client)
+    token = await log_in_for_token(client)
     assert (
         await fetch_value(database, "SELECT digest FROM tokens") == sha256(token.encode()).digest()
     )
     row = await fetch_value(database, "SELECT to_jsonb(tokens)::text FROM tokens")
-    match = FORM.fullmatch(token)
+    match = TOKEN_FORMAT.fullmatch(token)
     assert match
     for part in (match[1], match[1].encode().hex(), match[2]):
         assert part not in row
 
 
-async def test_a_token_is_shown_only_once(client: AsyncClient, database: Database) -> None:
+async def test_list_of_tokens_does_not_contain_the_tokens(
+    client: AsyncClient, database: Database
+) -> None:
     await add_user(database)
-    token = await new_token(client)
+    token = await log_in_for_token(client)
     response = await client.get("/tokens", headers=bearer_headers(token))
     assert response.headers["cache-control"] == "no-store"
     [item] = response.json()["items"]
@@ -120,7 +123,7 @@ async def test_a_token_is_shown_only_once(client: AsyncClient, database: Databas
 
 
 @pytest.mark.private_database
-async def test_neither_tokens_nor_passwords_nor_emails_are_logged_even_when_all_fails(
+async def test_tokens_passwords_and_emails_are_not_logged_even_after_errors(
     client: AsyncClient,
     database: Database,
     outside_connection: asyncpg.Connection,
@@ -128,11 +131,11 @@ async def test_neither_tokens_nor_passwords_nor_emails_are_logged_even_when_all_
 ) -> None:
     await add_user(database)
     caplog.set_level(logging.DEBUG)
-    token = await new_token(client)
+    token = await log_in_for_token(client)
     responses = [await log_in(client, password="battery staple")]
     for failure in (
-        "SELECT",  # none
-        "ALTER TABLE tokens RENAME TO hidden",  # a mistake of ours, with its traceback
+        "SELECT",  # no failure
+        "ALTER TABLE tokens RENAME TO hidden",  # an unexpected error with a traceback
         "ALTER TABLE users ALTER COLUMN password_hash TYPE varchar(20) USING 'cut'",
     ):
         await outside_connection.execute(failure)
@@ -143,57 +146,57 @@ async def test_neither_tokens_nor_passwords_nor_emails_are_logged_even_when_all_
     assert [response.status_code for response in responses] == [401, 201, 200, 500, 500, 500, 500]
     assert "Traceback" in caplog.text
     lines = (create_log_formatter("json").format(record) for record in caplog.records)
-    said = "".join(lines) + caplog.text + "".join(response.text for response in responses[3:])
-    for told in (PASSWORD, "battery staple", EMAIL, "ada%40", "argon2id$", token[10:74]):
-        assert told not in said
-    assert not secret.TOKEN_PATTERN.search(said)
+    output = "".join(lines) + caplog.text + "".join(response.text for response in responses[3:])
+    for secret_text in (PASSWORD, "battery staple", EMAIL, "ada%40", "argon2id$", token[10:74]):
+        assert secret_text not in output
+    assert not secret.TOKEN_PATTERN.search(output)
 
 
 @pytest.mark.private_database
-async def test_a_token_works_on_every_worker_until_it_is_revoked_on_one(
+async def test_token_is_accepted_by_all_instances_until_one_revokes_it(
     client: AsyncClient, database: Database, database_url: str
 ) -> None:
     user = await add_user(database)
-    token, kept = [await add_token(database, user) for _ in range(2)]
-    async with client_of_new_instance(database_url) as second:
-        for each in (client, second):
-            assert await is_token_accepted(each, token)
+    token, other_token = [await add_token(database, user) for _ in range(2)]
+    async with client_of_new_instance(database_url) as second_instance:
+        for instance in (client, second_instance):
+            assert await is_token_accepted(instance, token)
         response = await client.delete("/tokens/current", headers=bearer_headers(token))
         assert (response.status_code, response.content) == (204, b"")
-        for each in (second, client):
-            assert not await is_token_accepted(each, token)
-            assert await is_token_accepted(each, kept)
+        for instance in (second_instance, client):
+            assert not await is_token_accepted(instance, token)
+            assert await is_token_accepted(instance, other_token)
 
 
 @pytest.mark.private_database
-async def test_a_token_works_nowhere_once_it_has_expired(
+async def test_expired_token_is_refused_by_all_instances(
     client: AsyncClient,
     database: Database,
     database_url: str,
     outside_connection: asyncpg.Connection,
 ) -> None:
     token = await add_token(database, await add_user(database))
-    async with client_of_new_instance(database_url) as second:
-        for each in (client, second):
-            assert await is_token_accepted(each, token)
+    async with client_of_new_instance(database_url) as second_instance:
+        for instance in (client, second_instance):
+            assert await is_token_accepted(instance, token)
         await outside_connection.execute("UPDATE tokens SET expires_at = clock_timestamp()")
-        for each in (second, client):
-            assert not await is_token_accepted(each, token)
+        for instance in (second_instance, client):
+            assert not await is_token_accepted(instance, token)
 
 
-async def test_a_token_expires_after_the_time_of_the_settings(
+async def test_token_expires_after_the_configured_time(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database)
     expires_in = timedelta(seconds=(await log_in(client)).json()["expires_in"])
     assert expires_in == timedelta(days=30)
-    left: timedelta = await fetch_value(
+    remaining: timedelta = await fetch_value(
         database, "SELECT expires_at - clock_timestamp() FROM tokens"
     )
-    assert expires_in - timedelta(minutes=1) < left <= expires_in
+    assert expires_in - timedelta(minutes=1) < remaining <= expires_in
 
 
-async def test_a_token_acts_with_the_role_that_its_user_has_now(
+async def test_token_has_the_current_role_of_its_user(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database, role="editor")
@@ -207,40 +210,38 @@ async def test_a_token_acts_with_the_role_that_its_user_has_now(
 
 
 @pytest.mark.parametrize("role", ["member", "admin"])
-async def test_of_other_peoples_tokens_one_sees_none_and_revokes_none(
+async def test_user_cannot_see_or_revoke_tokens_of_another_user(
     client: AsyncClient, database: Database, role: str
 ) -> None:
-    theirs = await add_token(database, await add_user(database, "bob@example.com"))
-    key = await fetch_value(database, "SELECT id FROM tokens")
+    token_of_bob = await add_token(database, await add_user(database, "bob@example.com"))
+    token_id = await fetch_value(database, "SELECT id FROM tokens")
     headers = bearer_headers(await add_token(database, await add_user(database, role=role)))
     page = (await client.get("/tokens", headers=headers)).json()
     assert page["total"] == len(page["items"]) == 1
-    assert page["items"][0]["id"] != str(key)
-    check_problem(await client.delete(f"/tokens/{key}", headers=headers), 404, "not-found")
-    assert await is_token_accepted(client, theirs)
+    assert page["items"][0]["id"] != str(token_id)
+    check_problem(await client.delete(f"/tokens/{token_id}", headers=headers), 404, "not-found")
+    assert await is_token_accepted(client, token_of_bob)
 
 
-async def test_one_revokes_another_of_ones_own_tokens_at_its_location(
+async def test_user_can_revoke_another_of_their_tokens_at_its_location(
     client: AsyncClient, database: Database
 ) -> None:
-    mine = await add_token(database, await add_user(database))
+    sent_token = await add_token(database, await add_user(database))
     response = await log_in(client)
-    headers = bearer_headers(mine)
+    headers = bearer_headers(sent_token)
     assert (await client.delete(response.headers["location"], headers=headers)).status_code == 204
     assert not await is_token_accepted(client, response.json()["access_token"])
-    assert await is_token_accepted(client, mine)
+    assert await is_token_accepted(client, sent_token)
 
 
-async def test_a_deleted_user_takes_all_tokens_along(
-    client: AsyncClient, database: Database
-) -> None:
+async def test_deleting_user_deletes_their_tokens(client: AsyncClient, database: Database) -> None:
     user = await add_user(database)
     tokens = [await add_token(database, user) for _ in range(2)]
-    theirs = await add_token(database, await add_user(database, "bob@example.com"))
+    token_of_bob = await add_token(database, await add_user(database, "bob@example.com"))
     assert (
         await client.delete(f"/users/{user}", headers=bearer_headers(tokens[0]))
     ).status_code == 204
-    assert [await is_token_accepted(client, token) for token in (*tokens, theirs)] == [
+    assert [await is_token_accepted(client, token) for token in (*tokens, token_of_bob)] == [
         False,
         False,
         True,
@@ -248,61 +249,60 @@ async def test_a_deleted_user_takes_all_tokens_along(
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 1
 
 
-async def test_a_second_use_within_five_minutes_writes_nothing(
+async def test_second_use_within_5_minutes_writes_nothing(
     client: AsyncClient, database: Database, statements: list[str]
 ) -> None:
     token = await add_token(database, await add_user(database))
     statements.clear()
     assert await is_token_accepted(client, token)
     assert sql_commands(statements) == ["SELECT", "UPDATE", "SELECT"]
-    assert await fetch_value(database, JUST_USED)
+    assert await fetch_value(database, IS_JUST_USED)
     statements.clear()
     assert await is_token_accepted(client, token)
     assert sql_commands(statements) == ["SELECT", "SELECT"]
 
 
-async def test_a_use_after_five_minutes_is_noted_again(
-    client: AsyncClient, database: Database
-) -> None:
+async def test_use_after_5_minutes_is_recorded(client: AsyncClient, database: Database) -> None:
     token = await add_token(database, await add_user(database))
-    for minutes, noted in ((4.9, False), (5.1, True)):
-        used = timedelta(minutes=minutes)
+    for minutes, is_recorded in ((4.9, False), (5.1, True)):
+        time_since_last_use = timedelta(minutes=minutes)
         update = "UPDATE tokens SET last_used_at = now() - CAST(:used AS interval) RETURNING id"
-        await fetch_value(database, update, used=used)
+        await fetch_value(database, update, used=time_since_last_use)
         assert await is_token_accepted(client, token)
-        assert await fetch_value(database, JUST_USED) == noted
+        assert await fetch_value(database, IS_JUST_USED) == is_recorded
 
 
-async def test_the_use_of_a_token_changes_neither_its_version_nor_when_it_was_updated(
+async def test_use_of_token_changes_neither_version_nor_updated_at(
     client: AsyncClient, database: Database
 ) -> None:
     token = await add_token(database, await add_user(database))
-    before = "UPDATE tokens SET updated_at = '2020-01-01Z' RETURNING updated_at"
-    updated: datetime = await fetch_value(database, before)
+    set_updated_at = "UPDATE tokens SET updated_at = '2020-01-01Z' RETURNING updated_at"
+    updated: datetime = await fetch_value(database, set_updated_at)
     assert await is_token_accepted(client, token)
     assert await fetch_value(database, "SELECT version FROM tokens") == 1
     assert await fetch_value(database, "SELECT updated_at FROM tokens") == updated
 
 
 @pytest.mark.private_database
-async def test_of_many_first_uses_at_once_one_is_noted(
+async def test_one_of_many_concurrent_first_uses_is_recorded(
     client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     token = await add_token(database, await add_user(database))
     await outside_connection.execute(
         """
-        CREATE SEQUENCE notes;
-        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN PERFORM nextval('notes'); RETURN NULL; END $$;
-        CREATE TRIGGER note AFTER UPDATE ON tokens FOR EACH ROW EXECUTE FUNCTION note();
+        CREATE SEQUENCE updates;
+        CREATE FUNCTION count_update() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM nextval('updates'); RETURN NULL; END $$;
+        CREATE TRIGGER count_update AFTER UPDATE ON tokens
+        FOR EACH ROW EXECUTE FUNCTION count_update();
         """
     )
     assert all(await asyncio.gather(*(is_token_accepted(client, token) for _ in range(30))))
-    assert await outside_connection.fetchval("SELECT last_value FROM notes WHERE is_called") == 1
+    assert await outside_connection.fetchval("SELECT last_value FROM updates WHERE is_called") == 1
 
 
 @pytest.mark.private_database
-async def test_a_token_works_while_its_use_cannot_be_noted_in_time(
+async def test_token_is_accepted_while_recording_its_use_times_out(
     database: Database, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     token = await add_token(database, await add_user(database))
@@ -316,10 +316,10 @@ async def test_a_token_works_while_its_use_cannot_be_noted_in_time(
 
 
 @pytest.mark.private_database
-async def test_a_token_works_on_a_server_that_takes_no_writes(
+async def test_token_is_accepted_when_the_database_is_read_only(
     database: Database, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    # As a replica that has not yet been promoted, or a server whose disk is full.
+    # Like a replica that has not been promoted yet, or a server whose disk is full.
     token = await add_token(database, await add_user(database))
     name = await outside_connection.fetchval("SELECT quote_ident(current_database())")
     await outside_connection.execute(

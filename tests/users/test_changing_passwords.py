@@ -1,4 +1,4 @@
-"""A new password: who needs the old one for it, and whom it logs out."""
+"""Changes of passwords: the current password that they need, and the tokens that they revoke."""
 
 import asyncio
 
@@ -25,90 +25,100 @@ from tests.support.accounts import (
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.problems import check_problem, field_error_locations
 
-NEW = "battery staple"
-CHANGE = (
+NEW_PASSWORD = "battery staple"
+CHANGE_HASH = (
     "UPDATE users SET password_hash = :new, password_changed_by = NULL, version = version + 1 "
     "RETURNING id"
 )
-KEPT = "SELECT password_hash FROM users WHERE email = :email"
+SELECT_HASH = "SELECT password_hash FROM users WHERE email = :email"
 
 
-async def change(
-    client: AsyncClient, user: int, token: str | None, current: str | None = None, **more: str
+async def change_password(
+    client: AsyncClient,
+    user: int,
+    token: str | None,
+    current_password: str | None = None,
+    **other_fields: str,
 ) -> Response:
-    """Ask for the password NEW."""
-    body = {"password": NEW, **({} if current is None else {"current_password": current}), **more}
-    headers = bearer_headers(token) if token else {}
+    """Send a request that changes the password of a user to NEW_PASSWORD."""
+    body = {"password": NEW_PASSWORD, **other_fields}
+    if current_password is not None:
+        body["current_password"] = current_password
+    headers = {}
+    if token is not None:
+        headers = bearer_headers(token)
     return await client.patch(f"/users/{user}", json=body, headers=headers)
 
 
-async def which_work(client: AsyncClient, *tokens: str) -> list[bool]:
+async def are_accepted(client: AsyncClient, *tokens: str) -> list[bool]:
     return [await is_token_accepted(client, token) for token in tokens]
 
 
-async def test_a_new_password_logs_out_all_but_the_one_who_set_it(
+async def test_changing_password_revokes_all_other_tokens_of_the_user(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database)
-    mine, second, third = [await add_token(database, user) for _ in range(3)]
-    theirs = await add_token(database, await add_user(database, "bob@example.com"))
-    response = await change(client, user, mine, PASSWORD)
+    sent_token, second, third = [await add_token(database, user) for _ in range(3)]
+    token_of_bob = await add_token(database, await add_user(database, "bob@example.com"))
+    response = await change_password(client, user, sent_token, PASSWORD)
     assert (response.status_code, response.headers["etag"]) == (200, '"2"')
-    tokens = (mine, second, third, theirs)
-    assert await which_work(client, *tokens) == [True, False, False, True]
+    tokens = (sent_token, second, third, token_of_bob)
+    assert await are_accepted(client, *tokens) == [True, False, False, True]
     check_problem(await log_in(client), 401, "unauthorized")
-    assert (await log_in(client, password=NEW)).status_code == 201
+    assert (await log_in(client, password=NEW_PASSWORD)).status_code == 201
 
 
-async def test_the_next_new_password_logs_out_the_one_who_set_the_last(
+async def test_changing_password_again_revokes_the_token_of_the_previous_change(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database)
     first, second = [await add_token(database, user) for _ in range(2)]
-    assert (await change(client, user, first, PASSWORD)).status_code == 200
-    second = (await log_in(client, password=NEW)).json()["access_token"]
-    assert (await change(client, user, second, NEW)).status_code == 200
-    assert await which_work(client, first, second) == [False, True]
-    # And one's own may set it again.
+    assert (await change_password(client, user, first, PASSWORD)).status_code == 200
+    second = (await log_in(client, password=NEW_PASSWORD)).json()["access_token"]
+    assert (await change_password(client, user, second, NEW_PASSWORD)).status_code == 200
+    assert await are_accepted(client, first, second) == [False, True]
+    # The same token can change the password again.
     third = await add_token(database, user)
-    assert (await change(client, user, second, NEW)).status_code == 200
-    assert await which_work(client, second, third) == [True, False]
+    assert (await change_password(client, user, second, NEW_PASSWORD)).status_code == 200
+    assert await are_accepted(client, second, third) == [True, False]
 
 
 @pytest.mark.parametrize("role", ["member", "editor"])
-async def test_a_new_password_does_not_come_without_the_current_one(
+async def test_changing_password_without_the_current_password_returns_422(
     client: AsyncClient, database: Database, role: str
 ) -> None:
     user = await add_user(database, role=role)
-    mine, second = [await add_token(database, user) for _ in range(2)]
-    for current, code in (
+    sent_token, second = [await add_token(database, user) for _ in range(2)]
+    for current_password, code in (
         (None, "missing"),
         (WRONG_PASSWORD, "wrong_password"),
-        (NEW, "wrong_password"),
+        (NEW_PASSWORD, "wrong_password"),
     ):
-        response = await change(client, user, mine, current, name="Countess")
+        response = await change_password(
+            client, user, sent_token, current_password, name="Countess"
+        )
         assert field_error_locations(response) == [{"pointer": "/current_password"}]
         assert response.json()["errors"][0]["code"] == code
-        assert not any(told in response.text for told in (WRONG_PASSWORD, NEW))
-    assert await fetch_value(database, KEPT, email=EMAIL) == PASSWORD_HASH
+        assert not any(password in response.text for password in (WRONG_PASSWORD, NEW_PASSWORD))
+    assert await fetch_value(database, SELECT_HASH, email=EMAIL) == PASSWORD_HASH
     assert await fetch_value(database, "SELECT version FROM users") == 1
-    assert await which_work(client, mine, second) == [True, True]
+    assert await are_accepted(client, sent_token, second) == [True, True]
 
 
 @pytest.mark.parametrize("role", ["member", "admin"])
-async def test_the_current_password_does_not_come_without_a_new_one(
+async def test_current_password_without_new_password_returns_422(
     client: AsyncClient, database: Database, statements: list[str], role: str
 ) -> None:
     user = await add_user(database, role=role)
     headers = bearer_headers(await add_token(database, user))
     for body in ({}, {"name": "Countess"}):
-        sent = {"current_password": PASSWORD, **body}
-        response = await client.patch(f"/users/{user}", json=sent, headers=headers)
+        request_body = {"current_password": PASSWORD, **body}
+        response = await client.patch(f"/users/{user}", json=request_body, headers=headers)
         assert field_error_locations(response) == [{"pointer": "/current_password"}]
         assert PASSWORD not in response.text
 
 
-async def test_what_is_not_of_the_password_logs_nobody_out(
+async def test_changing_other_fields_revokes_no_tokens(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database)
@@ -116,147 +126,157 @@ async def test_what_is_not_of_the_password_logs_nobody_out(
     body = {"name": "Countess", "email": "countess@example.com"}
     response = await client.patch(f"/users/{user}", json=body, headers=bearer_headers(tokens[0]))
     assert response.status_code == 200
-    assert await which_work(client, *tokens) == [True, True]
+    assert await are_accepted(client, *tokens) == [True, True]
 
 
-async def test_a_stale_new_password_logs_nobody_out(
+async def test_changing_password_with_stale_etag_revokes_no_tokens(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database)
     tokens = [await add_token(database, user) for _ in range(2)]
-    body = {"password": NEW, "current_password": PASSWORD}
+    body = {"password": NEW_PASSWORD, "current_password": PASSWORD}
     headers = bearer_headers(tokens[0]) | {"If-Match": '"7"'}
     response = await client.patch(f"/users/{user}", json=body, headers=headers)
     check_problem(response, 412, "precondition-failed")
-    assert await which_work(client, *tokens) == [True, True]
+    assert await are_accepted(client, *tokens) == [True, True]
 
 
-async def test_an_admin_sets_passwords_without_the_current_one(
+async def test_admin_changes_passwords_without_the_current_password(
     client: AsyncClient, database: Database
 ) -> None:
-    admin, user = (
-        await add_user(database, "root@example.com", role="admin"),
-        await add_user(database),
-    )
-    mine, second = [await add_token(database, admin) for _ in range(2)]
-    theirs = [await add_token(database, user) for _ in range(2)]
-    assert (await change(client, user, mine)).status_code == 200
-    assert await which_work(client, mine, second, *theirs) == [True, True, False, False]
-    assert (await log_in(client, password=NEW)).status_code == 201
-    assert (await change(client, admin, mine)).status_code == 200
-    assert await which_work(client, mine, second) == [True, False]
+    admin = await add_user(database, "root@example.com", role="admin")
+    user = await add_user(database)
+    sent_token, second = [await add_token(database, admin) for _ in range(2)]
+    user_tokens = [await add_token(database, user) for _ in range(2)]
+    assert (await change_password(client, user, sent_token)).status_code == 200
+    assert await are_accepted(client, sent_token, second, *user_tokens) == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert (await log_in(client, password=NEW_PASSWORD)).status_code == 201
+    assert (await change_password(client, admin, sent_token)).status_code == 200
+    assert await are_accepted(client, sent_token, second) == [True, False]
 
 
-async def test_an_admin_who_gives_the_current_password_must_give_the_right_one(
+async def test_admin_who_sends_a_wrong_current_password_gets_422(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database, role="admin")
     token = await add_token(database, user)
-    response = await change(client, user, token, WRONG_PASSWORD)
+    response = await change_password(client, user, token, WRONG_PASSWORD)
     assert field_error_locations(response) == [{"pointer": "/current_password"}]
-    assert (await change(client, user, token, PASSWORD)).status_code == 200
+    assert (await change_password(client, user, token, PASSWORD)).status_code == 200
 
 
-async def test_a_password_that_anybody_may_set_logs_everybody_out(
+async def test_changing_password_without_token_revokes_all_tokens(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database)
     tokens = [await add_token(database, user) for _ in range(2)]
-    for number in range(2):  # the second time no other token has changed it
-        assert (await change(client, user, None)).status_code == 200
-        assert await which_work(client, *tokens) == [False, False]
+    for number in range(2):  # the second time, `password_changed_by` is already NULL
+        assert (await change_password(client, user, None)).status_code == 200
+        assert await are_accepted(client, *tokens) == [False, False]
         tokens = [await add_token(database, user) for _ in range(2 - number)]
-    assert (await change(client, user, None)).status_code == 200
-    assert await which_work(client, *tokens) == [False]
+    assert (await change_password(client, user, None)).status_code == 200
+    assert await are_accepted(client, *tokens) == [False]
 
 
-async def test_of_another_user_one_does_not_learn_by_changing_the_password(
+async def test_changing_password_of_another_user_returns_404(
     client: AsyncClient, database: Database
 ) -> None:
     token = await add_token(database, await add_user(database))
-    theirs = await add_user(database, "bob@example.com")
-    for user in (theirs, 1_000_000_000):
-        for current in (None, PASSWORD, WRONG_PASSWORD):
-            check_problem(await change(client, user, token, current), 404, "not-found")
+    bob = await add_user(database, "bob@example.com")
+    for user in (bob, 1_000_000_000):
+        for current_password in (None, PASSWORD, WRONG_PASSWORD):
+            response = await change_password(client, user, token, current_password)
+            check_problem(response, 404, "not-found")
     assert await fetch_value(database, "SELECT count(*) FROM login_failures") == 0
 
 
-async def test_whoever_has_found_a_token_cannot_guess_the_password_with_it(
+async def test_wrong_current_passwords_block_the_account(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database)
     token = await add_token(database, user)
     for number in range(10):
-        response = await change(client, user, token, f"the guess {number}")
+        response = await change_password(client, user, token, f"the guess {number}")
         assert field_error_locations(response) == [{"pointer": "/current_password"}]
         assert response.json()["errors"][0]["code"] == "wrong_password"
-    refused = [await change(client, user, token, PASSWORD), await log_in(client)]
-    for response in refused:
+    blocked_responses = [await change_password(client, user, token, PASSWORD), await log_in(client)]
+    for response in blocked_responses:
         check_problem(response, 429, "too-many-requests")
         assert response.headers["retry-after"] == "1"
-    # They are of the account alone: who else is at the address has no part in it.
+    # Only the account is blocked, and not the address of the client.
     assert await fetch_value(database, "SELECT array_agg(kind::text) FROM login_failures") == [
         "account"
     ]
-    later = "UPDATE login_failures SET failed_at = now() - interval '1 second' RETURNING kind"
-    await fetch_value(database, later)
-    assert (await change(client, user, token, PASSWORD)).status_code == 200
+    unblock = "UPDATE login_failures SET failed_at = now() - interval '1 second' RETURNING kind"
+    await fetch_value(database, unblock)
+    assert (await change_password(client, user, token, PASSWORD)).status_code == 200
     assert await fetch_value(database, "SELECT count(*) FROM login_failures") == 0
 
 
-async def test_failures_to_log_in_count_for_changing_the_password_too(
+async def test_failed_logins_count_for_changes_of_the_password(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database, "Ada@example.com")
     token = await add_token(database, user)
     await log_in(client, "ADA@example.com", WRONG_PASSWORD)
     await fetch_value(database, "UPDATE login_failures SET failures = 9 RETURNING kind")
-    assert (await change(client, user, token, WRONG_PASSWORD)).status_code == 422
-    check_problem(await change(client, user, token, PASSWORD), 429, "too-many-requests")
+    assert (await change_password(client, user, token, WRONG_PASSWORD)).status_code == 422
+    check_problem(await change_password(client, user, token, PASSWORD), 429, "too-many-requests")
 
 
-async def test_a_new_email_does_not_bring_new_guesses(
+async def test_changing_email_does_not_reset_the_failures(
     client: AsyncClient, database: Database
 ) -> None:
-    # The bearer of a token changes the email as often as he likes.
+    # Someone with a stolen token can change the email any number of times.
     user = await add_user(database)
     token = await add_token(database, user)
-    assert (await change(client, user, token, WRONG_PASSWORD)).status_code == 422
+    assert (await change_password(client, user, token, WRONG_PASSWORD)).status_code == 422
     await fetch_value(database, "UPDATE login_failures SET failures = 10 RETURNING kind")
     body = {"email": "countess@example.com"}
     assert (
         await client.patch(f"/users/{user}", json=body, headers=bearer_headers(token))
     ).is_success
     for response in (
-        await change(client, user, token, PASSWORD),
+        await change_password(client, user, token, PASSWORD),
         await log_in(client, "countess@example.com"),
     ):
         check_problem(response, 429, "too-many-requests")
 
 
-async def test_a_weak_hash_of_the_current_password_is_no_hindrance(
+async def test_password_with_weak_hash_can_be_changed(
     client: AsyncClient, database: Database
 ) -> None:
     user = await add_user(database, password_hash=WEAK_PASSWORD_HASH)
-    response = await change(client, user, await add_token(database, user), PASSWORD)
+    response = await change_password(client, user, await add_token(database, user), PASSWORD)
     assert (response.status_code, response.headers["etag"]) == (200, '"2"')
-    assert (await log_in(client, password=NEW)).status_code == 201
+    assert (await log_in(client, password=NEW_PASSWORD)).status_code == 201
 
 
 @pytest.mark.private_database
-@pytest.mark.parametrize("kept", [PASSWORD_HASH, WEAK_PASSWORD_HASH], ids=["strong", "weak"])
-async def test_what_is_no_longer_the_password_by_then_does_not_set_a_new_one(
-    client: AsyncClient, database: Database, outside_connection: asyncpg.Connection, kept: str
+@pytest.mark.parametrize(
+    "password_hash", [PASSWORD_HASH, WEAK_PASSWORD_HASH], ids=["strong", "weak"]
+)
+async def test_concurrent_change_of_password_makes_a_verified_password_invalid(
+    client: AsyncClient,
+    database: Database,
+    outside_connection: asyncpg.Connection,
+    password_hash: str,
 ) -> None:
-    # Whoever changes a password because another has it and a token must not lose to him.
-    user = await add_user(database, password_hash=kept)
-    found = await add_token(database, user)
-    assert await is_token_accepted(client, found)
+    # A user changes a password that has become known to someone who also has a token of the user.
+    # The change of that person must not win.
+    user = await add_user(database, password_hash=password_hash)
+    stolen_token = await add_token(database, user)
+    assert await is_token_accepted(client, stolen_token)
     async with database.transaction() as session:
-        await session.execute(text(CHANGE), {"new": DUMMY_HASH})
-        attempt = asyncio.create_task(change(client, user, found, PASSWORD))
+        await session.execute(text(CHANGE_HASH), {"new": DUMMY_HASH})
+        attempt = asyncio.create_task(change_password(client, user, stolen_token, PASSWORD))
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     response = await attempt
     assert response.status_code in {409, 422}, response.text
-    assert await fetch_value(database, KEPT, email=EMAIL) == DUMMY_HASH
-    assert not await is_token_accepted(client, found)
+    assert await fetch_value(database, SELECT_HASH, email=EMAIL) == DUMMY_HASH
+    assert not await is_token_accepted(client, stolen_token)

@@ -1,4 +1,4 @@
-"""Password hashing: strong, off the event loop, bounded."""
+"""Password hashing: its parameters, its threads and its queue."""
 
 import asyncio
 
@@ -9,43 +9,41 @@ from pydantic import SecretStr
 from app.core.errors import Overloaded
 from app.users.passwords import PasswordHasher
 
-SECRET = SecretStr("correct horse battery staple")
+PASSWORD = SecretStr("correct horse battery staple")
 
 
-async def test_a_hash_is_argon2id_with_owasps_parameters(password_hasher: PasswordHasher) -> None:
-    encoded = await password_hasher.hash(SECRET)
-    assert encoded.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
-    assert PasswordHash.recommended().verify(SECRET.get_secret_value(), encoded)
+async def test_hash_is_argon2id_with_owasp_parameters(password_hasher: PasswordHasher) -> None:
+    encoded_hash = await password_hasher.hash(PASSWORD)
+    assert encoded_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert PasswordHash.recommended().verify(PASSWORD.get_secret_value(), encoded_hash)
 
 
-async def test_more_hashes_than_the_queue_holds_are_refused_at_once() -> None:
-    passwords = PasswordHasher(max_pending=3)
+async def test_hash_raises_overloaded_when_the_queue_is_full() -> None:
+    hasher = PasswordHasher(max_pending=3)
     outcomes = await asyncio.gather(
-        *(passwords.hash(SECRET) for _ in range(5)), return_exceptions=True
+        *(hasher.hash(PASSWORD) for _ in range(5)), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes] == [str, str, str, Overloaded, Overloaded]
-    assert isinstance(await passwords.hash(SECRET), str)  # there is room again
-    passwords.close()
+    assert isinstance(await hasher.hash(PASSWORD), str)  # the queue is empty again
+    hasher.close()
 
 
-async def test_a_hash_that_nobody_waits_for_still_counts_until_it_is_made() -> None:
-    passwords = PasswordHasher(max_pending=1)
-    abandoned = asyncio.create_task(passwords.hash(SECRET))
+async def test_cancelled_hash_occupies_the_queue_until_it_is_finished() -> None:
+    hasher = PasswordHasher(max_pending=1)
+    cancelled_task = asyncio.create_task(hasher.hash(PASSWORD))
     await asyncio.sleep(0)
-    abandoned.cancel()
+    cancelled_task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await abandoned
+        await cancelled_task
     with pytest.raises(Overloaded):
-        await passwords.hash(SECRET)
-    passwords.close()
+        await hasher.hash(PASSWORD)
+    hasher.close()
 
 
-async def test_the_event_loop_goes_on_while_passwords_are_hashed(
-    password_hasher: PasswordHasher,
-) -> None:
-    hashing = asyncio.gather(*(password_hasher.hash(SECRET) for _ in range(4)))
-    turns = 0
-    while not hashing.done():
+async def test_event_loop_runs_while_passwords_are_hashed(password_hasher: PasswordHasher) -> None:
+    hash_tasks = asyncio.gather(*(password_hasher.hash(PASSWORD) for _ in range(4)))
+    event_loop_turns = 0
+    while not hash_tasks.done():
         await asyncio.sleep(0)
-        turns += 1
-    assert turns > 100
+        event_loop_turns += 1
+    assert event_loop_turns > 100

@@ -1,4 +1,4 @@
-"""Roles: who may set them, and from when they hold."""
+"""Roles of users: who may set them, and when a change takes effect."""
 
 import pytest
 from fastapi import FastAPI
@@ -9,102 +9,110 @@ from tests.support.accounts import add_token, add_user, bearer_headers, fetch_va
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import get_resources, replace_resources
 
-NEW = {"name": "Bob", "email": "bob@example.com", "password": "correct horse"}
+NEW_USER = {"name": "Bob", "email": "bob@example.com", "password": "correct horse"}
 ROLES = ["member", "editor", "admin"]
-ROLE = "SELECT role FROM users WHERE id = :id"
+SELECT_ROLE = "SELECT role FROM users WHERE id = :id"
 
 
 @pytest.fixture
-def closed(app: FastAPI) -> None:
-    """Without a token one may read only."""
+def read_only_without_token(app: FastAPI) -> None:
+    """Let callers without a token only read."""
     replace_resources(
         app, settings=get_resources(app).settings.model_copy(update={"anonymous_access": "read"})
     )
 
 
-async def test_whoever_registers_is_a_member(client: AsyncClient, closed: None) -> None:
-    response = await client.post("/users", json=NEW)
+async def test_new_user_is_a_member(client: AsyncClient, read_only_without_token: None) -> None:
+    response = await client.post("/users", json=NEW_USER)
     assert (response.status_code, response.json()["role"]) == (201, "member")
 
 
-@pytest.mark.parametrize("asked", ROLES)
-@pytest.mark.parametrize("caller", [None, "member", "editor"])
-async def test_nobody_but_an_admin_gives_a_new_user_a_role_not_even_the_one_that_all_have(
-    client: AsyncClient, database: Database, closed: None, caller: str | None, asked: str
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("caller_role", [None, "member", "editor"])
+async def test_create_with_any_role_returns_403_unless_caller_is_admin(
+    client: AsyncClient,
+    database: Database,
+    read_only_without_token: None,
+    caller_role: str | None,
+    role: str,
 ) -> None:
     headers = {}
-    if caller:
-        headers = bearer_headers(await add_token(database, await add_user(database, role=caller)))
-    response = await client.post("/users", json=NEW | {"role": asked}, headers=headers)
+    if caller_role:
+        headers = bearer_headers(
+            await add_token(database, await add_user(database, role=caller_role))
+        )
+    response = await client.post("/users", json=NEW_USER | {"role": role}, headers=headers)
     check_problem(response, 403, "forbidden")
     assert await fetch_value(database, "SELECT count(*) FROM users WHERE name = 'Bob'") == 0
 
 
-@pytest.mark.parametrize("asked", ROLES)
-@pytest.mark.parametrize("caller", ["member", "editor"])
-async def test_nobody_but_an_admin_changes_a_role_not_even_to_what_it_is(
-    client: AsyncClient, database: Database, caller: str, asked: str
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("caller_role", ["member", "editor"])
+async def test_update_with_any_role_returns_403_unless_caller_is_admin(
+    client: AsyncClient, database: Database, caller_role: str, role: str
 ) -> None:
-    user = await add_user(database, role=caller)
+    user = await add_user(database, role=caller_role)
     headers = bearer_headers(await add_token(database, user))
-    body = {"name": "Countess", "role": asked}
+    body = {"name": "Countess", "role": role}
     check_problem(
         await client.patch(f"/users/{user}", json=body, headers=headers), 403, "forbidden"
     )
-    # Of others one does not learn whether they are there.
+    # The response does not reveal whether another user exists.
     bob = await add_user(database, "bob@example.com")
     for path in (f"/users/{bob}", "/users/1000000000"):
-        response = await client.patch(path, json={"role": asked}, headers=headers)
+        response = await client.patch(path, json={"role": role}, headers=headers)
         check_problem(response, 403, "forbidden")
     assert await fetch_value(database, "SELECT array_agg(role ORDER BY id) FROM users") == [
-        caller,
+        caller_role,
         "member",
     ]
     assert await fetch_value(database, "SELECT bool_and(version = 1) FROM users")
 
 
-async def test_without_a_token_nobody_changes_a_role(
-    client: AsyncClient, database: Database, closed: None
+async def test_update_with_role_returns_401_without_token(
+    client: AsyncClient, database: Database, read_only_without_token: None
 ) -> None:
     user = await add_user(database)
     response = await client.patch(f"/users/{user}", json={"role": "admin"})
     check_problem(response, 401, "unauthorized")
-    assert await fetch_value(database, ROLE, id=user) == "member"
+    assert await fetch_value(database, SELECT_ROLE, id=user) == "member"
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_an_admin_gives_roles_to_new_users_and_old_ones(
+async def test_admin_can_set_roles_of_new_and_existing_users(
     client: AsyncClient, database: Database, role: str
 ) -> None:
     headers = bearer_headers(await add_token(database, await add_user(database, role="admin")))
-    response = await client.post("/users", json=NEW | {"role": role}, headers=headers)
+    response = await client.post("/users", json=NEW_USER | {"role": role}, headers=headers)
     assert (response.status_code, response.json()["role"]) == (201, role)
     path = response.headers["location"]
-    for other in ROLES:
-        response = await client.patch(path, json={"role": other}, headers=headers)
-        assert (response.status_code, response.json()["role"]) == (200, other)
+    for new_role in ROLES:
+        response = await client.patch(path, json={"role": new_role}, headers=headers)
+        assert (response.status_code, response.json()["role"]) == (200, new_role)
         assert (await client.get(path, headers=headers)).json() == response.json()
 
 
-async def test_a_role_holds_from_the_next_request_of_a_token_that_there_is(
+async def test_new_role_applies_to_the_next_request_of_an_existing_token(
     client: AsyncClient, database: Database
 ) -> None:
-    admin = bearer_headers(await add_token(database, await add_user(database, role="admin")))
+    admin_headers = bearer_headers(
+        await add_token(database, await add_user(database, role="admin"))
+    )
     user = await add_user(database, "bob@example.com")
-    theirs = bearer_headers(await add_token(database, user))
+    user_headers = bearer_headers(await add_token(database, user))
     for role, status in (("member", 403), ("admin", 200), ("editor", 403)):
-        change = await client.patch(f"/users/{user}", json={"role": role}, headers=admin)
+        change = await client.patch(f"/users/{user}", json={"role": role}, headers=admin_headers)
         assert change.status_code == 200
-        assert (await client.get("/users", headers=theirs)).status_code == status
+        assert (await client.get("/users", headers=user_headers)).status_code == status
 
 
-@pytest.mark.parametrize("wrong", ["root", "Admin", "", None, 1, ["admin"]])
-async def test_what_is_no_role_is_refused(
-    client: AsyncClient, database: Database, wrong: object
+@pytest.mark.parametrize("invalid_role", ["root", "Admin", "", None, 1, ["admin"]])
+async def test_invalid_role_returns_422(
+    client: AsyncClient, database: Database, invalid_role: object
 ) -> None:
     user = await add_user(database)
     for response in (
-        await client.post("/users", json=NEW | {"role": wrong}),
-        await client.patch(f"/users/{user}", json={"role": wrong}),
+        await client.post("/users", json=NEW_USER | {"role": invalid_role}),
+        await client.patch(f"/users/{user}", json={"role": invalid_role}),
     ):
         assert field_error_locations(response) == [{"pointer": "/role"}]
