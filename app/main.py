@@ -14,12 +14,12 @@ from app import TITLE, __version__
 from app.api import ROUTERS, TAGS
 from app.core.db import Database
 from app.core.http import (
-    RequirePermissions,
+    RoutePermissionChecker,
     add_documentation,
     add_routers,
     get_openapi_document,
     install_error_handlers,
-    require_permissions,
+    require_route_permissions,
 )
 from app.core.server import (
     HeadAndTrailingSlash,
@@ -81,10 +81,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry=telemetry_config(),
     )
     app.state.resources = _create_resources(settings, shutdown)
-    add_routers(app, ROUTERS, fast_dispatch=settings.http_fast_path)
+    add_routers(app, ROUTERS, http_fast_path=settings.http_fast_path)
     if settings.docs_enabled:
         add_documentation(app, settings)
-    require_permissions(app)
+    require_route_permissions(app)
     anonymous_access = settings.anonymous_access or "none"
     app.openapi = partial(get_openapi_document, app, anonymous_access)  # type: ignore[method-assign]
     install_error_handlers(app)
@@ -109,7 +109,7 @@ def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
 async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
     """Prepare the process for serving requests, and close all resources at shutdown."""
     # A route may have been added after the check in `create_app`.
-    require_permissions(app)
+    require_route_permissions(app)
     # Freeze objects created at startup so the garbage collector does not scan them again.
     gc.collect()
     gc.freeze()
@@ -142,5 +142,5 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
             expose_headers=EXPOSED_HEADERS,
         )
         middleware.append(cors)
-    middleware += [Middleware(HeadAndTrailingSlash), Middleware(RequirePermissions)]
+    middleware += [Middleware(HeadAndTrailingSlash), Middleware(RoutePermissionChecker)]
     return middleware

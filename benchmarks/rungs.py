@@ -51,7 +51,7 @@ def service() -> FastAPI:
     router.get("/books/{id}", permission="catalogue:read")(_read)
     routes = app.router.routes[:]
     app.router.routes.clear()
-    add_routers(app, [router], fast_dispatch=True)
+    add_routers(app, [router], http_fast_path=True)
     app.router.routes.extend(routes)
     return app
 

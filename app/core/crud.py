@@ -7,12 +7,12 @@ from app.core.db import Repository, Session
 from app.core.paging import Page, PageQuery
 from app.core.schemas import ReadModel, RequestModel, UpdateModel
 
-Read = TypeVar("Read", bound=ReadModel)
-Create = TypeVar("Create", bound=RequestModel)
-Update = TypeVar("Update", bound=UpdateModel)
+ReadModelT = TypeVar("ReadModelT", bound=ReadModel)
+CreateModelT = TypeVar("CreateModelT", bound=RequestModel)
+UpdateModelT = TypeVar("UpdateModelT", bound=UpdateModel)
 
 
-class CrudService(Generic[Read, Create, Update]):
+class CrudService(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     """Base class of services that need no rules beyond the constraints of the database.
 
         class AuthorService(CrudService[AuthorRead, AuthorCreate, AuthorUpdate]):
@@ -29,30 +29,30 @@ class CrudService(Generic[Read, Create, Update]):
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.repository: Repository[Read] = self.repository_class(session)
+        self.repository: Repository[ReadModelT] = self.repository_class(session)
 
-    async def get(self, id: Any) -> Read:
+    async def get(self, id: Any) -> ReadModelT:
         """Read one row. Raises `NotFound` if it does not exist."""
         return await self.repository.get(id)
 
-    async def page(self, query: PageQuery) -> Page[Read]:
+    async def page(self, query: PageQuery) -> Page[ReadModelT]:
         """Read one page of the rows that match the query."""
         return await self.repository.page(query)
 
-    def stream(self, query: PageQuery) -> AsyncIterator[list[Read]]:
+    def stream(self, query: PageQuery) -> AsyncIterator[list[ReadModelT]]:
         """Read all rows that match the query, in batches.
 
         The session has to be a transaction, because the rows are read through a cursor.
         """
         return self.repository.stream(query)
 
-    async def create(self, data: Create) -> Read:
+    async def create(self, data: CreateModelT) -> ReadModelT:
         """Insert one row. Raises the error for a constraint that it violates."""
         return await self.repository.create(data.model_dump())
 
     async def update(
-        self, id: Any, data: Update, expected_versions: list[str] | None = None
-    ) -> Read:
+        self, id: Any, data: UpdateModelT, expected_versions: list[str] | None = None
+    ) -> ReadModelT:
         """Change the fields that the client sent. Without any, the version does not change either.
 
         Raises `NotFound`, `PreconditionFailed` if the row has another version, or the error for a

@@ -378,9 +378,9 @@ def all_requests() -> list[EndpointRequest]:
     return requests
 
 
-def create_test_app(*, fast_dispatch: bool) -> FastAPI:
+def create_test_app(*, http_fast_path: bool) -> FastAPI:
     app = FastAPI(openapi_url=None)
-    add_routers(app, [router], fast_dispatch=fast_dispatch)
+    add_routers(app, [router], http_fast_path=http_fast_path)
     install_error_handlers(app)
     return app
 
@@ -397,8 +397,8 @@ async def send(app: FastAPI, request: EndpointRequest) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("has_override", [False, True])
 async def test_fast_path_has_the_responses_and_calls_of_fastapi(has_override: bool) -> None:
-    fast_app = create_test_app(fast_dispatch=True)
-    fastapi_app = create_test_app(fast_dispatch=False)
+    fast_app = create_test_app(http_fast_path=True)
+    fastapi_app = create_test_app(http_fast_path=False)
     if has_override:
         for app in (fast_app, fastapi_app):
             app.dependency_overrides[first] = lambda: "other"

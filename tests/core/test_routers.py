@@ -164,7 +164,7 @@ def test_endpoint_or_guarded_route_with_unknown_permission_is_refused(permission
 def test_application_with_dependencies_of_its_own_is_refused() -> None:
     app = FastAPI(dependencies=[Depends(api_router)])
     with pytest.raises(RuntimeError, match="would not apply"):
-        add_routers(app, [Router(tags=["x"])], fast_dispatch=True)
+        add_routers(app, [Router(tags=["x"])], http_fast_path=True)
 
 
 @pytest.mark.parametrize("parameter_first", [True, False])

@@ -91,7 +91,7 @@ async def serve_statements(database: Database) -> AsyncIterator[AsyncClient]:
     async def transact_directly(sql: str, session: Transaction) -> str:
         return str((await session.orm.execute(text(sql), PARAMETERS)).one()[0])
 
-    add_routers(app, [router], fast_dispatch=True)
+    add_routers(app, [router], http_fast_path=True)
     transport = ASGITransport(app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client

@@ -75,7 +75,7 @@ async def app_with_two(database: Database) -> FastAPI:
             raise RuntimeError(fail)
         return {"status": "two"}
 
-    add_routers(app, [router], fast_dispatch=True)
+    add_routers(app, [router], http_fast_path=True)
     return app
 
 
@@ -182,7 +182,7 @@ async def test_request_with_idempotency_key_has_one_transaction_for_all_sessions
         await transaction.execute(text(INSERT), {"name": "two"})
         return {"same": session is transaction}
 
-    add_routers(app_with_two, [router], fast_dispatch=True)
+    add_routers(app_with_two, [router], http_fast_path=True)
     async with open_client(app_with_two) as client:
         for headers in ({}, {"Idempotency-Key": "key"}):
             response = await client.post("/both", headers=headers)
@@ -206,7 +206,7 @@ async def test_transaction_is_retried_once_after_deadlock(
         await session.execute(text(INSERT), {"name": "one"})
         await session.execute(text("SELECT fail_once()"))
 
-    add_routers(app_with_two, [router], fast_dispatch=True)
+    add_routers(app_with_two, [router], http_fast_path=True)
     async with open_client(app_with_two) as client:
         assert (await client.post("/deadlock")).status_code == 201
     assert await count_authors(outside_connection) == 1
@@ -257,7 +257,7 @@ async def test_transaction_is_rolled_back_when_request_is_cancelled(
         has_begun.set()
         await asyncio.Event().wait()
 
-    add_routers(app_with_two, [router], fast_dispatch=True)
+    add_routers(app_with_two, [router], http_fast_path=True)
     async with open_client(app_with_two) as client:
         request = asyncio.create_task(client.post("/stuck"))
         await has_begun.wait()
@@ -342,7 +342,7 @@ async def test_transaction_returns_500_when_error_of_statement_is_caught(
             await fail(session)
         return {"status": "stored"}
 
-    add_routers(app_with_two, [router], fast_dispatch=True)
+    add_routers(app_with_two, [router], http_fast_path=True)
     async with open_client(app_with_two) as client:
         for headers in ({}, {"Idempotency-Key": "key"}):
             response = await client.post("/going-on", headers=headers)

@@ -9,8 +9,8 @@ from app.core.http._guard import (
     ForeignRouter,
     GuardedRoute,
     MissingPermission,
-    RequirePermissions,
-    require_permissions,
+    RoutePermissionChecker,
+    require_route_permissions,
 )
 from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import get_openapi_document
@@ -50,7 +50,7 @@ __all__ = [
     "MissingPermission",
     "ReportingSession",
     "RequestSession",
-    "RequirePermissions",
+    "RoutePermissionChecker",
     "Router",
     "Transaction",
     "add_documentation",
@@ -63,7 +63,7 @@ __all__ = [
     "problem_response",
     "read_session_dependency",
     "request_state",
-    "require_permissions",
+    "require_route_permissions",
     "set_etag",
     "set_location",
     "set_page_links",

@@ -8,7 +8,7 @@ from fastapi import Depends, Query, Request, Response
 from pydantic import Field
 
 from app.core.access import Permission
-from app.core.crud import Create, CrudService, Read, Update
+from app.core.crud import CreateModelT, CrudService, ReadModelT, UpdateModelT
 from app.core.errors import ServiceError
 from app.core.http._conditional import IfMatch, set_etag
 from app.core.http._crud_declarations import (
@@ -35,7 +35,7 @@ MERGE_PATCH_DESCRIPTION: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrudEndpoints(Generic[Read, Create, Update]):
+class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     """Declares the endpoints that get, list, create, update and delete the rows of an entity.
 
         router = Router(prefix="/authors", tags=["authors"])
@@ -60,10 +60,10 @@ class CrudEndpoints(Generic[Read, Create, Update]):
     # of operations, spaces become underscores: `read_order_line`.
     noun: str
     plural: str
-    service: type[CrudService[Read, Create, Update]]
-    create_model: type[Create]
-    update_model: type[Update]
-    read_model: type[Read]
+    service: type[CrudService[ReadModelT, CreateModelT, UpdateModelT]]
+    create_model: type[CreateModelT]
+    update_model: type[UpdateModelT]
+    read_model: type[ReadModelT]
     query_model: type[PageQuery]
     read_permission: Permission
     write_permission: Permission
@@ -100,8 +100,8 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         """Add `GET /{id}`."""
 
         async def read(
-            id: Id, service: CrudService[Read, Create, Update], response: Response
-        ) -> Read:
+            id: Id, service: CrudService[ReadModelT, CreateModelT, UpdateModelT], response: Response
+        ) -> ReadModelT:
             resource = await service.get(id)
             set_etag(response, resource)
             return resource
@@ -115,10 +115,10 @@ class CrudEndpoints(Generic[Read, Create, Update]):
 
         async def list_page(
             query: Any,
-            service: CrudService[Read, Create, Update],
+            service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             request: Request,
             response: Response,
-        ) -> Page[Read] | Response:
+        ) -> Page[ReadModelT] | Response:
             stream_type = preferred_stream_type(request)
             if stream_type is not None:
                 return await stream_list(request, stream_type, query, self.read_model, self.service)
@@ -141,8 +141,10 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         """Add `POST` to the collection."""
 
         async def create(
-            data: Create, service: CrudService[Read, Create, Update], response: Response
-        ) -> Read:
+            data: CreateModelT,
+            service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
+            response: Response,
+        ) -> ReadModelT:
             resource = await service.create(data)
             set_etag(response, resource)
             set_location(response, f"{router.prefix}/{resource.id}")
@@ -161,11 +163,11 @@ class CrudEndpoints(Generic[Read, Create, Update]):
 
         async def update(
             id: Id,
-            data: Update,
-            service: CrudService[Read, Create, Update],
+            data: UpdateModelT,
+            service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             if_match: IfMatch,
             response: Response,
-        ) -> Read:
+        ) -> ReadModelT:
             resource = await service.update(id, data, if_match)
             set_etag(response, resource)
             return resource
@@ -179,7 +181,7 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         """Add `DELETE /{id}`."""
 
         async def delete(
-            id: Id, service: CrudService[Read, Create, Update], if_match: IfMatch
+            id: Id, service: CrudService[ReadModelT, CreateModelT, UpdateModelT], if_match: IfMatch
         ) -> None:
             await service.delete(id, if_match)
 
@@ -215,7 +217,9 @@ class CrudEndpoints(Generic[Read, Create, Update]):
         """Return the type of a parameter for which FastAPI creates the service of the request."""
         service_class = self.service
 
-        async def create_service(session: RequestSession) -> CrudService[Read, Create, Update]:
+        async def create_service(
+            session: RequestSession,
+        ) -> CrudService[ReadModelT, CreateModelT, UpdateModelT]:
             return service_class(session)
 
         return Annotated[service_class, Depends(create_service)]

@@ -31,7 +31,7 @@ from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
 
 from app.core.http._bodies import ParsedRequest
-from app.core.http._fast_support import is_known_fastapi_version, is_supported
+from app.core.http._fast_support import is_supported_fastapi_version, is_supported_route
 from app.core.http._query import find_query_model, query_model_parameters
 from app.core.http._sessions import Handler
 
@@ -54,10 +54,10 @@ def build_fast_handler(route: APIRoute) -> Handler | None:
 
     Returns None if the endpoint uses a feature that only FastAPI supports.
     """
-    if not is_known_fastapi_version():
+    if not is_supported_fastapi_version():
         log.warning("HTTP_FAST_PATH has no effect: this version of FastAPI is unknown")
         return None
-    if not is_supported(route):
+    if not is_supported_route(route):
         return None
     return _EndpointCaller(route).handle
 

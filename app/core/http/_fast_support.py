@@ -25,7 +25,7 @@ _UNSUPPORTED_FIELDS: Final = {
 }
 
 
-def is_known_fastapi_version() -> bool:
+def is_supported_fastapi_version() -> bool:
     """Return whether `Dependant` has exactly the fields that this module knows.
 
     A new field may stand for a new feature, which the fast path would ignore silently.
@@ -33,7 +33,7 @@ def is_known_fastapi_version() -> bool:
     return {field.name for field in fields(Dependant)} == _SUPPORTED_FIELDS | _UNSUPPORTED_FIELDS
 
 
-def is_supported(route: APIRoute) -> bool:
+def is_supported_route(route: APIRoute) -> bool:
     """Return whether the fast path can call the endpoint of a route as FastAPI would.
 
     The endpoint has to be a coroutine function that returns its response model or a response. It

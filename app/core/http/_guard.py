@@ -36,7 +36,7 @@ class GuardedRoute(BaseRoute):
 
     def __init__(self, route: BaseRoute, permission: Permission) -> None:
         self.route = route
-        self.permission: Permission = check_permission(permission, route)
+        self.permission: Permission = require_known_permission(permission, route)
         # The request log and the Allow header of a 405 response read these attributes.
         self.path: str = getattr(route, "path", "")
         self.app: Any = getattr(route, "app", None)
@@ -92,7 +92,7 @@ class ForeignRouter:
         guard_routes(app, self.permission, start=number_of_other_routes)
 
 
-def check_permission(permission: Permission, route: object) -> Permission:
+def require_known_permission(permission: Permission, route: object) -> Permission:
     """Return the permission if core/access.py defines it.
 
     Raises `MissingPermission`, which names the route, otherwise.
@@ -115,7 +115,7 @@ def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
             yield route
 
 
-def require_permissions(app: FastAPI) -> None:
+def require_route_permissions(app: FastAPI) -> None:
     """Raise `MissingPermission` for the first route that does not require a permission."""
     # `app.frontend` of FastAPI adds static files to a second list, which is searched last.
     for route in (*app.router.routes, *app.router._low_priority_routes):  # noqa: SLF001
@@ -123,7 +123,7 @@ def require_permissions(app: FastAPI) -> None:
             raise MissingPermission(route)
 
 
-class RequirePermissions:
+class RoutePermissionChecker:
     """Middleware that raises `MissingPermission` for all requests if any route has no permission.
 
     The check at startup misses routes that are added later, and servers that do not run the
@@ -144,7 +144,7 @@ class RequirePermissions:
         number_of_routes = len(app.router.routes) + len(app.router._low_priority_routes)  # noqa: SLF001
         # Checking the number is fast, and routes are only ever added.
         if number_of_routes != self._number_of_checked_routes:
-            require_permissions(app)
+            require_route_permissions(app)
             self._number_of_checked_routes = number_of_routes
 
 

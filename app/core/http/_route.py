@@ -81,7 +81,7 @@ class Route(APIRoute):
         self._literal_prefix = path.partition("{")[0]
 
     def copy_for_app(
-        self, app: FastAPI, fixed_paths: frozenset[str], *, fast_dispatch: bool
+        self, app: FastAPI, fixed_paths: frozenset[str], *, http_fast_path: bool
     ) -> "Route":
         """Return a copy of the route that serves one application.
 
@@ -91,13 +91,13 @@ class Route(APIRoute):
             app: The application.
             fixed_paths: Every path of the application that has no parameters. They take precedence
                 over this route: `/books/batch` does not match `/books/{id}`.
-            fast_dispatch: True calls the endpoint by the fast path if that supports it.
+            http_fast_path: True calls the endpoint by the fast path if that supports it.
         """
         route = copy(self)
         route._fixed_paths = fixed_paths  # noqa: SLF001 - of this class
         route.dependency_overrides_provider = app
         route.app = request_response(route.get_route_handler())
-        if fast_dispatch:
+        if http_fast_path:
             fast_handler = build_fast_handler(route)
             if fast_handler is not None:
                 route.app = _FastRouteApp(app, route.wrap_endpoint_call(fast_handler), route.app)

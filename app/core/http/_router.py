@@ -14,7 +14,12 @@ from fastapi import FastAPI, Response, params
 
 from app.core.access import Permission
 from app.core.errors import ServiceError
-from app.core.http._guard import ForeignRouter, GuardedRoute, MissingPermission, check_permission
+from app.core.http._guard import (
+    ForeignRouter,
+    GuardedRoute,
+    MissingPermission,
+    require_known_permission,
+)
 from app.core.http._problems import openapi_problem_responses as problem_responses
 from app.core.http._route import Route
 
@@ -96,7 +101,7 @@ class Router:
 
         Raises `MissingPermission` if the permission does not exist.
         """
-        check_permission(permission, path)
+        require_known_permission(permission, path)
         status_code = options.get("status_code", OK)
         route_options: dict[str, Any] = {"has_location": status_code == CREATED, **options}
         problems = problem_responses(*route_options.pop("errors", ()))
@@ -120,7 +125,7 @@ class Router:
 
 
 def add_routers(
-    app: FastAPI, routers: Sequence[Router | ForeignRouter | GuardedRoute], *, fast_dispatch: bool
+    app: FastAPI, routers: Sequence[Router | ForeignRouter | GuardedRoute], *, http_fast_path: bool
 ) -> None:
     """Add the endpoints of routers to an application.
 
@@ -129,7 +134,7 @@ def add_routers(
     Args:
         app: The application.
         routers: Our own routers, and foreign routers and routes behind a permission.
-        fast_dispatch: True calls endpoints of our own routers by the fast path if it supports
+        http_fast_path: True calls endpoints of our own routers by the fast path if it supports
             them.
     """
     own_routes: list[Route] = []
@@ -147,7 +152,7 @@ def add_routers(
     # The routes are appended one by one. FastAPI would match those of an included router twice for
     # every request.
     for route in own_routes:
-        app_route = route.copy_for_app(app, fixed_paths, fast_dispatch=fast_dispatch)
+        app_route = route.copy_for_app(app, fixed_paths, http_fast_path=http_fast_path)
         app.router.routes.append(app_route)
     # Foreign routes come last, so that they cannot hide our own.
     for foreign_router in foreign_routers:
