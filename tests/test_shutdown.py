@@ -13,13 +13,13 @@ import psutil
 import pytest
 from httpx import AsyncClient
 
-from tests.core.test_inactivity_timeout import sending, upload
 from tests.support.connections import tcp_connection, tcp_server
 from tests.support.document_forms import END_OF_FORM, START_OF_FORM
 from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.processes import poll_until as eventually
+from tests.support.raw_requests import open_request, upload_head
 
 pytestmark = pytest.mark.private_database
 
@@ -66,7 +66,7 @@ async def test_under_load_no_request_that_was_sent_remains_without_its_answer(
             process,
             origin,
         ),
-        sending(origin, upload(length)) as (answer, writer),
+        open_request(origin, upload_head(length) + START_OF_FORM) as (answer, writer),
     ):
         readers = [Reader() for _ in range(60)]
         load = [asyncio.create_task(reader.read(origin)) for reader in readers]
@@ -109,7 +109,7 @@ async def test_what_does_not_come_to_its_end_is_cut_off_in_time(
             origin,
         ),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
-        sending(origin, upload(2000)) as (answer, _),
+        open_request(origin, upload_head(2000) + START_OF_FORM) as (answer, _),
     ):
         assert (await client.get("/livez")).status_code == 200  # of some process
         process.send_signal(signal.SIGTERM)
@@ -137,14 +137,14 @@ async def test_a_silent_store_does_not_keep_it(private_database_url: str) -> Non
         await asyncio.Event().wait()
 
     asked = asyncio.Event()
-    body = START_OF_FORM + END_OF_FORM
+    body = START_OF_FORM + b"content" + END_OF_FORM
     async with (
         tcp_server(silent) as store,
         running_server(DATABASE_URL=private_database_url, S3_ENDPOINT_URL=f"http://{store}") as (
             process,
             origin,
         ),
-        sending(origin, upload(len(body)) + END_OF_FORM.decode()),
+        open_request(origin, upload_head(len(body)) + body),
     ):
         await asked.wait()
         process.send_signal(signal.SIGTERM)

@@ -1,97 +1,101 @@
-"""One server process, and clients that go away in the middle of something."""
+"""Clients that disconnect while their request is in progress."""
 
-import asyncio
 import socket
 import struct
 from asyncio import StreamWriter
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit
+from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
 
 from app.documents.upload import PART_SIZE
-from tests.core.test_inactivity_timeout import head
-from tests.faults.service import POOL, Service, served
+from tests.faults.running_service import POOL_SIZE, RunningService, running_service
 from tests.support import database_activity, servers
-from tests.support.document_forms import FORM_HEADERS, START_OF_FORM
+from tests.support.document_forms import START_OF_FORM
 from tests.support.factories import make_author
+from tests.support.raw_requests import open_request, upload_head
 
-GONE = pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
+DISCONNECT = pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
+# Closing a socket with this option sends RST instead of FIN.
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+UPLOAD_HEAD = upload_head(10**8)
+# The bytes that a client sends of an upload before it disconnects.
+INCOMPLETE_HEAD = UPLOAD_HEAD[:50]
+UPLOAD_WITHOUT_FILE = UPLOAD_HEAD + START_OF_FORM[:40]
+# The service creates a row for an upload as soon as the file begins.
+FIRST_PART = UPLOAD_HEAD + START_OF_FORM + b"%PDF"
+THIRD_PART = UPLOAD_HEAD + START_OF_FORM + bytes(2 * PART_SIZE)
+COUNT_PENDING_UPLOADS = "SELECT count(*) FROM stored_objects WHERE state = 'pending'"
 
 
 @pytest.fixture(scope="module")
 async def database_url(template_url: str) -> AsyncIterator[str]:
-    made = await servers.copy_database(template_url, "clients")
-    yield made
-    await servers.drop_database(made)
+    url = await servers.copy_database(template_url, "clients")
+    yield url
+    await servers.drop_database(url)
 
 
 @pytest.fixture(scope="module")
-async def service(database_url: str) -> AsyncIterator[Service]:
-    async with served(database_url, prefix="faults/clients/") as made:
-        yield made
+async def service(database_url: str) -> AsyncIterator[RunningService]:
+    async with running_service(database_url, prefix="faults/clients/") as service:
+        yield service
 
 
-async def sent(service: Service, data: str, more: bytes = b"") -> StreamWriter:
-    """A connection on which this was sent."""
-    where = urlsplit(service.origin)
-    _, writer = await asyncio.open_connection(where.hostname, where.port)
-    writer.writelines([data.encode(), more])
-    await writer.drain()
-    return writer
-
-
-def leave(writer: StreamWriter, *, reset: bool) -> None:
+def disconnect(writer: StreamWriter, *, reset: bool) -> None:
+    """Close the connection of a client, normally or with a TCP reset."""
     if reset:
-        end: socket.socket = writer.get_extra_info("socket")
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        connection: socket.socket = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
     writer.close()
 
 
-@GONE
-async def test_clients_are_gone_while_their_queries_run(
-    reset: bool, service: Service, database_url: str
+@DISCONNECT
+async def test_service_recovers_when_clients_disconnect_during_queries(
+    reset: bool, service: RunningService, database_url: str
 ) -> None:
-    path = f"/authors/{(await make_author(service.client))['id']}"
-    other, locking = [await asyncpg.connect(database_url) for _ in range(2)]
-    body = '{"name": "x"}'
-    changes = (
-        f"Host: b\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    author = await make_author(service.client)
+    path = f"/authors/{author['id']}"
+    get_request = f"GET {path} HTTP/1.1\r\nHost: b\r\n\r\n"
+    patch_request = (
+        f"PATCH {path} HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\n"
+        'Content-Length: 13\r\n\r\n{"name": "x"}'
     )
-    async with locking.transaction():
-        await locking.execute("LOCK TABLE authors IN ACCESS EXCLUSIVE MODE")
-        asked = [f"GET {path} HTTP/1.1\r\nHost: b\r\n\r\n", f"PATCH {path} HTTP/1.1\r\n{changes}"]
-        writers = [await sent(service, each) for each in asked * POOL]
+    observer = await asyncpg.connect(database_url)
+    locker = await asyncpg.connect(database_url)
+    async with AsyncExitStack() as connections, locker.transaction():
+        await locker.execute("LOCK TABLE authors IN ACCESS EXCLUSIVE MODE")
+        writers = []
+        for request in [get_request, patch_request] * POOL_SIZE:
+            connection = open_request(service.origin, request.encode())
+            _, writer = await connections.enter_async_context(connection)
+            writers.append(writer)
         await database_activity.wait_for_query_result(
-            POOL, other, database_activity.COUNT_WAITING_FOR_LOCK
+            POOL_SIZE, observer, database_activity.COUNT_WAITING_FOR_LOCK
         )
         for writer in writers:
-            leave(writer, reset=reset)
+            disconnect(writer, reset=reset)
         assert (await service.client.get("/livez")).status_code == 200
-    for connection in (other, locking):
-        await connection.close()
-    await service.is_well()
+    await observer.close()
+    await locker.close()
+    await service.check_recovered()
 
 
-FORM = head("/documents", FORM_HEADERS["content-type"], 10**8)
-BEGUN = {  # the file, so that there is a record of it
-    "in the first part": (FORM, START_OF_FORM),
-    "in the third part": (FORM, START_OF_FORM + bytes(2 * PART_SIZE)),
-}
-POINTS = {"in the head": (FORM[:50], b""), "before the file": (FORM, START_OF_FORM[:40]), **BEGUN}
-PENDING = "SELECT count(*) FROM stored_objects WHERE state = 'pending'"
-
-
-@GONE
-async def test_clients_are_gone_in_the_middle_of_an_upload(
-    reset: bool, service: Service, database_url: str
+@DISCONNECT
+async def test_service_recovers_when_clients_disconnect_during_uploads(
+    reset: bool, service: RunningService, database_url: str
 ) -> None:
-    writers = [await sent(service, *point) for point in POINTS.values() for _ in range(2)]
-    other = await asyncpg.connect(database_url)
-    await database_activity.wait_for_query_result(2 * len(BEGUN), other, PENDING)
-    await other.close()
-    for writer in writers:
-        leave(writer, reset=reset)
-    await service.is_well()
+    incomplete_requests = [INCOMPLETE_HEAD, UPLOAD_WITHOUT_FILE, FIRST_PART, THIRD_PART]
+    async with AsyncExitStack() as connections:
+        writers = []
+        for first_bytes in incomplete_requests * 2:
+            connection = open_request(service.origin, first_bytes)
+            _, writer = await connections.enter_async_context(connection)
+            writers.append(writer)
+        observer = await asyncpg.connect(database_url)
+        # Two clients each have sent the first and the third part.
+        await database_activity.wait_for_query_result(4, observer, COUNT_PENDING_UPLOADS)
+        await observer.close()
+        for writer in writers:
+            disconnect(writer, reset=reset)
+    await service.check_recovered()

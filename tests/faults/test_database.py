@@ -1,4 +1,4 @@
-"""One server process, and what happens to its Postgres: each fault, and that it is over."""
+"""Faults of the Postgres server: the service fails with 503 meanwhile, and recovers afterwards."""
 
 import asyncio
 import os
@@ -17,17 +17,23 @@ from asyncpg import PostgresError
 from app import embedded
 from app.embedded.postgresql import Postgres
 from tests.authors.test_authors import NOBODY
-from tests.faults.load import loaded
-from tests.faults.service import AT_ONCE, LOCK_TIMEOUT, REQUEST_TIMEOUT, Service, served
+from tests.faults.load import running_load
+from tests.faults.running_service import (
+    LOCK_TIMEOUT,
+    REQUEST_TIMEOUT,
+    TOLERANCE_SECONDS,
+    RunningService,
+    running_service,
+)
 from tests.support import database_activity, postgres_server
 from tests.support.factories import make_author
 from tests.support.problems import check_problem
 
-LONG = {"name": "x" * 200}
-RECOVERED = 1.0  # seconds
-WRITTEN = {200, 201, 204, 503}
-GIVEN_UP = {409}  # for what is sent again with its key while the first is not quite given up
-TERMINATE = """
+RECOVERY_SECONDS = 1.0
+ALLOWED_STATUSES = {200, 201, 204, 503}
+# The status of a retry with an Idempotency-Key while the first request is still being cancelled.
+REQUEST_IN_PROGRESS = 409
+TERMINATE_BACKENDS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'bookshelf'
 """
@@ -40,152 +46,178 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def postgres(data_dir: Path) -> Iterator[Postgres]:
-    """With its defaults: what it says to have written is on the disk."""
+    """A server with default settings, which has written each commit to disk (fsync)."""
     with embedded.run_postgres(data_dir) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-async def service(postgres: Postgres) -> AsyncIterator[Service]:
-    async with served(postgres.url(), prefix="faults/database/") as made:
-        yield made
+async def service(postgres: Postgres) -> AsyncIterator[RunningService]:
+    async with running_service(postgres.url(), prefix="faults/database/") as service:
+        yield service
 
 
-async def test_postgres_is_killed_and_started_again(
-    service: Service, postgres: Postgres, data_dir: Path
+async def test_service_recovers_when_postgres_is_killed_and_restarted(
+    service: RunningService, postgres: Postgres, data_dir: Path
 ) -> None:
-    async with loaded(service.client, service.origin) as load:
+    async with running_load(service.client, service.origin) as load:
         await asyncio.to_thread(postgres_server.kill_postgres, data_dir)
-        await asyncio.to_thread(postgres.stop)  # of a process that is dead it takes note
-        killed = monotonic()
+        # The processes are dead already; this makes `postgres` aware of it.
+        await asyncio.to_thread(postgres.stop)
+        killed_at = monotonic()
         check_problem(await service.client.get("/authors"), 503, "unavailable")
         await asyncio.to_thread(postgres.start)
-        assert await load.recovers() < RECOVERED
-        await load.all_succeed()
-        recovered = monotonic()
-        await load.all_succeed()
-    assert load.statuses() <= WRITTEN
-    assert 503 in load.statuses(since=killed)
-    assert 503 not in load.statuses(since=recovered)
-    await load.is_all_there(service.url)
-    await service.is_well()
+        assert await load.wait_for_recovery() < RECOVERY_SECONDS
+        await load.wait_until_all_succeed()
+        recovered_at = monotonic()
+        await load.wait_until_all_succeed()
+    assert load.statuses() <= ALLOWED_STATUSES
+    assert 503 in load.statuses(since=killed_at)
+    assert 503 not in load.statuses(since=recovered_at)
+    await load.check_database(service.database_url)
+    await service.check_recovered()
 
 
-async def test_one_process_of_postgres_is_killed_and_it_starts_all_the_others_anew(
-    service: Service,
+async def test_service_recovers_when_a_crashed_backend_restarts_postgres(
+    service: RunningService,
 ) -> None:
-    async with loaded(service.client, service.origin) as load:
-        other = await asyncpg.connect(service.url)
-        psutil.Process(other.get_server_pid()).kill()
-        while not other.is_closed():
+    """Postgres restarts all its processes when one of them is killed."""
+    async with running_load(service.client, service.origin) as load:
+        connection = await asyncpg.connect(service.database_url)
+        psutil.Process(connection.get_server_pid()).kill()
+        while not connection.is_closed():
             await asyncio.sleep(0)
-        (await connected(service.url)).terminate()
-        assert await load.recovers() < RECOVERED
-        await load.all_succeed()
-    assert load.statuses() <= WRITTEN
-    await load.is_all_there(service.url)
-    await service.is_well()
+        (await connect_when_ready(service.database_url)).terminate()
+        assert await load.wait_for_recovery() < RECOVERY_SECONDS
+        await load.wait_until_all_succeed()
+    assert load.statuses() <= ALLOWED_STATUSES
+    await load.check_database(service.database_url)
+    await service.check_recovered()
 
 
-async def connected(url: str) -> asyncpg.Connection:
-    """The first connection that a server which starts lets in."""
+async def connect_when_ready(database_url: str) -> asyncpg.Connection:
+    """Connect to a database server that is starting, as soon as it accepts connections."""
     while True:
         try:
-            return await asyncpg.connect(url)
+            return await asyncpg.connect(database_url)
         except (PostgresError, OSError):
             await asyncio.sleep(0.01)
 
 
-async def test_all_backends_are_terminated_again_and_again(service: Service) -> None:
-    async with loaded(service.client, service.origin) as load:
-        other = await asyncpg.connect(service.url)
+async def test_reads_succeed_while_backends_are_terminated_repeatedly(
+    service: RunningService,
+) -> None:
+    async with running_load(service.client, service.origin) as load:
+        connection = await asyncpg.connect(service.database_url)
         for _ in range(5):
-            assert await other.fetchval(TERMINATE) > 1
-            await load.all_succeed()
-        await other.close()
+            assert await connection.fetchval(TERMINATE_BACKENDS) > 1
+            await load.wait_until_all_succeed()
+        await connection.close()
     assert load.statuses("GET") == {200}
-    assert load.statuses() <= WRITTEN
-    await load.is_all_there(service.url)
-    await service.is_well()
+    assert load.statuses() <= ALLOWED_STATUSES
+    await load.check_database(service.database_url)
+    await service.check_recovered()
 
 
-async def test_postgres_is_frozen(service: Service, data_dir: Path) -> None:
-    async with loaded(service.client, service.origin) as load:
+async def test_requests_fail_in_time_while_postgres_is_frozen(
+    service: RunningService, data_dir: Path
+) -> None:
+    async with running_load(service.client, service.origin) as load:
         with postgres_server.frozen_postgres(data_dir):
-            await load.all_fail()
+            await load.wait_until_all_fail()
             assert (await service.client.get("/livez")).status_code == 200
             check_problem(await service.client.get("/readyz"), 503, "unavailable")
-        await load.all_succeed()
-    assert load.statuses() <= WRITTEN | GIVEN_UP
-    assert load.longest() < REQUEST_TIMEOUT + AT_ONCE
-    await load.is_all_there(service.url)
-    await service.is_well()
+        await load.wait_until_all_succeed()
+    assert load.statuses() <= ALLOWED_STATUSES | {REQUEST_IN_PROGRESS}
+    assert load.longest_seconds() < REQUEST_TIMEOUT + TOLERANCE_SECONDS
+    await load.check_database(service.database_url)
+    await service.check_recovered()
 
 
-async def test_a_table_is_locked(service: Service) -> None:
-    client, key = service.client, {"Idempotency-Key": "locked"}
-    book = {"title": "x", "author_id": (await make_author(client))["id"]}
-    other, locking = [await asyncpg.connect(service.url) for _ in range(2)]
-    async with locking.transaction():
-        await locking.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
-        start = monotonic()
-        asked = [client.get("/books"), client.post("/books", json=book, headers=key)]
-        for method, body in (("GET", None), ("PATCH", {"title": "y"}), ("DELETE", None)):
-            asked.append(client.request(method, f"/books/{NOBODY}", json=body))
-        waiting = [asyncio.ensure_future(each) for each in asked]
+async def test_locked_table_makes_only_requests_that_use_it_fail(service: RunningService) -> None:
+    client = service.client
+    author = await make_author(client)
+    new_book = {"title": "x", "author_id": author["id"]}
+    headers = {"Idempotency-Key": "locked"}
+    observer = await asyncpg.connect(service.database_url)
+    locker = await asyncpg.connect(service.database_url)
+    async with locker.transaction():
+        await locker.execute("LOCK TABLE books IN ACCESS EXCLUSIVE MODE")
+        started_at = monotonic()
+        waiting_requests = [
+            asyncio.ensure_future(request)
+            for request in (
+                client.get("/books"),
+                client.post("/books", json=new_book, headers=headers),
+                client.get(f"/books/{NOBODY}"),
+                client.patch(f"/books/{NOBODY}", json={"title": "y"}),
+                client.delete(f"/books/{NOBODY}"),
+            )
+        ]
         await database_activity.wait_for_query_result(
-            len(waiting), other, database_activity.COUNT_WAITING_FOR_LOCK
+            len(waiting_requests), observer, database_activity.COUNT_WAITING_FOR_LOCK
         )
         for path in ("/authors", "/users", "/documents"):
             assert (await client.get(path)).status_code == 200
         assert (await client.post("/authors", json={"name": "x"})).status_code == 201
-        assert not any(each.done() for each in waiting)
-        for answer in await asyncio.gather(*waiting):
-            check_problem(answer, 503, "overloaded")
-            assert answer.headers["retry-after"] == "1"
-        assert monotonic() - start < LOCK_TIMEOUT + AT_ONCE
+        assert not any(request.done() for request in waiting_requests)
+        for response in await asyncio.gather(*waiting_requests):
+            check_problem(response, 503, "overloaded")
+            assert response.headers["retry-after"] == "1"
+        assert monotonic() - started_at < LOCK_TIMEOUT + TOLERANCE_SECONDS
     assert (await client.get("/books")).json()["total"] == 0
-    assert (await client.post("/books", json=book, headers=key)).status_code == 201
-    for each in (other, locking):
-        await each.close()
-    await service.is_well()
+    assert (await client.post("/books", json=new_book, headers=headers)).status_code == 201
+    await observer.close()
+    await locker.close()
+    await service.check_recovered()
 
 
 @pytest.fixture
-async def full(service: Service, tmp_path: Path) -> AsyncIterator[Path]:
-    """A file whose removal makes room on a disk that is full, on which the authors are."""
+async def small_disk(service: RunningService, tmp_path: Path) -> AsyncIterator[Path]:
+    """The directory of a file system of 4 MiB on which Postgres stores the table `authors`."""
     tmp_path.chmod(0o755)
-    owner = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
+    owner = os.geteuid()
+    if owner == 0:
+        # Postgres runs as this user if the tests run as root.
+        owner = pwd.getpwnam("nobody").pw_uid
     options = f"size=4m,mode=0700,uid={owner}"
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(tmp_path)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root may mount a small disk, and not in every container")
-    other = await asyncpg.connect(service.url)
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system requires root, and fails in some containers")
+    connection = await asyncpg.connect(service.database_url)
     try:
-        await other.execute(f"CREATE TABLESPACE small LOCATION '{tmp_path}'")
-        await other.execute("ALTER TABLE authors SET TABLESPACE small")
-        yield tmp_path / "ballast"
-        await other.execute("ALTER TABLE authors SET TABLESPACE pg_default")
-        await other.execute("DROP TABLESPACE small")
+        await connection.execute(f"CREATE TABLESPACE small LOCATION '{tmp_path}'")
+        await connection.execute("ALTER TABLE authors SET TABLESPACE small")
+        yield tmp_path
+        await connection.execute("ALTER TABLE authors SET TABLESPACE pg_default")
+        await connection.execute("DROP TABLESPACE small")
     finally:
-        await other.close()
+        await connection.close()
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
-async def test_the_disk_of_postgres_is_full(service: Service, full: Path) -> None:
-    async with loaded(service.client, service.origin) as load:
-        free = os.statvfs(full.parent)
-        with suppress(OSError):  # it was full before
-            full.write_bytes(bytes(free.f_bavail * free.f_bsize))
-        await load.is_told(503)
-        while (refused := await service.client.post("/authors", json=LONG)).status_code == 201:
-            pass  # what others have deleted makes room for some more
-        check_problem(refused, 503, "overloaded")
+async def test_reads_succeed_and_writes_are_503_while_the_disk_is_full(
+    service: RunningService, small_disk: Path
+) -> None:
+    async with running_load(service.client, service.origin) as load:
+        ballast = small_disk / "ballast"
+        file_system = os.statvfs(small_disk)
+        # The load may fill the disk before the file does.
+        with suppress(OSError):
+            ballast.write_bytes(bytes(file_system.f_bavail * file_system.f_bsize))
+        await load.wait_for_status(503)
+        # The load also deletes authors, which makes room for a few writes.
+        long_name = {"name": "x" * 200}
+        while True:
+            response = await service.client.post("/authors", json=long_name)
+            if response.status_code != 201:
+                break
+        check_problem(response, 503, "overloaded")
         assert (await service.client.get("/readyz")).status_code == 200
-        full.unlink()
-        assert await load.recovers() < RECOVERED
-        await load.all_succeed()
+        ballast.unlink()
+        assert await load.wait_for_recovery() < RECOVERY_SECONDS
+        await load.wait_until_all_succeed()
     assert load.statuses("GET") == {200}
-    assert load.statuses() <= WRITTEN
-    await load.is_all_there(service.url)
-    await service.is_well()
+    assert load.statuses() <= ALLOWED_STATUSES
+    await load.check_database(service.database_url)
+    await service.check_recovered()

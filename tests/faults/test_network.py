@@ -1,7 +1,7 @@
-"""One server process, and what happens between it and its Postgres: each fault, and its end."""
+"""Faults of the network between the service and its database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from time import monotonic
 
 import asyncpg
@@ -10,48 +10,58 @@ from asyncpg.transaction import Transaction
 from httpx import Response
 
 from tests.core.test_idempotency import COMMITTED, REPLAYED
-from tests.faults.load import loaded
-from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
+from tests.faults.load import running_load
+from tests.faults.running_service import (
+    REQUEST_TIMEOUT,
+    TOLERANCE_SECONDS,
+    RunningService,
+    running_service,
+)
 from tests.support import database_activity, servers
 from tests.support.database_proxy import DatabaseProxy, running_database_proxy
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS
 
-WRITTEN = {200, 201, 204, 503}
-GIVEN_UP = {409}  # for what is sent again with its key while the first is not quite given up
-KEY = {"Idempotency-Key": "lost"}
+ALLOWED_STATUSES = {200, 201, 204, 503}
+# The status of a retry with an Idempotency-Key while the first request is still being cancelled.
+REQUEST_IN_PROGRESS = 409
+COUNT_AUTHORS = "SELECT count(*) FROM authors WHERE name = $1"
 
 
 @pytest.fixture(scope="module")
-async def direct(template_url: str) -> AsyncIterator[str]:
+async def direct_url(template_url: str) -> AsyncIterator[str]:
+    """The URL of a database without the proxy."""
     url = await servers.copy_database(template_url, "network")
     yield url
     await servers.drop_database(url)
 
 
 @pytest.fixture(scope="module")
-async def wire(direct: str) -> AsyncIterator[DatabaseProxy]:
-    async with running_database_proxy(direct) as made:
-        yield made
+async def proxy(direct_url: str) -> AsyncIterator[DatabaseProxy]:
+    async with running_database_proxy(direct_url) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")
-async def service(wire: DatabaseProxy, direct: str) -> AsyncIterator[Service]:
-    async with served(wire.url, direct=direct, prefix="faults/network/") as made:
-        yield made
+async def service(proxy: DatabaseProxy, direct_url: str) -> AsyncIterator[RunningService]:
+    async with running_service(
+        proxy.url, direct_url=direct_url, prefix="faults/network/"
+    ) as service:
+        yield service
 
 
 @pytest.fixture
-async def outside_connection(direct: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(direct)
+async def observer(direct_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the database that does not pass through the proxy."""
+    connection = await asyncpg.connect(direct_url)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def locked(direct: str, service: Service) -> AsyncIterator[Transaction]:
-    """A transaction for whose end whoever asks for authors waits."""
-    connection = await asyncpg.connect(direct)
+async def lock_on_authors(direct_url: str, service: RunningService) -> AsyncIterator[Transaction]:
+    """A transaction that locks the table `authors`, so that requests wait until it ends."""
+    connection = await asyncpg.connect(direct_url)
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute("LOCK TABLE authors IN ACCESS EXCLUSIVE MODE")
@@ -59,107 +69,123 @@ async def locked(direct: str, service: Service) -> AsyncIterator[Transaction]:
     await connection.close()
 
 
-async def test_all_connections_are_reset_again_and_again(
-    service: Service, wire: DatabaseProxy
+async def test_reads_succeed_while_connections_are_reset_repeatedly(
+    service: RunningService, proxy: DatabaseProxy
 ) -> None:
-    async with loaded(service.client, service.origin) as load:
+    async with running_load(service.client, service.origin) as load:
         for _ in range(5):
-            wire.reset_connections()
-            await load.all_succeed()
+            proxy.reset_connections()
+            await load.wait_until_all_succeed()
     assert load.statuses("GET") == {200}
-    assert load.statuses() <= WRITTEN
-    await load.is_all_there(service.url)
-    await service.is_well()
+    assert load.statuses() <= ALLOWED_STATUSES
+    await load.check_database(service.database_url)
+    await service.check_recovered()
 
 
-async def test_a_read_whose_connection_is_reset_is_done_on_another(
-    service: Service,
-    wire: DatabaseProxy,
-    outside_connection: asyncpg.Connection,
-    locked: Transaction,
+async def test_read_is_retried_when_its_connection_is_reset(
+    service: RunningService,
+    proxy: DatabaseProxy,
+    observer: asyncpg.Connection,
+    lock_on_authors: Transaction,
 ) -> None:
-    asked = asyncio.ensure_future(service.client.get("/authors"))
+    request = asyncio.ensure_future(service.client.get("/authors"))
     await database_activity.wait_for_query_result(
-        1, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
+        1, observer, database_activity.COUNT_WAITING_FOR_LOCK
     )
-    wire.reset_connections()
-    # The first statement still waits: its server does not know that the client has gone.
+    proxy.reset_connections()
+    # Postgres does not notice that the first client is gone, so both statements wait.
     await database_activity.wait_for_query_result(
-        2, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
+        2, observer, database_activity.COUNT_WAITING_FOR_LOCK
     )
-    await locked.rollback()
-    assert (await asked).status_code == 200
-    await service.is_well()
+    await lock_on_authors.rollback()
+    assert (await request).status_code == 200
+    await service.check_recovered()
 
 
-async def test_a_write_whose_connection_is_reset_is_not_done_again(
-    service: Service,
-    wire: DatabaseProxy,
-    outside_connection: asyncpg.Connection,
-    locked: Transaction,
+async def test_write_is_503_and_not_retried_when_its_connection_is_reset(
+    service: RunningService,
+    proxy: DatabaseProxy,
+    observer: asyncpg.Connection,
+    lock_on_authors: Transaction,
 ) -> None:
-    asked = asyncio.ensure_future(service.client.post("/authors", json={"name": "once"}))
+    request = asyncio.ensure_future(service.client.post("/authors", json={"name": "once"}))
     await database_activity.wait_for_query_result(
-        1, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
+        1, observer, database_activity.COUNT_WAITING_FOR_LOCK
     )
-    wire.reset_connections()
-    check_problem(await asked, 503, "unavailable")
-    await locked.rollback()
-    await database_activity.wait_for_query_result(
-        0, outside_connection, database_activity.COUNT_BUSY
-    )
-    assert (
-        await outside_connection.fetchval("SELECT count(*) FROM authors WHERE name = 'once'") <= 1
-    )
-    await service.is_well()
+    proxy.reset_connections()
+    check_problem(await request, 503, "unavailable")
+    await lock_on_authors.rollback()
+    await database_activity.wait_for_query_result(0, observer, database_activity.COUNT_BUSY)
+    assert await observer.fetchval(COUNT_AUTHORS, "once") <= 1
+    await service.check_recovered()
 
 
-@pytest.mark.parametrize("lost", ["by a reset", "in a black hole"])
-@pytest.mark.parametrize("headers", [{}, KEY], ids=["one statement", "with a key"])
-async def test_a_write_whose_commit_is_not_heard_of_is_unavailable_and_done(
-    headers: dict[str, str],
-    lost: str,
-    service: Service,
-    wire: DatabaseProxy,
-    outside_connection: asyncpg.Connection,
+@pytest.mark.parametrize("fault", ["reset", "blocked"])
+@pytest.mark.parametrize("has_key", [False, True], ids=["one statement", "with a key"])
+async def test_write_is_503_and_done_when_the_response_of_its_commit_is_lost(
+    fault: str,
+    service: RunningService,
+    proxy: DatabaseProxy,
+    observer: asyncpg.Connection,
+    *,
+    has_key: bool,
 ) -> None:
-    name = f"{lost} {headers}"
-    headers = {key: lost.replace(" ", "-") for key in headers}
+    """A retry with the same `Idempotency-Key` returns the stored response."""
+    name = f"{fault} {has_key}"
+    headers = {}
+    # A request without a key commits with its only statement, whose response has the name.
+    lost_response = name.encode()
+    max_seconds = TOLERANCE_SECONDS
+    if has_key:
+        headers["Idempotency-Key"] = f"lost-{fault}"
+        lost_response = COMMITTED
+    if fault == "blocked":
+        max_seconds += REQUEST_TIMEOUT
 
-    def post() -> Coroutine[None, None, Response]:
+    def send_request() -> Coroutine[None, None, Response]:
         return service.client.post("/authors", json={"name": name}, headers=headers)
 
-    wire.block_at_response(COMMITTED if headers else name.encode())
-    start, asked = monotonic(), asyncio.create_task(post())
+    proxy.block_at_response(lost_response)
+    started_at = monotonic()
+    request = asyncio.create_task(send_request())
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        await wire.response_intercepted.wait()
-    if lost == "by a reset":
-        wire.unblock()
-    check_problem(await asked, 503, "unavailable")
-    assert monotonic() - start < (AT_ONCE if lost == "by a reset" else REQUEST_TIMEOUT + AT_ONCE)
-    wire.unblock()
-    count = "SELECT count(*) FROM authors WHERE name = $1"
-    assert await outside_connection.fetchval(count, name) == 1
-    if headers:
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            while (again := await post()).status_code in GIVEN_UP:
-                check_problem(again, 409, "request-in-progress")
-        assert (again.status_code, again.headers[REPLAYED]) == (201, "true")
-        assert await outside_connection.fetchval(count, name) == 1
-    await service.is_well()
+        await proxy.response_intercepted.wait()
+    if fault == "reset":
+        proxy.unblock()
+    check_problem(await request, 503, "unavailable")
+    assert monotonic() - started_at < max_seconds
+    proxy.unblock()
+    assert await observer.fetchval(COUNT_AUTHORS, name) == 1
+    if has_key:
+        retry = await retry_while_in_progress(send_request)
+        assert (retry.status_code, retry.headers[REPLAYED]) == (201, "true")
+        assert await observer.fetchval(COUNT_AUTHORS, name) == 1
+    await service.check_recovered()
 
 
-async def test_the_network_is_a_black_hole_for_a_while(
-    service: Service, wire: DatabaseProxy
+async def retry_while_in_progress(
+    send_request: Callable[[], Coroutine[None, None, Response]],
+) -> Response:
+    """Send a request with an Idempotency-Key until the first request with this key has ended."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while True:
+            response = await send_request()
+            if response.status_code != REQUEST_IN_PROGRESS:
+                return response
+            check_problem(response, REQUEST_IN_PROGRESS, "request-in-progress")
+
+
+async def test_requests_fail_in_time_while_the_network_drops_all_packets(
+    service: RunningService, proxy: DatabaseProxy
 ) -> None:
-    async with loaded(service.client, service.origin) as load:
-        wire.is_blocked = True
-        await load.all_fail()
+    async with running_load(service.client, service.origin) as load:
+        proxy.is_blocked = True
+        await load.wait_until_all_fail()
         assert (await service.client.get("/livez")).status_code == 200
         check_problem(await service.client.get("/readyz"), 503, "unavailable")
-        wire.unblock()
-        await load.all_succeed()
-    assert load.statuses() <= WRITTEN | GIVEN_UP
-    assert load.longest() < REQUEST_TIMEOUT + AT_ONCE
-    await load.is_all_there(service.url)
-    await service.is_well()
+        proxy.unblock()
+        await load.wait_until_all_succeed()
+    assert load.statuses() <= ALLOWED_STATUSES | {REQUEST_IN_PROGRESS}
+    assert load.longest_seconds() < REQUEST_TIMEOUT + TOLERANCE_SECONDS
+    await load.check_database(service.database_url)
+    await service.check_recovered()

@@ -1,176 +1,208 @@
-"""One server process, and what its store does: each call fails once in each way, and then not."""
+"""Faults of the object store: requests that need it are 503, and the sweeper repairs the rest."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
+from typing import NamedTuple
 
 import pytest
 from httpx import AsyncClient, Response
 
 from app.core.errors import Unavailable
 from app.documents.upload import PART_SIZE
-from tests.faults.service import AT_ONCE, REQUEST_TIMEOUT, Service, served
+from tests.faults.running_service import (
+    REQUEST_TIMEOUT,
+    TOLERANCE_SECONDS,
+    RunningService,
+    running_service,
+)
 from tests.support import servers
 from tests.support.factories import make_author, make_direct_upload, make_document
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, poll_until
 from tests.support.store_proxy import ProxyAction, StoreProxy, running_store_proxy
 
-PREFIX = "faults/store/"
-SMALL, LARGE = b"%PDF-1.7 in one go", bytes(PART_SIZE + 1)
+# The service stores a small file with a single request, and a large one in two parts.
+SMALL_FILE = b"%PDF-1.7 small"
+LARGE_FILE = bytes(PART_SIZE + 1)
 
-Ask = Callable[[], Awaitable[Response]]
-Prepare = Callable[[AsyncClient], Awaitable[Ask]]
+SendRequest = Callable[[], Awaitable[Response]]
+# Creates what a request needs, and returns a function that sends the request.
+PrepareRequest = Callable[[AsyncClient], Awaitable[SendRequest]]
+
+
+class StoreCall(NamedTuple):
+    """A call to the object store, and a request to the service that makes this call."""
+
+    # Matches the method and the target of the call, for example "PUT /bucket/key?partNumber=1".
+    pattern: str
+    prepare_request: PrepareRequest
+    # The status of the request when the call fails, and when it succeeds afterwards.
+    status_on_failure: int
+    status_on_success: int
 
 
 @pytest.fixture(scope="module")
 async def database_url(template_url: str) -> AsyncIterator[str]:
-    made = await servers.copy_database(template_url, "store")
-    yield made
-    await servers.drop_database(made)
+    url = await servers.copy_database(template_url, "store")
+    yield url
+    await servers.drop_database(url)
 
 
 @pytest.fixture(scope="module")
 async def proxy() -> AsyncIterator[StoreProxy]:
-    async with running_store_proxy() as made:
-        yield made
+    async with running_store_proxy() as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")
-async def service(database_url: str, proxy: StoreProxy) -> AsyncIterator[Service]:
-    async with served(database_url, prefix=PREFIX, S3_ENDPOINT_URL=proxy.origin) as made:
-        yield made
+async def service(database_url: str, proxy: StoreProxy) -> AsyncIterator[RunningService]:
+    async with running_service(
+        database_url, prefix="faults/store/", S3_ENDPOINT_URL=proxy.origin
+    ) as service:
+        yield service
 
 
-def uploads(content: bytes, **more: str) -> Prepare:
-    async def prepared(client: AsyncClient) -> Ask:
-        fields = {"file": ("a.pdf", content), **{name: (None, v) for name, v in more.items()}}
-        return lambda: client.post("/documents", files=fields)  # type: ignore[arg-type]
+def prepare_upload(content: bytes, field: str = "name") -> PrepareRequest:
+    """Prepare the upload of a document. It is invalid (422) if its name is in another `field`."""
 
-    return prepared
+    async def prepare(client: AsyncClient) -> SendRequest:
+        files = {"file": ("a.pdf", content), field: (None, "x")}
+        return lambda: client.post("/documents", files=files)  # type: ignore[arg-type]
 
-
-async def deletes(client: AsyncClient) -> Ask:
-    path = f"/documents/{(await make_document(client, content=SMALL))['id']}"
-    return lambda: client.delete(path)
+    return prepare
 
 
-async def starts(client: AsyncClient) -> Ask:
-    path = f"/documents/{(await make_document(client))['id']}/uploads"
-    announced = {"filename": "a.pdf", "content_type": "application/pdf", "size": 1}
-    return lambda: client.post(path, json=announced)
+async def prepare_deletion(client: AsyncClient) -> SendRequest:
+    document = await make_document(client, content=SMALL_FILE)
+    return lambda: client.delete(f"/documents/{document['id']}")
 
 
-async def completes(client: AsyncClient) -> Ask:
-    path = f"/documents/{(await make_document(client))['id']}"
-    upload = await make_direct_upload(client, path, SMALL)
-    return lambda: client.post(f"{upload}/complete")
+async def prepare_direct_upload(client: AsyncClient) -> SendRequest:
+    document = await make_document(client)
+    path = f"/documents/{document['id']}/uploads"
+    upload = {"filename": "a.pdf", "content_type": "application/pdf", "size": 1}
+    return lambda: client.post(path, json=upload)
 
 
-# The call of the store that fails, who makes it, the answer then, and that to the same afterwards.
-CALLS: dict[str, tuple[str, Prepare, int, int]] = {
-    "put": ("PUT", uploads(SMALL, name="x"), 503, 201),
-    "start": ("POST .*[?]uploads", uploads(LARGE, name="x"), 503, 201),
-    "the first part": ("partNumber=1", uploads(LARGE, name="x"), 503, 201),
-    "the last part": ("partNumber=2", uploads(LARGE, name="x"), 503, 201),
-    "complete": ("POST .*[?]uploadId", uploads(LARGE, name="x"), 503, 201),
-    "abort": ("DELETE .*[?]uploadId", uploads(LARGE, nome="x"), 422, 422),
-    "delete": ("DELETE", deletes, 204, 404),
-    "start of a direct upload": ("POST .*[?]uploads", starts, 503, 201),
-    "list of its parts": ("GET .*uploadId", completes, 503, 200),
-    "complete of a direct upload": ("POST .*[?]uploadId", completes, 503, 200),
-    "head": ("HEAD", completes, 503, 200),
+async def prepare_completion(client: AsyncClient) -> SendRequest:
+    document = await make_document(client)
+    upload_path = await make_direct_upload(client, f"/documents/{document['id']}", SMALL_FILE)
+    return lambda: client.post(f"{upload_path}/complete")
+
+
+STORE_CALLS = {
+    "put": StoreCall("PUT", prepare_upload(SMALL_FILE), 503, 201),
+    "start": StoreCall("POST .*[?]uploads", prepare_upload(LARGE_FILE), 503, 201),
+    "first part": StoreCall("partNumber=1", prepare_upload(LARGE_FILE), 503, 201),
+    "last part": StoreCall("partNumber=2", prepare_upload(LARGE_FILE), 503, 201),
+    "complete": StoreCall("POST .*[?]uploadId", prepare_upload(LARGE_FILE), 503, 201),
+    "abort": StoreCall("DELETE .*[?]uploadId", prepare_upload(LARGE_FILE, "nome"), 422, 422),
+    "delete": StoreCall("DELETE", prepare_deletion, 204, 404),
+    "start direct upload": StoreCall("POST .*[?]uploads", prepare_direct_upload, 503, 201),
+    "list parts": StoreCall("GET .*uploadId", prepare_completion, 503, 200),
+    "complete direct upload": StoreCall("POST .*[?]uploadId", prepare_completion, 503, 200),
+    "head": StoreCall("HEAD", prepare_completion, 503, 200),
 }
-
-
-@pytest.mark.parametrize("call", CALLS)
-async def test_a_call_fails(call: str, service: Service, proxy: StoreProxy) -> None:
-    line, prepare, failing, succeeding = CALLS[call]
-    ask = await prepare(service.client)
-    proxy.set_action(ProxyAction.RESET, line)
-    answer = await ask()
-    assert answer.status_code == failing, answer.text
-    if failing == 503:
-        check_problem(answer, 503, "unavailable")
-        assert answer.headers["retry-after"] == "1"
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        await proxy.action_reached.wait()
-    proxy.set_action(ProxyAction.PASS)
-    assert (await ask()).status_code == succeeding
-    await service.is_well()
-
-
-# Of those that are held together none waits for another, and nothing is cleaned up by another.
-HELD = {
-    "put and part": (r"PUT [^?]*$|partNumber=2", ["put", "the last part"]),
-    "complete": ("POST .*[?]uploadId", ["complete", "complete of a direct upload"]),
+# Calls that can be held at the same time. None of them waits for another, or undoes its effect.
+CONCURRENT_CALLS = {
+    "put and part": (r"PUT [^?]*$|partNumber=2", ["put", "last part"]),
+    "complete": ("POST .*[?]uploadId", ["complete", "complete direct upload"]),
     "head and delete": ("HEAD|DELETE", ["head", "delete"]),
 }
 
 
-@pytest.mark.parametrize("calls", HELD)
-async def test_calls_are_done_only_when_nobody_waits_for_them_any_more(
-    calls: str, service: Service, proxy: StoreProxy
+@pytest.mark.parametrize("call_name", STORE_CALLS)
+async def test_request_succeeds_once_the_call_that_failed_succeeds(
+    call_name: str, service: RunningService, proxy: StoreProxy
 ) -> None:
-    line, names = HELD[calls]
-    prepared = [await CALLS[name][1](service.client) for name in names]
-    proxy.set_action(ProxyAction.HOLD, line)
-    start = monotonic()
-    answers = await asyncio.gather(*(ask() for ask in prepared))
-    assert [answer.status_code for answer in answers] == [CALLS[name][2] for name in names]
-    assert monotonic() - start < REQUEST_TIMEOUT + AT_ONCE
-    assert len(proxy.request_lines) >= len(names)
-    await service.comes_to_rest()
+    call = STORE_CALLS[call_name]
+    send_request = await call.prepare_request(service.client)
+    proxy.set_action(ProxyAction.RESET, call.pattern)
+    response = await send_request()
+    assert response.status_code == call.status_on_failure, response.text
+    if response.status_code == 503:
+        check_problem(response, 503, "unavailable")
+        assert response.headers["retry-after"] == "1"
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await proxy.action_reached.wait()
+    proxy.set_action(ProxyAction.PASS)
+    assert (await send_request()).status_code == call.status_on_success
+    await service.check_recovered()
+
+
+@pytest.mark.parametrize("case", CONCURRENT_CALLS)
+async def test_request_times_out_when_the_store_does_not_respond_to_a_call(
+    case: str, service: RunningService, proxy: StoreProxy
+) -> None:
+    """The calls are completed later, when no request is waiting for them any more."""
+    pattern, call_names = CONCURRENT_CALLS[case]
+    calls = [STORE_CALLS[name] for name in call_names]
+    requests = [await call.prepare_request(service.client) for call in calls]
+    proxy.set_action(ProxyAction.HOLD, pattern)
+    started_at = monotonic()
+    responses = await asyncio.gather(*(send_request() for send_request in requests))
+    statuses = [response.status_code for response in responses]
+    assert statuses == [call.status_on_failure for call in calls]
+    assert monotonic() - started_at < REQUEST_TIMEOUT + TOLERANCE_SECONDS
+    assert len(proxy.request_lines) >= len(calls)
+    await service.check_idle()
     proxy.release.set()
     proxy.set_action(ProxyAction.PASS)
-    await service.is_well()
+    await service.check_recovered()
 
 
-async def test_the_store_is_down(service: Service, proxy: StoreProxy) -> None:
+async def test_only_uploads_fail_while_the_store_is_down(
+    service: RunningService, proxy: StoreProxy
+) -> None:
     client = service.client
-    document = await make_document(client, content=SMALL)
+    document = await make_document(client, content=SMALL_FILE)
     proxy.set_action(ProxyAction.RESET)
-    assert check_problem(await client.get("/readyz"), 503, "unavailable")["detail"].startswith(
-        "stor"
-    )
-    answers = await asyncio.gather(
-        *(client.post("/documents", files={"file": SMALL}, data={"name": "x"}) for _ in range(4))
-    )
-    for answer in answers:
-        check_problem(answer, 503, "unavailable")
+    problem = check_problem(await client.get("/readyz"), 503, "unavailable")
+    assert problem["detail"].startswith("storage: ")
+    for response in await asyncio.gather(
+        *(
+            client.post("/documents", files={"file": SMALL_FILE}, data={"name": "x"})
+            for _ in range(4)
+        )
+    ):
+        check_problem(response, 503, "unavailable")
     assert (await client.get(f"/documents/{document['id']}")).status_code == 200
     await make_author(client)
     proxy.set_action(ProxyAction.PASS)
-    await service.is_well()
+    await service.check_recovered()
 
 
-async def test_the_store_is_slow(service: Service, proxy: StoreProxy) -> None:
+async def test_other_requests_succeed_while_the_store_is_slow(
+    service: RunningService, proxy: StoreProxy
+) -> None:
     client = service.client
     proxy.set_action(ProxyAction.HOLD, "PUT")
-    slow = [asyncio.create_task(make_document(client, content=SMALL)) for _ in range(6)]
+    uploads = [asyncio.create_task(make_document(client, content=SMALL_FILE)) for _ in range(6)]
 
-    async def all_wait() -> bool:
-        return sum(line.startswith("PUT") for line in proxy.request_lines) == len(slow)
+    async def all_uploads_wait() -> bool:
+        puts = [line for line in proxy.request_lines if line.startswith("PUT")]
+        return len(puts) == len(uploads)
 
-    await poll_until(all_wait)
+    await poll_until(all_uploads_wait)
     await make_author(client)
     for path in ("/readyz", "/documents", "/books"):
         assert (await client.get(path)).status_code == 200
-    assert not any(task.done() for task in slow)
+    assert not any(upload.done() for upload in uploads)
     proxy.release.set()
-    await asyncio.gather(*slow)
+    await asyncio.gather(*uploads)
     proxy.set_action(ProxyAction.PASS)
-    await service.is_well()
+    await service.check_recovered()
 
 
-@pytest.mark.parametrize("line", ["[?&]uploads", "list-type"])
-async def test_a_list_fails_and_with_it_the_sweeper(
-    line: str, service: Service, proxy: StoreProxy
+@pytest.mark.parametrize("list_pattern", ["[?&]uploads", "list-type"])
+async def test_sweeper_fails_when_it_cannot_list_the_store_and_succeeds_later(
+    list_pattern: str, service: RunningService, proxy: StoreProxy
 ) -> None:
-    ask = await deletes(service.client)
-    proxy.set_action(ProxyAction.RESET, f"DELETE|{line}")
-    assert (await ask()).status_code == 204
+    delete_document = await prepare_deletion(service.client)
+    proxy.set_action(ProxyAction.RESET, f"DELETE|{list_pattern}")
+    assert (await delete_document()).status_code == 204
     with pytest.raises(Unavailable):
         await service.sweep(s3_endpoint_url=proxy.origin)
     proxy.set_action(ProxyAction.PASS)
-    await service.is_well()
+    await service.check_recovered()
