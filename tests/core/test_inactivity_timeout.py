@@ -1,6 +1,7 @@
 """The inactivity timeout ends a request whose body stalls, but not one that makes progress."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from time import monotonic
 
 import pytest
@@ -19,15 +20,24 @@ INCOMPLETE_JSON = post_head("/authors", "application/json", 30) + b'{"name": '
 INCOMPLETE_UPLOAD = upload_head(2000) + START_OF_FORM
 
 
+@pytest.fixture
+async def origin(database_url: str) -> AsyncIterator[str]:
+    """The origin of a server with a short inactivity timeout."""
+    async with running_server(
+        DATABASE_URL=database_url,
+        REQUEST_TIMEOUT=f"{REQUEST_TIMEOUT}",
+        # The settings require that these are shorter.
+        DB_POOL_TIMEOUT="0.5",
+        DB_STATEMENT_TIMEOUT="1",
+    ) as (_, origin):
+        yield origin
+
+
 @pytest.mark.parametrize("first_bytes", [INCOMPLETE_JSON, INCOMPLETE_UPLOAD], ids=["JSON", "file"])
 async def test_body_that_stalls_is_408_and_closes_the_connection(
-    database_url: str, first_bytes: bytes
+    origin: str, first_bytes: bytes
 ) -> None:
     async with (
-        running_server(DATABASE_URL=database_url, REQUEST_TIMEOUT=str(REQUEST_TIMEOUT)) as (
-            _,
-            origin,
-        ),
         open_request(origin, first_bytes) as (reader, _),
         asyncio.timeout(REQUEST_TIMEOUT + TOLERANCE_SECONDS),
     ):
@@ -37,14 +47,8 @@ async def test_body_that_stalls_is_408_and_closes_the_connection(
     assert "request-timeout" in response
 
 
-async def test_body_sent_in_single_bytes_is_408(database_url: str) -> None:
-    async with (
-        running_server(DATABASE_URL=database_url, REQUEST_TIMEOUT=str(REQUEST_TIMEOUT)) as (
-            _,
-            origin,
-        ),
-        open_request(origin, INCOMPLETE_UPLOAD) as (reader, writer),
-    ):
+async def test_body_sent_in_single_bytes_is_408(origin: str) -> None:
+    async with open_request(origin, INCOMPLETE_UPLOAD) as (reader, writer):
         # Only the first line is read: bytes that arrive after the response reset the connection.
         status_line = asyncio.create_task(reader.readline())
         async with asyncio.timeout(REQUEST_TIMEOUT + TOLERANCE_SECONDS):
@@ -54,19 +58,11 @@ async def test_body_sent_in_single_bytes_is_408(database_url: str) -> None:
         assert (await status_line).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_upload_that_makes_progress_may_take_longer_than_the_timeout(
-    database_url: str,
-) -> None:
+async def test_upload_that_makes_progress_may_take_longer_than_the_timeout(origin: str) -> None:
     chunk = b"x" * PROGRESS_BYTES
     chunk_count = 10
     length = len(START_OF_FORM) + chunk_count * len(chunk) + len(END_OF_FORM)
-    async with (
-        running_server(DATABASE_URL=database_url, REQUEST_TIMEOUT=str(REQUEST_TIMEOUT)) as (
-            _,
-            origin,
-        ),
-        open_request(origin, upload_head(length) + START_OF_FORM) as (reader, writer),
-    ):
+    async with open_request(origin, upload_head(length) + START_OF_FORM) as (reader, writer):
         started_at = monotonic()
         for _ in range(chunk_count):
             writer.write(chunk)

@@ -1,4 +1,4 @@
-"""What Prometheus reads from real processes, alone and several together."""
+"""The metrics that Prometheus scrapes from one process, or from several together."""
 
 import asyncio
 import os
@@ -25,20 +25,27 @@ from tests.support.processes import (
     running_workers,
 )
 
+CHECKED_OUT_CONNECTIONS = 'db_pool_checked_out{database="default"}'
+POOL_SIZE = 'db_pool_size{database="default"}'
+REPORTING_POOL_SIZE = 'db_pool_size{database="reporting"}'
 
-def requests(samples: Mapping[str, float]) -> dict[str, float]:
-    """How many of each kind there were, by their labels."""
+
+def request_counts(samples: Mapping[str, float]) -> dict[str, float]:
+    """Return the number of requests by their labels. See `request_labels` for a key."""
     name = "http_request_duration_seconds_count"
-    return {key.removeprefix(name): n for key, n in samples.items() if key.startswith(name)}
+    return {
+        sample.removeprefix(name): value
+        for sample, value in samples.items()
+        if sample.startswith(name)
+    }
 
 
-def labels(method: str, route: str, status: int) -> str:
+def request_labels(method: str, route: str, status: int) -> str:
+    """Return the labels of a request, for example `{method="GET",route="/books",status="200"}`."""
     return f'{{method="{method}",route="{route}",status="{status}"}}'
 
 
-async def test_requests_are_counted_by_template_and_never_by_path(
-    private_database_url: str,
-) -> None:
+async def test_requests_are_counted_by_route_and_never_by_path(private_database_url: str) -> None:
     port = find_free_port()
     environment = {
         "DATABASE_URL": private_database_url,
@@ -53,143 +60,166 @@ async def test_requests_are_counted_by_template_and_never_by_path(
         await client.request("PURGE", "/books")
         await client.request("PROPFIND", "/books/")
         samples = await scrape_metrics(port)
-    assert requests(samples) == {
-        labels("GET", "/books/{id}", 404): 3,
-        labels("GET", "unknown", 404): 4,
-        labels("other", "/books", 405): 2,
+    assert request_counts(samples) == {
+        request_labels("GET", "/books/{id}", 404): 3,
+        request_labels("GET", "unknown", 404): 4,
+        request_labels("other", "/books", 405): 2,
     }
-    name = "http_request_duration_seconds_bucket"
-    assert samples[f'{name}{{le="+Inf",method="GET",route="/books/{{id}}",status="404"}}'] == 3
+    bucket = "http_request_duration_seconds_bucket"
+    assert samples[f'{bucket}{{le="+Inf",method="GET",route="/books/{{id}}",status="404"}}'] == 3
     assert samples["process_resident_memory_bytes"] > 2**20
     assert samples["http_requests_in_flight"] == 0
 
 
-async def test_what_is_under_way_and_in_use_can_be_seen(private_database_url: str) -> None:
+async def test_gauges_show_requests_in_progress_and_connections_in_use(
+    private_database_url: str,
+) -> None:
     port = find_free_port()
-    environment = {"DATABASE_URL": private_database_url, "METRICS_PORT": port, "DB_POOL_SIZE": "8"}
-    other = await asyncpg.connect(private_database_url)
-    async with (
-        running_server(**environment, DB_STATEMENT_TIMEOUT="60", REQUEST_TIMEOUT="90") as (
-            _,
-            origin,
-        ),
-        AsyncClient(base_url=origin) as client,
-    ):
+    environment = {
+        "DATABASE_URL": private_database_url,
+        "METRICS_PORT": port,
+        "DB_POOL_SIZE": "8",
+        "DB_STATEMENT_TIMEOUT": "60",
+        "REQUEST_TIMEOUT": "90",
+    }
+    locker = await asyncpg.connect(private_database_url)
+    async with running_server(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
 
-        async def is_waiting() -> bool:
-            return (await scrape_metrics(port))['db_pool_checked_out{database="default"}'] == 1
+        async def is_waiting_for_lock() -> bool:
+            return (await scrape_metrics(port))[CHECKED_OUT_CONNECTIONS] == 1
 
-        async with other.transaction():
-            await other.execute("LOCK TABLE authors")
-            asked = asyncio.create_task(client.get("/authors"))
-            await poll_until(is_waiting)
-            during = await scrape_metrics(port)
-        assert (await asked).status_code == 200
-        after = await scrape_metrics(port)
-    await other.close()
-    assert (during["http_requests_in_flight"], after["http_requests_in_flight"]) == (1, 0)
-    assert after['db_pool_checked_out{database="default"}'] == 0
-    assert after['db_pool_size{database="default"}'] == 8
-    assert after['db_pool_size{database="reporting"}'] == 2
+        async with locker.transaction():
+            await locker.execute("LOCK TABLE authors")
+            request = asyncio.create_task(client.get("/authors"))
+            await poll_until(is_waiting_for_lock)
+            samples_during_request = await scrape_metrics(port)
+        assert (await request).status_code == 200
+        samples_after_request = await scrape_metrics(port)
+    await locker.close()
+    assert samples_during_request["http_requests_in_flight"] == 1
+    assert samples_after_request["http_requests_in_flight"] == 0
+    assert samples_after_request[CHECKED_OUT_CONNECTIONS] == 0
+    assert samples_after_request[POOL_SIZE] == 8
+    assert samples_after_request[REPORTING_POOL_SIZE] == 2
 
 
-async def test_a_connection_that_cannot_be_made_again_is_not_in_use(
+async def test_connection_that_cannot_be_replaced_is_not_counted_as_in_use(
     private_database_url: str,
 ) -> None:
     port = find_free_port()
     async with AsyncExitStack() as network:
-        wire = await network.enter_async_context(running_database_proxy(private_database_url))
+        proxy = await network.enter_async_context(running_database_proxy(private_database_url))
         async with (
-            running_server(DATABASE_URL=wire.url, METRICS_PORT=port) as (_, origin),
+            running_server(DATABASE_URL=proxy.url, METRICS_PORT=port) as (_, origin),
             AsyncClient(base_url=origin) as client,
         ):
             assert (await client.get("/authors")).status_code == 200
+            # Stop the proxy, so that the database cannot be reached any more.
             await network.aclose()
             for _ in range(3):
                 check_problem(await client.get("/authors"), 503, "unavailable")
-            assert (await scrape_metrics(port))['db_pool_checked_out{database="default"}'] == 0
+            assert (await scrape_metrics(port))[CHECKED_OUT_CONNECTIONS] == 0
 
 
-async def test_the_bytes_of_uploads_are_counted(private_database_url: str) -> None:
+async def test_uploaded_bytes_are_counted(private_database_url: str) -> None:
     port = find_free_port()
     async with running_server(DATABASE_URL=private_database_url, METRICS_PORT=port) as (_, origin):
         files = {"file": ("thesis.pdf", b"x" * 123_456)}
-        answer = httpx.post(f"{origin}/documents", data={"name": "Thesis"}, files=files)
-        answer.raise_for_status()
+        response = httpx.post(f"{origin}/documents", data={"name": "Thesis"}, files=files)
+        response.raise_for_status()
         assert (await scrape_metrics(port))["upload_bytes_total"] == 123_456
 
 
-async def test_a_worker_tells_how_its_jobs_went(private_database_url: str) -> None:
+async def test_worker_counts_the_runs_of_its_jobs(private_database_url: str) -> None:
     port = find_free_port()
 
-    async def all_ran() -> bool:
-        samples = await scrape_metrics(port) if "count-users" in worker.output else {}
-        runs = [f'job_runs_total{{job="{job.name}",outcome="done"}}' for job in JOBS]
-        return all(samples.get(run) == 1 for run in runs)
+    async def have_all_jobs_run() -> bool:
+        # The metrics cannot be scraped before the worker has started.
+        if "count-users" not in worker.output:
+            return False
+        samples = await scrape_metrics(port)
+        names = [f'job_runs_total{{job="{job.name}",outcome="done"}}' for job in JOBS]
+        return all(samples.get(name) == 1 for name in names)
 
     async with running_workers({"DATABASE_URL": private_database_url, "METRICS_PORT": port}) as [
         worker
     ]:
-        await poll_until(all_ran)
+        await poll_until(have_all_jobs_run)
 
 
-async def test_without_a_port_nothing_else_listens(private_database_url: str) -> None:
+async def test_server_listens_on_no_other_port_without_metrics_port(
+    private_database_url: str,
+) -> None:
     async with running_server(DATABASE_URL=private_database_url) as (process, _):
-        sockets = psutil.Process(process.pid).net_connections("inet")
-    assert len([each for each in sockets if each.status == psutil.CONN_LISTEN]) == 1
+        connections = psutil.Process(process.pid).net_connections("inet")
+    listeners = [each for each in connections if each.status == psutil.CONN_LISTEN]
+    assert len(listeners) == 1
 
 
-async def test_a_worker_beside_the_server_leaves_it_the_port(private_database_url: str) -> None:
+async def test_server_and_not_its_worker_serves_metrics(private_database_url: str) -> None:
     port = find_free_port()
-    environment = {"DATABASE_URL": private_database_url, "METRICS_PORT": port}
-    other = await asyncpg.connect(private_database_url)
+    connection = await asyncpg.connect(private_database_url)
 
-    async def all_ran() -> bool:
-        return bool(await other.fetchval("SELECT count(*) = $1 FROM job_runs", len(JOBS)))
+    async def have_all_jobs_run() -> bool:
+        query = "SELECT count(*) = $1 FROM job_runs"
+        return bool(await connection.fetchval(query, len(JOBS)))
 
-    async with running_server("--worker", **environment) as (_, origin):
+    async with running_server("--worker", DATABASE_URL=private_database_url, METRICS_PORT=port) as (
+        _,
+        origin,
+    ):
         httpx.get(f"{origin}/livez").raise_for_status()
-        await poll_until(all_ran)
-        assert requests(await scrape_metrics(port)) == {labels("GET", "/livez", 200): 1}
-    await other.close()
+        await poll_until(have_all_jobs_run)
+        samples = await scrape_metrics(port)
+    assert request_counts(samples) == {request_labels("GET", "/livez", 200): 1}
+    await connection.close()
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
-async def test_a_port_in_use_is_one_sentence_and_exit_code_1(
+async def test_command_fails_with_a_message_when_the_metrics_port_is_in_use(
     private_database_url: str, command: str
 ) -> None:
-    with serve_metrics("127.0.0.1", int(port := find_free_port())):
-        code, output = await exit_code_and_output(
+    port = find_free_port()
+    with serve_metrics("127.0.0.1", int(port)):
+        exit_code, output = await exit_code_and_output(
             command, METRICS_PORT=port, DATABASE_URL=private_database_url
         )
-    assert code == 1
-    where = f"127.0.0.1:{port} (Address already in use)"
-    assert output == f"bookshelf: cannot serve metrics on {where}: set METRICS_PORT\n"
+    assert exit_code == 1
+    address = f"127.0.0.1:{port} (Address already in use)"
+    assert output == f"bookshelf: cannot serve metrics on {address}: set METRICS_PORT\n"
 
 
-async def test_several_processes_are_counted_together_and_the_dead_use_nothing(
+async def test_metrics_of_several_processes_are_added_up_without_gauges_of_dead_ones(
     private_database_url: str,
 ) -> None:
     port = find_free_port()
     with serve_metrics("127.0.0.1", int(port), process_count=2):
-        environment = {DIRECTORY_VARIABLE: os.environ[DIRECTORY_VARIABLE]}
-        async with AsyncExitStack() as stack:
-            started = []
+        environment = {
+            "DATABASE_URL": private_database_url,
+            "DB_POOL_SIZE": "8",
+            DIRECTORY_VARIABLE: os.environ[DIRECTORY_VARIABLE],
+        }
+        async with AsyncExitStack() as servers:
+            processes = []
             for _ in range(2):
-                # That each has a port as well makes it count.
-                own = {**environment, "DB_POOL_SIZE": "8", "METRICS_PORT": find_free_port()}
-                server = running_server(DATABASE_URL=private_database_url, **own)
-                process, origin = await stack.enter_async_context(server)
-                started.append(process)
+                # Processes record metrics only if they have a port of their own.
+                server = running_server(**environment, METRICS_PORT=find_free_port())
+                process, origin = await servers.enter_async_context(server)
+                processes.append(process)
                 httpx.get(f"{origin}/books").raise_for_status()
-            both = await scrape_metrics(port)
-            started[0].kill()
-            await started[0].wait()
-            one = await scrape_metrics(port)
-    assert requests(both) == requests(one) == {labels("GET", "/books", 200): 2}
-    size = 'db_pool_size{database="default"}'
-    assert (both[size], one[size]) == (16, 8)
-    memory = 'process_resident_memory_bytes{{pid="{}"}}'
-    assert [memory.format(process.pid) in both for process in started] == [True, True]
-    assert [memory.format(process.pid) in one for process in started] == [False, True]
+            samples_of_both = await scrape_metrics(port)
+            killed_process, living_process = processes
+            killed_process.kill()
+            await killed_process.wait()
+            samples_after_kill = await scrape_metrics(port)
+    expected_counts = {request_labels("GET", "/books", 200): 2}
+    assert request_counts(samples_of_both) == expected_counts
+    assert request_counts(samples_after_kill) == expected_counts
+    assert samples_of_both[POOL_SIZE] == 16
+    assert samples_after_kill[POOL_SIZE] == 8
+    memory_of_killed = f'process_resident_memory_bytes{{pid="{killed_process.pid}"}}'
+    memory_of_living = f'process_resident_memory_bytes{{pid="{living_process.pid}"}}'
+    assert {memory_of_killed, memory_of_living} <= samples_of_both.keys()
+    assert memory_of_killed not in samples_after_kill
+    assert memory_of_living in samples_after_kill
     assert DIRECTORY_VARIABLE not in os.environ
