@@ -1,4 +1,4 @@
-"""Files of models: what is written is read again, and a bad line costs itself alone."""
+"""CSV and JSON lines: models survive a round trip, and an invalid line does not affect others."""
 
 import json
 from collections.abc import Iterator
@@ -11,93 +11,119 @@ import pytest
 from app.books.schemas import BookLine
 from app.core.formats import LINE_TOO_LONG, MAX_LINE_BYTES, Format, create_writer, parse_lines
 
-FORMS: tuple[Format, ...] = get_args(Format)
-HEAD = b"author,dob,title\n"
-SECRET = "hunter2"  # no reason repeats it
+FORMATS: tuple[Format, ...] = get_args(Format)
+ALL_FORMATS = pytest.mark.parametrize("file_format", FORMATS)
+CSV_HEADER = b"author,dob,title\n"
+# In the values of invalid lines. Error messages must not repeat it.
+SECRET = "hunter2"
 TITLES = (
     "Emma", '"Emma"', '"', '""', 'He said "no", twice', "a,b", ",", "a\nb", "a\r\nb", "a\rb", "\r",
     "\n", "\nEmma", "Emma\n", " Emma", "Emma ", "\tEmma\t", " ", "Cien años", "e\u0301", "東京",
     "👩‍🚀 \U0001f4da", "\u2028\x85\x1c\x0b\x0c", "\ufeffEmma", "=1+1", "'", "\\", "\\n", "null", "",
     "None", "1813", "#1", "x" * 300, "\U0001f4da" * 300, '"' * 300, "\n" * 300,
 )  # fmt: skip
-MODELS = [
+BOOKS = [
     BookLine(author=title[:200], dob=dob, title=title)
     for title in TITLES
     if title
     for dob in (None, "0001-01-02", "1775-12-16", "9999-12-30")
 ]
+VALID_LINES: dict[Format, bytes] = {
+    "csv": b"A,,valid",
+    "jsonl": b'{"author": "A", "title": "valid"}',
+}
 
 
-def lines(form: Format, content: bytes) -> list[tuple[int, BookLine | str]]:
-    return list(parse_lines(form, BookLine, BytesIO(content)))
+def parse(file_format: Format, content: bytes) -> list[tuple[int, BookLine | str]]:
+    """Return the number of each line, with its book or an error message."""
+    return list(parse_lines(file_format, BookLine, BytesIO(content)))
 
 
-def book(title: str, author: str = "A", dob: str | None = None) -> BookLine:
+def make_book(title: str, author: str = "A", dob: str | None = None) -> BookLine:
     return BookLine(author=author, dob=dob, title=title)
 
 
-def file(form: Format, *given: bytes, end: bytes = b"\n") -> bytes:
-    """A file of these lines between good ones; in CSV below the header."""
-    good = {"csv": (b"A,,first", b"A,,last"), "jsonl": (b'{"author": "A", "title": "first"}',) * 2}
-    head = [HEAD.strip()] if form == "csv" else []
-    return end.join([*head, good[form][0], *given, good[form][1], b""])
+def csv_header(file_format: Format) -> bytes:
+    """Return the header with which a file of this format begins. JSON lines have none."""
+    if file_format == "csv":
+        return CSV_HEADER
+    return b""
 
 
-def test_there_are_two_formats() -> None:
-    assert FORMS == ("csv", "jsonl")
+def file_with_lines(file_format: Format, *lines: bytes, line_end: bytes = b"\n") -> bytes:
+    """Return a file that has these lines between two valid ones, below the header of CSV."""
+    header = csv_header(file_format).replace(b"\n", line_end)
+    valid_line = VALID_LINES[file_format]
+    return header + line_end.join([valid_line, *lines, valid_line, b""])
 
 
-# What is written is read again
+def first_line_number(file_format: Format) -> int:
+    """Return the number of the first line below the header."""
+    if file_format == "csv":
+        return 2
+    return 1
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_is_written_is_read_again(form: Format) -> None:
-    writer = create_writer(form, BookLine)
-    head, lined = writer.header, writer.format_lines
-    whole = head + lined(MODELS[:7]) + lined([]) + lined(MODELS[7:])
-    assert [model for _, model in lines(form, whole)] == MODELS
-    assert whole == head + b"".join(lined([model]) for model in MODELS)
+def test_formats_are_csv_and_json_lines() -> None:
+    assert FORMATS == ("csv", "jsonl")
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_file_of_no_models_is_read_as_none(form: Format) -> None:
-    writer = create_writer(form, BookLine)
-    head, lined = writer.header, writer.format_lines
-    assert lines(form, head + lined([])) == []
+# Round trips
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("last", [True, False])
-def test_a_byte_order_mark_and_any_line_ends_are_taken(
-    form: Format, bom: bytes, end: bytes, last: bool
-) -> None:
-    writer = create_writer(form, BookLine)
-    head, lined = writer.header, writer.format_lines
-    content = bom + (head + lined([book("Emma"), book("Persuasion")])).replace(b"\r\n", b"\n")
-    content = content.replace(b"\n", end)
-    found = lines(form, content if last else content.removesuffix(end))
-    assert [model for _, model in found] == [book("Emma"), book("Persuasion")]
-
-
-def test_a_byte_order_mark_in_another_line_is_text() -> None:
-    assert lines("csv", HEAD + b"\xef\xbb\xbfA,,Emma\n") == [(2, book("Emma", "\ufeffA"))]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_empty_lines_are_left_out_and_counted(form: Format) -> None:
-    assert [number for number, _ in lines(form, file(form, b"", b"", end=b"\r\n"))] == (
-        [2, 5] if form == "csv" else [1, 4]
+@ALL_FORMATS
+def test_written_models_are_read_back(file_format: Format) -> None:
+    writer = create_writer(file_format, BookLine)
+    content = (
+        writer.header
+        + writer.format_lines(BOOKS[:7])
+        + writer.format_lines([])
+        + writer.format_lines(BOOKS[7:])
     )
+    assert [book for _, book in parse(file_format, content)] == BOOKS
+    assert content == writer.header + b"".join(writer.format_lines([book]) for book in BOOKS)
+
+
+@ALL_FORMATS
+def test_file_without_models_is_read_as_empty(file_format: Format) -> None:
+    writer = create_writer(file_format, BookLine)
+    assert parse(file_format, writer.header + writer.format_lines([])) == []
+
+
+@ALL_FORMATS
+@pytest.mark.parametrize("byte_order_mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("ends_last_line", [True, False])
+def test_byte_order_mark_and_line_ends_do_not_matter(
+    file_format: Format, byte_order_mark: bytes, line_end: bytes, *, ends_last_line: bool
+) -> None:
+    books = [make_book("Emma"), make_book("Persuasion")]
+    writer = create_writer(file_format, BookLine)
+    lines = (writer.header + writer.format_lines(books)).splitlines()
+    content = byte_order_mark + line_end.join(lines)
+    if ends_last_line:
+        content += line_end
+    assert [book for _, book in parse(file_format, content)] == books
+
+
+def test_byte_order_mark_after_the_first_line_is_text() -> None:
+    content = CSV_HEADER + b"\xef\xbb\xbfA,,Emma\n"
+    assert parse("csv", content) == [(2, make_book("Emma", "\ufeffA"))]
+
+
+@ALL_FORMATS
+def test_empty_lines_are_skipped_but_counted(file_format: Format) -> None:
+    content = file_with_lines(file_format, b"", b"", line_end=b"\r\n")
+    first = first_line_number(file_format)
+    assert [number for number, _ in parse(file_format, content)] == [first, first + 3]
 
 
 # The header of CSV
 
 
-def test_columns_come_in_the_order_of_the_header() -> None:
+def test_csv_columns_may_have_any_order() -> None:
     content = b'"title",author,dob\nEmma,Jane Austen,1775-12-16\n'
-    assert lines("csv", content) == [(2, book("Emma", "Jane Austen", "1775-12-16"))]
+    assert parse("csv", content) == [(2, make_book("Emma", "Jane Austen", "1775-12-16"))]
 
 
 @pytest.mark.parametrize(
@@ -111,19 +137,19 @@ def test_columns_come_in_the_order_of_the_header() -> None:
         "author,dob,title\n".encode("utf-16"),
     ],
 )  # fmt: skip
-def test_another_header_is_an_error_that_names_the_columns(content: bytes) -> None:
+def test_csv_without_the_expected_header_raises_an_error(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"must name the columns author, dob, title$"):
-        lines("csv", content)
+        parse("csv", content)
 
 
-# Bad lines
+# Invalid lines
 
-BAD: dict[Format, dict[str, bytes]] = {
+INVALID_LINES: dict[Format, dict[str, bytes]] = {
     "csv": {
         "too few columns": b"hunter2,Emma",
         "too many columns": b"A,,hunter2,Emma",
         "one column": b"hunter2",
-        "blanks": b"  ",
+        "only spaces": b"  ",
         "unclosed quote": b'A,,"hunter2',
         "unclosed quote in the first column": b'"hunter2,,Emma',
         "text after a quote": b'A,,"Emma"hunter2',
@@ -136,23 +162,23 @@ BAD: dict[Format, dict[str, bytes]] = {
         "no title": b"hunter2,,",
         "long title": b"A,," + b"hunter2" * 43,
         "long author": b"hunter2" * 29 + b",,Emma",
-        "no date": b"A,hunter2,Emma",
-        "date that there is not": b"A,1775-02-30,hunter2",
+        "text for a date": b"A,hunter2,Emma",
+        "nonexistent date": b"A,1775-02-30,hunter2",
         "date and time": b"A,1775-12-16T00:00:00,hunter2",
         "number for a date": b"A,1775,hunter2",
         "infinite date": b"A,9999-12-31,hunter2",
         "long line": b"A,," + b"hunter2" * MAX_LINE_BYTES,
-        "line of one byte too many": b"A,," + b"x" * (MAX_LINE_BYTES - 3),
+        "line one byte too long": b"A,," + b"x" * (MAX_LINE_BYTES - 3),
     },
     "jsonl": {
-        "no JSON": b"hunter2",
+        "not JSON": b"hunter2",
         "half an object": b'{"author": "hunter2",',
         "two objects": b'{"author": "A", "title": "hunter2"} {}',
         "list": b'["hunter2"]',
         "string": b'"hunter2"',
         "null": b"null",
         "bad UTF-8": b'{"author": "A", "title": "hunter2\xff"}',
-        "key twice": b'{"author": "A", "title": "hunter2", "title": "Emma"}',
+        "repeated key": b'{"author": "A", "title": "hunter2", "title": "Emma"}',
         "lone surrogate": rb'{"author": "A", "title": "hunter2\ud800"}',
         "encoded surrogate": b'{"author": "A", "title": "hunter2\xed\xa0\x80"}',
         "NUL": rb'{"author": "A", "title": "hunter2\u0000"}',
@@ -162,142 +188,172 @@ BAD: dict[Format, dict[str, bytes]] = {
         "empty title": b'{"author": "hunter2", "title": ""}',
         "null for a title": b'{"author": "hunter2", "title": null}',
         "long title": b'{"author": "A", "title": "' + b"hunter2" * 43 + b'"}',
-        "no date": b'{"author": "A", "dob": "hunter2", "title": "Emma"}',
+        "text for a date": b'{"author": "A", "dob": "hunter2", "title": "Emma"}',
         "empty date": b'{"author": "A", "dob": "", "title": "hunter2"}',
         "number for a date": b'{"author": "A", "dob": 1775, "title": "hunter2"}',
         "number for a title": b'{"author": "hunter2", "title": 1984}',
-        "deep": b"[" * 10_000,
+        "deep nesting": b"[" * 10_000,
         "long line": b'{"author": "A", "title": "' + b"hunter2" * MAX_LINE_BYTES + b'"}',
         "long integer": b'{"author": "A", "title": ' + b"1" * 10_000 + b"}",
     },
 }
-KINDS = [(form, kind) for form in FORMS for kind in BAD[form]]
+INVALID_CASES = pytest.mark.parametrize(
+    ("file_format", "case"),
+    [(file_format, case) for file_format in FORMATS for case in INVALID_LINES[file_format]],
+)
 
 
-@pytest.mark.parametrize(("form", "kind"), KINDS)
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_a_bad_line_is_named_with_a_reason_and_costs_itself_alone(
-    form: Format, kind: str, end: bytes
+@INVALID_CASES
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_invalid_line_gets_a_message_and_the_other_lines_are_read(
+    file_format: Format, case: str, line_end: bytes
 ) -> None:
-    (_, before), (number, why), (_, after) = lines(form, file(form, BAD[form][kind], end=end))
-    assert isinstance(before, BookLine)
-    assert isinstance(after, BookLine)
-    assert number == (3 if form == "csv" else 2)
-    assert isinstance(why, str)
-    assert 5 < len(why) < 200
-    assert SECRET not in why
+    invalid_line = INVALID_LINES[file_format][case]
+    content = file_with_lines(file_format, invalid_line, line_end=line_end)
+    (_, book_before), (number, message), (_, book_after) = parse(file_format, content)
+    assert isinstance(book_before, BookLine)
+    assert isinstance(book_after, BookLine)
+    assert number == first_line_number(file_format) + 1
+    assert isinstance(message, str)
+    assert 5 < len(message) < 200
+    assert SECRET not in message
 
 
-@pytest.mark.parametrize(("form", "kind"), KINDS)
-@pytest.mark.parametrize("end", [b"\n", b""])
-def test_a_bad_line_may_be_the_last(form: Format, kind: str, end: bytes) -> None:
-    whole = file(form, b"").removesuffix(b"\n") + b"\n" + BAD[form][kind] + end
-    *_, (_, good), (number, why) = lines(form, whole)
-    assert isinstance(good, BookLine)
-    assert (number, type(why)) == (whole.removesuffix(b"\n").count(b"\n") + 1, str)
+@INVALID_CASES
+@pytest.mark.parametrize("line_end", [b"\n", b""])
+def test_invalid_line_at_the_end_of_a_file_gets_a_message(
+    file_format: Format, case: str, line_end: bytes
+) -> None:
+    content = file_with_lines(file_format) + INVALID_LINES[file_format][case] + line_end
+    *_, (_, book_before), (number, message) = parse(file_format, content)
+    assert isinstance(book_before, BookLine)
+    assert isinstance(message, str)
+    assert number == first_line_number(file_format) + 2
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_all_bad_lines_at_once_are_each_named(form: Format) -> None:
-    between = [line for bad in BAD[form].values() for line in (bad, file("jsonl").splitlines()[0])]
-    if form == "csv":
-        between[1::2] = [b"A,,between"] * len(BAD[form])
-    found = lines(form, file(form, *between))
-    bad = [number for number, line in found if isinstance(line, str)]
-    first = 3 if form == "csv" else 2
-    assert bad == [first + 2 * place for place in range(len(BAD[form]))]
-    assert len(found) == 2 * len(BAD[form]) + 2
+@ALL_FORMATS
+def test_each_of_many_invalid_lines_gets_a_message(file_format: Format) -> None:
+    lines: list[bytes] = []
+    for invalid_line in INVALID_LINES[file_format].values():
+        lines += [invalid_line, VALID_LINES[file_format]]
+    parsed_lines = parse(file_format, file_with_lines(file_format, *lines))
+    invalid_numbers = [number for number, line in parsed_lines if isinstance(line, str)]
+    # Every second line is invalid, beginning with the second one.
+    first = first_line_number(file_format) + 1
+    assert invalid_numbers == list(range(first, first + len(lines), 2))
+    assert len(parsed_lines) == len(lines) + 2
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_line_of_the_greatest_length_is_read(form: Format) -> None:
-    start = b'A,,"' if form == "csv" else b'{"author": "A", "title": "'
-    end = b'"\n' if form == "csv" else b'"}\n'
-    whole = start + b"x" * (MAX_LINE_BYTES - len(start) - len(end)) + end
-    [(_, why)] = lines(form, (HEAD if form == "csv" else b"") + whole)
-    assert why == "title: Must have at most 300 characters"
-    [(_, why)] = lines(form, (HEAD if form == "csv" else b"") + b" " + whole)
-    assert why == LINE_TOO_LONG
+@ALL_FORMATS
+def test_line_of_exactly_the_maximum_length_is_read(file_format: Format) -> None:
+    header = csv_header(file_format)
+    start = b'{"author": "A", "title": "'
+    end = b'"}\n'
+    if file_format == "csv":
+        start = b'A,,"'
+        end = b'"\n'
+    longest_line = start + b"x" * (MAX_LINE_BYTES - len(start) - len(end)) + end
+    [(_, message)] = parse(file_format, header + longest_line)
+    assert message == "title: Must have at most 300 characters"
+    [(_, message)] = parse(file_format, header + b" " + longest_line)
+    assert message == LINE_TOO_LONG
 
 
-def test_every_fault_of_a_line_is_named() -> None:
-    [(_, why)] = lines("jsonl", json.dumps({"author": "", "dob": "x", "isbn": 1}).encode())
-    assert isinstance(why, str)
-    assert [part.split(":")[0] for part in why.split("; ")] == ["author", "dob", "title", "isbn"]
+def test_message_names_every_field_error_of_a_line() -> None:
+    line = json.dumps({"author": "", "dob": "x", "isbn": 1}).encode()
+    [(_, message)] = parse("jsonl", line)
+    assert isinstance(message, str)
+    field_errors = message.split("; ")
+    fields = [field_error.split(":")[0] for field_error in field_errors]
+    assert fields == ["author", "dob", "title", "isbn"]
 
 
-# Records of more than a line, and quotes
+# CSV records of several lines, and quotes
 
 
-def test_a_record_of_many_lines_has_the_number_of_its_first() -> None:
-    content = HEAD + b'A,,"a\n\nb"\nA,,b\n"A\n",,\nA,,"c\n"\n'
-    assert lines("csv", content) == [
-        (2, book("a\n\nb")),
-        (5, book("b")),
+def test_record_of_several_lines_has_the_number_of_the_first() -> None:
+    content = CSV_HEADER + b'A,,"a\n\nb"\nA,,b\n"A\n",,\nA,,"c\n"\n'
+    assert parse("csv", content) == [
+        (2, make_book("a\n\nb")),
+        (5, make_book("b")),
         (6, "title: Required"),
-        (8, book("c\n")),
+        (8, make_book("c\n")),
     ]
 
 
-def test_a_quote_within_a_value_is_text_wherever_the_line_is() -> None:
-    content = b'A,,6" nails\nA,,6" by 4" nails\nA,,6" nails'
-    found = [line for _, line in lines("csv", HEAD + content)]
-    assert found == [book('6" nails'), book('6" by 4" nails'), book('6" nails')]
+def test_quote_within_an_unquoted_value_is_text() -> None:
+    content = CSV_HEADER + b'A,,6" nails\nA,,6" by 4" nails\nA,,6" nails'
+    books = [book for _, book in parse("csv", content)]
+    assert books == [make_book('6" nails'), make_book('6" by 4" nails'), make_book('6" nails')]
 
 
-@pytest.mark.parametrize("more", [b"", b"A,,b\n", b'A,,"b"\n', b"\n", b"A,," + b"x" * 99 + b"\n"])
-def test_a_quote_that_nothing_closes_costs_one_line_of_many(more: bytes) -> None:
-    found = lines("csv", HEAD + b'A,,"a\n' + more * 5000)
-    assert [number for number, line in found if isinstance(line, str)] == [2]
-    assert len(found) == 1 + 5000 * bool(more.strip())
+@pytest.mark.parametrize(
+    ("following_line", "is_record"),
+    [
+        (b"", False),
+        (b"A,,b\n", True),
+        (b'A,,"b"\n', True),
+        (b"\n", False),
+        (b"A,," + b"x" * 99 + b"\n", True),
+    ],
+)
+def test_unclosed_quote_invalidates_only_its_line(
+    following_line: bytes, *, is_record: bool
+) -> None:
+    parsed_lines = parse("csv", CSV_HEADER + b'A,,"a\n' + following_line * 5000)
+    assert [number for number, line in parsed_lines if isinstance(line, str)] == [2]
+    valid_count = len(parsed_lines) - 1
+    assert valid_count == (5000 if is_record else 0)
 
 
-def test_a_line_too_long_ends_the_search_for_a_quote() -> None:
-    found = lines("csv", HEAD + b'A,,"a\n' + b"x" * MAX_LINE_BYTES + b'\nA,,b"\nA,,c\n')
-    assert [(number, type(line)) for number, line in found] == [
+def test_search_for_a_closing_quote_ends_at_a_line_that_is_too_long() -> None:
+    content = CSV_HEADER + b'A,,"a\n' + b"x" * MAX_LINE_BYTES + b'\nA,,b"\nA,,c\n'
+    assert [(number, type(line)) for number, line in parse("csv", content)] == [
         (2, str), (3, str), (4, BookLine), (5, BookLine),
     ]  # fmt: skip
 
 
-# Files of any size
+# Large files
 
 
-class Endless(BytesIO):
-    """A file of pieces that are made as they are read; it counts how often."""
+class GeneratedFile(BytesIO):
+    """A file that repeats a piece without holding it in memory, and counts the reads."""
 
-    def __init__(self, piece: bytes, count: int, first: bytes = b"") -> None:
-        super().__init__(first)
-        self._rest, self.calls = repeat(piece, count), 0
+    def __init__(self, piece: bytes, count: int, header: bytes = b"") -> None:
+        super().__init__(header)
+        self._pieces = repeat(piece, count)
+        self.read_count = 0
 
     def readline(self, size: Any = -1, /) -> bytes:
-        self.calls += 1
+        self.read_count += 1
         assert 0 < size <= MAX_LINE_BYTES
-        if not (found := super().readline(size)):
-            found = next(self._rest, b"")
-        return found
+        header_line = super().readline(size)
+        if header_line:
+            return header_line
+        return next(self._pieces, b"")
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_line_of_50_megabytes_is_read_in_pieces_and_left_out(form: Format) -> None:
-    many = 50 * 2**20 // MAX_LINE_BYTES
-    source = Endless(b"x" * MAX_LINE_BYTES, many, HEAD if form == "csv" else b"")
-    [(_, why)] = parse_lines(form, BookLine, source)
-    assert why == LINE_TOO_LONG
-    assert source.calls <= many + 4
+@ALL_FORMATS
+def test_line_of_50_megabytes_is_skipped_in_pieces(file_format: Format) -> None:
+    piece_count = 50 * 2**20 // MAX_LINE_BYTES
+    file = GeneratedFile(b"x" * MAX_LINE_BYTES, piece_count, csv_header(file_format))
+    [(_, message)] = parse_lines(file_format, BookLine, file)
+    assert message == LINE_TOO_LONG
+    assert file.read_count <= piece_count + 4
 
 
 @pytest.mark.parametrize("line", [b'A,,"x\n', b'"\n', b'A,,"x"y\n', b'A,,6" x\n', b'A,"",""x\n'])
-def test_a_quote_in_each_of_20_000_lines_is_no_trouble(line: bytes) -> None:
-    source = Endless(line, 20_000, HEAD)
-    assert sum(1 for _ in parse_lines("csv", BookLine, source)) <= 20_000
-    assert source.calls <= 20_010
+def test_each_line_is_read_once_however_many_have_quotes(line: bytes) -> None:
+    file = GeneratedFile(line, 20_000, CSV_HEADER)
+    assert sum(1 for _ in parse_lines("csv", BookLine, file)) <= 20_000
+    assert file.read_count <= 20_010
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_file_is_read_as_its_lines_are_taken(form: Format) -> None:
-    line = b"A,,x\n" if form == "csv" else b'{"author": "A", "title": "x"}\n'
-    source = Endless(line, 10**9, HEAD if form == "csv" else b"")
-    found: Iterator[object] = parse_lines(form, BookLine, source)
+@ALL_FORMATS
+def test_lines_are_read_only_when_they_are_needed(file_format: Format) -> None:
+    line = VALID_LINES[file_format] + b"\n"
+    file = GeneratedFile(line, 10**9, csv_header(file_format))
+    parsed_lines: Iterator[object] = parse_lines(file_format, BookLine, file)
     for _ in range(100):
-        next(found)
-    assert source.calls <= 105
+        next(parsed_lines)
+    assert file.read_count <= 105

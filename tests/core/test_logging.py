@@ -1,4 +1,4 @@
-"""One line for each request, in two formats; nothing that is sent can forge or break a line."""
+"""Log lines: their fields in both formats, and input that tries to forge or break a line."""
 
 import asyncio
 import json
@@ -24,74 +24,84 @@ from tests.support.factories import make_book
 from tests.support.processes import poll_until, running_workers
 from tests.support.resources import add_public_route, replace_resources
 
-BOTH = pytest.mark.parametrize("form", ["console", "json"])
-EVIL = "a\r\nb\x1b[31m\x00\x7f\x85\x9b\u2028\u2029z"
+BOTH_FORMATS = pytest.mark.parametrize("log_format", ["console", "json"])
+# Line separators, a terminal escape sequence and other control characters.
+CONTROL_CHARACTERS = "a\r\nb\x1b[31m\x00\x7f\x85\x9b\u2028\u2029z"
+QUOTED_CONTROL_CHARACTERS = "%0D%0Aforged%1B[31m%00%7F%C2%85%C2%9B%E2%80%A8%E2%80%A9"
 
 
-class Log:
-    """What is written while the requests are under way."""
+class RecordedLog:
+    """The log lines that the application has written during a test."""
 
-    def __init__(self, form: str) -> None:
-        self.stream = StringIO()
-        self.handler = logging.StreamHandler(self.stream)
-        self.handler.setFormatter(create_log_formatter(form))
+    def __init__(self, log_format: str) -> None:
+        self._stream = StringIO()
+        self.handler = logging.StreamHandler(self._stream)
+        self.handler.setFormatter(create_log_formatter(log_format))
 
-    @property
     def lines(self) -> list[str]:
-        return self.stream.getvalue().splitlines()
+        return self._stream.getvalue().splitlines()
 
-    @property
     def requests(self) -> list[dict[str, Any]]:
-        """Those of a JSON log that tell of requests."""
-        return [line for line in map(json.loads, self.lines) if line["event"] == "request"]
+        """Return the fields of each log line about a request. The format has to be JSON."""
+        entries = [json.loads(line) for line in self.lines()]
+        return [entry for entry in entries if entry["event"] == "request"]
 
 
 @pytest.fixture
-def form() -> str:
+def log_format() -> str:
+    """The format of the fixture `log`. Tests override it with a parameter."""
     return "json"
 
 
 @pytest.fixture
-def log(form: str, caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
+def log(log_format: str, caplog: pytest.LogCaptureFixture) -> Iterator[RecordedLog]:
     caplog.set_level(logging.INFO)
-    made, root = Log(form), logging.getLogger("app")
-    root.addHandler(made.handler)
-    yield made
-    root.removeHandler(made.handler)
+    log = RecordedLog(log_format)
+    logger = logging.getLogger("app")
+    logger.addHandler(log.handler)
+    yield log
+    logger.removeHandler(log.handler)
 
 
 @pytest.fixture
-async def connected(database: Database) -> None:
-    """SQLAlchemy asks a server for its version and the like with the first connection of all."""
+async def _first_connection(database: Database) -> None:
+    """Open a connection, so that the first request runs only its own statements.
+
+    On its first connection, SQLAlchemy asks the server for its version and the like.
+    """
     await database.reads.execute(text("SELECT 1"))
 
 
 @pytest.fixture
 async def private_app(template_url: str, database: Database, storage: Storage) -> FastAPI:
-    """An application that only this test uses and may break."""
+    """An application to which only this test adds routes."""
     app = create_app(make_settings(template_url))
     replace_resources(app, database=database, storage=storage)
     return app
 
 
 @pytest.fixture
-async def private(private_app: FastAPI) -> AsyncIterator[AsyncClient]:
+async def private_client(private_app: FastAPI) -> AsyncIterator[AsyncClient]:
+    """A client of `private_app` to which errors are responses, as to clients of a server."""
     transport = ASGITransport(private_app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
 
 @pytest.mark.private_database
-@pytest.mark.usefixtures("connected")
-async def test_a_request_is_one_line_that_says_all_of_it(client: AsyncClient, log: Log) -> None:
+@pytest.mark.usefixtures("_first_connection")
+async def test_request_has_one_json_line_with_all_fields(
+    client: AsyncClient, log: RecordedLog
+) -> None:
     book = await make_book(client)
     await client.get(f"/books/{book['id']}?", headers={"X-Request-ID": "from-the-proxy/7"})
-    line = log.requests[-1]
-    assert line["duration_ms"] > line["sql_ms"] > 0
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["timestamp"])
-    assert {
-        key: line[key] for key in line if key not in {"duration_ms", "sql_ms", "timestamp"}
-    } == {
+    entry = log.requests()[-1]
+    timestamp = entry.pop("timestamp")
+    duration_ms = entry.pop("duration_ms")
+    sql_ms = entry.pop("sql_ms")
+    assert duration_ms > sql_ms > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", timestamp)
+    assert entry == {
         "level": "INFO",
         "request_id": "from-the-proxy/7",
         "logger": "app.access",
@@ -104,14 +114,14 @@ async def test_a_request_is_one_line_that_says_all_of_it(client: AsyncClient, lo
     }
 
 
-@pytest.mark.parametrize("form", ["console"])
-async def test_a_line_for_people_begins_with_when_how_bad_and_whose(
-    client: AsyncClient, log: Log
+@pytest.mark.parametrize("log_format", ["console"])
+async def test_request_has_one_console_line_with_all_fields(
+    client: AsyncClient, log: RecordedLog
 ) -> None:
     await client.get("/livez", headers={"X-Request-ID": "mine"})
-    [line] = log.lines
-    said = r"request method=GET route=/livez path=/livez status=200 duration_ms=[\d.]+"
-    assert re.fullmatch(rf"\S+\+00:00 INFO \[mine\] {said} sql=0 sql_ms=0.0", line)
+    [line] = log.lines()
+    fields = r"method=GET route=/livez path=/livez status=200 duration_ms=[\d.]+ sql=0 sql_ms=0\.0"
+    assert re.fullmatch(rf"\S+\+00:00 INFO \[mine\] request {fields}", line)
 
 
 @pytest.mark.parametrize(
@@ -126,122 +136,128 @@ async def test_a_line_for_people_begins_with_when_how_bad_and_whose(
         ("GET", "/docs", "/docs"),
     ],
 )
-async def test_a_line_names_the_route_and_not_the_path(
-    client: AsyncClient, log: Log, method: str, path: str, route: str
+async def test_line_has_the_path_and_its_route(
+    client: AsyncClient, log: RecordedLog, method: str, path: str, route: str
 ) -> None:
     await client.request(method, path)
-    [line] = log.requests
-    assert (line["method"], line["path"], line["route"]) == (method, path, route)
+    [entry] = log.requests()
+    assert (entry["method"], entry["path"], entry["route"]) == (method, path, route)
 
 
-async def test_a_line_does_not_repeat_what_is_longer_than_an_id(
-    client: AsyncClient, log: Log
+async def test_line_omits_a_path_segment_longer_than_an_id(
+    client: AsyncClient, log: RecordedLog
 ) -> None:
-    await client.get(f"/tokens/{secret.generate_token()}/{NOBODY}")  # a token, where its id belongs
-    [line] = log.requests
-    assert line["path"] == f"/tokens/.../{NOBODY}"
+    # A client that confuses a token with its id must not write the token to the log.
+    await client.get(f"/tokens/{secret.generate_token()}/{NOBODY}")
+    [entry] = log.requests()
+    assert entry["path"] == f"/tokens/.../{NOBODY}"
 
 
-@BOTH
-async def test_what_a_path_holds_cannot_break_a_line(private: AsyncClient, log: Log) -> None:
-    await private.get("/nope%0D%0Aforged%1B[31m%00%7F%C2%85%C2%9B%E2%80%A8%E2%80%A9")
-    [line] = log.lines
+@BOTH_FORMATS
+async def test_control_characters_in_a_path_are_escaped(
+    private_client: AsyncClient, log: RecordedLog
+) -> None:
+    await private_client.get(f"/nope{QUOTED_CONTROL_CHARACTERS}")
+    [line] = log.lines()
     assert line.isprintable()
     assert "forged" in line
 
 
-@BOTH
-async def test_what_a_failure_quotes_cannot_break_a_line(
-    private: AsyncClient, private_app: FastAPI, log: Log, form: str
+@BOTH_FORMATS
+async def test_control_characters_in_an_error_message_are_escaped(
+    private_client: AsyncClient, private_app: FastAPI, log: RecordedLog, log_format: str
 ) -> None:
     async def fail() -> None:
-        raise RuntimeError(EVIL)
+        raise RuntimeError(CONTROL_CHARACTERS)
 
-    add_public_route(private_app, "/boom", fail)
-    await private.get("/boom")
-    first, *rest = log.lines
-    assert all(line.isprintable() for line in log.lines)
-    assert all(line.startswith("    ") for line in rest)
-    assert bool(rest) == (form == "console")
-    assert "ERROR" in first
+    add_public_route(private_app, "/fail", fail)
+    await private_client.get("/fail")
+    first_line, *traceback_lines = log.lines()
+    assert all(line.isprintable() for line in log.lines())
+    assert all(line.startswith("    ") for line in traceback_lines)
+    has_traceback_lines = len(traceback_lines) > 0
+    assert has_traceback_lines == (log_format == "console")
+    assert "ERROR" in first_line
 
 
-async def test_a_failing_request_is_one_line_with_the_failure_in_it(
-    private: AsyncClient, private_app: FastAPI, log: Log
+async def test_error_has_one_json_line_with_its_traceback(
+    private_client: AsyncClient, private_app: FastAPI, log: RecordedLog
 ) -> None:
     async def fail() -> None:
         raise RuntimeError("the secret cause")
 
-    add_public_route(private_app, "/boom", fail)
-    await private.get("/boom")
-    [line] = log.requests
-    assert (line["level"], line["status"], line["route"]) == ("ERROR", 500, "/boom")
-    assert line["exception"].count("RuntimeError: the secret cause") == 1
+    add_public_route(private_app, "/fail", fail)
+    await private_client.get("/fail")
+    [entry] = log.requests()
+    assert (entry["level"], entry["status"], entry["route"]) == ("ERROR", 500, "/fail")
+    assert entry["exception"].count("RuntimeError: the secret cause") == 1
 
 
 @pytest.mark.private_database
-@pytest.mark.usefixtures("connected")
-async def test_statements_count_for_the_request_that_runs_them(
-    private: AsyncClient, private_app: FastAPI, database: Database, log: Log
+@pytest.mark.usefixtures("_first_connection")
+async def test_statements_of_concurrent_requests_are_counted_separately(
+    private_client: AsyncClient, private_app: FastAPI, database: Database, log: RecordedLog
 ) -> None:
-    async def several(count: int) -> None:
+    async def run_statements(count: int) -> None:
         for _ in range(count):
             await database.reads.execute(text("SELECT pg_sleep(0.01)"))
 
-    add_public_route(private_app, "/several", several)
-    await asyncio.gather(*(private.get(f"/several?count={count}") for count in range(5)))
-    lines = sorted(log.requests, key=lambda line: line["sql"])
-    assert [line["sql"] for line in lines] == [0, 1, 2, 3, 4]
-    assert all(line["sql_ms"] >= 10 * line["sql"] for line in lines)
+    add_public_route(private_app, "/statements", run_statements)
+    await asyncio.gather(*(private_client.get(f"/statements?count={n}") for n in range(5)))
+    entries = sorted(log.requests(), key=lambda entry: entry["sql"])
+    assert [entry["sql"] for entry in entries] == [0, 1, 2, 3, 4]
+    assert all(entry["sql_ms"] >= 10 * entry["sql"] for entry in entries)
 
 
 @pytest.mark.private_database
-@pytest.mark.usefixtures("connected")
-async def test_a_statement_that_fails_counts_too(
-    private: AsyncClient, private_app: FastAPI, database: Database, log: Log
+@pytest.mark.usefixtures("_first_connection")
+async def test_statement_that_fails_is_counted(
+    private_client: AsyncClient, private_app: FastAPI, database: Database, log: RecordedLog
 ) -> None:
     async def fail() -> None:
         await database.reads.execute(text("SELECT 1 / 0"))
 
     add_public_route(private_app, "/fail", fail)
-    await private.get("/fail")
-    [line] = log.requests
-    assert line["sql"] == 1
-    assert line["sql_ms"] > 0
+    await private_client.get("/fail")
+    [entry] = log.requests()
+    assert entry["sql"] == 1
+    assert entry["sql_ms"] > 0
 
 
 @pytest.mark.private_database
-@pytest.mark.usefixtures("connected")
-async def test_a_transaction_counts_its_statements_and_no_commit(
-    client: AsyncClient, log: Log, statements: list[str]
+@pytest.mark.usefixtures("_first_connection")
+async def test_commit_of_a_transaction_is_not_counted_as_a_statement(
+    client: AsyncClient, log: RecordedLog, statements: list[str]
 ) -> None:
-    # The key makes a transaction of the request.
+    # A request with an Idempotency-Key runs in a transaction.
     await client.post("/authors", json={"name": "Octavia"}, headers={"Idempotency-Key": "a"})
-    assert log.requests[-1]["sql"] == len(statements) > 1
+    assert log.requests()[-1]["sql"] == len(statements) > 1
 
 
-@BOTH
-def test_records_of_libraries_have_the_same_form(form: str) -> None:
-    for name in ("uvicorn.error", "sqlalchemy.pool", "asyncio"):
-        args = ("somebody",)
-        record = logging.LogRecord(name, logging.WARNING, "", 1, "%s said\nit", args, None)
-        record.color_message = "\x1b[1m%s said it"
-        line = create_log_formatter(form).format(record)
-        if form == "json":
-            read = json.loads(line)
-            assert read.pop("timestamp")
-            assert read == {
-                "level": "WARNING",
-                "request_id": "-",
-                "logger": name,
-                "event": "somebody said\nit",
-            }
-        else:
-            assert re.fullmatch(r"\S+ WARNING \[-\] somebody said\\nit", line)
+@BOTH_FORMATS
+@pytest.mark.parametrize("logger_name", ["uvicorn.error", "sqlalchemy.pool", "asyncio"])
+def test_record_of_a_library_has_the_same_format(log_format: str, logger_name: str) -> None:
+    record = logging.LogRecord(
+        logger_name, logging.WARNING, "", 1, "%s said\nit", ("somebody",), None
+    )
+    # uvicorn adds this attribute, which must not be logged.
+    record.color_message = "\x1b[1m%s said it"
+    line = create_log_formatter(log_format).format(record)
+    if log_format == "console":
+        assert re.fullmatch(r"\S+ WARNING \[-\] somebody said\\nit", line)
+        return
+    entry = json.loads(line)
+    assert entry.pop("timestamp")
+    assert entry == {
+        "level": "WARNING",
+        "request_id": "-",
+        "logger": logger_name,
+        "event": "somebody said\nit",
+    }
 
 
 @pytest.mark.parametrize(
-    ("environment", "given", "form"),
+    ("environment", "setting", "expected_format"),
     [
         ("production", "", "json"),
         ("development", "", "console"),
@@ -249,35 +265,39 @@ def test_records_of_libraries_have_the_same_form(form: str) -> None:
         ("test", "json", "json"),
     ],
 )
-async def test_a_process_logs_in_the_format_of_its_environment(
-    private_database_url: str, environment: str, given: str, form: str
+async def test_log_format_depends_on_the_environment_unless_it_is_set(
+    private_database_url: str, environment: str, setting: str, expected_format: str
 ) -> None:
-    settings = {"APP_ENV": environment, "LOG_FORMAT": given, "DATABASE_URL": private_database_url}
-    async with running_workers(settings) as [worker]:
+    variables = {
+        "APP_ENV": environment,
+        "LOG_FORMAT": setting,
+        "DATABASE_URL": private_database_url,
+    }
+    async with running_workers(variables) as [worker]:
 
-        async def has_counted() -> bool:
+        async def has_run_a_job() -> bool:
             return "count-users" in worker.output
 
-        await poll_until(has_counted)
+        await poll_until(has_run_a_job)
     lines = worker.output.splitlines()
-    if form == "json":
+    if expected_format == "json":
         assert all(json.loads(line)["logger"] == "app.worker" for line in lines)
     else:
         assert all(re.match(r"\S+ (INFO|WARNING) \[-\] [a-z-]+", line) for line in lines)
 
 
-@pytest.mark.parametrize(("environment", "timed"), [("development", True), ("production", False)])
+@pytest.mark.parametrize(
+    ("environment", "expected_header"),
+    [("development", r'db;dur=[\d.]+;desc="1", total;dur=[\d.]+'), ("production", "")],
+)
 @pytest.mark.private_database
-@pytest.mark.usefixtures("connected")
-async def test_only_in_development_an_answer_says_what_took_how_long(
-    template_url: str, database: Database, environment: str, timed: bool
+@pytest.mark.usefixtures("_first_connection")
+async def test_response_has_server_timing_only_in_development(
+    template_url: str, database: Database, environment: str, expected_header: str
 ) -> None:
     settings = make_settings(template_url, app_env=environment, anonymous_access="read")
     app = create_app(settings)
     replace_resources(app, database=database)
-    transport = ASGITransport(app)
-    async with AsyncClient(transport=transport, base_url="http://test") as client:
-        answer = await client.get(f"/books/{NOBODY}")
-    timing = answer.headers.get("server-timing", "")
-    expected = r'db;dur=[\d.]+;desc="1", total;dur=[\d.]+' if timed else ""
-    assert re.fullmatch(expected, timing)
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
+        response = await client.get(f"/books/{NOBODY}")
+    assert re.fullmatch(expected_header, response.headers.get("server-timing", ""))

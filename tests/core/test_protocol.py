@@ -1,4 +1,7 @@
-"""Refusals of the protocol on a connection on which the application responds, or has responded."""
+"""Malformed bytes that follow a request: each request gets exactly one response.
+
+`HttpProtocol` documents the outcome for each state of the response.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,31 +16,37 @@ from app.core.server import HttpProtocol
 from tests.support.connections import tcp_connection
 from tests.support.processes import TIMEOUT_SECONDS
 
-GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
-GARBAGE = b"\x16\x03\x01 is not HTTP\r\n\r\n"
-REFUSED = b"HTTP/1.1 400 "
+GET_REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+# A request whose body has only its first chunk.
+INCOMPLETE_POST_REQUEST = (
+    b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+)
+MALFORMED = b"\x16\x03\x01 is not HTTP\r\n\r\n"
+BAD_REQUEST = b"HTTP/1.1 400 "
+# A request on another connection to this path is handled after all bytes that were sent before.
+BARRIER_PATH = "/barrier"
+# Handles the requests of a test.
 Respond = Callable[[Receive, Send], Awaitable[None]]
 
 
 @asynccontextmanager
-async def listening(respond: Respond) -> AsyncIterator[str]:
-    """The origin of a server with our protocol in front of this application."""
+async def running_server(respond: Respond) -> AsyncIterator[str]:
+    """Serve an application that calls `respond` for each request. Yield the origin."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        # The path on which a test asks whether the server has read all that was sent before.
-        if scope["path"] == "/barrier":
-            await start(send, 0)
-            await body(send, b"")
+        if scope["path"] == BARRIER_PATH:
+            await start_response(send, content_length=0)
+            await send_body(send, b"")
         else:
             await respond(receive, send)
 
-    server = await serve(app)
+    server = await start_server(app)
     async with server:
-        yield "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
+        host, port = server.sockets[0].getsockname()
+        yield f"http://{host}:{port}"
 
 
-async def serve(app: ASGIApp) -> asyncio.Server:
+async def start_server(app: ASGIApp) -> asyncio.Server:
     config = uvicorn.Config(app, http=HttpProtocol, log_config=None, access_log=False)
     config.load()
     state = ServerState()
@@ -45,137 +54,136 @@ async def serve(app: ASGIApp) -> asyncio.Server:
     return await loop.create_server(lambda: HttpProtocol(config, state, {}), "127.0.0.1", 0)
 
 
-async def start(send: Send, length: int) -> None:
-    headers = [(b"content-length", str(length).encode())]
+async def start_response(send: Send, content_length: int) -> None:
+    headers = [(b"content-length", str(content_length).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
-async def body(send: Send, content: bytes, *, more: bool = False) -> None:
-    await send({"type": "http.response.body", "body": content, "more_body": more})
+async def send_body(send: Send, chunk: bytes, *, more: bool = False) -> None:
+    await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
 
-async def pass_barrier(origin: str) -> None:
-    """Wait until the server has read what was sent on other connections before."""
+async def respond_ok(_: Receive, send: Send) -> None:
+    await start_response(send, content_length=2)
+    await send_body(send, b"ok")
+
+
+async def wait_for_disconnect(receive: Receive) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+
+
+async def wait_until_server_has_read(origin: str) -> None:
+    """Wait until the server has read the bytes that were sent on other connections before."""
     async with tcp_connection(origin) as (reader, writer):
-        writer.write(b"GET /barrier HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        request = f"GET {BARRIER_PATH} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        writer.write(request.encode())
         await reader.read()
 
 
 @pytest.fixture(autouse=True)
-async def in_time() -> AsyncIterator[None]:
+async def _test_timeout() -> AsyncIterator[None]:
     async with asyncio.timeout(TIMEOUT_SECONDS):
         yield
 
 
-async def test_garbage_behind_a_request_does_not_replace_its_response() -> None:
-    async def respond(_: Receive, send: Send) -> None:
-        await start(send, 2)
-        await body(send, b"ok")
-
-    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
-        writer.write(GET + GARBAGE)
+async def test_malformed_bytes_behind_a_request_do_not_replace_its_response() -> None:
+    async with running_server(respond_ok) as origin, tcp_connection(origin) as (reader, writer):
+        writer.write(GET_REQUEST + MALFORMED)
         response = await reader.read()
     assert response.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in response
     assert response.endswith(b"\r\n\r\nok")
 
 
-async def test_garbage_behind_several_requests_leaves_the_first_response_whole() -> None:
-    count = 0
+async def test_malformed_bytes_behind_two_requests_do_not_replace_the_first_response() -> None:
+    request_count = 0
 
-    async def respond(_: Receive, send: Send) -> None:
-        nonlocal count
-        count += 1
-        await start(send, 2)
-        await body(send, b"ok")
+    async def respond(receive: Receive, send: Send) -> None:
+        nonlocal request_count
+        request_count += 1
+        await respond_ok(receive, send)
 
-    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
-        writer.write(GET + GET + GARBAGE)
+    async with running_server(respond) as origin, tcp_connection(origin) as (reader, writer):
+        writer.write(GET_REQUEST + GET_REQUEST + MALFORMED)
         response = await reader.read()
-    assert count == response.count(b"HTTP/1.1 200 ") == 1
+    assert request_count == response.count(b"HTTP/1.1 200 ") == 1
     assert response.endswith(b"\r\n\r\nok")
 
 
-async def test_garbage_during_a_response_does_not_break_into_it() -> None:
-    may_end = asyncio.Event()
+async def test_malformed_bytes_during_a_response_do_not_interrupt_it() -> None:
+    may_complete = asyncio.Event()
 
     async def respond(_: Receive, send: Send) -> None:
-        await start(send, 4)
-        await body(send, b"ab", more=True)
-        await may_end.wait()
-        await body(send, b"cd")
+        await start_response(send, content_length=4)
+        await send_body(send, b"ab", more=True)
+        await may_complete.wait()
+        await send_body(send, b"cd")
 
-    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
-        writer.write(GET)
+    async with running_server(respond) as origin, tcp_connection(origin) as (reader, writer):
+        writer.write(GET_REQUEST)
         response = await reader.readuntil(b"ab")
-        writer.write(GARBAGE)
-        await pass_barrier(origin)
-        writer.write(GARBAGE)
-        await pass_barrier(origin)
-        may_end.set()
+        for _ in range(2):
+            writer.write(MALFORMED)
+            await wait_until_server_has_read(origin)
+        may_complete.set()
         response += await reader.read()
     assert response.endswith(b"\r\n\r\nabcd")
 
 
-async def test_malformed_body_during_a_response_cuts_it_off() -> None:
-    gone = asyncio.Event()
+async def test_malformed_body_cuts_off_a_response_that_has_started() -> None:
+    is_disconnected = asyncio.Event()
 
     async def respond(receive: Receive, send: Send) -> None:
         await receive()
-        await start(send, 4)
-        await body(send, b"ab", more=True)
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gone.set()
+        await start_response(send, content_length=4)
+        await send_body(send, b"ab", more=True)
+        await wait_for_disconnect(receive)
+        is_disconnected.set()
 
-    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
-        writer.write(POST)
+    async with running_server(respond) as origin, tcp_connection(origin) as (reader, writer):
+        writer.write(INCOMPLETE_POST_REQUEST)
         response = await reader.readuntil(b"ab")
-        writer.write(GARBAGE)
+        writer.write(MALFORMED)
         response += await reader.read()
-        await gone.wait()
+        await is_disconnected.wait()
     assert response.endswith(b"\r\n\r\nab")
 
 
-async def test_malformed_body_after_its_response_gets_no_second_one() -> None:
+async def test_malformed_body_after_a_complete_response_closes_the_connection() -> None:
     async def respond(receive: Receive, send: Send) -> None:
         await receive()
-        await start(send, 2)
-        await body(send, b"ok")
+        await respond_ok(receive, send)
 
-    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
-        writer.write(POST)
+    async with running_server(respond) as origin, tcp_connection(origin) as (reader, writer):
+        writer.write(INCOMPLETE_POST_REQUEST)
         response = await reader.readuntil(b"ok")
-        writer.write(GARBAGE)
+        writer.write(MALFORMED)
         assert await reader.read() == b""
     assert response.startswith(b"HTTP/1.1 200 ")
 
 
-async def test_malformed_body_is_400_and_the_handler_can_send_nothing_more() -> None:
-    ended = asyncio.Event()
+async def test_malformed_body_before_the_response_is_400_and_the_only_response() -> None:
+    has_responded = asyncio.Event()
 
     async def respond(receive: Receive, send: Send) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        await start(send, 2)
-        await body(send, b"ok")
-        ended.set()
+        await wait_for_disconnect(receive)
+        await respond_ok(receive, send)
+        has_responded.set()
 
-    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
-        writer.write(POST + GARBAGE)
+    async with running_server(respond) as origin, tcp_connection(origin) as (reader, writer):
+        writer.write(INCOMPLETE_POST_REQUEST + MALFORMED)
         response = await reader.read()
-        await ended.wait()
-    assert response.startswith(REFUSED)
+        await has_responded.wait()
+    assert response.startswith(BAD_REQUEST)
     assert response.count(b"HTTP/1.1 ") == 1
 
 
-async def test_garbage_after_a_response_is_400() -> None:
-    async def respond(_: Receive, send: Send) -> None:
-        await start(send, 2)
-        await body(send, b"ok")
-
-    async with listening(respond) as origin, tcp_connection(origin) as (reader, writer):
-        writer.write(GET)
+async def test_malformed_bytes_after_a_complete_response_are_400() -> None:
+    async with running_server(respond_ok) as origin, tcp_connection(origin) as (reader, writer):
+        writer.write(GET_REQUEST)
         await reader.readuntil(b"ok")
-        writer.write(GARBAGE)
-        assert (await reader.read()).startswith(REFUSED)
+        writer.write(MALFORMED)
+        assert (await reader.read()).startswith(BAD_REQUEST)
