@@ -119,8 +119,9 @@ class _MultipleProcessCollector(Collector):
 
 
 def _is_alive(pid: int) -> bool:
+    """Return whether a process with this id exists."""
     try:
-        # Signal 0 is not delivered. Sending it checks that the process exists.
+        # Signal 0 has no effect, but raises an error if the process does not exist.
         os.kill(pid, 0)
     except ProcessLookupError:
         return False

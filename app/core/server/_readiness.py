@@ -63,6 +63,7 @@ class Readiness:
             raise Unavailable("; ".join(failures))
 
     async def _probe_database(self) -> str | None:
+        """Return a description of what is wrong with the database, or None if it is usable."""
         session = self._database.named_databases["readiness"].reads
         return await find_database_problem(session, self._expected_revision)
 
@@ -83,6 +84,7 @@ class Readiness:
         return await self._storage_probe.run()
 
     async def _probe_storage(self) -> str | None:
+        """Return a description of what is wrong with the object store, or None if it is usable."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 await self._storage.ping()

@@ -113,7 +113,9 @@ class _ObservedRequest:
             REQUESTS_IN_FLIGHT.dec()
             route = _find_route_path(self._scope)
             record_request(self._scope["method"], route, self._status, seconds)
-        level = logging.INFO if self._error is None else logging.ERROR
+        level = logging.INFO
+        if self._error is not None:
+            level = logging.ERROR
         if log.isEnabledFor(level):
             self._write_log_line(level, seconds)
 
@@ -125,6 +127,7 @@ class _ObservedRequest:
         await self._send(message)
 
     def _add_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Add the headers that every response has, and `Server-Timing` if it is enabled."""
         add_security_headers(headers)
         headers.append((b"x-request-id", self.id.encode()))
         if self._server_timing_enabled:
@@ -132,6 +135,7 @@ class _ObservedRequest:
             headers.append((b"server-timing", server_timing.encode()))
 
     def _write_log_line(self, level: int, seconds: float) -> None:
+        """Log the request and its response, with the traceback of an unhandled error."""
         fields = {
             "method": self._scope["method"],
             "route": _find_route_path(self._scope),
@@ -148,9 +152,9 @@ class _ObservedRequest:
 
 def _choose_request_id(scope: Scope) -> str:
     """Return the `X-Request-ID` of the request if it has one that is valid, otherwise a new id."""
-    sent_ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    sent_ids: list[bytes] = [value for name, value in scope["headers"] if name == b"x-request-id"]
     if len(sent_ids) == 1 and _VALID_REQUEST_ID.fullmatch(sent_ids[0]):
-        return str(sent_ids[0].decode())
+        return sent_ids[0].decode()
     return new_request_id()
 
 

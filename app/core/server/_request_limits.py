@@ -83,6 +83,7 @@ class RequestLimits:
         return None
 
     def _is_allowed(self, host: str) -> bool:
+        """Return whether the settings allow this host, for example "api.example.com"."""
         if not self._exact_hosts and not self._domain_suffixes:
             return True
         return host in self._exact_hosts or host.endswith(self._domain_suffixes)

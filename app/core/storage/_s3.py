@@ -86,6 +86,7 @@ class S3Bucket:
 
     @_translate_errors()
     def ping(self) -> None:
+        """Check that the bucket exists, without a retry."""
         self._ping_client.head_bucket(Bucket=self._name)
 
     def put(self, key: str, body: bytearray) -> None:
@@ -96,6 +97,7 @@ class S3Bucket:
         return upload_id
 
     def upload_part(self, key: str, upload_id: str, part_number: int, body: bytearray) -> str:
+        """Store a part of a multipart upload. Return its ETag."""
         response = self._call(
             "upload_part", Key=key, UploadId=upload_id, PartNumber=part_number, Body=body
         )
@@ -103,6 +105,7 @@ class S3Bucket:
         return etag
 
     def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
+        """Return the parts that the store has received, up to the first one that is missing."""
         response = self._call("list_parts", Key=key, UploadId=upload_id)
         stored_parts = []
         for expected_number, part in enumerate(response.get("Parts", []), 1):
@@ -113,7 +116,10 @@ class S3Bucket:
         return stored_parts
 
     def complete_multipart_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        # A store may respond with 200 and an error in the body. boto3 raises that error.
+        """Create the object from the parts with these ETags, in this order.
+
+        A store may respond with 200 and an error in the body. boto3 raises that error.
+        """
         parts = [
             {"PartNumber": part_number, "ETag": etag} for part_number, etag in enumerate(etags, 1)
         ]
@@ -129,6 +135,7 @@ class S3Bucket:
 
     @_translate_errors()
     def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
+        """Return all multipart uploads whose keys start with a prefix."""
         paginator = self._client.get_paginator("list_multipart_uploads")
         pages = paginator.paginate(Bucket=self._name, Prefix=prefix)
         return [
@@ -146,6 +153,7 @@ class S3Bucket:
 
     @_translate_errors()
     def compute_sha256(self, key: str, on_progress: Callable[[], object]) -> str:
+        """Read an object in chunks and return its SHA-256 in hexadecimal."""
         digest = hashlib.sha256()
         body = self._call("get_object", Key=key)["Body"]
         for chunk in body.iter_chunks(READ_CHUNK_BYTES):
@@ -154,7 +162,10 @@ class S3Bucket:
         return digest.hexdigest()
 
     def list_keys(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
-        page_parameters = {} if page_token is None else {"ContinuationToken": page_token}
+        """Return a page of keys, and the token of the next page or None."""
+        page_parameters = {}
+        if page_token is not None:
+            page_parameters["ContinuationToken"] = page_token
         response = self._call("list_objects_v2", Prefix=prefix, **page_parameters)
         keys = [item["Key"] for item in response.get("Contents", [])]
         return keys, response.get("NextContinuationToken")
@@ -163,7 +174,10 @@ class S3Bucket:
     def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
     ) -> list[str]:
-        # Use boto3's signer directly because `generate_presigned_url` takes three times as long.
+        """Return a signed URL for each request, which expires after `lifetime_seconds`.
+
+        Uses boto3's signer directly, because `generate_presigned_url` takes three times as long.
+        """
         credentials = self._session.get_credentials()
         if credentials is None:
             raise NoCredentialsError
@@ -209,9 +223,10 @@ class S3Bucket:
             "read_timeout": READ_TIMEOUT_SECONDS,
             "retries": {"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
         }
-        # "path" puts the bucket into the path of the URL. The host name of an endpoint such as
-        # localhost cannot contain it.
-        addressing_style = "path" if endpoint else "auto"
+        addressing_style = "auto"
+        if endpoint is not None:
+            # Put the bucket into the path of the URL. A host name such as localhost cannot have it.
+            addressing_style = "path"
         config = Config(
             **{**defaults, **options},
             max_pool_connections=self._max_connections,

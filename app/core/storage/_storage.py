@@ -21,7 +21,7 @@ from app.settings import Settings
 
 # How many parts all uploads together may send at a time. This limits the memory that they use.
 MAX_CONCURRENT_PARTS: Final = 4
-# How many other calls may run at a time. They have separate threads so that uploads cannot use all.
+# How many threads there are for other calls, so that parts cannot occupy all threads.
 MAX_OTHER_CALLS: Final = 4
 # How many uploads may run at a time. Each of them holds the part that it fills in memory.
 MAX_CONCURRENT_UPLOADS: Final = 32
