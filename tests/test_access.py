@@ -45,32 +45,30 @@ from tests.support.isolation import Cleaner
 from tests.support.problems import check_problem
 from tests.support.rows import execute, select_values
 
-KINDS = {401: "unauthorized", 403: "forbidden", 404: "not-found"}
-CHALLENGES = {
-    401: INVALID_TOKEN_CHALLENGE,
-    403: INSUFFICIENT_SCOPE_CHALLENGE,
-    404: None,
-}  # of a request with a token
-TOKEN = {"password": list[str]()}  # what `security` says where one is needed
-# Every row of every table, for what must not change.
-CONTENTS = " UNION ALL ".join(
+PROBLEM_TYPES = {401: "unauthorized", 403: "forbidden", 404: "not-found"}
+# The WWW-Authenticate header of the response to a request with a token.
+CHALLENGES = {401: INVALID_TOKEN_CHALLENGE, 403: INSUFFICIENT_SCOPE_CHALLENGE, 404: None}
+# The element of `security` in the OpenAPI document for an operation that takes a token.
+TOKEN_REQUIREMENT = {"password": list[str]()}
+# All rows of all tables, to check that a request has changed nothing.
+SELECT_ALL_ROWS = " UNION ALL ".join(
     f"SELECT '{table.__tablename__} ' || t::text AS row FROM {table.__tablename__} t"
     for table in TABLES
 )
 Operations = dict[str, Operation]
 
-every_setting = pytest.mark.parametrize("anonymous", ANONYMOUS_CALLERS)
+every_anonymous_access = pytest.mark.parametrize("anonymous_access", ANONYMOUS_CALLERS)
 
 
 def every_cell(*, allowed: bool) -> pytest.MarkDecorator:
-    """Parameters for the cells of the table in which a request is allowed, or is refused."""
-    found = [(name, caller) for name in OPERATION_IDS for caller in CALLERS]
-    chosen = [
-        (name, caller)
-        for name, caller in found
-        if (EXPECTED_STATUSES[name][caller] == OK) == allowed
-    ]
-    return pytest.mark.parametrize(("name", "caller"), chosen)
+    """Parametrize a test with the operations and callers whose request is allowed or refused."""
+    cells = []
+    for operation_id in OPERATION_IDS:
+        for caller in CALLERS:
+            is_allowed = EXPECTED_STATUSES[operation_id][caller] == OK
+            if is_allowed == allowed:
+                cells.append((operation_id, caller))
+    return pytest.mark.parametrize(("operation_id", "caller"), cells)
 
 
 @pytest.fixture(scope="session")
@@ -79,10 +77,13 @@ def password_hash(password_hasher: PasswordHasher) -> str:
 
 
 @pytest.fixture(scope="module")
-async def world(
+async def callers_and_resources(
     shared_database: Database, cleaner: Cleaner, password_hash: str
 ) -> AsyncIterator[Database]:
-    """Everybody and what is the owner's, written once for the hundreds of tests."""
+    """The shared database with all callers and the resources of the owner.
+
+    The rows are inserted once, because hundreds of tests need them.
+    """
     await add_callers(shared_database, password_hash)
     await add_resources(shared_database, "owner")
     async with cleaner.snapshot():
@@ -91,28 +92,33 @@ async def world(
 
 
 @pytest.fixture
-async def database(world: Database, cleaner: Cleaner) -> AsyncIterator[Database]:
-    yield world
-    await world.wait_for_callbacks()
+async def database(callers_and_resources: Database, cleaner: Cleaner) -> AsyncIterator[Database]:
+    yield callers_and_resources
+    await callers_and_resources.wait_for_callbacks()
     await cleaner.restore()
 
 
 @pytest.fixture(scope="module")
-def documents(template_url: str) -> dict[str, Json]:
-    """The document under each setting."""
+def openapi_documents(template_url: str) -> dict[str, Json]:
+    """The OpenAPI document for each value of ANONYMOUS_ACCESS."""
     return {
-        anonymous: create_app(make_settings(template_url, anonymous_access=anonymous)).openapi()
-        for anonymous in ANONYMOUS_CALLERS
+        anonymous_access: create_app(
+            make_settings(template_url, anonymous_access=anonymous_access)
+        ).openapi()
+        for anonymous_access in ANONYMOUS_CALLERS
     }
 
 
 @pytest.fixture(scope="module")
-def operations(documents: dict[str, Json]) -> Operations:
-    return {operation.operation_id: operation for operation in parse_operations(documents["none"])}
+def operations(openapi_documents: dict[str, Json]) -> Operations:
+    return {
+        operation.operation_id: operation
+        for operation in parse_operations(openapi_documents["none"])
+    }
 
 
-async def credentials(client: AsyncClient, caller: str) -> dict[str, str]:
-    """The `Authorization` that a caller sends."""
+async def authorization_headers(client: AsyncClient, caller: str) -> dict[str, str]:
+    """Return the Authorization header of a caller, or no header for an anonymous caller."""
     if caller in ANONYMOUS_CALLERS:
         return {}
     if caller == "malformed":
@@ -123,80 +129,85 @@ async def credentials(client: AsyncClient, caller: str) -> dict[str, str]:
     return bearer_headers(TOKENS[caller])
 
 
-# The table
+# The access table
 
 
-def test_the_table_knows_every_operation_of_the_document(operations: Operations) -> None:
-    unknown = sorted(set(operations) - set(OPERATION_IDS))
-    assert not unknown, (
-        f"No test covers who may call {', '.join(unknown)}: add an entry for the entity to "
+def test_access_table_contains_every_operation(operations: Operations) -> None:
+    missing = sorted(set(operations) - set(OPERATION_IDS))
+    assert not missing, (
+        f"No test covers who may call {', '.join(missing)}: add an entry for the entity to "
         "tests/support/entities.py, or the operation to RULES of tests/support/access_table.py"
     )
 
 
-def test_the_table_knows_operations_of_the_document_only_and_each_once(
-    operations: Operations,
-) -> None:
-    gone = sorted(set(OPERATION_IDS) - set(operations))
-    assert not gone, f"tests/support/access_table.py names unknown operations: {', '.join(gone)}"
+def test_access_table_contains_no_unknown_or_repeated_operation(operations: Operations) -> None:
+    unknown = sorted(set(OPERATION_IDS) - set(operations))
+    assert not unknown, (
+        f"tests/support/access_table.py names unknown operations: {', '.join(unknown)}"
+    )
     assert len(OPERATION_IDS) == len(set(OPERATION_IDS))
 
 
 @every_cell(allowed=True)
-async def test_who_may_is_answered(
-    client: AsyncClient, app: FastAPI, operations: Operations, name: str, caller: str
+async def test_allowed_request_succeeds(
+    client: AsyncClient, app: FastAPI, operations: Operations, operation_id: str, caller: str
 ) -> None:
-    headers = await credentials(client, caller)
-    # Where nothing but the token can have opened it.
+    headers = await authorization_headers(client, caller)
+    # Callers without a token are refused, so that only the token can allow the request.
     set_anonymous_access(app, caller if caller in ANONYMOUS_CALLERS else "none")
-    response = await operations[name].send(client, headers)
-    assert response.status_code == operations[name].success_status, response.text
+    response = await operations[operation_id].send(client, headers)
+    assert response.status_code == operations[operation_id].success_status, response.text
     assert "www-authenticate" not in response.headers
 
 
 @every_cell(allowed=False)
-async def test_who_may_not_is_told_why_and_changes_nothing(
+async def test_refused_request_returns_problem_and_changes_nothing(
     client: AsyncClient,
     app: FastAPI,
     database: Database,
     operations: Operations,
-    name: str,
+    operation_id: str,
     caller: str,
 ) -> None:
-    headers, status = await credentials(client, caller), EXPECTED_STATUSES[name][caller]
-    # Where nothing but the token can have closed it.
+    headers, status = (
+        await authorization_headers(client, caller),
+        EXPECTED_STATUSES[operation_id][caller],
+    )
+    # Callers without a token are allowed, so that only the token can be the reason of the refusal.
     set_anonymous_access(app, caller if caller in ANONYMOUS_CALLERS else "full")
-    before = sorted(await select_values(database, CONTENTS))
-    response = await operations[name].send(client, headers)
-    check_problem(response, status, KINDS[status])
+    before = sorted(await select_values(database, SELECT_ALL_ROWS))
+    response = await operations[operation_id].send(client, headers)
+    check_problem(response, status, PROBLEM_TYPES[status])
     challenge = CHALLENGE if caller in ANONYMOUS_CALLERS else CHALLENGES[status]
     assert response.headers.get("www-authenticate") == challenge
-    assert sorted(await select_values(database, CONTENTS)) == before
+    assert sorted(await select_values(database, SELECT_ALL_ROWS)) == before
 
 
-@pytest.mark.parametrize("name", OWNER_OPERATIONS)
+@pytest.mark.parametrize("operation_id", OWNER_OPERATIONS)
 @pytest.mark.parametrize("caller", ["editor", "admin"])
-async def test_a_higher_role_may_with_its_own_what_a_member_may(
-    client: AsyncClient, database: Database, operations: Operations, name: str, caller: str
+async def test_editor_and_admin_may_do_with_their_own_rows_what_a_member_may(
+    client: AsyncClient, database: Database, operations: Operations, operation_id: str, caller: str
 ) -> None:
     await execute(database, "UPDATE documents SET owner_id = :owner", {"owner": USER_IDS[caller]})
-    response = await operations[name].send(client, bearer_headers(TOKENS[caller]), owner=caller)
-    assert response.status_code == operations[name].success_status, response.text
+    response = await operations[operation_id].send(
+        client, bearer_headers(TOKENS[caller]), owner=caller
+    )
+    assert response.status_code == operations[operation_id].success_status, response.text
 
 
-@pytest.mark.parametrize("name", OWNER_OPERATIONS)
-async def test_what_is_somebody_elses_is_answered_as_what_nobody_has(
-    client: AsyncClient, database: Database, operations: Operations, name: str
+@pytest.mark.parametrize("operation_id", OWNER_OPERATIONS)
+async def test_resource_of_another_user_is_answered_like_an_unknown_one(
+    client: AsyncClient, database: Database, operations: Operations, operation_id: str
 ) -> None:
     headers = bearer_headers(TOKENS["stranger"]) | {"X-Request-ID": "the-same"}
-    theirs = await operations[name].send(client, headers)
+    response = await operations[operation_id].send(client, headers)
     await execute(database, "DELETE FROM users WHERE id = :owner", {"owner": USER_IDS["owner"]})
-    nobodys = await operations[name].send(client, headers)
-    assert (theirs.status_code, theirs.headers) == (404, nobodys.headers)
-    assert theirs.content == nobodys.content
+    unknown_response = await operations[operation_id].send(client, headers)
+    assert (response.status_code, response.headers) == (404, unknown_response.headers)
+    assert response.content == unknown_response.content
 
 
-# What a route says
+# Routes
 
 
 def test_router_refuses_an_endpoint_without_a_permission() -> None:
@@ -204,63 +215,72 @@ def test_router_refuses_an_endpoint_without_a_permission() -> None:
         Router(tags=["reports"]).get("/reports")  # type: ignore[call-arg]
 
 
-def test_only_pages_for_people_are_no_such_routes_and_no_route_is_hidden(
-    application: FastAPI,
-) -> None:
-    others = {getattr(r, "path", "") for r in application.routes if not isinstance(r, APIRoute)}
+def test_all_routes_are_in_the_document_except_pages_for_browsers(application: FastAPI) -> None:
+    other_paths = {
+        getattr(route, "path", "")
+        for route in application.routes
+        if not isinstance(route, APIRoute)
+    }
     pages = {"/", "/docs", "/openapi.json", "/static-offline-docs"}
-    assert others == pages
-    assert all(r.include_in_schema for r in application.routes if isinstance(r, APIRoute))
+    assert other_paths == pages
+    assert all(
+        route.include_in_schema for route in application.routes if isinstance(route, APIRoute)
+    )
 
 
-# The document
+# The OpenAPI document
 
 
-@every_setting
-def test_the_document_says_where_a_token_is_needed(
-    documents: dict[str, Json], anonymous: str
+@every_anonymous_access
+def test_document_states_which_operations_need_a_token(
+    openapi_documents: dict[str, Json], anonymous_access: str
 ) -> None:
     declared = {
-        found.operation_id: found.security for found in parse_operations(documents[anonymous])
+        operation.operation_id: operation.security
+        for operation in parse_operations(openapi_documents[anonymous_access])
     }
-    needed = {
-        name: [{}, TOKEN] if cells[anonymous] == OK else [TOKEN]
+    expected = {
+        name: [{}, TOKEN_REQUIREMENT] if cells[anonymous_access] == OK else [TOKEN_REQUIREMENT]
         for name, cells in EXPECTED_STATUSES.items()
-        if cells["malformed"] != OK  # there nobody looks at one
+        if cells["malformed"] != OK  # the operation ignores tokens
     }
-    assert declared == dict.fromkeys(EXPECTED_STATUSES) | needed
+    assert declared == dict.fromkeys(EXPECTED_STATUSES) | expected
 
 
-@every_setting
+@every_anonymous_access
 @pytest.mark.parametrize("status", [401, 403])
-def test_the_document_lists_a_refusal_exactly_where_it_can_occur(
-    documents: dict[str, Json], anonymous: str, status: int
+def test_document_lists_401_and_403_exactly_where_they_can_occur(
+    openapi_documents: dict[str, Json], anonymous_access: str, status: int
 ) -> None:
-    others = set(ANONYMOUS_CALLERS) - {anonymous}
+    other_settings = set(ANONYMOUS_CALLERS) - {anonymous_access}
     possible = {
         name
         for name, cells in EXPECTED_STATUSES.items()
-        if status in {cells[caller] for caller in CALLERS if caller not in others}
+        if status in {cells[caller] for caller in CALLERS if caller not in other_settings}
     }
-    found = parse_operations(documents[anonymous])
-    listed = {operation.operation_id for operation in found if str(status) in operation.responses}
+    described_operations = parse_operations(openapi_documents[anonymous_access])
+    listed = {
+        operation.operation_id
+        for operation in described_operations
+        if str(status) in operation.responses
+    }
     assert listed == possible | OTHER_REASONS[status]
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_the_document_says_what_a_refusal_is(operations: Operations, status: int) -> None:
+def test_document_describes_401_and_403_responses(operations: Operations, status: int) -> None:
     for operation in operations.values():
         if response := operation.responses.get(str(status)):
             schema = response["content"]["application/problem+json"]["schema"]
-            kinds = schema["properties"]["type"]["enum"]
-            assert kinds == [f"urn:problem-type:bookshelf:{KINDS[status]}"]
+            problem_types = schema["properties"]["type"]["enum"]
+            assert problem_types == [f"urn:problem-type:bookshelf:{PROBLEM_TYPES[status]}"]
             assert "WWW-Authenticate" in response["headers"]
 
 
-def test_the_document_says_where_to_log_in(
-    documents: dict[str, Json], operations: Operations
+def test_document_contains_the_login_url(
+    openapi_documents: dict[str, Json], operations: Operations
 ) -> None:
-    schemes = documents["none"]["components"]["securitySchemes"]
-    assert list(schemes) == list(TOKEN)
-    place = schemes["password"]["flows"]["password"]["tokenUrl"]
-    assert urljoin("/openapi.json", place) == operations["create_token"].path_template
+    schemes = openapi_documents["none"]["components"]["securitySchemes"]
+    assert list(schemes) == list(TOKEN_REQUIREMENT)
+    token_url = schemes["password"]["flows"]["password"]["tokenUrl"]
+    assert urljoin("/openapi.json", token_url) == operations["create_token"].path_template

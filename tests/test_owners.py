@@ -1,4 +1,4 @@
-"""What is one's own: the lists that have nothing else, whose a new document is, and one's role."""
+"""Owners: lists of a user's own rows, the owners of documents, and the role of a user."""
 
 import pytest
 from fastapi import FastAPI
@@ -25,18 +25,18 @@ from tests.support.rows import execute, select_values
 
 REGISTRATION = {"name": "Ada", "email": "ada@example.com", "password": PASSWORD}
 
-every_person = pytest.mark.parametrize("person", ["owner", "stranger", "editor", "admin"])
+every_caller = pytest.mark.parametrize("caller", ["owner", "stranger", "editor", "admin"])
 every_role = pytest.mark.parametrize("role", ["member", "editor", "admin"])
 
 
 @pytest.fixture(autouse=True)
-async def people(database: Database) -> None:
+async def callers(database: Database) -> None:
     await add_callers(database)
     await add_resources(database, "owner")
 
 
-async def roles(database: Database) -> list[str]:
-    """Everybody's, and so how many there are."""
+async def fetch_roles(database: Database) -> list[str]:
+    """Return the roles of all users. Their number tells whether a user was added."""
     return await select_values(database, "SELECT role FROM users ORDER BY id")
 
 
@@ -44,41 +44,41 @@ async def roles(database: Database) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("person", "total"), [("owner", 1), ("stranger", 0), ("editor", 0), ("admin", 2)]
+    ("caller", "total"), [("owner", 1), ("stranger", 0), ("editor", 0), ("admin", 2)]
 )
 @pytest.mark.parametrize("path", ["/documents", "/documents?q=thesis&sort=-size"])
-async def test_a_list_of_documents_has_ones_own_and_an_admins_has_all(
-    client: AsyncClient, path: str, person: str, total: int
+async def test_list_of_documents_contains_own_documents_or_all_for_an_admin(
+    client: AsyncClient, path: str, caller: str, total: int
 ) -> None:
-    await make_document(client, "Thesis of nobody")
-    page = (await client.get(path, headers=bearer_headers(TOKENS[person]))).json()
+    await make_document(client, "Thesis without owner")
+    page = (await client.get(path, headers=bearer_headers(TOKENS[caller]))).json()
     assert (len(page["items"]), page["total"]) == (total, total)
 
 
-async def test_without_a_token_a_list_of_documents_has_all_where_that_may_everything(
+async def test_list_of_documents_contains_all_for_anonymous_caller_with_full_access(
     client: AsyncClient,
 ) -> None:
-    await make_document(client, "Thesis of nobody")
+    await make_document(client, "Thesis without owner")
     assert (await client.get("/documents")).json()["total"] == 2
 
 
-async def test_a_cursor_leads_through_ones_own_documents_only(
+async def test_pages_by_cursor_contain_only_own_documents(
     client: AsyncClient, database: Database
 ) -> None:
-    for person in ("owner", "stranger"):
-        client.headers = bearer_headers(TOKENS[person])
+    for caller in ("owner", "stranger"):
+        client.headers = bearer_headers(TOKENS[caller])
         for name in ("a", "b", "c"):
             await make_document(client, name)
-    found = list[str]()
+    names = list[str]()
     cursor: str | None = ""
     while cursor is not None:
         page: Json = (await client.get(f"/documents?sort=name&size=1{cursor}")).json()
-        found += [document["name"] for document in page["items"]]
+        names += [document["name"] for document in page["items"]]
         cursor = page["next"] and f"&cursor={page['next']}"
-    assert found == ["a", "b", "c"]
+    assert names == ["a", "b", "c"]
 
 
-async def test_a_cursor_of_somebody_elses_list_is_refused(client: AsyncClient) -> None:
+async def test_cursor_of_another_user_returns_422(client: AsyncClient) -> None:
     await make_document(client)
     page = (await client.get("/documents?size=1", headers=bearer_headers(TOKENS["admin"]))).json()
     response = await client.get(
@@ -87,27 +87,27 @@ async def test_a_cursor_of_somebody_elses_list_is_refused(client: AsyncClient) -
     check_problem(response, 422, "invalid-request")
 
 
-@every_person
-async def test_a_list_of_tokens_has_ones_own_even_for_an_admin(
-    client: AsyncClient, person: str
+@every_caller
+async def test_list_of_tokens_contains_only_own_tokens_even_for_an_admin(
+    client: AsyncClient, caller: str
 ) -> None:
-    page = (await client.get("/tokens", headers=bearer_headers(TOKENS[person]))).json()
-    own = {str(TOKEN_IDS[name]) for name, whose in TOKEN_OWNERS.items() if whose == person}
-    assert {token["id"] for token in page["items"]} == own
-    assert page["total"] == len(own)
+    page = (await client.get("/tokens", headers=bearer_headers(TOKENS[caller]))).json()
+    own_ids = {str(TOKEN_IDS[name]) for name, owner in TOKEN_OWNERS.items() if owner == caller}
+    assert {token["id"] for token in page["items"]} == own_ids
+    assert page["total"] == len(own_ids)
 
 
-@every_person
-async def test_who_asks_who_he_is_is_told(client: AsyncClient, person: str) -> None:
-    user = (await client.get("/users/me", headers=bearer_headers(TOKENS[person]))).json()
-    assert (user["id"], user["name"]) == (USER_IDS[person], person)
+@every_caller
+async def test_current_user_is_the_owner_of_the_token(client: AsyncClient, caller: str) -> None:
+    user = (await client.get("/users/me", headers=bearer_headers(TOKENS[caller]))).json()
+    assert (user["id"], user["name"]) == (USER_IDS[caller], caller)
 
 
 # Documents
 
 
 @pytest.mark.parametrize(
-    ("maker", "readers"),
+    ("creator", "readers"),
     [
         ("stranger", {"stranger", "admin"}),
         ("editor", {"editor", "admin"}),
@@ -115,30 +115,29 @@ async def test_who_asks_who_he_is_is_told(client: AsyncClient, person: str) -> N
         (None, {"admin"}),
     ],
 )
-async def test_a_new_document_is_its_makers_and_without_one_an_admins(
-    client: AsyncClient, maker: str | None, readers: set[str]
+async def test_new_document_is_visible_to_its_creator_and_admins(
+    client: AsyncClient, creator: str | None, readers: set[str]
 ) -> None:
-    client.headers = bearer_headers(TOKENS[maker]) if maker else {}
+    client.headers = bearer_headers(TOKENS[creator]) if creator else {}
     path = f"/documents/{(await make_document(client))['id']}"
-    found = {
-        person
-        for person in ("owner", "stranger", "editor", "admin")
-        if (await client.get(path, headers=bearer_headers(TOKENS[person]))).status_code == 200
-    }
-    assert found == readers
+    actual_readers = set()
+    for caller in ("owner", "stranger", "editor", "admin"):
+        response = await client.get(path, headers=bearer_headers(TOKENS[caller]))
+        if response.status_code == 200:
+            actual_readers.add(caller)
+    assert actual_readers == readers
 
 
-async def test_a_document_stays_its_owners_when_an_admin_changes_it(client: AsyncClient) -> None:
-    path, change = f"/documents/{DOCUMENT_ID}", {"name": (None, "Thesis, approved")}
-    changed = await client.patch(path, files=change, headers=bearer_headers(TOKENS["admin"]))
-    assert changed.status_code == 200
-    read = await client.get(path, headers=bearer_headers(TOKENS["owner"]))
-    assert read.json()["name"] == "Thesis, approved"
+async def test_document_keeps_its_owner_when_an_admin_changes_it(client: AsyncClient) -> None:
+    path = f"/documents/{DOCUMENT_ID}"
+    form = {"name": (None, "Thesis, approved")}
+    response = await client.patch(path, files=form, headers=bearer_headers(TOKENS["admin"]))
+    assert response.status_code == 200
+    response_to_owner = await client.get(path, headers=bearer_headers(TOKENS["owner"]))
+    assert response_to_owner.json()["name"] == "Thesis, approved"
 
 
-async def test_somebody_elses_upload_is_not_found_at_ones_own_document_either(
-    client: AsyncClient,
-) -> None:
+async def test_upload_of_another_user_returns_404_at_own_document(client: AsyncClient) -> None:
     client.headers = bearer_headers(TOKENS["stranger"])
     path = f"/documents/{(await make_document(client))['id']}/uploads/{UPLOAD_ID}"
     check_problem(await client.get(path), 404, "not-found")
@@ -148,62 +147,61 @@ async def test_somebody_elses_upload_is_not_found_at_ones_own_document_either(
 # Roles
 
 
-@pytest.mark.parametrize("person", [None, "admin"])
+@pytest.mark.parametrize("caller", [None, "admin"])
 @every_role
-async def test_who_may_everything_registers_a_user_with_a_role(
-    client: AsyncClient, person: str | None, role: str
+async def test_admin_or_anonymous_caller_with_full_access_can_register_user_with_role(
+    client: AsyncClient, caller: str | None, role: str
 ) -> None:
-    client.headers = bearer_headers(TOKENS[person]) if person else {}
+    client.headers = bearer_headers(TOKENS[caller]) if caller else {}
     response = await client.post("/users", json=REGISTRATION | {"role": role})
     assert (response.status_code, response.json()["role"]) == (201, role)
 
 
-@pytest.mark.parametrize("person", [None, "admin"])
+@pytest.mark.parametrize("caller", [None, "admin"])
 @every_role
-async def test_who_may_everything_changes_a_role(
-    client: AsyncClient, person: str | None, role: str
+async def test_admin_or_anonymous_caller_with_full_access_can_change_role(
+    client: AsyncClient, caller: str | None, role: str
 ) -> None:
-    client.headers = bearer_headers(TOKENS[person]) if person else {}
+    client.headers = bearer_headers(TOKENS[caller]) if caller else {}
     response = await client.patch(f"/users/{USER_IDS['owner']}", json={"role": role})
     assert (response.status_code, response.json()["role"]) == (200, role)
 
 
-@pytest.mark.parametrize("person", ["owner", "editor"])
+@pytest.mark.parametrize("caller", ["owner", "editor"])
 @every_role
-async def test_who_is_no_admin_sets_no_role_not_even_the_one_he_has(
-    client: AsyncClient, database: Database, person: str, role: str
+async def test_setting_any_role_returns_403_unless_caller_is_admin(
+    client: AsyncClient, database: Database, caller: str, role: str
 ) -> None:
-    client.headers = bearer_headers(TOKENS[person])
-    before = await roles(database)
+    client.headers = bearer_headers(TOKENS[caller])
+    before = await fetch_roles(database)
     for response in (
         await client.post("/users", json=REGISTRATION | {"role": role}),
-        await client.patch(f"/users/{USER_IDS[person]}", json={"role": role}),
+        await client.patch(f"/users/{USER_IDS[caller]}", json={"role": role}),
     ):
         check_problem(response, 403, "forbidden")
         assert response.headers["www-authenticate"] == INSUFFICIENT_SCOPE_CHALLENGE
-    assert await roles(database) == before
+    assert await fetch_roles(database) == before
 
 
-async def test_whoever_registers_is_a_member(client: AsyncClient, app: FastAPI) -> None:
+async def test_new_user_is_a_member(client: AsyncClient, app: FastAPI) -> None:
     for anonymous in ("none", "read", "full"):
         set_anonymous_access(app, anonymous)
-        person = REGISTRATION | {"email": f"{anonymous}@example.com"}
-        assert (await client.post("/users", json=person)).json()["role"] == "member"
+        new_user = REGISTRATION | {"email": f"{anonymous}@example.com"}
+        assert (await client.post("/users", json=new_user)).json()["role"] == "member"
 
 
-async def test_another_role_holds_from_the_next_request(
+async def test_new_role_applies_to_the_next_request(
     client: AsyncClient, database: Database
 ) -> None:
-    author, client.headers = {"name": "Virginia"}, bearer_headers(TOKENS["owner"])
+    author = {"name": "Virginia"}
+    client.headers = bearer_headers(TOKENS["owner"])
     assert (await client.post("/authors", json=author)).status_code == 403
-    promoted = "UPDATE users SET role = 'editor' WHERE id = :id"
-    await execute(database, promoted, {"id": USER_IDS["owner"]})
+    promote = "UPDATE users SET role = 'editor' WHERE id = :id"
+    await execute(database, promote, {"id": USER_IDS["owner"]})
     assert (await client.post("/authors", json=author)).status_code == 201
 
 
-async def test_the_token_of_a_deleted_user_works_no_more(
-    client: AsyncClient, database: Database
-) -> None:
+async def test_token_of_deleted_user_is_refused(client: AsyncClient, database: Database) -> None:
     await execute(database, "DELETE FROM users WHERE id = :id", {"id": USER_IDS["owner"]})
     check_problem(
         await client.get("/books", headers=bearer_headers(TOKENS["owner"])), 401, "unauthorized"
