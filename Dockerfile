@@ -1,11 +1,12 @@
-# The server, the worker and the migration: docker run IMAGE serve, worker, migrate.
-# hadolint, in make check, and a builder without BuildKit both take this file.
+# The image of the service. Its commands are those of the command line, for example
+# docker run IMAGE serve (or worker, or migrate). It can be built with or without BuildKit.
 
 FROM python:3.13-slim AS dependencies
 WORKDIR /build
 COPY requirements.txt ./
-# Wheels only: there is no compiler here, and nothing of a package runs while it is installed.
-# Less what botocore knows of 400 services beside the store and the ways to its credentials.
+# Install wheels only, because there is no compiler, and so that packages cannot run code during the
+# installation. Then delete botocore's descriptions of 400 AWS services. Only those of S3 and of the
+# services that provide credentials are needed.
 RUN python -m pip install --no-cache-dir --root-user-action=ignore --require-hashes \
         --only-binary=:all: --prefix=/build/installed -r requirements.txt \
     && find installed/lib -path '*/botocore/data/*' -prune -type d ! -name s3 ! -name sts \
@@ -17,9 +18,9 @@ ENV APP_ENV=production \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 EXPOSE 8000
-# Programs that ask for the name of user 10001 fail if it has none. It does not have the name of the
-# service, because that may be a name that Debian has taken, such as "mail".
-# What installs packages is of no use to the service, and of some to whoever breaks in.
+# Create the user 10001, because some programs fail if the user has no name. The name is not that of
+# the service, which may be the name of a user of Debian, such as "mail".
+# Remove pip, which the service does not need but an attacker could use.
 RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin service \
     && rm -r "$(python -c 'import ensurepip; print(*ensurepip.__path__)')" \
     && python -m pip uninstall --yes --quiet --root-user-action=ignore pip
@@ -28,11 +29,11 @@ WORKDIR /service
 COPY alembic.ini ./
 COPY migrations migrations/
 COPY app app/
-# Now, for later the file system is root's, and may be read-only.
+# Compile now, because the service cannot write to these directories later.
 RUN python -m compileall -q app migrations
-# A number, so that Kubernetes can see that it is not root.
+# A number, because Kubernetes cannot tell from a name that the user is not root (runAsNonRoot).
 USER 10001:10001
-# Of the server; for a worker it is: python -m app jobs check
+# This health check is for a server. For a worker, use: python -m app jobs check
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-m", "app.probe"]
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]

@@ -3,7 +3,7 @@ BIN := .venv/bin
 IMAGE ?= bookshelf
 FASTIFY := benchmarks/peers/fastify
 
-# The newest revision that was released: what comes after meets tables that have rows.
+# The newest released revision. Later ones run on tables that have rows, so their locks are checked.
 RELEASED := 0005
 
 .DEFAULT_GOAL := help
@@ -12,16 +12,16 @@ RELEASED := 0005
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-run: .venv/ready ## Start the service, with a Postgres and an S3 server of its own unless some are set
+run: .venv/ready ## Start the service (without DATABASE_URL and S3_BUCKET with embedded servers)
 	@exec $(BIN)/python -m app serve --migrate --worker
 
-test: .venv/ready ## Run all tests against a real Postgres (PYTEST_ARGS="-k name" for some)
+test: .venv/ready ## Run all tests on a real Postgres (PYTEST_ARGS="-k name" selects some)
 	$(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-test-plain: .venv/ready ## Run all tests with both fast paths switched off
+test-plain: .venv/ready ## Run all tests without the two fast paths (HTTP_FAST_PATH, DB_FAST_PATH)
 	HTTP_FAST_PATH=false DB_FAST_PATH=false $(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Python
+check: .venv/ready ## Check format, lint, types, layers, migrations, openapi.json and configuration files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -35,19 +35,19 @@ check: .venv/ready ## Lint, types, layers, the Dockerfile and what else is no Py
 	$(BIN)/python -m checks.openapi
 	$(BIN)/python -m checks.migrations $(RELEASED)
 
-fuzz: .venv/ready ## Ask the service for all its document allows and forbids, ten minutes (FUZZ_ARGS="--seconds 60 --seed 1")
+fuzz: .venv/ready ## Send random valid and invalid requests for ten minutes (FUZZ_ARGS="--seconds 60 --seed 1")
 	@$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 openapi: .venv/ready ## Write openapi.json
 	$(BIN)/python -m checks.openapi write
 
-clients: .venv/ready .venv-clients/ready ## Generate clients from openapi.json and try them
+clients: .venv/ready .venv-clients/ready ## Generate clients from openapi.json and test them
 	@$(BIN)/python -m tests.clients
 
 docs: .venv/ready ## Build the documentation site in site/ and check its links
 	$(BIN)/zensical build --strict
 
-format: .venv/ready ## Rewrite the code in the house's format
+format: .venv/ready ## Format the code and apply safe lint fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -57,29 +57,29 @@ seed: .venv/ready ## Add a small catalogue of real books
 psql: .venv/ready ## Open the database of DATABASE_URL (or the embedded Postgres) in psql (PSQL_ARGS="-c '\dt'")
 	@exec $(BIN)/python -m tools.psql $(PSQL_ARGS)
 
-# NAME counts only on the command line, because WSL sets it to the name of the computer.
-entity: .venv/ready ## Write a new entity and its tests: make entity NAME=publisher (PLURAL=... if irregular)
+# NAME is only taken from the command line, because WSL sets a variable NAME to the computer's name.
+entity: .venv/ready ## Write the code and tests of a new entity (NAME=publisher, PLURAL=... if irregular)
 	@$(BIN)/python -m tools.entity $(if $(findstring command,$(origin NAME)),'$(NAME)' '$(PLURAL)','')
 
-migrate: .venv/ready ## Bring the schema of DATABASE_URL (or of the embedded Postgres) up to date
+migrate: .venv/ready ## Upgrade the schema of DATABASE_URL (or of the embedded Postgres)
 	@$(BIN)/python -m app migrate
 
-revision: .venv/ready ## Write a migration for what the models changed (MESSAGE="create publishers")
+revision: .venv/ready ## Write a migration for changed models (MESSAGE="create publishers")
 	@$(BIN)/python -m tools.revision "$$MESSAGE"
 
 bench: .venv/ready .venv-bench/ready ## Measure the service and its peers (BENCH_ARGS="--quick")
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-image: ## Build the image of the server, the worker and the migration
+image: ## Build the container image
 	docker build --tag $(IMAGE) .
 
-smoke: ## Bring docker-compose.yml up in a project of its own, go through it, and take it down
+smoke: ## Test docker-compose.yml: start all services, use them, and remove them
 	@IMAGE=$(IMAGE) .ci/smoke
 
 rename: .venv/ready ## Give the service another name (make rename NAME=orderdesk TITLE="Order Desk")
 	@$(BIN)/python -m tools.rename $(if $(findstring command,$(origin NAME)),'$(NAME)' '$(TITLE)')
 
-lock: .venv/ready ## Pin all dependencies again, with hashes
+lock: .venv/ready ## Pin all dependencies to their current versions, with hashes
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --custom-compile-command "make lock" --python-version 3.11 tests/clients/requirements.in -o tests/clients/requirements.txt $(LOCK_ARGS)
@@ -87,7 +87,7 @@ lock: .venv/ready ## Pin all dependencies again, with hashes
 	! command -v npm > /dev/null || npm install --prefix tests/clients --silent --package-lock-only --omit-lockfile-registry-resolved
 	! command -v npm > /dev/null || npm install --prefix $(FASTIFY) --silent --package-lock-only --omit-lockfile-registry-resolved
 
-clean: ## Remove what was installed and generated (not the data)
+clean: ## Remove installed packages and generated files (not the data)
 	rm -rf .venv .venv-clients .venv-bench tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules
 
 .venv/ready: requirements-dev.txt
@@ -101,9 +101,9 @@ clean: ## Remove what was installed and generated (not the data)
 	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-# The peers that `make bench` measures, in an environment of their own; Fastify where there is npm.
+# The frameworks that `make bench` measures have a separate environment. Fastify needs npm.
 .venv-bench/ready: benchmarks/requirements.txt $(FASTIFY)/package-lock.json
 	$(PYTHON) -m venv --clear .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@if command -v npm >/dev/null; then npm ci --prefix $(FASTIFY) --silent --no-audit --no-fund; else echo "There is no npm: Fastify is left out."; fi
+	@if command -v npm >/dev/null; then npm ci --prefix $(FASTIFY) --silent --no-audit --no-fund; else echo "npm is not installed, so Fastify is skipped."; fi
 	@touch $@

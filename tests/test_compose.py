@@ -116,7 +116,7 @@ async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
     assert form == "CMD"
     code, output = await compose.run_image_command(check, given, place)
     assert code == 1
-    assert output.startswith("bookshelf: overdue:")
+    assert output.startswith("bookshelf: jobs are overdue:")
     worker = Worker(await compose.start_image_command(command("worker"), given, place))
 
     async def healthy() -> bool:

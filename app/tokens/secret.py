@@ -1,6 +1,7 @@
 """The format of access tokens.
 
-Example: `bookshelf_` followed by 64 hexadecimal digits of random bits and 8 of a checksum.
+Example: `bookshelf_` followed by 64 hexadecimal digits of random bits and 8 digits of a
+checksum.
 
 The prefix and the checksum let a secret scanner recognize a token that was leaked. The random bits
 cannot be guessed.
