@@ -15,8 +15,8 @@ from tests.support.library import (
     LoanRequestRepository,
     PublisherRepository,
     TagRepository,
-    create_library,
 )
+from tests.support.library_models import create_library
 from tests.support.problems import check_problem
 from tests.support.rows import execute, select_values
 

@@ -26,11 +26,10 @@ from tests.support.library import (
     EditionRead,
     EditionRepository,
     FinedEditionRepository,
-    FineState,
     PublisherRepository,
     ReplacingRequestRepository,
-    create_library,
 )
+from tests.support.library_models import FineState, create_library
 from tests.support.problems import check_problem
 from tests.support.rows import execute, select_values
 

@@ -6,7 +6,8 @@ import pytest
 
 from app.core.db import Database
 from app.core.errors import InvalidRequest
-from tests.support.library import EditionRepository, create_library
+from tests.support.library import EditionRepository
+from tests.support.library_models import create_library
 from tests.support.rows import execute, select_values
 
 TAG_A, TAG_B, TAG_C = (UUID(int=number) for number in (1, 2, 3))
