@@ -1,14 +1,18 @@
-"""What the OpenAPI document allows, and what it does not, sent by schemathesis with every check."""
+"""Schemathesis sends valid and invalid requests, and checks the responses with every check.
+
+`make fuzz` does the same for longer.
+"""
 
 import tempfile
 
 from tests.fuzz.service import fuzz
 
-SMALL = ("--seed=1", "--max-examples=1")  # as `make fuzz`, but the same requests each time
+# The same few requests in each run.
+OPTIONS = ("--seed=1", "--max-examples=1")
 
 
-async def test_the_service_does_what_its_document_says(private_database_url: str) -> None:
+async def test_service_responds_as_openapi_document_says(private_database_url: str) -> None:
     with tempfile.TemporaryFile() as output:
-        code = await fuzz(private_database_url, "admin", *SMALL, output=output)
+        exit_code = await fuzz(private_database_url, "admin", *OPTIONS, output=output)
         output.seek(0)
-        assert code == 0, output.read().decode()
+        assert exit_code == 0, output.read().decode()

@@ -1,6 +1,6 @@
-"""Checks that the generic tests cover every part of the service.
+"""Finds parts of the service that the generic tests do not cover.
 
-Each check returns one sentence for each gap, which names the gap and says what to do.
+Each function returns one sentence for each gap, which names the gap and says how to close it.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -25,7 +25,10 @@ _EXAMPLES: Final = {"examples", "enum", "const", "properties", "$ref"}
 
 
 def uncovered_lists(document: Json, covered: Collection[str]) -> list[str]:
-    """Find lists without tests, and tests without a list. `covered` has the tested paths."""
+    """Find lists without tests, and tests without a list.
+
+    `covered` are the paths of the lists that are tested, for example `"/authors"`.
+    """
     lists = [path for path, item in document["paths"].items() if _returns_page(item, document)]
     return [
         f"GET {path} returns a page, but no test covers its order, cursors and plans: "
@@ -40,15 +43,16 @@ def uncovered_lists(document: Json, covered: Collection[str]) -> list[str]:
     ]
 
 
-def _returns_page(item: Json, document: Json) -> bool:
-    success = item.get("get", {}).get("responses", {}).get("200", {})
+def _returns_page(path_item: Json, document: Json) -> bool:
+    """Whether GET on a path of the OpenAPI document returns an object with the fields of a page."""
+    success = path_item.get("get", {}).get("responses", {}).get("200", {})
     schema = success.get("content", {}).get("application/json", {}).get("schema", {})
     page = resolve_schema(schema, document.get("components", {}).get("schemas", {}))
     return set(page.get("properties", ())) >= _PAGE_FIELDS
 
 
 def uncovered_models(models: Iterable[type[Base]], covered: Collection[type[Base]]) -> list[str]:
-    """Find mapped classes that derive from Entity and have neither an entry nor an exception."""
+    """Find subclasses of Entity that are not tested. `covered` are those that are."""
     return [
         f"{model.__name__} (table {model.__tablename__}) is an Entity, but no generic test covers "
         f"it: add an entry for it to {REGISTRY}, or an exception to tests/test_entities.py"
@@ -60,12 +64,18 @@ def uncovered_models(models: Iterable[type[Base]], covered: Collection[type[Base
 def differences_from_document(document: Json, case: EntityCase) -> list[str]:
     """Find differences between an entity's entry and its list in the OpenAPI document."""
     operation = document["paths"][case.path]["get"]
-    parameters = {part["name"]: part for part in operation["parameters"] if part["in"] == "query"}
-    keys = parameters["sort"]["schema"]["items"]["enum"]
+    parameters = {
+        parameter["name"]: parameter
+        for parameter in operation["parameters"]
+        if parameter["in"] == "query"
+    }
+    # The enumeration has each sort key twice: `name` and `-name`.
+    sort_values = parameters["sort"]["schema"]["items"]["enum"]
+    sort_keys = {value.removeprefix("-") for value in sort_values}
     content = operation["responses"]["200"]["content"]
     # The value of each field in the entry and in the document.
     fields: dict[str, tuple[object, object]] = {
-        "sorts": (sorted(case.sorts), sorted({key.removeprefix("-") for key in keys})),
+        "sorts": (sorted(case.sorts), sorted(sort_keys)),
         "streams": (case.streams, "text/csv" in content),
         "filters": (sorted(case.filters), sorted(set(parameters) - _STANDARD_PARAMETERS)),
         "has_id_filter": (case.has_id_filter, "id" in parameters),
@@ -84,7 +94,7 @@ def operations_without_body(document: Json, bodies: Collection[str]) -> list[str
     """Find operations that take a body for which the access tests have no valid example."""
     return [
         f"{operation['operationId']} takes a body, but the access tests have no valid one: "
-        f"add an entry to {REGISTRY}, or a body to BODIES of tests/support/access_table.py"
+        f"add an entry to {REGISTRY}, or a body to VALID_BODIES of tests/support/access_table.py"
         for item in document["paths"].values()
         for operation in item.values()
         if "requestBody" in operation and operation["operationId"] not in bodies
@@ -104,10 +114,11 @@ def unindexed_foreign_keys(tables: Iterable[sa.Table]) -> list[str]:
 
 
 def _first_columns(table: sa.Table) -> Iterator[str]:
-    """Yield the columns with which an index of all rows begins."""
+    """Yield the first column of each index that contains all rows of a table."""
     for constraint in table.constraints:
         if isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint):
-            yield from [column.name for column in constraint.columns][:1]
+            first_columns = [column.name for column in constraint.columns][:1]
+            yield from first_columns
     for index in table.indexes:
         options = index.dialect_options["postgresql"]
         first = index.expressions[0]
@@ -117,28 +128,30 @@ def _first_columns(table: sa.Table) -> Iterator[str]:
 
 def fields_without_example(models: Iterable[type[BaseModel]]) -> list[str]:
     """Find fields of responses for which the OpenAPI document cannot make an example."""
-    places = {
-        f"{owner['title']}.{name}"
+    fields = {
+        f"{schema['title']}.{field_name}"
         for model in models
-        for owner in _object_schemas(model.model_json_schema(mode="serialization"))
-        for name, part in owner["properties"].items()
-        if not _has_example(part)
+        for schema in _object_schemas(model.model_json_schema(mode="serialization"))
+        for field_name, field_schema in schema["properties"].items()
+        if not _has_example(field_schema)
     }
     return [
-        f"{place} needs an example for the OpenAPI document: add Field(examples=[...]) to it"
-        for place in sorted(places)
+        f"{field} needs an example for the OpenAPI document: add Field(examples=[...]) to it"
+        for field in sorted(fields)
     ]
 
 
 def _object_schemas(schema: Json) -> Iterator[Json]:
-    """Yield the schema of a model and those of the models in its fields."""
-    for part in (schema, *schema.get("$defs", {}).values()):
-        if "properties" in part:
-            yield part
+    """Yield the JSON schema of a model and those of the models in its fields."""
+    for object_schema in (schema, *schema.get("$defs", {}).values()):
+        # Enumerations have no properties.
+        if "properties" in object_schema:
+            yield object_schema
 
 
 def _has_example(schema: Json) -> bool:
-    # A field that may be null has the example of its other type.
+    """Whether the schema of a field contains an example, or one can be derived from it."""
+    # A field that may be null has two types. The other one must have an example.
     for option in schema.get("anyOf", ()):
         if option != {"type": "null"} and "examples" not in schema:
             return _has_example(option)

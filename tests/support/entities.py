@@ -1,7 +1,7 @@
-"""The list of entities that the generic tests cover.
+"""The registry of the entities that the generic tests cover.
 
-They test the lists, cursors, sorts, filters, search, streams, plans, statement budgets, access and
-OpenAPI document of each entity in the list. tests/test_entities.py fails if an entity is missing.
+For each entity they test its lists, cursors, sorts, filters, search, streams, query plans, number
+of statements, permissions and OpenAPI document. tests/test_entities.py fails if one is missing.
 """
 
 from typing import Final
@@ -68,16 +68,19 @@ CASES_BY_PATH: Final = {case.path: case for case in ENTITIES}
 
 
 def referenced_cases(case: EntityCase) -> dict[str, EntityCase]:
-    """Return the entity to which each foreign key column in `case.columns` refers."""
-    by_table = {other.plural: other for other in ENTITIES}
+    """Return the entity that each foreign key column in `case.columns` refers to.
+
+    Example: `{"author_id": <case of authors>}` for books.
+    """
+    cases_by_table = {other_case.plural: other_case for other_case in ENTITIES}
     return {
-        column: by_table[key.column.table.name]
+        column: cases_by_table[foreign_key.column.table.name]
         for column in case.columns
-        for key in case.table.c[column].foreign_keys
+        for foreign_key in case.table.c[column].foreign_keys
     }
 
 
 def cases_in_insert_order() -> list[EntityCase]:
-    """Return all entities, each after those that it refers to."""
-    tables = [table.name for table in ENTITIES[0].model.metadata.sorted_tables]
-    return sorted(ENTITIES, key=lambda case: tables.index(case.plural))
+    """Return all entities, each after the entities that it refers to by foreign keys."""
+    table_names = [table.name for table in ENTITIES[0].model.metadata.sorted_tables]
+    return sorted(ENTITIES, key=lambda case: table_names.index(case.plural))

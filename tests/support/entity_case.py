@@ -1,4 +1,4 @@
-"""The description of an entity from which the generic tests take their cases."""
+"""The description of an entity that the generic tests read."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -23,9 +23,9 @@ _UPDATED_AT: Final = "timestamptz '2027-01-01T00:00Z' + n * interval '1 minute'"
 
 @dataclass(frozen=True, kw_only=True)
 class EntityCase:
-    """An entity with a collection, single resources and the five standard operations.
+    """An entity with the five standard operations, and the values with which it is tested.
 
-    The path and the names of the operations follow from the names of the table and of the class.
+    The path and the operation ids are derived from the names of the table and of the class.
     """
 
     model: type[Entity]
@@ -33,7 +33,7 @@ class EntityCase:
     # id and the timestamps have defaults. A foreign key refers to row 1 of the other table, as in
     # {"author_id": f"'{FIRST_ID}'"}.
     columns: dict[str, str]
-    # The keys that the list can be sorted by.
+    # The keys by which the list can be sorted.
     sorts: tuple[str, ...]
     # Valid bodies of POST and PATCH. `update` changes a field of `create`.
     create: Json
@@ -44,7 +44,7 @@ class EntityCase:
     # A valid value for each filter of the list except `id` and the filters by time.
     filters: dict[str, str] = field(default_factory=dict)
     has_id_filter: bool = True
-    # Whether the list is also sent as CSV and as JSON lines.
+    # Whether the list is also available as CSV and as JSON lines.
     streams: bool = False
     # Whether POST and PATCH take a multipart form instead of JSON.
     is_form: bool = False
@@ -54,6 +54,7 @@ class EntityCase:
 
     @property
     def table(self) -> sa.Table:
+        """The table of the entity."""
         return self.model.metadata.tables[self.plural]
 
     @property
@@ -74,19 +75,19 @@ class EntityCase:
 
     @property
     def operations(self) -> dict[Operation, str]:
-        """The standard operations: `{("get", "/authors"): "list_authors", ...}`."""
-        item = f"{self.path}/{{id}}"
+        """The operation ids by method and path: `{("get", "/authors"): "list_authors", ...}`."""
+        item_path = f"{self.path}/{{id}}"
         return {
             ("get", self.path): f"list_{self.plural}",
             ("post", self.path): f"create_{self.singular}",
-            ("get", item): f"read_{self.singular}",
-            ("patch", item): f"update_{self.singular}",
-            ("delete", item): f"delete_{self.singular}",
+            ("get", item_path): f"read_{self.singular}",
+            ("patch", item_path): f"update_{self.singular}",
+            ("delete", item_path): f"delete_{self.singular}",
         }
 
     @property
     def has_uuid(self) -> bool:
-        """Whether the id is a UUID. Otherwise the database chooses it."""
+        """Whether the id is a UUID. Otherwise it is a number that the database generates."""
         return self.table.c.id.type.python_type is UUID
 
     def insert_statement(self, source: str) -> str:
