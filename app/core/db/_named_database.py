@@ -57,7 +57,7 @@ class DatabaseConfig:
 
 
 # The configurations of all databases by bind key. To add a database, add a setting with its URL and
-# an entry here. `reading` in core/http/_sessions.py then creates the dependency for endpoints.
+# an entry here. `read_session_dependency` in core/http creates the dependency for endpoints.
 DATABASE_CONFIGS: Final = {
     "default": DatabaseConfig("database_url"),
     "reporting": DatabaseConfig("reporting_database_url", read_only=True),
