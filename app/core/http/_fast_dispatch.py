@@ -18,31 +18,27 @@ those of FastAPI.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fastapi import Request, Response
-from fastapi._compat import ModelField
 from fastapi.dependencies.models import Dependant, _get_cache_key, _is_coroutine_callable
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, serialize_response
 from fastapi.utils import is_body_allowed_for_status_code
 from pydantic import BaseModel
 
-from app.core.http._bodies import ParsedRequest
 from app.core.http._fast_support import is_supported_fastapi_version, is_supported_route
-from app.core.http._query import find_query_model, query_model_parameters
+from app.core.http._parameter_readers import ValidationErrors, build_parameter_readers
 from app.core.http._sessions import Handler
 
-# Pydantic's errors, as dictionaries.
-Errors = list[dict[str, Any]]
-# Reads one parameter of a request. The value is valid if the list of errors is empty.
-ParameterReader = Callable[[Request], tuple[Any, Errors]]
-# The name of a parameter, and the index of its argument in the values of a request.
-ArgumentIndex = tuple[str, int]
+# For each argument of a function, the index of its value in the list of a request's values. For
+# example `{"request": 0, "session": 2}`.
+ArgumentIndexes = dict[str, int]
 
-# The values of a request: the request, the response parameter, the result of each dependency.
+# The first values of a request are the request itself and the response parameter. The results of
+# the dependencies follow.
 _REQUEST_INDEX: Final = 0
 _RESPONSE_INDEX: Final = 1
 _FIRST_RESULT_INDEX: Final = 2
@@ -50,12 +46,13 @@ log = logging.getLogger(__name__)
 
 
 def build_fast_handler(route: APIRoute) -> Handler | None:
-    """Return a handler that calls the endpoint of a route without FastAPI.
+    """Return a function that handles requests to a route faster than FastAPI does.
 
-    Returns None if the endpoint uses a feature that only FastAPI supports.
+    It calls the dependencies and the endpoint directly. Returns None if the endpoint uses a feature
+    that only FastAPI itself supports, or if the installed version of FastAPI is not supported.
     """
     if not is_supported_fastapi_version():
-        log.warning("HTTP_FAST_PATH has no effect: this version of FastAPI is unknown")
+        log.warning("HTTP_FAST_PATH has no effect, because this version of FastAPI is unknown")
         return None
     if not is_supported_route(route):
         return None
@@ -68,7 +65,7 @@ class _DependencyCall:
 
     function: Callable[..., Any]
     is_coroutine: bool
-    argument_indexes: list[ArgumentIndex]
+    argument_indexes: ArgumentIndexes
 
 
 class _EndpointCaller:
@@ -85,89 +82,125 @@ class _EndpointCaller:
     """
 
     def __init__(self, route: APIRoute) -> None:
+        """Determine, once for all requests, how to call the endpoint and its dependencies."""
         dependant = route.dependant
         self._endpoint: Callable[..., Awaitable[Any]] = dependant.call  # type: ignore[assignment]
         self._dependency_calls: list[_DependencyCall] = []
         self._result_indexes: dict[Any, int] = {}
-        self._argument_indexes = self._add_dependencies(dependant)
-        self._parameter_readers = list(_parameter_readers(route))
+        self._argument_indexes = self._add_calls_for_dependencies(dependant)
+        self._parameter_readers = build_parameter_readers(route)
         self._response_field = route.response_field
         self._response_model = route.response_model
         self._status_code = route.status_code or 200
 
-    def _add_dependencies(self, dependant: Dependant) -> list[ArgumentIndex]:
-        """Add the calls of a function's dependencies. Return where its arguments come from."""
-        argument_indexes = []
+    def _add_calls_for_dependencies(self, dependant: Dependant) -> ArgumentIndexes:
+        """Add the dependencies of a function to the calls that precede the endpoint.
+
+        Returns where the values of the function's arguments are in the list of a request's values,
+        for example `{"request": 0, "session": 2}`.
+
+        Args:
+            dependant: FastAPI's description of the function: the endpoint, or a dependency that has
+                dependencies itself.
+        """
+        argument_indexes: ArgumentIndexes = {}
         for dependency in dependant.dependencies:
-            index = self._add_dependency(dependency)
-            # A dependency that is only listed in `dependencies=[...]` is not an argument.
+            result_index = self._add_dependency_call(dependency)
+            # The result of a dependency that is declared in `dependencies=[...]` of the route is
+            # not passed to the endpoint, so it has no parameter name.
             if dependency.name is not None:
-                argument_indexes.append((dependency.name, index))
+                argument_indexes[dependency.name] = result_index
         if dependant.request_param_name is not None:
-            argument_indexes.append((dependant.request_param_name, _REQUEST_INDEX))
+            argument_indexes[dependant.request_param_name] = _REQUEST_INDEX
         if dependant.response_param_name is not None:
-            argument_indexes.append((dependant.response_param_name, _RESPONSE_INDEX))
+            argument_indexes[dependant.response_param_name] = _RESPONSE_INDEX
         return argument_indexes
 
-    def _add_dependency(self, dependency: Dependant) -> int:
-        """Add the call of a dependency, unless it can share an earlier one.
+    def _add_dependency_call(self, dependency: Dependant) -> int:
+        """Add one dependency to the calls that precede the endpoint, after its own dependencies.
 
-        Returns the index of the dependency's result in the values of a request.
+        Returns the index of its result in the list of a request's values. A dependency that several
+        functions share is called once per request, unless it is declared with `use_cache=False`.
         """
         cache_key = _get_cache_key(dependant=dependency)
         if dependency.use_cache and cache_key in self._result_indexes:
             return self._result_indexes[cache_key]
-        assert dependency.call is not None  # noqa: S101 - only the root of an application has none
-        argument_indexes = self._add_dependencies(dependency)
-        index = _FIRST_RESULT_INDEX + len(self._dependency_calls)
-        is_coroutine = _is_coroutine_callable(dependency.call)
-        call = _DependencyCall(dependency.call, is_coroutine, argument_indexes)
+        function = dependency.call
+        # Only the description of a whole application lacks a function.
+        assert function is not None  # noqa: S101 - tells the type checker
+        argument_indexes = self._add_calls_for_dependencies(dependency)
+        result_index = _FIRST_RESULT_INDEX + len(self._dependency_calls)
+        call = _DependencyCall(function, _is_coroutine_callable(function), argument_indexes)
         self._dependency_calls.append(call)
-        self._result_indexes.setdefault(cache_key, index)
-        return index
+        self._result_indexes.setdefault(cache_key, result_index)
+        return result_index
 
     async def handle(self, request: Request) -> Response:
-        """Call the dependencies and the endpoint, and return the response.
+        """Call the dependencies and the endpoint for a request, and return the response.
 
-        Raises `RequestValidationError` with the errors of all parameters.
+        Raises `RequestValidationError` if a parameter of the endpoint is not valid.
         """
         response_parameter = _ResponseParameter()
-        values: list[Any] = [request, response_parameter]
-        for call in self._dependency_calls:
-            result = call.function(**{name: values[index] for name, index in call.argument_indexes})
-            if call.is_coroutine:
-                result = await result
-            values.append(result)
-        arguments = {name: values[index] for name, index in self._argument_indexes}
-        errors: Errors = []
-        for name, read_parameter in self._parameter_readers:
-            arguments[name], parameter_errors = read_parameter(request)
-            errors += parameter_errors
-        if errors:
-            raise RequestValidationError(errors)
+        values = await self._call_dependencies(request, response_parameter)
+        arguments = {name: values[index] for name, index in self._argument_indexes.items()}
+        arguments |= self._read_parameters(request)
         result = await self._endpoint(**arguments)
         if isinstance(result, Response):
             return result
         return await self._build_response(result, response_parameter)
 
-    async def _build_response(self, result: Any, response_parameter: Response) -> Response:
-        """Build the response for the model that the endpoint returned, or for None.
+    async def _call_dependencies(self, request: Request, response_parameter: Response) -> list[Any]:
+        """Call the dependencies of the endpoint in order, and return all values of the request.
 
-        It has the headers and the status code that the endpoint set on its `response` parameter.
+        These are the request, the response parameter, and the result of each dependency. Results
+        are arguments of later dependencies.
+        """
+        values: list[Any] = [request, response_parameter]
+        for call in self._dependency_calls:
+            arguments = {name: values[index] for name, index in call.argument_indexes.items()}
+            result = call.function(**arguments)
+            if call.is_coroutine:
+                result = await result
+            values.append(result)
+        return values
+
+    def _read_parameters(self, request: Request) -> dict[str, Any]:
+        """Return the endpoint's path parameters, query model and JSON body, by parameter name.
+
+        Raises `RequestValidationError` with the errors of all of them.
+        """
+        arguments = {}
+        all_errors: ValidationErrors = []
+        for name, read_parameter in self._parameter_readers.items():
+            arguments[name], errors = read_parameter(request)
+            all_errors += errors
+        if all_errors:
+            raise RequestValidationError(all_errors)
+        return arguments
+
+    async def _build_response(self, result: Any, response_parameter: Response) -> Response:
+        """Build the response from the model (or None) that the endpoint returned.
+
+        The headers and the status code that the endpoint set on its `response` parameter are copied
+        to the response.
         """
         status_code = response_parameter.status_code or self._status_code
         content = None
         if self._response_field is not None and is_body_allowed_for_status_code(status_code):
-            content = await self._serialize(result)
-        # FastAPI sends a Content-Type even with a response that has no content.
+            content = await self._serialize_result(result)
+        # Like FastAPI, send a Content-Type even if the response has no content.
         response = Response(content, status_code, media_type="application/json")
         response.raw_headers.extend(response_parameter.raw_headers)
         return response
 
-    async def _serialize(self, result: Any) -> bytes:
-        """Return the JSON of the value that the endpoint returned."""
-        # An instance of the response model was validated by its constructor.
+    async def _serialize_result(self, result: Any) -> bytes:
+        """Convert the value that the endpoint returned to JSON.
+
+        An instance of the response model was validated when it was created, so it is serialized
+        directly. FastAPI validates any other value, for example a dict, before serializing it.
+        """
         if type(result) is self._response_model and isinstance(result, BaseModel):
+            # This is `result.model_dump_json()` without the conversion from bytes to str.
             return result.__pydantic_serializer__.to_json(result, by_alias=True)
         content: bytes = await serialize_response(
             field=self._response_field, response_content=result, dump_json=True
@@ -176,75 +209,15 @@ class _EndpointCaller:
 
 
 class _ResponseParameter(Response):
-    """The argument for `response: Response` of an endpoint or dependency.
+    """Collects the headers and the status code that an endpoint sets on its `response` parameter.
 
-    It is not sent. It collects the headers and the status code that they set, and a status code of
-    None means that they set none. The constructor of `Response` would add headers of its own.
+    It is not sent. `_EndpointCaller` copies what it collected to the response that is sent.
     """
 
     def __init__(self) -> None:
-        self.status_code = None  # type: ignore[assignment]
+        # The constructor of `Response` is not called, because it would add headers.
         self.raw_headers = []
+        # None means that the endpoint has not set a status code.
+        self.status_code = None  # type: ignore[assignment]
         self.body = b""
         self.background = None
-
-
-def _parameter_readers(route: APIRoute) -> Iterator[tuple[str, ParameterReader]]:
-    """Yield the name and the reader of each parameter that an endpoint takes from the request.
-
-    These are its path parameters, its query model and its JSON body.
-    """
-    dependant = route.dependant
-    for field in dependant.path_params:
-        yield field.name, _path_reader(field)
-    model = find_query_model(dependant)
-    if model is not None:
-        [field] = dependant.query_params
-        yield field.name, _query_reader(field, model)
-    if dependant.body_params:
-        [field] = dependant.body_params
-        yield field.name, _body_reader(field)
-
-
-def _path_reader(field: ModelField) -> ParameterReader:
-    """Return a function that reads a path parameter, for example the `id` of `/books/{id}`."""
-
-    def read_path_parameter(request: Request) -> tuple[Any, Errors]:
-        value = request.scope["path_params"][field.alias]
-        return field.validate(value, loc=("path", field.alias))
-
-    return read_path_parameter
-
-
-def _query_reader(field: ModelField, model: type[BaseModel]) -> ParameterReader:
-    """Return a function that reads the query string into a query model.
-
-    `?tag=a&tag=b` becomes a list for a field that may be repeated. For other fields, the last
-    value counts.
-    """
-    repeatable_names = {
-        name for name, repeatable in query_model_parameters(model).items() if repeatable
-    }
-
-    def read_query(request: Request) -> tuple[Any, Errors]:
-        values: dict[str, Any] = {}
-        # Most requests have no query string, so it is parsed only if there is one.
-        if request.scope["query_string"]:
-            for name, value in request.query_params.multi_items():
-                if name in repeatable_names:
-                    values.setdefault(name, []).append(value)
-                else:
-                    values[name] = value
-        return field.validate(values, loc=("query",))
-
-    return read_query
-
-
-def _body_reader(field: ModelField) -> ParameterReader:
-    """Return a function that validates the JSON body, which the route has parsed already."""
-
-    def read_body(request: Request) -> tuple[Any, Errors]:
-        assert isinstance(request, ParsedRequest)  # noqa: S101 - narrows the type
-        return field.validate(request.value, loc=("body",))
-
-    return read_body

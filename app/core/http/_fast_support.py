@@ -12,12 +12,12 @@ from fastapi.utils import is_body_allowed_for_status_code
 
 from app.core.http._query import find_query_model
 
-# The fields of FastAPI's `Dependant` (one function with its parameters) that the fast path reads.
+# The fast path reads these fields of `Dependant`, FastAPI's description of a function.
 _SUPPORTED_FIELDS: Final = {
     *("path_params", "query_params", "body_params", "dependencies", "name", "call", "path"),
     *("scope", "use_cache", "request_param_name", "response_param_name"),
 }
-# The fields of `Dependant` that stand for features of FastAPI which the fast path does not have.
+# These fields of `Dependant` are features of FastAPI that the fast path does not have.
 _UNSUPPORTED_FIELDS: Final = {
     *("header_params", "cookie_params", "background_tasks_param_name", "websocket_param_name"),
     *("http_connection_param_name", "security_scopes_param_name"),
@@ -26,44 +26,47 @@ _UNSUPPORTED_FIELDS: Final = {
 
 
 def is_supported_fastapi_version() -> bool:
-    """Return whether `Dependant` has exactly the fields that this module knows.
+    """Return whether the fast path knows every feature of the installed version of FastAPI.
 
-    A new field may stand for a new feature, which the fast path would ignore silently.
+    FastAPI describes what a function uses, for example its header parameters, by the fields of
+    `Dependant`. A field that a newer version adds may be a feature that the fast path would ignore.
     """
     return {field.name for field in fields(Dependant)} == _SUPPORTED_FIELDS | _UNSUPPORTED_FIELDS
 
 
 def is_supported_route(route: APIRoute) -> bool:
-    """Return whether the fast path can call the endpoint of a route as FastAPI would.
+    """Return whether the fast path can call the endpoint of a route exactly as FastAPI would.
 
     The endpoint has to be a coroutine function that returns its response model or a response. It
     may take path parameters, one query model, one JSON body, and dependencies that are supported
-    themselves. Everything else is left to FastAPI: for example forms, header parameters,
-    background tasks and dependencies with `yield`.
+    themselves. Forms, header parameters, background tasks and dependencies with `yield`, for
+    example, are not supported.
     """
-    dependant = route.dependant
+    endpoint = route.dependant
     return (
-        _is_coroutine_callable(dependant.call)
-        and not _uses_unsupported_feature(dependant)
+        _is_coroutine_callable(endpoint.call)
+        and not _uses_unsupported_feature(endpoint)
         and not _has_unsupported_option(route)
-        and _has_supported_query(dependant)
+        and _has_supported_query(endpoint)
         and _has_supported_body(route)
-        and all(_is_supported_dependency(dependency) for dependency in dependant.dependencies)
+        and all(_is_supported_dependency(dependency) for dependency in endpoint.dependencies)
     )
 
 
 def _is_supported_dependency(dependency: Dependant) -> bool:
-    """Return whether the fast path can call a dependency and the dependencies below it.
+    """Return whether the fast path can call a dependency of an endpoint.
 
-    It can if each is a coroutine function or a class, and takes no other arguments than the
-    request, the response and further dependencies. FastAPI would run the constructor of a class in
-    a thread. The fast path calls it directly, because constructors of services do not block.
+    The dependency has to be a coroutine function or a class. Its arguments may be the request, the
+    response, and further dependencies that are supported themselves.
     """
+    # FastAPI calls the constructor of a class in a thread. The fast path calls it directly, because
+    # constructors of services do not block.
+    is_callable_directly = _is_coroutine_callable(dependency.call) or isclass(dependency.call)
     takes_parameters = bool(
         dependency.path_params or dependency.query_params or dependency.body_params
     )
     return (
-        (_is_coroutine_callable(dependency.call) or isclass(dependency.call))
+        is_callable_directly
         and not takes_parameters
         and not _uses_unsupported_feature(dependency)
         and all(_is_supported_dependency(child) for child in dependency.dependencies)
@@ -71,22 +74,26 @@ def _is_supported_dependency(dependency: Dependant) -> bool:
 
 
 def _uses_unsupported_feature(dependant: Dependant) -> bool:
-    """Return whether a function takes, for example, a header parameter or background tasks."""
-    return any(getattr(dependant, field) for field in _UNSUPPORTED_FIELDS)
+    """Return whether an endpoint or dependency uses a feature that the fast path does not have.
+
+    For example, `header_params` is not empty if the function takes a header parameter.
+    """
+    return any(getattr(dependant, feature) for feature in _UNSUPPORTED_FIELDS)
 
 
 def _has_unsupported_option(route: APIRoute) -> bool:
-    """Return whether a route has an option that only FastAPI's own dispatch applies.
+    """Return whether a route is declared with an option that the fast path does not apply.
 
-    An example is `response_model_exclude_none`, or a response class other than FastAPI's default.
+    For example `response_model_exclude_none=True`, or a response class other than FastAPI's
+    default.
     """
-    has_response_class = not isinstance(route.response_class, DefaultPlaceholder)
-    # Without a response model, FastAPI converts the result by the type that it happens to have.
+    has_own_response_class = not isinstance(route.response_class, DefaultPlaceholder)
+    # FastAPI serializes the result of an endpoint without a response model by the result's type.
     has_body_without_model = route.response_field is None and is_body_allowed_for_status_code(
         route.status_code
     )
-    options = (
-        has_response_class,
+    unsupported_options = (
+        has_own_response_class,
         has_body_without_model,
         route.max_body_size,
         route.response_model_include,
@@ -96,25 +103,30 @@ def _has_unsupported_option(route: APIRoute) -> bool:
         route.response_model_exclude_defaults,
         route.response_model_exclude_none,
     )
-    return any(options)
+    return any(unsupported_options)
 
 
-def _has_supported_query(dependant: Dependant) -> bool:
-    """Return whether an endpoint takes no query parameters or only one query model.
+def _has_supported_query(endpoint: Dependant) -> bool:
+    """Return whether the fast path can read the query parameters of an endpoint.
 
-    A query model is declared as `query: Annotated[BookQuery, Query()]`.
+    It can if they are declared as one model, for example `query: Annotated[BookQuery, Query()]`, or
+    if the endpoint does not have query parameters.
     """
-    if not dependant.query_params:
+    if not endpoint.query_params:
         return True
-    return len(dependant.query_params) == 1 and find_query_model(dependant) is not None
+    return len(endpoint.query_params) == 1 and find_query_model(endpoint) is not None
 
 
 def _has_supported_body(route: APIRoute) -> bool:
-    """Return whether an endpoint takes no body or one JSON body, such as `data: BookCreate`."""
+    """Return whether the fast path can read the body that the endpoint of a route takes.
+
+    It can if the body is one JSON model, for example `data: BookCreate`, or if the endpoint does
+    not take a body.
+    """
     if not route.dependant.body_params:
         return True
-    parameter = route.dependant.body_params[0]
-    # FastAPI wraps several body parameters, or an embedded one, in another `body_field`.
-    is_whole_body = parameter is route.body_field
-    is_form = isinstance(parameter.field_info, params.Form)
+    first_parameter = route.dependant.body_params[0]
+    # If the body contains several parameters, FastAPI's `body_field` is a model that combines them.
+    is_whole_body = first_parameter is route.body_field
+    is_form = isinstance(first_parameter.field_info, params.Form)
     return is_whole_body and not is_form

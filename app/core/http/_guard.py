@@ -55,13 +55,15 @@ class GuardedRoute(BaseRoute):
         return self.route.url_path_for(name, **path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Require the permission, then let the foreign route handle the request.
+        """Pass a request to the foreign route if the caller has the permission.
 
-        Raises the errors of `authorize`. A WebSocket has no error response, so its handshake is
-        refused instead.
+        Otherwise raises `Unauthorized` or `Forbidden`, or closes the connection if the request
+        opens a WebSocket, because a WebSocket cannot receive an error response.
         """
-        # The path exists, but not for this method. As on our own routes, the 405 needs no token.
-        if self.route.matches(scope)[0] is Match.PARTIAL:
+        match, _ = self.route.matches(scope)
+        # A partial match means that the route has another method. As on our own routes, the
+        # response is 405 even if the caller does not have the permission.
+        if match is Match.PARTIAL:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
             await authorize(HTTPConnection(scope), self.permission)
@@ -75,10 +77,11 @@ class GuardedRoute(BaseRoute):
 
 @dataclass(frozen=True)
 class ForeignRouter:
-    """An APIRouter of a library, whose routes all require one permission.
+    """A router of a library, whose routes all require the same permission.
 
-    The OpenAPI document contains its routes and the roles that may use them. The rules of our own
-    Router do not apply to them: they may accept unknown parameters, and ignore Idempotency-Key.
+    For example `ForeignRouter(graphql_router, permission="catalogue:read", prefix="/graphql")`. Its
+    routes are documented in OpenAPI, but may accept unknown parameters and ignore Idempotency-Key,
+    unlike the routes of our own `Router`.
     """
 
     router: APIRouter
@@ -86,16 +89,18 @@ class ForeignRouter:
     prefix: str = ""
 
     def add_to(self, app: FastAPI) -> None:
-        """Include the router in an application."""
-        number_of_other_routes = len(app.router.routes)
+        """Include the router in an application, behind the permission."""
+        number_of_existing_routes = len(app.router.routes)
         app.include_router(self.router, prefix=self.prefix)
-        guard_routes(app, self.permission, start=number_of_other_routes)
+        guard_routes(app, self.permission, start=number_of_existing_routes)
 
 
 def require_known_permission(permission: Permission, route: object) -> Permission:
-    """Return the permission if core/access.py defines it.
+    """Return the permission of a route. Raise `MissingPermission` if core/access.py lacks it.
 
-    Raises `MissingPermission`, which names the route, otherwise.
+    Args:
+        permission: For example "catalogue:read".
+        route: The route, or its path. The message of the error contains it.
     """
     if permission not in PERMISSIONS:
         raise MissingPermission(route)
@@ -103,32 +108,38 @@ def require_known_permission(permission: Permission, route: object) -> Permissio
 
 
 def guard_routes(app: FastAPI, permission: Permission, *, start: int) -> None:
-    """Require a permission for the routes of an application from the index `start` on."""
+    """Require a permission for the routes that were added to an application most recently.
+
+    Args:
+        app: The application.
+        permission: The permission that a caller needs.
+        start: The index of the first of these routes in `app.router.routes`.
+    """
     routes = app.router.routes
     routes[start:] = [GuardedRoute(route, permission) for route in routes[start:]]
 
 
 def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
-    """Yield the foreign routes of an application, which are behind a permission."""
+    """Yield the routes of an application that `core.http.Router` did not declare."""
     for route in app.router.routes:
         if isinstance(route, GuardedRoute):
             yield route
 
 
 def require_route_permissions(app: FastAPI) -> None:
-    """Raise `MissingPermission` for the first route that does not require a permission."""
-    # `app.frontend` of FastAPI adds static files to a second list, which is searched last.
-    for route in (*app.router.routes, *app.router._low_priority_routes):  # noqa: SLF001
+    """Raise `MissingPermission` if any route of an application does not state a permission."""
+    # FastAPI keeps the static files that `app.frontend` adds in a second, private list.
+    static_file_routes = app.router._low_priority_routes  # noqa: SLF001
+    for route in [*app.router.routes, *static_file_routes]:
         if not isinstance(route, Route | GuardedRoute):
             raise MissingPermission(route)
 
 
 class RoutePermissionChecker:
-    """Middleware that raises `MissingPermission` for all requests if any route has no permission.
+    """Middleware that refuses all requests while any route does not state a permission.
 
-    The check at startup misses routes that are added later, and servers that do not run the
-    lifespan of the application. The middleware has to be inside the one that renders and logs
-    errors.
+    `create_app` checks the routes as well, but cannot see routes that are added later. This
+    middleware has to be inside the one that logs errors, because it raises `MissingPermission`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -136,13 +147,18 @@ class RoutePermissionChecker:
         self._number_of_checked_routes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check routes that were added since the last request, then pass the request on."""
         if scope["type"] != "lifespan":
             self._check_new_routes(scope["app"])
         await self._app(scope, receive, send)
 
     def _check_new_routes(self, app: FastAPI) -> None:
-        number_of_routes = len(app.router.routes) + len(app.router._low_priority_routes)  # noqa: SLF001
-        # Checking the number is fast, and routes are only ever added.
+        """Raise `MissingPermission` if a route without a permission was added to the application.
+
+        Comparing the number of routes is fast, and suffices because routes are never removed.
+        """
+        static_file_routes = app.router._low_priority_routes  # noqa: SLF001 - private in FastAPI
+        number_of_routes = len(app.router.routes) + len(static_file_routes)
         if number_of_routes != self._number_of_checked_routes:
             require_route_permissions(app)
             self._number_of_checked_routes = number_of_routes

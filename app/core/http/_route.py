@@ -44,7 +44,7 @@ NO_CONTENT: Final = 204
 
 
 class Route(APIRoute):
-    """One endpoint of a Router.
+    """The route of one endpoint that a Router declares.
 
     Args:
         path: For example `/books/{id}`.
@@ -65,92 +65,118 @@ class Route(APIRoute):
         has_location: bool,
         **options: Any,
     ) -> None:
+        """Create the route of an endpoint, with the options that FastAPI does not have."""
         super().__init__(path, endpoint, operation_id=endpoint.__name__, **options)
         self.permission: Permission = permission
         self.cache_control = cache_control
         self.has_location = has_location
-        # An idempotency key belongs to a principal, and a request to a public route has none.
+        # An idempotency key belongs to a principal, and public routes do not look up the principal.
         self.accepts_idempotency_key = "POST" in (self.methods or ()) and permission != "public"
-        # An endpoint that documents its body by itself also reads it by itself, as a stream.
+        # An endpoint that documents its request body in `openapi_extra` reads it as a stream.
         self.streams_body = bool((self.openapi_extra or {}).get("requestBody"))
         self.media_types = self._accepted_media_types()
         self._query_parameters = allowed_query_parameters(self.dependant)
         self._needs_transaction = needs_transaction(self.dependant)
-        self._fixed_paths: frozenset[str] = frozenset()
-        # `/books/` for `/books/{id}/content`
+        self._literal_paths: frozenset[str] = frozenset()
+        # For example `/books/` if the path is `/books/{id}/content`.
         self._literal_prefix = path.partition("{")[0]
 
     def copy_for_app(
-        self, app: FastAPI, fixed_paths: frozenset[str], *, http_fast_path: bool
+        self, app: FastAPI, literal_paths: frozenset[str], *, http_fast_path: bool
     ) -> "Route":
-        """Return a copy of the route that serves one application.
+        """Return a copy of the route that handles the requests of one application.
 
-        Routes are declared when a module is imported, and tests create several applications.
+        A route is declared once, when its module is imported, but tests create several
+        applications.
 
         Args:
             app: The application.
-            fixed_paths: Every path of the application that has no parameters. They take precedence
-                over this route: `/books/batch` does not match `/books/{id}`.
-            http_fast_path: True calls the endpoint by the fast path if that supports it.
+            literal_paths: The paths of the application that have no parameters. They take
+                precedence over paths that have: `/books/batch` does not match `/books/{id}`.
+            http_fast_path: The setting HTTP_FAST_PATH. True calls the endpoint without FastAPI if
+                the fast path supports it.
         """
         route = copy(self)
-        route._fixed_paths = fixed_paths  # noqa: SLF001 - of this class
+        route._literal_paths = literal_paths  # noqa: SLF001 - an attribute of the same class
         route.dependency_overrides_provider = app
         route.app = request_response(route.get_route_handler())
         if http_fast_path:
-            fast_handler = build_fast_handler(route)
-            if fast_handler is not None:
-                route.app = _FastRouteApp(app, route.wrap_endpoint_call(fast_handler), route.app)
+            call_endpoint = build_fast_handler(route)
+            if call_endpoint is not None:
+                route.app = _FastRouteApp(app, route.wrap_endpoint_call(call_endpoint), route.app)
         return route
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return whether the path and the method of a request match, and the path parameters."""
+        """Return whether a request has the path and the method of this route.
+
+        If it does, the second value contains the path parameters, for example
+        `{"path_params": {"id": "7"}, ...}`. The router adds it to the scope of the request.
+        """
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        # Comparing the prefix rules out most routes without their slower regular expression.
+        # Most routes do not match. Comparing the prefix is faster than their regular expressions.
         if not path.startswith(self._literal_prefix):
             return Match.NONE, {}
-        if self.param_convertors and path in self._fixed_paths:
+        has_path_parameters = bool(self.param_convertors)
+        if has_path_parameters and path in self._literal_paths:
             return Match.NONE, {}
         return super().matches(scope)
 
     def get_route_handler(self) -> Any:
-        """Return FastAPI's handler of the endpoint, inside the steps of this class."""
+        """Return the function that handles a request if the fast path is not used.
+
+        It calls the endpoint with FastAPI, between the steps that all our routes have.
+        """
         return self.wrap_endpoint_call(super().get_route_handler())
 
     def wrap_endpoint_call(self, call_endpoint: Handler) -> Handler:
-        """Return a handler with the steps before and after the call of the endpoint.
+        """Return a function that handles a request with all steps of the route.
 
-        The module docstring lists these steps.
+        Args:
+            call_endpoint: The function that only calls the endpoint with its dependencies. It is
+                created by the fast path or by FastAPI.
         """
 
         async def call_and_complete(request: Request) -> Response:
+            """Call the endpoint, and add the headers that all its responses have."""
             response = await call_endpoint(request)
             return self._complete_response(request, response)
 
         async def handle(request: Request) -> Response:
+            """Authorize and check a request, and call the endpoint for it."""
             await authorize(request, self.permission)
-            if request.scope["query_string"]:
-                check_query_parameters(request, self._query_parameters)
-            if self.body_field is not None:
-                request = await parse_body(request, self.media_types)
-            key = idempotency.parse_key(request) if self.accepts_idempotency_key else None
+            request = await self._check_query_and_parse_body(request)
+            key = None
+            if self.accepts_idempotency_key:
+                key = idempotency.parse_key(request)
             if key is not None:
                 content = self._content_to_compare(request)
                 return await idempotency.run_idempotently(request, key, content, call_and_complete)
-            if self._needs_transaction and self.streams_body:
-                # The body can be read only once, so the request cannot be handled again.
+            if not self._needs_transaction:
+                return await call_and_complete(request)
+            if self.streams_body:
+                # A stream can be read only once, so the endpoint cannot be called again.
                 return await run_in_transaction(request, call_and_complete)
-            if self._needs_transaction:
-                return await run_in_transaction_with_retry(request, call_and_complete)
-            return await call_and_complete(request)
+            return await run_in_transaction_with_retry(request, call_and_complete)
 
         return handle
 
-    def _content_to_compare(self, request: Request) -> object:
-        """Return the content that a retry with the same Idempotency-Key has to repeat.
+    async def _check_query_and_parse_body(self, request: Request) -> Request:
+        """Return the request with its parsed body if the endpoint takes one.
 
-        This is the parsed body, or "" if the endpoint takes none. It is None for an endpoint that
-        reads its body as a stream, because that endpoint states the content itself.
+        Raises an error for an unknown or repeated query parameter, and for a body that has another
+        media type or is not strict JSON.
+        """
+        if request.scope["query_string"]:
+            check_query_parameters(request, self._query_parameters)
+        if self.body_field is None:
+            return request
+        return await parse_body(request, self.media_types)
+
+    def _content_to_compare(self, request: Request) -> object:
+        """Return the content that every request with the same Idempotency-Key has to have.
+
+        This is the parsed body, or "" if the endpoint does not take a body. An endpoint that reads
+        its body as a stream has to identify the content itself, so None is returned for it.
         """
         if isinstance(request, ParsedRequest):
             return request.value
@@ -159,7 +185,7 @@ class Route(APIRoute):
         return ""
 
     def _complete_response(self, request: Request, response: Response) -> Response:
-        """Add Cache-Control, and replace the response by a 304 if the client has it already."""
+        """Add Cache-Control to a response. Return a 304 instead if the client has it already."""
         if self.cache_control is not None and response.status_code != NO_CONTENT:
             response.headers.setdefault("Cache-Control", self.cache_control)
         if request.method == "GET":
@@ -167,9 +193,10 @@ class Route(APIRoute):
         return response
 
     def _accepted_media_types(self) -> list[str]:
-        """Return the values of Content-Type that the endpoint accepts."""
+        """Return the media types that the endpoint accepts, for example `["application/json"]`."""
         if self.streams_body:
-            return [*(self.openapi_extra or {})["requestBody"]["content"]]
+            documented_body = (self.openapi_extra or {})["requestBody"]
+            return list(documented_body["content"])
         if self.body_field is not None and isinstance(self.body_field.field_info, params.Form):
             return [FORM_MEDIA_TYPE]
         if "PATCH" in (self.methods or ()):
@@ -178,13 +205,14 @@ class Route(APIRoute):
 
 
 class _FastRouteApp:
-    """ASGI application of a route that the fast path supports.
+    """ASGI application that handles the requests of one route by the fast path.
 
-    FastAPI handles the request if a test overrides dependencies, which the fast path ignores.
+    If a test overrides dependencies of the application, FastAPI handles the requests instead,
+    because the fast path ignores overrides.
 
     Args:
         app: The application to which the route belongs.
-        handle: The handler that calls the endpoint by the fast path.
+        handle: The function that handles a request by the fast path.
         fastapi_route_app: The ASGI application that FastAPI built for the same route.
     """
 
@@ -194,6 +222,7 @@ class _FastRouteApp:
         self._fastapi_route_app = fastapi_route_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request and send the response."""
         if self._app.dependency_overrides:
             await self._fastapi_route_app(scope, receive, send)
             return

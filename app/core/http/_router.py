@@ -31,16 +31,16 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class EndpointOptions(TypedDict, total=False):
-    """The optional arguments of `Router.get`, `post`, `patch` and `delete`."""
+    """Optional arguments of the decorators that declare an endpoint, such as `@router.get(...)`."""
 
-    # The status of a successful response. The default is 200, or 204 for DELETE.
+    # The status code of a successful response. The default is 200, or 204 for DELETE.
     status_code: int
-    # The errors to document in OpenAPI. Those that follow from the method, the parameters and the
-    # permission, such as 404 for a path with an id, are added without being listed.
+    # The errors to document in OpenAPI. Errors that follow from the method, the path, the body and
+    # the permission are documented automatically, for example 404 for a path with an id.
     errors: Sequence[type[ServiceError]]
-    # True documents a Location header in OpenAPI. This is the default if the status is 201.
+    # True documents a Location header in OpenAPI. The default is True if the status code is 201.
     has_location: bool
-    # The following options have the same meaning as in FastAPI.
+    # FastAPI defines the meaning of the following options.
     response_model: Any
     response_class: type[Response]
     responses: dict[int | str, dict[str, Any]]
@@ -69,7 +69,7 @@ class Router:
     def get(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare an endpoint that reads and changes nothing."""
+        """Declare an endpoint that reads something."""
         return self._declare("GET", path, permission, options)
 
     def post(
@@ -97,16 +97,16 @@ class Router:
     def _declare(
         self, method: str, path: str, permission: Permission, options: EndpointOptions
     ) -> Callable[[Endpoint], Endpoint]:
-        """Return the decorator that creates the route of an endpoint.
+        """Return the decorator that adds an endpoint to this router.
 
-        Raises `MissingPermission` if the permission does not exist.
+        Raises `MissingPermission` if core/access.py does not define the permission.
         """
         require_known_permission(permission, path)
-        status_code = options.get("status_code", OK)
-        route_options: dict[str, Any] = {"has_location": status_code == CREATED, **options}
+        route_options: dict[str, Any] = dict(options)
+        status_code = route_options.setdefault("status_code", OK)
+        route_options.setdefault("has_location", status_code == CREATED)
         problems = problem_responses(*route_options.pop("errors", ()))
         route_options["responses"] = {**problems, **options.get("responses", {})}
-        route_options["status_code"] = status_code
 
         def add_route(endpoint: Endpoint) -> Endpoint:
             route = Route(
@@ -127,15 +127,16 @@ class Router:
 def add_routers(
     app: FastAPI, routers: Sequence[Router | ForeignRouter | GuardedRoute], *, http_fast_path: bool
 ) -> None:
-    """Add the endpoints of routers to an application.
+    """Add the endpoints of all routers to an application.
 
-    Raises `MissingPermission` for a router that states no permission, such as a plain APIRouter.
+    Raises `MissingPermission` for a router that does not require a permission, such as an
+    APIRouter of FastAPI.
 
     Args:
         app: The application.
-        routers: Our own routers, and foreign routers and routes behind a permission.
-        http_fast_path: True calls endpoints of our own routers by the fast path if it supports
-            them.
+        routers: Our own routers, and the routers and routes of libraries behind a permission.
+        http_fast_path: The setting HTTP_FAST_PATH. True calls endpoints of our own routers without
+            FastAPI if the fast path supports them.
     """
     own_routes: list[Route] = []
     foreign_routers: list[ForeignRouter | GuardedRoute] = []
@@ -146,14 +147,21 @@ def add_routers(
             foreign_routers.append(router)
         else:
             raise MissingPermission(router)
-    if app.router.dependencies:
-        raise RuntimeError("Dependencies of the application would not apply to our own routes.")
-    fixed_paths = frozenset(route.path for route in own_routes if not route.param_convertors)
-    # The routes are appended one by one. FastAPI would match those of an included router twice for
-    # every request.
-    for route in own_routes:
-        app_route = route.copy_for_app(app, fixed_paths, http_fast_path=http_fast_path)
-        app.router.routes.append(app_route)
+    _add_own_routes(app, own_routes, http_fast_path=http_fast_path)
     # Foreign routes come last, so that they cannot hide our own.
     for foreign_router in foreign_routers:
         foreign_router.add_to(app)
+
+
+def _add_own_routes(app: FastAPI, routes: list[Route], *, http_fast_path: bool) -> None:
+    """Add a copy of each route that a `Router` declares to an application.
+
+    Raises `RuntimeError` if the application has dependencies, because our routes do not call them.
+    """
+    if app.router.dependencies:
+        raise RuntimeError("Dependencies of the application would not apply to our own routes.")
+    literal_paths = frozenset(route.path for route in routes if not route.param_convertors)
+    # `app.include_router` is not used, because FastAPI matches included routes twice per request.
+    for route in routes:
+        app_route = route.copy_for_app(app, literal_paths, http_fast_path=http_fast_path)
+        app.router.routes.append(app_route)

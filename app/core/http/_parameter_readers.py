@@ -1,0 +1,92 @@
+"""Readers of the path, query and body parameters of endpoints that the HTTP fast path calls."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import Request
+from fastapi._compat import ModelField
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from app.core.http._bodies import ParsedRequest
+from app.core.http._query import find_query_model, query_model_parameters
+
+# Errors of Pydantic, for example `{"type": "missing", "loc": ("query", "author_id"), ...}`.
+ValidationErrors = list[dict[str, Any]]
+# Reads one parameter from a request. Returns its value, and the errors that make it invalid.
+ParameterReader = Callable[[Request], tuple[Any, ValidationErrors]]
+
+
+def build_parameter_readers(route: APIRoute) -> dict[str, ParameterReader]:
+    """Return a reader for each parameter that an endpoint takes from the path, query or body.
+
+    For `async def update_book(id: BookId, data: BookUpdate)`, the result is
+    `{"id": <reader of the path parameter>, "data": <reader of the body>}`.
+    """
+    dependant = route.dependant
+    readers = {field.name: _build_path_reader(field) for field in dependant.path_params}
+    query_model = find_query_model(dependant)
+    if query_model is not None:
+        # The fast path supports one query model, or no query parameters.
+        [query_field] = dependant.query_params
+        readers[query_field.name] = _build_query_reader(query_field, query_model)
+    if dependant.body_params:
+        # The fast path supports one JSON body.
+        [body_field] = dependant.body_params
+        readers[body_field.name] = _build_body_reader(body_field)
+    return readers
+
+
+def _build_path_reader(field: ModelField) -> ParameterReader:
+    """Return a function that reads a path parameter, for example the `id` of `/books/{id}`."""
+
+    def read_path_parameter(request: Request) -> tuple[Any, ValidationErrors]:
+        text = request.scope["path_params"][field.alias]
+        return field.validate(text, loc=("path", field.alias))
+
+    return read_path_parameter
+
+
+def _build_query_reader(field: ModelField, query_model: type[BaseModel]) -> ParameterReader:
+    """Return a function that reads the query string of a request into a query model."""
+    is_repeatable = query_model_parameters(query_model)
+
+    def read_query(request: Request) -> tuple[Any, ValidationErrors]:
+        query_values: dict[str, Any] = {}
+        # Most requests have an empty query string, and parsing it would take time.
+        if request.scope["query_string"]:
+            query_values = _query_values(request, is_repeatable)
+        return field.validate(query_values, loc=("query",))
+
+    return read_query
+
+
+def _query_values(request: Request, is_repeatable: Mapping[str, bool]) -> dict[str, Any]:
+    """Return the parameters of a request's query string, before they are validated.
+
+    Returns `{"tag": ["a", "b"], "page": "2"}` for `?tag=a&tag=b&page=1&page=2` if only `tag` is
+    repeatable: the values of a repeatable parameter are a list, and otherwise the last value
+    counts.
+
+    Args:
+        request: The request.
+        is_repeatable: States for each parameter of the query model whether it may be repeated.
+    """
+    query_values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if is_repeatable.get(name):
+            query_values.setdefault(name, []).append(value)
+        else:
+            query_values[name] = value
+    return query_values
+
+
+def _build_body_reader(field: ModelField) -> ParameterReader:
+    """Return a function that validates the JSON body of a request."""
+
+    def read_body(request: Request) -> tuple[Any, ValidationErrors]:
+        # `Route` parses the body of each request before it calls an endpoint that takes one.
+        assert isinstance(request, ParsedRequest)  # noqa: S101 - tells the type checker
+        return field.validate(request.value, loc=("body",))
+
+    return read_body
