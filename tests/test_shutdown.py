@@ -1,11 +1,11 @@
-"""The end of a server: what it was told to do it does, and then it ends; one process or several."""
+"""Graceful shutdown of a server, and the lifetime of its processes if it has several."""
 
 import asyncio
 import signal
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -17,107 +17,117 @@ from tests.support.connections import tcp_connection, tcp_server
 from tests.support.document_forms import END_OF_FORM, START_OF_FORM
 from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem
-from tests.support.processes import TIMEOUT_SECONDS, running_server
-from tests.support.processes import poll_until as eventually
+from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.raw_requests import open_request, upload_head
 
 pytestmark = pytest.mark.private_database
 
-GRACE = 10.0  # seconds
-SPARE = 2.0  # seconds that a busy machine may take beyond that
-SEVERAL = pytest.mark.parametrize("processes", ["1", "2"])
+# A shutdown takes at most ten seconds, and a busy machine may need two more.
+MAX_SHUTDOWN_SECONDS = 10.0 + 2.0
+PROCESS_COUNTS = pytest.mark.parametrize("process_count", ["1", "2"])
 
 
-async def ended(process: Process) -> int:
-    async with asyncio.timeout(GRACE + SPARE):
+async def wait_for_exit(process: Process) -> int:
+    """Wait until a server has shut down. Return its exit code."""
+    async with asyncio.timeout(MAX_SHUTDOWN_SECONDS):
         return await process.wait()
 
 
-class Reader:
-    """A client that asks again and again on one connection, until the server closes it."""
+class PersistentClient:
+    """A client that sends requests on one connection until the server closes it.
+
+    `has_lost_request` is set if the last request gets no response.
+    """
 
     def __init__(self) -> None:
-        self.answered, self.unanswered = 0, False
+        self.response_count = 0
+        self.has_lost_request = False
 
-    async def read(self, origin: str) -> None:
-        closing = False
+    async def run(self, origin: str) -> None:
         async with tcp_connection(origin) as (reader, writer):
-            while not closing:
+            while True:
                 writer.write(b"GET /authors HTTP/1.1\r\nHost: test\r\n\r\n")
                 try:
                     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 except (asyncio.IncompleteReadError, ConnectionResetError):
-                    self.unanswered = True
-                    break
+                    self.has_lost_request = True
+                    return
                 assert head.startswith("http/1.1 200 ")
-                await reader.readexactly(int(head.split("content-length: ")[1].split("\r")[0]))
-                closing, self.answered = "connection: close" in head, self.answered + 1
+                _, _, after_name = head.partition("content-length: ")
+                content_length, _, _ = after_name.partition("\r")
+                await reader.readexactly(int(content_length))
+                self.response_count += 1
+                if "connection: close" in head:
+                    return
 
 
-@SEVERAL
-async def test_under_load_no_request_that_was_sent_remains_without_its_answer(
-    private_database_url: str, processes: str
+@PROCESS_COUNTS
+async def test_shutdown_under_load_responds_to_every_request(
+    private_database_url: str, process_count: str
 ) -> None:
-    rest = b"x" * 100_000 + END_OF_FORM
-    length = len(START_OF_FORM) + len(rest)
-    quiet = {"LOG_LEVEL": "WARNING"}  # nobody reads what it says: its lines would fill the pipe
+    rest_of_upload = b"x" * 100_000 + END_OF_FORM
+    content_length = len(START_OF_FORM) + len(rest_of_upload)
     async with (
-        running_server(DATABASE_URL=private_database_url, WEB_CONCURRENCY=processes, **quiet) as (
-            process,
-            origin,
-        ),
-        open_request(origin, upload_head(length) + START_OF_FORM) as (answer, writer),
+        running_server(
+            DATABASE_URL=private_database_url,
+            WEB_CONCURRENCY=process_count,
+            # Nobody reads the log of the process, so its lines must not fill the pipe.
+            LOG_LEVEL="WARNING",
+        ) as (process, origin),
+        open_request(origin, upload_head(content_length) + START_OF_FORM) as (reader, writer),
     ):
-        readers = [Reader() for _ in range(60)]
-        load = [asyncio.create_task(reader.read(origin)) for reader in readers]
+        clients = [PersistentClient() for _ in range(60)]
+        tasks = [asyncio.create_task(client.run(origin)) for client in clients]
 
-        async def busy() -> bool:
-            return all(reader.answered > 3 for reader in readers)
+        async def are_all_busy() -> bool:
+            return all(client.response_count > 3 for client in clients)
 
-        await eventually(busy)
+        await poll_until(are_all_busy)
         process.send_signal(signal.SIGTERM)
-        await asyncio.gather(*load)  # each is told by its last answer
-        writer.write(rest)
-        assert (await answer.readline()).startswith(b"HTTP/1.1 201 ")
-        assert not any(reader.unanswered for reader in readers)
-        assert await ended(process) == 0
+        await asyncio.gather(*tasks)
+        writer.write(rest_of_upload)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 201 ")
+        assert not any(client.has_lost_request for client in clients)
+        assert await wait_for_exit(process) == 0
 
 
-async def test_it_says_that_it_is_not_ready_before_it_closes_its_port(
-    private_database_url: str,
-) -> None:
+async def test_readyz_is_503_before_the_server_closes_its_port(private_database_url: str) -> None:
     async with running_server(DATABASE_URL=private_database_url) as (process, origin):
         async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
             assert (await client.get("/readyz")).status_code == 200
             process.send_signal(signal.SIGTERM)
-            while (answer := await client.get("/readyz")).status_code == 200:
-                pass
-            check_problem(answer, 503, "unavailable")
-            assert answer.json()["detail"] == "The server is shutting down"
-            assert answer.headers["connection"] == "close"
+            while True:
+                response = await client.get("/readyz")
+                if response.status_code != 200:
+                    break
+            check_problem(response, 503, "unavailable")
+            assert response.json()["detail"] == "The server is shutting down"
+            assert response.headers["connection"] == "close"
             assert (await client.get("/authors")).status_code == 200
-        assert await ended(process) == 0
+        assert await wait_for_exit(process) == 0
 
 
-@SEVERAL
-async def test_what_does_not_come_to_its_end_is_cut_off_in_time(
-    private_database_url: str, processes: str
+@PROCESS_COUNTS
+async def test_shutdown_cancels_a_request_that_does_not_end_in_time(
+    private_database_url: str, process_count: str
 ) -> None:
     async with (
-        running_server(DATABASE_URL=private_database_url, WEB_CONCURRENCY=processes) as (
+        running_server(DATABASE_URL=private_database_url, WEB_CONCURRENCY=process_count) as (
             process,
             origin,
         ),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
-        open_request(origin, upload_head(2000) + START_OF_FORM) as (answer, _),
+        open_request(origin, upload_head(2000) + START_OF_FORM) as (reader, _),
     ):
-        assert (await client.get("/livez")).status_code == 200  # of some process
+        # Wait until at least one process has started.
+        assert (await client.get("/livez")).status_code == 200
         process.send_signal(signal.SIGTERM)
-        assert await ended(process) == 0
-        assert (await answer.read(12)) in (b"HTTP/1.1 503", b"")
+        assert await wait_for_exit(process) == 0
+        status_line = await reader.read(12)
+        assert status_line in (b"HTTP/1.1 503", b"")
 
 
-async def test_a_frozen_database_does_not_keep_it(migrated_data_dir: Path) -> None:
+async def test_shutdown_does_not_wait_for_a_frozen_database(migrated_data_dir: Path) -> None:
     async with (
         running_postgres(migrated_data_dir) as url,
         running_server(DATABASE_URL=url) as (process, origin),
@@ -125,96 +135,108 @@ async def test_a_frozen_database_does_not_keep_it(migrated_data_dir: Path) -> No
     ):
         assert (await client.get("/authors")).status_code == 200
         with frozen_postgres(migrated_data_dir):
-            stuck = asyncio.create_task(client.get("/authors"))
+            request = asyncio.create_task(client.get("/authors"))
             process.send_signal(signal.SIGTERM)
-            assert await ended(process) == 0
-            await asyncio.wait({stuck})
+            assert await wait_for_exit(process) == 0
+            await asyncio.wait({request})
 
 
-async def test_a_silent_store_does_not_keep_it(private_database_url: str) -> None:
-    async def silent(_: StreamReader, __: StreamWriter) -> None:
-        asked.set()
+async def test_shutdown_does_not_wait_for_a_silent_object_store(private_database_url: str) -> None:
+    has_been_called = asyncio.Event()
+
+    async def never_respond(_reader: StreamReader, _writer: StreamWriter) -> None:
+        has_been_called.set()
         await asyncio.Event().wait()
 
-    asked = asyncio.Event()
     body = START_OF_FORM + b"content" + END_OF_FORM
     async with (
-        tcp_server(silent) as store,
-        running_server(DATABASE_URL=private_database_url, S3_ENDPOINT_URL=f"http://{store}") as (
-            process,
-            origin,
-        ),
+        tcp_server(never_respond) as store_address,
+        running_server(
+            DATABASE_URL=private_database_url, S3_ENDPOINT_URL=f"http://{store_address}"
+        ) as (process, origin),
         open_request(origin, upload_head(len(body)) + body),
     ):
-        await asked.wait()
+        await has_been_called.wait()
         process.send_signal(signal.SIGTERM)
-        assert await ended(process) == 0
+        assert await wait_for_exit(process) == 0
 
 
-# Several processes
+# Servers of several processes
 
 
-def serving_processes(process: Process) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(process.pid).children()
-        if "spawn_main" in " ".join(child.as_dict(["cmdline"], ad_value=())["cmdline"])
-    ]
+def server_processes(supervisor: Process) -> list[psutil.Process]:
+    """Return the processes that the supervisor has started to handle requests."""
+    processes = []
+    for child in psutil.Process(supervisor.pid).children():
+        # A process that was killed may disappear at this moment.
+        with suppress(psutil.NoSuchProcess):
+            command_line = child.as_dict(["cmdline"], ad_value=())["cmdline"]
+            if "spawn_main" in " ".join(command_line):
+                processes.append(child)
+    return processes
 
 
 @asynccontextmanager
-async def two(url: str) -> AsyncIterator[tuple[Process, str, list[psutil.Process]]]:
-    """A server of two processes that serve already."""
+async def running_two_processes(
+    database_url: str,
+) -> AsyncIterator[tuple[Process, str, list[psutil.Process]]]:
+    """Start a server of two processes. Yield the supervisor, the origin and the processes."""
     async with (
-        running_server(DATABASE_URL=url, WEB_CONCURRENCY="2", DB_POOL_SIZE="4") as (
-            process,
+        running_server(DATABASE_URL=database_url, WEB_CONCURRENCY="2", DB_POOL_SIZE="4") as (
+            supervisor,
             origin,
         ),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         assert (await client.get("/livez")).status_code == 200
-        yield process, origin, serving_processes(process)
+        yield supervisor, origin, server_processes(supervisor)
 
 
-async def test_a_process_that_dies_is_replaced(private_database_url: str) -> None:
-    async with two(private_database_url) as (process, origin, [one, _]):
-        one.kill()
+async def test_process_that_dies_is_replaced(private_database_url: str) -> None:
+    async with running_two_processes(private_database_url) as (supervisor, origin, processes):
+        killed_process, _ = processes
+        killed_process.kill()
 
-        async def replaced() -> bool:
-            found = serving_processes(process)
-            return len(found) == 2 and one not in found
+        async def is_replaced() -> bool:
+            current_processes = server_processes(supervisor)
+            return len(current_processes) == 2 and killed_process not in current_processes
 
-        await eventually(replaced)
+        await poll_until(is_replaced)
         async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
             assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_no_process_outlives_the_one_that_started_it(private_database_url: str) -> None:
-    async with two(private_database_url) as (process, _, children):
-        process.kill()
-        assert psutil.wait_procs(children, timeout=GRACE + SPARE)[1] == []
+async def test_processes_end_when_their_supervisor_is_killed(private_database_url: str) -> None:
+    async with running_two_processes(private_database_url) as (supervisor, _, processes):
+        supervisor.kill()
+        _, still_running = psutil.wait_procs(processes, timeout=MAX_SHUTDOWN_SECONDS)
+        assert still_running == []
 
 
-async def test_processes_share_the_connections(
+async def test_processes_share_the_connections_of_the_pool(
     private_database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     async with (
-        two(private_database_url) as (_, origin, _),
+        running_two_processes(private_database_url) as (_, origin, _),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         for _ in range(5):
             await asyncio.gather(*(client.get("/authors") for _ in range(20)))
-        count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bookshelf'"
-        assert await outside_connection.fetchval(f"{count} AND datname = current_database()") <= 4
+        connection_count = await outside_connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE application_name = 'bookshelf' AND datname = current_database()"
+        )
+        assert connection_count <= 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_ends_all_processes(private_database_url: str, number: int) -> None:
-    async with two(private_database_url) as (process, _, children):
-        process.send_signal(number)
-        assert await ended(process) == 0
-        assert not any(child.is_running() for child in children)
-        assert process.stdout
-        rest = (await process.stdout.read()).decode()
-        assert "Bookshelf serves" not in rest
-        assert "Traceback" not in rest
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_signal_ends_all_processes(private_database_url: str, signal_number: int) -> None:
+    async with running_two_processes(private_database_url) as (supervisor, _, processes):
+        supervisor.send_signal(signal_number)
+        assert await wait_for_exit(supervisor) == 0
+        assert not any(process.is_running() for process in processes)
+        assert supervisor.stdout
+        output = (await supervisor.stdout.read()).decode()
+        # No process has been restarted.
+        assert "Bookshelf serves" not in output
+        assert "Traceback" not in output
