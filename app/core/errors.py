@@ -1,7 +1,7 @@
-"""Errors that belong to no entity: one class per problem type.
+"""Errors that do not belong to an entity: one class per problem type.
 
-Services and repositories raise them; `core.http` alone turns them into responses. The errors of an
-entity are in its `errors.py` and derive from one of these:
+Services and repositories raise them, and only `core.http` turns them into responses. The errors of
+an entity are in its `errors.py` and derive from one of these:
 
     ServiceError
         MalformedRequest              400
@@ -35,32 +35,42 @@ from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
 
 
 class ServiceError(Exception):
-    """Base of the errors that a client may see. The problem type is `type` or the class name."""
+    """Base class of the errors that a client may see. Each is rendered as a problem (RFC 9457).
+
+    The problem type is the class name: `EmailTaken` is rendered as `email-taken`. A subclass that
+    sets `type` shares the problem type of another class.
+
+    Args:
+        detail: An explanation of this error. The default is the general one of the class.
+        field_errors: The values of the request that are wrong, if the error is about values.
+    """
 
     status: ClassVar[int]
     detail: ClassVar[str]
     type: ClassVar[str]
+    # The header Retry-After. An error that has it is temporary, so the client may retry.
     retry_after: int | None = None  # seconds
-    challenge: ClassVar[str | None] = None  # the WWW-Authenticate header (RFC 6750)
+    # The header WWW-Authenticate (RFC 6750).
+    challenge: ClassVar[str | None] = None
 
     def __init_subclass__(cls) -> None:
         if "type" not in cls.__dict__:
             cls.type = re.sub("(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
-    def __init__(self, detail: str | None = None, *faults: FieldError) -> None:
+    def __init__(self, detail: str | None = None, *field_errors: FieldError) -> None:
         super().__init__(detail or self.detail)
-        self.field_errors = list(faults)
+        self.field_errors = list(field_errors)
 
 
 class MalformedRequest(ServiceError):
-    """Raised for a body that cannot be parsed: broken JSON, or a multipart form cut short."""
+    """The body cannot be parsed, for example because of invalid JSON or a truncated form."""
 
     status = 400
     detail = "The request body cannot be parsed. It must match its Content-Type"
 
 
 class Unauthorized(ServiceError):
-    """Raised without a token where one is needed, and for a login with a wrong password."""
+    """The operation requires a token and there is none, or the password of a login is wrong."""
 
     status = 401
     detail = "The request needs an access token. POST /tokens returns one"
@@ -68,7 +78,7 @@ class Unauthorized(ServiceError):
 
 
 class InvalidToken(Unauthorized):
-    """Raised for a token that nobody has, or that has no user any more."""
+    """The token does not exist, or its user has been deleted."""
 
     type = Unauthorized.type
     detail = "The access token is malformed, expired or revoked"
@@ -76,7 +86,7 @@ class InvalidToken(Unauthorized):
 
 
 class Forbidden(ServiceError):
-    """Raised for a valid token whose user lacks the permission."""
+    """The token is valid, but the role of its user does not have the permission."""
 
     status = 403
     detail = "The role of the user does not permit this operation"
@@ -84,14 +94,14 @@ class Forbidden(ServiceError):
 
 
 class NotFound(ServiceError):
-    """Raised for a row that does not exist, or that the principal may not see."""
+    """The row does not exist, or the principal may not see it."""
 
     status = 404
     detail = "The resource does not exist"
 
 
 class MethodNotAllowed(ServiceError):
-    """Raised for a path that exists, but not with the method of the request."""
+    """The path exists, but it does not support the method of the request."""
 
     status = 405
     detail = (
@@ -100,23 +110,24 @@ class MethodNotAllowed(ServiceError):
 
 
 class RequestTimeout(ServiceError):
-    """Raised when a client stops sending the body of its request."""
+    """The client stopped sending the body of its request."""
 
     status = 408
     detail = "The request body did not arrive in time"
 
 
 class Conflict(ServiceError):
-    """Raised when the state of other rows, or a concurrent request, prevents a write."""
+    """The state of other rows, or a concurrent request, prevents a write."""
 
     status = 409
     detail = "The request conflicts with the current state or with a concurrent request"
 
 
 class ConstraintViolated(Conflict):
-    """Raised by a session when a database constraint refuses a write.
+    """A database constraint refused a write.
 
-    A repository replaces it by the error that it declares for the name of the constraint.
+    A session raises this error. A repository replaces it by the error that it declares for the
+    constraint, for example `EmailTaken` for `uq_users_email`.
     """
 
     type = Conflict.type
@@ -127,35 +138,35 @@ class ConstraintViolated(Conflict):
 
 
 class RequestInProgress(Conflict):
-    """Raised for a retry while the first request with its Idempotency-Key is being handled."""
+    """Another request with the same Idempotency-Key has not been completed yet."""
 
     detail = "A request with this Idempotency-Key is still in progress. Retry later"
     retry_after = 1
 
 
 class PreconditionFailed(ServiceError):
-    """Raised when a row has another version than the If-Match header allows."""
+    """The row has another version than the If-Match header allows."""
 
     status = 412
     detail = "The resource has changed. If-Match does not contain its current ETag"
 
 
 class PayloadTooLarge(ServiceError):
-    """Raised for a body, or for the file of an upload, above its limit."""
+    """The body, or the file of an upload, exceeds its maximum size."""
 
     status = 413
     detail = "The request body is too large"
 
 
 class UriTooLong(ServiceError):
-    """Raised for a request line above its limit."""
+    """The path and query exceed their maximum length."""
 
     status = 414
     detail = "The path and query must not exceed 8 KiB"
 
 
 class UnsupportedMediaType(ServiceError):
-    """Raised for a body whose Content-Type or Content-Encoding the operation does not take."""
+    """The operation does not accept the Content-Type or the Content-Encoding of the body."""
 
     status = 415
     detail = (
@@ -164,17 +175,20 @@ class UnsupportedMediaType(ServiceError):
 
 
 class InvalidRequest(ServiceError):
-    """Raised for a value that is wrong, with one fault for each of them."""
+    """Values of the request are wrong. There is a field error for each of them.
+
+    A request may have thousands of wrong values. Only the first `MAX_FIELD_ERRORS` are reported.
+    """
 
     status = 422
     detail = "The request contains invalid values. The member errors lists them"
 
-    def __init__(self, *faults: FieldError) -> None:
-        super().__init__(None, *faults[:MAX_FIELD_ERRORS])
+    def __init__(self, *field_errors: FieldError) -> None:
+        super().__init__(None, *field_errors[:MAX_FIELD_ERRORS])
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """Raised when an Idempotency-Key comes with another request than the first time."""
+    """The Idempotency-Key belongs to an earlier request that was not the same."""
 
     detail = "The Idempotency-Key was already used for a different request"
 
@@ -185,21 +199,21 @@ class IdempotencyKeyReused(InvalidRequest):
 
 
 class RequestHeaderFieldsTooLarge(ServiceError):
-    """Raised for headers above their limit."""
+    """The headers exceed their maximum size."""
 
     status = 431
     detail = "The request headers must not exceed 64 KiB"
 
 
 class InternalError(ServiceError):
-    """Rendered for every exception that is not a `ServiceError`: a mistake in the service."""
+    """The service has a bug. Every exception that is not a `ServiceError` is rendered as this."""
 
     status = 500
     detail = "The service failed unexpectedly. Its log contains the cause under this request_id"
 
 
 class Unavailable(ServiceError):
-    """Raised when the database or the object store is not responding."""
+    """The database or the object store is not responding."""
 
     status = 503
     detail = "A backend service is not responding. Retry later"
@@ -207,17 +221,20 @@ class Unavailable(ServiceError):
 
 
 class Overloaded(Unavailable):
-    """Raised when a queue is full: of connections, uploads or passwords."""
+    """A queue is full: of database connections, uploads or passwords to hash."""
 
     detail = "The service is overloaded. Retry later"
 
 
 class ShuttingDown(Unavailable):
-    """Rendered by a server that is stopping, for a request that it has not finished."""
+    """The server is stopping and will not complete the request."""
 
     type = Unavailable.type
     detail = "The server is shutting down"
 
 
-# The general error of each status: built before any entity can define another one with that status.
-ERRORS_BY_STATUS: Final = {error.status: error for error in ServiceError.__subclasses__()}
+# The general error of each status, for example `Conflict` for 409. It contains only the direct
+# subclasses of `ServiceError` that exist here, not those that entities define later.
+ERRORS_BY_STATUS: Final = {
+    error_class.status: error_class for error_class in ServiceError.__subclasses__()
+}

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from httpx import AsyncClient
 
 from app.core.field_errors import MAX_FIELD_ERRORS
-from app.core.http import _problems as problems
+from app.core.http import _error_handlers as error_handlers
 from tests.core.test_json import LIMIT, send, send_everywhere
 from tests.support.factories import make_document
 from tests.support.problems import check_problem, field_error_locations
@@ -247,7 +247,9 @@ async def test_no_more_faults_are_made_than_are_told() -> None:
         "type": "extra_forbidden",
     }
     error = RequestValidationError([fault] * MAX_FIELD_ERRORS + ["what nobody looks at"])
-    answer = await problems._validation_error(Request({"type": "http", "path": "/"}), error)
+    answer = await error_handlers._handle_validation_error(
+        Request({"type": "http", "path": "/"}), error
+    )
     assert len(json.loads(bytes(answer.body))["errors"]) == MAX_FIELD_ERRORS
 
 

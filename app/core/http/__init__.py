@@ -5,6 +5,7 @@ from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._conditional import IfMatch, set_etag
 from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
+from app.core.http._error_handlers import install_error_handlers
 from app.core.http._guard import (
     ForeignRouter,
     GuardedRoute,
@@ -14,11 +15,10 @@ from app.core.http._guard import (
 )
 from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import get_openapi_document
+from app.core.http._problem_examples import openapi_problem_responses
 from app.core.http._problems import (
     MAX_PATH_LENGTH,
     PROBLEM_MEDIA_TYPE,
-    install_error_handlers,
-    openapi_problem_responses,
     problem_body,
     problem_response,
 )

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from app.core import errors
 from app.core.access import ALL, NONE, Permission, Role, get_scope
-from app.core.http import _problems as problems
+from app.core.http import _problem_examples as problems
 from app.core.http._bodies import JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE
 from app.core.http._route import Route
 

@@ -20,7 +20,7 @@ from app.core.http._guard import (
     MissingPermission,
     require_known_permission,
 )
-from app.core.http._problems import openapi_problem_responses as problem_responses
+from app.core.http._problem_examples import openapi_problem_responses as problem_responses
 from app.core.http._route import Route
 
 # Values of Cache-Control. A browser may store the response, but has to ask before it uses it.
