@@ -1,4 +1,4 @@
-"""Request bodies in the strict sense: a known media type, a bounded size, valid JSON or a form."""
+"""Strict parsing of request bodies: known media types, a maximum size, strict JSON or a form."""
 
 from collections import Counter
 from email.message import Message
@@ -15,17 +15,20 @@ from app.core.formats import parse_json
 JSON_MEDIA_TYPE: Final = "application/json"
 MERGE_PATCH_MEDIA_TYPE: Final = "application/merge-patch+json"
 FORM_MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
-MAX_BODY_SIZE: Final = 1024 * 1024  # bytes, as received
+MAX_BODY_SIZE: Final = 1024 * 1024  # bytes
 MAX_FORM_FIELDS: Final = 100
 
 
 class ParsedRequest(Request):
     """A request whose body has been read and parsed.
 
-    The framework's own functions get the parsed value instead of parsing the body again.
+    FastAPI parses bodies itself. It gets the parsed body from these methods instead, because it
+    accepts JSON that is not strict, for example with repeated keys.
     """
 
+    # The bytes of the body.
     content: bytes
+    # The value of a JSON body, or the fields of a form as pairs of a name and a value.
     value: Any
 
     async def body(self) -> bytes:
@@ -41,38 +44,46 @@ class ParsedRequest(Request):
 async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
     """Read and parse the body of a request.
 
-    Raises `UnsupportedMediaType` for another media type, a charset other than UTF-8 or a
-    Content-Encoding, `PayloadTooLarge`, and `MalformedRequest` for a body that is not JSON in the
-    strict sense, or not a form.
+    `media_types` are those that the operation accepts: either only forms, or types of JSON.
+
+    Raises `UnsupportedMediaType` if the body has another media type, a charset other than UTF-8 or
+    a Content-Encoding, `PayloadTooLarge` if it is too large, `MalformedRequest` if it is not strict
+    JSON or not a form, and `InvalidRequest` if a field of a form is repeated.
     """
     _check_content_type(request, media_types)
-    parsed = ParsedRequest(request.scope)
-    parsed.content = await _read(request)
+    parsed_request = ParsedRequest(request.scope)
+    parsed_request.content = await _read_body(request)
     try:
         if media_types == [FORM_MEDIA_TYPE]:
-            parsed.value = _parse_form(parsed.content)
+            parsed_request.value = _parse_form(parsed_request.content)
         else:
-            parsed.value = parse_json(parsed.content)
+            parsed_request.value = parse_json(parsed_request.content)
     except ValueError:
         raise MalformedRequest from None
-    return parsed
+    return parsed_request
 
 
 def _check_content_type(request: Request, media_types: list[str]) -> None:
+    """Raise `UnsupportedMediaType` unless the body has one of these types, in plain UTF-8.
+
+    For example, `Content-Type: application/json; charset=utf-8` has the type `application/json`.
+    """
+    # The message parses the header. Repeated headers are joined, so that each of them counts.
     message = Message()
-    # Repeated headers are joined, so that no line of them is ignored.
     message["content-type"] = ", ".join(request.headers.getlist("content-type"))
     charset = str(message.get_param("charset", "utf-8")).lower()
-    encoding = ", ".join(request.headers.getlist("content-encoding")).lower() or "identity"
-    if (
-        message.get_content_type() not in media_types
-        or charset != "utf-8"
-        or encoding != "identity"
-    ):
+    content_encoding = ", ".join(request.headers.getlist("content-encoding")).lower()
+    is_supported = (
+        message.get_content_type() in media_types
+        and charset == "utf-8"
+        and content_encoding in {"", "identity"}
+    )
+    if not is_supported:
         raise UnsupportedMediaType
 
 
-async def _read(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
+    """Return the bytes of the body. Raises `PayloadTooLarge` beyond `MAX_BODY_SIZE`."""
     # FastAPI's own max_body_size responds in plain text if Content-Length announces too much.
     body = bytearray()
     async for chunk in request.stream():
@@ -83,16 +94,24 @@ async def _read(request: Request) -> bytes:
 
 
 def _parse_form(content: bytes) -> list[tuple[str, str]]:
-    """Return the fields of a form. Raises `InvalidRequest` if a field is repeated."""
+    """Return the fields of a URL-encoded form as pairs of a name and a value.
+
+    For example, `username=ada%40example.com&scope=` gives `("username", "ada@example.com")` and
+    `("scope", "")`.
+
+    Raises `InvalidRequest` if a field is repeated, and `ValueError` if the form is not valid UTF-8
+    or has too many fields.
+    """
     fields = parse_qsl(
         content.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
     )
     counts = Counter(name for name, _ in fields)
-    faults = [
-        FieldError(pointer=json_pointer(name), code="repeated_field", detail="Must not be repeated")
-        for name, count in counts.items()
-        if count > 1
-    ]
-    if faults:
-        raise InvalidRequest(*faults)
+    field_errors = []
+    for name, count in counts.items():
+        if count > 1:
+            pointer = json_pointer(name)
+            detail = "Must not be repeated"
+            field_errors.append(FieldError(pointer=pointer, code="repeated_field", detail=detail))
+    if field_errors:
+        raise InvalidRequest(*field_errors)
     return fields

@@ -9,22 +9,31 @@ from app.core.errors import InvalidRequest
 from app.core.field_errors import FieldError
 from app.core.schemas import ReadModel
 
-_TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-_TAGS: Final = rf"^(?:[ \t]*\*[ \t]*|[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*)$"
-MAX_HEADER_LENGTH: Final = 8192  # characters: proxies allow no longer header
-ENTITY_TAGS_SCHEMA: Final = {"type": "string", "maxLength": MAX_HEADER_LENGTH, "pattern": _TAGS}
+# An entity tag, for example `"4.2"`, or `W/"4.2"` if it is weak.
+_TAG_PATTERN: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+# A header with one or more entity tags, for example `"4.2", "4.3"`, or with `*` for any.
+_TAGS_PATTERN: Final = (
+    rf"^(?:[ \t]*\*[ \t]*|[ \t,]*{_TAG_PATTERN}(?:[ \t]*,[ \t,]*{_TAG_PATTERN})*[ \t,]*)$"
+)
+# In characters. Common proxies reject longer headers.
+MAX_HEADER_LENGTH: Final = 8192
+ENTITY_TAGS_SCHEMA: Final = {
+    "type": "string",
+    "maxLength": MAX_HEADER_LENGTH,
+    "pattern": _TAGS_PATTERN,
+}
 
 
 def set_etag(response: Response, resource: ReadModel) -> None:
-    """Set the ETag of a response that represents one resource: its version, in quotes."""
+    """Set the ETag of a response with one resource: its version in quotes, for example `"4.2"`."""
     response.headers["ETag"] = f'"{resource.version}"'
 
 
 def not_modified_response(request: Request, response: Response) -> Response | None:
-    """Return the 304 response for a client that has the current representation already.
+    """Return a 304 response if the client already has what `response` contains.
 
-    Returns None if the response has to be sent: it has no ETag, or the request no If-None-Match
-    that matches it. Raises `InvalidRequest` for a malformed If-None-Match.
+    This is the case if the If-None-Match header of the request contains the ETag of the response.
+    Otherwise, return None. Raises `InvalidRequest` if the header is malformed.
     """
     if "if-none-match" not in request.headers:
         return None
@@ -32,9 +41,12 @@ def not_modified_response(request: Request, response: Response) -> Response | No
     if etag is None:
         return None
     tags = _entity_tags(request, "If-None-Match")
-    # None stands for `*`. The comparison is weak, as the RFC requires here.
-    if tags is not None and etag not in (tag.removeprefix("W/") for tag in tags):
-        return None
+    # None stands for `*`, which matches every ETag.
+    if tags is not None:
+        # The RFC requires a weak comparison, in which `W/"4.2"` equals `"4.2"`.
+        comparable_tags = [tag.removeprefix("W/") for tag in tags]
+        if etag not in comparable_tags:
+            return None
     headers = {"ETag": etag}
     if "Cache-Control" in response.headers:
         headers["Cache-Control"] = response.headers["Cache-Control"]
@@ -42,28 +54,35 @@ def not_modified_response(request: Request, response: Response) -> Response | No
 
 
 async def _expected_versions(request: Request) -> list[str] | None:
-    """Return the versions that `If-Match` allows, or None if it allows any."""
+    """Return the versions that the If-Match header allows, or None if it allows any.
+
+    For example, the header `"4.2", "4.3"` allows `["4.2", "4.3"]`.
+    """
     tags = _entity_tags(request, "If-Match")
     if tags is None:
         return None
-    # A weak tag never matches, because the comparison is strong.
-    return [tag[1:-1] for tag in tags if not tag.startswith("W/")]
+    # The RFC requires a strong comparison, in which a weak tag never matches.
+    strong_tags = [tag for tag in tags if not tag.startswith("W/")]
+    return [tag.strip('"') for tag in strong_tags]
 
 
-# The versions of a resource that a conditional write accepts; None for an unconditional write.
+# A dependency: the versions of a resource that a write may replace, or None if it may replace any.
 IfMatch = Annotated[list[str] | None, Depends(_expected_versions)]
 
 
-def _entity_tags(request: Request, name: str) -> list[str] | None:
-    """Return the entity tags of a header; None for `*` and if the header is absent."""
-    lines = request.headers.getlist(name)
-    if not lines:
+def _entity_tags(request: Request, header_name: str) -> list[str] | None:
+    """Return the entity tags in a header, or None if it is `*` or absent.
+
+    For example, the header `"4.2", W/"4.3"` contains `['"4.2"', 'W/"4.3"']`.
+    Raises `InvalidRequest` if the header is malformed or too long.
+    """
+    header_lines = request.headers.getlist(header_name)
+    if not header_lines:
         return None
-    header = ",".join(lines)
-    if len(header) > MAX_HEADER_LENGTH or not re.fullmatch(_TAGS, header):
-        raise InvalidRequest(
-            FieldError(header=name, code="entity_tags", detail="Must be entity tags or *")
-        )
+    header = ",".join(header_lines)
+    if len(header) > MAX_HEADER_LENGTH or not re.fullmatch(_TAGS_PATTERN, header):
+        detail = 'Must be entity tags in double quotes, such as "4.2", or *'
+        raise InvalidRequest(FieldError(header=header_name, code="entity_tags", detail=detail))
     if header.strip(" \t") == "*":
         return None
-    return re.findall(_TAG, header)
+    return re.findall(_TAG_PATTERN, header)

@@ -1,5 +1,6 @@
-"""Query parameters of a route: check that they are known, and document them."""
+"""Query parameters of an endpoint: rejects unknown ones, and documents those that it has."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -14,7 +15,10 @@ from app.core.paging import CommaSeparated
 
 
 def find_query_model(dependant: Dependant) -> type[BaseModel] | None:
-    """Return the model of `query: Annotated[BookQuery, Query()]`, if the endpoint has one."""
+    """Return the query model of an endpoint, or None if it does not have one.
+
+    It is `BookQuery` if the endpoint has the parameter `query: Annotated[BookQuery, Query()]`.
+    """
     for parameter in dependant.query_params:
         annotation = parameter.field_info.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -23,7 +27,7 @@ def find_query_model(dependant: Dependant) -> type[BaseModel] | None:
 
 
 def allowed_query_parameters(dependant: Dependant) -> dict[str, bool]:
-    """Return every query parameter of a route, and whether it may be repeated.
+    """Return the query parameters of an endpoint, and whether each may be repeated.
 
     For example `{"page": False, "id": True}`. The parameters of its dependencies are included.
     """
@@ -34,24 +38,27 @@ def allowed_query_parameters(dependant: Dependant) -> dict[str, bool]:
         parameters = query_model_parameters(model)
     else:
         for parameter in dependant.query_params:
-            parameters[parameter.alias] = is_sequence(parameter.field_info.annotation)
+            parameters[parameter.alias] = _is_sequence(parameter.field_info.annotation)
     for dependency in dependant.dependencies:
         parameters |= allowed_query_parameters(dependency)
     return parameters
 
 
 def query_model_parameters(model: type[BaseModel]) -> dict[str, bool]:
-    """Return the parameters of a query model, and whether each may be repeated."""
+    """Return the parameters of a query model, and whether each may be repeated.
+
+    For example `{"page": False, "id": True}`. A parameter whose type is a sequence may be repeated.
+    """
     return {
-        field.alias or name: is_sequence(field.annotation)
+        field.alias or name: _is_sequence(field.annotation)
         for name, field in model.model_fields.items()
     }
 
 
-def is_sequence(annotation: Any) -> bool:
-    """Return whether an annotation is a list, tuple or set, optional or not."""
+def _is_sequence(annotation: Any) -> bool:
+    """Return whether a type is a list, tuple or set, for example `tuple[UUID, ...] | None`."""
     if get_origin(annotation) in {Union, UnionType}:
-        return any(is_sequence(option) for option in get_args(annotation))
+        return any(_is_sequence(option) for option in get_args(annotation))
     origin = get_origin(annotation) or annotation
     return (
         isinstance(origin, type)
@@ -60,39 +67,46 @@ def is_sequence(annotation: Any) -> bool:
     )
 
 
-def check_query_parameters(request: Request, parameters: dict[str, bool]) -> None:
-    """Raise `InvalidRequest` for parameters that are unknown, or repeated but may not be."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    faults = []
-    for name in dict.fromkeys(names):
-        if name not in parameters:
-            faults.append(_fault(name, "unknown_parameter", "Unknown parameter"))
-        elif names.count(name) > 1 and not parameters[name]:
-            faults.append(_fault(name, "repeated_parameter", "Must not be repeated"))
-    if faults:
-        raise InvalidRequest(*faults)
+def check_query_parameters(request: Request, allowed_parameters: dict[str, bool]) -> None:
+    """Raise `InvalidRequest` if the query has an unknown parameter, or repeats one.
+
+    `allowed_parameters` states whether each known parameter may be repeated, for example
+    `{"page": False, "id": True}`.
+    """
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    field_errors = []
+    for name, count in counts.items():
+        if name not in allowed_parameters:
+            code = "unknown_parameter"
+            field_errors.append(FieldError(parameter=name, code=code, detail="Unknown parameter"))
+        elif count > 1 and not allowed_parameters[name]:
+            code = "repeated_parameter"
+            detail = "Must not be repeated"
+            field_errors.append(FieldError(parameter=name, code=code, detail=detail))
+    if field_errors:
+        raise InvalidRequest(*field_errors)
 
 
 def openapi_query_parameters(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
-    """Return the OpenAPI parameters of a query model.
+    """Return the OpenAPI parameters of a query model, one for each field. Example:
 
-    FastAPI documents query models as well, but drops what `json_schema_extra` adds or removes.
+        {"name": "size", "in": "query", "required": False,
+         "description": "Rows per page", "schema": {"type": "integer", "maximum": 100}}
+
+    FastAPI documents query models as well, but ignores `json_schema_extra`.
     """
     metadata_by_name = {
         field.alias or name: field.metadata for name, field in model.model_fields.items()
     }
-    for name, schema in model.model_json_schema().get("properties", {}).items():
+    properties = model.model_json_schema().get("properties", {})
+    for name, schema in properties.items():
         parameter = {"name": name, "in": "query", "required": False}
         parameter["description"] = schema.pop("description", name)
         # None stands for an absent parameter, which is not a default that a client could send.
         if "default" in schema and schema["default"] is None:
             del schema["default"]
         parameter["schema"] = schema
-        metadata = metadata_by_name[name]
-        if any(isinstance(item, CommaSeparated) for item in metadata):
+        if any(isinstance(item, CommaSeparated) for item in metadata_by_name[name]):
+            # The standard way to document comma-separated values, for example `sort=title,-id`.
             parameter |= {"style": "form", "explode": False}
         yield parameter
-
-
-def _fault(name: str, code: str, detail: str) -> FieldError:
-    return FieldError(parameter=name, code=code, detail=detail)
