@@ -25,8 +25,8 @@ from app.core.http import (
     MissingPermission,
     Router,
     add_routers,
+    openapi_stream_responses,
     set_etag,
-    stream_responses,
 )
 from app.core.paging import AnyOf, PageQuery
 from app.core.schemas import Id, ReadModel, Version
@@ -491,7 +491,9 @@ async def test_models_and_endpoints_without_descriptions_work(
 ) -> None:
     router = Router(tags=["undocumented"])
 
-    @router.get("/undocumented", permission="public", responses=stream_responses(Undocumented))
+    @router.get(
+        "/undocumented", permission="public", responses=openapi_stream_responses(Undocumented)
+    )
     async def list_undocumented() -> Undocumented:
         return Undocumented(id=UUID(CATEGORY_ID), code="x", version="1")
 

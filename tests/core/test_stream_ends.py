@@ -19,7 +19,7 @@ from starlette.types import Message
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
 from app.core.errors import Overloaded
-from app.core.http import _streams as streams
+from app.core.http import _stream_response as stream_response
 from app.settings import Settings
 from tests.conftest import make_settings
 from tests.support.access_log import logged_requests
@@ -87,7 +87,7 @@ async def test_who_stops_reading_is_given_up(
     caplog: pytest.LogCaptureFixture,
     chunks: int,
 ) -> None:
-    monkeypatch.setattr(streams, "PATIENCE", 0.05)
+    monkeypatch.setattr(stream_response, "SEND_TIMEOUT", 0.05)
     await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
@@ -101,7 +101,7 @@ async def test_who_stops_reading_is_given_up(
 async def test_who_reads_slowly_but_reads_is_not(
     app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "PATIENCE", 0.5)
+    monkeypatch.setattr(stream_response, "SEND_TIMEOUT", 0.5)
     await fill_tables(database, 12 * FETCH_SIZE)
     client = Client(100)
 

@@ -1,5 +1,6 @@
 """HTTP: routers, access, problems, conditional requests, idempotency, streams and OpenAPI."""
 
+from app.core.http._accept import preferred_stream_type
 from app.core.http._authorization import CurrentPrincipal
 from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._conditional import IfMatch, set_etag
@@ -32,7 +33,7 @@ from app.core.http._sessions import (
     Transaction,
     read_session_dependency,
 )
-from app.core.http._streams import preferred_stream_type, stream_list, stream_responses
+from app.core.http._streams import openapi_stream_responses, stream_list
 
 __all__ = [
     "JSON_MEDIA_TYPE",
@@ -58,6 +59,7 @@ __all__ = [
     "get_openapi_document",
     "install_error_handlers",
     "openapi_problem_responses",
+    "openapi_stream_responses",
     "preferred_stream_type",
     "problem_body",
     "problem_response",
@@ -68,5 +70,4 @@ __all__ = [
     "set_location",
     "set_page_links",
     "stream_list",
-    "stream_responses",
 ]

@@ -10,6 +10,7 @@ from pydantic import Field
 from app.core.access import Permission
 from app.core.crud import CreateModelT, CrudService, ReadModelT, UpdateModelT
 from app.core.errors import ServiceError
+from app.core.http._accept import preferred_stream_type
 from app.core.http._conditional import IfMatch, set_etag
 from app.core.http._crud_declarations import (
     require_columns,
@@ -20,7 +21,7 @@ from app.core.http._crud_declarations import (
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import Router
 from app.core.http._sessions import RequestSession
-from app.core.http._streams import preferred_stream_type, stream_list, stream_responses
+from app.core.http._streams import openapi_stream_responses, stream_list
 from app.core.paging import Page, PageQuery
 from app.core.schemas import Id
 
@@ -134,7 +135,7 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             "",
             permission=self.read_permission,
             response_model=Page[self.read_model],  # type: ignore[name-defined]
-            responses=stream_responses(self.read_model),
+            responses=openapi_stream_responses(self.read_model),
         )(list_page)
 
     def _add_create(self, router: Router) -> None:

@@ -6,9 +6,13 @@ from typing import Final
 
 from app.core import errors
 from app.core.http import _conditional as conditional
-from app.core.http import _idempotency as idempotency
 from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._examples import MissingExample, build_example
+from app.core.http._idempotency_key import (
+    IDEMPOTENCY_KEY_DESCRIPTION,
+    IDEMPOTENCY_KEY_HEADER,
+    IDEMPOTENCY_KEY_SCHEMA,
+)
 from app.core.http._openapi_problems import (
     Json,
     add_access,
@@ -108,7 +112,7 @@ def _complete_parameters(operation: Json, route: Route) -> None:
 def _add_idempotency_key(operation: Json) -> None:
     """Document the header Idempotency-Key and the problems that it may cause."""
     _add_header_parameter(
-        operation, idempotency.HEADER, idempotency.HEADER_DESCRIPTION, idempotency.HEADER_SCHEMA
+        operation, IDEMPOTENCY_KEY_HEADER, IDEMPOTENCY_KEY_DESCRIPTION, IDEMPOTENCY_KEY_SCHEMA
     )
     add_problems(operation, errors.RequestInProgress, errors.IdempotencyKeyReused)
 

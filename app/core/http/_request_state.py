@@ -1,4 +1,4 @@
-"""The facts about a request that the layers of this package share, in its ASGI scope."""
+"""State of one request that the layers of this package share, kept in the ASGI scope."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -11,26 +11,33 @@ from app.core.db import TransactionSession
 if TYPE_CHECKING:
     from app.core.http._idempotency import IdempotentRequest
 
-_KEY: Final = "app.request_state"
+_SCOPE_KEY: Final = "app.request_state"
 
 
 @dataclass(slots=True)
 class RequestState:
-    """Facts about one request. Each is set by one layer and read by the layers inside it."""
+    """Facts about one request. Each is set by one layer and read by the layers inside it.
 
-    # The client sent HEAD. Routing treats the request as GET, and the body is not sent.
+    Args:
+        is_head: Whether the client sent HEAD. The request is then routed like GET, and only the
+            headers of the response are sent.
+        principal: The sender of the request. None on public routes and before authorization.
+        transaction: The transaction in which the endpoint runs, while it runs. None if the endpoint
+            needs no transaction and there is no Idempotency-Key.
+        idempotent_request: The request's Idempotency-Key and what is stored for it. None if there
+            is no such header.
+    """
+
     is_head: bool = False
-    # Set by authorization; None on public routes.
     principal: Principal | None = None
-    # Set while a transaction runs: that of an endpoint that needs one, or of an Idempotency-Key.
     transaction: TransactionSession | None = None
     idempotent_request: "IdempotentRequest | None" = None
 
 
 def request_state(scope: Scope) -> RequestState:
-    """Return the state of the request with this scope."""
-    state: RequestState | None = scope.get(_KEY)
+    """Return the state of the request with this ASGI scope. The first call creates it."""
+    state: RequestState | None = scope.get(_SCOPE_KEY)
     if state is None:
         state = RequestState()
-        scope[_KEY] = state
+        scope[_SCOPE_KEY] = state
     return state

@@ -20,7 +20,6 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.access import Permission
-from app.core.http import _idempotency as idempotency
 from app.core.http._authorization import authorize
 from app.core.http._bodies import (
     FORM_MEDIA_TYPE,
@@ -31,6 +30,8 @@ from app.core.http._bodies import (
 )
 from app.core.http._conditional import not_modified_response
 from app.core.http._fast_dispatch import build_fast_handler
+from app.core.http._idempotency import run_idempotently
+from app.core.http._idempotency_key import parse_idempotency_key
 from app.core.http._query import allowed_query_parameters, check_query_parameters
 from app.core.http._sessions import (
     Handler,
@@ -147,10 +148,10 @@ class Route(APIRoute):
             request = await self._check_query_and_parse_body(request)
             key = None
             if self.accepts_idempotency_key:
-                key = idempotency.parse_key(request)
+                key = parse_idempotency_key(request)
             if key is not None:
                 content = self._content_to_compare(request)
-                return await idempotency.run_idempotently(request, key, content, call_and_complete)
+                return await run_idempotently(request, key, content, call_and_complete)
             if not self._needs_transaction:
                 return await call_and_complete(request)
             if self.streams_body:

@@ -1,11 +1,11 @@
-"""Session dependencies: the one way in which an endpoint gets access to a database.
+"""Dependencies that give an endpoint access to a database. There is no other way.
 
-    session: RequestSession    reads in GET; elsewhere statements that each commit by themselves
+    session: RequestSession    reads in a GET; elsewhere each statement is committed by itself
     session: Transaction       several statements that are committed together, before the response
     session: ReportingSession  reads from the reporting database
 
-A POST with an Idempotency-Key also runs in a transaction, which stores its response. In a request
-that has a transaction, `RequestSession` and `Transaction` both are that transaction.
+A POST with an Idempotency-Key also runs in a transaction, which stores its response. If a request
+has a transaction, `RequestSession` and `Transaction` are both that transaction.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,41 +18,54 @@ from app.core.db import AutocommitSession, Session, TransactionSession, may_retr
 from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
 
+# The rest of the handling of a request, for example the call of its endpoint.
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 async def _request_session(request: Request) -> Session:
+    """Return the transaction of the request, or else a session of the default database.
+
+    A GET gets the session for reads, which may be of a replica.
+    """
     transaction = request_state(request.scope).transaction
     if transaction is not None:
         return transaction
     database = http_resources(request).database
-    return database.reads if request.method == "GET" else database.writes
+    if request.method == "GET":
+        return database.reads
+    return database.writes
 
 
-async def _transaction(request: Request) -> TransactionSession:
+async def _current_transaction(request: Request) -> TransactionSession:
+    """Return the transaction that the route has opened for an endpoint that depends on it."""
     transaction = request_state(request.scope).transaction
     if transaction is None:
-        raise RuntimeError("only endpoints of core.http.Router can depend on a Transaction")
+        raise RuntimeError("Only endpoints of core.http.Router can depend on a Transaction.")
     return transaction
 
 
-def read_session_dependency(bind: str) -> Callable[[Request], Awaitable[AutocommitSession]]:
-    """Return the dependency for reading from a database other than the default one."""
+def read_session_dependency(
+    database_name: str,
+) -> Callable[[Request], Awaitable[AutocommitSession]]:
+    """Return a dependency that reads from the named database, for example "reporting".
 
-    async def read(request: Request) -> AutocommitSession:
-        return http_resources(request).database.named_databases[bind].reads
+    The session executes each statement in a transaction of its own.
+    """
 
-    return read
+    async def read_session(request: Request) -> AutocommitSession:
+        return http_resources(request).database.named_databases[database_name].reads
+
+    return read_session
 
 
 RequestSession = Annotated[Session, Depends(_request_session)]
-Transaction = Annotated[TransactionSession, Depends(_transaction)]
+Transaction = Annotated[TransactionSession, Depends(_current_transaction)]
 ReportingSession = Annotated[AutocommitSession, Depends(read_session_dependency("reporting"))]
 
 
 def needs_transaction(dependant: Dependant) -> bool:
-    """Return whether an endpoint, or a dependency of it, depends on a `Transaction`."""
-    if dependant.call is _transaction:
+    """Return whether an endpoint, or one of its dependencies, depends on a `Transaction`."""
+    if dependant.call is _current_transaction:
         return True
     return any(needs_transaction(dependency) for dependency in dependant.dependencies)
 
@@ -60,8 +73,9 @@ def needs_transaction(dependant: Dependant) -> bool:
 async def run_in_transaction(request: Request, handler: Handler) -> Response:
     """Run a handler in a transaction, and commit it before the response is returned.
 
-    BEGIN is sent with the handler's first statement. No connection is held before, while a body
-    arrives or a password is hashed. If the handler raises, the transaction is rolled back.
+    If the handler raises an exception, the transaction is rolled back. The first statement of the
+    handler checks out the connection and begins the transaction, so that no connection is held
+    while a body arrives or a password is hashed.
     """
     state = request_state(request.scope)
     async with http_resources(request).database.transaction() as session:
@@ -73,7 +87,10 @@ async def run_in_transaction(request: Request, handler: Handler) -> Response:
 
 
 async def run_in_transaction_with_retry(request: Request, handler: Handler) -> Response:
-    """Repeat a transaction once if the database rolled it back, for example after a deadlock."""
+    """Run a handler in a transaction, and once more if Postgres rolled it back.
+
+    That happens for example after a deadlock. The handler must be able to run twice.
+    """
     try:
         return await run_in_transaction(request, handler)
     except Exception as error:

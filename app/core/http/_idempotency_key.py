@@ -1,0 +1,52 @@
+"""The request header Idempotency-Key: its format and its documentation."""
+
+import re
+from typing import Final
+
+from fastapi import Request
+
+from app.core.errors import InvalidRequest
+from app.core.field_errors import FieldError
+
+IDEMPOTENCY_KEY_HEADER: Final = "Idempotency-Key"
+MAX_KEY_LENGTH: Final = 255  # characters
+IDEMPOTENCY_KEY_DESCRIPTION: Final = (
+    f"1 to {MAX_KEY_LENGTH} visible ASCII characters, optionally in double quotes. For 24 hours, a"
+    " retry with the same key returns the stored response with `Idempotency-Replayed: true`. While"
+    " the first request is in progress, a retry gets 409 with `Retry-After`"
+)
+# A bare key (group 1), or a quoted string of RFC 9651 in which `\` escapes `\` and `"` (group 2).
+# The groups have no names because JSON Schema, which this is part of, does not know Python's.
+_KEY_PATTERN: Final = re.compile(
+    rf'^(?:((?!")[\x21-\x7e]{{1,{MAX_KEY_LENGTH}}})|'
+    rf'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\]){{1,{MAX_KEY_LENGTH}}})")$'
+)
+# Two quotes, and every character escaped.
+_MAX_HEADER_LENGTH: Final = 2 * MAX_KEY_LENGTH + 2
+IDEMPOTENCY_KEY_SCHEMA: Final = {
+    "type": "string",
+    "maxLength": _MAX_HEADER_LENGTH,
+    "pattern": _KEY_PATTERN.pattern,
+}
+
+
+def parse_idempotency_key(request: Request) -> str | None:
+    r"""Return the Idempotency-Key of a request, or None if it has no such header.
+
+    Quotes and escapes are removed: `abc` and `"abc"` are the same key, `"a\"b"` is `a"b`.
+    Raises `InvalidRequest` if the value is malformed or the header is repeated.
+    """
+    values = request.headers.getlist(IDEMPOTENCY_KEY_HEADER)
+    if not values:
+        return None
+    # Joining repeated headers makes them invalid, because no key contains a space.
+    match = _KEY_PATTERN.fullmatch(", ".join(values))
+    if match is None:
+        detail = f"Must have 1 to {MAX_KEY_LENGTH} visible ASCII characters"
+        raise InvalidRequest(
+            FieldError(header=IDEMPOTENCY_KEY_HEADER, code="idempotency_key", detail=detail)
+        )
+    unquoted_key, quoted_key = match.groups()
+    if unquoted_key is not None:
+        return unquoted_key
+    return re.sub(r"\\(.)", r"\1", quoted_key)
