@@ -1,7 +1,7 @@
 """Types of strings that have to match a regular expression, which no error message shows."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -67,3 +67,6 @@ class CanonicalText:
 
     def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, Any]:
         return dict(self.json_schema)
+
+
+SHA256_PATTERN: Final = Pattern("^[0-9a-f]{64}$", "Must be 64 hexadecimal digits in lower case")

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 from pydantic_core import PydanticCustomError
 
 from app.core.paging import ListQuery, SortKeys
-from app.core.patterns import Pattern
+from app.core.patterns import SHA256_PATTERN
 from app.core.schemas import (
     MAX_INT64,
     NO_NUL_PATTERN,
@@ -84,11 +84,7 @@ FileSize = Annotated[
     int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_integral_float_to_int)
 ]
 # 64 hexadecimal digits.
-Sha256Digest = Annotated[
-    str,
-    string_of_length(64, 64),
-    Pattern("^[0-9a-f]{64}$", "Must be 64 hexadecimal digits in lower case"),
-]
+Sha256Digest = Annotated[str, string_of_length(64, 64), SHA256_PATTERN]
 Sort = Literal["name", "-name", "size", "-size", "created_at", "-created_at"]
 
 
