@@ -1,4 +1,8 @@
-"""`make fuzz`: as an admin and as nobody, for as long as one likes, each time with another seed."""
+"""Send valid and invalid requests to the service with schemathesis, and check its responses.
+
+One half of the time the requests are those of an administrator, the other half they are anonymous.
+Unknown options are passed to `schemathesis run`.
+"""
 
 import argparse
 import asyncio
@@ -6,29 +10,41 @@ import os
 import random
 import sys
 
-from tests.fuzz.service import ACCESS, fuzz
+from tests.fuzz.service import ANONYMOUS_ACCESS_BY_CALLER, fuzz
 from tests.support import servers
 
 
 def main() -> int:
-    """The number of runs in which something was found."""
+    """Run schemathesis once for each caller. Return the number of runs with failures."""
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=600, help="of both runs together")
-    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
-    given, more = parser.parse_known_args()
-    print(f'FUZZ_ARGS="--seed {given.seed}" make fuzz  # asks the same again', flush=True)
-    with servers.running_template_database() as url, servers.running_store() as store:
+    parser.add_argument("--seconds", type=int, default=600, help="total duration (%(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=random.randrange(2**32),
+        help="the same seed gives the same requests (random)",
+    )
+    options, other_options = parser.parse_known_args()
+    print(f'To repeat this run: FUZZ_ARGS="--seed {options.seed}" make fuzz', flush=True)
+    seconds_per_run = options.seconds // len(ANONYMOUS_ACCESS_BY_CALLER)
+    schemathesis_options = [
+        *("--max-time", str(seconds_per_run)),
+        *("--seed", str(options.seed)),
+        *other_options,
+    ]
+    failed_runs = 0
+    with servers.running_template_database() as template_url, servers.running_store() as store:
         os.environ.update(store)
-        return sum(
-            bool(asyncio.run(_run(url, who, given.seconds // len(ACCESS), given.seed, more)))
-            for who in ACCESS
-        )
+        for caller in ANONYMOUS_ACCESS_BY_CALLER:
+            if asyncio.run(_run(template_url, caller, schemathesis_options)) != 0:
+                failed_runs += 1
+    return failed_runs
 
 
-async def _run(template: str, who: str, seconds: int, seed: int, more: list[str]) -> int:
-    url = await servers.copy_database(template, who)
-    options = ("--max-time", str(seconds), "--seed", str(seed), *more)
-    return await fuzz(url, who, *options)
+async def _run(template_url: str, caller: str, schemathesis_options: list[str]) -> int:
+    """Run schemathesis against a service with a new database. Return its exit code."""
+    database_url = await servers.copy_database(template_url, caller)
+    return await fuzz(database_url, caller, *schemathesis_options)
 
 
 sys.exit(main())

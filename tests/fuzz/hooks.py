@@ -1,4 +1,8 @@
-"""What schemathesis loads: whose token its requests have, and where a check asks for too much."""
+"""Hooks that schemathesis loads: tokens, better requests, and failures to ignore.
+
+The environment variables FUZZ_DATABASE_URL and FUZZ_CALLER name the database of the service and
+the caller.
+"""
 
 import asyncio
 import os
@@ -16,66 +20,80 @@ from schemathesis.openapi.checks import EnsureResourceAvailability, RejectedPosi
 from app.tokens import secret
 from tests.support.accounts import PASSWORD_HASH, bearer_headers
 
-_WORKS: Final = """
+_IS_ADMIN_TOKEN: Final = """
 SELECT EXISTS (
     SELECT FROM tokens JOIN users ON users.id = user_id WHERE digest = $1 AND role = 'admin'
 )
 """
-_USER: Final = """
+_INSERT_ADMIN: Final = """
 INSERT INTO users (name, email, role, password_hash)
 VALUES ('Root', $1, 'admin', $2) RETURNING id
 """
-_TOKEN: Final = """
+_INSERT_TOKEN: Final = """
 INSERT INTO tokens (id, user_id, name, digest, expires_at)
 VALUES ($1, $2, 'fuzz', $3, now() + interval '1 day')
 """
-_AUTHOR: Final = "SELECT id::text FROM authors ORDER BY random() LIMIT 1"
-NEW: Final = 8  # of so many idempotency keys all but one are new: else most have been sent before
+_SELECT_AUTHOR_ID: Final = "SELECT id::text FROM authors ORDER BY random() LIMIT 1"
+# One request in this many keeps the idempotency key that schemathesis generated, which often was
+# used before. The others get a new key, because otherwise most requests would be replays.
+_KEPT_KEY_INTERVAL: Final = 8
 
 
-class Rows:
-    """The service's database, from the threads of the generator."""
+class DatabaseQueries:
+    """Executes queries from the synchronous hooks, over one connection."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self._connection: asyncpg.Connection | None = None
 
-    def value(self, query: str, *parameters: object) -> Any:
-        return self._runner.run(self._value(query, *parameters))
+    def fetch_value(self, query: str, *parameters: object) -> Any:
+        """Return the first column of the first row of a query, or None without a row."""
+        return self._runner.run(self._fetch_value(query, *parameters))
 
-    async def _value(self, query: str, *parameters: object) -> Any:
+    async def _fetch_value(self, query: str, *parameters: object) -> Any:
         if self._connection is None:
             self._connection = await asyncpg.connect(os.environ["FUZZ_DATABASE_URL"])
         return await self._connection.fetchval(query, *parameters)
 
 
-class Admin:
-    """The token of an admin; of another one when requests have revoked it or demoted him."""
+class AdminAuth:
+    """Authenticates each request with the token of an administrator.
+
+    Requests may revoke the token, or delete or demote the administrator. The next request then gets
+    a token of a new administrator.
+    """
 
     def __init__(self) -> None:
         self._token = ""
 
     def get(self, *_: Any) -> str:
-        if not rows.value(_WORKS, secret.token_digest(self._token)):
+        """Return a valid token of an administrator."""
+        if not database.fetch_value(_IS_ADMIN_TOKEN, secret.token_digest(self._token)):
             self._token = secret.generate_token()
-            user = rows.value(_USER, f"{uuid4()}@example.com", PASSWORD_HASH)
-            rows.value(_TOKEN, uuid4(), user, secret.token_digest(self._token))
+            email = f"{uuid4()}@example.com"
+            user_id = database.fetch_value(_INSERT_ADMIN, email, PASSWORD_HASH)
+            database.fetch_value(_INSERT_TOKEN, uuid4(), user_id, secret.token_digest(self._token))
         return self._token
 
     def set(self, case: Any, token: str, *_: Any) -> None:
+        """Add the token to the headers of a request."""
         case.headers = {**(case.headers or {}), **bearer_headers(token)}
 
 
-rows, keys = Rows(), count(1)
-if os.environ["FUZZ_AS"] == "admin":
-    schemathesis.auth(refresh_interval=None)(Admin)
+database = DatabaseQueries()
+request_numbers = count(1)
+if os.environ["FUZZ_CALLER"] == "admin":
+    schemathesis.auth(refresh_interval=None)(AdminAuth)
 
 
 @schemathesis.hook
 def before_load_schema(context: Any, schema: dict[str, Any]) -> None:
-    """Let it make entity tags: it knows no header with quotes but by this format of its own."""
-    for item in schema["paths"].values():
-        for operation in item.values():
+    """Set the format of headers that contain entity tags, so that schemathesis generates them.
+
+    Without this internal format it generates header values without quotes.
+    """
+    for path_item in schema["paths"].values():
+        for operation in path_item.values():
             for parameter in operation.get("parameters", ()):
                 if parameter.get("name") in {"If-Match", "If-None-Match"}:
                     parameter["schema"]["format"] = "_if_match_header"
@@ -83,81 +101,111 @@ def before_load_schema(context: Any, schema: dict[str, Any]) -> None:
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    """Spare most requests what would have them refused before anything is done."""
-    if _is_right(case, ParameterLocation.HEADER):
-        number = next(keys)
-        if "Idempotency-Key" in case.headers and number % NEW:
-            case.headers["Idempotency-Key"] = f"key-{number}"
-    if _is_right(case, ParameterLocation.QUERY) and {"page", "cursor"} <= set(case.query):
+    """Change valid requests that would be rejected for reasons that the schema cannot express."""
+    if _is_valid(case, ParameterLocation.HEADER):
+        request_number = next(request_numbers)
+        if "Idempotency-Key" in case.headers and request_number % _KEPT_KEY_INTERVAL != 0:
+            case.headers["Idempotency-Key"] = f"key-{request_number}"
+    if _is_valid(case, ParameterLocation.QUERY) and {"page", "cursor"} <= set(case.query):
         del case.query["cursor"]
-    if _is_right(case, ParameterLocation.BODY) and isinstance(case.body, dict):
+    if _is_valid(case, ParameterLocation.BODY) and isinstance(case.body, dict):
         for book in (case.body, *case.body.get("items", ())):
-            if "author_id" in book and (author := rows.value(_AUTHOR)):
-                book["author_id"] = author
+            if "author_id" in book:
+                book["author_id"] = database.fetch_value(_SELECT_AUTHOR_ID) or book["author_id"]
 
 
-def _is_right(case: Any, location: ParameterLocation) -> bool:
+def _is_valid(case: Any, location: ParameterLocation) -> bool:
+    """Whether schemathesis generated a valid part of a request: its headers, query or body."""
     component = case.meta and case.meta.components.get(location)
     return bool(component and component.mode.is_positive)
 
 
-# What is wrong with a request that the document allows, where a schema has no words for it.
-UNSAID: Final = {
-    ("/current_password", "missing"),  # that a field goes with another one
+# The last part of the location, and the code, of each field error that a request may cause although
+# it is valid according to the OpenAPI document.
+ERRORS_BEYOND_SCHEMA: Final = {
+    # A field that requires or excludes another one.
+    ("/current_password", "missing"),
     ("/current_password", "unused"),
     ("/current_password", "wrong_password"),
-    ("Idempotency-Key", "key_reused"),  # what has been sent before
-    ("cursor", "cursor_mismatch"),  # which cursors have been given out, and for what
-    ("cursor", "exclusive"),  # that two parameters exclude each other
-    ("page", "page_too_deep"),  # what the product of two parameters is
-    ("sort", "value_error"),  # that `name` and `-name` exclude each other
+    # An idempotency key that was sent with another request.
+    ("Idempotency-Key", "key_reused"),
+    # A cursor that the service did not create, or created for another list.
+    ("cursor", "cursor_mismatch"),
+    # Two parameters that exclude each other.
+    ("cursor", "exclusive"),
+    # The product of two parameters.
+    ("page", "page_too_deep"),
+    # Both `name` and `-name`.
+    ("sort", "value_error"),
 }
 
 
 @schemathesis.hook
 def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> bool:
-    """Whether it is one."""
+    """Return False for failures of checks that do not apply to this request."""
     operation: str = case.operation.label
-    status: int = response.status_code
     if isinstance(failure, RejectedPositiveData):
-        if status == 412:  # which version there is
-            return "If-Match" not in case.headers
-        if status == 413:  # MAX_UPLOAD_SIZE, which is the deployment's
-            return operation != "POST /documents/{id}/uploads"
-        if status == 422:
-            unsaid = UNSAID | ({("/email", "email")} if _is_for_special_use(case.body) else set())
-            places = map(_place, response.json()["errors"])
-            # A schema cannot say which rows there are to refer to.
-            return not all(place in unsaid or place[1].endswith("_not_found") for place in places)
+        return not _may_reject_valid_request(operation, case, response)
     if isinstance(failure, AcceptedNegativeData):
-        # A precondition may be looked at first. In a form a number, null, or an array of one value
-        # is text.
-        return status != 412 and not (
-            case.media_type == "multipart/form-data" and _is_right_as_text(case.body)
-        )
-    if isinstance(failure, EnsureResourceAvailability):  # of a document without a file
+        # The service may check a precondition before it validates the request.
+        precondition_failed = response.status_code == 412
+        is_form = case.media_type == "multipart/form-data"
+        return not precondition_failed and not (is_form and _is_valid_as_text(case.body))
+    if isinstance(failure, EnsureResourceAvailability):
+        # A document that was created without a file has no content.
         return operation != "GET /documents/{id}/content"
     return True
 
 
-def _is_for_special_use(body: Any) -> bool:
-    """An address with a domain like `test`, which is one by its format, and nobody's."""
-    email = body.get("email") if isinstance(body, dict) else None
-    return isinstance(email, str) and email.rpartition(".")[2].lower() in SPECIAL_USE_DOMAIN_NAMES
+def _may_reject_valid_request(operation: str, case: Any, response: Any) -> bool:
+    """Whether the service may reject a request that is valid according to the OpenAPI document."""
+    if response.status_code == 412:
+        # The entity tag of another version.
+        return "If-Match" in case.headers
+    if response.status_code == 413:
+        # The limit is the setting MAX_UPLOAD_SIZE.
+        return operation == "POST /documents/{id}/uploads"
+    if response.status_code == 422:
+        accepted_errors = set(ERRORS_BEYOND_SCHEMA)
+        if _has_special_use_email(case.body):
+            accepted_errors.add(("/email", "email"))
+        for field_error in response.json()["errors"]:
+            location, code = _location_and_code(field_error)
+            # A schema cannot say which rows exist.
+            if not code.endswith("_not_found") and (location, code) not in accepted_errors:
+                return False
+        return True
+    return False
 
 
-def _is_right_as_text(body: Any) -> bool:
+def _has_special_use_email(body: Any) -> bool:
+    """Whether the email address in a body has a domain like `test`, which no one can use."""
+    if not isinstance(body, dict) or not isinstance(body.get("email"), str):
+        return False
+    top_level_domain = body["email"].rpartition(".")[2].lower()
+    return top_level_domain in SPECIAL_USE_DOMAIN_NAMES
+
+
+def _is_valid_as_text(body: Any) -> bool:
+    """Whether an invalid body becomes valid because a form field contains text.
+
+    The name of a document may be sent as a number, null or an array with one value.
+    """
     if not isinstance(body, dict) or not body.keys() <= {"name", "file"}:
         return False
     name = body.get("name", "")
-    value = name[0] if isinstance(name, list) and len(name) == 1 else name
-    return (
-        value is None
-        or isinstance(value, int | float)
-        or (isinstance(name, list) and isinstance(value, str))
-    )
+    if isinstance(name, list) and len(name) == 1:
+        return name[0] is None or isinstance(name[0], int | float | str)
+    return name is None or isinstance(name, int | float)
 
 
-def _place(fault: dict[str, str]) -> tuple[str, str]:
-    where = fault.get("parameter") or fault.get("header") or fault["pointer"]
-    return where[where.rfind("/") :] if "pointer" in fault else where, fault["code"]
+def _location_and_code(field_error: dict[str, str]) -> tuple[str, str]:
+    """Return where a field error is, and its code.
+
+    Examples: `("cursor", "exclusive")`, and `("/email", "email")` for the pointer `/items/0/email`.
+    """
+    if "pointer" in field_error:
+        pointer = field_error["pointer"]
+        return pointer[pointer.rfind("/") :], field_error["code"]
+    location = field_error.get("parameter") or field_error["header"]
+    return location, field_error["code"]

@@ -1,4 +1,7 @@
-"""Schemathesis against a server process; in a process of its own, for what it brings with it."""
+"""Runs schemathesis against a server process.
+
+Schemathesis runs in a process of its own, so that its plugins do not affect the tests.
+"""
 
 import asyncio
 import os
@@ -8,29 +11,43 @@ from typing import IO, Final
 
 from tests.support.processes import PROJECT_ROOT, running_server
 
-# As whom requests come, and what the service lets those without a token do.
-ACCESS: Final = {"admin": "read", "anonymous": "full"}
+# The callers whose requests are sent, and the value of ANONYMOUS_ACCESS for each.
+ANONYMOUS_ACCESS_BY_CALLER: Final = {"admin": "read", "anonymous": "full"}
 
 
-async def fuzz(url: str, who: str, *options: str, output: IO[bytes] | None = None) -> int:
-    """Ask a service over a database for all that its document allows, and for what it does not.
+async def fuzz(
+    database_url: str, caller: str, *options: str, output: IO[bytes] | None = None
+) -> int:
+    """Send valid and invalid requests to a service, and check its responses.
 
-    0 when it has answered all of it as it should; else the output says what it has not.
+    Returns the exit code of schemathesis, which is 0 if all checks passed.
+
+    Args:
+        database_url: The database of the service.
+        caller: "admin" or "anonymous".
+        options: Arguments of `schemathesis run`.
+        output: The file to which the report and then the log of the service are written. The
+            default is standard output.
     """
-    environment = {"ANONYMOUS_ACCESS": ACCESS[who], "LOG_LEVEL": "ERROR", "APP_ENV": "test"}
-    async with running_server(DATABASE_URL=url, **environment) as (server, origin):
+    environment = {
+        "ANONYMOUS_ACCESS": ANONYMOUS_ACCESS_BY_CALLER[caller],
+        "LOG_LEVEL": "ERROR",
+        "APP_ENV": "test",
+    }
+    async with running_server(DATABASE_URL=database_url, **environment) as (server, origin):
         assert server.stdout
-        logging = asyncio.create_task(server.stdout.read())
+        reading_log = asyncio.create_task(server.stdout.read())
         module = ("-m", "schemathesis.cli", "--config-file", "tests/fuzz/schemathesis.toml")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *module, "run", f"{origin}/openapi.json", *options),
             cwd=PROJECT_ROOT,
-            env={**os.environ, "FUZZ_AS": who, "FUZZ_DATABASE_URL": url},
+            env={**os.environ, "FUZZ_CALLER": caller, "FUZZ_DATABASE_URL": database_url},
             stdout=output,
             stderr=STDOUT,
         )
-        code = await process.wait()
+        exit_code = await process.wait()
         server.terminate()
-        log = await logging
-    os.write(output.fileno() if output else 1, log)
-    return code
+        log = await reading_log
+    output_descriptor = output.fileno() if output else sys.stdout.fileno()
+    os.write(output_descriptor, log)
+    return exit_code
