@@ -1,6 +1,7 @@
-"""What a Python program does with the client that openapi-python-client makes of the document.
+"""Use the service with the client that openapi-python-client generates.
 
-`python scenario.py ORIGIN EMAIL PASSWORD`, the latter two of an admin. Fails when anything differs.
+Run it as `python scenario.py ORIGIN EMAIL PASSWORD`, with the email address and password of an
+administrator. It fails if a response is not the expected one.
 """
 
 import sys
@@ -40,82 +41,91 @@ Model = TypeVar("Model")
 URN = "urn:problem-type:bookshelf:"
 
 
-def got(answer: Response[Any], status: int, model: type[Model]) -> Model:
-    """The parsed answer, which must be this one."""
-    assert answer.status_code == status, answer.content
-    assert isinstance(answer.parsed, model)
-    return answer.parsed
+def check_response(response: Response[Any], status: int, model: type[Model]) -> Model:
+    """Check the status of a response and the type of its parsed content. Return the content."""
+    assert response.status_code == status, response.content
+    assert isinstance(response.parsed, model)
+    return response.parsed
 
 
-def refused(answer: Response[Any], status: int, kind: str) -> Problem:
-    problem = got(answer, status, Problem)
-    assert (problem.type_, problem.status) == (URN + kind, status)
+def check_problem(response: Response[Any], status: int, problem_type: str) -> Problem:
+    """Check that a response is a problem document of a type, for example "not-found"."""
+    problem = check_response(response, status, Problem)
+    assert (problem.type_, problem.status) == (URN + problem_type, status)
     return problem
 
 
-def logged_in(origin: str, email: str, password: str) -> AuthenticatedClient:
-    log_in = LogIn(username=email, password=password)
-    with Client(origin) as anybody:
-        token = got(create_token.sync_detailed(client=anybody, body=log_in), 201, AccessToken)
+def log_in(origin: str, email: str, password: str) -> AuthenticatedClient:
+    """Request a token, and return a client that sends it."""
+    credentials = LogIn(username=email, password=password)
+    with Client(origin) as client:
+        response = create_token.sync_detailed(client=client, body=credentials)
+    token = check_response(response, 201, AccessToken)
     assert token.token_type == "bearer"
     return AuthenticatedClient(origin, token.access_token)
 
 
-def register_and_be_refused(origin: str) -> None:
+def register_member(origin: str) -> None:
+    """Register a user, who may read their own data but not create an author."""
     email, password = f"{uuid4()}@example.com", "correct horse"
     registration = UserCreate(name="Ada", email=email, password=password)
-    # The generator takes a token that may be left out for one that is needed.
-    with cast("AuthenticatedClient", Client(origin)) as anybody:
-        user = got(create_user.sync_detailed(client=anybody, body=registration), 201, UserRead)
-        again = create_user.sync_detailed(client=anybody, body=registration)
-        assert refused(again, 409, "email-taken").detail == "Email already registered"
+    # The generated type requires a token, although the operation can be used without one.
+    with cast("AuthenticatedClient", Client(origin)) as anonymous:
+        first_response = create_user.sync_detailed(client=anonymous, body=registration)
+        second_response = create_user.sync_detailed(client=anonymous, body=registration)
+    user = check_response(first_response, 201, UserRead)
+    problem = check_problem(second_response, 409, "email-taken")
+    assert problem.detail == "Email already registered"
     assert (user.email, user.role) == (email, Role.MEMBER)
-    with logged_in(origin, email, password) as member:
-        assert got(read_current_user.sync_detailed(client=member), 200, UserRead) == user
+    with log_in(origin, email, password) as member:
+        assert check_response(read_current_user.sync_detailed(client=member), 200, UserRead) == user
         author = create_author.sync_detailed(client=member, body=AuthorCreate(name="Ursula"))
-        refused(author, 403, "forbidden")
+        check_problem(author, 403, "forbidden")
         assert delete_current_token.sync_detailed(client=member).status_code == 204
-        refused(read_current_user.sync_detailed(client=member), 401, "unauthorized")
+        check_problem(read_current_user.sync_detailed(client=member), 401, "unauthorized")
 
 
-def write_an_author_with_retries_and_conditions(client: AuthenticatedClient) -> AuthorRead:
-    data, key = AuthorCreate(name="Octavia E. Butler", dob=date(1947, 6, 22)), str(uuid4())
-    first, again = (
-        create_author.sync_detailed(client=client, body=data, idempotency_key=key) for _ in "12"
-    )
-    author = got(first, 201, AuthorRead)
-    assert (got(again, 201, AuthorRead), again.headers["Idempotency-Replayed"]) == (author, "true")
-    other = create_author.sync_detailed(
+def create_and_update_author(client: AuthenticatedClient) -> AuthorRead:
+    """Create an author with an idempotency key, and update it with an entity tag."""
+    data = AuthorCreate(name="Octavia E. Butler", dob=date(1947, 6, 22))
+    key = str(uuid4())
+    first = create_author.sync_detailed(client=client, body=data, idempotency_key=key)
+    replayed = create_author.sync_detailed(client=client, body=data, idempotency_key=key)
+    author = check_response(first, 201, AuthorRead)
+    assert check_response(replayed, 201, AuthorRead) == author
+    assert replayed.headers["Idempotency-Replayed"] == "true"
+    other_body = create_author.sync_detailed(
         client=client, body=AuthorCreate(name="Ursula"), idempotency_key=key
     )
-    refused(other, 422, "idempotency-key-reused")
+    check_problem(other_body, 422, "idempotency-key-reused")
 
     change = AuthorUpdate(dob=None)
     etag = first.headers["ETag"]
-    changed = update_author.sync_detailed(author.id, client=client, body=change, if_match=etag)
-    assert got(changed, 200, AuthorRead).dob is None
+    updated = update_author.sync_detailed(author.id, client=client, body=change, if_match=etag)
+    assert check_response(updated, 200, AuthorRead).dob is None
     stale = update_author.sync_detailed(author.id, client=client, body=change, if_match=etag)
-    refused(stale, 412, "precondition-failed")
-    known = changed.headers["ETag"]
-    held = read_author.sync_detailed(author.id, client=client, if_none_match=known)
-    assert held.status_code == 304
+    check_problem(stale, 412, "precondition-failed")
+    new_etag = updated.headers["ETag"]
+    unchanged = read_author.sync_detailed(author.id, client=client, if_none_match=new_etag)
+    assert unchanged.status_code == 304
     return author
 
 
-def list_books_by_cursor(client: AuthenticatedClient, author: AuthorRead) -> list[BookRead]:
+def create_and_list_books(client: AuthenticatedClient, author: AuthorRead) -> list[BookRead]:
+    """Create five books, and read them in pages of two, sorted by title in descending order."""
     titles = [f"Book {number}" for number in range(5)]
     for title in titles:
         data = BookCreate(title=title, author_id=author.id)
-        got(create_book.sync_detailed(client=client, body=data), 201, BookRead)
-    order = [ListBooksSortItem.VALUE_1]
-    assert order == ["-title"]
-    query: dict[str, Any] = {"author_id": author.id, "size": 2, "sort": order}
-    page = got(list_books.sync_detailed(client=client, **query), 200, PageBookRead)
+        check_response(create_book.sync_detailed(client=client, body=data), 201, BookRead)
+    sort = [ListBooksSortItem.VALUE_1]
+    assert sort == ["-title"]
+    query: dict[str, Any] = {"author_id": author.id, "size": 2, "sort": sort}
+    page = check_response(list_books.sync_detailed(client=client, **query), 200, PageBookRead)
     assert (page.total, page.pages, page.page) == (5, 3, 1)
     books = page.items
     while page.next_ is not None:
-        answer = list_books.sync_detailed(client=client, cursor=page.next_, **query)
-        page = got(answer, 200, PageBookRead)
+        response = list_books.sync_detailed(client=client, cursor=page.next_, **query)
+        page = check_response(response, 200, PageBookRead)
         assert page.total is None
         books += page.items
     assert [book.title for book in books] == titles[::-1]
@@ -123,38 +133,45 @@ def list_books_by_cursor(client: AuthenticatedClient, author: AuthorRead) -> lis
     return books
 
 
-def be_told_what_is_wrong(client: AuthenticatedClient) -> None:
-    wrong = create_book.sync_detailed(client=client, body=BookCreate(title="", author_id=uuid4()))
-    problem = refused(wrong, 422, "invalid-request")
+def create_invalid_book(client: AuthenticatedClient) -> None:
+    """Check that the response to a book without a title names the field."""
+    invalid = BookCreate(title="", author_id=uuid4())
+    response = create_book.sync_detailed(client=client, body=invalid)
+    problem = check_problem(response, 422, "invalid-request")
     assert problem.errors
     assert not isinstance(problem.errors, Unset)
-    assert [(fault.pointer, fault.code) for fault in problem.errors] == [
-        ("/title", "string_too_short")
-    ]
+    [field_error] = problem.errors
+    assert (field_error.pointer, field_error.code) == ("/title", "string_too_short")
 
 
-def upload_a_file(client: AuthenticatedClient) -> None:
+def upload_file(client: AuthenticatedClient) -> None:
+    """Create a document with a file, download the file, and delete the document."""
     content = b"Cien a\xc3\xb1os" * 100_000
     file = File(BytesIO(content), "Cien años.txt", "text/plain")
     form = CreateDocumentBody(name="A novel", file=file)
-    made = got(create_document.sync_detailed(client=client, body=form), 201, DocumentRead)
-    document = got(read_document.sync_detailed(made.id, client=client), 200, DocumentRead)
+    created = check_response(
+        create_document.sync_detailed(client=client, body=form), 201, DocumentRead
+    )
+    document = check_response(
+        read_document.sync_detailed(created.id, client=client), 200, DocumentRead
+    )
     assert (document.filename, document.content_type) == ("Cien años.txt", "text/plain")
     assert (document.size, document.sha256) == (len(content), sha256(content).hexdigest())
     assert document.file_url
     assert httpx.get(document.file_url, trust_env=False).content == content
-    assert delete_document.sync_detailed(made.id, client=client).status_code == 204
-    refused(read_document.sync_detailed(made.id, client=client), 404, "not-found")
+    assert delete_document.sync_detailed(created.id, client=client).status_code == 204
+    check_problem(read_document.sync_detailed(created.id, client=client), 404, "not-found")
 
 
 def main(origin: str, email: str, password: str) -> None:
-    register_and_be_refused(origin)
-    with logged_in(origin, email, password) as admin:
-        author = write_an_author_with_retries_and_conditions(admin)
-        books = list_books_by_cursor(admin, author)
-        be_told_what_is_wrong(admin)
-        upload_a_file(admin)
-        refused(delete_author.sync_detailed(author.id, client=admin), 409, "author-has-books")
+    """Use the service as a new user and as an administrator."""
+    register_member(origin)
+    with log_in(origin, email, password) as admin:
+        author = create_and_update_author(admin)
+        books = create_and_list_books(admin, author)
+        create_invalid_book(admin)
+        upload_file(admin)
+        check_problem(delete_author.sync_detailed(author.id, client=admin), 409, "author-has-books")
         for book in books:
             assert delete_book.sync_detailed(book.id, client=admin).status_code == 204
         assert delete_author.sync_detailed(author.id, client=admin).status_code == 204
