@@ -21,9 +21,13 @@ STATIC_PATH: Final = "/static-offline-docs"
 
 
 def add_documentation(app: FastAPI, settings: Settings) -> None:
-    """Add `/docs` with its files, `/openapi.json`, and a redirect from `/`. All are public."""
-    number_of_other_routes = len(app.router.routes)
-    page = get_swagger_ui_html(
+    """Add the public pages of the API documentation to an application.
+
+    These are Swagger UI at `/docs` with its static files, the OpenAPI document at `/openapi.json`,
+    and a redirect from `/` to `/docs`.
+    """
+    number_of_existing_routes = len(app.router.routes)
+    swagger_page = get_swagger_ui_html(
         openapi_url=OPENAPI_PATH,
         title=app.title,
         swagger_js_url=f"{STATIC_PATH}/swagger-ui-bundle.js",
@@ -31,40 +35,49 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
         swagger_favicon_url=f"{STATIC_PATH}/favicon.png",
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
-    headers = {"Content-Security-Policy": _content_security_policy(bytes(page.body), settings)}
+    html = bytes(swagger_page.body)
+    headers = {"Content-Security-Policy": _content_security_policy(html, settings)}
 
     async def show_documentation() -> HTMLResponse:
-        return HTMLResponse(page.body, headers=headers)
+        return HTMLResponse(html, headers=headers)
 
     async def redirect_to_documentation() -> RedirectResponse:
         return RedirectResponse("/docs")
 
+    # `setup` adds the route of the OpenAPI document. The constructor of the application did not,
+    # because it got no `openapi_url`.
     app.openapi_url = OPENAPI_PATH
-    # Adds the route of the OpenAPI document, because the application was created without its URL.
     app.setup()
     static_files = Path(fastapi_offline.__file__).parent / "static"
     app.mount(STATIC_PATH, StaticFiles(directory=static_files))
     app.add_api_route("/docs", show_documentation, include_in_schema=False)
     app.add_api_route("/", redirect_to_documentation, include_in_schema=False)
-    guard_routes(app, "public", start=number_of_other_routes)
+    guard_routes(app, "public", start=number_of_existing_routes)
 
 
-def _content_security_policy(page: bytes, settings: Settings) -> str:
-    """Return the value of a Content-Security-Policy header for the page of Swagger UI.
+def _content_security_policy(html: bytes, settings: Settings) -> str:
+    """Return the Content-Security-Policy header for the page of Swagger UI.
 
-    It allows files of our own origin, the inline scripts of the page by their hashes, and requests
-    to this service and to the object store, because `Try it out` follows redirects to signed URLs.
+    The page may load files from this service, run its own inline scripts, and send requests to this
+    service and to the object store. The object store is included because "Try it out" follows
+    redirects to signed URLs.
+
+    Args:
+        html: The page of Swagger UI, which contains the inline scripts.
+        settings: The settings, which contain the URL of the object store.
     """
-    inline_scripts = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
-    hashes = " ".join(_hash_source(script) for script in inline_scripts)
-    object_store = settings.s3_public_endpoint_url or settings.s3_endpoint_url or "https:"
+    inline_scripts = re.findall(rb"<script>(.*?)</script>", html, re.DOTALL)
+    script_hashes = " ".join(_hash_source(script) for script in inline_scripts)
+    object_store_url = settings.s3_public_endpoint_url or settings.s3_endpoint_url
+    # Without a configured URL, the host is known only to the S3 client, so allow any HTTPS host.
+    connect_source = object_store_url or "https:"
     return (
         "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
-        f"script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; "
-        f"img-src 'self' data: blob:; connect-src 'self' {object_store}"
+        f"script-src 'self' {script_hashes}; style-src 'self' 'unsafe-inline'; "
+        f"img-src 'self' data: blob:; connect-src 'self' {connect_source}"
     )
 
 
 def _hash_source(script: bytes) -> str:
-    """Return the source expression that allows an inline script, such as `'sha256-qznLc...'`."""
+    """Return the hash by which a policy allows an inline script, such as `'sha256-qznLc...'`."""
     return f"'sha256-{b64encode(sha256(script).digest()).decode()}'"

@@ -11,51 +11,60 @@ _EXAMPLES_BY_FORMAT: Final = {
 
 
 class MissingExample(ValueError):
-    """Raised for a field that needs an example and has none.
+    """Raised if an example cannot be built, because a field does not declare one.
 
     The message is the path of the field, for example `author.name`.
     """
 
 
-def build_example(schema: Json, schemas: Json, path: str = "") -> Any:
-    """Return the first example of a schema, or build one from the examples of its fields.
+def build_example(schema: Json, schemas: Json, field_path: str = "") -> Any:
+    """Return an example of a model or field: the first that its JSON schema declares, or a new one.
 
+    For a schema that declares none, the example is built from those of its fields or items.
     Optional fields without an example are omitted. Raises `MissingExample` for a required field
-    from which no example can be built.
+    without an example.
 
     Args:
-        schema: The JSON schema of a model or field.
-        schemas: The named schemas of the document, to which `$ref` refers.
-        path: Where the schema is in the model, for example `author.name`. Only the message of
-            `MissingExample` contains it.
+        schema: The JSON schema of the model or field.
+        schemas: The named schemas of the OpenAPI document, to which `$ref` refers.
+        field_path: The path of the field within the model, for example `author.name`, for the
+            message of `MissingExample`. It is empty for the model itself.
     """
     if "$ref" in schema:
         schema_name = schema["$ref"].rpartition("/")[2]
-        return build_example(schemas[schema_name], schemas, path)
-    values = [*schema.get("examples", ()), *schema.get("enum", ())]
+        return build_example(schemas[schema_name], schemas, field_path)
+    declared_values = [*schema.get("examples", ()), *schema.get("enum", ())]
     if "const" in schema:
-        values.append(schema["const"])
-    if values:
-        return values[0]
+        declared_values.append(schema["const"])
+    if declared_values:
+        return declared_values[0]
     if "items" in schema:
-        return [build_example(schema["items"], schemas, path)]
+        return [build_example(schema["items"], schemas, field_path)]
     if "properties" in schema:
-        return _example_object(schema, schemas, path)
-    # A field that may be null gets the example of its other type.
-    for option in schema.get("anyOf", ()):
-        if option != {"type": "null"}:
-            return build_example(option, schemas, path)
+        return _build_example_object(schema, schemas, field_path)
+    # A field that may be null gets an example of its other type.
+    for alternative in schema.get("anyOf", ()):
+        if alternative != {"type": "null"}:
+            return build_example(alternative, schemas, field_path)
     if schema.get("format") not in _EXAMPLES_BY_FORMAT:
-        raise MissingExample(path)
+        raise MissingExample(field_path)
     return _EXAMPLES_BY_FORMAT[schema["format"]]
 
 
-def _example_object(schema: Json, schemas: Json, path: str) -> Json:
-    """Build an object of the required fields and of the optional ones that have examples."""
-    required = schema.get("required", ())
-    values = {}
-    for name, field_schema in schema["properties"].items():
-        if name in required or "examples" in field_schema:
-            field_path = f"{path}.{name}".removeprefix(".")
-            values[name] = build_example(field_schema, schemas, field_path)
-    return values
+def _build_example_object(object_schema: Json, schemas: Json, object_path: str) -> Json:
+    """Return an example of a JSON object, built from the examples of its fields.
+
+    It contains all required fields, and the optional fields that have an example.
+
+    Args:
+        object_schema: The JSON schema of the object.
+        schemas: The named schemas of the OpenAPI document, to which `$ref` refers.
+        object_path: The path of the object within the model, for example `author`.
+    """
+    required_names = object_schema.get("required", ())
+    example = {}
+    for name, field_schema in object_schema["properties"].items():
+        if name in required_names or "examples" in field_schema:
+            field_path = f"{object_path}.{name}".removeprefix(".")
+            example[name] = build_example(field_schema, schemas, field_path)
+    return example

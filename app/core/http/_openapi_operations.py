@@ -1,12 +1,11 @@
-"""Completes one operation of the OpenAPI document: parameters, headers, examples and links."""
+"""Completes one operation of the OpenAPI document: parameters, headers and examples."""
 
-import re
 from contextlib import suppress
 from typing import Final
 
 from app.core import errors
 from app.core.http import _conditional as conditional
-from app.core.http._bodies import JSON_MEDIA_TYPE
+from app.core.http._bodies import JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE
 from app.core.http._examples import MissingExample, build_example
 from app.core.http._idempotency_key import (
     IDEMPOTENCY_KEY_DESCRIPTION,
@@ -45,7 +44,7 @@ _IF_MATCH_DESCRIPTION: Final = (
 def complete_operation(
     operation: Json, method: str, path: str, route: Route, schemas: Json, anonymous_access: str
 ) -> None:
-    """Add to the operation that FastAPI generated for a route what the route declares.
+    """Complete an operation that FastAPI generated, with everything that its route declares.
 
     Args:
         operation: The operation in the OpenAPI document. It is changed in place.
@@ -55,9 +54,11 @@ def complete_operation(
         schemas: The named schemas of the document, to which `$ref` refers.
         anonymous_access: The setting ANONYMOUS_ACCESS.
     """
-    _add_summary(operation)
+    _move_first_paragraph_to_summary(operation)
     _describe_success(operation)
-    _complete_parameters(operation, route)
+    _document_query_model(operation, route)
+    _remove_null_from_parameters(operation)
+    _add_merge_patch_media_type(operation, method)
     add_general_problems(operation)
     add_implied_problems(operation, method, path, route)
     add_access(operation, route.permission, anonymous_access)
@@ -68,45 +69,62 @@ def complete_operation(
     _add_examples(operation, schemas)
 
 
-def _add_summary(operation: Json) -> None:
-    """Split the docstring of an endpoint into a summary and a description.
+def _move_first_paragraph_to_summary(operation: Json) -> None:
+    """Split the description of an operation into a summary and the rest of the description.
 
-    The summary is the first paragraph without its final period, for example "Get a book". The
-    other paragraphs are the description.
+    FastAPI uses the whole docstring of an endpoint as the description. From "Get a book.", an empty
+    line and "Its author is embedded.", this makes the summary "Get a book" and the description "Its
+    author is embedded."
     """
-    first_paragraph, _, description = operation.pop("description", "").partition("\n\n")
+    docstring = operation.pop("description", "")
+    first_paragraph, _, other_paragraphs = docstring.partition("\n\n")
     operation["summary"] = " ".join(first_paragraph.split()).removesuffix(".")
-    if description:
-        operation["description"] = description.strip()
+    if other_paragraphs:
+        operation["description"] = other_paragraphs.strip()
 
 
 def _describe_success(operation: Json) -> None:
-    """Replace FastAPI's "Successful Response", for example by "Created"."""
+    """Replace FastAPI's description "Successful Response", for example by "Created" for 201."""
     for status, response in operation["responses"].items():
         if response.get("description") == "Successful Response":
             response["description"] = _SUCCESS_DESCRIPTIONS.get(status, "Success")
 
 
-def _complete_parameters(operation: Json, route: Route) -> None:
-    """Document the fields of the query model as parameters, and remove null from parameters.
+def _document_query_model(operation: Json, route: Route) -> None:
+    """Document each field of the endpoint's query model as a query parameter.
 
-    FastAPI documents an optional parameter as one that may be null, but a client omits it instead.
+    FastAPI's own documentation of these fields is replaced, because it ignores their
+    `json_schema_extra`.
     """
-    parameters = operation.setdefault("parameters", [])
-    model = find_query_model(route.dependant)
-    if model is not None:
-        not_in_query = [parameter for parameter in parameters if parameter["in"] != "query"]
-        parameters = [*not_in_query, *openapi_query_parameters(model)]
-        # The parameters are moved to the end of the operation.
-        del operation["parameters"]
-        operation["parameters"] = parameters
-    for parameter in parameters:
+    query_model = find_query_model(route.dependant)
+    if query_model is None:
+        return
+    parameters = operation.pop("parameters", [])
+    other_parameters = [parameter for parameter in parameters if parameter["in"] != "query"]
+    operation["parameters"] = [*other_parameters, *openapi_query_parameters(query_model)]
+
+
+def _remove_null_from_parameters(operation: Json) -> None:
+    """Document optional parameters as ones that clients may omit, but cannot send as null.
+
+    The schema `{"anyOf": [{"type": "string"}, {"type": "null"}]}` of a parameter, which FastAPI
+    generates for `str | None`, becomes `{"type": "string"}`.
+    """
+    for parameter in operation.setdefault("parameters", []):
         schema = parameter["schema"]
-        for option in schema.pop("anyOf", []):
-            if option != {"type": "null"}:
-                schema |= option
+        for alternative in schema.pop("anyOf", []):
+            if alternative != {"type": "null"}:
+                schema |= alternative
+        # The alternative may have a description, which belongs to the parameter.
         if "description" in schema:
             parameter["description"] = schema.pop("description")
+
+
+def _add_merge_patch_media_type(operation: Json, method: str) -> None:
+    """Document that the JSON body of a PATCH may also be sent as a JSON merge patch (RFC 7396)."""
+    content = operation.get("requestBody", {}).get("content", {})
+    if method == "patch" and JSON_MEDIA_TYPE in content:
+        content[MERGE_PATCH_MEDIA_TYPE] = content[JSON_MEDIA_TYPE]
 
 
 def _add_idempotency_key(operation: Json) -> None:
@@ -118,7 +136,10 @@ def _add_idempotency_key(operation: Json) -> None:
 
 
 def _add_conditional_headers(operation: Json, method: str, route: Route) -> None:
-    """Document If-None-Match for reads of a single resource, and If-Match for writes."""
+    """Document the request headers If-None-Match and If-Match where they have an effect.
+
+    If-None-Match applies to a GET of a single resource, and If-Match to PATCH and DELETE.
+    """
     if method == "get" and _responds_with(route, ReadModel):
         _add_header_parameter(
             operation, "If-None-Match", _IF_NONE_MATCH_DESCRIPTION, conditional.ENTITY_TAGS_SCHEMA
@@ -131,7 +152,7 @@ def _add_conditional_headers(operation: Json, method: str, route: Route) -> None
 
 
 def _add_header_parameter(operation: Json, name: str, description: str, schema: Json) -> None:
-    """Document an optional header of the request."""
+    """Document an optional request header, for example If-Match."""
     parameter = {
         "name": name,
         "in": "header",
@@ -143,15 +164,19 @@ def _add_header_parameter(operation: Json, name: str, description: str, schema: 
 
 
 def _add_response_headers(operation: Json, route: Route) -> None:
-    """Add the headers that each response of an operation may have."""
+    """Document, for each response of an operation, the headers that it may have.
+
+    The status of a response is text, for example "404". Such texts can be compared with `<`,
+    because all have three digits.
+    """
     for status, response in operation["responses"].items():
-        is_problem = status >= "400"
         is_success = status < "300"
+        is_problem = status >= "400"
         is_cacheable = route.cache_control is not None and status != "204"
         has_several_media_types = status == "200" and len(response.get("content", {})) > 1
-        # The request with the same Idempotency-Key is still in progress.
+        # A 409 also means that a request with the same Idempotency-Key is still in progress.
         may_be_in_progress = status == "409" and route.accepts_idempotency_key
-        is_sent = {
+        may_have_header = {
             "X-Request-ID": True,
             "Cache-Control": is_problem or is_cacheable,
             "ETag": (is_success and _responds_with(route, ReadModel)) or status == "304",
@@ -162,58 +187,37 @@ def _add_response_headers(operation: Json, route: Route) -> None:
             "Idempotency-Replayed": route.accepts_idempotency_key and status < "500",
             "WWW-Authenticate": status in {"401", "403"},
         }
-        response["headers"] = _header_references([name for name in is_sent if is_sent[name]])
+        header_names = [name for name, may_have in may_have_header.items() if may_have]
+        response["headers"] = _header_references(header_names)
 
 
 def add_standard_headers(operation: Json) -> None:
-    """Add the headers that every response has, including those of foreign routes."""
+    """Document the headers that every response has, also a response from a library's route."""
     for response in operation["responses"].values():
         response.setdefault("headers", {}).update(_header_references(["X-Request-ID"]))
 
 
-def _header_references(names: list[str]) -> Json:
+def _header_references(header_names: list[str]) -> Json:
     """Return `{"ETag": {"$ref": "#/components/headers/ETag"}}` for `["ETag"]`."""
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in header_names}
 
 
 def _responds_with(route: Route, model: type) -> bool:
-    """Return whether the response model of a route is a model or a subclass of it."""
+    """Return whether the response model of a route is the class `model` or derived from it."""
     response_model = route.response_model
     return isinstance(response_model, type) and issubclass(response_model, model)
 
 
-def add_links(operation: Json, path: str, document: Json) -> None:
-    """Link the resource that an operation creates to the operations on this resource.
-
-    These are the operations of the paths below the path of the operation: the response of
-    `POST /authors` has a link to `GET /authors/{id}`, whose `id` is that of the response.
-    """
-    created = operation["responses"].get("201", {})
-    reference = (
-        created.get("content", {}).get(JSON_MEDIA_TYPE, {}).get("schema", {}).get("$ref", "")
-    )
-    schema = document["components"]["schemas"].get(reference.rpartition("/")[2], {})
-    if "Location" not in created.get("headers", {}) or "id" not in schema.get("properties", {}):
-        return
-    parent_parameters = {name: f"$request.path.{name}" for name in re.findall(r"{(\w+)}", path)}
-    for other_path, path_item in document["paths"].items():
-        match = re.fullmatch(rf"{re.escape(path)}/{{(\w+)}}(/\w+)*", other_path)
-        if match is None:
-            continue
-        id_parameter = match[1]
-        parameters = {**parent_parameters, id_parameter: "$response.body#/id"}
-        for other in path_item.values():
-            link = {"operationId": other["operationId"], "parameters": parameters}
-            created.setdefault("links", {})[other["operationId"]] = link
-
-
 def _add_examples(operation: Json, schemas: Json) -> None:
-    """Add examples of the request body and of successful responses that have none."""
-    successful = [response for status, response in operation["responses"].items() if status < "300"]
-    for body in (operation.get("requestBody", {}), *successful):
+    """Add an example to the request body and to each successful response that lacks one."""
+    bodies = [operation.get("requestBody", {})]
+    for status, response in operation["responses"].items():
+        if status < "300":
+            bodies.append(response)
+    for body in bodies:
         for media_type in body.get("content", {}).values():
             if "example" in media_type:
                 continue
-            # A document without an example is better than none. A test finds what is missing.
+            # A missing example must not prevent the server from starting. A test reports it.
             with suppress(MissingExample):
                 media_type["example"] = build_example(media_type["schema"], schemas)

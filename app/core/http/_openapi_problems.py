@@ -5,7 +5,6 @@ from typing import Any, Final
 from app.core import errors
 from app.core.access import ALL, NONE, Permission, Role, get_scope
 from app.core.http import _problem_examples as problems
-from app.core.http._bodies import JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE
 from app.core.http._route import Route
 
 Json = dict[str, Any]
@@ -21,62 +20,63 @@ _BODY_ERRORS: Final = (
 
 
 def add_general_problems(operation: Json) -> None:
-    """Document the problems with which every operation may respond: 400, 422 and 500.
+    """Document the errors that every operation may cause, with the statuses 400, 422 and 500.
 
-    The 422 response that FastAPI documents is removed, because the service never sends it.
+    FastAPI's own description of the status 422 is removed, because our errors have another format.
     """
     operation["responses"].pop("422", None)
     add_problems(operation, *_GENERAL_ERRORS)
 
 
 def add_implied_problems(operation: Json, method: str, path: str, route: Route) -> None:
-    """Add the problems that follow from the method, the path and the body of an operation.
+    """Document the errors that follow from the method, the path and the body of an operation.
 
-    For example, an operation with a path parameter may respond with 404. The declaration of a
-    route lists only its other errors.
+    For example, an operation with a path parameter may respond with 404. The endpoint does not have
+    to list these errors in its declaration.
     """
     error_types: list[type[errors.ServiceError]] = []
-    # Only an endpoint without dependencies never waits for a database connection.
-    if route.permission != "public" or route.dependant.dependencies:
+    # A database connection may not become free in time, unless the endpoint does not need one.
+    needs_database = route.permission != "public" or bool(route.dependant.dependencies)
+    if needs_database:
         error_types.append(errors.Overloaded)
-    if "{" in path:
+    has_path_parameter = "{" in path
+    if has_path_parameter:
         error_types.append(errors.NotFound)
     if method in {"patch", "delete"}:
         error_types += [errors.PreconditionFailed, errors.Conflict]
-    content = operation.get("requestBody", {}).get("content")
-    if content:
+    if "requestBody" in operation:
         error_types += _BODY_ERRORS
-        # The JSON body of a PATCH may also be sent as a merge patch.
-        if method == "patch" and JSON_MEDIA_TYPE in content:
-            content[MERGE_PATCH_MEDIA_TYPE] = content[JSON_MEDIA_TYPE]
     add_problems(operation, *error_types)
 
 
 def add_problems(operation: Json, *error_types: type[errors.ServiceError]) -> None:
-    """Add the problems of error types to the responses, which are sorted by status.
+    """Document that an operation may respond with the problem details of errors.
 
-    A response that has the status of a problem already is combined with it.
+    Errors with the same status are documented as one response. Responses are sorted by status.
     """
     responses = operation["responses"]
-    for status, problem_response in problems.openapi_problem_responses(*error_types).items():
-        response = responses.get(str(status))
-        if response is None:
-            responses[str(status)] = problem_response
+    problem_responses = problems.openapi_problem_responses(*error_types)
+    for numeric_status, problem_response in problem_responses.items():
+        status = str(numeric_status)
+        if status in responses:
+            responses[status] = problems.merge_problem_responses(
+                responses[status], problem_response
+            )
         else:
-            responses[str(status)] = problems.merge_problem_responses(response, problem_response)
+            responses[status] = problem_response
     operation["responses"] = dict(sorted(responses.items()))
 
 
 def add_access(operation: Json, permission: Permission, anonymous_access: str) -> None:
-    """Document the access that a permission requires.
+    """Document who may call an operation: whether a token is required, and for which roles.
 
-    The `security` of the operation states whether it needs a token. A sentence at the end of its
-    description lists the roles, for example "Roles: member (only their own), admin." A public
-    operation is not changed.
+    The roles become the last sentence of the description, for example "Roles: member (only their
+    own), admin." An operation with the permission "public" is not changed.
     """
     if permission == "public":
         return
-    with_token = {"password": list[str]()}
+    # The name of the security scheme, and the OAuth scopes that are required, of which none exist.
+    with_token: Json = {"password": []}
     without_token: Json = {}
     allows_anonymous_access = get_scope(permission, anonymous_access) is not NONE
     operation["security"] = [with_token]
@@ -95,11 +95,11 @@ def add_access(operation: Json, permission: Permission, anonymous_access: str) -
 
 def _describe_roles(permission: Permission) -> list[str]:
     """Return the roles that have a permission, such as `["editor (only their own)", "admin"]`."""
-    roles = []
+    descriptions = []
     for role in Role:
         scope = get_scope(permission, role)
         if scope is ALL:
-            roles.append(str(role))
+            descriptions.append(str(role))
         elif scope is not NONE:
-            roles.append(f"{role} (only their own)")
-    return roles
+            descriptions.append(f"{role} (only their own)")
+    return descriptions
