@@ -11,8 +11,8 @@ def check_problem(response: Response, status: int, problem_type: str) -> Json:
     """Check that a response is a complete problem document, and return the document.
 
     `problem_type` is the end of the URN, for example "not-found" in
-    "urn:problem-type:bookshelf:not-found". A 422 response also has `errors`, one object for
-    each field error: `{"pointer": "/name", "detail": "...", "code": "missing"}`.
+    "urn:problem-type:bookshelf:not-found". A 422 response also has `errors`, one object
+    for each field error: `{"pointer": "/name", "detail": "...", "code": "missing"}`.
     """
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
