@@ -57,9 +57,7 @@ def servers_in(data_dir: Path) -> list[psutil.Process]:
     ]
 
 
-async def test_the_embedded_data_outlives_the_server_and_ctrl_c_ends_everything(
-    data_dir: Path,
-) -> None:
+async def test_embedded_data_is_kept_and_ctrl_c_stops_all_servers(data_dir: Path) -> None:
     body = {"name": "Ursula K. Le Guin"}
     async with running_server(DATA_DIR=str(data_dir)) as (process, origin):
         made = httpx.post(f"{origin}/authors", json=body)
@@ -73,7 +71,7 @@ async def test_the_embedded_data_outlives_the_server_and_ctrl_c_ends_everything(
         assert (found.status_code, found.json()) == (200, made.json())
 
 
-async def test_a_killed_server_leaves_no_postgres_behind(used_dir: Path) -> None:
+async def test_embedded_postgres_stops_when_server_is_killed(used_dir: Path) -> None:
     async with running_server(DATA_DIR=str(used_dir)) as (process, _):
         started = servers_in(used_dir)
         process.kill()
@@ -81,14 +79,14 @@ async def test_a_killed_server_leaves_no_postgres_behind(used_dir: Path) -> None
         assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
-async def test_two_processes_share_one_embedded_postgres(used_dir: Path) -> None:
+async def test_second_process_uses_the_running_embedded_postgres(used_dir: Path) -> None:
     async with running_server(DATA_DIR=str(used_dir)) as (_, origin):
         code, output = await exit_code_and_output("migrate", DATA_DIR=str(used_dir))
         assert (code, output) == (0, "The schema is at head.\n")
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
-async def test_a_deep_data_directory_is_no_obstacle(tmp_path: Path, made: Path) -> None:
+async def test_data_directory_may_have_a_long_path(tmp_path: Path, made: Path) -> None:
     deep = tmp_path.joinpath(*["a-rather-long-name"] * 6)
     copied(made, deep)
     async with running_server(DATA_DIR=str(deep)) as (_, origin):
@@ -96,7 +94,7 @@ async def test_a_deep_data_directory_is_no_obstacle(tmp_path: Path, made: Path) 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can enter a directory that nobody may")
-async def test_as_root_a_private_copy_of_the_project_and_its_data_is_enough(tmp_path: Path) -> None:
+async def test_root_can_run_embedded_postgres_in_a_private_directory(tmp_path: Path) -> None:
     # Postgres runs as somebody else there, who may not even pass through the directory.
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
@@ -117,7 +115,7 @@ def announced_origin(output: str) -> str:
     return match[1]
 
 
-async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
+async def test_serve_prints_its_url_backends_and_commands_to_try(used_dir: Path) -> None:
     process = await start_command("serve", DATA_DIR=str(used_dir))
     assert process.stdout
     said = "".join([(await process.stdout.readline()).decode() for _ in range(8)])
@@ -137,7 +135,9 @@ async def test_it_says_what_it_started_and_what_to_try(used_dir: Path) -> None:
     assert process.returncode == 0
 
 
-async def test_where_not_all_is_open_it_does_not_say_so(private_database_url: str) -> None:
+async def test_serve_prints_no_access_line_if_access_is_restricted(
+    private_database_url: str,
+) -> None:
     process = await start_command(
         "serve", DATABASE_URL=private_database_url, ANONYMOUS_ACCESS="read"
     )
@@ -151,7 +151,7 @@ async def test_where_not_all_is_open_it_does_not_say_so(private_database_url: st
     assert "access" not in rest.decode()
 
 
-async def test_with_a_database_url_nothing_embedded_starts(
+async def test_serve_starts_no_embedded_postgres_with_database_url(
     data_dir: Path, private_database_url: str
 ) -> None:
     async with running_server(DATA_DIR=str(data_dir), DATABASE_URL=private_database_url) as (
@@ -162,7 +162,7 @@ async def test_with_a_database_url_nothing_embedded_starts(
         assert not data_dir.exists()
 
 
-async def test_a_port_in_use_is_one_sentence_and_exit_code_1(data_dir: Path) -> None:
+async def test_serve_fails_with_one_line_if_port_is_in_use(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         code, output = await exit_code_and_output("serve", PORT=port, DATA_DIR=str(data_dir))
@@ -172,7 +172,7 @@ async def test_a_port_in_use_is_one_sentence_and_exit_code_1(data_dir: Path) -> 
     assert not data_dir.exists()
 
 
-async def test_an_unreachable_database_is_one_sentence_and_exit_code_1() -> None:
+async def test_migrate_fails_with_one_line_if_database_is_unreachable() -> None:
     for code, output in (
         await exit_code_and_output("serve", "--migrate", DATABASE_URL=UNREACHABLE),
         await commands.exit_code_and_output("migrate", DATABASE_URL=UNREACHABLE),
@@ -182,7 +182,7 @@ async def test_an_unreachable_database_is_one_sentence_and_exit_code_1() -> None
         assert output.count("\n") == 1
 
 
-async def test_wrong_settings_are_named_and_exit_code_1() -> None:
+async def test_commands_list_invalid_settings_and_exit_with_code_1() -> None:
     wrong = {"PORT": "http", "DB_POOL_SIZE": "0"}
     code, output = await commands.exit_code_and_output("migrate", DATABASE_URL=UNREACHABLE, **wrong)
     assert code == 1
@@ -192,7 +192,9 @@ async def test_wrong_settings_are_named_and_exit_code_1() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory someone else's")
-async def test_someone_elses_data_directory_is_one_sentence_and_exit_code_1(data_dir: Path) -> None:
+async def test_command_fails_with_one_line_if_data_directory_belongs_to_another_user(
+    data_dir: Path,
+) -> None:
     (data_dir / "postgres").mkdir(parents=True)
     os.chown(data_dir / "postgres", 12345, -1)
     code, output = await commands.exit_code_and_output(
@@ -203,7 +205,9 @@ async def test_someone_elses_data_directory_is_one_sentence_and_exit_code_1(data
     assert output.count("\n") == 1
 
 
-async def test_data_of_another_postgres_version_is_one_sentence(used_dir: Path) -> None:
+async def test_command_fails_with_one_line_for_data_of_another_postgres_version(
+    used_dir: Path,
+) -> None:
     (used_dir / "postgres" / "PG_VERSION").write_text("16\n")
     code, output = await commands.exit_code_and_output(
         "migrate", DATABASE_URL="", DATA_DIR=str(used_dir)
@@ -212,7 +216,7 @@ async def test_data_of_another_postgres_version_is_one_sentence(used_dir: Path) 
     assert "was created by Postgres 16, but this is Postgres 18" in output
 
 
-async def test_help_names_the_commands() -> None:
+async def test_help_lists_the_commands() -> None:
     code, output = await commands.exit_code_and_output("--help")
     assert code == 0
     assert "serve" in output

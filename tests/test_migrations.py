@@ -79,7 +79,7 @@ async def description(url: str) -> list[tuple[str, ...]]:
         await connection.close()
 
 
-async def test_every_revision_goes_up_down_and_up_again(private_database_url: str) -> None:
+async def test_all_revisions_can_be_downgraded_and_upgraded(private_database_url: str) -> None:
     config = schema.alembic_config(sqlalchemy_url(private_database_url))
     before = await description(private_database_url)
     assert len(before) > 40
@@ -90,7 +90,7 @@ async def test_every_revision_goes_up_down_and_up_again(private_database_url: st
     assert await description(private_database_url) == before
 
 
-async def test_users_become_members_and_documents_nobodys_and_both_outlive_going_back(
+async def test_revision_0004_keeps_users_and_documents_in_both_directions(
     private_database_url: str,
 ) -> None:
     config = schema.alembic_config(sqlalchemy_url(private_database_url))
@@ -110,12 +110,12 @@ async def test_users_become_members_and_documents_nobodys_and_both_outlive_going
     await connection.close()
 
 
-async def test_the_models_and_the_migrations_agree(private_database_url: str) -> None:
+async def test_models_and_migrations_agree(private_database_url: str) -> None:
     config = schema.alembic_config(sqlalchemy_url(private_database_url))
     await asyncio.to_thread(command.check, config)
 
 
-def test_the_revision_that_the_code_asks_for_is_the_last() -> None:
+def test_required_revision_is_the_newest() -> None:
     assert ScriptDirectory.from_config(schema.alembic_config()).get_heads() == [REVISION]
 
 
@@ -144,7 +144,7 @@ def test_latest_revision_of_directory_without_migrations_is_an_error(tmp_path: P
         latest_revision(tmp_path)
 
 
-async def test_two_upgrades_at_once_are_harmless(private_database_url: str) -> None:
+async def test_concurrent_upgrades_run_one_after_the_other(private_database_url: str) -> None:
     url = sqlalchemy_url(private_database_url)
     await asyncio.to_thread(command.downgrade, schema.alembic_config(url), "base")
     connection = await asyncpg.connect(private_database_url)
@@ -179,7 +179,9 @@ async def test_migration_that_fails_releases_the_advisory_lock(private_database_
     await connection.close()
 
 
-async def test_a_migration_gives_up_on_a_lock_instead_of_queuing(private_database_url: str) -> None:
+async def test_migration_fails_if_it_waits_too_long_for_a_table_lock(
+    private_database_url: str,
+) -> None:
     config = schema.alembic_config(sqlalchemy_url(private_database_url))
     # Later revisions may drop an index concurrently, which waits, but nothing queues behind it.
     await asyncio.to_thread(command.downgrade, config, "0001")
@@ -191,7 +193,7 @@ async def test_a_migration_gives_up_on_a_lock_instead_of_queuing(private_databas
     await connection.close()
 
 
-def test_the_migrations_can_be_written_out_as_sql() -> None:
+def test_migrations_can_be_written_as_sql() -> None:
     config = schema.alembic_config()
     config.output_buffer = written = io.StringIO()
     command.upgrade(config, "head", sql=True)
@@ -208,7 +210,7 @@ async def alembic(*words: str, **environment: str) -> CommandResult:
     )
 
 
-async def test_alembic_without_database_url_says_what_to_do_in_one_line() -> None:
+async def test_alembic_fails_with_one_line_without_database_url() -> None:
     for words in (["upgrade", "head"], ["revision", "--autogenerate", "-m", "create publishers"]):
         code, out, err = await alembic(*words)
         assert code != 0
@@ -218,7 +220,7 @@ async def test_alembic_without_database_url_says_what_to_do_in_one_line() -> Non
         )
 
 
-async def test_alembic_with_unreachable_database_says_so_in_one_line() -> None:
+async def test_alembic_fails_with_one_line_if_database_is_unreachable() -> None:
     code, out, err = await alembic("current", DATABASE_URL=UNREACHABLE)
     assert code != 0
     line = out + err

@@ -107,7 +107,7 @@ def statuses(answers: list[Response]) -> dict[int, int]:
     return dict(Counter(answer.status_code for answer in answers))
 
 
-async def test_of_twenty_registrations_of_an_email_one_is_made_ten_times(
+async def test_one_of_concurrent_registrations_with_same_email_succeeds(
     service: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     for number in range(10):
@@ -124,9 +124,7 @@ async def test_of_twenty_registrations_of_an_email_one_is_made_ten_times(
         assert await outside_connection.fetchval(count, spelled[0]) == 1
 
 
-async def test_of_twenty_users_who_change_to_one_email_one_gets_it(
-    service: list[AsyncClient],
-) -> None:
+async def test_one_of_concurrent_changes_to_same_email_succeeds(service: list[AsyncClient]) -> None:
     users = [await make_user(service[0], f"user{n}@example.com") for n in range(TWENTY)]
     change = {"json": {"email": "wanted@example.com"}}
     asked = (at_once(service, "PATCH", f"/users/{user['id']}", [change]) for user in users)
@@ -135,7 +133,7 @@ async def test_of_twenty_users_who_change_to_one_email_one_gets_it(
 
 
 @RESOURCES
-async def test_of_twenty_changes_of_one_version_one_is_made(
+async def test_one_of_concurrent_updates_of_same_version_succeeds(
     path: str, service: list[AsyncClient]
 ) -> None:
     place = f"{path}/{await made(service, path)}"
@@ -154,7 +152,7 @@ async def test_of_twenty_changes_of_one_version_one_is_made(
     assert there.json()[field] == winner.json()[field]
 
 
-async def test_of_twenty_replacements_of_one_file_one_is_made_and_its_file_alone_is_stored(
+async def test_one_of_concurrent_file_replacements_succeeds_and_others_leave_no_object(
     service: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     made = await make_document(service[0], content=b"old")
@@ -174,7 +172,7 @@ async def test_of_twenty_replacements_of_one_file_one_is_made_and_its_file_alone
 
 @RESOURCES
 @pytest.mark.parametrize("is_conditional", [False, True], ids=["any", "one version"])
-async def test_of_twenty_deletions_one_is_made(
+async def test_one_of_concurrent_deletions_succeeds(
     path: str, is_conditional: bool, service: list[AsyncClient]
 ) -> None:
     place = f"{path}/{await made(service, path)}"
@@ -184,7 +182,7 @@ async def test_of_twenty_deletions_one_is_made(
     assert statuses(answers) == {204: 1, 404: TWENTY - 1}
 
 
-async def test_of_changes_and_deletions_of_one_version_one_is_made(
+async def test_one_of_concurrent_updates_and_deletions_of_same_version_succeeds(
     service: list[AsyncClient],
 ) -> None:
     for number in range(5):
@@ -212,7 +210,7 @@ async def made(service: list[AsyncClient], path: str) -> Any:
 
 
 @pytest.mark.parametrize("first", ["the book", "the deletion"])
-async def test_a_book_that_is_created_while_its_author_is_deleted_has_an_author_or_is_none(
+async def test_create_book_and_delete_author_are_serialized_by_the_author_row(
     first: str,
     service: list[AsyncClient],
     database: Database,
@@ -241,7 +239,7 @@ async def test_a_book_that_is_created_while_its_author_is_deleted_has_an_author_
     assert await outside_connection.fetchval(ORPHANS) == 0
 
 
-async def test_books_that_are_created_while_their_author_is_deleted_all_have_one_or_are_none(
+async def test_concurrent_books_and_deletions_of_author_never_leave_orphans(
     service: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     for number in range(10):
@@ -264,7 +262,7 @@ KEYED = [name for name in POSTS if name.startswith("create") and name != "create
 
 
 @pytest.mark.parametrize("operation", KEYED)
-async def test_twenty_posts_with_one_key_are_one_row_and_equal_answers(
+async def test_concurrent_posts_with_same_idempotency_key_create_one_row(
     operation: str, service: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     path, request, _ = await POSTS[operation](service[0])
@@ -298,7 +296,7 @@ LASTING, PASSING, CHURNERS = 60, 40, 4
 
 
 @pytest.mark.parametrize("path", LIST_PATHS)
-async def test_walks_by_cursor_see_each_lasting_row_once_while_others_come_and_go(
+async def test_cursor_walks_return_each_lasting_row_once_during_writes(
     path: str, service: list[AsyncClient], far_url: str, database: Database
 ) -> None:
     """All orders at once, in most of which many rows have equal keys or none."""

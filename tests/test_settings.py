@@ -19,7 +19,7 @@ def documented() -> dict[str, str]:
     return dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
 
 
-def test_the_example_documents_every_setting_with_its_default(
+def test_env_example_contains_every_setting_with_its_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in documented():
@@ -28,14 +28,16 @@ def test_the_example_documents_every_setting_with_its_default(
     assert Settings(_env_file=EXAMPLE) == Settings(_env_file=None)
 
 
-def test_every_setting_in_the_example_is_explained() -> None:
+def test_env_example_explains_every_setting() -> None:
     lines = EXAMPLE.read_text().splitlines()
     for number, line in enumerate(lines):
         if "=" in line and not line.startswith("#"):
             assert lines[number - 1].startswith(("#", "HOST")), line
 
 
-def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_message_contains_name_but_not_value_of_invalid_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PORT", "eighty")
     monkeypatch.setenv("DATABASE_URL", "mysql://root:hunter2@localhost/x")
     with pytest.raises(ValidationError) as caught:
@@ -46,7 +48,7 @@ def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPa
     assert "hunter2" not in sentences
 
 
-def test_the_password_of_the_database_stays_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_do_not_show_the_database_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://root:hunter2@localhost/x")
     settings = Settings(_env_file=None)
     assert "hunter2" not in f"{settings!r} {settings.sqlalchemy_url}"
@@ -61,7 +63,7 @@ def test_the_password_of_the_database_stays_secret(monkeypatch: pytest.MonkeyPat
         ("postgresql:///d?host=/run/pg", "postgresql+asyncpg:///d?host=%2Frun%2Fpg"),
     ],
 )
-def test_urls_in_libpq_form_are_understood(given: str, made: str) -> None:
+def test_database_url_of_libpq_is_converted_for_sqlalchemy(given: str, made: str) -> None:
     url = Settings(_env_file=None, database_url=given).sqlalchemy_url
     assert url.render_as_string(hide_password=False) == made
 
@@ -77,9 +79,7 @@ def test_urls_in_libpq_form_are_understood(given: str, made: str) -> None:
         ),
     ],
 )
-def test_a_url_that_would_fail_at_the_first_request_is_refused_and_not_shown(
-    wrong: str, sentence: str
-) -> None:
+def test_database_url_that_asyncpg_does_not_support_is_invalid(wrong: str, sentence: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(_env_file=None, database_url=wrong)
     assert describe_validation_error(caught.value).startswith(f"DATABASE_URL: {sentence}")
@@ -98,7 +98,7 @@ def test_a_url_that_would_fail_at_the_first_request_is_refused_and_not_shown(
         ("production", "read", "read"),
     ],
 )
-def test_anonymous_access_is_full_in_development_only_unless_it_is_set(
+def test_default_of_anonymous_access_depends_on_the_environment(
     environment: str, given: str, access: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APP_ENV", environment)
@@ -108,7 +108,7 @@ def test_anonymous_access_is_full_in_development_only_unless_it_is_set(
     assert Settings(_env_file=None).anonymous_access == access
 
 
-async def test_production_does_not_start_with_what_is_for_development() -> None:
+async def test_production_does_not_start_with_development_settings() -> None:
     wrong = {"APP_ENV": "production", "ANONYMOUS_ACCESS": "full", "DATABASE_URL": ""}
     said = (
         "bookshelf: invalid settings\n"
@@ -128,7 +128,7 @@ async def test_production_does_not_start_with_what_is_for_development() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"REQUEST_TIMEOUT": "7"}, {"DB_STATEMENT_TIMEOUT": "60"}, {"DB_POOL_TIMEOUT": "28"}]
 )
-def test_a_request_may_last_longer_than_its_wait_for_a_connection_and_its_statement(
+def test_request_timeout_must_exceed_pool_and_statement_timeout(
     wrong: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in wrong.items():
@@ -142,19 +142,19 @@ def test_a_request_may_last_longer_than_its_wait_for_a_connection_and_its_statem
 
 
 @pytest.mark.parametrize("prefix", ["/documents/", "a b/", "büch/", "a\n", "x" * 201])
-def test_a_prefix_that_a_signed_url_would_have_to_escape_is_refused(prefix: str) -> None:
+def test_s3_prefix_with_characters_that_urls_escape_is_invalid(prefix: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(_env_file=None, s3_prefix=prefix)
     assert describe_validation_error(caught.value).startswith("S3_PREFIX: String should ")
 
 
 @pytest.mark.parametrize("prefix", ["", "documents/", "_a/b-1.c/"])
-def test_a_prefix_is_empty_or_of_plain_characters(prefix: str) -> None:
+def test_s3_prefix_may_be_empty_or_have_several_parts(prefix: str) -> None:
     assert Settings(_env_file=None, s3_prefix=prefix).s3_prefix == prefix
 
 
 @pytest.mark.parametrize("seconds", ["59", str(10 * 365 * 24 * 3600 + 1), "an hour"])
-def test_a_token_works_for_a_minute_at_least_and_ten_years_at_most(
+def test_token_ttl_must_be_a_minute_to_ten_years(
     seconds: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKEN_TTL", seconds)
@@ -164,7 +164,7 @@ def test_a_token_works_for_a_minute_at_least_and_ten_years_at_most(
 
 
 @pytest.mark.parametrize("seconds", ["60", str(10 * 365 * 24 * 3600)])
-async def test_a_token_works_for_as_long_as_it_says(
+async def test_token_expires_after_token_ttl(
     seconds: str, client: AsyncClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKEN_TTL", seconds)

@@ -7,7 +7,7 @@ from tests.support.factories import make_author, make_book
 NOBODY = "01890000-0000-7000-8000-000000000000"
 
 
-async def test_a_created_author_can_be_read_at_its_location(client: AsyncClient) -> None:
+async def test_created_author_is_returned_at_its_location(client: AsyncClient) -> None:
     answer = await client.post("/authors", json={"name": "Gabriel García", "dob": "1927-03-06"})
     assert answer.status_code == 201
     author = answer.json()
@@ -20,7 +20,7 @@ async def test_a_created_author_can_be_read_at_its_location(client: AsyncClient)
     assert (again.status_code, again.json()) == (200, author)
 
 
-async def test_an_author_with_books_cannot_be_deleted(client: AsyncClient) -> None:
+async def test_delete_author_returns_409_for_author_with_books(client: AsyncClient) -> None:
     book = await make_book(client)
     answer = await client.delete(f"/authors/{book['author_id']}")
     assert answer.status_code == 409
@@ -28,7 +28,7 @@ async def test_an_author_with_books_cannot_be_deleted(client: AsyncClient) -> No
     assert (await client.get(f"/authors/{book['author_id']}")).status_code == 200
 
 
-async def test_a_deleted_author_is_gone(client: AsyncClient) -> None:
+async def test_deleted_author_is_not_found(client: AsyncClient) -> None:
     author = await make_author(client)
     answer = await client.delete(f"/authors/{author['id']}")
     assert (answer.status_code, answer.content) == (204, b"")
@@ -36,7 +36,7 @@ async def test_a_deleted_author_is_gone(client: AsyncClient) -> None:
     assert (await client.delete(f"/authors/{author['id']}")).status_code == 404
 
 
-async def test_a_patch_knows_absent_null_and_value(client: AsyncClient) -> None:
+async def test_patch_distinguishes_absent_fields_from_null(client: AsyncClient) -> None:
     author = await make_author(client, name="Ursula", dob="1929-10-21")
     path = f"/authors/{author['id']}"
     renamed = await client.patch(path, json={"name": "Ursula K. Le Guin"})
@@ -49,7 +49,7 @@ async def test_a_patch_knows_absent_null_and_value(client: AsyncClient) -> None:
     assert refused.json()["errors"][0]["pointer"] == "/name"
 
 
-async def test_an_empty_patch_changes_nothing(client: AsyncClient) -> None:
+async def test_empty_patch_changes_nothing(client: AsyncClient) -> None:
     author = await make_author(client)
     answer = await client.patch(f"/authors/{author['id']}", json={})
     assert (answer.status_code, answer.json()) == (200, author)
@@ -57,7 +57,7 @@ async def test_an_empty_patch_changes_nothing(client: AsyncClient) -> None:
     assert (await client.patch(f"/authors/{NOBODY}", json={})).status_code == 404
 
 
-async def test_an_unknown_author_is_not_found(client: AsyncClient) -> None:
+async def test_unknown_author_is_not_found(client: AsyncClient) -> None:
     for answer in (
         await client.get(f"/authors/{NOBODY}"),
         await client.patch(f"/authors/{NOBODY}", json={"name": "x"}),

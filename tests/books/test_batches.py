@@ -55,7 +55,7 @@ async def nothing_stored(client: AsyncClient) -> bool:
 # What is added
 
 
-async def test_every_book_can_be_read_afterwards(client: AsyncClient, author: str) -> None:
+async def test_books_of_batch_can_be_read(client: AsyncClient, author: str) -> None:
     items = titled(author, "Zorro", "Always Coming Home", "Ünïcödé 百年 😀 \"',\n")
     for book in await added(client, items):
         answer = await client.get(f"/books/{book['id']}")
@@ -64,7 +64,7 @@ async def test_every_book_can_be_read_afterwards(client: AsyncClient, author: st
 
 
 @pytest.mark.parametrize("count", [1, 2, 1000])
-async def test_a_batch_has_1_to_1000_books_and_keeps_their_order(
+async def test_batch_may_have_1_to_1000_books_and_keeps_their_order(
     client: AsyncClient, author: str, count: int
 ) -> None:
     titles = [f"Title {(7919 * number) % 1009}" for number in range(count)]
@@ -72,40 +72,40 @@ async def test_a_batch_has_1_to_1000_books_and_keeps_their_order(
     assert await read_json_lines(client, "/books") == books
 
 
-async def test_the_ids_ascend_and_are_of_version_7(client: AsyncClient, author: str) -> None:
+async def test_batch_creates_ascending_uuids_of_version_7(client: AsyncClient, author: str) -> None:
     before = (await make_book(client))["id"]
     ids = [book["id"] for book in await added(client, titled(author, *"zyxabc" * 50))]
     assert [before, *ids] == sorted({before, *ids})
     assert {id_[14] for id_ in ids} == {"7"}
 
 
-async def test_each_book_shows_its_own_author(client: AsyncClient, author: str) -> None:
+async def test_each_book_of_batch_contains_its_own_author(client: AsyncClient, author: str) -> None:
     other = (await make_author(client, name="Octavia"))["id"]
     items = [*titled(other, "Kindred"), *titled(author, "Tehanu"), *titled(other, "Dawn")]
     names = [book["author"]["name"] for book in await added(client, items)]
     assert names == ["Octavia", "Ursula K. Le Guin", "Octavia"]
 
 
-async def test_a_batch_may_have_the_same_book_twice(client: AsyncClient, author: str) -> None:
+async def test_batch_may_contain_equal_books(client: AsyncClient, author: str) -> None:
     books = await added(client, titled(author, "Tehanu", "Tehanu"))
     assert books[0]["id"] != books[1]["id"]
 
 
-async def test_all_books_of_a_batch_are_of_one_time(client: AsyncClient, author: str) -> None:
+async def test_all_books_of_batch_have_the_same_creation_time(
+    client: AsyncClient, author: str
+) -> None:
     books = await added(client, titled(author, *"abc" * 100))
     assert len({book["created_at"] for book in books}) == 1
     assert all(book["updated_at"] == book["created_at"] for book in books)
 
 
-async def test_the_answer_says_nothing_of_a_place_or_a_version(
-    client: AsyncClient, author: str
-) -> None:
+async def test_batch_response_has_no_location_and_no_etag(client: AsyncClient, author: str) -> None:
     headers = (await batch(client, titled(author, "Tehanu"))).headers
     assert headers["cache-control"] == "private, no-cache"
     assert not {"location", "etag", "vary"} & {*headers}
 
 
-async def test_the_books_are_in_lists_and_found_by_their_words(
+async def test_books_of_batch_are_listed_and_found_by_search(
     client: AsyncClient, author: str
 ) -> None:
     books = await added(client, titled(author, "The Dispossessed", "Tehanu", "The Lathe of Heaven"))
@@ -116,7 +116,7 @@ async def test_the_books_are_in_lists_and_found_by_their_words(
     assert [book["title"] for book in page["items"]] == ["Tehanu", "The Dispossessed"]
 
 
-async def test_a_title_may_have_300_characters_in_a_batch(client: AsyncClient, author: str) -> None:
+async def test_title_in_batch_may_have_300_characters(client: AsyncClient, author: str) -> None:
     await added(client, titled(author, "x", "😀" * 300))
 
 
@@ -124,7 +124,7 @@ async def test_a_title_may_have_300_characters_in_a_batch(client: AsyncClient, a
 
 
 @pytest.mark.parametrize("count", [0, 1001, 100_000])
-async def test_a_batch_of_no_books_or_too_many_is_refused(
+async def test_batch_returns_field_error_for_too_few_or_too_many_books(
     client: AsyncClient, author: str, count: int
 ) -> None:
     items = titled(author, *["x"] * count) if count <= 1001 else [0] * count
@@ -132,7 +132,7 @@ async def test_a_batch_of_no_books_or_too_many_is_refused(
     assert await nothing_stored(client)
 
 
-async def test_one_unknown_author_is_named_and_nothing_is_stored(
+async def test_batch_with_one_unknown_author_stores_nothing(
     client: AsyncClient, author: str
 ) -> None:
     items = titled(author, *["x"] * 30)
@@ -143,7 +143,9 @@ async def test_one_unknown_author_is_named_and_nothing_is_stored(
     assert await nothing_stored(client)
 
 
-async def test_every_unknown_author_is_named(client: AsyncClient, author: str) -> None:
+async def test_batch_returns_a_field_error_for_each_unknown_author(
+    client: AsyncClient, author: str
+) -> None:
     items = titled(author, *"abcdef")
     for place, unknown in ((0, NOBODY), (3, OTHERS), (5, NOBODY)):
         items[place]["author_id"] = unknown
@@ -152,7 +154,7 @@ async def test_every_unknown_author_is_named(client: AsyncClient, author: str) -
     assert await nothing_stored(client)
 
 
-async def test_at_most_100_unknown_authors_are_named(client: AsyncClient) -> None:
+async def test_batch_returns_at_most_100_errors_for_unknown_authors(client: AsyncClient) -> None:
     places = [
         fault["pointer"]
         for fault in field_error_locations(await batch(client, titled(NOBODY, *"x" * 1000)))
@@ -175,7 +177,7 @@ async def test_at_most_100_unknown_authors_are_named(client: AsyncClient) -> Non
         ({"a/b~": 1}, "/a~1b~0"),
     ],
 )
-async def test_what_is_wrong_with_one_book_is_said_of_it_and_nothing_is_stored(
+async def test_batch_with_one_invalid_book_stores_nothing(
     client: AsyncClient, author: str, wrong: Json, pointer: str
 ) -> None:
     items = titled(author, *"abcdef")
@@ -184,7 +186,7 @@ async def test_what_is_wrong_with_one_book_is_said_of_it_and_nothing_is_stored(
     assert await nothing_stored(client)
 
 
-async def test_what_is_wrong_with_several_books_is_all_said(
+async def test_batch_returns_the_field_errors_of_all_books(
     client: AsyncClient, author: str
 ) -> None:
     items: list[Any] = [*titled(author, "a", "", "c"), {"title": "d"}, [], None]
@@ -206,7 +208,7 @@ async def test_what_is_wrong_with_several_books_is_all_said(
         ([], [""]),
     ],
 )
-async def test_a_body_that_is_no_batch_is_refused(
+async def test_batch_returns_field_errors_for_other_bodies(
     client: AsyncClient, body: Any, pointers: list[str]
 ) -> None:
     faults = field_error_locations(await client.post("/books/batch", json=body))
@@ -226,20 +228,22 @@ async def test_a_body_that_is_no_batch_is_refused(
         (b'{"items": [' + b" " * 2**20 + b"]}", JSON, 413, "payload-too-large"),
     ],
 )
-async def test_the_rules_of_strict_json_hold_for_batches(
+async def test_batch_rejects_malformed_json_other_media_types_and_large_bodies(
     client: AsyncClient, content: bytes, headers: dict[str, str], status: int, kind: str
 ) -> None:
     answer = await client.post("/books/batch", content=content, headers=headers)
     check_problem(answer, status, kind)
 
 
-async def test_a_batch_takes_no_parameters(client: AsyncClient, author: str) -> None:
+async def test_batch_returns_field_error_for_query_parameter(
+    client: AsyncClient, author: str
+) -> None:
     answer = await client.post("/books/batch?x=1", json={"items": titled(author, "a")})
     assert field_error_locations(answer) == [{"parameter": "x"}]
     assert await nothing_stored(client)
 
 
-async def test_the_path_of_batches_is_only_posted_to(client: AsyncClient) -> None:
+async def test_batch_path_allows_only_post(client: AsyncClient) -> None:
     answer = await client.options("/books/batch")
     assert (answer.status_code, answer.headers["allow"]) == (204, "OPTIONS, POST")
     assert "accept-patch" not in answer.headers
@@ -249,7 +253,7 @@ async def test_the_path_of_batches_is_only_posted_to(client: AsyncClient) -> Non
 
 
 @pytest.mark.private_database
-async def test_when_the_answer_is_there_others_see_all_books(
+async def test_batch_is_committed_before_the_response(
     client: AsyncClient, author: str, outside_connection: asyncpg.Connection
 ) -> None:
     await added(client, titled(author, *"x" * 1000))
@@ -257,7 +261,7 @@ async def test_when_the_answer_is_there_others_see_all_books(
 
 
 @pytest.mark.private_database
-async def test_an_author_who_is_deleted_meanwhile_is_named_and_nothing_is_stored(
+async def test_batch_stores_nothing_when_author_is_deleted_concurrently(
     client: AsyncClient,
     author: str,
     outside_connection: asyncpg.Connection,
@@ -278,7 +282,7 @@ async def test_an_author_who_is_deleted_meanwhile_is_named_and_nothing_is_stored
 
 
 @pytest.mark.private_database
-async def test_an_author_who_is_not_deleted_after_all_gets_the_books(
+async def test_batch_succeeds_when_concurrent_deletion_is_rolled_back(
     client: AsyncClient,
     author: str,
     outside_connection: asyncpg.Connection,
@@ -296,7 +300,7 @@ async def test_an_author_who_is_not_deleted_after_all_gets_the_books(
 
 
 @pytest.mark.private_database
-async def test_an_author_who_was_missing_and_is_there_by_now_is_a_conflict(
+async def test_batch_returns_409_when_missing_author_was_created_since(
     client: AsyncClient, author: str, outside_connection: asyncpg.Connection
 ) -> None:
     refuse = "RAISE EXCEPTION 'no' USING ERRCODE = '23503', CONSTRAINT = "
@@ -309,7 +313,7 @@ async def test_an_author_who_was_missing_and_is_there_by_now_is_a_conflict(
 
 
 @pytest.mark.private_database
-async def test_batches_at_the_same_time_are_each_whole(client: AsyncClient, author: str) -> None:
+async def test_concurrent_batches_all_succeed(client: AsyncClient, author: str) -> None:
     other = (await make_author(client))["id"]
     batches = [
         [*titled((author, other)[n % 2], *f"{n}" * 20), *titled((other, author)[n % 2], *"x" * 20)]
@@ -320,7 +324,7 @@ async def test_batches_at_the_same_time_are_each_whole(client: AsyncClient, auth
     assert (await get_json(client, "/books"))["total"] == 8 * 40
 
 
-async def test_a_database_that_is_down_is_no_batch(
+async def test_batch_returns_503_when_database_is_down(
     app: FastAPI, client: AsyncClient, database: Database, author: str
 ) -> None:
     replace_resources(app, database=Database(make_settings("postgresql://127.0.0.1:1/none")))

@@ -33,7 +33,7 @@ async def hasty(database_url: str) -> AsyncIterator[Database]:
     await made.close()
 
 
-async def test_an_import_may_wait_for_another_longer_than_a_statement_may_take(
+async def test_import_waits_for_another_import_longer_than_statement_timeout(
     hasty: Database, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute(f"SELECT pg_advisory_lock({KEY})")
@@ -47,7 +47,7 @@ async def test_an_import_may_wait_for_another_longer_than_a_statement_may_take(
     assert await adding == (1, 1)
 
 
-async def test_the_merge_may_take_longer_than_a_statement_may(
+async def test_import_may_take_longer_than_statement_timeout(
     hasty: Database, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute(
@@ -58,7 +58,7 @@ async def test_the_merge_may_take_longer_than_a_statement_may(
     assert await add(hasty, [LE_GUIN]) == (1, 1)
 
 
-async def test_the_next_user_of_the_connection_has_the_time_out_again(hasty: Database) -> None:
+async def test_statement_timeout_applies_again_after_an_import(hasty: Database) -> None:
     backend, timeout = "SELECT pg_backend_pid()", "SELECT current_setting('statement_timeout')"
     before = [*await select_values(hasty, backend), *await select_values(hasty, timeout)]
     assert before[1] == "50ms"
@@ -66,7 +66,7 @@ async def test_the_next_user_of_the_connection_has_the_time_out_again(hasty: Dat
     assert [*await select_values(hasty, backend), *await select_values(hasty, timeout)] == before
 
 
-async def test_an_import_stops_reading_soon_after_its_connection_is_lost(
+async def test_import_stops_reading_lines_when_connection_is_lost(
     database: Database, database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     taken = 0
@@ -93,7 +93,7 @@ async def test_an_import_stops_reading_soon_after_its_connection_is_lost(
 
 
 @pytest.mark.parametrize("interruption", [ValueError, asyncio.CancelledError, SystemExit])
-async def test_an_interrupted_import_raises_what_interrupted_it(
+async def test_import_raises_the_exception_that_interrupts_it(
     database: Database, outside_connection: asyncpg.Connection, interruption: type[BaseException]
 ) -> None:
     caught: list[BaseException] = []

@@ -44,7 +44,7 @@ async def all_lines(database: Database) -> list[BookLine]:
 # What is added
 
 
-async def test_lines_become_books_and_authors(database: Database, client: AsyncClient) -> None:
+async def test_import_creates_books_and_authors(database: Database, client: AsyncClient) -> None:
     given = [LE_GUIN, line("Ursula K. Le Guin", "Lavinia", "1929-10-21"), line("Homer", "Iliad")]
     assert await add(database, given) == (2, 3)
     answer = await client.get("/books")
@@ -57,12 +57,12 @@ async def test_lines_become_books_and_authors(database: Database, client: AsyncC
     assert await all_lines(database) == given
 
 
-async def test_no_lines_add_nothing(database: Database) -> None:
+async def test_import_of_no_lines_adds_nothing(database: Database) -> None:
     assert await add(database, []) == (0, 0)
     assert await all_lines(database) == []
 
 
-async def test_a_second_run_changes_nothing(
+async def test_second_import_of_same_lines_changes_nothing(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     given = [LE_GUIN, line("Homer", "Iliad"), line("Homer", "Odyssey")]
@@ -77,7 +77,7 @@ async def test_a_second_run_changes_nothing(
     ] == rows
 
 
-async def test_an_author_is_another_with_another_date_of_birth_or_none(database: Database) -> None:
+async def test_authors_with_different_dates_of_birth_are_different(database: Database) -> None:
     dates = ("1900-01-01", None, "1900-01-02")
     given = [line("John Smith", "Memoirs", dob) for dob in dates]
     assert await add(database, given) == (3, 3)
@@ -87,21 +87,21 @@ async def test_an_author_is_another_with_another_date_of_birth_or_none(database:
     assert await add(database, given) == (0, 0)
 
 
-async def test_names_and_titles_are_taken_as_they_are_written(database: Database) -> None:
+async def test_import_keeps_case_spaces_and_accents_of_names_and_titles(database: Database) -> None:
     titles = ["Emma", "emma", "Emma ", " Emma", "Émma", normalize("NFD", "Émma"), "E\\m\tm\ra\n"]
     given = [line(title, title) for title in titles]
     assert await add(database, [*given, *given]) == (7, 7)
     assert await all_lines(database) == given
 
 
-async def test_of_what_a_file_has_twice_the_first_line_counts(database: Database) -> None:
+async def test_first_line_counts_if_file_repeats_a_book(database: Database) -> None:
     homer, other = line("Homer", "Iliad"), line("Homer", "Odyssey")
     assert await add(database, [other, homer, LE_GUIN, homer, other, LE_GUIN]) == (2, 3)
     assert await select_values(database, BOOKS) == ["Odyssey", "Iliad", "The Dispossessed"]
     assert await select_values(database, AUTHORS) == ["Homer", "Ursula K. Le Guin 1929-10-21"]
 
 
-async def test_two_authors_may_have_books_of_one_title(database: Database) -> None:
+async def test_two_authors_may_have_books_with_the_same_title(database: Database) -> None:
     given = [line("A", "Poems"), line("B", "Poems"), line("A", "Poems", "1900-01-01")]
     assert await add(database, given) == (3, 3)
     assert await all_lines(database) == given
@@ -110,7 +110,7 @@ async def test_two_authors_may_have_books_of_one_title(database: Database) -> No
 # What is there already
 
 
-async def test_authors_and_books_that_clients_made_are_found(
+async def test_import_uses_authors_and_books_that_already_exist(
     database: Database, client: AsyncClient
 ) -> None:
     author = await make_author(client, LE_GUIN.author, dob="1929-10-21")
@@ -124,7 +124,7 @@ async def test_authors_and_books_that_clients_made_are_found(
 
 
 @pytest.mark.parametrize("dob", [None, "1929-10-21"])
-async def test_of_several_same_authors_the_oldest_gets_the_books(
+async def test_import_uses_the_oldest_of_several_equal_authors(
     database: Database, client: AsyncClient, dob: str | None
 ) -> None:
     oldest, *_ = [await make_author(client, "Homer", dob=dob) for _ in range(3)]
@@ -134,7 +134,7 @@ async def test_of_several_same_authors_the_oldest_gets_the_books(
     assert [item["title"] for item in answer.json()["items"]] == ["Iliad", "Odyssey"]
 
 
-async def test_a_book_that_is_there_twice_is_not_added_a_third_time(
+async def test_import_does_not_add_a_book_that_exists_twice(
     database: Database, client: AsyncClient
 ) -> None:
     author = (await make_author(client, "Homer"))["id"]
@@ -146,7 +146,7 @@ async def test_a_book_that_is_there_twice_is_not_added_a_third_time(
 # How it is stored
 
 
-async def test_books_are_listed_in_the_order_of_the_file(
+async def test_imported_books_are_listed_in_the_order_of_the_lines(
     database: Database, client: AsyncClient
 ) -> None:
     given = [line(f"Author {n * 7919 % 100}", f"Title {n * 7919 % 5000}") for n in range(5000)]
@@ -158,7 +158,7 @@ async def test_books_are_listed_in_the_order_of_the_file(
     assert [item["title"] for item in first] == [each.title for each in given[:100]]
 
 
-async def test_what_was_added_is_like_what_clients_made(
+async def test_imported_rows_have_ids_versions_and_search_words_as_usual(
     database: Database, client: AsyncClient
 ) -> None:
     await add(database, [line("Gabriel García Márquez", "Cien años de soledad", "1927-03-06")])
@@ -171,7 +171,7 @@ async def test_what_was_added_is_like_what_clients_made(
         assert found["created_at"] == found["updated_at"]
 
 
-async def test_nothing_is_stored_when_reading_fails(
+async def test_import_stores_nothing_when_reading_a_line_fails(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     def failing() -> Iterator[BookLine]:
@@ -189,7 +189,7 @@ async def test_nothing_is_stored_when_reading_fails(
     assert await add(database, [LE_GUIN]) == (1, 1)
 
 
-async def test_nothing_is_stored_when_the_transaction_rolls_back(database: Database) -> None:
+async def test_import_stores_nothing_when_transaction_is_rolled_back(database: Database) -> None:
     async def fail() -> None:
         async with database.transaction() as session:
             assert (await BookService(session).import_lines([LE_GUIN])).books == 1
@@ -201,7 +201,7 @@ async def test_nothing_is_stored_when_the_transaction_rolls_back(database: Datab
     assert await all_lines(database) == []
 
 
-async def test_nothing_of_the_staging_is_left(
+async def test_import_leaves_no_temporary_table_and_no_lock(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     await add(database, [LE_GUIN])
@@ -214,7 +214,7 @@ async def test_nothing_of_the_staging_is_left(
     assert await outside_connection.fetchval(locks) == 0
 
 
-async def test_the_number_of_statements_is_that_of_one_line(
+async def test_import_takes_same_number_of_statements_for_any_number_of_lines(
     database: Database, statements: list[str]
 ) -> None:
     await add(database, [LE_GUIN])
@@ -224,7 +224,7 @@ async def test_the_number_of_statements_is_that_of_one_line(
     assert one <= 6
 
 
-async def test_lines_are_not_held(database: Database) -> None:
+async def test_import_does_not_keep_lines_in_memory(database: Database) -> None:
     alive: list[weakref.ref[BookLine]] = []
 
     def made() -> Iterator[BookLine]:
@@ -240,7 +240,7 @@ async def test_lines_are_not_held(database: Database) -> None:
 # Two at once
 
 
-async def test_two_imports_of_the_same_file_at_once_add_everything_once(database: Database) -> None:
+async def test_concurrent_imports_of_same_lines_add_each_book_once(database: Database) -> None:
     given = [line(f"Author {n % 50}", f"Title {n}") for n in range(500)]
     added = await asyncio.gather(*(add(database, given) for _ in range(4)))
     assert sorted(added) == [(0, 0)] * 3 + [(50, 500)]

@@ -45,7 +45,7 @@ def sentence(answer: CommandResult) -> str:
     return answer.stderr.removeprefix("bookshelf: ").strip()
 
 
-async def test_an_admin_has_the_password_of_standard_inputs_first_line(
+async def test_create_admin_reads_password_from_first_line_of_standard_input(
     client: AsyncClient, database_url: str
 ) -> None:
     answer = await invoke_command(
@@ -64,7 +64,9 @@ async def test_an_admin_has_the_password_of_standard_inputs_first_line(
 
 
 @pytest.mark.parametrize("words", [(PASSWORD,), ("--password", PASSWORD)])
-async def test_a_password_is_no_argument(words: tuple[str, ...], database_url: str) -> None:
+async def test_create_admin_does_not_accept_password_as_argument(
+    words: tuple[str, ...], database_url: str
+) -> None:
     code, out, err = await invoke_command(*CREATE, *words, input=TYPED, DATABASE_URL=database_url)
     assert (code, out) == (2, "")
     assert err.startswith("Usage: ")
@@ -83,7 +85,7 @@ REFUSED = {
 }
 
 
-async def test_what_makes_no_admin_is_one_sentence_without_the_password(
+async def test_create_admin_fails_with_one_line_without_the_password_for_invalid_input(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     for words, given, why in REFUSED.values():
@@ -96,7 +98,7 @@ async def test_what_makes_no_admin_is_one_sentence_without_the_password(
     assert await outside_connection.fetchval("SELECT count(*) FROM users") == 0
 
 
-async def test_an_email_that_is_taken_is_one_sentence_and_its_user_stays_as_it_is(
+async def test_create_admin_fails_with_one_line_if_email_is_taken(
     client: AsyncClient, database_url: str
 ) -> None:
     user = await make_user(client, email="Grace@example.com")
@@ -136,7 +138,7 @@ async def on_a_terminal(url: str, *lines: bytes) -> tuple[int | None, str]:
     return code, shown.decode().replace("\r\n", "\n")
 
 
-async def test_a_terminal_is_asked_twice_and_does_not_show_the_answer(
+async def test_create_admin_prompts_twice_without_showing_the_password(
     client: AsyncClient, database_url: str
 ) -> None:
     code, shown = await on_a_terminal(database_url, TYPED, b"nanosecond wier\n", TYPED, TYPED)
@@ -147,13 +149,15 @@ async def test_a_terminal_is_asked_twice_and_does_not_show_the_answer(
     assert (await log_in(client)).status_code == 201
 
 
-async def test_what_is_typed_and_no_utf_8_is_one_sentence(database_url: str) -> None:
+async def test_create_admin_fails_with_one_line_if_typed_password_is_not_utf_8(
+    database_url: str,
+) -> None:
     code, shown = await on_a_terminal(database_url, *[b"nanosecond w\xefre\n"] * 2)
     assert code == 1
     assert shown.splitlines()[2:] == ["bookshelf: the password is not valid UTF-8"]
 
 
-async def test_a_role_holds_from_the_next_request_whatever_the_case_of_the_email(
+async def test_set_role_changes_permissions_of_the_next_request(
     client: AsyncClient, database_url: str, database: Database
 ) -> None:
     bearer = await create_user_with_token(database, "member")
@@ -167,14 +171,14 @@ async def test_a_role_holds_from_the_next_request_whatever_the_case_of_the_email
         assert made.status_code == status
 
 
-async def test_commands_fail_with_one_sentence_if_user_does_not_exist(database_url: str) -> None:
+async def test_commands_fail_with_one_line_if_user_does_not_exist(database_url: str) -> None:
     for email in ("ada@example.com", "ada@", "@"):
         for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
             answer = await invoke_command(*command, DATABASE_URL=database_url)
             assert sentence(answer) == f"There is no user with the email address {email}"
 
 
-async def test_commands_fail_with_one_sentence_if_email_is_invalid(database_url: str) -> None:
+async def test_commands_fail_with_one_line_if_email_is_invalid(database_url: str) -> None:
     for email in ("\udcff@example.com", f"{'x' * 300}@a.b"):
         for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
             answer = await invoke_command(*command, DATABASE_URL=database_url)
@@ -183,9 +187,7 @@ async def test_commands_fail_with_one_sentence_if_email_is_invalid(database_url:
     assert sentence(answer) == "The email address is not valid"
 
 
-async def test_a_role_that_there_is_not_is_answered_with_those_that_there_are(
-    database_url: str,
-) -> None:
+async def test_set_role_lists_the_roles_if_role_is_unknown(database_url: str) -> None:
     code, out, err = await invoke_command(
         "users", "set-role", EMAIL, "king", DATABASE_URL=database_url
     )
@@ -193,7 +195,7 @@ async def test_a_role_that_there_is_not_is_answered_with_those_that_there_are(
     assert all(role in err for role in ("'member'", "'editor'", "'admin'"))
 
 
-async def test_the_last_admin_stays_one(
+async def test_set_role_does_not_demote_the_last_admin(
     client: AsyncClient, database_url: str, database: Database
 ) -> None:
     first, second = (
@@ -209,7 +211,7 @@ async def test_the_last_admin_stays_one(
     assert (await me(client, second)).json()["role"] == "admin"
 
 
-async def test_all_tokens_of_a_user_are_revoked_and_nobody_elses(
+async def test_revoke_by_email_revokes_all_tokens_of_this_user_only(
     client: AsyncClient, database_url: str, database: Database
 ) -> None:
     one, bobs = await create_user_with_token(database), await create_user_with_token(database)
@@ -222,7 +224,7 @@ async def test_all_tokens_of_a_user_are_revoked_and_nobody_elses(
     assert (await me(client, bobs)).status_code == 200
 
 
-async def test_one_token_is_revoked_by_its_id(
+async def test_revoke_by_id_revokes_one_token(
     client: AsyncClient, database_url: str, database: Database
 ) -> None:
     one = await create_user_with_token(database)
@@ -235,7 +237,7 @@ async def test_one_token_is_revoked_by_its_id(
     assert (await me(client, another)).status_code == 200
 
 
-async def test_every_token_that_is_anywhere_in_a_text_is_revoked(
+async def test_revoke_from_standard_input_revokes_every_token_in_the_text(
     client: AsyncClient, database_url: str, database: Database
 ) -> None:
     *leaked, kept = [await create_user_with_token(database) for _ in range(5)]
@@ -255,7 +257,7 @@ async def test_every_token_that_is_anywhere_in_a_text_is_revoked(
     assert (await me(client, kept)).status_code == 200
 
 
-async def test_a_log_may_have_more_tokens_than_a_statement_has_parameters(
+async def test_revoke_from_standard_input_accepts_many_tokens(
     database_url: str, database: Database
 ) -> None:
     leaked = await create_user_with_token(database)
@@ -265,7 +267,9 @@ async def test_a_log_may_have_more_tokens_than_a_statement_has_parameters(
     assert answer == (0, "Tokens revoked: 1\n", "")
 
 
-async def test_a_text_without_tokens_revokes_none(database_url: str, database: Database) -> None:
+async def test_revoke_from_standard_input_accepts_text_without_tokens(
+    database_url: str, database: Database
+) -> None:
     await create_user_with_token(database)
     for given in (b"", b"bookshelf_"):
         answer = await invoke_command(
@@ -274,7 +278,7 @@ async def test_a_text_without_tokens_revokes_none(database_url: str, database: D
         assert answer == (0, "Tokens revoked: 0\n", "")
 
 
-async def test_what_is_no_id_is_one_sentence_that_does_not_repeat_it(
+async def test_revoke_does_not_print_an_argument_that_may_be_a_token(
     client: AsyncClient, database_url: str, database: Database
 ) -> None:
     bearer = await create_user_with_token(database)
@@ -294,7 +298,7 @@ COMMANDS = [
 ]
 
 
-async def test_a_database_that_cannot_be_used_is_one_sentence_without_any_password(
+async def test_account_commands_fail_with_one_line_if_database_is_not_usable(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute("UPDATE alembic_version SET version_num = '0003'")

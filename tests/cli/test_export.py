@@ -44,7 +44,7 @@ async def another(template_url: str) -> AsyncIterator[str]:
     await servers.drop_database(url)
 
 
-async def test_what_is_exported_and_imported_elsewhere_is_exported_alike(
+async def test_exported_file_can_be_imported_and_exported_again_unchanged(
     database_url: str, another: str, tmp_path: Path
 ) -> None:
     await fill(database_url)
@@ -65,7 +65,7 @@ async def test_what_is_exported_and_imported_elsewhere_is_exported_alike(
     assert sorted(tmp_path.iterdir()) == [first, second]
 
 
-async def test_standard_output_is_csv_unless_another_format_is_asked_for(
+async def test_export_to_standard_output_is_csv_by_default(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute(MANY, 1)
@@ -76,7 +76,7 @@ async def test_standard_output_is_csv_unless_another_format_is_asked_for(
     assert answer == (0, f'{{"author":"A","dob":null,"title":"{title}"}}\n', "")
 
 
-async def test_a_file_that_may_be_written_but_not_read_is_replaced(
+async def test_export_replaces_a_file_that_cannot_be_read(
     database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
@@ -89,7 +89,7 @@ async def test_a_file_that_may_be_written_but_not_read_is_replaced(
     assert file.read_bytes() == b"author,dob,title\r\n"
 
 
-async def test_a_file_of_unknown_format_is_one_sentence_and_is_not_made(
+async def test_export_fails_with_one_line_if_format_is_unknown(
     database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.txt"
@@ -103,7 +103,7 @@ async def test_a_file_of_unknown_format_is_one_sentence_and_is_not_made(
     assert not file.exists()
 
 
-async def test_a_reader_that_leaves_ends_it_quietly(
+async def test_export_ends_without_message_if_reader_closes_the_pipe(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute(MANY, 5000)
@@ -115,7 +115,7 @@ async def test_a_reader_that_leaves_ends_it_quietly(
     assert (await process.stderr.read(), await process.wait()) == (b"", 1)
 
 
-async def test_a_full_disk_is_one_sentence(
+async def test_export_fails_with_one_line_if_disk_is_full(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     sentence = "bookshelf: cannot write {}: No space left on device\n"
@@ -131,7 +131,7 @@ async def test_a_full_disk_is_one_sentence(
     assert answer == (1, "", sentence.format("/dev/full"))
 
 
-async def test_a_directory_that_there_is_not_is_one_sentence(
+async def test_export_fails_with_one_line_if_directory_does_not_exist(
     database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "missing" / "books.csv"
@@ -141,7 +141,7 @@ async def test_a_directory_that_there_is_not_is_one_sentence(
 
 
 @pytest.mark.parametrize("loss", ["database", "signal"])
-async def test_an_export_cut_short_leaves_the_file_that_was_there(
+async def test_interrupted_export_does_not_change_an_existing_file(
     database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path, loss: str
 ) -> None:
     await outside_connection.execute(MANY, 2000)

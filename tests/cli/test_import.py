@@ -15,7 +15,7 @@ BOOKS = "SELECT string_agg(title, '; ' ORDER BY created_at, id) FROM books"
 UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 
-async def test_seed_loads_the_catalogue_and_a_second_time_adds_nothing(
+async def test_seed_adds_the_catalogue_only_once(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     first = await invoke_command("seed", DATABASE_URL=database_url)
@@ -29,7 +29,7 @@ async def test_seed_loads_the_catalogue_and_a_second_time_adds_nothing(
     assert await outside_connection.fetchval("SELECT count(*) FROM books") == books
 
 
-async def test_csv_and_json_lines_are_told_apart_by_the_name_of_the_file(
+async def test_import_recognizes_format_by_file_extension(
     database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     table, lines = tmp_path / "books.csv", tmp_path / "books.jsonl"
@@ -44,7 +44,7 @@ async def test_csv_and_json_lines_are_told_apart_by_the_name_of_the_file(
     assert await outside_connection.fetchval(BOOKS) == "Iliad; Odyssey"
 
 
-async def test_standard_input_is_read_with_a_format(
+async def test_import_reads_standard_input_in_chosen_format(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     given = json.dumps({"author": "Homer", "title": "Iliad"}).encode()
@@ -54,7 +54,7 @@ async def test_standard_input_is_read_with_a_format(
     assert await outside_connection.fetchval(BOOKS) == "Iliad"
 
 
-async def test_bad_lines_are_named_and_the_rest_goes_on_with_exit_code_3(
+async def test_import_reports_invalid_lines_and_exits_with_code_3(
     database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
@@ -71,7 +71,7 @@ async def test_bad_lines_are_named_and_the_rest_goes_on_with_exit_code_3(
     assert await outside_connection.fetchval(BOOKS) == "Iliad; Odyssey"
 
 
-async def test_a_reason_says_what_a_file_has_without_speaking_to_the_terminal(
+async def test_import_removes_control_characters_from_messages(
     database_url: str, tmp_path: Path
 ) -> None:
     lines = [{"author": "A", "title": "B", "[red]\x1b[2J :smile:\n": 1}, {"x" * 300: 1}]
@@ -83,7 +83,7 @@ async def test_a_reason_says_what_a_file_has_without_speaking_to_the_terminal(
     assert "x" * 300 in second
 
 
-async def test_strict_is_all_or_nothing(
+async def test_strict_import_with_invalid_lines_stores_nothing(
     database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
@@ -112,7 +112,7 @@ async def test_strict_is_all_or_nothing(
         ),
     ],
 )
-async def test_a_file_that_cannot_be_read_is_one_sentence_and_exit_code_1(
+async def test_import_fails_with_one_line_if_file_cannot_be_read(
     database_url: str, tmp_path: Path, name: str, options: tuple[str, ...], reason: str
 ) -> None:
     (tmp_path / "books.txt").write_text("Homer,,Iliad\n")
@@ -122,7 +122,7 @@ async def test_a_file_that_cannot_be_read_is_one_sentence_and_exit_code_1(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-async def test_a_file_that_may_not_be_read_is_one_sentence(
+async def test_import_fails_with_one_line_without_permission_to_read(
     database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
@@ -131,7 +131,7 @@ async def test_a_file_that_may_not_be_read_is_one_sentence(
     assert answer == (1, "", f"bookshelf: cannot read {file}: Permission denied\n")
 
 
-async def test_a_file_of_the_other_format_is_no_traceback(
+async def test_import_reports_every_line_if_format_is_wrong(
     database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
@@ -143,21 +143,21 @@ async def test_a_file_of_the_other_format_is_no_traceback(
     assert err == "".join(f"line {n}: is not valid JSON or repeats a key\n" for n in (1, 2))
 
 
-async def test_words_that_there_are_not_are_typers_own_errors() -> None:
+async def test_unknown_commands_and_options_are_usage_errors() -> None:
     for words in (("import", "books", "-", "--format", "xml"), ("imports",)):
         code, out, err = await invoke_command(*words)
         assert (code, out) == (2, "")
         assert err.startswith("Usage: ")
 
 
-async def test_an_unreachable_database_is_one_sentence_without_its_password() -> None:
+async def test_commands_fail_with_one_line_without_password_if_database_is_unreachable() -> None:
     shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
     for command in (("seed",), ("jobs", "list")):
         answer = await invoke_command(*command, DATABASE_URL=UNREACHABLE)
         assert answer == (1, "", f"bookshelf: database: does not respond {shown}\n")
 
 
-async def test_a_database_that_is_not_migrated_is_one_sentence_that_says_what_to_do(
+async def test_commands_recommend_migrate_if_database_is_not_migrated(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute("DROP TABLE alembic_version")

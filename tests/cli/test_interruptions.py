@@ -40,7 +40,7 @@ async def stored(outside_connection: asyncpg.Connection) -> int:
 
 @pytest.mark.parametrize("query", [COPYING, WAITING], ids=["reading", "waiting for another"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_an_import_with_its_number_and_stores_nothing(
+async def test_stopped_import_exits_with_signal_code_and_stores_nothing(
     database_url: str, outside_connection: asyncpg.Connection, number: signal.Signals, query: str
 ) -> None:
     if query == WAITING:
@@ -51,7 +51,7 @@ async def test_a_signal_ends_an_import_with_its_number_and_stores_nothing(
     assert await stored(outside_connection) == 0
 
 
-async def test_a_database_that_is_lost_in_the_middle_is_one_sentence(
+async def test_import_fails_with_one_line_when_database_connection_is_lost(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     process, backend = await begun(database_url, outside_connection, COPYING)

@@ -45,12 +45,12 @@ def commands(group: object, *path: str) -> Iterator[tuple[str, ...]]:
 WORDS = list(commands(get_command(cli)))
 
 
-def test_there_are_ten_commands() -> None:
+def test_command_line_has_these_commands() -> None:
     assert {words[0] for words in WORDS if words} == COMMANDS
 
 
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)
-def test_every_command_says_what_it_is_for(words: tuple[str, ...]) -> None:
+def test_every_command_has_a_help_text(words: tuple[str, ...]) -> None:
     answer = CliRunner().invoke(cli, [*words, "--help"])
     assert (answer.exit_code, answer.stderr) == (0, "")
     usage, _, about = answer.stdout.strip().partition("\n")
@@ -58,7 +58,7 @@ def test_every_command_says_what_it_is_for(words: tuple[str, ...]) -> None:
     assert re.search(r"[A-Z][a-z]+ .*[.:]", about)
 
 
-async def test_openapi_prints_the_document_that_the_service_answers(
+async def test_openapi_prints_the_document_that_the_service_returns(
     client: AsyncClient, tmp_path: Path
 ) -> None:
     code, out, err = await processes.run_command("openapi", DATA_DIR=str(tmp_path / "data"))
@@ -67,7 +67,7 @@ async def test_openapi_prints_the_document_that_the_service_answers(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_jobs_are_listed_with_their_last_runs(database_url: str) -> None:
+async def test_jobs_list_shows_the_last_run_of_each_job(database_url: str) -> None:
     code, before, err = await invoke_command("jobs", "list", DATABASE_URL=database_url)
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in before.splitlines()] == [job.name for job in JOBS]
@@ -82,7 +82,7 @@ async def test_jobs_are_listed_with_their_last_runs(database_url: str) -> None:
     )
 
 
-async def test_a_job_that_no_worker_does_is_overdue(
+async def test_jobs_check_fails_while_a_job_is_overdue(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     names = ", ".join(job.name for job in JOBS)
@@ -101,7 +101,7 @@ async def test_a_job_that_no_worker_does_is_overdue(
     assert answer == (1, "", OVERDUE.format(JOBS[0].name))
 
 
-async def test_a_job_that_there_is_not_is_one_sentence() -> None:
+async def test_jobs_run_fails_with_one_line_if_job_is_unknown() -> None:
     names = ", ".join(job.name for job in JOBS)
     code, out, err = await invoke_command("jobs", "run", "nothing")
     assert (code, out, err) == (
@@ -132,7 +132,7 @@ async def on_a_terminal(*command: str, **environment: str) -> tuple[int | None, 
     return code, out, err.decode()
 
 
-async def test_a_terminal_is_shown_a_bar_and_standard_output_is_not(
+async def test_progress_bar_is_shown_on_terminal_but_not_in_standard_output(
     database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     code, out, err = await on_a_terminal("seed", DATABASE_URL=database_url)
@@ -146,7 +146,7 @@ async def test_a_terminal_is_shown_a_bar_and_standard_output_is_not(
     assert "100%" in err
 
 
-async def test_what_is_no_terminal_is_never_shown_a_bar(database_url: str) -> None:
+async def test_progress_bar_is_not_shown_without_a_terminal(database_url: str) -> None:
     answer = await processes.run_command(
         "seed", DATABASE_URL=database_url, FORCE_COLOR="1", TERM="xterm"
     )

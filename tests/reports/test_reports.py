@@ -64,26 +64,28 @@ def found(page: Json) -> list[str]:
 # The history over HTTP
 
 
-async def test_a_count_is_its_day_its_number_and_its_time(client: AsyncClient, days: None) -> None:
+async def test_user_count_has_day_count_and_time(client: AsyncClient, days: None) -> None:
     page = await get_json(client, f"{PATH}?size=1")
     assert page["items"] == [
         {"day": "2026-02-14", "count": 45, "counted_at": "2026-02-14T00:00:00Z"}
     ]
 
 
-async def test_the_newest_day_comes_first(client: AsyncClient, days: None) -> None:
+async def test_latest_day_comes_first(client: AsyncClient, days: None) -> None:
     page = await get_json(client, PATH)
     assert list(page) == ["items", "total", "page", "size", "pages", "next"]
     assert (page["total"], page["page"], page["size"], page["pages"]) == (45, 1, 20, 3)
     assert found(page) == DAYS[:20]
 
 
-async def test_the_last_page_has_the_rest_and_no_next(client: AsyncClient, days: None) -> None:
+async def test_last_page_has_the_remaining_days_and_no_next(
+    client: AsyncClient, days: None
+) -> None:
     page = await get_json(client, f"{PATH}?page=3&size=20")
     assert (found(page), page["next"]) == (DAYS[40:], None)
 
 
-async def test_a_page_past_the_end_is_empty_and_knows_the_total(
+async def test_page_past_the_end_is_empty_and_has_the_total(
     client: AsyncClient, days: None
 ) -> None:
     page = await get_json(client, f"{PATH}?page=9&size=20")
@@ -91,13 +93,13 @@ async def test_a_page_past_the_end_is_empty_and_knows_the_total(
     assert page == expected
 
 
-async def test_before_the_first_midnight_there_is_no_page(client: AsyncClient) -> None:
+async def test_list_is_empty_before_the_first_count(client: AsyncClient) -> None:
     page = await get_json(client, PATH)
     assert page == {"items": [], "total": 0, "page": 1, "size": 20, "pages": 0, "next": None}
 
 
 @pytest.mark.parametrize("size", [1, 7, 44, 45])
-async def test_a_walk_by_cursor_sees_each_day_once_and_in_order(
+async def test_cursor_walk_returns_each_day_once_in_order(
     client: AsyncClient, days: None, size: int
 ) -> None:
     page = await get_json(client, f"{PATH}?size={size}")
@@ -109,7 +111,7 @@ async def test_a_walk_by_cursor_sees_each_day_once_and_in_order(
     assert seen == DAYS
 
 
-async def test_a_day_that_is_counted_meanwhile_does_not_disturb_a_walk(
+async def test_cursor_walk_ignores_a_day_that_is_counted_meanwhile(
     client: AsyncClient, database: Database, days: None
 ) -> None:
     page = await get_json(client, f"{PATH}?size=30")
@@ -119,7 +121,7 @@ async def test_a_day_that_is_counted_meanwhile_does_not_disturb_a_walk(
 
 
 @pytest.mark.parametrize(("count", "total", "pages"), [("exact", 45, 3), ("none", None, None)])
-async def test_a_page_is_counted_as_it_is_asked_for(
+async def test_parameter_count_decides_whether_page_has_a_total(
     client: AsyncClient, days: None, count: str, total: int | None, pages: int | None
 ) -> None:
     page = await get_json(client, f"{PATH}?count={count}")
@@ -127,7 +129,7 @@ async def test_a_page_is_counted_as_it_is_asked_for(
 
 
 @pytest.mark.parametrize(("count", "total"), [("", None), ("&count=exact", 45)])
-async def test_a_page_reached_by_cursor_is_counted_only_when_asked_for(
+async def test_page_after_cursor_has_a_total_only_on_request(
     client: AsyncClient, days: None, count: str, total: int | None
 ) -> None:
     cursor = (await get_json(client, PATH))["next"]
@@ -136,7 +138,7 @@ async def test_a_page_reached_by_cursor_is_counted_only_when_asked_for(
 
 
 @pytest.mark.private_database  # what ANALYZE finds outlives a rollback
-async def test_an_estimate_is_the_planners(
+async def test_estimated_total_comes_from_the_planner(
     client: AsyncClient, database: Database, days: None
 ) -> None:
     await execute(database, "ANALYZE user_counts")
@@ -144,7 +146,9 @@ async def test_an_estimate_is_the_planners(
     assert (page["total"], page["pages"]) == (45, 3)
 
 
-async def test_a_page_links_to_the_pages_around_it(client: AsyncClient, days: None) -> None:
+async def test_link_header_has_first_previous_next_and_last_page(
+    client: AsyncClient, days: None
+) -> None:
     targets = parse_link_header(await client.get(f"{PATH}?page=2"))
     assert {name: page_or_cursor(target)["page"] for name, target in targets.items()} == {
         "first": "1", "prev": "1", "next": "3", "last": "3",
@@ -155,25 +159,27 @@ async def test_a_page_links_to_the_pages_around_it(client: AsyncClient, days: No
 @pytest.mark.parametrize(
     ("name", "value"), [("sort", "day"), ("q", "5"), ("id", "1"), ("created_from", "2026-01-01")]
 )
-async def test_there_is_nothing_to_sort_or_to_filter_by(
+async def test_user_counts_reject_sort_and_filter_parameters(
     client: AsyncClient, name: str, value: str
 ) -> None:
     check_parameter_error(await client.get(PATH, params={name: value}), name)
 
 
 @pytest.mark.parametrize(("name", "value"), [("page", "0"), ("size", "101"), ("cursor", "x")])
-async def test_a_page_that_cannot_be_is_refused(client: AsyncClient, name: str, value: str) -> None:
+async def test_user_counts_reject_invalid_page_parameters(
+    client: AsyncClient, name: str, value: str
+) -> None:
     check_parameter_error(await client.get(PATH, params={name: value}), name)
 
 
-async def test_a_cursor_of_another_list_is_refused(client: AsyncClient) -> None:
+async def test_user_counts_reject_cursor_of_another_list(client: AsyncClient) -> None:
     for email in ("ada@example.com", "alan@example.com"):
         await make_user(client, email)
     cursor = (await get_json(client, "/users?size=1"))["next"]
     check_parameter_error(await client.get(f"{PATH}?cursor={cursor}"), "cursor")
 
 
-async def test_head_is_get_without_content(client: AsyncClient, days: None) -> None:
+async def test_head_returns_the_headers_of_get(client: AsyncClient, days: None) -> None:
     head, answer = await client.head(PATH), await client.get(PATH)
     assert (head.status_code, head.content) == (200, b"")
     assert parse_link_header(head) == parse_link_header(answer)
@@ -181,12 +187,12 @@ async def test_head_is_get_without_content(client: AsyncClient, days: None) -> N
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_the_history_can_only_be_read(client: AsyncClient, method: str) -> None:
+async def test_user_counts_allow_only_reading(client: AsyncClient, method: str) -> None:
     assert (await client.request(method, PATH, json={})).status_code == 405
 
 
 @pytest.mark.private_database
-async def test_the_history_is_read_from_the_reporting_database(
+async def test_user_counts_are_read_from_the_reporting_database(
     app: FastAPI, client: AsyncClient, database_url: str, days: None, reporting: str
 ) -> None:
     both = Database(make_settings(database_url, reporting_database_url=reporting))
@@ -201,7 +207,7 @@ async def test_the_history_is_read_from_the_reporting_database(
 # The counting
 
 
-async def test_counting_counts_every_user_in_one_statement(
+async def test_count_users_counts_all_users_with_one_statement(
     client: AsyncClient, database: Database, statements: list[str]
 ) -> None:
     for number in range(3):
@@ -214,7 +220,7 @@ async def test_counting_counts_every_user_in_one_statement(
     assert (said, len(sent)) == (f"counted 3 users on {today}", 1)
 
 
-async def test_a_count_is_read_as_it_was_made(client: AsyncClient, database: Database) -> None:
+async def test_count_of_today_is_listed(client: AsyncClient, database: Database) -> None:
     await make_user(client)
     before = datetime.now(UTC) - timedelta(minutes=1)
     await ReportService(database.writes).count_users()
@@ -224,7 +230,7 @@ async def test_a_count_is_read_as_it_was_made(client: AsyncClient, database: Dat
     assert before < datetime.fromisoformat(counted["counted_at"]) <= datetime.now(UTC)
 
 
-async def test_a_day_is_counted_once(client: AsyncClient, database: Database) -> None:
+async def test_users_are_counted_once_a_day(client: AsyncClient, database: Database) -> None:
     service = ReportService(database.writes)
     await service.count_users()
     await make_user(client)
@@ -236,7 +242,7 @@ async def test_a_day_is_counted_once(client: AsyncClient, database: Database) ->
 
 @pytest.mark.private_database
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])  # where it is another day
-async def test_a_day_is_utcs_wherever_the_server_is(database: Database, zone: str) -> None:
+async def test_day_of_count_is_in_utc_in_every_time_zone(database: Database, zone: str) -> None:
     # Behind a pooler, connections have the time zone of the server.
     async with database.transaction() as session:
         await session.execute(text(f"SET LOCAL timezone = '{zone}'"))
@@ -248,7 +254,7 @@ async def test_a_day_is_utcs_wherever_the_server_is(database: Database, zone: st
     )
 
 
-def test_midnight_utc_is_among_the_times_at_which_users_are_counted() -> None:
+def test_users_are_counted_at_midnight_utc() -> None:
     [job] = [each for each in JOBS if each.name == "count-users"]
     assert timedelta(days=1) % job.interval == timedelta()
 
@@ -257,7 +263,7 @@ def test_midnight_utc_is_among_the_times_at_which_users_are_counted() -> None:
 
 
 @pytest.mark.private_database
-async def test_counting_at_once_says_what_it_did_and_the_second_time_that_it_is_done(
+async def test_jobs_run_prints_the_outcome_of_each_run(
     client: AsyncClient, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await make_user(client)
@@ -276,14 +282,14 @@ async def test_counting_at_once_says_what_it_did_and_the_second_time_that_it_is_
 
 
 @pytest.mark.private_database
-async def test_an_unknown_job_is_one_sentence_and_exit_code_1(database_url: str) -> None:
+async def test_jobs_run_fails_with_one_line_for_unknown_job(database_url: str) -> None:
     jobs = "sweep-storage, sweep-answers, sweep-tokens, count-users"
     said = f"bookshelf: there is no job named nope; the jobs are {jobs}\n"
     assert await command("jobs", "run", "nope", DATABASE_URL=database_url) == (1, said)
 
 
 @pytest.mark.private_database
-async def test_a_job_that_another_process_is_at_is_one_sentence_and_exit_code_1(
+async def test_jobs_run_fails_with_one_line_while_job_is_running(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute(LOCK)
@@ -292,7 +298,7 @@ async def test_a_job_that_another_process_is_at_is_one_sentence_and_exit_code_1(
     assert await outside_connection.fetchval("SELECT count(*) FROM user_counts") == 0
 
 
-async def test_counting_without_a_database_is_one_sentence_and_exit_code_1() -> None:
+async def test_jobs_run_fails_with_one_line_without_database() -> None:
     url = "postgresql://somebody:hunter2@127.0.0.1:1/books"
     code, output = await command(*COUNT_USERS, DATABASE_URL=url)
     said = "bookshelf: database: does not respond (postgresql+asyncpg://somebody:***@"

@@ -43,14 +43,14 @@ async def assert_changed(client: AsyncClient, path: str, etag: str) -> str:
 # The plain entity
 
 
-async def test_second_publisher_with_a_name_is_refused_with_the_field(client: AsyncClient) -> None:
+async def test_second_publisher_with_same_name_returns_409(client: AsyncClient) -> None:
     await created(client, "/publishers", name="Penguin", country="GB")
     response = await client.post("/publishers", json={"name": "Penguin", "country": "IE"})
     problem = check_problem(response, 409, "conflict")
     assert problem["detail"] == "Another publisher has this name"
 
 
-async def test_country_is_a_code(client: AsyncClient) -> None:
+async def test_country_must_be_a_code(client: AsyncClient) -> None:
     response = await client.post("/publishers", json={"name": "Penguin", "country": "gb"})
     assert field_error_locations(response) == [{"pointer": "/country"}]
     publisher = await created(client, "/publishers", name="Penguin", country="GB")
@@ -61,7 +61,7 @@ async def test_country_is_a_code(client: AsyncClient) -> None:
 # The optional relation
 
 
-async def test_book_shows_its_publisher_and_changes_with_it(client: AsyncClient) -> None:
+async def test_book_contains_its_publisher_and_changes_with_it(client: AsyncClient) -> None:
     book = await make_book(client)
     path = f"/books/{book['id']}"
     assert (book["publisher_id"], book["publisher"]) == (None, None)
@@ -82,7 +82,7 @@ async def test_book_shows_its_publisher_and_changes_with_it(client: AsyncClient)
     assert (await client.get(path)).json()["publisher"] is None
 
 
-async def test_unknown_publisher_has_a_pointer_also_in_a_batch(client: AsyncClient) -> None:
+async def test_unknown_publisher_is_a_field_error_also_in_a_batch(client: AsyncClient) -> None:
     author = (await make_author(client))["id"]
     good = {"title": "Emma", "author_id": author}
     response = await client.post("/books", json={**good, "publisher_id": NOBODY})
@@ -131,7 +131,7 @@ async def test_csv_has_columns_of_the_publisher_and_json_of_the_tags(client: Asy
 # The many-to-many relation
 
 
-async def test_tags_of_a_book_are_set_as_a_whole_and_change_its_etag(client: AsyncClient) -> None:
+async def test_update_replaces_all_tags_of_a_book_and_changes_its_etag(client: AsyncClient) -> None:
     novel, classic = [await created(client, "/tags", name=name) for name in ("Novel", "Classic")]
     book = await created(
         client,
@@ -158,7 +158,7 @@ async def test_tags_of_a_book_are_set_as_a_whole_and_change_its_etag(client: Asy
     assert (await client.delete(f"/tags/{classic['id']}")).status_code == 204
 
 
-async def test_unknown_tag_has_a_pointer_and_nothing_is_written(client: AsyncClient) -> None:
+async def test_unknown_tag_is_a_field_error_and_nothing_is_written(client: AsyncClient) -> None:
     tag = (await created(client, "/tags", name="Novel"))["id"]
     good = {"title": "Emma", "author_id": (await make_author(client))["id"]}
     response = await client.post("/books", json={**good, "tag_ids": [tag, NOBODY]})

@@ -39,7 +39,7 @@ def fail_with(*arguments: str) -> str:
         (["sheep", "sheep"], "The plural must differ from sheep"),
     ],
 )
-def test_unusable_name_is_refused_with_a_sentence(arguments: list[str], sentence: str) -> None:
+def test_entity_fails_with_one_line_for_invalid_name(arguments: list[str], sentence: str) -> None:
     assert fail_with(*arguments).startswith(sentence)
 
 
@@ -58,7 +58,7 @@ def test_regular_plural_is_derived(noun: str, plural: str) -> None:
     assert pluralize(noun) == plural
 
 
-def test_words_may_be_joined_in_several_ways_and_the_plural_given() -> None:
+def test_names_are_parsed_with_any_separator_and_irregular_plural() -> None:
     assert parse_names("order_line", "") == ORDER_LINE
     assert parse_names("order-line", "") == ORDER_LINE
     assert parse_names("person", "people") == Names("person", "people")
@@ -125,13 +125,13 @@ def test_entity_is_added_to_every_list() -> None:
         ("entity_case", "", f"{USED_BY_EVERY} EntityCase"),
     ],
 )
-def test_name_that_something_else_has_is_refused(noun: str, plural: str, sentence: str) -> None:
+def test_entity_fails_for_name_that_is_in_use(noun: str, plural: str, sentence: str) -> None:
     with pytest.raises(SystemExit, match=sentence):
         check_names(parse_names(noun, plural))
 
 
 @pytest.mark.parametrize("noun", ["order_line", "interlibrary_loan_request", "status"])
-def test_no_line_of_the_files_of_an_entity_is_too_long(noun: str, tmp_path: Path) -> None:
+def test_files_of_entity_pass_the_linter(noun: str, tmp_path: Path) -> None:
     names = parse_names(noun, "")
     check_names(names)
     for path, text in render_templates(names).items():

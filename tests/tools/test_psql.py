@@ -52,7 +52,7 @@ async def test_psql_opens_database_url_and_does_not_print_its_password(
     assert "hunter2" not in out + err
 
 
-def test_psql_gets_the_url_from_its_environment() -> None:
+def test_connection_variables_contain_the_parts_of_the_url() -> None:
     url = make_url("postgresql+asyncpg://ada:hunter2@db.example:5433/books?ssl=require")
     assert connection_variables(url) == {
         "PGUSER": "ada",
@@ -64,7 +64,7 @@ def test_psql_gets_the_url_from_its_environment() -> None:
     }
 
 
-async def test_psql_with_unreachable_database_is_an_error_without_traceback() -> None:
+async def test_psql_fails_without_traceback_if_database_is_unreachable() -> None:
     code, out, err = await psql(DATABASE_URL="postgresql://ada:hunter2@127.0.0.1:1/books")
     assert (code, out) == (2, "")
     assert "Connection refused" in err

@@ -173,7 +173,7 @@ def test_renamed_repository_can_be_renamed_again_without_git(
         ((NAME,), "choose another name: "),
     ],
 )
-def test_rename_refuses_wrong_names_in_one_sentence(
+def test_rename_fails_with_one_line_for_invalid_names(
     original: Path, arguments: tuple[str, ...], sentence: str
 ) -> None:
     code, output = run_module(original, "tools.rename", *arguments)

@@ -140,13 +140,13 @@ async def validity(connection: asyncpg.Connection) -> dict[str, bool]:
     return {row["name"]: row["is_valid"] for row in await connection.fetch(IS_VALID)}
 
 
-async def test_revision_without_message_is_one_sentence(project: Project) -> None:
+async def test_revision_fails_with_one_line_without_message(project: Project) -> None:
     code, out, err = await project.run("tools.revision", "")
     assert (code, out) == (1, "")
     assert err == 'Describe the revision, for example: make revision MESSAGE="create publishers"\n'
 
 
-async def test_revision_without_a_difference_says_so_and_writes_no_file(project: Project) -> None:
+async def test_revision_writes_no_file_without_a_difference(project: Project) -> None:
     before = sorted((project.directory / "migrations").rglob("*.py"))
     code, out, err = await project.run("tools.revision", "nothing")
     assert (code, err) == (0, "")
@@ -155,7 +155,7 @@ async def test_revision_without_a_difference_says_so_and_writes_no_file(project:
     assert sorted((project.directory / "migrations").rglob("*.py")) == before
 
 
-async def test_revision_of_new_table_applies_as_it_is_and_leaves_no_difference(
+async def test_revision_of_new_table_applies_without_changes(
     project: Project, private_database_url: str
 ) -> None:
     project.add_publishers()
@@ -167,7 +167,7 @@ async def test_revision_of_new_table_applies_as_it_is_and_leaves_no_difference(
     await project.assert_applicable([path], private_database_url)
 
 
-async def test_revision_of_existing_table_is_two_that_do_not_block_writes(
+async def test_revisions_of_existing_table_do_not_block_writes(
     changed_project: Project, private_database_url: str
 ) -> None:
     revisions = sorted((changed_project.directory / "migrations" / "versions").glob("*.py"))
@@ -250,7 +250,7 @@ async def test_two_upgrades_with_a_concurrent_build_both_end(
     await connection.close()
 
 
-async def test_revision_that_is_not_safe_says_what_squawk_advises(project: Project) -> None:
+async def test_revision_prints_advice_of_squawk_if_it_is_not_safe(project: Project) -> None:
     column = "    pages: Mapped[int]\n"
     project.replace("app/books/models.py", ("    search: Mapped", f"{column}    search: Mapped"))
     code, out, _ = await project.run("tools.revision", "add pages of books")
