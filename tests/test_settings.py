@@ -1,4 +1,4 @@
-"""Settings: documented, typed, and clear about what is wrong."""
+"""Tests of the settings and of `.env.example`."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -15,16 +15,17 @@ from tests.support.factories import make_user
 EXAMPLE = Path(__file__).parents[1] / ".env.example"
 
 
-def documented() -> dict[str, str]:
+def read_example() -> dict[str, str]:
+    """Return the variables in `.env.example` and their values."""
     return dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", EXAMPLE.read_text(), re.MULTILINE))
 
 
 def test_env_example_contains_every_setting_with_its_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in documented():
+    for name in read_example():
         monkeypatch.delenv(name, raising=False)
-    assert {name.lower() for name in documented()} == set(Settings.model_fields)
+    assert {name.lower() for name in read_example()} == set(Settings.model_fields)
     assert Settings(_env_file=EXAMPLE) == Settings(_env_file=None)
 
 
@@ -40,9 +41,9 @@ def test_message_contains_name_but_not_value_of_invalid_setting(
 ) -> None:
     monkeypatch.setenv("PORT", "eighty")
     monkeypatch.setenv("DATABASE_URL", "mysql://root:hunter2@localhost/x")
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValidationError) as error_info:
         Settings(_env_file=None)
-    sentences = describe_validation_error(caught.value)
+    sentences = describe_validation_error(error_info.value)
     assert re.search(r"^PORT: .*integer", sentences, re.MULTILINE)
     assert "DATABASE_URL: Must be a URL such as postgresql://" in sentences
     assert "hunter2" not in sentences
@@ -56,16 +57,16 @@ def test_settings_do_not_show_the_database_password(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("given", "made"),
+    ("value", "expected"),
     [
         ("postgres://u:p@h:5433/d", "postgresql+asyncpg://u:p@h:5433/d"),
         ("postgresql://h/d?sslmode=require", "postgresql+asyncpg://h/d?ssl=require"),
         ("postgresql:///d?host=/run/pg", "postgresql+asyncpg:///d?host=%2Frun%2Fpg"),
     ],
 )
-def test_database_url_of_libpq_is_converted_for_sqlalchemy(given: str, made: str) -> None:
-    url = Settings(_env_file=None, database_url=given).sqlalchemy_url
-    assert url.render_as_string(hide_password=False) == made
+def test_database_url_of_libpq_is_converted_for_sqlalchemy(value: str, expected: str) -> None:
+    url = Settings(_env_file=None, database_url=value).sqlalchemy_url
+    assert url.render_as_string(hide_password=False) == expected
 
 
 @pytest.mark.parametrize(
@@ -80,14 +81,14 @@ def test_database_url_of_libpq_is_converted_for_sqlalchemy(given: str, made: str
     ],
 )
 def test_database_url_that_asyncpg_does_not_support_is_invalid(wrong: str, sentence: str) -> None:
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValidationError) as error_info:
         Settings(_env_file=None, database_url=wrong)
-    assert describe_validation_error(caught.value).startswith(f"DATABASE_URL: {sentence}")
-    assert "hunter2" not in describe_validation_error(caught.value)
+    assert describe_validation_error(error_info.value).startswith(f"DATABASE_URL: {sentence}")
+    assert "hunter2" not in describe_validation_error(error_info.value)
 
 
 @pytest.mark.parametrize(
-    ("environment", "given", "access"),
+    ("environment", "value", "access"),
     [
         ("development", "", "full"),
         ("test", "", "read"),
@@ -99,10 +100,10 @@ def test_database_url_that_asyncpg_does_not_support_is_invalid(wrong: str, sente
     ],
 )
 def test_default_of_anonymous_access_depends_on_the_environment(
-    environment: str, given: str, access: str, monkeypatch: pytest.MonkeyPatch
+    environment: str, value: str, access: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("APP_ENV", environment)
-    monkeypatch.setenv("ANONYMOUS_ACCESS", given)
+    monkeypatch.setenv("ANONYMOUS_ACCESS", value)
     monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
     monkeypatch.setenv("S3_BUCKET", "files")
     assert Settings(_env_file=None).anonymous_access == access
@@ -110,7 +111,7 @@ def test_default_of_anonymous_access_depends_on_the_environment(
 
 async def test_production_does_not_start_with_development_settings() -> None:
     wrong = {"APP_ENV": "production", "ANONYMOUS_ACCESS": "full", "DATABASE_URL": ""}
-    said = (
+    output = (
         "bookshelf: invalid settings\n"
         "DATABASE_URL: Must be set in production: embedded servers are for development only\n"
         "S3_BUCKET: Must be set in production: embedded servers are for development only\n"
@@ -119,10 +120,10 @@ async def test_production_does_not_start_with_development_settings() -> None:
     )
     assert await processes.exit_code_and_output("serve", "--migrate", "--worker", **wrong) == (
         1,
-        said,
+        output,
     )
     no_store = {"S3_BUCKET": "", "S3_ENDPOINT_URL": ""}
-    assert await commands.exit_code_and_output("migrate", **wrong, **no_store) == (1, said)
+    assert await commands.exit_code_and_output("migrate", **wrong, **no_store) == (1, output)
 
 
 @pytest.mark.parametrize(
@@ -133,19 +134,19 @@ def test_request_timeout_must_exceed_pool_and_statement_timeout(
 ) -> None:
     for name, value in wrong.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValidationError) as error_info:
         Settings(_env_file=None)
     expected = (
         "REQUEST_TIMEOUT: Must be more than DB_POOL_TIMEOUT and DB_STATEMENT_TIMEOUT together"
     )
-    assert describe_validation_error(caught.value).startswith(expected)
+    assert describe_validation_error(error_info.value).startswith(expected)
 
 
 @pytest.mark.parametrize("prefix", ["/documents/", "a b/", "büch/", "a\n", "x" * 201])
 def test_s3_prefix_with_characters_that_urls_escape_is_invalid(prefix: str) -> None:
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValidationError) as error_info:
         Settings(_env_file=None, s3_prefix=prefix)
-    assert describe_validation_error(caught.value).startswith("S3_PREFIX: String should ")
+    assert describe_validation_error(error_info.value).startswith("S3_PREFIX: String should ")
 
 
 @pytest.mark.parametrize("prefix", ["", "documents/", "_a/b-1.c/"])
@@ -158,9 +159,11 @@ def test_token_ttl_must_be_a_minute_to_ten_years(
     seconds: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKEN_TTL", seconds)
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValidationError) as error_info:
         Settings(_env_file=None)
-    assert re.fullmatch(r"TOKEN_TTL: Input should be .+", describe_validation_error(caught.value))
+    assert re.fullmatch(
+        r"TOKEN_TTL: Input should be .+", describe_validation_error(error_info.value)
+    )
 
 
 @pytest.mark.parametrize("seconds", ["60", str(10 * 365 * 24 * 3600)])
@@ -170,12 +173,12 @@ async def test_token_expires_after_token_ttl(
     monkeypatch.setenv("TOKEN_TTL", seconds)
     settings.token_ttl = Settings(_env_file=None).token_ttl
     await make_user(client)
-    given = {"username": "ada@example.com", "password": "correct horse"}
+    value = {"username": "ada@example.com", "password": "correct horse"}
     before = datetime.now(UTC)
-    made = (await client.post("/tokens", data=given)).json()
+    expected = (await client.post("/tokens", data=value)).json()
     after = datetime.now(UTC)
-    assert made["expires_in"] == int(seconds)
-    headers = {"Authorization": f"Bearer {made['access_token']}"}
+    assert expected["expires_in"] == int(seconds)
+    headers = {"Authorization": f"Bearer {expected['access_token']}"}
     [token] = (await client.get("/tokens", headers=headers)).json()["items"]
     began = datetime.fromisoformat(token["expires_at"]) - timedelta(seconds=int(seconds))
     assert before <= began <= after

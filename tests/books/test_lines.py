@@ -1,4 +1,4 @@
-"""Books in bulk, in and out, over real sessions."""
+"""Tests of importing and exporting books as lines of a file, with `BookService`."""
 
 import asyncio
 import weakref
@@ -17,61 +17,68 @@ from tests.support.rows import select_values
 
 pytestmark = pytest.mark.private_database
 
-BOOKS = "SELECT title FROM books ORDER BY created_at, id"
-AUTHORS = "SELECT name || coalesce(' ' || dob, '') FROM authors ORDER BY created_at, id"
+BOOK_TITLES = "SELECT title FROM books ORDER BY created_at, id"
+AUTHORS_WITH_DOB = "SELECT name || coalesce(' ' || dob, '') FROM authors ORDER BY created_at, id"
 
 
-def line(author: str, title: str, dob: str | None = None) -> BookLine:
+def book_line(author: str, title: str, dob: str | None = None) -> BookLine:
+    """Return a line with an author's name, a title and the author's date of birth (`dob`)."""
     return BookLine.model_validate({"author": author, "title": title, "dob": dob})
 
 
-LE_GUIN = line("Ursula K. Le Guin", "The Dispossessed", "1929-10-21")
+LE_GUIN = book_line("Ursula K. Le Guin", "The Dispossessed", "1929-10-21")
 
 
-async def add(database: Database, lines: Iterable[BookLine]) -> tuple[int, int]:
-    """In a transaction of its own; how many authors and books were added."""
+async def import_lines(database: Database, lines: Iterable[BookLine]) -> tuple[int, int]:
+    """Import lines in a transaction. Return the number of added authors and of added books."""
     async with database.transaction() as session:
-        added = await BookService(session).import_lines(lines)
-    assert isinstance(added, ImportCounts)
-    return added.authors, added.books
+        counts = await BookService(session).import_lines(lines)
+    assert isinstance(counts, ImportCounts)
+    return counts.authors, counts.books
 
 
-async def all_lines(database: Database) -> list[BookLine]:
+async def export_lines(database: Database) -> list[BookLine]:
+    """Read all books as lines."""
     async with database.transaction() as session:
-        return [line async for lines in BookService(session).export_lines() for line in lines]
+        batches = BookService(session).export_lines()
+        return [line async for lines in batches for line in lines]
 
 
-# What is added
+# Added rows
 
 
 async def test_import_creates_books_and_authors(database: Database, client: AsyncClient) -> None:
-    given = [LE_GUIN, line("Ursula K. Le Guin", "Lavinia", "1929-10-21"), line("Homer", "Iliad")]
-    assert await add(database, given) == (2, 3)
-    answer = await client.get("/books")
-    found = [(b["author"]["name"], b["author"]["dob"], b["title"]) for b in answer.json()["items"]]
-    assert found == [
+    lines = [
+        LE_GUIN,
+        book_line("Ursula K. Le Guin", "Lavinia", "1929-10-21"),
+        book_line("Homer", "Iliad"),
+    ]
+    assert await import_lines(database, lines) == (2, 3)
+    response = await client.get("/books")
+    books = response.json()["items"]
+    assert [(book["author"]["name"], book["author"]["dob"], book["title"]) for book in books] == [
         ("Ursula K. Le Guin", "1929-10-21", "The Dispossessed"),
         ("Ursula K. Le Guin", "1929-10-21", "Lavinia"),
         ("Homer", None, "Iliad"),
     ]
-    assert await all_lines(database) == given
+    assert await export_lines(database) == lines
 
 
 async def test_import_of_no_lines_adds_nothing(database: Database) -> None:
-    assert await add(database, []) == (0, 0)
-    assert await all_lines(database) == []
+    assert await import_lines(database, []) == (0, 0)
+    assert await export_lines(database) == []
 
 
 async def test_second_import_of_same_lines_changes_nothing(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    given = [LE_GUIN, line("Homer", "Iliad"), line("Homer", "Odyssey")]
-    assert await add(database, given) == (2, 3)
+    lines = [LE_GUIN, book_line("Homer", "Iliad"), book_line("Homer", "Odyssey")]
+    assert await import_lines(database, lines) == (2, 3)
     rows = [
         await outside_connection.fetch(f"SELECT * FROM {table}") for table in ("authors", "books")
     ]
-    assert await add(database, given) == (0, 0)
-    assert await add(database, reversed(given)) == (0, 0)
+    assert await import_lines(database, lines) == (0, 0)
+    assert await import_lines(database, reversed(lines)) == (0, 0)
     assert [
         await outside_connection.fetch(f"SELECT * FROM {t}") for t in ("authors", "books")
     ] == rows
@@ -79,35 +86,45 @@ async def test_second_import_of_same_lines_changes_nothing(
 
 async def test_authors_with_different_dates_of_birth_are_different(database: Database) -> None:
     dates = ("1900-01-01", None, "1900-01-02")
-    given = [line("John Smith", "Memoirs", dob) for dob in dates]
-    assert await add(database, given) == (3, 3)
-    assert await select_values(database, AUTHORS) == [
+    lines = [book_line("John Smith", "Memoirs", dob) for dob in dates]
+    assert await import_lines(database, lines) == (3, 3)
+    assert await select_values(database, AUTHORS_WITH_DOB) == [
         "John Smith 1900-01-01", "John Smith", "John Smith 1900-01-02",
     ]  # fmt: skip
-    assert await add(database, given) == (0, 0)
+    assert await import_lines(database, lines) == (0, 0)
 
 
 async def test_import_keeps_case_spaces_and_accents_of_names_and_titles(database: Database) -> None:
     titles = ["Emma", "emma", "Emma ", " Emma", "Émma", normalize("NFD", "Émma"), "E\\m\tm\ra\n"]
-    given = [line(title, title) for title in titles]
-    assert await add(database, [*given, *given]) == (7, 7)
-    assert await all_lines(database) == given
+    lines = [book_line(title, title) for title in titles]
+    assert await import_lines(database, [*lines, *lines]) == (7, 7)
+    assert await export_lines(database) == lines
 
 
 async def test_first_line_counts_if_file_repeats_a_book(database: Database) -> None:
-    homer, other = line("Homer", "Iliad"), line("Homer", "Odyssey")
-    assert await add(database, [other, homer, LE_GUIN, homer, other, LE_GUIN]) == (2, 3)
-    assert await select_values(database, BOOKS) == ["Odyssey", "Iliad", "The Dispossessed"]
-    assert await select_values(database, AUTHORS) == ["Homer", "Ursula K. Le Guin 1929-10-21"]
+    iliad, odyssey = book_line("Homer", "Iliad"), book_line("Homer", "Odyssey")
+    assert await import_lines(database, [odyssey, iliad, LE_GUIN, iliad, odyssey, LE_GUIN]) == (
+        2,
+        3,
+    )
+    assert await select_values(database, BOOK_TITLES) == ["Odyssey", "Iliad", "The Dispossessed"]
+    assert await select_values(database, AUTHORS_WITH_DOB) == [
+        "Homer",
+        "Ursula K. Le Guin 1929-10-21",
+    ]
 
 
 async def test_two_authors_may_have_books_with_the_same_title(database: Database) -> None:
-    given = [line("A", "Poems"), line("B", "Poems"), line("A", "Poems", "1900-01-01")]
-    assert await add(database, given) == (3, 3)
-    assert await all_lines(database) == given
+    lines = [
+        book_line("A", "Poems"),
+        book_line("B", "Poems"),
+        book_line("A", "Poems", "1900-01-01"),
+    ]
+    assert await import_lines(database, lines) == (3, 3)
+    assert await export_lines(database) == lines
 
 
-# What is there already
+# Existing rows
 
 
 async def test_import_uses_authors_and_books_that_already_exist(
@@ -115,7 +132,9 @@ async def test_import_uses_authors_and_books_that_already_exist(
 ) -> None:
     author = await make_author(client, LE_GUIN.author, dob="1929-10-21")
     book = await make_book(client, LE_GUIN.title, author["id"])
-    assert await add(database, [line(LE_GUIN.author, "Lavinia", "1929-10-21"), LE_GUIN]) == (0, 1)
+    assert await import_lines(
+        database, [book_line(LE_GUIN.author, "Lavinia", "1929-10-21"), LE_GUIN]
+    ) == (0, 1)
     items = (await client.get("/books")).json()["items"]
     assert [item["title"] for item in items] == ["The Dispossessed", "Lavinia"]
     assert items[0] == book
@@ -128,10 +147,10 @@ async def test_import_uses_the_oldest_of_several_equal_authors(
     database: Database, client: AsyncClient, dob: str | None
 ) -> None:
     oldest, *_ = [await make_author(client, "Homer", dob=dob) for _ in range(3)]
-    given = [line("Homer", "Iliad", dob), line("Homer", "Odyssey", dob)]
-    assert await add(database, given) == (0, 2)
-    answer = await client.get("/books", params={"author_id": oldest["id"]})
-    assert [item["title"] for item in answer.json()["items"]] == ["Iliad", "Odyssey"]
+    lines = [book_line("Homer", "Iliad", dob), book_line("Homer", "Odyssey", dob)]
+    assert await import_lines(database, lines) == (0, 2)
+    response = await client.get("/books", params={"author_id": oldest["id"]})
+    assert [item["title"] for item in response.json()["items"]] == ["Iliad", "Odyssey"]
 
 
 async def test_import_does_not_add_a_book_that_exists_twice(
@@ -140,53 +159,55 @@ async def test_import_does_not_add_a_book_that_exists_twice(
     author = (await make_author(client, "Homer"))["id"]
     for _ in range(2):
         await make_book(client, "Iliad", author)
-    assert await add(database, [line("Homer", "Iliad")]) == (0, 0)
+    assert await import_lines(database, [book_line("Homer", "Iliad")]) == (0, 0)
 
 
-# How it is stored
+# Order, statements and failures
 
 
 async def test_imported_books_are_listed_in_the_order_of_the_lines(
     database: Database, client: AsyncClient
 ) -> None:
-    given = [line(f"Author {n * 7919 % 100}", f"Title {n * 7919 % 5000}") for n in range(5000)]
-    assert await add(database, given) == (100, 5000)
-    assert await select_values(database, BOOKS) == [each.title for each in given]
-    assert await select_values(database, AUTHORS) == [each.author for each in given[:100]]
-    assert await all_lines(database) == given
+    lines = [book_line(f"Author {n * 7919 % 100}", f"Title {n * 7919 % 5000}") for n in range(5000)]
+    assert await import_lines(database, lines) == (100, 5000)
+    assert await select_values(database, BOOK_TITLES) == [line.title for line in lines]
+    assert await select_values(database, AUTHORS_WITH_DOB) == [line.author for line in lines[:100]]
+    assert await export_lines(database) == lines
     first = (await client.get("/books", params={"size": 100})).json()["items"]
-    assert [item["title"] for item in first] == [each.title for each in given[:100]]
+    assert [item["title"] for item in first] == [line.title for line in lines[:100]]
 
 
 async def test_imported_rows_have_ids_versions_and_search_words_as_usual(
     database: Database, client: AsyncClient
 ) -> None:
-    await add(database, [line("Gabriel García Márquez", "Cien años de soledad", "1927-03-06")])
+    await import_lines(
+        database, [book_line("Gabriel García Márquez", "Cien años de soledad", "1927-03-06")]
+    )
     for path, word in (("/books", "anos"), ("/authors", "garcia")):
-        [found] = (await client.get(path, params={"q": word})).json()["items"]
-        assert found["id"][14] == "7"
-        answer = await client.get(f"{path}/{found['id']}")
-        assert (answer.json(), answer.headers["etag"]) == (found, f'"{found["version"]}"')
-        assert found["version"].startswith("1")
-        assert found["created_at"] == found["updated_at"]
+        [item] = (await client.get(path, params={"q": word})).json()["items"]
+        assert item["id"][14] == "7"
+        response = await client.get(f"{path}/{item['id']}")
+        assert (response.json(), response.headers["etag"]) == (item, f'"{item["version"]}"')
+        assert item["version"].startswith("1")
+        assert item["created_at"] == item["updated_at"]
 
 
 async def test_import_stores_nothing_when_reading_a_line_fails(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    def failing() -> Iterator[BookLine]:
+    def lines_with_failure() -> Iterator[BookLine]:
         yield LE_GUIN
         raise ValueError("no more")
 
     with pytest.raises(ValueError, match="no more"):
-        await add(database, failing())
+        await import_lines(database, lines_with_failure())
     assert (
         await outside_connection.fetchval(
             "SELECT (SELECT count(*) FROM books) + count(*) FROM authors"
         )
         == 0
     )
-    assert await add(database, [LE_GUIN]) == (1, 1)
+    assert await import_lines(database, [LE_GUIN]) == (1, 1)
 
 
 async def test_import_stores_nothing_when_transaction_is_rolled_back(database: Database) -> None:
@@ -197,14 +218,14 @@ async def test_import_stores_nothing_when_transaction_is_rolled_back(database: D
 
     with pytest.raises(RuntimeError):
         await fail()
-    assert await select_values(database, AUTHORS) == []
-    assert await all_lines(database) == []
+    assert await select_values(database, AUTHORS_WITH_DOB) == []
+    assert await export_lines(database) == []
 
 
 async def test_import_leaves_no_temporary_table_and_no_lock(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    await add(database, [LE_GUIN])
+    await import_lines(database, [LE_GUIN])
     tables = "SELECT count(*) FROM pg_class WHERE relname LIKE 'incoming%'"
     assert await outside_connection.fetchval(tables) == 0
     locks = (
@@ -217,31 +238,31 @@ async def test_import_leaves_no_temporary_table_and_no_lock(
 async def test_import_takes_same_number_of_statements_for_any_number_of_lines(
     database: Database, statements: list[str]
 ) -> None:
-    await add(database, [LE_GUIN])
-    one = len(statements)
-    await add(database, [line(f"Author {n}", f"Title {n}") for n in range(1000)])
-    assert len(statements) == 2 * one
-    assert one <= 6
+    await import_lines(database, [LE_GUIN])
+    statements_of_one_line = len(statements)
+    await import_lines(database, [book_line(f"Author {n}", f"Title {n}") for n in range(1000)])
+    assert len(statements) == 2 * statements_of_one_line
+    assert statements_of_one_line <= 6
 
 
 async def test_import_does_not_keep_lines_in_memory(database: Database) -> None:
-    alive: list[weakref.ref[BookLine]] = []
+    references: list[weakref.ref[BookLine]] = []
 
-    def made() -> Iterator[BookLine]:
+    def many_lines() -> Iterator[BookLine]:
         for n in range(5000):
-            each = line("A", f"Title {n}")
-            alive.append(weakref.ref(each))
-            yield each
-            assert sum(made() is not None for made in alive[-100:]) < 10
+            line = book_line("A", f"Title {n}")
+            references.append(weakref.ref(line))
+            yield line
+            assert sum(reference() is not None for reference in references[-100:]) < 10
 
-    assert await add(database, made()) == (1, 5000)
+    assert await import_lines(database, many_lines()) == (1, 5000)
 
 
-# Two at once
+# Concurrent imports
 
 
 async def test_concurrent_imports_of_same_lines_add_each_book_once(database: Database) -> None:
-    given = [line(f"Author {n % 50}", f"Title {n}") for n in range(500)]
-    added = await asyncio.gather(*(add(database, given) for _ in range(4)))
+    lines = [book_line(f"Author {n % 50}", f"Title {n}") for n in range(500)]
+    added = await asyncio.gather(*(import_lines(database, lines) for _ in range(4)))
     assert sorted(added) == [(0, 0)] * 3 + [(50, 500)]
-    assert await all_lines(database) == given
+    assert await export_lines(database) == lines

@@ -1,9 +1,9 @@
-"""Fixtures of the command line's tests."""
+"""Fixtures for the tests of the command line."""
 
 import pytest
 
 
 @pytest.fixture
 def database_url(private_database_url: str) -> str:
-    """Where the test's own database is: `other` connects to it."""
+    """The URL of a database of the test, to which `outside_connection` also connects."""
     return private_database_url

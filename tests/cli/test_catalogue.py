@@ -1,4 +1,4 @@
-"""The catalogue that seed loads, as a file."""
+"""Tests of the file `catalogue.csv`, which the command `seed` imports."""
 
 from itertools import groupby
 from unicodedata import is_normalized
@@ -13,9 +13,10 @@ from app.core.formats import parse_lines
 @pytest.fixture(scope="module")
 def catalogue() -> list[BookLine]:
     with CATALOGUE.open("rb") as file:
-        found = [line for _, line in parse_lines("csv", BookLine, file)]
-    assert [line for line in found if isinstance(line, str)] == []
-    return [line for line in found if isinstance(line, BookLine)]
+        parsed_lines = [line for _, line in parse_lines("csv", BookLine, file)]
+    error_messages = [line for line in parsed_lines if isinstance(line, str)]
+    assert error_messages == []
+    return [line for line in parsed_lines if isinstance(line, BookLine)]
 
 
 def test_catalogue_has_hundreds_of_books(catalogue: list[BookLine]) -> None:

@@ -1,4 +1,4 @@
-"""Writing files; what is written to standard output, as real processes."""
+"""Tests of `export books`. Tests of standard output start real processes."""
 
 import asyncio
 import os
@@ -10,56 +10,60 @@ import asyncpg
 import pytest
 
 from app.core.db import Database
-from tests.books.test_lines import add, line
+from tests.books.test_lines import book_line, import_lines
 from tests.conftest import make_settings
 from tests.support import processes, servers
 from tests.support.commands import invoke_command
 from tests.support.processes import poll_until, spawn_command, wait_for_result
 
-AWKWARD = ['"Emma"', "a,b", "a\r\nb\rc", " Cien años ", "\U0001f4da", "=1+1", "x" * 300]
-MANY = """
+TITLES_TO_QUOTE = ['"Emma"', "a,b", "a\r\nb\rc", " Cien años ", "\U0001f4da", "=1+1", "x" * 300]
+INSERT_BOOKS = """
 WITH author AS (INSERT INTO authors (id, name) VALUES (gen_random_uuid(), 'A') RETURNING id)
 INSERT INTO books (id, title, author_id)
 SELECT gen_random_uuid(), repeat('x', 300), author.id FROM author, generate_series(1, $1)
 """
-CURSOR = """
+EXPORTING_PROCESS = """
 SELECT pid FROM pg_stat_activity
 WHERE datname = current_database() AND query ~ '^FETCH' AND state = 'idle in transaction'
 """
 
 
-async def fill(url: str) -> None:
-    """Books that are awkward to write, by authors with and without a date of birth."""
+async def insert_books(url: str) -> None:
+    """Insert books whose titles a CSV file has to quote, with and without a date of birth."""
     database = Database(make_settings(url))
     dates = (None, "1775-12-16")
-    await add(database, [line(title[:9], title, dob) for title in AWKWARD for dob in dates])
+    await import_lines(
+        database, [book_line(title[:9], title, dob) for title in TITLES_TO_QUOTE for dob in dates]
+    )
     await database.close()
 
 
 @pytest.fixture
-async def another(template_url: str) -> AsyncIterator[str]:
-    """A second database of the test's own."""
+async def other_database_url(template_url: str) -> AsyncIterator[str]:
+    """The URL of a second database, which is empty."""
     url = await servers.copy_database(template_url, f"{os.getpid()}_another")
     yield url
     await servers.drop_database(url)
 
 
 async def test_exported_file_can_be_imported_and_exported_again_unchanged(
-    database_url: str, another: str, tmp_path: Path
+    database_url: str, other_database_url: str, tmp_path: Path
 ) -> None:
-    await fill(database_url)
+    await insert_books(database_url)
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
-    first.write_text("what was there before")
+    first.write_text("an existing file")
     assert await invoke_command("export", "books", str(first), DATABASE_URL=database_url) == (
         0,
         "",
         "",
     )
     _, out, _ = await invoke_command(
-        "import", "books", str(first), "--strict", DATABASE_URL=another
+        "import", "books", str(first), "--strict", DATABASE_URL=other_database_url
     )
     assert out == "Books added: 14, authors added: 14\n"
-    assert await invoke_command("export", "books", str(second), DATABASE_URL=another) == (0, "", "")
+    assert await invoke_command(
+        "export", "books", str(second), DATABASE_URL=other_database_url
+    ) == (0, "", "")
     assert second.read_bytes() == first.read_bytes()
     assert first.read_bytes().count(b"\xf0\x9f\x93\x9a") == 4
     assert sorted(tmp_path.iterdir()) == [first, second]
@@ -68,12 +72,12 @@ async def test_exported_file_can_be_imported_and_exported_again_unchanged(
 async def test_export_to_standard_output_is_csv_by_default(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    await outside_connection.execute(MANY, 1)
+    await outside_connection.execute(INSERT_BOOKS, 1)
     title = "x" * 300
-    answer = await invoke_command("export", "books", DATABASE_URL=database_url)
-    assert answer == (0, f"author,dob,title\r\nA,,{title}\r\n", "")
-    answer = await invoke_command("export", "books", "--format", "jsonl", DATABASE_URL=database_url)
-    assert answer == (0, f'{{"author":"A","dob":null,"title":"{title}"}}\n', "")
+    result = await invoke_command("export", "books", DATABASE_URL=database_url)
+    assert result == (0, f"author,dob,title\r\nA,,{title}\r\n", "")
+    result = await invoke_command("export", "books", "--format", "jsonl", DATABASE_URL=database_url)
+    assert result == (0, f'{{"author":"A","dob":null,"title":"{title}"}}\n', "")
 
 
 async def test_export_replaces_a_file_that_cannot_be_read(
@@ -94,11 +98,11 @@ async def test_export_fails_with_one_line_if_format_is_unknown(
 ) -> None:
     file = tmp_path / "books.txt"
     advice = "pass --format csv or --format jsonl"
-    sentence = f"bookshelf: cannot determine the format of {file}: {advice}\n"
+    message = f"bookshelf: cannot determine the format of {file}: {advice}\n"
     assert await invoke_command("export", "books", str(file), DATABASE_URL=database_url) == (
         1,
         "",
-        sentence,
+        message,
     )
     assert not file.exists()
 
@@ -106,7 +110,7 @@ async def test_export_fails_with_one_line_if_format_is_unknown(
 async def test_export_ends_without_message_if_reader_closes_the_pipe(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    await outside_connection.execute(MANY, 5000)
+    await outside_connection.execute(INSERT_BOOKS, 5000)
     process = await spawn_command("export", "books", environment={"DATABASE_URL": database_url})
     assert process.stdout
     assert await process.stdout.readline() == b"author,dob,title\r\n"
@@ -118,49 +122,49 @@ async def test_export_ends_without_message_if_reader_closes_the_pipe(
 async def test_export_fails_with_one_line_if_disk_is_full(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    sentence = "bookshelf: cannot write {}: No space left on device\n"
+    message = "bookshelf: cannot write {}: No space left on device\n"
     environment = {"DATABASE_URL": database_url}
     with Path("/dev/full").open("wb") as full:
         process = await spawn_command(
             "export", "books", environment=environment, stdout=full.fileno()
         )
-        assert await wait_for_result(process) == (1, "", sentence.format("-"))
-    await outside_connection.execute(MANY, 5000)
+        assert await wait_for_result(process) == (1, "", message.format("-"))
+    await outside_connection.execute(INSERT_BOOKS, 5000)
     command = ("export", "books", "/dev/full", "--format", "csv")
-    answer = await processes.run_command(*command, DATABASE_URL=database_url)
-    assert answer == (1, "", sentence.format("/dev/full"))
+    result = await processes.run_command(*command, DATABASE_URL=database_url)
+    assert result == (1, "", message.format("/dev/full"))
 
 
 async def test_export_fails_with_one_line_if_directory_does_not_exist(
     database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "missing" / "books.csv"
-    sentence = f"bookshelf: cannot write {file}: No such file or directory\n"
-    answer = await processes.run_command("export", "books", str(file), DATABASE_URL=database_url)
-    assert answer == (1, "", sentence)
+    message = f"bookshelf: cannot write {file}: No such file or directory\n"
+    result = await processes.run_command("export", "books", str(file), DATABASE_URL=database_url)
+    assert result == (1, "", message)
 
 
-@pytest.mark.parametrize("loss", ["database", "signal"])
+@pytest.mark.parametrize("interruption", ["database", "signal"])
 async def test_interrupted_export_does_not_change_an_existing_file(
-    database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path, loss: str
+    database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path, interruption: str
 ) -> None:
-    await outside_connection.execute(MANY, 2000)
+    await outside_connection.execute(INSERT_BOOKS, 2000)
     file = tmp_path / "books.csv"
     file.write_bytes(b"mine")
-    # The writer waits in the middle: the draft is a pipe, and nobody reads on.
-    draft = tmp_path / "books.csv.part"
-    os.mkfifo(draft)
+    # The partial file is a pipe that nobody reads, so that the export waits before it has finished.
+    partial_file = tmp_path / "books.csv.part"
+    os.mkfifo(partial_file)
     process = await spawn_command(
         "export", "books", str(file), environment={"DATABASE_URL": database_url}
     )
-    reader = await asyncio.to_thread(draft.open, "rb", 0)
+    reader = await asyncio.to_thread(partial_file.open, "rb", 0)
 
     async def is_writing() -> object:
-        return await outside_connection.fetchval(CURSOR)
+        return await outside_connection.fetchval(EXPORTING_PROCESS)
 
     with reader:
         await poll_until(is_writing)
-        if loss == "signal":
+        if interruption == "signal":
             process.send_signal(signal.SIGTERM)
         else:
             await outside_connection.execute(
@@ -169,8 +173,8 @@ async def test_interrupted_export_does_not_change_an_existing_file(
         while await asyncio.to_thread(reader.read, 2**16):
             pass
         code, out, err = await wait_for_result(process)
-    assert (code, out) == ((143, "") if loss == "signal" else (1, ""))
+    assert (code, out) == ((143, "") if interruption == "signal" else (1, ""))
     assert "Traceback" not in err
-    assert err.count("\n") == (loss == "database")
+    assert err.count("\n") == (interruption == "database")
     assert file.read_bytes() == b"mine"
     assert list(tmp_path.iterdir()) == [file]

@@ -1,4 +1,4 @@
-"""Bringing files in."""
+"""Tests of `seed` and `import books`."""
 
 import json
 import os
@@ -10,8 +10,8 @@ import pytest
 from tests.support import processes
 from tests.support.commands import invoke_command
 
-HEAD = "author,dob,title\n"
-BOOKS = "SELECT string_agg(title, '; ' ORDER BY created_at, id) FROM books"
+HEADER = "author,dob,title\n"
+ALL_TITLES = "SELECT string_agg(title, '; ' ORDER BY created_at, id) FROM books"
 UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 
@@ -24,8 +24,8 @@ async def test_seed_adds_the_catalogue_only_once(
     ]
     assert books > 300
     assert first == (0, f"Books added: {books}, authors added: {authors}\n", "")
-    again = await invoke_command("seed", DATABASE_URL=database_url)
-    assert again == (0, "Books added: 0, authors added: 0\n", "")
+    second = await invoke_command("seed", DATABASE_URL=database_url)
+    assert second == (0, "Books added: 0, authors added: 0\n", "")
     assert await outside_connection.fetchval("SELECT count(*) FROM books") == books
 
 
@@ -33,15 +33,15 @@ async def test_import_recognizes_format_by_file_extension(
     database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     table, lines = tmp_path / "books.csv", tmp_path / "books.jsonl"
-    table.write_text(HEAD + "Homer,,Iliad\n")
+    table.write_text(HEADER + "Homer,,Iliad\n")
     lines.write_text('{"author": "Homer", "title": "Odyssey"}\n')
-    answer = await invoke_command("import", "books", str(table), DATABASE_URL=database_url)
-    assert answer == (0, "Books added: 1, authors added: 1\n", "")
-    answer = await invoke_command(
+    result = await invoke_command("import", "books", str(table), DATABASE_URL=database_url)
+    assert result == (0, "Books added: 1, authors added: 1\n", "")
+    result = await invoke_command(
         "import", "books", str(lines), "--strict", DATABASE_URL=database_url
     )
-    assert answer == (0, "Books added: 1, authors added: 0\n", "")
-    assert await outside_connection.fetchval(BOOKS) == "Iliad; Odyssey"
+    assert result == (0, "Books added: 1, authors added: 0\n", "")
+    assert await outside_connection.fetchval(ALL_TITLES) == "Iliad; Odyssey"
 
 
 async def test_import_reads_standard_input_in_chosen_format(
@@ -49,9 +49,9 @@ async def test_import_reads_standard_input_in_chosen_format(
 ) -> None:
     given = json.dumps({"author": "Homer", "title": "Iliad"}).encode()
     command = ("import", "books", "-", "--format", "jsonl")
-    answer = await processes.run_command(*command, input=given, DATABASE_URL=database_url)
-    assert answer == (0, "Books added: 1, authors added: 1\n", "")
-    assert await outside_connection.fetchval(BOOKS) == "Iliad"
+    result = await processes.run_command(*command, input=given, DATABASE_URL=database_url)
+    assert result == (0, "Books added: 1, authors added: 1\n", "")
+    assert await outside_connection.fetchval(ALL_TITLES) == "Iliad"
 
 
 async def test_import_reports_invalid_lines_and_exits_with_code_3(
@@ -59,7 +59,7 @@ async def test_import_reports_invalid_lines_and_exits_with_code_3(
 ) -> None:
     file = tmp_path / "books.csv"
     file.write_bytes(
-        HEAD.encode() + b"Homer,,Iliad\nHomer,Iliad\nHomer,,Ody\xff\nHomer,yesterday,A\n"
+        HEADER.encode() + b"Homer,,Iliad\nHomer,Iliad\nHomer,,Ody\xff\nHomer,yesterday,A\n"
         b'Homer,,"Margites\nHomer,,Odyssey\n'
     )
     code, out, err = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
@@ -68,7 +68,7 @@ async def test_import_reports_invalid_lines_and_exits_with_code_3(
         "line 3", "line 4", "line 5", "line 6",
     ]  # fmt: skip
     assert err.startswith("line 3: has 2 columns instead of 3\n")
-    assert await outside_connection.fetchval(BOOKS) == "Iliad; Odyssey"
+    assert await outside_connection.fetchval(ALL_TITLES) == "Iliad; Odyssey"
 
 
 async def test_import_removes_control_characters_from_messages(
@@ -77,8 +77,8 @@ async def test_import_removes_control_characters_from_messages(
     lines = [{"author": "A", "title": "B", "[red]\x1b[2J :smile:\n": 1}, {"x" * 300: 1}]
     file = tmp_path / "books.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
-    answer = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
-    first, second = answer.stderr.splitlines()
+    result = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
+    first, second = result.stderr.splitlines()
     assert first == "line 1: [red]?[2J :smile:?: Unknown field"
     assert "x" * 300 in second
 
@@ -87,7 +87,7 @@ async def test_strict_import_with_invalid_lines_stores_nothing(
     database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
-    file.write_text(HEAD + "Homer,,Iliad\nHomer,Iliad\nHomer,,Odyssey\n,,\n")
+    file.write_text(HEADER + "Homer,,Iliad\nHomer,Iliad\nHomer,,Odyssey\n,,\n")
     code, out, err = await invoke_command(
         "import", "books", str(file), "--strict", DATABASE_URL=database_url
     )
@@ -100,7 +100,7 @@ async def test_strict_import_with_invalid_lines_stores_nothing(
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "reason"),
+    ("name", "options", "message"),
     [
         ("books.txt", (), "cannot determine the format of {}: pass --format csv or --format jsonl"),
         ("missing.csv", (), "cannot read {}: No such file or directory"),
@@ -113,12 +113,12 @@ async def test_strict_import_with_invalid_lines_stores_nothing(
     ],
 )
 async def test_import_fails_with_one_line_if_file_cannot_be_read(
-    database_url: str, tmp_path: Path, name: str, options: tuple[str, ...], reason: str
+    database_url: str, tmp_path: Path, name: str, options: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / "books.txt").write_text("Homer,,Iliad\n")
     path = str(tmp_path / name)
-    answer = await invoke_command("import", "books", path, *options, DATABASE_URL=database_url)
-    assert answer == (1, "", f"bookshelf: {reason.format(path)}\n")
+    result = await invoke_command("import", "books", path, *options, DATABASE_URL=database_url)
+    assert result == (1, "", f"bookshelf: {message.format(path)}\n")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -127,15 +127,15 @@ async def test_import_fails_with_one_line_without_permission_to_read(
 ) -> None:
     file = tmp_path / "books.csv"
     file.touch(mode=0)
-    answer = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
-    assert answer == (1, "", f"bookshelf: cannot read {file}: Permission denied\n")
+    result = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
+    assert result == (1, "", f"bookshelf: cannot read {file}: Permission denied\n")
 
 
 async def test_import_reports_every_line_if_format_is_wrong(
     database_url: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "books.csv"
-    file.write_text(HEAD + "Homer,,Iliad\n")
+    file.write_text(HEADER + "Homer,,Iliad\n")
     code, out, err = await invoke_command(
         "import", "books", str(file), "--format", "jsonl", DATABASE_URL=database_url
     )
@@ -153,8 +153,8 @@ async def test_unknown_commands_and_options_are_usage_errors() -> None:
 async def test_commands_fail_with_one_line_without_password_if_database_is_unreachable() -> None:
     shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
     for command in (("seed",), ("jobs", "list")):
-        answer = await invoke_command(*command, DATABASE_URL=UNREACHABLE)
-        assert answer == (1, "", f"bookshelf: database: does not respond {shown}\n")
+        result = await invoke_command(*command, DATABASE_URL=UNREACHABLE)
+        assert result == (1, "", f"bookshelf: database: does not respond {shown}\n")
 
 
 async def test_commands_recommend_migrate_if_database_is_not_migrated(

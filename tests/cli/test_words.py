@@ -1,4 +1,4 @@
-"""What the commands say: help, the document, the jobs, and how far they are."""
+"""Tests of the output of commands: help, the OpenAPI document, jobs and progress bars."""
 
 import asyncio
 import json
@@ -35,25 +35,25 @@ COMMANDS = {
 }
 
 
-def commands(group: object, *path: str) -> Iterator[tuple[str, ...]]:
-    """Every command and group by its words."""
+def find_commands(group: object, *path: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command and group, for example `("jobs", "run")`."""
     yield path
     for name, command in getattr(group, "commands", {}).items():
-        yield from commands(command, *path, name)
+        yield from find_commands(command, *path, name)
 
 
-WORDS = list(commands(get_command(cli)))
+COMMAND_WORDS = list(find_commands(get_command(cli)))
 
 
 def test_command_line_has_these_commands() -> None:
-    assert {words[0] for words in WORDS if words} == COMMANDS
+    assert {words[0] for words in COMMAND_WORDS if words} == COMMANDS
 
 
-@pytest.mark.parametrize("words", WORDS, ids=" ".join)
+@pytest.mark.parametrize("words", COMMAND_WORDS, ids=" ".join)
 def test_every_command_has_a_help_text(words: tuple[str, ...]) -> None:
-    answer = CliRunner().invoke(cli, [*words, "--help"])
-    assert (answer.exit_code, answer.stderr) == (0, "")
-    usage, _, about = answer.stdout.strip().partition("\n")
+    result = CliRunner().invoke(cli, [*words, "--help"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    usage, _, about = result.stdout.strip().partition("\n")
     assert re.search(" ".join(words), usage)
     assert re.search(r"[A-Z][a-z]+ .*[.:]", about)
 
@@ -86,19 +86,21 @@ async def test_jobs_check_fails_while_a_job_is_overdue(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     names = ", ".join(job.name for job in JOBS)
-    answer = await invoke_command("jobs", "check", DATABASE_URL=database_url)
-    assert answer == (1, "", OVERDUE.format(names))
-    note = "INSERT INTO job_runs (name, tick, finished_at, outcome) VALUES ($1, $2, now(), '')"
-    for job in JOBS:
-        await outside_connection.execute(note, job.name, job.latest_tick())
-    answer = await invoke_command("jobs", "check", DATABASE_URL=database_url)
-    assert answer == (0, "No job is overdue.\n", "")
-    late = "UPDATE job_runs SET tick = $2 WHERE name = $1"
-    await outside_connection.execute(
-        late, JOBS[0].name, JOBS[0].latest_tick() - 2 * JOBS[0].interval
+    result = await invoke_command("jobs", "check", DATABASE_URL=database_url)
+    assert result == (1, "", OVERDUE.format(names))
+    insert_run = (
+        "INSERT INTO job_runs (name, tick, finished_at, outcome) VALUES ($1, $2, now(), '')"
     )
-    answer = await invoke_command("jobs", "check", DATABASE_URL=database_url)
-    assert answer == (1, "", OVERDUE.format(JOBS[0].name))
+    for job in JOBS:
+        await outside_connection.execute(insert_run, job.name, job.latest_tick())
+    result = await invoke_command("jobs", "check", DATABASE_URL=database_url)
+    assert result == (0, "No job is overdue.\n", "")
+    update_run = "UPDATE job_runs SET tick = $2 WHERE name = $1"
+    await outside_connection.execute(
+        update_run, JOBS[0].name, JOBS[0].latest_tick() - 2 * JOBS[0].interval
+    )
+    result = await invoke_command("jobs", "check", DATABASE_URL=database_url)
+    assert result == (1, "", OVERDUE.format(JOBS[0].name))
 
 
 async def test_jobs_run_fails_with_one_line_if_job_is_unknown() -> None:
@@ -111,8 +113,11 @@ async def test_jobs_run_fails_with_one_line_if_job_is_unknown() -> None:
     )
 
 
-async def on_a_terminal(*command: str, **environment: str) -> tuple[int | None, str, str]:
-    """A process whose standard error is a terminal, and what that was shown."""
+async def run_on_terminal(*command: str, **environment: str) -> tuple[int | None, str, str]:
+    """Run a command whose standard error is a terminal.
+
+    Returns the exit code, the standard output and the output on the terminal.
+    """
     controller, terminal = pty.openpty()
     environment |= {"TERM": "xterm", "COLUMNS": "100"}
     process = await spawn_command(*command, environment=environment, stderr=terminal)
@@ -122,7 +127,8 @@ async def on_a_terminal(*command: str, **environment: str) -> tuple[int | None, 
         try:
             while piece := os.read(controller, 4096):
                 yield piece
-        except OSError:  # the other end is closed
+        except OSError:
+            # The command has closed the terminal.
             pass
 
     reading = asyncio.create_task(asyncio.to_thread(lambda: b"".join(shown())))
@@ -135,19 +141,19 @@ async def on_a_terminal(*command: str, **environment: str) -> tuple[int | None, 
 async def test_progress_bar_is_shown_on_terminal_but_not_in_standard_output(
     database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    code, out, err = await on_a_terminal("seed", DATABASE_URL=database_url)
+    code, out, err = await run_on_terminal("seed", DATABASE_URL=database_url)
     assert (code, out[:13]) == (0, "Books added: ")
     assert out.count("\n") == 1
     assert "merging" in err
     assert "━" in err
-    code, out, err = await on_a_terminal("export", "books", DATABASE_URL=database_url)
+    code, out, err = await run_on_terminal("export", "books", DATABASE_URL=database_url)
     assert (code, "\x1b" in out, out[:16]) == (0, False, "author,dob,title")
     assert "writing" in err
     assert "100%" in err
 
 
 async def test_progress_bar_is_not_shown_without_a_terminal(database_url: str) -> None:
-    answer = await processes.run_command(
+    result = await processes.run_command(
         "seed", DATABASE_URL=database_url, FORCE_COLOR="1", TERM="xterm"
     )
-    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Reports: the nightly count of users, how it is made and how it is read."""
+"""Tests of the daily user counts: counting and listing."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
@@ -29,16 +29,16 @@ from tests.support.rows import execute, select_values
 from tests.support.statements import wait_for_statement_callbacks
 
 PATH = "/reports/user-counts"
-LAST = date(2026, 2, 14)  # the last of the days that `days` makes
-DAYS = [(LAST - timedelta(days=n)).isoformat() for n in range(45)]
+LAST_DAY = date(2026, 2, 14)  # the last day of the fixture `days`
+DAYS = [(LAST_DAY - timedelta(days=n)).isoformat() for n in range(45)]
 COUNT_USERS = ("jobs", "run", "count-users")
-LOCK = "SELECT pg_advisory_lock(hashtextextended('bookshelf job count-users', 0))"
-TODAY = "SELECT timezone('UTC', now())::date"
+LOCK_JOB = "SELECT pg_advisory_lock(hashtextextended('bookshelf job count-users', 0))"
+TODAY_IN_UTC = "SELECT timezone('UTC', now())::date"
 
 
 @pytest.fixture
 async def days(database: Database) -> None:
-    """Forty-five days from 2026-01-01 on; on the n-th there were n users."""
+    """Store 45 user counts, of 2026-01-01 and later. The n-th day has n users."""
     await execute(
         database,
         "INSERT INTO user_counts SELECT day, n, day::timestamp AT TIME ZONE 'UTC' "
@@ -48,7 +48,7 @@ async def days(database: Database) -> None:
 
 @pytest.fixture
 async def reporting(template_url: str) -> AsyncIterator[str]:
-    """The URL of another database, in which one day was counted."""
+    """The URL of a reporting database with the user count of one day."""
     url = await servers.copy_database(template_url, uuid4().hex[:12])
     connection = await asyncpg.connect(url)
     await connection.execute("INSERT INTO user_counts VALUES ('2020-02-29', 7, '2020-02-29Z')")
@@ -57,11 +57,12 @@ async def reporting(template_url: str) -> AsyncIterator[str]:
     await servers.drop_database(url)
 
 
-def found(page: Json) -> list[str]:
+def days_of(page: Json) -> list[str]:
+    """Return the days of a page of user counts."""
     return [item["day"] for item in page["items"]]
 
 
-# The history over HTTP
+# Listing
 
 
 async def test_user_count_has_day_count_and_time(client: AsyncClient, days: None) -> None:
@@ -75,14 +76,14 @@ async def test_latest_day_comes_first(client: AsyncClient, days: None) -> None:
     page = await get_json(client, PATH)
     assert list(page) == ["items", "total", "page", "size", "pages", "next"]
     assert (page["total"], page["page"], page["size"], page["pages"]) == (45, 1, 20, 3)
-    assert found(page) == DAYS[:20]
+    assert days_of(page) == DAYS[:20]
 
 
 async def test_last_page_has_the_remaining_days_and_no_next(
     client: AsyncClient, days: None
 ) -> None:
     page = await get_json(client, f"{PATH}?page=3&size=20")
-    assert (found(page), page["next"]) == (DAYS[40:], None)
+    assert (days_of(page), page["next"]) == (DAYS[40:], None)
 
 
 async def test_page_past_the_end_is_empty_and_has_the_total(
@@ -103,10 +104,10 @@ async def test_cursor_walk_returns_each_day_once_in_order(
     client: AsyncClient, days: None, size: int
 ) -> None:
     page = await get_json(client, f"{PATH}?size={size}")
-    seen = found(page)
+    seen = days_of(page)
     while page["next"]:
         page = await get_json(client, f"{PATH}?size={size}&cursor={page['next']}")
-        seen += found(page)
+        seen += days_of(page)
         assert len(seen) <= len(DAYS)
     assert seen == DAYS
 
@@ -117,7 +118,7 @@ async def test_cursor_walk_ignores_a_day_that_is_counted_meanwhile(
     page = await get_json(client, f"{PATH}?size=30")
     await execute(database, "INSERT INTO user_counts (day, count) VALUES ('2026-02-15', 46)")
     following = await get_json(client, f"{PATH}?size=30&cursor={page['next']}")
-    assert (found(page), found(following)) == (DAYS[:30], DAYS[30:])
+    assert (days_of(page), days_of(following)) == (DAYS[:30], DAYS[30:])
 
 
 @pytest.mark.parametrize(("count", "total", "pages"), [("exact", 45, 3), ("none", None, None)])
@@ -125,7 +126,7 @@ async def test_parameter_count_decides_whether_page_has_a_total(
     client: AsyncClient, days: None, count: str, total: int | None, pages: int | None
 ) -> None:
     page = await get_json(client, f"{PATH}?count={count}")
-    assert (page["total"], page["pages"], found(page)) == (total, pages, DAYS[:20])
+    assert (page["total"], page["pages"], days_of(page)) == (total, pages, DAYS[:20])
 
 
 @pytest.mark.parametrize(("count", "total"), [("", None), ("&count=exact", 45)])
@@ -137,7 +138,7 @@ async def test_page_after_cursor_has_a_total_only_on_request(
     assert (page["total"], page["page"], page["pages"]) == (total, None, None)
 
 
-@pytest.mark.private_database  # what ANALYZE finds outlives a rollback
+@pytest.mark.private_database  # a rollback does not undo ANALYZE
 async def test_estimated_total_comes_from_the_planner(
     client: AsyncClient, database: Database, days: None
 ) -> None:
@@ -180,10 +181,10 @@ async def test_user_counts_reject_cursor_of_another_list(client: AsyncClient) ->
 
 
 async def test_head_returns_the_headers_of_get(client: AsyncClient, days: None) -> None:
-    head, answer = await client.head(PATH), await client.get(PATH)
+    head, response = await client.head(PATH), await client.get(PATH)
     assert (head.status_code, head.content) == (200, b"")
-    assert parse_link_header(head) == parse_link_header(answer)
-    assert head.headers["content-length"] == str(len(answer.content))
+    assert parse_link_header(head) == parse_link_header(response)
+    assert head.headers["content-length"] == str(len(response.content))
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
@@ -195,16 +196,18 @@ async def test_user_counts_allow_only_reading(client: AsyncClient, method: str) 
 async def test_user_counts_are_read_from_the_reporting_database(
     app: FastAPI, client: AsyncClient, database_url: str, days: None, reporting: str
 ) -> None:
-    both = Database(make_settings(database_url, reporting_database_url=reporting))
-    replace_resources(app, database=both)
+    database_with_reporting = Database(
+        make_settings(database_url, reporting_database_url=reporting)
+    )
+    replace_resources(app, database=database_with_reporting)
     page = await get_json(client, PATH)
-    await both.close()
+    await database_with_reporting.close()
     assert page["items"] == [
         {"day": "2020-02-29", "count": 7, "counted_at": "2020-02-29T00:00:00Z"}
     ]
 
 
-# The counting
+# Counting
 
 
 async def test_count_users_counts_all_users_with_one_statement(
@@ -213,11 +216,11 @@ async def test_count_users_counts_all_users_with_one_statement(
     for number in range(3):
         await make_user(client, f"{number}@example.com")
     statements.clear()
-    said = await ReportService(database.writes).count_users()
+    message = await ReportService(database.writes).count_users()
     await wait_for_statement_callbacks()
-    sent = statements.copy()
-    [today] = await select_values(database, TODAY)
-    assert (said, len(sent)) == (f"counted 3 users on {today}", 1)
+    sent_statements = statements.copy()
+    [today] = await select_values(database, TODAY_IN_UTC)
+    assert (message, len(sent_statements)) == (f"counted 3 users on {today}", 1)
 
 
 async def test_count_of_today_is_listed(client: AsyncClient, database: Database) -> None:
@@ -225,7 +228,7 @@ async def test_count_of_today_is_listed(client: AsyncClient, database: Database)
     before = datetime.now(UTC) - timedelta(minutes=1)
     await ReportService(database.writes).count_users()
     [counted] = (await get_json(client, PATH))["items"]
-    [today] = await select_values(database, TODAY)
+    [today] = await select_values(database, TODAY_IN_UTC)
     assert (counted["day"], counted["count"]) == (today.isoformat(), 1)
     assert before < datetime.fromisoformat(counted["counted_at"]) <= datetime.now(UTC)
 
@@ -241,7 +244,9 @@ async def test_users_are_counted_once_a_day(client: AsyncClient, database: Datab
 
 
 @pytest.mark.private_database
-@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])  # where it is another day
+@pytest.mark.parametrize(
+    "zone", ["Pacific/Kiritimati", "Etc/GMT+12"]
+)  # where the date differs from UTC
 async def test_day_of_count_is_in_utc_in_every_time_zone(database: Database, zone: str) -> None:
     # Behind a pooler, connections have the time zone of the server.
     async with database.transaction() as session:
@@ -250,7 +255,7 @@ async def test_day_of_count_is_in_utc_in_every_time_zone(database: Database, zon
         [row] = await session.execute(text("SELECT current_setting('timezone') AS zone"))
     assert row["zone"] == zone
     assert await select_values(database, "SELECT day FROM user_counts") == await select_values(
-        database, TODAY
+        database, TODAY_IN_UTC
     )
 
 
@@ -259,7 +264,7 @@ def test_users_are_counted_at_midnight_utc() -> None:
     assert timedelta(days=1) % job.interval == timedelta()
 
 
-# By hand
+# The command `jobs run`
 
 
 @pytest.mark.private_database
@@ -267,7 +272,7 @@ async def test_jobs_run_prints_the_outcome_of_each_run(
     client: AsyncClient, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await make_user(client)
-    today = await outside_connection.fetchval(TODAY)
+    today = await outside_connection.fetchval(TODAY_IN_UTC)
     assert await command(*COUNT_USERS, DATABASE_URL=database_url) == (
         0,
         f"counted 1 users on {today}\n",
@@ -284,24 +289,24 @@ async def test_jobs_run_prints_the_outcome_of_each_run(
 @pytest.mark.private_database
 async def test_jobs_run_fails_with_one_line_for_unknown_job(database_url: str) -> None:
     jobs = "sweep-storage, sweep-answers, sweep-tokens, count-users"
-    said = f"bookshelf: there is no job named nope; the jobs are {jobs}\n"
-    assert await command("jobs", "run", "nope", DATABASE_URL=database_url) == (1, said)
+    message = f"bookshelf: there is no job named nope; the jobs are {jobs}\n"
+    assert await command("jobs", "run", "nope", DATABASE_URL=database_url) == (1, message)
 
 
 @pytest.mark.private_database
 async def test_jobs_run_fails_with_one_line_while_job_is_running(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    await outside_connection.execute(LOCK)
-    said = "bookshelf: another process is already running count-users; try again later\n"
-    assert await command(*COUNT_USERS, DATABASE_URL=database_url) == (1, said)
+    await outside_connection.execute(LOCK_JOB)
+    message = "bookshelf: another process is already running count-users; try again later\n"
+    assert await command(*COUNT_USERS, DATABASE_URL=database_url) == (1, message)
     assert await outside_connection.fetchval("SELECT count(*) FROM user_counts") == 0
 
 
 async def test_jobs_run_fails_with_one_line_without_database() -> None:
     url = "postgresql://somebody:hunter2@127.0.0.1:1/books"
     code, output = await command(*COUNT_USERS, DATABASE_URL=url)
-    said = "bookshelf: database: does not respond (postgresql+asyncpg://somebody:***@"
+    message = "bookshelf: database: does not respond (postgresql+asyncpg://somebody:***@"
     assert code == 1
-    assert output.splitlines()[-1].startswith(said)
+    assert output.splitlines()[-1].startswith(message)
     assert "Traceback" not in output
