@@ -1,7 +1,7 @@
-"""docker-compose.yml and the Dockerfile, held to their word where there is no Docker.
+"""Tests of docker-compose.yml and the Dockerfile that need no Docker.
 
-The commands, variables and paths are those of the files; the embedded Postgres and the wheel's
-rclone stand in for the images.
+The tests take commands, variables and paths from these files. The embedded Postgres and rclone
+replace the images of the database and the object store.
 """
 
 import re
@@ -24,12 +24,12 @@ from tests.support import compose, servers
 from tests.support.compose import Service
 from tests.support.processes import PROJECT_ROOT, Worker, poll_until, wait_for_origin
 
-FILE = compose.load_compose_file()
-SERVICES: dict[str, Service] = FILE["services"]
-OURS = ("migrate", "server", "worker")
-# What boto3 reads itself; the rest of the environment is the settings'.
-OF_BOTO3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-OF_PYTHON = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
+COMPOSE = compose.load_compose_file()
+SERVICES: dict[str, Service] = COMPOSE["services"]
+OWN_SERVICES = ("migrate", "server", "worker")
+# These variables are read by boto3 and not by the settings of the service.
+BOTO3_VARIABLES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+PYTHON_VARIABLES = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ async def empty_database(template_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """What the image has as its working directory."""
+def image_dir(tmp_path: Path) -> Path:
+    """A directory with the files that the image has in its working directory."""
     directory = tmp_path / "image"
     directory.mkdir()
     return compose.create_image_directory(directory)
@@ -55,28 +55,28 @@ def store(tmp_path: Path) -> Iterator[str]:
         yield origin
 
 
-def environment(name: str, database: str, store: str) -> dict[str, str]:
-    """Of a service of ours, with the addresses of what stands in."""
-    given = {**compose.image_environment(), **SERVICES[name]["environment"], "PORT": "0"}
+def container_environment(name: str, database: str, store: str) -> dict[str, str]:
+    """Return the environment of an own service, with the URLs of the replaced servers."""
+    variables = {**compose.image_environment(), **SERVICES[name]["environment"], "PORT": "0"}
     published, port = SERVICES["s3"]["ports"][0].rsplit(":", 1)
     addresses = {
         f"http://s3:{port}": store,
-        # Another name of the same place, so that one can tell which of the two was used.
+        # Another name of the same host, so that a test can tell which of the two URLs was used.
         f"http://{published}": store.replace("127.0.0.1", "localhost"),
     }
     for variable in ("S3_ENDPOINT_URL", "S3_PUBLIC_ENDPOINT_URL"):
-        given[variable] = addresses[given[variable]]
-    return {**given, "DATABASE_URL": database}
+        variables[variable] = addresses[variables[variable]]
+    return {**variables, "DATABASE_URL": database}
 
 
-def command(name: str) -> list[str]:
+def container_command(name: str) -> list[str]:
     return [*compose.image_command("ENTRYPOINT"), *SERVICES[name]["command"].split()]
 
 
 @asynccontextmanager
-async def serving(given: dict[str, str], place: Path) -> AsyncIterator[str]:
-    """The origin of the server, until it is stopped as Docker does it."""
-    process = await compose.start_image_command(command("server"), given, place)
+async def run_server(variables: dict[str, str], image_dir: Path) -> AsyncIterator[str]:
+    """Run the server, yield its URL, and stop it with SIGTERM as Docker does."""
+    process = await compose.start_image_command(container_command("server"), variables, image_dir)
     try:
         yield await wait_for_origin(process)
     finally:
@@ -86,15 +86,18 @@ async def serving(given: dict[str, str], place: Path) -> AsyncIterator[str]:
 
 
 async def test_compose_services_migrate_a_database_and_serve_documents(
-    empty_database: str, store: str, place: Path
+    empty_database: str, store: str, image_dir: Path
 ) -> None:
-    given = environment("migrate", empty_database, store)
-    assert await compose.run_image_command(command("migrate"), given, place) == (
+    variables = container_environment("migrate", empty_database, store)
+    assert await compose.run_image_command(container_command("migrate"), variables, image_dir) == (
         0,
         "The schema is at head.\n",
     )
-    given = environment("server", empty_database, store)
-    async with serving(given, place) as origin, httpx.AsyncClient(base_url=origin) as client:
+    variables = container_environment("server", empty_database, store)
+    async with (
+        run_server(variables, image_dir) as origin,
+        httpx.AsyncClient(base_url=origin) as client,
+    ):
         assert (await client.get("/readyz")).status_code == 200
         author = await client.post("/authors", json={"name": "Ursula K. Le Guin"})
         assert author.status_code == 201
@@ -105,22 +108,24 @@ async def test_compose_services_migrate_a_database_and_serve_documents(
         url = content.headers["location"]
         assert url.startswith(store.replace("127.0.0.1", "localhost"))
         assert (await client.get(url)).content == b"# Bookshelf"
-    assert not (place / ".data").exists()
+    assert not (image_dir / ".data").exists()
 
 
 async def test_worker_is_healthy_after_it_has_run_all_jobs(
-    private_database_url: str, store: str, place: Path
+    private_database_url: str, store: str, image_dir: Path
 ) -> None:
-    given = environment("worker", private_database_url, store)
+    variables = container_environment("worker", private_database_url, store)
     form, *check = SERVICES["worker"]["healthcheck"]["test"]
     assert form == "CMD"
-    code, output = await compose.run_image_command(check, given, place)
+    code, output = await compose.run_image_command(check, variables, image_dir)
     assert code == 1
     assert output.startswith("bookshelf: jobs are overdue:")
-    worker = Worker(await compose.start_image_command(command("worker"), given, place))
+    worker = Worker(
+        await compose.start_image_command(container_command("worker"), variables, image_dir)
+    )
 
     async def healthy() -> bool:
-        return (await compose.run_image_command(check, given, place))[0] == 0
+        return (await compose.run_image_command(check, variables, image_dir))[0] == 0
 
     try:
         await poll_until(healthy)
@@ -129,16 +134,16 @@ async def test_worker_is_healthy_after_it_has_run_all_jobs(
 
 
 async def test_image_is_healthy_while_the_server_responds(
-    private_database_url: str, store: str, place: Path
+    private_database_url: str, store: str, image_dir: Path
 ) -> None:
     check = compose.image_command("HEALTHCHECK")
-    given = environment("server", private_database_url, store)
-    async with serving(given, place) as origin:
-        given["PORT"] = str(make_url(origin).port)
-        assert await compose.run_image_command(check, given, place) == (0, "")
-        proxied = {**given, "HTTP_PROXY": "http://127.0.0.1:1"}
-        assert await compose.run_image_command(check, proxied, place) == (0, "")
-    assert await compose.run_image_command(check, given, place) == (1, "")
+    variables = container_environment("server", private_database_url, store)
+    async with run_server(variables, image_dir) as origin:
+        variables["PORT"] = str(make_url(origin).port)
+        assert await compose.run_image_command(check, variables, image_dir) == (0, "")
+        proxied = {**variables, "HTTP_PROXY": "http://127.0.0.1:1"}
+        assert await compose.run_image_command(check, proxied, image_dir) == (0, "")
+    assert await compose.run_image_command(check, variables, image_dir) == (1, "")
 
 
 @pytest.mark.parametrize("has_bucket", [True, False])
@@ -146,12 +151,12 @@ async def test_s3_service_is_healthy_if_it_has_the_bucket(tmp_path: Path, has_bu
     form, *check = SERVICES["s3"]["healthcheck"]["test"]
     assert form == "CMD"
     port = SERVICES["s3"]["ports"][0].rsplit(":", 1)[1]
-    given = {**SERVICES["s3"]["environment"], "HOME": str(tmp_path)}
-    assert given["RCLONE_S3_ENDPOINT"] == f"http://127.0.0.1:{port}"
+    variables = {**SERVICES["s3"]["environment"], "HOME": str(tmp_path)}
+    assert variables["RCLONE_S3_ENDPOINT"] == f"http://127.0.0.1:{port}"
     volumes = SERVICES["s3"]["volumes"] if has_bucket else ["s3:/data/other"]
     with compose.running_store({**SERVICES["s3"], "volumes": volumes}, tmp_path / "data") as origin:
-        given["RCLONE_S3_ENDPOINT"] = origin
-        code, output = await compose.run_image_command(check, given, tmp_path)
+        variables["RCLONE_S3_ENDPOINT"] = origin
+        code, output = await compose.run_image_command(check, variables, tmp_path)
     assert (code == 0) is has_bucket, output
 
 
@@ -159,10 +164,13 @@ async def test_postgres_service_is_healthy_if_it_accepts_connections(
     template_url: str, tmp_path: Path
 ) -> None:
     form, *check = SERVICES["postgres"]["healthcheck"]["test"]
-    made = SERVICES["postgres"]["environment"]
+    postgres_variables = SERVICES["postgres"]["environment"]
     loopback, user, database = (check.index(option) + 1 for option in ("-h", "-U", "-d"))
     assert (form, check[loopback]) == ("CMD", "127.0.0.1")
-    assert (check[user], check[database]) == (made["POSTGRES_USER"], made["POSTGRES_DB"])
+    assert (check[user], check[database]) == (
+        postgres_variables["POSTGRES_USER"],
+        postgres_variables["POSTGRES_DB"],
+    )
     url = make_url(template_url)
     for host, code in ((url.host or url.query["host"], 0), (tmp_path, 2)):
         check[loopback] = str(host)
@@ -192,8 +200,8 @@ def test_published_ports_accept_only_local_connections() -> None:
 
 def test_images_are_pinned_and_own_services_share_one() -> None:
     images = {name: service["image"] for name, service in SERVICES.items()}
-    assert {images.pop(name) for name in OURS} == {"bookshelf"}
-    assert [name for name in OURS if "build" in SERVICES[name]] == ["migrate"]
+    assert {images.pop(name) for name in OWN_SERVICES} == {"bookshelf"}
+    assert [name for name in OWN_SERVICES if "build" in SERVICES[name]] == ["migrate"]
     assert all(re.search(r":\d+(\.\d+)*$", image) for image in images.values())
     for [(verb, base), *_] in compose.dockerfile_stages():
         assert verb == "FROM"
@@ -205,18 +213,18 @@ def test_data_directories_are_volumes() -> None:
     served = SERVICES["s3"]["command"].split()[-1]
     assert SERVICES["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
     assert SERVICES["s3"]["volumes"] == [f"s3:{served}/{bucket}"]
-    assert set(FILE["volumes"]) == {"postgres", "s3"}
+    assert set(COMPOSE["volumes"]) == {"postgres", "s3"}
 
 
 def test_database_url_fits_user_and_database_of_postgres_service() -> None:
-    made = SERVICES["postgres"]["environment"]
+    postgres_variables = SERVICES["postgres"]["environment"]
     url = make_url(SERVICES["server"]["environment"]["DATABASE_URL"])
     assert (url.host, url.port) == ("postgres", 5432)
-    assert url.username == made["POSTGRES_USER"]
-    assert url.password == made["POSTGRES_PASSWORD"]
-    assert url.database == made["POSTGRES_DB"]
-    # The embedded one is made with them before every run of the tests.
-    assert made["POSTGRES_INITDB_ARGS"].split() == [
+    assert url.username == postgres_variables["POSTGRES_USER"]
+    assert url.password == postgres_variables["POSTGRES_PASSWORD"]
+    assert url.database == postgres_variables["POSTGRES_DB"]
+    # The embedded Postgres of the tests has the same locale.
+    assert postgres_variables["POSTGRES_INITDB_ARGS"].split() == [
         word for word in INITDB_OPTIONS if word.startswith(("--encoding=", "--locale"))
     ]
 
@@ -227,13 +235,13 @@ def test_secrets_are_marked_as_development_only() -> None:
     assert all(secret.startswith("development-only-") for secret in secrets)
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OWN_SERVICES)
 def test_environment_contains_only_variables_that_are_read(name: str) -> None:
     settings = set(map(str.upper, Settings.model_fields))
-    given = SERVICES[name]["environment"]
-    assert set(given) <= settings | OF_BOTO3
-    assert set(compose.image_environment()) <= settings | OF_PYTHON
-    Settings(_env_file=None, **{key.lower(): given[key] for key in settings & set(given)})
+    variables = SERVICES[name]["environment"]
+    assert set(variables) <= settings | BOTO3_VARIABLES
+    assert set(compose.image_environment()) <= settings | PYTHON_VARIABLES
+    Settings(_env_file=None, **{key.lower(): variables[key] for key in settings & set(variables)})
 
 
 def test_commands_of_services_exist() -> None:
@@ -241,7 +249,7 @@ def test_commands_of_services_exist() -> None:
     assert isinstance(group, TyperGroup)
     assert compose.image_command("ENTRYPOINT") == ["python", "-m", "app"]
     assert compose.image_command("CMD") == ["serve"]
-    assert {SERVICES[name]["command"] for name in OURS} <= set(group.commands)
+    assert {SERVICES[name]["command"] for name in OWN_SERVICES} <= set(group.commands)
 
 
 def test_dockerignore_allows_exactly_the_files_that_are_copied() -> None:
@@ -262,7 +270,7 @@ def test_dependencies_are_copied_to_the_prefix_of_python() -> None:
     assert copied == ["--from=dependencies", *re.findall(r"--prefix=(\S+)", install), "/usr/local"]
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", OWN_SERVICES)
 def test_own_services_are_read_only_and_unprivileged(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
     assert SERVICES[name]["cap_drop"] == ["ALL"]

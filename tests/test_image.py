@@ -1,4 +1,4 @@
-"""The image, built and run for real where a Docker daemon is: read-only, and as its own user."""
+"""Tests of the container image. They build and run it, and are skipped without Docker."""
 
 import asyncio
 import os
@@ -23,8 +23,8 @@ CREDENTIALS: Final = {
 }
 
 
-def missing() -> str:
-    """Why there can be no image here; nothing when there can."""
+def explain_missing_docker() -> str:
+    """Return the reason why the image cannot be built here, or an empty string if it can."""
     forced = os.environ.get("TEST_SERVICES")
     if forced == "containers":
         return ""
@@ -48,21 +48,21 @@ def missing() -> str:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Any]:
-    """Where the containers of this module know each other by name; the image is built."""
-    if reason := missing():
+    """Build the image, and create the network of the containers of this module."""
+    if reason := explain_missing_docker():
         pytest.skip(reason)
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     from testcontainers.core.network import Network  # noqa: PLC0415 - slow
 
     build = ["make", "-s", "image", f"IMAGE={NAME}"]
     subprocess.run(build, cwd=PROJECT_ROOT, check=True, capture_output=True)
-    with Network() as made:
-        yield made
+    with Network() as network_of_module:
+        yield network_of_module
 
 
 @pytest.fixture(scope="module")
 def environment(network: Any) -> Iterator[dict[str, str]]:
-    """Of the service, with a Postgres and a store in containers of their own."""
+    """Start Postgres and an object store, and return the environment of the service."""
     from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
 
     database = PostgresContainer("postgres:18", driver=None).with_env("LANG", "C.UTF-8")
@@ -86,15 +86,17 @@ def environment(network: Any) -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def containers() -> Iterator[list[Any]]:
-    """Those that a test has started; they are removed when it ends."""
+    """A list to which a test adds the containers that are removed after the test."""
     started: list[Any] = []
     yield started
     for container in started:
         container.remove(force=True, v=True)
 
 
-def start(command: str, containers: list[Any], network: Any, environment: dict[str, str]) -> Any:
-    """A container of the image whose file system is read-only."""
+def start_container(
+    command: str, containers: list[Any], network: Any, environment: dict[str, str]
+) -> Any:
+    """Start a container of the image with a read-only file system."""
     import docker  # noqa: PLC0415
 
     with closing(docker.from_env()) as client:
@@ -112,8 +114,8 @@ def start(command: str, containers: list[Any], network: Any, environment: dict[s
     return created
 
 
-def ended(container: Any) -> tuple[int, str]:
-    """The exit code and everything that was printed."""
+def wait_for_exit(container: Any) -> tuple[int, str]:
+    """Wait until a container has exited. Return the exit code and the output."""
     code: int = container.wait(timeout=60)["StatusCode"]
     return code, container.logs().decode()
 
@@ -121,18 +123,18 @@ def ended(container: Any) -> tuple[int, str]:
 async def test_containers_migrate_serve_run_jobs_and_stop(
     network: Any, environment: dict[str, str], containers: list[Any]
 ) -> None:
-    assert ended(start("migrate", containers, network, environment)) == (
+    assert wait_for_exit(start_container("migrate", containers, network, environment)) == (
         0,
         "The schema is at head.\n",
     )
-    server = start("serve", containers, network, environment)
-    worker = start("worker", containers, network, environment)
+    server = start_container("serve", containers, network, environment)
+    worker = start_container("worker", containers, network, environment)
 
-    async def healthy() -> bool:
+    async def is_healthy() -> bool:
         await asyncio.to_thread(server.reload)
         return bool(server.attrs["State"]["Health"]["Status"] == "healthy")
 
-    await poll_until(healthy)
+    await poll_until(is_healthy)
     origin = f"http://127.0.0.1:{server.ports['8000/tcp'][0]['HostPort']}"
     form: dict[str, Any] = {"data": {"name": "The README"}, "files": {"file": b"# Bookshelf"}}
     async with httpx.AsyncClient(base_url=origin) as client:
@@ -142,45 +144,45 @@ async def test_containers_migrate_serve_run_jobs_and_stop(
         assert (await client.get(document.json()["file_url"])).content == b"# Bookshelf"
     assert server.exec_run("id -u").output == b"10001\n"
 
-    async def working() -> bool:
+    async def has_run_jobs() -> bool:
         check = await asyncio.to_thread(worker.exec_run, "python -m app jobs check")
         return bool(check.exit_code == 0)
 
-    await poll_until(working)
+    await poll_until(has_run_jobs)
     for container in (server, worker):
         await asyncio.to_thread(container.stop, timeout=20)
-        assert ended(container)[0] == 0
+        assert wait_for_exit(container)[0] == 0
 
 
 async def test_read_only_container_serves_metrics_of_several_processes(
     network: Any, environment: dict[str, str], containers: list[Any]
 ) -> None:
-    given = {**environment, "WEB_CONCURRENCY": "2", "METRICS_PORT": "9100"}
-    server = start("serve", containers, network, given)
+    variables = {**environment, "WEB_CONCURRENCY": "2", "METRICS_PORT": "9100"}
+    server = start_container("serve", containers, network, variables)
     read = "from urllib.request import urlopen; urlopen('http://127.0.0.1:9100/metrics').read()"
 
-    async def counted() -> bool:
+    async def serves_metrics() -> bool:
         await asyncio.to_thread(server.reload)
         assert server.status == "running", server.logs().decode()
-        asked = await asyncio.to_thread(server.exec_run, ["python", "-c", read])
-        return bool(asked.exit_code == 0)
+        result = await asyncio.to_thread(server.exec_run, ["python", "-c", read])
+        return bool(result.exit_code == 0)
 
-    await poll_until(counted)
+    await poll_until(serves_metrics)
 
 
 def test_image_requires_the_settings_of_production(network: Any, containers: list[Any]) -> None:
     needed = "Must be set in production: embedded servers are for development only"
-    said = f"bookshelf: invalid settings\nDATABASE_URL: {needed}\nS3_BUCKET: {needed}\n"
-    assert ended(start("serve", containers, network, {})) == (1, said)
+    message = f"bookshelf: invalid settings\nDATABASE_URL: {needed}\nS3_BUCKET: {needed}\n"
+    assert wait_for_exit(start_container("serve", containers, network, {})) == (1, message)
 
 
 def test_image_contains_no_embedded_servers(network: Any, containers: list[Any]) -> None:
-    given = {"APP_ENV": "development"}
-    code, output = ended(start("serve", containers, network, given))
+    variables = {"APP_ENV": "development"}
+    code, output = wait_for_exit(start_container("serve", containers, network, variables))
     assert code == 1
     assert output.startswith("bookshelf: Embedded Postgres is not installed")
-    given["DATABASE_URL"] = "postgresql://u:p@postgres/d"
-    code, output = ended(start("serve", containers, network, given))
+    variables["DATABASE_URL"] = "postgresql://u:p@postgres/d"
+    code, output = wait_for_exit(start_container("serve", containers, network, variables))
     assert code == 1
     assert output.startswith("bookshelf: The embedded S3 server is not installed")
     assert compose.image_instructions("USER") == ["10001:10001"]

@@ -1,4 +1,4 @@
-"""The schema: up, down and up again; the same as the models say; never a queue behind a lock."""
+"""Tests of the migrations: upgrade, downgrade, locks, and equality with the models."""
 
 import asyncio
 import io
@@ -22,7 +22,7 @@ from tests.support.processes import (
 )
 from tests.support.servers import sqlalchemy_url
 
-DESCRIPTION = """
+DESCRIBE_SCHEMA = """
 SELECT 'column', table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable,
        column_default, character_maximum_length, is_identity, generation_expression)
 FROM information_schema.columns WHERE table_schema = 'public'
@@ -34,31 +34,32 @@ FROM pg_proc WHERE pronamespace = 'public'::regnamespace
 ORDER BY 1, 2
 """
 
-# As a database of before 0004 has them: two users, and a document with a file.
-ROWS = """
+# The rows of a database before revision 0004: two users, and a document with a file.
+INSERT_ROWS = """
 INSERT INTO users (name, email, password_hash)
 SELECT name, name || '@example.com', 'x' FROM unnest(ARRAY['ada', 'grace']) name;
 INSERT INTO stored_objects (id, key) VALUES (gen_random_uuid(), 'documents/1');
 INSERT INTO documents (id, name, file_id, size) SELECT id, 'Thesis', id, 3 FROM stored_objects;
 """
-# What only 0004 knows of them.
-USED = """
+# Fills the columns and tables that revision 0004 adds.
+USE_REVISION_0004 = """
 UPDATE users SET role = 'admin', password_changed_by = gen_random_uuid();
 UPDATE documents SET owner_id = (SELECT min(id) FROM users);
 INSERT INTO tokens (id, user_id, name, digest, expires_at)
 SELECT gen_random_uuid(), id, 'laptop', id::text::bytea, now() FROM users;
 INSERT INTO login_failures (kind, digest) VALUES ('account', 'x');
 """
-KEPT = """
+SELECT_ROWS = """
 SELECT (to_jsonb(u) - ARRAY['role', 'password_changed_by'])::text FROM users u
 UNION ALL SELECT (to_jsonb(d) - 'owner_id')::text FROM documents d
 UNION ALL SELECT to_jsonb(o)::text FROM stored_objects o
 ORDER BY 1
 """
 
-ADVISORY_LOCK = 7_305_011_972_015_236  # what an upgrade holds, as migrations/env.py has it
-# Two upgrades are connected, and wait for the lock without a snapshot.
-WAITING = """
+# The key of the lock in migrations/env.py, which an upgrade holds.
+ADVISORY_LOCK = 7_305_011_972_015_236
+# Returns true if two upgrades are connected and wait for the lock without a snapshot.
+BOTH_WAIT = """
 SELECT count(*) = 2 AND bool_and(query LIKE 'ROLLBACK%' AND backend_xmin IS NULL)
 FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -66,28 +67,31 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 
-async def rows(connection: asyncpg.Connection) -> list[str]:
-    """All that the revision before 0004 knows of users, documents and their files."""
-    return [row[0] for row in await connection.fetch(KEPT)]
+async def read_rows(connection: asyncpg.Connection) -> list[str]:
+    """Return users, documents and their files, without the columns that revision 0004 adds."""
+    return [row[0] for row in await connection.fetch(SELECT_ROWS)]
 
 
-async def description(url: str) -> list[tuple[str, ...]]:
+async def describe_schema(url: str) -> list[tuple[str, ...]]:
+    """Return the columns, indexes, constraints and functions of a database."""
     connection = await asyncpg.connect(url)
     try:
-        return [tuple(row) for row in await connection.fetch(DESCRIPTION)]
+        return [tuple(row) for row in await connection.fetch(DESCRIBE_SCHEMA)]
     finally:
         await connection.close()
 
 
 async def test_all_revisions_can_be_downgraded_and_upgraded(private_database_url: str) -> None:
     config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    before = await description(private_database_url)
+    before = await describe_schema(private_database_url)
     assert len(before) > 40
     await asyncio.to_thread(command.downgrade, config, "base")
-    left = [row for row in await description(private_database_url) if "alembic" not in row[1]]
-    assert left == []
+    remaining = [
+        row for row in await describe_schema(private_database_url) if "alembic" not in row[1]
+    ]
+    assert remaining == []
     await asyncio.to_thread(command.upgrade, config, "head")
-    assert await description(private_database_url) == before
+    assert await describe_schema(private_database_url) == before
 
 
 async def test_revision_0004_keeps_users_and_documents_in_both_directions(
@@ -96,17 +100,17 @@ async def test_revision_0004_keeps_users_and_documents_in_both_directions(
     config = schema.alembic_config(sqlalchemy_url(private_database_url))
     connection = await asyncpg.connect(private_database_url)
     await asyncio.to_thread(command.downgrade, config, "0003")
-    await connection.execute(ROWS)
-    before = await rows(connection)
+    await connection.execute(INSERT_ROWS)
+    before = await read_rows(connection)
     assert len(before) == 4
     for _ in ("up and down", "and again"):
         await asyncio.to_thread(command.upgrade, config, "head")
-        assert await rows(connection) == before
+        assert await read_rows(connection) == before
         assert await connection.fetchval("SELECT array_agg(role) FROM users") == ["member"] * 2
         assert await connection.fetchval("SELECT count(owner_id) FROM documents") == 0
-        await connection.execute(USED)
+        await connection.execute(USE_REVISION_0004)
         await asyncio.to_thread(command.downgrade, config, "0003")
-        assert await rows(connection) == before
+        assert await read_rows(connection) == before
     await connection.close()
 
 
@@ -148,12 +152,12 @@ async def test_concurrent_upgrades_run_one_after_the_other(private_database_url:
     url = sqlalchemy_url(private_database_url)
     await asyncio.to_thread(command.downgrade, schema.alembic_config(url), "base")
     connection = await asyncpg.connect(private_database_url)
-    # Neither gives up because its role may not wait for locks.
+    # This timeout would end an upgrade that waits for the lock in Postgres.
     await connection.execute(f'ALTER DATABASE "{url.database}" SET lock_timeout = 1')
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
 
     async def both_wait() -> bool:
-        waiting: bool = await connection.fetchval(WAITING)
+        waiting: bool = await connection.fetchval(BOTH_WAIT)
         return waiting or any(upgrade.done() for upgrade in upgrades)
 
     command_line = {"DATABASE_URL": private_database_url}
@@ -165,7 +169,7 @@ async def test_concurrent_upgrades_run_one_after_the_other(private_database_url:
     await connection.close()
     assert await asyncio.gather(*upgrades) == [(0, "The schema is at head.\n")] * 2
     assert ("function", "search_vector") in [
-        row[:2] for row in await description(private_database_url)
+        row[:2] for row in await describe_schema(private_database_url)
     ]
 
 
@@ -183,7 +187,8 @@ async def test_migration_fails_if_it_waits_too_long_for_a_table_lock(
     private_database_url: str,
 ) -> None:
     config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    # Later revisions may drop an index concurrently, which waits, but nothing queues behind it.
+    # Later revisions may drop an index concurrently. That waits without a timeout, because requests
+    # do not wait behind it.
     await asyncio.to_thread(command.downgrade, config, "0001")
     connection = await asyncpg.connect(private_database_url)
     async with connection.transaction():
@@ -198,12 +203,12 @@ def test_migrations_can_be_written_as_sql() -> None:
     config.output_buffer = written = io.StringIO()
     command.upgrade(config, "head", sql=True)
     assert "SET lock_timeout" in written.getvalue()
-    assert "SET statement_timeout" in written.getvalue()  # the role's is for requests
+    assert "SET statement_timeout" in written.getvalue()
     assert "CREATE TABLE books" in written.getvalue()
 
 
 async def alembic(*words: str, **environment: str) -> CommandResult:
-    """The plain command, as a developer types it."""
+    """Run the command `alembic`, without the command line of the service."""
     program = ("-c", str(PROJECT_ROOT / "alembic.ini"), *words)
     return await wait_for_result(
         await spawn_command(*program, module="alembic", environment=environment)

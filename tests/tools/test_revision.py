@@ -13,7 +13,7 @@ import pytest
 
 from app.tables import REVISION
 from tests.support.processes import PROJECT_ROOT, CommandResult, poll_until, wait_for_result
-from tests.test_migrations import ADVISORY_LOCK, WAITING
+from tests.test_migrations import ADVISORY_LOCK, BOTH_WAIT
 
 RELEASED = "0005"
 NEXT, SECOND_NEXT = (f"{int(REVISION) + number:04}" for number in (1, 2))
@@ -236,7 +236,7 @@ async def test_two_upgrades_with_a_concurrent_build_both_end(
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
 
     async def both_wait() -> bool:
-        waiting: bool = await connection.fetchval(WAITING)
+        waiting: bool = await connection.fetchval(BOTH_WAIT)
         return waiting or any(task.done() for task in upgrades)
 
     upgrades = [
