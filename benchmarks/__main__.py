@@ -11,34 +11,50 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import cores, dataset, registrations, report, statements
-from benchmarks.contestants import CONTESTANTS, PYTHON, present
-from benchmarks.equality import check
-from benchmarks.machine import environment
-from benchmarks.operations import Operation, operations
+from benchmarks.contestants import CONTESTANTS, PEER_PYTHON, installed_contestants
+from benchmarks.equality import check_responses
+from benchmarks.machine import describe_environment
+from benchmarks.operations import Operation, all_operations
 from benchmarks.results import Plan, Results
-from benchmarks.servers import ROOT
-from benchmarks.trials import Experiment, all_present, ceiling, generator
+from benchmarks.servers import PROJECT_ROOT
+from benchmarks.trials import (
+    Experiment,
+    measure_ceiling,
+    running_contestants,
+    running_load_generator,
+)
 
 DELETIONS: Final = 8_000  # that anybody may make in a second
-RESULTS: Final = ROOT / "benchmarks" / "results"
-PAGE_CHART: Final = ROOT / "docs" / "benchmarks.svg"
+RESULTS: Final = PROJECT_ROOT / "benchmarks" / "results"
+PAGE_CHART: Final = PROJECT_ROOT / "docs" / "benchmarks.svg"
 # Not to be kept: nobody should take it for a result.
-QUICK: Final = {"rounds": 1, "seconds": 0.4, "books": 200_000, "output": ROOT / ".data" / "bench"}
+QUICK: Final = {
+    "rounds": 1,
+    "seconds": 0.4,
+    "books": 200_000,
+    "output": PROJECT_ROOT / ".data" / "bench",
+}
 
 
 def main() -> int:
     """Run what the command line asks for; the exit code: 1 where an answer was not 2xx."""
     options = _options()
-    layout, plan = cores.layout(), Plan(*_plan(options))
+    layout, plan = cores.choose_layout(), Plan(*_plan(options))
     chosen = _chosen(options.operations, plan)
     _say_who_is_absent()
-    with _directory() as directory, dataset.loaded(directory, layout, plan.books) as (url, data):
+    with (
+        _directory() as directory,
+        dataset.running_database(directory, layout, plan.books) as (url, data),
+    ):
         if options.statements:
-            counts = statements.count(url, data, chosen, layout, directory)
-            print(statements.table(asyncio.run(counts)))
+            counts = statements.count_statements(url, data, chosen, layout, directory)
+            print(statements.counts_table(asyncio.run(counts)))
             return 0
-        with generator(layout) as generate, all_present(url, layout, directory) as servers:
-            limit = ceiling(generate, layout, directory, plan.usual)
+        with (
+            running_load_generator(layout) as generate,
+            running_contestants(url, layout, directory) as servers,
+        ):
+            limit = measure_ceiling(generate, layout, directory, plan.usual)
             results = _measured(Experiment(plan, generate, url, data, servers), chosen, limit)
     if options.page:
         report.update_page(results)
@@ -52,7 +68,13 @@ def _options() -> argparse.Namespace:
     add("--seconds", type=float, default=0.8, help="length of a trial (%(default)s)")
     add("--concurrency", type=int, nargs="+", default=[1, 16, 64], help="connections (%(default)s)")
     add("--books", type=int, default=1_000_000, help="(%(default)s)")
-    add("--operations", nargs="+", choices=operations(0), default=[*operations(0)], help="all")
+    add(
+        "--operations",
+        nargs="+",
+        choices=all_operations(0),
+        default=[*all_operations(0)],
+        help="all",
+    )
     add("--quick", action="store_true", help="one short round, kept in .data: does it run?")
     add("--output", type=Path, default=RESULTS, help="directory (%(default)s)")
     add("--page", action="store_true", help="write the results into docs/benchmarks.md as well")
@@ -67,12 +89,12 @@ def _plan(options: argparse.Namespace) -> tuple[int, float, list[int], int]:
 
 
 def _chosen(names: Sequence[str], plan: Plan) -> list[Operation]:
-    found = operations(int(DELETIONS * plan.seconds))
+    found = all_operations(int(DELETIONS * plan.seconds))
     return [found[name] for name in names]
 
 
 def _say_who_is_absent() -> None:
-    here = present()
+    here = installed_contestants()
     for who in CONTESTANTS:
         if who not in here:
             print(f"{who.name} is not installed: `make bench` does that.", file=sys.stderr)
@@ -86,7 +108,7 @@ def _directory() -> Iterator[Path]:
 
 def _measured(experiment: Experiment, chosen: Sequence[Operation], limit: float) -> Results:
     for operation in chosen:
-        check(experiment, operation)
+        check_responses(experiment, operation)
     trials = []
     for operation in chosen:
         for trial in experiment.trials(operation):
@@ -95,21 +117,23 @@ def _measured(experiment: Experiment, chosen: Sequence[Operation], limit: float)
                 file=sys.stderr,
             )
             trials.append(trial)
-    users = list(registrations.measured(experiment))
+    users = list(registrations.measure_registrations(experiment))
     titles = {operation.name: operation.title for operation in chosen}
-    return Results(environment(), experiment.plan, limit, titles, trials, users)
+    return Results(describe_environment(), experiment.plan, limit, titles, trials, users)
 
 
 def _finish(results: Results, output: Path, *, draw_page_chart: bool) -> int:
     output.mkdir(parents=True, exist_ok=True)
     results.write(output / "results.json")
-    tables = report.document(results)
+    tables = report.full_report(results)
     (output / "tables.md").write_text(tables)
     print(tables)
-    if PYTHON.exists():
+    if PEER_PYTHON.exists():
         chart = PAGE_CHART if draw_page_chart else output.resolve() / "chart.svg"
         files = (str(output.resolve() / "results.json"), str(chart))
-        subprocess.run([str(PYTHON), "-m", "benchmarks.chart", *files], check=True, cwd=ROOT)
+        subprocess.run(
+            [str(PEER_PYTHON), "-m", "benchmarks.chart", *files], check=True, cwd=PROJECT_ROOT
+        )
     for reason, times in (failed := results.failures()).items():
         print(f"FAILED {times} times: {reason}", file=sys.stderr)
     return 1 if failed else 0

@@ -19,9 +19,9 @@ from uuid import UUID
 import asyncpg
 
 from benchmarks import bench
-from benchmarks.servers import OURS, Server
-from benchmarks.trials import by_turns
-from benchmarks.wire import request
+from benchmarks.servers import BOOKSHELF_MODULE, Server
+from benchmarks.trials import measure_in_turns
+from benchmarks.wire import encode_request
 
 EMAIL, PASSWORD = "ada@example.com", "correct horse"
 FORM: Final = "application/x-www-form-urlencoded"
@@ -35,31 +35,33 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=200, help="log-ins of each kind")
     parser.add_argument("--before", type=Path, help="another checkout to measure beside this one")
     options = parser.parse_args()
-    with bench.opened() as opened:
-        ours = opened.serve("bookshelf", OURS)
+    with bench.open_bench() as opened:
+        ours = opened.serve("bookshelf", BOOKSHELF_MODULE)
         plain, bearing = _reads(ours, opened.data.books)
         variants = {"without a token": (ours, plain), "with a token": (ours, bearing)}
         if options.before:
-            other = opened.serve("before", OURS, PYTHONPATH=str(options.before.resolve()))
+            other = opened.serve(
+                "before", BOOKSHELF_MODULE, PYTHONPATH=str(options.before.resolve())
+            )
             variants["before, without a token"] = (other, plain)
-        _print_reads(by_turns(opened.generate, variants, options.rounds, options.seconds))
+        _print_reads(measure_in_turns(opened.generate, variants, options.rounds, options.seconds))
         _print_log_ins(asyncio.run(_log_ins(ours, opened.url, options.attempts)))
 
 
 def _reads(server: Server, books: Sequence[UUID]) -> tuple[list[bytes], list[bytes]]:
     """The same reads without and with a token."""
     user = {"name": "Ada", "email": EMAIL, "password": PASSWORD}
-    assert server.ask(request("POST /users", json.dumps(user).encode()))[0] == 201
+    assert server.ask(encode_request("POST /users", json.dumps(user).encode()))[0] == 201
     status, token = server.ask(_log_in(EMAIL, PASSWORD))
     assert status == 201
-    plain = [request(f"GET /books/{book}") for book in books]
+    plain = [encode_request(f"GET /books/{book}") for book in books]
     line = f"\r\nAuthorization: Bearer {token['access_token']}\r\n\r\n".encode()
     return plain, [each.replace(b"\r\n\r\n", line) for each in plain]
 
 
 def _log_in(email: str, password: str) -> bytes:
     form = urlencode({"username": email, "password": password})
-    return request("POST /tokens", form.encode(), FORM)
+    return encode_request("POST /tokens", form.encode(), FORM)
 
 
 def _print_reads(found: dict[str, list[tuple[float, float]]]) -> None:

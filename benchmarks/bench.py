@@ -7,25 +7,25 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import cores, dataset
-from benchmarks.dataset import Data
-from benchmarks.servers import Server, running
-from benchmarks.trials import Generator, generator
+from benchmarks.dataset import Dataset
+from benchmarks.servers import Server, running_module
+from benchmarks.trials import LoadGenerator, running_load_generator
 
 
 @dataclass(frozen=True)
 class Bench:
     """A loaded database, a generator of requests, and the servers that are started over them."""
 
-    layout: cores.Layout
+    layout: cores.CoreLayout
     directory: Path
     url: str
-    data: Data
-    generate: Generator
+    data: Dataset
+    generate: LoadGenerator
     _stack: ExitStack
 
     def serve(self, name: str, command: tuple[str, ...], **environment: str) -> Server:
         """Start a server over the database. It runs until the bench is closed."""
-        server = running(
+        server = running_module(
             name,
             command,
             cores=self.layout.server,
@@ -37,13 +37,13 @@ class Bench:
 
 
 @contextmanager
-def opened() -> Iterator[Bench]:
+def open_bench() -> Iterator[Bench]:
     """Open a bench for the duration of the block."""
-    layout = cores.layout()
+    layout = cores.choose_layout()
     with (
         TemporaryDirectory(prefix="bookshelf-bench-") as name,
-        dataset.loaded(directory := Path(name), layout) as (url, data),
-        generator(layout) as generate,
+        dataset.running_database(directory := Path(name), layout) as (url, data),
+        running_load_generator(layout) as generate,
         ExitStack() as stack,
     ):
         yield Bench(layout, directory, url, data, generate, stack)

@@ -11,10 +11,10 @@ from statistics import median
 from typing import Final
 
 from benchmarks import bench
-from benchmarks.dataset import Data
-from benchmarks.servers import OURS, Server
-from benchmarks.trials import Generator, by_turns
-from benchmarks.wire import request
+from benchmarks.dataset import Dataset
+from benchmarks.servers import BOOKSHELF_MODULE, Server
+from benchmarks.trials import LoadGenerator, measure_in_turns
+from benchmarks.wire import encode_request
 
 BASELINE: Final = "this checkout"
 # Variants of this checkout, and the environment that makes them.
@@ -36,26 +36,26 @@ def main() -> None:
     variants = dict(SWITCHES)
     if options.before:
         variants = {"before": {"PYTHONPATH": str(options.before.resolve())}, **variants}
-    with bench.opened() as opened:
+    with bench.open_bench() as opened:
         servers = {
-            variant: opened.serve(variant, OURS, **environment)
+            variant: opened.serve(variant, BOOKSHELF_MODULE, **environment)
             for variant, environment in variants.items()
         }
         for operation, requests in _operations(opened.data).items():
             _compare(opened.generate, operation, servers, requests, options.rounds, options.seconds)
 
 
-def _operations(data: Data) -> dict[str, list[bytes]]:
+def _operations(data: Dataset) -> dict[str, list[bytes]]:
     author = json.dumps({"name": "Ursula K. Le Guin", "dob": "1929-10-21"}).encode()
     return {
-        "GET /books/{id}": [request(f"GET /books/{book}") for book in data.books],
-        "GET /authors": [request("GET /authors")],
-        "POST /authors": [request("POST /authors", author)],
+        "GET /books/{id}": [encode_request(f"GET /books/{book}") for book in data.books],
+        "GET /authors": [encode_request("GET /authors")],
+        "POST /authors": [encode_request("POST /authors", author)],
     }
 
 
 def _compare(
-    generate: Generator,
+    generate: LoadGenerator,
     operation: str,
     servers: dict[str, Server],
     requests: list[bytes],
@@ -64,7 +64,7 @@ def _compare(
 ) -> None:
     """Measure one request, and print its table. The first server is the base of the ratios."""
     variants = {variant: (server, requests) for variant, server in servers.items()}
-    measured = by_turns(generate, variants, rounds, seconds)
+    measured = measure_in_turns(generate, variants, rounds, seconds)
     print(f"| `{operation}` | requests/s | ratio | CPU per request | ratio |")
     print("| --- | ---: | ---: | ---: | ---: |")
     base_rate = base_cpu = 0.0

@@ -11,12 +11,14 @@ from typing import Final
 from urllib.parse import urlencode
 
 from benchmarks.dataset import Position
-from benchmarks.servers import OURS, ROOT, TUTORIAL, Server
-from benchmarks.wire import request
+from benchmarks.servers import BOOKSHELF_MODULE, PROJECT_ROOT, TUTORIAL_MODULE, Server
+from benchmarks.wire import encode_request
 
 PAGE_SIZE: Final = 20  # rows
-PYTHON: Final = ROOT / ".venv-bench" / "bin" / "python"  # of the peers, made by `make bench`
-FASTIFY: Final = ROOT / "benchmarks" / "peers" / "fastify"
+PEER_PYTHON: Final = (
+    PROJECT_ROOT / ".venv-bench" / "bin" / "python"
+)  # of the peers, made by `make bench`
+FASTIFY_DIRECTORY: Final = PROJECT_ROOT / "benchmarks" / "peers" / "fastify"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Contestant:
     needs: Path | None = None  # what is there where it can be started
 
 
-def present() -> list[Contestant]:
+def installed_contestants() -> list[Contestant]:
     """Those that can be started here, ours first and the limit last."""
     return [each for each in CONTESTANTS if each.needs is None or each.needs.exists()]
 
@@ -54,7 +56,7 @@ def _by_our_cursor(server: Server, position: Position | None) -> str:
     if position is None:
         return f"count=none&size={PAGE_SIZE}"
     page = f"GET /books?count=none&size=100&page={position.rows // 100}"
-    return f"cursor={server.ask(request(page))[1]['next']}&size={PAGE_SIZE}"
+    return f"cursor={server.ask(encode_request(page))[1]['next']}&size={PAGE_SIZE}"
 
 
 def _by_ninja_cursor(_server: Server, position: Position | None) -> str:
@@ -71,8 +73,11 @@ def _by_key(_server: Server, position: Position | None) -> str:
 
 
 def _uvicorn(module: str) -> tuple[str, ...]:
-    ours = (word.replace("benchmarks.tutorial", f"benchmarks.peers.{module}") for word in TUTORIAL)
-    return (str(PYTHON), "-m", *ours)
+    ours = (
+        word.replace("benchmarks.tutorial", f"benchmarks.peers.{module}")
+        for word in TUTORIAL_MODULE
+    )
+    return (str(PEER_PYTHON), "-m", *ours)
 
 
 def _ours(*module: str) -> tuple[str, ...]:
@@ -84,42 +89,45 @@ _TEMPLATE: Final = _offsets("skip", "limit")
 _LIMITS: Final = _offsets("offset", "limit")
 NODE: Final = shutil.which("node") or os.devnull
 CONTESTANTS: Final = (
-    Contestant("bookshelf", _ours(*OURS), _pages("page", "size"), _by_our_cursor),
+    Contestant("bookshelf", _ours(*BOOKSHELF_MODULE), _pages("page", "size"), _by_our_cursor),
     Contestant(
-        "tutorial", _ours(*TUTORIAL), _pages("page", "size"), _by_rows(_pages("page", "size"))
+        "tutorial",
+        _ours(*TUTORIAL_MODULE),
+        _pages("page", "size"),
+        _by_rows(_pages("page", "size")),
     ),
     Contestant(
         "FastAPI + Advanced Alchemy",
         _uvicorn("fastapi_alchemy"),
         _ALCHEMY,
         _by_rows(_ALCHEMY),
-        PYTHON,
+        PEER_PYTHON,
     ),
     Contestant(
         "Litestar + Advanced Alchemy",
         _uvicorn("litestar_alchemy"),
         _ALCHEMY,
         _by_rows(_ALCHEMY),
-        PYTHON,
+        PEER_PYTHON,
     ),
     Contestant(
         "FastAPI + SQLModel, sync",
         _uvicorn("sqlmodel_template"),
         _TEMPLATE,
         _by_rows(_TEMPLATE),
-        PYTHON,
+        PEER_PYTHON,
     ),
-    Contestant("Django Ninja", _uvicorn("django_ninja"), _LIMITS, _by_ninja_cursor, PYTHON),
+    Contestant("Django Ninja", _uvicorn("django_ninja"), _LIMITS, _by_ninja_cursor, PEER_PYTHON),
     Contestant(
         "Fastify",
-        (NODE, str(FASTIFY / "server.js")),
+        (NODE, str(FASTIFY_DIRECTORY / "server.js")),
         _LIMITS,
         _by_rows(_LIMITS),
-        FASTIFY / "node_modules",
+        FASTIFY_DIRECTORY / "node_modules",
     ),
     Contestant(
         "limit",
-        _ours(*(w.replace("tutorial", "peers.raw_asyncpg") for w in TUTORIAL)),
+        _ours(*(w.replace("tutorial", "peers.raw_asyncpg") for w in TUTORIAL_MODULE)),
         _LIMITS,
         _by_key,
     ),

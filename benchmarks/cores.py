@@ -10,7 +10,7 @@ Cores = frozenset[int]
 
 
 @dataclass(frozen=True)
-class Layout:
+class CoreLayout:
     """A core for the servers, one for the load generator, and all others for Postgres.
 
     With two cores Postgres shares the load generator's: the server under test never shares its.
@@ -21,13 +21,13 @@ class Layout:
     database: Cores
 
 
-def layout() -> Layout:
+def choose_layout() -> CoreLayout:
     """The layout of this machine's cores; empty sets where nobody can be pinned."""
     if sys.platform != "linux":
-        return Layout(Cores(), Cores(), Cores())
+        return CoreLayout(Cores(), Cores(), Cores())
     first, *others = sorted(os.sched_getaffinity(0))
     load = others[:1] or [first]
-    return Layout(Cores([first]), Cores(load), Cores(others[1:] or load))
+    return CoreLayout(Cores([first]), Cores(load), Cores(others[1:] or load))
 
 
 def pin(cores: Cores) -> None:

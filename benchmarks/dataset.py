@@ -15,15 +15,15 @@ from sqlalchemy.engine import make_url
 from app import embedded, schema
 from benchmarks import cores
 
-AUTHORS: Final = 1_000
-BOOKS: Final = 10_000
-ASKED: Final = 10_000  # books that are read in turn, picked all over the table
+AUTHOR_COUNT: Final = 1_000
+BOOK_COUNT: Final = 10_000
+SAMPLE_SIZE: Final = 10_000  # books that are read in turn, picked all over the table
 DEPTHS: Final = (0, 1_000, 100_000)  # rows before a page
 _SETTINGS: Final = {"max_connections": "300", "max_wal_size": "4GB"}
 
 # Created a second apart, so that the order of a list is one order only, and one by one in the
 # table. Whole seconds, for not everybody's JSON shows more.
-_LOAD: Final = """
+_INSERT_ROWS: Final = """
 WITH author AS (
     INSERT INTO authors (id, name, dob, created_at, updated_at)
     SELECT uuidv7(), 'Author ' || n, date '1900-01-01' + n % 30000, instant, instant
@@ -39,8 +39,8 @@ SELECT uuidv7(), concat_ws(' ', 'Title', md5(n::text), CASE WHEN n % 2 = 0 THEN 
 FROM generate_series(1, $2::int) AS n JOIN numbered ON numbered.number = n % $1,
      LATERAL (SELECT timestamptz '2020-01-01Z' + n * interval '1 second') AS created(instant)
 """
-_FORGET: Final = "DELETE FROM authors WHERE name NOT LIKE 'Author %'"
-_SPARES: Final = """
+_DELETE_NEW_AUTHORS: Final = "DELETE FROM authors WHERE name NOT LIKE 'Author %'"
+_INSERT_SPARE_AUTHORS: Final = """
 INSERT INTO authors (id, name)
 SELECT unnest($1::uuid[]), 'Spare author'
 """
@@ -56,7 +56,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Data:
+class Dataset:
     """What requests are about. Authors have books; of `positions` there are those of `DEPTHS`."""
 
     books: Sequence[UUID]
@@ -64,31 +64,31 @@ class Data:
     positions: Mapping[int, Position | None]
 
 
-def spares(count: int) -> list[UUID]:
+def spare_author_ids(count: int) -> list[UUID]:
     """The ids of authors without books, that may be changed and deleted."""
     return [UUID(f"00000000-0000-4000-8000-{number:012x}") for number in range(count)]
 
 
-async def fill(connection: asyncpg.Connection, authors: int, books: int) -> None:
+async def insert_rows(connection: asyncpg.Connection, authors: int, books: int) -> None:
     """Fill the empty tables."""
-    await connection.execute(_LOAD, authors, books)
+    await connection.execute(_INSERT_ROWS, authors, books)
     await connection.execute("VACUUM ANALYZE")
     await connection.execute("CHECKPOINT")
 
 
-async def load(url: str, books: int = BOOKS) -> Data:
+async def load_dataset(url: str, books: int = BOOK_COUNT) -> Dataset:
     """Fill the empty tables; what is there to ask for."""
     connection = await asyncpg.connect(url)
     try:
-        await fill(connection, AUTHORS, books)
+        await insert_rows(connection, AUTHOR_COUNT, books)
         asked = await connection.fetch(
-            "SELECT id FROM books ORDER BY md5(id::text) LIMIT $1", ASKED
+            "SELECT id FROM books ORDER BY md5(id::text) LIMIT $1", SAMPLE_SIZE
         )
         found = await connection.fetch("SELECT id FROM authors ORDER BY created_at")
         positions = {depth: await _position(connection, depth) for depth in DEPTHS}
     finally:
         await connection.close()
-    return Data([row["id"] for row in asked], [row["id"] for row in found], positions)
+    return Dataset([row["id"] for row in asked], [row["id"] for row in found], positions)
 
 
 async def _position(connection: asyncpg.Connection, rows: int) -> Position | None:
@@ -97,19 +97,19 @@ async def _position(connection: asyncpg.Connection, rows: int) -> Position | Non
     return Position(rows, *row) if row else None
 
 
-async def restore(url: str, count: int = 0) -> None:
+async def restore_authors(url: str, count: int = 0) -> None:
     """The same authors as at the beginning, and so many spare ones, whatever trial was before."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(_FORGET)
-        await connection.execute(_SPARES, spares(count))
+        await connection.execute(_DELETE_NEW_AUTHORS)
+        await connection.execute(_INSERT_SPARE_AUTHORS, spare_author_ids(count))
         await connection.execute("VACUUM ANALYZE authors")
         await connection.execute("CHECKPOINT")
     finally:
         await connection.close()
 
 
-async def authors(url: str) -> int:
+async def count_authors(url: str) -> int:
     """How many authors there are."""
     connection = await asyncpg.connect(url)
     try:
@@ -119,11 +119,13 @@ async def authors(url: str) -> int:
 
 
 @contextmanager
-def loaded(directory: Path, layout: cores.Layout, books: int = BOOKS) -> Iterator[tuple[str, Data]]:
+def running_database(
+    directory: Path, layout: cores.CoreLayout, books: int = BOOK_COUNT
+) -> Iterator[tuple[str, Dataset]]:
     """The URL of a migrated and filled database as durable as in production; what it holds."""
     with ExitStack() as stack:
         with cores.pinned(layout.database):
             server = stack.enter_context(embedded.run_postgres(directory / "data", _SETTINGS))
         url = server.url()
         schema.upgrade(make_url(url).set(drivername="postgresql+asyncpg"))
-        yield url, asyncio.run(load(url, books))
+        yield url, asyncio.run(load_dataset(url, books))

@@ -18,7 +18,7 @@ _BOOK: Final = frozenset({"id", "title", "author_id", "author", "created_at", "u
 _AUTHOR: Final = frozenset({"id", "name", "dob", "created_at", "updated_at"})
 
 
-def check(experiment: Experiment, operation: Operation) -> None:
+def check_responses(experiment: Experiment, operation: Operation) -> None:
     """Raise unless each answers what we do: every field of a row, and the total where we have one.
 
     Of a deletion only that it is no error: the trials themselves count the rows.
@@ -26,7 +26,7 @@ def check(experiment: Experiment, operation: Operation) -> None:
     answers = {}
     for who, server in experiment.servers:
         if operation.writes:
-            asyncio.run(dataset.restore(experiment.url, operation.spares))
+            asyncio.run(dataset.restore_authors(experiment.url, operation.spares))
         request = operation.requests(who, server, experiment.data)[-1]
         status, answer = server.ask(request)
         if not 200 <= status < 300:

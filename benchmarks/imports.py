@@ -41,7 +41,7 @@ WORDS: Final = [
     "wind",
     "shadow",
 ]
-BOOKS_EACH: Final = 10  # of an author
+BOOKS_PER_AUTHOR: Final = 10  # of an author
 COMMANDS: Final = {
     "import": ("import", "books"),
     "again": ("import", "books"),
@@ -49,21 +49,24 @@ COMMANDS: Final = {
 }
 
 
-def lines(count: int) -> Iterator[tuple[str, date, str]]:
+def generate_books(count: int) -> Iterator[tuple[str, date, str]]:
     """Author, date of birth and title of so many different books."""
     chosen = random.Random(count)
     for number in range(count):
-        author, title = number // BOOKS_EACH, " ".join(chosen.choices(WORDS, k=4)).capitalize()
+        author, title = (
+            number // BOOKS_PER_AUTHOR,
+            " ".join(chosen.choices(WORDS, k=4)).capitalize(),
+        )
         yield f"Author {author:06d}", date(1800, 1, 1), f"{title} {number}"
 
 
-async def naive(url: URL, count: int) -> float:
+async def insert_with_orm(url: URL, count: int) -> float:
     """Seconds of one INSERT and COMMIT for each book, as a loop over a session's add does it."""
     engine = create_async_engine(url, poolclass=NullPool)
     start = perf_counter()
     async with AsyncSession(engine, expire_on_commit=False) as session:
         authors: dict[str, Author] = {}
-        for name, dob, title in lines(count):
+        for name, dob, title in generate_books(count):
             if name not in authors:
                 authors[name] = Author(id=uuid7(), name=name, dob=dob)
                 session.add(authors[name])
@@ -74,14 +77,14 @@ async def naive(url: URL, count: int) -> float:
     return perf_counter() - start
 
 
-async def plain(url: str, count: int) -> float:
+async def copy_rows(url: str, count: int) -> float:
     """Seconds of COPY straight into the tables: nothing is checked, nothing looked up."""
     connection = await asyncpg.connect(url)
-    authors = [uuid7() for _ in range(-(-count // BOOKS_EACH))]
+    authors = [uuid7() for _ in range(-(-count // BOOKS_PER_AUTHOR))]
     names = ((key, f"Author {n:06d}", date(1800, 1, 1)) for n, key in enumerate(authors))
     rows = (
-        (uuid7(), title, authors[number // BOOKS_EACH])
-        for number, (_, _, title) in enumerate(lines(count))
+        (uuid7(), title, authors[number // BOOKS_PER_AUTHOR])
+        for number, (_, _, title) in enumerate(generate_books(count))
     )
     start = perf_counter()
     async with connection.transaction():
@@ -93,7 +96,7 @@ async def plain(url: str, count: int) -> float:
     return perf_counter() - start
 
 
-def ours(url: str, *command: str) -> tuple[float, float]:
+def run_command(url: str, *command: str) -> tuple[float, float]:
     """Seconds and peak MiB of the process of a command, its start included."""
     start = perf_counter()
     process = subprocess.Popen(
@@ -107,7 +110,7 @@ def ours(url: str, *command: str) -> tuple[float, float]:
     return perf_counter() - start, usage.ru_maxrss / 1024
 
 
-async def fresh(server: Postgres) -> str:
+async def create_trial_database(server: Postgres) -> str:
     """The URL of an empty, migrated database; the one of the trial before is gone."""
     connection = await asyncpg.connect(server.url())
     await connection.execute("DROP DATABASE IF EXISTS trial WITH (FORCE)")
@@ -117,7 +120,7 @@ async def fresh(server: Postgres) -> str:
     return server.url("trial")
 
 
-async def _template(server: Postgres) -> None:
+async def create_template_database(server: Postgres) -> None:
     connection = await asyncpg.connect(server.url())
     await connection.execute('CREATE DATABASE "bookshelf"')
     await connection.close()
@@ -127,17 +130,21 @@ def measure(server: Postgres, directory: Path, options: argparse.Namespace) -> N
     file = directory / "books.csv"
     with file.open("w", newline="") as target:
         csv.writer(target).writerows([("author", "dob", "title")])
-        csv.writer(target).writerows(lines(options.books))
+        csv.writer(target).writerows(generate_books(options.books))
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.rounds):
-        url = asyncio.run(fresh(server))
+        url = asyncio.run(create_trial_database(server))
         for name, command in COMMANDS.items():
-            seconds, memory = ours(url, *command, str(file) if name != "export" else "/dev/null")
+            seconds, memory = run_command(
+                url, *command, str(file) if name != "export" else "/dev/null"
+            )
             found[name].append(seconds)
             found[f"{name} MiB"].append(memory)
-        found["copy"].append(asyncio.run(plain(asyncio.run(fresh(server)), options.books)))
-        url = asyncio.run(fresh(server))
-        found["orm"].append(asyncio.run(naive(sqlalchemy(url), options.sample)))
+        found["copy"].append(
+            asyncio.run(copy_rows(asyncio.run(create_trial_database(server)), options.books))
+        )
+        url = asyncio.run(create_trial_database(server))
+        found["orm"].append(asyncio.run(insert_with_orm(sqlalchemy_url(url), options.sample)))
     for name, words in (
         ("import", f"import books, {options.books} lines, s"),
         ("import MiB", "its peak memory, MiB"),
@@ -153,7 +160,7 @@ def measure(server: Postgres, directory: Path, options: argparse.Namespace) -> N
     print(f"{'one by one, for all of them, s':<42}{each:8.0f}   (calculated)")
 
 
-def sqlalchemy(url: str) -> URL:
+def sqlalchemy_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+asyncpg")
 
 
@@ -167,6 +174,6 @@ if __name__ == "__main__":
         home = Path(place)
         home.chmod(0o755)
         with embedded.run_postgres(home) as running:
-            asyncio.run(_template(running))
-            schema.upgrade(sqlalchemy(running.url("bookshelf")))
+            asyncio.run(create_template_database(running))
+            schema.upgrade(sqlalchemy_url(running.url("bookshelf")))
             measure(running, home, given)

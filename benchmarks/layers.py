@@ -8,9 +8,9 @@ from statistics import median
 from typing import Final
 
 from benchmarks import bench
-from benchmarks.servers import OURS, TUTORIAL, Server
-from benchmarks.trials import by_turns
-from benchmarks.wire import request
+from benchmarks.servers import BOOKSHELF_MODULE, TUTORIAL_MODULE, Server
+from benchmarks.trials import measure_in_turns
+from benchmarks.wire import encode_request
 
 # What each server does, its module, and the row of which it does all, too.
 LAYERS: Final = {
@@ -29,24 +29,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.8)
     options = parser.parse_args()
-    with bench.opened() as opened:
+    with bench.open_bench() as opened:
         servers = {
-            layer: opened.serve(layer, _command(module)) for layer, (module, _) in LAYERS.items()
+            layer: opened.serve(layer, _module(module)) for layer, (module, _) in LAYERS.items()
         }
-        requests = [request(f"GET /books/{book}") for book in opened.data.books]
+        requests = [encode_request(f"GET /books/{book}") for book in opened.data.books]
         variants = {layer: (server, requests) for layer, server in servers.items()}
-        _print(by_turns(opened.generate, variants, options.rounds, options.seconds))
+        _print_layers(measure_in_turns(opened.generate, variants, options.rounds, options.seconds))
         _print_memory(servers[[*LAYERS][-1]])
 
 
-def _command(module: str) -> tuple[str, ...]:
+def _module(module: str) -> tuple[str, ...]:
     if not module:
-        return OURS
+        return BOOKSHELF_MODULE
     factory = ("--factory",) if module.endswith(":service") else ()
-    return *(module if ":app" in word else word for word in TUTORIAL), *factory
+    return *(module if ":app" in word else word for word in TUTORIAL_MODULE), *factory
 
 
-def _print(found: dict[str, list[tuple[float, float]]]) -> None:
+def _print_layers(found: dict[str, list[tuple[float, float]]]) -> None:
     print("| `GET /books/{id}` | requests/s | CPU per request | more than | by |")
     print("| --- | ---: | ---: | --- | ---: |")
     rows, costs = list(found.items()), list[float]()
@@ -64,7 +64,7 @@ def _print(found: dict[str, list[tuple[float, float]]]) -> None:
 def _print_memory(ours: Server) -> None:
     """Print the memory of the service before and after the readiness probe has loaded boto3."""
     before = ours.memory()
-    status, _ = ours.ask(request("GET /readyz"))
+    status, _ = ours.ask(encode_request("GET /readyz"))
     assert status == 200, status
     sizes = " MiB, and ".join(f"{size / 2**20:.0f}" for size in (before, ours.memory()))
     print(f"\nMemory of Bookshelf: {sizes} MiB when the store has been asked")

@@ -17,12 +17,12 @@ from typing import Final, cast
 
 import uvloop
 
-GRACE_PERIOD: Final = 30.0  # seconds for answers that are still due at the end
-_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+GRACE_PERIOD_SECONDS: Final = 30.0  # seconds for answers that are still due at the end
+_CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Job:
+class LoadJob:
     """What to send, to which local port, over how many connections, for how many seconds."""
 
     port: int
@@ -33,7 +33,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadResult:
     """What came of a job. Latencies in seconds, sorted; `failures` by status or reason."""
 
     seconds: float
@@ -53,49 +53,49 @@ class Load:
         return self.latencies[min(index, len(self.latencies) - 1)]
 
 
-def run(job: Job) -> Load:
+def run_load(job: LoadJob) -> LoadResult:
     """Put the load on the server. To be called in a process of its own, off any event loop."""
-    return together([job])[0]
+    return run_loads([job])[0]
 
 
-def together(jobs: Sequence[Job]) -> list[Load]:
+def run_loads(jobs: Sequence[LoadJob]) -> list[LoadResult]:
     """The same of several at once."""
     gc.disable()
-    return uvloop.run(_together(jobs))
+    return uvloop.run(_run_concurrently(jobs))
 
 
-async def _together(jobs: Sequence[Job]) -> list[Load]:
-    return await asyncio.gather(*(_run(job) for job in jobs))
+async def _run_concurrently(jobs: Sequence[LoadJob]) -> list[LoadResult]:
+    return await asyncio.gather(*(_run_job(job) for job in jobs))
 
 
 @dataclass
-class _Run:
+class _LoadState:
     requests: Iterator[bytes]
     deadline: float = 0.0
     latencies: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
 
 
-async def _run(job: Job) -> Load:
+async def _run_job(job: LoadJob) -> LoadResult:
     loop = asyncio.get_running_loop()
-    run = _Run(iter(job.requests) if job.once else cycle(job.requests))
+    run = _LoadState(iter(job.requests) if job.once else cycle(job.requests))
     clients = [
-        (await loop.create_connection(lambda: _Client(run), "127.0.0.1", job.port))[1]
+        (await loop.create_connection(lambda: _Connection(run), "127.0.0.1", job.port))[1]
         for _ in range(job.connections)
     ]
     started = perf_counter()
     run.deadline = started + job.seconds
     for client in clients:
         client.send()
-    async with asyncio.timeout(job.seconds + GRACE_PERIOD):
+    async with asyncio.timeout(job.seconds + GRACE_PERIOD_SECONDS):
         await asyncio.gather(*(client.done for client in clients))
-    return Load(perf_counter() - started, sorted(run.latencies), run.failures)
+    return LoadResult(perf_counter() - started, sorted(run.latencies), run.failures)
 
 
-class _Client(asyncio.Protocol):
+class _Connection(asyncio.Protocol):
     """One connection: sends a request, waits for its answer, sends the next."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: _LoadState) -> None:
         self.run = run
         self.done = asyncio.get_running_loop().create_future()
         self._answer, self._size = b"", 0
@@ -115,7 +115,7 @@ class _Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._answer += data
         if not self._size:
-            self._size = _size(self._answer)
+            self._size = _response_size(self._answer)
         if self._size and len(self._answer) >= self._size:
             self._finish()
 
@@ -133,10 +133,10 @@ class _Client(asyncio.Protocol):
         self.send()
 
 
-def _size(answer: bytes) -> int:
+def _response_size(answer: bytes) -> int:
     """Bytes of the whole answer, head included; 0 while its head is incomplete."""
     end = answer.find(b"\r\n\r\n")
     if end < 0:
         return 0
-    length = _LENGTH.search(answer, 0, end)
+    length = _CONTENT_LENGTH.search(answer, 0, end)
     return end + 4 + (int(length[1]) if length else 0)

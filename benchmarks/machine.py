@@ -11,7 +11,7 @@ from typing import Any, Final
 import psutil
 
 from app.embedded.postgresql import POSTGRES_VERSION
-from benchmarks.contestants import FASTIFY, NODE, PYTHON
+from benchmarks.contestants import FASTIFY_DIRECTORY, NODE, PEER_PYTHON
 
 _PACKAGES: Final = (
     *("fastapi", "starlette", "pydantic", "sqlalchemy", "asyncpg", "uvicorn", "uvloop"),
@@ -23,7 +23,7 @@ print(json.dumps({{name: importlib.metadata.version(name) for name in {_PACKAGES
 """
 
 
-def environment() -> dict[str, Any]:
+def describe_environment() -> dict[str, Any]:
     """The date, the machine in a line, and versions."""
     memory = round(psutil.virtual_memory().total / 2**30)
     return {
@@ -48,16 +48,16 @@ def _processor() -> str:
 
 
 def _python_packages() -> dict[str, str]:
-    if not PYTHON.exists():
+    if not PEER_PYTHON.exists():
         return {}
-    found: dict[str, str] = json.loads(_output(str(PYTHON), "-c", _VERSIONS))
+    found: dict[str, str] = json.loads(_output(str(PEER_PYTHON), "-c", _VERSIONS))
     return found
 
 
 def _node_packages() -> dict[str, str]:
-    if not (FASTIFY / "node_modules").exists():
+    if not (FASTIFY_DIRECTORY / "node_modules").exists():
         return {}
-    packages = json.loads((FASTIFY / "package.json").read_text())["dependencies"]
+    packages = json.loads((FASTIFY_DIRECTORY / "package.json").read_text())["dependencies"]
     return {"Node": _output(NODE, "--version").strip().removeprefix("v"), **packages}
 
 

@@ -27,25 +27,29 @@ from benchmarks import dataset
 from tests.support.resources import replace_resources
 
 AUTHORS, BOOKS = 50_000, 1_000_000
-RUNS: Final = 5
-DEPTH: Final = 900_000  # rows before the deep cursor page
+EXECUTIONS: Final = 5
+DEEP_PAGE_OFFSET: Final = 900_000  # rows before the deep cursor page
 
 
 async def measure(url: str) -> None:
     connection = await asyncpg.connect(url)
-    await dataset.fill(connection, AUTHORS, BOOKS)
-    async with _service(url) as (client, sent):
-        print(f"| request | Postgres ms, median of {RUNS} |\n| --- | ---: |")
-        for name, path in {**_cases(), "deep": await _deep(client)}.items():
+    await dataset.insert_rows(connection, AUTHORS, BOOKS)
+    async with _running_service(url) as (client, sent):
+        print(f"| request | Postgres ms, median of {EXECUTIONS} |\n| --- | ---: |")
+        for name, path in {**_paths(), "deep": await _deep_page_path(client)}.items():
             sent.clear()
             (await client.get(path)).raise_for_status()
-            milliseconds = [await _explained(connection, *sent[0]) for _ in range(RUNS + 1)]
-            label = f"`{path}`" if name != "deep" else f"cursor page after {DEPTH:,} rows"
+            milliseconds = [
+                await _execution_time(connection, *sent[0]) for _ in range(EXECUTIONS + 1)
+            ]
+            label = (
+                f"`{path}`" if name != "deep" else f"cursor page after {DEEP_PAGE_OFFSET:,} rows"
+            )
             print(f"| {label} | {median(milliseconds[1:]):.2f} |", flush=True)
     await connection.close()
 
 
-def _cases() -> dict[str, str]:
+def _paths() -> dict[str, str]:
     paths = [
         "/books?count=none",
         "/books?count=estimated",
@@ -59,21 +63,23 @@ def _cases() -> dict[str, str]:
     return {path: path for path in paths}
 
 
-async def _deep(client: httpx.AsyncClient) -> str:
+async def _deep_page_path(client: httpx.AsyncClient) -> str:
     path = "/books?size=100&count=none&page=1000"
-    for _ in range((DEPTH - 100_000) // 100 + 1):
+    for _ in range((DEEP_PAGE_OFFSET - 100_000) // 100 + 1):
         answer = (await client.get(path)).raise_for_status()
         path = f"/books?size=100&cursor={answer.json()['next']}"
     return path.replace("size=100", "size=20")
 
 
-async def _explained(connection: asyncpg.Connection, sql: str, parameters: Any) -> float:
+async def _execution_time(connection: asyncpg.Connection, sql: str, parameters: Any) -> float:
     plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *parameters)
     return float(json.loads(plan)[0]["Execution Time"])
 
 
 @asynccontextmanager
-async def _service(url: str) -> AsyncIterator[tuple[httpx.AsyncClient, list[tuple[str, Any]]]]:
+async def _running_service(
+    url: str,
+) -> AsyncIterator[tuple[httpx.AsyncClient, list[tuple[str, Any]]]]:
     """A client of the service in this process, and the statements that it sends."""
     # The fast path bypasses the event that notes the statements.
     settings = Settings(

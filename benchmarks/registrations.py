@@ -8,23 +8,23 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from uuid import uuid4
 
-from benchmarks.load import Job
+from benchmarks.load import LoadJob
 from benchmarks.results import Registrations
 from benchmarks.servers import Server
 from benchmarks.trials import Experiment
-from benchmarks.wire import request
+from benchmarks.wire import encode_request
 
 SERVERS: Final = ("bookshelf", "tutorial")
-READERS: Final = 4  # connections
-REGISTERING: Final = 4  # connections
-LENGTH: Final = 3  # times the length of another trial: a hash takes a while
-MOST: Final = 300  # registrations a second
+READ_CONNECTIONS: Final = 4  # connections
+REGISTRATION_CONNECTIONS: Final = 4  # connections
+DURATION_FACTOR: Final = 3  # times the length of another trial: a hash takes a while
+MAX_REGISTRATIONS_PER_SECOND: Final = 300  # registrations a second
 
 
-def measured(experiment: Experiment) -> Iterator[Registrations]:
+def measure_registrations(experiment: Experiment) -> Iterator[Registrations]:
     """By turns, as many rounds as of everything else."""
-    reads = [request(f"GET /books/{book}") for book in experiment.data.books]
-    seconds = experiment.plan.seconds * LENGTH
+    reads = [encode_request(f"GET /books/{book}") for book in experiment.data.books]
+    seconds = experiment.plan.seconds * DURATION_FACTOR
     for _ in range(experiment.plan.rounds):
         for who, server in experiment.servers:
             if who.name in SERVERS:
@@ -34,9 +34,9 @@ def measured(experiment: Experiment) -> Iterator[Registrations]:
 def _measured(
     experiment: Experiment, server: Server, reads: Sequence[bytes], seconds: float
 ) -> Registrations:
-    reading = Job(server.port, list(reads), READERS, seconds)
-    users = [_registration() for _ in range(int(seconds * MOST))]
-    registering = Job(server.port, users, REGISTERING, seconds, once=True)
+    reading = LoadJob(server.port, list(reads), READ_CONNECTIONS, seconds)
+    users = [_registration() for _ in range(int(seconds * MAX_REGISTRATIONS_PER_SECOND))]
+    registering = LoadJob(server.port, users, REGISTRATION_CONNECTIONS, seconds, once=True)
     alone = experiment.generate(reading)
     beside, registered = experiment.generate.together(reading, registering)
     for done in (alone, beside, registered):
@@ -55,4 +55,4 @@ def _measured(
 
 def _registration() -> bytes:
     user = {"name": "Ada", "email": f"{uuid4()}@example.com", "password": "correct horse"}
-    return request("POST /users", json.dumps(user).encode())
+    return encode_request("POST /users", json.dumps(user).encode())

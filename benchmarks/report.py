@@ -10,14 +10,17 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks.results import LIMIT, OURS, Results, shallow
-from benchmarks.servers import ROOT
+from benchmarks.results import BOOKSHELF, LIMIT, Results, without_deep_pages
+from benchmarks.servers import PROJECT_ROOT
 
-PAGE: Final = ROOT / "docs" / "benchmarks.md"
+PAGE: Final = PROJECT_ROOT / "docs" / "benchmarks.md"
 TUTORIAL, ALCHEMY = "tutorial", "FastAPI + Advanced Alchemy"
 # `make bench BENCH_ARGS=--page` replaces the part of the page between these two comments.
-BEGIN, END = "<!-- begin: written by make bench -->", "<!-- end: written by make bench -->"
-FIRST, DEEPEST = "list_books_0", "list_books_100000"
+BEGIN_COMMENT, END_COMMENT = (
+    "<!-- begin: written by make bench -->",
+    "<!-- end: written by make bench -->",
+)
+FIRST_PAGE, DEEPEST_PAGE = "list_books_0", "list_books_100000"
 _SUMMARY_EXPLANATION: Final = (
     "Each row compares this service with one peer. For example, 2 in the column requests/s means "
     "that this service handles twice as many requests as the peer."
@@ -34,45 +37,45 @@ _COLUMNS: Final = (
 )
 
 
-def document(results: Results) -> str:
+def full_report(results: Results) -> str:
     """All tables."""
     plan = results.plan
     parts = [
         f"# Benchmarks of {results.environment['date']}",
-        where(results),
+        describe_run(results),
         f"## In geometric mean, {plan.usual} connections",
-        summary(results),
+        summary_table(results),
         f"## Requests per second, {plan.usual} connections",
-        rates(results),
+        rates_table(results),
         "## Reads while users register",
-        registrations(results),
+        registrations_table(results),
         "## What we want of it",
-        targets(results),
+        targets_table(results),
     ]
     for concurrency in plan.concurrency:
-        parts += [f"## Everything, connections: {concurrency}", details(results, concurrency)]
+        parts += [f"## Everything, connections: {concurrency}", details_table(results, concurrency)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def update_page(results: Results) -> None:
     """Replace the tables in `docs/benchmarks.md` by those of these results."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, _, rest = PAGE.read_text().partition(BEGIN_COMMENT)
+    _, _, after = rest.partition(END_COMMENT)
     parts = [
-        f"`make bench` on {results.environment['date']}: {where(results)}",
+        f"`make bench` on {results.environment['date']}: {describe_run(results)}",
         f"### Geometric means, {results.plan.usual} connections",
         _SUMMARY_EXPLANATION,
-        summary(results),
+        summary_table(results),
         f"### Requests per second, {results.plan.usual} connections",
-        rates(results),
+        rates_table(results),
         "### Latency of reads while users register",
         "Latencies of `GET /books/{id}`, alone and while other connections register users.",
-        registrations(results),
+        registrations_table(results),
     ]
-    PAGE.write_text("\n\n".join([before + BEGIN, *parts, END + after]))
+    PAGE.write_text("\n\n".join([before + BEGIN_COMMENT, *parts, END_COMMENT + after]))
 
 
-def where(results: Results) -> str:
+def describe_run(results: Results) -> str:
     """How and on what it was measured, in a paragraph."""
     plan, found = results.plan, results.environment
     packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
@@ -83,25 +86,25 @@ def where(results: Results) -> str:
     )
 
 
-def summary(results: Results) -> str:
+def summary_table(results: Results) -> str:
     """Ours to each, in geometric mean over the operations."""
     usual, names = results.plan.usual, results.operations
     rows = [
         [
             server,
             f"**{results.ratio('rate', server, usual, names):.2f}**",
-            f"{results.ratio('rate', server, usual, shallow(names)):.2f}",
+            f"{results.ratio('rate', server, usual, without_deep_pages(names)):.2f}",
             *(f"{results.ratio(name, server, usual, names):.2f}" for name in ("p50", "p99", "cpu")),
-            f"{_memory(results, OURS):.0f} / {_memory(results, server):.0f} MiB",
+            f"{_memory(results, BOOKSHELF):.0f} / {_memory(results, server):.0f} MiB",
         ]
         for server in results.servers
-        if server != OURS
+        if server != BOOKSHELF
     ]
     heading = ("Bookshelf to", "requests/s", "without deep pages", "p50", "p99", "CPU/request")
     return _table([*heading, "memory"], rows)
 
 
-def rates(results: Results) -> str:
+def rates_table(results: Results) -> str:
     """Requests per second of everybody."""
     rows = [
         [
@@ -116,7 +119,7 @@ def rates(results: Results) -> str:
     return _table(["", *results.servers], rows)
 
 
-def registrations(results: Results) -> str:
+def registrations_table(results: Results) -> str:
     """What `POST /users` does to reads."""
     heading = [
         "",
@@ -142,7 +145,7 @@ def registrations(results: Results) -> str:
     return _table(heading, rows) if rows else ""
 
 
-def targets(results: Results) -> str:
+def targets_table(results: Results) -> str:
     """What we want, what it is, and whether that will do."""
     usual, names, most = results.plan.usual, results.operations, max(results.plan.concurrency)
 
@@ -162,10 +165,12 @@ def targets(results: Results) -> str:
         )
     if LIMIT in results.servers:
         wanted.append(("requests/s to the limit's", "at least", 0.3, ratio("rate", LIMIT), True))
-    longest = max(max(results.values("longest", OURS, name, most)) for name in names)
+    longest = max(max(results.values("longest", BOOKSHELF, name, most)) for name in names)
     wanted.append((f"longest answer with {most} connections, ms", "at most", 1000, longest, False))
-    if {FIRST, DEEPEST} <= set(names):
-        first, deepest = (results.median("rate", OURS, name, usual) for name in (FIRST, DEEPEST))
+    if {FIRST_PAGE, DEEPEST_PAGE} <= set(names):
+        first, deepest = (
+            results.median("rate", BOOKSHELF, name, usual) for name in (FIRST_PAGE, DEEPEST_PAGE)
+        )
         wanted.append(("the deepest page to the first", "at least", 0.8, deepest / first, True))
     rows = [
         [what, f"{word} {bound:g}", f"{value:.2f}", "yes" if (value >= bound) == more else "**no**"]
@@ -174,11 +179,11 @@ def targets(results: Results) -> str:
     return _table(["in geometric mean", "wanted", "is", ""], rows)
 
 
-def details(results: Results, concurrency: int) -> str:
+def details_table(results: Results, concurrency: int) -> str:
     """Each operation and server; the ratio is ours to theirs, and in parentheses of the rounds."""
     rows = []
     for name in results.operations:
-        ours = results.values("rate", OURS, name, concurrency)
+        ours = results.values("rate", BOOKSHELF, name, concurrency)
         for server in results.servers:
             theirs = results.values("rate", server, name, concurrency)
             cells = [
@@ -212,7 +217,7 @@ def main() -> None:
     if options.page:
         update_page(results)
     else:
-        print(document(results), end="")
+        print(full_report(results), end="")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, TypeVar
 
-OURS, LIMIT = "bookshelf", "limit"
+BOOKSHELF, LIMIT = "bookshelf", "limit"
 T = TypeVar("T")
 
 
@@ -91,7 +91,7 @@ class Results:
     def ratio(self, name: str, server: str, concurrency: int, operations: Sequence[str]) -> float:
         """Ours to theirs, in geometric mean over the operations."""
         pairs = (
-            [self.median(name, who, operation, concurrency) for who in (OURS, server)]
+            [self.median(name, who, operation, concurrency) for who in (BOOKSHELF, server)]
             for operation in operations
         )
         return exp(fsum(log(ours / max(theirs, 1e-9)) for ours, theirs in pairs) / len(operations))
@@ -133,9 +133,9 @@ def _unique(items: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(items))
 
 
-DEEP: Final = ("list_books_1000", "list_books_100000")
+DEEP_PAGES: Final = ("list_books_1000", "list_books_100000")
 
 
-def shallow(operations: Sequence[str]) -> list[str]:
+def without_deep_pages(operations: Sequence[str]) -> list[str]:
     """Those that are no deep pages, of which an offset is slower the deeper."""
-    return [name for name in operations if name not in DEEP]
+    return [name for name in operations if name not in DEEP_PAGES]

@@ -16,17 +16,17 @@ import psutil
 
 from benchmarks.cores import Cores, pinned
 
-ROOT: Final = Path(__file__).parents[1]
+PROJECT_ROOT: Final = Path(__file__).parents[1]
 START_TIMEOUT: Final = 30.0  # seconds
 _PROCESS_CLOCK: Final = 2  # clock_getcpuclockid(3) makes a clock of this and a process id
 
 # uvicorn picks uvloop and httptools by itself as both are installed; the peer's are spelled out.
-OURS: Final = ("app", "serve")
-TUTORIAL: Final = (
+BOOKSHELF_MODULE: Final = ("app", "serve")
+TUTORIAL_MODULE: Final = (
     *("uvicorn", "benchmarks.tutorial:app", "--workers=1", "--loop=uvloop", "--http=httptools"),
     *("--no-access-log", "--log-level=warning", "--port={port}"),
 )
-CEILING: Final = ("benchmarks.ceiling", "{port}")
+CEILING_MODULE: Final = ("benchmarks.ceiling", "{port}")
 
 
 class Server:
@@ -71,7 +71,7 @@ class Server:
 
 
 @contextmanager
-def running(
+def running_module(
     name: str,
     module: tuple[str, ...],
     *,
@@ -82,14 +82,14 @@ def running(
 ) -> Iterator[Server]:
     """The service `python -m module`, listening, until the block ends; `also` is environment."""
     command = (sys.executable, "-m", *module)
-    with started(
+    with running_command(
         name, command, cores=cores, directory=directory, database_url=database_url, also=also
     ) as server:
         yield server
 
 
 @contextmanager
-def started(
+def running_command(
     name: str,
     command: Sequence[str],
     *,
@@ -121,7 +121,7 @@ def _environment(port: int, database_url: str) -> Mapping[str, str]:
     """All that the service knows of its surroundings."""
     return {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(PROJECT_ROOT),
         "APP_ENV": "test",
         "ANONYMOUS_ACCESS": "full",  # as in the tutorial's
         "DATABASE_URL": database_url,

@@ -19,13 +19,13 @@ import psutil
 
 from app import embedded
 from benchmarks.cores import Cores
-from benchmarks.servers import OURS, TUTORIAL, Server, running
+from benchmarks.servers import BOOKSHELF_MODULE, TUTORIAL_MODULE, Server, running_module
 
 MIB: Final = 2**20
-OURSELVES, OBVIOUS, MEMORY = "bookshelf", "tutorial", "from memory"
+BOOKSHELF, TUTORIAL, FROM_MEMORY = "bookshelf", "tutorial", "from memory"
 SERVICES: Final = {
-    OURSELVES: OURS,
-    OBVIOUS: tuple(word.replace("tutorial", "tutorial_uploads") for word in TUTORIAL),
+    BOOKSHELF: BOOKSHELF_MODULE,
+    TUTORIAL: tuple(word.replace("tutorial", "tutorial_uploads") for word in TUTORIAL_MODULE),
 }
 BOUNDARY: Final = "----benchmark7MA4YWxkTrZu0gW"
 FORM_HEAD: Final = f"""--{BOUNDARY}
@@ -41,7 +41,7 @@ FORM_TAIL: Final = f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 @dataclass(frozen=True)
-class Bench:
+class UploadBench:
     """The database and the store that all share, and a directory for everything."""
 
     directory: Path
@@ -58,7 +58,7 @@ class Bench:
             "S3_BUCKET": embedded.BUCKET,
             "TMPDIR": str(self.scratch(name)),
         }
-        with running(
+        with running_module(
             name,
             SERVICES[name],
             cores=Cores(),
@@ -76,12 +76,12 @@ class Bench:
         form = self.form(size)
         with ThreadPoolExecutor(times) as threads:
             started = perf_counter()
-            list(threads.map(lambda _: _send(server.port, form), range(times)))
+            list(threads.map(lambda _: _send_form(server.port, form), range(times)))
             return perf_counter() - started
 
     def upload_from_memory(self, size: int) -> float:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            return pool.submit(_from_memory, self.store, size).result()
+            return pool.submit(_upload_from_memory, self.store, size).result()
 
     def form(self, size: int) -> Path:
         """A form with so many MiB of file, on disk, so that sending it costs next to nothing."""
@@ -93,26 +93,26 @@ class Bench:
 
     def empty(self) -> None:
         """Remove what has been uploaded, and let the disk come to rest."""
-        bucket(self.store).objects.delete()
+        open_bucket(self.store).objects.delete()
         os.sync()
 
 
-def bucket(store: embedded.S3Server) -> Any:
+def open_bucket(store: embedded.S3Server) -> Any:
     """As boto3 comes, with its defaults for everything."""
     given = {name.lower(): value for name, value in store.environment().items()}
     session = boto3.Session(region_name="us-east-1", **given)
     return session.resource("s3", endpoint_url=store.endpoint).Bucket(embedded.BUCKET)
 
 
-def _from_memory(store: embedded.S3Server, size: int) -> float:
-    target, content = bucket(store), io.BytesIO(os.urandom(MIB) * size)
+def _upload_from_memory(store: embedded.S3Server, size: int) -> float:
+    target, content = open_bucket(store), io.BytesIO(os.urandom(MIB) * size)
     target.put_object(Key="first", Body=b"")  # as the servers, it has connected before
     started = perf_counter()
     target.upload_fileobj(content, "from-memory")
     return perf_counter() - started
 
 
-def _send(port: int, form: Path) -> None:
+def _send_form(port: int, form: Path) -> None:
     """The kernel copies the file to the socket."""
     head = (
         f"POST /documents HTTP/1.1\r\nHost: localhost\r\nContent-Length: {form.stat().st_size}\r\n"
@@ -128,7 +128,7 @@ def _send(port: int, form: Path) -> None:
 
 
 @contextmanager
-def probed(server: Server, path: str) -> Iterator[list[float]]:
+def probing(server: Server, path: str) -> Iterator[list[float]]:
     """Milliseconds of a GET that is asked every 10 ms as long as the block runs."""
     done, found = Event(), list[float]()
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
@@ -168,7 +168,7 @@ class Footprint:
 
 
 @contextmanager
-def watched(server: Server, scratch: Path) -> Iterator[Footprint]:
+def watching(server: Server, scratch: Path) -> Iterator[Footprint]:
     """A process that has just been started, as long as the block runs (Linux only)."""
     process, done = psutil.Process(server.pid), Event()
     found = Footprint(server.memory())
@@ -177,7 +177,7 @@ def watched(server: Server, scratch: Path) -> Iterator[Footprint]:
     def watch() -> None:
         while not done.wait(0.05):
             found.pss = max(found.pss, _kilobytes(server.pid, "smaps_rollup", "Pss:"))
-            found.files = max(found.files, _opened(server.pid, scratch))
+            found.files = max(found.files, _count_open_files(server.pid, scratch))
 
     with ThreadPoolExecutor(1) as thread:
         watching = thread.submit(watch)
@@ -196,7 +196,7 @@ def _kilobytes(pid: int, name: str, field: str) -> int:
     return int(text.partition(f"\n{field}")[2].split()[0]) * 1024
 
 
-def _opened(pid: int, directory: Path) -> int:
+def _count_open_files(pid: int, directory: Path) -> int:
     """Files under the directory that the process has open, those without a name too."""
     links = list[str]()
     for link in Path(f"/proc/{pid}/fd").iterdir():

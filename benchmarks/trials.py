@@ -12,29 +12,29 @@ from time import monotonic, sleep
 from typing import Final
 
 from benchmarks import dataset, load
-from benchmarks.contestants import Contestant, present
-from benchmarks.cores import Layout, pin
-from benchmarks.load import Job, Load
+from benchmarks.contestants import Contestant, installed_contestants
+from benchmarks.cores import CoreLayout, pin
+from benchmarks.load import LoadJob, LoadResult
 from benchmarks.operations import Operation
 from benchmarks.results import Plan, Trial
-from benchmarks.servers import CEILING, Server, running, started
+from benchmarks.servers import CEILING_MODULE, Server, running_command, running_module
 
-WARM_UP: Final = 1.0  # seconds at most; opens the pools, prepares the statements
-PATIENCE: Final = 5.0  # seconds until what was acknowledged has to be in the table
+WARM_UP_SECONDS: Final = 1.0  # seconds at most; opens the pools, prepares the statements
+COMMIT_TIMEOUT_SECONDS: Final = 5.0  # seconds until what was acknowledged has to be in the table
 
 
-class Generator:
+class LoadGenerator:
     """The load generator, in a process of its own."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
-    def __call__(self, job: Job) -> Load:
-        return self._pool.submit(load.run, job).result()
+    def __call__(self, job: LoadJob) -> LoadResult:
+        return self._pool.submit(load.run_load, job).result()
 
-    def together(self, *jobs: Job) -> list[Load]:
+    def together(self, *jobs: LoadJob) -> list[LoadResult]:
         """Several loads at once."""
-        return self._pool.submit(load.together, jobs).result()
+        return self._pool.submit(load.run_loads, jobs).result()
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Experiment:
     """All services over the same tables, and who puts the load on them."""
 
     plan: Plan
-    generate: Generator
+    generate: LoadGenerator
     url: str
-    data: dataset.Data
+    data: dataset.Dataset
     servers: Sequence[tuple[Contestant, Server]]
 
     def trials(self, operation: Operation) -> Iterator[Trial]:
@@ -52,8 +52,8 @@ class Experiment:
         asked = [operation.requests(who, server, self.data) for who, server in self.servers]
         for (_, server), requests in zip(self.servers, asked, strict=True):
             self._restore(operation)
-            most, seconds = max(self.plan.concurrency), min(WARM_UP, self.plan.seconds)
-            self.generate(Job(server.port, requests, most, seconds, operation.once))
+            most, seconds = max(self.plan.concurrency), min(WARM_UP_SECONDS, self.plan.seconds)
+            self.generate(LoadJob(server.port, requests, most, seconds, operation.once))
         for concurrency in self.plan.concurrency:
             for _ in range(self.plan.rounds):
                 for (_, server), requests in zip(self.servers, asked, strict=True):
@@ -65,7 +65,7 @@ class Experiment:
         rows = self._restore(operation)
         before = server.cpu()
         done = self.generate(
-            Job(server.port, requests, concurrency, self.plan.seconds, operation.once)
+            LoadJob(server.port, requests, concurrency, self.plan.seconds, operation.once)
         )
         used = server.cpu() - before
         count = len(done.latencies)
@@ -89,21 +89,21 @@ class Experiment:
         """The tables as every trial of the operation finds them; how many authors there are."""
         if not operation.writes:
             return 0
-        asyncio.run(dataset.restore(self.url, operation.spares))
-        return dataset.AUTHORS + operation.spares
+        asyncio.run(dataset.restore_authors(self.url, operation.spares))
+        return dataset.AUTHOR_COUNT + operation.spares
 
     def _kept(self, rows: int) -> bool:
         """Whether there are so many authors: some commit only after they have answered."""
-        deadline = monotonic() + PATIENCE
-        while asyncio.run(dataset.authors(self.url)) != rows:
+        deadline = monotonic() + COMMIT_TIMEOUT_SECONDS
+        while asyncio.run(dataset.count_authors(self.url)) != rows:
             if monotonic() > deadline:
                 return False
             sleep(0.01)
         return True
 
 
-def by_turns(
-    generate: Generator,
+def measure_in_turns(
+    generate: LoadGenerator,
     variants: Mapping[str, tuple[Server, list[bytes]]],
     rounds: int,
     seconds: float,
@@ -112,11 +112,11 @@ def by_turns(
     """Requests per second and microseconds of the server's CPU per request, round by round."""
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for server, requests in variants.values():
-        generate(Job(server.port, requests, connections, WARM_UP))
+        generate(LoadJob(server.port, requests, connections, WARM_UP_SECONDS))
     for _ in range(rounds):
         for name, (server, requests) in variants.items():
             before = server.cpu()
-            done = generate(Job(server.port, requests, connections, seconds))
+            done = generate(LoadJob(server.port, requests, connections, seconds))
             assert not done.failures, done.failures
             used = (server.cpu() - before) / len(done.latencies) * 1e6
             found[name].append((done.rate, used))
@@ -124,8 +124,8 @@ def by_turns(
 
 
 @contextmanager
-def all_present(
-    url: str, cores: Layout, directory: Path
+def running_contestants(
+    url: str, cores: CoreLayout, directory: Path
 ) -> Iterator[list[tuple[Contestant, Server]]]:
     """Every service that can be started here, over one database, ours first."""
     with ExitStack() as stack:
@@ -133,7 +133,7 @@ def all_present(
             (
                 who,
                 stack.enter_context(
-                    started(
+                    running_command(
                         *(who.name, who.command),
                         cores=cores.server,
                         directory=directory,
@@ -141,19 +141,25 @@ def all_present(
                     )
                 ),
             )
-            for who in present()
+            for who in installed_contestants()
         ]
 
 
 @contextmanager
-def generator(cores: Layout) -> Iterator[Generator]:
+def running_load_generator(cores: CoreLayout) -> Iterator[LoadGenerator]:
     """The load generator, in a process of its own."""
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=pin, initargs=(cores.load,)) as pool:
-        yield Generator(pool)
+        yield LoadGenerator(pool)
 
 
-def ceiling(generate: Generator, cores: Layout, directory: Path, connections: int) -> float:
+def measure_ceiling(
+    generate: LoadGenerator, cores: CoreLayout, directory: Path, connections: int
+) -> float:
     """Requests per second that the load generator reaches against a server that does nothing."""
-    with running("ceiling", CEILING, cores=cores.server, directory=directory) as server:
-        return generate(Job(server.port, [b"GET / HTTP/1.1\r\n\r\n"], connections, WARM_UP)).rate
+    with running_module(
+        "ceiling", CEILING_MODULE, cores=cores.server, directory=directory
+    ) as server:
+        return generate(
+            LoadJob(server.port, [b"GET / HTTP/1.1\r\n\r\n"], connections, WARM_UP_SECONDS)
+        ).rate

@@ -30,7 +30,7 @@ class Wiretap:
         """Carry one connection until either end closes it."""
         database, question = await asyncio.open_unix_connection(server)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
-            question.write(await _message(client, kind=0))  # the start-up message has no kind
+            question.write(await _read_message(client, kind=0))  # the start-up message has no kind
             await asyncio.gather(self._up(client, question), self._down(database, answer))
         question.close()
         answer.close()
@@ -38,7 +38,7 @@ class Wiretap:
     async def _up(self, client: StreamReader, question: StreamWriter) -> None:
         prepared: dict[bytes, str] = {}
         while True:
-            message = await _message(client)
+            message = await _read_message(client)
             kind, content = message[:1], message[5:]
             if kind == _PARSE:
                 name, statement, _ = content.split(b"\0", 2)
@@ -52,13 +52,13 @@ class Wiretap:
 
     async def _down(self, database: StreamReader, answer: StreamWriter) -> None:
         while True:
-            message = await _message(database)
+            message = await _read_message(database)
             self.round_trips += message[:1] == _READY_FOR_QUERY
             answer.write(message)
 
 
 @asynccontextmanager
-async def tapped(server: Path, directory: Path) -> AsyncIterator[Wiretap]:
+async def running_wiretap(server: Path, directory: Path) -> AsyncIterator[Wiretap]:
     """A socket in `directory` that leads to the one in `server`, for as long as the block lasts."""
     tap = Wiretap()
 
@@ -69,7 +69,7 @@ async def tapped(server: Path, directory: Path) -> AsyncIterator[Wiretap]:
         yield tap
 
 
-async def _message(reader: StreamReader, kind: int = 1) -> bytes:
+async def _read_message(reader: StreamReader, kind: int = 1) -> bytes:
     """A whole message: a byte of kind or none, four of length (counting themselves), content."""
     head = await reader.readexactly(kind + 4)
     return head + await reader.readexactly(int.from_bytes(head[kind:]) - 4)
