@@ -37,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     with bench.open_bench() as opened:
         ours = opened.serve("bookshelf", BOOKSHELF_MODULE)
-        plain, bearing = _reads(ours, opened.data.books)
+        plain, bearing = _reads(ours, opened.data.book_ids)
         variants = {"without a token": (ours, plain), "with a token": (ours, bearing)}
         if options.before:
             other = opened.serve(
@@ -51,8 +51,8 @@ def main() -> None:
 def _reads(server: Server, books: Sequence[UUID]) -> tuple[list[bytes], list[bytes]]:
     """The same reads without and with a token."""
     user = {"name": "Ada", "email": EMAIL, "password": PASSWORD}
-    assert server.ask(encode_request("POST /users", json.dumps(user).encode()))[0] == 201
-    status, token = server.ask(_log_in(EMAIL, PASSWORD))
+    assert server.send(encode_request("POST /users", json.dumps(user).encode()))[0] == 201
+    status, token = server.send(_log_in(EMAIL, PASSWORD))
     assert status == 201
     plain = [encode_request(f"GET /books/{book}") for book in books]
     line = f"\r\nAuthorization: Bearer {token['access_token']}\r\n\r\n".encode()
@@ -88,7 +88,7 @@ async def _log_ins(server: Server, url: str, attempts: int) -> dict[str, list[fl
         for name, email in emails.items():
             attempt = _log_in(email(number), "battery staple")
             begun = perf_counter()
-            status, _ = await asyncio.to_thread(server.ask, attempt)
+            status, _ = await asyncio.to_thread(server.send, attempt)
             found[name].append(perf_counter() - begun)
             assert status == 401, status
             await connection.execute("DELETE FROM login_failures")

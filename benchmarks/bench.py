@@ -1,4 +1,4 @@
-"""The setup that the comparisons of servers share: cores, a database with data, a generator."""
+"""The setup that several benchmarks share: cores, a database with rows, a load generator."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from benchmarks.trials import LoadGenerator, running_load_generator
 
 @dataclass(frozen=True)
 class Bench:
-    """A loaded database, a generator of requests, and the servers that are started over them."""
+    """A database with rows and a load generator, with which servers are measured."""
 
     layout: cores.CoreLayout
     directory: Path
@@ -24,26 +24,29 @@ class Bench:
     _stack: ExitStack
 
     def serve(self, name: str, command: tuple[str, ...], **environment: str) -> Server:
-        """Start a server over the database. It runs until the bench is closed."""
+        """Start a server that uses the database, and that runs until the bench is closed.
+
+        `command` are the arguments of `python -m`, `environment` are environment variables.
+        """
         server = running_module(
             name,
             command,
             cores=self.layout.server,
             directory=self.directory,
             database_url=self.url,
-            also=environment,
+            environment=environment,
         )
         return self._stack.enter_context(server)
 
 
 @contextmanager
 def open_bench() -> Iterator[Bench]:
-    """Open a bench for the duration of the block."""
+    """Start Postgres and the load generator, and stop them when the block ends."""
     layout = cores.choose_layout()
     with (
-        TemporaryDirectory(prefix="bookshelf-bench-") as name,
-        dataset.running_database(directory := Path(name), layout) as (url, data),
+        TemporaryDirectory(prefix="bookshelf-bench-") as directory_name,
+        dataset.running_database(Path(directory_name), layout) as (url, data),
         running_load_generator(layout) as generate,
         ExitStack() as stack,
     ):
-        yield Bench(layout, directory, url, data, generate, stack)
+        yield Bench(layout, Path(directory_name), url, data, generate, stack)

@@ -1,6 +1,6 @@
-"""The least that a server can do: the same bytes for whatever arrives. `... -m` takes a port.
+"""A server that sends the same bytes for every request. Its argument is the port.
 
-What the load generator reaches against it is the most that it could ever measure.
+The rate that the load generator reaches with this server is the highest that it can measure.
 """
 
 import asyncio
@@ -9,12 +9,13 @@ from typing import Final, cast
 
 import uvloop
 
-_BODY: Final = b" " * 3_500  # bytes; about a page of 20 authors, the largest answer we measure
+# As long as a page of 20 authors, the largest response that is measured.
+_BODY: Final = b" " * 3_500
 _HEAD: Final = f"HTTP/1.1 200 OK\r\ncontent-length: {len(_BODY)}\r\n\r\n".encode()
 
 
 class Responder(asyncio.Protocol):
-    """Takes each read for one whole request, which holds for our own small ones."""
+    """Sends a response for each read, because a request of the load generator fits into one."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not inherit from asyncio's.
@@ -25,7 +26,7 @@ class Responder(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Answer until killed."""
+    """Listen on a port until the process is killed."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Responder, "127.0.0.1", port)
     await server.serve_forever()

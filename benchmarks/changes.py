@@ -48,7 +48,7 @@ def main() -> None:
 def _operations(data: Dataset) -> dict[str, list[bytes]]:
     author = json.dumps({"name": "Ursula K. Le Guin", "dob": "1929-10-21"}).encode()
     return {
-        "GET /books/{id}": [encode_request(f"GET /books/{book}") for book in data.books],
+        "GET /books/{id}": [encode_request(f"GET /books/{book}") for book in data.book_ids],
         "GET /authors": [encode_request("GET /authors")],
         "POST /authors": [encode_request("POST /authors", author)],
     }

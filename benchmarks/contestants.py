@@ -1,4 +1,4 @@
-"""Who is measured: how each is started and how each is asked for a page."""
+"""The servers that are compared: how each is started, and how a page is requested from it."""
 
 import os
 import shutil
@@ -14,121 +14,165 @@ from benchmarks.dataset import Position
 from benchmarks.servers import BOOKSHELF_MODULE, PROJECT_ROOT, TUTORIAL_MODULE, Server
 from benchmarks.wire import encode_request
 
-PAGE_SIZE: Final = 20  # rows
-PEER_PYTHON: Final = (
-    PROJECT_ROOT / ".venv-bench" / "bin" / "python"
-)  # of the peers, made by `make bench`
+# Rows per page.
+PAGE_SIZE: Final = 20
+# The interpreter of the virtual environment for the peers, which `make bench` creates.
+PEER_PYTHON: Final = PROJECT_ROOT / ".venv-bench" / "bin" / "python"
 FASTIFY_DIRECTORY: Final = PROJECT_ROOT / "benchmarks" / "peers" / "fastify"
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """`page` and `after` are queries: of a page with the total, given the rows before it, and of
-    one without it, given the row before it.
+    """A server that is compared with the others.
+
+    Args:
+        name: The name in the results.
+        command: The words of the command that starts it.
+        page_query: Returns the query string of a page with the total, from the number of rows
+            before the page: `page=6&size=20`.
+        query_after: Returns the query string of a page without the total, from the last row before
+            the page.
+        required_path: A file or directory that exists if the server is installed.
     """
 
     name: str
     command: tuple[str, ...]
-    page: Callable[[int], str]
-    after: Callable[[Server, Position | None], str]
-    needs: Path | None = None  # what is there where it can be started
+    page_query: Callable[[int], str]
+    query_after: Callable[[Server, Position | None], str]
+    required_path: Path | None = None
 
 
 def installed_contestants() -> list[Contestant]:
-    """Those that can be started here, ours first and the limit last."""
-    return [each for each in CONTESTANTS if each.needs is None or each.needs.exists()]
+    """Return the contestants that can be started on this machine, Bookshelf first."""
+    return [
+        contestant
+        for contestant in CONTESTANTS
+        if contestant.required_path is None or contestant.required_path.exists()
+    ]
 
 
-def _pages(name: str, size: str) -> Callable[[int], str]:
-    return lambda rows: f"{name}={rows // PAGE_SIZE + 1}&{size}={PAGE_SIZE}"
+def _by_page(page_parameter: str, size_parameter: str) -> Callable[[int], str]:
+    """Return a function that makes the query string of a numbered page: `page=6&size=20`."""
+    return lambda rows: f"{page_parameter}={rows // PAGE_SIZE + 1}&{size_parameter}={PAGE_SIZE}"
 
 
-def _offsets(name: str, size: str) -> Callable[[int], str]:
-    return lambda rows: f"{name}={rows}&{size}={PAGE_SIZE}"
+def _by_offset(offset_parameter: str, size_parameter: str) -> Callable[[int], str]:
+    """Return a function that makes a query string with an offset: `offset=100&limit=20`."""
+    return lambda rows: f"{offset_parameter}={rows}&{size_parameter}={PAGE_SIZE}"
 
 
-def _by_rows(page: Callable[[int], str]) -> Callable[[Server, Position | None], str]:
-    """Of those who know no cursor."""
-    return lambda _server, position: page(position.rows if position else 0)
+def _without_cursor(page_query: Callable[[int], str]) -> Callable[[Server, Position | None], str]:
+    """Return `query_after` of a server without cursors, which counts the rows before the page."""
+
+    def query_after(_server: Server, position: Position | None) -> str:
+        rows = position.rows if position else 0
+        return page_query(rows)
+
+    return query_after
 
 
-def _by_our_cursor(server: Server, position: Position | None) -> str:
+def _bookshelf_cursor(server: Server, position: Position | None) -> str:
+    """Return the query string of the page after a row, with a cursor that the server creates."""
     if position is None:
         return f"count=none&size={PAGE_SIZE}"
-    page = f"GET /books?count=none&size=100&page={position.rows // 100}"
-    return f"cursor={server.ask(encode_request(page))[1]['next']}&size={PAGE_SIZE}"
+    # The cursor of the page that ends with the row.
+    previous_page = f"GET /books?count=none&size=100&page={position.rows // 100}"
+    _status, page = server.send(encode_request(previous_page))
+    return f"cursor={page['next']}&size={PAGE_SIZE}"
 
 
-def _by_ninja_cursor(_server: Server, position: Position | None) -> str:
+def _django_ninja_cursor(_server: Server, position: Position | None) -> str:
+    """Return the query string of the page after a row, with a cursor of Django Ninja."""
     if position is None:
         return f"page_size={PAGE_SIZE}"
-    cursor = urlencode({"p": str(position.created_at), "o": 1})  # from that row on, without it
+    # The cursor names a value, and how many rows with this value to skip.
+    cursor = urlencode({"p": str(position.created_at), "o": 1})
     return urlencode({"cursor": b64encode(cursor.encode()).decode(), "page_size": PAGE_SIZE})
 
 
-def _by_key(_server: Server, position: Position | None) -> str:
+def _after_key(_server: Server, position: Position | None) -> str:
+    """Return a query string with the sort key of the last row before the page."""
     after = position.created_at.isoformat() if position else "0001-01-01T00:00:00+00:00"
     key = position.id if position else "00000000-0000-0000-0000-000000000000"
     return urlencode({"after": after, "id": key, "limit": PAGE_SIZE})
 
 
-def _uvicorn(module: str) -> tuple[str, ...]:
-    ours = (
-        word.replace("benchmarks.tutorial", f"benchmarks.peers.{module}")
-        for word in TUTORIAL_MODULE
-    )
-    return (str(PEER_PYTHON), "-m", *ours)
-
-
-def _ours(*module: str) -> tuple[str, ...]:
+def _with_our_python(*module: str) -> tuple[str, ...]:
+    """Return the command `python -m MODULE` in the virtual environment of Bookshelf."""
     return (sys.executable, "-m", *module)
 
 
-_ALCHEMY: Final = _pages("currentPage", "pageSize")
-_TEMPLATE: Final = _offsets("skip", "limit")
-_LIMITS: Final = _offsets("offset", "limit")
+def _peer_module(module: str) -> tuple[str, ...]:
+    """Return the arguments of `python -m` that run an application in `benchmarks.peers`."""
+    return tuple(
+        word.replace("benchmarks.tutorial", f"benchmarks.peers.{module}")
+        for word in TUTORIAL_MODULE
+    )
+
+
+def _with_peer_python(module: str) -> tuple[str, ...]:
+    """Return the command that runs an application with the packages of the peers."""
+    return (str(PEER_PYTHON), "-m", *_peer_module(module))
+
+
+# The pagination parameters of several contestants.
+_PAGE_AND_SIZE: Final = _by_page("page", "size")
+_CURRENT_PAGE: Final = _by_page("currentPage", "pageSize")
+_SKIP_AND_LIMIT: Final = _by_offset("skip", "limit")
+_OFFSET_AND_LIMIT: Final = _by_offset("offset", "limit")
 NODE: Final = shutil.which("node") or os.devnull
 CONTESTANTS: Final = (
-    Contestant("bookshelf", _ours(*BOOKSHELF_MODULE), _pages("page", "size"), _by_our_cursor),
     Contestant(
-        "tutorial",
-        _ours(*TUTORIAL_MODULE),
-        _pages("page", "size"),
-        _by_rows(_pages("page", "size")),
+        name="bookshelf",
+        command=_with_our_python(*BOOKSHELF_MODULE),
+        page_query=_PAGE_AND_SIZE,
+        query_after=_bookshelf_cursor,
     ),
     Contestant(
-        "FastAPI + Advanced Alchemy",
-        _uvicorn("fastapi_alchemy"),
-        _ALCHEMY,
-        _by_rows(_ALCHEMY),
-        PEER_PYTHON,
+        name="tutorial",
+        command=_with_our_python(*TUTORIAL_MODULE),
+        page_query=_PAGE_AND_SIZE,
+        query_after=_without_cursor(_PAGE_AND_SIZE),
     ),
     Contestant(
-        "Litestar + Advanced Alchemy",
-        _uvicorn("litestar_alchemy"),
-        _ALCHEMY,
-        _by_rows(_ALCHEMY),
-        PEER_PYTHON,
+        name="FastAPI + Advanced Alchemy",
+        command=_with_peer_python("fastapi_alchemy"),
+        page_query=_CURRENT_PAGE,
+        query_after=_without_cursor(_CURRENT_PAGE),
+        required_path=PEER_PYTHON,
     ),
     Contestant(
-        "FastAPI + SQLModel, sync",
-        _uvicorn("sqlmodel_template"),
-        _TEMPLATE,
-        _by_rows(_TEMPLATE),
-        PEER_PYTHON,
-    ),
-    Contestant("Django Ninja", _uvicorn("django_ninja"), _LIMITS, _by_ninja_cursor, PEER_PYTHON),
-    Contestant(
-        "Fastify",
-        (NODE, str(FASTIFY_DIRECTORY / "server.js")),
-        _LIMITS,
-        _by_rows(_LIMITS),
-        FASTIFY_DIRECTORY / "node_modules",
+        name="Litestar + Advanced Alchemy",
+        command=_with_peer_python("litestar_alchemy"),
+        page_query=_CURRENT_PAGE,
+        query_after=_without_cursor(_CURRENT_PAGE),
+        required_path=PEER_PYTHON,
     ),
     Contestant(
-        "limit",
-        _ours(*(w.replace("tutorial", "peers.raw_asyncpg") for w in TUTORIAL_MODULE)),
-        _LIMITS,
-        _by_key,
+        name="FastAPI + SQLModel, sync",
+        command=_with_peer_python("sqlmodel_template"),
+        page_query=_SKIP_AND_LIMIT,
+        query_after=_without_cursor(_SKIP_AND_LIMIT),
+        required_path=PEER_PYTHON,
+    ),
+    Contestant(
+        name="Django Ninja",
+        command=_with_peer_python("django_ninja"),
+        page_query=_OFFSET_AND_LIMIT,
+        query_after=_django_ninja_cursor,
+        required_path=PEER_PYTHON,
+    ),
+    Contestant(
+        name="Fastify",
+        command=(NODE, str(FASTIFY_DIRECTORY / "server.js")),
+        page_query=_OFFSET_AND_LIMIT,
+        query_after=_without_cursor(_OFFSET_AND_LIMIT),
+        required_path=FASTIFY_DIRECTORY / "node_modules",
+    ),
+    Contestant(
+        name="limit",
+        command=_with_our_python(*_peer_module("raw_asyncpg")),
+        page_query=_OFFSET_AND_LIMIT,
+        query_after=_after_key,
     ),
 )

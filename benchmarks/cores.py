@@ -1,4 +1,4 @@
-"""Who runs on which core, where the operating system lets us say so (Linux does)."""
+"""Assigns the servers, the load generator and Postgres to different CPU cores, on Linux."""
 
 import os
 import sys
@@ -11,9 +11,10 @@ Cores = frozenset[int]
 
 @dataclass(frozen=True)
 class CoreLayout:
-    """A core for the servers, one for the load generator, and all others for Postgres.
+    """One core for the server, one for the load generator, and all others for Postgres.
 
-    With two cores Postgres shares the load generator's: the server under test never shares its.
+    On a machine with two cores, Postgres and the load generator share one. The server never shares
+    its core.
     """
 
     server: Cores
@@ -22,7 +23,7 @@ class CoreLayout:
 
 
 def choose_layout() -> CoreLayout:
-    """The layout of this machine's cores; empty sets where nobody can be pinned."""
+    """Return the layout for this machine. The sets are empty if processes cannot be pinned."""
     if sys.platform != "linux":
         return CoreLayout(Cores(), Cores(), Cores())
     first, *others = sorted(os.sched_getaffinity(0))
@@ -31,17 +32,19 @@ def choose_layout() -> CoreLayout:
 
 
 def pin(cores: Cores) -> None:
-    """Keep this process, and those it will start, on these cores."""
+    """Restrict this process, and the processes that it starts, to these cores."""
     if sys.platform == "linux" and cores:
         os.sched_setaffinity(0, cores)
 
 
 @contextmanager
 def pinned(cores: Cores) -> Iterator[None]:
-    """What the block starts stays on these cores; we ourselves return to ours."""
-    before = Cores(os.sched_getaffinity(0)) if sys.platform == "linux" else Cores()
+    """Restrict the processes that are started in the block to these cores."""
+    previous_cores = Cores()
+    if sys.platform == "linux":
+        previous_cores = Cores(os.sched_getaffinity(0))
     pin(cores)
     try:
         yield
     finally:
-        pin(before)
+        pin(previous_cores)

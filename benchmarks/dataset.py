@@ -1,4 +1,4 @@
-"""The rows that all servers answer from."""
+"""The rows in the database that all servers use."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +17,14 @@ from benchmarks import cores
 
 AUTHOR_COUNT: Final = 1_000
 BOOK_COUNT: Final = 10_000
-SAMPLE_SIZE: Final = 10_000  # books that are read in turn, picked all over the table
-DEPTHS: Final = (0, 1_000, 100_000)  # rows before a page
+# The number of books that are read one after the other. They are spread over the table.
+SAMPLE_SIZE: Final = 10_000
+# The numbers of rows before the pages that are read.
+DEPTHS: Final = (0, 1_000, 100_000)
 _SETTINGS: Final = {"max_connections": "300", "max_wal_size": "4GB"}
 
-# Created a second apart, so that the order of a list is one order only, and one by one in the
-# table. Whole seconds, for not everybody's JSON shows more.
+# Rows are created one second apart, so that the order of a list is unambiguous. The times are whole
+# seconds, because some servers do not return fractions.
 _INSERT_ROWS: Final = """
 WITH author AS (
     INSERT INTO authors (id, name, dob, created_at, updated_at)
@@ -48,7 +50,7 @@ SELECT unnest($1::uuid[]), 'Spare author'
 
 @dataclass(frozen=True)
 class Position:
-    """The last row before a page of books: how many there are up to it, and its key."""
+    """The last row before a page of books, which is row number `rows` of the list."""
 
     rows: int
     created_at: datetime
@@ -57,52 +59,59 @@ class Position:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What requests are about. Authors have books; of `positions` there are those of `DEPTHS`."""
+    """The rows that requests name. `positions` has a position for each of DEPTHS."""
 
-    books: Sequence[UUID]
-    authors: Sequence[UUID]
+    book_ids: Sequence[UUID]
+    author_ids: Sequence[UUID]
     positions: Mapping[int, Position | None]
 
 
 def spare_author_ids(count: int) -> list[UUID]:
-    """The ids of authors without books, that may be changed and deleted."""
+    """Return the ids of authors without books, which requests may update and delete."""
     return [UUID(f"00000000-0000-4000-8000-{number:012x}") for number in range(count)]
 
 
 async def insert_rows(connection: asyncpg.Connection, authors: int, books: int) -> None:
-    """Fill the empty tables."""
+    """Insert authors and books into the empty tables."""
     await connection.execute(_INSERT_ROWS, authors, books)
     await connection.execute("VACUUM ANALYZE")
     await connection.execute("CHECKPOINT")
 
 
 async def load_dataset(url: str, books: int = BOOK_COUNT) -> Dataset:
-    """Fill the empty tables; what is there to ask for."""
+    """Insert the rows, and return those that requests name."""
     connection = await asyncpg.connect(url)
     try:
         await insert_rows(connection, AUTHOR_COUNT, books)
-        asked = await connection.fetch(
+        book_rows = await connection.fetch(
             "SELECT id FROM books ORDER BY md5(id::text) LIMIT $1", SAMPLE_SIZE
         )
-        found = await connection.fetch("SELECT id FROM authors ORDER BY created_at")
-        positions = {depth: await _position(connection, depth) for depth in DEPTHS}
+        author_rows = await connection.fetch("SELECT id FROM authors ORDER BY created_at")
+        positions = {depth: await _find_position(connection, depth) for depth in DEPTHS}
     finally:
         await connection.close()
-    return Dataset([row["id"] for row in asked], [row["id"] for row in found], positions)
+    book_ids = [row["id"] for row in book_rows]
+    author_ids = [row["id"] for row in author_rows]
+    return Dataset(book_ids, author_ids, positions)
 
 
-async def _position(connection: asyncpg.Connection, rows: int) -> Position | None:
-    last = "SELECT created_at, id FROM books ORDER BY created_at, id OFFSET $1 LIMIT 1"
-    row = await connection.fetchrow(last, rows - 1) if rows else None
-    return Position(rows, *row) if row else None
+async def _find_position(connection: asyncpg.Connection, rows: int) -> Position | None:
+    """Return the position of row number `rows`, or None if there is no such row."""
+    if rows == 0:
+        return None
+    query = "SELECT created_at, id FROM books ORDER BY created_at, id OFFSET $1 LIMIT 1"
+    row = await connection.fetchrow(query, rows - 1)
+    if row is None:
+        return None
+    return Position(rows, *row)
 
 
-async def restore_authors(url: str, count: int = 0) -> None:
-    """The same authors as at the beginning, and so many spare ones, whatever trial was before."""
+async def restore_authors(url: str, spare_authors: int = 0) -> None:
+    """Delete the authors that a trial has created, and insert spare authors again."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(_DELETE_NEW_AUTHORS)
-        await connection.execute(_INSERT_SPARE_AUTHORS, spare_author_ids(count))
+        await connection.execute(_INSERT_SPARE_AUTHORS, spare_author_ids(spare_authors))
         await connection.execute("VACUUM ANALYZE authors")
         await connection.execute("CHECKPOINT")
     finally:
@@ -110,7 +119,7 @@ async def restore_authors(url: str, count: int = 0) -> None:
 
 
 async def count_authors(url: str) -> int:
-    """How many authors there are."""
+    """Return the number of authors."""
     connection = await asyncpg.connect(url)
     try:
         return int(await connection.fetchval("SELECT count(*) FROM authors"))
@@ -122,7 +131,10 @@ async def count_authors(url: str) -> int:
 def running_database(
     directory: Path, layout: cores.CoreLayout, books: int = BOOK_COUNT
 ) -> Iterator[tuple[str, Dataset]]:
-    """The URL of a migrated and filled database as durable as in production; what it holds."""
+    """Run Postgres with the rows, until the block ends. Yield the URL and the rows.
+
+    The server is as durable as in production.
+    """
     with ExitStack() as stack:
         with cores.pinned(layout.database):
             server = stack.enter_context(embedded.run_postgres(directory / "data", _SETTINGS))

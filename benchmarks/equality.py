@@ -1,4 +1,4 @@
-"""Whether all do the same work: their answers, compared before anything is measured."""
+"""Checks that all servers do the same work, by comparing their responses before a measurement."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,53 +10,70 @@ from benchmarks.contestants import PAGE_SIZE
 from benchmarks.operations import Operation
 from benchmarks.trials import Experiment
 
-# What each names its own way.
-_ITEMS: Final = ("items", "data", "results")
-_TOTALS: Final = ("total", "count")
-_NEW: Final = frozenset({"id", "created_at", "updated_at"})  # of a row that each has written
-_BOOK: Final = frozenset({"id", "title", "author_id", "author", "created_at", "updated_at"})
-_AUTHOR: Final = frozenset({"id", "name", "dob", "created_at", "updated_at"})
+# The names that servers use for the rows of a page and for the total.
+_ITEM_KEYS: Final = ("items", "data", "results")
+_TOTAL_KEYS: Final = ("total", "count")
+_BOOK_FIELDS: Final = frozenset({"id", "title", "author_id", "author", "created_at", "updated_at"})
+_AUTHOR_FIELDS: Final = frozenset({"id", "name", "dob", "created_at", "updated_at"})
+# The fields of a new or changed row that differ between servers.
+_GENERATED_FIELDS: Final = frozenset({"id", "created_at", "updated_at"})
 
 
 def check_responses(experiment: Experiment, operation: Operation) -> None:
-    """Raise unless each answers what we do: every field of a row, and the total where we have one.
+    """Send one request to each server, and compare the responses with that of Bookshelf.
 
-    Of a deletion only that it is no error: the trials themselves count the rows.
+    Rows must have the same values in all fields, and lists of authors the same total. A deletion
+    must succeed; the trials count the remaining rows. Raises `RuntimeError` if a response differs.
     """
-    answers = {}
-    for who, server in experiment.servers:
+    contents = {}
+    for contestant, server in experiment.servers:
         if operation.writes:
-            asyncio.run(dataset.restore_authors(experiment.url, operation.spares))
-        request = operation.requests(who, server, experiment.data)[-1]
-        status, answer = server.ask(request)
+            asyncio.run(dataset.restore_authors(experiment.url, operation.spare_authors))
+        request = operation.requests(contestant, server, experiment.data)[-1]
+        status, body = server.send(request)
         if not 200 <= status < 300:
-            raise RuntimeError(f"{who.name}, {operation.name}: {status} {answer}")
-        answers[who.name] = None if operation.adds < 0 else _comparable(answer, operation)
-    ours, *_ = answers.values()
-    for name, theirs in answers.items():
-        if theirs != ours:
-            raise RuntimeError(f"{operation.name}: {name} answers {theirs}, not {ours}")
+            raise RuntimeError(f"{contestant.name}, {operation.name}: {status} {body}")
+        is_deletion = operation.authors_added < 0
+        contents[contestant.name] = None if is_deletion else _comparable(body, operation)
+    expected, *_ = contents.values()
+    for name, content in contents.items():
+        if content != expected:
+            raise RuntimeError(f"{operation.name}: {name} returns {content} instead of {expected}")
 
 
-def _comparable(answer: Mapping[str, Any], operation: Operation) -> Any:
-    items = next((answer[name] for name in _ITEMS if name in answer), None)
+def _comparable(body: Mapping[str, Any], operation: Operation) -> Any:
+    """Return the part of a response that must be equal: a row, or the rows and total of a page."""
+    items = _first_value(body, _ITEM_KEYS)
     if items is None:
-        return _row(answer, _NEW if operation.writes else frozenset())
+        return _comparable_row(body, _GENERATED_FIELDS if operation.writes else frozenset())
     if len(items) != PAGE_SIZE:
         raise RuntimeError(f"{operation.name}: {len(items)} rows")
-    total = next((answer[name] for name in _TOTALS if name in answer), None)
-    return [_row(item) for item in items], total if operation.name == "list_authors" else None
+    total = None
+    if operation.name == "list_authors":
+        total = _first_value(body, _TOTAL_KEYS)
+    return [_comparable_row(item) for item in items], total
 
 
-def _row(row: Mapping[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """All fields of a book or an author, instants as instants."""
-    names = (_BOOK if "title" in row else _AUTHOR) - without
-    return {name: _value(row[name]) for name in names}
+def _first_value(body: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    """Return the value of the first key that a JSON object has, or None."""
+    for key in keys:
+        if key in body:
+            return body[key]
+    return None
 
 
-def _value(value: Any) -> Any:
+def _comparable_row(
+    row: Mapping[str, Any], ignored_fields: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Return the fields of a book or an author that must be equal."""
+    fields = _BOOK_FIELDS if "title" in row else _AUTHOR_FIELDS
+    return {field: _comparable_value(row[field]) for field in fields - ignored_fields}
+
+
+def _comparable_value(value: Any) -> Any:
+    """Parse a time, because servers format times differently. Reduce an author to three fields."""
     if isinstance(value, dict):
-        return {name: _value(value[name]) for name in ("id", "name", "dob")}
+        return {field: _comparable_value(value[field]) for field in ("id", "name", "dob")}
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):

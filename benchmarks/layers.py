@@ -33,7 +33,7 @@ def main() -> None:
         servers = {
             layer: opened.serve(layer, _module(module)) for layer, (module, _) in LAYERS.items()
         }
-        requests = [encode_request(f"GET /books/{book}") for book in opened.data.books]
+        requests = [encode_request(f"GET /books/{book}") for book in opened.data.book_ids]
         variants = {layer: (server, requests) for layer, server in servers.items()}
         _print_layers(measure_in_turns(opened.generate, variants, options.rounds, options.seconds))
         _print_memory(servers[[*LAYERS][-1]])
@@ -63,10 +63,10 @@ def _print_layers(found: dict[str, list[tuple[float, float]]]) -> None:
 
 def _print_memory(ours: Server) -> None:
     """Print the memory of the service before and after the readiness probe has loaded boto3."""
-    before = ours.memory()
-    status, _ = ours.ask(encode_request("GET /readyz"))
+    before = ours.memory_bytes()
+    status, _ = ours.send(encode_request("GET /readyz"))
     assert status == 200, status
-    sizes = " MiB, and ".join(f"{size / 2**20:.0f}" for size in (before, ours.memory()))
+    sizes = " MiB, and ".join(f"{size / 2**20:.0f}" for size in (before, ours.memory_bytes()))
     print(f"\nMemory of Bookshelf: {sizes} MiB when the store has been asked")
 
 

@@ -1,4 +1,4 @@
-"""Where and with what it was measured."""
+"""Describes the machine and the versions of the software that is measured."""
 
 import json
 import os
@@ -24,7 +24,7 @@ print(json.dumps({{name: importlib.metadata.version(name) for name in {_PACKAGES
 
 
 def describe_environment() -> dict[str, Any]:
-    """The date, the machine in a line, and versions."""
+    """Return the date, a line about the machine, and the versions of packages."""
     memory = round(psutil.virtual_memory().total / 2**30)
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -39,27 +39,33 @@ def describe_environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
+    """Return the model of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
+    for line in lines:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
 
 
 def _python_packages() -> dict[str, str]:
+    """Return the versions of the packages in the virtual environment of the peers."""
     if not PEER_PYTHON.exists():
         return {}
-    found: dict[str, str] = json.loads(_output(str(PEER_PYTHON), "-c", _VERSIONS))
-    return found
+    versions: dict[str, str] = json.loads(_run(str(PEER_PYTHON), "-c", _VERSIONS))
+    return versions
 
 
 def _node_packages() -> dict[str, str]:
+    """Return the versions of Node and of the packages that the Fastify server uses."""
     if not (FASTIFY_DIRECTORY / "node_modules").exists():
         return {}
     packages = json.loads((FASTIFY_DIRECTORY / "package.json").read_text())["dependencies"]
-    return {"Node": _output(NODE, "--version").strip().removeprefix("v"), **packages}
+    return {"Node": _run(NODE, "--version").strip().removeprefix("v"), **packages}
 
 
-def _output(*command: str) -> str:
+def _run(*command: str) -> str:
+    """Run a command and return its output."""
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,6 +1,7 @@
-"""What registrations do to everybody else: reads beside `POST /users`, whose passwords are hashed.
+"""Measures reads while other connections send `POST /users`, which hashes a password.
 
-Ours beside the tutorial's, which hashes in the handler with its library's defaults.
+Bookshelf is compared with the tutorial, which hashes in the request handler with the defaults of
+its library.
 """
 
 import json
@@ -15,44 +16,52 @@ from benchmarks.trials import Experiment
 from benchmarks.wire import encode_request
 
 SERVERS: Final = ("bookshelf", "tutorial")
-READ_CONNECTIONS: Final = 4  # connections
-REGISTRATION_CONNECTIONS: Final = 4  # connections
-DURATION_FACTOR: Final = 3  # times the length of another trial: a hash takes a while
-MAX_REGISTRATIONS_PER_SECOND: Final = 300  # registrations a second
+READ_CONNECTIONS: Final = 4
+REGISTRATION_CONNECTIONS: Final = 4
+# A measurement takes this many times as long as other trials, because hashing is slow.
+DURATION_FACTOR: Final = 3
+# More than any server reaches, so that the requests are never used up.
+MAX_REGISTRATIONS_PER_SECOND: Final = 300
 
 
 def measure_registrations(experiment: Experiment) -> Iterator[Registrations]:
-    """By turns, as many rounds as of everything else."""
-    reads = [encode_request(f"GET /books/{book}") for book in experiment.data.books]
+    """Measure both servers in turns, in as many rounds as the other operations."""
+    reads = [encode_request(f"GET /books/{book}") for book in experiment.data.book_ids]
     seconds = experiment.plan.seconds * DURATION_FACTOR
     for _ in range(experiment.plan.rounds):
-        for who, server in experiment.servers:
-            if who.name in SERVERS:
-                yield _measured(experiment, server, reads, seconds)
+        for contestant, server in experiment.servers:
+            if contestant.name in SERVERS:
+                yield _measure_server(experiment, server, reads, seconds)
 
 
-def _measured(
+def _measure_server(
     experiment: Experiment, server: Server, reads: Sequence[bytes], seconds: float
 ) -> Registrations:
-    reading = LoadJob(server.port, list(reads), READ_CONNECTIONS, seconds)
-    users = [_registration() for _ in range(int(seconds * MAX_REGISTRATIONS_PER_SECOND))]
-    registering = LoadJob(server.port, users, REGISTRATION_CONNECTIONS, seconds, once=True)
-    alone = experiment.generate(reading)
-    beside, registered = experiment.generate.together(reading, registering)
-    for done in (alone, beside, registered):
-        if done.failures:
-            raise RuntimeError(f"{server.name}: {done.failures}")
+    """Measure reads alone, then reads and registrations at the same time."""
+    read_job = LoadJob(server.port, list(reads), READ_CONNECTIONS, seconds)
+    users = [_registration_request() for _ in range(int(seconds * MAX_REGISTRATIONS_PER_SECOND))]
+    registration_job = LoadJob(
+        server.port, users, REGISTRATION_CONNECTIONS, seconds, send_once=True
+    )
+    reads_alone = experiment.generate(read_job)
+    reads_with_registrations, registrations = experiment.generate.together(
+        read_job, registration_job
+    )
+    for load_result in (reads_alone, reads_with_registrations, registrations):
+        if load_result.failures:
+            raise RuntimeError(f"{server.name}: {load_result.failures}")
     return Registrations(
-        server.name,
-        alone.percentile(50) * 1e3,
-        alone.percentile(99) * 1e3,
-        beside.percentile(50) * 1e3,
-        beside.percentile(99) * 1e3,
-        beside.percentile(100) * 1e3,
-        registered.rate,
+        server=server.name,
+        alone_p50=reads_alone.percentile(50) * 1e3,
+        alone_p99=reads_alone.percentile(99) * 1e3,
+        p50=reads_with_registrations.percentile(50) * 1e3,
+        p99=reads_with_registrations.percentile(99) * 1e3,
+        longest=reads_with_registrations.percentile(100) * 1e3,
+        rate=registrations.rate,
     )
 
 
-def _registration() -> bytes:
+def _registration_request() -> bytes:
+    """Return a request that registers a user with a new email address."""
     user = {"name": "Ada", "email": f"{uuid4()}@example.com", "password": "correct horse"}
     return encode_request("POST /users", json.dumps(user).encode())

@@ -1,4 +1,7 @@
-"""What was measured, as it is kept. It needs nothing but Python: the chart is drawn elsewhere."""
+"""The results of a run, which are stored as JSON.
+
+The module uses the standard library only, because the chart is drawn in another environment.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to measure: `seconds` is of one trial, `concurrency` its numbers of connections."""
+    """The size of a run: rounds, seconds per trial, numbers of connections, books in the table."""
 
     rounds: int
     seconds: float
@@ -23,30 +26,45 @@ class Plan:
 
     @property
     def usual(self) -> int:
-        """The number of connections that the summary is about."""
+        """The number of connections in the summary: the median of `concurrency`."""
         return sorted(self.concurrency)[len(self.concurrency) // 2]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One server under one operation for a few seconds."""
+    """The measurement of one server and one operation in one round.
+
+    Args:
+        rate: Requests per second.
+        p50: Median latency in milliseconds.
+        p99: 99th percentile of the latency in milliseconds.
+        longest: Maximum latency in milliseconds.
+        cpu: CPU time of the server per request, in microseconds.
+        busy: CPU time of the server in percent of one core. If it is well below 100, something
+            else limited the rate.
+        memory: Resident memory of the server in MiB.
+        failures: The number of failed requests by status or reason.
+    """
 
     operation: str
     server: str
     concurrency: int
-    rate: float  # requests per second
-    p50: float  # milliseconds
-    p99: float  # milliseconds
-    longest: float  # milliseconds
-    cpu: float  # microseconds of the server's processor time per request
-    busy: float  # percent of one core that the server used; below 100 something else was slower
-    memory: float  # MiB, resident
-    failures: dict[str, int]  # by status or reason
+    rate: float
+    p50: float
+    p99: float
+    longest: float
+    cpu: float
+    busy: float
+    memory: float
+    failures: dict[str, int]
 
 
 @dataclass(frozen=True)
 class Registrations:
-    """Milliseconds of reads, alone and while users register; how many of these in a second."""
+    """Latencies of reads in milliseconds, alone and while users register.
+
+    `rate` is the number of registrations per second.
+    """
 
     server: str
     alone_p50: float
@@ -59,7 +77,16 @@ class Registrations:
 
 @dataclass(frozen=True)
 class Results:
-    """One run: `titles` are the operations', `ceiling` is what the load generator could ask."""
+    """The results of one run.
+
+    Args:
+        environment: The date, the machine and the versions of packages.
+        plan: The size of the run.
+        ceiling: The highest rate that the load generator reached, in requests per second.
+        titles: The headings of the operations by their names.
+        trials: The measurements of all operations.
+        registrations: The latencies of reads while users register.
+    """
 
     environment: dict[str, Any]
     plan: Plan
@@ -70,34 +97,39 @@ class Results:
 
     @property
     def servers(self) -> list[str]:
+        """The names of the servers, in the order of their trials."""
         return _unique(trial.server for trial in self.trials)
 
     @property
     def operations(self) -> list[str]:
+        """The names of the operations, in the order of their trials."""
         return _unique(trial.operation for trial in self.trials)
 
-    def values(self, name: str, server: str, operation: str, concurrency: int) -> list[float]:
-        """A figure of every round."""
+    def values(self, field: str, server: str, operation: str, concurrency: int) -> list[float]:
+        """Return a field of the trials of a server, such as "rate", for each round."""
         return [
-            float(getattr(trial, name))
+            float(getattr(trial, field))
             for trial in self.trials
             if (trial.server, trial.operation, trial.concurrency)
             == (server, operation, concurrency)
         ]
 
-    def median(self, name: str, server: str, operation: str, concurrency: int) -> float:
-        return median(self.values(name, server, operation, concurrency))
+    def median(self, field: str, server: str, operation: str, concurrency: int) -> float:
+        """Return the median of a field over the rounds."""
+        return median(self.values(field, server, operation, concurrency))
 
-    def ratio(self, name: str, server: str, concurrency: int, operations: Sequence[str]) -> float:
-        """Ours to theirs, in geometric mean over the operations."""
-        pairs = (
-            [self.median(name, who, operation, concurrency) for who in (BOOKSHELF, server)]
-            for operation in operations
-        )
-        return exp(fsum(log(ours / max(theirs, 1e-9)) for ours, theirs in pairs) / len(operations))
+    def ratio(self, field: str, server: str, concurrency: int, operations: Sequence[str]) -> float:
+        """Return the geometric mean of the ratios of Bookshelf to a server over some operations."""
+        logarithms = []
+        for operation in operations:
+            bookshelf = self.median(field, BOOKSHELF, operation, concurrency)
+            other = self.median(field, server, operation, concurrency)
+            # The lower bound avoids a division by zero.
+            logarithms.append(log(bookshelf / max(other, 1e-9)))
+        return exp(fsum(logarithms) / len(operations))
 
     def failures(self) -> dict[str, int]:
-        """Answers other than 2xx, by operation, server and status."""
+        """Return the number of failed requests by operation, server and reason."""
         return {
             f"{trial.operation}, {trial.server}, {trial.concurrency} connections: {reason}": times
             for trial in self.trials
@@ -105,17 +137,17 @@ class Results:
         }
 
     def write(self, path: Path) -> None:
-        """As JSON, a line for each trial."""
+        """Write the results as JSON, with one line for each trial."""
         content = {**asdict(self), "trials": [], "registrations": []}
-        head = json.dumps(content, indent=1).removesuffix("\n}")
+        text = json.dumps(content, indent=1)
         for name, rows in (("registrations", self.registrations), ("trials", self.trials)):
             lines = ",\n  ".join(json.dumps(_rounded(row)) for row in rows)
-            head = head.replace(f'"{name}": []', f'"{name}": [\n  {lines}\n ]')
-        path.write_text(head + "\n}\n")
+            text = text.replace(f'"{name}": []', f'"{name}": [\n  {lines}\n ]')
+        path.write_text(text + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Results":
-        """What `write` has written."""
+        """Read a file that `write` has written."""
         content = json.loads(path.read_text())
         content["plan"] = Plan(**content["plan"])
         content["trials"] = [Trial(**trial) for trial in content["trials"]]
@@ -124,12 +156,16 @@ class Results:
 
 
 def _rounded(row: Trial | Registrations) -> dict[str, Any]:
-    """To a thousandth, which is more than is known."""
-    fields = asdict(row).items()
-    return {name: round(value, 3) if isinstance(value, float) else value for name, value in fields}
+    """Return the fields of a measurement, with numbers rounded to three decimal places."""
+    fields = asdict(row)
+    for name, value in fields.items():
+        if isinstance(value, float):
+            fields[name] = round(value, 3)
+    return fields
 
 
 def _unique(items: Iterable[T]) -> list[T]:
+    """Return the items without duplicates, in their order."""
     return list(dict.fromkeys(items))
 
 
@@ -137,5 +173,5 @@ DEEP_PAGES: Final = ("list_books_1000", "list_books_100000")
 
 
 def without_deep_pages(operations: Sequence[str]) -> list[str]:
-    """Those that are no deep pages, of which an offset is slower the deeper."""
+    """Return the operations except deep pages, which are slow for servers that use an offset."""
     return [name for name in operations if name not in DEEP_PAGES]

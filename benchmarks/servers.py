@@ -1,4 +1,4 @@
-"""The services and the ceiling as real processes, each one worker on one core."""
+"""Runs each server of a benchmark in a process with one worker, on one core."""
 
 import json
 import os
@@ -18,9 +18,11 @@ from benchmarks.cores import Cores, pinned
 
 PROJECT_ROOT: Final = Path(__file__).parents[1]
 START_TIMEOUT: Final = 30.0  # seconds
-_PROCESS_CLOCK: Final = 2  # clock_getcpuclockid(3) makes a clock of this and a process id
+# clock_getcpuclockid(3) combines this constant and a process id into the id of the CPU clock.
+_PROCESS_CLOCK: Final = 2
 
-# uvicorn picks uvloop and httptools by itself as both are installed; the peer's are spelled out.
+# The arguments of `python -m` for each server. `{port}` is replaced by a free port. Bookshelf uses
+# uvloop and httptools too, which uvicorn chooses if they are installed.
 BOOKSHELF_MODULE: Final = ("app", "serve")
 TUTORIAL_MODULE: Final = (
     *("uvicorn", "benchmarks.tutorial:app", "--workers=1", "--loop=uvloop", "--http=httptools"),
@@ -39,28 +41,31 @@ class Server:
         self._process = process
         self._usage = psutil.Process(process.pid)
 
-    def cpu(self) -> float:
-        """Seconds of processor time that it has used until now, the kernel's included."""
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the process has used, including time in the kernel."""
         if sys.platform != "linux":
             times = self._usage.cpu_times()
             return float(times.user + times.system)
-        # To the nanosecond: what psutil reads goes by hundredths of a second.
+        # The clock counts nanoseconds. psutil reads hundredths of a second.
         return clock_gettime(~self.pid << 3 | _PROCESS_CLOCK)
 
-    def memory(self) -> int:
-        """Resident bytes."""
+    def memory_bytes(self) -> int:
+        """Return the resident memory of the process."""
         return int(self._usage.memory_info().rss)
 
-    def ask(self, request: bytes) -> tuple[int, Any]:
-        """Status and JSON of the answer to one request."""
+    def send(self, request: bytes) -> tuple[int, Any]:
+        """Send one request, and return the status and the JSON of the response."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             connection.sendall(request)
-            answer = HTTPResponse(connection)
-            answer.begin()
-            return answer.status, json.loads(answer.read() or b"null")
+            response = HTTPResponse(connection)
+            response.begin()
+            return response.status, json.loads(response.read() or b"null")
 
-    def wait(self) -> None:
-        """Return when it listens."""
+    def wait_until_listening(self) -> None:
+        """Return when the server accepts connections.
+
+        Raises `RuntimeError` if the process ends or START_TIMEOUT is over.
+        """
         deadline = monotonic() + START_TIMEOUT
         while True:
             if self._process.poll() is not None or monotonic() > deadline:
@@ -78,12 +83,17 @@ def running_module(
     cores: Cores,
     directory: Path,
     database_url: str = "",
-    also: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """The service `python -m module`, listening, until the block ends; `also` is environment."""
+    """Run `python -m` with the words of `module`. See `running_command`."""
     command = (sys.executable, "-m", *module)
     with running_command(
-        name, command, cores=cores, directory=directory, database_url=database_url, also=also
+        name,
+        command,
+        cores=cores,
+        directory=directory,
+        database_url=database_url,
+        environment=environment,
     ) as server:
         yield server
 
@@ -96,34 +106,44 @@ def running_command(
     cores: Cores,
     directory: Path,
     database_url: str = "",
-    also: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """The same of any command, in which `{port}` stands for a free one."""
-    port = _free_port()
+    """Run a server until the block ends, and yield it when it accepts connections.
+
+    Args:
+        name: The name of the server in the results.
+        command: The words of the command. `{port}` is replaced by a free port.
+        cores: The cores that the process may use.
+        directory: The working directory.
+        database_url: The value of DATABASE_URL.
+        environment: Other environment variables.
+    """
+    port = _find_free_port()
     with pinned(cores):
-        # Elsewhere than in the sources, where a developer's .env would change what is measured.
+        # The working directory has no .env file, which would change the settings of the service.
         process = subprocess.Popen(
             [word.format(port=port) for word in command],
             cwd=directory,
-            env={**_environment(port, database_url), **(also or {})},
+            env={**_common_environment(port, database_url), **(environment or {})},
             stdout=subprocess.DEVNULL,
         )
     try:
         server = Server(name, port, process)
-        server.wait()
+        server.wait_until_listening()
         yield server
     finally:
         process.terminate()
         process.wait()
 
 
-def _environment(port: int, database_url: str) -> Mapping[str, str]:
-    """All that the service knows of its surroundings."""
+def _common_environment(port: int, database_url: str) -> Mapping[str, str]:
+    """Return the environment variables of every server."""
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(PROJECT_ROOT),
         "APP_ENV": "test",
-        "ANONYMOUS_ACCESS": "full",  # as in the tutorial's
+        # The tutorial does not authenticate requests either.
+        "ANONYMOUS_ACCESS": "full",
         "DATABASE_URL": database_url,
         "HOST": "127.0.0.1",
         "PORT": str(port),
@@ -131,6 +151,6 @@ def _environment(port: int, database_url: str) -> Mapping[str, str]:
     }
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

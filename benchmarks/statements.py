@@ -45,7 +45,7 @@ async def count_statements(
             for operation in operations:
                 for who, server in servers:
                     if operation.writes:
-                        asyncio.run(dataset.restore_authors(url, operation.spares))
+                        asyncio.run(dataset.restore_authors(url, operation.spare_authors))
                     requests = operation.requests(who, server, data)
                     yield _count(tap, server, operation, requests)
 
@@ -59,7 +59,7 @@ def _count(
 ) -> StatementCount:
     for request in islice(cycle(requests), _WARM_UP + 1):
         tap.clear()
-        server.ask(request)
+        server.send(request)
         sleep(_SILENCE)
     return StatementCount(operation, server.name, tap.statements, tap.round_trips)
 

@@ -64,7 +64,7 @@ class UploadBench:
             cores=Cores(),
             directory=self.directory,
             database_url=self.database_url,
-            also=environment,
+            environment=environment,
         ) as server:
             yield server
 
@@ -171,7 +171,7 @@ class Footprint:
 def watching(server: Server, scratch: Path) -> Iterator[Footprint]:
     """A process that has just been started, as long as the block runs (Linux only)."""
     process, done = psutil.Process(server.pid), Event()
-    found = Footprint(server.memory())
+    found = Footprint(server.memory_bytes())
     written = process.io_counters().write_bytes
 
     def watch() -> None:

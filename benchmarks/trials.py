@@ -1,4 +1,4 @@
-"""The experiment: all servers by turns, the same requests, several rounds."""
+"""Measures all servers in turns with the same requests, in several rounds."""
 
 import asyncio
 from collections import defaultdict
@@ -19,27 +19,30 @@ from benchmarks.operations import Operation
 from benchmarks.results import Plan, Trial
 from benchmarks.servers import CEILING_MODULE, Server, running_command, running_module
 
-WARM_UP_SECONDS: Final = 1.0  # seconds at most; opens the pools, prepares the statements
-COMMIT_TIMEOUT_SECONDS: Final = 5.0  # seconds until what was acknowledged has to be in the table
+# The maximum duration of the load before a measurement, which fills pools and prepares statements.
+WARM_UP_SECONDS: Final = 1.0
+# The time after which a row must be in the table although the server responded before the commit.
+COMMIT_TIMEOUT_SECONDS: Final = 5.0
 
 
 class LoadGenerator:
-    """The load generator, in a process of its own."""
+    """Runs jobs of the load generator in another process."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
     def __call__(self, job: LoadJob) -> LoadResult:
+        """Run one job and return its result."""
         return self._pool.submit(load.run_load, job).result()
 
     def together(self, *jobs: LoadJob) -> list[LoadResult]:
-        """Several loads at once."""
+        """Run several jobs at the same time, and return their results in the same order."""
         return self._pool.submit(load.run_loads, jobs).result()
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """All services over the same tables, and who puts the load on them."""
+    """The running servers, which use the same database, and the load generator."""
 
     plan: Plan
     generate: LoadGenerator
@@ -48,54 +51,68 @@ class Experiment:
     servers: Sequence[tuple[Contestant, Server]]
 
     def trials(self, operation: Operation) -> Iterator[Trial]:
-        """Warm all up, then measure them by turns."""
-        asked = [operation.requests(who, server, self.data) for who, server in self.servers]
-        for (_, server), requests in zip(self.servers, asked, strict=True):
-            self._restore(operation)
-            most, seconds = max(self.plan.concurrency), min(WARM_UP_SECONDS, self.plan.seconds)
-            self.generate(LoadJob(server.port, requests, most, seconds, operation.once))
+        """Warm up all servers, then measure them in turns. Yield the result of each trial."""
+        servers_with_requests = [
+            (server, operation.requests(contestant, server, self.data))
+            for contestant, server in self.servers
+        ]
+        connections = max(self.plan.concurrency)
+        seconds = min(WARM_UP_SECONDS, self.plan.seconds)
+        for server, requests in servers_with_requests:
+            self._restore_authors(operation)
+            self.generate(LoadJob(server.port, requests, connections, seconds, operation.send_once))
         for concurrency in self.plan.concurrency:
             for _ in range(self.plan.rounds):
-                for (_, server), requests in zip(self.servers, asked, strict=True):
-                    yield self._trial(operation, server, requests, concurrency)
+                for server, requests in servers_with_requests:
+                    yield self._run_trial(operation, server, requests, concurrency)
 
-    def _trial(
+    def _run_trial(
         self, operation: Operation, server: Server, requests: list[bytes], concurrency: int
     ) -> Trial:
-        rows = self._restore(operation)
-        before = server.cpu()
-        done = self.generate(
-            LoadJob(server.port, requests, concurrency, self.plan.seconds, operation.once)
+        """Measure one server under one operation, and check that its writes were committed."""
+        author_count = self._restore_authors(operation)
+        cpu_before = server.cpu_seconds()
+        load_result = self.generate(
+            LoadJob(server.port, requests, concurrency, self.plan.seconds, operation.send_once)
         )
-        used = server.cpu() - before
-        count = len(done.latencies)
-        kept = not operation.writes or self._kept(rows + operation.adds * count)
-        lost = {} if kept else {"acknowledged, but not in the table": 1}
+        cpu_seconds = server.cpu_seconds() - cpu_before
+        response_count = len(load_result.latencies)
+        failures = dict(load_result.failures)
+        if operation.writes:
+            author_count += operation.authors_added * response_count
+            if not self._wait_for_author_count(author_count):
+                failures["acknowledged, but not in the table"] = 1
         return Trial(
             operation=operation.name,
             server=server.name,
             concurrency=concurrency,
-            rate=done.rate,
-            p50=done.percentile(50) * 1e3,
-            p99=done.percentile(99) * 1e3,
-            longest=done.percentile(100) * 1e3,
-            cpu=used / max(count, 1) * 1e6,
-            busy=used / done.seconds * 100,
-            memory=server.memory() / 2**20,
-            failures=dict(done.failures) | lost,
+            rate=load_result.rate,
+            p50=load_result.percentile(50) * 1e3,
+            p99=load_result.percentile(99) * 1e3,
+            longest=load_result.percentile(100) * 1e3,
+            cpu=cpu_seconds / max(response_count, 1) * 1e6,
+            busy=cpu_seconds / load_result.seconds * 100,
+            memory=server.memory_bytes() / 2**20,
+            failures=failures,
         )
 
-    def _restore(self, operation: Operation) -> int:
-        """The tables as every trial of the operation finds them; how many authors there are."""
+    def _restore_authors(self, operation: Operation) -> int:
+        """Undo the writes of earlier trials, and return the number of authors.
+
+        Does nothing and returns 0 if the operation does not write.
+        """
         if not operation.writes:
             return 0
-        asyncio.run(dataset.restore_authors(self.url, operation.spares))
-        return dataset.AUTHOR_COUNT + operation.spares
+        asyncio.run(dataset.restore_authors(self.url, operation.spare_authors))
+        return dataset.AUTHOR_COUNT + operation.spare_authors
 
-    def _kept(self, rows: int) -> bool:
-        """Whether there are so many authors: some commit only after they have answered."""
+    def _wait_for_author_count(self, author_count: int) -> bool:
+        """Return whether the table has so many authors, now or soon.
+
+        Some servers send the response before the commit.
+        """
         deadline = monotonic() + COMMIT_TIMEOUT_SECONDS
-        while asyncio.run(dataset.count_authors(self.url)) != rows:
+        while asyncio.run(dataset.count_authors(self.url)) != author_count:
             if monotonic() > deadline:
                 return False
             sleep(0.01)
@@ -109,45 +126,47 @@ def measure_in_turns(
     seconds: float,
     connections: int = 16,
 ) -> dict[str, list[tuple[float, float]]]:
-    """Requests per second and microseconds of the server's CPU per request, round by round."""
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    """Measure variants in turns. Each is a server and the requests to send to it.
+
+    Returns for each variant, round by round, the requests per second and the microseconds of CPU
+    time of the server per request. Raises `AssertionError` if a response is not 2xx.
+    """
+    measurements: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for server, requests in variants.values():
         generate(LoadJob(server.port, requests, connections, WARM_UP_SECONDS))
     for _ in range(rounds):
         for name, (server, requests) in variants.items():
-            before = server.cpu()
-            done = generate(LoadJob(server.port, requests, connections, seconds))
-            assert not done.failures, done.failures
-            used = (server.cpu() - before) / len(done.latencies) * 1e6
-            found[name].append((done.rate, used))
-    return found
+            cpu_before = server.cpu_seconds()
+            load_result = generate(LoadJob(server.port, requests, connections, seconds))
+            assert not load_result.failures, load_result.failures
+            cpu_seconds = server.cpu_seconds() - cpu_before
+            cpu_per_request = cpu_seconds / len(load_result.latencies) * 1e6
+            measurements[name].append((load_result.rate, cpu_per_request))
+    return measurements
 
 
 @contextmanager
 def running_contestants(
     url: str, cores: CoreLayout, directory: Path
 ) -> Iterator[list[tuple[Contestant, Server]]]:
-    """Every service that can be started here, over one database, ours first."""
+    """Run every server that is installed, over one database, until the block ends."""
     with ExitStack() as stack:
-        yield [
-            (
-                who,
-                stack.enter_context(
-                    running_command(
-                        *(who.name, who.command),
-                        cores=cores.server,
-                        directory=directory,
-                        database_url=url,
-                    )
-                ),
+        servers = []
+        for contestant in installed_contestants():
+            server = running_command(
+                contestant.name,
+                contestant.command,
+                cores=cores.server,
+                directory=directory,
+                database_url=url,
             )
-            for who in installed_contestants()
-        ]
+            servers.append((contestant, stack.enter_context(server)))
+        yield servers
 
 
 @contextmanager
 def running_load_generator(cores: CoreLayout) -> Iterator[LoadGenerator]:
-    """The load generator, in a process of its own."""
+    """Run the load generator in another process, on its core, until the block ends."""
     spawn = get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=pin, initargs=(cores.load,)) as pool:
         yield LoadGenerator(pool)
@@ -156,7 +175,7 @@ def running_load_generator(cores: CoreLayout) -> Iterator[LoadGenerator]:
 def measure_ceiling(
     generate: LoadGenerator, cores: CoreLayout, directory: Path, connections: int
 ) -> float:
-    """Requests per second that the load generator reaches against a server that does nothing."""
+    """Return the requests per second that the load generator reaches with the ceiling server."""
     with running_module(
         "ceiling", CEILING_MODULE, cores=cores.server, directory=directory
     ) as server:

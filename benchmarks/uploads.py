@@ -140,7 +140,7 @@ def measure_signing(bench: UploadBench, rounds: int) -> None:
             for label, sort in pages.items():
                 line = f"GET /documents?size=100&count=none&sort={sort} HTTP/1.1"
                 request = f"{line}\r\nHost: localhost\r\n\r\n".encode()
-                urls = [item["file_url"] for item in server.ask(request)[1]["items"]]
+                urls = [item["file_url"] for item in server.send(request)[1]["items"]]
                 if len(urls) != 100 or all(urls) != (label == "with files"):
                     raise RuntimeError(f"{line} is not the page {label}")
                 job = load.LoadJob(server.port, [request], 1, 2.0)
@@ -189,7 +189,7 @@ def main() -> None:
         bench = UploadBench(directory, database.url(), store)
         measure_durations(bench, sizes, options.rounds)
         measure_footprints(bench, max(sizes))
-        measure_latencies(bench, options.rounds, f"/books/{data.books[0]}")
+        measure_latencies(bench, options.rounds, f"/books/{data.book_ids[0]}")
         measure_signing(bench, options.rounds)
 
 
