@@ -10,22 +10,19 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks.results import BOOKSHELF, LIMIT, Results, without_deep_pages
+from benchmarks.results import BOOKSHELF, Results, without_deep_pages
 from benchmarks.servers import PROJECT_ROOT
+from benchmarks.targets import compute_targets
 
 PAGE: Final = PROJECT_ROOT / "docs" / "benchmarks.md"
-TUTORIAL, ALCHEMY = "tutorial", "FastAPI + Advanced Alchemy"
 # `make bench BENCH_ARGS=--page` replaces the part of the page between these two comments.
-BEGIN_COMMENT, END_COMMENT = (
-    "<!-- begin: written by make bench -->",
-    "<!-- end: written by make bench -->",
-)
-FIRST_PAGE, DEEPEST_PAGE = "list_books_0", "list_books_100000"
+BEGIN_COMMENT: Final = "<!-- begin: written by make bench -->"
+END_COMMENT: Final = "<!-- end: written by make bench -->"
 _SUMMARY_EXPLANATION: Final = (
     "Each row compares this service with one peer. For example, 2 in the column requests/s means "
     "that this service handles twice as many requests as the peer."
 )
-# Field of a trial, heading, format.
+# The columns of the details: field of a trial, heading, number format.
 _COLUMNS: Final = (
     ("rate", "requests/s", ".0f"),
     ("p50", "p50 ms", ".1f"),
@@ -38,30 +35,31 @@ _COLUMNS: Final = (
 
 
 def full_report(results: Results) -> str:
-    """All tables."""
+    """Return a Markdown document with all tables of a run."""
     plan = results.plan
-    parts = [
+    sections = [
         f"# Benchmarks of {results.environment['date']}",
         describe_run(results),
-        f"## In geometric mean, {plan.usual} connections",
+        f"## Geometric means, {plan.usual} connections",
         summary_table(results),
         f"## Requests per second, {plan.usual} connections",
         rates_table(results),
-        "## Reads while users register",
+        "## Latency of reads while users register",
         registrations_table(results),
-        "## What we want of it",
+        "## Targets",
         targets_table(results),
     ]
     for concurrency in plan.concurrency:
-        parts += [f"## Everything, connections: {concurrency}", details_table(results, concurrency)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        sections += [f"## All measurements, connections: {concurrency}"]
+        sections += [details_table(results, concurrency)]
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def update_page(results: Results) -> None:
-    """Replace the tables in `docs/benchmarks.md` by those of these results."""
+    """Replace the tables in `docs/benchmarks.md` with those of a run."""
     before, _, rest = PAGE.read_text().partition(BEGIN_COMMENT)
     _, _, after = rest.partition(END_COMMENT)
-    parts = [
+    sections = [
         f"`make bench` on {results.environment['date']}: {describe_run(results)}",
         f"### Geometric means, {results.plan.usual} connections",
         _SUMMARY_EXPLANATION,
@@ -72,55 +70,71 @@ def update_page(results: Results) -> None:
         "Latencies of `GET /books/{id}`, alone and while other connections register users.",
         registrations_table(results),
     ]
-    PAGE.write_text("\n\n".join([before + BEGIN_COMMENT, *parts, END_COMMENT + after]))
+    page = "\n\n".join([before + BEGIN_COMMENT, *sections, END_COMMENT + after])
+    PAGE.write_text(page)
 
 
 def describe_run(results: Results) -> str:
-    """How and on what it was measured, in a paragraph."""
-    plan, found = results.plan, results.environment
-    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    """Return a paragraph about the machine, the size of the run and the versions of packages."""
+    plan = results.plan
+    environment = results.environment
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
     return (
-        f"{found['machine']}. Medians of {plan.rounds} interleaved rounds of {plan.seconds:g} s;"
-        f" {plan.books:,} books. {packages}. The load generator could ask"
+        f"{environment['machine']}. Medians of {plan.rounds} interleaved rounds of"
+        f" {plan.seconds:g} s; {plan.books:,} books. {packages}. The load generator alone reaches"
         f" {results.ceiling:,.0f} requests/s."
     )
 
 
 def summary_table(results: Results) -> str:
-    """Ours to each, in geometric mean over the operations."""
-    usual, names = results.plan.usual, results.operations
-    rows = [
-        [
-            server,
-            f"**{results.ratio('rate', server, usual, names):.2f}**",
-            f"{results.ratio('rate', server, usual, without_deep_pages(names)):.2f}",
-            *(f"{results.ratio(name, server, usual, names):.2f}" for name in ("p50", "p99", "cpu")),
-            f"{_memory(results, BOOKSHELF):.0f} / {_memory(results, server):.0f} MiB",
+    """Return a table with the ratios of Bookshelf to each server, as geometric means."""
+    connections = results.plan.usual
+    operations = results.operations
+    shallow_operations = without_deep_pages(operations)
+    rows = []
+    for server in results.servers:
+        if server == BOOKSHELF:
+            continue
+        rate = results.ratio("rate", server, connections, operations)
+        shallow_rate = results.ratio("rate", server, connections, shallow_operations)
+        other_ratios = [
+            results.ratio(field, server, connections, operations) for field in ("p50", "p99", "cpu")
         ]
-        for server in results.servers
-        if server != BOOKSHELF
+        memory = f"{_max_memory(results, BOOKSHELF):.0f} / {_max_memory(results, server):.0f} MiB"
+        cells = [f"**{rate:.2f}**", f"{shallow_rate:.2f}"]
+        cells += [f"{ratio:.2f}" for ratio in other_ratios]
+        rows.append([server, *cells, memory])
+    heading = [
+        "Bookshelf to",
+        "requests/s",
+        "without deep pages",
+        "p50",
+        "p99",
+        "CPU/request",
+        "memory",
     ]
-    heading = ("Bookshelf to", "requests/s", "without deep pages", "p50", "p99", "CPU/request")
-    return _table([*heading, "memory"], rows)
+    return _table(heading, rows)
 
 
 def rates_table(results: Results) -> str:
-    """Requests per second of everybody."""
-    rows = [
-        [
-            f"`{results.titles[name]}`",
-            *(
-                f"{results.median('rate', server, name, results.plan.usual):,.0f}"
-                for server in results.servers
-            ),
+    """Return a table with the requests per second of each operation and server."""
+    rows = []
+    for operation in results.operations:
+        rates = [
+            results.median("rate", server, operation, results.plan.usual)
+            for server in results.servers
         ]
-        for name in results.operations
-    ]
+        rows.append([f"`{results.titles[operation]}`", *(f"{rate:,.0f}" for rate in rates)])
     return _table(["", *results.servers], rows)
 
 
 def registrations_table(results: Results) -> str:
-    """What `POST /users` does to reads."""
+    """Return a table with the latencies of reads while users register.
+
+    Returns an empty string if they were not measured.
+    """
+    if not results.registrations:
+        return ""
     heading = [
         "",
         "alone: p50 ms",
@@ -130,85 +144,65 @@ def registrations_table(results: Results) -> str:
         "longest",
         "registrations/s",
     ]
-    names = ("alone_p50", "alone_p99", "p50", "p99", "longest", "rate")
-    found = results.registrations
-    rows = [
-        [
-            server,
-            *(
-                f"{median(getattr(row, name) for row in found if row.server == server):.1f}"
-                for name in names
-            ),
-        ]
-        for server in dict.fromkeys(row.server for row in found)
-    ]
-    return _table(heading, rows) if rows else ""
+    fields = ("alone_p50", "alone_p99", "p50", "p99", "longest", "rate")
+    rows = []
+    for server in dict.fromkeys(measurement.server for measurement in results.registrations):
+        measurements = [row for row in results.registrations if row.server == server]
+        medians = [median(getattr(row, field) for row in measurements) for field in fields]
+        rows.append([server, *(f"{value:.1f}" for value in medians)])
+    return _table(heading, rows)
 
 
 def targets_table(results: Results) -> str:
-    """What we want, what it is, and whether that will do."""
-    usual, names, most = results.plan.usual, results.operations, max(results.plan.concurrency)
-
-    def ratio(name: str, server: str) -> float:
-        return results.ratio(name, server, usual, names)
-
-    wanted: list[tuple[str, str, float, float, bool]] = []
-    if TUTORIAL in results.servers:
-        wanted += [
-            ("requests/s to the tutorial's", "at least", 3.5, ratio("rate", TUTORIAL), True),
-            ("p99 to the tutorial's", "at most", 0.4, ratio("p99", TUTORIAL), False),
-            ("memory to the tutorial's", "at most", 1.0, ratio("memory", TUTORIAL), False),
-        ]
-    if ALCHEMY in results.servers:
-        wanted.append(
-            ("requests/s to Advanced Alchemy's", "at least", 5.0, ratio("rate", ALCHEMY), True)
-        )
-    if LIMIT in results.servers:
-        wanted.append(("requests/s to the limit's", "at least", 0.3, ratio("rate", LIMIT), True))
-    longest = max(max(results.values("longest", BOOKSHELF, name, most)) for name in names)
-    wanted.append((f"longest answer with {most} connections, ms", "at most", 1000, longest, False))
-    if {FIRST_PAGE, DEEPEST_PAGE} <= set(names):
-        first, deepest = (
-            results.median("rate", BOOKSHELF, name, usual) for name in (FIRST_PAGE, DEEPEST_PAGE)
-        )
-        wanted.append(("the deepest page to the first", "at least", 0.8, deepest / first, True))
-    rows = [
-        [what, f"{word} {bound:g}", f"{value:.2f}", "yes" if (value >= bound) == more else "**no**"]
-        for what, word, bound, value, more in wanted
-    ]
-    return _table(["in geometric mean", "wanted", "is", ""], rows)
+    """Return a table with each target, the measured value, and whether the target is reached."""
+    rows = []
+    for target in compute_targets(results):
+        bound = f"{target.word} {target.bound:g}"
+        verdict = "yes" if target.is_reached else "**no**"
+        rows.append([target.description, bound, f"{target.value:.2f}", verdict])
+    return _table(["geometric mean", "target", "measured", "reached"], rows)
 
 
 def details_table(results: Results, concurrency: int) -> str:
-    """Each operation and server; the ratio is ours to theirs, and in parentheses of the rounds."""
+    """Return a table with all measurements for a number of connections.
+
+    The last column is the ratio of Bookshelf to the server. In parentheses are the lowest and the
+    highest ratio of a round.
+    """
     rows = []
-    for name in results.operations:
-        ours = results.values("rate", BOOKSHELF, name, concurrency)
+    for operation in results.operations:
+        bookshelf_rates = results.values("rate", BOOKSHELF, operation, concurrency)
         for server in results.servers:
-            theirs = results.values("rate", server, name, concurrency)
+            rates = results.values("rate", server, operation, concurrency)
             cells = [
-                f"{results.median(field, server, name, concurrency):{form}}"
-                for field, _, form in _COLUMNS
+                f"{results.median(field, server, operation, concurrency):{number_format}}"
+                for field, _, number_format in _COLUMNS
             ]
-            rounds = [mine / max(other, 1e-9) for mine, other in zip(ours, theirs, strict=True)]
-            ratio = f"{median(ours) / max(median(theirs), 1e-9):.2f}"
-            ratio += f" ({min(rounds):.2f} to {max(rounds):.2f})"
-            rows.append([f"`{results.titles[name]}`", server, *cells, ratio])
-    heading = ["operation", "server", *(heading for _, heading, _ in _COLUMNS)]
-    return _table([*heading, "Bookshelf to it"], rows, names=2)
+            # The lower bound avoids a division by zero.
+            ratios = [
+                bookshelf_rate / max(rate, 1e-9)
+                for bookshelf_rate, rate in zip(bookshelf_rates, rates, strict=True)
+            ]
+            ratio = median(bookshelf_rates) / max(median(rates), 1e-9)
+            ratio_cell = f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            rows.append([f"`{results.titles[operation]}`", server, *cells, ratio_cell])
+    headings = [heading for _, heading, _ in _COLUMNS]
+    return _table(["operation", "server", *headings, "Bookshelf to it"], rows, text_columns=2)
 
 
-def _memory(results: Results, server: str) -> float:
-    """MiB, the most of all trials."""
+def _max_memory(results: Results, server: str) -> float:
+    """Return the highest memory of a server in any trial, in MiB."""
     return max(trial.memory for trial in results.trials if trial.server == server)
 
 
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
-    ruler = ["---"] * names + ["---:"] * (len(heading) - names)
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
+    """Return a Markdown table whose first columns are aligned to the left, as they are text."""
+    ruler = ["---"] * text_columns + ["---:"] * (len(heading) - text_columns)
     return "\n".join(f"| {' | '.join(row)} |" for row in [heading, ruler, *rows])
 
 
 def main() -> None:
+    """Print the tables of a run, or write them into the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("results", type=Path, help="the results.json of a run")
     parser.add_argument("--page", action="store_true", help="write docs/benchmarks.md")
