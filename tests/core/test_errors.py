@@ -1,4 +1,4 @@
-"""The errors that belong to no entity, and how a status finds the general one among them."""
+"""The errors that do not belong to an entity, and the general error of each status."""
 
 from collections.abc import Iterator
 
@@ -9,30 +9,31 @@ from app.core.errors import ERRORS_BY_STATUS, NotFound, ServiceError
 from tests.support.problems import check_problem
 
 
-def lines_of_tree(error: type[ServiceError], depth: int = 0) -> Iterator[str]:
-    yield " ".join(["    " * depth + error.__name__, *status_of(error)])
+def render_class_tree(error: type[ServiceError], depth: int = 0) -> Iterator[str]:
+    """Yield a line for a class and each of its subclasses, for example `    NotFound 404`."""
+    yield " ".join(["    " * depth + error.__name__, *render_status(error)])
     for subclass in error.__subclasses__():
         if subclass.__module__ == errors.__name__:
-            yield from lines_of_tree(subclass, depth + 1)
+            yield from render_class_tree(subclass, depth + 1)
 
 
-def status_of(error: type[ServiceError]) -> list[str]:
-    """The status that a line of the tree names: only where it is set, not where it is inherited."""
+def render_status(error: type[ServiceError]) -> list[str]:
+    """Return the status that a class sets. The list is empty if it inherits the status."""
     return [str(error.status)] if "status" in vars(error) else []
 
 
-def test_the_docstring_draws_the_tree_of_the_classes() -> None:
-    _, _, drawing = (errors.__doc__ or "").partition(":\n\n")
-    drawn = [line.removeprefix("    ") for line in drawing.splitlines() if line.strip()]
-    indented = [line[: len(line) - len(line.lstrip())] + " ".join(line.split()) for line in drawn]
-    assert indented == list(lines_of_tree(ServiceError))
+def test_docstring_shows_tree_of_error_classes() -> None:
+    _, _, tree = (errors.__doc__ or "").partition(":\n\n")
+    tree_lines = [line.removeprefix("    ") for line in tree.splitlines() if line.strip()]
+    indented = [
+        line[: len(line) - len(line.lstrip())] + " ".join(line.split()) for line in tree_lines
+    ]
+    assert indented == list(render_class_tree(ServiceError))
 
 
-async def test_a_framework_404_is_not_found_although_an_entity_has_another_404(
-    client: AsyncClient,
-) -> None:
+async def test_framework_404_is_general_not_found_despite_entity_error(client: AsyncClient) -> None:
     class NoSuchShelf(ServiceError):
-        """An error that an entity defines, with a status that a general error has already."""
+        """An error of an entity that has the same status as the general `NotFound`."""
 
         status = 404
         detail = "There is no such shelf"
@@ -41,5 +42,5 @@ async def test_a_framework_404_is_not_found_although_an_entity_has_another_404(
     check_problem(await client.get("/nope"), 404, "not-found")
 
 
-def test_a_status_that_only_an_entity_uses_has_no_general_error() -> None:
+def test_status_of_entity_error_has_no_general_error() -> None:
     assert 429 not in ERRORS_BY_STATUS

@@ -1,6 +1,6 @@
-"""Hostile strings in every place that the OpenAPI document has for one: kept exactly, or refused.
+"""Hostile strings in every string of a request: each is stored unchanged, or rejected.
 
-The places come from the document, so that a new field is tried as well.
+The strings are those that the OpenAPI document lists, so that a new field is tested as well.
 """
 
 import json
@@ -38,7 +38,7 @@ HOSTILE = {
     "more control characters": "".join(map(chr, range(127, 160))),
     "terminal escapes": "\x1b[2J\x1b]0;title\x07",
     "a carriage return and a header": "a\r\nX-Injected: yes",
-    "a second answer": "a\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    "a second response": "a\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     "line separators": "a\u2028b\u2029c\x85d\x0be",
     "blanks around": "  a  b  ",
     "tabs and newlines around": "\t\na\n\t",
@@ -85,69 +85,80 @@ HOSTILE = {
     "1,000 astral letters": "😀" * 1000,
     "100,000 letters": "a" * 100_000,
 }
-UNTOLD = "said nowhere"  # where an answer may say what was sent
+# Passed instead of a value that the response may repeat, for example in `instance`.
+NOT_SENT = "not part of the request"
 hostile = pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
 
 
 @pytest.fixture
 async def document(client: AsyncClient) -> Json:
-    found: Json = (await client.get("/openapi.json")).json()
-    return found
+    """The OpenAPI document."""
+    openapi_document: Json = (await client.get("/openapi.json")).json()
+    return openapi_document
 
 
-def refused(answer: Response, value: str) -> bool:
-    """Whether it is a problem, which does not say again what it is about; 500 is neither."""
-    assert answer.status_code < 500, answer.text
-    if not answer.is_client_error:
+def check_rejection(response: Response, value: str) -> bool:
+    """Return whether a response is a problem.
+
+    Fails if it is a server error, or if a problem repeats the value that the client has sent.
+    """
+    assert response.status_code < 500, response.text
+    if not response.is_client_error:
         return False
-    problem = answer.json()
-    assert answer.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
     assert set(problem) - {"errors"} == PROBLEM_MEMBERS
     del problem["instance"]
     assert len(value) < 9 or value not in json.dumps(problem, ensure_ascii=False)
-    assert "x-injected" not in answer.headers
+    assert "x-injected" not in response.headers
     return True
 
 
-def strings(document: Json, schema: Json, example: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
-    """The places of a body's strings, of those that it need not have as well."""
+def paths_of_strings(
+    document: Json, schema: Json, example: Any, *path: Any
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of each string of a body, for example `("items", 0, "title")`.
+
+    Strings that `example` does not contain are included.
+    """
     schema = merge_reference(document, schema)
     for option in schema.get("anyOf", ()):
-        yield from strings(document, option, example, *path)
+        yield from paths_of_strings(document, option, example, *path)
     if schema.get("type") == "string":
         yield path
     for name, each in schema.get("properties", {}).items():
-        yield from strings(document, each, example, *path, name)
+        yield from paths_of_strings(document, each, example, *path, name)
     if "items" in schema:
-        yield from strings(document, schema["items"], example, *path, 0)
+        yield from paths_of_strings(document, schema["items"], example, *path, 0)
 
 
-def replaced(body: Any, path: tuple[Any, ...], value: str) -> Any:
-    """The body with another value in a place."""
+def replace_value(body: Any, path: tuple[Any, ...], value: str) -> Any:
+    """Return a copy of a body with another value at a path such as `("items", 0, "title")`."""
     if not path:
         return value
     head, *rest = path
     # A list that the example leaves out has no items.
     items = body or [None]
     inner = items[head] if isinstance(head, int) else body.get(head)
-    changed = replaced(inner, tuple(rest), value)
+    changed = replace_value(inner, tuple(rest), value)
     return [changed] if isinstance(head, int) else {**body, head: changed}
 
 
-def found(body: Any, path: tuple[Any, ...]) -> Any:
-    for each in path:
-        body = body[each]
+def find_value(body: Any, path: tuple[Any, ...]) -> Any:
+    """Return the value at a path such as `("items", 0, "title")`."""
+    for key in path:
+        body = body[key]
     return body
 
 
-def kept_as(name: str, value: str) -> str | None:
-    """What is told again of a string; all but these two are told as they were sent."""
+def stored_form(name: str, value: str) -> str | None:
+    """Return a string as responses show it. Only emails and filenames are not shown as sent."""
     return {"email": normalize_email, "filename": clean_filename}.get(name, str)(value)
 
 
 @pytest.fixture
-async def ids(client: AsyncClient) -> dict[str, Any]:
-    """Of something of every kind, by the first part of its path."""
+async def resource_ids(client: AsyncClient) -> dict[str, Any]:
+    """The id of one resource of each kind, by the first segment of its path, such as "books"."""
     author, user = await make_author(client), await make_user(client, "somebody@example.com")
     book, document = await make_book(client, author_id=author["id"]), await make_document(client)
     rows = {"authors": author, "books": book, "users": user, "documents": document}
@@ -157,8 +168,8 @@ async def ids(client: AsyncClient) -> dict[str, Any]:
 
 
 @hostile
-async def test_a_string_of_a_body_is_kept_or_refused(
-    client: AsyncClient, document: Json, ids: dict[str, Any], value: str
+async def test_string_in_body_is_stored_unchanged_or_rejected(
+    client: AsyncClient, document: Json, resource_ids: dict[str, Any], value: str
 ) -> None:
     tried = 0
     for template, item in document["paths"].items():
@@ -168,53 +179,59 @@ async def test_a_string_of_a_body_is_kept_or_refused(
                 continue
             example = json.loads(
                 json.dumps(content["example"]).replace(
-                    "0199b2f4-c0de-7000-a000-000000000000", ids["authors"]
+                    "0199b2f4-c0de-7000-a000-000000000000", resource_ids["authors"]
                 )
             )
-            path = template.format(id=ids.get(template.split("/")[1]))
-            for place in strings(document, content["schema"], example):
+            path = template.format(id=resource_ids.get(template.split("/")[1]))
+            for place in paths_of_strings(document, content["schema"], example):
                 tried += 1
-                body = replaced(example, place, value)
-                answer = await client.request(method, path, json=body)
-                if not refused(answer, value):
-                    await assert_kept(client, answer, place, value)
+                body = replace_value(example, place, value)
+                response = await client.request(method, path, json=body)
+                if not check_rejection(response, value):
+                    await assert_stored_unchanged(client, response, place, value)
     assert tried >= 20
 
 
-async def assert_kept(
-    client: AsyncClient, answer: Response, place: tuple[Any, ...], value: str
+async def assert_stored_unchanged(
+    client: AsyncClient, response: Response, path: tuple[Any, ...], value: str
 ) -> None:
-    """What was made or changed says so now and later; it is removed again."""
-    told, name = answer.json(), str(place[-1])
-    if "password" in name or "parts" in told:  # what nobody is told
-        assert value not in answer.text or len(value) < 9
+    """Check that the response, and a later GET, contain the value. Delete what was created."""
+    body = response.json()
+    name = str(path[-1])
+    if "password" in name or "parts" in body:
+        # No response contains a password or the parts of an upload.
+        assert value not in response.text or len(value) < 9
     else:
-        assert found(told, place) == kept_as(name, value)
-        again = await client.get(answer.headers.get("location", answer.request.url.path))
-        if again.status_code == 200:
-            assert found(again.json(), place) == kept_as(name, value)
-    if "location" in answer.headers and "parts" not in told:
-        assert (await client.delete(answer.headers["location"])).status_code == 204
+        assert find_value(body, path) == stored_form(name, value)
+        later_response = await client.get(
+            response.headers.get("location", response.request.url.path)
+        )
+        if later_response.status_code == 200:
+            assert find_value(later_response.json(), path) == stored_form(name, value)
+    if "location" in response.headers and "parts" not in body:
+        assert (await client.delete(response.headers["location"])).status_code == 204
 
 
 @hostile
-async def test_a_string_of_a_form_is_kept_or_refused(client: AsyncClient, value: str) -> None:
+async def test_string_in_form_is_stored_unchanged_or_rejected(
+    client: AsyncClient, value: str
+) -> None:
     document = f"/documents/{(await make_document(client))['id']}"
     raw = value.encode()
     quoted = raw.replace(b"\\", b"\\\\").replace(b'"', b"%22")
     for method, path in (("POST", "/documents"), ("PATCH", document)):
-        answer = await send_form(client, method, path, form_field("name", raw))
-        if not refused(answer, value):
-            there = await client.get(answer.headers.get("location", document))
-            assert answer.json()["name"] == there.json()["name"] == value
-        answer = await send_form(
+        response = await send_form(client, method, path, form_field("name", raw))
+        if not check_rejection(response, value):
+            there = await client.get(response.headers.get("location", document))
+            assert response.json()["name"] == there.json()["name"] == value
+        response = await send_form(
             client, method, path, form_field("name", "x"), form_file(b"x", quoted)
         )
-        if not refused(answer, value) and answer.json()["filename"]:
-            there = await client.get(answer.headers.get("location", document))
-            assert answer.json()["filename"] == there.json()["filename"]
+        if not check_rejection(response, value) and response.json()["filename"]:
+            there = await client.get(response.headers.get("location", document))
+            assert response.json()["filename"] == there.json()["filename"]
             if value.isalnum():
-                assert answer.json()["filename"] == value[-255:]
+                assert response.json()["filename"] == value[-255:]
         for head in (
             b'Content-Disposition: form-data; name="' + quoted + b'"',
             b"Content-Disposition: " + raw,
@@ -223,38 +240,42 @@ async def test_a_string_of_a_form_is_kept_or_refused(client: AsyncClient, value:
             b'Content-Disposition: form-data; name="name"\r\nContent-Transfer-Encoding: ' + raw,
             b'Content-Disposition: form-data; name="name"\r\n' + raw,
         ):
-            refused(await send_form(client, method, path, form_part(head, content=b"x")), UNTOLD)
+            check_rejection(
+                await send_form(client, method, path, form_part(head, content=b"x")), NOT_SENT
+            )
         for kind in (b"multipart/form-data; boundary=" + raw, b"multipart/form-data; " + raw, raw):
             headers = {b"Content-Type": kind}
-            refused(await client.request(method, path, content=raw, headers=headers), value)
+            check_rejection(await client.request(method, path, content=raw, headers=headers), value)
 
 
 @hostile
-async def test_a_string_of_a_query_is_taken_or_refused(
+async def test_string_in_query_is_accepted_or_rejected(
     client: AsyncClient, document: Json, value: str
 ) -> None:
-    value = value[:20_000]  # the client takes no longer URL
+    value = value[:20_000]  # httpx rejects longer URLs
     author = await make_author(client)
     for template, item in document["paths"].items():
         for parameter in item.get("get", {}).get("parameters", ()):
             if parameter["in"] == "query":
                 path = template.format(id=author["id"])
                 query = {parameter["name"]: value}
-                refused(await client.get(path, params=query), value)
-    assert refused(await client.get("/authors", params={value: "x"}), UNTOLD)
+                check_rejection(await client.get(path, params=query), value)
+    assert check_rejection(await client.get("/authors", params={value: "x"}), NOT_SENT)
 
 
 @hostile
-async def test_a_string_of_a_path_is_no_id(client: AsyncClient, document: Json, value: str) -> None:
+async def test_string_in_path_is_rejected_as_id(
+    client: AsyncClient, document: Json, value: str
+) -> None:
     value = value[:20_000]
     for template, item in document["paths"].items():
         for method in item if value and "{" in template else ():
             for written in {quote(value, safe=""), quote(value)}:
                 path = template.format(id=written, upload_id=written)
-                assert refused(await client.request(method, path), UNTOLD), path
+                assert check_rejection(await client.request(method, path), NOT_SENT), path
 
 
-# What a request may say of itself, and no server in front has taken out.
+# Request headers that clients send and that proxies do not remove.
 HEADERS = [
     *("Accept", "Accept-Encoding", "Authorization", "Content-Encoding", "Content-Length"),
     *("Content-Type", "Cookie", "Expect", "Forwarded", "Host", "Idempotency-Key", "If-Match"),
@@ -265,34 +286,36 @@ HEADERS = [
 
 
 @hostile
-async def test_a_string_of_a_header_is_taken_or_refused(client: AsyncClient, value: str) -> None:
+async def test_string_in_header_is_accepted_or_rejected(client: AsyncClient, value: str) -> None:
     author = await make_author(client)
     path = f"/authors/{author['id']}"
     for name in HEADERS:
         headers = {name.encode(): value.encode()}
         body = {b"Content-Type": b"application/json"} | headers
-        for answer in (
+        for response in (
             await client.request("DELETE" if name == "If-Match" else "GET", path, headers=headers),
             await client.post("/authors", content=b'{"name": "Ursula"}', headers=body),
         ):
-            refused(answer, value)
+            check_rejection(response, value)
             sent = name == "X-Request-ID" and value.isascii() and value.isprintable()
             if not (sent and 0 < len(value) <= 128 and " " not in value):
-                assert answer.headers["x-request-id"] != value
+                assert response.headers["x-request-id"] != value
 
 
 @hostile
-async def test_a_string_of_a_log_in_is_kept_or_refused(
+async def test_string_in_login_form_is_stored_or_rejected(
     client: AsyncClient, database: Database, value: str
 ) -> None:
     await add_callers(database, PASSWORD_HASH)
     form = {"username": email_of_caller("owner"), "password": PASSWORD}
     without_effect = dict.fromkeys(("scope", "client_id", "client_secret"), value)
     for changed in ({"username": value}, {"grant_type": value}, {value: "x"}):
-        answer = await client.post("/tokens", data=form | changed)
-        assert refused(answer, UNTOLD) or not value  # an empty field of a form is none
-    answer = await client.post("/tokens", data=form | without_effect | {"name": value})
-    if not refused(answer, value) and value:
-        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        response = await client.post("/tokens", data=form | changed)
+        assert (
+            check_rejection(response, NOT_SENT) or not value
+        )  # an empty form field counts as absent
+    response = await client.post("/tokens", data=form | without_effect | {"name": value})
+    if not check_rejection(response, value) and value:
+        headers = {"Authorization": f"Bearer {response.json()['access_token']}"}
         tokens = (await client.get("/tokens", headers=headers)).json()["items"]
         assert value in {token["name"] for token in tokens}

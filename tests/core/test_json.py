@@ -1,4 +1,4 @@
-"""Strict JSON: what a body may be, on every endpoint that takes one."""
+"""Checks of JSON bodies that are the same for every operation: media type, size and fields."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, timedelta
@@ -12,51 +12,55 @@ from tests.support.problems import check_problem, field_error_locations
 
 MERGE_PATCH = "application/merge-patch+json"
 LIMIT = 1024 * 1024  # bytes of a JSON body
-GOOD: dict[str, Json] = {
+VALID_BODIES: dict[str, Json] = {
     "/authors": {"name": "Ursula"},
     "/books": {"title": "The Dispossessed", "author_id": NOBODY},
     "/users": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"},
 }
-TEXTS = [("/authors", "name", 200), ("/books", "title", 300), ("/users", "name", 100)]
+TEXT_FIELDS = [("/authors", "name", 200), ("/books", "title", 300), ("/users", "name", 100)]
 
-texts = pytest.mark.parametrize(("collection", "field", "longest"), TEXTS)
+every_text_field = pytest.mark.parametrize(("collection", "field", "longest"), TEXT_FIELDS)
 
 
 async def send(
     client: AsyncClient, method: str, path: str, body: bytes, **headers: str
 ) -> Response:
-    """A request with any bytes at all; `Content_Encoding="gzip"` is a header."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    named = {"Content-Type": "application/json"} | named
-    return await client.request(method, path, content=body, headers=named)
+    """Send any bytes as a body. For example, `Content_Encoding="gzip"` is a request header."""
+    request_headers = {"Content-Type": "application/json"}
+    for name, value in headers.items():
+        request_headers[name.replace("_", "-")] = value
+    return await client.request(method, path, content=body, headers=request_headers)
 
 
 async def endpoints(client: AsyncClient) -> list[tuple[str, str]]:
-    """Every operation of the document with a JSON body: its method and the path of nothing."""
-    found = []
+    """Return the method and the path of each documented operation that takes JSON.
+
+    The ids in the paths do not exist.
+    """
+    methods_and_paths = []
     for path, item in (await client.get("/openapi.json")).json()["paths"].items():
         for method, operation in item.items():
             if "application/json" in operation.get("requestBody", {}).get("content", {}):
-                found.append((method, path.format(id=1 if "users" in path else NOBODY)))
-    assert len(found) >= 8
-    return found
+                methods_and_paths.append((method, path.format(id=1 if "users" in path else NOBODY)))
+    assert len(methods_and_paths) >= 8
+    return methods_and_paths
 
 
 async def send_everywhere(client: AsyncClient, body: bytes, **headers: str) -> list[Response]:
-    """The answers of every endpoint that takes a body."""
+    """Send a body to each operation that takes JSON, and return the responses."""
     return [await send(client, *endpoint, body, **headers) for endpoint in await endpoints(client)]
 
 
-async def made(client: AsyncClient, collection: str) -> str:
-    """The path of something that exists in a collection."""
-    make: dict[str, Callable[[AsyncClient], Awaitable[Json]]]
-    make = {"/authors": make_author, "/books": make_book, "/users": make_user}
-    return f"{collection}/{(await make[collection](client))['id']}"
+async def create_resource(client: AsyncClient, collection: str) -> str:
+    """Create a resource in a collection such as "/books", and return its path."""
+    factories: dict[str, Callable[[AsyncClient], Awaitable[Json]]]
+    factories = {"/authors": make_author, "/books": make_book, "/users": make_user}
+    return f"{collection}/{(await factories[collection](client))['id']}"
 
 
-async def valid(client: AsyncClient, collection: str, **changes: object) -> Json:
-    """A body that creates something, but for the changes."""
-    body = dict(GOOD[collection])
+async def valid_body(client: AsyncClient, collection: str, **changes: object) -> Json:
+    """Return a valid body for a POST to a collection, with these fields changed."""
+    body = dict(VALID_BODIES[collection])
     if collection == "/books":
         body["author_id"] = (await make_author(client))["id"]
     return body | changes
@@ -66,11 +70,11 @@ async def valid(client: AsyncClient, collection: str, **changes: object) -> Json
     "number",
     [b"1" * 5000, b"-" + b"9" * 5000, b"0." + b"1" * 5000, b"1e400", b"-1e400", b"1e999999999"],
 )
-async def test_an_enormous_number_is_refused(client: AsyncClient, number: bytes) -> None:
-    # Whether it is JSON at all depends on how far the parser reads it.
+async def test_enormous_number_is_rejected(client: AsyncClient, number: bytes) -> None:
+    # The parser rejects some of the numbers as JSON, and the model rejects the others.
     kinds = {400: "malformed-request", 422: "invalid-request"}
-    for answer in await send_everywhere(client, b'{"name": ' + number + b"}"):
-        check_problem(answer, answer.status_code, kinds[answer.status_code])
+    for response in await send_everywhere(client, b'{"name": ' + number + b"}"):
+        check_problem(response, response.status_code, kinds[response.status_code])
 
 
 @pytest.mark.parametrize(
@@ -92,38 +96,38 @@ async def test_an_enormous_number_is_refused(client: AsyncClient, number: bytes)
         "*/*",
     ],
 )
-async def test_another_content_type_is_unsupported(client: AsyncClient, kind: str) -> None:
-    for answer in await send_everywhere(client, b"{}", Content_Type=kind):
-        check_problem(answer, 415, "unsupported-media-type")
+async def test_unsupported_content_type_returns_415(client: AsyncClient, kind: str) -> None:
+    for response in await send_everywhere(client, b"{}", Content_Type=kind):
+        check_problem(response, 415, "unsupported-media-type")
 
 
-async def test_a_missing_content_type_is_unsupported(client: AsyncClient) -> None:
+async def test_missing_content_type_returns_415(client: AsyncClient) -> None:
     for method, path in await endpoints(client):
-        answer = await client.request(method, path, content=b"{}")
-        check_problem(answer, 415, "unsupported-media-type")
+        response = await client.request(method, path, content=b"{}")
+        check_problem(response, 415, "unsupported-media-type")
 
 
-async def test_a_second_content_type_is_unsupported(client: AsyncClient) -> None:
-    # Which of the two would a proxy in front have believed?
+async def test_repeated_content_type_returns_415(client: AsyncClient) -> None:
+    # A proxy may have used the other one of the two to check the request.
     headers = [("Content-Type", "application/json"), ("Content-Type", "text/plain")]
-    answer = await client.post("/authors", content=b'{"name": "Ursula"}', headers=headers)
-    check_problem(answer, 415, "unsupported-media-type")
+    response = await client.post("/authors", content=b'{"name": "Ursula"}', headers=headers)
+    check_problem(response, 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity, gzip", "nonsense"])
-async def test_a_content_encoding_is_unsupported(client: AsyncClient, coding: str) -> None:
-    for answer in await send_everywhere(client, b"{}", Content_Encoding=coding):
-        check_problem(answer, 415, "unsupported-media-type")
+async def test_content_encoding_returns_415(client: AsyncClient, coding: str) -> None:
+    for response in await send_everywhere(client, b"{}", Content_Encoding=coding):
+        check_problem(response, 415, "unsupported-media-type")
 
 
-async def test_a_content_encoding_on_a_second_line_is_unsupported(client: AsyncClient) -> None:
+async def test_content_encoding_in_second_header_returns_415(client: AsyncClient) -> None:
     headers = [
         ("Content-Type", "application/json"),
         ("Content-Encoding", "identity"),
         ("Content-Encoding", "gzip"),
     ]
-    answer = await client.post("/authors", content=b'{"name": "Ursula"}', headers=headers)
-    check_problem(answer, 415, "unsupported-media-type")
+    response = await client.post("/authors", content=b'{"name": "Ursula"}', headers=headers)
+    check_problem(response, 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize(
@@ -136,173 +140,184 @@ async def test_a_content_encoding_on_a_second_line_is_unsupported(client: AsyncC
         "application/json ; charset=utf-8",
     ],
 )
-async def test_json_is_recognized_however_it_is_written(client: AsyncClient, kind: str) -> None:
-    answer = await send(client, "POST", "/authors", b'{"name": "Ursula"}', Content_Type=kind)
-    assert answer.status_code == 201
+async def test_json_content_type_is_recognized_in_every_notation(
+    client: AsyncClient, kind: str
+) -> None:
+    response = await send(client, "POST", "/authors", b'{"name": "Ursula"}', Content_Type=kind)
+    assert response.status_code == 201
 
 
-@pytest.mark.parametrize("collection", GOOD)
-async def test_a_merge_patch_is_taken_by_patch(client: AsyncClient, collection: str) -> None:
-    path = await made(client, collection)
-    answer = await send(client, "PATCH", path, b"{}", Content_Type=MERGE_PATCH)
-    assert answer.status_code == 200
+@pytest.mark.parametrize("collection", VALID_BODIES)
+async def test_patch_accepts_merge_patch(client: AsyncClient, collection: str) -> None:
+    path = await create_resource(client, collection)
+    response = await send(client, "PATCH", path, b"{}", Content_Type=MERGE_PATCH)
+    assert response.status_code == 200
 
 
-@pytest.mark.parametrize("collection", GOOD)
-async def test_a_merge_patch_is_unsupported_by_post(client: AsyncClient, collection: str) -> None:
-    answer = await send(client, "POST", collection, b"{}", Content_Type=MERGE_PATCH)
-    check_problem(answer, 415, "unsupported-media-type")
+@pytest.mark.parametrize("collection", VALID_BODIES)
+async def test_post_with_merge_patch_returns_415(client: AsyncClient, collection: str) -> None:
+    response = await send(client, "POST", collection, b"{}", Content_Type=MERGE_PATCH)
+    check_problem(response, 415, "unsupported-media-type")
 
 
-async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
-    """A body without a Content-Length."""
+async def stream_of(*parts: bytes) -> AsyncIterator[bytes]:
+    """Return a body without a Content-Length."""
     for part in parts:
         yield part
 
 
-async def test_a_body_that_announces_too_much_is_too_large(client: AsyncClient) -> None:
-    for answer in await send_everywhere(client, b" " * (LIMIT + 1)):
-        check_problem(answer, 413, "payload-too-large")
+async def test_too_large_content_length_returns_413(client: AsyncClient) -> None:
+    for response in await send_everywhere(client, b" " * (LIMIT + 1)):
+        check_problem(response, 413, "payload-too-large")
 
 
-async def test_a_body_of_unknown_length_that_grows_too_large_is_refused(
-    client: AsyncClient,
-) -> None:
+async def test_too_large_chunked_body_returns_413(client: AsyncClient) -> None:
     for method, path in await endpoints(client):
-        answer = await client.request(
+        response = await client.request(
             method,
             path,
-            content=chunks(b" " * LIMIT, b" "),
+            content=stream_of(b" " * LIMIT, b" "),
             headers={"Content-Type": "application/json"},
         )
-        check_problem(answer, 413, "payload-too-large")
+        check_problem(response, 413, "payload-too-large")
 
 
-async def test_no_more_of_a_body_is_read_than_the_limit(client: AsyncClient) -> None:
-    taken = 0
+async def test_reading_of_body_stops_at_limit(client: AsyncClient) -> None:
+    sent_bytes = 0
 
     async def endless() -> AsyncIterator[bytes]:
-        nonlocal taken
+        nonlocal sent_bytes
         for _ in range(1000):
-            taken += 64 * 1024
+            sent_bytes += 64 * 1024
             yield b" " * 64 * 1024
 
-    answer = await client.post(
+    response = await client.post(
         "/authors", content=endless(), headers={"Content-Type": "application/json"}
     )
-    check_problem(answer, 413, "payload-too-large")
-    assert taken <= LIMIT + 128 * 1024
+    check_problem(response, 413, "payload-too-large")
+    assert sent_bytes <= LIMIT + 128 * 1024
 
 
-async def test_a_body_of_exactly_the_limit_is_taken(client: AsyncClient) -> None:
+async def test_body_of_maximum_size_is_accepted(client: AsyncClient) -> None:
     body = b'{"name": "Ursula"}'.ljust(LIMIT)
     assert (await send(client, "POST", "/authors", body)).status_code == 201
 
 
-async def test_a_body_in_many_chunks_is_one_body(client: AsyncClient) -> None:
+async def test_chunked_body_is_accepted(client: AsyncClient) -> None:
     body = '{"name": "García"}'.encode()
-    answer = await client.post(
+    response = await client.post(
         "/authors",
-        content=chunks(*(bytes([byte]) for byte in body)),  # also inside of a character
+        content=stream_of(
+            *(bytes([byte]) for byte in body)
+        ),  # one byte per chunk also splits a character
         headers={"Content-Type": "application/json"},
     )
-    assert (answer.status_code, answer.json()["name"]) == (201, "García")
+    assert (response.status_code, response.json()["name"]) == (201, "García")
 
 
-@pytest.mark.parametrize("collection", GOOD)
-async def test_unknown_fields_are_named(client: AsyncClient, collection: str) -> None:
-    body = await valid(client, collection, nmae="x", id=NOBODY, version=7, created_at=None)
+@pytest.mark.parametrize("collection", VALID_BODIES)
+async def test_unknown_fields_return_422_with_their_pointers(
+    client: AsyncClient, collection: str
+) -> None:
+    body = await valid_body(client, collection, nmae="x", id=NOBODY, version=7, created_at=None)
     expected = [{"pointer": f"/{name}"} for name in ("created_at", "id", "nmae", "version")]
-    for answer in (
+    for response in (
         await client.post(collection, json=body),
-        await client.patch(await made(client, collection), json=body),
+        await client.patch(await create_resource(client, collection), json=body),
     ):
-        assert sorted(field_error_locations(answer), key=str) == expected
+        assert sorted(field_error_locations(response), key=str) == expected
 
 
-@pytest.mark.parametrize("collection", GOOD)
-async def test_missing_fields_are_named(client: AsyncClient, collection: str) -> None:
-    answer = await client.post(collection, json={})
-    assert field_error_locations(answer) == [{"pointer": f"/{name}"} for name in GOOD[collection]]
+@pytest.mark.parametrize("collection", VALID_BODIES)
+async def test_missing_fields_return_422_with_their_pointers(
+    client: AsyncClient, collection: str
+) -> None:
+    response = await client.post(collection, json={})
+    assert field_error_locations(response) == [
+        {"pointer": f"/{name}"} for name in VALID_BODIES[collection]
+    ]
 
 
-STRINGS = [(path, field) for path, body in GOOD.items() for field in body]
-strings = pytest.mark.parametrize(("collection", "field"), STRINGS)
+STRING_FIELDS = [(path, field) for path, body in VALID_BODIES.items() for field in body]
+every_string_field = pytest.mark.parametrize(("collection", "field"), STRING_FIELDS)
 
 
-@strings
-async def test_only_a_string_is_a_string(client: AsyncClient, collection: str, field: str) -> None:
-    body = await valid(client, collection)
-    path = await made(client, collection)
-    for value in (None, 0, 1.5, True, False, [], ["x"], {}, {"x": "y"}):
-        for answer in (
-            await client.post(collection, json=body | {field: value}),
-            await client.patch(path, json={field: value}),
-        ):
-            assert field_error_locations(answer) == [{"pointer": f"/{field}"}]
-
-
-@strings
-async def test_a_string_may_not_contain_nul(
+@every_string_field
+async def test_other_type_for_string_returns_422(
     client: AsyncClient, collection: str, field: str
 ) -> None:
-    body = await valid(client, collection)
-    path = await made(client, collection)
-    for value in ("\0" + body[field], body[field] + "\0", body[field][:3] + "\0" + body[field]):
-        for answer in (
+    body = await valid_body(client, collection)
+    path = await create_resource(client, collection)
+    for value in (None, 0, 1.5, True, False, [], ["x"], {}, {"x": "y"}):
+        for response in (
             await client.post(collection, json=body | {field: value}),
             await client.patch(path, json={field: value}),
         ):
-            assert field_error_locations(answer) == [{"pointer": f"/{field}"}]
+            assert field_error_locations(response) == [{"pointer": f"/{field}"}]
 
 
-@texts
+@every_string_field
+async def test_nul_in_string_returns_422(client: AsyncClient, collection: str, field: str) -> None:
+    body = await valid_body(client, collection)
+    path = await create_resource(client, collection)
+    for value in ("\0" + body[field], body[field] + "\0", body[field][:3] + "\0" + body[field]):
+        for response in (
+            await client.post(collection, json=body | {field: value}),
+            await client.patch(path, json={field: value}),
+        ):
+            assert field_error_locations(response) == [{"pointer": f"/{field}"}]
+
+
+@every_text_field
 @pytest.mark.parametrize("character", ["x", "é", "😀"])
-async def test_a_text_as_long_as_allowed_is_taken(
+async def test_string_of_maximum_length_is_accepted(
     client: AsyncClient, collection: str, field: str, longest: int, character: str
 ) -> None:
     for length in (1, longest):  # characters, not bytes
         value = character * length
-        answer = await client.post(
-            collection, json=await valid(client, collection, **{field: value})
+        response = await client.post(
+            collection, json=await valid_body(client, collection, **{field: value})
         )
-        assert answer.status_code == 201, answer.text
-        assert answer.json()[field] == value
-        await client.delete(answer.headers["location"])
+        assert response.status_code == 201, response.text
+        assert response.json()[field] == value
+        await client.delete(response.headers["location"])
 
 
-@texts
-async def test_a_text_too_short_or_too_long_is_refused(
+@every_text_field
+async def test_too_short_or_too_long_string_returns_422(
     client: AsyncClient, collection: str, field: str, longest: int
 ) -> None:
-    path = await made(client, collection)
+    path = await create_resource(client, collection)
     for length in (0, longest + 1, 100_000):
-        body = await valid(client, collection, **{field: "x" * length})
-        for answer in (
+        body = await valid_body(client, collection, **{field: "x" * length})
+        for response in (
             await client.post(collection, json=body),
             await client.patch(path, json={field: "x" * length}),
         ):
-            assert field_error_locations(answer) == [{"pointer": f"/{field}"}]
+            assert field_error_locations(response) == [{"pointer": f"/{field}"}]
 
 
-def email_of(length: int) -> str:
+def email_of_length(length: int) -> str:
+    """Return a valid email address with so many characters, at least 240."""
     labels = f"{'b' * 63}.{'c' * 63}.{'d' * 50}"
     start = f"{'a' * 64}@{labels}."
     return start + "e" * (length - len(start))
 
 
-async def test_an_email_may_have_254_characters(client: AsyncClient) -> None:
-    user = await make_user(client, email=email_of(254))
-    assert user["email"] == email_of(254)
+async def test_email_of_254_characters_is_accepted(client: AsyncClient) -> None:
+    user = await make_user(client, email=email_of_length(254))
+    assert user["email"] == email_of_length(254)
 
 
-@pytest.mark.parametrize("email", [email_of(255), "a" * 100_000])
-async def test_a_longer_email_is_refused(client: AsyncClient, email: str) -> None:
-    body = await valid(client, "/users", email=email)
+@pytest.mark.parametrize("email", [email_of_length(255), "a" * 100_000])
+async def test_email_of_more_than_254_characters_returns_422(
+    client: AsyncClient, email: str
+) -> None:
+    body = await valid_body(client, "/users", email=email)
     assert field_error_locations(await client.post("/users", json=body)) == [{"pointer": "/email"}]
 
 
-ODD = {
+UNUSUAL_TEXTS = {
     "leading and trailing blanks": "  a  b  ",
     "a blank": " ",
     "tabs and newlines": "\t\r\n",
@@ -324,10 +339,10 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("value", ODD.values(), ids=ODD.keys())
-async def test_a_text_is_kept_byte_for_byte(client: AsyncClient, value: str) -> None:
-    for collection, field, _ in TEXTS:
-        body = await valid(client, collection, **{field: value})
+@pytest.mark.parametrize("value", UNUSUAL_TEXTS.values(), ids=UNUSUAL_TEXTS.keys())
+async def test_string_is_stored_unchanged(client: AsyncClient, value: str) -> None:
+    for collection, field, _ in TEXT_FIELDS:
+        body = await valid_body(client, collection, **{field: value})
         created = await client.post(collection, json=body)
         path = created.headers["location"]
         assert created.json()[field] == value
@@ -337,24 +352,24 @@ async def test_a_text_is_kept_byte_for_byte(client: AsyncClient, value: str) -> 
         assert (await client.patch(path, json={field: value})).json()[field] == value
 
 
-async def test_a_text_is_answered_in_plain_utf_8(client: AsyncClient) -> None:
+async def test_response_contains_unescaped_utf_8(client: AsyncClient) -> None:
     name = "Garci\u0301a 😀\u200f"
     author = await make_author(client, name=name)
     assert name.encode() in (await client.get(f"/authors/{author['id']}")).content
 
 
-@pytest.mark.parametrize(("collection", "field"), STRINGS)
-async def test_null_is_no_value_of_a_field_that_must_have_one(
+@pytest.mark.parametrize(("collection", "field"), STRING_FIELDS)
+async def test_null_for_required_field_returns_422(
     client: AsyncClient, collection: str, field: str
 ) -> None:
-    path = await made(client, collection)
+    path = await create_resource(client, collection)
     before = (await client.get(path)).json()
-    body = await valid(client, collection, **{field: None})
+    body = await valid_body(client, collection, **{field: None})
     assert field_error_locations(await client.post(collection, json=body)) == [
         {"pointer": f"/{field}"}
     ]
-    answer = await client.patch(path, json={field: None})
-    assert field_error_locations(answer) == [{"pointer": f"/{field}"}]
+    response = await client.patch(path, json={field: None})
+    assert field_error_locations(response) == [{"pointer": f"/{field}"}]
     assert (await client.get(path)).json() == before
 
 
@@ -370,39 +385,39 @@ async def test_null_is_no_value_of_a_field_that_must_have_one(
         *("today", "now", "epoch", "2020-02-03 BC"),
     ],
 )
-async def test_what_is_no_date_is_refused(client: AsyncClient, dob: object) -> None:
-    path = await made(client, "/authors")
-    for answer in (
+async def test_invalid_date_returns_422(client: AsyncClient, dob: object) -> None:
+    path = await create_resource(client, "/authors")
+    for response in (
         await client.post("/authors", json={"name": "Ursula", "dob": dob}),
         await client.patch(path, json={"dob": dob}),
     ):
-        assert field_error_locations(answer) == [{"pointer": "/dob"}]
+        assert field_error_locations(response) == [{"pointer": "/dob"}]
 
 
 @pytest.mark.parametrize("dob", ["1582-10-10", "1900-02-28", "2000-02-29", "9999-01-01"])
-async def test_any_date_is_kept_exactly(client: AsyncClient, dob: str) -> None:
+async def test_valid_date_is_stored_unchanged(client: AsyncClient, dob: str) -> None:
     author = await make_author(client, dob=dob)
     assert author["dob"] == dob
     assert (await client.get(f"/authors/{author['id']}")).json()["dob"] == dob
 
 
-# The driver writes the first and the last day as -infinity and infinity.
-EDGES = [date.min, date.min + timedelta(1), date.max - timedelta(1), date.max]
+# asyncpg writes the first and the last date of Python as -infinity and infinity.
+EXTREME_DATES = [date.min, date.min + timedelta(1), date.max - timedelta(1), date.max]
 
 
-@pytest.mark.parametrize("dob", [edge.isoformat() for edge in EDGES])
-async def test_a_date_at_the_end_of_time_is_kept_or_refused(client: AsyncClient, dob: str) -> None:
-    path = await made(client, "/authors")
-    for answer in (
+@pytest.mark.parametrize("dob", [edge.isoformat() for edge in EXTREME_DATES])
+async def test_extreme_date_is_stored_unchanged_or_rejected(client: AsyncClient, dob: str) -> None:
+    path = await create_resource(client, "/authors")
+    for response in (
         await client.post("/authors", json={"name": "Ursula", "dob": dob}),
         await client.patch(path, json={"dob": dob}),
     ):
-        if answer.is_success:
-            assert answer.json()["dob"] == dob
+        if response.is_success:
+            assert response.json()["dob"] == dob
         else:
-            check_problem(answer, 422, "invalid-request")
-    kept = (await client.get("/authors")).json()["items"]
-    assert {author["dob"] for author in kept} <= {None, dob}
+            check_problem(response, 422, "invalid-request")
+    stored_authors = (await client.get("/authors")).json()["items"]
+    assert {author["dob"] for author in stored_authors} <= {None, dob}
 
 
 @pytest.mark.parametrize(
@@ -412,16 +427,16 @@ async def test_a_date_at_the_end_of_time_is_kept_or_refused(client: AsyncClient,
         *(f"{{{NOBODY}}}", f" {NOBODY}", f"{NOBODY}\n", NOBODY.replace("8", "\uff18")),
     ],
 )
-async def test_what_is_no_id_is_refused(client: AsyncClient, wrong: str) -> None:
-    path = await made(client, "/books")
-    for answer in (
+async def test_invalid_id_returns_422(client: AsyncClient, wrong: str) -> None:
+    path = await create_resource(client, "/books")
+    for response in (
         await client.post("/books", json={"title": "x", "author_id": wrong}),
         await client.patch(path, json={"author_id": wrong}),
     ):
-        assert field_error_locations(answer) == [{"pointer": "/author_id"}]
+        assert field_error_locations(response) == [{"pointer": "/author_id"}]
 
 
-async def test_all_faults_of_a_body_are_told_at_once(client: AsyncClient) -> None:
+async def test_all_errors_of_a_body_are_reported_together(client: AsyncClient) -> None:
     body = {"name": "", "email": "x", "password": "short", "role": "boss"}
     pointers = {
         fault["pointer"] for fault in field_error_locations(await client.post("/users", json=body))

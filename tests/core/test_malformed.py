@@ -1,4 +1,4 @@
-"""What is no JSON in the strict sense: on every operation that takes any, 400 and nothing else."""
+"""Bodies that are not strict JSON. Every operation that takes JSON rejects them with 400."""
 
 import json
 import time
@@ -180,31 +180,29 @@ MALFORMED = ENCODINGS | SYNTAX | STRINGS | NUMBERS | KEYS | LEVELS
 
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
-async def test_what_is_not_strictly_json_is_malformed(client: AsyncClient, body: bytes) -> None:
-    for answer in await send_everywhere(client, body):
-        check_problem(answer, 400, "malformed-request")
-        assert b"Ursula" not in answer.content
+async def test_body_that_is_not_strict_json_returns_400(client: AsyncClient, body: bytes) -> None:
+    for response in await send_everywhere(client, body):
+        check_problem(response, 400, "malformed-request")
+        assert b"Ursula" not in response.content
 
 
 @pytest.mark.parametrize("length", range(1, len(UTF_8)))
-async def test_a_document_that_is_cut_off_is_malformed(client: AsyncClient, length: int) -> None:
-    for answer in await send_everywhere(client, UTF_8[:length]):
-        check_problem(answer, 400, "malformed-request")
+async def test_truncated_json_returns_400(client: AsyncClient, length: int) -> None:
+    for response in await send_everywhere(client, UTF_8[:length]):
+        check_problem(response, 400, "malformed-request")
 
 
 @pytest.mark.parametrize(
     "body", [b"null", b"true", b"0", b"-0", b"-0.0", b'"Ursula"', b"[]", b"[%s]" % UTF_8, b"1e400"]
 )
-async def test_a_body_that_is_no_object_is_invalid_as_a_whole(
-    client: AsyncClient, body: bytes
-) -> None:
-    for answer in await send_everywhere(client, body):
-        assert field_error_locations(answer) == [{"pointer": ""}]
-        assert b"Ursula" not in answer.content
+async def test_body_that_is_not_an_object_returns_422(client: AsyncClient, body: bytes) -> None:
+    for response in await send_everywhere(client, body):
+        assert field_error_locations(response) == [{"pointer": ""}]
+        assert b"Ursula" not in response.content
 
 
-# A mebibyte of what parsers have been slow at, which is what anybody may send.
-HEAVY = {
+# Bodies of the maximum size, each of a kind that some JSON parsers read slowly.
+SLOW_BODIES = {
     "opening brackets": b"[" * LIMIT,
     "opening braces": b'{"":' * (LIMIT // 4),
     "quotes": b'"' * LIMIT,
@@ -227,30 +225,32 @@ HEAVY = {
 }
 
 
-@pytest.mark.parametrize("body", HEAVY.values(), ids=HEAVY.keys())
-async def test_as_much_as_may_be_sent_is_refused_at_once(client: AsyncClient, body: bytes) -> None:
+@pytest.mark.parametrize("body", SLOW_BODIES.values(), ids=SLOW_BODIES.keys())
+async def test_slow_to_parse_body_of_maximum_size_is_rejected_quickly(
+    client: AsyncClient, body: bytes
+) -> None:
     assert len(body) <= LIMIT
     start = time.process_time()
-    answers = await send_everywhere(client, body)
-    assert time.process_time() - start < 0.8 * len(answers)  # seconds of the processor
-    for answer in answers:
+    responses = await send_everywhere(client, body)
+    assert time.process_time() - start < 0.8 * len(responses)  # seconds of CPU time
+    for response in responses:
         kinds = {400: "malformed-request", 422: "invalid-request"}
-        check_problem(answer, answer.status_code, kinds[answer.status_code])
-        assert len(answer.content) < 64 * 1024
+        check_problem(response, response.status_code, kinds[response.status_code])
+        assert len(response.content) < 64 * 1024
 
 
-async def test_no_more_faults_are_made_than_are_told() -> None:
-    # In a mebibyte there is room for more than 100,000, which took a second.
-    fault = {
+async def test_only_reported_field_errors_are_converted() -> None:
+    # A body can contain more than 100,000 errors. Converting all of them took a second.
+    validation_error = {
         "loc": ("body", "x"),
         "msg": "Extra inputs are not permitted",
         "type": "extra_forbidden",
     }
-    error = RequestValidationError([fault] * MAX_FIELD_ERRORS + ["what nobody looks at"])
-    answer = await error_handlers._handle_validation_error(
+    error = RequestValidationError([validation_error] * MAX_FIELD_ERRORS + ["not converted"])
+    response = await error_handlers._handle_validation_error(
         Request({"type": "http", "path": "/"}), error
     )
-    assert len(json.loads(bytes(answer.body))["errors"]) == MAX_FIELD_ERRORS
+    assert len(json.loads(bytes(response.body))["errors"]) == MAX_FIELD_ERRORS
 
 
 INTEGERS = [b"9223372036854775808", b"-9223372036854775809", b"1" * 4300, b"1" * 5000, b"-1", b"0"]
@@ -258,11 +258,10 @@ FLOATS = [b"1e400", b"-1e400", b"1e-400", b"1E+19", b"1.5", b"-0", b"-0.0", b"1e
 
 
 @pytest.mark.parametrize("number", INTEGERS + FLOATS)
-async def test_a_number_that_is_out_of_bounds_is_refused(
-    client: AsyncClient, number: bytes
-) -> None:
+async def test_number_out_of_bounds_is_rejected(client: AsyncClient, number: bytes) -> None:
     path = f"/documents/{(await make_document(client))['id']}/uploads"
     head = b'{"filename": "a.pdf", "content_type": "application/pdf", "size": '
-    answer = await send(client, "POST", path, head + number + b"}")
-    if answer.status_code != 400:  # the parser reads no number of so many digits
-        assert field_error_locations(answer) == [{"pointer": "/size"}]
+    response = await send(client, "POST", path, head + number + b"}")
+    # The parser rejects numbers with thousands of digits.
+    if response.status_code != 400:
+        assert field_error_locations(response) == [{"pointer": "/size"}]

@@ -1,4 +1,4 @@
-"""Who gets lines and who a page: `Accept` (RFC 9110, section 12.5.1), and what goes with it."""
+"""The choice between a page and a stream by the Accept header (RFC 9110, section 12.5.1)."""
 
 import pytest
 from httpx import AsyncClient
@@ -10,9 +10,9 @@ from tests.support.rows import LIST_PATHS, fill_tables
 from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED_PATHS, get_stream
 
 every_stream = pytest.mark.parametrize("path", STREAMED_PATHS)
-every_form = pytest.mark.parametrize("accept", [NDJSON, CSV])
+every_stream_type = pytest.mark.parametrize("accept", [NDJSON, CSV])
 
-AS_LINES = {
+MEDIA_TYPE_BY_ACCEPT = {
     NDJSON: NDJSON,
     CSV: CSV_TYPE,
     "Application/X-NDJSON": NDJSON,
@@ -31,7 +31,7 @@ AS_LINES = {
     "application/json;q=0, */*": NDJSON,
     "image/png, text/csv;q=0.1": CSV_TYPE,
 }
-AS_A_PAGE = [
+ACCEPT_FOR_PAGE = [
     "",
     "*/*",
     "application/json",
@@ -50,61 +50,77 @@ AS_A_PAGE = [
     "*",
     ";",
 ]
-MALFORMED = ("high", "", "nan", "inf", "2", "1.001", "-1", "-0", "0.1234", "1e0", "0_1", "+1", ".5")
+MALFORMED_QUALITIES = (
+    "high",
+    "",
+    "nan",
+    "inf",
+    "2",
+    "1.001",
+    "-1",
+    "-0",
+    "0.1234",
+    "1e0",
+    "0_1",
+    "+1",
+    ".5",
+)
 
 
 @every_stream
-@pytest.mark.parametrize(("accept", "kind"), AS_LINES.items())
-async def test_who_prefers_lines_gets_them(
+@pytest.mark.parametrize(("accept", "kind"), MEDIA_TYPE_BY_ACCEPT.items())
+async def test_accept_that_prefers_lines_returns_stream(
     client: AsyncClient, path: str, accept: str, kind: str
 ) -> None:
-    answer = await get_stream(client, path, accept)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+    response = await get_stream(client, path, accept)
+    assert (response.status_code, response.headers["content-type"]) == (200, kind)
 
 
 @every_stream
-@pytest.mark.parametrize("accept", AS_A_PAGE)
-async def test_who_does_not_gets_a_page(client: AsyncClient, path: str, accept: str) -> None:
-    answer = await get_stream(client, path, accept)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    assert answer.json()["page"] == 1
+@pytest.mark.parametrize("accept", ACCEPT_FOR_PAGE)
+async def test_accept_that_does_not_prefer_lines_returns_page(
+    client: AsyncClient, path: str, accept: str
+) -> None:
+    response = await get_stream(client, path, accept)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    assert response.json()["page"] == 1
 
 
-@pytest.mark.parametrize("quality", MALFORMED)
+@pytest.mark.parametrize("quality", MALFORMED_QUALITIES)
 @pytest.mark.parametrize("kind", [NDJSON, CSV, "application/json", "text/*", "*/*"])
-async def test_a_range_whose_quality_is_none_counts_for_nothing(
+async def test_media_range_with_invalid_quality_is_ignored(
     client: AsyncClient, kind: str, quality: str
 ) -> None:
-    answer = await get_stream(client, "/books", f"{kind};q={quality}")
-    assert answer.headers["content-type"] == "application/json"
+    response = await get_stream(client, "/books", f"{kind};q={quality}")
+    assert response.headers["content-type"] == "application/json"
 
 
-async def test_who_says_nothing_gets_a_page(client: AsyncClient) -> None:
+async def test_request_without_accept_returns_page(client: AsyncClient) -> None:
     request = client.build_request("GET", "/books")
     del request.headers["accept"]
-    answer = await client.send(request)
-    assert answer.headers["content-type"] == "application/json"
+    response = await client.send(request)
+    assert response.headers["content-type"] == "application/json"
 
 
-async def test_several_lines_of_accept_are_one_list(client: AsyncClient) -> None:
-    given = [("Accept", "application/json;q=0.1"), ("Accept", CSV), ("Accept", "*/*;q=0.2")]
-    answer = await client.get("/books", headers=given)
-    assert answer.headers["content-type"] == CSV_TYPE
+async def test_repeated_accept_headers_are_combined(client: AsyncClient) -> None:
+    headers = [("Accept", "application/json;q=0.1"), ("Accept", CSV), ("Accept", "*/*;q=0.2")]
+    response = await client.get("/books", headers=headers)
+    assert response.headers["content-type"] == CSV_TYPE
 
 
-async def test_an_accept_longer_than_proxies_allow_is_not_read(client: AsyncClient) -> None:
+async def test_too_long_accept_is_ignored(client: AsyncClient) -> None:
     for length, kind in (
         (8000, CSV_TYPE),
         (8200, "application/json"),
         (60_000, "application/json"),
     ):
-        answer = await get_stream(client, "/books", f"{CSV}, {'x' * length}"[:length])
-        assert answer.headers["content-type"] == kind
+        response = await get_stream(client, "/books", f"{CSV}, {'x' * length}"[:length])
+        assert response.headers["content-type"] == kind
 
 
 @every_stream
 @pytest.mark.parametrize("accept", [NDJSON, CSV, "application/json"])
-async def test_every_form_says_that_it_varies_and_is_for_this_reader(
+async def test_page_and_stream_vary_by_accept_and_are_private(
     client: AsyncClient, path: str, accept: str
 ) -> None:
     headers = (await get_stream(client, path, accept)).headers
@@ -112,52 +128,52 @@ async def test_every_form_says_that_it_varies_and_is_for_this_reader(
     assert headers["x-request-id"]
 
 
-@every_form
+@every_stream_type
 @pytest.mark.parametrize("path", [path for path in LIST_PATHS if path not in STREAMED_PATHS])
-async def test_other_lists_have_pages_only(
+async def test_other_lists_return_page_for_any_accept(
     client: AsyncClient, database: Database, path: str, accept: str
 ) -> None:
     await fill_tables(database, 1)
-    answer = await get_stream(client, path, accept)
-    assert answer.headers["content-type"] == "application/json"
-    assert "vary" not in answer.headers
-    assert answer.json()["total"] == 1
+    response = await get_stream(client, path, accept)
+    assert response.headers["content-type"] == "application/json"
+    assert "vary" not in response.headers
+    assert response.json()["total"] == 1
 
 
 @every_stream
-@every_form
+@every_stream_type
 @pytest.mark.parametrize("parameter", ["page=1", "size=20", "cursor=x", "count=none"])
-async def test_lines_have_no_pages(
+async def test_stream_with_page_parameter_returns_422(
     client: AsyncClient, path: str, accept: str, parameter: str
 ) -> None:
-    answer = await get_stream(client, f"{path}?{parameter}", accept)
-    assert field_error_locations(answer) == [{"parameter": parameter.partition("=")[0]}]
+    response = await get_stream(client, f"{path}?{parameter}", accept)
+    assert field_error_locations(response) == [{"parameter": parameter.partition("=")[0]}]
 
 
-async def test_every_parameter_of_a_page_is_named(client: AsyncClient) -> None:
-    answer = await get_stream(client, "/books?size=5&page=1&count=exact&cursor=x&q=x")
+async def test_stream_with_several_page_parameters_reports_each(client: AsyncClient) -> None:
+    response = await get_stream(client, "/books?size=5&page=1&count=exact&cursor=x&q=x")
     expected = [{"parameter": name} for name in ("count", "cursor", "page", "size")]
-    assert field_error_locations(answer) == expected
+    assert field_error_locations(response) == expected
 
 
 @every_stream
-@every_form
+@every_stream_type
 @pytest.mark.parametrize(
     "query", ["x=1", "sort=version", "sort=id", "q=", "id=x", "created_from=today", "q=a&q=b"]
 )
-async def test_what_is_wrong_with_a_page_is_wrong_with_lines(
+async def test_invalid_query_returns_same_errors_for_stream_and_page(
     client: AsyncClient, path: str, accept: str, query: str
 ) -> None:
-    page, answer = (
+    page, response = (
         await client.get(f"{path}?{query}"),
         await get_stream(client, f"{path}?{query}", accept),
     )
-    assert field_error_locations(answer) == field_error_locations(page)
+    assert field_error_locations(response) == field_error_locations(page)
 
 
 @every_stream
 @pytest.mark.parametrize(("accept", "kind"), [(NDJSON, NDJSON), (CSV, CSV_TYPE)])
-async def test_head_has_the_headers_of_lines_and_asks_the_database_nothing(
+async def test_head_of_stream_returns_headers_without_query(
     client: AsyncClient,
     database: Database,
     statements: list[str],
@@ -166,39 +182,39 @@ async def test_head_has_the_headers_of_lines_and_asks_the_database_nothing(
     kind: str,
 ) -> None:
     await fill_tables(database, 3)
-    got = await get_stream(client, path, accept)
+    get_response = await get_stream(client, path, accept)
     statements.clear()
-    answer = await client.head(path, headers={"Accept": accept})
-    assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, kind, b"")
-    assert {*answer.headers} == {*got.headers}
+    response = await client.head(path, headers={"Accept": accept})
+    assert (response.status_code, response.headers["content-type"], response.content) == (
+        200,
+        kind,
+        b"",
+    )
+    assert {*response.headers} == {*get_response.headers}
     assert statements == []
 
 
-@every_form
-async def test_head_refuses_what_get_refuses(client: AsyncClient, accept: str) -> None:
-    answer = await client.head("/books?page=1", headers={"Accept": accept})
-    assert answer.status_code == 422
+@every_stream_type
+async def test_head_of_stream_rejects_what_get_rejects(client: AsyncClient, accept: str) -> None:
+    response = await client.head("/books?page=1", headers={"Accept": accept})
+    assert response.status_code == 422
 
 
 @every_stream
-async def test_the_document_knows_every_form_and_its_headers(
-    client: AsyncClient, path: str
-) -> None:
+async def test_openapi_documents_page_and_streams(client: AsyncClient, path: str) -> None:
     document = (await client.get("/openapi.json")).json()
-    known = document["paths"][path]["get"]["responses"]["200"]
-    assert {*known["content"]} == {"application/json", NDJSON, CSV}
-    for accept in known["content"]:
-        answer = await get_stream(client, path, accept)
-        assert answer.headers["content-type"].partition(";")[0] == accept
-        unknown = {*answer.headers} - {name.lower() for name in known["headers"]}
-        assert unknown <= COMMON_RESPONSE_HEADERS
+    documented = document["paths"][path]["get"]["responses"]["200"]
+    assert {*documented["content"]} == {"application/json", NDJSON, CSV}
+    for accept in documented["content"]:
+        response = await get_stream(client, path, accept)
+        assert response.headers["content-type"].partition(";")[0] == accept
+        undocumented = {*response.headers} - {name.lower() for name in documented["headers"]}
+        assert undocumented <= COMMON_RESPONSE_HEADERS
 
 
 @every_stream
-async def test_whoever_fills_in_the_documents_defaults_gets_lines(
-    client: AsyncClient, path: str
-) -> None:
+async def test_stream_accepts_documented_defaults(client: AsyncClient, path: str) -> None:
     parameters = (await client.get("/openapi.json")).json()["paths"][path]["get"]["parameters"]
     defaults = {p["name"]: p["schema"]["default"] for p in parameters if "default" in p["schema"]}
-    answer = await client.get(path, params=defaults, headers={"Accept": CSV})
-    assert answer.status_code == 200
+    response = await client.get(path, params=defaults, headers={"Accept": CSV})
+    assert response.status_code == 200

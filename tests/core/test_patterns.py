@@ -1,17 +1,17 @@
-"""What the document's patterns take is what the service takes, and no more."""
+"""The service accepts exactly what the patterns of the OpenAPI document match."""
 
 import re
 
 import pytest
 from httpx import AsyncClient
 
-from tests.core.test_conditional import FOREIGN, LISTS, WRONG
+from tests.core.test_conditional import LISTS_WITH_CURRENT_TAG, MALFORMED_TAGS, OTHER_TAGS
 from tests.support.factories import Json, make_author, make_document
 from tests.support.problems import field_error_locations
 
-TAGS = ("*", " * ", '"1"', 'W/"1"', *FOREIGN, *LISTS)
-KEYS = ("a", "0" * 255, r'"\"\\"', '"' + r"\\" * 255 + '"', "a,b", "a\"'\\")
-NO_KEYS = (
+VALID_TAGS = ("*", " * ", '"1"', 'W/"1"', *OTHER_TAGS, *LISTS_WITH_CURRENT_TAG)
+VALID_KEYS = ("a", "0" * 255, r'"\"\\"', '"' + r"\\" * 255 + '"', "a,b", "a\"'\\")
+INVALID_KEYS = (
     "",
     '"a b"',
     '"',
@@ -29,11 +29,13 @@ NO_KEYS = (
 
 @pytest.fixture
 async def document(client: AsyncClient) -> Json:
-    found: Json = (await client.get("/openapi.json")).json()
-    return found
+    """The OpenAPI document."""
+    openapi_document: Json = (await client.get("/openapi.json")).json()
+    return openapi_document
 
 
-def allowed(document: Json, path: str, method: str, header: str, value: str) -> bool:
+def schema_allows(document: Json, path: str, method: str, header: str, value: str) -> bool:
+    """Return whether the documented schema of a request header allows a value."""
     parameters = document["paths"][path][method]["parameters"]
     [schema] = [each["schema"] for each in parameters if each["name"] == header]
     assert schema["type"] == "string"
@@ -41,41 +43,45 @@ def allowed(document: Json, path: str, method: str, header: str, value: str) -> 
 
 
 @pytest.mark.parametrize(("method", "header"), [("patch", "If-Match"), ("get", "If-None-Match")])
-async def test_a_condition_is_what_the_document_says(
+async def test_condition_is_accepted_if_documented_pattern_matches(
     client: AsyncClient, document: Json, method: str, header: str
 ) -> None:
     path = f"/authors/{(await make_author(client))['id']}"
-    for value in (*TAGS, *WRONG):
+    for value in (*VALID_TAGS, *MALFORMED_TAGS):
         headers = {header.encode(): value.encode("latin-1")}
         body: Json | None = {} if method == "patch" else None
-        answer = await client.request(method, path, headers=headers, json=body)
-        assert (answer.status_code != 422) == (value in TAGS), value
-        if value == value.strip(" \t"):  # no server sees the others as they were sent
-            said = allowed(document, "/authors/{id}", method, header, value)
-            assert said == (value in TAGS), value
+        response = await client.request(method, path, headers=headers, json=body)
+        assert (response.status_code != 422) == (value in VALID_TAGS), value
+        if value == value.strip(" \t"):  # servers strip blanks around a value
+            is_documented = schema_allows(document, "/authors/{id}", method, header, value)
+            assert is_documented == (value in VALID_TAGS), value
 
 
 @pytest.mark.parametrize("value", ["x" * 8192, f'"{"x" * 8191}"', f'"1", "{"x" * 8190}"'])
-async def test_no_header_is_longer_than_the_document_says(client: AsyncClient, value: str) -> None:
+async def test_condition_longer_than_documented_returns_422(
+    client: AsyncClient, value: str
+) -> None:
     path = f"/authors/{(await make_author(client))['id']}"
-    for answer, header in (
+    for response, header in (
         (await client.get(path, headers={"If-None-Match": value}), "If-None-Match"),
         (await client.delete(path, headers={"If-Match": value}), "If-Match"),
     ):
-        assert field_error_locations(answer) == [{"header": header}]
+        assert field_error_locations(response) == [{"header": header}]
 
 
 @pytest.mark.private_database
-async def test_a_key_is_what_the_document_says(client: AsyncClient, document: Json) -> None:
-    for value in (*KEYS, *NO_KEYS):
+async def test_idempotency_key_is_accepted_if_documented_pattern_matches(
+    client: AsyncClient, document: Json
+) -> None:
+    for value in (*VALID_KEYS, *INVALID_KEYS):
         headers = {b"Idempotency-Key": value.encode("latin-1")}
-        answer = await client.post("/authors", json={"name": "Ursula"}, headers=headers)
-        assert (answer.status_code == 201) == (value in KEYS), (value, answer.text)
-        said = allowed(document, "/authors", "post", "Idempotency-Key", value)
-        assert said == (value in KEYS), value
+        response = await client.post("/authors", json={"name": "Ursula"}, headers=headers)
+        assert (response.status_code == 201) == (value in VALID_KEYS), (value, response.text)
+        is_documented = schema_allows(document, "/authors", "post", "Idempotency-Key", value)
+        assert is_documented == (value in VALID_KEYS), value
 
 
-async def test_a_password_without_nul_is_what_the_document_asks_for(document: Json) -> None:
+async def test_documented_password_pattern_excludes_nul(document: Json) -> None:
     schemas = document["components"]["schemas"]
     for name in ("UserCreate", "UserUpdate", "LogIn"):
         pattern = schemas[name]["properties"]["password"]["pattern"]
@@ -96,7 +102,7 @@ async def test_a_password_without_nul_is_what_the_document_asks_for(document: Js
         ("/", False),
     ],
 )
-async def test_a_content_type_is_what_the_document_says(
+async def test_content_type_is_accepted_if_documented_pattern_matches(
     client: AsyncClient, document: Json, kind: str, right: bool
 ) -> None:
     path = f"/documents/{(await make_document(client))['id']}/uploads"
@@ -106,7 +112,7 @@ async def test_a_content_type_is_what_the_document_says(
     assert bool(re.fullmatch(schema["pattern"], kind)) == right
 
 
-async def test_a_sort_names_at_least_one_key_and_none_twice(document: Json) -> None:
+async def test_documented_sort_requires_distinct_keys(document: Json) -> None:
     for path, item in document["paths"].items():
         for each in item.get("get", {}).get("parameters", []):
             if each["name"] == "sort":

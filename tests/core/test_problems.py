@@ -1,4 +1,4 @@
-"""Errors of every layer are problems; methods, trailing slashes and request ids on any path."""
+"""Problem responses for errors of every layer, and methods, trailing slashes and request ids."""
 
 import logging
 import re
@@ -49,63 +49,65 @@ paths = pytest.mark.parametrize(("path", "allow"), ALLOW.items())
 
 
 @pytest.fixture
-async def private_app(template_url: str, database: Database, storage: Storage) -> FastAPI:
-    """An application that only this test uses and may break."""
+async def breakable_app(template_url: str, database: Database, storage: Storage) -> FastAPI:
+    """An application of the test's own, which the test may break."""
     app = create_app(make_settings(template_url))
     replace_resources(app, database=database, storage=storage)
     return app
 
 
 @pytest.fixture
-async def private(private_app: FastAPI) -> AsyncIterator[AsyncClient]:
-    transport = ASGITransport(private_app, raise_app_exceptions=False)
+async def breakable_client(breakable_app: FastAPI) -> AsyncIterator[AsyncClient]:
+    """A client of `breakable_app` that gets a 500 response for an unexpected exception."""
+    transport = ASGITransport(breakable_app, raise_app_exceptions=False)
     async with AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
 
 
-def methods_in(header: str) -> set[str]:
+def parse_methods(header: str) -> set[str]:
+    """Return the methods in an Allow header, for example `{"GET", "HEAD"}`."""
     return set(header.split(", "))
 
 
 @pytest.mark.parametrize("path", ["/nope", "/authors/1/2/3", "/authors//", "/Authors", "/redoc"])
-async def test_an_unknown_path_is_not_found(client: AsyncClient, path: str) -> None:
+async def test_unknown_path_returns_404(client: AsyncClient, path: str) -> None:
     for method in METHODS:
-        answer = await client.request(method, path)
+        response = await client.request(method, path)
         if method != "HEAD":
-            check_problem(answer, 404, "not-found")
-        assert answer.status_code == 404
+            check_problem(response, 404, "not-found")
+        assert response.status_code == 404
 
 
 @paths
-async def test_a_method_that_a_path_does_not_know_is_told_all_that_it_does(
+async def test_unsupported_method_returns_405_with_supported_methods(
     client: AsyncClient, path: str, allow: str
 ) -> None:
-    for method in set(METHODS) - methods_in(allow):
-        answer = await client.request(method, path)
+    for method in set(METHODS) - parse_methods(allow):
+        response = await client.request(method, path)
         if method != "HEAD":
-            check_problem(answer, 405, "method-not-allowed")
-        assert answer.status_code == 405
-        assert methods_in(answer.headers["allow"]) == methods_in(allow)
-        assert ("accept-patch" in answer.headers) == ("PATCH" in allow)
+            check_problem(response, 405, "method-not-allowed")
+        assert response.status_code == 405
+        assert parse_methods(response.headers["allow"]) == parse_methods(allow)
+        assert ("accept-patch" in response.headers) == ("PATCH" in allow)
 
 
 @paths
-async def test_options_answers_what_a_path_allows(
+async def test_options_returns_204_with_supported_methods(
     client: AsyncClient, path: str, allow: str
 ) -> None:
-    answer = await client.options(path)
-    assert (answer.status_code, answer.content) == (204, b"")
-    assert methods_in(answer.headers["allow"]) == methods_in(allow)
+    response = await client.options(path)
+    assert (response.status_code, response.content) == (204, b"")
+    assert parse_methods(response.headers["allow"]) == parse_methods(allow)
     if "PATCH" in allow:
-        media_types = set(answer.headers["accept-patch"].split(", "))
+        media_types = set(response.headers["accept-patch"].split(", "))
         assert media_types == {"application/json", "application/merge-patch+json"}
 
 
-async def test_options_on_an_unknown_path_is_not_found(client: AsyncClient) -> None:
+async def test_options_on_unknown_path_returns_404(client: AsyncClient) -> None:
     check_problem(await client.options("/nope"), 404, "not-found")
 
 
-async def test_each_client_error_is_a_problem(client: AsyncClient) -> None:
+async def test_each_client_error_returns_its_problem(client: AsyncClient) -> None:
     author = await make_author(client)
     book = await make_book(client)
     user = await make_user(client)
@@ -133,17 +135,17 @@ async def test_each_client_error_is_a_problem(client: AsyncClient) -> None:
     check_problem(await client.delete(path, headers=wrong), 422, "invalid-request")
 
 
-async def test_a_problem_says_where_it_happened_and_may_not_be_kept(client: AsyncClient) -> None:
-    answer = await client.get(f"/authors/{NOBODY}?x=1")
-    assert answer.headers["cache-control"] == "no-store"
-    problem = field_error_locations(answer)
+async def test_problem_contains_path_and_forbids_caching(client: AsyncClient) -> None:
+    response = await client.get(f"/authors/{NOBODY}?x=1")
+    assert response.headers["cache-control"] == "no-store"
+    problem = field_error_locations(response)
     assert problem == [{"parameter": "x"}]
-    assert answer.json()["instance"] == f"/authors/{NOBODY}"
+    assert response.json()["instance"] == f"/authors/{NOBODY}"
 
 
 @pytest.mark.parametrize("path", ["/nope%20here", "/n%C3%B6pe", "/nope%FF", "/nope%0Ax", "/a%3Fb"])
-async def test_the_instance_is_a_uri_reference(client: AsyncClient, path: str) -> None:
-    # RFC 9457, 3.1.5: so blanks, controls and other alphabets stay percent-encoded.
+async def test_instance_is_percent_encoded_path(client: AsyncClient, path: str) -> None:
+    # RFC 9457, 3.1.5: `instance` is a URI reference, so other characters stay percent-encoded.
     instance = check_problem(await client.get(path), 404, "not-found")["instance"]
     assert re.fullmatch(r"(?:[\w.~!$&'()*+,;=:@/-]|%[0-9A-F]{2})+", instance, re.ASCII)
     assert unquote(instance) == unquote(path)
@@ -163,16 +165,16 @@ async def test_the_instance_is_a_uri_reference(client: AsyncClient, path: str) -
         ("-", "/-"),
     ],
 )
-async def test_a_json_pointer_escapes_what_it_must(
+async def test_pointer_to_unknown_field_is_escaped(
     client: AsyncClient, field: str, pointer: str
 ) -> None:
-    answer = await client.post("/authors", json={"name": "Ursula", field: 1})
-    assert field_error_locations(answer) == [{"pointer": pointer}]
+    response = await client.post("/authors", json={"name": "Ursula", field: 1})
+    assert field_error_locations(response) == [{"pointer": pointer}]
 
 
-async def test_a_problem_keeps_to_its_documented_length(client: AsyncClient) -> None:
+async def test_long_path_and_names_are_truncated_to_documented_length(client: AsyncClient) -> None:
     schemas = (await client.get("/openapi.json")).json()["components"]["schemas"]
-    longest = {
+    max_lengths = {
         name: next(o["maxLength"] for o in node.get("anyOf", [node]) if "maxLength" in o)
         for schema in ("Problem", "FieldError")
         for name, node in schemas[schema]["properties"].items()
@@ -180,55 +182,56 @@ async def test_a_problem_keeps_to_its_documented_length(client: AsyncClient) -> 
     }
     name = "x" * 8_000
     problem = check_problem(await client.get(f"/{name}"), 404, "not-found")
-    assert len(problem["instance"]) <= longest["instance"]
-    [fault] = field_error_locations(
+    assert len(problem["instance"]) <= max_lengths["instance"]
+    [location] = field_error_locations(
         await client.post("/authors", json={"name": "Ursula", name * 3: 1})
     )
-    assert len(fault["pointer"]) <= longest["pointer"]
-    [fault] = field_error_locations(await client.get("/authors", params={name: 1}))
-    assert len(fault["parameter"]) <= longest["parameter"]
+    assert len(location["pointer"]) <= max_lengths["pointer"]
+    [location] = field_error_locations(await client.get("/authors", params={name: 1}))
+    assert len(location["parameter"]) <= max_lengths["parameter"]
 
 
-async def test_a_thousandfold_mistake_is_not_answered_with_megabytes(client: AsyncClient) -> None:
+async def test_response_to_thousands_of_wrong_fields_is_small(client: AsyncClient) -> None:
     body = {f"{number:x}": 0 for number in range(20_000)}
-    answer = await client.post("/authors", json=body)
-    field_error_locations(answer)
-    assert len(answer.content) < 100_000
+    response = await client.post("/authors", json=body)
+    field_error_locations(response)
+    assert len(response.content) < 100_000
 
 
-async def test_a_failure_of_ours_shows_no_cause(
-    private: AsyncClient, private_app: FastAPI, caplog: pytest.LogCaptureFixture
+async def test_unexpected_exception_returns_500_without_cause_and_is_logged(
+    breakable_client: AsyncClient, breakable_app: FastAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail() -> None:
         raise RuntimeError("the secret cause")
 
-    add_public_route(private_app, "/boom", fail, methods=["GET", "POST"])
+    add_public_route(breakable_app, "/boom", fail, methods=["GET", "POST"])
     for method in ("GET", "POST"):
-        answer = await private.request(method, "/boom")
-        problem = check_problem(answer, 500, "internal-error")
+        response = await breakable_client.request(method, "/boom")
+        problem = check_problem(response, 500, "internal-error")
         assert problem["instance"] == "/boom"
-        assert "secret" not in answer.text
-        assert "RuntimeError" not in answer.text
-    # The log has what the answer has not.
+        assert "secret" not in response.text
+        assert "RuntimeError" not in response.text
+    # The log contains the cause.
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 2
     assert "the secret cause" in caplog.text
 
 
-async def test_a_broken_part_of_ours_is_an_internal_error(
-    private: AsyncClient, private_app: FastAPI
+async def test_missing_resource_object_returns_500(
+    breakable_client: AsyncClient, breakable_app: FastAPI
 ) -> None:
-    replace_resources(private_app, database=None)
-    for answer in (
-        await private.get("/authors"),
-        await private.post("/authors", json={"name": "Ursula"}),
-        await private.get("/readyz"),
+    replace_resources(breakable_app, database=None)
+    for response in (
+        await breakable_client.get("/authors"),
+        await breakable_client.post("/authors", json={"name": "Ursula"}),
+        await breakable_client.get("/readyz"),
     ):
-        check_problem(answer, 500, "internal-error")
-    assert (await private.get("/livez")).status_code == 200
+        check_problem(response, 500, "internal-error")
+    assert (await breakable_client.get("/livez")).status_code == 200
 
 
 def closed_port() -> int:
+    """Return a port of this machine on which no server listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -236,42 +239,42 @@ def closed_port() -> int:
 
 
 @pytest.fixture
-async def no_database() -> AsyncIterator[Database]:
-    """A database where nobody listens."""
+async def unreachable_database() -> AsyncIterator[Database]:
+    """A database on a port on which no server listens."""
     url = f"postgresql://nobody:password@127.0.0.1:{closed_port()}/nowhere"
     database = Database(make_settings(url))
     yield database
     await database.engine.dispose()
 
 
-async def test_a_database_that_is_not_there_is_unavailable(
-    private: AsyncClient, private_app: FastAPI, no_database: Database
+async def test_unreachable_database_returns_503(
+    breakable_client: AsyncClient, breakable_app: FastAPI, unreachable_database: Database
 ) -> None:
-    replace_resources(private_app, database=no_database)
-    for answer in (
-        await private.get("/authors"),
-        await private.get(f"/authors/{NOBODY}"),
-        await private.post("/authors", json={"name": "Ursula"}),
-        await private.patch(f"/authors/{NOBODY}", json={"name": "Ursula"}),
-        await private.delete(f"/authors/{NOBODY}"),
-        await private.get("/readyz"),
+    replace_resources(breakable_app, database=unreachable_database)
+    for response in (
+        await breakable_client.get("/authors"),
+        await breakable_client.get(f"/authors/{NOBODY}"),
+        await breakable_client.post("/authors", json={"name": "Ursula"}),
+        await breakable_client.patch(f"/authors/{NOBODY}", json={"name": "Ursula"}),
+        await breakable_client.delete(f"/authors/{NOBODY}"),
+        await breakable_client.get("/readyz"),
     ):
-        check_problem(answer, 503, "unavailable")
-        assert int(answer.headers["retry-after"]) >= 1
-        assert "nobody" not in answer.text
-        assert "127.0.0.1" not in answer.text
-    assert (await private.get("/livez")).status_code == 200
+        check_problem(response, 503, "unavailable")
+        assert int(response.headers["retry-after"]) >= 1
+        assert "nobody" not in response.text
+        assert "127.0.0.1" not in response.text
+    assert (await breakable_client.get("/livez")).status_code == 200
 
 
-async def test_readiness_says_which_part_does_not_answer(
-    private: AsyncClient, private_app: FastAPI, no_database: Database
+async def test_readiness_names_unreachable_database(
+    breakable_client: AsyncClient, breakable_app: FastAPI, unreachable_database: Database
 ) -> None:
-    replace_resources(private_app, database=no_database)
-    assert "database" in (await private.get("/readyz")).json()["detail"]
+    replace_resources(breakable_app, database=unreachable_database)
+    assert "database" in (await breakable_client.get("/readyz")).json()["detail"]
 
 
 async def send_everywhere(client: AsyncClient, secret: str) -> list[Response]:
-    """A secret in every place where a client can put one, save names and the path."""
+    """Send requests with a secret in every value that a client chooses, except names and paths."""
     author = await make_author(client)
     path, json = f"/authors/{author['id']}", {"Content-Type": "application/json"}
     user = {"name": "Ada", "email": "ada@example.com", "password": secret}
@@ -306,45 +309,57 @@ async def send_everywhere(client: AsyncClient, secret: str) -> list[Response]:
     ]
 
 
-async def test_what_a_client_sends_is_never_echoed(client: AsyncClient) -> None:
+async def test_values_of_client_are_never_echoed(client: AsyncClient) -> None:
     secret = f"secret-{uuid4().hex}"
-    for answer in await send_everywhere(client, secret):
-        if answer.is_error:
-            assert set(answer.json()) >= PROBLEM_MEMBERS
-        assert secret not in answer.text
-        named = {name: value for name, value in answer.headers.items() if name != "link"}
-        assert secret not in str(named)
+    for response in await send_everywhere(client, secret):
+        if response.is_error:
+            assert set(response.json()) >= PROBLEM_MEMBERS
+        assert secret not in response.text
+        # The Link header repeats the query of the request.
+        other_headers = {name: value for name, value in response.headers.items() if name != "link"}
+        assert secret not in str(other_headers)
 
 
-async def test_what_a_client_sends_is_never_logged(
+async def test_values_of_client_are_never_logged(
     client: AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = f"secret-{uuid4().hex}"
     with caplog.at_level(logging.DEBUG):
         await send_everywhere(client, secret)
-    ours = [record for record in caplog.records if record.name.split(".")[0] != "httpx"]
-    assert any(record.name == "app.access" for record in ours)
-    assert not [record for record in ours if secret in create_log_formatter("json").format(record)]
+    service_records = [record for record in caplog.records if record.name.split(".")[0] != "httpx"]
+    assert any(record.name == "app.access" for record in service_records)
+    assert not [
+        record
+        for record in service_records
+        if secret in create_log_formatter("json").format(record)
+    ]
 
 
 @pytest.mark.private_database
-async def test_a_failing_statement_is_logged_without_its_values(
-    private: AsyncClient, private_app: FastAPI, database: Database, caplog: pytest.LogCaptureFixture
+async def test_failed_statement_is_logged_without_its_parameters(
+    breakable_client: AsyncClient,
+    breakable_app: FastAPI,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def fail(secret: str) -> None:
         await database.reads.execute(text("SELECT missing(:secret)"), {"secret": secret})
 
-    add_public_route(private_app, "/boom", fail)
+    add_public_route(breakable_app, "/boom", fail)
     secret = f"secret-{uuid4().hex}"
     with caplog.at_level(logging.DEBUG):
-        answer = await private.get("/boom", params={"secret": secret})
-    check_problem(answer, 500, "internal-error")
+        response = await breakable_client.get("/boom", params={"secret": secret})
+    check_problem(response, 500, "internal-error")
     assert "missing" in caplog.text
-    ours = [record for record in caplog.records if record.name.split(".")[0] != "httpx"]
-    assert not [record for record in ours if secret in create_log_formatter("json").format(record)]
+    service_records = [record for record in caplog.records if record.name.split(".")[0] != "httpx"]
+    assert not [
+        record
+        for record in service_records
+        if secret in create_log_formatter("json").format(record)
+    ]
 
 
-async def test_a_client_that_goes_away_is_no_failure_of_ours(
+async def test_disconnected_client_is_not_logged_as_error(
     app: FastAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def receive() -> dict[str, object]:
@@ -369,44 +384,47 @@ async def test_a_client_that_goes_away_is_no_failure_of_ours(
 
 
 @pytest.fixture
-async def getable(client: AsyncClient) -> list[str]:
-    """Every path that answers GET with a success, from the document and beside it."""
+async def paths_with_get(client: AsyncClient) -> list[str]:
+    """Every path whose GET succeeds, including those that the OpenAPI document does not contain."""
     book, user = await make_book(client), await make_user(client)
     ids = {"authors": book["author_id"], "books": book["id"], "users": str(user["id"])}
     document = (await client.get("/openapi.json")).json()
-    named = [path for path, item in document["paths"].items() if "get" in item]
-    named = [path for path in named if not path.startswith("/documents/")]  # URLs of a moment
-    listed = [path.replace("{id}", ids.get(path.split("/")[1], "")) for path in named]
+    templates = [path for path, item in document["paths"].items() if "get" in item]
+    # The URLs of documents are signed, so two responses differ.
+    templates = [path for path in templates if not path.startswith("/documents/")]
+    listed = [path.replace("{id}", ids.get(path.split("/")[1], "")) for path in templates]
     return [*listed, "/", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"]
 
 
-async def test_head_is_get_without_content_on_every_path(
-    client: AsyncClient, getable: list[str]
+async def test_head_returns_headers_of_get_without_content(
+    client: AsyncClient, paths_with_get: list[str]
 ) -> None:
-    assert len(getable) >= 13
-    for path in [*getable, f"/authors/{NOBODY}", "/authors?size=0", "/nope"]:
-        got, head = await client.get(path), await client.head(path)
-        assert (head.status_code, head.content) == (got.status_code, b"")
-        for answer in (got, head):
-            del answer.headers["x-request-id"]
-        # But for the request id in a problem they are the same length to the byte.
-        assert head.headers == got.headers
+    assert len(paths_with_get) >= 13
+    for path in [*paths_with_get, f"/authors/{NOBODY}", "/authors?size=0", "/nope"]:
+        get_response = await client.get(path)
+        head_response = await client.head(path)
+        assert head_response.status_code == get_response.status_code
+        assert head_response.content == b""
+        for response in (get_response, head_response):
+            del response.headers["x-request-id"]
+        # Both have the same Content-Length, because request ids have a fixed length.
+        assert head_response.headers == get_response.headers
 
 
-async def test_a_trailing_slash_is_served_on_every_path(
-    client: AsyncClient, getable: list[str]
-) -> None:
-    for path in getable:
-        paths, same = (path, f"{path}/".replace("//", "/")), {"X-Request-ID": "same"}
-        plain, slashed = [await client.get(each, headers=same) for each in paths]
-        assert slashed.status_code == plain.status_code
-        assert slashed.content == plain.content
+async def test_get_ignores_trailing_slash(client: AsyncClient, paths_with_get: list[str]) -> None:
+    for path in paths_with_get:
+        path_with_slash = f"{path}/".replace("//", "/")
+        headers = {"X-Request-ID": "same"}
+        response = await client.get(path, headers=headers)
+        response_with_slash = await client.get(path_with_slash, headers=headers)
+        assert response_with_slash.status_code == response.status_code
+        assert response_with_slash.content == response.content
 
 
-async def test_a_trailing_slash_is_served_to_every_method(client: AsyncClient) -> None:
-    made = await client.post("/authors/", json={"name": "Ursula"})
-    assert made.status_code == 201
-    path = made.headers["location"]
+async def test_every_method_ignores_trailing_slash(client: AsyncClient) -> None:
+    created = await client.post("/authors/", json={"name": "Ursula"})
+    assert created.status_code == 201
+    path = created.headers["location"]
     assert not path.endswith("/")
     assert (await client.head("/authors/")).status_code == 200
     assert (await client.options("/authors/")).status_code == 204
@@ -416,7 +434,8 @@ async def test_a_trailing_slash_is_served_to_every_method(client: AsyncClient) -
     assert (await client.delete(f"{path}/")).status_code == 204
 
 
-async def every_kind_of_answer(client: AsyncClient, headers: dict[str, str]) -> list[Response]:
+async def responses_of_every_kind(client: AsyncClient, headers: dict[str, str]) -> list[Response]:
+    """Send requests with these headers that get every status and kind of content."""
     path = f"/authors/{(await make_author(client))['id']}"
     return [
         await client.get("/livez", headers=headers),
@@ -438,41 +457,45 @@ async def every_kind_of_answer(client: AsyncClient, headers: dict[str, str]) -> 
 
 
 @pytest.fixture
-async def failing(private: AsyncClient, private_app: FastAPI) -> AsyncClient:
-    """A client of an application where `/boom` fails."""
+async def failing_client(breakable_client: AsyncClient, breakable_app: FastAPI) -> AsyncClient:
+    """A client of an application in which `/boom` raises an unexpected exception."""
 
     async def fail() -> None:
         raise RuntimeError
 
-    add_public_route(private_app, "/boom", fail)
-    return private
+    add_public_route(breakable_app, "/boom", fail)
+    return breakable_client
 
 
-async def test_every_answer_has_a_request_id_of_its_own(failing: AsyncClient) -> None:
-    answers = await every_kind_of_answer(failing, {})
-    statuses = {answer.status_code for answer in answers}
+async def test_every_response_has_a_different_request_id(failing_client: AsyncClient) -> None:
+    responses = await responses_of_every_kind(failing_client, {})
+    statuses = {response.status_code for response in responses}
     assert statuses == {200, 201, 204, 304, 307, 404, 405, 415, 422, 500}
-    ids = [answer.headers.get_list("x-request-id") for answer in answers]
-    assert all(len(given) == 1 and re.fullmatch(r"[\x21-\x7e]{1,128}", given[0]) for given in ids)
-    assert len({given[0] for given in ids}) == len(answers)
+    ids = [response.headers.get_list("x-request-id") for response in responses]
+    for request_id in ids:
+        assert len(request_id) == 1
+        assert re.fullmatch(r"[\x21-\x7e]{1,128}", request_id[0])
+    assert len({request_id[0] for request_id in ids}) == len(responses)
 
 
-async def test_every_answer_repeats_the_request_id_that_was_sent(failing: AsyncClient) -> None:
-    for answer in await every_kind_of_answer(failing, {"X-Request-ID": "from-the-proxy/7"}):
-        assert answer.headers.get_list("x-request-id") == ["from-the-proxy/7"]
-        if answer.headers.get("content-type") == "application/problem+json" and answer.content:
-            assert answer.json()["request_id"] == "from-the-proxy/7"
+async def test_every_response_repeats_request_id_of_client(failing_client: AsyncClient) -> None:
+    for response in await responses_of_every_kind(
+        failing_client, {"X-Request-ID": "from-the-proxy/7"}
+    ):
+        assert response.headers.get_list("x-request-id") == ["from-the-proxy/7"]
+        if response.headers.get("content-type") == "application/problem+json" and response.content:
+            assert response.json()["request_id"] == "from-the-proxy/7"
 
 
 @pytest.mark.parametrize("sent", ["a", "!", "~", "x" * 128, '"<>&\\', "%00"])
-async def test_a_request_id_of_visible_ascii_is_taken(client: AsyncClient, sent: str) -> None:
-    answer = await client.get("/nope", headers={"X-Request-ID": sent})
-    assert check_problem(answer, 404, "not-found")["request_id"] == sent
+async def test_request_id_of_visible_ascii_is_accepted(client: AsyncClient, sent: str) -> None:
+    response = await client.get("/nope", headers={"X-Request-ID": sent})
+    assert check_problem(response, 404, "not-found")["request_id"] == sent
 
 
 @pytest.mark.parametrize("sent", [b"", b" ", b"a b", b"x" * 129, b"caf\xe9", b"a\tb", b"\x7f"])
-async def test_another_request_id_is_replaced(client: AsyncClient, sent: bytes) -> None:
-    answer = await client.get("/livez", headers={b"X-Request-ID": sent})
-    [made] = answer.headers.get_list("x-request-id")
-    assert made.encode() != sent
-    assert re.fullmatch(r"[\x21-\x7e]{1,128}", made)
+async def test_invalid_request_id_is_replaced(client: AsyncClient, sent: bytes) -> None:
+    response = await client.get("/livez", headers={b"X-Request-ID": sent})
+    [request_id] = response.headers.get_list("x-request-id")
+    assert request_id.encode() != sent
+    assert re.fullmatch(r"[\x21-\x7e]{1,128}", request_id)

@@ -1,6 +1,6 @@
-"""Streams that do not go well: clients that go away or only stop reading, a database that fails.
+"""Streams that end early: the client disconnects or stops reading, or the database fails.
 
-However one ends, its connection and its place among the streams are free again.
+However a stream ends, its connection is returned and it no longer counts as a concurrent stream.
 """
 
 import asyncio
@@ -31,56 +31,65 @@ from tests.support.streamed_lists import CSV, NDJSON, asgi_scope, get_stream, re
 
 pytestmark = pytest.mark.private_database
 
-AT_ONCE = 2.0  # seconds
-PLACES = Settings.model_fields["db_pool_size"].default // 4
-# Each of the rows beyond the first FETCH_SIZE is an hour's work.
-SLOW = f"""
-CREATE SEQUENCE looked_at;
+RELEASE_TIMEOUT = 2.0  # seconds
+# A quarter of the pool, so that requests find a connection beside streams.
+MAX_STREAMS = Settings.model_fields["db_pool_size"].default // 4
+# Makes the database sleep for an hour at each row of a search after the first FETCH_SIZE rows.
+SLOW_SEARCH = f"""
+CREATE SEQUENCE searched_rows;
 CREATE OR REPLACE FUNCTION search_query(text) RETURNS tsquery LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    IF nextval('looked_at') > {FETCH_SIZE} THEN PERFORM pg_sleep(3600); END IF;
+    IF nextval('searched_rows') > {FETCH_SIZE} THEN PERFORM pg_sleep(3600); END IF;
     RETURN 'title';
 END $$;
 """
 
 
 class Client:
-    """A client at the other end of an ASGI server that goes away, or stays and stops reading."""
+    """An ASGI client that reads some chunks of a response, and then stops reading.
+
+    Args:
+        chunks: How many chunks the client reads.
+    """
 
     def __init__(self, chunks: int) -> None:
-        self.chunks, self.gone = chunks, asyncio.Event()  # how many it reads
-        self.full, self.messages = asyncio.Event(), list[Message]()
+        self.chunks = chunks
+        self.messages: list[Message] = []
+        # Set when the client has read its chunks and stops reading.
+        self.stopped_reading = asyncio.Event()
+        # Set by a test to disconnect the client.
+        self.disconnected = asyncio.Event()
 
     async def receive(self) -> Message:
-        await self.gone.wait()
+        await self.disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         self.messages.append(message)
         if len(self.messages) > self.chunks + 1:  # the first one is the status
-            self.full.set()
+            self.stopped_reading.set()
             await asyncio.Event().wait()
 
 
 @pytest.fixture(autouse=True)
-async def free_again(
+async def assert_resources_released(
     database: Database, outside_connection: asyncpg.Connection
 ) -> AsyncIterator[None]:
-    """After each test every connection is back, and every place among the streams."""
+    """Check after each test that no connection is checked out and no stream is counted."""
     yield
     pool = database.engine.sync_engine.pool
     assert isinstance(pool, QueuePool)
     assert pool.checkedout() == 0
-    await wait_for_query_result(0, outside_connection, COUNT_BUSY, AT_ONCE)
+    await wait_for_query_result(0, outside_connection, COUNT_BUSY, RELEASE_TIMEOUT)
     async with AsyncExitStack() as stack:
-        for _ in range(PLACES):
+        for _ in range(MAX_STREAMS):
             await stack.enter_async_context(database.streaming_transaction())
         with pytest.raises(Overloaded):
             await stack.enter_async_context(database.streaming_transaction())
 
 
 @pytest.mark.parametrize("chunks", [0, 2])
-async def test_who_stops_reading_is_given_up(
+async def test_client_that_stops_reading_is_disconnected(
     app: FastAPI,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
@@ -91,131 +100,126 @@ async def test_who_stops_reading_is_given_up(
     await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
-        async with asyncio.timeout(AT_ONCE):
+        async with asyncio.timeout(RELEASE_TIMEOUT):
             await app(asgi_scope("/books"), client.receive, client.send)
     assert len(client.messages) == chunks + 2
     assert client.messages[-1]["more_body"]
     assert logged_requests(caplog) == [("GET", "/books", 499)]
 
 
-async def test_who_reads_slowly_but_reads_is_not(
+async def test_slow_client_is_not_disconnected(
     app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_response, "SEND_TIMEOUT", 0.5)
     await fill_tables(database, 12 * FETCH_SIZE)
     client = Client(100)
 
-    async def slowly(message: Message) -> None:
-        await asyncio.sleep(0.05)  # waits for nothing: it is what such a client does
+    async def send_slowly(message: Message) -> None:
+        await asyncio.sleep(0.05)
         await client.send(message)
 
-    await app(asgi_scope("/books"), client.receive, slowly)
+    await app(asgi_scope("/books"), client.receive, send_slowly)
     assert b"".join(m.get("body", b"") for m in client.messages).count(b"\n") == 12 * FETCH_SIZE
     assert not client.messages[-1]["more_body"]
 
 
 @pytest.mark.parametrize("chunks", [0, 2])
-async def test_who_goes_away_frees_the_connection_at_once(
+async def test_disconnect_releases_connection(
     app: FastAPI, database: Database, caplog: pytest.LogCaptureFixture, chunks: int
 ) -> None:
     await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
         stream = asyncio.create_task(app(asgi_scope("/books"), client.receive, client.send))
-        await client.full.wait()
-        client.gone.set()
-        async with asyncio.timeout(AT_ONCE):
+        await client.stopped_reading.wait()
+        client.disconnected.set()
+        async with asyncio.timeout(RELEASE_TIMEOUT):
             await stream
     assert logged_requests(caplog) == [("GET", "/books", 499)]
 
 
-async def test_who_goes_away_while_the_database_works_frees_the_connection_at_once(
+async def test_disconnect_during_fetch_releases_connection(
     app: FastAPI, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     await fill_tables(database, 2 * FETCH_SIZE)
-    await outside_connection.execute(SLOW)
+    await outside_connection.execute(SLOW_SEARCH)
     client = Client(100)
     task = app(asgi_scope("/books", query="q=title"), client.receive, client.send)
     stream = asyncio.create_task(task)
     await wait_for_query_result(1, outside_connection, COUNT_SLEEPING)
-    client.gone.set()
-    async with asyncio.timeout(AT_ONCE):
+    client.disconnected.set()
+    async with asyncio.timeout(RELEASE_TIMEOUT):
         await stream
-    await wait_for_query_result(0, outside_connection, COUNT_BUSY, AT_ONCE)
+    await wait_for_query_result(0, outside_connection, COUNT_BUSY, RELEASE_TIMEOUT)
 
 
-async def test_a_server_that_ends_frees_the_connection(app: FastAPI, database: Database) -> None:
+async def test_cancelled_stream_releases_connection(app: FastAPI, database: Database) -> None:
     await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(1)
     stream = asyncio.create_task(app(asgi_scope("/books"), client.receive, client.send))
-    await client.full.wait()
+    await client.stopped_reading.wait()
     stream.cancel()
     with pytest.raises(asyncio.CancelledError):
         await stream
 
 
-async def test_only_so_many_streams_are_read_at_a_time(
+async def test_number_of_concurrent_streams_is_limited(
     app: FastAPI, client: AsyncClient, database: Database
 ) -> None:
     await fill_tables(database, 5 * FETCH_SIZE)
-    readers = [Client(1) for _ in range(PLACES)]
+    readers = [Client(1) for _ in range(MAX_STREAMS)]
     tasks = [
         asyncio.create_task(app(asgi_scope("/books"), reader.receive, reader.send))
         for reader in readers
     ]
     for reader in readers:
-        await reader.full.wait()
+        await reader.stopped_reading.wait()
     for path, accept in (("/books", NDJSON), ("/authors", CSV)):
-        answer = await get_stream(client, path, accept)
-        check_problem(answer, 503, "overloaded")
-        assert answer.headers["retry-after"] == "1"
+        response = await get_stream(client, path, accept)
+        check_problem(response, 503, "overloaded")
+        assert response.headers["retry-after"] == "1"
         assert (await client.head(path, headers={"Accept": accept})).status_code == 200
         assert (await client.get(path)).status_code == 200
-    readers[0].gone.set()
+    readers[0].disconnected.set()
     await tasks[0]
     assert len(await read_json_lines(client, "/books")) == 5 * FETCH_SIZE
     for reader in readers:
-        reader.gone.set()
+        reader.disconnected.set()
     await asyncio.gather(*tasks)
 
 
-async def test_a_stream_that_is_refused_takes_no_place(client: AsyncClient) -> None:
-    for _ in range(PLACES + 1):
+async def test_rejected_stream_does_not_count_as_concurrent(client: AsyncClient) -> None:
+    for _ in range(MAX_STREAMS + 1):
         assert (await get_stream(client, "/books?page=1")).status_code == 422
         assert (await get_stream(client, "/books?x=1")).status_code == 422
         assert (await client.head("/books", headers={"Accept": CSV})).status_code == 200
 
 
-# The database
-
-
-async def test_a_database_that_is_down_is_a_problem_and_no_lines(
-    app: FastAPI, client: AsyncClient
-) -> None:
+async def test_stream_returns_503_when_database_is_down(app: FastAPI, client: AsyncClient) -> None:
     replace_resources(app, database=Database(make_settings("postgresql://127.0.0.1:1/none")))
     for path, accept in (("/authors", CSV), ("/books", NDJSON)):
-        answer = await get_stream(client, path, accept)
-        check_problem(answer, 503, "unavailable")
-        assert answer.headers["retry-after"] == "1"
+        response = await get_stream(client, path, accept)
+        check_problem(response, 503, "unavailable")
+        assert response.headers["retry-after"] == "1"
 
 
-async def test_what_fails_before_the_first_line_is_a_problem(
+async def test_error_before_first_line_returns_problem(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute("DROP FUNCTION search_query")
-    for accept in (NDJSON, CSV) * PLACES:
+    for accept in (NDJSON, CSV) * MAX_STREAMS:
         check_problem(await get_stream(client, "/books?q=title", accept), 500, "internal-error")
 
 
-async def test_a_stream_that_gets_no_connection_is_refused(
+async def test_stream_without_free_connection_returns_503(
     app: FastAPI, client: AsyncClient, private_database_url: str
 ) -> None:
-    small = Database(make_settings(private_database_url, db_pool_size=1, db_pool_timeout=0.1))
-    replace_resources(app, database=small)
-    async with small.transaction() as session:
+    database = Database(make_settings(private_database_url, db_pool_size=1, db_pool_timeout=0.1))
+    replace_resources(app, database=database)
+    async with database.transaction() as session:
         await session.execute(text("SELECT 1"))
-        answer = await get_stream(client, "/books")
-        check_problem(answer, 503, "overloaded")
-        assert answer.headers["retry-after"] == "1"
+        response = await get_stream(client, "/books")
+        check_problem(response, 503, "overloaded")
+        assert response.headers["retry-after"] == "1"
     assert (await get_stream(client, "/books")).status_code == 200
-    await small.close()
+    await database.close()

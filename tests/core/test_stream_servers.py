@@ -1,4 +1,4 @@
-"""Streams of a real server from a large collection: in little memory, and in nobody's way."""
+"""Streams of a large list from a real server: they take little memory and block no requests."""
 
 import asyncio
 import json
@@ -21,12 +21,12 @@ from tests.support.processes import running_server
 from tests.support.rows import AUTHOR_ID
 from tests.support.streamed_lists import CSV, NDJSON, get_stream
 
-# With `pytest --dist loadfile` one process makes the large database, and only that one.
+# With `pytest --dist loadfile`, only one process creates the large database.
 pytestmark = pytest.mark.private_database
 
 BOOKS = 120_000
-BOOK = "/books/01890000-0000-7000-9000-000000000001"
-# Only what the server reads here is kept up to date: it is made in a second.
+FIRST_BOOK_PATH = "/books/01890000-0000-7000-9000-000000000001"
+# Creates the rows in about a second: indexes and search columns that no test needs are dropped.
 _ROWS = f"""
 DROP INDEX ix_books_search, ix_books_title_id, ix_books_updated_at_id, ix_books_author_id_title_id,
     ix_books_author_id_created_at_id, ix_books_author_id_updated_at_id;
@@ -38,8 +38,8 @@ SELECT ('01890000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid, 'Title ' ||
     timestamptz '2020-01-01Z' + n * interval '1 minute'
 FROM generate_series(1, {BOOKS}) n;
 """
-AT_ONCE = 2.0  # seconds
-BREAK_OFF = """
+RELEASE_TIMEOUT = 2.0  # seconds
+TERMINATE_STREAM = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'bookshelf'
 AND state = 'idle in transaction'
@@ -47,45 +47,48 @@ AND state = 'idle in transaction'
 
 
 @pytest.fixture(scope="module")
-async def library(template_url: str) -> AsyncIterator[str]:
-    """The URL of a large database, made once for all tests here."""
+async def template_with_many_books(template_url: str) -> AsyncIterator[str]:
+    """The URL of a database with many books, created once for all tests of this module."""
     async with servers.copy_with_rows(template_url, _ROWS) as url:
         yield url
 
 
 @pytest.fixture
-def private_database_url(library: str) -> str:
-    return library
+def private_database_url(template_with_many_books: str) -> str:
+    return template_with_many_books
 
 
 @asynccontextmanager
-async def reading(origin: str, accept: str = NDJSON) -> AsyncIterator[AsyncIterator[bytes]]:
-    """A client that has read a little of the books and reads no more; it goes away at the end."""
-    small = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)]
-    transport = AsyncHTTPTransport(socket_options=small)
+async def open_stream(origin: str, accept: str = NDJSON) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Read the first chunk of the streamed books, and yield an iterator over the others.
+
+    The client disconnects when the block ends.
+    """
+    small_receive_buffer = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)]
+    transport = AsyncHTTPTransport(socket_options=small_receive_buffer)
     async with (
         AsyncClient(base_url=origin, transport=transport) as client,
-        client.stream("GET", "/books", headers={"Accept": accept}) as answer,
+        client.stream("GET", "/books", headers={"Accept": accept}) as response,
     ):
-        assert answer.status_code == 200
-        rest = answer.aiter_raw()
-        await anext(rest)
-        yield rest
+        assert response.status_code == 200
+        chunks = response.aiter_raw()
+        await anext(chunks)
+        yield chunks
 
 
-async def said(process: Process, *words: str) -> str:
-    """Read the server's log as far as a line with these words."""
+async def read_log_until(process: Process, *words: str) -> str:
+    """Read and return the log of a server up to a line that contains all of the words."""
     assert process.stdout
-    read = ""
+    log = ""
     async with asyncio.timeout(10):
         async for line in process.stdout:
-            read += line.decode()
-            if all(each in line.decode() for each in words):
-                return read
-    raise AssertionError(read)
+            log += line.decode()
+            if all(word in line.decode() for word in words):
+                return log
+    raise AssertionError(log)
 
 
-async def test_who_goes_away_leaves_nothing_behind(
+async def test_disconnected_client_leaves_no_query_running(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     async with (
@@ -93,19 +96,19 @@ async def test_who_goes_away_leaves_nothing_behind(
         AsyncClient(base_url=origin) as client,
     ):
         for accept in (NDJSON, CSV, NDJSON):
-            async with reading(origin, accept):
+            async with open_stream(origin, accept):
                 await wait_for_query_result(1, outside_connection, COUNT_BUSY)
-                refused = await get_stream(client, "/authors", accept)
-                check_problem(refused, 503, "overloaded")
-                assert refused.headers["retry-after"] == "1"
-                answers = await asyncio.gather(*(client.get(BOOK) for _ in range(20)))
-                assert {answer.status_code for answer in answers} == {200}
-            await wait_for_query_result(0, outside_connection, COUNT_BUSY, AT_ONCE)
-            await said(process, "request method=GET route=/books path=/books status=499")
+                second_stream = await get_stream(client, "/authors", accept)
+                check_problem(second_stream, 503, "overloaded")
+                assert second_stream.headers["retry-after"] == "1"
+                responses = await asyncio.gather(*(client.get(FIRST_BOOK_PATH) for _ in range(20)))
+                assert {response.status_code for response in responses} == {200}
+            await wait_for_query_result(0, outside_connection, COUNT_BUSY, RELEASE_TIMEOUT)
+            await read_log_until(process, "request method=GET route=/books path=/books status=499")
         assert (await get_stream(client, "/authors", CSV)).status_code == 200
 
 
-async def test_a_stream_that_the_database_breaks_off_has_no_proper_end(
+async def test_stream_interrupted_by_database_is_truncated(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     async with (
@@ -113,36 +116,38 @@ async def test_a_stream_that_the_database_breaks_off_has_no_proper_end(
         AsyncClient(base_url=origin) as client,
     ):
         for accept in (NDJSON, CSV):
-            async with reading(origin, accept) as rest:
-                await wait_for_query_result(1, outside_connection, BREAK_OFF)
+            async with open_stream(origin, accept) as chunks:
+                await wait_for_query_result(1, outside_connection, TERMINATE_STREAM)
                 with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
-                    async for _ in rest:
+                    async for _ in chunks:
                         pass
-            await said(process, "ERROR [", "request method=GET route=/books path=/books status=200")
-            await wait_for_query_result(0, outside_connection, COUNT_BUSY, AT_ONCE)
-            assert (await client.get(BOOK)).status_code == 200
-            # Once, with the request: the server that is to cut the connection does not repeat it.
-            assert "ASGI" not in await said(process, f"path={BOOK}")
+            await read_log_until(
+                process, "ERROR [", "request method=GET route=/books path=/books status=200"
+            )
+            await wait_for_query_result(0, outside_connection, COUNT_BUSY, RELEASE_TIMEOUT)
+            assert (await client.get(FIRST_BOOK_PATH)).status_code == 200
+            # The error is logged once, with the request. uvicorn does not log it again.
+            assert "ASGI" not in await read_log_until(process, f"path={FIRST_BOOK_PATH}")
             assert (await get_stream(client, "/authors", accept)).status_code == 200
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
-async def test_a_stream_takes_no_more_memory_than_a_page(database_url: str) -> None:
+async def test_stream_takes_no_more_memory_than_page(database_url: str) -> None:
     async with (
         running_server(DATABASE_URL=database_url) as (process, origin),
         AsyncClient(base_url=origin, timeout=60) as client,
     ):
         (await client.get("/books?size=100")).raise_for_status()
-        before, count, last = peak(process), 0, b""
-        async with client.stream("GET", "/books", headers={"Accept": NDJSON}) as answer:
-            async for chunk in answer.aiter_raw():
+        before, count, last = peak_memory(process), 0, b""
+        async with client.stream("GET", "/books", headers={"Accept": NDJSON}) as response:
+            async for chunk in response.aiter_raw():
                 count, last = count + chunk.count(b"\n"), (last + chunk)[-1000:]
         assert count == BOOKS
         assert json.loads(last.split(b"\n")[-2])["title"] == f"Title {BOOKS}"
-        assert peak(process) - before < 25
+        assert peak_memory(process) - before < 25
 
 
-def peak(process: Process) -> float:
+def peak_memory(process: Process) -> float:
     """The most memory that the process has had so far, in MiB."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024

@@ -1,4 +1,4 @@
-"""Whole lists as lines: which rows, in which order, and what a line says."""
+"""Streamed lists: their rows, the order of these, and the format of a line."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -82,8 +82,8 @@ every_filter = pytest.mark.parametrize(
 
 
 @pytest.fixture
-async def filled(database: Database) -> None:
-    """Many rows, not in the order of any key, some of them alike and some without a date."""
+async def many_rows(database: Database) -> None:
+    """Fill the tables with rows that are unordered, and some of which are equal or have no date."""
     await fill_tables(database, MANY)
     await execute(database, "UPDATE authors SET dob = NULL WHERE dob > date '1900-12-01'")
     await execute(database, "UPDATE authors SET name = 'Author ' || hashint4(length(name)) % 9")
@@ -91,8 +91,8 @@ async def filled(database: Database) -> None:
 
 
 @every_order
-async def test_every_row_is_there_once_and_in_order(
-    client: AsyncClient, filled: None, path: str, order: str
+async def test_stream_contains_every_row_once_in_order(
+    client: AsyncClient, many_rows: None, path: str, order: str
 ) -> None:
     found = await read_json_lines(client, f"{path}?{order}")
     assert len({row["id"] for row in found}) == len(found) == MANY
@@ -100,8 +100,8 @@ async def test_every_row_is_there_once_and_in_order(
 
 
 @every_order
-async def test_csv_has_the_same_rows_in_the_same_order(
-    client: AsyncClient, filled: None, path: str, order: str
+async def test_csv_contains_same_rows_in_same_order(
+    client: AsyncClient, many_rows: None, path: str, order: str
 ) -> None:
     header, *found = await read_csv(client, f"{path}?{order}")
     assert header == await csv_columns(client, path)
@@ -111,8 +111,8 @@ async def test_csv_has_the_same_rows_in_the_same_order(
 
 
 @every_filter
-async def test_filters_and_words_select_what_they_do_for_pages(
-    client: AsyncClient, filled: None, path: str, query: str
+async def test_filters_select_same_rows_as_for_pages(
+    client: AsyncClient, many_rows: None, path: str, query: str
 ) -> None:
     expected = await read_all_pages(client, f"{path}?{query}")
     assert await read_json_lines(client, f"{path}?{query}") == expected
@@ -121,7 +121,7 @@ async def test_filters_and_words_select_what_they_do_for_pages(
 
 
 @pytest.mark.parametrize("count", [1, FETCH_SIZE - 1, FETCH_SIZE, FETCH_SIZE + 1, 2 * FETCH_SIZE])
-async def test_where_a_fetch_ends_no_row_is_lost(
+async def test_no_row_is_lost_at_end_of_fetch(
     client: AsyncClient, database: Database, count: int
 ) -> None:
     await fill_tables(database, count)
@@ -131,14 +131,14 @@ async def test_where_a_fetch_ends_no_row_is_lost(
 
 
 @every_stream
-async def test_of_nothing_there_are_no_lines_but_the_header(client: AsyncClient, path: str) -> None:
+async def test_empty_list_streams_only_csv_header(client: AsyncClient, path: str) -> None:
     assert (await get_stream(client, path)).content == b""
     header = ",".join(await csv_columns(client, path))
     assert (await get_stream(client, path, CSV)).content == f"{header}\r\n".encode()
     assert (await get_stream(client, f"{path}?q=nothing")).content == b""
 
 
-async def test_a_line_of_json_is_what_the_resource_answers(client: AsyncClient) -> None:
+async def test_json_line_equals_response_of_item(client: AsyncClient) -> None:
     author = await make_author(client, dob="1929-10-21")
     for title in TITLES:
         await make_book(client, title, author["id"])
@@ -151,7 +151,7 @@ async def test_a_line_of_json_is_what_the_resource_answers(client: AsyncClient) 
             assert (await client.get(f"{path}/{json.loads(line)['id']}")).content == line
 
 
-async def test_csv_keeps_whatever_a_title_is(client: AsyncClient) -> None:
+async def test_csv_preserves_any_title(client: AsyncClient) -> None:
     author = await make_author(client, name='García, "Gabo"\r\nMárquez')
     for title in TITLES:
         await make_book(client, title, author["id"])
@@ -160,7 +160,9 @@ async def test_csv_keeps_whatever_a_title_is(client: AsyncClient) -> None:
     assert {row[3] for row in found} == {'García, "Gabo"\r\nMárquez'}
 
 
-async def test_csv_to_the_byte(client: AsyncClient, database: Database) -> None:
+async def test_csv_of_authors_equals_expected_bytes(
+    client: AsyncClient, database: Database
+) -> None:
     await fill_tables(database, 1)
     await execute(
         database,
@@ -176,7 +178,7 @@ async def test_csv_to_the_byte(client: AsyncClient, database: Database) -> None:
     ).content.decode() == f"{header}\r\n{author}\r\n"
 
 
-async def test_csv_of_books_has_the_columns_of_their_authors(
+async def test_csv_of_books_contains_columns_of_authors(
     client: AsyncClient, database: Database
 ) -> None:
     await fill_tables(database, 1)
@@ -192,38 +194,41 @@ async def test_csv_of_books_has_the_columns_of_their_authors(
 
 
 @pytest.fixture
-def interrupted(app: FastAPI) -> Callable[[Callable[[], Awaitable[Any]]], AsyncClient]:
-    """A client of the service that does something of its own when the first lines are there."""
+def client_with_interruption(app: FastAPI) -> Callable[[Callable[[], Awaitable[Any]]], AsyncClient]:
+    """Return a function that creates a client whose requests are interrupted.
 
-    def made(meanwhile: Callable[[], Awaitable[Any]]) -> AsyncClient:
-        async def interrupting(scope: Scope, receive: Receive, send: Send) -> None:
+    The function that it gets runs when the service sends the first lines of a stream.
+    """
+
+    def create_client(interruption: Callable[[], Awaitable[Any]]) -> AsyncClient:
+        async def app_with_interruption(scope: Scope, receive: Receive, send: Send) -> None:
             bodies: list[Message] = []
 
-            async def after_the_first(message: Message) -> None:
+            async def send_and_interrupt(message: Message) -> None:
                 if message["type"] == "http.response.body":
                     bodies.append(message)
                     if len(bodies) == 1:
                         assert message["more_body"]
-                        await meanwhile()
+                        await interruption()
                 await send(message)
 
-            await app(scope, receive, after_the_first)
+            await app(scope, receive, send_and_interrupt)
 
-        return AsyncClient(transport=ASGITransport(interrupting), base_url="http://test")
+        return AsyncClient(transport=ASGITransport(app_with_interruption), base_url="http://test")
 
-    return made
+    return create_client
 
 
 @pytest.mark.private_database
-async def test_lines_are_those_of_one_moment(
-    interrupted: Callable[[Callable[[], Awaitable[Any]]], AsyncClient],
+async def test_stream_is_a_snapshot(
+    client_with_interruption: Callable[[Callable[[], Awaitable[Any]]], AsyncClient],
     client: AsyncClient,
-    filled: None,
+    many_rows: None,
     outside_connection: asyncpg.Connection,
 ) -> None:
     before = await read_json_lines(client, "/books?sort=title")
 
-    async def write() -> None:
+    async def change_all_rows() -> None:
         await outside_connection.execute("DELETE FROM books WHERE right(id::text, 1) IN ('3', '7')")
         await outside_connection.execute("UPDATE books SET title = 'Z', updated_at = now()")
         await outside_connection.execute("UPDATE authors SET name = 'renamed'")
@@ -232,6 +237,6 @@ async def test_lines_are_those_of_one_moment(
             f"SELECT gen_random_uuid(), 'Title ' || n, '{AUTHOR_ID}' FROM generate_series(1, 500) n"
         )
 
-    async with interrupted(write) as reader:
+    async with client_with_interruption(change_all_rows) as reader:
         assert await read_json_lines(reader, "/books?sort=title") == before
     assert await read_json_lines(client, "/books?sort=title") != before
