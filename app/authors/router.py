@@ -10,7 +10,7 @@ router = Router(prefix="/authors", tags=["authors"])
 CrudEndpoints(
     noun="author",
     plural="authors",
-    service=AuthorService,
+    service_class=AuthorService,
     create_model=AuthorCreate,
     update_model=AuthorUpdate,
     read_model=AuthorRead,

@@ -104,7 +104,7 @@ def crud_endpoints(**changes: Any) -> CrudEndpoints[Any, Any, Any]:
     declarations: dict[str, Any] = {
         "noun": "publisher",
         "plural": "publishers",
-        "service": PublisherService,
+        "service_class": PublisherService,
         "create_model": PublisherCreate,
         "update_model": PublisherUpdate,
         "read_model": PublisherRead,
@@ -127,7 +127,7 @@ def crud_endpoints(**changes: Any) -> CrudEndpoints[Any, Any, Any]:
         ({"query_model": CityOrderQuery}, "CityOrderQuery.sort allows city, which is not a field"),
         (
             {
-                "service": EditionService,
+                "service_class": EditionService,
                 "query_model": NullableOrderQuery,
                 "create_model": LabelCreate,
             },
@@ -147,7 +147,7 @@ def test_models_that_do_not_fit_the_table_raise_type_error(
     [
         {},
         {"query_model": QueryWithoutSort},
-        {"service": ServiceWithOwnCreate, "create_model": LabelCreate},
+        {"service_class": ServiceWithOwnCreate, "create_model": LabelCreate},
     ],
 )
 def test_models_that_fit_the_table_add_five_endpoints(changes: dict[str, Any]) -> None:

@@ -1,11 +1,11 @@
 """The five standard endpoints of an entity that has no rules of its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic
+from uuid import UUID
 
-from fastapi import Depends, Query, Request, Response
-from pydantic import Field
+from fastapi import Query, Request, Response
 
 from app.core.access import Permission
 from app.core.crud import CreateModelT, CrudService, ReadModelT, UpdateModelT
@@ -18,12 +18,17 @@ from app.core.http._crud_declarations import (
     require_sort_columns,
     require_uuid_id,
 )
+from app.core.http._crud_operations import (
+    add_article,
+    format_operation_id,
+    id_parameter_type,
+    service_parameter_type,
+    specialize_endpoint,
+)
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import Router
-from app.core.http._sessions import RequestSession
 from app.core.http._streams import openapi_stream_responses, stream_list
 from app.core.paging import Page, PageQuery
-from app.core.schemas import Id
 
 LIST_DESCRIPTION: Final = (
     "The response is one page. If the `Accept` header asks for CSV or JSON lines, it is a stream "
@@ -43,7 +48,7 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         CrudEndpoints(
             noun="author",
             plural="authors",
-            service=AuthorService,
+            service_class=AuthorService,
             create_model=AuthorCreate,
             update_model=AuthorUpdate,
             read_model=AuthorRead,
@@ -52,16 +57,16 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             write_permission="catalogue:write",
         ).add_to(router)
 
-    The operations are called `read_author`, `list_authors`, `create_author`, `update_author` and
-    `delete_author`. An entity that needs other endpoints declares all of them itself, as
+    The operations have the ids `read_author`, `list_authors`, `create_author`, `update_author`
+    and `delete_author`. An entity that needs other endpoints declares all of them itself, as
     `app/books/router.py` does.
     """
 
-    # The entity's name in descriptions, for example "order line" and "order lines". In the names
-    # of operations, spaces become underscores: `read_order_line`.
+    # The name of the entity in descriptions, for example "order line".
     noun: str
+    # The plural of the name, for example "order lines".
     plural: str
-    service: type[CrudService[ReadModelT, CreateModelT, UpdateModelT]]
+    service_class: type[CrudService[ReadModelT, CreateModelT, UpdateModelT]]
     create_model: type[CreateModelT]
     update_model: type[UpdateModelT]
     read_model: type[ReadModelT]
@@ -73,10 +78,10 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     delete_errors: Sequence[type[ServiceError]] = ()
 
     def add_to(self, router: Router) -> None:
-        """Add the endpoints to a router, whose prefix is the path of the collection.
+        """Add the five endpoints to the router of the entity, for example with the prefix /authors.
 
         Raises `TypeError`, with a message that says what to change, if the models do not fit the
-        table.
+        database table.
         """
         self._check_models()
         self._add_read(router)
@@ -86,145 +91,160 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         self._add_delete(router)
 
     def _check_models(self) -> None:
-        """Raise `TypeError` if the models do not fit the table, so that requests would fail."""
-        statements = self.service.repository_class.statements
+        """Raise `TypeError` if the Pydantic models do not fit the database table of the entity.
+
+        Without this check at startup, requests would fail.
+        """
+        statements = self.service_class.repository_class.statements
         require_uuid_id(self.read_model)
         require_filter_conditions(self.query_model, statements)
         require_sort_columns(self.query_model, statements)
-        # A service that overrides a method may write other columns than the fields of the model.
-        if self.service.create is CrudService.create:
+        # The inherited methods write each field of a model to the column of the same name. A
+        # service that overrides a method may use the fields differently.
+        if self.service_class.create is CrudService.create:
             require_columns(self.create_model, statements, "create")
-        if self.service.update is CrudService.update:
+        if self.service_class.update is CrudService.update:
             require_columns(self.update_model, statements, "update")
 
     def _add_read(self, router: Router) -> None:
-        """Add `GET /{id}`."""
+        """Add the endpoint that gets one row, for example `GET /authors/{id}`."""
 
-        async def read(
-            id: Id, service: CrudService[ReadModelT, CreateModelT, UpdateModelT], response: Response
+        async def read_resource(
+            id: UUID,
+            service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
+            response: Response,
         ) -> ReadModelT:
+            """Respond with one row and its ETag."""
             resource = await service.get(id)
             set_etag(response, resource)
             return resource
 
-        types = {"id": self._id_type(), "return": self.read_model}
-        self._specialize(read, f"read_{self.noun}", f"Get {self._noun_with_article()}.", **types)
-        router.get("/{id}", permission=self.read_permission)(read)
+        specialize_endpoint(
+            read_resource,
+            operation_id=format_operation_id("read", self.noun),
+            docstring=f"Get {add_article(self.noun)}.",
+            types={
+                "service": service_parameter_type(self.service_class),
+                "id": id_parameter_type(self.noun),
+                "return": self.read_model,
+            },
+        )
+        router.get("/{id}", permission=self.read_permission)(read_resource)
 
     def _add_list(self, router: Router) -> None:
-        """Add `GET` of the collection: a page, or a stream of the whole list."""
+        """Add the endpoint that lists rows, for example `GET /authors`."""
 
-        async def list_page(
+        async def list_resources(
             query: Any,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             request: Request,
             response: Response,
         ) -> Page[ReadModelT] | Response:
+            """Respond with one page, or with a stream of all rows if the client prefers CSV."""
             stream_type = preferred_stream_type(request)
             if stream_type is not None:
-                return await stream_list(request, stream_type, query, self.read_model, self.service)
+                return await stream_list(
+                    request, stream_type, query, self.read_model, self.service_class
+                )
             page = await service.page(query)
             set_page_links(request, response, page)
             response.headers["Vary"] = "Accept"
             return page
 
-        description = f"List {self.plural}.\n\n{LIST_DESCRIPTION}"
         query_type: Any = Annotated[self.query_model, Query()]
-        self._specialize(list_page, f"list_{self.plural}", description, query=query_type)
+        # mypy expects a type that is known statically.
+        page_model = Page[self.read_model]  # type: ignore[name-defined]
+        specialize_endpoint(
+            list_resources,
+            operation_id=format_operation_id("list", self.plural),
+            docstring=f"List {self.plural}.\n\n{LIST_DESCRIPTION}",
+            types={"service": service_parameter_type(self.service_class), "query": query_type},
+        )
         router.get(
             "",
             permission=self.read_permission,
-            response_model=Page[self.read_model],  # type: ignore[name-defined]
+            response_model=page_model,
             responses=openapi_stream_responses(self.read_model),
-        )(list_page)
+        )(list_resources)
 
     def _add_create(self, router: Router) -> None:
-        """Add `POST` to the collection."""
+        """Add the endpoint that creates a row, for example `POST /authors`."""
 
-        async def create(
-            data: CreateModelT,
+        async def create_resource(
+            new_resource: CreateModelT,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             response: Response,
         ) -> ReadModelT:
-            resource = await service.create(data)
+            """Insert a row, and respond with the row, its ETag and its path."""
+            resource = await service.create(new_resource)
             set_etag(response, resource)
             set_location(response, f"{router.prefix}/{resource.id}")
             return resource
 
-        types = {"data": self.create_model, "return": self.read_model}
-        self._specialize(
-            create, f"create_{self.noun}", f"Create {self._noun_with_article()}.", **types
+        specialize_endpoint(
+            create_resource,
+            operation_id=format_operation_id("create", self.noun),
+            docstring=f"Create {add_article(self.noun)}.",
+            types={
+                "service": service_parameter_type(self.service_class),
+                "new_resource": self.create_model,
+                "return": self.read_model,
+            },
         )
         router.post(
             "", permission=self.write_permission, status_code=201, errors=self.write_errors
-        )(create)
+        )(create_resource)
 
     def _add_update(self, router: Router) -> None:
-        """Add `PATCH /{id}`."""
+        """Add the endpoint that updates a row, for example `PATCH /authors/{id}`."""
 
-        async def update(
-            id: Id,
-            data: UpdateModelT,
+        async def update_resource(
+            id: UUID,
+            changes: UpdateModelT,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             if_match: IfMatch,
             response: Response,
         ) -> ReadModelT:
-            resource = await service.update(id, data, if_match)
+            """Change a row if If-Match allows its version, and respond with its new state."""
+            resource = await service.update(id, changes, if_match)
             set_etag(response, resource)
             return resource
 
-        description = f"Update {self._noun_with_article()}.\n\n{MERGE_PATCH_DESCRIPTION}"
-        types = {"id": self._id_type(), "data": self.update_model, "return": self.read_model}
-        self._specialize(update, f"update_{self.noun}", description, **types)
-        router.patch("/{id}", permission=self.write_permission, errors=self.write_errors)(update)
+        specialize_endpoint(
+            update_resource,
+            operation_id=format_operation_id("update", self.noun),
+            docstring=f"Update {add_article(self.noun)}.\n\n{MERGE_PATCH_DESCRIPTION}",
+            types={
+                "service": service_parameter_type(self.service_class),
+                "id": id_parameter_type(self.noun),
+                "changes": self.update_model,
+                "return": self.read_model,
+            },
+        )
+        router.patch("/{id}", permission=self.write_permission, errors=self.write_errors)(
+            update_resource
+        )
 
     def _add_delete(self, router: Router) -> None:
-        """Add `DELETE /{id}`."""
+        """Add the endpoint that deletes a row, for example `DELETE /authors/{id}`."""
 
-        async def delete(
-            id: Id, service: CrudService[ReadModelT, CreateModelT, UpdateModelT], if_match: IfMatch
+        async def delete_resource(
+            id: UUID,
+            service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
+            if_match: IfMatch,
         ) -> None:
+            """Delete a row if If-Match allows its version."""
             await service.delete(id, if_match)
 
-        name = f"delete_{self.noun}"
-        self._specialize(delete, name, f"Delete {self._noun_with_article()}.", id=self._id_type())
-        router.delete("/{id}", permission=self.write_permission, errors=self.delete_errors)(delete)
-
-    def _specialize(
-        self, endpoint: Callable[..., Any], name: str, description: str, **types: Any
-    ) -> None:
-        """Make a generic endpoint look to FastAPI as if it was written for this entity.
-
-        FastAPI reads these attributes of the function when its route is declared.
-
-        Args:
-            endpoint: The generic function. It is changed in place.
-            name: The operation id, possibly with spaces: "read_order line".
-            description: The docstring. Its first line becomes the summary of the operation.
-            types: The types of parameters and of the result ("return") that depend on the entity.
-        """
-        endpoint.__name__ = name.replace(" ", "_")
-        endpoint.__doc__ = description
-        endpoint.__annotations__ |= {"service": self._service_dependency(), **types}
-
-    def _noun_with_article(self) -> str:
-        """Return, for example, "an author" or "a book"."""
-        # "a" before "u", because nouns such as "user" are more common than those like "umbrella".
-        if self.noun[0] in "aeio":
-            return f"an {self.noun}"
-        return f"a {self.noun}"
-
-    def _service_dependency(self) -> Any:
-        """Return the type of a parameter for which FastAPI creates the service of the request."""
-        service_class = self.service
-
-        async def create_service(
-            session: RequestSession,
-        ) -> CrudService[ReadModelT, CreateModelT, UpdateModelT]:
-            return service_class(session)
-
-        return Annotated[service_class, Depends(create_service)]
-
-    def _id_type(self) -> Any:
-        """Return the type of the path parameter `id`, with its description for OpenAPI."""
-        return Annotated[Id, Field(description=f"Id of the {self.noun}")]
+        specialize_endpoint(
+            delete_resource,
+            operation_id=format_operation_id("delete", self.noun),
+            docstring=f"Delete {add_article(self.noun)}.",
+            types={
+                "service": service_parameter_type(self.service_class),
+                "id": id_parameter_type(self.noun),
+            },
+        )
+        router.delete("/{id}", permission=self.write_permission, errors=self.delete_errors)(
+            delete_resource
+        )

@@ -15,7 +15,10 @@ from app.core.schemas import ReadModel
 
 
 def require_uuid_id(read_model: type[ReadModel]) -> None:
-    """Raise `TypeError` unless the field `id` is a UUID, as the path parameter `id` is."""
+    """Raise `TypeError` unless the field `id` of a read model is a UUID.
+
+    The endpoints that take an id in the path, such as `GET /authors/{id}`, accept only UUIDs.
+    """
     id_type = read_model.model_fields["id"].annotation
     if id_type is not UUID:
         raise TypeError(
@@ -24,36 +27,38 @@ def require_uuid_id(read_model: type[ReadModel]) -> None:
         )
 
 
-def require_columns(model: type[BaseModel], statements: Statements, method: str) -> None:
+def require_columns(model: type[BaseModel], statements: Statements, service_method: str) -> None:
     """Raise `TypeError` if a field of a create or update model is not a column of the table.
 
     Args:
-        model: For example `AuthorCreate`.
-        statements: The SQL statements of the entity, which know its table.
-        method: The method of the service that writes the fields: "create" or "update".
+        model: The create or update model, for example `AuthorCreate`.
+        statements: The SQL statements of the entity, which contain its table.
+        service_method: The service method that writes the fields, "create" or "update", for the
+            error message.
     """
     table = statements.table
-    for name in model.model_fields:
-        if name not in table.c:
+    for field_name in model.model_fields:
+        if field_name not in table.c:
             raise TypeError(
-                f"{model.__name__}.{name} is not a column of {table.name}. Add the column, or "
-                f"override `{method}` of the service."
+                f"{model.__name__}.{field_name} is not a column of {table.name}. Add the column, "
+                f"or override `{service_method}` of the service."
             )
 
 
 def require_filter_conditions(query_model: type[PageQuery], statements: Statements) -> None:
-    """Raise `TypeError` if a field of a query model is a filter that no SQL condition implements.
+    """Raise `TypeError` if a field of a query model is a filter without an SQL condition.
 
-    A field such as `author_id` is a filter. It needs a condition of the same name in
-    `Statements(filters={"author_id": equals(Book.author_id)})`. The fields that select the page,
-    such as `cursor`, and the field `sort` are not filters.
+    A field such as `author_id` is a filter. Its condition has the same name in
+    `Statements(filters={"author_id": equals(Book.author_id)})`. Fields that select a page, such as
+    `cursor`, and the field `sort` are not filters.
     """
-    for name in query_model.model_fields:
-        is_filter = name not in PAGE_PARAMETERS and name != "sort"
-        if not is_filter or name in statements.filter_names:
+    for field_name in query_model.model_fields:
+        is_filter = field_name not in PAGE_PARAMETERS and field_name != "sort"
+        if not is_filter or field_name in statements.filter_names:
             continue
-        field = f"{query_model.__name__}.{name}"
-        if name == "q":
+        field = f"{query_model.__name__}.{field_name}"
+        # The filter `q` has a condition automatically if the table has the column `search`.
+        if field_name == "q":
             raise TypeError(
                 f"{field} needs the column {statements.table.name}.search. Add the column, or "
                 f"derive {query_model.__name__} from PageQuery, which has no field `q`."
@@ -65,44 +70,50 @@ def require_filter_conditions(query_model: type[PageQuery], statements: Statemen
 
 
 def require_sort_columns(query_model: type[PageQuery], statements: Statements) -> None:
-    """Raise `TypeError` if lists cannot be sorted and continued by a key of the field `sort`.
+    """Raise `TypeError` if clients can sort by something that is not suitable for cursors.
 
-    The keys are the values of the Literal in `sort: SortKeys[Literal["name", "-name"]]`. A model
-    without this field is valid.
+    Clients can sort by the names in `sort: SortKeys[Literal["name", "-name"]]` of the query model.
+    A query model without the field `sort` is valid.
     """
     sort_field = query_model.model_fields.get("sort")
     if sort_field is None:
         return
-    # `SortKeys[Sort]` is `tuple[Sort, ...]`.
-    [sort_type] = union_members(get_args(sort_field.annotation)[0])
-    if get_origin(sort_type) is not Literal:
+    # The annotation `SortKeys[Literal["name", "-name"]]` is `tuple[Literal["name", "-name"], ...]`.
+    item_type = get_args(sort_field.annotation)[0]
+    [literal_type] = union_members(item_type)
+    if get_origin(literal_type) is not Literal:
         raise TypeError(
             f"{query_model.__name__}.sort has to list its keys in a Literal, for example "
             '`SortKeys[Literal["name", "-name"]]`.'
         )
-    for name in {key.removeprefix("-") for key in get_args(sort_type)}:
-        _require_sort_column(f"{query_model.__name__}.sort", name, statements)
+    sort_keys = get_args(literal_type)
+    column_names = {sort_key.removeprefix("-") for sort_key in sort_keys}
+    for column_name in column_names:
+        _require_sort_column(column_name, statements, f"{query_model.__name__}.sort")
 
 
-def _require_sort_column(sort_field: str, column: str, statements: Statements) -> None:
-    """Raise `TypeError` if a cursor cannot continue a list that is sorted by a column.
+def _require_sort_column(column_name: str, statements: Statements, sort_field: str) -> None:
+    """Raise `TypeError` if a list that is sorted by a column cannot be continued after a cursor.
 
-    A cursor contains the values that the last row of a page has in the columns of the sort order.
-    The next page begins after these values, and no row is before or after NULL.
+    A cursor contains the values of the last row of a page, which are taken from the read model. The
+    next page selects the rows after these values. This does not work for NULL, which SQL compares
+    with nothing, unless the statements declare a value to sort NULL as.
 
     Args:
-        sort_field: The field that allows the column, for the message: `AuthorQuery.sort`.
-        column: The name of the column.
+        column_name: For example "name".
         statements: The SQL statements of the entity.
+        sort_field: The field that allows the column, for the message: "AuthorQuery.sort".
     """
-    if column not in statements.selection.column_names:
+    if column_name not in statements.selection.column_names:
         raise TypeError(
-            f"{sort_field} allows {column}, which is not a field of the read model. A cursor "
+            f"{sort_field} allows {column_name}, which is not a field of the read model. A cursor "
             "contains the values of the fields by which a list is sorted."
         )
-    sort_key = statements.sort_keys((column,))[0]
-    if statements.table.c[column].nullable and sort_key.null_as is None:
+    # The first sort key is that of the column. The primary key follows it.
+    sort_key = statements.sort_keys((column_name,))[0]
+    may_be_null = statements.table.c[column_name].nullable
+    if may_be_null and sort_key.null_as is None:
         raise TypeError(
-            f"{sort_field} allows {column}, which may be NULL. The pages after a cursor would not "
-            f"contain rows with NULL. Add {column} to `sort_nulls_as` of the Statements."
+            f"{sort_field} allows {column_name}, which may be NULL. The pages after a cursor would "
+            f"not contain rows with NULL. Add {column_name} to `sort_nulls_as` of the Statements."
         )
