@@ -85,9 +85,9 @@ def problem_response(request: Request, error: ServiceError) -> Response:
 
 
 def problem_body(error: ServiceError) -> bytes:
-    """Return the body of an error response to bytes that are not a valid HTTP request.
+    """Return the body of the error response if a client sent bytes that are not valid HTTP.
 
-    There is no path, so `instance` is "/".
+    `instance` is "/", because the path of the request is unknown.
     """
     problem = build_problem(
         type(error), str(error), instance="/", request_id=current_request_id.get()

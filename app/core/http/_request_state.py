@@ -23,9 +23,9 @@ class RequestState:
             headers of the response are sent.
         principal: The sender of the request. None on public routes and before authorization.
         transaction: The transaction in which the endpoint runs, while it runs. None if the endpoint
-            needs no transaction and there is no Idempotency-Key.
-        idempotent_request: The request's Idempotency-Key and what is stored for it. None if there
-            is no such header.
+            does not depend on a transaction and the request has no Idempotency-Key.
+        idempotent_request: The Idempotency-Key of the request, with its stored response. None if
+            the request does not have the header.
     """
 
     is_head: bool = False

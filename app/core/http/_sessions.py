@@ -1,4 +1,4 @@
-"""Dependencies that give an endpoint access to a database. There is no other way.
+"""Dependencies through which an endpoint gets all of its access to databases.
 
     session: RequestSession    reads in a GET; elsewhere each statement is committed by itself
     session: Transaction       several statements that are committed together, before the response
@@ -23,9 +23,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 async def _request_session(request: Request) -> Session:
-    """Return the transaction of the request, or else a session of the default database.
+    """Return the transaction of the request if it has one, and otherwise an autocommit session.
 
-    A GET gets the session for reads, which may be of a replica.
+    The session of a GET is the one for reads.
     """
     transaction = request_state(request.scope).transaction
     if transaction is not None:
