@@ -59,22 +59,27 @@ EXPOSED_HEADERS: Final = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Create the application. Without `settings`, they are read from the environment.
+    """Create the ASGI application that serves the API.
 
-    Connections are opened by the first request that needs them, and closed by the lifespan. Raises
-    `MissingPermission` if a route states no permission.
+    Connections to the database and the object store are opened by the first requests that need
+    them. Raises `MissingPermission` if a route does not state the permission that it requires.
+
+    Args:
+        settings: None reads the settings from environment variables.
     """
-    settings = settings or Settings()
+    if settings is None:
+        settings = Settings()
     shutdown = Shutdown()
     app = FastAPI(
         title=TITLE,
         version=__version__,
         description=DESCRIPTION,
         openapi_tags=TAGS,
-        # The documentation has routes of our own, see `add_documentation`.
+        # `add_documentation` adds these pages instead of FastAPI.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # The middleware serves paths with a trailing slash, without a redirect.
         redirect_slashes=False,
         middleware=_create_middleware(settings, shutdown),
         lifespan=partial(_lifespan, shutdown),
@@ -85,6 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.docs_enabled:
         add_documentation(app, settings)
     require_route_permissions(app)
+    # `Settings` has replaced None by a default, but the type checker does not know this.
     anonymous_access = settings.anonymous_access or "none"
     app.openapi = partial(get_openapi_document, app, anonymous_access)  # type: ignore[method-assign]
     install_error_handlers(app)
@@ -92,7 +98,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
-    """Create the objects that all requests share, without opening a connection."""
+    """Create the objects that all requests of an application share, such as the database.
+
+    They open their connections later, when a request needs them.
+    """
     database = Database(settings)
     storage = Storage(settings)
     return Resources(
@@ -107,13 +116,16 @@ def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
 
 @asynccontextmanager
 async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
-    """Prepare the process for serving requests, and close all resources at shutdown."""
+    """Prepare the process before the first request, and close all connections at shutdown.
+
+    The server enters this context manager when it starts, and leaves it when it stops.
+    """
     # A route may have been added after the check in `create_app`.
     require_route_permissions(app)
     # Freeze objects created at startup so the garbage collector does not scan them again.
     gc.collect()
     gc.freeze()
-    # Collect less often than by default, because reference counting frees most objects.
+    # Collect garbage less often than by default. Reference counting frees most objects anyway.
     gc.set_threshold(20_000, 50, 100)
     try:
         with shutdown.delay_server_shutdown():
@@ -123,7 +135,7 @@ async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
 
 
 def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
-    """Return the middleware in the order in which requests pass through it."""
+    """Return the middleware of the application. Requests pass through it in this order."""
     is_development = settings.app_env == "development"
     has_metrics = settings.metrics_port > 0
     middleware = [

@@ -1,27 +1,36 @@
-"""Does the server of this container live? The image's HEALTHCHECK: python -m app.probe
+"""Health check of the container image: `python -m app.probe` fails if the server is not alive.
 
-Asked every few seconds: it loads nothing of the service, nor of what goes by HTTP_PROXY.
+Docker runs it every few seconds, so it starts fast: it imports only the standard library. Unlike
+most HTTP clients, `http.client` does not send the request to the proxy that HTTP_PROXY names.
 """
 
 import os
 import sys
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
-TIMEOUT = 4  # seconds
+TIMEOUT_SECONDS = 4
 
 
-def main() -> int:
-    """Return the exit code."""
-    # Connect by name, because the server may listen on either kind of address.
-    connection = HTTPConnection("localhost", int(os.environ.get("PORT") or 8000), timeout=TIMEOUT)
+def check_server_health() -> int:
+    """Request `/livez` from the server in this container.
+
+    Returns the exit code of the health check: 0 if the server responds with 200, and 1 otherwise.
+    """
+    port = int(os.environ.get("PORT") or 8000)
+    # The name stands for 127.0.0.1 and ::1, because the server may listen on either of them.
+    connection = HTTPConnection("localhost", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/livez")
-        return 0 if connection.getresponse().status == 200 else 1  # noqa: PLR2004 - OK
+        status = connection.getresponse().status
     except (OSError, HTTPException):
         return 1
     finally:
         connection.close()
+    if status == HTTPStatus.OK:
+        return 0
+    return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(check_server_health())

@@ -12,19 +12,19 @@ from app.users.passwords import PasswordHasher
 
 @dataclass(frozen=True, kw_only=True)
 class Resources(ServerResources):
-    """Long-lived objects that all requests of an application share.
+    """Long-lived objects that all requests of an application share, such as the object store.
 
-    `create_app` creates them, and their connections are opened by the first use. The base class
-    contains the settings, the database, the readiness check and the lookup of tokens.
+    `create_app` creates one instance per application. Its base class adds the settings, the
+    database, the readiness check, and the function that looks up the user of a token.
     """
 
     storage: Storage
     password_hasher: PasswordHasher
 
     async def close(self) -> None:
-        """Close all connections and stop all threads. The resources cannot be used afterwards."""
+        """Close all connections and stop all threads when the application shuts down."""
         try:
-            # The database is closed first, because it waits for callbacks that may use the storage.
+            # Closing the database waits for callbacks after COMMIT, which may use the storage.
             await self.database.close()
         finally:
             self.password_hasher.close()
@@ -32,6 +32,7 @@ class Resources(ServerResources):
 
 
 async def _get_resources(request: Request) -> Resources:
+    """Return the resources of the application that handles the request."""
     resources: Resources = request.app.state.resources
     return resources
 

@@ -36,19 +36,21 @@ _MIGRATION_FILE_NAME: Final = re.compile(r"\d{4}_\d\d_\d\d_\d{4}-([0-9a-z]+)_\w+
 def latest_revision(directory: Path) -> str:
     """Return the revision of the newest migration in a directory.
 
-    For example "0002", if the last file is `2026_11_21_1200-0002_create_documents.py`. The newest
-    file is the last one in alphabetical order, because names begin with a date. Every server calls
-    this at startup, where Alembic would be too slow because it imports all migrations.
+    For example, this is "0002" if the newest file is `2026_11_21_1200-0002_create_documents.py`.
+    Raises `FileNotFoundError` if the directory does not contain a migration.
 
-    Raises `FileNotFoundError` if the directory contains no migration.
+    The revision is read from the name of the file. Alembic would import all migrations to find it,
+    which would delay the startup of every server.
     """
     revisions = []
+    # File names begin with the date and time, so alphabetical order is the order of creation.
     for path in sorted(directory.iterdir()):
         match = _MIGRATION_FILE_NAME.fullmatch(path.name)
         if match is not None:
-            revisions.append(match[1])
+            revision = match[1]
+            revisions.append(revision)
     if not revisions:
-        raise FileNotFoundError(f"There are no migrations in {directory}")
+        raise FileNotFoundError(f"The directory {directory} does not contain a migration")
     return revisions[-1]
 
 

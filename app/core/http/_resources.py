@@ -9,15 +9,15 @@ from app.core.access import Principal
 from app.core.db import Database
 from app.settings import Settings
 
-# Looks up the principal of a bearer token in the database. Returns None if the token is not valid.
+# Looks up the user of a bearer token in the database. Returns None if the token is not valid.
 FindPrincipal = Callable[[Database, str], Awaitable[Principal | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResources:
-    """Long-lived objects that all requests of an application share.
+    """Long-lived objects that all requests of an application share, such as the database.
 
-    The application derives a class that adds its own objects, such as the object store.
+    `app.resources.Resources` derives from this class and adds, for example, the object store.
     """
 
     settings: Settings
