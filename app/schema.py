@@ -16,7 +16,7 @@ def alembic_config(url: URL | None = None) -> Config:
 
 
 def upgrade(url: URL, revision: str = "head") -> None:
-    """Apply the missing revisions, up to the given one.
+    """Apply the missing migrations, up to a revision such as "0005".
 
     Call it outside of an event loop, because the migrations run one themselves.
     """

@@ -54,6 +54,7 @@ def list_files_without_git(root: Path) -> list[Path]:
 
 
 def _list_files_recursively(directory: Path, ignored_patterns: list[str]) -> Iterator[Path]:
+    """Yield the files in a directory and its subdirectories, except those that match a pattern."""
     for path in sorted(directory.iterdir()):
         if path.is_symlink() or any(path.match(pattern) for pattern in ignored_patterns):
             continue

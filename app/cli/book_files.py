@@ -35,7 +35,7 @@ def is_standard_stream(file: Path) -> bool:
 
 
 def choose_format(file: Path, choice: FormatChoice | None, default: Format | None = None) -> Format:
-    """Return the format of a file: the chosen one, or else the one of its extension.
+    """Return the format that the user chose, or the format that belongs to the file's extension.
 
     For example "jsonl" for `books.ndjson`. `default` is the format of a standard stream, which has
     no extension. Ends the command if the format cannot be determined.

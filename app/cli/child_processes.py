@@ -32,9 +32,11 @@ def backend_environment(settings: Settings) -> dict[str, str]:
 
     They are for another process. The environment of this one does not name embedded servers.
     """
-    url = settings.database_url
+    database_url = ""
+    if settings.database_url is not None:
+        database_url = settings.database_url.get_secret_value()
     return {
-        "DATABASE_URL": url.get_secret_value() if url is not None else "",
+        "DATABASE_URL": database_url,
         "S3_ENDPOINT_URL": settings.s3_endpoint_url or "",
         "S3_BUCKET": settings.s3_bucket or "",
     }

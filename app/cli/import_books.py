@@ -77,6 +77,7 @@ class _LineReader:
     """
 
     def __init__(self, file: BinaryIO, file_format: Format, console: "Console") -> None:
+        """Create a reader of an open file, which prints its reports on `console`."""
         self._file = file
         self._format = file_format
         self._console = console
@@ -99,7 +100,10 @@ class _LineReader:
             else:
                 yield line
             if line_count % LINES_PER_PROGRESS_UPDATE == 0:
-                on_progress(self._file.tell() if self._file.seekable() else line_count)
+                if self._file.seekable():
+                    on_progress(self._file.tell())
+                else:
+                    on_progress(line_count)
         if strict and self.invalid_lines > 0:
             raise _InvalidLinesError
 
@@ -119,8 +123,10 @@ def _import_file(file: BinaryIO, file_format: Format, *, strict: bool) -> tuple[
         runtime.prepare_backends(runtime.provide_database, quiet=True) as settings,
         progress_bar() as progress,
     ):
-        # The progress of a pipe, which has no size, is shown without a percentage.
-        size_in_bytes = os.fstat(file.fileno()).st_size if file.seekable() else None
+        # A pipe has no size, so its progress is shown without a percentage.
+        size_in_bytes = None
+        if file.seekable():
+            size_in_bytes = os.fstat(file.fileno()).st_size
         task = progress.add_task("reading", total=size_in_bytes)
         reader = _LineReader(file, file_format, progress.console)
 

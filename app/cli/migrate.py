@@ -12,7 +12,7 @@ def migrate(
         str, typer.Argument(help="The revision to upgrade to, such as 0005.")
     ] = "head",
 ) -> None:
-    """Upgrade the database schema to the newest revision, or to the given one."""
+    """Upgrade the database schema to the newest revision, or to REVISION."""
     settings = runtime.load_settings()
     with runtime.provide_database(settings) as database_settings:
         runtime.upgrade_schema(database_settings, revision)

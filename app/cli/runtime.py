@@ -62,9 +62,10 @@ def exit_normally_on_signals() -> None:
 
 @contextmanager
 def provide_database(settings: Settings) -> Iterator[Settings]:
-    """Provide settings that name a database until the block ends.
+    """Yield settings that name a running database.
 
-    If `settings` name none, start an embedded Postgres and add its URL to a copy of the settings.
+    If `settings` name none, start an embedded Postgres, yield a copy of the settings with its URL,
+    and stop it when the block ends.
     """
     if settings.database_url is not None:
         yield settings
@@ -75,10 +76,11 @@ def provide_database(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def provide_backends(settings: Settings) -> Iterator[Settings]:
-    """Provide settings that name a database and an object store until the block ends.
+    """Yield settings that name a running database and a running object store.
 
-    For each of them that `settings` do not name, start an embedded server and add it to a copy of
-    the settings. The credentials of the object store are set as environment variables.
+    For each of them that `settings` do not name, start an embedded server, yield a copy of the
+    settings with its address, and stop it when the block ends. The credentials of an embedded
+    object store are set as environment variables.
     """
     with provide_database(settings) as database_settings:
         if settings.s3_bucket is not None:
@@ -127,7 +129,7 @@ def upgrade_schema(settings: Settings, revision: str = "head") -> None:
 def prepare_backends(
     provide: Callable[[Settings], AbstractContextManager[Settings]], *, quiet: bool = False
 ) -> Iterator[Settings]:
-    """Load the settings, and provide a database whose schema is up to date until the block ends.
+    """Load the settings, and yield those that name running backends with an up-to-date schema.
 
     The schema of an embedded database is upgraded. The command ends if another database is not
     reachable, or has another schema revision than this code needs.
@@ -196,7 +198,7 @@ def _require_usable_database(settings: Settings) -> None:
 
 
 async def _find_database_problem(settings: Settings) -> str | None:
-    """Return a message such as "database: does not answer", or None if the database is usable."""
+    """Return a message such as "database: does not respond", or None if the database is usable."""
     database = Database(settings)
     try:
         return await find_database_problem(database.reads, REVISION)

@@ -53,6 +53,7 @@ def create_server_process_app() -> FastAPI:
 
 
 def _prepare_one_process(settings: Settings, listener: socket.socket) -> Callable[[], None]:
+    """Create a server in this process. Return the function that runs it."""
     server = uvicorn.Server(_uvicorn_config(create_app(settings), settings))
     # The signal handlers so far raise an exception, which the event loop could swallow.
     for signal_number in STOP_SIGNALS:
@@ -61,13 +62,16 @@ def _prepare_one_process(settings: Settings, listener: socket.socket) -> Callabl
 
 
 def _prepare_several_processes(settings: Settings, listener: socket.socket) -> Callable[[], None]:
-    """Prepare a supervisor, which starts the server processes and replaces those that die."""
+    """Create a supervisor. Return the function that runs it.
+
+    The supervisor starts the server processes, and replaces those that die.
+    """
     os.environ.update(backend_environment(settings))
     factory = f"{__name__}:{create_server_process_app.__name__}"
     config = _uvicorn_config(factory, settings, factory=True, workers=settings.web_concurrency)
     supervisor = _Supervisor(config, [listener])
-    # By default, uvicorn restarts its processes on SIGHUP. Stop them instead, because the signal is
-    # sent when the terminal is closed.
+    # uvicorn would restart its processes on SIGHUP. Stop them instead, because the signal is sent
+    # when the terminal is closed.
     signal.signal(signal.SIGHUP, lambda *_: supervisor.signal_queue.append(signal.SIGTERM))
     return supervisor.run
 
@@ -89,6 +93,7 @@ class _Supervisor(Multiprocess):
 def _uvicorn_config(
     application: FastAPI | str, settings: Settings, **options: Any
 ) -> uvicorn.Config:
+    """Return the configuration of uvicorn for an application, or for the name of its factory."""
     return uvicorn.Config(
         application,
         access_log=False,

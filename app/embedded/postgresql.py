@@ -64,6 +64,7 @@ class Postgres:
     """
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str]) -> None:
+        """Define a server with its files in `data_dir`. `start` creates them and starts it."""
         self.cluster_dir = data_dir / "postgres"
         self.log_file = data_dir / "postgres.log"
         self.settings = settings

@@ -34,8 +34,8 @@ async def read_own_user(client: AsyncClient, bearer: UserWithToken) -> Response:
 
 
 async def read_email(client: AsyncClient, bearer: UserWithToken) -> str:
-    found: str = (await read_own_user(client, bearer)).json()["email"]
-    return found
+    email: str = (await read_own_user(client, bearer)).json()["email"]
+    return email
 
 
 def error_message(result: CommandResult) -> str:
@@ -57,10 +57,14 @@ async def test_create_admin_reads_password_from_first_line_of_standard_input(
     )
     assert result == (0, f"Created the admin {EMAIL} with the id 1.\n", "")
     token = (await log_in(client)).json()["access_token"]
-    found: Json = (
+    own_user: Json = (
         await client.get("/users/me", headers={"Authorization": f"Bearer {token}"})
     ).json()
-    assert (found["name"], found["email"], found["role"]) == ("Grace Hopper", EMAIL, "admin")
+    assert (own_user["name"], own_user["email"], own_user["role"]) == (
+        "Grace Hopper",
+        EMAIL,
+        "admin",
+    )
 
 
 @pytest.mark.parametrize("words", [(PASSWORD,), ("--password", PASSWORD)])
@@ -180,8 +184,8 @@ async def test_set_role_changes_permissions_of_the_next_request(
             "users", "set-role", email.upper(), role, DATABASE_URL=database_url
         )
         assert result == (0, f"{email} now has the role {role}.\n", "")
-        made = await client.post("/authors", json={"name": "Homer"}, headers=bearer.headers)
-        assert made.status_code == status
+        response = await client.post("/authors", json={"name": "Homer"}, headers=bearer.headers)
+        assert response.status_code == status
 
 
 async def test_commands_fail_with_one_line_if_user_does_not_exist(database_url: str) -> None:

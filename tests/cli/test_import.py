@@ -47,9 +47,9 @@ async def test_import_recognizes_format_by_file_extension(
 async def test_import_reads_standard_input_in_chosen_format(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    given = json.dumps({"author": "Homer", "title": "Iliad"}).encode()
+    line = json.dumps({"author": "Homer", "title": "Iliad"}).encode()
     command = ("import", "books", "-", "--format", "jsonl")
-    result = await processes.run_command(*command, input=given, DATABASE_URL=database_url)
+    result = await processes.run_command(*command, input=line, DATABASE_URL=database_url)
     assert result == (0, "Books added: 1, authors added: 1\n", "")
     assert await outside_connection.fetchval(ALL_TITLES) == "Iliad"
 

@@ -1,4 +1,4 @@
-"""What the service of docs/adding-an-entity.md has to do: publishers and tags of books.
+"""Tests of the service after the steps of docs/adding-an-entity.md: publishers and tags of books.
 
 `test_adding_an_entity.py` runs these tests in the copy of the repository that it has made from the
 page, under a name that pytest collects.
@@ -14,14 +14,14 @@ from tests.support.factories import Json, make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
 
 
-async def created(client: AsyncClient, path: str, **values: object) -> Json:
+async def create(client: AsyncClient, path: str, **values: object) -> Json:
     response = await client.post(path, json=values)
     assert response.status_code == 201, response.text
     body: Json = response.json()
     return body
 
 
-async def etag_of(client: AsyncClient, path: str) -> str:
+async def read_etag(client: AsyncClient, path: str) -> str:
     response = await client.get(path)
     assert response.headers["etag"] == f'"{response.json()["version"]}"'
     etag: str = response.headers["etag"]
@@ -44,7 +44,7 @@ async def assert_changed(client: AsyncClient, path: str, etag: str) -> str:
 
 
 async def test_second_publisher_with_same_name_returns_409(client: AsyncClient) -> None:
-    await created(client, "/publishers", name="Penguin", country="GB")
+    await create(client, "/publishers", name="Penguin", country="GB")
     response = await client.post("/publishers", json={"name": "Penguin", "country": "IE"})
     problem = check_problem(response, 409, "conflict")
     assert problem["detail"] == "Another publisher has this name"
@@ -53,7 +53,7 @@ async def test_second_publisher_with_same_name_returns_409(client: AsyncClient) 
 async def test_country_must_be_a_code(client: AsyncClient) -> None:
     response = await client.post("/publishers", json={"name": "Penguin", "country": "gb"})
     assert field_error_locations(response) == [{"pointer": "/country"}]
-    publisher = await created(client, "/publishers", name="Penguin", country="GB")
+    publisher = await create(client, "/publishers", name="Penguin", country="GB")
     path = f"/publishers/{publisher['id']}"
     assert (await client.patch(path, json={"country": None})).status_code == 422
 
@@ -65,9 +65,9 @@ async def test_book_contains_its_publisher_and_changes_with_it(client: AsyncClie
     book = await make_book(client)
     path = f"/books/{book['id']}"
     assert (book["publisher_id"], book["publisher"]) == (None, None)
-    etag = await etag_of(client, path)
+    etag = await read_etag(client, path)
 
-    publisher = await created(client, "/publishers", name="Penguin", country="GB")
+    publisher = await create(client, "/publishers", name="Penguin", country="GB")
     await client.patch(path, json={"publisher_id": publisher["id"]})
     etag = await assert_changed(client, path, etag)
     shown = (await client.get(path)).json()["publisher"]
@@ -94,10 +94,10 @@ async def test_unknown_publisher_is_a_field_error_also_in_a_batch(client: AsyncC
 
 
 async def test_books_of_a_publisher_can_be_listed(client: AsyncClient) -> None:
-    publisher = await created(client, "/publishers", name="Penguin", country="GB")
+    publisher = await create(client, "/publishers", name="Penguin", country="GB")
     author = (await make_author(client))["id"]
     await make_book(client, author_id=author)
-    book = await created(
+    book = await create(
         client, "/books", title="Emma", author_id=author, publisher_id=publisher["id"]
     )
     page = (await client.get(f"/books?publisher_id={publisher['id']}")).json()
@@ -105,11 +105,11 @@ async def test_books_of_a_publisher_can_be_listed(client: AsyncClient) -> None:
 
 
 async def test_csv_has_columns_of_the_publisher_and_json_of_the_tags(client: AsyncClient) -> None:
-    publisher = await created(client, "/publishers", name="Penguin", country="GB")
-    tag = await created(client, "/tags", name="Novel")
+    publisher = await create(client, "/publishers", name="Penguin", country="GB")
+    tag = await create(client, "/tags", name="Novel")
     author = (await make_author(client))["id"]
     await make_book(client, author_id=author)
-    await created(
+    await create(
         client,
         "/books",
         title="Emma",
@@ -132,8 +132,8 @@ async def test_csv_has_columns_of_the_publisher_and_json_of_the_tags(client: Asy
 
 
 async def test_update_replaces_all_tags_of_a_book_and_changes_its_etag(client: AsyncClient) -> None:
-    novel, classic = [await created(client, "/tags", name=name) for name in ("Novel", "Classic")]
-    book = await created(
+    novel, classic = [await create(client, "/tags", name=name) for name in ("Novel", "Classic")]
+    book = await create(
         client,
         "/books",
         title="Emma",
@@ -142,7 +142,7 @@ async def test_update_replaces_all_tags_of_a_book_and_changes_its_etag(client: A
     )
     path = f"/books/{book['id']}"
     assert [tag["name"] for tag in book["tags"]] == ["Novel", "Classic"]
-    etag = await etag_of(client, path)
+    etag = await read_etag(client, path)
 
     conditional = {"If-Match": etag}
     response = await client.patch(path, json={"tag_ids": [novel["id"]]}, headers=conditional)
@@ -159,7 +159,7 @@ async def test_update_replaces_all_tags_of_a_book_and_changes_its_etag(client: A
 
 
 async def test_unknown_tag_is_a_field_error_and_nothing_is_written(client: AsyncClient) -> None:
-    tag = (await created(client, "/tags", name="Novel"))["id"]
+    tag = (await create(client, "/tags", name="Novel"))["id"]
     good = {"title": "Emma", "author_id": (await make_author(client))["id"]}
     response = await client.post("/books", json={**good, "tag_ids": [tag, NOBODY]})
     assert field_error_locations(response) == [{"pointer": "/tag_ids/1"}]

@@ -1,4 +1,4 @@
-"""`make entity`: the names it accepts, and the files it writes."""
+"""Tests of `make entity`: the names that it accepts, and the files that it writes."""
 
 import ast
 import subprocess
@@ -16,7 +16,7 @@ ORDER_LINE = Names("order line", "order lines")
 
 
 def fail_with(*arguments: str) -> str:
-    """Return the sentence with which the command ends."""
+    """Run `make entity` with invalid arguments, and return its message."""
     command = (sys.executable, "-m", "tools.entity", *arguments)
     process = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert process.returncode == 1
@@ -26,7 +26,7 @@ def fail_with(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         ([""], "Name the entity, for example: make entity NAME=publisher"),
         (["Publisher"], "'Publisher' must consist of lowercase letters"),
@@ -39,8 +39,8 @@ def fail_with(*arguments: str) -> str:
         (["sheep", "sheep"], "The plural must differ from sheep"),
     ],
 )
-def test_entity_fails_with_one_line_for_invalid_name(arguments: list[str], sentence: str) -> None:
-    assert fail_with(*arguments).startswith(sentence)
+def test_entity_fails_with_one_line_for_invalid_name(arguments: list[str], message: str) -> None:
+    assert fail_with(*arguments).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_entity_is_added_to_every_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("noun", "plural", "sentence"),
+    ("noun", "plural", "message"),
     [
         ("Publisher", "", "must consist of lowercase letters"),
         ("book", "", "app/books already exists"),
@@ -125,8 +125,8 @@ def test_entity_is_added_to_every_list() -> None:
         ("entity_case", "", f"{USED_BY_EVERY} EntityCase"),
     ],
 )
-def test_entity_fails_for_name_that_is_in_use(noun: str, plural: str, sentence: str) -> None:
-    with pytest.raises(SystemExit, match=sentence):
+def test_entity_fails_for_name_that_is_in_use(noun: str, plural: str, message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
         check_names(parse_names(noun, plural))
 
 

@@ -1,4 +1,4 @@
-"""`make psql`: the database that it opens."""
+"""Tests of `make psql`, which opens the development database."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`make rename` in copies of the repository."""
+"""Tests of `make rename`, in copies of the repository."""
 
 import json
 import os
@@ -14,24 +14,24 @@ import pytest
 from app import NAME, TITLE
 from tools.repository import ROOT, list_files_without_git, read_texts
 
-# As long and as short as names may be: no line may become too long, and no import misplaced.
+# The longest and the shortest names. No line may become too long, and imports must stay sorted.
 LONG = ("zebracrossingservice", "Zebra Crossing Service Manager")
 SHORT = ("zqx", "Zqx")
-# A hook of git, which may run the tests, names its own repository in the environment.
+# If a git hook runs the tests, git would use the repository of the hook.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 NEEDS_GIT = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 BINARY = f"{NAME}\0".encode()
 
 
 class Renamed(NamedTuple):
-    """A copy of the repository that has another name, and what the command printed."""
+    """A renamed copy of the repository, and the output of the command."""
 
     root: Path
     output: str
 
 
 def copy_repository(source: Path, target: Path) -> Path:
-    """Copy all files but this one: a repository cannot get names that it contains."""
+    """Copy all files except this one. Its names are in use, so `make rename` would refuse them."""
     for path in list_files_without_git(source):
         if path.name == Path(__file__).name:
             continue
@@ -46,6 +46,7 @@ def run_git(root: Path, *command: str) -> None:
 
 
 def commit_everything(root: Path) -> None:
+    """Create a git repository and commit all files."""
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
     commit = ("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", "Copy")
     run_git(root, "init", "--quiet")
@@ -68,7 +69,7 @@ def run_module(root: Path, *command: str) -> tuple[int, str]:
 
 
 def find_words(root: Path, *words: str) -> list[str]:
-    """Return the places of words in all texts of a copy and in their paths, whatever their case."""
+    """Return where words occur in the files and paths of a copy, for example "README.md: NAME"."""
     pattern = re.compile(rf"(?<![a-z0-9])({'|'.join(words)})(?![a-z0-9])", re.IGNORECASE)
     return [
         f"{path.relative_to(root)}: {match[0]}"
@@ -78,6 +79,7 @@ def find_words(root: Path, *words: str) -> list[str]:
 
 
 def assert_checks_pass(root: Path) -> None:
+    """Check that a copy is formatted, passes the linter and has an up-to-date openapi.json."""
     for command in (
         ("ruff", "format", "--check", "."),
         ("ruff", "check", "."),
@@ -95,6 +97,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def renamed(tmp_path_factory: pytest.TempPathFactory) -> Renamed:
+    """A copy that was renamed to the longest names."""
     root = copy_repository(ROOT, tmp_path_factory.mktemp("renamed"))
     package = root / "tests" / f"{NAME}_files"
     package.mkdir()

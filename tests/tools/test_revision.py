@@ -57,20 +57,22 @@ class Project:
             shutil.copy(PROJECT_ROOT / name, directory / name)
 
     async def run(self, module: str, *words: str, database: str = "") -> CommandResult:
+        """Run `python -m MODULE` in the copy, with DATABASE_URL set to `database`."""
         return await wait_for_result(await self.start("-m", module, *words, database=database))
 
     async def start(self, *words: str, database: str) -> Process:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        """Start Python in the copy with the given arguments and DATABASE_URL."""
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         return await asyncio.create_subprocess_exec(
             *(sys.executable, *words),
             cwd=self.directory,
-            env={**kept, "DATABASE_URL": database},
+            env={**inherited, "DATABASE_URL": database},
             stdout=PIPE,
             stderr=PIPE,
         )
 
     async def write_revision(self, message: str) -> list[Path]:
-        """Return the files that `make revision` wrote."""
+        """Run `make revision` and return the files that it wrote."""
         code, out, err = await self.run("tools.revision", message)
         assert (code, err) == (0, "")
         assert "Review it before you commit it" in out
@@ -78,19 +80,19 @@ class Project:
         return [self.directory / name for name in re.findall(r"^Wrote (\S+)$", out, re.MULTILINE)]
 
     async def assert_applicable(self, revisions: list[Path], database: str) -> None:
-        """Assert that revisions are formatted and safe, apply, and leave no difference."""
+        """Check that revisions pass the linter, can be apply_result, and leave no difference."""
         names = [str(path) for path in revisions]
         for words in (["format", "--check"], ["check"]):
-            checked = await self.run("ruff", *words, *names)
-            assert checked.exit_code == 0, checked.stdout
-        applied = await wait_for_result(await self.start("-c", APPLY, database=database))
-        assert applied.exit_code == 0, applied.stdout + applied.stderr
+            lint_result = await self.run("ruff", *words, *names)
+            assert lint_result.exit_code == 0, lint_result.stdout
+        apply_result = await wait_for_result(await self.start("-c", APPLY, database=database))
+        assert apply_result.exit_code == 0, apply_result.stdout + apply_result.stderr
 
     async def upgrade(self, database: str) -> CommandResult:
         return await self.run("app", "migrate", database=database)
 
     def add_publishers(self) -> None:
-        """Copy an entity, as the documentation says."""
+        """Add the table `publishers` to the copy, with a model like that of authors."""
         shutil.copytree(self.directory / "app/authors", self.directory / "app/publishers")
         models = self.directory / "app/publishers/models.py"
         text = models.read_text().replace("authors", "publishers").replace("Author", "Publisher")
@@ -101,6 +103,7 @@ class Project:
         )
 
     def replace(self, name: str, *changes: tuple[str, str]) -> None:
+        """Replace the first occurrence of each text in a file of the copy."""
         path = self.directory / name
         text = path.read_text()
         for old, new in changes:
