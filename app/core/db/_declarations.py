@@ -3,9 +3,9 @@
 The application runs the checks when it starts. Each raises `TypeError` with a message that names
 the field and says how to change the declaration.
 
-Parameters called `field` are the name of a read model's field in messages, for example
-`BookRead.author`. `relationship` is the relationship of the same name, and `embedded` is the model
-of the embedded rows, for example `BookAuthor`.
+The functions have these parameters in common: `field_name` is the field of the read model that the
+message names, for example `BookRead.author`. `relationship` is the relationship of the mapped class
+with the same name. `nested` is the type of the field, for example an optional `BookAuthor`.
 """
 
 import operator
@@ -25,119 +25,126 @@ Relationship = RelationshipProperty[Any]
 _CONVERTED_TYPES: Final = (sa.types.TypeDecorator, sa.LargeBinary, sa.Interval)
 
 
-def require_creation_from_field_names(model: type[BaseModel]) -> None:
-    """Raise `TypeError` if a model can only be created from the aliases of its fields.
+def forbid_validation_aliases(model: type[BaseModel]) -> None:
+    """Raise `TypeError` if Pydantic expects an alias instead of the name of a field.
 
-    Repositories create models from database rows, which have the names of the fields.
+    Repositories create the model from a database row such as `{"first_name": "Octavia"}`, whose
+    keys are the names of the fields. Pydantic ignores the key if the field has an alias, for
+    example `firstName`, unless the model sets `validate_by_name`.
     """
-    config = model.model_config
-    if config.get("populate_by_name") or config.get("validate_by_name"):
+    model_config = model.model_config
+    if model_config.get("populate_by_name") or model_config.get("validate_by_name"):
         return
-    for name, field in model.model_fields.items():
+    for field_name, field in model.model_fields.items():
         if field.validation_alias is not None:
             raise TypeError(
-                f"{model.__name__}.{name} has an alias, but database rows have the names of fields."
-                " Use a `serialization_alias`, or set `validate_by_name` in `model_config`."
+                f"{model.__name__}.{field_name} has an alias, but database rows have the names of "
+                "fields. Use a `serialization_alias`, or set `validate_by_name` in `model_config`."
             )
 
 
-def require_same_values_in_json(
-    field: str, relationship: Relationship, embedded: NestedModel
+def forbid_converted_types_in_list(
+    field_name: str, relationship: Relationship, nested: NestedModel
 ) -> None:
-    """Raise `TypeError` if a column of an embedded list has other values in JSON than in a row.
+    """Raise `TypeError` if an embedded list contains a column whose values SQLAlchemy converts.
 
     Postgres returns an embedded list as one JSON array, in which SQLAlchemy does not convert
-    values. For example, a column of bytes would become the text `\\x00ff`.
+    values. For example, a client would receive the text `\\x00ff` for a column of bytes.
     """
     columns = relationship.mapper.local_table.c
-    for name in embedded.model.model_fields:
-        column_type = columns[name].type
+    embedded_model = nested.model
+    for column_name in embedded_model.model_fields:
+        column_type = columns[column_name].type
         if isinstance(column_type, sa.Enum):
-            is_converted = not _stores_values_of_enum(column_type)
+            is_converted = not _stores_enum_values(column_type)
         else:
             is_converted = isinstance(column_type, _CONVERTED_TYPES)
         if is_converted:
             raise TypeError(
-                f"{field} embeds a list of {embedded.model.__name__}, whose field {name} has the "
-                f"type {column_type!r}. Values of this type are not supported in lists. Store text "
-                "or numbers (an Enum with `values_callable`), or remove the field."
+                f"{field_name} embeds a list of {embedded_model.__name__}, whose field "
+                f"{column_name} has the type {column_type!r}. Values of this type are not supported"
+                " in lists. Store text or numbers (an Enum with `values_callable`), or remove the "
+                "field."
             )
 
 
-def _stores_values_of_enum(enum_type: sa.Enum) -> bool:
-    """Return whether a column stores the values of an Enum's members, and not their names.
+def _stores_enum_values(enum_type: sa.Enum) -> bool:
+    """Return whether a column stores the values of Enum members rather than their names.
 
-    SQLAlchemy stores the names unless `values_callable` is set.
+    For `Role.ADMIN = "admin"`, SQLAlchemy stores the name, "ADMIN", unless `values_callable` makes
+    it store "admin".
     """
     members = enum_type.enum_class or ()
     return all(str(member.value) in enum_type.enums for member in members)
 
 
-def require_fields_are_columns(
-    field: str, relationship: Relationship, embedded: NestedModel
+def require_columns_for_fields(
+    field_name: str, relationship: Relationship, nested: NestedModel
 ) -> None:
     """Raise `TypeError` if a field of an embedded model is not a column of the embedded table."""
-    target = relationship.mapper.class_
+    embedded_table = relationship.mapper.class_.__tablename__
     columns = relationship.mapper.local_table.c
-    for name in embedded.model.model_fields:
-        if name not in columns:
+    for column_name in nested.model.model_fields:
+        if column_name not in columns:
             raise TypeError(
-                f"{field} embeds {embedded.model.__name__}, whose field {name} is not a column of "
-                f"{target.__tablename__}. An embedded model can have only fields that are columns."
+                f"{field_name} embeds {nested.model.__name__}, whose field {column_name} is not a "
+                f"column of {embedded_table}. An embedded model can have only fields that are "
+                "columns."
             )
 
 
 def require_version_of_embedded_rows(
-    field: str, relationship: Relationship, embedded: NestedModel
+    field_name: str, relationship: Relationship, nested: NestedModel
 ) -> None:
-    """Raise `TypeError` if an embedded row can change while its version stays the same.
+    """Raise `TypeError` if an embedded row can change without a change of its version.
 
-    The ETag of a book that embeds its author is made of both versions. It would be stale if the
-    author had no version, or if Postgres could change a displayed column without incrementing it.
+    The ETag of a book combines the versions of the book and of the author that it embeds. The ETag
+    would stay the same if the author's table had no column `version`, or if Postgres could change
+    a displayed column of the author without incrementing it, by a rule such as ON DELETE SET NULL.
     """
-    target = relationship.mapper.class_
+    embedded_class = relationship.mapper.class_
     columns = relationship.mapper.local_table.c
-    for name in embedded.model.model_fields:
-        rule = _find_referential_action(columns[name])
+    for column_name in nested.model.model_fields:
+        rule = _find_referential_action(columns[column_name])
         if rule is not None:
             raise TypeError(
-                f"{field} embeds {embedded.model.__name__}, but {rule} can change its field {name} "
-                "without incrementing the version. Remove the field or the rule."
+                f"{field_name} embeds {nested.model.__name__}, but {rule} can change its field "
+                f"{column_name} without incrementing the version. Remove the field or the rule."
             )
     if "version" not in columns:
         raise TypeError(
-            f"{field} embeds {target.__name__}, which has no version, so the ETag would not change "
-            f"when the embedded row does. Derive {target.__name__} from Entity."
+            f"{field_name} embeds {embedded_class.__name__}, which has no version, so the ETag "
+            "would not change when the embedded row does. "
+            f"Derive {embedded_class.__name__} from Entity."
         )
 
 
-def require_foreign_key_join(field: str, relationship: Relationship) -> None:
-    """Raise `TypeError` if a relationship is more than a comparison of foreign keys.
+def require_foreign_key_join(field_name: str, relationship: Relationship) -> None:
+    """Raise `TypeError` if a relationship has a sort order, or a condition besides foreign keys.
 
-    The join of an embedded row contains only the foreign keys. It would ignore another condition,
-    such as `Room.name != "closed"`, and an `order_by`.
+    Repositories join embedded rows only by foreign keys, and sort them by primary key. They would
+    ignore another condition of the relationship, such as `Room.name != "closed"`.
     """
-    joins = [relationship.primaryjoin]
-    number_of_keys = len(relationship.synchronize_pairs)
+    join_conditions = _split_conjunction(relationship.primaryjoin)
+    number_of_foreign_keys = len(relationship.synchronize_pairs)
     if relationship.secondaryjoin is not None:
-        joins.append(relationship.secondaryjoin)
-        number_of_keys += len(relationship.secondary_synchronize_pairs or [])
-    conditions = [condition for join in joins for condition in _split_conjunction(join)]
-    compares_only_columns = all(_compares_two_columns(condition) for condition in conditions)
-    if len(conditions) > number_of_keys or not compares_only_columns:
+        join_conditions += _split_conjunction(relationship.secondaryjoin)
+        number_of_foreign_keys += len(relationship.secondary_synchronize_pairs or [])
+    compares_only_columns = all(_compares_two_columns(condition) for condition in join_conditions)
+    if len(join_conditions) > number_of_foreign_keys or not compares_only_columns:
         raise TypeError(
-            f"{field} embeds rows by a relationship with a condition that is not a foreign key. "
-            f"Remove the condition from the relationship {relationship.key}."
+            f"{field_name} embeds rows by a relationship with a condition that is not a foreign "
+            f"key. Remove the condition from the relationship {relationship.key}."
         )
     if relationship.order_by:
         raise TypeError(
-            f"{field} is always sorted by primary key. Remove `order_by` from the relationship "
-            f"{relationship.key}."
+            f"{field_name} is always sorted by primary key. Remove `order_by` from the "
+            f"relationship {relationship.key}."
         )
 
 
 def _split_conjunction(condition: Column) -> list[Column]:
-    """Return the conditions that AND combines, or a list of the condition itself."""
+    """Return `[a, b]` for the condition `a AND b`, and `[a]` for any other condition `a`."""
     if isinstance(condition, sa.BooleanClauseList):
         return list(condition.clauses)
     return [condition]
@@ -156,24 +163,24 @@ def _compares_two_columns(condition: Column) -> bool:
 def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -> None:
     """Raise `TypeError` if Postgres can change a displayed column without changing the version.
 
-    For example, when a publisher is deleted, `ON DELETE SET NULL` changes `publisher_id` of its
-    books, but does not increment their versions. This is allowed only if the read model embeds the
-    publisher, whose version is a part of the book's version then.
+    When a publisher is deleted, for example, `ON DELETE SET NULL` changes the column `publisher_id`
+    of its books without incrementing their versions. This is allowed only if the read model embeds
+    the publisher. The version in the response then contains the publisher's version, so it changes.
     """
     if "version" not in read_model.model_fields:
         return
     relationships = sa.inspect(model).relationships
-    embedded_keys: set[Column] = set()
-    for name in find_nested_models(read_model):
-        embedded_keys |= relationships[name].local_columns
+    embedding_columns: set[Column] = set()
+    for field_name in find_nested_models(read_model):
+        embedding_columns |= relationships[field_name].local_columns
     for column in model.__table__.c:
         rule = _find_referential_action(column)
-        is_embedded_key = column in embedded_keys
-        is_displayed = is_embedded_key or column.key in read_model.model_fields
+        embeds_row = column in embedding_columns
+        is_displayed = embeds_row or column.key in read_model.model_fields
         if rule is None or not is_displayed:
             continue
         # After SET DEFAULT, the newly embedded row may have the same version as the old one.
-        if not is_embedded_key or rule.endswith("SET DEFAULT"):
+        if not embeds_row or rule.endswith("SET DEFAULT"):
             raise TypeError(
                 f"{rule} can change {column} without changing the version of "
                 f"{read_model.__name__}. Embed the row that the column refers to, or remove the "
@@ -182,36 +189,37 @@ def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -
 
 
 def _find_referential_action(column: Column) -> str | None:
-    """Return the rule by which Postgres may change a foreign key, for example `ON DELETE SET NULL`.
+    """Return the rule by which Postgres changes a foreign key, for example `ON DELETE SET NULL`.
 
-    Returns None if the column is not a foreign key, or has no such rule.
+    Returns None if the column is not a foreign key, or if only INSERT and UPDATE change its value.
     """
-    for key in column.foreign_keys:
-        on_delete = (key.ondelete or "NO ACTION").upper()
+    for foreign_key in column.foreign_keys:
+        on_delete = (foreign_key.ondelete or "NO ACTION").upper()
         if on_delete in {"SET NULL", "SET DEFAULT"}:
             return f"ON DELETE {on_delete}"
-        on_update = (key.onupdate or "NO ACTION").upper()
+        on_update = (foreign_key.onupdate or "NO ACTION").upper()
         if on_update not in {"NO ACTION", "RESTRICT"}:
             return f"ON UPDATE {on_update}"
     return None
 
 
 def require_supported_foreign_key(
-    field: str, relationship: Relationship, embedded: NestedModel
+    field_name: str, relationship: Relationship, nested: NestedModel
 ) -> None:
-    """Raise `TypeError` if the foreign key of an embedded row is not supported.
+    """Raise `TypeError` if the foreign key to an embedded row has an unsupported form.
 
-    It has to be a single column. If it is nullable, the field has to allow None.
+    The foreign key has to be a single column. If the column is nullable, the field has to allow
+    None.
     """
-    pairs = relationship.local_remote_pairs or []
-    if len(pairs) > 1:
+    column_pairs = relationship.local_remote_pairs or []
+    if len(column_pairs) > 1:
         raise TypeError(
-            f"{field} embeds a row to which a foreign key of several columns refers. Only foreign "
-            "keys of one column are supported."
+            f"{field_name} embeds a row to which a foreign key of several columns refers. Only "
+            "foreign keys of one column are supported."
         )
-    [(foreign_key, _)] = pairs
-    if foreign_key.nullable and not embedded.is_optional:
+    [(foreign_key_column, _)] = column_pairs
+    if foreign_key_column.nullable and not nested.is_optional:
         raise TypeError(
-            f"{field} must allow None, because {foreign_key} is nullable: "
-            f"`{relationship.key}: {embedded.model.__name__} | None`."
+            f"{field_name} must allow None, because {foreign_key_column} is nullable: "
+            f"`{relationship.key}: {nested.model.__name__} | None`."
         )

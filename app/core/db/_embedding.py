@@ -31,11 +31,11 @@ from pydantic import BaseModel
 from sqlalchemy.orm import RelationshipDirection
 
 from app.core.db._declarations import (
+    forbid_converted_types_in_list,
     forbid_unversioned_changes,
-    require_creation_from_field_names,
-    require_fields_are_columns,
+    forbid_validation_aliases,
+    require_columns_for_fields,
     require_foreign_key_join,
-    require_same_values_in_json,
     require_supported_foreign_key,
     require_version_of_embedded_rows,
 )
@@ -94,8 +94,8 @@ def create_embedded_fields(
     embedded_fields = {}
     for field_name, nested in find_nested_models(read_model).items():
         embedded_fields[field_name] = _create_embedded_field(model, read_model, field_name, nested)
-        require_creation_from_field_names(nested.model)
-    require_creation_from_field_names(read_model)
+        forbid_validation_aliases(nested.model)
+    forbid_validation_aliases(read_model)
     forbid_unversioned_changes(model, read_model)
     return embedded_fields
 
@@ -118,7 +118,7 @@ def _create_embedded_field(
             f"{field} embeds a model, but {model.__name__} has no relationship of this name. Add "
             f'`{field_name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
         )
-    require_fields_are_columns(field, relationship, nested)
+    require_columns_for_fields(field, relationship, nested)
     require_version_of_embedded_rows(field, relationship, nested)
     require_foreign_key_join(field, relationship)
     # A one-to-one relationship with the foreign key in the other table also counts as a collection,
@@ -134,7 +134,7 @@ def _create_embedded_field(
     if nested.is_list and not is_collection:
         raise TypeError(f"{field} must be one model, because {relationship_name} is one row.")
     if nested.is_list:
-        require_same_values_in_json(field, relationship, nested)
+        forbid_converted_types_in_list(field, relationship, nested)
         return EmbeddedList(field_name, relationship, nested)
     require_supported_foreign_key(field, relationship, nested)
     return EmbeddedRow(field_name, relationship, nested)

@@ -47,7 +47,10 @@ _REFUSED_VALUE: Final = FieldError(
 def translate_database_errors(
     error_types: tuple[type[Exception], ...] = DATABASE_AND_OS_ERRORS,
 ) -> Iterator[None]:
-    """Translate errors of these types that the block raises, as `translate_error` does."""
+    """Replace a database error that the `with` block raises by the matching `ServiceError`.
+
+    Errors of other types than `error_types` are not replaced. See `translate_error`.
+    """
     try:
         yield
     except error_types as error:
@@ -55,11 +58,10 @@ def translate_database_errors(
 
 
 def translate_error(error: Exception) -> Exception:
-    """Return the `ServiceError` to raise for a database error.
+    """Return the `ServiceError` to raise in place of a database error, for example `Overloaded`.
 
-    For example `Overloaded` for a statement timeout. Returns the error itself if it is caused by a
-    bug in the service, for example by a syntax error in SQL. Logs the error if the database is down
-    or overloaded.
+    If the error is caused by a bug in the service, for example by invalid SQL, returns the database
+    error itself. Logs a warning if the database is down or overloaded.
     """
     service_error = _find_service_error(error)
     if service_error is None:
@@ -70,10 +72,10 @@ def translate_error(error: Exception) -> Exception:
 
 
 def may_retry_statement(error: BaseException, *, is_read: bool) -> bool:
-    """Return whether a statement that is committed by itself may be repeated after an error.
+    """Return whether a failed autocommit statement may be executed again.
 
-    That is the case if it had no effect, for example after a deadlock. It is also the case if the
-    connection was lost and the statement only reads.
+    A retry is safe if the failed statement cannot have changed anything: after an error such as a
+    deadlock, because Postgres has undone the statement, and for a read whose connection was lost.
     """
     if find_sqlstate(error) in _REPEATABLE_SQLSTATES:
         return True
@@ -81,9 +83,9 @@ def may_retry_statement(error: BaseException, *, is_read: bool) -> bool:
 
 
 def may_retry_transaction(error: BaseException) -> bool:
-    """Return whether a transaction may be repeated after an error, for example after a deadlock.
+    """Return whether a failed transaction may be executed again, for example after a deadlock.
 
-    `error` is a database error, or the `ServiceError` that was raised for it.
+    `error` is either a database error, or a `ServiceError` whose cause is a database error.
     """
     database_error: BaseException | None = error
     if isinstance(error, errors.ServiceError):
@@ -94,14 +96,15 @@ def may_retry_transaction(error: BaseException) -> bool:
 
 
 def _find_service_error(error: BaseException) -> errors.ServiceError | None:
-    """Return the `ServiceError` for a database error, or None if it is caused by a bug.
+    """Return the `ServiceError` for a database error, or None if a bug in the service caused it.
 
-    Bugs have an SQLSTATE of class 42 (syntax error or access rule violation), or one that is not in
-    `_ERRORS_BY_SQLSTATE`.
+    An error without a matching pattern in `_ERRORS_BY_SQLSTATE`, such as "42601" (syntax error),
+    is a bug, unless the connection failed or the pool is exhausted.
     """
     driver_error = _unwrap_driver_error(error)
     sqlstate = find_sqlstate(error)
     error_class = _find_error_class(sqlstate)
+
     if error_class is errors.ConstraintViolated:
         constraint_name = getattr(driver_error, "constraint_name", None)
         return errors.ConstraintViolated(constraint_name or "")
@@ -109,6 +112,8 @@ def _find_service_error(error: BaseException) -> errors.ServiceError | None:
         return errors.InvalidRequest(_REFUSED_VALUE)
     if error_class is not None:
         return error_class()
+
+    # The database server did not report the error. The pool or the driver may have raised it.
     if isinstance(error, PoolTimeout):
         return errors.Overloaded()
     if not sqlstate:
@@ -119,6 +124,7 @@ def _find_service_error(error: BaseException) -> errors.ServiceError | None:
 
 
 def _find_error_class(sqlstate: str) -> type[errors.ServiceError] | None:
+    """Return the class of the `ServiceError` for an SQLSTATE, or None for one that means a bug."""
     for pattern, error_class in _ERRORS_BY_SQLSTATE:
         if re.fullmatch(pattern, sqlstate):
             return error_class
@@ -126,28 +132,32 @@ def _find_error_class(sqlstate: str) -> type[errors.ServiceError] | None:
 
 
 def _unwrap_driver_error(error: BaseException) -> BaseException:
-    """Return the driver's error that SQLAlchemy has wrapped, or the error itself if it has not."""
+    """Return the error of the driver that a SQLAlchemy error wraps.
+
+    Returns the error itself if it does not wrap another one.
+    """
     if not isinstance(error, DBAPIError) or error.orig is None:
         return error
     try:
         return error.driver_exception
     except ValueError:
-        # SQLAlchemy's own error for a stale plan has the driver's as its cause.
+        # SQLAlchemy's error for a prepared statement with a stale plan has no `driver_exception`.
+        # The driver's error is its cause.
         return error.orig.__cause__ or error
 
 
 def find_sqlstate(error: BaseException) -> str:
     """Return the SQLSTATE of a database error, for example "40P01" for a deadlock.
 
-    Returns an empty string for an error that does not come from the server.
+    Returns an empty string if the error does not come from the database server.
     """
     return getattr(_unwrap_driver_error(error), "sqlstate", None) or ""
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Return whether an error means that its connection cannot be used any more.
+    """Return whether an error means that the connection on which it occurred is lost.
 
-    The driver may not have noticed yet that the connection is closed.
+    The driver may not have noticed yet that the server has closed the connection.
     """
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
@@ -158,8 +168,8 @@ def is_connection_lost(error: BaseException) -> bool:
 
 
 def _is_encoding_error(driver_error: BaseException) -> bool:
-    """Return whether the driver could not encode a parameter, for example a lone surrogate.
+    """Return whether the driver could not encode a parameter, for example the text "\\ud800".
 
-    asyncpg's class for this error is private. It derives from both classes.
+    asyncpg's class for this error is private. It derives from both of these public classes.
     """
     return isinstance(driver_error, InterfaceError) and isinstance(driver_error, ValueError)
