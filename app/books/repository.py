@@ -127,7 +127,7 @@ class BookLineRepository(ListRepository[BookLine]):
         await session.execute(_LOCK_IMPORTS)
         await session.execute(CreateTable(_STAGING_TABLE))
         records = ((uuid7(), line.author, line.dob, uuid7(), line.title) for line in lines)
-        await session.copy(_STAGING_TABLE, records)
+        await session.copy_records(_STAGING_TABLE, records)
         await session.execute(sa.text(f"ANALYZE {_STAGING_TABLE.name}"))
         [counts] = await session.execute(_MERGE_INCOMING_BOOKS)
         return ImportCounts.model_validate(dict(counts))

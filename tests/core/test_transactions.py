@@ -317,7 +317,7 @@ async def divide_by_zero_in_orm(session: TransactionSession) -> None:
 
 async def copy_nulls(session: TransactionSession) -> None:
     table = Base.metadata.tables["job_runs"]
-    await session.copy(table, [(None,) * len(table.columns)])
+    await session.copy_records(table, [(None,) * len(table.columns)])
 
 
 @pytest.mark.parametrize("fail", [divide_by_zero, divide_by_zero_in_orm, copy_nulls])

@@ -9,39 +9,40 @@ log = logging.getLogger(__name__)
 
 
 class BackgroundCallbacks:
-    """Runs callbacks in the background, each in its own task, so that no response waits for them.
+    """Runs callbacks in background tasks, so that responses do not wait for them.
 
-    A task inherits the context variables of the code that starts it, for example the request id. An
-    exception in a callback is logged and has no other effect.
+    Log lines of a callback contain the id of the request that started it, because a task inherits
+    its context variables. If a callback raises an exception, it is only logged.
     """
 
     def __init__(self) -> None:
-        # References to the running tasks. The event loop itself keeps only weak references.
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Strong references to the running tasks, because the event loop keeps only weak ones.
+        self._running_tasks: set[asyncio.Task[None]] = set()
 
     def start(self, callback: Callback) -> None:
         """Run a callback in the background."""
         task = asyncio.create_task(_run_and_log_exception(callback))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._running_tasks.add(task)
+        task.add_done_callback(self._running_tasks.discard)
 
     async def wait(self) -> None:
-        """Wait until no callback is running, including callbacks that other callbacks start."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """Wait until all callbacks have ended, including those that other callbacks start."""
+        while self._running_tasks:
+            await asyncio.wait(self._running_tasks)
 
-    async def close(self, timeout: float) -> None:  # noqa: ASYNC109 - also cancels callbacks
-        """Wait for all callbacks. Cancel those that are still running after `timeout` seconds."""
+    async def close(self, timeout_seconds: float) -> None:
+        """Wait for all callbacks. Cancel those that are still running after the timeout."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(timeout_seconds):
                 await self.wait()
         except TimeoutError:
-            log.warning("%d after-commit callbacks were cancelled", len(self._tasks))
-            for task in self._tasks:
+            log.warning("%d after-commit callbacks were cancelled", len(self._running_tasks))
+            for task in self._running_tasks:
                 task.cancel()
 
 
 async def _run_and_log_exception(callback: Callback) -> None:
+    """Run a callback and log its exception, if it raises one."""
     try:
         await callback()
     except Exception:

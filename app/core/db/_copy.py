@@ -19,46 +19,49 @@ Record = tuple[Any, ...]
 async def copy_records(
     connection: AsyncConnection, table: sa.Table, records: Iterable[Record]
 ) -> None:
-    """Insert records by COPY. Each is a tuple with a value for every column of the table.
+    """Insert records with COPY. Each record has a value for every column of the table.
 
-    The records are sent while they are iterated, so they may be more than fit into memory. An error
-    of the database is raised as a `ServiceError`, and the transaction cannot be committed then.
+    The records are sent one by one, so `records` may be a generator of more records than fit into
+    memory. Raises a `ServiceError` if the database reports an error. The transaction cannot be
+    committed after that.
     """
     raw_connection = await connection.get_raw_connection()
     driver_connection: Any = raw_connection.driver_connection
-    columns = [column.name for column in table.columns]
+    column_names = [column.name for column in table.columns]
     with translate_database_errors(DATABASE_ERRORS):
         try:
             await driver_connection.copy_records_to_table(
                 table.name,
-                columns=columns,
+                columns=column_names,
                 records=_iterate_while_connected(driver_connection, records),
             )
         except DATABASE_ERRORS:
-            # SQLAlchemy does not see the errors of COPY.
+            # SQLAlchemy does not notice the error, because the driver executes COPY directly.
             await connection.run_sync(mark_transaction_failed)
             raise
         except asyncio.CancelledError as error:
-            # The cause is the SystemExit that `_iterate_while_connected` has replaced.
+            # `_iterate_while_connected` replaces a SystemExit. Raise the original exception.
             raise error.__cause__ or error from None
         finally:
             if driver_connection.is_closed():
-                # Prevent a ROLLBACK, which cannot be sent any more.
+                # Keep SQLAlchemy from sending a ROLLBACK on the closed connection.
                 await connection.invalidate()
 
 
 async def _iterate_while_connected(
     driver_connection: Any, records: Iterable[Record]
 ) -> AsyncIterator[Record]:
-    """Yield the records, and stop early if the connection is lost.
+    """Yield the records to the driver, which sends them. Stop early if the connection is lost.
 
-    The driver then raises the error. A `SystemExit` raised by `records` becomes a `CancelledError`,
-    because only after the latter does the driver end the COPY.
+    The driver then raises the error of the lost connection.
+
+    If `records` raises `SystemExit`, which happens when the process is asked to stop, this raises a
+    `CancelledError` instead. The driver ends a COPY properly only after a `CancelledError`.
     """
     try:
         for index, record in enumerate(records):
-            must_check = index % RECORDS_PER_CONNECTION_CHECK == 0
-            if must_check and await _is_connection_lost(driver_connection):
+            is_check_due = index % RECORDS_PER_CONNECTION_CHECK == 0
+            if is_check_due and await _is_connection_lost(driver_connection):
                 return
             yield record
     except SystemExit as error:
@@ -66,6 +69,7 @@ async def _iterate_while_connected(
 
 
 async def _is_connection_lost(driver_connection: Any) -> bool:
-    # Let the event loop notice that the server has closed the connection.
+    """Return whether the server has closed the connection."""
+    # Let the event loop run once, so that the driver can notice the closed connection.
     await asyncio.sleep(0)
     return bool(driver_connection.is_closed())

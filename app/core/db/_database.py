@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class Database:
-    """The databases of the service, and the transactions on them.
+    """All databases of the service. Executes single statements and begins transactions.
 
-    `reads` and `writes` are the sessions of the default database that commit every statement by
-    itself. `named_databases` has the same for every database by its bind key:
+    `reads` and `writes` are sessions of the default database that commit each statement
+    immediately. `named_databases` contains every database by its bind key:
 
         await database.reads.execute(statement)
         await database.named_databases["reporting"].reads.execute(statement)
@@ -32,40 +32,45 @@ class Database:
     """
 
     def __init__(self, settings: Settings) -> None:
+        """Create a connection pool for each database, without opening a connection yet."""
         self._callbacks = BackgroundCallbacks()
         self.named_databases: dict[str, NamedDatabase] = {}
-        for bind_key, config in DATABASE_CONFIGS.items():
-            database = NamedDatabase(settings, config, self._callbacks)
+        for bind_key, database_config in DATABASE_CONFIGS.items():
+            database = NamedDatabase(settings, database_config, self._callbacks)
             time_statements(database.engine.sync_engine)
             export_pool_metrics(bind_key, database.engine.sync_engine)
             self.named_databases[bind_key] = database
-        default = self.named_databases["default"]
-        self.engine = default.engine
-        self.reads = default.reads
-        self.writes = default.writes
-        # Slow clients may keep a quarter of the pool busy. The rest is for other requests.
+
+        default_database = self.named_databases["default"]
+        self.engine = default_database.engine
+        self.reads = default_database.reads
+        self.writes = default_database.writes
+
+        # Responses to slow clients may occupy a quarter of the pool. Other requests use the rest.
         self._max_streaming_transactions = max(1, settings.db_pool_size // 4)
-        self._streaming_transactions = 0
+        self._open_streaming_transactions = 0
 
     @asynccontextmanager
     async def transaction(self, bind_key: str = "default") -> AsyncIterator[TransactionSession]:
-        """Run the block in a transaction of a named database.
+        """Run the `async with` block in a transaction of a named database.
 
         Commits when the block ends, and then starts the callbacks that the block has passed to
-        `after_commit`. Rolls back if the block raises. Raises `FailedTransaction` instead of
-        committing if a statement failed outside of a savepoint and the block caught its error.
+        `session.after_commit`. Rolls back if the block raises an error.
+
+        Raises `FailedTransaction` instead of committing if a statement outside of a savepoint
+        failed and the block suppressed its error.
         """
         async with self.named_databases[bind_key].create_orm_session() as orm_session:
             session = TransactionSession(orm_session)
             try:
-                # An OSError in the block is not translated, because it may come from a file.
+                # Translate OSErrors only during COMMIT. In the block, they may come from a file.
                 with translate_database_errors(DATABASE_ERRORS):
                     yield session
                 with translate_database_errors():
                     await orm_session.commit()
             except (asyncio.CancelledError, GeneratorExit):
-                # Close the connection without a ROLLBACK, to which a server that hangs would never
-                # respond.
+                # Close the connection instead of sending a ROLLBACK, because the cancelled task
+                # would wait forever if the database hangs.
                 await orm_session.invalidate()
                 raise
             for callback in session.callbacks:
@@ -73,28 +78,29 @@ class Database:
 
     @asynccontextmanager
     async def streaming_transaction(self) -> AsyncIterator[TransactionSession]:
-        """Run the block in a transaction that stays open while a client downloads the response.
+        """Run the `async with` block in a transaction that is open while a client downloads rows.
 
-        Raises `Overloaded` while such transactions use a quarter of the connection pool.
+        Raises `Overloaded` if too many of these transactions are open, because slow clients would
+        otherwise occupy the whole connection pool.
         """
-        if self._streaming_transactions >= self._max_streaming_transactions:
+        if self._open_streaming_transactions >= self._max_streaming_transactions:
             raise Overloaded
-        self._streaming_transactions += 1
+        self._open_streaming_transactions += 1
         try:
             async with self.transaction() as session:
                 yield session
         finally:
-            self._streaming_transactions -= 1
+            self._open_streaming_transactions -= 1
 
     async def wait_for_callbacks(self) -> None:
-        """Wait until all `after_commit` callbacks have ended. Commands call it before they exit."""
+        """Wait until all `after_commit` callbacks have ended. CLI commands do this before exit."""
         await self._callbacks.wait()
 
     async def close(self) -> None:
-        """Wait for `after_commit` callbacks and close all connections.
+        """Wait for `after_commit` callbacks, and then close all connections.
 
-        Callbacks that take longer than `CALLBACKS_TIMEOUT_SECONDS` are cancelled. Connections that
-        take longer than `CLOSE_TIMEOUT_SECONDS` are left to the end of the process.
+        Cancels callbacks that are still running after `CALLBACKS_TIMEOUT_SECONDS`. Stops waiting
+        for connections after `CLOSE_TIMEOUT_SECONDS`. The end of the process closes the rest.
         """
         await self._callbacks.close(CALLBACKS_TIMEOUT_SECONDS)
         try:

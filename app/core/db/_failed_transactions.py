@@ -28,24 +28,28 @@ def forbid_commit_after_failure(engine: Engine) -> None:
 
 
 def mark_transaction_failed(connection: Connection) -> None:
-    """Record that a statement has failed in the current transaction or savepoint.
+    """Record that a statement failed in the current savepoint or transaction.
 
-    A failure in a savepoint does not affect the transaction around it: the savepoint is either
-    rolled back, or Postgres refuses to release it, which is another failure.
+    A failure in a transaction makes its COMMIT raise `FailedTransaction`. A failure in a savepoint
+    does not, because rolling back to the savepoint undoes the failure. Without a rollback, Postgres
+    refuses to release the savepoint, which is another failure.
     """
-    transaction = connection.get_nested_transaction() or connection.get_transaction()
-    connection.info[_FAILED_TRANSACTION_KEY] = transaction
+    savepoint = connection.get_nested_transaction()
+    connection.info[_FAILED_TRANSACTION_KEY] = savepoint or connection.get_transaction()
 
 
-def _record_failure(context: ExceptionContext) -> None:
-    """Handle the error of a statement. SQLAlchemy calls this before it raises the error."""
-    connection = context.connection
+def _record_failure(error_context: ExceptionContext) -> None:
+    """Record a failed statement. SQLAlchemy calls this before it raises the statement's error."""
+    connection = error_context.connection
     if connection is not None and not connection.invalidated:
         mark_transaction_failed(connection)
 
 
 def _raise_if_failed(connection: Connection) -> None:
-    """Raise `FailedTransaction` if a statement failed in the transaction to be committed."""
+    """Raise `FailedTransaction` if the transaction to be committed has a failed statement.
+
+    SQLAlchemy calls this before it sends COMMIT.
+    """
     failed_transaction = connection.info.pop(_FAILED_TRANSACTION_KEY, None)
     if failed_transaction is None:
         return

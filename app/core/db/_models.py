@@ -9,11 +9,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
 
 
 class Base(DeclarativeBase):
-    """Base of all mapped classes. Its `metadata` contains every table of the service.
+    """Base class of all mapped classes. `Base.metadata` contains every table of the service.
 
-    The naming convention gives every constraint a name that is known in advance, for example
-    `uq_publishers_name`. When Postgres reports a violation, the name determines the error to raise.
-    Times are stored with a time zone.
+    The naming convention gives each constraint a predictable name, for example
+    `uq_publishers_name`. When Postgres reports that a constraint is violated, repositories look up
+    the error to raise by this name.
+
+    Columns of the type `datetime` store a time zone.
     """
 
     metadata = sa.MetaData(
@@ -29,10 +31,10 @@ class Base(DeclarativeBase):
 
 
 class Entity(Base):
-    """Base of mapped classes whose rows are resources: adds `created_at`, `updated_at`, `version`.
+    """Base class of mapped classes whose rows are API resources with an ETag.
 
-    Every UPDATE by a `Repository` sets `updated_at` and increments `version`, from which the ETag
-    is made.
+    It adds the columns `created_at`, `updated_at` and `version`. Every UPDATE by a `Repository`
+    sets `updated_at` and increments `version`, which becomes a part of the ETag.
     """
 
     __abstract__ = True
@@ -43,15 +45,15 @@ class Entity(Base):
     version: Mapped[int] = mapped_column(server_default=sa.text("1"), sort_order=92)
 
 
-def search_column(text_column: str) -> MappedColumn[str]:
-    """Declare a column that contains the words of a text column, for full-text search.
+def search_column(text_column_name: str) -> MappedColumn[str]:
+    """Declare the column `search`, in which full-text search finds the words of a text column.
 
-    `search_column("name")` generates this column:
+    `search: Mapped[str] = search_column("name")` declares this column:
 
         search TSVECTOR GENERATED ALWAYS AS (search_vector(name)) STORED
 
-    The query parameter `q` of lists searches it, so it needs a GIN index. The first migration
-    creates the function `search_vector`.
+    The query parameter `q` of a list searches the column, so it needs a GIN index. The first
+    migration of the project creates the SQL function `search_vector`.
     """
-    words = sa.Computed(f"search_vector({text_column})", persisted=True)
-    return mapped_column(TSVECTOR, words)
+    words_of_text = sa.Computed(f"search_vector({text_column_name})", persisted=True)
+    return mapped_column(TSVECTOR, words_of_text)

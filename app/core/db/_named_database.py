@@ -32,28 +32,31 @@ class DatabaseConfig:
     """The configuration of one named database.
 
     Args:
-        url_setting: The setting with the URL, for example `reporting_database_url`. If it has no
-            value, the URL of the default database is used.
+        url_setting: The name of the setting that contains the URL, for example
+            `reporting_database_url`. The default database's URL is used if the setting is empty.
         read_only: Make Postgres refuse writes, even if the role in the URL may write.
-        for_readiness_probe: Open one connection only, which only the readiness probe uses. It is
-            available even while all connections of the default pool are in use.
+        for_readiness_probe: Reserve a single connection for the readiness probe, so that the probe
+            works even while all connections of the default database are in use.
     """
 
     url_setting: str
     read_only: bool = False
     for_readiness_probe: bool = False
 
-    def pool_size(self, default_pool_size: int) -> int:
-        """Return the maximum number of connections to this database in one process.
+    def max_connections(self, max_default_connections: int) -> int:
+        """Return how many connections to this database one process may open.
 
-        `default_pool_size` is that number for the default database.
+        A read-only database gets a quarter of the connections of the default database, because
+        reports are rarer than other requests.
+
+        Args:
+            max_default_connections: The maximum number of connections to the default database.
         """
         if self.for_readiness_probe:
             return 1
         if self.read_only:
-            # Reports are rarer than other requests.
-            return max(1, default_pool_size // 4)
-        return default_pool_size
+            return max(1, max_default_connections // 4)
+        return max_default_connections
 
 
 # The configurations of all databases by bind key. To add a database, add a setting with its URL and
@@ -66,17 +69,17 @@ DATABASE_CONFIGS: Final = {
 
 
 class NamedDatabase:
-    """The connection pool of one database, and the sessions that execute statements on it.
+    """One database of the service: its connection pool and the sessions that use it.
 
-    `reads` and `writes` commit every statement by itself. `reads` repeats a statement after a lost
-    connection; `writes` does not, because it cannot know whether the statement was committed.
-    `create_orm_session` creates SQLAlchemy's session for a transaction of several statements.
+    `reads` and `writes` commit each statement immediately. After a lost connection, `reads` repeats
+    the statement, but `writes` raises an error, because the database may have committed the change.
+    `create_orm_session` creates a SQLAlchemy session for a transaction of several statements.
     """
 
     def __init__(
         self, settings: Settings, config: DatabaseConfig, callbacks: BackgroundCallbacks
     ) -> None:
-        """Create the pool. It opens connections when they are first needed.
+        """Create the connection pool, which opens each connection when it is first needed.
 
         Args:
             settings: The settings of the service, which include the URL and the timeouts.
@@ -85,13 +88,13 @@ class NamedDatabase:
         """
         self.engine = create_async_engine(
             settings.sqlalchemy_url_of(config.url_setting),
-            **_engine_options(settings, config),
+            **_connection_options(settings, config),
             poolclass=ConnectionPool,
-            pool_size=config.pool_size(settings.db_pool_size),
+            pool_size=config.max_connections(settings.db_pool_size),
             max_overflow=0,
             pool_timeout=settings.db_pool_timeout,
             pool_recycle=MAX_CONNECTION_AGE_SECONDS,
-            # A statement that commits by itself leaves nothing to roll back.
+            # In autocommit mode, a connection has nothing to roll back when it is returned.
             skip_autocommit_rollback=True,
             # Parameters may be passwords, and error messages are logged.
             hide_parameters=True,
@@ -99,28 +102,31 @@ class NamedDatabase:
         engine = self.engine.sync_engine
         discard_connections_after_loss(engine)
         forbid_commit_after_failure(engine)
-        execute = create_sqlalchemy_executor(engine)
+
+        execute_statement = create_sqlalchemy_executor(engine)
         # The fast path uses prepared statements, which a transaction-mode pooler does not support.
         if settings.db_fast_path and not settings.db_pgbouncer:
-            execute = FastPath(engine, fallback=execute).execute
-        self.reads = AutocommitSession(execute, callbacks, reads_only=True)
-        self.writes = AutocommitSession(execute, callbacks, reads_only=False)
+            execute_statement = FastPath(engine, fallback=execute_statement).execute
+        self.reads = AutocommitSession(execute_statement, callbacks, reads_only=True)
+        self.writes = AutocommitSession(execute_statement, callbacks, reads_only=False)
         self.create_orm_session = async_sessionmaker(
             self.engine.execution_options(isolation_level="READ COMMITTED"),
             expire_on_commit=False,
-            # Make a session that is used after its transaction raise an error. Otherwise it would
-            # begin another transaction, which nobody commits, and keep its connection.
+            # Raise an error if a session is used after its transaction. Otherwise it would begin
+            # another transaction, which would never be committed.
             close_resets_only=False,
         )
 
 
-def _engine_options(settings: Settings, config: DatabaseConfig) -> dict[str, Any]:
-    """Return the options of `create_async_engine` that depend on whether there is a pooler.
+def _connection_options(settings: Settings, config: DatabaseConfig) -> dict[str, Any]:
+    """Return options of `create_async_engine` for connections to Postgres or to PgBouncer.
 
-    Without a pooler, each connection gets its timeouts when it is opened, and a single statement
-    runs in autocommit mode. A transaction-mode pooler rejects settings of a connection. Behind one,
-    the database role has to define the timeouts, and every statement is sent between BEGIN and
-    COMMIT, because BEGIN is the only way to make it read-only.
+    On a direct connection to Postgres, the service sets timeouts when it opens the connection, and
+    executes single statements in autocommit mode.
+
+    PgBouncer in transaction mode does not accept settings for a connection, so the timeouts have to
+    be set for the database role. Every statement is sent between BEGIN and COMMIT, because only
+    BEGIN can make it read-only.
     """
     connect_timeout = settings.db_pool_timeout
     if settings.db_pgbouncer:
@@ -131,26 +137,27 @@ def _engine_options(settings: Settings, config: DatabaseConfig) -> dict[str, Any
         }
     connect_args = {
         "timeout": connect_timeout,
-        "server_settings": _server_settings(settings, config),
-        # The default of asyncpg is to prepare each statement again after five minutes.
+        "server_settings": _postgres_settings(settings, config),
+        # Keep prepared statements forever. By default, asyncpg drops them after five minutes.
         "max_cached_statement_lifetime": 0,
     }
     return {"connect_args": connect_args, "isolation_level": "AUTOCOMMIT"}
 
 
-def _server_settings(settings: Settings, config: DatabaseConfig) -> dict[str, str]:
+def _postgres_settings(settings: Settings, config: DatabaseConfig) -> dict[str, str]:
     """Return the Postgres settings of a connection, for example `{"statement_timeout": "5000"}`."""
-    statement_timeout = int(settings.db_statement_timeout * 1000)  # milliseconds
-    # lock_timeout is below statement_timeout so that the error names the lock.
-    lock_timeout = max(1, statement_timeout // 2)  # milliseconds
-    server_settings = {
+    statement_timeout_ms = int(settings.db_statement_timeout * 1000)
+    # The shorter lock_timeout makes Postgres report that a statement was waiting for a lock.
+    # Otherwise the error would say only that the statement timed out.
+    lock_timeout_ms = max(1, statement_timeout_ms // 2)
+    postgres_settings = {
         "application_name": NAME,
-        "statement_timeout": str(statement_timeout),
-        "lock_timeout": str(lock_timeout),
-        # The driver converts the times of columns to UTC, but not those in the JSON of an embedded
-        # list, which Postgres formats in this time zone.
+        "statement_timeout": str(statement_timeout_ms),
+        "lock_timeout": str(lock_timeout_ms),
+        # Postgres formats the times in JSON, for example of embedded lists, in this time zone. The
+        # driver converts only the times in columns to UTC.
         "timezone": "UTC",
     }
     if config.read_only:
-        server_settings["default_transaction_read_only"] = "on"
-    return server_settings
+        postgres_settings["default_transaction_read_only"] = "on"
+    return postgres_settings

@@ -17,12 +17,14 @@ _SELECT_REVISION: Final = text("SELECT version_num FROM alembic_version")
 
 
 async def find_database_problem(session: AutocommitSession, expected_revision: str) -> str | None:
-    """Return a description of what is wrong with the database, or None if it is usable.
+    """Return a sentence about the problem with the database, or None if the database is usable.
 
-    Takes at most `CHECK_TIMEOUT_SECONDS`. `expected_revision` is the Alembic revision of the schema
-    that the service needs.
+    For example, "database: its schema is at revision 0004, not at 0005" means that a migration is
+    missing. The check takes at most `CHECK_TIMEOUT_SECONDS`.
 
-    Example: "database: its schema is at revision 0004, not at 0005".
+    Args:
+        session: The session with which the revision is read.
+        expected_revision: The Alembic revision of the schema that the service needs.
     """
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
@@ -33,9 +35,9 @@ async def find_database_problem(session: AutocommitSession, expected_revision: s
         sqlstate = find_sqlstate(error)
         if sqlstate != UNDEFINED_TABLE_SQLSTATE:
             return f"database: fails with SQLSTATE {sqlstate}"
-        # The database has never been migrated.
+        # Alembic's table does not exist, because the database has never been migrated.
         rows = []
-    revision = rows[0]["version_num"] if rows else "none"
-    if revision == expected_revision:
+    current_revision = rows[0]["version_num"] if rows else "none"
+    if current_revision == expected_revision:
         return None
-    return f"database: its schema is at revision {revision}, not at {expected_revision}"
+    return f"database: its schema is at revision {current_revision}, not at {expected_revision}"

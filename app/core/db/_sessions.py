@@ -30,22 +30,24 @@ _REUSABLE_OPTION: Final = "app_reusable"
 
 
 def mark_reusable(statement: ExecutableT) -> ExecutableT:
-    """Return the statement with a mark that lets the fast path cache its compiled SQL.
+    """Return a copy of the statement that is marked so that its compiled SQL is cached.
 
-    Mark statements that are built once and executed often, with different parameters. A marked
-    statement that is built for one execution works, but is slower. An INSERT or UPDATE has to name
-    the columns that it sets, for example `sa.insert(table).values(name=sa.bindparam("new_name"))`.
+    Mark statements that are built once and executed often with different parameters. Marking a
+    statement that is built for a single execution makes it slower.
+
+    An INSERT or UPDATE has to name the columns that it sets, for example
+    `sa.insert(table).values(name=sa.bindparam("new_name"))`.
     """
     return statement.execution_options(**{_REUSABLE_OPTION: True})
 
 
 def is_reusable(statement: sa.Executable) -> bool:
-    """Return whether `mark_reusable` marked the statement, or the statement it was built from."""
+    """Return whether the statement, or one from which it was built, is marked as reusable."""
     return _REUSABLE_OPTION in statement.get_execution_options()
 
 
 class Session(Protocol):
-    """The methods that repositories and services need from a session of any kind."""
+    """Interface of all sessions. Repositories and services execute their statements with it."""
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         """Execute a statement. Return its rows as mappings, for example `[{"id": 7}]`.
@@ -55,58 +57,71 @@ class Session(Protocol):
         """
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """Return a context manager that undoes a failed block, after which the session is usable.
+        """Return a context manager that undoes the statements of its block if the block fails.
 
-        Without a savepoint, a transaction refuses every statement after a failed one.
+        The session can then execute further statements. Without a savepoint, Postgres refuses all
+        statements of a transaction after one of them has failed.
         """
 
     def after_commit(self, callback: Callback) -> None:
-        """Run a callback in the background after COMMIT, and never if the transaction fails.
+        """Run a callback in the background after COMMIT, but not if the transaction fails.
 
-        For side effects such as sending an email or deleting an object from the store. The callback
-        is lost if the process dies before it has run, so a scheduled job has to repeat its work.
+        Use it for side effects such as deleting an object from the object store. The callback does
+        not run if the process is killed first, so a scheduled job has to complete such work.
         """
 
 
 class AutocommitSession:
-    """Session that executes and commits every statement by itself, on any idle connection.
+    """Session that commits each statement immediately.
 
-    A statement is repeated once after an error that proves that it had no effect, for example a
-    deadlock. With `reads_only`, it is also repeated once if its connection turned out to be lost.
+    It retries a statement once after an error that leaves the database unchanged, for example after
+    a deadlock. A session with `reads_only` also retries after a lost connection.
     """
 
     def __init__(
         self, execute_once: ExecuteStatement, callbacks: BackgroundCallbacks, *, reads_only: bool
     ) -> None:
+        """Create a session. It uses a connection only while it executes a statement.
+
+        Args:
+            execute_once: Executes and commits one statement without retrying it.
+            callbacks: Runs the callbacks that are passed to `after_commit`.
+            reads_only: All statements are reads, which may be retried after a lost connection.
+        """
         self._execute_once = execute_once
         self._callbacks = callbacks
         self._reads_only = reads_only
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
-        """Execute and commit a statement. Return its rows as mappings."""
+        """Execute and commit a statement. Return its rows as mappings.
+
+        Retries the statement once if `may_retry_statement` allows it for the error.
+        """
         parameters = parameters or {}
         try:
             return await self._execute_once(statement, parameters)
         except DATABASE_AND_OS_ERRORS as error:
             if not may_retry_statement(error, is_read=self._reads_only):
                 raise translate_error(error) from error
+        # Retry outside of the `except` block, so that a second error does not contain the first.
         with translate_database_errors():
             return await self._execute_once(statement, parameters)
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """Return a context manager without effect, because a failed statement has none either."""
+        """Return a context manager that does nothing, because each statement commits by itself."""
         return nullcontext()
 
     def after_commit(self, callback: Callback) -> None:
-        """Run a callback in the background now, because earlier statements have been committed."""
+        """Start a callback in the background now, because all statements are already committed."""
         self._callbacks.start(callback)
 
 
 class TransactionSession:
-    """Session that executes several statements in one transaction. See `Database.transaction`.
+    """Session that executes all of its statements in one transaction.
 
-    `orm` is SQLAlchemy's session of the same transaction, for code that works with entities. Call
-    `orm.flush()` before a statement that has to see changes of entities.
+    `Database.transaction` creates the session and commits the transaction. `orm` is the SQLAlchemy
+    session of this transaction, for code that works with ORM entities. `execute` sees changes of
+    entities only after `orm.flush()`.
     """
 
     def __init__(self, orm: AsyncSession) -> None:
@@ -116,9 +131,9 @@ class TransactionSession:
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         """Execute a statement in the transaction. Return its rows as mappings."""
 
-        def execute_in_greenlet(orm: OrmSession) -> Rows:
-            # `orm.execute` would return entities instead of rows for `select(Author)`.
-            result = orm.connection().execute(statement, parameters or {})
+        def execute_in_greenlet(orm_session: OrmSession) -> Rows:
+            # `orm_session.execute(select(Author))` would return entities instead of rows.
+            result = orm_session.connection().execute(statement, parameters or {})
             return fetch_rows(result)
 
         with translate_database_errors():
@@ -126,23 +141,27 @@ class TransactionSession:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """If the block raises, undo its statements, forget its callbacks, and raise the error."""
-        number_of_callbacks = len(self.callbacks)
+        """Undo the statements and callbacks of the `async with` block if it raises an error.
+
+        The session can then execute further statements. The error is raised again.
+        """
+        number_of_earlier_callbacks = len(self.callbacks)
         try:
             async with self.orm.begin_nested():
                 yield
         except BaseException:
-            del self.callbacks[number_of_callbacks:]
+            del self.callbacks[number_of_earlier_callbacks:]
             raise
 
     def after_commit(self, callback: Callback) -> None:
-        """Run a callback in the background after COMMIT, and never if the transaction fails."""
+        """Run a callback in the background after COMMIT, but not if the transaction fails."""
         self.callbacks.append(callback)
 
-    async def copy(self, table: sa.Table, records: Iterable[tuple[Any, ...]]) -> None:
-        """Insert records by COPY. Each is a tuple with a value for every column of the table.
+    async def copy_records(self, table: sa.Table, records: Iterable[tuple[Any, ...]]) -> None:
+        """Insert records with COPY, the fastest way to insert many rows.
 
-        The records are sent while they are iterated, so they may be more than fit into memory.
+        Each record is a tuple with a value for every column of the table. The records are sent one
+        by one, so `records` may be a generator of more records than fit into memory.
         """
         await copy_records(await self.orm.connection(), table, records)
 
@@ -150,7 +169,9 @@ class TransactionSession:
 def create_sqlalchemy_executor(engine: sa.Engine) -> ExecuteStatement:
     """Return a function that executes and commits one statement through SQLAlchemy."""
 
-    async def execute(statement: sa.Executable, parameters: Parameters) -> Rows:
+    async def execute_statement(statement: sa.Executable, parameters: Parameters) -> Rows:
+        """Execute and commit a statement. Return its rows as mappings."""
+
         def execute_in_greenlet() -> Rows:
             with engine.begin() as connection:
                 result = connection.execute(statement, parameters)
@@ -159,11 +180,11 @@ def create_sqlalchemy_executor(engine: sa.Engine) -> ExecuteStatement:
         # `async with engine.begin()` would create three greenlets and a task for one statement.
         return await greenlet_spawn(execute_in_greenlet)
 
-    return execute
+    return execute_statement
 
 
 def fetch_rows(result: sa.CursorResult[Any]) -> Rows:
-    """Return all rows of a result as mappings. A statement without RETURNING has none."""
+    """Return all rows of a result as mappings, or an empty list for an INSERT without RETURNING."""
     if not result.returns_rows:
         return []
     return cast("Rows", result.mappings().all())
