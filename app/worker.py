@@ -44,7 +44,7 @@ async def _count_users(context: JobContext) -> str:
 
 
 async def _sweep_stored_responses(context: JobContext) -> str:
-    deleted = await StoredResponseRepository(context.database.writes).delete_expired()
+    deleted = await StoredResponseRepository(context.database.writes).delete_expired_responses()
     return f"deleted {deleted} expired idempotency keys"
 
 

@@ -64,20 +64,24 @@ _SCOPES: Final = {
 
 
 def get_scope(permission: Permission, caller_kind: str) -> Scope:
-    """Return the rows that a permission covers for a kind of caller, for example for `member`."""
+    """Return which rows a permission covers for a kind of caller.
+
+    For example, `get_scope("documents", "member")` is `Scope.OWN`: members may access the documents
+    that they own.
+    """
     scope: Scope = _SCOPES[permission][caller_kind]
     return scope
 
 
 @dataclass(frozen=True)
 class Principal:
-    """The sender of a request: the user of its token, or an anonymous caller.
+    """The sender of a request, whose permissions are checked: a user or an anonymous caller.
 
     Args:
-        caller_kind: The column of `PERMISSIONS` that applies: the role of the user, for example
-            `member`, or the value of the setting ANONYMOUS_ACCESS, for example `read`.
+        caller_kind: The role of the user, for example `member`. For an anonymous caller, the value
+            of the setting ANONYMOUS_ACCESS, for example `read`.
         user_id: The id of the user, or None for an anonymous caller.
-        token_id: The id of the token, or None for an anonymous caller.
+        token_id: The id of the access token, or None for an anonymous caller.
     """
 
     caller_kind: str
@@ -89,9 +93,10 @@ class Principal:
         return get_scope(permission, self.caller_kind)
 
     def require(self, permission: Permission) -> None:
-        """Raise an error if the permission covers no rows for this principal.
+        """Check that this principal has a permission, for at least some rows.
 
-        Raises `Unauthorized` if a token may help, and `Forbidden` if the principal has a token.
+        Raises `Unauthorized` if an anonymous caller lacks the permission, because a token may grant
+        it, and `Forbidden` if a user lacks it.
         """
         if self.scope(permission) is not NONE:
             return
@@ -100,10 +105,10 @@ class Principal:
         raise Forbidden
 
     def owner_filter(self, permission: Permission) -> dict[str, int | None]:
-        """Return the filter that limits a repository to the rows that this principal may access.
+        """Return the filter that restricts a repository to the rows that this principal may access.
 
-        Returns `{"owner": 7}` if the permission covers only the rows that user 7 owns, and an empty
-        dict if it covers all rows:
+        For user 7, returns `{"owner": 7}` if the permission covers only the rows that the user
+        owns, and an empty dict if it covers all rows. Use it in this way:
 
             DocumentRepository(session, principal.owner_filter("documents"))
         """

@@ -13,16 +13,16 @@ UpdateModelT = TypeVar("UpdateModelT", bound=UpdateModel)
 
 
 class CrudService(Generic[ReadModelT, CreateModelT, UpdateModelT]):
-    """Base class of services that need no rules beyond the constraints of the database.
+    """Base class of services whose only rules are the constraints of the database.
 
         class AuthorService(CrudService[AuthorRead, AuthorCreate, AuthorUpdate]):
             repository_class = AuthorRepository
 
     Every field of the create and update models has to be a column of the table. A service with
-    more rules overrides methods, or does not use this class, like `BookService`.
+    more rules overrides methods, or is written without this class, like `BookService`.
 
-    `expected_versions` are the versions of the row that an `If-Match` header allows. With None, the
-    row may have any version.
+    The parameter `expected_versions` contains the versions in the `If-Match` header of the request.
+    It is None if the request has no such header.
     """
 
     repository_class: ClassVar[type[Repository[Any]]]
@@ -32,41 +32,48 @@ class CrudService(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         self.repository: Repository[ReadModelT] = self.repository_class(session)
 
     async def get(self, id: Any) -> ReadModelT:
-        """Read one row. Raises `NotFound` if it does not exist."""
+        """Return a row by its id. Raises `NotFound` if it does not exist."""
         return await self.repository.get(id)
 
     async def page(self, query: PageQuery) -> Page[ReadModelT]:
-        """Read one page of the rows that match the query."""
+        """Return one page of the rows that match the query parameters."""
         return await self.repository.page(query)
 
     def stream(self, query: PageQuery) -> AsyncIterator[list[ReadModelT]]:
-        """Read all rows that match the query, in batches.
+        """Yield all rows that match the query parameters, in batches.
 
-        The session has to be a transaction, because the rows are read through a cursor.
+        The session has to be a `TransactionSession`, because a cursor of the database exists only
+        within a transaction.
         """
         return self.repository.stream(query)
 
-    async def create(self, data: CreateModelT) -> ReadModelT:
-        """Insert one row. Raises the error for a constraint that it violates."""
-        return await self.repository.create(data.model_dump())
+    async def create(self, new_row: CreateModelT) -> ReadModelT:
+        """Insert a row and return it.
+
+        Raises the `ServiceError` for a violated constraint, for example `Conflict` if the row is
+        not unique.
+        """
+        return await self.repository.create(new_row.model_dump())
 
     async def update(
-        self, id: Any, data: UpdateModelT, expected_versions: list[str] | None = None
+        self, id: Any, changed_fields: UpdateModelT, expected_versions: list[str] | None = None
     ) -> ReadModelT:
-        """Change the fields that the client sent. Without any, the version does not change either.
+        """Change the fields that the client sent, and return the changed row.
 
-        Raises `NotFound`, `PreconditionFailed` if the row has another version, or the error for a
-        constraint that the change violates.
+        If the client sent none, returns the row unchanged, with the same version.
+
+        Raises `NotFound` if the row does not exist, `PreconditionFailed` if it has none of the
+        expected versions, or the `ServiceError` for a constraint that the change violates.
         """
-        changes = data.model_dump(exclude_unset=True)
-        if not changes:
+        new_values = changed_fields.model_dump(exclude_unset=True)
+        if not new_values:
             return await self.repository.get(id, expected_versions)
-        return await self.repository.update(id, changes, expected_versions)
+        return await self.repository.update(id, new_values, expected_versions)
 
     async def delete(self, id: Any, expected_versions: list[str] | None = None) -> None:
-        """Delete one row.
+        """Delete a row.
 
-        Raises `NotFound`, `PreconditionFailed` if the row has another version, or `Conflict` if
-        other rows refer to it.
+        Raises `NotFound` if the row does not exist, `PreconditionFailed` if it has none of the
+        expected versions, or `Conflict` if other rows refer to it.
         """
         await self.repository.delete(id, expected_versions)

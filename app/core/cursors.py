@@ -21,32 +21,40 @@ _to_json: Final = json.JSONEncoder(default=str, ensure_ascii=False, separators=(
 
 
 def encode_cursor(sort_values: list[Any], context: str) -> str:
-    """Return the cursor of the page after a row, which is valid only in this context.
+    """Return the cursor of the page that starts after a row.
+
+    The cursor is valid only for the same list, with the same sort keys and filters.
 
     Args:
-        sort_values: The values of the row in the sort keys, for example `["Kindred", UUID(...)]`.
-        context: The list, its sort keys and its filters as text.
+        sort_values: The row's values of the sort keys, for example `["Kindred", UUID(...)]`.
+        context: Identifies the list, its sort keys and its filters, in any text form.
     """
     payload = _to_json(sort_values).encode()
     return _to_base64(_cursor_digest(payload, context) + payload)
 
 
 def decode_cursor(cursor: str, value_types: tuple[Any, ...], context: str) -> tuple[Any, ...]:
-    """Return the values of the sort keys that `encode_cursor` has encoded.
+    """Return the `sort_values` from which `encode_cursor` has made a cursor.
 
-    `value_types` are the Python types of the values. Raises `InvalidRequest` if the cursor was
-    changed, or belongs to another context.
+    Raises `InvalidRequest` if the client has changed the cursor, or sends it with another list,
+    sort order or filter.
+
+    Args:
+        cursor: The cursor that the client sent.
+        value_types: The Python types of the values, for example `(str, UUID)`.
+        context: The same text with which the cursor must have been encoded.
     """
     try:
         padding = "=" * (-len(cursor) % 4)
         decoded = urlsafe_b64decode(cursor + padding)
         digest = decoded[:CURSOR_DIGEST_SIZE]
         payload = decoded[CURSOR_DIGEST_SIZE:]
-        # Another cursor may decode to the same bytes, because base64 ignores some characters.
+        # Decoding ignores invalid characters, so a changed cursor may decode to the same bytes.
         is_canonical = _to_base64(decoded) == cursor
         if is_canonical and digest == _cursor_digest(payload, context):
             return _cursor_validator(value_types).validate_json(payload)
     except ValueError:
+        # The cursor is not valid base64, or its values do not have the expected types.
         pass
     detail = "The cursor was changed, or belongs to another list, sort order or filter"
     raise InvalidRequest(FieldError(parameter="cursor", code="cursor_mismatch", detail=detail))
@@ -54,18 +62,21 @@ def decode_cursor(cursor: str, value_types: tuple[Any, ...], context: str) -> tu
 
 @lru_cache
 def _cursor_validator(value_types: tuple[Any, ...]) -> TypeAdapter[tuple[Any, ...]]:
-    """Return the validator of a tuple with these types. Creating it takes long, so it is kept."""
-    return TypeAdapter(tuple.__class_getitem__(value_types))  # type: ignore[arg-type]
+    """Return a validator of tuples with these types. It is cached because creating it is slow."""
+    # The type checker does not accept a tuple type that is created at run time.
+    tuple_type = tuple.__class_getitem__(value_types)
+    return TypeAdapter(tuple_type)  # type: ignore[arg-type]
 
 
-def _to_base64(data: bytes) -> str:
-    return urlsafe_b64encode(data).decode().rstrip("=")
+def _to_base64(decoded: bytes) -> str:
+    """Encode bytes as base64 for URLs, without padding."""
+    return urlsafe_b64encode(decoded).decode().rstrip("=")
 
 
 def _cursor_digest(payload: bytes, context: str) -> bytes:
-    """Return the digest with which a cursor starts.
+    """Return the digest at the start of a cursor, which detects a changed or misused cursor.
 
-    It detects mistakes of clients, not attacks. It needs no secret key, because a cursor gives
-    access to nothing.
+    The digest needs no secret key. A client that forges a cursor gains nothing, because the cursor
+    only selects a position in a list that the client may read anyway.
     """
     return blake2b(payload + context.encode(), digest_size=CURSOR_DIGEST_SIZE).digest()

@@ -24,12 +24,12 @@ from app.core.db import Base, Database, Rows, Session
 
 # The first tick of every job.
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# The settings and resources that jobs use.
-Context = TypeVar("Context")
+# The type of the settings and resources that the jobs of a worker use.
+JobContextT = TypeVar("JobContextT")
 
 
 class JobRun(Base):
-    """The last run of a job: its tick, the time when it ended, and a sentence about its result."""
+    """The last run of a scheduled job: its tick, when it ended, and a sentence on its outcome."""
 
     __tablename__ = "job_runs"
 
@@ -40,83 +40,97 @@ class JobRun(Base):
 
 
 @dataclass(frozen=True)
-class Job(Generic[Context]):
-    """A scheduled job.
+class Job(Generic[JobContextT]):
+    """A scheduled job. Any number of processes may try to run it, but only one of them does.
 
     Args:
         name: The name of the job in logs, in commands and in the database.
-        interval: The time between two ticks. The first tick is at the start of 1970, UTC.
+        interval: The time between two ticks. Ticks are counted from 1970-01-01 00:00 UTC.
         work: Does the work and returns its outcome, for example "3 tokens deleted".
     """
 
     name: str
     interval: timedelta
-    work: Callable[[Context], Awaitable[str]]
+    work: Callable[[JobContextT], Awaitable[str]]
 
     def latest_tick(self) -> datetime:
-        """Return the latest time at which the job was due."""
+        """Return the latest time at which the job was due, for example 12:10 at 12:17.
+
+        In this example, the interval of the job is ten minutes.
+        """
         now = datetime.now(UTC)
         time_since_tick = (now - EPOCH) % self.interval
         return now - time_since_tick
 
     async def run(
-        self, database: Database, context: Context, *, even_if_done: bool = False
+        self, database: Database, context: JobContextT, *, even_if_done: bool = False
     ) -> str | None:
-        """Run the job for its latest tick and return its outcome.
+        """Run the job for its latest tick and return its outcome, unless that is already done.
 
-        Returns None if another process is running the job, or has run it for this tick. With
-        `even_if_done`, the latter does not matter. If the work raises an error, the failed run is
-        recorded before the error is raised again. The job is then due at the next tick.
+        Returns None if another process is running the job at the moment, or if the job has already
+        run for this tick. If the work raises an error, records the failed run and raises the error
+        again. The job is then due at the next tick.
+
+        Args:
+            database: The database in which the runs are recorded.
+            context: The settings and resources that the work uses.
+            even_if_done: Run the job even if it has already run for this tick.
         """
         failure: Exception | None = None
-        # The lock belongs to the transaction. If the process dies, both end without a record.
+        # If the process dies, the transaction ends. Postgres then releases the lock.
         async with database.transaction() as session:
             job_runs = JobRunRepository(session)
             tick = self.latest_tick()
-            if not await job_runs.try_lock(self.name):
+            if not await job_runs.try_lock_job(self.name):
                 return None
             last_tick = await job_runs.find_last_tick(self.name)
             is_done = last_tick is not None and last_tick >= tick
             if is_done and not even_if_done:
                 return None
+
             try:
                 outcome = await self.work(context)
-            except Exception as error:  # noqa: BLE001 - raised after the run has been recorded
+            except Exception as error:  # noqa: BLE001 - raised after the COMMIT of the record
                 failure = error
                 outcome = f"failed: {type(error).__name__}"
-            await job_runs.record(self.name, tick, outcome)
+            await job_runs.record_run(self.name, tick, outcome)
         if failure is not None:
             raise failure
         return outcome
 
 
 class JobRunRepository:
-    """Reads and writes the last runs of jobs, and locks jobs."""
+    """Repository of the last run of each job. It also locks jobs, so that only one process runs."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def try_lock(self, job_name: str) -> bool:
-        """Lock a job until the transaction ends. Return False if another process has locked it."""
-        key = sa.func.hashtextextended(f"{NAME} job {job_name}", 0)
-        statement = sa.select(sa.func.pg_try_advisory_xact_lock(key).label("is_locked"))
+    async def try_lock_job(self, job_name: str) -> bool:
+        """Lock a job until the transaction ends. Return False if another process has locked it.
+
+        SELECT pg_try_advisory_xact_lock(hashtextextended(:lock_name, 0)) AS is_locked
+        """
+        # The key of an advisory lock is a 64-bit number, here a hash of a text.
+        lock_key = sa.func.hashtextextended(f"{NAME} job {job_name}", 0)
+        statement = sa.select(sa.func.pg_try_advisory_xact_lock(lock_key).label("is_locked"))
         [row] = await self._session.execute(statement)
         return bool(row["is_locked"])
 
     async def find_last_tick(self, job_name: str) -> datetime | None:
-        """Return the tick of the job's last run, or None if it has never run."""
+        """Return the tick for which a job has last run, or None if it has never run."""
         statement = sa.select(JobRun.tick).where(JobRun.name == job_name)
         rows = await self._session.execute(statement)
         if not rows:
             return None
-        tick: datetime = rows[0]["tick"]
-        return tick
+        [row] = rows
+        last_tick: datetime = row["tick"]
+        return last_tick
 
-    async def record(self, job_name: str, tick: datetime, outcome: str) -> None:
-        """Record a run that ends now, replacing the last run of the job."""
-        columns = {"tick": tick, "finished_at": sa.func.clock_timestamp(), "outcome": outcome}
-        statement = insert(JobRun).values(name=job_name, **columns)
-        upsert = statement.on_conflict_do_update(index_elements=["name"], set_=columns)
+    async def record_run(self, job_name: str, tick: datetime, outcome: str) -> None:
+        """Record a run of a job that has ended now. It replaces the record of the run before."""
+        run_columns = {"tick": tick, "finished_at": sa.func.clock_timestamp(), "outcome": outcome}
+        new_record = insert(JobRun).values(name=job_name, **run_columns)
+        upsert = new_record.on_conflict_do_update(index_elements=["name"], set_=run_columns)
         await self._session.execute(upsert.returning(JobRun.name))
 
     async def list_last_runs(self) -> Rows:

@@ -9,12 +9,15 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True)
 class NestedModel:
-    """A model that is the type of a field, or a part of it.
+    """The model in the type of a field.
+
+    For the field `tags: list[BookTag]`, this is `NestedModel(BookTag, is_optional=False,
+    is_list=True)`.
 
     Args:
-        model: The model, for example `BookTag` of the field `tags: list[BookTag]`.
-        is_optional: The field may be None.
-        is_list: The field is a list of the model.
+        model: The Pydantic model.
+        is_optional: Whether the field may be None.
+        is_list: Whether the field is a list of the model.
     """
 
     model: type[BaseModel]
@@ -23,48 +26,53 @@ class NestedModel:
 
 
 def find_nested_models(model: type[BaseModel]) -> dict[str, NestedModel]:
-    """Return the fields of a model whose type is a model, an optional model or a list of models.
+    """Return the fields of a Pydantic model that contain another model or a list of models.
 
-    For example `{"author": NestedModel(BookAuthor, is_optional=False, is_list=False)}`.
+    For `BookRead`, whose field `author` has the type `BookAuthor`, the result is
+    `{"author": NestedModel(BookAuthor, is_optional=False, is_list=False)}`.
     """
     nested_models = {}
-    for name, field in model.model_fields.items():
+    for field_name, field in model.model_fields.items():
         nested_model = find_nested_model(field.annotation)
         if nested_model is not None:
-            nested_models[name] = nested_model
+            nested_models[field_name] = nested_model
     return nested_models
 
 
 def find_nested_model(annotation: Any) -> NestedModel | None:
-    """Return the model in a type such as `BookAuthor | None` or `list[BookTag]`.
+    """Return the model in a type such as `BookAuthor`, `BookAuthor | None` or `list[BookTag]`.
 
-    Returns None if the type contains no model, or other types besides the model and None.
+    Returns None for any other type, for example `str`, or a union of two models.
     """
     members = union_members(annotation)
-    types = [member for member in members if member is not NoneType]
-    if len(types) != 1:
+    types_except_none = [member for member in members if member is not NoneType]
+    if len(types_except_none) != 1:
         return None
-    [model] = types
-    is_list = get_origin(model) is list
+    [nested_type] = types_except_none
+    is_list = get_origin(nested_type) is list
     if is_list:
-        [item_type] = get_args(model)
-        model = union_members(item_type)[0]
-    if not isinstance(model, type) or not issubclass(model, BaseModel):
+        [item_type] = get_args(nested_type)
+        # Removes the metadata of `list[Annotated[BookTag, ...]]`.
+        nested_type = union_members(item_type)[0]
+    if not isinstance(nested_type, type) or not issubclass(nested_type, BaseModel):
         return None
-    return NestedModel(model, is_optional=NoneType in members, is_list=is_list)
+    return NestedModel(nested_type, is_optional=NoneType in members, is_list=is_list)
 
 
 def union_members(annotation: Any) -> list[Any]:
-    """Return the members of a union, or a list of the type itself, without `Annotated` metadata.
+    """Return the types that a union combines, without the metadata of `Annotated`.
 
-    For example `[date, NoneType]` for `Annotated[date, ...] | None`, and `[str]` for `str`.
+    For example, returns `[date, NoneType]` for `Annotated[date, ...] | None`. A type that is not a
+    union is its only member: `[str]` for `str`.
     """
     origin = get_origin(annotation)
     if origin is Annotated:
-        return union_members(get_args(annotation)[0])
+        annotated_type = get_args(annotation)[0]
+        return union_members(annotated_type)
     if origin not in {Union, UnionType}:
         return [annotation]
     members = []
     for member in get_args(annotation):
+        # A member may itself be annotated, for example `Annotated[date, ...]`.
         members += union_members(member)
     return members

@@ -30,32 +30,34 @@ _PAGE_NUMBER: Final = replace(
 )
 
 
-def _split_sort_keys(value: Any) -> Any:
-    """Convert `["title,-id"]` or `["title", "-id"]` to the list of sort keys `["title", "-id"]`.
+def _split_sort_keys(parameter_values: Any) -> Any:
+    """Split the values of the query parameter `sort` into sort keys.
 
-    Returns any other value unchanged, for which Pydantic then raises an error. Raises `ValueError`
-    if a key is repeated, in the same or the opposite direction.
+    For example, `["title,-id"]` (from `?sort=title,-id`) and `["title", "-id"]` (from
+    `?sort=title&sort=-id`) both become `["title", "-id"]`. Raises `ValueError` if a key occurs
+    twice, also if the directions differ.
     """
-    if not isinstance(value, list):
-        return value
-    sort_keys = [key for text in value for key in text.split(",")]
-    columns = {key.removeprefix("-") for key in sort_keys}
-    if len(columns) < len(sort_keys):
+    if not isinstance(parameter_values, list):
+        # Pydantic raises the error for a value that is not a list.
+        return parameter_values
+    sort_keys = [key for value in parameter_values for key in value.split(",")]
+    keys_without_direction = {key.removeprefix("-") for key in sort_keys}
+    if len(keys_without_direction) < len(sort_keys):
         raise ValueError("Must not contain the same sort key twice")
     return sort_keys
 
 
 class CommaSeparated(BeforeValidator):
-    """Marks a query parameter whose values are separated by commas, for example `sort=title,-id`.
+    """Annotation of a query parameter with comma-separated values, such as `sort=title,-id`.
 
-    The OpenAPI document shows such a parameter in this form.
+    The OpenAPI document describes such a parameter with `explode: false`.
     """
 
 
-def _document_sort_keys(schema: dict[str, Any]) -> None:
+def _document_sort_keys(json_schema: dict[str, Any]) -> None:
     """Change the JSON schema of `sort`: at least one key, unique keys, and no default."""
-    schema.pop("default", None)
-    schema.update(minItems=1, uniqueItems=True)
+    json_schema.pop("default", None)
+    json_schema.update(minItems=1, uniqueItems=True)
 
 
 # Type of a filter that a client may repeat, for example `id: AnyOf[Id] = ()` for `?id=...&id=...`.
@@ -75,7 +77,7 @@ SortKeys = Annotated[
 
 
 class PageQuery(RequestModel):
-    """Query parameters of every list: the page, and how to count the items of the list."""
+    """Query parameters that every list endpoint accepts: the page, and how to count all items."""
 
     page: Annotated[int, _PAGE_NUMBER] | None = Field(
         default=None,
@@ -104,7 +106,7 @@ class PageQuery(RequestModel):
     )
 
     def require_valid_position(self) -> None:
-        """Raise `InvalidRequest` if the page is too deep, or if there is a page and a cursor."""
+        """Raise `InvalidRequest` if the page is beyond `MAX_OFFSET`, or combined with a cursor."""
         if self.page is not None and self.cursor is not None:
             detail = "Use either page or cursor, not both"
             raise _parameter_error("cursor", "exclusive", detail)
@@ -114,21 +116,24 @@ class PageQuery(RequestModel):
             raise _parameter_error("page", "page_too_deep", detail)
 
     def requested_sort(self) -> tuple[str, ...]:
-        """Return the sort keys that the client requests, for example `("title", "-id")`.
+        """Return the sort keys that the client sent, for example `("title", "-id")`.
 
-        An empty tuple stands for the default order of the list.
+        An empty tuple means that the list has its default order.
         """
         return ()
 
     def requested_filters(self) -> dict[str, Any]:
         """Return the filters that the client sent, for example `{"q": "garcia"}`.
 
-        Each name is that of a condition of the repository.
+        The repository of the list defines a condition for each of these names.
         """
         return self.model_dump(exclude={*PAGE_PARAMETERS, "sort"}, exclude_unset=True)
 
     def count_mode(self) -> str:
-        """Return how to determine the total: `exact`, `estimated` or `none`."""
+        """Return how to determine the total number of items: `exact`, `estimated` or `none`.
+
+        The default is `exact`, or `none` with a cursor.
+        """
         if self.count is not None:
             return self.count
         if self.cursor is not None:
@@ -137,7 +142,10 @@ class PageQuery(RequestModel):
 
 
 class ListQuery(PageQuery):
-    """Query parameters of a list of entities. Subclasses restrict `sort` and add filters."""
+    """Base class of the query parameters of a list of entities.
+
+    Subclasses list the allowed sort keys as the type of `sort`, and add filters as fields.
+    """
 
     sort: SortKeys[str] = ()
     q: Annotated[str, string_of_length(1, 100)] | None = Field(
@@ -189,40 +197,52 @@ class Page(BaseModel, Generic[Item]):
     )
 
     def link_header(self, path: str, query: str) -> str:
-        """Return the `Link` header (RFC 8288) of the page, with those links that are known.
+        """Return the `Link` header (RFC 8288), which links this page with other pages of the list.
 
-        For example `</books?page=1>; rel="first", </books?page=3>; rel="next"`. `path` and `query`
-        are those of the request.
+        For example `</books?page=1>; rel="first", </books?page=3>; rel="next"`. The links keep the
+        query parameters of the request other than its position.
+
+        Args:
+            path: The path of the request, for example `/books`.
+            query: The query of the request, for example `sort=title&page=2`.
         """
         parameters = parse_qsl(query, keep_blank_values=True)
-        other_query = urlencode([pair for pair in parameters if pair[0] not in {"page", "cursor"}])
-        url = f"{path}?{other_query}&" if other_query else f"{path}?"
+        position_parameters = {"page", "cursor"}
+        other_parameters = [
+            (name, value) for name, value in parameters if name not in position_parameters
+        ]
         total_is_exact = ("count", "estimated") not in parameters
         links = []
         for relation, position in self._link_positions(total_is_exact=total_is_exact):
-            links.append(f'<{url}{position}>; rel="{relation}"')
+            link_query = urlencode([*other_parameters, position])
+            links.append(f'<{path}?{link_query}>; rel="{relation}"')
         return ", ".join(links)
 
-    def _link_positions(self, *, total_is_exact: bool) -> Iterator[tuple[str, str]]:
-        """Yield the relation and the position of each link, for example `("next", "page=3")`.
+    def _link_positions(self, *, total_is_exact: bool) -> Iterator[tuple[str, tuple[str, str]]]:
+        """Yield the relation and the query parameter of each link: `("next", ("page", "3"))`.
 
-        Beyond `MAX_OFFSET`, the position of the next page is a cursor, for example `cursor=aGVs`.
+        The next page is identified by its cursor, `("next", ("cursor", "aGVs"))`, if this page was,
+        or if its number would exceed the limit of `MAX_OFFSET`. The last page is known only if the
+        total number of items is exact.
         """
         deepest_page = MAX_OFFSET // self.size
         last_page = self.pages if total_is_exact else None
-        yield "first", "page=1"
+        yield "first", ("page", "1")
         if self.page is not None and self.page > 1:
-            # The requested page may be behind the last one.
-            end = deepest_page if last_page is None else last_page
-            yield "prev", f"page={max(1, min(self.page - 1, end))}"
+            # The requested page may be beyond the end of the list.
+            highest_page = deepest_page if last_page is None else last_page
+            previous_page = max(1, min(self.page - 1, highest_page))
+            yield "prev", ("page", str(previous_page))
         if self.next is not None:
             if self.page is not None and self.page < deepest_page:
-                yield "next", f"page={self.page + 1}"
+                yield "next", ("page", str(self.page + 1))
             else:
-                yield "next", f"cursor={self.next}"
+                yield "next", ("cursor", self.next)
         if last_page is not None and last_page <= deepest_page:
-            yield "last", f"page={max(1, last_page)}"
+            # The only page of an empty list is page 1, although the list has 0 pages.
+            yield "last", ("page", str(max(1, last_page)))
 
 
 def _parameter_error(parameter: str, code: str, detail: str) -> InvalidRequest:
+    """Return a 422 error for one query parameter."""
     return InvalidRequest(FieldError(parameter=parameter, code=code, detail=detail))

@@ -25,9 +25,10 @@ NO_NUL_PATTERN: Final = r"^[^\x00]*$"
 
 
 def integer_between(minimum: int, maximum: int) -> CanonicalText:
-    """Return the metadata of an integer in a path or query, for example `integer_between(1, 100)`.
+    """Return an annotation for an integer in a path or query, with inclusive limits.
 
-    The text has only decimal digits, without leading zeros or separators. Both limits are allowed.
+    For example, `Annotated[int, integer_between(1, 100)]` accepts `100`, but not `101`, `007`,
+    `1_0` or `+1`.
     """
     value_schema = core_schema.int_schema(ge=minimum, le=maximum)
     json_schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
@@ -37,26 +38,31 @@ def integer_between(minimum: int, maximum: int) -> CanonicalText:
 
 @dataclass(frozen=True)
 class _StorableString(GroupedMetadata):
-    """Metadata of a string that Postgres can store: limits of its length, and no NUL character."""
+    """Annotation of a string that Postgres can store: limited length, without NUL characters.
+
+    Pydantic applies each of the annotations that `__iter__` yields.
+    """
 
     min_length: int
     max_length: int
 
     def __iter__(self) -> Iterator[Any]:
+        # `strict` refuses other types, for example a number. Pydantic would convert it to a string.
         yield StringConstraints(strict=True, min_length=self.min_length, max_length=self.max_length)
         yield Pattern(NO_NUL_PATTERN, "Must not contain NUL characters")
 
 
 def string_of_length(min_length: int, max_length: int) -> GroupedMetadata:
-    """Return the metadata of a string with a number of characters, for example from 1 to 100.
+    """Return an annotation for a string with a minimum and a maximum number of characters.
 
-    A number or another type is not converted, and NUL, which Postgres cannot store, is refused.
+    For example, `Annotated[str, string_of_length(1, 100)]` accepts "Kindred", but neither an empty
+    string, nor the number 7, nor a string with a NUL character, which Postgres cannot store.
     """
     return _StorableString(min_length, max_length)
 
 
 def _to_utc(time: datetime) -> datetime:
-    """Convert a time to UTC. Raises `ValueError` if Python cannot represent it in UTC."""
+    """Convert a time to UTC. Raises `ValueError` if its year in UTC is not between 1 and 9999."""
     try:
         return time.astimezone(UTC)
     except OverflowError:
@@ -93,74 +99,85 @@ Instant = Annotated[
 
 
 class RequestModel(BaseModel):
-    """Base class of the data that clients send. An unknown field is an error."""
+    """Base class of models of request bodies and query parameters. It refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 def absent_by_default(description: str | None = None) -> Any:
-    """Return the default of a field in an update model: clients may omit it, but not send null.
+    """Make a field of an update model optional, although its type does not allow null.
 
-    For example `name: Name = absent_by_default()`. The attribute of an absent field is None.
+    For example `name: Name = absent_by_default()`. The attribute is None if the client omits the
+    field.
     """
     return Field(default=None, description=description, json_schema_extra=remove_default)
 
 
-def remove_default(schema: dict[str, Any]) -> None:
+def remove_default(json_schema: dict[str, Any]) -> None:
     """Remove the default of a field from its JSON schema. Use it as a `json_schema_extra`."""
-    schema.pop("default", None)
+    json_schema.pop("default", None)
 
 
 class UpdateModel(RequestModel):
-    """Base class of the request models of PATCH. Clients may omit every field.
+    """Base class of the models of PATCH requests. Clients may omit every field.
 
     An update model usually inherits its fields from the create model:
 
         class AuthorUpdate(UpdateModel, AuthorCreate): ...
 
-    An absent field has the value None, even if its type does not allow None. Use
-    `model_dump(exclude_unset=True)` to distinguish it from a field that was sent as null.
+    The attribute of an omitted field is None, even if the type of the field does not allow null.
+    Use `model_dump(exclude_unset=True)` to get only the fields that the client sent.
     """
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Make all fields of a new subclass optional. Pydantic calls this for every subclass."""
         super().__pydantic_init_subclass__(**kwargs)
         cls._forbid_inherited_validators()
         for field in cls.model_fields.values():
             field.default = None
             field.default_factory = None
             field.validate_default = False
-            field.json_schema_extra = partial(_extend_without_default, field.json_schema_extra)
-        # Pydantic built the model's validator before the fields were changed.
+            field.json_schema_extra = partial(
+                _extend_schema_without_default, field.json_schema_extra
+            )
+        # Pydantic has built the validator of the model before this method changed its fields.
         cls.model_rebuild(force=True)
 
     @classmethod
     def _forbid_inherited_validators(cls) -> None:
-        """Raise `TypeError` if the model inherits a model validator from a create model.
+        """Raise `TypeError` if the update model inherits a model validator from a create model.
 
-        Such a validator sees all fields at once and does not expect that absent ones are None.
+        A model validator checks several fields together. That of a create model expects that all of
+        them are present, but in an update model, omitted fields are None.
         """
-        for name, decorator in cls.__pydantic_decorators__.model_validators.items():
-            # A "before" validator gets the data of the client, in which absent fields are absent.
+        for validator_name, decorator in cls.__pydantic_decorators__.model_validators.items():
+            # A "before" validator gets the client's JSON object, which has no omitted fields.
             if decorator.info.mode == "before":
                 continue
-            owner = next(base for base in cls.__mro__ if name in vars(base))
-            if not issubclass(owner, UpdateModel):
+            defining_class = next(base for base in cls.__mro__ if validator_name in vars(base))
+            if not issubclass(defining_class, UpdateModel):
                 raise TypeError(
-                    f"{cls.__name__} inherits the validator `{name}` of {owner.__name__}, for which"
-                    f" absent fields would be None. Define `{name}` in {cls.__name__} as well."
+                    f"{cls.__name__} inherits the validator `{validator_name}` of "
+                    f"{defining_class.__name__}, for which absent fields would be None. Define "
+                    f"`{validator_name}` in {cls.__name__} as well."
                 )
 
 
-def _extend_without_default(
-    extra: dict[str, Any] | Callable[[dict[str, Any]], None] | None, schema: dict[str, Any]
+def _extend_schema_without_default(
+    json_schema_extra: dict[str, Any] | Callable[[dict[str, Any]], None] | None,
+    json_schema: dict[str, Any],
 ) -> None:
-    """Apply `extra`, the field's own `json_schema_extra`, and remove the default."""
-    if callable(extra):
-        extra(schema)
-    elif extra is not None:
-        schema.update(extra)
-    remove_default(schema)
+    """Apply the `json_schema_extra` of a field to its JSON schema, and remove the default.
+
+    As in Pydantic, `json_schema_extra` is either a dict of additions, or a function that changes
+    the JSON schema.
+    """
+    if callable(json_schema_extra):
+        json_schema_extra(json_schema)
+    elif json_schema_extra is not None:
+        json_schema.update(json_schema_extra)
+    remove_default(json_schema)
 
 
 # Type of the field `updated_at` of a read model.
@@ -180,20 +197,23 @@ Version = Annotated[
 
 
 class ReadModel(BaseModel):
-    """Base class of the representations of resources. Responses always contain all fields.
+    """Base class of models that represent a resource in responses, such as `BookRead`.
 
-    A subclass declares the fields `id` and `version: Version`. They are not declared here because
-    inherited fields come first in JSON and CSV, but `version` has to be the last column.
+    A subclass declares the fields `id` and `version: Version`. This class does not declare them,
+    because JSON and CSV would then start with `version`, which has to be the last column.
     """
 
-    # Tells the type checker about these fields without declaring them.
+    # Declares the fields for the type checker only.
     if TYPE_CHECKING:
         id: Any
         version: Version
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Raise `TypeError` if a new subclass has no `id` or `version`."""
         super().__pydantic_init_subclass__(**kwargs)
-        for name in ("id", "version"):
-            if name not in cls.model_fields:
-                raise TypeError(f"{cls.__name__} is a ReadModel, so it needs the field `{name}`.")
+        for field_name in ("id", "version"):
+            if field_name not in cls.model_fields:
+                raise TypeError(
+                    f"{cls.__name__} is a ReadModel, so it needs the field `{field_name}`."
+                )

@@ -388,11 +388,11 @@ async def test_key_is_forgotten_after_a_day(
     assert second.status_code == 201
     assert first.json()["id"] != second.json()["id"]
     assert_replayed(second, await send(client, "/authors", AUTHOR))
-    assert await StoredResponseRepository(database.writes).delete_expired() == 0
+    assert await StoredResponseRepository(database.writes).delete_expired_responses() == 0
     await outside_connection.execute(
         "UPDATE stored_answers SET created_at = created_at - interval '1 day'"
     )
-    assert await StoredResponseRepository(database.writes).delete_expired() == 1
+    assert await StoredResponseRepository(database.writes).delete_expired_responses() == 1
 
 
 async def test_keys_of_different_callers_are_independent(
