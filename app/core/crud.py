@@ -62,8 +62,9 @@ class CrudService(Generic[ReadModelT, CreateModelT, UpdateModelT]):
 
         If the client sent none, returns the row unchanged, with the same version.
 
-        Raises `NotFound` if the row does not exist, `PreconditionFailed` if it has none of the
-        expected versions, or the `ServiceError` for a constraint that the change violates.
+        Raises `NotFound` if the row does not exist, `PreconditionFailed` if its version is not one
+        of `expected_versions` (from the `If-Match` header), or the `ServiceError` for a constraint
+        that the change violates.
         """
         new_values = changed_fields.model_dump(exclude_unset=True)
         if not new_values:
@@ -73,7 +74,8 @@ class CrudService(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     async def delete(self, id: Any, expected_versions: list[str] | None = None) -> None:
         """Delete a row.
 
-        Raises `NotFound` if the row does not exist, `PreconditionFailed` if it has none of the
-        expected versions, or `Conflict` if other rows refer to it.
+        Raises `NotFound` if the row does not exist, `PreconditionFailed` if its version is not one
+        of `expected_versions` (from the `If-Match` header), or `Conflict` if other rows refer to
+        it.
         """
         await self.repository.delete(id, expected_versions)

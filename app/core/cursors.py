@@ -34,7 +34,7 @@ def encode_cursor(sort_values: list[Any], context: str) -> str:
 
 
 def decode_cursor(cursor: str, value_types: tuple[Any, ...], context: str) -> tuple[Any, ...]:
-    """Return the `sort_values` from which `encode_cursor` has made a cursor.
+    """Return the `sort_values` that were passed to `encode_cursor`.
 
     Raises `InvalidRequest` if the client has changed the cursor, or sends it with another list,
     sort order or filter.
@@ -42,9 +42,10 @@ def decode_cursor(cursor: str, value_types: tuple[Any, ...], context: str) -> tu
     Args:
         cursor: The cursor that the client sent.
         value_types: The Python types of the values, for example `(str, UUID)`.
-        context: The same text with which the cursor must have been encoded.
+        context: The `context` that was passed to `encode_cursor`.
     """
     try:
+        # Cursors have no padding, but base64 is decoded in groups of four characters.
         padding = "=" * (-len(cursor) % 4)
         decoded = urlsafe_b64decode(cursor + padding)
         digest = decoded[:CURSOR_DIGEST_SIZE]

@@ -54,8 +54,11 @@ class ServiceError(Exception):
     challenge: ClassVar[str | None] = None
 
     def __init_subclass__(cls) -> None:
+        """Derive the problem type of a subclass from its name, unless the subclass sets `type`."""
         if "type" not in cls.__dict__:
-            cls.type = re.sub("(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+            # Insert a hyphen before each capital letter other than the first one.
+            hyphenated_name = re.sub("(?<!^)(?=[A-Z])", "-", cls.__name__)
+            cls.type = hyphenated_name.lower()
 
     def __init__(self, detail: str | None = None, *field_errors: FieldError) -> None:
         super().__init__(detail or self.detail)
@@ -124,17 +127,18 @@ class Conflict(ServiceError):
 
 
 class ConstraintViolated(Conflict):
-    """A database constraint refused a write.
+    """A write violates a constraint of the database, for example `uq_users_email`.
 
-    A session raises this error. A repository replaces it by the error that it declares for the
-    constraint, for example `EmailTaken` for `uq_users_email`.
+    Sessions raise this error. Repositories catch it and raise a more specific error instead, for
+    example `EmailTaken`.
     """
 
+    # Clients do not distinguish this error from other conflicts.
     type = Conflict.type
 
-    def __init__(self, constraint: str) -> None:
+    def __init__(self, constraint_name: str) -> None:
         super().__init__()
-        self.constraint = constraint
+        self.constraint_name = constraint_name
 
 
 class RequestInProgress(Conflict):
@@ -175,9 +179,9 @@ class UnsupportedMediaType(ServiceError):
 
 
 class InvalidRequest(ServiceError):
-    """Values of the request are wrong. There is a field error for each of them.
+    """Values of the request are wrong. The response contains a field error for each of them.
 
-    A request may have thousands of wrong values. Only the first `MAX_FIELD_ERRORS` are reported.
+    It contains at most `MAX_FIELD_ERRORS`, because a request may have thousands of wrong values.
     """
 
     status = 422
@@ -188,7 +192,7 @@ class InvalidRequest(ServiceError):
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """The Idempotency-Key belongs to an earlier request that was not the same."""
+    """The client used the Idempotency-Key of an earlier request for a different request."""
 
     detail = "The Idempotency-Key was already used for a different request"
 

@@ -29,8 +29,8 @@ _NUMBER_MESSAGE: Final = "Must be a number"
 _BOOLEAN_MESSAGE: Final = "Must be true or false"
 _FORMAT_MESSAGE: Final = "Must have the format that the API documentation describes"
 
-# Messages, by the `type` of Pydantic's error. Placeholders are keys of the error's context.
-_MESSAGES: Final = {
+# The message for each `type` of Pydantic's errors. Placeholders are keys of the error's context.
+_MESSAGES_BY_ERROR_TYPE: Final = {
     "missing": "Required",
     "extra_forbidden": "Unknown field",
     "none_required": "Must be null",
@@ -99,8 +99,9 @@ _MESSAGES: Final = {
     "time_delta_type": _DURATION_MESSAGE,
     "time_delta_parsing": _DURATION_MESSAGE,
 }
-# Errors of a length, by type: the comparison, the key of the limit in the context, and its unit.
-_LENGTHS: Final = {
+# For each error type that is about a length: the comparison, the key of the limit in the error's
+# context, and the unit of the limit.
+_LENGTH_ERRORS: Final = {
     "string_too_short": ("at least", "min_length", "character"),
     "string_too_long": ("at most", "max_length", "character"),
     "bytes_too_short": ("at least", "min_length", "byte"),
@@ -112,20 +113,20 @@ _LENGTHS: Final = {
     "decimal_max_places": ("at most", "decimal_places", "decimal place"),
     "decimal_whole_digits": ("at most", "whole_digits", "integer digit"),
 }
-# Errors of a bound, by type: the key of the bound in the context, the messages for numbers and
-# for dates.
-_BOUNDS: Final = {
+# For each error type that is about a bound: the key of the bound in the error's context, the
+# message for numbers, and the message for dates and times.
+_BOUND_ERRORS: Final = {
     "greater_than": ("gt", "Must be greater than {}", "Must be after {}"),
     "greater_than_equal": ("ge", "Must be at least {}", "Must be {} or later"),
     "less_than": ("lt", "Must be less than {}", "Must be before {}"),
     "less_than_equal": ("le", "Must be at most {}", "Must be {} or earlier"),
 }
-# All types of Pydantic's own errors. Messages of those not listed above address Python programmers.
-_PYDANTIC_TYPES: Final = {*get_args(ErrorType)} - {"value_error"}
+# All types of Pydantic's own errors, whose messages are written for Python programmers.
+_PYDANTIC_ERROR_TYPES: Final = {*get_args(ErrorType)} - {"value_error"}
 
 
 def _truncate(text: str) -> str:
-    """Shorten a text that may contain a field name, which a client can make arbitrarily long."""
+    """Shorten a text that contains the name of a field, because clients may send long names."""
     return text[:_MAX_LENGTH]
 
 
@@ -133,7 +134,7 @@ _ShortText = Annotated[str, BeforeValidator(_truncate), Field(max_length=_MAX_LE
 
 
 class FieldError(BaseModel):
-    """One value that is wrong. Exactly one of pointer, parameter and header is present."""
+    """A wrong value of the request. Exactly one of pointer, parameter and header locates it."""
 
     detail: Annotated[_ShortText, Field(description="What to send instead, for people")]
     code: str = Field(max_length=100, description="The kind of error, stable, for programs")
@@ -143,16 +144,19 @@ class FieldError(BaseModel):
 
 
 def json_pointer(*path: object) -> str:
-    """Return the JSON pointer (RFC 6901) to a value in a body, for example `/items/17/title`."""
+    """Return the JSON pointer (RFC 6901) to a value in a JSON body.
+
+    For example, `json_pointer("items", 17, "title")` returns `/items/17/title`.
+    """
     escaped_names = [str(name).replace("~", "~0").replace("/", "~1") for name in path]
     return "".join(f"/{name}" for name in escaped_names)
 
 
 def with_message(schema: CoreSchema, code: str, message: str) -> CoreSchema:
-    """Return a schema whose errors have this code and message instead of Pydantic's.
+    """Return a copy of a Pydantic schema whose validation errors have this code and message.
 
-    Pydantic does not accept a message for one of its own error types, so the code is put into the
-    context of the error, where `validation_error_code` looks it up.
+    Pydantic does not allow a message for one of its own error types. All of these errors therefore
+    have the type `_OWN_MESSAGE`, and `validation_error_code` reads the code from their context.
     """
     return core_schema.custom_error_schema(
         schema,
@@ -163,48 +167,60 @@ def with_message(schema: CoreSchema, code: str, message: str) -> CoreSchema:
 
 
 def validation_error_code(error: Mapping[str, Any]) -> str:
-    """Return the error code of one of Pydantic's errors, for example `string_too_long`."""
+    """Return the code of a field error for a validation error, for example `string_too_long`.
+
+    `error` is an item of `ValidationError.errors()`.
+    """
     if error["type"] == _OWN_MESSAGE:
         return str(error["ctx"]["code"])
     return str(error["type"])
 
 
 def validation_error_message(error: Mapping[str, Any]) -> str:
-    """Return a sentence that says what to send instead of a value that Pydantic rejected.
+    """Return a message that tells the client what to send instead of a wrong value.
 
-    For example "Must have at most 200 characters". The sentence never quotes the rejected value,
-    which may be confidential. `error` is an item of `ValidationError.errors()`.
+    For example "Must have at most 200 characters". The message does not quote the wrong value,
+    which may be confidential. `error` is an item of Pydantic's `ValidationError.errors()`.
     """
     error_type = error["type"]
-    context = error.get("ctx", {})
-    if error_type in _MESSAGES:
-        return _MESSAGES[error_type].format_map(context)
-    if error_type in _LENGTHS:
-        return _describe_length(error_type, context)
-    if error_type in _BOUNDS:
-        return _describe_bound(error_type, context)
-    if error_type in _PYDANTIC_TYPES:
+    error_context = error.get("ctx", {})
+    if error_type in _MESSAGES_BY_ERROR_TYPE:
+        return _MESSAGES_BY_ERROR_TYPE[error_type].format_map(error_context)
+    if error_type in _LENGTH_ERRORS:
+        return _describe_length(error_type, error_context)
+    if error_type in _BOUND_ERRORS:
+        return _describe_bound(error_type, error_context)
+    if error_type in _PYDANTIC_ERROR_TYPES:
         return _FORMAT_MESSAGE
-    # The project's own validators raised `ValueError` or `PydanticCustomError` with this message.
+    # A validator of this project raised the error, and its message is written for clients. Pydantic
+    # adds a prefix to the message of a `ValueError`.
     return str(error["msg"]).removeprefix("Value error, ")
 
 
-def _describe_length(error_type: str, context: Mapping[str, Any]) -> str:
-    """Return for example "Must have at least 1 character"."""
-    comparison, key, unit = _LENGTHS[error_type]
-    limit = context[key]
-    # Pydantic does not know that the length of a `SecretStr` is a number of characters.
-    if context.get("field_type") == "Value":
+def _describe_length(error_type: str, error_context: Mapping[str, Any]) -> str:
+    """Return the message for a value of a wrong length.
+
+    For example, the error type `string_too_short` with the context `{"min_length": 1}` has the
+    message "Must have at least 1 character".
+    """
+    comparison, limit_key, unit = _LENGTH_ERRORS[error_type]
+    limit = error_context[limit_key]
+    # Pydantic reports a `SecretStr` as a "Value" with items, but it has characters.
+    if error_context.get("field_type") == "Value":
         unit = "character"
-    plural = "" if limit == 1 else "s"
-    return f"Must have {comparison} {limit} {unit}{plural}"
+    plural_ending = "" if limit == 1 else "s"
+    return f"Must have {comparison} {limit} {unit}{plural_ending}"
 
 
-def _describe_bound(error_type: str, context: Mapping[str, Any]) -> str:
-    """Return for example "Must be at most 100" or "Must be before 9999-12-31"."""
-    key, number_message, date_message = _BOUNDS[error_type]
-    bound = context[key]
-    # A bound that is a date or time is a text in the context.
+def _describe_bound(error_type: str, error_context: Mapping[str, Any]) -> str:
+    """Return the message for a number, date or time that is too small or too large.
+
+    For example, the error type `less_than_equal` with the context `{"le": 100}` has the message
+    "Must be at most 100".
+    """
+    bound_key, number_message, date_message = _BOUND_ERRORS[error_type]
+    bound = error_context[bound_key]
+    # Bounds of dates and times are strings in the context of the error.
     if isinstance(bound, str):
         return date_message.format(bound)
     return number_message.format(bound)

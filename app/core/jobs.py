@@ -54,9 +54,9 @@ class Job(Generic[JobContextT]):
     work: Callable[[JobContextT], Awaitable[str]]
 
     def latest_tick(self) -> datetime:
-        """Return the latest time at which the job was due, for example 12:10 at 12:17.
+        """Return the time at which the job was due most recently.
 
-        In this example, the interval of the job is ten minutes.
+        At 12:17, this is 12:10 for a job with an interval of ten minutes.
         """
         now = datetime.now(UTC)
         time_since_tick = (now - EPOCH) % self.interval
@@ -65,16 +65,16 @@ class Job(Generic[JobContextT]):
     async def run(
         self, database: Database, context: JobContextT, *, even_if_done: bool = False
     ) -> str | None:
-        """Run the job for its latest tick and return its outcome, unless that is already done.
+        """Run the job if it is due, record the run, and return the outcome of its work.
 
-        Returns None if another process is running the job at the moment, or if the job has already
-        run for this tick. If the work raises an error, records the failed run and raises the error
-        again. The job is then due at the next tick.
+        Returns None if the job has already run for its latest tick, or if another process is
+        running it now. Records a failed run as well, and then raises the error of the work. The job
+        is not due again before the next tick.
 
         Args:
             database: The database in which the runs are recorded.
             context: The settings and resources that the work uses.
-            even_if_done: Run the job even if it has already run for this tick.
+            even_if_done: Run the job even if it has already run for its latest tick.
         """
         failure: Exception | None = None
         # If the process dies, the transaction ends. Postgres then releases the lock.
@@ -90,10 +90,11 @@ class Job(Generic[JobContextT]):
 
             try:
                 outcome = await self.work(context)
-            except Exception as error:  # noqa: BLE001 - raised after the COMMIT of the record
+            except Exception as error:  # noqa: BLE001 - raised below
                 failure = error
                 outcome = f"failed: {type(error).__name__}"
             await job_runs.record_run(self.name, tick, outcome)
+        # Raise the error after the COMMIT, because it would undo the record of the run.
         if failure is not None:
             raise failure
         return outcome

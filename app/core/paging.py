@@ -35,7 +35,7 @@ def _split_sort_keys(parameter_values: Any) -> Any:
 
     For example, `["title,-id"]` (from `?sort=title,-id`) and `["title", "-id"]` (from
     `?sort=title&sort=-id`) both become `["title", "-id"]`. Raises `ValueError` if a key occurs
-    twice, also if the directions differ.
+    twice, in the same or in opposite directions.
     """
     if not isinstance(parameter_values, list):
         # Pydantic raises the error for a value that is not a list.
@@ -199,8 +199,8 @@ class Page(BaseModel, Generic[Item]):
     def link_header(self, path: str, query: str) -> str:
         """Return the `Link` header (RFC 8288), which links this page with other pages of the list.
 
-        For example `</books?page=1>; rel="first", </books?page=3>; rel="next"`. The links keep the
-        query parameters of the request other than its position.
+        For example `</books?page=1>; rel="first", </books?page=3>; rel="next"`. The links contain
+        all query parameters of the request except `page` and `cursor`, which they replace.
 
         Args:
             path: The path of the request, for example `/books`.
@@ -221,10 +221,10 @@ class Page(BaseModel, Generic[Item]):
     def _link_positions(self, *, total_is_exact: bool) -> Iterator[tuple[str, tuple[str, str]]]:
         """Yield the relation and the query parameter of each link: `("next", ("page", "3"))`.
 
-        The next page is identified by its cursor, `("next", ("cursor", "aGVs"))`, if this page was,
-        or if its number would exceed the limit of `MAX_OFFSET`. The last page is known only if the
-        total number of items is exact.
+        The link to the next page has a cursor, `("next", ("cursor", "aGVs"))`, if the client has
+        requested this page by cursor, or if the next page is too deep for a page number.
         """
+        # The deepest page that `require_valid_position` allows.
         deepest_page = MAX_OFFSET // self.size
         last_page = self.pages if total_is_exact else None
         yield "first", ("page", "1")

@@ -30,10 +30,12 @@ def integer_between(minimum: int, maximum: int) -> CanonicalText:
     For example, `Annotated[int, integer_between(1, 100)]` accepts `100`, but not `101`, `007`,
     `1_0` or `+1`.
     """
+    # The largest 64-bit integer has 19 digits.
+    pattern = "0|-?[1-9][0-9]{0,18}"
+    message = "Must be an integer such as 12, without leading zeros"
     value_schema = core_schema.int_schema(ge=minimum, le=maximum)
     json_schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
-    message = "Must be an integer such as 12, without leading zeros"
-    return CanonicalText("0|-?[1-9][0-9]{0,18}", message, value_schema, json_schema)
+    return CanonicalText(pattern, message, value_schema, json_schema)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ async def test_sql_statement_cannot_delete_or_demote_all_admins(
     first, *_ = await add_admins(database, 3)
     with pytest.raises(ConstraintViolated) as raised:
         await fetch_value(database, statement.replace(":id", str(first)))
-    assert raised.value.constraint == "users_last_admin"
+    assert raised.value.constraint_name == "users_last_admin"
     assert await fetch_value(database, COUNT_ADMINS) == 3
 
 
