@@ -1,12 +1,11 @@
-"""python -m benchmarks: start everything, measure, print and store. `--help` lists the options."""
+"""Compare Bookshelf with its peers, and print and store the results."""
 
 import argparse
 import asyncio
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +23,13 @@ from benchmarks.trials import (
     running_load_generator,
 )
 
-DELETIONS: Final = 8_000  # that anybody may make in a second
+# More than any server reaches, so that the requests of a trial are never used up.
+MAX_DELETIONS_PER_SECOND: Final = 8_000
 RESULTS: Final = PROJECT_ROOT / "benchmarks" / "results"
 PAGE_CHART: Final = PROJECT_ROOT / "docs" / "benchmarks.svg"
-# Not to be kept: nobody should take it for a result.
-QUICK: Final = {
+# The options that `--quick` replaces. The output goes to another directory, because the results are
+# not meaningful.
+QUICK_OPTIONS: Final = {
     "rounds": 1,
     "seconds": 0.4,
     "books": 200_000,
@@ -37,106 +38,118 @@ QUICK: Final = {
 
 
 def main() -> int:
-    """Run what the command line asks for; the exit code: 1 where an answer was not 2xx."""
-    options = _options()
-    layout, plan = cores.choose_layout(), Plan(*_plan(options))
-    chosen = _chosen(options.operations, plan)
-    _say_who_is_absent()
+    """Run the benchmarks. Return 1 if a response was not 2xx, otherwise 0."""
+    options = _parse_options()
+    layout = cores.choose_layout()
+    plan = Plan(options.rounds, options.seconds, options.concurrency, options.books)
+    operations = _select_operations(options.operations, plan)
+    _print_missing_contestants()
     with (
-        _directory() as directory,
-        dataset.running_database(directory, layout, plan.books) as (url, data),
+        tempfile.TemporaryDirectory(prefix="bookshelf-bench-") as directory_name,
+        dataset.running_database(Path(directory_name), layout, plan.books) as (url, data),
     ):
+        directory = Path(directory_name)
         if options.statements:
-            counts = statements.count_statements(url, data, chosen, layout, directory)
+            counts = statements.count_statements(url, data, operations, layout, directory)
             print(statements.counts_table(asyncio.run(counts)))
             return 0
         with (
             running_load_generator(layout) as generate,
             running_contestants(url, layout, directory) as servers,
         ):
-            limit = measure_ceiling(generate, layout, directory, plan.usual)
-            results = _measured(Experiment(plan, generate, url, data, servers), chosen, limit)
+            ceiling = measure_ceiling(generate, layout, directory, plan.usual)
+            experiment = Experiment(plan, generate, url, data, servers)
+            results = _measure(experiment, operations, ceiling)
     if options.page:
         report.update_page(results)
-    return _finish(results, options.output, draw_page_chart=options.page)
+    return _store_and_print(results, options.output, draw_page_chart=options.page)
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
+    """Parse the command line. `--quick` replaces other options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
+    names = [*all_operations(0)]
     add("--rounds", type=int, default=3, help="trials of each server and operation (%(default)s)")
-    add("--seconds", type=float, default=0.8, help="length of a trial (%(default)s)")
-    add("--concurrency", type=int, nargs="+", default=[1, 16, 64], help="connections (%(default)s)")
-    add("--books", type=int, default=1_000_000, help="(%(default)s)")
+    add("--seconds", type=float, default=0.8, help="duration of a trial (%(default)s)")
     add(
-        "--operations",
+        "--concurrency",
+        type=int,
         nargs="+",
-        choices=all_operations(0),
-        default=[*all_operations(0)],
-        help="all",
+        default=[1, 16, 64],
+        help="numbers of connections (%(default)s)",
     )
-    add("--quick", action="store_true", help="one short round, kept in .data: does it run?")
-    add("--output", type=Path, default=RESULTS, help="directory (%(default)s)")
-    add("--page", action="store_true", help="write the results into docs/benchmarks.md as well")
-    add("--statements", action="store_true", help="count SQL statements instead of seconds")
-    return parser.parse_args()
-
-
-def _plan(options: argparse.Namespace) -> tuple[int, float, list[int], int]:
+    add("--books", type=int, default=1_000_000, help="rows of the table books (%(default)s)")
+    add("--operations", nargs="+", choices=names, default=names, help="operations to measure (all)")
+    add("--quick", action="store_true", help="run one short round, to check that it works")
+    add("--output", type=Path, default=RESULTS, help="directory of the results (%(default)s)")
+    add("--page", action="store_true", help="also write the results into docs/benchmarks.md")
+    add("--statements", action="store_true", help="count SQL statements instead of measuring time")
+    options = parser.parse_args()
     if options.quick:
-        vars(options).update(QUICK)
-    return options.rounds, options.seconds, options.concurrency, options.books
+        vars(options).update(QUICK_OPTIONS)
+    return options
 
 
-def _chosen(names: Sequence[str], plan: Plan) -> list[Operation]:
-    found = all_operations(int(DELETIONS * plan.seconds))
-    return [found[name] for name in names]
+def _select_operations(names: Sequence[str], plan: Plan) -> list[Operation]:
+    """Return the operations with these names."""
+    operations = all_operations(int(MAX_DELETIONS_PER_SECOND * plan.seconds))
+    return [operations[name] for name in names]
 
 
-def _say_who_is_absent() -> None:
-    here = installed_contestants()
-    for who in CONTESTANTS:
-        if who not in here:
-            print(f"{who.name} is not installed: `make bench` does that.", file=sys.stderr)
+def _print_missing_contestants() -> None:
+    """Print the contestants that are not installed."""
+    installed = installed_contestants()
+    for contestant in CONTESTANTS:
+        if contestant not in installed:
+            print(f"{contestant.name} is not installed. Run `make bench`.", file=sys.stderr)
 
 
-@contextmanager
-def _directory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="bookshelf-bench-") as name:
-        yield Path(name)
+def _measure(experiment: Experiment, operations: Sequence[Operation], ceiling: float) -> Results:
+    """Check that the servers do the same work, and measure all operations.
 
-
-def _measured(experiment: Experiment, chosen: Sequence[Operation], limit: float) -> Results:
-    for operation in chosen:
+    `ceiling` is the rate that the load generator reaches alone.
+    """
+    for operation in operations:
         check_responses(experiment, operation)
     trials = []
-    for operation in chosen:
+    for operation in operations:
         for trial in experiment.trials(operation):
             print(
                 f"{trial.operation} {trial.server} {trial.concurrency}: {trial.rate:.0f}/s",
                 file=sys.stderr,
             )
             trials.append(trial)
-    users = list(registrations.measure_registrations(experiment))
-    titles = {operation.name: operation.title for operation in chosen}
-    return Results(describe_environment(), experiment.plan, limit, titles, trials, users)
+    return Results(
+        environment=describe_environment(),
+        plan=experiment.plan,
+        ceiling=ceiling,
+        titles={operation.name: operation.title for operation in operations},
+        trials=trials,
+        registrations=list(registrations.measure_registrations(experiment)),
+    )
 
 
-def _finish(results: Results, output: Path, *, draw_page_chart: bool) -> int:
+def _store_and_print(results: Results, output: Path, *, draw_page_chart: bool) -> int:
+    """Store the results and print the tables. Return 1 if requests failed, otherwise 0.
+
+    The chart is written to `output`, or to docs/ if `draw_page_chart` is true.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    results.write(output / "results.json")
+    results_file = output.resolve() / "results.json"
+    results.write(results_file)
     tables = report.full_report(results)
     (output / "tables.md").write_text(tables)
     print(tables)
+    # matplotlib is installed in the environment of the peers only.
     if PEER_PYTHON.exists():
         chart = PAGE_CHART if draw_page_chart else output.resolve() / "chart.svg"
-        files = (str(output.resolve() / "results.json"), str(chart))
-        subprocess.run(
-            [str(PEER_PYTHON), "-m", "benchmarks.chart", *files], check=True, cwd=PROJECT_ROOT
-        )
-    for reason, times in (failed := results.failures()).items():
-        print(f"FAILED {times} times: {reason}", file=sys.stderr)
-    return 1 if failed else 0
+        command = [str(PEER_PYTHON), "-m", "benchmarks.chart", str(results_file), str(chart)]
+        subprocess.run(command, check=True, cwd=PROJECT_ROOT)
+    failures = results.failures()
+    for reason, count in failures.items():
+        print(f"FAILED {count} times: {reason}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

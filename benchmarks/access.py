@@ -1,7 +1,7 @@
-"""What a token costs a request, and whether a log-in tells by its time who has an account.
+"""Measure the cost of a token per request, and the time of failed logins.
 
-python -m benchmarks.access [--before CHECKOUT]: `GET /books/{id}` without a token and with one, by
-turns; with `--before` also of another checkout of the service, over the same database.
+`GET /books/{id}` is measured without and with a token, in turns, optionally also with another
+checkout of the service. The time of a failed login must not reveal whether an account exists.
 """
 
 import argparse
@@ -24,83 +24,96 @@ from benchmarks.trials import measure_in_turns
 from benchmarks.wire import encode_request
 
 EMAIL, PASSWORD = "ada@example.com", "correct horse"
-FORM: Final = "application/x-www-form-urlencoded"
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 
 def main() -> None:
-    """Measure, and print two tables."""
+    """Run the measurements, and print two tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.access", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--attempts", type=int, default=200, help="log-ins of each kind")
-    parser.add_argument("--before", type=Path, help="another checkout to measure beside this one")
+    parser.add_argument("--rounds", type=int, default=7, help="(%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="per round (%(default)s)")
+    parser.add_argument("--attempts", type=int, default=200, help="logins of each kind")
+    parser.add_argument("--before", type=Path, help="directory of another checkout to measure too")
     options = parser.parse_args()
-    with bench.open_bench() as opened:
-        ours = opened.serve("bookshelf", BOOKSHELF_MODULE)
-        plain, bearing = _reads(ours, opened.data.book_ids)
-        variants = {"without a token": (ours, plain), "with a token": (ours, bearing)}
+    with bench.open_bench() as opened_bench:
+        bookshelf = opened_bench.serve("bookshelf", BOOKSHELF_MODULE)
+        anonymous, authenticated = _read_requests(bookshelf, opened_bench.data.book_ids)
+        variants = {
+            "without a token": (bookshelf, anonymous),
+            "with a token": (bookshelf, authenticated),
+        }
         if options.before:
-            other = opened.serve(
+            before = opened_bench.serve(
                 "before", BOOKSHELF_MODULE, PYTHONPATH=str(options.before.resolve())
             )
-            variants["before, without a token"] = (other, plain)
-        _print_reads(measure_in_turns(opened.generate, variants, options.rounds, options.seconds))
-        _print_log_ins(asyncio.run(_log_ins(ours, opened.url, options.attempts)))
+            variants["before, without a token"] = (before, anonymous)
+        _print_reads(
+            measure_in_turns(opened_bench.generate, variants, options.rounds, options.seconds)
+        )
+        durations = _measure_failed_logins(bookshelf, opened_bench.url, options.attempts)
+        _print_failed_logins(asyncio.run(durations))
 
 
-def _reads(server: Server, books: Sequence[UUID]) -> tuple[list[bytes], list[bytes]]:
-    """The same reads without and with a token."""
+def _read_requests(server: Server, book_ids: Sequence[UUID]) -> tuple[list[bytes], list[bytes]]:
+    """Return requests that read books, without a token and with a token of a new user."""
     user = {"name": "Ada", "email": EMAIL, "password": PASSWORD}
-    assert server.send(encode_request("POST /users", json.dumps(user).encode()))[0] == 201
-    status, token = server.send(_log_in(EMAIL, PASSWORD))
+    status, _ = server.send(encode_request("POST /users", json.dumps(user).encode()))
     assert status == 201
-    plain = [encode_request(f"GET /books/{book}") for book in books]
-    line = f"\r\nAuthorization: Bearer {token['access_token']}\r\n\r\n".encode()
-    return plain, [each.replace(b"\r\n\r\n", line) for each in plain]
+    status, token = server.send(_login_request(EMAIL, PASSWORD))
+    assert status == 201
+    anonymous = [encode_request(f"GET /books/{book_id}") for book_id in book_ids]
+    # Insert the header at the end of the head.
+    header = f"\r\nAuthorization: Bearer {token['access_token']}\r\n\r\n".encode()
+    authenticated = [request.replace(b"\r\n\r\n", header) for request in anonymous]
+    return anonymous, authenticated
 
 
-def _log_in(email: str, password: str) -> bytes:
+def _login_request(email: str, password: str) -> bytes:
     form = urlencode({"username": email, "password": password})
-    return encode_request("POST /tokens", form.encode(), FORM)
+    return encode_request("POST /tokens", form.encode(), FORM_TYPE)
 
 
-def _print_reads(found: dict[str, list[tuple[float, float]]]) -> None:
+def _print_reads(measurements: dict[str, list[tuple[float, float]]]) -> None:
     print("| `GET /books/{id}` | requests/s | range | CPU per request | ratio |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    base = median(rate for rate, _ in next(iter(found.values())))
-    for name, rounds in found.items():
+    first_rounds = next(iter(measurements.values()))
+    base_rate = median(rate for rate, _ in first_rounds)
+    for name, rounds in measurements.items():
         rates, cpus = zip(*rounds, strict=True)
         print(
             f"| {name} | {median(rates):.0f} | {min(rates):.0f}-{max(rates):.0f} "
-            f"| {median(cpus):.0f} us | {median(rates) / base:.3f} |"
+            f"| {median(cpus):.0f} us | {median(rates) / base_rate:.3f} |"
         )
 
 
-async def _log_ins(server: Server, url: str, attempts: int) -> dict[str, list[float]]:
-    """Seconds of log-ins that fail, by turns; between them all failures are forgotten."""
+async def _measure_failed_logins(server: Server, url: str, attempts: int) -> dict[str, list[float]]:
+    """Return the seconds that failed logins take, with and without an account, in turns.
+
+    The recorded failures are deleted after each login, so that the service never makes one wait.
+    """
     connection = await asyncpg.connect(url)
     emails: dict[str, Callable[[int], str]] = {
         "with an account": lambda _: EMAIL,
         "without an account": lambda number: f"nobody{number}@example.com",
     }
-    found: dict[str, list[float]] = defaultdict(list)
+    durations: dict[str, list[float]] = defaultdict(list)
     for number in range(attempts):
         for name, email in emails.items():
-            attempt = _log_in(email(number), "battery staple")
-            begun = perf_counter()
-            status, _ = await asyncio.to_thread(server.send, attempt)
-            found[name].append(perf_counter() - begun)
+            request = _login_request(email(number), "battery staple")
+            started_at = perf_counter()
+            status, _ = await asyncio.to_thread(server.send, request)
+            durations[name].append(perf_counter() - started_at)
             assert status == 401, status
             await connection.execute("DELETE FROM login_failures")
     await connection.close()
-    return found
+    return durations
 
 
-def _print_log_ins(found: dict[str, list[float]]) -> None:
-    print("\n| a log-in that fails, of an email | median | quartiles |")
+def _print_failed_logins(durations: dict[str, list[float]]) -> None:
+    print("\n| failed login with an email address | median | quartiles |")
     print("| --- | ---: | ---: |")
-    for name, seconds in found.items():
-        first, middle, third = (each * 1e3 for each in quantiles(seconds, n=4))
+    for name, seconds in durations.items():
+        first, middle, third = (quartile * 1e3 for quartile in quantiles(seconds, n=4))
         print(f"| {name} | {middle:.2f} ms | {first:.2f}-{third:.2f} |")
 
 

@@ -1,7 +1,7 @@
-"""What a change costs three requests, compared with another checkout and without each fast path.
+"""Measure how much each fast path saves, and optionally compare with another checkout.
 
-python -m benchmarks.changes [--before CHECKOUT]: `GET /books/{id}`, `GET /authors` and
-`POST /authors`, all servers by turns over the same database, on one core each.
+The requests are `GET /books/{id}`, `GET /authors` and `POST /authors`. All servers use the same
+database and are measured in turns, each on one core.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from benchmarks.trials import LoadGenerator, measure_in_turns
 from benchmarks.wire import encode_request
 
 BASELINE: Final = "this checkout"
-# Variants of this checkout, and the environment that makes them.
-SWITCHES: Final = {
+# The environment variables of each variant of this checkout.
+VARIANTS: Final = {
     BASELINE: {},
     "HTTP_FAST_PATH=false": {"HTTP_FAST_PATH": "false"},
     "DB_FAST_PATH=false": {"DB_FAST_PATH": "false"},
@@ -27,25 +27,32 @@ SWITCHES: Final = {
 
 
 def main() -> None:
-    """Measure, and print one table for each request."""
+    """Run the measurements, and print one table for each request."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.changes", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--before", type=Path, help="another checkout, which is the base of 1.00")
+    parser.add_argument("--rounds", type=int, default=7, help="(%(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="per round (%(default)s)")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        help="directory of another checkout, which becomes the base of the ratios",
+    )
     options = parser.parse_args()
-    variants = dict(SWITCHES)
+    variants = dict(VARIANTS)
     if options.before:
         variants = {"before": {"PYTHONPATH": str(options.before.resolve())}, **variants}
-    with bench.open_bench() as opened:
+    with bench.open_bench() as opened_bench:
         servers = {
-            variant: opened.serve(variant, BOOKSHELF_MODULE, **environment)
+            variant: opened_bench.serve(variant, BOOKSHELF_MODULE, **environment)
             for variant, environment in variants.items()
         }
-        for operation, requests in _operations(opened.data).items():
-            _compare(opened.generate, operation, servers, requests, options.rounds, options.seconds)
+        for operation, requests in _requests_by_operation(opened_bench.data).items():
+            _compare(
+                opened_bench.generate, operation, servers, requests, options.rounds, options.seconds
+            )
 
 
-def _operations(data: Dataset) -> dict[str, list[bytes]]:
+def _requests_by_operation(data: Dataset) -> dict[str, list[bytes]]:
+    """Return the requests of each operation: `{"GET /authors": [b"GET /authors ..."], ...}`."""
     author = json.dumps({"name": "Ursula K. Le Guin", "dob": "1929-10-21"}).encode()
     return {
         "GET /books/{id}": [encode_request(f"GET /books/{book}") for book in data.book_ids],
@@ -62,13 +69,13 @@ def _compare(
     rounds: int,
     seconds: float,
 ) -> None:
-    """Measure one request, and print its table. The first server is the base of the ratios."""
+    """Measure one operation, and print its table. The first server is the base of the ratios."""
     variants = {variant: (server, requests) for variant, server in servers.items()}
-    measured = measure_in_turns(generate, variants, rounds, seconds)
+    measurements = measure_in_turns(generate, variants, rounds, seconds)
     print(f"| `{operation}` | requests/s | ratio | CPU per request | ratio |")
     print("| --- | ---: | ---: | ---: | ---: |")
     base_rate = base_cpu = 0.0
-    for variant, rounds_of_variant in measured.items():
+    for variant, rounds_of_variant in measurements.items():
         rate = median(rate for rate, _ in rounds_of_variant)
         cpu = median(cpu for _, cpu in rounds_of_variant)
         base_rate = base_rate or rate

@@ -1,6 +1,11 @@
-"""Results as a chart: python -m benchmarks.chart FILE.json FILE.svg, with the peers' Python."""
+"""Draw the results of a run as a chart.
+
+Run it as `python -m benchmarks.chart FILE.json FILE.svg` in the virtual environment of the peers,
+which contains matplotlib.
+"""
 
 import sys
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,25 +16,27 @@ from benchmarks.results import BOOKSHELF, LIMIT, Results
 
 _COLORS: Final = {BOOKSHELF: "#1f6feb", LIMIT: "#b0b7c0"}
 _PEER_COLOR: Final = "#d0865a"
-_PANELS_PER_ROW: Final = 3  # panels beside each other
+_PANELS_PER_ROW: Final = 3
 
 
 def draw_chart(results: Results, path: Path) -> None:
-    """A panel for each operation, a bar for each server."""
-    # Text stays text, and the same results are the same file.
+    """Draw a panel for each operation, with a bar for each server, into an SVG file."""
+    # Keep text as text, and write the same file for the same results.
     mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bookshelf", "font.size": 9})
-    rows = -(-len(results.operations) // _PANELS_PER_ROW)
+    row_count = ceil(len(results.operations) / _PANELS_PER_ROW)
     figure, panels = plt.subplots(
-        rows, _PANELS_PER_ROW, figsize=(11, 2.2 * rows + 0.9), sharey=True, squeeze=False
+        row_count, _PANELS_PER_ROW, figsize=(11, 2.2 * row_count + 0.9), sharey=True, squeeze=False
     )
+    # Hide the unused panels of the last row.
     for panel in panels.flat[len(results.operations) :]:
         panel.set_visible(False)
-    for name, panel in zip(results.operations, panels.flat, strict=False):
-        _draw_panel(results, name, panel)
-    plan, found = results.plan, results.environment
+    for operation, panel in zip(results.operations, panels.flat, strict=False):
+        _draw_panel(results, operation, panel)
+    plan = results.plan
+    environment = results.environment
     figure.suptitle(
         f"Requests per second, {plan.usual} connections, medians of {plan.rounds} rounds;"
-        f" {plan.books:,} books\n{found['date']}, {found['machine']}",
+        f" {plan.books:,} books\n{environment['date']}, {environment['machine']}",
         fontsize=10,
     )
     figure.tight_layout()
@@ -37,9 +44,12 @@ def draw_chart(results: Results, path: Path) -> None:
 
 
 def _draw_panel(results: Results, operation: str, panel: Any) -> None:
+    """Draw the bars of one operation, the first server at the top."""
     servers = results.servers[::-1]
-    rates = [results.median("rate", who, operation, results.plan.usual) for who in servers]
-    bars = panel.barh(servers, rates, color=[_COLORS.get(who, _PEER_COLOR) for who in servers])
+    rates = [results.median("rate", server, operation, results.plan.usual) for server in servers]
+    bars = panel.barh(
+        servers, rates, color=[_COLORS.get(server, _PEER_COLOR) for server in servers]
+    )
     panel.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=2, fontsize=8)
     panel.set_title(results.titles[operation], fontsize=9, loc="left")
     panel.set_xlim(0, max(rates) * 1.18)

@@ -1,4 +1,7 @@
-"""How long a million books take: in and out by file, one by one by the ORM, by a plain COPY."""
+"""Measure the import and export of a million books.
+
+The import is compared with COPY and with the ORM, which inserts and commits books one by one.
+"""
 
 import argparse
 import asyncio
@@ -11,6 +14,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
+from math import ceil
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -41,7 +45,8 @@ WORDS: Final = [
     "wind",
     "shadow",
 ]
-BOOKS_PER_AUTHOR: Final = 10  # of an author
+BOOKS_PER_AUTHOR: Final = 10
+# The commands of the service that are measured. "again" imports a file that was imported before.
 COMMANDS: Final = {
     "import": ("import", "books"),
     "again": ("import", "books"),
@@ -50,18 +55,16 @@ COMMANDS: Final = {
 
 
 def generate_books(count: int) -> Iterator[tuple[str, date, str]]:
-    """Author, date of birth and title of so many different books."""
-    chosen = random.Random(count)
+    """Yield the author, the date of birth and the title of `count` different books."""
+    generator = random.Random(count)
     for number in range(count):
-        author, title = (
-            number // BOOKS_PER_AUTHOR,
-            " ".join(chosen.choices(WORDS, k=4)).capitalize(),
-        )
-        yield f"Author {author:06d}", date(1800, 1, 1), f"{title} {number}"
+        author_number = number // BOOKS_PER_AUTHOR
+        title = " ".join(generator.choices(WORDS, k=4)).capitalize()
+        yield f"Author {author_number:06d}", date(1800, 1, 1), f"{title} {number}"
 
 
 async def insert_with_orm(url: URL, count: int) -> float:
-    """Seconds of one INSERT and COMMIT for each book, as a loop over a session's add does it."""
+    """Insert and commit each book alone with the ORM. Return the duration in seconds."""
     engine = create_async_engine(url, poolclass=NullPool)
     start = perf_counter()
     async with AsyncSession(engine, expire_on_commit=False) as session:
@@ -78,26 +81,29 @@ async def insert_with_orm(url: URL, count: int) -> float:
 
 
 async def copy_rows(url: str, count: int) -> float:
-    """Seconds of COPY straight into the tables: nothing is checked, nothing looked up."""
+    """Insert books with COPY, without any checks or lookups. Return the duration in seconds."""
     connection = await asyncpg.connect(url)
-    authors = [uuid7() for _ in range(-(-count // BOOKS_PER_AUTHOR))]
-    names = ((key, f"Author {n:06d}", date(1800, 1, 1)) for n, key in enumerate(authors))
-    rows = (
-        (uuid7(), title, authors[number // BOOKS_PER_AUTHOR])
+    author_ids = [uuid7() for _ in range(ceil(count / BOOKS_PER_AUTHOR))]
+    author_rows = (
+        (author_id, f"Author {number:06d}", date(1800, 1, 1))
+        for number, author_id in enumerate(author_ids)
+    )
+    book_rows = (
+        (uuid7(), title, author_ids[number // BOOKS_PER_AUTHOR])
         for number, (_, _, title) in enumerate(generate_books(count))
     )
     start = perf_counter()
     async with connection.transaction():
         columns = ["id", "name", "dob"]
-        await connection.copy_records_to_table("authors", records=names, columns=columns)
+        await connection.copy_records_to_table("authors", records=author_rows, columns=columns)
         columns = ["id", "title", "author_id"]
-        await connection.copy_records_to_table("books", records=rows, columns=columns)
+        await connection.copy_records_to_table("books", records=book_rows, columns=columns)
     await connection.close()
     return perf_counter() - start
 
 
 def run_command(url: str, *command: str) -> tuple[float, float]:
-    """Seconds and peak MiB of the process of a command, its start included."""
+    """Run a command of the service. Return its duration in seconds and its peak memory in MiB."""
     start = perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "app", *command],
@@ -111,7 +117,7 @@ def run_command(url: str, *command: str) -> tuple[float, float]:
 
 
 async def create_trial_database(server: Postgres) -> str:
-    """The URL of an empty, migrated database; the one of the trial before is gone."""
+    """Create an empty, migrated database and return its URL. The previous one is dropped."""
     connection = await asyncpg.connect(server.url())
     await connection.execute("DROP DATABASE IF EXISTS trial WITH (FORCE)")
     await connection.execute('CREATE DATABASE trial TEMPLATE "bookshelf"')
@@ -121,59 +127,82 @@ async def create_trial_database(server: Postgres) -> str:
 
 
 async def create_template_database(server: Postgres) -> None:
+    """Create the empty database that `create_trial_database` copies."""
     connection = await asyncpg.connect(server.url())
     await connection.execute('CREATE DATABASE "bookshelf"')
     await connection.close()
 
 
+def write_csv_file(path: Path, count: int) -> None:
+    """Write a file with `count` books that the service can import."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("author", "dob", "title"))
+        writer.writerows(generate_books(count))
+
+
 def measure(server: Postgres, directory: Path, options: argparse.Namespace) -> None:
+    """Run all measurements in turns, and print their medians and ranges."""
     file = directory / "books.csv"
-    with file.open("w", newline="") as target:
-        csv.writer(target).writerows([("author", "dob", "title")])
-        csv.writer(target).writerows(generate_books(options.books))
-    found: dict[str, list[float]] = defaultdict(list)
+    write_csv_file(file, options.books)
+    # The measurements by their names, for example {"import": [31.2, 30.8], "import MiB": ...}.
+    measurements: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.rounds):
         url = asyncio.run(create_trial_database(server))
         for name, command in COMMANDS.items():
-            seconds, memory = run_command(
-                url, *command, str(file) if name != "export" else "/dev/null"
-            )
-            found[name].append(seconds)
-            found[f"{name} MiB"].append(memory)
-        found["copy"].append(
-            asyncio.run(copy_rows(asyncio.run(create_trial_database(server)), options.books))
-        )
+            target = "/dev/null" if name == "export" else str(file)
+            seconds, memory = run_command(url, *command, target)
+            measurements[name].append(seconds)
+            measurements[f"{name} MiB"].append(memory)
         url = asyncio.run(create_trial_database(server))
-        found["orm"].append(asyncio.run(insert_with_orm(sqlalchemy_url(url), options.sample)))
-    for name, words in (
-        ("import", f"import books, {options.books} lines, s"),
-        ("import MiB", "its peak memory, MiB"),
-        ("again", "the same file again, s"),
-        ("export", "export books, s"),
-        ("export MiB", "its peak memory, MiB"),
-        ("copy", "plain COPY of as many rows, s"),
-        ("orm", f"one by one by the ORM, {options.sample} books, s"),
-    ):
-        values = sorted(found[name])
-        print(f"{words:<42}{median(values):8.1f}   ({values[0]:.1f} to {values[-1]:.1f})")
-    each = median(found["orm"]) / options.sample * options.books
-    print(f"{'one by one, for all of them, s':<42}{each:8.0f}   (calculated)")
+        measurements["copy"].append(asyncio.run(copy_rows(url, options.books)))
+        url = asyncio.run(create_trial_database(server))
+        seconds = asyncio.run(insert_with_orm(sqlalchemy_url(url), options.sample))
+        measurements["orm"].append(seconds)
+    _print_measurements(measurements, options)
+
+
+def _print_measurements(measurements: dict[str, list[float]], options: argparse.Namespace) -> None:
+    """Print the median and the range of each measurement."""
+    descriptions = {
+        "import": f"import of {options.books} books, s",
+        "import MiB": "peak memory of the import, MiB",
+        "again": "import of the same file again, s",
+        "export": "export of the books, s",
+        "export MiB": "peak memory of the export, MiB",
+        "copy": "COPY of as many rows, s",
+        "orm": f"ORM, {options.sample} books one by one, s",
+    }
+    for name, description in descriptions.items():
+        values = sorted(measurements[name])
+        print(f"{description:<42}{median(values):8.1f}   ({values[0]:.1f} to {values[-1]:.1f})")
+    orm_seconds = median(measurements["orm"]) / options.sample * options.books
+    print(f"{'ORM, all books one by one, s':<42}{orm_seconds:8.0f}   (calculated)")
 
 
 def sqlalchemy_url(url: str) -> URL:
+    """Return the URL of a database for SQLAlchemy: `postgresql+asyncpg://...`."""
     return make_url(url).set(drivername="postgresql+asyncpg")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Parse the options, start Postgres and measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.imports", description=__doc__)
-    parser.add_argument("--books", type=int, default=1_000_000)
-    parser.add_argument("--sample", type=int, default=5_000, help="books that the ORM gets")
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bookshelf-imports-") as place:
-        home = Path(place)
-        home.chmod(0o755)
-        with embedded.run_postgres(home) as running:
-            asyncio.run(create_template_database(running))
-            schema.upgrade(sqlalchemy_url(running.url("bookshelf")))
-            measure(running, home, given)
+    parser.add_argument("--books", type=int, default=1_000_000, help="(%(default)s)")
+    parser.add_argument(
+        "--sample", type=int, default=5_000, help="books that the ORM inserts (%(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="(%(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bookshelf-imports-") as directory_name:
+        directory = Path(directory_name)
+        # The server may run as another user, who must be able to enter the directory.
+        directory.chmod(0o755)
+        with embedded.run_postgres(directory) as server:
+            asyncio.run(create_template_database(server))
+            schema.upgrade(sqlalchemy_url(server.url("bookshelf")))
+            measure(server, directory, options)
+
+
+if __name__ == "__main__":
+    main()

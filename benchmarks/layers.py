@@ -1,6 +1,6 @@
-"""Where the time of a read goes: `GET /books/{id}`, by servers that each do more of it.
+"""Measure which layers take the time of `GET /books/{id}`, with servers that each add one layer.
 
-python -m benchmarks.layers: all by turns; what the server's processor has to do for one request.
+The servers are measured in turns. The cost of a layer is the difference in CPU time per request.
 """
 
 import argparse
@@ -12,62 +12,76 @@ from benchmarks.servers import BOOKSHELF_MODULE, TUTORIAL_MODULE, Server
 from benchmarks.trials import measure_in_turns
 from benchmarks.wire import encode_request
 
-# What each server does, its module, and the row of which it does all, too.
+MIB: Final = 2**20
+# The description of each server, its module (empty for Bookshelf), and the number of the server to
+# which it adds a layer.
 LAYERS: Final = {
-    "uvicorn, an answer that is there": ("benchmarks.rungs:server", None),
-    "a driver's pool, JSON from Postgres (the limit)": ("benchmarks.peers.raw_asyncpg:app", 0),
-    "a route of Starlette's": ("benchmarks.rungs:starlette", 0),
-    "a route of FastAPI's: an id, a dependency": ("benchmarks.rungs:fastapi", 2),
-    "our middleware, who may, strict parameters": ("benchmarks.rungs:service", 3),
+    "uvicorn, constant response": ("benchmarks.rungs:server", None),
+    "driver's pool, JSON from Postgres (`limit`)": ("benchmarks.peers.raw_asyncpg:app", 0),
+    "route of Starlette": ("benchmarks.rungs:starlette", 0),
+    "route of FastAPI with an id and a dependency": ("benchmarks.rungs:fastapi", 2),
+    "with our middleware, authorization and strict parameters": ("benchmarks.rungs:service", 3),
     "Bookshelf: session, driver, row, model, JSON": ("", 4),
 }
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Run the measurements, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.8)
+    parser.add_argument("--rounds", type=int, default=9, help="(%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.8, help="per round (%(default)s)")
     options = parser.parse_args()
-    with bench.open_bench() as opened:
+    with bench.open_bench() as opened_bench:
         servers = {
-            layer: opened.serve(layer, _module(module)) for layer, (module, _) in LAYERS.items()
+            layer: opened_bench.serve(layer, _module_arguments(module))
+            for layer, (module, _) in LAYERS.items()
         }
-        requests = [encode_request(f"GET /books/{book}") for book in opened.data.book_ids]
+        requests = [encode_request(f"GET /books/{book}") for book in opened_bench.data.book_ids]
         variants = {layer: (server, requests) for layer, server in servers.items()}
-        _print_layers(measure_in_turns(opened.generate, variants, options.rounds, options.seconds))
-        _print_memory(servers[[*LAYERS][-1]])
+        _print_layers(
+            measure_in_turns(opened_bench.generate, variants, options.rounds, options.seconds)
+        )
+        *_, bookshelf = servers.values()
+        _print_memory(bookshelf)
 
 
-def _module(module: str) -> tuple[str, ...]:
+def _module_arguments(module: str) -> tuple[str, ...]:
+    """Return the arguments of `python -m` that run the server of a layer."""
     if not module:
         return BOOKSHELF_MODULE
-    factory = ("--factory",) if module.endswith(":service") else ()
-    return *(module if ":app" in word else word for word in TUTORIAL_MODULE), *factory
+    arguments = tuple(module if ":app" in word else word for word in TUTORIAL_MODULE)
+    # `rungs.service` is a function that creates the application.
+    if module.endswith(":service"):
+        return (*arguments, "--factory")
+    return arguments
 
 
-def _print_layers(found: dict[str, list[tuple[float, float]]]) -> None:
-    print("| `GET /books/{id}` | requests/s | CPU per request | more than | by |")
+def _print_layers(measurements: dict[str, list[tuple[float, float]]]) -> None:
+    """Print the rate and the CPU time of each server, and the difference to the layer below."""
+    print("| `GET /books/{id}` | requests/s | CPU per request | compared with | difference |")
     print("| --- | ---: | ---: | --- | ---: |")
-    rows, costs = list(found.items()), list[float]()
-    for (layer, rounds), (_, base) in zip(rows, LAYERS.values(), strict=True):
-        rate, cpu = (median(values) for values in zip(*rounds, strict=True))
-        costs.append(cpu)
-        more = (
-            f"{rows[base][0].partition(':')[0]} | {cpu - costs[base]:.0f} us"
-            if base is not None
-            else "|"
-        )
-        print(f"| {layer} | {rate:.0f} | {cpu:.0f} us | {more} |")
+    layers = list(measurements)
+    cpu_times: list[float] = []
+    for layer, (_, base_number) in LAYERS.items():
+        rates, cpu_times_of_rounds = zip(*measurements[layer], strict=True)
+        cpu_time = median(cpu_times_of_rounds)
+        cpu_times.append(cpu_time)
+        difference = "|"
+        if base_number is not None:
+            difference = f"{layers[base_number]} | {cpu_time - cpu_times[base_number]:.0f} us"
+        print(f"| {layer} | {median(rates):.0f} | {cpu_time:.0f} us | {difference} |")
 
 
-def _print_memory(ours: Server) -> None:
+def _print_memory(bookshelf: Server) -> None:
     """Print the memory of the service before and after the readiness probe has loaded boto3."""
-    before = ours.memory_bytes()
-    status, _ = ours.send(encode_request("GET /readyz"))
+    memory_before = bookshelf.memory_bytes()
+    status, _ = bookshelf.send(encode_request("GET /readyz"))
     assert status == 200, status
-    sizes = " MiB, and ".join(f"{size / 2**20:.0f}" for size in (before, ours.memory_bytes()))
-    print(f"\nMemory of Bookshelf: {sizes} MiB when the store has been asked")
+    memory_after = bookshelf.memory_bytes()
+    print(
+        f"\nMemory of Bookshelf: {memory_before / MIB:.0f} MiB, "
+        f"and {memory_after / MIB:.0f} MiB after it has used the object store"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Postgres time of the lists' statements over a million books: python -m benchmarks.million
+"""Measure how long Postgres executes the statements of lists of a million books.
 
-It runs the service's own requests, takes the statements that they send, and asks Postgres with
-EXPLAIN ANALYZE how long it executes them. Prints a Markdown table of medians in milliseconds.
+The service in this process handles requests. Each statement that it sends is executed again with
+EXPLAIN ANALYZE. Prints a Markdown table of medians in milliseconds.
 """
 
 import asyncio
@@ -27,30 +27,37 @@ from benchmarks import dataset
 from tests.support.resources import replace_resources
 
 AUTHORS, BOOKS = 50_000, 1_000_000
+# Executions of each statement, after one that is not measured.
 EXECUTIONS: Final = 5
-DEEP_PAGE_OFFSET: Final = 900_000  # rows before the deep cursor page
+# The number of rows before a deep page that is read with a cursor.
+DEEP_PAGE_OFFSET: Final = 900_000
 
 
 async def measure(url: str) -> None:
+    """Fill the database, measure the statements, and print the table."""
     connection = await asyncpg.connect(url)
     await dataset.insert_rows(connection, AUTHORS, BOOKS)
-    async with _running_service(url) as (client, sent):
+    async with _running_service(url) as (client, sent_statements):
         print(f"| request | Postgres ms, median of {EXECUTIONS} |\n| --- | ---: |")
-        for name, path in {**_paths(), "deep": await _deep_page_path(client)}.items():
-            sent.clear()
-            (await client.get(path)).raise_for_status()
+        labels = {path: f"`{path}`" for path in _paths()}
+        deep_page_path = await _deep_page_path(client)
+        labels[deep_page_path] = f"cursor page after {DEEP_PAGE_OFFSET:,} rows"
+        for path, label in labels.items():
+            sent_statements.clear()
+            response = await client.get(path)
+            response.raise_for_status()
+            statement, parameters = sent_statements[0]
+            await _execution_time(connection, statement, parameters)
             milliseconds = [
-                await _execution_time(connection, *sent[0]) for _ in range(EXECUTIONS + 1)
+                await _execution_time(connection, statement, parameters) for _ in range(EXECUTIONS)
             ]
-            label = (
-                f"`{path}`" if name != "deep" else f"cursor page after {DEEP_PAGE_OFFSET:,} rows"
-            )
-            print(f"| {label} | {median(milliseconds[1:]):.2f} |", flush=True)
+            print(f"| {label} | {median(milliseconds):.2f} |", flush=True)
     await connection.close()
 
 
-def _paths() -> dict[str, str]:
-    paths = [
+def _paths() -> list[str]:
+    """Return the paths of the lists that are measured."""
+    return [
         "/books?count=none",
         "/books?count=estimated",
         "/books?count=exact",
@@ -60,18 +67,23 @@ def _paths() -> dict[str, str]:
         "/books?sort=-title&count=none",
         "/books?page=5000&count=none",
     ]
-    return {path: path for path in paths}
 
 
 async def _deep_page_path(client: httpx.AsyncClient) -> str:
+    """Return the path of the page after DEEP_PAGE_OFFSET rows, with a cursor.
+
+    Cursors are followed from the deepest page that can be read by its number.
+    """
     path = "/books?size=100&count=none&page=1000"
     for _ in range((DEEP_PAGE_OFFSET - 100_000) // 100 + 1):
-        answer = (await client.get(path)).raise_for_status()
-        path = f"/books?size=100&cursor={answer.json()['next']}"
+        response = await client.get(path)
+        response.raise_for_status()
+        path = f"/books?size=100&cursor={response.json()['next']}"
     return path.replace("size=100", "size=20")
 
 
 async def _execution_time(connection: asyncpg.Connection, sql: str, parameters: Any) -> float:
+    """Execute a statement with EXPLAIN ANALYZE, and return the time in milliseconds."""
     plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *parameters)
     return float(json.loads(plan)[0]["Execution Time"])
 
@@ -80,22 +92,25 @@ async def _execution_time(connection: asyncpg.Connection, sql: str, parameters: 
 async def _running_service(
     url: str,
 ) -> AsyncIterator[tuple[httpx.AsyncClient, list[tuple[str, Any]]]]:
-    """A client of the service in this process, and the statements that it sends."""
-    # The fast path bypasses the event that notes the statements.
+    """Yield a client of the service in this process, and a list of the statements it sends."""
+    # The fast path bypasses the event that records the statements.
     settings = Settings(
         _env_file=None, app_env="test", database_url=SecretStr(url), db_fast_path=False
     )
-    app, sent = create_app(settings), list[tuple[str, Any]]()
+    app = create_app(settings)
+    sent_statements: list[tuple[str, Any]] = []
     database = Database(settings)
     replace_resources(app, database=database)
 
-    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        sent.append((statement, parameters))
+    def record(
+        _connection: object, _cursor: object, statement: str, parameters: Any, *_: object
+    ) -> None:
+        sent_statements.append((statement, parameters))
 
-    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(database.engine.sync_engine, "before_cursor_execute", record)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://bookshelf") as client:
-        yield client, sent
+        yield client, sent_statements
     await database.engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""How long the rename of an author with very many books takes: python -m benchmarks.renames
+"""Measure how long it takes to rename an author with very many books.
 
 It sends PATCH /authors/{id} to the service, in turns for an author with 300,000 books and for one
 without books, and prints the medians. The version of a book combines those of the book and its
@@ -24,7 +24,8 @@ from app.settings import Settings
 
 BOOKS: Final = 300_000
 ROUNDS: Final = 9
-RENAMES: Final = 100  # per round and author
+# The number of renames per round and author.
+RENAMES: Final = 100
 AUTHORS: Final = {
     f"{BOOKS:,} books": "01890000-0000-7000-8000-000000000001",
     "no books": "01890000-0000-7000-8000-000000000002",
@@ -41,6 +42,7 @@ ANALYZE;
 
 
 async def measure(url: str) -> None:
+    """Insert the rows, rename both authors in turns, and print a table."""
     connection = await asyncpg.connect(url)
     await connection.execute(_ROWS, timeout=300)
     await connection.close()
@@ -69,6 +71,7 @@ async def _rename(client: httpx.AsyncClient, author_id: str) -> float:
 
 @asynccontextmanager
 async def _client(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of the service in this process."""
     settings = Settings(
         _env_file=None, app_env="test", anonymous_access="full", database_url=SecretStr(url)
     )
@@ -82,6 +85,7 @@ async def _client(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def main() -> None:
+    """Start Postgres and measure."""
     with (
         tempfile.TemporaryDirectory() as directory,
         embedded.run_postgres(Path(directory)) as server,

@@ -1,4 +1,7 @@
-"""Servers that each do a part of what answers `GET /books/{id}`; the answer is always the same."""
+"""Servers that each contain a part of the layers of `GET /books/{id}`.
+
+Their response is constant. `benchmarks.layers` measures them.
+"""
 
 from typing import Annotated, Any, Final
 
@@ -13,27 +16,29 @@ from app.core.schemas import Id
 from app.main import create_app
 from app.settings import Settings
 
-_BODY: Final = b'{"id":"%s"}' % (b"0" * 300)  # about as long as a book
+# About as long as a book.
+_BODY: Final = b'{"id":"%s"}' % (b"0" * 300)
 
 
 async def server(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """What uvicorn takes."""
+    """Respond without a framework: the lowest layer, which is uvicorn."""
     if scope["type"] == "lifespan":
-        for happened in ("startup", "shutdown"):
+        for phase in ("startup", "shutdown"):
             await receive()
-            await send({"type": f"lifespan.{happened}.complete"})
+            await send({"type": f"lifespan.{phase}.complete"})
         return
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_BODY))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": _BODY})
 
 
-async def _answer(_: Request) -> Response:
+async def _respond(_: Request) -> Response:
+    """Return the constant response, as an endpoint of Starlette."""
     return Response(_BODY, media_type="application/json")
 
 
 async def _session() -> None:
-    """A dependency like that of the session."""
+    """A dependency, like the session of the endpoints of the service."""
 
 
 async def _read(
@@ -41,11 +46,15 @@ async def _read(
     request: Request,
     session: Annotated[None, Depends(_session)],  # noqa: ARG001
 ) -> Response:
-    return await _answer(request)
+    """Return the constant response, as an endpoint of FastAPI."""
+    return await _respond(request)
 
 
 def service() -> FastAPI:
-    """All of ours, but for what the database is asked for."""
+    """Create our application with an endpoint that does not use the database.
+
+    Its route comes before the routes of the service, and so replaces `GET /books/{id}`.
+    """
     app = create_app(Settings())
     router = Router(tags=["books"])
     router.get("/books/{id}", permission="catalogue:read")(_read)
@@ -56,6 +65,6 @@ def service() -> FastAPI:
     return app
 
 
-starlette = Starlette(routes=[StarletteRoute("/books/{id}", _answer)])
+starlette = Starlette(routes=[StarletteRoute("/books/{id}", _respond)])
 fastapi = FastAPI()
 fastapi.get("/books/{id}")(_read)

@@ -1,7 +1,7 @@
-"""What one request of each operation says to Postgres, in statements and round trips."""
+"""Counts the SQL statements and round trips to Postgres of one request of each operation."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -18,14 +18,17 @@ from benchmarks.servers import Server
 from benchmarks.trials import running_contestants
 from benchmarks.wiretap import Wiretap, running_wiretap
 
-_WARM_UP: Final = 3  # requests, until connected and all is prepared
-_SILENCE: Final = 0.1  # seconds; a dependency may go on after the answer
-_WIDTH: Final = 100  # characters of a statement that are shown
+# The number of requests after which a server is connected and has prepared its statements.
+_WARM_UP_REQUESTS: Final = 3
+# The time after a response in which the server may send more statements, for example COMMIT.
+_IDLE_SECONDS: Final = 0.1
+# The number of characters of a statement that are printed.
+_MAX_STATEMENT_LENGTH: Final = 100
 
 
 @dataclass(frozen=True)
 class StatementCount:
-    """What one request of a warm server cost."""
+    """The statements and the number of round trips of one request to a warm server."""
 
     operation: Operation
     server: str
@@ -36,46 +39,58 @@ class StatementCount:
 async def count_statements(
     url: str, data: Dataset, operations: Sequence[Operation], cores: CoreLayout, directory: Path
 ) -> list[StatementCount]:
-    """Listen to all services, a request at a time. `url` is Postgres's, over a Unix socket."""
-    there = Path(str(make_url(url).query["host"]))
-    through = make_url(url).update_query_dict({"host": str(directory)})
+    """Run all servers, and count the statements of one request of each operation.
 
-    def listen(tap: Wiretap) -> Iterator[StatementCount]:
-        with running_contestants(through.render_as_string(), cores, directory) as servers:
+    `url` is the database, with a Unix socket. The servers connect to a socket in `directory`
+    instead, which forwards their messages and records them.
+    """
+    socket_directory = Path(str(make_url(url).query["host"]))
+    tapped_url = make_url(url).update_query_dict({"host": str(directory)}).render_as_string()
+
+    def measure_all(wiretap: Wiretap) -> list[StatementCount]:
+        counts = []
+        with running_contestants(tapped_url, cores, directory) as servers:
             for operation in operations:
-                for who, server in servers:
+                for contestant, server in servers:
                     if operation.writes:
                         asyncio.run(dataset.restore_authors(url, operation.spare_authors))
-                    requests = operation.requests(who, server, data)
-                    yield _count(tap, server, operation, requests)
+                    requests = operation.requests(contestant, server, data)
+                    counts.append(_measure_request(wiretap, server, operation, requests))
+        return counts
 
-    async with running_wiretap(there, directory) as tap:
-        # In a thread, for the event loop has a line to carry.
-        return await asyncio.to_thread(lambda: list(listen(tap)))
+    async with running_wiretap(socket_directory, directory) as wiretap:
+        # In a thread, because the event loop has to forward messages.
+        return await asyncio.to_thread(measure_all, wiretap)
 
 
-def _count(
-    tap: Wiretap, server: Server, operation: Operation, requests: list[bytes]
+def _measure_request(
+    wiretap: Wiretap, server: Server, operation: Operation, requests: list[bytes]
 ) -> StatementCount:
-    for request in islice(cycle(requests), _WARM_UP + 1):
-        tap.clear()
+    """Warm up a server, and count the statements of the request after that."""
+    for request in islice(cycle(requests), _WARM_UP_REQUESTS + 1):
+        wiretap.clear()
         server.send(request)
-        sleep(_SILENCE)
-    return StatementCount(operation, server.name, tap.statements, tap.round_trips)
+        sleep(_IDLE_SECONDS)
+    return StatementCount(operation, server.name, wiretap.statements, wiretap.round_trips)
 
 
 def counts_table(counts: Sequence[StatementCount]) -> str:
-    """The counts as a Markdown table, and below it the statements."""
-    rows = [
-        f"| `{found.operation.title}` | {found.server} "
-        f"| {len(found.statements)} | {found.round_trips} |"
-        for found in counts
-    ]
-    header = ["| operation | server | statements | round trips |", "| --- | --- | ---: | ---: |"]
-    return "\n".join([*header, *rows, *(line for found in counts for line in _listed(found))])
+    """Return the counts as a Markdown table, followed by the statements."""
+    lines = ["| operation | server | statements | round trips |", "| --- | --- | ---: | ---: |"]
+    for count in counts:
+        title = f"`{count.operation.title}`"
+        lines.append(
+            f"| {title} | {count.server} | {len(count.statements)} | {count.round_trips} |"
+        )
+    for count in counts:
+        lines += ["", f"{count.operation.title}, {count.server}:", ""]
+        lines += [f"- `{_shorten(statement)}`" for statement in count.statements]
+    return "\n".join(lines)
 
 
-def _listed(found: StatementCount) -> list[str]:
-    statements = (" ".join(statement.split()) for statement in found.statements)
-    shown = (line if len(line) <= _WIDTH else line[:_WIDTH] + " ..." for line in statements)
-    return ["", f"{found.operation.title}, {found.server}:", "", *(f"- `{line}`" for line in shown)]
+def _shorten(statement: str) -> str:
+    """Return the beginning of a statement as one line."""
+    line = " ".join(statement.split())
+    if len(line) <= _MAX_STATEMENT_LENGTH:
+        return line
+    return line[:_MAX_STATEMENT_LENGTH] + " ..."

@@ -1,7 +1,7 @@
-"""Postgres with a listener on the line: what a service says to it, and how often it waits.
+"""A Unix socket that forwards connections to Postgres, and records statements and round trips.
 
-The server's own log would miss a pool's pings, which are empty statements, and whatever else
-costs a round trip without executing anything.
+The log of the server would not contain empty statements, with which connection pools check their
+connections, and other round trips without a statement.
 Messages: https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
 
@@ -12,64 +12,88 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-SOCKET: Final = ".s.PGSQL.5432"
+SOCKET_NAME: Final = ".s.PGSQL.5432"
+# The first byte of a message is its type.
 _PARSE, _BIND, _QUERY, _READY_FOR_QUERY = b"P", b"B", b"Q", b"Z"
 
 
 class Wiretap:
-    """What went over all connections since `clear`."""
+    """Records the messages of all connections since `clear` was called.
+
+    `statements` are in the order in which they were executed. `round_trips` is how often a client
+    had to wait until the server was ready.
+    """
 
     def __init__(self) -> None:
-        self.statements: list[str] = []  # in the order in which they were run
-        self.round_trips = 0  # the times that the client had to wait until the server was ready
+        self.statements: list[str] = []
+        self.round_trips = 0
 
     def clear(self) -> None:
-        self.statements, self.round_trips = [], 0
+        """Forget what was recorded."""
+        self.statements = []
+        self.round_trips = 0
 
-    async def relay(self, client: StreamReader, answer: StreamWriter, server: Path) -> None:
-        """Carry one connection until either end closes it."""
-        database, question = await asyncio.open_unix_connection(server)
+    async def forward(
+        self, client_reader: StreamReader, client_writer: StreamWriter, server_socket: Path
+    ) -> None:
+        """Forward the messages of one connection until either side closes it."""
+        server_reader, server_writer = await asyncio.open_unix_connection(server_socket)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
-            question.write(await _read_message(client, kind=0))  # the start-up message has no kind
-            await asyncio.gather(self._up(client, question), self._down(database, answer))
-        question.close()
-        answer.close()
+            # The startup message has no type.
+            server_writer.write(await _read_message(client_reader, type_size=0))
+            await asyncio.gather(
+                self._forward_requests(client_reader, server_writer),
+                self._forward_responses(server_reader, client_writer),
+            )
+        server_writer.close()
+        client_writer.close()
 
-    async def _up(self, client: StreamReader, question: StreamWriter) -> None:
-        prepared: dict[bytes, str] = {}
+    async def _forward_requests(self, client: StreamReader, server: StreamWriter) -> None:
+        """Forward messages of the client, and record the statements that they execute."""
+        prepared_statements: dict[bytes, str] = {}
         while True:
             message = await _read_message(client)
-            kind, content = message[:1], message[5:]
-            if kind == _PARSE:
+            message_type = message[:1]
+            content = message[5:]
+            if message_type == _PARSE:
                 name, statement, _ = content.split(b"\0", 2)
-                prepared[name] = statement.decode()
-            elif kind == _BIND:
+                prepared_statements[name] = statement.decode()
+            elif message_type == _BIND:
                 _, name, _ = content.split(b"\0", 2)
-                self.statements.append(prepared[name])
-            elif kind == _QUERY:
+                self.statements.append(prepared_statements[name])
+            elif message_type == _QUERY:
                 self.statements.append(content.rstrip(b"\0").decode())
-            question.write(message)
+            server.write(message)
 
-    async def _down(self, database: StreamReader, answer: StreamWriter) -> None:
+    async def _forward_responses(self, server: StreamReader, client: StreamWriter) -> None:
+        """Forward messages of the server, and count the ends of round trips."""
         while True:
-            message = await _read_message(database)
-            self.round_trips += message[:1] == _READY_FOR_QUERY
-            answer.write(message)
+            message = await _read_message(server)
+            if message[:1] == _READY_FOR_QUERY:
+                self.round_trips += 1
+            client.write(message)
 
 
 @asynccontextmanager
-async def running_wiretap(server: Path, directory: Path) -> AsyncIterator[Wiretap]:
-    """A socket in `directory` that leads to the one in `server`, for as long as the block lasts."""
-    tap = Wiretap()
+async def running_wiretap(server_directory: Path, directory: Path) -> AsyncIterator[Wiretap]:
+    """Listen on a socket in `directory`, and forward its connections, until the block ends.
 
-    async def connected(client: StreamReader, answer: StreamWriter) -> None:
-        await tap.relay(client, answer, server / SOCKET)
+    `server_directory` is the directory of the socket of Postgres.
+    """
+    wiretap = Wiretap()
 
-    async with await asyncio.start_unix_server(connected, directory / SOCKET):
-        yield tap
+    async def handle_connection(reader: StreamReader, writer: StreamWriter) -> None:
+        await wiretap.forward(reader, writer, server_directory / SOCKET_NAME)
+
+    async with await asyncio.start_unix_server(handle_connection, directory / SOCKET_NAME):
+        yield wiretap
 
 
-async def _read_message(reader: StreamReader, kind: int = 1) -> bytes:
-    """A whole message: a byte of kind or none, four of length (counting themselves), content."""
-    head = await reader.readexactly(kind + 4)
-    return head + await reader.readexactly(int.from_bytes(head[kind:]) - 4)
+async def _read_message(reader: StreamReader, type_size: int = 1) -> bytes:
+    """Read a complete message: its type, its length in four bytes, and its content.
+
+    The length includes the four bytes, but not the type.
+    """
+    head = await reader.readexactly(type_size + 4)
+    length = int.from_bytes(head[type_size:])
+    return head + await reader.readexactly(length - 4)
