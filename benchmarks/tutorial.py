@@ -1,10 +1,11 @@
-"""Our endpoints, as the usual async FastAPI and SQLAlchemy tutorial writes them.
+"""The same endpoints as ours, written as in the usual tutorials of FastAPI and async SQLAlchemy.
 
-The session of https://fastapi.tiangolo.com/tutorial/sql-databases/ and its `add`, `commit` and
-`refresh`, made async as https://docs.sqlalchemy.org/en/21/orm/extensions/asyncio.html shows;
-passwords as in https://fastapi.tiangolo.com/tutorial/security/oauth2-jwt/. Honestly and
-competently: async engine and driver, eager loading, one indexed order, the same tables, the same
-JSON, the same pool as ours. Nothing is slowed down on purpose.
+The session and its `add`, `commit` and `refresh` are those of
+https://fastapi.tiangolo.com/tutorial/sql-databases/, made async as in
+https://docs.sqlalchemy.org/en/21/orm/extensions/asyncio.html. Passwords are hashed as in
+https://fastapi.tiangolo.com/tutorial/security/oauth2-jwt/. The code is a fair comparison: it has an
+async engine and driver, eager loading, an indexed order, and the same tables, JSON and pool size as
+ours.
 """
 
 import os
@@ -24,7 +25,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship,
 engine = create_async_engine(
     make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg"),
     pool_pre_ping=True,
-    pool_size=20,  # as ours
+    # The pool size of Bookshelf.
+    pool_size=20,
 )
 SessionLocal = async_sessionmaker(engine, expire_on_commit=False)
 password_hash = PasswordHash.recommended()

@@ -1,7 +1,6 @@
-"""Uploads as the usual tutorial writes them: `UploadFile`, `upload_fileobj`, then the row.
+"""Adds uploads to the application of the tutorial: `UploadFile`, `upload_fileobj`, then the row.
 
-Beside the tutorial's other endpoints, in the same application. boto3 as it comes: its defaults for
-everything but the endpoint. Its call blocks, so that it runs in a thread, as it should.
+boto3 has its defaults for everything except the endpoint. Its call blocks, so it runs in a thread.
 """
 
 import os

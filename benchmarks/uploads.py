@@ -1,15 +1,18 @@
-"""Uploads beside the obvious way: python -m benchmarks.uploads --rounds 5 --sizes 1,100,1024
+"""Measure uploads, and compare them with the approach of the tutorial.
 
-The service, the tutorial's `UploadFile` and `upload_fileobj` (tutorial_uploads.py) and, without any
-server between, `upload_fileobj` straight from memory: by turns, each in a process of its own on any
-core, with the same embedded Postgres and S3 server. Prints Markdown tables of medians, with the
-least and the most in parentheses. It needs room for ten files of 100 MiB and for twice the largest
-size in the temporary directory, and leaves nothing there.
+The service, the tutorial (`UploadFile` and `upload_fileobj`, see tutorial_uploads.py) and
+`upload_fileobj` from memory without a server are measured in turns, with the same Postgres and S3
+server. The processes may use any core. Prints Markdown tables of medians, with the lowest and the
+highest value in parentheses.
+
+The temporary directory needs space for ten files of 100 MiB and for twice the largest size. It is
+deleted at the end.
 """
 
 import argparse
 import asyncio
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -36,9 +39,13 @@ from benchmarks.transfers import (
     probing,
     watching,
 )
+from benchmarks.wire import encode_request
 
-UPLOAD_COUNT: Final = 10  # uploads at once
-UPLOAD_SIZE: Final = 100  # MiB, of each of them
+# The number and the size in MiB of the files that are uploaded at the same time.
+UPLOAD_COUNT: Final = 10
+UPLOAD_SIZE: Final = 100
+IDLE_SECONDS: Final = 3.0
+SIGNED_URLS: Final = 100
 INSERT_DOCUMENTS: Final = """
 WITH files AS (
     INSERT INTO stored_objects (id, key)
@@ -54,7 +61,7 @@ SELECT gen_random_uuid(), 'without ' || gen_random_uuid() FROM generate_series(1
 
 
 def measure_durations(bench: UploadBench, sizes: Sequence[int], rounds: int) -> None:
-    """How long one upload takes; the first of each is not counted."""
+    """Print how long one upload of each size takes. The first round is not counted."""
     _print_heading(
         "one upload, seconds",
         BOOKSHELF,
@@ -66,93 +73,102 @@ def measure_durations(bench: UploadBench, sizes: Sequence[int], rounds: int) -> 
     with ExitStack() as stack:
         servers = [stack.enter_context(bench.server(name)) for name in SERVICES]
         for size in sizes:
-            runs: list[Callable[[], float]] = [
+            uploads: list[Callable[[], float]] = [
                 *(partial(bench.upload, server, size) for server in servers),
                 partial(bench.upload_from_memory, size),
             ]
-            found: list[list[float]] = [[] for _ in runs]
-            for _ in range(rounds + 1):
-                for run, seconds in zip(runs, found, strict=True):
-                    seconds.append(run())
+            durations: list[list[float]] = [[] for _ in uploads]
+            for round_number in range(rounds + 1):
+                for upload, seconds in zip(uploads, durations, strict=True):
+                    duration = upload()
+                    if round_number > 0:
+                        seconds.append(duration)
                     bench.empty()
-            ours, *others = (seconds[1:] for seconds in found)
-            cells = [_median_and_range(ours)]
+            bookshelf, *others = durations
+            cells = [_median_and_range(bookshelf)]
             for other in others:
-                cells += [_median_and_range(other), f"{median(other) / median(ours):.2f}"]
+                cells += [_median_and_range(other), f"{median(other) / median(bookshelf):.2f}"]
             _print_row(f"{size} MiB", *cells)
 
 
-def measure_footprints(bench: UploadBench, largest: int) -> None:
-    """Memory and disk of a service that has just been started."""
+def measure_footprints(bench: UploadBench, largest_size: int) -> None:
+    """Print the memory and disk usage of uploads to a service that has just been started."""
     _print_heading("MiB", "idle RSS", "peak RSS", "peak PSS", "written to disk", "temporary files")
-    for size, count in ((largest, 1), (UPLOAD_SIZE, UPLOAD_COUNT)):
+    for size, count in ((largest_size, 1), (UPLOAD_SIZE, UPLOAD_COUNT)):
         for name in SERVICES:
-            with bench.server(name) as server, watching(server, bench.scratch(name)) as found:
+            with (
+                bench.server(name) as server,
+                watching(server, bench.temporary_directory(name)) as footprint,
+            ):
                 bench.upload(server, size, count)
-            sizes = (found.idle, found.peak, found.pss, found.written)
-            numbers = (f"{number / MIB:.0f}" for number in sizes)
-            _print_row(f"{name}, {count} of {size} MiB", *numbers, str(found.files))
+            sizes = (footprint.idle, footprint.peak, footprint.pss, footprint.written)
+            cells = [f"{size_in_bytes / MIB:.0f}" for size_in_bytes in sizes]
+            _print_row(f"{name}, {count} of {size} MiB", *cells, str(footprint.files))
             bench.empty()
 
 
 def measure_latencies(bench: UploadBench, rounds: int, path: str) -> None:
-    """How long others wait meanwhile."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    """Print the latency of other requests, while a service is idle and during uploads."""
+    latencies: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     with ExitStack() as stack:
         servers = [stack.enter_context(bench.server(name)) for name in SERVICES]
         for _ in range(rounds):
             for server in servers:
-                idle, busy = (
-                    f"{server.name}, idle",
-                    f"{server.name}, {UPLOAD_COUNT} of {UPLOAD_SIZE} MiB",
-                )
-                found.setdefault(idle, []).append(_measure_latency(bench, server, path, 0))
-                found.setdefault(busy, []).append(
-                    _measure_latency(bench, server, path, UPLOAD_COUNT)
-                )
+                idle = f"{server.name}, idle"
+                busy = f"{server.name}, {UPLOAD_COUNT} of {UPLOAD_SIZE} MiB"
+                latencies[idle].append(_measure_latency(bench, server, path, 0))
+                latencies[busy].append(_measure_latency(bench, server, path, UPLOAD_COUNT))
                 bench.empty()
-    _print_heading("a request every 10 ms", "p50, ms", "p99, ms", "meanwhile, s")
-    for label, rows in found.items():
+    _print_heading("a request every 10 ms", "p50, ms", "p99, ms", "duration of the uploads, s")
+    for label, rows in latencies.items():
         _print_row(label, *(_median_and_range(values) for values in zip(*rows, strict=True)))
 
 
 def _measure_latency(
-    bench: UploadBench, server: Server, path: str, count: int
+    bench: UploadBench, server: Server, path: str, upload_count: int
 ) -> tuple[float, float, float]:
-    seconds = 3.0
-    with probing(server, path) as found:
-        if count:
-            seconds = bench.upload(server, UPLOAD_SIZE, count)
+    """Return the median and 99th percentile of the latency of a path, and the duration.
+
+    The latencies are in milliseconds, the duration of the uploads is in seconds. Without uploads
+    the path is measured for IDLE_SECONDS.
+    """
+    seconds = IDLE_SECONDS
+    with probing(server, path) as latencies:
+        if upload_count > 0:
+            seconds = bench.upload(server, UPLOAD_SIZE, upload_count)
         else:
             sleep(seconds)
-    ordered = sorted(found)
-    return median(ordered), ordered[int(len(ordered) * 0.99)], seconds
+    latencies.sort()
+    return median(latencies), latencies[int(len(latencies) * 0.99)], seconds
 
 
 def measure_signing(bench: UploadBench, rounds: int) -> None:
-    """What 100 signed URLs cost a page."""
+    """Print what 100 signed URLs cost a page of documents."""
     asyncio.run(_insert_documents(bench.database_url))
-    pages = {"with files": "name", "without": "-name"}
-    rates: dict[str, list[float]] = {label: [] for label in pages}
+    sorts = {"with files": "name", "without": "-name"}
+    rates: dict[str, list[float]] = {label: [] for label in sorts}
     pool = ProcessPoolExecutor(1, get_context("spawn"))
     with pool, bench.server(BOOKSHELF) as server:
         for _ in range(rounds):
-            for label, sort in pages.items():
-                line = f"GET /documents?size=100&count=none&sort={sort} HTTP/1.1"
-                request = f"{line}\r\nHost: localhost\r\n\r\n".encode()
-                urls = [item["file_url"] for item in server.send(request)[1]["items"]]
-                if len(urls) != 100 or all(urls) != (label == "with files"):
-                    raise RuntimeError(f"{line} is not the page {label}")
+            for label, sort in sorts.items():
+                request = encode_request(
+                    f"GET /documents?size={SIGNED_URLS}&count=none&sort={sort}"
+                )
+                _, page = server.send(request)
+                urls = [document["file_url"] for document in page["items"]]
+                if len(urls) != SIGNED_URLS or all(urls) != (label == "with files"):
+                    raise RuntimeError(f"sort={sort} is not the page {label}")
                 job = load.LoadJob(server.port, [request], 1, 2.0)
                 rates[label].append(pool.submit(load.run_load, job).result().rate)
     _print_heading("a page of 100 documents", "requests per second", "ms")
-    for label, rate in rates.items():
-        _print_row(label, _median_and_range(rate), f"{1e3 / median(rate):.2f}")
-    with_files, without = (1e6 / median(rate) for rate in rates.values())
-    print(f"\nA signed URL costs {(with_files - without) / 100:.0f} microseconds.")
+    for label, values in rates.items():
+        _print_row(label, _median_and_range(values), f"{1e3 / median(values):.2f}")
+    with_files, without = (1e6 / median(values) for values in rates.values())
+    print(f"\nA signed URL costs {(with_files - without) / SIGNED_URLS:.0f} microseconds.")
 
 
 async def _insert_documents(url: str) -> None:
+    """Replace all documents with 100 that have a file and 100 that do not."""
     connection = await asyncpg.connect(url)
     await connection.execute("TRUNCATE documents, stored_objects")
     await connection.execute(INSERT_DOCUMENTS)
@@ -160,6 +176,7 @@ async def _insert_documents(url: str) -> None:
 
 
 def _print_heading(*cells: str) -> None:
+    """Print the first two lines of a Markdown table."""
     print()
     _print_row(*cells)
     _print_row("---", *["---:"] * (len(cells) - 1))
@@ -170,18 +187,20 @@ def _print_row(*cells: str) -> None:
 
 
 def _median_and_range(values: Sequence[float]) -> str:
+    """Return, for example, `1.23 (1.1 to 1.4)`."""
     return f"{median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def main() -> None:
-    """Start everything, measure, print."""
+    """Start Postgres and the object store, measure, and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.uploads", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
-    parser.add_argument("--sizes", default="1,100,1024", help="MiB (%(default)s)")
+    parser.add_argument("--sizes", default="1,100,1024", help="file sizes in MiB (%(default)s)")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bookshelf-up-")))
+        directory_name = stack.enter_context(tempfile.TemporaryDirectory(prefix="bookshelf-up-"))
+        directory = Path(directory_name)
         database = stack.enter_context(embedded.run_postgres(directory / "data"))
         store = stack.enter_context(embedded.run_s3_server(directory / "data"))
         schema.upgrade(make_url(database.url()).set(drivername="postgresql+asyncpg"))
