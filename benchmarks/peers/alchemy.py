@@ -1,7 +1,7 @@
-"""What both peers with Advanced Alchemy are made of: its models and services, Pydantic's schemas.
+"""The models, services and schemas of both peers that use Advanced Alchemy.
 
-They follow the page that the one on FastAPI names. An author does not load its books, as the
-page's would.
+They follow the documentation page that `fastapi_alchemy` names, except that reading an author does
+not load the author's books.
 """
 
 import datetime as dt

@@ -1,10 +1,10 @@
-"""Django Ninja under uvicorn, as its pages "CRUD example" and "Pagination" do it.
+"""A peer: Django Ninja with uvicorn, as in its pages "CRUD example" and "Pagination".
 
 https://django-ninja.dev/tutorial/other/crud/ and
 https://django-ninja.dev/guides/response/pagination/: sync views and the ORM, `paginate` with the
-total for authors and `CursorPagination`, which it has of its own, for books. The pool is the one
-that Django's page "Databases" wants with ASGI, of our size. Of the middleware that `startproject`
-writes only the one that sets `Content-Length` is left.
+total for authors, and `CursorPagination` of Django Ninja for books. The connection pool is the one
+that the page "Databases" of Django recommends with ASGI, with the size of ours. Of the middleware
+that `startproject` configures, only the one that sets `Content-Length` is used.
 """
 
 import os

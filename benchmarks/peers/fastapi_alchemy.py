@@ -1,10 +1,12 @@
-"""Advanced Alchemy on FastAPI, as its page "FastAPI Integration" does it.
+"""A peer: FastAPI with Advanced Alchemy, as in its page "FastAPI Integration".
 
 https://docs.advanced-alchemy.litestar.dev/latest/usage/frameworks/fastapi.html: a service around a
-repository, the page's own pagination dependency, `get_many_and_count` into an `OffsetPagination`,
-`commit_mode="autocommit"`. (`provide_filters` of its example does not start with this FastAPI.)
-Ours are the tables, the pool's size, the order and that the list of books asks for no total. An
-author does not load its books, as the page's would.
+repository, the pagination dependency of the page, `get_many_and_count` with `OffsetPagination`, and
+`commit_mode="autocommit"`. (`provide_filters` of its example does not start with this version of
+FastAPI.)
+
+It differs from the page in the tables, the pool size and the order, which are ours. The list of
+books has no total, and reading an author does not load the author's books.
 """
 
 import os

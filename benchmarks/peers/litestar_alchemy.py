@@ -1,9 +1,11 @@
-"""Litestar with Advanced Alchemy, as the latter's page "Litestar Integration" does it.
+"""A peer: Litestar with Advanced Alchemy, as in the page "Litestar Integration" of the latter.
 
 https://docs.advanced-alchemy.litestar.dev/latest/usage/frameworks/litestar.html and
 examples/litestar/litestar_service.py: controllers with `create_service_dependencies`, Pydantic
-schemas, `before_send_handler="autocommit"`. Ours are the tables, the pool's size and that the list
-of books asks for no total. An author does not load its books.
+schemas, and `before_send_handler="autocommit"`.
+
+It differs from the page in the tables and the pool size, which are ours. The list of books has no
+total, and reading an author does not load the author's books.
 """
 
 import os

@@ -1,10 +1,10 @@
-"""The limit: an ASGI application without a framework, a pool of asyncpg and nothing between.
+"""The limit: an ASGI application without a framework, with only a connection pool of asyncpg.
 
-Postgres writes the JSON, each answer is one statement on an autocommit connection and is passed on
-as it comes; the connection goes back to the pool as it is. Nothing is validated but by Postgres, no
-header is read, every error is a 500: what remains is uvicorn, the driver and Postgres.
-Its pages are what its users would page by, the key of the last row. It follows
-https://asgi.readthedocs.io/en/latest/specs/www.html and https://magicstack.github.io/asyncpg/.
+It shows the cost of uvicorn, the driver and Postgres alone. Each response is one statement on an
+autocommit connection, and Postgres creates its JSON. Requests are validated only by Postgres,
+headers are ignored, and every error is a 500. Pages of books start after the sort key of the last
+row. It follows https://asgi.readthedocs.io/en/latest/specs/www.html and
+https://magicstack.github.io/asyncpg/.
 """
 
 import json
@@ -57,11 +57,13 @@ pool: asyncpg.Pool
 
 
 async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    """Handle a request with the function of its route."""
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
         return
-    _, kind, *rest = scope["path"].split("/")
-    status, body = await ROUTES[scope["method"], kind, bool(rest)](scope, rest, receive)
+    _, collection, *ids = scope["path"].split("/")
+    handler = ROUTES[scope["method"], collection, bool(ids)]
+    status, body = await handler(scope, ids, receive)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -69,53 +71,55 @@ async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
     global pool
-    async with asyncpg.create_pool(os.environ["DATABASE_URL"], max_size=20, reset=_keep) as pool:
-        for happened in ("startup", "shutdown"):
+    async with asyncpg.create_pool(
+        os.environ["DATABASE_URL"], max_size=20, reset=_skip_reset
+    ) as pool:
+        for phase in ("startup", "shutdown"):
             await receive()
-            await send({"type": f"lifespan.{happened}.complete"})
+            await send({"type": f"lifespan.{phase}.complete"})
 
 
-async def _keep(_connection: Any) -> None:
-    """A connection goes back as it is: no statement has changed it."""
+async def _skip_reset(_connection: Any) -> None:
+    """Return a connection to the pool without a reset, because no statement changes its state."""
 
 
-async def _read_book(_scope: Any, rest: list[str], _receive: Receive) -> tuple[int, bytes]:
-    return 200, (await pool.fetchval(READ_BOOK, rest[0])).encode()
+async def _read_book(_scope: Any, ids: list[str], _receive: Receive) -> tuple[int, bytes]:
+    return 200, (await pool.fetchval(READ_BOOK, ids[0])).encode()
 
 
-async def _list_books(scope: Any, _rest: list[str], _receive: Receive) -> tuple[int, bytes]:
+async def _list_books(scope: Any, _ids: list[str], _receive: Receive) -> tuple[int, bytes]:
     query = dict(parse_qsl(scope["query_string"].decode()))
     after = datetime.fromisoformat(query["after"]), query["id"], int(query["limit"])
     return 200, (await pool.fetchval(LIST_BOOKS, *after)).encode()
 
 
-async def _read_author(_scope: Any, rest: list[str], _receive: Receive) -> tuple[int, bytes]:
-    return 200, (await pool.fetchval(READ_AUTHOR, rest[0])).encode()
+async def _read_author(_scope: Any, ids: list[str], _receive: Receive) -> tuple[int, bytes]:
+    return 200, (await pool.fetchval(READ_AUTHOR, ids[0])).encode()
 
 
-async def _list_authors(scope: Any, _rest: list[str], _receive: Receive) -> tuple[int, bytes]:
+async def _list_authors(scope: Any, _ids: list[str], _receive: Receive) -> tuple[int, bytes]:
     query = dict(parse_qsl(scope["query_string"].decode()))
     page = int(query["limit"]), int(query["offset"])
     return 200, (await pool.fetchval(LIST_AUTHORS, *page)).encode()
 
 
-async def _create_author(_scope: Any, _rest: list[str], receive: Receive) -> tuple[int, bytes]:
+async def _create_author(_scope: Any, _ids: list[str], receive: Receive) -> tuple[int, bytes]:
     data = json.loads((await receive())["body"])
     values = data["name"], date.fromisoformat(data["dob"])
     return 201, (await pool.fetchval(CREATE_AUTHOR, *values)).encode()
 
 
-async def _update_author(_scope: Any, rest: list[str], receive: Receive) -> tuple[int, bytes]:
+async def _update_author(_scope: Any, ids: list[str], receive: Receive) -> tuple[int, bytes]:
     data = json.loads((await receive())["body"])
-    return 200, (await pool.fetchval(UPDATE_AUTHOR, rest[0], data["name"])).encode()
+    return 200, (await pool.fetchval(UPDATE_AUTHOR, ids[0], data["name"])).encode()
 
 
-async def _delete_author(_scope: Any, rest: list[str], _receive: Receive) -> tuple[int, bytes]:
-    await pool.execute(DELETE_AUTHOR, rest[0])
+async def _delete_author(_scope: Any, ids: list[str], _receive: Receive) -> tuple[int, bytes]:
+    await pool.execute(DELETE_AUTHOR, ids[0])
     return 200, b"{}"
 
 
-# Method, collection, whether one of it is meant.
+# The function for each method and collection. The third part says whether the path has an id.
 ROUTES: Final = {
     ("GET", "books", True): _read_book,
     ("GET", "books", False): _list_books,

@@ -1,10 +1,11 @@
-"""SQLModel with sync endpoints and psycopg, as the full-stack FastAPI template has them.
+"""A peer: SQLModel with sync endpoints and psycopg, as in the full-stack FastAPI template.
 
 https://github.com/fastapi/full-stack-fastapi-template, backend/app/models.py and
-backend/app/api/routes/items.py; the author inside a book as in
-https://sqlmodel.tiangolo.com/tutorial/fastapi/relationships/. Ours are the tables, the pool's size,
-the order, that the list of books asks for no total, and that it loads its authors in one query
-instead of twenty.
+backend/app/api/routes/items.py. The author in a book is read as in
+https://sqlmodel.tiangolo.com/tutorial/fastapi/relationships/.
+
+It differs from the template in the tables, the pool size and the order, which are ours. The list of
+books has no total, and loads all authors in one query instead of one query per book.
 """
 
 import os

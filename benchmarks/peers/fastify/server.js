@@ -1,7 +1,7 @@
-// Fastify with @fastify/postgres, as the plugin's README and the pages "Routes" and "Validation and
-// Serialization" do it: `pg.query` on the plugin's pool, JSON schemas for what comes and goes.
+// A peer: Fastify with @fastify/postgres, as in the README of the plugin and the pages "Routes" and
+// "Validation and Serialization": `pg.query` on the pool of the plugin, and JSON schemas for requests
+// and responses. It differs from them in the tables and the pool size, which are ours.
 // https://github.com/fastify/fastify-postgres#usage and https://fastify.dev/docs/latest/Reference/
-// Ours are the tables and the pool's size.
 'use strict'
 
 const fastify = require('fastify')()
