@@ -54,8 +54,9 @@ def _open_listening_socket(settings: Settings) -> Iterator[socket.socket]:
     """
     address = (settings.host, settings.port)
     try:
-        # The family is IPv4 or IPv6. A name such as localhost may have addresses of both.
-        (family, *_), *_other_addresses = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+        # A name such as localhost may have IPv4 and IPv6 addresses. The first one is used.
+        first_address, *_ = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+        family, *_ = first_address
         listener = socket.create_server(address, family=family)
     except socket.gaierror:
         runtime.fail(f"cannot listen on {settings.host}, which is not a known address: set HOST")

@@ -4,7 +4,7 @@ from httpx import AsyncClient
 
 from tests.support.factories import make_author, make_book
 
-NOBODY = "01890000-0000-7000-8000-000000000000"
+UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"
 
 
 async def test_created_author_is_returned_at_its_location(client: AsyncClient) -> None:
@@ -60,14 +60,14 @@ async def test_empty_patch_changes_nothing(client: AsyncClient) -> None:
     response = await client.patch(f"/authors/{author['id']}", json={})
     assert (response.status_code, response.json()) == (200, author)
     assert response.headers["etag"] == '"1"'
-    assert (await client.patch(f"/authors/{NOBODY}", json={})).status_code == 404
+    assert (await client.patch(f"/authors/{UNKNOWN_ID}", json={})).status_code == 404
 
 
 async def test_unknown_author_is_not_found(client: AsyncClient) -> None:
     for response in (
-        await client.get(f"/authors/{NOBODY}"),
-        await client.patch(f"/authors/{NOBODY}", json={"name": "x"}),
-        await client.delete(f"/authors/{NOBODY}"),
+        await client.get(f"/authors/{UNKNOWN_ID}"),
+        await client.patch(f"/authors/{UNKNOWN_ID}", json={"name": "x"}),
+        await client.delete(f"/authors/{UNKNOWN_ID}"),
     ):
         assert response.status_code == 404
         assert response.json()["detail"] == "Author not found"

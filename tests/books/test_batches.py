@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from app.core.db import Database
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.conftest import make_settings
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.factories import Json, make_author, make_book
@@ -151,7 +151,7 @@ async def test_batch_with_one_unknown_author_stores_nothing(
     client: AsyncClient, author_id: str
 ) -> None:
     items = new_books(author_id, *["x"] * 30)
-    items[17]["author_id"] = NOBODY
+    items[17]["author_id"] = UNKNOWN_ID
     response = await post_batch(client, items)
     assert field_error_locations(response) == [{"pointer": "/items/17/author_id"}]
     assert response.json()["errors"][0]["code"] == "author_not_found"
@@ -162,7 +162,7 @@ async def test_batch_returns_a_field_error_for_each_unknown_author(
     client: AsyncClient, author_id: str
 ) -> None:
     items = new_books(author_id, *"abcdef")
-    for position, unknown in ((0, NOBODY), (3, OTHER_UNKNOWN_ID), (5, NOBODY)):
+    for position, unknown in ((0, UNKNOWN_ID), (3, OTHER_UNKNOWN_ID), (5, UNKNOWN_ID)):
         items[position]["author_id"] = unknown
     pointers = [
         error["pointer"] for error in field_error_locations(await post_batch(client, items))
@@ -174,7 +174,9 @@ async def test_batch_returns_a_field_error_for_each_unknown_author(
 async def test_batch_returns_at_most_100_errors_for_unknown_authors(client: AsyncClient) -> None:
     pointers = [
         error["pointer"]
-        for error in field_error_locations(await post_batch(client, new_books(NOBODY, *"x" * 1000)))
+        for error in field_error_locations(
+            await post_batch(client, new_books(UNKNOWN_ID, *"x" * 1000))
+        )
     ]
     assert pointers == [f"/items/{position}/author_id" for position in range(100)]
 
@@ -189,7 +191,7 @@ async def test_batch_returns_at_most_100_errors_for_unknown_authors(client: Asyn
         ({"title": None}, "/title"),
         ({"author_id": "x"}, "/author_id"),
         ({"author_id": None}, "/author_id"),
-        ({"id": NOBODY}, "/id"),
+        ({"id": UNKNOWN_ID}, "/id"),
         ({"created_at": "2026-01-01T00:00:00Z"}, "/created_at"),
         ({"a/b~": 1}, "/a~1b~0"),
     ],

@@ -2,7 +2,7 @@
 
 from httpx import AsyncClient
 
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.factories import make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
 
@@ -34,14 +34,14 @@ async def test_book_id_is_a_uuid_of_version_7(client: AsyncClient) -> None:
 
 
 async def test_create_book_returns_field_error_for_unknown_author(client: AsyncClient) -> None:
-    response = await client.post("/books", json={"title": "Anon", "author_id": NOBODY})
+    response = await client.post("/books", json={"title": "Anon", "author_id": UNKNOWN_ID})
     assert field_error_locations(response) == [{"pointer": "/author_id"}]
     assert (await client.get("/books")).json()["items"] == []
 
 
 async def test_update_book_returns_field_error_for_unknown_author(client: AsyncClient) -> None:
     book = await make_book(client)
-    response = await client.patch(f"/books/{book['id']}", json={"author_id": NOBODY})
+    response = await client.patch(f"/books/{book['id']}", json={"author_id": UNKNOWN_ID})
     assert field_error_locations(response) == [{"pointer": "/author_id"}]
     assert (await client.get(f"/books/{book['id']}")).json() == book
 
@@ -113,18 +113,24 @@ async def test_deleted_book_is_not_found_and_its_author_still_exists(client: Asy
 async def test_unknown_book_is_not_found(client: AsyncClient) -> None:
     author = await make_author(client)
     for response in (
-        await client.get(f"/books/{NOBODY}"),
-        await client.patch(f"/books/{NOBODY}", json={}),
-        await client.patch(f"/books/{NOBODY}", json={"title": "x"}),
+        await client.get(f"/books/{UNKNOWN_ID}"),
+        await client.patch(f"/books/{UNKNOWN_ID}", json={}),
+        await client.patch(f"/books/{UNKNOWN_ID}", json={"title": "x"}),
         # The foreign key is not checked, because no row is updated.
-        await client.patch(f"/books/{NOBODY}", json={"author_id": author["id"]}),
-        await client.delete(f"/books/{NOBODY}"),
+        await client.patch(f"/books/{UNKNOWN_ID}", json={"author_id": author["id"]}),
+        await client.delete(f"/books/{UNKNOWN_ID}"),
     ):
         assert check_problem(response, 404, "not-found")["detail"] == "Book not found"
 
 
 async def test_malformed_id_in_path_is_a_field_error(client: AsyncClient) -> None:
-    for malformed_id in ("1", "nobody", NOBODY[:-1], NOBODY.replace("-", ""), "{" + NOBODY + "}"):
+    for malformed_id in (
+        "1",
+        "nobody",
+        UNKNOWN_ID[:-1],
+        UNKNOWN_ID.replace("-", ""),
+        "{" + UNKNOWN_ID + "}",
+    ):
         for response in (
             await client.get(f"/books/{malformed_id}"),
             await client.patch(f"/books/{malformed_id}", json={}),
@@ -154,5 +160,5 @@ async def test_list_author_books_is_empty_for_author_without_books(client: Async
 
 
 async def test_list_author_books_returns_404_for_unknown_author(client: AsyncClient) -> None:
-    response = await client.get(f"/authors/{NOBODY}/books")
+    response = await client.get(f"/authors/{UNKNOWN_ID}/books")
     assert check_problem(response, 404, "not-found")["detail"] == "Author not found"

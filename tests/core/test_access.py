@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.access_table import (
     ANONYMOUS_CALLERS,
     CHALLENGE,
@@ -45,7 +45,7 @@ BROKEN_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "JSON instead of a form": ("POST", "/documents", {"json": {}}),
     "too large a body": ("POST", "/documents", {"content": b"", "headers": TOO_LARGE_HEADERS}),
     "malformed If-Match": ("DELETE", f"/books/{BOOK_ID}", {"headers": {"If-Match": "x"}}),
-    "missing resource": ("GET", f"/authors/{NOBODY}", {}),
+    "missing resource": ("GET", f"/authors/{UNKNOWN_ID}", {}),
 }
 
 broken_requests = pytest.mark.parametrize("broken", BROKEN_REQUESTS)

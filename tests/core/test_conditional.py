@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from httpx import AsyncClient
 
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.entities import CASES_BY_PATH, ENTITIES
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import check_problem, field_error_locations
@@ -155,7 +155,7 @@ async def test_get_of_missing_resource_returns_404_with_any_if_none_match(
     client: AsyncClient,
 ) -> None:
     for header in ("*", '"1"'):
-        response = await client.get(f"/authors/{NOBODY}", headers={"If-None-Match": header})
+        response = await client.get(f"/authors/{UNKNOWN_ID}", headers={"If-None-Match": header})
         check_problem(response, 404, "not-found")
 
 
@@ -222,8 +222,8 @@ async def test_write_to_missing_resource_returns_404_with_any_if_match(
     client: AsyncClient, header: str
 ) -> None:
     for path, change in (
-        (f"/authors/{NOBODY}", {"name": "x"}),
-        (f"/books/{NOBODY}", {"title": "x"}),
+        (f"/authors/{UNKNOWN_ID}", {"name": "x"}),
+        (f"/books/{UNKNOWN_ID}", {"title": "x"}),
         ("/users/1000000000", {"name": "x"}),
     ):
         for response in (

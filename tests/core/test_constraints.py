@@ -8,7 +8,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.core.errors import Conflict, InvalidRequest
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.factories import make_author
 from tests.support.library import (
     EditionRepository,
@@ -20,7 +20,7 @@ from tests.support.library_models import create_library
 from tests.support.problems import check_problem
 from tests.support.rows import execute, select_values
 
-MISSING_ID = UUID(NOBODY)
+MISSING_ID = UUID(UNKNOWN_ID)
 TAG_ID = UUID(int=1)
 pytestmark = pytest.mark.private_database
 
@@ -100,7 +100,7 @@ async def test_transaction_is_usable_after_batch_violates_constraint(library: Da
 
 async def test_batch_request_returns_422_with_pointer_into_its_items(client: AsyncClient) -> None:
     author = await make_author(client)
-    items = [{"title": "a", "author_id": author["id"]}, {"title": "b", "author_id": NOBODY}]
+    items = [{"title": "a", "author_id": author["id"]}, {"title": "b", "author_id": UNKNOWN_ID}]
     problem = check_problem(
         await client.post("/books/batch", json={"items": items}), 422, "invalid-request"
     )

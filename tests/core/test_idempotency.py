@@ -12,7 +12,7 @@ from httpx import AsyncClient, Response
 
 from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.accounts import client_of_new_instance, log_in, sql_commands
 from tests.support.callers import GENERATED_CASES
 from tests.support.clients_with_tokens import create_user_with_token
@@ -286,7 +286,7 @@ async def test_error_response_is_stored_and_replayed(client: AsyncClient) -> Non
 
 async def test_refused_batch_is_replayed_with_its_pointers(client: AsyncClient) -> None:
     author_id = (await make_author(client))["id"]
-    items = [{"title": "Lavinia", "author_id": row_id} for row_id in (author_id, NOBODY)]
+    items = [{"title": "Lavinia", "author_id": row_id} for row_id in (author_id, UNKNOWN_ID)]
     first = await send(client, "/books/batch", {"json": {"items": items}})
     assert field_error_locations(first) == [{"pointer": "/items/1/author_id"}]
     assert_replayed(first, await send(client, "/books/batch", {"json": {"items": items}}))

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 from httpx import AsyncClient, Response
 
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book, make_user
 from tests.support.problems import check_problem, field_error_locations
 
@@ -14,7 +14,7 @@ MERGE_PATCH = "application/merge-patch+json"
 LIMIT = 1024 * 1024  # bytes of a JSON body
 VALID_BODIES: dict[str, Json] = {
     "/authors": {"name": "Ursula"},
-    "/books": {"title": "The Dispossessed", "author_id": NOBODY},
+    "/books": {"title": "The Dispossessed", "author_id": UNKNOWN_ID},
     "/users": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"},
 }
 TEXT_FIELDS = [("/authors", "name", 200), ("/books", "title", 300), ("/users", "name", 100)]
@@ -41,7 +41,9 @@ async def endpoints(client: AsyncClient) -> list[tuple[str, str]]:
     for path, item in (await client.get("/openapi.json")).json()["paths"].items():
         for method, operation in item.items():
             if "application/json" in operation.get("requestBody", {}).get("content", {}):
-                methods_and_paths.append((method, path.format(id=1 if "users" in path else NOBODY)))
+                methods_and_paths.append(
+                    (method, path.format(id=1 if "users" in path else UNKNOWN_ID))
+                )
     assert len(methods_and_paths) >= 8
     return methods_and_paths
 
@@ -219,7 +221,7 @@ async def test_chunked_body_is_accepted(client: AsyncClient) -> None:
 async def test_unknown_fields_return_422_with_their_pointers(
     client: AsyncClient, collection: str
 ) -> None:
-    body = await valid_body(client, collection, nmae="x", id=NOBODY, version=7, created_at=None)
+    body = await valid_body(client, collection, nmae="x", id=UNKNOWN_ID, version=7, created_at=None)
     expected = [{"pointer": f"/{name}"} for name in ("created_at", "id", "nmae", "version")]
     for response in (
         await client.post(collection, json=body),
@@ -423,8 +425,20 @@ async def test_extreme_date_is_stored_unchanged_or_rejected(client: AsyncClient,
 @pytest.mark.parametrize(
     "wrong",
     [
-        *("", "x", NOBODY[:-1], NOBODY + "0", NOBODY.replace("-", ""), f"urn:uuid:{NOBODY}"),
-        *(f"{{{NOBODY}}}", f" {NOBODY}", f"{NOBODY}\n", NOBODY.replace("8", "\uff18")),
+        *(
+            "",
+            "x",
+            UNKNOWN_ID[:-1],
+            UNKNOWN_ID + "0",
+            UNKNOWN_ID.replace("-", ""),
+            f"urn:uuid:{UNKNOWN_ID}",
+        ),
+        *(
+            f"{{{UNKNOWN_ID}}}",
+            f" {UNKNOWN_ID}",
+            f"{UNKNOWN_ID}\n",
+            UNKNOWN_ID.replace("8", "\uff18"),
+        ),
     ],
 )
 async def test_invalid_id_returns_422(client: AsyncClient, wrong: str) -> None:

@@ -18,7 +18,7 @@ from app.core.observability import create_log_formatter
 from app.core.storage import Storage
 from app.main import create_app
 from app.tokens import secret
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.conftest import make_settings
 from tests.support.factories import make_book
 from tests.support.processes import poll_until, running_workers
@@ -127,9 +127,9 @@ async def test_request_has_one_console_line_with_all_fields(
 @pytest.mark.parametrize(
     ("method", "path", "route"),
     [
-        ("GET", f"/books/{NOBODY}", "/books/{id}"),
+        ("GET", f"/books/{UNKNOWN_ID}", "/books/{id}"),
         ("HEAD", "/books/", "/books"),
-        ("PUT", f"/authors/{NOBODY}/", "/authors/{id}"),
+        ("PUT", f"/authors/{UNKNOWN_ID}/", "/authors/{id}"),
         ("GET", "/nope/1", "unknown"),
         ("GET", "/openapi.json", "/openapi.json"),
         ("GET", "/static-offline-docs/nope.js", "/static-offline-docs"),
@@ -148,9 +148,9 @@ async def test_line_omits_a_path_segment_longer_than_an_id(
     client: AsyncClient, log: RecordedLog
 ) -> None:
     # A client that confuses a token with its id must not write the token to the log.
-    await client.get(f"/tokens/{secret.generate_token()}/{NOBODY}")
+    await client.get(f"/tokens/{secret.generate_token()}/{UNKNOWN_ID}")
     [entry] = log.requests()
-    assert entry["path"] == f"/tokens/.../{NOBODY}"
+    assert entry["path"] == f"/tokens/.../{UNKNOWN_ID}"
 
 
 @BOTH_FORMATS
@@ -299,5 +299,5 @@ async def test_response_has_server_timing_only_in_development(
     app = create_app(settings)
     replace_resources(app, database=database)
     async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
-        response = await client.get(f"/books/{NOBODY}")
+        response = await client.get(f"/books/{UNKNOWN_ID}")
     assert re.fullmatch(expected_header, response.headers.get("server-timing", ""))

@@ -14,7 +14,7 @@ from httpx import AsyncClient
 from app.core.observability import serve_metrics
 from app.core.observability._metrics import DIRECTORY_VARIABLE
 from app.worker import JOBS
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.database_proxy import running_database_proxy
 from tests.support.metrics import find_free_port, scrape_metrics
 from tests.support.problems import check_problem
@@ -54,7 +54,7 @@ async def test_requests_are_counted_by_route_and_never_by_path(private_database_
     }
     async with running_server(**environment) as (_, origin), AsyncClient(base_url=origin) as client:
         for _ in range(3):
-            await client.get(f"/books/{NOBODY}")
+            await client.get(f"/books/{UNKNOWN_ID}")
         for path in ("/nope", "/nope/2", "/nope%0A", "/metrics"):
             check_problem(await client.get(path), 404, "not-found")
         await client.request("PURGE", "/books")

@@ -19,7 +19,7 @@ from app.core.errors import Unavailable
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.conftest import make_settings
 from tests.support import servers
 from tests.support.factories import Json, make_author, make_book, make_user
@@ -256,7 +256,7 @@ async def test_constraint_errors_name_their_cause_behind_transaction_pooler(
         book, user = await make_book(client), await make_user(client)
         body = {"name": "Another", "email": user["email"].upper(), "password": "correct horse"}
         for _ in range(SERVER_CONNECTIONS + 1):  # failed requests leave connections usable
-            orphan = await client.post("/books", json={"title": "Anon", "author_id": NOBODY})
+            orphan = await client.post("/books", json={"title": "Anon", "author_id": UNKNOWN_ID})
             assert field_error_locations(orphan) == [{"pointer": "/author_id"}]
             response = await client.delete(f"/authors/{book['author_id']}")
             check_problem(response, 409, "author-has-books")

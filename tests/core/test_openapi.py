@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.callers import set_anonymous_access
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json, make_author, make_book
@@ -297,7 +297,7 @@ async def test_link_header_is_not_longer_than_documented(
     client: AsyncClient, document: Json
 ) -> None:
     headers = document["paths"]["/authors"]["get"]["responses"]["200"]["headers"]
-    ids = [(await make_author(client))["id"] for _ in range(2)] + [NOBODY] * 98
+    ids = [(await make_author(client))["id"] for _ in range(2)] + [UNKNOWN_ID] * 98
     response = await client.get("/authors", params={"id": ids, "size": "1"})
     assert response.status_code == 200
     # Many proxies refuse a response whose headers are larger than 4 or 8 KiB.

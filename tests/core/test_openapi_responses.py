@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from httpx import AsyncClient, Response
 
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json, make_book
 from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file
@@ -86,7 +86,7 @@ class ExchangeRecorder:
         row_id = (await send("post", collection, body=valid)).json()["id"]
         await send("post", collection, body=valid)  # 409 for a user
         await send("post", collection, body={})
-        await send("post", collection, body=valid | {"author_id": NOBODY})
+        await send("post", collection, body=valid | {"author_id": UNKNOWN_ID})
         await send("post", collection, content=b"{", headers=content_headers)
         await send("post", collection, content=TOO_LARGE_BODY, headers=content_headers)
         await send("post", collection, content=b"{}", headers=TEXT_HEADERS)
@@ -96,7 +96,7 @@ class ExchangeRecorder:
         await send("get", collection, params={"page": "9", "count": "estimated"})
         await send("get", collection, params=UNKNOWN_PARAMETER)
         await send("get", collection, params={"page": "1", "cursor": "x"})
-        unknown_id = 1_000_000 if collection == "/users" else NOBODY
+        unknown_id = 1_000_000 if collection == "/users" else UNKNOWN_ID
         malformed_id = "x"
         for item_id in (row_id, unknown_id, malformed_id):
             await send("get", item, item_id)
@@ -118,7 +118,7 @@ class ExchangeRecorder:
 
     async def send_to_books_of_an_author(self) -> None:
         book = await make_book(self.client)
-        for author_id in (book["author_id"], NOBODY, "x"):
+        for author_id in (book["author_id"], UNKNOWN_ID, "x"):
             await self.send("get", "/authors/{id}/books", author_id)
             await self.send("get", "/authors/{id}/books", author_id, params=UNKNOWN_PARAMETER)
             await self.send("delete", "/authors/{id}", author_id)
@@ -131,7 +131,7 @@ class ExchangeRecorder:
         await send("post", DOCUMENTS, content=b"", headers=TOO_LARGE_FORM_HEADERS)
         await send("get", DOCUMENTS)
         upload = {"filename": "x", "content_type": "text/plain", "size": 1}
-        for document_id in (document["id"], NOBODY, "x"):
+        for document_id in (document["id"], UNKNOWN_ID, "x"):
             await send("get", DOCUMENT, document_id)
             await send("get", f"{DOCUMENT}/content", document_id)
             await send("get", f"{DOCUMENT}/content", document_id, params=UNKNOWN_PARAMETER)
@@ -141,7 +141,7 @@ class ExchangeRecorder:
                 "patch", DOCUMENT, document_id, content=form, headers=FORM_HEADERS | STALE_IF_MATCH
             )
             created = (await send("post", UPLOADS, document_id, body=upload)).json()
-            for upload_id in (created.get("id", NOBODY), NOBODY, "x"):
+            for upload_id in (created.get("id", UNKNOWN_ID), UNKNOWN_ID, "x"):
                 await send("get", UPLOAD, document_id, upload_id=upload_id)
                 # 409, because no part of the file has been uploaded.
                 await send("post", f"{UPLOAD}/complete", document_id, upload_id=upload_id)

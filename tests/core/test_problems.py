@@ -16,7 +16,7 @@ from app.core.db import Database
 from app.core.observability import create_log_formatter
 from app.core.storage import Storage
 from app.main import create_app
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.conftest import make_settings
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import PROBLEM_MEMBERS, check_problem, field_error_locations
@@ -27,10 +27,10 @@ COLLECTION = "GET, HEAD, OPTIONS, POST"
 READ_ONLY = "GET, HEAD, OPTIONS"
 ALLOW = {
     "/authors": COLLECTION,
-    f"/authors/{NOBODY}": ITEM,
-    f"/authors/{NOBODY}/books": READ_ONLY,
+    f"/authors/{UNKNOWN_ID}": ITEM,
+    f"/authors/{UNKNOWN_ID}/books": READ_ONLY,
     "/books": COLLECTION,
-    f"/books/{NOBODY}": ITEM,
+    f"/books/{UNKNOWN_ID}": ITEM,
     "/users": COLLECTION,
     "/users/1": ITEM,
     "/users/me": READ_ONLY,
@@ -120,7 +120,7 @@ async def test_each_client_error_returns_its_problem(client: AsyncClient) -> Non
     check_problem(
         await client.post("/authors", content=b"{", headers=json), 400, "malformed-request"
     )
-    check_problem(await client.get(f"/authors/{NOBODY}"), 404, "not-found")
+    check_problem(await client.get(f"/authors/{UNKNOWN_ID}"), 404, "not-found")
     check_problem(await client.put(path), 405, "method-not-allowed")
     check_problem(await client.delete(f"/authors/{book['author_id']}"), 409, "author-has-books")
     check_problem(await client.post("/users", json=body), 409, "email-taken")
@@ -136,11 +136,11 @@ async def test_each_client_error_returns_its_problem(client: AsyncClient) -> Non
 
 
 async def test_problem_contains_path_and_forbids_caching(client: AsyncClient) -> None:
-    response = await client.get(f"/authors/{NOBODY}?x=1")
+    response = await client.get(f"/authors/{UNKNOWN_ID}?x=1")
     assert response.headers["cache-control"] == "no-store"
     problem = field_error_locations(response)
     assert problem == [{"parameter": "x"}]
-    assert response.json()["instance"] == f"/authors/{NOBODY}"
+    assert response.json()["instance"] == f"/authors/{UNKNOWN_ID}"
 
 
 @pytest.mark.parametrize("path", ["/nope%20here", "/n%C3%B6pe", "/nope%FF", "/nope%0Ax", "/a%3Fb"])
@@ -253,10 +253,10 @@ async def test_unreachable_database_returns_503(
     replace_resources(breakable_app, database=unreachable_database)
     for response in (
         await breakable_client.get("/authors"),
-        await breakable_client.get(f"/authors/{NOBODY}"),
+        await breakable_client.get(f"/authors/{UNKNOWN_ID}"),
         await breakable_client.post("/authors", json={"name": "Ursula"}),
-        await breakable_client.patch(f"/authors/{NOBODY}", json={"name": "Ursula"}),
-        await breakable_client.delete(f"/authors/{NOBODY}"),
+        await breakable_client.patch(f"/authors/{UNKNOWN_ID}", json={"name": "Ursula"}),
+        await breakable_client.delete(f"/authors/{UNKNOWN_ID}"),
         await breakable_client.get("/readyz"),
     ):
         check_problem(response, 503, "unavailable")
@@ -400,7 +400,7 @@ async def test_head_returns_headers_of_get_without_content(
     client: AsyncClient, paths_with_get: list[str]
 ) -> None:
     assert len(paths_with_get) >= 13
-    for path in [*paths_with_get, f"/authors/{NOBODY}", "/authors?size=0", "/nope"]:
+    for path in [*paths_with_get, f"/authors/{UNKNOWN_ID}", "/authors?size=0", "/nope"]:
         get_response = await client.get(path)
         head_response = await client.head(path)
         assert head_response.status_code == get_response.status_code

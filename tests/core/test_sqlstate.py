@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from app.core.db import Database
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.conftest import make_settings
 from tests.support.connections import tcp_server
 from tests.support.factories import make_author, make_book, make_user
@@ -369,7 +369,7 @@ async def test_failed_statement_returns_its_connection_to_pool(database_url: str
         for _ in range(3):
             for response in await run_in_every_session(client, "SELECT * FROM missing"):
                 check_problem(response, 500, "internal-error")
-            check_problem(await client.get(f"/authors/{NOBODY}"), 404, "not-found")
+            check_problem(await client.get(f"/authors/{UNKNOWN_ID}"), 404, "not-found")
     await database.engine.dispose()
 
 
@@ -489,5 +489,5 @@ async def test_constraint_errors_name_their_cause(client: AsyncClient) -> None:
     book = await make_book(client)
     response = await client.delete(f"/authors/{book['author_id']}")
     check_problem(response, 409, "author-has-books")
-    response = await client.post("/books", json={"title": "x", "author_id": NOBODY})
+    response = await client.post("/books", json={"title": "x", "author_id": UNKNOWN_ID})
     assert field_error_locations(response) == [{"pointer": "/author_id"}]

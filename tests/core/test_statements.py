@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.accounts import bearer_headers
 from tests.support.callers import TOKENS, add_callers, change_hex_digit
 from tests.support.clients_with_tokens import create_user_with_token
@@ -98,7 +98,7 @@ async def count_statements(
     the statement at its end, for example "COMMIT".
     """
     # Once per connection, the driver reads the definition of the type of an array of integers.
-    await client.delete(f"/authors/{NOBODY}", headers=STALE_IF_MATCH)
+    await client.delete(f"/authors/{UNKNOWN_ID}", headers=STALE_IF_MATCH)
 
     async def send_request(
         method: str, path: str, *, transaction_end: str = "", **request: Any
@@ -150,7 +150,7 @@ async def test_get_executes_one_statement(client: AsyncClient, count_statements:
         assert await count_statements("HEAD", path) == (200, 1)
         if_none_match = {"If-None-Match": (await client.get(path)).headers["etag"]}
         assert await count_statements("GET", path, headers=if_none_match) == (304, 1)
-    for path in (f"/books/{NOBODY}", f"/authors/{NOBODY}", "/users/1000000"):
+    for path in (f"/books/{UNKNOWN_ID}", f"/authors/{UNKNOWN_ID}", "/users/1000000"):
         assert await count_statements("GET", path) == (404, 1)
 
 
@@ -218,7 +218,7 @@ async def test_empty_list_of_authors_books_executes_second_statement(
 ) -> None:
     author = await make_author(client)
     assert await count_statements("GET", f"/authors/{author['id']}/books") == (200, 2)
-    assert await count_statements("GET", f"/authors/{NOBODY}/books") == (404, 2)
+    assert await count_statements("GET", f"/authors/{UNKNOWN_ID}/books") == (404, 2)
 
 
 async def test_page_past_end_of_authors_books_executes_one_statement(
@@ -234,7 +234,10 @@ async def test_create_executes_one_statement(client: AsyncClient, count_statemen
     assert await count_statements("POST", "/authors", json={"name": "Ursula"}) == (201, 1)
     body = {"title": "Kindred", "author_id": author["id"]}
     assert await count_statements("POST", "/books", json=body) == (201, 1)
-    assert await count_statements("POST", "/books", json=body | {"author_id": NOBODY}) == (422, 1)
+    assert await count_statements("POST", "/books", json=body | {"author_id": UNKNOWN_ID}) == (
+        422,
+        1,
+    )
     assert await count_statements("POST", "/users", json=user) == (201, 1)
     assert await count_statements("POST", "/users", json=user) == (409, 1)
 
@@ -272,7 +275,7 @@ async def test_batch_executes_one_statement_and_second_one_to_find_missing_rows(
     for count in (1, 2, 1000):
         request = {"json": {"items": [book] * count}, "transaction_end": "COMMIT"}
         assert await count_statements("POST", "/books/batch", **request) == (201, 1)
-    missing = book | {"author_id": NOBODY}
+    missing = book | {"author_id": UNKNOWN_ID}
     for items in ([book, missing], [missing] * 1000):
         request = {"json": {"items": items}, "transaction_end": "ROLLBACK"}
         assert await count_statements("POST", "/books/batch", **request) == (422, 2)
@@ -330,7 +333,7 @@ async def test_write_that_matches_no_row_executes_second_statement_to_explain_it
     client: AsyncClient, count_statements: Any
 ) -> None:
     author = f"/authors/{(await make_author(client))['id']}"
-    unknown_author = f"/authors/{NOBODY}"
+    unknown_author = f"/authors/{UNKNOWN_ID}"
     change = {"name": "x"}
     assert await count_statements("PATCH", author, json=change, headers=STALE_IF_MATCH) == (412, 2)
     assert await count_statements("DELETE", author, headers=STALE_IF_MATCH) == (412, 2)
@@ -362,14 +365,13 @@ async def test_invalid_request_executes_no_statement(count_statements: Any) -> N
         ("/authors?cursor=x", 422),
         ("/authors?page=6000", 422),
         ("/authors/x", 422),
-        (f"/authors/{NOBODY}/books?page=1&cursor=x", 422),
+        (f"/authors/{UNKNOWN_ID}/books?page=1&cursor=x", 422),
         ("/users/0", 422),
     ):
         assert await count_statements("GET", path) == (status, 0)
-    assert await count_statements("DELETE", f"/authors/{NOBODY}", headers={"If-Match": "x"}) == (
-        422,
-        0,
-    )
+    assert await count_statements(
+        "DELETE", f"/authors/{UNKNOWN_ID}", headers={"If-Match": "x"}
+    ) == (422, 0)
     assert await count_statements("OPTIONS", "/authors") == (204, 0)
 
 
@@ -410,7 +412,7 @@ async def test_read_of_documents_executes_one_statement(
         assert await count_statements("GET", url) == (200, 1)
     assert await count_statements("GET", path, headers={"If-None-Match": '"1"'}) == (304, 1)
     assert await count_statements("GET", f"{path}/content") == (307, 1)
-    assert await count_statements("GET", f"/documents/{NOBODY}") == (404, 1)
+    assert await count_statements("GET", f"/documents/{UNKNOWN_ID}") == (404, 1)
 
 
 async def test_create_document_executes_one_statement_and_another_for_file(
@@ -446,7 +448,7 @@ async def test_rejected_update_of_document_executes_one_statement(
     path = f"/documents/{(await make_document(client))['id']}"
     request = {"content": form_body(form_file(b"x")), "headers": FORM_HEADERS | STALE_IF_MATCH}
     assert await count_statements("PATCH", path, **request) == (412, 1)
-    assert await count_statements("PATCH", f"/documents/{NOBODY}", **request) == (404, 1)
+    assert await count_statements("PATCH", f"/documents/{UNKNOWN_ID}", **request) == (404, 1)
     assert count_statements_after_response(statements) == 0
 
 
@@ -499,7 +501,7 @@ async def use_all_document_endpoints(
             ("GET", path, {}),
             ("GET", path, {"headers": {"If-None-Match": "*"}}),
             ("GET", f"{path}/content", {}),
-            ("GET", f"/documents/{NOBODY}", {}),
+            ("GET", f"/documents/{UNKNOWN_ID}", {}),
             ("POST", "/documents", with_name),
             ("POST", "/documents", with_file),
             ("POST", f"{path}/uploads", {"json": new_upload}),
@@ -512,7 +514,7 @@ async def use_all_document_endpoints(
                 path,
                 {"content": form_body(NAME_FIELD), "headers": FORM_HEADERS | STALE_IF_MATCH},
             ),
-            ("PATCH", f"/documents/{NOBODY}", with_name),
+            ("PATCH", f"/documents/{UNKNOWN_ID}", with_name),
             ("DELETE", path, {"headers": STALE_IF_MATCH}),
             ("DELETE", path, {}),
         )

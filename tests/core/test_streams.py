@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.factories import make_author, make_book
 from tests.support.rows import AUTHOR_ID, SEARCH_WORDS, SORT_KEYS, execute, fill_tables
 from tests.support.streamed_lists import (
@@ -59,8 +59,8 @@ FILTERS = {
         "sort=-title&created_from=2026-01-01T05:00:00Z&created_to=2026-01-01T07:30:00Z",
         "updated_to=2027-01-01T04:00:00Z&sort=updated_at",
         f"author_id={AUTHOR_ID}&sort=-updated_at",
-        f"author_id={NOBODY}",
-        f"id={AUTHOR_ID}&id={NOBODY}",
+        f"author_id={UNKNOWN_ID}",
+        f"id={AUTHOR_ID}&id={UNKNOWN_ID}",
         "sort=title,-created_at&q=title",
     ],
 }

@@ -11,7 +11,7 @@ from uuid import uuid4
 from httpx import AsyncClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS, running_server, wait_for_result
 from tests.support.trace_collector import TraceCollector, running_trace_collector, string_attributes
 
@@ -27,7 +27,7 @@ async def handle_request():
     app = create_app(Settings(_env_file=None))
     async with app.router.lifespan_context(app):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
-            print((await client.get("http://test/books/{NOBODY}")).status_code)
+            print((await client.get("http://test/books/{UNKNOWN_ID}")).status_code)
     print([name for name in sys.modules if name.startswith("opentelemetry.sdk")])
 
 asyncio.run(handle_request())
@@ -51,7 +51,7 @@ async def test_request_has_a_span_with_a_span_of_its_statement_inside(
 ) -> None:
     with running_trace_collector() as collector:
         async with traced_client(collector, private_database_url) as client:
-            await client.get(f"/books/{NOBODY}", headers={"X-Request-ID": "mine"})
+            await client.get(f"/books/{UNKNOWN_ID}", headers={"X-Request-ID": "mine"})
         spans = collector.spans_by_name
     assert collector.request_paths == {"/v1/traces"}
     assert collector.service_names == {"bookshelf"}
@@ -107,7 +107,7 @@ async def test_spans_contain_no_input_of_clients(private_database_url: str) -> N
 async def test_statement_that_fails_has_a_span_with_an_error(private_database_url: str) -> None:
     with running_trace_collector() as collector:
         async with traced_client(collector, private_database_url) as client:
-            book = {"title": "The Dispossessed", "author_id": NOBODY}
+            book = {"title": "The Dispossessed", "author_id": UNKNOWN_ID}
             await client.post("/books", json=book)
         statement_span = collector.spans_by_name["WITH"]
     assert statement_span.status.code == Status.STATUS_CODE_ERROR

@@ -11,7 +11,7 @@ from pydantic import ByteSize
 from app.core.storage import Storage
 from app.documents import direct_uploads
 from app.settings import Settings
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.factories import Json, make_document
 
 MIB = 1024 * 1024
@@ -218,10 +218,10 @@ async def test_upload_above_the_maximum_size_returns_413(
 
 async def test_upload_is_not_found_at_another_document(client: AsyncClient, upload: Json) -> None:
     other = await make_document(client)
-    for path in (f"/documents/{other['id']}", f"/documents/{NOBODY}"):
+    for path in (f"/documents/{other['id']}", f"/documents/{UNKNOWN_ID}"):
         assert (await client.get(f"{path}/uploads/{upload['id']}")).status_code == 404
         assert (await client.post(f"{path}/uploads/{upload['id']}/complete")).status_code == 404
-    assert (await create_upload(client, {"id": NOBODY}, CONTENT)).status_code == 404
+    assert (await create_upload(client, {"id": UNKNOWN_ID}, CONTENT)).status_code == 404
 
 
 async def test_completing_upload_returns_404_when_document_was_deleted(

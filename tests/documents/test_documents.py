@@ -15,7 +15,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.conftest import make_settings
 from tests.support.factories import Json, make_document
 from tests.support.multipart import (
@@ -388,7 +388,7 @@ async def test_write_with_current_etag_succeeds(client: AsyncClient) -> None:
 async def test_update_that_fails_its_precondition_does_not_read_the_body(
     client: AsyncClient, condition: str, status: int
 ) -> None:
-    document_id = NOBODY
+    document_id = UNKNOWN_ID
     if status != 404:
         document_id = (await make_document(client))["id"]
     read_chunks = []
@@ -439,7 +439,7 @@ async def test_deleting_document_keeps_equal_file_of_another_document(client: As
 
 
 async def test_unknown_document_returns_404(client: AsyncClient) -> None:
-    path = f"/documents/{NOBODY}"
+    path = f"/documents/{UNKNOWN_ID}"
     for response in (
         await client.get(path),
         await client.get(f"{path}/content"),

@@ -8,7 +8,7 @@ from httpx import AsyncClient, Response
 from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.clients_with_tokens import ClientFactory
 from tests.support.factories import Json, make_direct_upload, make_document
 from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file, send_form
@@ -108,7 +108,7 @@ async def test_request_for_document_of_another_user_gets_same_404_as_unknown_doc
     for role in ("member", "editor"):
         bob = await client_with_role(role)
         response = await bob.request(method, path + subpath.format(upload_id), **arguments)
-        unknown_path = f"/documents/{NOBODY}{subpath.format(NOBODY)}"
+        unknown_path = f"/documents/{UNKNOWN_ID}{subpath.format(UNKNOWN_ID)}"
         unknown_response = await bob.request(method, unknown_path, **arguments)
         assert comparable_problem(response) == comparable_problem(unknown_response)
     assert await snapshot(database, storage, settings) == before

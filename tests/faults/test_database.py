@@ -16,7 +16,7 @@ from asyncpg import PostgresError
 
 from app import embedded
 from app.embedded.postgresql import Postgres
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.faults.load import running_load
 from tests.faults.running_service import (
     LOCK_TIMEOUT,
@@ -149,9 +149,9 @@ async def test_locked_table_makes_only_requests_that_use_it_fail(service: Runnin
             for request in (
                 client.get("/books"),
                 client.post("/books", json=new_book, headers=headers),
-                client.get(f"/books/{NOBODY}"),
-                client.patch(f"/books/{NOBODY}", json={"title": "y"}),
-                client.delete(f"/books/{NOBODY}"),
+                client.get(f"/books/{UNKNOWN_ID}"),
+                client.patch(f"/books/{UNKNOWN_ID}", json={"title": "y"}),
+                client.delete(f"/books/{UNKNOWN_ID}"),
             )
         ]
         await database_activity.wait_for_query_result(

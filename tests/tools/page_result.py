@@ -9,7 +9,7 @@ from io import StringIO
 
 from httpx import AsyncClient
 
-from tests.authors.test_authors import NOBODY
+from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
 
@@ -85,9 +85,9 @@ async def test_book_contains_its_publisher_and_changes_with_it(client: AsyncClie
 async def test_unknown_publisher_is_a_field_error_also_in_a_batch(client: AsyncClient) -> None:
     author = (await make_author(client))["id"]
     good = {"title": "Emma", "author_id": author}
-    response = await client.post("/books", json={**good, "publisher_id": NOBODY})
+    response = await client.post("/books", json={**good, "publisher_id": UNKNOWN_ID})
     assert field_error_locations(response) == [{"pointer": "/publisher_id"}]
-    items = [good, {**good, "publisher_id": NOBODY}]
+    items = [good, {**good, "publisher_id": UNKNOWN_ID}]
     response = await client.post("/books/batch", json={"items": items})
     assert field_error_locations(response) == [{"pointer": "/items/1/publisher_id"}]
     assert response.json()["errors"][0]["code"] == "publisher_not_found"
@@ -161,9 +161,9 @@ async def test_update_replaces_all_tags_of_a_book_and_changes_its_etag(client: A
 async def test_unknown_tag_is_a_field_error_and_nothing_is_written(client: AsyncClient) -> None:
     tag = (await create(client, "/tags", name="Novel"))["id"]
     good = {"title": "Emma", "author_id": (await make_author(client))["id"]}
-    response = await client.post("/books", json={**good, "tag_ids": [tag, NOBODY]})
+    response = await client.post("/books", json={**good, "tag_ids": [tag, UNKNOWN_ID]})
     assert field_error_locations(response) == [{"pointer": "/tag_ids/1"}]
-    items = [{**good, "tag_ids": [tag]}, {**good, "tag_ids": [NOBODY]}]
+    items = [{**good, "tag_ids": [tag]}, {**good, "tag_ids": [UNKNOWN_ID]}]
     response = await client.post("/books/batch", json={"items": items})
     assert field_error_locations(response) == [{"pointer": "/items/1/tag_ids/0"}]
     assert (await client.get("/books")).json()["total"] == 0
