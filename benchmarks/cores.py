@@ -26,9 +26,9 @@ def choose_layout() -> CoreLayout:
     """Return the layout for this machine. The sets are empty if processes cannot be pinned."""
     if sys.platform != "linux":
         return CoreLayout(Cores(), Cores(), Cores())
-    first, *others = sorted(os.sched_getaffinity(0))
-    load = others[:1] or [first]
-    return CoreLayout(Cores([first]), Cores(load), Cores(others[1:] or load))
+    first, *other_cores = sorted(os.sched_getaffinity(0))
+    load = other_cores[:1] or [first]
+    return CoreLayout(Cores([first]), Cores(load), Cores(other_cores[1:] or load))
 
 
 def pin(cores: Cores) -> None:

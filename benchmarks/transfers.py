@@ -31,9 +31,9 @@ SERVICES: Final = {
     TUTORIAL: tuple(word.replace("tutorial", "tutorial_uploads") for word in TUTORIAL_MODULE),
 }
 PROBE_INTERVAL_SECONDS: Final = 0.01
-MEMORY_POLL_SECONDS: Final = 0.05
-BOUNDARY: Final = "----benchmark7MA4YWxkTrZu0gW"
+POLL_SECONDS: Final = 0.05
 # The beginning and the end of a multipart form with a file.
+BOUNDARY: Final = "----benchmark7MA4YWxkTrZu0gW"
 FORM_HEAD: Final = f"""--{BOUNDARY}
 Content-Disposition: form-data; name="name"
 
@@ -98,10 +98,7 @@ class UploadBench:
             return pool.submit(_upload_from_memory, self.store, size).result()
 
     def form(self, size: int) -> Path:
-        """Return a file that contains a form with a file of `size` MiB.
-
-        The form is stored on disk, so that the kernel can copy it to the socket.
-        """
+        """Return the path of a form with a file of `size` MiB, which is stored on disk."""
         path = self.directory / f"{size}.form"
         if not path.exists():
             block = os.urandom(MIB)
@@ -213,7 +210,7 @@ def watching(server: Server, temporary_directory: Path) -> Iterator[Footprint]:
     written_before = process.io_counters().write_bytes
 
     def watch() -> None:
-        while not stop.wait(MEMORY_POLL_SECONDS):
+        while not stop.wait(POLL_SECONDS):
             pss = _read_kilobytes(server.pid, "smaps_rollup", "Pss:")
             open_files = _count_open_files(server.pid, temporary_directory)
             footprint.pss = max(footprint.pss, pss)

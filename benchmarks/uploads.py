@@ -84,10 +84,13 @@ def measure_durations(bench: UploadBench, sizes: Sequence[int], rounds: int) -> 
                     if round_number > 0:
                         seconds.append(duration)
                     bench.empty()
-            bookshelf, *others = durations
+            bookshelf, *competitors = durations
             cells = [_median_and_range(bookshelf)]
-            for other in others:
-                cells += [_median_and_range(other), f"{median(other) / median(bookshelf):.2f}"]
+            for competitor in competitors:
+                cells += [
+                    _median_and_range(competitor),
+                    f"{median(competitor) / median(bookshelf):.2f}",
+                ]
             _print_row(f"{size} MiB", *cells)
 
 

@@ -16,9 +16,7 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
-from pydantic import SecretStr
 
-from app import embedded
 from app.core.db import Database
 from app.core.storage import Storage
 from app.core.storage._storage import MAX_CONCURRENT_PARTS
@@ -28,6 +26,7 @@ from app.users.passwords import PasswordHasher
 from tests.support import postgres_server, servers
 from tests.support.isolation import Cleaner, open_cleaner
 from tests.support.resources import get_resources, replace_resources
+from tests.support.settings import make_settings
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 
 # Stops Postgres and the object store when pytest ends.
@@ -95,23 +94,6 @@ async def private_database_url(template_url: str) -> AsyncIterator[str]:
     url = await servers.copy_database(template_url, uuid4().hex[:12])
     yield url
     await servers.drop_database(url)
-
-
-def make_settings(url: str, **changes: object) -> Settings:
-    """Return settings for a database and the object store of the tests.
-
-    The `.env` file of the developer is not read. `changes` are other settings, for example
-    `anonymous_access="none"`.
-    """
-    values = {
-        "app_env": "test",
-        "anonymous_access": "full",
-        "database_url": SecretStr(url),
-        "s3_endpoint_url": os.environ["TEST_S3_ENDPOINT_URL"],
-        "s3_bucket": embedded.BUCKET,
-        **changes,
-    }
-    return Settings(_env_file=None, **values)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from app.core.http import Router
 from app.main import create_app
 from app.tables import TABLES
 from app.users.passwords import PasswordHasher
-from tests.conftest import make_settings
 from tests.support.access_table import (
     ANONYMOUS_CALLERS,
     CALLERS,
@@ -44,6 +43,7 @@ from tests.support.factories import Json
 from tests.support.isolation import Cleaner
 from tests.support.problems import check_problem
 from tests.support.rows import execute, select_values
+from tests.support.settings import make_settings
 
 PROBLEM_TYPES = {401: "unauthorized", 403: "forbidden", 404: "not-found"}
 # The WWW-Authenticate header of the response to a request with a token.

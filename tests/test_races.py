@@ -21,7 +21,6 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.storage import Storage
 from app.users import passwords
-from tests.conftest import make_settings
 from tests.core.test_cursor_walks import MIXED_SORT_ORDERS, order_by_sql
 from tests.core.test_idempotency import POSTS, REPLAYED, send
 from tests.support import servers
@@ -43,6 +42,7 @@ from tests.support.rows import (
     execute,
     select_values,
 )
+from tests.support.settings import make_settings
 
 pytestmark = pytest.mark.private_database
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from app.main import create_app
-from tests.conftest import make_settings
 from tests.support.resources import get_resources
+from tests.support.settings import make_settings
 
 
 class CloseRecorder:

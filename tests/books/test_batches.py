@@ -10,13 +10,13 @@ from httpx import AsyncClient, Response
 
 from app.core.db import Database
 from tests.authors.test_authors import UNKNOWN_ID
-from tests.conftest import make_settings
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.factories import Json, make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import replace_resources
 from tests.support.responses import get_json
 from tests.support.rows import select_values
+from tests.support.settings import make_settings
 from tests.support.streamed_lists import read_json_lines
 
 OTHER_UNKNOWN_ID = "01890000-0000-7000-8000-00000000fffe"

@@ -11,10 +11,10 @@ import pytest
 
 from app.core.db import Database
 from tests.books.test_lines import book_line, import_lines
-from tests.conftest import make_settings
 from tests.support import processes, servers
 from tests.support.commands import invoke_command
 from tests.support.processes import poll_until, spawn_command, wait_for_result
+from tests.support.settings import make_settings
 
 TITLES_TO_QUOTE = ['"Emma"', "a,b", "a\r\nb\rc", " Cien años ", "\U0001f4da", "=1+1", "x" * 300]
 INSERT_BOOKS = """

@@ -12,12 +12,12 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.db import _pool as pools
 from app.core.storage import Storage
-from tests.conftest import make_settings
 from tests.support.configured_client import client_with_settings
 from tests.support.factories import make_author
 from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem
 from tests.support.processes import poll_until, running_server
+from tests.support.settings import make_settings
 
 pytestmark = pytest.mark.private_database
 

@@ -13,13 +13,13 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from app.core.db import Database
 from app.main import create_app
-from tests.conftest import make_settings
 from tests.support.accounts import bearer_headers
 from tests.support.callers import GENERATED_CASES, TOKENS, add_callers
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json
 from tests.support.multipart import FORM_HEADERS, form_body, form_field
 from tests.support.rows import add_referenced_rows, add_rows, insert_rows
+from tests.support.settings import make_settings
 
 # The id of every resource in the examples, except of users.
 ID = "0199b2f4-c0de-7000-a000-000000000000"

@@ -32,7 +32,7 @@ from app.core.http._route import Route
 from app.core.paging import AnyOf, PageQuery, SortKeys
 from app.core.schemas import Id, RequestModel, integer_between
 from app.main import create_app
-from tests.conftest import make_settings
+from tests.support.settings import make_settings
 
 ID: Final = "0199b2f4-c0de-7000-a000-000000000000"
 router = Router(tags=["x"])

@@ -22,9 +22,9 @@ from app.core.db import _fast_path as fast_path
 from app.documents.repository import DocumentRepository
 from app.tokens.repository import TokenRepository
 from app.users.models import User
-from tests.conftest import make_settings
 from tests.support import database_activity
 from tests.support.rows import fill_tables
+from tests.support.settings import make_settings
 
 NUMBER = sa.bindparam("number", type_=sa.Integer)
 AUTHOR = UUID("01890000-0000-7000-8000-000000000001")

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.server import _readiness as readiness
 from app.core.storage import Storage
-from tests.conftest import make_settings
 from tests.support.resources import replace_resources
+from tests.support.settings import make_settings
 
 # Nothing listens on port 1, so connections to these are refused.
 UNREACHABLE_DATABASE = "postgresql://127.0.0.1:1/none"

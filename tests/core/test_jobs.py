@@ -16,9 +16,9 @@ from app.core.jobs import Job
 from app.documents.sweeper import SweepResult
 from app.settings import Settings
 from app.worker import JOBS, JobContext, run_worker
-from tests.conftest import make_settings
 from tests.support.factories import Json
 from tests.support.processes import Worker, poll_until, running_workers
+from tests.support.settings import make_settings
 from tests.support.ticking_worker import JOB_INTERVAL, JOB_LOCK_KEY
 
 pytestmark = pytest.mark.private_database

@@ -19,10 +19,10 @@ from app.core.storage import Storage
 from app.main import create_app
 from app.tokens import secret
 from tests.authors.test_authors import UNKNOWN_ID
-from tests.conftest import make_settings
 from tests.support.factories import make_book
 from tests.support.processes import poll_until, running_workers
 from tests.support.resources import add_public_route, replace_resources
+from tests.support.settings import make_settings
 
 BOTH_FORMATS = pytest.mark.parametrize("log_format", ["console", "json"])
 # Line separators, a terminal escape sequence and other control characters.

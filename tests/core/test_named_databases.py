@@ -20,7 +20,6 @@ from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher
 from tests.authors.test_authors import UNKNOWN_ID
-from tests.conftest import make_settings
 from tests.support import servers
 from tests.support.factories import Json, make_author, make_book, make_user
 from tests.support.pgbouncer import PGBOUNCER, SERVER_CONNECTIONS, pgbouncer_url, running_pgbouncer
@@ -30,6 +29,7 @@ from tests.support.replication import PrimaryAndStandby, running_primary_and_sta
 from tests.support.resources import replace_resources
 from tests.support.responses import get_json
 from tests.support.rows import first_value
+from tests.support.settings import make_settings
 from tests.support.streamed_lists import read_json_lines
 
 # The servers are slow to start: one process of the suite has them.

@@ -15,7 +15,6 @@ from starlette.types import Message
 
 from app.core.db import Database
 from app.main import create_app
-from tests.conftest import make_settings
 from tests.support import servers
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.large_database import (
@@ -34,6 +33,7 @@ from tests.support.rows import (
     SORT_KEYS,
     TABLE_NAMES,
 )
+from tests.support.settings import make_settings
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 from tests.support.streamed_lists import CSV, NDJSON, STREAMED_PATHS, asgi_scope
 

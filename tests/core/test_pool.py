@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from app.core.db import Database, mark_reusable
 from app.core.db import _named_database as named_databases
 from app.core.errors import Unavailable
-from tests.conftest import make_settings
 from tests.support import database_activity
+from tests.support.settings import make_settings
 
 pytestmark = pytest.mark.private_database
 

@@ -31,11 +31,11 @@ from app.core.http import (
 from app.core.paging import AnyOf, PageQuery
 from app.core.schemas import Id, ReadModel, Version
 from app.main import create_app
-from tests.conftest import make_settings
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.factories import make_book
 from tests.support.problems import check_problem
 from tests.support.resources import replace_resources
+from tests.support.settings import make_settings
 
 SETTINGS = make_settings("postgresql:///unused", anonymous_access="none")
 

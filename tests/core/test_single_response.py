@@ -10,9 +10,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.server import InactivityTimeout, Shutdown
 from app.main import create_app
-from tests.conftest import make_settings
 from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.resources import add_public_route
+from tests.support.settings import make_settings
 from tests.support.streamed_lists import asgi_scope
 
 INACTIVITY_TIMEOUT = 0.2  # seconds

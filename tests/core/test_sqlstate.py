@@ -19,12 +19,12 @@ from app.core.db import Database
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
 from tests.authors.test_authors import UNKNOWN_ID
-from tests.conftest import make_settings
 from tests.support.connections import tcp_server
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import replace_resources
 from tests.support.rows import first_value
+from tests.support.settings import make_settings
 
 SETUP = (
     # A sequence counts the tries, because a rollback does not reset it.

@@ -21,12 +21,12 @@ from app.core.db._listing import FETCH_SIZE
 from app.core.errors import Overloaded
 from app.core.http import _stream_response as stream_response
 from app.settings import Settings
-from tests.conftest import make_settings
 from tests.support.access_log import logged_requests
 from tests.support.database_activity import COUNT_BUSY, COUNT_SLEEPING, wait_for_query_result
 from tests.support.problems import check_problem
 from tests.support.resources import replace_resources
 from tests.support.rows import fill_tables
+from tests.support.settings import make_settings
 from tests.support.streamed_lists import CSV, NDJSON, asgi_scope, get_stream, read_json_lines
 
 pytestmark = pytest.mark.private_database

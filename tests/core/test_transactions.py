@@ -16,11 +16,11 @@ from app.core.db import Base, Database, TransactionSession
 from app.core.errors import NotFound, ServiceError
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
-from tests.conftest import make_settings
 from tests.support.factories import Json
 from tests.support.problems import check_problem
 from tests.support.processes import running_server
 from tests.support.resources import replace_resources
+from tests.support.settings import make_settings
 
 pytestmark = pytest.mark.private_database
 

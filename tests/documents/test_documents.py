@@ -16,7 +16,6 @@ from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
 from tests.authors.test_authors import UNKNOWN_ID
-from tests.conftest import make_settings
 from tests.support.factories import Json, make_document
 from tests.support.multipart import (
     FORM_HEADERS,
@@ -30,6 +29,7 @@ from tests.support.multipart import (
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import replace_resources
 from tests.support.rows import select_values
+from tests.support.settings import make_settings
 
 FIELDS = [
     *("id", "name", "filename", "content_type", "size", "sha256"),

@@ -11,7 +11,6 @@ from app.core.db import Database
 from app.core.storage import _s3 as s3
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
-from tests.conftest import make_settings
 from tests.documents.conftest import ListObjectStates, Sweep, UseStore
 from tests.support.connections import tcp_connection
 from tests.support.document_forms import (
@@ -24,6 +23,7 @@ from tests.support.factories import make_book, make_document
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.resources import get_resources, replace_resources
+from tests.support.settings import make_settings
 from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database

@@ -12,12 +12,12 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.storage import Storage
 from app.documents.sweeper import Sweeper
-from tests.conftest import make_settings
 from tests.support import database_activity
 from tests.support.factories import make_author, make_document
 from tests.support.metrics import find_free_port, scrape_metrics
 from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.rows import execute
+from tests.support.settings import make_settings
 from tests.support.stored_objects import list_object_states
 
 POOL_SIZE = 8

@@ -115,7 +115,7 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 
 def _is_valid(case: Any, location: ParameterLocation) -> bool:
-    """Whether schemathesis generated a valid part of a request: its headers, query or body."""
+    """Return whether schemathesis generated valid headers, a valid query or a valid body."""
     component = case.meta and case.meta.components.get(location)
     return bool(component and component.mode.is_positive)
 
@@ -158,7 +158,7 @@ def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> 
 
 
 def _may_reject_valid_request(operation: str, case: Any, response: Any) -> bool:
-    """Whether the service may reject a request that is valid according to the OpenAPI document."""
+    """Return whether the service may reject a request that the OpenAPI document allows."""
     if response.status_code == 412:
         # The entity tag of another version.
         return "If-Match" in case.headers
@@ -179,7 +179,7 @@ def _may_reject_valid_request(operation: str, case: Any, response: Any) -> bool:
 
 
 def _has_special_use_email(body: Any) -> bool:
-    """Whether the email address in a body has a domain like `test`, which no one can use."""
+    """Return whether the email address in a body has a domain like `test`, which no one can use."""
     if not isinstance(body, dict) or not isinstance(body.get("email"), str):
         return False
     top_level_domain = body["email"].rpartition(".")[2].lower()
@@ -187,7 +187,7 @@ def _has_special_use_email(body: Any) -> bool:
 
 
 def _is_valid_as_text(body: Any) -> bool:
-    """Whether an invalid body becomes valid because a form field contains text.
+    """Return whether an invalid body becomes valid because a form field contains text.
 
     The name of a document may be sent as a number, null or an array with one value.
     """

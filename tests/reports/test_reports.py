@@ -14,7 +14,6 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.reports.service import ReportService
 from app.worker import JOBS
-from tests.conftest import make_settings
 from tests.support import servers
 from tests.support.commands import exit_code_and_output as command
 from tests.support.factories import Json, make_user
@@ -26,6 +25,7 @@ from tests.support.responses import (
     parse_link_header,
 )
 from tests.support.rows import execute, select_values
+from tests.support.settings import make_settings
 from tests.support.statements import wait_for_statement_callbacks
 
 PATH = "/reports/user-counts"

@@ -36,13 +36,12 @@ def _catalogue_operations(*methods: str) -> str:
     Example: `"list_authors read_author list_books read_book"` for "get". Catalogue entities are
     those that the permissions `catalogue:read` and `catalogue:write` protect.
     """
-    operation_ids = []
-    for case in ENTITIES:
-        if case.is_catalogue:
-            for (method, _path), operation_id in case.operations.items():
-                if method in methods:
-                    operation_ids.append(operation_id)
-    return " ".join(operation_ids)
+    operations = [
+        operation for case in ENTITIES if case.is_catalogue for operation in case.operations.items()
+    ]
+    return " ".join(
+        operation_id for (method, _path), operation_id in operations if method in methods
+    )
 
 
 READ_CATALOGUE: Final = _catalogue_operations("get")

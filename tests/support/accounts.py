@@ -13,8 +13,8 @@ from app.core.db import Database
 from app.main import create_app
 from app.tokens import secret
 from app.users.passwords import PasswordHasher
-from tests.conftest import make_settings
 from tests.support.resources import get_resources, replace_resources
+from tests.support.settings import make_settings
 from tests.support.statements import wait_for_statement_callbacks
 
 EMAIL: Final = "ada@example.com"
@@ -96,7 +96,7 @@ async def log_in(
 
 
 async def is_token_accepted(client: AsyncClient, token: str) -> bool:
-    """Whether a request with a token succeeds. Otherwise its status must be 401."""
+    """Return whether a request with a token succeeds. Otherwise its status must be 401."""
     response = await client.get("/users/me", headers=bearer_headers(token))
     assert response.status_code in {200, 401}, response.text
     return response.status_code == 200

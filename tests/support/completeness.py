@@ -44,7 +44,7 @@ def uncovered_lists(document: Json, covered: Collection[str]) -> list[str]:
 
 
 def _returns_page(path_item: Json, document: Json) -> bool:
-    """Whether GET on a path of the OpenAPI document returns an object with the fields of a page."""
+    """Return whether GET on a path returns an object with the fields of a page."""
     success = path_item.get("get", {}).get("responses", {}).get("200", {})
     schema = success.get("content", {}).get("application/json", {}).get("schema", {})
     page = resolve_schema(schema, document.get("components", {}).get("schemas", {}))
@@ -150,7 +150,7 @@ def _object_schemas(schema: Json) -> Iterator[Json]:
 
 
 def _has_example(schema: Json) -> bool:
-    """Whether the schema of a field contains an example, or one can be derived from it."""
+    """Return whether the schema of a field contains an example, or one can be derived from it."""
     # A field that may be null has two types. The other one must have an example.
     for option in schema.get("anyOf", ()):
         if option != {"type": "null"} and "examples" not in schema:

@@ -8,8 +8,8 @@ from httpx import ASGITransport, AsyncClient
 from app.core.db import Database
 from app.core.storage import Storage
 from app.main import create_app
-from tests.conftest import make_settings
 from tests.support.resources import replace_resources
+from tests.support.settings import make_settings
 
 
 @asynccontextmanager

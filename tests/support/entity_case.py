@@ -44,11 +44,11 @@ class EntityCase:
     # A valid value for each filter of the list except `id` and the filters by time.
     filters: dict[str, str] = field(default_factory=dict)
     has_id_filter: bool = True
-    # Whether the list is also available as CSV and as JSON lines.
+    # True if the list is also available as CSV and as JSON lines.
     streams: bool = False
-    # Whether POST and PATCH take a multipart form instead of JSON.
+    # True if POST and PATCH take a multipart form instead of JSON.
     is_form: bool = False
-    # Whether the permissions are catalogue:read and catalogue:write. Otherwise the operations need
+    # True if the permissions are catalogue:read and catalogue:write. Otherwise the operations need
     # rows in tests/support/access_table.py.
     is_catalogue: bool = True
 
@@ -87,7 +87,7 @@ class EntityCase:
 
     @property
     def has_uuid(self) -> bool:
-        """Whether the id is a UUID. Otherwise it is a number that the database generates."""
+        """True if the id is a UUID. Otherwise it is a number that the database generates."""
         return self.table.c.id.type.python_type is UUID
 
     def insert_statement(self, source: str) -> str:

@@ -53,7 +53,7 @@ class Tag(LibraryEntity):
 
 
 class FineState(enum.Enum):
-    """Whether a fine was paid."""
+    """The state of a fine."""
 
     UNPAID = "unpaid"
 

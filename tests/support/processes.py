@@ -51,6 +51,22 @@ async def spawn_command(
             `stderr`.
         session: Whether the process runs in a new session, and so without a controlling terminal.
     """
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *command,
+        cwd=WORKING_DIRECTORY,
+        env=_process_environment(environment),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=session,
+    )
+
+
+def _process_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return all environment variables of a process: defaults, and those of `environment`."""
     inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     variables = {
         **inherited,
@@ -61,18 +77,7 @@ async def spawn_command(
     }
     if variables["DATABASE_URL"]:
         variables = {**store_environment(), **variables}
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        module,
-        *command,
-        cwd=WORKING_DIRECTORY,
-        env=variables,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        start_new_session=session,
-    )
+    return variables
 
 
 def store_environment() -> dict[str, str]:

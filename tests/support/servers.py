@@ -120,7 +120,7 @@ def create_store_container() -> Any:
 
 
 def _use_containers() -> bool:
-    """Whether the tests run Postgres and the object store in containers.
+    """Return whether the tests run Postgres and the object store in containers.
 
     TEST_SERVICES decides. If it is not set, containers are used if a Docker daemon is running and
     has the image of Postgres.

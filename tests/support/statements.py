@@ -32,7 +32,7 @@ _LIBRARY_STATEMENTS = (
 
 
 def is_sent_by_library(statement: str) -> bool:
-    """Whether SQLAlchemy or the driver sends this statement by itself, for example COMMIT."""
+    """Return whether SQLAlchemy or the driver sends a statement by itself, for example COMMIT."""
     return " ".join(statement.split()).startswith(_LIBRARY_STATEMENTS)
 
 

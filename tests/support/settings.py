@@ -1,0 +1,25 @@
+"""Settings of the service for tests."""
+
+import os
+
+from pydantic import SecretStr
+
+from app import embedded
+from app.settings import Settings
+
+
+def make_settings(url: str, **changes: object) -> Settings:
+    """Return settings for a database and the object store of the tests.
+
+    The `.env` file of the developer is not read. `changes` are other settings, for example
+    `anonymous_access="none"`.
+    """
+    values = {
+        "app_env": "test",
+        "anonymous_access": "full",
+        "database_url": SecretStr(url),
+        "s3_endpoint_url": os.environ["TEST_S3_ENDPOINT_URL"],
+        "s3_bucket": embedded.BUCKET,
+        **changes,
+    }
+    return Settings(_env_file=None, **values)  # type: ignore[arg-type]
