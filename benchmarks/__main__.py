@@ -54,11 +54,11 @@ def main() -> int:
             print(statements.counts_table(asyncio.run(counts)))
             return 0
         with (
-            running_load_generator(layout) as generate,
+            running_load_generator(layout) as load_generator,
             running_contestants(url, layout, directory) as servers,
         ):
-            ceiling = measure_ceiling(generate, layout, directory, plan.usual)
-            experiment = Experiment(plan, generate, url, data, servers)
+            ceiling = measure_ceiling(load_generator, layout, directory, plan.usual)
+            experiment = Experiment(plan, load_generator, url, data, servers)
             results = _measure(experiment, operations, ceiling)
     if options.page:
         report.update_page(results)

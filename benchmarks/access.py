@@ -48,7 +48,7 @@ def main() -> None:
             )
             variants["before, without a token"] = (before, anonymous)
         _print_reads(
-            measure_in_turns(opened_bench.generate, variants, options.rounds, options.seconds)
+            measure_in_turns(opened_bench.load_generator, variants, options.rounds, options.seconds)
         )
         durations = _measure_failed_logins(bookshelf, opened_bench.url, options.attempts)
         _print_failed_logins(asyncio.run(durations))

@@ -20,7 +20,7 @@ class Bench:
     directory: Path
     url: str
     data: Dataset
-    generate: LoadGenerator
+    load_generator: LoadGenerator
     _stack: ExitStack
 
     def serve(self, name: str, command: tuple[str, ...], **environment: str) -> Server:
@@ -46,7 +46,7 @@ def open_bench() -> Iterator[Bench]:
     with (
         TemporaryDirectory(prefix="bookshelf-bench-") as directory_name,
         dataset.running_database(Path(directory_name), layout) as (url, data),
-        running_load_generator(layout) as generate,
+        running_load_generator(layout) as load_generator,
         ExitStack() as stack,
     ):
-        yield Bench(layout, Path(directory_name), url, data, generate, stack)
+        yield Bench(layout, Path(directory_name), url, data, load_generator, stack)

@@ -47,7 +47,12 @@ def main() -> None:
         }
         for operation, requests in _requests_by_operation(opened_bench.data).items():
             _compare(
-                opened_bench.generate, operation, servers, requests, options.rounds, options.seconds
+                opened_bench.load_generator,
+                operation,
+                servers,
+                requests,
+                options.rounds,
+                options.seconds,
             )
 
 
@@ -62,7 +67,7 @@ def _requests_by_operation(data: Dataset) -> dict[str, list[bytes]]:
 
 
 def _compare(
-    generate: LoadGenerator,
+    load_generator: LoadGenerator,
     operation: str,
     servers: dict[str, Server],
     requests: list[bytes],
@@ -71,7 +76,7 @@ def _compare(
 ) -> None:
     """Measure one operation, and print its table. The first server is the base of the ratios."""
     variants = {variant: (server, requests) for variant, server in servers.items()}
-    measurements = measure_in_turns(generate, variants, rounds, seconds)
+    measurements = measure_in_turns(load_generator, variants, rounds, seconds)
     print(f"| `{operation}` | requests/s | ratio | CPU per request | ratio |")
     print("| --- | ---: | ---: | ---: | ---: |")
     base_rate = base_cpu = 0.0

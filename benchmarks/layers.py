@@ -39,7 +39,7 @@ def main() -> None:
         requests = [encode_request(f"GET /books/{book}") for book in opened_bench.data.book_ids]
         variants = {layer: (server, requests) for layer, server in servers.items()}
         _print_layers(
-            measure_in_turns(opened_bench.generate, variants, options.rounds, options.seconds)
+            measure_in_turns(opened_bench.load_generator, variants, options.rounds, options.seconds)
         )
         *_, bookshelf = servers.values()
         _print_memory(bookshelf)

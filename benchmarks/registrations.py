@@ -43,8 +43,8 @@ def _measure_server(
     registration_job = LoadJob(
         server.port, users, REGISTRATION_CONNECTIONS, seconds, send_once=True
     )
-    reads_alone = experiment.generate(read_job)
-    reads_with_registrations, registrations = experiment.generate.together(
+    reads_alone = experiment.load_generator.run(read_job)
+    reads_with_registrations, registrations = experiment.load_generator.run_concurrently(
         read_job, registration_job
     )
     for load_result in (reads_alone, reads_with_registrations, registrations):

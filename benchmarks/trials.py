@@ -31,11 +31,11 @@ class LoadGenerator:
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
-    def __call__(self, job: LoadJob) -> LoadResult:
+    def run(self, job: LoadJob) -> LoadResult:
         """Run one job and return its result."""
         return self._pool.submit(load.run_load, job).result()
 
-    def together(self, *jobs: LoadJob) -> list[LoadResult]:
+    def run_concurrently(self, *jobs: LoadJob) -> list[LoadResult]:
         """Run several jobs at the same time, and return their results in the same order."""
         return self._pool.submit(load.run_loads, jobs).result()
 
@@ -45,7 +45,7 @@ class Experiment:
     """The running servers, which use the same database, and the load generator."""
 
     plan: Plan
-    generate: LoadGenerator
+    load_generator: LoadGenerator
     url: str
     data: dataset.Dataset
     servers: Sequence[tuple[Contestant, Server]]
@@ -60,7 +60,9 @@ class Experiment:
         seconds = min(WARM_UP_SECONDS, self.plan.seconds)
         for server, requests in servers_with_requests:
             self._restore_authors(operation)
-            self.generate(LoadJob(server.port, requests, connections, seconds, operation.send_once))
+            self.load_generator.run(
+                LoadJob(server.port, requests, connections, seconds, operation.send_once)
+            )
         for concurrency in self.plan.concurrency:
             for _ in range(self.plan.rounds):
                 for server, requests in servers_with_requests:
@@ -72,7 +74,7 @@ class Experiment:
         """Measure one server under one operation, and check that its writes were committed."""
         author_count = self._restore_authors(operation)
         cpu_before = server.cpu_seconds()
-        load_result = self.generate(
+        load_result = self.load_generator.run(
             LoadJob(server.port, requests, concurrency, self.plan.seconds, operation.send_once)
         )
         cpu_seconds = server.cpu_seconds() - cpu_before
@@ -120,7 +122,7 @@ class Experiment:
 
 
 def measure_in_turns(
-    generate: LoadGenerator,
+    load_generator: LoadGenerator,
     variants: Mapping[str, tuple[Server, list[bytes]]],
     rounds: int,
     seconds: float,
@@ -133,11 +135,11 @@ def measure_in_turns(
     """
     measurements: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for server, requests in variants.values():
-        generate(LoadJob(server.port, requests, connections, WARM_UP_SECONDS))
+        load_generator.run(LoadJob(server.port, requests, connections, WARM_UP_SECONDS))
     for _ in range(rounds):
         for name, (server, requests) in variants.items():
             cpu_before = server.cpu_seconds()
-            load_result = generate(LoadJob(server.port, requests, connections, seconds))
+            load_result = load_generator.run(LoadJob(server.port, requests, connections, seconds))
             assert not load_result.failures, load_result.failures
             cpu_seconds = server.cpu_seconds() - cpu_before
             cpu_per_request = cpu_seconds / len(load_result.latencies) * 1e6
@@ -173,12 +175,12 @@ def running_load_generator(cores: CoreLayout) -> Iterator[LoadGenerator]:
 
 
 def measure_ceiling(
-    generate: LoadGenerator, cores: CoreLayout, directory: Path, connections: int
+    load_generator: LoadGenerator, cores: CoreLayout, directory: Path, connections: int
 ) -> float:
     """Return the requests per second that the load generator reaches with the ceiling server."""
     with running_module(
         "ceiling", CEILING_MODULE, cores=cores.server, directory=directory
     ) as server:
-        return generate(
+        return load_generator.run(
             LoadJob(server.port, [b"GET / HTTP/1.1\r\n\r\n"], connections, WARM_UP_SECONDS)
         ).rate
