@@ -74,6 +74,7 @@ def _login_request(email: str, password: str) -> bytes:
 
 
 def _print_reads(measurements: dict[str, list[tuple[float, float]]]) -> None:
+    """Print the rate and the CPU time of each variant, and its ratio to the first one."""
     print("| `GET /books/{id}` | requests/s | range | CPU per request | ratio |")
     print("| --- | ---: | ---: | ---: | ---: |")
     first_rounds = next(iter(measurements.values()))
@@ -110,6 +111,7 @@ async def _measure_failed_logins(server: Server, url: str, attempts: int) -> dic
 
 
 def _print_failed_logins(durations: dict[str, list[float]]) -> None:
+    """Print the median and the quartiles of the durations, in milliseconds."""
     print("\n| failed login with an email address | median | quartiles |")
     print("| --- | ---: | ---: |")
     for name, seconds in durations.items():

@@ -196,7 +196,7 @@ def _max_memory(results: Results, server: str) -> float:
 
 
 def _table(heading: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """Return a Markdown table whose first columns are aligned to the left, as they are text."""
+    """Return a Markdown table. Its first columns contain text and are aligned to the left."""
     ruler = ["---"] * text_columns + ["---:"] * (len(heading) - text_columns)
     return "\n".join(f"| {' | '.join(row)} |" for row in [heading, ruler, *rows])
 
