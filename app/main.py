@@ -135,7 +135,7 @@ async def _lifespan(shutdown: Shutdown, app: FastAPI) -> AsyncIterator[None]:
 
 
 def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middleware]:
-    """Return the middleware of the application. Requests pass through it in this order."""
+    """Return the middleware, in the order in which requests pass through it."""
     is_development = settings.app_env == "development"
     has_metrics = settings.metrics_port > 0
     middleware = [

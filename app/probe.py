@@ -13,12 +13,12 @@ TIMEOUT_SECONDS = 4
 
 
 def check_server_health() -> int:
-    """Request `/livez` from the server in this container.
+    """Check the health of the server in this container by a request to `/livez`.
 
-    Returns the exit code of the health check: 0 if the server responds with 200, and 1 otherwise.
+    Returns the exit code of the health check: 0 if the response is 200, and 1 otherwise.
     """
     port = int(os.environ.get("PORT") or 8000)
-    # The name stands for 127.0.0.1 and ::1, because the server may listen on either of them.
+    # `localhost` stands for 127.0.0.1 and ::1, because the server may listen on either of them.
     connection = HTTPConnection("localhost", port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/livez")

@@ -80,7 +80,7 @@ def api_router() -> APIRouter:
 def test_create_app_refuses_router_without_permission_and_names_its_route(
     monkeypatch: pytest.MonkeyPatch, router: Any, path: str
 ) -> None:
-    message = f"The route {re.escape(path)} has no permission that core.access knows"
+    message = f"The route {re.escape(path)} has no permission that core.access defines"
     with pytest.raises(MissingPermission, match=message):
         create_app_with(monkeypatch, router)
 

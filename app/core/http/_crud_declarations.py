@@ -54,7 +54,8 @@ def require_filter_conditions(query_model: type[PageQuery], statements: Statemen
     """
     for field_name in query_model.model_fields:
         is_filter = field_name not in PAGE_PARAMETERS and field_name != "sort"
-        if not is_filter or field_name in statements.filter_names:
+        has_condition = field_name in statements.filter_names
+        if not is_filter or has_condition:
             continue
         field = f"{query_model.__name__}.{field_name}"
         # The filter `q` has a condition automatically if the table has the column `search`.
@@ -70,10 +71,10 @@ def require_filter_conditions(query_model: type[PageQuery], statements: Statemen
 
 
 def require_sort_columns(query_model: type[PageQuery], statements: Statements) -> None:
-    """Raise `TypeError` if clients can sort by something that is not suitable for cursors.
+    """Raise `TypeError` if clients can sort a list by a column that cursors do not support.
 
-    Clients can sort by the names in `sort: SortKeys[Literal["name", "-name"]]` of the query model.
-    A query model without the field `sort` is valid.
+    Clients can sort by the names that the field `sort` of the query model allows, for example
+    `sort: SortKeys[Literal["name", "-name"]]`. A query model without this field is valid.
     """
     sort_field = query_model.model_fields.get("sort")
     if sort_field is None:
@@ -95,9 +96,9 @@ def require_sort_columns(query_model: type[PageQuery], statements: Statements) -
 def _require_sort_column(column_name: str, statements: Statements, sort_field: str) -> None:
     """Raise `TypeError` if a list that is sorted by a column cannot be continued after a cursor.
 
-    A cursor contains the values of the last row of a page, which are taken from the read model. The
-    next page selects the rows after these values. This does not work for NULL, which SQL compares
-    with nothing, unless the statements declare a value to sort NULL as.
+    A cursor contains the values by which the last item of a page was sorted, and the next page
+    contains the rows after these values. The values are fields of the read model. SQL cannot
+    compare values with NULL, so a column that may be NULL needs a value to sort NULL as.
 
     Args:
         column_name: For example "name".

@@ -41,9 +41,9 @@ def id_parameter_type(noun: str) -> Any:
 
 
 def service_parameter_type(service_class: type[CrudService[Any, Any, Any]]) -> Any:
-    """Return the type of the parameter `service`, for which FastAPI creates a service.
+    """Return the type of an endpoint's parameter `service`.
 
-    The service uses the session of the request.
+    For each request, FastAPI creates an instance of the service class with the request's session.
     """
 
     async def create_service(session: RequestSession) -> CrudService[Any, Any, Any]:

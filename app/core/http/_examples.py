@@ -18,11 +18,11 @@ class MissingExample(ValueError):
 
 
 def build_example(schema: Json, schemas: Json, field_path: str = "") -> Any:
-    """Return an example of a model or field: the first that its JSON schema declares, or a new one.
+    """Return an example value for a model or a field, given its JSON schema.
 
-    For a schema that declares none, the example is built from those of its fields or items.
-    Optional fields without an example are omitted. Raises `MissingExample` for a required field
-    without an example.
+    If the schema does not declare an example, it is built from the examples of the model's fields
+    or the array's items. Optional fields without an example are omitted. Raises `MissingExample`
+    for a required field without an example.
 
     Args:
         schema: The JSON schema of the model or field.

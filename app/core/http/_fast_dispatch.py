@@ -33,12 +33,12 @@ from app.core.http._fast_support import is_supported_fastapi_version, is_support
 from app.core.http._parameter_readers import ValidationErrors, build_parameter_readers
 from app.core.http._sessions import Handler
 
-# For each argument of a function, the index of its value in the list of a request's values. For
-# example `{"request": 0, "session": 2}`.
+# Where the arguments of a function are in the list of injectable values of a request. For example
+# `{"request": 0, "session": 2}`.
 ArgumentIndexes = dict[str, int]
 
-# The first values of a request are the request itself and the response parameter. The results of
-# the dependencies follow.
+# The injectable values of a request begin with the request itself and the response parameter. The
+# results of the dependencies follow.
 _REQUEST_INDEX: Final = 0
 _RESPONSE_INDEX: Final = 1
 _FIRST_RESULT_INDEX: Final = 2
@@ -46,10 +46,10 @@ log = logging.getLogger(__name__)
 
 
 def build_fast_handler(route: APIRoute) -> Handler | None:
-    """Return a function that handles requests to a route faster than FastAPI does.
+    """Return a function that handles the requests of a route faster than FastAPI does.
 
-    It calls the dependencies and the endpoint directly. Returns None if the endpoint uses a feature
-    that only FastAPI itself supports, or if the installed version of FastAPI is not supported.
+    The function calls the dependencies and the endpoint directly. Returns None if the endpoint uses
+    a feature that only FastAPI supports, or if the installed version of FastAPI is unknown.
     """
     if not is_supported_fastapi_version():
         log.warning("HTTP_FAST_PATH has no effect, because this version of FastAPI is unknown")
@@ -61,7 +61,7 @@ def build_fast_handler(route: APIRoute) -> Handler | None:
 
 @dataclass(slots=True)
 class _DependencyCall:
-    """How to call one dependency, for example `create_service(session=values[2])`."""
+    """How to call one dependency, for example `create_service(session=injectable_values[2])`."""
 
     function: Callable[..., Any]
     is_coroutine: bool
@@ -71,21 +71,24 @@ class _DependencyCall:
 class _EndpointCaller:
     """Calls the endpoint of one route and, before it, its dependencies.
 
-    All values of a request are in one list, so that arguments are found by index. For
+    All injectable values of a request (the possible arguments of functions) are in one list. For
     `async def read_book(id: BookId, books: Annotated[BookService, Depends(create_service)])`:
 
-        values[0]  the request
-        values[1]  the response parameter
-        values[2]  create_session(request=values[0])
-        values[3]  create_service(session=values[2])
-        result     read_book(id=..., books=values[3])
+        injectable_values[0]  the request
+        injectable_values[1]  the response parameter
+        injectable_values[2]  create_session(request=injectable_values[0])
+        injectable_values[3]  create_service(session=injectable_values[2])
+        result                read_book(id=..., books=injectable_values[3])
     """
 
     def __init__(self, route: APIRoute) -> None:
-        """Determine, once for all requests, how to call the endpoint and its dependencies."""
+        """Determine how to call the endpoint and its dependencies, so that no request has to."""
         dependant = route.dependant
+        # FastAPI declares the type of `call` as any function or None.
         self._endpoint: Callable[..., Awaitable[Any]] = dependant.call  # type: ignore[assignment]
+        # The calls that precede the endpoint, in order.
         self._dependency_calls: list[_DependencyCall] = []
+        # Where the results of these calls are in the injectable values, by FastAPI's cache key.
         self._result_indexes: dict[Any, int] = {}
         self._argument_indexes = self._add_calls_for_dependencies(dependant)
         self._parameter_readers = build_parameter_readers(route)
@@ -96,18 +99,19 @@ class _EndpointCaller:
     def _add_calls_for_dependencies(self, dependant: Dependant) -> ArgumentIndexes:
         """Add the dependencies of a function to the calls that precede the endpoint.
 
-        Returns where the values of the function's arguments are in the list of a request's values,
-        for example `{"request": 0, "session": 2}`.
+        Returns where the function's arguments are in the list of injectable values, which contains
+        the request, the response parameter and the results of these calls. For example
+        `{"request": 0, "session": 2}`.
 
         Args:
-            dependant: FastAPI's description of the function: the endpoint, or a dependency that has
-                dependencies itself.
+            dependant: FastAPI's description of the function. It is the endpoint, or a dependency
+                that has dependencies itself.
         """
         argument_indexes: ArgumentIndexes = {}
         for dependency in dependant.dependencies:
             result_index = self._add_dependency_call(dependency)
-            # The result of a dependency that is declared in `dependencies=[...]` of the route is
-            # not passed to the endpoint, so it has no parameter name.
+            # A dependency that is declared by `dependencies=[...]` does not have a parameter name,
+            # because its result is not passed to the function.
             if dependency.name is not None:
                 argument_indexes[dependency.name] = result_index
         if dependant.request_param_name is not None:
@@ -119,30 +123,33 @@ class _EndpointCaller:
     def _add_dependency_call(self, dependency: Dependant) -> int:
         """Add one dependency to the calls that precede the endpoint, after its own dependencies.
 
-        Returns the index of its result in the list of a request's values. A dependency that several
-        functions share is called once per request, unless it is declared with `use_cache=False`.
+        Returns the index of its result in the list of injectable values. A dependency of several
+        functions is called once per request, unless it is declared with `use_cache=False`.
         """
         cache_key = _get_cache_key(dependant=dependency)
         if dependency.use_cache and cache_key in self._result_indexes:
             return self._result_indexes[cache_key]
         function = dependency.call
-        # Only the description of a whole application lacks a function.
+        # FastAPI declares the function as optional, but every dependency has one.
         assert function is not None  # noqa: S101 - tells the type checker
         argument_indexes = self._add_calls_for_dependencies(dependency)
         result_index = _FIRST_RESULT_INDEX + len(self._dependency_calls)
         call = _DependencyCall(function, _is_coroutine_callable(function), argument_indexes)
         self._dependency_calls.append(call)
+        # Like FastAPI, let later functions share the first result.
         self._result_indexes.setdefault(cache_key, result_index)
         return result_index
 
     async def handle(self, request: Request) -> Response:
         """Call the dependencies and the endpoint for a request, and return the response.
 
-        Raises `RequestValidationError` if a parameter of the endpoint is not valid.
+        Raises `RequestValidationError` if a parameter of the request is not valid.
         """
         response_parameter = _ResponseParameter()
-        values = await self._call_dependencies(request, response_parameter)
-        arguments = {name: values[index] for name, index in self._argument_indexes.items()}
+        injectable_values = await self._call_dependencies(request, response_parameter)
+        arguments = {
+            name: injectable_values[index] for name, index in self._argument_indexes.items()
+        }
         arguments |= self._read_parameters(request)
         result = await self._endpoint(**arguments)
         if isinstance(result, Response):
@@ -150,24 +157,26 @@ class _EndpointCaller:
         return await self._build_response(result, response_parameter)
 
     async def _call_dependencies(self, request: Request, response_parameter: Response) -> list[Any]:
-        """Call the dependencies of the endpoint in order, and return all values of the request.
+        """Call the dependencies of the endpoint, and return all values that may be its arguments.
 
-        These are the request, the response parameter, and the result of each dependency. Results
-        are arguments of later dependencies.
+        These are the request, the response parameter, and the result of each dependency. They may
+        also be arguments of later dependencies.
         """
-        values: list[Any] = [request, response_parameter]
+        injectable_values: list[Any] = [request, response_parameter]
         for call in self._dependency_calls:
-            arguments = {name: values[index] for name, index in call.argument_indexes.items()}
+            arguments = {
+                name: injectable_values[index] for name, index in call.argument_indexes.items()
+            }
             result = call.function(**arguments)
             if call.is_coroutine:
                 result = await result
-            values.append(result)
-        return values
+            injectable_values.append(result)
+        return injectable_values
 
     def _read_parameters(self, request: Request) -> dict[str, Any]:
         """Return the endpoint's path parameters, query model and JSON body, by parameter name.
 
-        Raises `RequestValidationError` with the errors of all of them.
+        Raises `RequestValidationError` with the errors of all parameters that are not valid.
         """
         arguments = {}
         all_errors: ValidationErrors = []
@@ -179,10 +188,12 @@ class _EndpointCaller:
         return arguments
 
     async def _build_response(self, result: Any, response_parameter: Response) -> Response:
-        """Build the response from the model (or None) that the endpoint returned.
+        """Build the response for the model that the endpoint returned.
 
-        The headers and the status code that the endpoint set on its `response` parameter are copied
-        to the response.
+        Args:
+            result: The model, or None if the endpoint responds without content.
+            response_parameter: The object on which the endpoint may have set headers and a status
+                code for the response.
         """
         status_code = response_parameter.status_code or self._status_code
         content = None
@@ -211,7 +222,8 @@ class _EndpointCaller:
 class _ResponseParameter(Response):
     """Collects the headers and the status code that an endpoint sets on its `response` parameter.
 
-    It is not sent. `_EndpointCaller` copies what it collected to the response that is sent.
+    It is not sent. `_EndpointCaller` copies the headers and the status code to the response that it
+    builds from the result of the endpoint.
     """
 
     def __init__(self) -> None:

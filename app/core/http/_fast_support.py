@@ -54,7 +54,7 @@ def is_supported_route(route: APIRoute) -> bool:
 
 
 def _is_supported_dependency(dependency: Dependant) -> bool:
-    """Return whether the fast path can call a dependency of an endpoint.
+    """Return whether the fast path can call a dependency of an endpoint instead of FastAPI.
 
     The dependency has to be a coroutine function or a class. Its arguments may be the request, the
     response, and further dependencies that are supported themselves.
@@ -88,7 +88,7 @@ def _has_unsupported_option(route: APIRoute) -> bool:
     default.
     """
     has_own_response_class = not isinstance(route.response_class, DefaultPlaceholder)
-    # FastAPI serializes the result of an endpoint without a response model by the result's type.
+    # Without a response model, only FastAPI can find out how to serialize the result.
     has_body_without_model = route.response_field is None and is_body_allowed_for_status_code(
         route.status_code
     )
@@ -109,8 +109,8 @@ def _has_unsupported_option(route: APIRoute) -> bool:
 def _has_supported_query(endpoint: Dependant) -> bool:
     """Return whether the fast path can read the query parameters of an endpoint.
 
-    It can if they are declared as one model, for example `query: Annotated[BookQuery, Query()]`, or
-    if the endpoint does not have query parameters.
+    It supports endpoints without query parameters, and endpoints that declare them as one model,
+    for example `query: Annotated[BookQuery, Query()]`.
     """
     if not endpoint.query_params:
         return True
@@ -118,10 +118,10 @@ def _has_supported_query(endpoint: Dependant) -> bool:
 
 
 def _has_supported_body(route: APIRoute) -> bool:
-    """Return whether the fast path can read the body that the endpoint of a route takes.
+    """Return whether the fast path can read the request body of an endpoint.
 
-    It can if the body is one JSON model, for example `data: BookCreate`, or if the endpoint does
-    not take a body.
+    It supports endpoints without a body, and endpoints that declare the whole body as one JSON
+    model, for example `data: BookCreate`.
     """
     if not route.dependant.body_params:
         return True

@@ -55,7 +55,7 @@ class GuardedRoute(BaseRoute):
         return self.route.url_path_for(name, **path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request to the foreign route if the caller has the permission.
+        """Pass a request to the wrapped route if the caller has the permission.
 
         Otherwise raises `Unauthorized` or `Forbidden`, or closes the connection if the request
         opens a WebSocket, because a WebSocket cannot receive an error response.
@@ -96,7 +96,9 @@ class ForeignRouter:
 
 
 def require_known_permission(permission: Permission, route: object) -> Permission:
-    """Return the permission of a route. Raise `MissingPermission` if core/access.py lacks it.
+    """Return the permission of a route if it exists. Otherwise raise `MissingPermission`.
+
+    `PERMISSIONS` in core/access.py lists all permissions.
 
     Args:
         permission: For example "catalogue:read".
@@ -136,10 +138,10 @@ def require_route_permissions(app: FastAPI) -> None:
 
 
 class RoutePermissionChecker:
-    """Middleware that refuses all requests while any route does not state a permission.
+    """Middleware that refuses all requests if the application has a route without a permission.
 
-    `create_app` checks the routes as well, but cannot see routes that are added later. This
-    middleware has to be inside the one that logs errors, because it raises `MissingPermission`.
+    `create_app` checks the routes once. This middleware also notices routes that are added later.
+    It raises `MissingPermission`, so it has to be inside the middleware that logs errors.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -155,7 +157,8 @@ class RoutePermissionChecker:
     def _check_new_routes(self, app: FastAPI) -> None:
         """Raise `MissingPermission` if a route without a permission was added to the application.
 
-        Comparing the number of routes is fast, and suffices because routes are never removed.
+        The routes are checked only if their number has changed, because most requests do not find
+        a new route. Routes are never removed.
         """
         static_file_routes = app.router._low_priority_routes  # noqa: SLF001 - private in FastAPI
         number_of_routes = len(app.router.routes) + len(static_file_routes)
@@ -165,14 +168,14 @@ class RoutePermissionChecker:
 
 
 class MissingPermission(RuntimeError):
-    """Raised for a route or router without a valid permission, which anybody could call.
+    """Raised for a route that does not require a permission, so that anyone could call it.
 
-    It is raised at startup, and for every request if the route was added later.
+    It is raised at startup, or by every request if the route was added later.
     """
 
     def __init__(self, route: object) -> None:
         super().__init__(
-            f"The route {_route_path(route)} has no permission that core.access knows. Declare it"
+            f"The route {_route_path(route)} has no permission that core.access defines. Declare it"
             " with core.http.Router, or wrap it in core.http.ForeignRouter or GuardedRoute."
         )
 

@@ -63,7 +63,7 @@ def get_openapi_document(app: FastAPI, anonymous_access: str) -> Json:
 
 
 def _generate_document(app: FastAPI, anonymous_access: str) -> Json:
-    """Generate an OpenAPI document with FastAPI, and add what FastAPI does not know."""
+    """Generate an OpenAPI document with FastAPI, and add errors, permissions, links and so on."""
     own_routes = [route for route in app.routes if isinstance(route, Route)]
     document = get_openapi(
         title=app.title,
@@ -82,7 +82,7 @@ def _generate_document(app: FastAPI, anonymous_access: str) -> Json:
 
 
 def _add_components(document: Json) -> None:
-    """Add what several operations refer to: security scheme, headers and schemas of errors."""
+    """Add the parts to which all operations refer: security scheme, headers, schemas of errors."""
     components = document["components"]
     components["securitySchemes"] = {"password": _SECURITY_SCHEME}
     components["headers"] = {
@@ -91,7 +91,7 @@ def _add_components(document: Json) -> None:
     }
     for model in (Problem, FieldError):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        # The schema of `Problem` contains that of `FieldError`, which is added by itself.
+        # The schema of `Problem` contains the one of `FieldError`, which is also added by itself.
         schema.pop("$defs", None)
         components["schemas"][model.__name__] = schema
     _remove_fastapi_error_schemas(components["schemas"])
@@ -125,8 +125,8 @@ def _complete_operations(document: Json, own_routes: list[Route], anonymous_acce
 def _add_foreign_routes(document: Json, app: FastAPI, anonymous_access: str) -> None:
     """Add the operations of routes that come from libraries, such as a GraphQL router.
 
-    FastAPI generates a separate document for each of these routes. Its operations get our general
-    errors and the roles that may call them, before it is merged into ours.
+    FastAPI generates a separate document for each of these routes. Its operations are completed
+    with our general errors and the roles that may call them, and copied to our document.
     """
     for guarded_route in guarded_routes(app):
         foreign_document = get_openapi(
@@ -150,7 +150,8 @@ def _rename_conflicting_schemas(foreign_document: Json, own_schemas: Json) -> No
     """
     foreign_schemas = foreign_document.get("components", {}).get("schemas", {})
     for name in list(foreign_schemas):
-        if name not in own_schemas or own_schemas[name] == foreign_schemas[name]:
+        has_conflict = name in own_schemas and own_schemas[name] != foreign_schemas[name]
+        if not has_conflict:
             continue
         number = 2
         while f"{name}{number}" in own_schemas or f"{name}{number}" in foreign_schemas:
@@ -163,9 +164,9 @@ def _rename_conflicting_schemas(foreign_document: Json, own_schemas: Json) -> No
 
 
 def _merge_document(document: Json, foreign_document: Json) -> None:
-    """Copy the operations and components of a library's OpenAPI document into ours.
+    """Copy the operations and components of a library's OpenAPI document to our document.
 
-    If both have the same operation, ours stays, because our routes are matched first.
+    If both documents have the same operation, ours stays, because our routes are matched first.
     """
     for path, foreign_path_item in foreign_document.get("paths", {}).items():
         own_path_item = document["paths"].get(path, {})
@@ -179,18 +180,21 @@ def _merge_document(document: Json, foreign_document: Json) -> None:
 def _add_max_length(schema: Json) -> None:
     """Add `"maxLength": 36` to the schema of a UUID, and the like for dates and times."""
     string_format = schema.get("format")
-    # A model may have a field `format`. In its `properties`, the value is not text but a schema.
+    # In the `properties` of a model that has a field `format`, the value is not text.
     if isinstance(string_format, str) and string_format in _MAX_LENGTHS:
         schema.setdefault("maxLength", _MAX_LENGTHS[string_format])
 
 
 def _write_bounds_as_integers(schema: Json) -> None:
-    """Replace `"maximum": 100.0`, which FastAPI writes, by `"maximum": 100`."""
+    """Convert the bounds of a number to integers: `"maximum": 100.0` becomes `"maximum": 100`.
+
+    FastAPI writes the bounds of all numbers, also of integers, as floats.
+    """
     for keyword in ("minimum", "maximum"):
         bound = schema.get(keyword)
-        # A model may have a field `minimum`. In its `properties`, the value is a schema.
+        # In the `properties` of a model that has a field `minimum`, the value is not a number.
         if isinstance(bound, int | float) and float(bound).is_integer():
-            # The float of MAX_INT64 is rounded up, so `min` restores the exact integer.
+            # A float cannot represent MAX_INT64 and is rounded up, so `min` restores the integer.
             schema[keyword] = min(int(bound), MAX_INT64)
 
 

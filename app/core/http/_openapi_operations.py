@@ -54,7 +54,7 @@ def complete_operation(
         schemas: The named schemas of the document, to which `$ref` refers.
         anonymous_access: The setting ANONYMOUS_ACCESS.
     """
-    _move_first_paragraph_to_summary(operation)
+    _split_summary_from_description(operation)
     _describe_success(operation)
     _document_query_model(operation, route)
     _remove_null_from_parameters(operation)
@@ -69,12 +69,16 @@ def complete_operation(
     _add_examples(operation, schemas)
 
 
-def _move_first_paragraph_to_summary(operation: Json) -> None:
+def _split_summary_from_description(operation: Json) -> None:
     """Split the description of an operation into a summary and the rest of the description.
 
-    FastAPI uses the whole docstring of an endpoint as the description. From "Get a book.", an empty
-    line and "Its author is embedded.", this makes the summary "Get a book" and the description "Its
-    author is embedded."
+    FastAPI uses the whole docstring of an endpoint as the description, for example:
+
+        Get a book.
+
+        The author is embedded.
+
+    The summary becomes "Get a book", and the description "The author is embedded."
     """
     docstring = operation.pop("description", "")
     first_paragraph, _, other_paragraphs = docstring.partition("\n\n")

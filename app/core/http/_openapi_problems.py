@@ -35,7 +35,8 @@ def add_implied_problems(operation: Json, method: str, path: str, route: Route) 
     to list these errors in its declaration.
     """
     error_types: list[type[errors.ServiceError]] = []
-    # A database connection may not become free in time, unless the endpoint does not need one.
+    # Checking a token needs the database, and so do the services on which endpoints depend. If all
+    # connections stay busy, the response is 503.
     needs_database = route.permission != "public" or bool(route.dependant.dependencies)
     if needs_database:
         error_types.append(errors.Overloaded)
@@ -75,7 +76,8 @@ def add_access(operation: Json, permission: Permission, anonymous_access: str) -
     """
     if permission == "public":
         return
-    # The name of the security scheme, and the OAuth scopes that are required, of which none exist.
+    # The key is the name of the security scheme. The list of OAuth scopes is empty, because tokens
+    # of this service do not have scopes.
     with_token: Json = {"password": []}
     without_token: Json = {}
     allows_anonymous_access = get_scope(permission, anonymous_access) is not NONE

@@ -1,6 +1,6 @@
 """Readers of the path, query and body parameters of endpoints that the HTTP fast path calls."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request
@@ -27,11 +27,11 @@ def build_parameter_readers(route: APIRoute) -> dict[str, ParameterReader]:
     readers = {field.name: _build_path_reader(field) for field in dependant.path_params}
     query_model = find_query_model(dependant)
     if query_model is not None:
-        # The fast path supports one query model, or no query parameters.
+        # FastAPI does not combine a query model with other query parameters.
         [query_field] = dependant.query_params
         readers[query_field.name] = _build_query_reader(query_field, query_model)
     if dependant.body_params:
-        # The fast path supports one JSON body.
+        # The fast path supports only endpoints that declare the body as one parameter.
         [body_field] = dependant.body_params
         readers[body_field.name] = _build_body_reader(body_field)
     return readers
@@ -49,32 +49,30 @@ def _build_path_reader(field: ModelField) -> ParameterReader:
 
 def _build_query_reader(field: ModelField, query_model: type[BaseModel]) -> ParameterReader:
     """Return a function that reads the query string of a request into a query model."""
-    is_repeatable = query_model_parameters(query_model)
+    repeatable_names = {
+        name for name, is_repeatable in query_model_parameters(query_model).items() if is_repeatable
+    }
 
     def read_query(request: Request) -> tuple[Any, ValidationErrors]:
-        query_values: dict[str, Any] = {}
-        # Most requests have an empty query string, and parsing it would take time.
+        query_values = {}
+        # Most requests have no query string. Skipping the parser makes them faster.
         if request.scope["query_string"]:
-            query_values = _query_values(request, is_repeatable)
+            query_values = _read_query_values(request, repeatable_names)
         return field.validate(query_values, loc=("query",))
 
     return read_query
 
 
-def _query_values(request: Request, is_repeatable: Mapping[str, bool]) -> dict[str, Any]:
-    """Return the parameters of a request's query string, before they are validated.
+def _read_query_values(request: Request, repeatable_names: set[str]) -> dict[str, Any]:
+    """Return the values in the query string of a request, before they are validated.
 
-    Returns `{"tag": ["a", "b"], "page": "2"}` for `?tag=a&tag=b&page=1&page=2` if only `tag` is
-    repeatable: the values of a repeatable parameter are a list, and otherwise the last value
-    counts.
-
-    Args:
-        request: The request.
-        is_repeatable: States for each parameter of the query model whether it may be repeated.
+    The value of a repeatable parameter is a list. If another parameter is repeated, the last value
+    counts. For example, `?tag=a&tag=b&page=1&page=2` becomes `{"tag": ["a", "b"], "page": "2"}`
+    with the repeatable name "tag".
     """
     query_values: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
-        if is_repeatable.get(name):
+        if name in repeatable_names:
             query_values.setdefault(name, []).append(value)
         else:
             query_values[name] = value

@@ -45,16 +45,7 @@ NO_CONTENT: Final = 204
 
 
 class Route(APIRoute):
-    """The route of one endpoint that a Router declares.
-
-    Args:
-        path: For example `/books/{id}`.
-        endpoint: The function that handles requests. Its name is the operation id.
-        permission: What a caller has to be allowed to do, or "public".
-        cache_control: The Cache-Control header of responses that do not set their own.
-        has_location: True documents a Location header in the OpenAPI document.
-        options: Arguments of FastAPI's APIRoute.
-    """
+    """The route of one endpoint that a Router declares."""
 
     def __init__(
         self,
@@ -66,7 +57,16 @@ class Route(APIRoute):
         has_location: bool,
         **options: Any,
     ) -> None:
-        """Create the route of an endpoint, with the options that FastAPI does not have."""
+        """Create the route, and determine how to handle its requests.
+
+        Args:
+            path: For example `/books/{id}`.
+            endpoint: The function that handles requests. Its name is the operation id.
+            permission: The permission that a caller needs, or "public".
+            cache_control: The Cache-Control header of responses that do not set their own.
+            has_location: True documents a Location header in the OpenAPI document.
+            options: Arguments of FastAPI's APIRoute.
+        """
         super().__init__(path, endpoint, operation_id=endpoint.__name__, **options)
         self.permission: Permission = permission
         self.cache_control = cache_control
@@ -130,11 +130,11 @@ class Route(APIRoute):
         return self.wrap_endpoint_call(super().get_route_handler())
 
     def wrap_endpoint_call(self, call_endpoint: Handler) -> Handler:
-        """Return a function that handles a request with all steps of the route.
+        """Return a function that performs all steps of handling a request.
 
         Args:
-            call_endpoint: The function that only calls the endpoint with its dependencies. It is
-                created by the fast path or by FastAPI.
+            call_endpoint: The function for one of these steps, which calls the endpoint with its
+                dependencies and parameters. The fast path or FastAPI has created it.
         """
 
         async def call_and_complete(request: Request) -> Response:
@@ -143,7 +143,7 @@ class Route(APIRoute):
             return self._complete_response(request, response)
 
         async def handle(request: Request) -> Response:
-            """Authorize and check a request, and call the endpoint for it."""
+            """Authorize a request, check it, and call the endpoint."""
             await authorize(request, self.permission)
             request = await self._check_query_and_parse_body(request)
             key = None
@@ -174,10 +174,10 @@ class Route(APIRoute):
         return await parse_body(request, self.media_types)
 
     def _content_to_compare(self, request: Request) -> object:
-        """Return the content that every request with the same Idempotency-Key has to have.
+        """Return the content that a retry with the same Idempotency-Key has to repeat.
 
-        This is the parsed body, or "" if the endpoint does not take a body. An endpoint that reads
-        its body as a stream has to identify the content itself, so None is returned for it.
+        This is the parsed body, or "" if the endpoint does not take a body. Returns None if the
+        endpoint reads its body as a stream, because only the endpoint can then know the content.
         """
         if isinstance(request, ParsedRequest):
             return request.value
@@ -196,6 +196,7 @@ class Route(APIRoute):
     def _accepted_media_types(self) -> list[str]:
         """Return the media types that the endpoint accepts, for example `["application/json"]`."""
         if self.streams_body:
+            # The endpoint documents its body by itself, for example as multipart/form-data.
             documented_body = (self.openapi_extra or {})["requestBody"]
             return list(documented_body["content"])
         if self.body_field is not None and isinstance(self.body_field.field_info, params.Form):
@@ -206,10 +207,10 @@ class Route(APIRoute):
 
 
 class _FastRouteApp:
-    """ASGI application that handles the requests of one route by the fast path.
+    """ASGI application that handles the requests of one route without FastAPI.
 
-    If a test overrides dependencies of the application, FastAPI handles the requests instead,
-    because the fast path ignores overrides.
+    The fast path, which it uses, ignores `app.dependency_overrides`. If a test sets overrides,
+    FastAPI handles the requests instead.
 
     Args:
         app: The application to which the route belongs.

@@ -106,9 +106,11 @@ class Router:
         status_code = route_options.setdefault("status_code", OK)
         route_options.setdefault("has_location", status_code == CREATED)
         problems = problem_responses(*route_options.pop("errors", ()))
+        # A response that the endpoint documents by itself replaces the generated one.
         route_options["responses"] = {**problems, **options.get("responses", {})}
 
         def add_route(endpoint: Endpoint) -> Endpoint:
+            """Add a route to the router that handles requests by the endpoint function."""
             route = Route(
                 self.prefix + path,
                 endpoint,
@@ -148,7 +150,7 @@ def add_routers(
         else:
             raise MissingPermission(router)
     _add_own_routes(app, own_routes, http_fast_path=http_fast_path)
-    # Foreign routes come last, so that they cannot hide our own.
+    # Routes of libraries come last, so that they cannot hide our own.
     for foreign_router in foreign_routers:
         foreign_router.add_to(app)
 
