@@ -144,7 +144,7 @@ def test_latest_revision_is_that_of_last_file_and_ignores_other_files(tmp_path: 
 
 
 def test_latest_revision_of_directory_without_migrations_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no migrations"):
+    with pytest.raises(FileNotFoundError, match="does not contain a migration"):
         latest_revision(tmp_path)
 
 
