@@ -53,7 +53,7 @@ class StreamingService(Protocol):
     """A service whose list can be streamed."""
 
     def stream(self, query: ListQuery, /) -> AsyncIterator[list[Any]]:
-        """Yield the selected items, some hundred at a time."""
+        """Yield the items that a query selects, in batches."""
 
 
 async def stream_list(
