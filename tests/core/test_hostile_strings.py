@@ -126,8 +126,8 @@ def paths_of_strings(
         yield from paths_of_strings(document, option, example, *path)
     if schema.get("type") == "string":
         yield path
-    for name, each in schema.get("properties", {}).items():
-        yield from paths_of_strings(document, each, example, *path, name)
+    for name, field_schema in schema.get("properties", {}).items():
+        yield from paths_of_strings(document, field_schema, example, *path, name)
     if "items" in schema:
         yield from paths_of_strings(document, schema["items"], example, *path, 0)
 

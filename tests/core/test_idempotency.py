@@ -144,12 +144,14 @@ def assert_replayed(first: Response, second: Response) -> None:
 async def test_every_post_except_login_accepts_key(app: FastAPI) -> None:
     operations = [path["post"] for path in app.openapi()["paths"].values() if "post" in path]
     names = {
-        each["operationId"]
-        for each in operations
-        if any(given["name"] == "Idempotency-Key" for given in each.get("parameters", ()))
+        operation["operationId"]
+        for operation in operations
+        if any(
+            parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())
+        )
     }
     assert names == set(POSTS)
-    assert {each["operationId"] for each in operations} == {*names, "create_token"}
+    assert {operation["operationId"] for operation in operations} == {*names, "create_token"}
 
 
 async def test_openapi_documents_replay_headers(app: FastAPI) -> None:
@@ -228,7 +230,7 @@ async def test_concurrent_requests_to_several_processes_write_once_and_agree(
 ) -> None:
     path, request, _ = await POSTS[operation](client)
     async with four_instances(client, database_url) as clients:
-        responses = await asyncio.gather(*(send(each, path, request) for each in clients))
+        responses = await asyncio.gather(*(send(instance, path, request) for instance in clients))
     created = [response for response in responses if response.status_code == 201]
     assert len({response.content for response in created}) == 1
     assert all(response.status_code in {201, 409} for response in responses)
@@ -260,7 +262,9 @@ async def test_second_process_waits_for_transaction_of_first(
     await transaction.start()
     await outside_connection.execute("LOCK TABLE stored_answers IN SHARE ROW EXCLUSIVE MODE")
     async with four_instances(client, database_url) as clients:
-        tasks = [asyncio.create_task(send(each, "/authors", AUTHOR)) for each in clients[:2]]
+        tasks = [
+            asyncio.create_task(send(instance, "/authors", AUTHOR)) for instance in clients[:2]
+        ]
 
         async def both_wait() -> bool:
             waits = "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted AND relation = "

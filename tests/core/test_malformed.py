@@ -157,7 +157,7 @@ NUMBERS = {
 } | {"a bare NaN": b"NaN", "a bare minus": b"-"}
 KEYS = {
     "a duplicate key": b'{"name": "Ursula", "name": "Ursula"}',
-    "a key given thrice": b'{"name": 1, "name": 2, "name": 3}',
+    "a key that occurs three times": b'{"name": 1, "name": 2, "name": 3}',
     "a duplicate key, escaped once": b'{"name": "Ursula", "n\\u0061me": "Octavia"}',
     "a duplicate key, escaped twice": b'{"n\\u0061me": "Ursula", "\\u006eame": "Octavia"}',
     "a duplicate escape": b'{"a\\/b": 1, "a/b": 2}',

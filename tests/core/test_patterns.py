@@ -37,7 +37,7 @@ async def document(client: AsyncClient) -> Json:
 def schema_allows(document: Json, path: str, method: str, header: str, value: str) -> bool:
     """Return whether the documented schema of a request header allows a value."""
     parameters = document["paths"][path][method]["parameters"]
-    [schema] = [each["schema"] for each in parameters if each["name"] == header]
+    [schema] = [parameter["schema"] for parameter in parameters if parameter["name"] == header]
     assert schema["type"] == "string"
     return len(value) <= schema["maxLength"] and bool(re.fullmatch(schema["pattern"], value))
 
@@ -114,8 +114,8 @@ async def test_content_type_is_accepted_if_documented_pattern_matches(
 
 async def test_documented_sort_requires_distinct_keys(document: Json) -> None:
     for path, item in document["paths"].items():
-        for each in item.get("get", {}).get("parameters", []):
-            if each["name"] == "sort":
-                schema = each["schema"]
+        for parameter in item.get("get", {}).get("parameters", []):
+            if parameter["name"] == "sort":
+                schema = parameter["schema"]
                 assert (schema["minItems"], schema["uniqueItems"]) == (1, True), path
                 assert "default" not in schema

@@ -94,18 +94,18 @@ async def many_rows(database: Database) -> None:
 async def test_stream_contains_every_row_once_in_order(
     client: AsyncClient, many_rows: None, path: str, order: str
 ) -> None:
-    found = await read_json_lines(client, f"{path}?{order}")
-    assert len({row["id"] for row in found}) == len(found) == MANY
-    assert found == await read_all_pages(client, f"{path}?{order}")
+    rows = await read_json_lines(client, f"{path}?{order}")
+    assert len({row["id"] for row in rows}) == len(rows) == MANY
+    assert rows == await read_all_pages(client, f"{path}?{order}")
 
 
 @every_order
 async def test_csv_contains_same_rows_in_same_order(
     client: AsyncClient, many_rows: None, path: str, order: str
 ) -> None:
-    header, *found = await read_csv(client, f"{path}?{order}")
+    header, *rows = await read_csv(client, f"{path}?{order}")
     assert header == await csv_columns(client, path)
-    assert found == [
+    assert rows == [
         csv_cells(row, header) for row in await read_json_lines(client, f"{path}?{order}")
     ]
 
@@ -116,8 +116,8 @@ async def test_filters_select_same_rows_as_for_pages(
 ) -> None:
     expected = await read_all_pages(client, f"{path}?{query}")
     assert await read_json_lines(client, f"{path}?{query}") == expected
-    header, *found = await read_csv(client, f"{path}?{query}")
-    assert found == [csv_cells(row, header) for row in expected]
+    header, *rows = await read_csv(client, f"{path}?{query}")
+    assert rows == [csv_cells(row, header) for row in expected]
 
 
 @pytest.mark.parametrize("count", [1, FETCH_SIZE - 1, FETCH_SIZE, FETCH_SIZE + 1, 2 * FETCH_SIZE])
@@ -145,9 +145,9 @@ async def test_json_line_equals_response_of_item(client: AsyncClient) -> None:
     await make_book(client)
     for path, count in (("/books", len(TITLES) + 1), ("/authors", 2)):
         content = (await get_stream(client, path)).content
-        *found, end = content.split(b"\n")
-        assert (len(found), end) == (count, b"")
-        for line in found:
+        *lines, end = content.split(b"\n")
+        assert (len(lines), end) == (count, b"")
+        for line in lines:
             assert (await client.get(f"{path}/{json.loads(line)['id']}")).content == line
 
 
@@ -155,9 +155,9 @@ async def test_csv_preserves_any_title(client: AsyncClient) -> None:
     author = await make_author(client, name='García, "Gabo"\r\nMárquez')
     for title in TITLES:
         await make_book(client, title, author["id"])
-    _, *found = await read_csv(client, "/books")
-    assert [row[1] for row in found] == TITLES
-    assert {row[3] for row in found} == {'García, "Gabo"\r\nMárquez'}
+    _, *rows = await read_csv(client, "/books")
+    assert [row[1] for row in rows] == TITLES
+    assert {row[3] for row in rows} == {'García, "Gabo"\r\nMárquez'}
 
 
 async def test_csv_of_authors_equals_expected_bytes(
