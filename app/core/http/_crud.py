@@ -140,7 +140,7 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             request: Request,
             response: Response,
         ) -> Page[ReadModelT] | Response:
-            """Respond with one page, or with a stream of all rows if the client prefers CSV."""
+            """Respond with one page, or stream all rows if Accept prefers CSV or JSON lines."""
             stream_type = preferred_stream_type(request)
             if stream_type is not None:
                 return await stream_list(

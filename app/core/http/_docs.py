@@ -44,8 +44,8 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
     async def redirect_to_documentation() -> RedirectResponse:
         return RedirectResponse("/docs")
 
-    # The application was created without `openapi_url`, so that production can omit the document.
-    # Now `setup` adds its route.
+    # `setup` adds the route of the OpenAPI document. The constructor of the application did not add
+    # it, because it got `openapi_url=None`.
     app.openapi_url = OPENAPI_PATH
     app.setup()
     static_files = Path(fastapi_offline.__file__).parent / "static"

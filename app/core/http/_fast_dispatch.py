@@ -82,26 +82,26 @@ class _EndpointCaller:
     """
 
     def __init__(self, route: APIRoute) -> None:
-        """Determine how to call the endpoint and its dependencies, so that no request has to."""
+        """Plan the calls of a route once, at startup. Each request executes them."""
         dependant = route.dependant
         # FastAPI declares the type of `call` as any function or None.
         self._endpoint: Callable[..., Awaitable[Any]] = dependant.call  # type: ignore[assignment]
-        # The calls that precede the endpoint, in order.
+        # The calls of dependencies that precede the call of the endpoint, in order.
         self._dependency_calls: list[_DependencyCall] = []
-        # Where the results of these calls are in the injectable values, by FastAPI's cache key.
+        # Where their results are in the list of injectable values, by FastAPI's cache key.
         self._result_indexes: dict[Any, int] = {}
-        self._argument_indexes = self._add_calls_for_dependencies(dependant)
+        self._argument_indexes = self._plan_dependency_calls(dependant)
         self._parameter_readers = build_parameter_readers(route)
         self._response_field = route.response_field
         self._response_model = route.response_model
         self._status_code = route.status_code or 200
 
-    def _add_calls_for_dependencies(self, dependant: Dependant) -> ArgumentIndexes:
-        """Add the dependencies of a function to the calls that precede the endpoint.
+    def _plan_dependency_calls(self, dependant: Dependant) -> ArgumentIndexes:
+        """Plan the calls of a function's dependencies, and find out where its arguments come from.
 
-        Returns where the function's arguments are in the list of injectable values, which contains
-        the request, the response parameter and the results of these calls. For example
-        `{"request": 0, "session": 2}`.
+        For each request, the request, the response parameter and the results of the planned calls
+        are collected in a list. The returned dictionary contains the index of each argument of the
+        function in this list, for example `{"request": 0, "session": 2}`.
 
         Args:
             dependant: FastAPI's description of the function. It is the endpoint, or a dependency
@@ -109,7 +109,7 @@ class _EndpointCaller:
         """
         argument_indexes: ArgumentIndexes = {}
         for dependency in dependant.dependencies:
-            result_index = self._add_dependency_call(dependency)
+            result_index = self._plan_dependency_call(dependency)
             # A dependency that is declared by `dependencies=[...]` does not have a parameter name,
             # because its result is not passed to the function.
             if dependency.name is not None:
@@ -120,11 +120,11 @@ class _EndpointCaller:
             argument_indexes[dependant.response_param_name] = _RESPONSE_INDEX
         return argument_indexes
 
-    def _add_dependency_call(self, dependency: Dependant) -> int:
-        """Add one dependency to the calls that precede the endpoint, after its own dependencies.
+    def _plan_dependency_call(self, dependency: Dependant) -> int:
+        """Plan the call of a dependency, after the calls of its own dependencies.
 
-        Returns the index of its result in the list of injectable values. A dependency of several
-        functions is called once per request, unless it is declared with `use_cache=False`.
+        Returns the index of its result in the list of injectable values. If the same dependency was
+        planned before, its result is shared, unless it is declared with `use_cache=False`.
         """
         cache_key = _get_cache_key(dependant=dependency)
         if dependency.use_cache and cache_key in self._result_indexes:
@@ -132,7 +132,7 @@ class _EndpointCaller:
         function = dependency.call
         # FastAPI declares the function as optional, but every dependency has one.
         assert function is not None  # noqa: S101 - tells the type checker
-        argument_indexes = self._add_calls_for_dependencies(dependency)
+        argument_indexes = self._plan_dependency_calls(dependency)
         result_index = _FIRST_RESULT_INDEX + len(self._dependency_calls)
         call = _DependencyCall(function, _is_coroutine_callable(function), argument_indexes)
         self._dependency_calls.append(call)
@@ -211,7 +211,7 @@ class _EndpointCaller:
         directly. FastAPI validates any other value, for example a dict, before serializing it.
         """
         if type(result) is self._response_model and isinstance(result, BaseModel):
-            # This is `result.model_dump_json()` without the conversion from bytes to str.
+            # The serializer returns bytes. `result.model_dump_json()` would convert them to str.
             return result.__pydantic_serializer__.to_json(result, by_alias=True)
         content: bytes = await serialize_response(
             field=self._response_field, response_content=result, dump_json=True
@@ -229,7 +229,7 @@ class _ResponseParameter(Response):
     def __init__(self) -> None:
         # The constructor of `Response` is not called, because it would add headers.
         self.raw_headers = []
-        # None means that the endpoint has not set a status code.
+        # None means that the endpoint has not set a status code. `Response` declares an integer.
         self.status_code = None  # type: ignore[assignment]
         self.body = b""
         self.background = None

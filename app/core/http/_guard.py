@@ -157,8 +157,8 @@ class RoutePermissionChecker:
     def _check_new_routes(self, app: FastAPI) -> None:
         """Raise `MissingPermission` if a route without a permission was added to the application.
 
-        The routes are checked only if their number has changed, because most requests do not find
-        a new route. Routes are never removed.
+        To keep requests fast, the routes are checked only if their number has changed. Routes are
+        never removed.
         """
         static_file_routes = app.router._low_priority_routes  # noqa: SLF001 - private in FastAPI
         number_of_routes = len(app.router.routes) + len(static_file_routes)

@@ -130,11 +130,11 @@ class Route(APIRoute):
         return self.wrap_endpoint_call(super().get_route_handler())
 
     def wrap_endpoint_call(self, call_endpoint: Handler) -> Handler:
-        """Return a function that performs all steps of handling a request.
+        """Return a function that checks a request, calls the endpoint and completes the response.
 
         Args:
-            call_endpoint: The function for one of these steps, which calls the endpoint with its
-                dependencies and parameters. The fast path or FastAPI has created it.
+            call_endpoint: Calls the endpoint with its dependencies and parameters. This function is
+                created by the fast path or by FastAPI.
         """
 
         async def call_and_complete(request: Request) -> Response:

@@ -110,7 +110,7 @@ class Router:
         route_options["responses"] = {**problems, **options.get("responses", {})}
 
         def add_route(endpoint: Endpoint) -> Endpoint:
-            """Add a route to the router that handles requests by the endpoint function."""
+            """Add the route of an endpoint to this router, and return the endpoint unchanged."""
             route = Route(
                 self.prefix + path,
                 endpoint,
