@@ -91,7 +91,7 @@ def _add_components(document: Json) -> None:
     }
     for model in (Problem, FieldError):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        # The schema of `Problem` contains the one of `FieldError`, which is also added by itself.
+        # Remove the copy of the schema of `FieldError` from the schema of `Problem`.
         schema.pop("$defs", None)
         components["schemas"][model.__name__] = schema
     _remove_fastapi_error_schemas(components["schemas"])
@@ -107,14 +107,14 @@ def _complete_operations(document: Json, own_routes: list[Route], anonymous_acce
     """Add to each operation what its route declares, for example its errors and permission."""
     schemas = document["components"]["schemas"]
     # A route is identified by path and method, because two endpoints may have the same name.
-    routes = {
+    routes_by_path_and_method = {
         (route.path_format, method.lower()): route
         for route in own_routes
         for method in route.methods or ()
     }
     for path, path_item in document["paths"].items():
         for method, operation in path_item.items():
-            route = routes[path, method]
+            route = routes_by_path_and_method[path, method]
             complete_operation(operation, method, path, route, schemas, anonymous_access)
     # A link refers to another operation, so all operations have to be complete.
     for path, path_item in document["paths"].items():

@@ -20,9 +20,10 @@ def add_links(operation: Json, path: str, document: Json) -> None:
     created_response = operation["responses"].get("201", {})
     if not _contains_created_resource(created_response, document):
         return
+    # For the path `/books/{book_id}/reviews`, this is `{"book_id": "$request.path.book_id"}`.
     parent_parameters = {name: f"$request.path.{name}" for name in re.findall(r"{(\w+)}", path)}
     for resource_path, path_item in document["paths"].items():
-        # The path "/authors" is followed by "/{id}", "/{id}/books" and so on.
+        # For the path "/authors", this matches "/authors/{id}" and "/authors/{id}/books".
         match = re.fullmatch(rf"{re.escape(path)}/{{(\w+)}}(/\w+)*", resource_path)
         if match is None:
             continue
