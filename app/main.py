@@ -22,11 +22,11 @@ from app.core.http import (
     require_route_permissions,
 )
 from app.core.server import (
-    HeadAndTrailingSlash,
-    InactivityTimeout,
+    InactivityTimeoutMiddleware,
     Readiness,
-    RequestContext,
-    RequestLimits,
+    RequestContextMiddleware,
+    RequestLimitsMiddleware,
+    RequestNormalizationMiddleware,
     Shutdown,
     telemetry_config,
 )
@@ -140,10 +140,12 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
     has_metrics = settings.metrics_port > 0
     middleware = [
         Middleware(
-            RequestContext, server_timing_enabled=is_development, metrics_enabled=has_metrics
+            RequestContextMiddleware,
+            server_timing_enabled=is_development,
+            metrics_enabled=has_metrics,
         ),
-        Middleware(RequestLimits, allowed_hosts=settings.allowed_hosts),
-        Middleware(InactivityTimeout, settings.request_timeout, shutdown),
+        Middleware(RequestLimitsMiddleware, allowed_hosts=settings.allowed_hosts),
+        Middleware(InactivityTimeoutMiddleware, settings.request_timeout, shutdown),
     ]
     if settings.cors_origins:
         cors = Middleware(
@@ -154,5 +156,5 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
             expose_headers=EXPOSED_HEADERS,
         )
         middleware.append(cors)
-    middleware += [Middleware(HeadAndTrailingSlash), Middleware(RoutePermissionChecker)]
+    middleware += [Middleware(RequestNormalizationMiddleware), Middleware(RoutePermissionChecker)]
     return middleware

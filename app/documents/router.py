@@ -18,7 +18,7 @@ from app.core.http import (
     set_page_links,
 )
 from app.core.paging import Page
-from app.core.server import progress_callback
+from app.core.server import get_progress_callback
 from app.documents.direct_uploads import DirectUploads
 from app.documents.form import MultipartForm
 from app.documents.incoming import receive_document_form
@@ -57,7 +57,7 @@ async def _get_document_service(
 async def _get_direct_uploads(
     session: RequestSession, lifecycle: Lifecycle, principal: CurrentPrincipal
 ) -> DirectUploads:
-    return DirectUploads(session, lifecycle, principal, progress_callback())
+    return DirectUploads(session, lifecycle, principal, get_progress_callback())
 
 
 async def _get_form(request: Request) -> MultipartForm:

@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from app.core.server._inactivity_timeout import PROGRESS_BYTES
+from app.core.server._timed_request import PROGRESS_BYTES
 from tests.support.document_forms import END_OF_FORM, START_OF_FORM
 from tests.support.processes import running_server
 from tests.support.raw_requests import open_request, post_head, upload_head

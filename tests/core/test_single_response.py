@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from app.core.server import InactivityTimeout, Shutdown
+from app.core.server import InactivityTimeoutMiddleware, Shutdown
 from app.main import create_app
 from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.resources import add_public_route
@@ -216,7 +216,7 @@ async def test_request_times_out_after_a_send_that_has_failed() -> None:
     async def fail_to_send(_message: Message) -> None:
         raise OSError("the connection is lost")
 
-    middleware = InactivityTimeout(respond_and_hang, INACTIVITY_TIMEOUT, Shutdown())
+    middleware = InactivityTimeoutMiddleware(respond_and_hang, INACTIVITY_TIMEOUT, Shutdown())
     task = asyncio.create_task(middleware(asgi_scope("/"), SimulatedServer().receive, fail_to_send))
     await asyncio.wait({task}, timeout=TIMEOUT_SECONDS)
     assert task.done()
@@ -233,7 +233,9 @@ async def test_request_whose_receive_was_cancelled_times_out_as_the_handler_does
         await asyncio.Event().wait()
 
     server = SimulatedServer()
-    middleware = InactivityTimeout(check_for_disconnect_and_hang, INACTIVITY_TIMEOUT, Shutdown())
+    middleware = InactivityTimeoutMiddleware(
+        check_for_disconnect_and_hang, INACTIVITY_TIMEOUT, Shutdown()
+    )
     await middleware(asgi_scope("/"), server.receive, server.send)
     assert server.statuses == [503]
 
@@ -256,7 +258,7 @@ async def test_end_of_a_small_body_is_progress() -> None:
         return {"type": "http.request", "body": b"small", "more_body": False}
 
     server = SimulatedServer()
-    middleware = InactivityTimeout(read_and_hang, INACTIVITY_TIMEOUT, Shutdown())
+    middleware = InactivityTimeoutMiddleware(read_and_hang, INACTIVITY_TIMEOUT, Shutdown())
     await middleware(asgi_scope("/"), receive_late, server.send)
     assert server.statuses == [503]
     assert loop.time() - body_ended_at >= 0.9 * INACTIVITY_TIMEOUT

@@ -15,8 +15,8 @@ from app.core.observability import current_request_id, new_request_id
 from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 from app.core.server._security_headers import SECURITY_HEADERS
 
-# Twice what `RequestLimits` allows, so that only extreme requests are rejected here: unlike that
-# middleware, this class cannot name the path in its response and in the log.
+# Twice what `RequestLimitsMiddleware` allows, so that `HttpProtocol` rejects only extreme requests.
+# The middleware gives better errors, which name the path in the response and in the log.
 MAX_HEAD_BYTES: Final = 2 * (MAX_HEADERS_BYTES + MAX_TARGET_BYTES)
 _SECURITY_HEADER_LINES: Final = "".join(
     f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items()
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One HTTP connection. Rejects messages that are not HTTP or whose head is too large.
+    """One HTTP connection, which rejects invalid requests and requests with a huge head.
 
     uvicorn keeps the head of a request (request line and headers) in memory until it is complete,
     however large it is. This class limits it to `MAX_HEAD_BYTES`.
 
-    A rejected message gets an error response (400, 414 or 431) that bypasses the application, and
+    A rejected request gets an error response (400, 414 or 431) that bypasses the application, and
     the connection is closed. Each request must get exactly one response, so the outcome depends on
     the response that the application is sending at that moment:
 
@@ -43,18 +43,23 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        """Create the state of a new connection. The arguments are those of uvicorn's class."""
         super().__init__(*args, **options)
-        self._head_size = 0  # bytes of the incomplete head that have arrived
+        # The bytes that have arrived of a request line and headers that are not complete yet.
+        self._head_size = 0
         self._is_reading_head = True
         self._is_reading_body = False
         self._has_rejected = False
-        # The request that the application is responding to or has responded to last. uvicorn's
-        # `self.cycle` is the last request received. If that is a later one, it waits in
-        # `self.pipeline`.
+        # The request that the application is responding to, or has responded to last. A client may
+        # send more requests without waiting for this response (HTTP pipelining). They wait in
+        # uvicorn's `self.pipeline`, and `self.cycle` is the last one of them.
         self._current_cycle: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse bytes that have arrived, and limit the size of an incomplete head."""
+        """Parse bytes that the client has sent, and reject a request whose head becomes too large.
+
+        The head is the request line and the headers.
+        """
         if self._has_rejected:
             return
         super().data_received(data)
@@ -62,9 +67,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_size = 0
             return
         self._head_size += len(data)
+        # The parser has already rejected the request if it is not valid HTTP.
         if self._head_size <= MAX_HEAD_BYTES or self._has_rejected:
             return
-        if len(self.url or b"") > MAX_TARGET_BYTES:
+        request_target = self.url or b""
+        if len(request_target) > MAX_TARGET_BYTES:
             self._reject(UriTooLong())
         else:
             self._reject(RequestHeaderFieldsTooLarge())
@@ -91,36 +98,49 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _reject(self, error: ServiceError) -> None:
-        """Reject the message that is being received, and close the connection.
+        """Reject the request that is being received, and close the connection.
 
-        Sends the error response if no other response is in progress; see the class docstring.
+        The client gets an error response, unless the application has already started to respond to
+        this request. If the application is still responding to an earlier request, the client gets
+        only that response.
         """
         self._has_rejected = True
         cycle = self._current_cycle
         if cycle is None or cycle.response_complete:
             if self._is_reading_body:
-                # The request that this body belongs to has got its response already.
+                # The application has already responded, before it received all of this body.
                 self.transport.close()
             else:
                 self._send_error_response(error)
         elif self._is_reading_body and cycle is self.cycle:
-            response_has_started = cycle.response_started
-            # uvicorn drops what the application sends to a disconnected client. The event wakes the
-            # application if it is waiting for the rest of the body.
-            cycle.disconnected = True
-            cycle.message_event.set()
-            if response_has_started:
+            # The application is handling this request while its body is being received.
+            self._interrupt_application(cycle)
+            if cycle.response_started:
                 self.transport.close()
             else:
                 self._send_error_response(error)
         else:
-            # Close the connection after this response, and drop the requests that wait behind it.
+            # The application is responding to an earlier request. Close the connection after that
+            # response, and drop all requests that wait for theirs.
             cycle.keep_alive = False
             self.pipeline.clear()
 
+    def _interrupt_application(self, cycle: RequestResponseCycle) -> None:
+        """Tell the application that the client of this request has disconnected.
+
+        From now on, uvicorn drops all messages that the application sends for the request.
+        """
+        cycle.disconnected = True
+        # Wake the application if it is waiting for the rest of the request body.
+        cycle.message_event.set()
+
     def _send_error_response(self, error: ServiceError) -> None:
-        """Write a complete HTTP response for the error, and close the connection."""
+        """Write a complete HTTP response for the error, and close the connection.
+
+        The application never sees the request, so this also chooses the request id and logs it.
+        """
         request_id = new_request_id()
+        # `problem_body` and the log formatter read the id from this variable.
         token = current_request_id.set(request_id)
         body = problem_body(error)
         headers = (

@@ -13,13 +13,13 @@ PROBE_TIMEOUT_SECONDS: Final = 1.0
 # Several times what importing boto3 takes on a busy machine with a slow disk.
 STORAGE_OPEN_TIMEOUT_SECONDS: Final = 10.0
 
-# Returns None if a backend service works, otherwise a description of the failure, for example
-# "storage: the bucket does not exist".
+# A function that returns None if a backend service works, otherwise a description of the failure,
+# for example "storage: the bucket does not exist".
 Probe = Callable[[], Coroutine[None, None, str | None]]
 
 
 class Readiness:
-    """Checks that the database and the object store respond and that no shutdown has begun.
+    """Checks whether this process can serve requests: do the database and the object store respond?
 
     Concurrent checks share one probe of each backend service, so that frequent readiness requests
     use at most one database connection and one thread. Both are reserved for probes.
@@ -45,20 +45,20 @@ class Readiness:
         self._storage_probe = _SharedProbe("storage", self._probe_storage)
 
     async def check(self) -> None:
-        """Return if the process is ready. Otherwise, raise an error within a second.
+        """Raise an error within a second if the process is not ready to serve requests.
 
-        The first check of a process may take longer because it opens the object store.
+        The first check may take longer because it imports the client of the object store.
 
         Raises `ShuttingDown` if a shutdown has begun, and `Unavailable` with a description of all
         failures, for example "database: does not respond; storage: the bucket does not exist".
         """
         if self._shutdown.has_begun:
             raise ShuttingDown
-        results = await asyncio.gather(self._database_probe.run(), self._check_storage())
+        probe_results = await asyncio.gather(self._database_probe.run(), self._check_storage())
         # The shutdown may have begun during the probes.
         if self._shutdown.has_begun:
             raise ShuttingDown
-        failures = [failure for failure in results if failure is not None]
+        failures = [failure for failure in probe_results if failure is not None]
         if failures:
             raise Unavailable("; ".join(failures))
 
@@ -68,11 +68,11 @@ class Readiness:
         return await find_database_problem(session, self._expected_revision)
 
     async def _check_storage(self) -> str | None:
-        """Open the object store if this is the first check, and then probe it.
+        """Return a description of what is wrong with the object store, or None if it is usable.
 
-        Opening it imports boto3, which takes 0.2 seconds of CPU time and 25 MiB. It is not done at
-        startup, because many processes never use the object store. It is not part of the probe
-        either, because it could use up the second that the store has to respond.
+        The first check imports boto3, which takes 0.2 seconds of CPU time and 25 MiB. This is not
+        done at startup because many processes never use the object store. The import has a timeout
+        of its own, because it could use up the second that the store has to respond.
         """
         try:
             async with asyncio.timeout(STORAGE_OPEN_TIMEOUT_SECONDS):
@@ -84,7 +84,10 @@ class Readiness:
         return await self._storage_probe.run()
 
     async def _probe_storage(self) -> str | None:
-        """Return a description of what is wrong with the object store, or None if it is usable."""
+        """Send a request to the object store. Return a description of the failure, or None.
+
+        Unlike `_check_storage`, this expects that boto3 has been imported.
+        """
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 await self._storage.ping()
@@ -96,7 +99,7 @@ class Readiness:
 
 
 class _SharedProbe:
-    """Runs the probe of one backend service, but never more than once at the same time."""
+    """Runs the probe of a backend service, and shares its result between concurrent callers."""
 
     def __init__(self, service_name: str, probe: Probe) -> None:
         self._service_name = service_name
@@ -106,11 +109,11 @@ class _SharedProbe:
     async def run(self) -> str | None:
         """Run the probe, or wait for the one that is already running.
 
-        Returns None if the backend service works, otherwise a description of the failure.
+        Returns None if the backend service works, otherwise a description of the failure, for
+        example "database: does not respond" after `PROBE_TIMEOUT_SECONDS`.
 
-        A probe that takes longer than `PROBE_TIMEOUT_SECONDS` counts as a failure but is not
-        cancelled, because cancelling a query takes time as well if the database does not respond.
-        Later calls wait for the same probe.
+        A probe that exceeds this timeout continues to run, and later calls wait for it. It is not
+        cancelled, because cancelling a query also takes long if the database does not respond.
         """
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._probe())

@@ -34,11 +34,10 @@ _LONG_PATH_SEGMENT: Final = re.compile(r"[^/]{37,}")
 log = logging.getLogger("app.access")
 
 
-class RequestContext:
-    """Outermost middleware, which observes each request and its response.
+class RequestContextMiddleware:
+    """Outermost middleware, which identifies each request and records it in the log and metrics.
 
-    It gives each request an id and statistics, adds the headers that every response has, sends a
-    500 for unhandled errors, and records the request in the log and in the metrics.
+    It also adds the headers that every response has, and responds to unhandled errors with a 500.
     """
 
     def __init__(
@@ -56,6 +55,7 @@ class RequestContext:
         self._metrics_enabled = metrics_enabled
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give the request an id and statistics, run the application, and record the outcome."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -67,20 +67,26 @@ class RequestContext:
         try:
             await request.run(self._app, receive)
         finally:
-            request.finish(metrics_enabled=self._metrics_enabled)
+            if self._metrics_enabled:
+                REQUESTS_IN_FLIGHT.dec()
+            request.record_outcome(metrics_enabled=self._metrics_enabled)
             current_request_stats.reset(stats_token)
             current_request_id.reset(id_token)
 
 
 class _ObservedRequest:
-    """A request in progress, with the facts about it and its response that are recorded."""
+    """A request in progress, with everything that is recorded about it and its response."""
 
     def __init__(self, scope: Scope, send: Send, *, server_timing_enabled: bool) -> None:
+        """Choose the id of the request, and start to measure its time.
+
+        The id is also added to the request's span if the request is traced.
+        """
         self._started_at = perf_counter()
         self._scope = scope
         self._send = send
         self._server_timing_enabled = server_timing_enabled
-        # The status of the response. It is 0 until a response has started.
+        # The status of the response, for example 404. It is 0 until the response has started.
         self._status = 0
         self._error: Exception | None = None
         self.id = _choose_request_id(scope)
@@ -89,38 +95,38 @@ class _ObservedRequest:
             self.stats.has_span = annotate_span(scope, self.id, _loggable_path(scope))
 
     async def run(self, app: ASGIApp, receive: Receive) -> None:
-        """Run the application. Respond with a 500 if it fails before it has responded.
+        """Run the application. If it raises an unhandled error, respond with a 500.
 
-        Raises the error of the application again if a response has been started.
+        If the response has already been started, this raises the application's error again. The
+        server then closes the connection, so that the client sees an incomplete response.
         """
         try:
             await app(self._scope, receive, self._observed_send)
         except ClientDisconnect:
+            # The client has closed the connection before it had sent the whole request body.
             self._status = CLIENT_CLOSED_REQUEST
         except Exception as error:
             self._error = error
             response_has_started = self._status != 0
             if response_has_started:
-                # The server closes the connection, so that the client sees an incomplete response.
                 raise
             response = problem_response(Request(self._scope), InternalError())
             await response(self._scope, receive, self._observed_send)
 
-    def finish(self, *, metrics_enabled: bool) -> None:
-        """Record the request in the metrics and in the log."""
-        seconds = perf_counter() - self._started_at
+    def record_outcome(self, *, metrics_enabled: bool) -> None:
+        """Record the completed request in the log, and in the metrics if they are enabled."""
+        duration_seconds = perf_counter() - self._started_at
         if metrics_enabled:
-            REQUESTS_IN_FLIGHT.dec()
             route = _find_route_path(self._scope)
-            record_request(self._scope["method"], route, self._status, seconds)
+            record_request(self._scope["method"], route, self._status, duration_seconds)
         level = logging.INFO
         if self._error is not None:
             level = logging.ERROR
         if log.isEnabledFor(level):
-            self._write_log_line(level, seconds)
+            self._write_log_line(level, duration_seconds)
 
     async def _observed_send(self, message: Message) -> None:
-        """Send a message of the response. Note its status and add headers if it is the first."""
+        """Send a message of the response. In the first one, read the status and add headers."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._add_headers(message["headers"])
@@ -134,57 +140,66 @@ class _ObservedRequest:
             server_timing = self.stats.format_server_timing(perf_counter() - self._started_at)
             headers.append((b"server-timing", server_timing.encode()))
 
-    def _write_log_line(self, level: int, seconds: float) -> None:
-        """Log the request and its response, with the traceback of an unhandled error."""
-        fields = {
+    def _write_log_line(self, level: int, duration_seconds: float) -> None:
+        """Log the request and its response, with the traceback if there was an unhandled error."""
+        log_fields = {
             "method": self._scope["method"],
             "route": _find_route_path(self._scope),
             "path": _loggable_path(self._scope),
             "status": self._status,
-            "duration_ms": round(seconds * 1000, 2),
+            "duration_ms": round(duration_seconds * 1000, 2),
             "sql": self.stats.statement_count,
             "sql_ms": round(self.stats.statement_seconds * 1000, 2),
         }
-        log.log(level, "request", exc_info=self._error, extra=fields)
+        log.log(level, "request", exc_info=self._error, extra=log_fields)
         if self._error is not None:
+            # Otherwise, uvicorn would log the same error again.
             mark_logged(self._error)
 
 
 def _choose_request_id(scope: Scope) -> str:
-    """Return the `X-Request-ID` of the request if it has one that is valid, otherwise a new id."""
-    sent_ids: list[bytes] = [value for name, value in scope["headers"] if name == b"x-request-id"]
-    if len(sent_ids) == 1 and _VALID_REQUEST_ID.fullmatch(sent_ids[0]):
-        return sent_ids[0].decode()
+    """Return the value of the `X-Request-ID` header if the client sent a valid one.
+
+    Otherwise, return a new id.
+    """
+    client_ids: list[bytes] = [value for name, value in scope["headers"] if name == b"x-request-id"]
+    if len(client_ids) == 1 and _VALID_REQUEST_ID.fullmatch(client_ids[0]):
+        return client_ids[0].decode()
     return new_request_id()
 
 
 def _loggable_path(scope: Scope) -> str:
-    """Return the path without segments that may be secrets, for example "/tokens/..."."""
+    """Return the path of a request, with "..." in place of segments that may be secrets."""
     return _LONG_PATH_SEGMENT.sub("...", scope["path"][:MAX_PATH_LENGTH])
 
 
 def _find_route_path(scope: Scope) -> str:
-    """Return the path template of the request's route, for example "/books/{id}".
+    """Return the path template of the route that handled a request, for example "/books/{id}".
 
-    Returns `UNKNOWN_ROUTE` if the request has not been routed.
+    Returns `UNKNOWN_ROUTE` if the path of the request matches none of the routes.
     """
     route = scope.get("route")
     if route is None:
-        route = _find_route_by_endpoint(scope)
+        route = _find_starlette_route(scope)
     return getattr(route, "path", UNKNOWN_ROUTE)
 
 
-def _find_route_by_endpoint(scope: Scope) -> BaseRoute | None:
-    """Return the route of a request whose route is not FastAPI's, for example of a mounted app.
+def _find_starlette_route(scope: Scope) -> BaseRoute | None:
+    """Return the plain Starlette route that handled a request, for example the mount of `/static`.
 
-    The router records only the endpoint of such a request. Returns None if there is none.
+    FastAPI's own routes store themselves in the scope as "route". Starlette's routes store only
+    their "endpoint" there, so this searches for the route that has the same endpoint.
+
+    Returns None if the request has no endpoint because its path matches none of the routes.
     """
     endpoint = scope.get("endpoint")
     if endpoint is None:
         return None
     routes: list[BaseRoute] = scope["app"].routes
     for route in routes:
-        # A route calls its endpoint, and a mount its application.
-        if endpoint in (getattr(route, "endpoint", None), getattr(route, "app", None)):
+        route_endpoint = getattr(route, "endpoint", None)
+        # The endpoint of a mount is the application that is mounted.
+        mounted_app = getattr(route, "app", None)
+        if endpoint in (route_endpoint, mounted_app):
             return route
     return None

@@ -17,12 +17,12 @@ MAX_HEADERS_BYTES: Final = 64 * 1024
 HEADER_SEPARATOR_BYTES: Final = len(": \r\n")
 # Health probes connect to the IP address of a process and do not know the names of the service.
 PATHS_FOR_ANY_HOST: Final = {"/livez", "/readyz"}
-# The group is the host without the port. Examples: "example.com:8000", "[::1]:8000".
-_HOST_HEADER: Final = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]*)?")
+# Examples: "example.com", "example.com:8000", "[::1]:8000".
+_HOST_HEADER: Final = re.compile(rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]*)?")
 
 
-class RequestLimits:
-    """Middleware that rejects requests that are too large or meant for another host.
+class RequestLimitsMiddleware:
+    """Middleware that rejects requests with a large URL or large headers, or for another host.
 
     The response is 414 for a target longer than `MAX_TARGET_BYTES`, 431 for headers longer than
     `MAX_HEADERS_BYTES`, and 400 for a Host header that is missing, malformed or not allowed.
@@ -33,12 +33,12 @@ class RequestLimits:
 
         Args:
             app: The application that handles accepted requests.
-            allowed_hosts: Values of the Host header without ports. "*.example.com" allows all
-                subdomains of example.com. If it is empty, any well-formed value is allowed.
+            allowed_hosts: Host names that the Host header may have. "*.example.com" allows all
+                subdomains of example.com. If the list is empty, every host is allowed.
         """
         self._app = app
         self._exact_hosts: set[str] = set()
-        # For example ".example.com", with which all its subdomains end.
+        # The suffix ".example.com" allows "api.example.com", but not "example.com".
         self._domain_suffixes: tuple[str, ...] = ()
         for host in allowed_hosts:
             if host.startswith("*."):
@@ -47,6 +47,7 @@ class RequestLimits:
                 self._exact_hosts.add(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the application, or send an error response if it is rejected."""
         error = None
         if scope["type"] == "http":
             error = self._find_error(scope)
@@ -57,7 +58,7 @@ class RequestLimits:
             await response(scope, receive, send)
 
     def _find_error(self, scope: Scope) -> ServiceError | None:
-        """Return the reason to reject a request, or None to accept it."""
+        """Return the error with which to reject a request, or None to accept the request."""
         raw_path = scope.get("raw_path") or b""
         if len(raw_path) + len(scope["query_string"]) > MAX_TARGET_BYTES:
             return UriTooLong()
@@ -72,18 +73,22 @@ class RequestLimits:
         return self._find_host_error(host_headers, scope["path"])
 
     def _find_host_error(self, host_headers: list[bytes], path: str) -> MalformedRequest | None:
-        """Return the reason to reject a request because of its Host headers, or None."""
-        host = None
+        """Return the error with which to reject a request for another host, otherwise None.
+
+        `host_headers` are the values of all Host headers, for example `[b"example.com:8000"]`.
+        """
+        host_match = None
         if len(host_headers) == 1:
-            host = _HOST_HEADER.fullmatch(host_headers[0])
-        if host is None:
+            host_match = _HOST_HEADER.fullmatch(host_headers[0])
+        if host_match is None:
             return MalformedRequest("The request must have exactly one valid Host header")
-        if path not in PATHS_FOR_ANY_HOST and not self._is_allowed(host[1].decode().lower()):
+        host = host_match["host"].decode().lower()
+        if path not in PATHS_FOR_ANY_HOST and not self._is_allowed_host(host):
             return MalformedRequest("The Host header does not name this service")
         return None
 
-    def _is_allowed(self, host: str) -> bool:
-        """Return whether the settings allow this host, for example "api.example.com"."""
+    def _is_allowed_host(self, host: str) -> bool:
+        """Return whether requests may name this host, for example "api.example.com"."""
         if not self._exact_hosts and not self._domain_suffixes:
             return True
         return host in self._exact_hosts or host.endswith(self._domain_suffixes)

@@ -14,14 +14,11 @@ _ENCODED_HEADERS: Final = {
 
 
 def add_security_headers(response_headers: list[tuple[bytes, bytes]]) -> None:
-    """Append the security headers that a response does not set itself.
+    """Append each security header that the endpoint has not set, such as `referrer-policy`.
 
-    Header names are lowercase, as ASGI requires, for example `b"referrer-policy"`.
+    The headers are the pairs of an ASGI message, whose names are lowercase.
     """
-    missing_headers = _ENCODED_HEADERS
-    for name, _ in response_headers:
-        if name in _ENCODED_HEADERS:
-            missing_headers = {
-                other: value for other, value in missing_headers.items() if other != name
-            }
-    response_headers += missing_headers.items()
+    existing_names = {name for name, _ in response_headers}
+    for name, value in _ENCODED_HEADERS.items():
+        if name not in existing_names:
+            response_headers.append((name, value))

@@ -24,22 +24,23 @@ class Shutdown:
 
     @contextmanager
     def delay_server_shutdown(self) -> Iterator[None]:
-        """Let the server handle SIGTERM `SHUTDOWN_DELAY_SECONDS` late while the block lasts.
+        """While the block lasts, delay the shutdown of the server after SIGTERM.
 
-        The server closes its port when it handles SIGTERM. Without the delay, a readiness probe
-        could no longer connect to learn why, and a client that sends a request on an idle
-        connection at that moment would get no response.
+        The server continues to accept requests for `SHUTDOWN_DELAY_SECONDS`. In this time, load
+        balancers notice that the process is not ready, and clients are told to close their idle
+        connections. Without the delay, requests that arrive at that moment would fail.
         """
         loop = asyncio.get_running_loop()
         server_handler = signal.getsignal(signal.SIGTERM)
-        # Without a server, for example in a test, nothing handles the signal.
+        # The application may run without a server, for example in a test.
         if not callable(server_handler):
             yield
             return
 
         def handle_sigterm(signal_number: int, _frame: object) -> None:
+            """Begin the shutdown, and call the server's own handler after the delay."""
             self.has_begun = True
-            # A signal handler runs outside the event loop, so it has to wake the loop.
+            # Python runs signal handlers outside of the event loop, so wake the loop first.
             loop.call_soon_threadsafe(
                 loop.call_later, SHUTDOWN_DELAY_SECONDS, server_handler, signal_number, None
             )

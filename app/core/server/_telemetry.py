@@ -17,17 +17,21 @@ _TRACED_SCOPE_KEY: Final = "fastapi.telemetry"
 def telemetry_config() -> TelemetryConfig:
     """Return FastAPI's telemetry configuration, which exports traces but no metrics or logs.
 
-    Traces are exported only if the environment names an OTLP endpoint. Otherwise, FastAPI does not
-    even import the OpenTelemetry SDK.
+    Traces are exported only if an environment variable names an OTLP endpoint to send them to.
+    Otherwise, FastAPI does not even import the OpenTelemetry SDK.
     """
-    has_endpoint = any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
-    if has_endpoint and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+    has_trace_endpoint = any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
+    # OTEL_SERVICE_NAME would override a service name among the resource attributes.
+    has_service_name = "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if has_trace_endpoint and not has_service_name:
         os.environ.setdefault("OTEL_SERVICE_NAME", NAME)
     return {
-        "tracing": has_endpoint,
+        "tracing": has_trace_endpoint,
+        # Create an exporter from the standard OTEL_* environment variables.
         "auto_configure": True,
         "metrics": False,
         "logs": False,
+        # Create one span for each request, without further spans for its dependencies.
         "operation_spans": False,
     }
 
@@ -40,7 +44,7 @@ def is_traced(scope: Scope) -> bool:
 def annotate_span(scope: Scope, request_id: str, loggable_path: str) -> bool:
     """Add the request id to the span of a request, and remove secrets from its URL attributes.
 
-    Returns False if the span is not recorded because FastAPI's sampler has dropped it.
+    Returns whether the span is recorded. It is not if OpenTelemetry's sampler has dropped it.
     """
     span = trace.get_current_span()
     span.set_attributes({"request.id": request_id, "url.path": loggable_path})
