@@ -12,8 +12,8 @@ from app.core.observability._request_id import current_request_id
 
 # Other attributes of a log record are not logged, because libraries may put anything there.
 EXTRA_FIELDS: Final = ("method", "route", "path", "status", "duration_ms", "sql", "sql_ms")
-# INFO records of these libraries repeat what is known: the startup messages, or the response to a
-# malformed form.
+# The INFO records of these libraries are not logged. They only repeat the startup messages of this
+# service, or the response to a malformed form.
 _QUIET_LIBRARIES: Final = ("alembic", "apscheduler", "botocore", "python_multipart", "uvicorn")
 _CONTROL_CHARACTERS: Final = (*range(32), *range(127, 160), 0x2028, 0x2029)
 # A table for `str.translate`. A newline, for example, becomes the two characters "\n".
@@ -28,33 +28,35 @@ LogFields = dict[str, Any]
 
 
 def configure_logging(level: str, log_format: str = "console") -> None:
-    """Write the records of all loggers to standard error.
+    """Set up logging to standard error for this process and its libraries.
 
-    `log_format` is "console" for lines that people read, or "json" for one JSON object per line.
+    `level` is the lowest level that is logged, for example "INFO". `log_format` is "console" for
+    lines that people read, or "json" for one JSON object per line.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(create_log_formatter(log_format))
-    # The log lines do not contain these facts, so do not collect them:
-    # https://docs.python.org/3/howto/logging.html#optimization
+    # Do not look up the thread, the process and the caller of each record, because the log lines do
+    # not contain them: https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = False
     logging.logProcesses = False
     logging.logMultiprocessing = False
-    logging._srcfile = None  # noqa: SLF001 - the documented way to skip looking up the caller
+    logging._srcfile = None  # noqa: SLF001 - the documented way to skip the caller
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for library in _QUIET_LIBRARIES:
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.root.level))
+    # uvicorn logs unhandled errors that have already been logged with their requests.
     logging.getLogger("uvicorn.error").addFilter(_is_not_logged_yet)
 
 
 def create_log_formatter(log_format: str) -> logging.Formatter:
     """Return a formatter for the log format "console" or "json".
 
-    Each record becomes one line, but in the console format a traceback follows on further lines.
-    Control characters are escaped so that input from clients cannot forge or break a line.
+    The formatter turns each record into one line. In the console format, the lines of a traceback
+    follow. Control characters are escaped, so that clients cannot forge log lines.
     """
     if log_format == "json":
-        return _LogFormatter(_format_json)
-    return _LogFormatter(_format_console)
+        return _LogFormatter(_format_json_line)
+    return _LogFormatter(_format_console_line)
 
 
 def mark_logged(error: BaseException) -> None:
@@ -71,51 +73,58 @@ def _is_not_logged_yet(record: logging.LogRecord) -> bool:
 
 
 class _LogFormatter(logging.Formatter):
-    """Collects the fields of a log record and formats them with a function."""
+    """Formats log records as lines that also contain the ids of the current request and trace.
 
-    def __init__(self, format_fields: Callable[[LogFields], str]) -> None:
+    `format_line` determines the format of a line, for example JSON. It gets the fields of the line,
+    for example `{"level": "INFO", "request_id": "0199b2f4", "event": "request", "status": 200}`.
+    """
+
+    def __init__(self, format_line: Callable[[LogFields], str]) -> None:
         super().__init__()
-        self._format_fields = format_fields
+        self._format_line = format_line
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the log line of a record, with the ids of the current request and trace."""
         created_at = datetime.fromtimestamp(record.created, UTC)
-        fields: LogFields = {
+        log_fields: LogFields = {
             "timestamp": created_at.isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "request_id": current_request_id.get(),
         }
         span_context = get_current_span().get_span_context()
         if span_context.is_valid:
-            fields["trace_id"] = format_trace_id(span_context.trace_id)
-        fields["logger"] = record.name
-        fields["event"] = record.getMessage()
-        for name in EXTRA_FIELDS:
-            if name in record.__dict__:
-                fields[name] = record.__dict__[name]
+            log_fields["trace_id"] = format_trace_id(span_context.trace_id)
+        log_fields["logger"] = record.name
+        log_fields["event"] = record.getMessage()
+        # The `extra` argument of a log call sets attributes of the record.
+        for field_name in EXTRA_FIELDS:
+            if field_name in record.__dict__:
+                log_fields[field_name] = record.__dict__[field_name]
         if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        return self._format_fields(fields)
+            log_fields["exception"] = self.formatException(record.exc_info)
+        return self._format_line(log_fields)
 
 
-def _format_json(fields: LogFields) -> str:
-    """Return the fields as one line of JSON, without control characters."""
+def _format_json_line(log_fields: LogFields) -> str:
+    """Return the fields of a log line as one line of JSON, without control characters."""
     # The JSON encoder escapes all control characters except for DEL.
-    return _encode_json(fields).replace("\x7f", "\\u007f")
+    return _encode_json(log_fields).replace("\x7f", "\\u007f")
 
 
-def _format_console(fields: LogFields) -> str:
-    """Return the fields as a line that people can read, followed by the lines of a traceback.
+def _format_console_line(log_fields: LogFields) -> str:
+    """Return a log line that people can read, followed by the lines of a traceback.
 
     Example: `2026-11-29T17:00:00.000+00:00 INFO [0199b2f4] request method=GET status=200`.
     """
-    timestamp = fields.pop("timestamp")
-    level = fields.pop("level")
-    request_id = fields.pop("request_id")
-    message = fields.pop("event")
-    traceback_lines = fields.pop("exception", "").splitlines()
-    del fields["logger"]
-    extra_fields = "".join(f" {name}={value}" for name, value in fields.items())
-    first_line = f"{timestamp} {level} [{request_id}] {message}{extra_fields}"
-    lines = [line.translate(_ESCAPES) for line in (first_line, *traceback_lines)]
-    return "\n    ".join(lines)
+    other_fields = dict(log_fields)
+    timestamp = other_fields.pop("timestamp")
+    level = other_fields.pop("level")
+    request_id = other_fields.pop("request_id")
+    message = other_fields.pop("event")
+    traceback_lines = other_fields.pop("exception", "").splitlines()
+    # The name of the logger helps only when log lines are searched.
+    del other_fields["logger"]
+    suffix = "".join(f" {name}={value}" for name, value in other_fields.items())
+    first_line = f"{timestamp} {level} [{request_id}] {message}{suffix}"
+    escaped_lines = [line.translate(_ESCAPES) for line in (first_line, *traceback_lines)]
+    return "\n    ".join(escaped_lines)

@@ -45,9 +45,9 @@ JOB_RUNS: Final = Counter("job_runs", "Runs of scheduled jobs", ("job", "outcome
 def record_request(method: str, route: str, status: int, seconds: float) -> None:
     """Record the duration of a completed request in the metrics.
 
-    `route` is the template of the path, for example "/books/{id}". A method that is not one of
-    `KNOWN_METHODS` is recorded as "other": each new word would be a new time series.
+    `route` is the template of the path, for example "/books/{id}".
     """
+    # Clients may send any word as the method, and each word would be a new time series.
     if method not in KNOWN_METHODS:
         method = "other"
     _request_histogram(method, route, status).observe(seconds)
@@ -70,37 +70,37 @@ class _QueuePool(Protocol):
 
 
 def export_pool_metrics(database_name: str, engine: Engine) -> None:
-    """Export the size of an engine's connection pool and the number of connections in use.
+    """Export metrics of an engine's connection pool: its size and the connections in use.
 
-    `database_name` is the label of the metrics.
+    `database_name` becomes the label `database` of the metrics.
     """
     pool = cast("_QueuePool", engine.pool)
     _POOL_SIZE.labels(database_name).set(pool.size())
     checked_out_gauge = _POOL_CHECKED_OUT.labels(database_name)
-    if DIRECTORY_VARIABLE in os.environ:
-        _count_checkouts(engine, checked_out_gauge)
+    metrics_are_served_by_another_process = DIRECTORY_VARIABLE in os.environ
+    if metrics_are_served_by_another_process:
+        _update_gauge_at_each_checkout(engine, checked_out_gauge)
     else:
-        # Prometheus calls the function, so that requests do no work for this metric.
+        # Count the connections only when Prometheus asks for the metric. This is cheaper.
         checked_out_gauge.set_function(pool.checkedout)
 
 
-def _count_checkouts(engine: Engine, checked_out_gauge: Gauge) -> None:
-    """Update the gauge whenever a connection is checked out of the engine's pool or returned.
+def _update_gauge_at_each_checkout(engine: Engine, checked_out_gauge: Gauge) -> None:
+    """Keep a gauge equal to the number of connections that are checked out of an engine's pool.
 
-    Each change is needed if another process serves the metrics: it reads only the files to which a
-    gauge writes its value.
+    The gauge writes each change to a file, which another process reads to serve the metric.
     """
-    # SQLAlchemy's connection records, each of which stands for one place in the pool.
+    # SQLAlchemy has one connection record for each connection of the pool.
     checked_out_records = set[object]()
 
     def add_record(_connection: object, record: object, _proxy: object) -> None:
         checked_out_records.add(record)
         checked_out_gauge.set(len(checked_out_records))
 
-    def remove_record(_connection: object, record: object) -> None:
-        # If opening a connection fails, its record is returned without having been checked out.
+    def discard_record(_connection: object, record: object) -> None:
+        # A record is also returned if its connection could not be opened. It is not in the set.
         checked_out_records.discard(record)
         checked_out_gauge.set(len(checked_out_records))
 
     event.listen(engine, "checkout", add_record)
-    event.listen(engine, "checkin", remove_record)
+    event.listen(engine, "checkin", discard_record)

@@ -26,10 +26,10 @@ SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 - a private directory 
 
 @contextmanager
 def serve_metrics(host: str, port: int, process_count: int = 1) -> Iterator[None]:
-    """Serve `/metrics` while the block lasts. Do nothing if the port is 0.
+    """Serve `/metrics` to Prometheus while the block lasts. Do nothing if the port is 0.
 
-    If `process_count` is 1, these are the metrics of this process. Otherwise, they are the metrics
-    of all processes that are started inside the block, added up.
+    If `process_count` is 1, these are the metrics of this process. Otherwise, they are the sums of
+    the metrics of all processes that are started inside the block.
 
     Raises `OSError` if the port is in use.
     """
@@ -60,15 +60,17 @@ def _run_http_server(host: str, port: int, registry: CollectorRegistry) -> Itera
 
 @contextmanager
 def _metrics_directory() -> Iterator[Path]:
-    """Create the directory in which processes share their metrics while the block lasts.
+    """Create a directory for the metrics of child processes, and delete it after the block.
 
-    Child processes get its path in the environment variable `PROMETHEUS_MULTIPROC_DIR`.
+    In a child process, `prometheus_client` reads the path of the directory from the environment
+    variable `PROMETHEUS_MULTIPROC_DIR`, and writes all metrics to files in it.
     """
-    # Shared memory is fast, and it exists in a container with a read-only file system too.
-    parent = None
+    # None stands for the default directory for temporary files. Shared memory is faster, and it is
+    # also writable in a container whose file system is read-only.
+    parent_directory = None
     if os.access(SHARED_MEMORY_DIRECTORY, os.W_OK):
-        parent = SHARED_MEMORY_DIRECTORY
-    with TemporaryDirectory(prefix=f"{NAME}-metrics-", dir=parent) as directory:
+        parent_directory = SHARED_MEMORY_DIRECTORY
+    with TemporaryDirectory(prefix=f"{NAME}-metrics-", dir=parent_directory) as directory:
         os.environ[DIRECTORY_VARIABLE] = directory
         try:
             yield Path(directory)
@@ -77,52 +79,61 @@ def _metrics_directory() -> Iterator[Path]:
 
 
 class _MultipleProcessCollector(Collector):
-    """Collects the metrics of several processes.
+    """Collects the metrics that several processes have written to files in a directory.
 
-    Memory and CPU time are given for each process that is alive, with the label `pid`. All other
-    metrics are added up.
+    Memory and CPU time are returned for each living process, with the process id as the label
+    `pid`. All other metrics are sums over all processes.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def collect(self) -> Iterator[Metric]:
-        """Return the current metrics. `prometheus_client` calls this method at each scrape."""
-        pids = self._find_pids()
-        for pid in pids:
-            if not _is_alive(pid):
-                # Delete the gauges of the process, so that they are no longer added up.
-                mark_process_dead(pid, str(self._directory))
-        yield from self._collect_process_metrics(pids)
-        yield from MultiProcessCollector(None, str(self._directory)).collect()
+        """Return the current metrics. `prometheus_client` calls this for each scrape."""
+        process_ids = self._find_process_ids()
+        for process_id in process_ids:
+            if not _process_exists(process_id):
+                # Delete the gauges that the dead process has left, so that no sum includes them.
+                mark_process_dead(process_id, str(self._directory))
+        yield from _collect_memory_and_cpu_time(process_ids)
+        # The collector of the library adds up the metrics in the files. A registry is not needed,
+        # because this method calls the collector itself.
+        sum_collector = MultiProcessCollector(registry=None, path=str(self._directory))
+        yield from sum_collector.collect()
 
-    def _find_pids(self) -> set[int]:
-        """Return the process ids in the names of files such as `gauge_livesum_1234.db`."""
+    def _find_process_ids(self) -> set[int]:
+        """Return the ids of all processes that have written metrics to the directory.
+
+        The ids are in the names of the files, for example 1234 in `gauge_livesum_1234.db`.
+        """
         return {int(path.stem.rpartition("_")[2]) for path in self._directory.glob("*.db")}
 
-    def _collect_process_metrics(self, pids: set[int]) -> Iterable[Metric]:
-        """Return memory, CPU time and the like of the processes that are alive.
 
-        Each metric, such as `process_cpu_seconds_total`, has a sample for each process.
-        """
-        metrics: dict[str, Metric] = {}
-        for pid in pids:
-            # The collector of a dead process returns no metrics.
-            process_collector = ProcessCollector(pid=partial(str, pid), registry=None)
-            for process_metric in process_collector.collect():
-                name = process_metric.name
-                if name not in metrics:
-                    metrics[name] = Metric(name, process_metric.documentation, process_metric.type)
-                for sample in process_metric.samples:
-                    metrics[name].samples.append(sample._replace(labels={"pid": str(pid)}))
-        return metrics.values()
+def _collect_memory_and_cpu_time(process_ids: set[int]) -> Iterable[Metric]:
+    """Return metrics such as `process_cpu_seconds_total`, with one sample for each process.
+
+    A sample has the process id as the label `pid`. Processes that no longer exist are left out.
+    """
+    metrics: dict[str, Metric] = {}
+    for process_id in process_ids:
+        # The collector returns nothing if the process does not exist. A registry is not needed,
+        # because this function calls the collector itself.
+        process_collector = ProcessCollector(pid=partial(str, process_id), registry=None)
+        for process_metric in process_collector.collect():
+            name = process_metric.name
+            if name not in metrics:
+                metrics[name] = Metric(name, process_metric.documentation, process_metric.type)
+            for sample in process_metric.samples:
+                labeled_sample = sample._replace(labels={"pid": str(process_id)})
+                metrics[name].samples.append(labeled_sample)
+    return metrics.values()
 
 
-def _is_alive(pid: int) -> bool:
+def _process_exists(process_id: int) -> bool:
     """Return whether a process with this id exists."""
     try:
-        # Signal 0 has no effect, but raises an error if the process does not exist.
-        os.kill(pid, 0)
+        # Signal 0 does nothing, but sending it fails if the process does not exist.
+        os.kill(process_id, 0)
     except ProcessLookupError:
         return False
     return True

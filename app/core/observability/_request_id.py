@@ -6,8 +6,8 @@ from typing import Final
 
 # "-" outside of a request, for example in a job.
 current_request_id: Final[ContextVar[str]] = ContextVar("request_id", default="-")
-# The operating system seeds this generator when the process starts. It suffices because request ids
-# must be unique but are not secret, and it needs no system call for each id.
+# A generator that the operating system seeds when the process starts. Request ids have to be unique
+# but not secret, so this suffices. Unlike `secrets`, it needs no system call for each id.
 _random: Final = Random()  # noqa: S311
 
 

@@ -16,17 +16,21 @@ _tracer: Final = trace.get_tracer("app.sql")
 
 @dataclass(slots=True)
 class RequestStats:
-    """Counts and times the SQL statements that a request has run, including those that failed."""
+    """Number and total duration of the SQL statements that one request has executed.
 
-    # Whether the request has a span that is recorded, so that its statements get spans too.
+    Statements that failed are included.
+    """
+
+    # Whether the request has a span that is recorded. Its statements then get spans, too.
     has_span: bool = False
     statement_count: int = 0
     statement_seconds: float = 0.0
 
     def format_server_timing(self, total_seconds: float) -> str:
-        """Return the value of the `Server-Timing` header.
+        """Return the value of the `Server-Timing` header, which developer tools of browsers show.
 
-        Example for one statement that took 1.2 ms of 3.4 ms: `db;dur=1.2;desc="1", total;dur=3.4`.
+        For example, `db;dur=1.2;desc="1", total;dur=3.4` means that the request took 3.4 ms. It
+        executed one SQL statement, which took 1.2 ms.
         """
         statement_ms = self.statement_seconds * 1000
         total_ms = total_seconds * 1000
@@ -40,9 +44,10 @@ current_request_stats: Final[ContextVar[RequestStats | None]] = ContextVar(
 
 
 class StatementTimer:
-    """Context manager that adds a SQL statement to the statistics of the current request.
+    """Context manager that measures a SQL statement for the statistics of the current request.
 
-    If the request has a span, the statement gets one too. Outside of a request, nothing happens.
+    If the request has a span, the statement gets a span below it. Outside of a request, for example
+    in a scheduled job, nothing is recorded.
     """
 
     __slots__ = ("_span", "_sql", "_started_at", "_stats")
@@ -67,36 +72,40 @@ class StatementTimer:
 
 
 def time_statements(engine: Engine) -> None:
-    """Run every statement that SQLAlchemy executes on this engine within a `StatementTimer`."""
-    # These events of the dialect replace its methods of the same names. Listening to events of the
-    # engine instead would cost 20 microseconds per connection.
+    """Measure every statement that SQLAlchemy executes on this engine with a `StatementTimer`."""
+    # SQLAlchemy calls listeners for these two events instead of the dialect's methods of the same
+    # names. Listeners before and after each statement would cost 20 microseconds per connection.
     for method_name in ("do_execute", "do_executemany"):
-        execute = getattr(engine.dialect, method_name)
-        event.listen(engine, method_name, partial(_execute_with_timer, execute))
+        dialect_method = getattr(engine.dialect, method_name)
+        event.listen(engine, method_name, partial(_execute_with_timer, dialect_method))
 
 
 def _execute_with_timer(
-    execute: Callable[..., None], cursor: object, sql: str, parameters: object, context: object
+    dialect_method: Callable[..., None],
+    cursor: object,
+    sql: str,
+    parameters: object,
+    context: object,
 ) -> bool:
-    """Execute a statement with a method of SQLAlchemy's dialect, and time it.
+    """Execute a statement with a method of SQLAlchemy's dialect, and measure its duration.
 
-    Returns True, which tells SQLAlchemy that the statement has been executed.
+    Returns True, which tells SQLAlchemy that it need not execute the statement itself.
     """
     with StatementTimer(sql):
-        execute(cursor, sql, parameters, context)
+        dialect_method(cursor, sql, parameters, context)
     return True
 
 
 @contextmanager
 def _statement_span(sql: str) -> Iterator[None]:
-    """Record a span for a SQL statement while the block lasts.
+    """Record a trace span for a SQL statement, which is executed inside the block.
 
-    Its name is the first word of the statement, for example "SELECT". The text of the statement is
-    safe to export because it has placeholders instead of values.
+    The span is named after the first word of the statement, for example "SELECT". It contains the
+    text of the statement but not the values of its parameters, which may be confidential.
     """
-    first_word = sql.split(maxsplit=1)[0]
+    span_name = sql.split(maxsplit=1)[0]
     with _tracer.start_as_current_span(
-        first_word,
+        span_name,
         kind=trace.SpanKind.CLIENT,
         attributes={"db.system.name": "postgresql", "db.query.text": sql},
         record_exception=False,
@@ -105,7 +114,7 @@ def _statement_span(sql: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            # The message and the traceback of the error are not exported: they quote values.
+            # Do not export the message and the traceback, because they quote parameter values.
             span.set_attribute("error.type", type(error).__name__)
             span.set_status(trace.StatusCode.ERROR)
             raise
