@@ -27,7 +27,7 @@ def encode_cursor(sort_values: list[Any], context: str) -> str:
 
     Args:
         sort_values: The row's values of the sort keys, for example `["Kindred", UUID(...)]`.
-        context: Identifies the list, its sort keys and its filters, in any text form.
+        context: A text that identifies the list, its sort keys and its filters.
     """
     payload = _to_json(sort_values).encode()
     return _to_base64(_cursor_digest(payload, context) + payload)

@@ -29,7 +29,7 @@ JobContextT = TypeVar("JobContextT")
 
 
 class JobRun(Base):
-    """The last run of a scheduled job: its tick, when it ended, and a sentence on its outcome."""
+    """The last run of a scheduled job. Its `tick` is the time at which the job was due."""
 
     __tablename__ = "job_runs"
 
@@ -45,7 +45,8 @@ class Job(Generic[JobContextT]):
 
     Args:
         name: The name of the job in logs, in commands and in the database.
-        interval: The time between two ticks. Ticks are counted from 1970-01-01 00:00 UTC.
+        interval: The time between two ticks, at which the job is due. The first tick of every job
+            was 1970-01-01 00:00 UTC.
         work: Does the work and returns its outcome, for example "3 tokens deleted".
     """
 
@@ -118,7 +119,7 @@ class JobRunRepository:
         return bool(row["is_locked"])
 
     async def find_last_tick(self, job_name: str) -> datetime | None:
-        """Return the tick for which a job has last run, or None if it has never run."""
+        """Return the time at which a job was due when it last ran, or None if it has never run."""
         statement = sa.select(JobRun.tick).where(JobRun.name == job_name)
         rows = await self._session.execute(statement)
         if not rows:

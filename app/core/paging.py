@@ -18,11 +18,11 @@ from app.core.schemas import (
     string_of_length,
 )
 
-# Rows. Reading a page takes longer the more rows come before it. A cursor costs the same anywhere.
+# Rows. The deeper a page is, the longer it takes to read by number, but not by cursor.
 MAX_OFFSET: Final = 100_000
 # The query parameters that select a page. They do not filter or sort the list.
 PAGE_PARAMETERS: Final = {"page", "size", "cursor", "count"}
-T = TypeVar("T")
+ValueT = TypeVar("ValueT")
 Item = TypeVar("Item", bound=BaseModel)
 # Accepts any page number, so that the error of `require_valid_position` can explain the limit.
 _PAGE_NUMBER: Final = replace(
@@ -61,10 +61,12 @@ def _document_sort_keys(json_schema: dict[str, Any]) -> None:
 
 
 # Type of a filter that a client may repeat, for example `id: AnyOf[Id] = ()` for `?id=...&id=...`.
-AnyOf = Annotated[tuple[T, ...], Field(max_length=100, description="Matches any of these values")]
+AnyOf = Annotated[
+    tuple[ValueT, ...], Field(max_length=100, description="Matches any of these values")
+]
 # Type of the query parameter `sort`, for example `SortKeys[Literal["title", "-title"]]`.
 SortKeys = Annotated[
-    tuple[T, ...],
+    tuple[ValueT, ...],
     CommaSeparated(_split_sort_keys),
     Field(
         description=(
@@ -106,7 +108,7 @@ class PageQuery(RequestModel):
     )
 
     def require_valid_position(self) -> None:
-        """Raise `InvalidRequest` if the page is beyond `MAX_OFFSET`, or combined with a cursor."""
+        """Raise `InvalidRequest` for a page with a cursor, or a page beyond `MAX_OFFSET` rows."""
         if self.page is not None and self.cursor is not None:
             detail = "Use either page or cursor, not both"
             raise _parameter_error("cursor", "exclusive", detail)

@@ -38,13 +38,13 @@ class ConstraintErrors:
     def __init__(
         self, table: sa.Table, noun: str, declared_errors: Mapping[str, Callable[[], ServiceError]]
     ) -> None:
-        """Prepare the errors of a table.
+        """Create the lookup of errors for the constraints of one table.
 
         Args:
             table: The table to which rows are written.
             noun: The name of one of its rows in sentences, for example "Book".
-            declared_errors: The errors that the repository declares, by names of constraints. They
-                take precedence over the errors that this class derives from the table.
+            declared_errors: Functions that create the errors which the repository declares, by
+                names of constraints. They take precedence over errors derived from the table.
         """
         self._table = table
         self._noun = noun.lower()
@@ -110,7 +110,7 @@ class ConstraintErrors:
         if is_partial_index:
             # Only Postgres knows which rows a partial index contains.
             return self._not_unique_error(column_names)
-        duplicate_indexes = await self._find_duplicates(column_names, rows, session)
+        duplicate_indexes = await self._find_duplicate_indexes(column_names, rows, session)
         if not duplicate_indexes:
             return Conflict()
         return self._not_unique_error(column_names, duplicate_indexes)
@@ -152,7 +152,7 @@ class ConstraintErrors:
             detail = f"{detail}: {', '.join(pointers)}"
         return Conflict(detail)
 
-    async def _find_duplicates(
+    async def _find_duplicate_indexes(
         self, column_names: Sequence[str], rows: Sequence[Row], session: Session
     ) -> list[int]:
         """Return the indexes of the rows whose values in these columns are not unique.

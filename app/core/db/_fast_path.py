@@ -134,7 +134,7 @@ class FastPath:
 
 
 def find_driver_statement(statement: sa.Executable) -> DriverStatement | None:
-    """Return the compiled form of a reusable statement, and compile it if that is not yet done.
+    """Return the compiled form of a reusable statement. Compile it when it is first used.
 
     Returns None if SQLAlchemy has to execute the statement, because it is not marked as reusable or
     because the fast path does not support it.
@@ -151,6 +151,7 @@ def find_driver_statement(statement: sa.Executable) -> DriverStatement | None:
 
 def _compile_for_driver(statement: sa.Executable) -> DriverStatement | None:
     """Compile a statement. Return None if the driver cannot execute it without SQLAlchemy."""
+    # `UpdateBase` is the base class of INSERT, UPDATE and DELETE.
     if not isinstance(statement, sa.SelectBase | sa.UpdateBase):
         return None
     if any(_converts_results(column.type) for column in statement.exported_columns):
@@ -164,10 +165,12 @@ def _compile_for_driver(statement: sa.Executable) -> DriverStatement | None:
     constants = {
         name: value for name, value in compiled.params.items() if not bind_parameters[name].required
     }
+    names_in_order_of_numbers = compiled.positiontup or []
     parameter_converters = []
-    for name in compiled.positiontup or ():
+    for name in names_in_order_of_numbers:
         parameter_type = bind_parameters[name].type.dialect_impl(_POSTGRES)
-        parameter_converters.append((name, parameter_type.bind_processor(_POSTGRES)))
+        convert_parameter = parameter_type.bind_processor(_POSTGRES)
+        parameter_converters.append((name, convert_parameter))
     return DriverStatement(str(compiled), parameter_converters, constants)
 
 
@@ -193,11 +196,11 @@ def _converts_results(column_type: sa.types.TypeEngine[Any]) -> bool:
 def _raise_sqlalchemy_error(
     connection: sa.Connection, sql: str, driver_values: list[Any], error: BaseException
 ) -> None:
-    """Handle an error of the driver as if SQLAlchemy had executed the statement.
+    """Raise the error that SQLAlchemy would raise if it had executed the statement itself.
 
-    Always raises: the `DBAPIError` with which SQLAlchemy wraps an error of the driver, or any other
-    error unchanged. Discards the connection if it is lost, or if the task was cancelled, because
-    the connection's state is unknown then.
+    An error of the driver is raised as a `DBAPIError`, and any other error unchanged. The
+    connection is discarded if it is lost, or if the task was cancelled, because its state is
+    unknown then.
     """
     dbapi: Any = connection.dialect.loaded_dbapi
     adapted_connection: Any = connection.connection.dbapi_connection
@@ -208,10 +211,13 @@ def _raise_sqlalchemy_error(
             adapted_connection._handle_exception(error)  # noqa: SLF001
         raise error  # noqa: TRY301
     except dbapi.Error as dbapi_error:
-        values = tuple(driver_values)
-        connection._handle_dbapi_exception(dbapi_error, sql, values, None, None)  # noqa: SLF001
+        connection._handle_dbapi_exception(  # noqa: SLF001
+            dbapi_error, statement=sql, parameters=tuple(driver_values), cursor=None, context=None
+        )
     except BaseException as other_error:  # noqa: BLE001 - the call below raises it
-        connection._handle_dbapi_exception(other_error, None, None, None, None)  # noqa: SLF001
+        connection._handle_dbapi_exception(  # noqa: SLF001
+            other_error, statement=None, parameters=None, cursor=None, context=None
+        )
 
 
 def _require_greenlet(*_: object) -> None:

@@ -113,7 +113,7 @@ def _find_service_error(error: BaseException) -> errors.ServiceError | None:
     if error_class is not None:
         return error_class()
 
-    # The database server did not report the error. The pool or the driver may have raised it.
+    # The remaining errors with an SQLSTATE are bugs. The pool and the driver raise errors without.
     if isinstance(error, PoolTimeout):
         return errors.Overloaded()
     if not sqlstate:
