@@ -12,39 +12,44 @@ Column = sa.ColumnElement[Any]
 
 
 def unnest_arrays(
-    columns: Sequence[Column], arrays: Sequence[Column], alias: str
+    columns: Sequence[Column], column_arrays: Sequence[Column], table_alias: str
 ) -> sa.TableValuedAlias:
-    """Return `unnest(...)` as a table, so that a statement can select from arrays.
+    """Return a table that a statement can select from, made of one SQL array per column.
 
-    With the alias "new_rows", for the columns `id` and `name`:
+    For the columns `id` and `name` and the alias "new_rows", the table is
 
         unnest(:ids, :names) AS new_rows (id, name)
 
     Args:
         columns: The columns whose names and types the table has.
-        arrays: One SQL expression per column, in the same order, with the column's values.
-        alias: The name of the table in the statement.
+        column_arrays: For each column, in the same order, an SQL expression for the array of its
+            values, such as `:ids`.
+        table_alias: The name of the table in the statement.
     """
-    result_columns = [sa.column(str(column.key), column.type) for column in columns]
-    return sa.func.unnest(*arrays).table_valued(*result_columns).render_derived(alias)
+    unnested_columns = [sa.column(str(column.key), column.type) for column in columns]
+    unnested_table = sa.func.unnest(*column_arrays).table_valued(*unnested_columns)
+    # Without `render_derived`, SQLAlchemy omits the column names after the alias.
+    return unnested_table.render_derived(table_alias)
 
 
 def unnest_rows(
-    columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], alias: str
+    columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], table_alias: str
 ) -> sa.TableValuedAlias:
-    """Return rows of Python values as a table, so that a statement can select from them.
+    """Return a table that a statement can select from, made of rows of Python values.
 
-    Each column becomes one parameter, an array. The rows `[(1, "Ada"), (2, "Grace")]` of the
-    columns `id` and `name` become `unnest(:ids, :names)` with `[1, 2]` and `["Ada", "Grace"]`.
+    Each column becomes one array parameter. For the columns `id` and `name`, the rows
+    `[(1, "Ada"), (2, "Grace")]` become the arrays `[1, 2]` and `["Ada", "Grace"]`:
+
+        unnest(:ids, :names) AS new_rows (id, name)
 
     Args:
         columns: The columns whose names and types the table has.
-        rows: Tuples with one value per column, in the same order.
-        alias: The name of the table in the statement.
+        rows: Tuples with one value per column, in the order of the columns.
+        table_alias: The name of the table in the statement.
     """
-    arrays = []
+    column_arrays = []
     # `zip(*rows)` would return nothing for an empty `rows`, but each column needs an array.
-    for position, column in enumerate(columns):
-        values = [row[position] for row in rows]
-        arrays.append(sa.literal(values, sa.ARRAY(column.type)))
-    return unnest_arrays(columns, arrays, alias)
+    for column_index, column in enumerate(columns):
+        column_values = [row[column_index] for row in rows]
+        column_arrays.append(sa.literal(column_values, sa.ARRAY(column.type)))
+    return unnest_arrays(columns, column_arrays, table_alias)

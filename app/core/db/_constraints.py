@@ -14,7 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app.core.db._arrays import unnest_rows
-from app.core.db._names import is_reported_as
+from app.core.db._names import matches_reported_name
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, InvalidRequest, ServiceError
 from app.core.field_errors import FieldError, json_pointer
@@ -78,7 +78,7 @@ class ConstraintErrors:
         for referring_table in self._table.metadata.tables.values():
             for foreign_key in referring_table.foreign_key_constraints:
                 refers_to_row = foreign_key.referred_table is self._table
-                if refers_to_row and is_reported_as(foreign_key, constraint_name):
+                if refers_to_row and matches_reported_name(foreign_key, constraint_name):
                     referring_rows = referring_table.name.replace("_", " ")
                     return Conflict(
                         f"The {self._noun} cannot be deleted while {referring_rows} refer to it"
@@ -117,7 +117,7 @@ class ConstraintErrors:
 
     def _find_foreign_key(self, constraint_name: str) -> sa.ForeignKeyConstraint | None:
         for constraint in self._table.foreign_key_constraints:
-            if is_reported_as(constraint, constraint_name):
+            if matches_reported_name(constraint, constraint_name):
                 return constraint
         return None
 
@@ -130,11 +130,11 @@ class ConstraintErrors:
         for constraint in self._table.constraints:
             if not isinstance(constraint, sa.UniqueConstraint | sa.PrimaryKeyConstraint):
                 continue
-            if is_reported_as(constraint, constraint_name):
+            if matches_reported_name(constraint, constraint_name):
                 return constraint
         for index in self._table.indexes:
             has_only_columns = all(isinstance(part, sa.Column) for part in index.expressions)
-            if index.unique and has_only_columns and is_reported_as(index, constraint_name):
+            if index.unique and has_only_columns and matches_reported_name(index, constraint_name):
                 return index
         return None
 

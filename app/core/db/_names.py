@@ -5,7 +5,8 @@ from typing import Final
 from sqlalchemy import Constraint, Index
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
-_PREPARER: Final = dialect().identifier_preparer  # type: ignore[no-untyped-call]
+# SQLAlchemy does not declare the type of `dialect`.
+_IDENTIFIER_PREPARER: Final = dialect().identifier_preparer  # type: ignore[no-untyped-call]
 
 
 def quote_identifier(name: str) -> str:
@@ -13,16 +14,19 @@ def quote_identifier(name: str) -> str:
 
     `books` stays as it is, and `references` becomes `"references"` because it is a keyword.
     """
-    return str(_PREPARER.quote(name))
+    return str(_IDENTIFIER_PREPARER.quote(name))
 
 
-def is_reported_as(constraint: Constraint | Index, reported_name: str) -> bool:
-    """Return whether `reported_name` is the name of a constraint or index in errors of Postgres.
+def matches_reported_name(constraint: Constraint | Index, reported_name: str) -> bool:
+    """Return whether a name in an error message of Postgres refers to this constraint or index.
 
-    The names differ if the declared name has more than 63 characters, because SQLAlchemy then
-    creates the constraint under a shorter name that ends with a digest.
+    The reported name differs from the declared name if the declared name is longer than 63
+    characters, the limit of Postgres. SQLAlchemy then creates the constraint under a shorter name,
+    which ends with a digest of the declared name.
     """
     if not isinstance(constraint.name, str):
+        # SQLAlchemy does not know the name that Postgres has chosen for an unnamed constraint.
         return False
-    name_in_database = _PREPARER.truncate_and_render_constraint_name(constraint.name)
-    return str(name_in_database) == quote_identifier(reported_name)
+    created_name = _IDENTIFIER_PREPARER.truncate_and_render_constraint_name(constraint.name)
+    # SQLAlchemy returns the name in quotes if it needs them. Postgres reports it without quotes.
+    return str(created_name) == quote_identifier(reported_name)

@@ -8,7 +8,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 
 class PrefixedQuery(sa.Executable, sa.ClauseElement):
-    """A SELECT statement after keywords such as `EXPLAIN` or `DECLARE books CURSOR FOR`."""
+    """A SELECT statement after keywords for which SQLAlchemy has no construct.
+
+    `PrefixedQuery("EXPLAIN (FORMAT JSON)", select(Book.id))` executes
+
+        EXPLAIN (FORMAT JSON) SELECT books.id FROM books
+    """
 
     # SQLAlchemy must not cache the SQL text, because its cache key does not contain the prefix.
     inherit_cache = False
@@ -19,7 +24,12 @@ class PrefixedQuery(sa.Executable, sa.ClauseElement):
 
 
 @compiles(PrefixedQuery)
-def _compile_prefixed_query(element: PrefixedQuery, compiler: SQLCompiler, **options: Any) -> str:
-    """Return the SQL text of the statement, for example `EXPLAIN SELECT ...`."""
-    query_text = compiler.process(element.query, **options)
-    return f"{element.prefix} {query_text}"
+def _compile_prefixed_query(
+    statement: PrefixedQuery, compiler: SQLCompiler, **compiler_options: Any
+) -> str:
+    """Return the SQL text of the statement, for example `EXPLAIN SELECT ...`.
+
+    SQLAlchemy calls this when it compiles a `PrefixedQuery`.
+    """
+    query_text = compiler.process(statement.query, **compiler_options)
+    return f"{statement.prefix} {query_text}"
