@@ -196,11 +196,11 @@ def test_fast_path_supports_statements_of_repositories() -> None:
         columns = frozenset({"name", "title"} & set(statements.table.c.keys()))
         key = frozenset({"id"})
         for statement in (
-            statements.get(frozenset()),
+            statements.select_row(frozenset()),
             statements.insert(columns | key),
             statements.update(columns, check_version=True),
             statements.delete(check_version=True),
-            statements.page(key, (), after_cursor=True, with_total=True),
+            statements.select_page(key, (), after_cursor=True, with_total=True),
         ):
             assert fast_path.find_driver_statement(statement) is not None, str(statement)
 

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlalchemy.orm import RelationshipDirection
+from sqlalchemy.orm import RelationshipDirection, RelationshipProperty
 
 from app.core.db._declarations import (
     forbid_converted_types_in_list,
@@ -45,71 +45,75 @@ from app.core.db._models import Base
 from app.core.nested_models import NestedModel, find_nested_models
 
 Column = sa.ColumnElement[Any]
+Relationship = RelationshipProperty[Any]
 
 
 class EmbeddedField(Protocol):
     """A field of a read model that contains one row or a list of rows of another table.
 
-    `source` is the table of the read model, or a subquery with its columns, for example `books`.
+    In all methods, `source` is the table of the read model, for example `books`, or a subquery with
+    its columns.
     """
 
     def join_to(
-        self, from_clause: sa.FromClause, source: sa.FromClause, *, keep_incomplete: bool
+        self, from_clause: sa.FromClause, source: sa.FromClause, *, use_outer_join: bool
     ) -> sa.FromClause:
         """Join the embedded rows to a FROM clause, and return the new FROM clause.
 
         Args:
-            from_clause: `source` with the joins of other fields.
+            from_clause: `source`, to which other fields may have been joined.
             source: The table of the read model, or a subquery with its columns.
-            keep_incomplete: Whether to keep a row of `source` if the row to embed in it is not
-                visible to the statement.
+            use_outer_join: Whether to keep a row of `source` even if the statement does not see the
+                row that is to be embedded in it.
         """
 
     def selected_columns(self, source: sa.FromClause) -> list[Column]:
-        """Return the columns to select from the join."""
+        """Return the columns to select from the join, for example `author_row.name`."""
 
     def version_from_join(self) -> Column:
-        """Return the embedded rows' part of the version of a resource, from the join."""
+        """Return the SQL expression for the version of the embedded rows, using the join."""
 
     def version_from_subquery(self, source: sa.FromClause) -> Column:
-        """Return the same part without a join, for the WHERE of an UPDATE or DELETE."""
+        """Return the same expression without a join, for the WHERE of an UPDATE or DELETE."""
 
     def read_value(self, row: Mapping[str, Any]) -> Any:
         """Return the value of the field from a selected row."""
 
-    def is_incomplete(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a row that a statement has written must be read again.
-
-        The row to embed in it was not visible to the statement, or only its old state was.
-        """
+    def must_be_read_again(self, row: Mapping[str, Any]) -> bool:
+        """Return whether an INSERT or UPDATE returned a row without its current embedded row."""
 
 
 def create_embedded_fields(
     model: type[Base], read_model: type[BaseModel]
 ) -> dict[str, EmbeddedField]:
-    """Return the fields of a read model that embed rows, by name.
+    """Return the fields of a read model that embed rows of other tables, by field name.
 
-    Raises `TypeError` with an explanation if such a field does not fit the mapped class `model`.
+    For example `{"author": EmbeddedRow(...), "tags": EmbeddedList(...)}` for `BookRead`. `model` is
+    the mapped class, for example `Book`.
+
+    Raises `TypeError` with an explanation if the read model does not fit the mapped class.
     """
     embedded_fields = {}
-    for field_name, nested in find_nested_models(read_model).items():
-        embedded_fields[field_name] = _create_embedded_field(model, read_model, field_name, nested)
-        forbid_validation_aliases(nested.model)
+    for field_name, nested_model in find_nested_models(read_model).items():
+        embedded_fields[field_name] = _create_embedded_field(
+            model, read_model, field_name, nested_model
+        )
+        forbid_validation_aliases(nested_model.model)
     forbid_validation_aliases(read_model)
     forbid_unversioned_changes(model, read_model)
     return embedded_fields
 
 
 def _create_embedded_field(
-    model: type[Base], read_model: type[BaseModel], field_name: str, nested: NestedModel
+    model: type[Base], read_model: type[BaseModel], field_name: str, nested_model: NestedModel
 ) -> EmbeddedField:
-    """Create the field from the relationship of the mapped class that has its name.
+    """Create a field that embeds rows, from the relationship with the name of the field.
 
-    A collection, such as `Book.tags`, becomes an `EmbeddedList`, and a single row, such as
-    `Book.author`, becomes an `EmbeddedRow`.
+    The field `tags` of `BookRead` becomes an `EmbeddedList` because `Book.tags` is a collection.
+    The field `author` becomes an `EmbeddedRow` because `Book.author` is one row.
 
-    Raises `TypeError` with an explanation if there is no such relationship, if the type of the
-    field does not fit it, or if a condition or column of it is not supported.
+    Raises `TypeError` with an explanation if the mapped class `model` has no such relationship, or
+    if the type of the field does not fit it.
     """
     field = f"{read_model.__name__}.{field_name}"
     relationship = sa.inspect(model).relationships.get(field_name)
@@ -118,23 +122,34 @@ def _create_embedded_field(
             f"{field} embeds a model, but {model.__name__} has no relationship of this name. Add "
             f'`{field_name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
         )
-    require_columns_for_fields(field, relationship, nested)
-    require_version_of_embedded_rows(field, relationship, nested)
+    require_columns_for_fields(field, relationship, nested_model)
+    require_version_of_embedded_rows(field, relationship, nested_model)
     require_foreign_key_join(field, relationship)
-    # A one-to-one relationship with the foreign key in the other table also counts as a collection,
-    # because only a foreign key in the table of `model` shows whether there is a row to embed.
+    _require_list_for_collection(field, relationship, nested_model)
+    if nested_model.is_list:
+        forbid_converted_types_in_list(field, relationship, nested_model)
+        return EmbeddedList(field_name, relationship, nested_model)
+    require_supported_foreign_key(field, relationship, nested_model)
+    return EmbeddedRow(field_name, relationship, nested_model)
+
+
+def _require_list_for_collection(
+    field: str, relationship: Relationship, nested_model: NestedModel
+) -> None:
+    """Raise `TypeError` if a field is a list but its relationship is one row, or vice versa.
+
+    `field` is the name of the field in the message, for example "BookRead.tags".
+
+    A one-to-one relationship with the foreign key in the other table also counts as a collection,
+    because only a foreign key in the table of the read model shows whether there is a row to embed.
+    """
     has_own_foreign_key = relationship.direction is RelationshipDirection.MANYTOONE
     is_collection = relationship.uselist or not has_own_foreign_key
-    relationship_name = f"{model.__name__}.{field_name}"
-    if is_collection and not nested.is_list:
+    relationship_name = str(relationship)
+    if is_collection and not nested_model.is_list:
         raise TypeError(
             f"{field} must be a list of models, because the foreign key of {relationship_name} is "
             "in another table."
         )
-    if nested.is_list and not is_collection:
+    if nested_model.is_list and not is_collection:
         raise TypeError(f"{field} must be one model, because {relationship_name} is one row.")
-    if nested.is_list:
-        forbid_converted_types_in_list(field, relationship, nested)
-        return EmbeddedList(field_name, relationship, nested)
-    require_supported_foreign_key(field, relationship, nested)
-    return EmbeddedRow(field_name, relationship, nested)

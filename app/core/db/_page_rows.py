@@ -11,20 +11,31 @@ Select = sa.Select[Any]
 SORT_IN_MEMORY_LIMIT: Final = 1000  # rows
 
 
-def order_by(sort_keys: Sequence[SortKey], source: sa.FromClause) -> list[sa.ColumnElement[Any]]:
-    """Return the terms of ORDER BY, for example `[books.title DESC, books.id DESC]`."""
-    return [key.order_by(source) for key in sort_keys]
+def order_by_terms(
+    sort_keys: Sequence[SortKey], source: sa.FromClause
+) -> list[sa.ColumnElement[Any]]:
+    """Return the terms of an ORDER BY clause, for example `[books.title DESC, books.id DESC]`.
+
+    `source` is the table, subquery or CTE to which the columns belong.
+    """
+    return [key.order_by_term(source) for key in sort_keys]
 
 
 def sort_and_limit(
     query: Select, source: sa.FromClause, sort_keys: Sequence[SortKey], *, after_cursor: bool
 ) -> Select:
-    """Sort a query by columns of `source`, and return only the rows of one page.
+    """Sort the rows of a query, and select only those of one page.
 
-    Adds `ORDER BY title, id LIMIT :limit`, and `OFFSET :offset` unless the page starts after a
-    cursor. The query then has a condition that excludes the rows before the page.
+    Adds `ORDER BY title, id LIMIT :limit OFFSET :offset`.
+
+    Args:
+        query: The query to change.
+        source: The table or CTE in the FROM clause of the query.
+        sort_keys: The sort order.
+        after_cursor: Whether the query already excludes the rows before the page by comparing them
+            with a cursor. It then needs no OFFSET.
     """
-    sorted_query = query.order_by(*order_by(sort_keys, source))
+    sorted_query = query.order_by(*order_by_terms(sort_keys, source))
     limited_query = sorted_query.limit(sa.bindparam("limit", type_=sa.Integer))
     if after_cursor:
         return limited_query
@@ -34,7 +45,7 @@ def sort_and_limit(
 def sort_and_limit_search(
     matches: Select, table: sa.Table, sort_keys: Sequence[SortKey], *, after_cursor: bool
 ) -> sa.CompoundSelect[Any]:
-    """Sort the rows that match a search and return one page of them, by one of two plans.
+    """Sort the rows that match a search, and select only those of one page.
 
     For `/books?q=garcia&sort=title`:
 
@@ -48,15 +59,16 @@ def sort_and_limit_search(
          WHERE search @@ search_query(:q) AND (SELECT count(*) FROM hits) > 1000
          ORDER BY title, id LIMIT :limit OFFSET :offset)
 
-    Postgres executes only the branch whose count condition is true. The first branch reads the
-    index on words and sorts the few rows in memory. The second reads the index on the sort keys,
-    where the matches are frequent enough to fill a page soon.
+    Postgres executes only the branch whose condition on the count is true. If there are up to 1000
+    matches, the first branch sorts them in memory. Otherwise, the second branch reads the index on
+    the sort keys, in which matches are frequent enough to fill a page soon.
 
     The planner cannot make this choice: it overestimates the frequency of a rare word, and would
     read most of the table in sort order to find one page of matches.
     """
-    # One row more than the limit, to learn whether there are more.
-    hits = matches.limit(sa.literal_column(str(SORT_IN_MEMORY_LIMIT + 1))).cte("hits")
+    # One row more than the limit shows that there are too many rows to sort in memory.
+    max_hits = sa.literal_column(str(SORT_IN_MEMORY_LIMIT + 1), sa.Integer)
+    hits = matches.limit(max_hits).cte("hits")
     number_of_hits = sa.select(sa.func.count()).select_from(hits).scalar_subquery()
     is_rare = number_of_hits <= SORT_IN_MEMORY_LIMIT
     rare_matches = sa.select(hits).where(is_rare)

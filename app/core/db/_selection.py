@@ -38,37 +38,41 @@ class Selection:
         """
         self._embedded_fields = create_embedded_fields(model, read_model)
         self.column_names = [
-            name
-            for name in read_model.model_fields
-            if name not in self._embedded_fields and name not in other_fields
+            field_name
+            for field_name in read_model.model_fields
+            if field_name not in self._embedded_fields and field_name not in other_fields
         ]
-        for name in self.column_names:
-            if name not in model.__table__.c:
+        for column_name in self.column_names:
+            if column_name not in model.__table__.c:
                 raise TypeError(
-                    f"{read_model.__name__}.{name} is not a column of {model.__tablename__}. Add "
-                    f"the column to {model.__name__}, or the field to `other_fields`."
+                    f"{read_model.__name__}.{column_name} is not a column of "
+                    f"{model.__tablename__}. Add the column to {model.__name__}, or the field to "
+                    "`other_fields`."
                 )
         self._require_unique_column_names(model, read_model)
 
-    def select(self, source: sa.FromClause, *, keep_incomplete: bool = False) -> sa.Select[Any]:
-        """Select the fields of the read model from the table, a subquery or a CTE.
+    def select(self, source: sa.FromClause, *, use_outer_joins: bool = False) -> sa.Select[Any]:
+        """Select the columns of a read model, and join the rows that are embedded in it.
 
-        With `keep_incomplete`, a row is returned even if the row to embed in it is not visible to
-        the statement.
+        Args:
+            source: The table of the read model, or a subquery or CTE with its columns.
+            use_outer_joins: Whether to return a row even if the statement does not see a row that
+                is to be embedded in it.
         """
+        columns = [self._selected_column(source, name) for name in self.column_names]
         from_clause = source
-        columns = [self._column(source, name) for name in self.column_names]
         for embedded_field in self._embedded_fields.values():
-            from_clause = embedded_field.join_to(
-                from_clause, source, keep_incomplete=keep_incomplete
-            )
             columns += embedded_field.selected_columns(source)
+            from_clause = embedded_field.join_to(
+                from_clause, source, use_outer_join=use_outer_joins
+            )
         return sa.select(*columns).select_from(from_clause)
 
     def version_without_join(self, table: sa.Table) -> Column:
-        """Return the expression for the version of a row, which is `4.2` for a book.
+        """Return the SQL expression for the version of a row, with subqueries instead of joins.
 
-        It needs no join, so it fits into the WHERE of an UPDATE or DELETE:
+        It fits into the WHERE clause of an UPDATE or DELETE, which cannot contain a join. For a
+        book, whose version includes that of its author, such as `4.2`:
 
             concat_ws('.', books.version,
                 (SELECT author_row.version FROM authors AS author_row
@@ -80,58 +84,62 @@ class Selection:
         ]
         return _join_versions(table.c.version, embedded_versions)
 
-    def field_values(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values of the fields: `author__id` and `author__name` become `author`.
+    def to_field_values(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Convert a selected row to the values of the fields of the read model.
 
-        The result still contains the columns of the join, which read models ignore.
+        The row `{"id": 1, "author__id": 7, "author__name": "Ada"}` gets one more entry,
+        `"author": {"id": 7, "name": "Ada"}`. The other entries remain, because Pydantic ignores
+        those that are not fields.
         """
-        values = dict(row)
-        for name, embedded_field in self._embedded_fields.items():
-            values[name] = embedded_field.read_value(row)
-        return values
+        values_by_field = dict(row)
+        for field_name, embedded_field in self._embedded_fields.items():
+            values_by_field[field_name] = embedded_field.read_value(row)
+        return values_by_field
 
-    def is_incomplete(self, row: Mapping[str, Any]) -> bool:
-        """Return whether a row that a statement has written and selected must be read again.
+    def must_be_read_again(self, row: Mapping[str, Any]) -> bool:
+        """Return whether an INSERT or UPDATE returned a row without its current embedded rows.
 
-        It lacks the current state of a row to embed in it if that row was not visible to the
-        statement.
+        For example, a new book refers to an author whom another transaction created after the
+        INSERT started. The INSERT then returns the book without the author.
         """
-        fields = self._embedded_fields.values()
-        return any(embedded_field.is_incomplete(row) for embedded_field in fields)
+        embedded_fields = self._embedded_fields.values()
+        return any(embedded_field.must_be_read_again(row) for embedded_field in embedded_fields)
 
     def _require_unique_column_names(self, model: type[Base], read_model: type[BaseModel]) -> None:
-        """Raise `TypeError` if a field has the name of a column of an embedded row.
+        """Raise `TypeError` if two columns of the SELECT statement would have the same name.
 
-        For example, a field `author__name` next to an embedded `author` with a `name`.
+        For example, the `name` of an embedded `author` is selected as `author__name`, so that
+        another field of the read model cannot have this name.
         """
-        names = list(self.column_names)
+        selected_names = list(self.column_names)
         for embedded_field in self._embedded_fields.values():
-            names += [column.name for column in embedded_field.selected_columns(model.__table__)]
-        for name in names:
-            if names.count(name) > 1:
+            embedded_columns = embedded_field.selected_columns(model.__table__)
+            selected_names += [column.name for column in embedded_columns]
+        for name in selected_names:
+            if selected_names.count(name) > 1:
                 raise TypeError(
                     f"{read_model.__name__} needs two columns with the name {name}, one of them "
                     "for an embedded row. Rename one of the fields."
                 )
 
-    def _column(self, source: sa.FromClause, name: str) -> Column:
-        """Return the column of `source` with this name.
+    def _selected_column(self, source: sa.FromClause, column_name: str) -> Column:
+        """Return the SQL expression for one field of the read model, for example `books.title`.
 
-        The column `version` also contains the versions of the embedded rows, for example `4.2`.
+        The field `version` also contains the versions of the embedded rows, for example `4.2`.
         """
-        if name != "version":
-            return source.c[name]
+        if column_name != "version":
+            return source.c[column_name]
         embedded_versions = [
             embedded_field.version_from_join() for embedded_field in self._embedded_fields.values()
         ]
-        return _join_versions(source.c.version, embedded_versions).label(name)
+        return _join_versions(source.c.version, embedded_versions).label("version")
 
 
 def _join_versions(own_version: Column, embedded_versions: list[Column]) -> Column:
-    """Return the expression for the version of a row and of the rows that are embedded in it.
+    """Return the SQL expression for the version of a row and of the rows that it embeds, as text.
 
-    `concat_ws('.', books.version, author_row.version)`, for example `4.2`. Without embedded rows,
-    it is the row's own version as text, for example `4`.
+    For a book with an author, `concat_ws('.', books.version, author_row.version)` has a value such
+    as `4.2`. For a row without embedded rows, the value is the row's own version, such as `4`.
     """
     if not embedded_versions:
         return sa.cast(own_version, sa.Text)

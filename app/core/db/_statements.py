@@ -8,7 +8,14 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningDelete
 
 from app.core.db._arrays import unnest_arrays
-from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
+from app.core.db._listing import (
+    SEARCH_FILTER,
+    Condition,
+    Conditions,
+    ListStatements,
+    Select,
+    cached,
+)
 from app.core.db._models import Entity
 from app.core.db._sessions import mark_reusable
 from app.core.schemas import ReadModel
@@ -17,13 +24,14 @@ NO_SCOPE: Final[frozenset[str]] = frozenset()
 
 
 def equals(column: InstrumentedAttribute[Any], filter_name: str | None = None) -> Condition:
-    """Return the condition of a filter: the column is equal to the value of the filter.
+    """Return the SQL condition that a column is equal to the value of a filter.
 
     `equals(Book.author_id)` is `books.author_id = :author_id`, and
-    `equals(Document.owner_id, "owner")` is `documents.owner_id = :owner`. The filter has the name
-    of the column unless another name is passed.
+    `equals(Document.owner_id, "owner")` is `documents.owner_id = :owner`. If `filter_name` is not
+    passed, the filter has the name of the column.
     """
-    return column == sa.bindparam(filter_name or column.key, type_=column.type)
+    parameter_name = filter_name or column.key
+    return column == sa.bindparam(parameter_name, type_=column.type)
 
 
 class Statements(ListStatements):
@@ -53,62 +61,58 @@ class Statements(ListStatements):
         """
         super().__init__(model, read_model, filters, sort_nulls_as, index_prefix)
         self.entity = model
-        for key in self.sort_keys(()):
-            # A cursor consists of the values of these columns in the last row of a page.
-            if key.column_name not in self.selection.column_names:
-                raise TypeError(
-                    f"{read_model.__name__} lacks {key.column_name}, by which its lists are sorted."
-                    " Add the field, or set `default_sort`."
-                )
+        self._require_fields_of_default_sort(read_model)
         self._filters = self._common_filters() | self._filters
         self._has_row_id = self.table.c.id == self._column_parameter("row_id", "id")
         self.has_uuid_key = isinstance(self.table.c.id.type, sa.Uuid)
 
     @property
     def filter_names(self) -> set[str]:
-        """The names of the filters for which there is a condition."""
+        """The names of all filters of lists, for example `{"author_id", "created_from", ...}`."""
         return set(self._filters)
 
     @cached
-    def get(self, scope_filter_names: frozenset[str]) -> Select:
+    def select_row(self, scope_filter_names: frozenset[str]) -> Select:
         """Select the row with the id `:row_id`."""
         conditions = self._row_conditions(scope_filter_names)
         return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached
-    def get_many(self, scope_filter_names: frozenset[str]) -> Select:
+    def select_rows(self, scope_filter_names: frozenset[str]) -> Select:
         """Select the rows with the ids in the array `:row_ids`, in any order."""
         row_ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
         has_row_id = self.table.c.id == sa.any_(row_ids)
-        conditions = [has_row_id, *self._conditions(scope_filter_names)]
+        conditions = [has_row_id, *self._filter_conditions(scope_filter_names)]
         return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached
     def exists(self, scope_filter_names: frozenset[str]) -> Select:
-        """Select the number 1 if there is a row with the id `:row_id`, and nothing otherwise."""
+        """Select the number 1 if a row with the id `:row_id` exists, and nothing otherwise."""
         conditions = self._row_conditions(scope_filter_names)
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
 
     @cached
     def insert(self, column_names: frozenset[str]) -> Select:
-        """Insert one row with a value for each of the columns, for example `:new_title`."""
+        """Insert one row with a parameter for each of the columns, for example `:new_title`."""
         statement = sa.insert(self.table).values(self._new_values(column_names))
         return mark_reusable(self._select_written_rows(statement))
 
     @cached
     def insert_many(self, column_names: frozenset[str]) -> Select:
-        """Insert one row for each element of arrays, and return the rows sorted by id.
+        """Insert many rows, and return them sorted by id.
 
-        INSERT INTO authors (id, name)
-        SELECT id, name FROM unnest(:new_id, :new_name) AS new_rows (id, name)
+        The values of each column are one array parameter:
+
+            INSERT INTO authors (id, name)
+            SELECT id, name FROM unnest(:new_id, :new_name) AS new_rows (id, name)
         """
-        names = sorted(column_names)
-        columns = [self.table.c[name] for name in names]
-        arrays = [
+        sorted_names = sorted(column_names)
+        columns = [self.table.c[name] for name in sorted_names]
+        column_arrays = [
             sa.bindparam(f"new_{column.name}", type_=sa.ARRAY(column.type)) for column in columns
         ]
-        new_rows = sa.select(*unnest_arrays(columns, arrays, "new_rows").c)
-        statement = sa.insert(self.table).from_select(names, new_rows)
+        new_rows = unnest_arrays(columns, column_arrays, "new_rows")
+        statement = sa.insert(self.table).from_select(sorted_names, sa.select(*new_rows.c))
         written_rows = self._select_written_rows(statement)
         return mark_reusable(written_rows.order_by(written_rows.selected_columns.id))
 
@@ -120,14 +124,16 @@ class Statements(ListStatements):
         *,
         check_version: bool,
     ) -> Select:
-        """Set columns of the row with the id `:row_id`, and increment its version.
+        """Set columns of the row with the id `:row_id`, increment its version, and return it.
 
-        With `check_version`, the row is written only if its version is in the array `:versions`.
+        The new values are parameters such as `:new_title`. The row is updated only if it matches
+        the filters of the scope and, with `check_version`, if its version is in the array
+        `:versions`.
         """
         automatic_values = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
-        values = self._new_values(column_names) | automatic_values
+        column_values = self._new_values(column_names) | automatic_values
         conditions = self._row_conditions(scope_filter_names, check_version=check_version)
-        statement = sa.update(self.table).where(*conditions).values(values)
+        statement = sa.update(self.table).where(*conditions).values(column_values)
         return mark_reusable(self._select_written_rows(statement))
 
     @cached
@@ -136,16 +142,30 @@ class Statements(ListStatements):
     ) -> ReturningDelete[Any]:
         """Delete the row with the id `:row_id`, and return its id.
 
-        With `check_version`, the row is deleted only if its version is in the array `:versions`.
+        The row is deleted only if it matches the filters of the scope and, with `check_version`, if
+        its version is in the array `:versions`.
         """
         conditions = self._row_conditions(scope_filter_names, check_version=check_version)
-        return mark_reusable(sa.delete(self.table).where(*conditions).returning(self.table.c.id))
+        statement = sa.delete(self.table).where(*conditions)
+        return mark_reusable(statement.returning(self.table.c.id))
+
+    def _require_fields_of_default_sort(self, read_model: type[ReadModel]) -> None:
+        """Raise `TypeError` if the read model lacks a column of the default sort order.
+
+        A cursor consists of the values that the last row of a page has in these columns.
+        """
+        for key in self.parse_sort(()):
+            if key.column_name not in self.selection.column_names:
+                raise TypeError(
+                    f"{read_model.__name__} lacks {key.column_name}, by which its lists are sorted."
+                    " Add the field, or set `default_sort`."
+                )
 
     def _common_filters(self) -> dict[str, Condition]:
-        """Return the filters that every entity has, by name.
+        """Return the conditions of the filters that all entities have, by filter name.
 
-        Ranges of time include their start and exclude their end. There is a filter `q`, a search
-        by words, if the table has a column `search`.
+        For example `{"created_from": books.created_at >= :created_from, ...}`. If the table has a
+        column `search`, one of the filters is `q`, a search by words.
         """
         columns = self.table.c
         ids = sa.bindparam("id", type_=sa.ARRAY(columns.id.type))
@@ -161,19 +181,21 @@ class Statements(ListStatements):
             "updated_to": columns.updated_at < updated_to,
         }
         if "search" in columns:
-            search_query = sa.func.search_query(sa.bindparam("q", type_=sa.Text))
-            filters["q"] = columns.search.bool_op("@@")(search_query)
+            # A function of the database converts the words of the client to a search query.
+            search_query = sa.func.search_query(sa.bindparam(SEARCH_FILTER, type_=sa.Text))
+            filters[SEARCH_FILTER] = columns.search.bool_op("@@")(search_query)
         return filters
 
     def _row_conditions(
         self, scope_filter_names: frozenset[str], *, check_version: bool = False
     ) -> list[Condition]:
-        """Return the conditions for the row that a statement reads or writes.
+        """Return the conditions for the one row that a statement reads or writes.
 
-        For example `books.id = :row_id`, `books.owner_id = :owner` if `owner` is a filter of the
-        scope, and, with `check_version`, that the version is in the array `:versions`.
+        For a document of one owner, with `check_version`, slightly shortened:
+
+            id = :row_id AND owner_id = :owner AND version = ANY (:versions)
         """
-        conditions = [self._has_row_id, *self._conditions(scope_filter_names)]
+        conditions = [self._has_row_id, *self._filter_conditions(scope_filter_names)]
         if check_version:
             versions = sa.bindparam("versions", type_=sa.ARRAY(sa.Text))
             version = self.selection.version_without_join(self.table)
@@ -181,21 +203,23 @@ class Statements(ListStatements):
         return conditions
 
     def _select_written_rows(self, statement: sa.Insert | sa.Update) -> Select:
-        """Return a statement that writes rows and selects them as the read model.
+        """Return a statement that writes rows and selects the fields of the read model from them.
 
-        WITH written AS (INSERT INTO books ... RETURNING *)
-        SELECT written.id, ..., author_row.name AS author__name
-        FROM written LEFT JOIN authors AS author_row ON author_row.id = written.author_id
+        For a book, which is read with its author:
+
+            WITH written AS (INSERT INTO books ... RETURNING *)
+            SELECT written.id, ..., author_row.name AS author__name
+            FROM written LEFT JOIN authors AS author_row ON author_row.id = written.author_id
         """
         written = statement.returning(*self.table.c).cte("written")
-        # A written row may refer to a row that the statement cannot see, because another
-        # transaction has created it after the statement's snapshot.
-        return self.select_read_model(written, keep_incomplete=True)
+        # The statement cannot see an author whom another transaction has created since the
+        # statement started. An inner join would omit the book.
+        return self.select_read_model(written, use_outer_joins=True)
 
     def _new_values(self, column_names: frozenset[str]) -> dict[str, sa.BindParameter[Any]]:
-        """Return a parameter for each column to write, for example `{"title": :new_title}`."""
+        """Return the parameter with the new value of each column: `{"title": :new_title}`."""
         return {name: self._column_parameter(f"new_{name}", name) for name in sorted(column_names)}
 
     def _column_parameter(self, parameter_name: str, column_name: str) -> sa.BindParameter[Any]:
-        """Return a parameter of a statement that has the type of a column."""
+        """Return a statement parameter such as `:created_from`, with the type of a column."""
         return sa.bindparam(parameter_name, type_=self.table.c[column_name].type)

@@ -111,7 +111,7 @@ def _require_sort_column(column_name: str, statements: Statements, sort_field: s
             "contains the values of the fields by which a list is sorted."
         )
     # The first sort key is that of the column. The primary key follows it.
-    sort_key = statements.sort_keys((column_name,))[0]
+    sort_key = statements.parse_sort((column_name,))[0]
     may_be_null = statements.table.c[column_name].nullable
     if may_be_null and sort_key.null_as is None:
         raise TypeError(
