@@ -115,30 +115,31 @@ def _create_embedded_field(
     Raises `TypeError` with an explanation if the mapped class `model` has no such relationship, or
     if the type of the field does not fit it.
     """
-    field = f"{read_model.__name__}.{field_name}"
+    qualified_name = f"{read_model.__name__}.{field_name}"
     relationship = sa.inspect(model).relationships.get(field_name)
     if relationship is None:
         raise TypeError(
-            f"{field} embeds a model, but {model.__name__} has no relationship of this name. Add "
-            f'`{field_name}: Mapped[...] = relationship(lazy="raise")` to {model.__name__}.'
+            f"{qualified_name} embeds a model, but {model.__name__} has no relationship of this "
+            f'name. Add `{field_name}: Mapped[...] = relationship(lazy="raise")` to '
+            f"{model.__name__}."
         )
-    require_columns_for_fields(field, relationship, nested_model)
-    require_version_of_embedded_rows(field, relationship, nested_model)
-    require_foreign_key_join(field, relationship)
-    _require_list_for_collection(field, relationship, nested_model)
+    require_columns_for_fields(qualified_name, relationship, nested_model)
+    require_version_of_embedded_rows(qualified_name, relationship, nested_model)
+    require_foreign_key_join(qualified_name, relationship)
+    _require_list_for_collection(qualified_name, relationship, nested_model)
     if nested_model.is_list:
-        forbid_converted_types_in_list(field, relationship, nested_model)
+        forbid_converted_types_in_list(qualified_name, relationship, nested_model)
         return EmbeddedList(field_name, relationship, nested_model)
-    require_supported_foreign_key(field, relationship, nested_model)
+    require_supported_foreign_key(qualified_name, relationship, nested_model)
     return EmbeddedRow(field_name, relationship, nested_model)
 
 
 def _require_list_for_collection(
-    field: str, relationship: Relationship, nested_model: NestedModel
+    qualified_name: str, relationship: Relationship, nested_model: NestedModel
 ) -> None:
     """Raise `TypeError` if a field is a list but its relationship is one row, or vice versa.
 
-    `field` is the name of the field in the message, for example "BookRead.tags".
+    `qualified_name` is the name of the field in the message, for example "BookRead.tags".
 
     A one-to-one relationship with the foreign key in the other table also counts as a collection,
     because only a foreign key in the table of the read model shows whether there is a row to embed.
@@ -148,8 +149,10 @@ def _require_list_for_collection(
     relationship_name = str(relationship)
     if is_collection and not nested_model.is_list:
         raise TypeError(
-            f"{field} must be a list of models, because the foreign key of {relationship_name} is "
-            "in another table."
+            f"{qualified_name} must be a list of models, because the foreign key of "
+            f"{relationship_name} is in another table."
         )
     if nested_model.is_list and not is_collection:
-        raise TypeError(f"{field} must be one model, because {relationship_name} is one row.")
+        raise TypeError(
+            f"{qualified_name} must be one model, because {relationship_name} is one row."
+        )
