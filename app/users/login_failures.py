@@ -19,8 +19,8 @@ EXPIRY_HOURS: Final = 1  # since the last failure
 # The primary key of the row in which each subject is counted. For example, the subject
 # ('account', 'ada@example.com') becomes ('account', <SHA-256 of the user's id>). The id identifies
 # an account, so that its failures survive a change of the email, or the email if there is no such
-# user. Only the database knows which emails are equal, so it computes the digest. An id never
-# equals a name, because the first of its 8 bytes is NUL.
+# user. Only the database knows which emails are equal, so it computes the digest. The digest of an
+# id never equals that of a name, because the first of the 8 bytes of an id is NUL.
 _COUNTERS = """
     counters AS (
         SELECT subject.kind, sha256(coalesce(
@@ -163,7 +163,7 @@ class LoginFailureRepository:
         await self._execute(statement, subjects)
 
     async def _seconds_to_wait(self, subjects: Mapping[str, str]) -> int:
-        """Return the time until no subject is blocked any more, and at least 1 second."""
+        """Return the number of seconds until no subject is blocked any more, and at least 1."""
         statement = f"""
             WITH {_COUNTERS}
             SELECT

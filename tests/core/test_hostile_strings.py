@@ -12,7 +12,7 @@ import pytest
 from httpx import AsyncClient, Response
 
 from app.core.db import Database
-from app.documents.schemas import clean_filename
+from app.documents.file_fields import clean_filename
 from app.users.schemas import normalize_email
 from tests.support.accounts import PASSWORD_HASH
 from tests.support.callers import GENERATED_CASES, PASSWORD, add_callers, email_of_caller
