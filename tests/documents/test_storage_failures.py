@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
@@ -22,7 +23,7 @@ from tests.support.document_forms import (
 from tests.support.factories import make_book, make_document
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
-from tests.support.resources import get_resources, replace_resources
+from tests.support.resources import replace_resources
 from tests.support.settings import make_settings
 from tests.support.store_proxy import ProxyAction, StoreProxy
 
@@ -156,38 +157,41 @@ async def test_requests_for_files_return_503_without_store_credentials(
     await make_document(client, "without a file")
 
 
-@pytest.mark.parametrize("point", ["while bytes are received", "while the store is called"])
-async def test_upload_holds_no_database_connection(
-    point: str,
-    app: FastAPI,
-    client: AsyncClient,
-    database_url: str,
-    proxy: StoreProxy,
-    use_store: UseStore,
-) -> None:
-    replace_resources(
-        app, database=Database(make_settings(database_url, db_pool_size=1, db_pool_timeout=1))
-    )
-    use_store(proxy.origin)
+@pytest.fixture
+async def single_connection_database(app: FastAPI, database_url: str) -> AsyncIterator[Database]:
+    """Make the service use a pool of one connection, for which a request waits a second at most."""
+    database = Database(make_settings(database_url, db_pool_size=1, db_pool_timeout=1))
+    replace_resources(app, database=database)
+    yield database
+    await database.engine.dispose()
 
-    async def another_request() -> None:
+
+@pytest.mark.usefixtures("single_connection_database")
+async def test_upload_holds_no_database_connection_while_bytes_are_received(
+    client: AsyncClient,
+) -> None:
+    async def send_another_request() -> None:
         assert (await client.get("/books")).status_code == 200
 
-    actions = []
-    if point == "while bytes are received":
-        actions = [another_request]
-        proxy.set_action(ProxyAction.PASS, "PUT")
-    else:
-        proxy.set_action(ProxyAction.HOLD, "PUT")
-    upload = client.post(
-        "/documents", content=stream_document_form(SMALL_CHUNK, *actions), headers=FORM_HEADERS
+    form = stream_document_form(SMALL_CHUNK, send_another_request)
+    response = await client.post("/documents", content=form, headers=FORM_HEADERS)
+    assert response.status_code == 201, response.text
+
+
+@pytest.mark.usefixtures("single_connection_database")
+async def test_upload_holds_no_database_connection_while_the_store_is_called(
+    client: AsyncClient, proxy: StoreProxy, use_store: UseStore
+) -> None:
+    use_store(proxy.origin)
+    proxy.set_action(ProxyAction.HOLD, "PUT")
+    form = stream_document_form(SMALL_CHUNK)
+    request_task = asyncio.create_task(
+        client.post("/documents", content=form, headers=FORM_HEADERS)
     )
-    request_task = asyncio.create_task(upload)
     await proxy.action_reached.wait()
-    await another_request()
+    assert (await client.get("/books")).status_code == 200
     proxy.release.set()
     assert (await request_task).status_code == 201
-    await get_resources(app).database.engine.dispose()
 
 
 @pytest.mark.parametrize(
