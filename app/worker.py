@@ -40,7 +40,7 @@ async def _sweep_storage(context: JobContext) -> str:
 
 
 async def _count_users(context: JobContext) -> str:
-    return await ReportService(context.database.writes).count_users()
+    return await ReportService(context.database.writes).store_todays_user_count()
 
 
 async def _sweep_stored_responses(context: JobContext) -> str:

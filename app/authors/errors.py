@@ -4,6 +4,6 @@ from app.core.errors import Conflict
 
 
 class AuthorHasBooks(Conflict):
-    """Raised on the deletion of an author who has books."""
+    """Raised when a client deletes an author who still has books."""
 
     detail = "The author cannot be deleted while books refer to it"

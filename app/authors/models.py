@@ -8,23 +8,21 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Entity, search_column
 
-# Replaces an unknown date of birth in sort orders, so that it comes after all other dates.
+# Sorts an unknown date of birth as this date, so that it comes after all other dates.
 UNKNOWN_DOB_SORT_VALUE = sa.literal_column("'infinity'::date", sa.Date)
 
 
 class Author(Entity):
     """A person who writes books.
 
-    The column `dob` is the author's date of birth. It is NULL if the date is unknown.
-
     Rules that the database enforces:
 
     - `ck_authors_name_not_empty`: the name has at least one character.
-    - `ck_authors_dob_finite`: the date of birth is not `infinity`. Postgres allows this date, but
-      sort orders use it as the value of an unknown date.
+    - `ck_authors_dob_finite`: the date of birth is not 'infinity'. Postgres allows this value, but
+      lists that are sorted by date of birth use it in place of an unknown date.
     - `fk_books_author_id_authors`: an author who has books cannot be deleted.
 
-    The column `search` is generated from the name, for the filter `q` of lists.
+    Postgres generates the column `search` from the name. The query parameter `q` searches it.
     """
 
     __tablename__ = "authors"
@@ -39,5 +37,6 @@ class Author(Entity):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(200))
+    # The date of birth, or NULL if it is unknown.
     dob: Mapped[date | None]
     search: Mapped[str] = search_column("name")

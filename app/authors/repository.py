@@ -7,7 +7,7 @@ from app.core.db import Repository, Statements
 
 
 class AuthorRepository(Repository[AuthorRead]):
-    """Reads and writes authors. An unknown date of birth (`dob`) comes last in sort orders."""
+    """Reads and writes authors. Authors with an unknown date of birth (`dob`) are sorted last."""
 
     model = AuthorRead
     noun = "Author"

@@ -17,8 +17,10 @@ class Book(Entity):
     - `ck_books_title_not_empty`: the title has at least one character.
     - `fk_books_author_id_authors`: the author exists. An author who has books cannot be deleted.
 
-    The column `search` is generated from the title, for the filter `q` of lists. Each sort order of
-    a list has an index, both for all books and for the books of one author.
+    Postgres generates the column `search` from the title. The query parameter `q` searches it.
+
+    Clients can list all books or the books of one author, sorted by title or by time. There is an
+    index for each of these lists.
     """
 
     __tablename__ = "books"

@@ -17,7 +17,7 @@ _author_columns = Author.__table__.c
 
 
 class BookRepository(Repository[BookRead]):
-    """Reads and writes books. A book is always read together with its author."""
+    """Reads and writes books. Every book that it returns contains its author."""
 
     model = BookRead
     noun = "Book"
@@ -25,23 +25,26 @@ class BookRepository(Repository[BookRead]):
 
 
 class BookLineStatements(ListStatements):
-    """The statements that list books as lines of an export file, with their authors.
+    """Builds the SQL statements that export books, one row for each line of the exported file.
+
+    The base class selects the title from the table `books`. This class adds the two fields of a
+    line that come from the table `authors`, the name and the date of birth (`dob`) of the author:
 
         SELECT books.title, authors.name AS author, authors.dob
         FROM books JOIN authors ON authors.id = books.author_id
-
-    `dob` is the author's date of birth.
     """
 
+    # The fields of a line that are not columns of `books`. `add_other_fields` selects them.
     other_fields = frozenset({"author", "dob"})
 
     def add_other_fields(self, query: Select, source: sa.FromClause) -> Select:
-        """Add the name and the date of birth of each book's author."""
+        """Add the author's name and date of birth to a query that reads books from `source`."""
         with_author = query.add_columns(_author_columns.name.label("author"), _author_columns.dob)
         return with_author.join(Author, _author_columns.id == source.c.author_id)
 
 
-# One row per line of the file, with ids for the author and the book in case they are new.
+# One row for each line of an imported file. `author_id` and `book_id` are new ids, which the author
+# and the book get if they do not exist yet.
 _STAGING_TABLE: Final = sa.Table(
     "incoming_books",
     sa.MetaData(),
@@ -104,30 +107,32 @@ SELECT (SELECT count(*) FROM new_author) AS authors, (SELECT count(*) FROM new_b
 
 
 class BookLineRepository(ListRepository[BookLine]):
-    """Imports and exports books as lines of a file.
+    """Imports and exports books as lines of a file, in a transaction.
 
-    Its session has to be a transaction. `import_lines` copies all lines to a temporary table and
-    merges them with one statement. The inherited method `stream` exports with a database cursor.
+    `import_lines` copies all lines to a temporary table, and then adds the new books with one
+    statement. The inherited method `stream` reads all books as lines, with a database cursor.
     """
 
     model = BookLine
     statements = BookLineStatements(Book, BookLine)
 
     def to_model(self, values: dict[str, Any]) -> BookLine:
-        """Create a line without validation, because its values come from the database."""
+        """Create a line from the values of a row, which the database has already validated."""
         return self.model.model_construct(**values)
 
     async def import_lines(self, lines: Iterable[BookLine]) -> ImportCounts:
-        """Add the books that do not exist yet, and their authors.
+        """Add the books that do not exist yet, and their authors. Return how many were added.
 
-        Returns the number of added authors and books. Only one import runs at a time; others wait.
+        Only one import runs at a time. Another one waits until the transaction of the first ends.
         """
         session = self.transaction
         await session.execute(_DISABLE_TIMEOUTS)
         await session.execute(_LOCK_IMPORTS)
         await session.execute(CreateTable(_STAGING_TABLE))
-        records = ((uuid7(), line.author, line.dob, uuid7(), line.title) for line in lines)
-        await session.copy_records(_STAGING_TABLE, records)
+        # Each row has an id for a new author and an id for a new book, in case they are needed.
+        staging_rows = ((uuid7(), line.author, line.dob, uuid7(), line.title) for line in lines)
+        await session.copy_records(_STAGING_TABLE, staging_rows)
+        # Without statistics of the new table, Postgres would plan the merge badly.
         await session.execute(sa.text(f"ANALYZE {_STAGING_TABLE.name}"))
-        [counts] = await session.execute(_MERGE_INCOMING_BOOKS)
-        return ImportCounts.model_validate(dict(counts))
+        [added_counts] = await session.execute(_MERGE_INCOMING_BOOKS)
+        return ImportCounts.model_validate(dict(added_counts))

@@ -9,9 +9,9 @@ from app.core.db import Base
 
 
 class UserCount(Base):
-    """The number of users on one day.
+    """The number of users on one day. The scheduled job `count-users` adds a row every day.
 
-    The column `day` is a date in UTC. The scheduled job `count-users` adds one row for each day.
+    `day` is a date in UTC. `counted_at` is the time at which the users were counted.
     """
 
     __tablename__ = "user_counts"

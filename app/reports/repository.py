@@ -11,7 +11,7 @@ from app.users.models import User
 _TODAY_IN_UTC = sa.cast(sa.func.timezone("UTC", sa.func.now()), sa.Date)
 # INSERT INTO user_counts (day, count) SELECT timezone('UTC', now())::date, count(*) FROM users
 # ON CONFLICT DO NOTHING RETURNING day, count
-_COUNT_TODAYS_USERS = (
+_INSERT_TODAYS_USER_COUNT = (
     insert(UserCount)
     .from_select(["day", "count"], sa.select(_TODAY_IN_UTC, sa.func.count()).select_from(User))
     .on_conflict_do_nothing()
@@ -20,7 +20,7 @@ _COUNT_TODAYS_USERS = (
 
 
 class UserCountStatements(ListStatements):
-    """The statements that list the daily user counts, by default the latest day first."""
+    """Builds the SQL statements that list the daily user counts. The latest day comes first."""
 
     primary_key = "day"
     default_sort = ("-day",)
@@ -32,13 +32,13 @@ class UserCountRepository(ListRepository[UserCountRead]):
     model = UserCountRead
     statements = UserCountStatements(UserCount, UserCountRead)
 
-    async def count_todays_users(self) -> Row | None:
-        """Store the current number of users as the count of today (UTC).
+    async def store_todays_user_count(self) -> Row | None:
+        """Count all users now, and store their number as the user count of today (in UTC).
 
         Returns the new row, for example `{"day": date(2026, 11, 21), "count": 57}`, or None if
-        today's users have already been counted.
+        today's count has already been stored.
         """
-        rows = await self.session.execute(_COUNT_TODAYS_USERS)
+        rows = await self.session.execute(_INSERT_TODAYS_USER_COUNT)
         if not rows:
             return None
         return rows[0]

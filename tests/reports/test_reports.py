@@ -216,7 +216,7 @@ async def test_count_users_counts_all_users_with_one_statement(
     for number in range(3):
         await make_user(client, f"{number}@example.com")
     statements.clear()
-    message = await ReportService(database.writes).count_users()
+    message = await ReportService(database.writes).store_todays_user_count()
     await wait_for_statement_callbacks()
     sent_statements = statements.copy()
     [today] = await select_values(database, TODAY_IN_UTC)
@@ -226,7 +226,7 @@ async def test_count_users_counts_all_users_with_one_statement(
 async def test_count_of_today_is_listed(client: AsyncClient, database: Database) -> None:
     await make_user(client)
     before = datetime.now(UTC) - timedelta(minutes=1)
-    await ReportService(database.writes).count_users()
+    await ReportService(database.writes).store_todays_user_count()
     [counted] = (await get_json(client, PATH))["items"]
     [today] = await select_values(database, TODAY_IN_UTC)
     assert (counted["day"], counted["count"]) == (today.isoformat(), 1)
@@ -235,10 +235,10 @@ async def test_count_of_today_is_listed(client: AsyncClient, database: Database)
 
 async def test_users_are_counted_once_a_day(client: AsyncClient, database: Database) -> None:
     service = ReportService(database.writes)
-    await service.count_users()
+    await service.store_todays_user_count()
     await make_user(client)
     first = await get_json(client, PATH)
-    assert await service.count_users() == "today's users have already been counted"
+    assert await service.store_todays_user_count() == "today's users have already been counted"
     assert await get_json(client, PATH) == first
     assert [item["count"] for item in first["items"]] == [0]
 
@@ -251,7 +251,7 @@ async def test_day_of_count_is_in_utc_in_every_time_zone(database: Database, zon
     # Behind a pooler, connections have the time zone of the server.
     async with database.transaction() as session:
         await session.execute(text(f"SET LOCAL timezone = '{zone}'"))
-        await ReportService(session).count_users()
+        await ReportService(session).store_todays_user_count()
         [row] = await session.execute(text("SELECT current_setting('timezone') AS zone"))
     assert row["zone"] == zone
     assert await select_values(database, "SELECT day FROM user_counts") == await select_values(
