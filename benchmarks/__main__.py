@@ -1,4 +1,4 @@
-"""Compare Bookshelf with its peers, and print and store the results."""
+"""Compare this service with its peers, and print and store the results."""
 
 import argparse
 import asyncio

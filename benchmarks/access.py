@@ -19,7 +19,7 @@ from uuid import UUID
 import asyncpg
 
 from benchmarks import bench
-from benchmarks.servers import BOOKSHELF_MODULE, Server
+from benchmarks.servers import SERVICE_MODULE, Server
 from benchmarks.trials import measure_in_turns
 from benchmarks.wire import encode_request
 
@@ -36,21 +36,21 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="directory of another checkout to measure too")
     options = parser.parse_args()
     with bench.open_bench() as opened_bench:
-        bookshelf = opened_bench.serve("bookshelf", BOOKSHELF_MODULE)
-        anonymous, authenticated = _read_requests(bookshelf, opened_bench.data.book_ids)
+        service = opened_bench.serve("bookshelf", SERVICE_MODULE)
+        anonymous, authenticated = _read_requests(service, opened_bench.data.book_ids)
         variants = {
-            "without a token": (bookshelf, anonymous),
-            "with a token": (bookshelf, authenticated),
+            "without a token": (service, anonymous),
+            "with a token": (service, authenticated),
         }
         if options.before:
             before = opened_bench.serve(
-                "before", BOOKSHELF_MODULE, PYTHONPATH=str(options.before.resolve())
+                "before", SERVICE_MODULE, PYTHONPATH=str(options.before.resolve())
             )
             variants["before, without a token"] = (before, anonymous)
         _print_reads(
             measure_in_turns(opened_bench.load_generator, variants, options.rounds, options.seconds)
         )
-        durations = _measure_failed_logins(bookshelf, opened_bench.url, options.attempts)
+        durations = _measure_failed_logins(service, opened_bench.url, options.attempts)
         _print_failed_logins(asyncio.run(durations))
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from benchmarks import bench
 from benchmarks.dataset import Dataset
-from benchmarks.servers import BOOKSHELF_MODULE, Server
+from benchmarks.servers import SERVICE_MODULE, Server
 from benchmarks.trials import LoadGenerator, measure_in_turns
 from benchmarks.wire import encode_request
 
@@ -42,7 +42,7 @@ def main() -> None:
         variants = {"before": {"PYTHONPATH": str(options.before.resolve())}, **variants}
     with bench.open_bench() as opened_bench:
         servers = {
-            variant: opened_bench.serve(variant, BOOKSHELF_MODULE, **environment)
+            variant: opened_bench.serve(variant, SERVICE_MODULE, **environment)
             for variant, environment in variants.items()
         }
         for operation, requests in _requests_by_operation(opened_bench.data).items():

@@ -12,9 +12,9 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 
-from benchmarks.results import BOOKSHELF, LIMIT, Results
+from benchmarks.results import LIMIT, SERVICE, Results
 
-_COLORS: Final = {BOOKSHELF: "#1f6feb", LIMIT: "#b0b7c0"}
+_COLORS: Final = {SERVICE: "#1f6feb", LIMIT: "#b0b7c0"}
 _PEER_COLOR: Final = "#d0865a"
 _PANELS_PER_ROW: Final = 3
 

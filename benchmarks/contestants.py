@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from benchmarks.dataset import Position
-from benchmarks.servers import BOOKSHELF_MODULE, PROJECT_ROOT, TUTORIAL_MODULE, Server
+from benchmarks.servers import PROJECT_ROOT, SERVICE_MODULE, TUTORIAL_MODULE, Server
 from benchmarks.wire import encode_request
 
 # Rows per page.
@@ -43,7 +43,7 @@ class Contestant:
 
 
 def installed_contestants() -> list[Contestant]:
-    """Return the contestants that can be started on this machine, Bookshelf first."""
+    """Return the contestants that can be started on this machine, this service first."""
     return [
         contestant
         for contestant in CONTESTANTS
@@ -98,7 +98,7 @@ def _after_key(_server: Server, position: Position | None) -> str:
 
 
 def _with_our_python(*module: str) -> tuple[str, ...]:
-    """Return the command `python -m MODULE` in the virtual environment of Bookshelf."""
+    """Return the command `python -m MODULE` in the virtual environment of this service."""
     return (sys.executable, "-m", *module)
 
 
@@ -124,7 +124,7 @@ NODE: Final = shutil.which("node") or os.devnull
 CONTESTANTS: Final = (
     Contestant(
         name="bookshelf",
-        command=_with_our_python(*BOOKSHELF_MODULE),
+        command=_with_our_python(*SERVICE_MODULE),
         page_query=_PAGE_AND_SIZE,
         query_after=_bookshelf_cursor,
     ),

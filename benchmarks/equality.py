@@ -20,7 +20,7 @@ _GENERATED_FIELDS: Final = frozenset({"id", "created_at", "updated_at"})
 
 
 def check_responses(experiment: Experiment, operation: Operation) -> None:
-    """Send one request to each server, and compare the responses with that of Bookshelf.
+    """Send one request to each server, and compare the responses with that of this service.
 
     Rows must have the same values in all fields, and lists of authors the same total. A deletion
     must succeed; the trials count the remaining rows. Raises `RuntimeError` if a response differs.

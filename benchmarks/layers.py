@@ -8,13 +8,13 @@ from statistics import median
 from typing import Final
 
 from benchmarks import bench
-from benchmarks.servers import BOOKSHELF_MODULE, TUTORIAL_MODULE, Server
+from benchmarks.servers import SERVICE_MODULE, TUTORIAL_MODULE, Server
 from benchmarks.trials import measure_in_turns
 from benchmarks.wire import encode_request
 
 MIB: Final = 2**20
-# The description of each server, its module (empty for Bookshelf), and the number of the server to
-# which it adds a layer.
+# The description of each server, its module (empty for this service), and the number of the server
+# to which it adds a layer.
 LAYERS: Final = {
     "uvicorn, constant response": ("benchmarks.rungs:server", None),
     "driver's pool, JSON from Postgres (`limit`)": ("benchmarks.peers.raw_asyncpg:app", 0),
@@ -41,14 +41,14 @@ def main() -> None:
         _print_layers(
             measure_in_turns(opened_bench.load_generator, variants, options.rounds, options.seconds)
         )
-        *_, bookshelf = servers.values()
-        _print_memory(bookshelf)
+        *_, service = servers.values()
+        _print_memory(service)
 
 
 def _module_arguments(module: str) -> tuple[str, ...]:
     """Return the arguments of `python -m` that run the server of a layer."""
     if not module:
-        return BOOKSHELF_MODULE
+        return SERVICE_MODULE
     arguments = tuple(module if ":app" in word else word for word in TUTORIAL_MODULE)
     # `rungs.service` is a function that creates the application.
     if module.endswith(":service"):
@@ -72,12 +72,12 @@ def _print_layers(measurements: dict[str, list[tuple[float, float]]]) -> None:
         print(f"| {layer} | {median(rates):.0f} | {cpu_time:.0f} us | {difference} |")
 
 
-def _print_memory(bookshelf: Server) -> None:
+def _print_memory(service: Server) -> None:
     """Print the memory of the service before and after the readiness probe has loaded boto3."""
-    memory_before = bookshelf.memory_bytes()
-    status, _ = bookshelf.send(encode_request("GET /readyz"))
+    memory_before = service.memory_bytes()
+    status, _ = service.send(encode_request("GET /readyz"))
     assert status == 200, status
-    memory_after = bookshelf.memory_bytes()
+    memory_after = service.memory_bytes()
     print(
         f"\nMemory of Bookshelf: {memory_before / MIB:.0f} MiB, "
         f"and {memory_after / MIB:.0f} MiB after it has used the object store"

@@ -1,6 +1,6 @@
 """Measures reads while other connections send `POST /users`, which hashes a password.
 
-Bookshelf is compared with the tutorial, which hashes in the request handler with the defaults of
+This service is compared with the tutorial, which hashes in the request handler with the defaults of
 its library.
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from benchmarks.results import BOOKSHELF, Results, without_deep_pages
+from benchmarks.results import SERVICE, Results, without_deep_pages
 from benchmarks.servers import PROJECT_ROOT
 from benchmarks.targets import compute_targets
 
@@ -87,20 +87,20 @@ def describe_run(results: Results) -> str:
 
 
 def summary_table(results: Results) -> str:
-    """Return a table with the ratios of Bookshelf to each server, as geometric means."""
+    """Return a table with the ratios of this service to each server, as geometric means."""
     connections = results.plan.usual
     operations = results.operations
     shallow_operations = without_deep_pages(operations)
     rows = []
     for server in results.servers:
-        if server == BOOKSHELF:
+        if server == SERVICE:
             continue
         rate = results.ratio("rate", server, connections, operations)
         shallow_rate = results.ratio("rate", server, connections, shallow_operations)
         other_ratios = [
             results.ratio(field, server, connections, operations) for field in ("p50", "p99", "cpu")
         ]
-        memory = f"{_max_memory(results, BOOKSHELF):.0f} / {_max_memory(results, server):.0f} MiB"
+        memory = f"{_max_memory(results, SERVICE):.0f} / {_max_memory(results, server):.0f} MiB"
         cells = [f"**{rate:.2f}**", f"{shallow_rate:.2f}"]
         cells += [f"{ratio:.2f}" for ratio in other_ratios]
         rows.append([server, *cells, memory])
@@ -166,12 +166,12 @@ def targets_table(results: Results) -> str:
 def details_table(results: Results, concurrency: int) -> str:
     """Return a table with all measurements for a number of connections.
 
-    The last column is the ratio of Bookshelf to the server. In parentheses are the lowest and the
-    highest ratio of a round.
+    The last column is the ratio of this service to the server. In parentheses are the lowest and
+    the highest ratio of a round.
     """
     rows = []
     for operation in results.operations:
-        bookshelf_rates = results.values("rate", BOOKSHELF, operation, concurrency)
+        service_rates = results.values("rate", SERVICE, operation, concurrency)
         for server in results.servers:
             rates = results.values("rate", server, operation, concurrency)
             cells = [
@@ -180,10 +180,10 @@ def details_table(results: Results, concurrency: int) -> str:
             ]
             # The lower bound avoids a division by zero.
             ratios = [
-                bookshelf_rate / max(rate, 1e-9)
-                for bookshelf_rate, rate in zip(bookshelf_rates, rates, strict=True)
+                service_rate / max(rate, 1e-9)
+                for service_rate, rate in zip(service_rates, rates, strict=True)
             ]
-            ratio = median(bookshelf_rates) / max(median(rates), 1e-9)
+            ratio = median(service_rates) / max(median(rates), 1e-9)
             ratio_cell = f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             rows.append([f"`{results.titles[operation]}`", server, *cells, ratio_cell])
     headings = [heading for _, heading, _ in _COLUMNS]

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, TypeVar
 
-BOOKSHELF, LIMIT = "bookshelf", "limit"
+SERVICE, LIMIT = "bookshelf", "limit"
 T = TypeVar("T")
 
 
@@ -119,13 +119,13 @@ class Results:
         return median(self.values(field, server, operation, concurrency))
 
     def ratio(self, field: str, server: str, concurrency: int, operations: Sequence[str]) -> float:
-        """Return the geometric mean of the ratios of Bookshelf to a server over some operations."""
+        """Return the geometric mean of the ratios of this service to a server."""
         logarithms = []
         for operation in operations:
-            bookshelf = self.median(field, BOOKSHELF, operation, concurrency)
+            service = self.median(field, SERVICE, operation, concurrency)
             other = self.median(field, server, operation, concurrency)
             # The lower bound avoids a division by zero.
-            logarithms.append(log(bookshelf / max(other, 1e-9)))
+            logarithms.append(log(service / max(other, 1e-9)))
         return exp(fsum(logarithms) / len(operations))
 
     def failures(self) -> dict[str, int]:

@@ -21,9 +21,9 @@ START_TIMEOUT: Final = 30.0  # seconds
 # clock_getcpuclockid(3) combines this constant and a process id into the id of the CPU clock.
 _PROCESS_CLOCK: Final = 2
 
-# The arguments of `python -m` for each server. `{port}` is replaced by a free port. Bookshelf uses
-# uvloop and httptools too, which uvicorn chooses if they are installed.
-BOOKSHELF_MODULE: Final = ("app", "serve")
+# The arguments of `python -m` for each server. `{port}` is replaced by a free port. This
+# service uses uvloop and httptools too, which uvicorn chooses if they are installed.
+SERVICE_MODULE: Final = ("app", "serve")
 TUTORIAL_MODULE: Final = (
     *("uvicorn", "benchmarks.tutorial:app", "--workers=1", "--loop=uvloop", "--http=httptools"),
     *("--no-access-log", "--log-level=warning", "--port={port}"),

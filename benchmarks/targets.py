@@ -1,10 +1,10 @@
-"""The performance targets of Bookshelf, and whether a run reaches them."""
+"""The performance targets of this service, and whether a run reaches them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from benchmarks.results import BOOKSHELF, LIMIT, Results
+from benchmarks.results import LIMIT, SERVICE, Results
 
 TUTORIAL: Final = "tutorial"
 ALCHEMY: Final = "FastAPI + Advanced Alchemy"
@@ -47,14 +47,14 @@ def compute_targets(results: Results) -> Iterator[Target]:
         yield Target("requests/s to the limit", "at least", 0.3, ratio("rate", LIMIT))
     most_connections = max(results.plan.concurrency)
     longest = max(
-        max(results.values("longest", BOOKSHELF, operation, most_connections))
+        max(results.values("longest", SERVICE, operation, most_connections))
         for operation in operations
     )
     description = f"longest response with {most_connections} connections, ms"
     yield Target(description, "at most", 1000, longest)
     if {FIRST_PAGE, DEEPEST_PAGE} <= set(operations):
-        first = results.median("rate", BOOKSHELF, FIRST_PAGE, connections)
-        deepest = results.median("rate", BOOKSHELF, DEEPEST_PAGE, connections)
+        first = results.median("rate", SERVICE, FIRST_PAGE, connections)
+        deepest = results.median("rate", SERVICE, DEEPEST_PAGE, connections)
         yield Target(
             "requests/s of the deepest page to the first", "at least", 0.8, deepest / first
         )

@@ -19,15 +19,15 @@ import psutil
 
 from app import embedded
 from benchmarks.cores import Cores
-from benchmarks.servers import BOOKSHELF_MODULE, TUTORIAL_MODULE, Server, running_module
+from benchmarks.servers import SERVICE_MODULE, TUTORIAL_MODULE, Server, running_module
 
 MIB: Final = 2**20
-BOOKSHELF: Final = "bookshelf"
+SERVICE: Final = "bookshelf"
 TUTORIAL: Final = "tutorial"
 FROM_MEMORY: Final = "from memory"
 # The arguments of `python -m` for each service.
 SERVICES: Final = {
-    BOOKSHELF: BOOKSHELF_MODULE,
+    SERVICE: SERVICE_MODULE,
     TUTORIAL: tuple(word.replace("tutorial", "tutorial_uploads") for word in TUTORIAL_MODULE),
 }
 PROBE_INTERVAL_SECONDS: Final = 0.01

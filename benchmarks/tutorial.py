@@ -25,7 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship,
 engine = create_async_engine(
     make_url(os.environ["DATABASE_URL"]).set(drivername="postgresql+asyncpg"),
     pool_pre_ping=True,
-    # The pool size of Bookshelf.
+    # The pool size of this service.
     pool_size=20,
 )
 SessionLocal = async_sessionmaker(engine, expire_on_commit=False)

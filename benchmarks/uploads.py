@@ -30,9 +30,9 @@ from app import embedded, schema
 from benchmarks import dataset, load
 from benchmarks.servers import Server
 from benchmarks.transfers import (
-    BOOKSHELF,
     FROM_MEMORY,
     MIB,
+    SERVICE,
     SERVICES,
     TUTORIAL,
     UploadBench,
@@ -63,12 +63,7 @@ SELECT gen_random_uuid(), 'without ' || gen_random_uuid() FROM generate_series(1
 def measure_durations(bench: UploadBench, sizes: Sequence[int], rounds: int) -> None:
     """Print how long one upload of each size takes. The first round is not counted."""
     _print_heading(
-        "one upload, seconds",
-        BOOKSHELF,
-        TUTORIAL,
-        "ratio",
-        f"upload_fileobj {FROM_MEMORY}",
-        "ratio",
+        "one upload, seconds", SERVICE, TUTORIAL, "ratio", f"upload_fileobj {FROM_MEMORY}", "ratio"
     )
     with ExitStack() as stack:
         servers = [stack.enter_context(bench.server(name)) for name in SERVICES]
@@ -84,12 +79,12 @@ def measure_durations(bench: UploadBench, sizes: Sequence[int], rounds: int) -> 
                     if round_number > 0:
                         seconds.append(duration)
                     bench.empty()
-            bookshelf, *competitors = durations
-            cells = [_median_and_range(bookshelf)]
+            service, *competitors = durations
+            cells = [_median_and_range(service)]
             for competitor in competitors:
                 cells += [
                     _median_and_range(competitor),
-                    f"{median(competitor) / median(bookshelf):.2f}",
+                    f"{median(competitor) / median(service):.2f}",
                 ]
             _print_row(f"{size} MiB", *cells)
 
@@ -151,7 +146,7 @@ def measure_signing(bench: UploadBench, rounds: int) -> None:
     sorts = {"with files": "name", "without": "-name"}
     rates: dict[str, list[float]] = {label: [] for label in sorts}
     pool = ProcessPoolExecutor(1, get_context("spawn"))
-    with pool, bench.server(BOOKSHELF) as server:
+    with pool, bench.server(SERVICE) as server:
         for _ in range(rounds):
             for label, sort in sorts.items():
                 request = encode_request(
