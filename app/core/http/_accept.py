@@ -17,52 +17,62 @@ _QUALITY_PATTERN: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
 def preferred_stream_type(request: Request) -> str | None:
-    """Return the media type in which to stream a list, or None if the client prefers a JSON page.
+    """Return the media type in which the client wants a whole list to be streamed.
 
-    For example, `Accept: text/csv, application/json;q=0.5` prefers a stream of `text/csv`.
+    For example, a client that sends `Accept: text/csv, application/json;q=0.5` wants `text/csv`.
+    Returns None if the client prefers JSON. It then gets one page of the list.
     """
-    accept = ",".join(request.headers.getlist("accept"))
-    if len(accept) > MAX_HEADER_LENGTH:
-        # Ignoring long headers limits the memory of the cache.
+    accept_header = ",".join(request.headers.getlist("accept"))
+    if len(accept_header) > MAX_HEADER_LENGTH:
+        # Ignore long headers, because the result for each header is cached.
         return None
-    return _find_preferred_stream_type(accept)
+    return _find_preferred_stream_type(accept_header)
 
 
 @lru_cache(maxsize=256)
-def _find_preferred_stream_type(accept: str) -> str | None:
-    """Return the preferred media type of a stream, or None. `accept` is the value of the header."""
-    qualities = dict(_parse_media_range(media_range) for media_range in accept.lower().split(","))
+def _find_preferred_stream_type(accept_header: str) -> str | None:
+    """Return the stream format that an Accept header prefers to JSON, for example `text/csv`.
+
+    Returns None if the header does not prefer a stream format to JSON.
+    """
+    media_ranges = accept_header.lower().split(",")
+    quality_by_range = dict(_parse_media_range(media_range) for media_range in media_ranges)
     preferred_type = JSON_MEDIA_TYPE
-    for media_type in STREAM_FORMATS:
-        # If the client likes both equally, JSON wins.
-        if _quality_of(media_type, qualities) > _quality_of(preferred_type, qualities):
-            preferred_type = media_type
+    highest_quality = _find_quality(JSON_MEDIA_TYPE, quality_by_range)
+    for stream_type in STREAM_FORMATS:
+        quality = _find_quality(stream_type, quality_by_range)
+        if quality > highest_quality:
+            preferred_type = stream_type
+            highest_quality = quality
     if preferred_type == JSON_MEDIA_TYPE:
         return None
     return preferred_type
 
 
 def _parse_media_range(media_range: str) -> tuple[str, float]:
-    """Return a media range and its quality, for example `("text/*", 0.5)` for `text/*;q=0.5`.
+    """Split an item of an Accept header into its media type and its quality.
 
-    The quality is 1 by default, and 0, which means "not acceptable", if it is malformed.
+    For example, `text/*;q=0.5` gives `("text/*", 0.5)`. The quality is 1 if the item has no `q`.
+    A malformed `q` gives the quality 0, which means that the client does not accept the type.
     """
     media_type, *parameters = [part.strip() for part in media_range.split(";")]
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name == "q":
-            quality = float(value) if _QUALITY_PATTERN.fullmatch(value) else 0.0
-            return media_type, quality
+            if _QUALITY_PATTERN.fullmatch(value) is None:
+                return media_type, 0.0
+            return media_type, float(value)
     return media_type, 1.0
 
 
-def _quality_of(media_type: str, qualities: dict[str, float]) -> float:
-    """Return the quality of a media type: that of the most specific media range that contains it.
+def _find_quality(media_type: str, quality_by_range: dict[str, float]) -> float:
+    """Return how much a client wants a media type, from 0 (not acceptable) to 1.
 
-    For example, `{"text/*": 0.5, "*/*": 0.1}` gives `text/csv` the quality 0.5.
+    The most specific media range of the Accept header counts. For example, `text/csv` has the
+    quality 0.5 if `quality_by_range` is `{"text/*": 0.5, "*/*": 0.1}`.
     """
-    group = media_type.partition("/")[0]
-    for media_range in (media_type, f"{group}/*", "*/*"):
-        if media_range in qualities:
-            return qualities[media_range]
+    main_type, _, _ = media_type.partition("/")
+    for media_range in (media_type, f"{main_type}/*", "*/*"):
+        if media_range in quality_by_range:
+            return quality_by_range[media_range]
     return 0.0

@@ -17,13 +17,14 @@ _ANONYMOUS_PRINCIPALS: Final = {
 
 
 async def authorize(request: HTTPConnection, permission: Permission) -> None:
-    """Find the principal of a request and check that it has a permission.
+    """Authenticate the sender of a request, and check that they have a permission.
 
-    The principal is stored in the request state. A public route has no principal: its requests are
-    not authenticated, even if they have a token.
+    The principal, which is a user or an anonymous caller, is then stored in the request state.
+    Requests for the permission "public" are not authenticated, even if they have a token.
 
-    Raises `InvalidToken` if the token is malformed, expired or revoked, `Unauthorized` if there is
-    no token and one is needed, and `Forbidden` if the role of the user lacks the permission.
+    Raises `InvalidToken` if the token is malformed, expired or revoked, `Unauthorized` if the
+    permission requires a token and the request does not have one, and `Forbidden` if the role of
+    the user does not include the permission.
     """
     if permission == "public":
         return
@@ -33,23 +34,27 @@ async def authorize(request: HTTPConnection, permission: Permission) -> None:
 
 
 async def _authenticate(request: HTTPConnection) -> Principal:
-    """Return the principal of the token in `Authorization: Bearer <token>`.
+    """Return the principal who sent a request with `Authorization: Bearer <token>`.
 
     A request without a token has an anonymous principal. Raises `InvalidToken` if the token is not
-    valid, or if there are several Authorization headers.
+    valid, or if the request has several Authorization headers.
     """
     resources = http_resources(request)
-    # Reading the raw headers avoids decoding all of them.
+    # Read the raw headers, because `request.headers` would decode all of them.
     authorization_headers = [
         value for name, value in request.scope["headers"] if name == b"authorization"
     ]
-    # Credentials of another scheme, such as Basic, may be meant for a proxy in front of the server.
-    has_token = any(header[:6].lower() == b"bearer" for header in authorization_headers)
+    # Ignore the credentials of another scheme, such as Basic. A proxy in front of this server may
+    # have requested them.
+    has_token = any(header.lower().startswith(b"bearer") for header in authorization_headers)
     if not has_token:
-        # A validator of the settings replaces None by the default of the environment.
-        return _ANONYMOUS_PRINCIPALS[resources.settings.anonymous_access or "none"]
+        # The settings never contain None after their validation, but their type includes it.
+        anonymous_access = resources.settings.anonymous_access or "none"
+        return _ANONYMOUS_PRINCIPALS[anonymous_access]
+    if len(authorization_headers) > 1:
+        raise InvalidToken
     scheme, _, token = authorization_headers[0].decode("latin-1").partition(" ")
-    if len(authorization_headers) > 1 or scheme.lower() != "bearer":
+    if scheme.lower() != "bearer":
         raise InvalidToken
     principal = await resources.find_principal(resources.database, token.strip(" "))
     if principal is None:
@@ -58,12 +63,12 @@ async def _authenticate(request: HTTPConnection) -> Principal:
 
 
 async def _current_principal(request: Request) -> Principal:
-    """Return the principal that `authorize` has stored."""
+    """Return the principal who sent a request. `authorize` has stored it in the request state."""
     principal = request_state(request.scope).principal
     if principal is None:
         raise RuntimeError(f"{request.scope['path']} is a public route, so it has no principal")
     return principal
 
 
-# A dependency: the user of the token, or an anonymous principal.
+# A dependency of endpoints: the user who sent the request, or an anonymous principal.
 CurrentPrincipal = Annotated[Principal, Depends(_current_principal)]

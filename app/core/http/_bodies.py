@@ -20,61 +20,65 @@ MAX_FORM_FIELDS: Final = 100
 
 
 class ParsedRequest(Request):
-    """A request whose body has been read and parsed.
+    """A request whose body has already been read and parsed.
 
-    FastAPI parses bodies itself. It gets the parsed body from these methods instead, because it
-    accepts JSON that is not strict, for example with repeated keys.
+    FastAPI calls these methods to parse the body. The methods of its own `Request` would accept
+    JSON that is not strict, for example an object with a repeated key.
     """
 
-    # The bytes of the body.
-    content: bytes
-    # The value of a JSON body, or the fields of a form as pairs of a name and a value.
-    value: Any
+    body_bytes: bytes
+    # The value of a JSON body, or the fields of a form: `[("username", "ada"), ("scope", "")]`.
+    parsed_body: Any
 
     async def body(self) -> bytes:
-        return self.content
+        return self.body_bytes
 
     async def json(self) -> Any:
-        return self.value
+        return self.parsed_body
 
-    async def form(self, **_: Any) -> FormData:  # type: ignore[override]
-        return FormData(self.value)
+    # The type differs from that of the base class, whose result can also be used in `async with`.
+    async def form(self, **_options: Any) -> FormData:  # type: ignore[override]
+        return FormData(self.parsed_body)
 
 
 async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
-    """Read and parse the body of a request.
+    """Read and parse the body of a request, and return a request that contains the result.
 
-    `media_types` are those that the operation accepts: either only forms, or types of JSON.
+    `media_types` are the media types that the operation accepts, for example
+    `["application/json"]`. They are either forms or JSON, but not both.
 
     Raises `UnsupportedMediaType` if the body has another media type, a charset other than UTF-8 or
-    a Content-Encoding, `PayloadTooLarge` if it is too large, `MalformedRequest` if it is not strict
-    JSON or not a form, and `InvalidRequest` if a field of a form is repeated.
+    a Content-Encoding, `PayloadTooLarge` if it is too large, `MalformedRequest` if it cannot be
+    parsed, and `InvalidRequest` if a form repeats a field.
     """
-    _check_content_type(request, media_types)
+    _require_supported_content_type(request, media_types)
     parsed_request = ParsedRequest(request.scope)
-    parsed_request.content = await _read_body(request)
+    parsed_request.body_bytes = await _read_body(request)
     try:
         if media_types == [FORM_MEDIA_TYPE]:
-            parsed_request.value = _parse_form(parsed_request.content)
+            parsed_request.parsed_body = _parse_form(parsed_request.body_bytes)
         else:
-            parsed_request.value = parse_json(parsed_request.content)
+            parsed_request.parsed_body = parse_json(parsed_request.body_bytes)
     except ValueError:
         raise MalformedRequest from None
     return parsed_request
 
 
-def _check_content_type(request: Request, media_types: list[str]) -> None:
-    """Raise `UnsupportedMediaType` unless the body has one of these types, in plain UTF-8.
+def _require_supported_content_type(request: Request, media_types: list[str]) -> None:
+    """Raise `UnsupportedMediaType` if the server cannot read the body of a request.
 
-    For example, `Content-Type: application/json; charset=utf-8` has the type `application/json`.
+    The Content-Type has to be one of `media_types`. The charset, if it has one, has to be UTF-8,
+    for example `application/json; charset=utf-8`. The body must not be compressed.
     """
-    # The message parses the header. Repeated headers are joined, so that each of them counts.
-    message = Message()
-    message["content-type"] = ", ".join(request.headers.getlist("content-type"))
-    charset = str(message.get_param("charset", "utf-8")).lower()
+    # Join repeated headers. The result is then not a media type, so the request is refused.
+    content_type = ", ".join(request.headers.getlist("content-type"))
     content_encoding = ", ".join(request.headers.getlist("content-encoding")).lower()
+    # The message class of the standard library parses the header.
+    header_parser = Message()
+    header_parser["content-type"] = content_type
+    charset = str(header_parser.get_param("charset", "utf-8")).lower()
     is_supported = (
-        message.get_content_type() in media_types
+        header_parser.get_content_type() in media_types
         and charset == "utf-8"
         and content_encoding in {"", "identity"}
     )
@@ -83,8 +87,11 @@ def _check_content_type(request: Request, media_types: list[str]) -> None:
 
 
 async def _read_body(request: Request) -> bytes:
-    """Return the bytes of the body. Raises `PayloadTooLarge` beyond `MAX_BODY_SIZE`."""
-    # FastAPI's own max_body_size responds in plain text if Content-Length announces too much.
+    """Read the body of a request.
+
+    Raises `PayloadTooLarge` as soon as more than `MAX_BODY_SIZE` bytes have arrived.
+    """
+    # The option max_body_size of FastAPI is not used, because it may respond in plain text.
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -93,25 +100,24 @@ async def _read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _parse_form(content: bytes) -> list[tuple[str, str]]:
-    """Return the fields of a URL-encoded form as pairs of a name and a value.
+def _parse_form(form_body: bytes) -> list[tuple[str, str]]:
+    """Parse a URL-encoded form, and return the name and the value of each field.
 
-    For example, `username=ada%40example.com&scope=` gives `("username", "ada@example.com")` and
-    `("scope", "")`.
+    For example, `username=ada%40example.com&scope=` gives
+    `[("username", "ada@example.com"), ("scope", "")]`.
 
     Raises `InvalidRequest` if a field is repeated, and `ValueError` if the form is not valid UTF-8
-    or has too many fields.
+    or has more than `MAX_FORM_FIELDS` fields.
     """
-    fields = parse_qsl(
-        content.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
+    form_fields = parse_qsl(
+        form_body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
     )
-    counts = Counter(name for name, _ in fields)
-    field_errors = []
-    for name, count in counts.items():
-        if count > 1:
-            pointer = json_pointer(name)
-            detail = "Must not be repeated"
-            field_errors.append(FieldError(pointer=pointer, code="repeated_field", detail=detail))
+    occurrences_by_name = Counter(name for name, _ in form_fields)
+    field_errors = [
+        FieldError(pointer=json_pointer(name), code="repeated_field", detail="Must not be repeated")
+        for name, occurrences in occurrences_by_name.items()
+        if occurrences > 1
+    ]
     if field_errors:
         raise InvalidRequest(*field_errors)
-    return fields
+    return form_fields

@@ -11,7 +11,7 @@ from app.core.schemas import ReadModel
 
 # An entity tag, for example `"4.2"`, or `W/"4.2"` if it is weak.
 _TAG_PATTERN: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-# A header with one or more entity tags, for example `"4.2", "4.3"`, or with `*` for any.
+# A header with one or more entity tags, for example `"4.2", "4.3"`, or with `*` for any tag.
 _TAGS_PATTERN: Final = (
     rf"^(?:[ \t]*\*[ \t]*|[ \t,]*{_TAG_PATTERN}(?:[ \t]*,[ \t,]*{_TAG_PATTERN})*[ \t,]*)$"
 )
@@ -25,26 +25,26 @@ ENTITY_TAGS_SCHEMA: Final = {
 
 
 def set_etag(response: Response, resource: ReadModel) -> None:
-    """Set the ETag of a response with one resource: its version in quotes, for example `"4.2"`."""
+    """Set the ETag of a response to the version of its resource, for example `"4.2"`."""
     response.headers["ETag"] = f'"{resource.version}"'
 
 
 def not_modified_response(request: Request, response: Response) -> Response | None:
-    """Return a 304 response if the client already has what `response` contains.
+    """Return a 304 response if the client already has the content of `response`, or None if not.
 
-    This is the case if the If-None-Match header of the request contains the ETag of the response.
-    Otherwise, return None. Raises `InvalidRequest` if the header is malformed.
+    The client has it if its If-None-Match header lists the ETag of the response, or is `*`.
+    Raises `InvalidRequest` if the header is malformed.
     """
     if "if-none-match" not in request.headers:
         return None
     etag = response.headers.get("ETag")
     if etag is None:
         return None
-    tags = _entity_tags(request, "If-None-Match")
-    # None stands for `*`, which matches every ETag.
-    if tags is not None:
+    client_tags = _parse_entity_tags(request, "If-None-Match")
+    # None stands for the header `*`, which matches every ETag.
+    if client_tags is not None:
         # The RFC requires a weak comparison, in which `W/"4.2"` equals `"4.2"`.
-        comparable_tags = [tag.removeprefix("W/") for tag in tags]
+        comparable_tags = [tag.removeprefix("W/") for tag in client_tags]
         if etag not in comparable_tags:
             return None
     headers = {"ETag": etag}
@@ -54,26 +54,28 @@ def not_modified_response(request: Request, response: Response) -> Response | No
 
 
 async def _expected_versions(request: Request) -> list[str] | None:
-    """Return the versions that the If-Match header allows, or None if it allows any.
+    """Return the versions of a resource that a client allows a write to replace.
 
-    For example, the header `"4.2", "4.3"` allows `["4.2", "4.3"]`.
+    For example, `If-Match: "4.2", "4.3"` gives `["4.2", "4.3"]`. Returns None if the write may
+    replace every version, because the header is `*` or absent.
     """
-    tags = _entity_tags(request, "If-Match")
-    if tags is None:
+    client_tags = _parse_entity_tags(request, "If-Match")
+    if client_tags is None:
         return None
-    # The RFC requires a strong comparison, in which a weak tag never matches.
-    strong_tags = [tag for tag in tags if not tag.startswith("W/")]
+    # The RFC requires a strong comparison, in which a weak tag such as `W/"4.2"` never matches.
+    strong_tags = [tag for tag in client_tags if not tag.startswith("W/")]
     return [tag.strip('"') for tag in strong_tags]
 
 
-# A dependency: the versions of a resource that a write may replace, or None if it may replace any.
+# A dependency of endpoints that write: the versions of the resource that they may replace, or None
+# if they may replace every version.
 IfMatch = Annotated[list[str] | None, Depends(_expected_versions)]
 
 
-def _entity_tags(request: Request, header_name: str) -> list[str] | None:
-    """Return the entity tags in a header, or None if it is `*` or absent.
+def _parse_entity_tags(request: Request, header_name: str) -> list[str] | None:
+    """Return the entity tags in a header, or None if the header is `*` or absent.
 
-    For example, the header `"4.2", W/"4.3"` contains `['"4.2"', 'W/"4.3"']`.
+    For example, the header `"4.2", W/"4.3"` gives `['"4.2"', 'W/"4.3"']`.
     Raises `InvalidRequest` if the header is malformed or too long.
     """
     header_lines = request.headers.getlist(header_name)
@@ -81,7 +83,7 @@ def _entity_tags(request: Request, header_name: str) -> list[str] | None:
         return None
     header = ",".join(header_lines)
     if len(header) > MAX_HEADER_LENGTH or not re.fullmatch(_TAGS_PATTERN, header):
-        detail = 'Must be entity tags in double quotes, such as "4.2", or *'
+        detail = 'Must be a list of entity tags in double quotes, such as "4.2", or *'
         raise InvalidRequest(FieldError(header=header_name, code="entity_tags", detail=detail))
     if header.strip(" \t") == "*":
         return None

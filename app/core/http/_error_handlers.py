@@ -20,9 +20,9 @@ from app.core.http._problems import problem_response
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Register the exception handlers of this module.
+    """Make the application respond with a problem (RFC 9457) to all errors that it expects.
 
-    They do not handle unexpected exceptions. For these, a middleware sends the 500 response.
+    The handlers do not catch unexpected exceptions. A middleware responds to these with status 500.
     """
     handlers = {
         ServiceError: _handle_service_error,
@@ -30,33 +30,36 @@ def install_error_handlers(app: FastAPI) -> None:
         HTTPException: _handle_framework_error,
     }
     for error_class, handler in handlers.items():
+        # Starlette's type requires handlers that accept every exception.
         app.add_exception_handler(error_class, handler)  # type: ignore[arg-type]
 
 
 async def _handle_service_error(request: Request, error: ServiceError) -> Response:
+    """Return the response for an error that the code of this service has raised."""
     return problem_response(request, error)
 
 
 async def _handle_validation_error(request: Request, error: RequestValidationError) -> Response:
-    """Return the response for a request whose parameters or body do not fit the models."""
-    # A body can contain far more errors than the response lists, so the rest is not converted.
+    """Return a 422 response that lists the invalid parameters or body fields of a request."""
+    # A large body may have many thousands of invalid values. The response lists only the first.
     reported_errors = error.errors()[:MAX_FIELD_ERRORS]
-    field_errors = [_field_error(validation_error) for validation_error in reported_errors]
+    field_errors = [_build_field_error(validation_error) for validation_error in reported_errors]
     return problem_response(request, InvalidRequest(*field_errors))
 
 
-def _field_error(validation_error: dict[str, Any]) -> FieldError:
-    """Convert one of Pydantic's errors, without the rejected value, which it contains.
+def _build_field_error(validation_error: dict[str, Any]) -> FieldError:
+    """Convert an error of Pydantic to the field error that the client gets.
 
-    `loc` of the error has the source of the value and its path, for example
-    `("body", "items", 17, "title")` or `("query", "page")`.
+    Pydantic locates the invalid value by a tuple, for example `("query", "page")`,
+    `("header", "if-match")` or `("body", "items", 17, "title")`. The field error locates it by the
+    name of the parameter or header, or by the JSON pointer `/items/17/title`.
     """
     source, *path = validation_error["loc"]
     code = validation_error_code(validation_error)
     detail = validation_error_message(validation_error)
     if source == "body":
         return FieldError(pointer=json_pointer(*path), code=code, detail=detail)
-    # The rest of the path is the index of a repeated parameter.
+    # If a parameter is repeated, the path also contains the index of its value.
     name = str(path[0]) if path else ""
     if source == "header":
         return FieldError(header=name, code=code, detail=detail)
@@ -64,10 +67,9 @@ def _field_error(validation_error: dict[str, Any]) -> FieldError:
 
 
 async def _handle_framework_error(request: Request, error: HTTPException) -> Response:
-    """Return the response for an error of Starlette, such as an unknown path or method.
+    """Return the response for an error that Starlette raises, such as 404 for an unknown path.
 
-    It is the problem of the error's status. OPTIONS is not an error: no endpoint declares it, and
-    every path supports it.
+    OPTIONS succeeds instead of failing with 405, although no route declares this method.
     """
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "OPTIONS":
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=allow_headers(request))

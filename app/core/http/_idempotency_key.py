@@ -31,16 +31,18 @@ IDEMPOTENCY_KEY_SCHEMA: Final = {
 
 
 def parse_idempotency_key(request: Request) -> str | None:
-    r"""Return the Idempotency-Key of a request, or None if it has no such header.
+    r"""Return the Idempotency-Key of a request, or None if the request does not have this header.
 
-    Quotes and escapes are removed: `abc` and `"abc"` are the same key, `"a\"b"` is `a"b`.
-    Raises `InvalidRequest` if the value is malformed or the header is repeated.
+    The key may be sent in quotes: the headers `abc` and `"abc"` both give the key `abc`, and the
+    header `"a\"b"` gives the key `a"b`.
+
+    Raises `InvalidRequest` if the key is malformed or the header is repeated.
     """
-    values = request.headers.getlist(IDEMPOTENCY_KEY_HEADER)
-    if not values:
+    header_lines = request.headers.getlist(IDEMPOTENCY_KEY_HEADER)
+    if not header_lines:
         return None
-    # Joining repeated headers makes them invalid, because no key contains a space.
-    match = _KEY_PATTERN.fullmatch(", ".join(values))
+    # A repeated header does not match, because joining the values inserts a space.
+    match = _KEY_PATTERN.fullmatch(", ".join(header_lines))
     if match is None:
         detail = f"Must have 1 to {MAX_KEY_LENGTH} visible ASCII characters"
         raise InvalidRequest(
@@ -49,4 +51,5 @@ def parse_idempotency_key(request: Request) -> str | None:
     unquoted_key, quoted_key = match.groups()
     if unquoted_key is not None:
         return unquoted_key
+    # Remove the backslash from each escaped character.
     return re.sub(r"\\(.)", r"\1", quoted_key)

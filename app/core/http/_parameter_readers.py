@@ -85,6 +85,6 @@ def _build_body_reader(field: ModelField) -> ParameterReader:
     def read_body(request: Request) -> tuple[Any, ValidationErrors]:
         # `Route` parses the body of each request before it calls an endpoint that takes one.
         assert isinstance(request, ParsedRequest)  # noqa: S101 - tells the type checker
-        return field.validate(request.value, loc=("body",))
+        return field.validate(request.parsed_body, loc=("body",))
 
     return read_body

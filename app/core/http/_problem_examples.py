@@ -22,35 +22,45 @@ def openapi_problem_responses(
 ) -> dict[int | str, OpenApiResponse]:
     """Return the OpenAPI responses, by status, of an operation that may raise these errors.
 
-    The base classes of an error are included. For example, `RequestInProgress` adds the problems
-    `request-in-progress` and `conflict` to the response 409.
+    Each response has an example of every error with its status. The general error is included: an
+    operation that may raise `RequestInProgress` also documents its base class `Conflict`.
     """
     examples_by_status: dict[int | str, _Examples] = {}
     for error_class in error_classes:
-        for base_class in error_class.__mro__:
-            if issubclass(base_class, ServiceError) and base_class is not ServiceError:
-                examples = examples_by_status.setdefault(base_class.status, {})
-                examples[base_class.type] = _example(base_class)
-    return {status: _build_response(examples) for status, examples in examples_by_status.items()}
+        error_and_base_classes = [
+            base_class
+            for base_class in error_class.__mro__
+            if issubclass(base_class, ServiceError) and base_class is not ServiceError
+        ]
+        for documented_class in error_and_base_classes:
+            examples = examples_by_status.setdefault(documented_class.status, {})
+            examples[documented_class.type] = _build_example(documented_class)
+    return {
+        status: _build_problem_response(examples) for status, examples in examples_by_status.items()
+    }
 
 
 def merge_problem_responses(
     response: OpenApiResponse, problem_response: OpenApiResponse
 ) -> OpenApiResponse:
-    """Return an OpenAPI response that documents two responses with the same status.
+    """Merge two OpenAPI responses of an operation that have the same status.
 
-    If the first one is not a problem, such as that of a foreign route, the problem is added to it
-    as another media type.
+    If both document problems, the merged response lists the examples of both. Otherwise, `response`
+    comes from a library and documents another media type. The problem is added beside it.
     """
-    content = response.get("content", {})
-    if PROBLEM_MEDIA_TYPE not in content:
-        merged_content = {**content, **problem_response["content"]}
-        return {**problem_response, **response, "content": merged_content}
-    return _build_response({**_examples_of(response), **_examples_of(problem_response)})
+    content_by_media_type = response.get("content", {})
+    if PROBLEM_MEDIA_TYPE in content_by_media_type:
+        examples = {**_examples_of(response), **_examples_of(problem_response)}
+        return _build_problem_response(examples)
+    merged_content = {**content_by_media_type, **problem_response["content"]}
+    return {**problem_response, **response, "content": merged_content}
 
 
-def _example(error_class: type[ServiceError]) -> dict[str, Any]:
-    """Return the OpenAPI example of an error: a problem with the general text of the class."""
+def _build_example(error_class: type[ServiceError]) -> dict[str, Any]:
+    """Build the OpenAPI example of an error: `{"value": {"title": "Not found", ...}}`.
+
+    Its value is the problem that a client gets if this error is raised without a special message.
+    """
     field_errors = None
     if issubclass(error_class, InvalidRequest):
         field_errors = error_class().field_errors or [_EXAMPLE_FIELD_ERROR]
@@ -69,14 +79,20 @@ def _examples_of(problem_response: OpenApiResponse) -> _Examples:
     return examples
 
 
-def _build_response(examples: _Examples) -> OpenApiResponse:
-    """Return the OpenAPI response of problems that share a status, from their examples."""
+def _build_problem_response(examples: _Examples) -> OpenApiResponse:
+    """Build the OpenAPI response that documents all problems with one status.
+
+    Its description lists the titles of the problems, for example "Email taken or Conflict" for 409.
+    `examples` contains one example of each problem.
+    """
     problems = [example["value"] for example in examples.values()]
+    problem_types = [problem["type"] for problem in problems]
+    titles = [problem["title"] for problem in problems]
     schema = {
         "$ref": "#/components/schemas/Problem",
-        "properties": {"type": {"enum": [problem["type"] for problem in problems]}},
+        "properties": {"type": {"enum": problem_types}},
     }
     return {
-        "description": " or ".join(problem["title"] for problem in problems),
+        "description": " or ".join(titles),
         "content": {PROBLEM_MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }

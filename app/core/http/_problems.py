@@ -15,9 +15,9 @@ from app.core.observability import current_request_id
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 MAX_PATH_LENGTH: Final = 500  # characters
 _TYPE_PREFIX: Final = f"urn:problem-type:{NAME}:"
-# Percent-encoding makes up to twelve characters of one: four bytes in UTF-8, `%XX` for each.
+# Percent-encoding may lengthen a character to twelve: `%XX` for each of four bytes in UTF-8.
 _MAX_INSTANCE_LENGTH: Final = 12 * MAX_PATH_LENGTH
-# The characters of a path that RFC 3986 allows without percent-encoding, beside letters and digits.
+# RFC 3986 allows these characters in a path without percent-encoding, and letters and digits.
 _SAFE_PATH_CHARACTERS: Final = "/:@!$&'()*+,;=~"
 
 
@@ -45,14 +45,22 @@ def build_problem(
     request_id: str,
     field_errors: list[FieldError] | None = None,
 ) -> Problem:
-    """Return the problem for an error.
+    """Build the problem, which is the body of an error response (RFC 9457), for a kind of error.
 
-    The type and the title follow from the class of the error. For example, `EmailTaken` has the
-    type `urn:problem-type:bookshelf:email-taken` and the title "Email taken".
+    For example, the problem for the class `EmailTaken` has the title "Email taken" and the type
+    `urn:problem-type:bookshelf:email-taken`.
+
+    Args:
+        error_class: The kind of error. It determines the type, the title and the status.
+        detail: An explanation of this error, for people.
+        instance: The path of the request, percent-encoded.
+        request_id: The id of the request in the log.
+        field_errors: The invalid values of the request, if the error is about values.
     """
+    problem_name = error_class.type
     return Problem(
-        type=_TYPE_PREFIX + error_class.type,
-        title=error_class.type.replace("-", " ").capitalize(),
+        type=_TYPE_PREFIX + problem_name,
+        title=problem_name.replace("-", " ").capitalize(),
         status=error_class.status,
         detail=detail,
         instance=instance,
@@ -62,9 +70,10 @@ def build_problem(
 
 
 def problem_response(request: Request, error: ServiceError) -> Response:
-    """Return the response for an error.
+    """Return the error response that the client gets if its request failed with this error.
 
-    Except for the path and the names of fields, it contains nothing that the client has sent.
+    The response does not repeat values from the request, because they may be confidential. It
+    contains only the path and the names of invalid fields.
     """
     path = request.scope["path"][:MAX_PATH_LENGTH]
     problem = build_problem(
@@ -85,16 +94,18 @@ def problem_response(request: Request, error: ServiceError) -> Response:
 
 
 def problem_body(error: ServiceError) -> bytes:
-    """Return the body of the error response if a client sent bytes that are not valid HTTP.
+    """Return the body of an error response to bytes that the server cannot parse as HTTP.
 
-    `instance` is "/", because the path of the request is unknown.
+    The server needs only the body, because it writes the response itself.
     """
+    # The path of the request is unknown.
+    unknown_path = "/"
     problem = build_problem(
-        type(error), str(error), instance="/", request_id=current_request_id.get()
+        type(error), str(error), instance=unknown_path, request_id=current_request_id.get()
     )
     return _serialize(problem)
 
 
 def _serialize(problem: Problem) -> bytes:
-    """Return a problem as JSON. A member that is None is left out."""
+    """Return a problem as JSON, without the members whose value is None."""
     return problem.model_dump_json(exclude_none=True).encode()

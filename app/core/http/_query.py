@@ -1,4 +1,4 @@
-"""Query parameters of an endpoint: rejects unknown ones, and documents those that it has."""
+"""Query parameters of endpoints: reject unknown parameters, and document those that exist."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,11 @@ from app.core.paging import CommaSeparated
 
 
 def find_query_model(dependant: Dependant) -> type[BaseModel] | None:
-    """Return the query model of an endpoint, or None if it does not have one.
+    """Return the model that declares the query parameters of an endpoint, if it has one.
 
-    It is `BookQuery` if the endpoint has the parameter `query: Annotated[BookQuery, Query()]`.
+    For example, the query model of an endpoint with the parameter
+    `query: Annotated[BookQuery, Query()]` is `BookQuery`. Returns None if an endpoint declares its
+    query parameters one by one. `dependant` is FastAPI's analysis of the endpoint.
     """
     for parameter in dependant.query_params:
         annotation = parameter.field_info.annotation
@@ -27,59 +29,67 @@ def find_query_model(dependant: Dependant) -> type[BaseModel] | None:
 
 
 def allowed_query_parameters(dependant: Dependant) -> dict[str, bool]:
-    """Return the query parameters of an endpoint, and whether each may be repeated.
+    """Return which query parameters an endpoint has, and for each whether it may be repeated.
 
-    For example `{"page": False, "id": True}`. The parameters of its dependencies are included.
+    For example, `{"page": False, "id": True}` allows `?page=2&id=7&id=8`. The parameters of the
+    endpoint's dependencies are included. `dependant` is FastAPI's analysis of the endpoint.
     """
-    parameters = {}
-    model = find_query_model(dependant)
+    may_be_repeated = {}
+    query_model = find_query_model(dependant)
     # FastAPI does not combine a query model with other query parameters.
-    if model is not None:
-        parameters = query_model_parameters(model)
+    if query_model is not None:
+        may_be_repeated = query_model_parameters(query_model)
     else:
         for parameter in dependant.query_params:
-            parameters[parameter.alias] = _is_sequence(parameter.field_info.annotation)
+            annotation = parameter.field_info.annotation
+            may_be_repeated[parameter.alias] = _is_collection_type(annotation)
     for dependency in dependant.dependencies:
-        parameters |= allowed_query_parameters(dependency)
-    return parameters
+        may_be_repeated |= allowed_query_parameters(dependency)
+    return may_be_repeated
 
 
-def query_model_parameters(model: type[BaseModel]) -> dict[str, bool]:
-    """Return the parameters of a query model, and whether each may be repeated.
+def query_model_parameters(query_model: type[BaseModel]) -> dict[str, bool]:
+    """Return which parameters a query model declares, and for each whether it may be repeated.
 
-    For example `{"page": False, "id": True}`. A parameter whose type is a sequence may be repeated.
+    For example, `{"page": False, "id": True}` allows `?page=2&id=7&id=8`. A parameter may be
+    repeated if its type is a collection.
     """
     return {
-        field.alias or name: _is_sequence(field.annotation)
-        for name, field in model.model_fields.items()
+        field.alias or name: _is_collection_type(field.annotation)
+        for name, field in query_model.model_fields.items()
     }
 
 
-def _is_sequence(annotation: Any) -> bool:
-    """Return whether a type is a list, tuple or set, for example `tuple[UUID, ...] | None`."""
+def _is_collection_type(annotation: Any) -> bool:
+    """Return whether a type annotation is a list, tuple or set, or a union with one of them.
+
+    For example, it is true for `tuple[UUID, ...] | None`, and false for `str`.
+    """
     if get_origin(annotation) in {Union, UnionType}:
-        return any(_is_sequence(option) for option in get_args(annotation))
-    origin = get_origin(annotation) or annotation
+        return any(_is_collection_type(member_type) for member_type in get_args(annotation))
+    # The origin of `list[int]` is `list`. A class such as `list` does not have an origin.
+    class_ = get_origin(annotation) or annotation
     return (
-        isinstance(origin, type)
-        and issubclass(origin, Sequence | set | frozenset)
-        and not issubclass(origin, str | bytes)
+        isinstance(class_, type)
+        and issubclass(class_, Sequence | set | frozenset)
+        and not issubclass(class_, str | bytes)
     )
 
 
 def check_query_parameters(request: Request, allowed_parameters: dict[str, bool]) -> None:
-    """Raise `InvalidRequest` if the query has an unknown parameter, or repeats one.
+    """Raise `InvalidRequest` if a request has a query parameter that its endpoint does not allow.
 
-    `allowed_parameters` states whether each known parameter may be repeated, for example
-    `{"page": False, "id": True}`.
+    `allowed_parameters` contains the known parameters, and for each whether it may be repeated. For
+    example, `{"page": False, "id": True}` allows `?page=2&id=7&id=8`, but not `?page=2&page=3`.
     """
-    counts = Counter(name for name, _ in request.query_params.multi_items())
+    occurrences_by_name = Counter(name for name, _ in request.query_params.multi_items())
     field_errors = []
-    for name, count in counts.items():
+    for name, occurrences in occurrences_by_name.items():
         if name not in allowed_parameters:
             code = "unknown_parameter"
-            field_errors.append(FieldError(parameter=name, code=code, detail="Unknown parameter"))
-        elif count > 1 and not allowed_parameters[name]:
+            detail = "Unknown parameter"
+            field_errors.append(FieldError(parameter=name, code=code, detail=detail))
+        elif occurrences > 1 and not allowed_parameters[name]:
             code = "repeated_parameter"
             detail = "Must not be repeated"
             field_errors.append(FieldError(parameter=name, code=code, detail=detail))
@@ -87,26 +97,28 @@ def check_query_parameters(request: Request, allowed_parameters: dict[str, bool]
         raise InvalidRequest(*field_errors)
 
 
-def openapi_query_parameters(model: type[BaseModel]) -> Iterator[dict[str, Any]]:
-    """Return the OpenAPI parameters of a query model, one for each field. Example:
+def openapi_query_parameters(query_model: type[BaseModel]) -> Iterator[dict[str, Any]]:
+    """Yield the OpenAPI description of each query parameter that a model declares. Example:
 
         {"name": "size", "in": "query", "required": False,
          "description": "Rows per page", "schema": {"type": "integer", "maximum": 100}}
 
-    FastAPI documents query models as well, but ignores `json_schema_extra`.
+    FastAPI could also document these parameters, but would leave out `json_schema_extra`.
     """
-    metadata_by_name = {
-        field.alias or name: field.metadata for name, field in model.model_fields.items()
+    comma_separated_names = {
+        field.alias or name
+        for name, field in query_model.model_fields.items()
+        if any(isinstance(annotation, CommaSeparated) for annotation in field.metadata)
     }
-    properties = model.model_json_schema().get("properties", {})
-    for name, schema in properties.items():
+    schemas_by_name = query_model.model_json_schema().get("properties", {})
+    for name, schema in schemas_by_name.items():
         parameter = {"name": name, "in": "query", "required": False}
         parameter["description"] = schema.pop("description", name)
-        # None stands for an absent parameter, which is not a default that a client could send.
+        # The default None means that the parameter is absent. A client could not send it.
         if "default" in schema and schema["default"] is None:
             del schema["default"]
         parameter["schema"] = schema
-        if any(isinstance(item, CommaSeparated) for item in metadata_by_name[name]):
-            # The standard way to document comma-separated values, for example `sort=title,-id`.
+        if name in comma_separated_names:
+            # OpenAPI's notation for a list in one parameter, for example `sort=title,-id`.
             parameter |= {"style": "form", "explode": False}
         yield parameter

@@ -9,23 +9,26 @@ from app.core.access import Principal
 from app.core.db import TransactionSession
 
 if TYPE_CHECKING:
-    from app.core.http._idempotency import IdempotentRequest
+    from app.core.http._idempotent_request import IdempotentRequest
 
 _SCOPE_KEY: Final = "app.request_state"
 
 
 @dataclass(slots=True)
 class RequestState:
-    """Facts about one request. Each is set by one layer and read by the layers inside it.
+    """Data about one request that middleware, routes and endpoints share.
+
+    An outer layer sets each attribute, and the layers inside it read it.
 
     Args:
-        is_head: Whether the client sent HEAD. The request is then routed like GET, and only the
-            headers of the response are sent.
-        principal: The sender of the request. None on public routes and before authorization.
-        transaction: The transaction in which the endpoint runs, while it runs. None if the endpoint
-            does not depend on a transaction and the request has no Idempotency-Key.
-        idempotent_request: The Idempotency-Key of the request, with its stored response. None if
-            the request does not have the header.
+        is_head: True if the client sent HEAD. The server then handles the request as a GET, but
+            sends only the headers of the response.
+        principal: The user who sent the request, or an anonymous caller. None on public routes and
+            before authorization.
+        transaction: The transaction in which the endpoint runs. None if the endpoint does not need
+            a transaction and the request does not have an Idempotency-Key.
+        idempotent_request: The Idempotency-Key of the request, and the response that is stored for
+            it. None if the request does not have this header.
     """
 
     is_head: bool = False
@@ -35,7 +38,10 @@ class RequestState:
 
 
 def request_state(scope: Scope) -> RequestState:
-    """Return the state of the request with this ASGI scope. The first call creates it."""
+    """Return the `RequestState` that is kept in the ASGI scope of a request.
+
+    The first call for a request creates it.
+    """
     state: RequestState | None = scope.get(_SCOPE_KEY)
     if state is None:
         state = RequestState()

@@ -14,13 +14,15 @@ def set_location(response: Response, path: str) -> None:
 
 
 def set_page_links(request: Request, response: Response, page: Page[Any]) -> None:
-    """Set the Link header of a page, for example `</books?page=2>; rel="next"`.
+    """Set the Link header of a response with one page of a list.
 
-    It contains the first, previous, next and last page, as far as they are known.
+    For example `</books?page=1>; rel="first", </books?page=3>; rel="next"`. It links the first,
+    previous, next and last page, as far as they exist and are known.
     """
-    # Reading the scope is faster than `request.url`, which is assembled and parsed again.
+    # The scope contains the path and the query. Creating `request.url` from it takes longer.
+    path = request.scope["path"]
     query = request.scope["query_string"].decode("latin-1")
-    link_header = page.link_header(request.scope["path"], query)
-    # Without the header, a client still finds the cursor of the next page in the body.
+    link_header = page.link_header(path, query)
+    # Proxies may reject a longer header. The body also contains the cursor of the next page.
     if len(link_header) <= MAX_HEADER_LENGTH:
         response.headers["Link"] = link_header

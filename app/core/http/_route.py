@@ -180,7 +180,7 @@ class Route(APIRoute):
         endpoint reads its body as a stream, because only the endpoint can then know the content.
         """
         if isinstance(request, ParsedRequest):
-            return request.value
+            return request.parsed_body
         if self.streams_body:
             return None
         return ""

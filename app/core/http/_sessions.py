@@ -23,9 +23,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 async def _request_session(request: Request) -> Session:
-    """Return the transaction of the request if it has one, and otherwise an autocommit session.
+    """Return the database session in which an endpoint executes its statements.
 
-    The session of a GET is the one for reads.
+    This is the transaction of the request if it has one. Otherwise, each statement is committed by
+    itself, and a GET request uses the session for reads.
     """
     transaction = request_state(request.scope).transaction
     if transaction is not None:
@@ -37,7 +38,7 @@ async def _request_session(request: Request) -> Session:
 
 
 async def _current_transaction(request: Request) -> TransactionSession:
-    """Return the transaction that the route has opened for an endpoint that depends on it."""
+    """Return the transaction that the route has opened because the endpoint depends on it."""
     transaction = request_state(request.scope).transaction
     if transaction is None:
         raise RuntimeError("Only endpoints of core.http.Router can depend on a Transaction.")
@@ -47,9 +48,10 @@ async def _current_transaction(request: Request) -> TransactionSession:
 def read_session_dependency(
     database_name: str,
 ) -> Callable[[Request], Awaitable[AutocommitSession]]:
-    """Return a dependency that reads from the named database, for example "reporting".
+    """Return a dependency that gives an endpoint a session for reading from another database.
 
-    The session executes each statement in a transaction of its own.
+    The session executes each statement in a transaction of its own. `database_name` is a name from
+    the settings, for example "reporting".
     """
 
     async def read_session(request: Request) -> AutocommitSession:
@@ -64,18 +66,21 @@ ReportingSession = Annotated[AutocommitSession, Depends(read_session_dependency(
 
 
 def needs_transaction(dependant: Dependant) -> bool:
-    """Return whether an endpoint, or one of its dependencies, depends on a `Transaction`."""
+    """Return whether an endpoint or one of its dependencies has a parameter of type `Transaction`.
+
+    `dependant` is FastAPI's analysis of the endpoint.
+    """
     if dependant.call is _current_transaction:
         return True
     return any(needs_transaction(dependency) for dependency in dependant.dependencies)
 
 
 async def run_in_transaction(request: Request, handler: Handler) -> Response:
-    """Run a handler in a transaction, and commit it before the response is returned.
+    """Handle a request in a database transaction, and return the response after the commit.
 
-    If the handler raises an exception, the transaction is rolled back. The first statement of the
-    handler checks out the connection and begins the transaction, so that no connection is held
-    while a body arrives or a password is hashed.
+    If the handler raises an exception, the transaction is rolled back. The transaction begins with
+    the first statement of the handler, so that a handler does not occupy a connection while it
+    waits for a body or hashes a password.
     """
     state = request_state(request.scope)
     async with http_resources(request).database.transaction() as session:
@@ -87,9 +92,9 @@ async def run_in_transaction(request: Request, handler: Handler) -> Response:
 
 
 async def run_in_transaction_with_retry(request: Request, handler: Handler) -> Response:
-    """Run a handler in a transaction, and once more if Postgres rolled it back.
+    """Handle a request in a transaction, and try once more if Postgres rolls the transaction back.
 
-    That happens for example after a deadlock. The handler must be able to run twice.
+    Postgres does so to end a deadlock, for example. The handler must be able to run twice.
     """
     try:
         return await run_in_transaction(request, handler)

@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-# A client that does not read what was sent to it holds a database connection.
+# A client that does not read the response occupies a database connection.
 SEND_TIMEOUT: Final = 30.0  # seconds
 _OK: Final = 200
 # The same URL has another representation for another Accept header.
@@ -16,16 +16,11 @@ _HEADERS: Final = {"Vary": "Accept"}
 
 
 class CursorResponse(StreamingResponse):
-    """Sends chunks that come from a database cursor, and closes the cursor however it ends.
+    """A response whose body is read from a database cursor while it is being sent.
 
-    Closing it returns the connection to the pool: after the last chunk, after an error, if the
-    client disconnects, and if the client does not read for `SEND_TIMEOUT` seconds.
-
-    Args:
-        first_chunk: A chunk that has been read before the response, so that an error of the query
-            still has its own response. None for HEAD, which reads no rows.
-        remaining_chunks: The generator that reads the other chunks from the cursor.
-        media_type: The media type of the response.
+    The cursor is closed, and its connection returned to the pool, however the response ends: after
+    the last chunk, after an error, if the client disconnects, and if the client does not read for
+    `SEND_TIMEOUT` seconds.
     """
 
     def __init__(
@@ -34,38 +29,51 @@ class CursorResponse(StreamingResponse):
         remaining_chunks: AsyncGenerator[bytes, None],
         media_type: str,
     ) -> None:
+        """Create a response with status 200.
+
+        Args:
+            first_chunk: The beginning of the body. The caller reads it before the response starts,
+                so that a failing query gets an error response. None for a HEAD request, whose
+                response has no body.
+            remaining_chunks: The generator that reads the rest of the body from the cursor.
+            media_type: The Content-Type of the response.
+        """
         self._first_chunk = first_chunk
         self._remaining_chunks = remaining_chunks
-        super().__init__(self._all_chunks(), _OK, _HEADERS, media_type)
+        super().__init__(self._body_chunks(), _OK, _HEADERS, media_type)
 
-    async def _all_chunks(self) -> AsyncIterator[bytes]:
+    async def _body_chunks(self) -> AsyncIterator[bytes]:
         if self._first_chunk is not None:
             yield self._first_chunk
             async for chunk in self._remaining_chunks:
                 yield chunk
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the response. Raises `ClientDisconnect` if the client leaves before its end."""
-        # The base class uses a task group. When that is cancelled, every later await is cancelled
-        # as well, including the one in which the driver asks Postgres to stop a running FETCH.
+        """Send the response, and stop early if the client disconnects.
+
+        Raises `ClientDisconnect` if the client disconnects before the response is complete.
+        """
+        # The base class uses a task group, which also cancels every await that follows. The driver
+        # could then not tell Postgres to stop a running FETCH.
         send_task = asyncio.create_task(self.stream_response(send))
         disconnect_task = asyncio.create_task(self.listen_for_disconnect(receive))
         tasks = {send_task, disconnect_task}
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done_tasks, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             send_task.cancel()
             disconnect_task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if send_task not in done:
+        if send_task not in done_tasks:
             raise ClientDisconnect
-        # Raises the error of the task, if it has one.
+        # Raise the exception with which the task ended, if it has failed.
         send_task.result()
 
     async def stream_response(self, send: Send) -> None:
-        """Send all chunks, then close the cursor."""
+        """Send the headers and the body of the response, then close the database cursor."""
 
         async def send_with_timeout(message: Message) -> None:
+            """Send one part of the response. A client that does not read it counts as gone."""
             try:
                 async with asyncio.timeout(SEND_TIMEOUT):
                     await send(message)

@@ -20,90 +20,107 @@ from app.core.paging import PAGE_PARAMETERS, ListQuery
 
 
 def openapi_stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses of a list that can also be streamed as JSON lines or CSV.
+    """Return the OpenAPI responses of a list that clients can also get as JSON lines or CSV.
 
+    The response 200 has one entry for each of these media types, with an example file of one item.
     Raises `TypeError` if the model cannot be written as CSV.
     """
-    content: dict[str, dict[str, Any]] = {}
+    content_by_media_type: dict[str, dict[str, Any]] = {}
     for media_type, file_format in STREAM_FORMATS.items():
-        writer = create_writer(file_format, model)
         description = f"One {model.__name__} per line. CSV begins with a line of column names"
-        content[media_type] = {
+        media_type_object: dict[str, Any] = {
             "schema": {"type": "string", "format": "binary", "description": description}
         }
-        item = _example_item(model)
-        # A test finds missing examples. The service starts without them.
-        if item is not None:
-            lines = writer.header + writer.format_lines([item])
-            content[media_type]["example"] = lines.decode()
-    return {200: {"content": content}}
+        writer = create_writer(file_format, model)
+        example_item = _build_example_item(model)
+        if example_item is not None:
+            example_file = writer.header + writer.format_lines([example_item])
+            media_type_object["example"] = example_file.decode()
+        content_by_media_type[media_type] = media_type_object
+    return {200: {"content": content_by_media_type}}
 
 
-def _example_item(model: type[BaseModel]) -> BaseModel | None:
-    """Return a model with the example values of its fields, or None if a field has no example."""
+def _build_example_item(model: type[BaseModel]) -> BaseModel | None:
+    """Return an instance of the model, built from the documented examples of its fields.
+
+    Returns None if a required field does not have an example. A test reports such fields, and the
+    service still starts.
+    """
     schema = model.model_json_schema(mode="serialization")
     try:
-        values = build_example(schema, schema.get("$defs", {}))
+        example_values = build_example(schema, schema.get("$defs", {}))
     except MissingExample:
         return None
-    return model.model_validate(values)
+    return model.model_validate(example_values)
 
 
 class StreamingService(Protocol):
-    """A service whose list can be streamed."""
+    """A service that can read a list of any length, one batch of items after the other."""
 
     def stream(self, query: ListQuery, /) -> AsyncIterator[list[Any]]:
-        """Yield the items that a query selects, in batches."""
+        """Yield all items that match the filters of the query, in batches."""
 
 
 async def stream_list(
     request: Request,
     media_type: str,
     query: ListQuery,
-    model: type[BaseModel],
+    item_model: type[BaseModel],
     create_service: Callable[[Session], StreamingService],
 ) -> StreamingResponse:
-    """Return a response that streams all items that a query selects.
+    """Return a response that streams a whole list to the client, for example as a CSV file.
 
-    Raises `InvalidRequest` if the query has parameters of a page, which a stream does not have.
+    Raises `InvalidRequest` if the query asks for one page of the list, for example with `page=2`.
 
     Args:
         request: The request for the list.
-        media_type: The media type that `preferred_stream_type` has returned.
+        media_type: The media type of the response: "text/csv" or "application/x-ndjson".
         query: The filters and the sort order of the list.
-        model: The class of the items.
-        create_service: Creates the service that reads the items, usually the class itself.
+        item_model: The class of the items in the list.
+        create_service: Creates the service that reads the items from the database.
     """
-    page_parameters = sorted(query.model_fields_set & PAGE_PARAMETERS)
-    if page_parameters:
-        detail = "Must not be sent, because a stream has no pages"
-        field_errors = [
-            FieldError(parameter=name, code="no_pages", detail=detail) for name in page_parameters
-        ]
-        raise InvalidRequest(*field_errors)
-    writer = create_writer(STREAM_FORMATS[media_type], model)
-    chunks = _read_chunks(http_resources(request).database, writer, query, create_service)
-    first_chunk = None
-    if not request_state(request.scope).is_head:
-        # Reading the first rows here gives an error of the query its own response. Later, the
-        # status 200 has been sent already.
-        first_chunk = await anext(chunks)
-    return CursorResponse(first_chunk, chunks, media_type)
+    _reject_page_parameters(query)
+    writer = create_writer(STREAM_FORMATS[media_type], item_model)
+    database = http_resources(request).database
+    file_chunks = _read_file_chunks(database, writer, query, create_service)
+    if request_state(request.scope).is_head:
+        # The response to a HEAD request has no body, so the database is not queried.
+        return CursorResponse(None, file_chunks, media_type)
+    # Run the query before the response starts. If it fails, the client can still get an error
+    # response. After the first chunk, the status 200 has already been sent.
+    first_chunk = await anext(file_chunks)
+    return CursorResponse(first_chunk, file_chunks, media_type)
 
 
-async def _read_chunks(
+def _reject_page_parameters(query: ListQuery) -> None:
+    """Raise `InvalidRequest` if the client sent a parameter such as `page` for a whole list."""
+    sent_page_parameters = sorted(query.model_fields_set & PAGE_PARAMETERS)
+    if not sent_page_parameters:
+        return
+    detail = "Must not be sent, because the response contains the whole list and not a page"
+    raise InvalidRequest(
+        *(
+            FieldError(parameter=name, code="no_pages", detail=detail)
+            for name in sent_page_parameters
+        )
+    )
+
+
+async def _read_file_chunks(
     database: Database,
     writer: LineWriter,
     query: ListQuery,
     create_service: Callable[[Session], StreamingService],
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the file in chunks: the header with the first lines, then the other lines.
+    """Read a list from the database, and yield it as the chunks of a file.
 
-    The header of an empty list is a chunk of its own.
+    Each chunk has the lines of one batch of items. The first one begins with the header of the
+    file, for example the column names of CSV.
     """
-    header = writer.header
+    unsent_header = writer.header
     async with database.streaming_transaction() as session:
         async for items in create_service(session).stream(query):
-            yield header + writer.format_lines(items)
-            header = b""
-    yield header
+            yield unsent_header + writer.format_lines(items)
+            unsent_header = b""
+    # The file of an empty list consists of the header only.
+    yield unsent_header
