@@ -24,6 +24,7 @@ def allow_headers(request: Request) -> dict[str, str]:
         route_methods = _methods_of_route(route, scope)
         allowed_methods |= route_methods
         if "PATCH" in route_methods:
+            # A route of a library does not have the attribute `media_types`.
             patch_media_types = getattr(route, "media_types", ["application/json"])
             headers["Accept-Patch"] = ", ".join(patch_media_types)
     if "GET" in allowed_methods:

@@ -53,7 +53,7 @@ def not_modified_response(request: Request, response: Response) -> Response | No
     return Response(status_code=304, headers=headers)
 
 
-async def _expected_versions(request: Request) -> list[str] | None:
+async def _parse_if_match(request: Request) -> list[str] | None:
     """Return the versions of a resource that a client allows a write to replace.
 
     For example, `If-Match: "4.2", "4.3"` gives `["4.2", "4.3"]`. Returns None if the write may
@@ -69,7 +69,7 @@ async def _expected_versions(request: Request) -> list[str] | None:
 
 # A dependency of endpoints that write: the versions of the resource that they may replace, or None
 # if they may replace every version.
-IfMatch = Annotated[list[str] | None, Depends(_expected_versions)]
+IfMatch = Annotated[list[str] | None, Depends(_parse_if_match)]
 
 
 def _parse_entity_tags(request: Request, header_name: str) -> list[str] | None:

@@ -59,7 +59,8 @@ def _build_field_error(validation_error: dict[str, Any]) -> FieldError:
     detail = validation_error_message(validation_error)
     if source == "body":
         return FieldError(pointer=json_pointer(*path), code=code, detail=detail)
-    # If a parameter is repeated, the path also contains the index of its value.
+    # The path of a repeated parameter also has the index of the value. The path is empty if all
+    # parameters together are invalid.
     name = str(path[0]) if path else ""
     if source == "header":
         return FieldError(header=name, code=code, detail=detail)

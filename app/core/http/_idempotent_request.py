@@ -114,11 +114,11 @@ class IdempotentRequest:
         Raises `IdempotencyKeyReused` if it is the response to a different request.
         """
         if self._stored_response is None:
+            # Another process has stored the response while this one handled the same request.
             await self.load_stored_response(database)
         stored_response = self._stored_response
         if stored_response is None:
-            # Another process had stored a response, but it has expired since then. Ask the client
-            # to retry, which will succeed.
+            # The response of the other process has expired since then, so a retry will succeed.
             raise RequestInProgress
         if stored_response["fingerprint"] != self._fingerprint:
             raise IdempotencyKeyReused

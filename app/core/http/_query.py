@@ -68,11 +68,11 @@ def _is_collection_type(annotation: Any) -> bool:
     if get_origin(annotation) in {Union, UnionType}:
         return any(_is_collection_type(member_type) for member_type in get_args(annotation))
     # The origin of `list[int]` is `list`. A class such as `list` does not have an origin.
-    class_ = get_origin(annotation) or annotation
+    base_type = get_origin(annotation) or annotation
     return (
-        isinstance(class_, type)
-        and issubclass(class_, Sequence | set | frozenset)
-        and not issubclass(class_, str | bytes)
+        isinstance(base_type, type)
+        and issubclass(base_type, Sequence | set | frozenset)
+        and not issubclass(base_type, str | bytes)
     )
 
 

@@ -55,6 +55,7 @@ def read_session_dependency(
     """
 
     async def read_session(request: Request) -> AutocommitSession:
+        """Return the session for reads of the named database."""
         return http_resources(request).database.named_databases[database_name].reads
 
     return read_session

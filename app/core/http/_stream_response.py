@@ -53,8 +53,8 @@ class CursorResponse(StreamingResponse):
 
         Raises `ClientDisconnect` if the client disconnects before the response is complete.
         """
-        # The base class uses a task group, which also cancels every await that follows. The driver
-        # could then not tell Postgres to stop a running FETCH.
+        # The base class uses a task group. A cancelled task group also cancels the cleanup of its
+        # tasks, so that the driver could not tell Postgres to stop a running FETCH.
         send_task = asyncio.create_task(self.stream_response(send))
         disconnect_task = asyncio.create_task(self.listen_for_disconnect(receive))
         tasks = {send_task, disconnect_task}

@@ -122,5 +122,5 @@ async def _read_file_chunks(
         async for items in create_service(session).stream(query):
             yield unsent_header + writer.format_lines(items)
             unsent_header = b""
-    # The file of an empty list consists of the header only.
+    # The file of an empty list consists of the header only. For other lists, this chunk is empty.
     yield unsent_header
