@@ -35,26 +35,27 @@ from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
 
 
 class ServiceError(Exception):
-    """Base class of the errors that a client may see. Each is rendered as a problem (RFC 9457).
-
-    The problem type is the class name: `EmailTaken` is rendered as `email-taken`. A subclass that
-    sets `type` shares the problem type of another class.
+    """Base class of errors for which the client gets an error response (RFC 9457).
 
     Args:
-        detail: An explanation of this error. The default is the general one of the class.
-        field_errors: The values of the request that are wrong, if the error is about values.
+        detail: An explanation of this error for people. Defaults to the `detail` of the class.
+        field_errors: The invalid values of the request, if the error is about values.
     """
 
+    # The HTTP status, the explanation and the problem type of the response.
     status: ClassVar[int]
     detail: ClassVar[str]
     type: ClassVar[str]
-    # The header Retry-After. An error that has it is temporary, so the client may retry.
-    retry_after: int | None = None  # seconds
+    # The header Retry-After in seconds. Only temporary errors have it.
+    retry_after: int | None = None
     # The header WWW-Authenticate (RFC 6750).
     challenge: ClassVar[str | None] = None
 
     def __init_subclass__(cls) -> None:
-        """Derive the problem type of a subclass from its name, unless the subclass sets `type`."""
+        """Set the problem type, for example `email-taken` for the class `EmailTaken`.
+
+        A class may set the problem type itself, in order to share that of another class.
+        """
         if "type" not in cls.__dict__:
             # Insert a hyphen before each capital letter other than the first one.
             hyphenated_name = re.sub("(?<!^)(?=[A-Z])", "-", cls.__name__)
@@ -129,11 +130,11 @@ class Conflict(ServiceError):
 class ConstraintViolated(Conflict):
     """A write violates a constraint of the database, for example `uq_users_email`.
 
-    Sessions raise this error. Repositories catch it and raise a more specific error instead, for
+    Database sessions raise this error. Repositories replace it by a more specific error, for
     example `EmailTaken`.
     """
 
-    # Clients do not distinguish this error from other conflicts.
+    # Clients do not know the constraints, so they get the problem type of a general conflict.
     type = Conflict.type
 
     def __init__(self, constraint_name: str) -> None:
@@ -179,9 +180,10 @@ class UnsupportedMediaType(ServiceError):
 
 
 class InvalidRequest(ServiceError):
-    """Values of the request are wrong. The response contains a field error for each of them.
+    """The request contains invalid values, which the field errors describe.
 
-    It contains at most `MAX_FIELD_ERRORS`, because a request may have thousands of wrong values.
+    The response lists at most `MAX_FIELD_ERRORS` of them, because a request may contain thousands
+    of invalid values.
     """
 
     status = 422
@@ -192,7 +194,7 @@ class InvalidRequest(ServiceError):
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """The client used the Idempotency-Key of an earlier request for a different request."""
+    """The client has already used the same Idempotency-Key for a different request."""
 
     detail = "The Idempotency-Key was already used for a different request"
 

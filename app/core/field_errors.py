@@ -12,7 +12,7 @@ from pydantic_core.core_schema import ErrorType
 
 MAX_FIELD_ERRORS: Final = 100  # in one response
 _MAX_LENGTH: Final = 500  # characters
-# The `type` of Pydantic's error for a schema of `with_message`. Its context has the error code.
+# The `type` of all errors of a schema of `with_error_message`. Their context has the error code.
 _OWN_MESSAGE: Final = "own_message"
 
 DATE_MESSAGE: Final = "Must be a date such as 2026-11-29"
@@ -152,11 +152,16 @@ def json_pointer(*path: object) -> str:
     return "".join(f"/{name}" for name in escaped_names)
 
 
-def with_message(schema: CoreSchema, code: str, message: str) -> CoreSchema:
-    """Return a copy of a Pydantic schema whose validation errors have this code and message.
+def with_error_message(schema: CoreSchema, code: str, message: str) -> CoreSchema:
+    """Return a Pydantic schema that accepts the same values, but has its own error message.
 
-    Pydantic does not allow a message for one of its own error types. All of these errors therefore
-    have the type `_OWN_MESSAGE`, and `validation_error_code` reads the code from their context.
+    Pydantic does not allow another message for its own error types, such as `string_too_long`. All
+    errors of the returned schema therefore have the type `_OWN_MESSAGE`.
+
+    Args:
+        schema: The schema that validates the value.
+        code: The code of the field error, for programs. `validation_error_code` returns it.
+        message: The message for the client, for example "Must be a UUID".
     """
     return core_schema.custom_error_schema(
         schema,
@@ -167,9 +172,9 @@ def with_message(schema: CoreSchema, code: str, message: str) -> CoreSchema:
 
 
 def validation_error_code(error: Mapping[str, Any]) -> str:
-    """Return the code of a field error for a validation error, for example `string_too_long`.
+    """Return the code by which a client's program can recognize a validation error.
 
-    `error` is an item of `ValidationError.errors()`.
+    For example `string_too_long`. `error` is an item of Pydantic's `ValidationError.errors()`.
     """
     if error["type"] == _OWN_MESSAGE:
         return str(error["ctx"]["code"])
@@ -183,6 +188,7 @@ def validation_error_message(error: Mapping[str, Any]) -> str:
     which may be confidential. `error` is an item of Pydantic's `ValidationError.errors()`.
     """
     error_type = error["type"]
+    # The parameters of the message, for example `{"max_length": 200}`.
     error_context = error.get("ctx", {})
     if error_type in _MESSAGES_BY_ERROR_TYPE:
         return _MESSAGES_BY_ERROR_TYPE[error_type].format_map(error_context)
@@ -192,20 +198,20 @@ def validation_error_message(error: Mapping[str, Any]) -> str:
         return _describe_bound(error_type, error_context)
     if error_type in _PYDANTIC_ERROR_TYPES:
         return _FORMAT_MESSAGE
-    # A validator of this project raised the error, and its message is written for clients. Pydantic
-    # adds a prefix to the message of a `ValueError`.
+    # A validator of this project has raised the error, so its message is written for clients.
+    # Pydantic puts a prefix before the message of a `ValueError`.
     return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _describe_length(error_type: str, error_context: Mapping[str, Any]) -> str:
-    """Return the message for a value of a wrong length.
+    """Return the message for a string, list or number that is too short or too long.
 
-    For example, the error type `string_too_short` with the context `{"min_length": 1}` has the
-    message "Must have at least 1 character".
+    For example, `_describe_length("string_too_short", {"min_length": 1})` returns "Must have at
+    least 1 character". The arguments are the type and the context of an error of Pydantic.
     """
     comparison, limit_key, unit = _LENGTH_ERRORS[error_type]
     limit = error_context[limit_key]
-    # Pydantic reports a `SecretStr` as a "Value" with items, but it has characters.
+    # Pydantic calls a `SecretStr` a "Value", and counts its characters as items.
     if error_context.get("field_type") == "Value":
         unit = "character"
     plural_ending = "" if limit == 1 else "s"
@@ -215,12 +221,12 @@ def _describe_length(error_type: str, error_context: Mapping[str, Any]) -> str:
 def _describe_bound(error_type: str, error_context: Mapping[str, Any]) -> str:
     """Return the message for a number, date or time that is too small or too large.
 
-    For example, the error type `less_than_equal` with the context `{"le": 100}` has the message
-    "Must be at most 100".
+    For example, `_describe_bound("less_than_equal", {"le": 100})` returns "Must be at most 100".
+    The arguments are the type and the context of an error of Pydantic.
     """
     bound_key, number_message, date_message = _BOUND_ERRORS[error_type]
     bound = error_context[bound_key]
-    # Bounds of dates and times are strings in the context of the error.
+    # Pydantic reports the bound of a date or time as a string.
     if isinstance(bound, str):
         return date_message.format(bound)
     return number_message.format(bound)

@@ -6,16 +6,17 @@ from typing import Any, Final
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from app.core.field_errors import with_message
+from app.core.field_errors import with_error_message
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """Metadata of a string that has to match a regular expression, with the error message:
+    """Annotation of a string type that has to match a regular expression. Example:
 
         Country = Annotated[str, Pattern("^[A-Z]{2}$", "Must be two capital letters such as GB")]
 
-    With `Field(pattern=...)`, the error message could not say what is allowed.
+    Unlike Pydantic's `Field(pattern=...)`, it has its own error message. The regular expression
+    is also part of the JSON schema.
     """
 
     regex: str
@@ -24,10 +25,12 @@ class Pattern:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        pattern_schema = core_schema.str_schema(pattern=self.regex)
-        return core_schema.chain_schema(
-            [handler(source), with_message(pattern_schema, "string_pattern_mismatch", self.message)]
+        """Return the schema by which Pydantic validates the type, and then matches the string."""
+        type_schema = handler(source)
+        pattern_schema = with_error_message(
+            core_schema.str_schema(pattern=self.regex), "string_pattern_mismatch", self.message
         )
+        return core_schema.chain_schema([type_schema, pattern_schema])
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -35,17 +38,17 @@ class Pattern:
         return {**handler(schema), "pattern": self.regex}
 
 
+# Instances are compared by identity, because their schemas are dicts, which cannot be hashed.
 @dataclass(frozen=True, eq=False)
 class CanonicalText:
-    """Metadata of a field that accepts only text in one format, for example of a date.
+    """Annotation of a type that accepts only strings in one format, for example 2026-11-29.
 
-    Use it as `Annotated[date, CanonicalText(...)]`. Pydantic first matches the text, and then
-    converts it.
+    Use it as `Annotated[date, CanonicalText(...)]`. Pydantic's own types accept several formats.
 
     Args:
-        pattern: A regular expression that the whole text has to match.
-        message: The error message for other text, for example "Must be a UUID".
-        value_schema: Pydantic's schema that converts the text to a value and validates that.
+        pattern: A regular expression that the whole string has to match.
+        message: The error message for other input, for example "Must be a UUID".
+        value_schema: The Pydantic schema that converts a matching string to a value.
         json_schema: The schema of the field in the OpenAPI document.
     """
 
@@ -55,12 +58,13 @@ class CanonicalText:
     json_schema: dict[str, Any]
 
     def __get_pydantic_core_schema__(self, *_: Any) -> CoreSchema:
+        """Return the schema by which Pydantic matches a string, and then converts it to a value."""
         string_schema = core_schema.str_schema(strict=True)
         pattern_schema = core_schema.str_schema(pattern=f"^(?:{self.pattern})$")
         return core_schema.chain_schema(
             [
-                with_message(string_schema, "string_type", self.message),
-                with_message(pattern_schema, "string_pattern_mismatch", self.message),
+                with_error_message(string_schema, "string_type", self.message),
+                with_error_message(pattern_schema, "string_pattern_mismatch", self.message),
                 self.value_schema,
             ]
         )
