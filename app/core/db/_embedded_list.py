@@ -51,6 +51,7 @@ class EmbeddedList:
             self._embedded_table.c[str(column.key)] for column in relationship.mapper.primary_key
         ]
         self._columns = [self._embedded_table.c[name] for name in nested_model.model.model_fields]
+        # The columns of the subquery: the rows as a JSON array, and a digest of their versions.
         self._json_column = sa.column(f"{field_name}__items", sa.Text)
         self._digest_column = sa.column(f"{field_name}__version", sa.Text)
 
@@ -105,6 +106,7 @@ class EmbeddedList:
         else:
             from_clause = self._join_link_table(link_table)
             referring_table = link_table
+        # Each pair consists of a key of `source` and of the foreign key that refers to it.
         belongs_to_row_of_source = [
             referring_table.c[str(foreign_key.key)] == source.c[str(referred_column.key)]
             for referred_column, foreign_key in self._relationship.synchronize_pairs

@@ -63,8 +63,8 @@ class EmbeddedField(Protocol):
         Args:
             from_clause: `source`, to which other fields may have been joined.
             source: The table of the read model, or a subquery with its columns.
-            use_outer_join: Whether to keep a row of `source` even if the statement does not see the
-                row that is to be embedded in it.
+            use_outer_join: Whether to keep a row of `source` even if the row to embed in it is not
+                visible to the statement, because another transaction created it in the meantime.
         """
 
     def selected_columns(self, source: sa.FromClause) -> list[Column]:
@@ -74,7 +74,7 @@ class EmbeddedField(Protocol):
         """Return the SQL expression for the version of the embedded rows, using the join."""
 
     def version_from_subquery(self, source: sa.FromClause) -> Column:
-        """Return the same expression without a join, for the WHERE of an UPDATE or DELETE."""
+        """Return this version by a subquery, for the WHERE clause of an UPDATE or DELETE."""
 
     def read_value(self, row: Mapping[str, Any]) -> Any:
         """Return the value of the field from a selected row."""

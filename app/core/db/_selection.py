@@ -56,8 +56,8 @@ class Selection:
 
         Args:
             source: The table of the read model, or a subquery or CTE with its columns.
-            use_outer_joins: Whether to return a row even if the statement does not see a row that
-                is to be embedded in it.
+            use_outer_joins: Whether to return a row even if the row to embed in it is not visible
+                to the statement, because another transaction created it in the meantime.
         """
         columns = [self._selected_column(source, name) for name in self.column_names]
         from_clause = source

@@ -53,9 +53,15 @@ class Statements(ListStatements):
         sort_nulls_as: Mapping[str, sa.ColumnElement[Any]] | None = None,
         index_prefix: Mapping[str, sa.ColumnElement[Any]] | None = None,
     ) -> None:
-        """Prepare the statements of one entity. `ListStatements` explains the arguments.
+        """Prepare the statements of one entity. Each is built when it is first needed.
 
-        The filters of all entities, such as `created_from`, are added to `filters`.
+        Args:
+            model: The mapped class of the entity.
+            read_model: The Pydantic model whose fields are selected.
+            filters: Maps the name of each filter to its condition. The filters that all entities
+                have, such as `created_from`, are added.
+            sort_nulls_as: See `ListStatements`.
+            index_prefix: See `ListStatements`.
 
         Raises `TypeError` with an explanation if the read model does not fit the table.
         """
