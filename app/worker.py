@@ -17,7 +17,7 @@ from app.core.storage import Storage
 from app.documents.sweeper import Sweeper
 from app.reports.service import ReportService
 from app.settings import Settings
-from app.tokens.service import TokenRevocation
+from app.tokens.service import TokenRevoker
 
 # The signals that stop a server or a worker. Ctrl-C sends SIGINT, a closed terminal SIGHUP.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -49,7 +49,7 @@ async def _sweep_stored_responses(context: JobContext) -> str:
 
 
 async def _sweep_tokens(context: JobContext) -> str:
-    return await TokenRevocation(context.database.writes).delete_expired()
+    return await TokenRevoker(context.database.writes).delete_expired()
 
 
 JOBS: Final = (

@@ -13,7 +13,7 @@ from app.core.access import CLI_PRINCIPAL, Role
 from app.core.db import TransactionSession
 from app.core.errors import NotFound
 from app.core.field_errors import validation_error_message
-from app.tokens.service import TokenRevocation
+from app.tokens.service import TokenRevoker
 from app.users.passwords import PasswordHasher
 from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
@@ -77,13 +77,13 @@ def revoke(
         leaked_text = sys.stdin.buffer.read().decode("ascii", "replace")
 
     async def revoke_tokens(users: UserService, session: TransactionSession) -> int:
-        revocation = TokenRevocation(session)
+        revoker = TokenRevoker(session)
         if target == STANDARD_INPUT:
-            return await revocation.revoke_leaked(leaked_text)
+            return await revoker.revoke_leaked(leaked_text)
         if "@" in target:
             user = await _get_user_by_email(users, target)
-            return await revocation.revoke_by_user(user.id)
-        return await revocation.revoke_by_id(_parse_token_id(target))
+            return await revoker.revoke_by_user(user.id)
+        return await revoker.revoke_by_id(_parse_token_id(target))
 
     typer.echo(f"Tokens revoked: {_run_as_operator(revoke_tokens)}")
 

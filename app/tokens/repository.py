@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -14,18 +14,19 @@ from app.users.models import User
 
 # `last_used_at` is updated at most this often, so that most requests with a token write nothing.
 LAST_USE_PRECISION: Final = timedelta(minutes=5)
-_token = Token.__table__.c
-_user = User.__table__.c
+_must_record_use: Final = sa.or_(
+    Token.last_used_at.is_(None), Token.last_used_at < sa.func.now() - LAST_USE_PRECISION
+)
 
 
-class TokenOwner(NamedTuple):
-    """A valid token and the user to whom it belongs."""
+class ValidToken(NamedTuple):
+    """A token that exists and has not expired, with the user to whom it belongs."""
 
     token_id: UUID
     user_id: int
-    role: str
-    # True if the recorded time of the token's last use is out of date.
-    last_use_is_outdated: bool
+    user_role: str
+    # True if no use of the token was recorded in the last five minutes.
+    must_record_use: bool
 
 
 class TokenRepository(Repository[TokenRead]):
@@ -34,89 +35,97 @@ class TokenRepository(Repository[TokenRead]):
     model = TokenRead
     noun = "Token"
     statements = Statements(Token, TokenRead, filters={"owner": equals(Token.user_id, "owner")})
-    _last_use_is_outdated = sa.or_(
-        _token.last_used_at.is_(None), _token.last_used_at < sa.func.now() - LAST_USE_PRECISION
-    )
     # Built once, because every request with a token executes it.
-    _select_owner = mark_reusable(
-        sa.select(
-            _token.id,
-            _token.user_id,
-            _user.role,
-            _last_use_is_outdated.label("last_use_is_outdated"),
-        )
-        .join_from(Token, User, _user.id == _token.user_id)
+    _select_valid_token = mark_reusable(
+        sa.select(Token.id, Token.user_id, User.role, _must_record_use.label("must_record_use"))
+        .join_from(Token, User, User.id == Token.user_id)
         .where(
-            _token.digest == sa.bindparam("digest", type_=_token.digest.type),
-            _token.expires_at > sa.func.now(),
+            Token.digest == sa.bindparam("digest", type_=sa.LargeBinary),
+            Token.expires_at > sa.func.now(),
         )
     )
 
-    async def find_owner(self, digest: bytes) -> TokenOwner | None:
-        """Find a token by its digest, with its user. Return None if it is unknown or expired."""
-        rows = await self.session.execute(self._select_owner, {"digest": digest})
+    async def find_valid_token(self, digest: bytes) -> ValidToken | None:
+        """Find a token and its user by the SHA-256 digest of the token.
+
+        Returns None if such a token does not exist or has expired.
+        """
+        rows = await self.session.execute(self._select_valid_token, {"digest": digest})
         if not rows:
             return None
-        row = rows[0]
-        return TokenOwner(row["id"], row["user_id"], row["role"], row["last_use_is_outdated"])
+        [row] = rows
+        return ValidToken(row["id"], row["user_id"], row["role"], row["must_record_use"])
 
     async def record_use(self, token_id: UUID) -> None:
-        """Set the time of a token's last use to now, unless it was set a few minutes ago."""
+        """Set `last_used_at` of a token to the current time, at most once in five minutes.
+
+            UPDATE tokens SET last_used_at = now()
+            WHERE id = :token_id
+                AND (last_used_at IS NULL OR last_used_at < now() - interval '5 minutes')
+
+        Of several requests that send the token at the same time, only the first changes the row.
+        """
         statement = (
             sa.update(Token)
-            .where(_token.id == token_id, self._last_use_is_outdated)
+            .where(Token.id == token_id, _must_record_use)
             .values(last_used_at=sa.func.now())
-            .returning(_token.id)
         )
         await self.session.execute(statement)
 
     async def create_if_password_unchanged(
-        self, columns: Mapping[str, Any], user_id: int, password_hash: str
+        self, values: Mapping[str, Any], user_id: int, verified_hash: str
     ) -> bool:
-        """Insert a token for a user whose password has just been verified against a hash.
+        """Insert a token, if the user still has the password hash that was verified for the login.
 
-        Returns False and inserts nothing if the user no longer has this hash.
+        `values` are the values of the token's columns by column name, except for `user_id`.
+        Returns False and inserts nothing if the password hash has changed since then.
 
             INSERT INTO tokens (user_id, id, name, digest, expires_at)
             SELECT users.id, :id, :name, :digest, :expires_at FROM users
-            WHERE users.id = :user_id AND users.password_hash = :password_hash
+            WHERE users.id = :user_id AND users.password_hash = :verified_hash
             FOR SHARE
 
-        The lock (FOR SHARE) makes a concurrent change of the password wait until the token is
-        committed. The trigger of that change then sees the token and deletes it.
+        FOR SHARE locks the user, so that a concurrent change of the password waits until the token
+        is committed. A trigger of that change then deletes the token.
         """
-        column_values = {
-            name: sa.literal(value, _token[name].type) for name, value in columns.items()
-        }
-        user_with_hash = (
-            sa.select(_user.id, *column_values.values())
-            .where(_user.id == user_id, _user.password_hash == password_hash)
+        columns = Token.__table__.c
+        selected_values = [sa.literal(value, columns[name].type) for name, value in values.items()]
+        select_from_user = (
+            sa.select(User.id, *selected_values)
+            .where(User.id == user_id, User.password_hash == verified_hash)
             .with_for_update(read=True)
         )
-        statement = (
-            sa.insert(Token)
-            .from_select(["user_id", *column_values], user_with_hash)
-            .returning(_token.id)
+        insert_token = (
+            sa.insert(Token).from_select(["user_id", *values], select_from_user).returning(Token.id)
         )
-        rows = await self.session.execute(statement)
-        return bool(rows)
+        inserted_rows = await self.session.execute(insert_token)
+        return len(inserted_rows) > 0
 
-    async def delete_where_in(
-        self, column_name: Literal["id", "user_id", "digest"], values: Sequence[Any]
-    ) -> int:
-        """Delete the tokens whose column has one of these values. Return their number."""
-        # The values are a single array parameter, because a leaked log may contain more tokens than
-        # a statement can have parameters.
-        column = _token[column_name]
-        array = sa.literal(list(values), sa.ARRAY(column.type))
-        return await self._delete_where(column == sa.any_(array))
+    async def delete_by_id(self, token_id: UUID) -> int:
+        """Delete the token with this id, if it exists. Return the number of deleted tokens."""
+        return await self._delete_tokens(Token.id == token_id)
 
-    async def delete_expired(self) -> int:
-        """Delete the tokens that have expired. Return their number."""
-        return await self._delete_where(_token.expires_at <= sa.func.now())
+    async def delete_by_user(self, user_id: int) -> int:
+        """Delete all tokens of a user. Return the number of deleted tokens."""
+        return await self._delete_tokens(Token.user_id == user_id)
 
-    async def _delete_where(self, condition: Condition) -> int:
-        """Delete the tokens that meet a condition. Return their number."""
-        statement = sa.delete(Token).where(condition).returning(_token.id)
-        rows = await self.session.execute(statement)
-        return len(rows)
+    async def delete_by_digests(self, digests: Sequence[bytes]) -> int:
+        """Delete the tokens with these SHA-256 digests. Return the number of deleted tokens.
+
+            DELETE FROM tokens WHERE digest = ANY (:digests)
+
+        The digests are a single parameter, an array, because a statement can have only 32,767
+        parameters and a log file may contain more tokens.
+        """
+        digest_array = sa.literal(list(digests), sa.ARRAY(sa.LargeBinary))
+        return await self._delete_tokens(Token.digest == sa.any_(digest_array))
+
+    async def delete_expired_tokens(self) -> int:
+        """Delete the tokens that have expired. Return the number of deleted tokens."""
+        return await self._delete_tokens(Token.expires_at <= sa.func.now())
+
+    async def _delete_tokens(self, condition: Condition) -> int:
+        """Delete the tokens that meet a condition. Return the number of deleted tokens."""
+        statement = sa.delete(Token).where(condition).returning(Token.id)
+        deleted_rows = await self.session.execute(statement)
+        return len(deleted_rows)

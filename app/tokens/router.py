@@ -16,7 +16,7 @@ from app.core.http import (
 )
 from app.core.paging import Page, PageQuery
 from app.resources import AppResources
-from app.tokens.schemas import MAX_TOKEN_NAME_LENGTH, AccessToken, LogIn, TokenId, TokenRead
+from app.tokens.schemas import MAX_TOKEN_NAME_LENGTH, AccessToken, LoginForm, TokenId, TokenRead
 from app.tokens.service import LoginService, TokenService
 from app.users.credentials import CredentialVerifier
 from app.users.errors import TooManyFailedLogins
@@ -25,43 +25,52 @@ router = Router(prefix="/tokens", tags=["tokens"], cache_control=NO_STORE)
 
 
 async def _get_login_service(session: RequestSession, resources: AppResources) -> LoginService:
+    """Create the login service for one request, as a FastAPI dependency."""
     verifier = CredentialVerifier(session, resources.password_hasher)
     return LoginService(session, verifier, resources.settings.token_ttl)
 
 
 async def _get_token_service(session: RequestSession, principal: CurrentPrincipal) -> TokenService:
+    """Create the token service for one request, as a FastAPI dependency."""
     return TokenService(session, principal)
 
 
-Logins = Annotated[LoginService, Depends(_get_login_service)]
-Tokens = Annotated[TokenService, Depends(_get_token_service)]
+LoginServiceDependency = Annotated[LoginService, Depends(_get_login_service)]
+TokenServiceDependency = Annotated[TokenService, Depends(_get_token_service)]
 
 
 @router.post("", permission="public", status_code=201, errors=[Unauthorized, TooManyFailedLogins])
 async def create_token(
-    login: Annotated[LogIn, Form()], logins: Logins, request: Request, response: Response
+    login: Annotated[LoginForm, Form()],
+    login_service: LoginServiceDependency,
+    request: Request,
+    response: Response,
 ) -> AccessToken:
     """Log in.
 
     The response contains an access token, which is valid until it expires or is revoked.
     """
+    # If the client does not name the token, the name of its browser or HTTP library is used.
     user_agent = request.headers.get("user-agent", "")
     token_name = login.name or user_agent[:MAX_TOKEN_NAME_LENGTH] or "unnamed"
     client_address = None
     if request.client is not None:
         client_address = request.client.host
-    token_id, token = await logins.create(login, token_name, client_address)
+    token_id, token = await login_service.log_in(login, token_name, client_address)
     set_location(response, f"/tokens/{token_id}")
     return token
 
 
 @router.get("", permission="oneself")
 async def list_tokens(
-    query: Annotated[PageQuery, Query()], tokens: Tokens, request: Request, response: Response
+    query: Annotated[PageQuery, Query()],
+    tokens: TokenServiceDependency,
+    request: Request,
+    response: Response,
 ) -> Page[TokenRead]:
     """List your tokens.
 
-    The list describes the tokens, but does not contain the tokens themselves.
+    The list contains the name and the times of each token, but not the token itself.
     """
     page = await tokens.page(query)
     set_page_links(request, response, page)
@@ -69,15 +78,15 @@ async def list_tokens(
 
 
 @router.delete("/current", permission="oneself", errors=[NotFound])
-async def delete_current_token(tokens: Tokens, if_match: IfMatch) -> None:
+async def delete_current_token(tokens: TokenServiceDependency, if_match: IfMatch) -> None:
     """Log out.
 
-    The token with which the request is sent is revoked.
+    This revokes the token with which the request is sent.
     """
     await tokens.delete_current(if_match)
 
 
 @router.delete("/{id}", permission="oneself")
-async def delete_token(id: TokenId, tokens: Tokens, if_match: IfMatch) -> None:
+async def delete_token(id: TokenId, tokens: TokenServiceDependency, if_match: IfMatch) -> None:
     """Revoke one of your tokens."""
     await tokens.delete(id, if_match)

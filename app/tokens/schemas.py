@@ -11,7 +11,7 @@ from app.tokens.secret import TOKEN_PREFIX
 from app.users.schemas import MAX_EMAIL_LENGTH, MAX_PASSWORD_LENGTH, PASSWORD_SCHEMA, reject_nul
 
 MAX_TOKEN_NAME_LENGTH: Final = 100  # characters
-# A wrong password may be shorter than those that users can choose.
+# A login accepts passwords that are too short to be right, and responds that they are wrong.
 _LOGIN_PASSWORD_SCHEMA = {
     keyword: value for keyword, value in PASSWORD_SCHEMA.items() if keyword != "minLength"
 }
@@ -24,8 +24,8 @@ IgnoredOAuthField = Annotated[
 ]
 
 
-class LogIn(RequestModel):
-    """The form of the OAuth 2 password grant (RFC 6749), with a name for the token."""
+class LoginForm(RequestModel):
+    """The form of a login: the fields that OAuth 2 (RFC 6749) defines, and a name for the token."""
 
     username: Annotated[str, string_of_length(1, MAX_EMAIL_LENGTH)] = Field(
         description="Email of the user", examples=["ada@example.com"]
@@ -38,10 +38,10 @@ class LogIn(RequestModel):
     ]
     name: Name | None = Field(
         default=None,
-        description="Name for the token, such as that of a device; by default the User-Agent",
+        description="Name of the token, for example the device. The default is the User-Agent.",
     )
     grant_type: Literal["password"] | None = Field(
-        default=None, description="Grant type of OAuth 2; always `password`"
+        default=None, description="Grant type of OAuth 2, which is always `password`"
     )
     scope: IgnoredOAuthField = None
     client_id: IgnoredOAuthField = None
@@ -61,7 +61,7 @@ class AccessToken(BaseModel):
 
 
 class TokenRead(ReadModel):
-    """A token, described without the token itself."""
+    """The description of an access token. It does not contain the token itself."""
 
     id: UUID
     name: str = Field(
@@ -70,8 +70,8 @@ class TokenRead(ReadModel):
     expires_at: datetime
     last_used_at: datetime | None = Field(
         description=(
-            "Time of the last use, which is recorded every few minutes; null if the token has never"
-            " been used"
+            "Time of the last use, accurate to a few minutes. It is null if the token has not been"
+            " used yet."
         ),
         examples=[None],
     )

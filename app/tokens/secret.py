@@ -29,11 +29,13 @@ def generate_token() -> str:
     return f"{TOKEN_PREFIX}{secret}{_compute_checksum(secret)}"
 
 
-def token_digest(token: str) -> bytes | None:
-    """Return the SHA-256 of a token, or None if the text does not have the format of a token.
+def compute_token_digest(token: str) -> bytes | None:
+    """Compute the SHA-256 of an access token, under which the database stores the token.
 
-    The database stores the digest instead of the token. A token has so many random bits that it
-    needs neither a salt nor a slow hash, and the time that the lookup of a digest takes reveals
+    Returns None if the text is not a token, because its format or its checksum is wrong.
+
+    A token contains 256 random bits, so nobody can guess it, and a fast hash without a salt is
+    secure. It is also safe to look up the digest in an index: the time that this takes reveals
     nothing about the token.
     """
     if not TOKEN_PATTERN.fullmatch(token):

@@ -12,78 +12,85 @@ from app.core.errors import Conflict, ServiceError, Unauthorized
 from app.core.paging import Page, PageQuery
 from app.tokens import secret
 from app.tokens.repository import TokenRepository
-from app.tokens.schemas import AccessToken, LogIn, TokenRead
+from app.tokens.schemas import AccessToken, LoginForm, TokenRead
 from app.users.credentials import CredentialVerifier
 from app.users.login_failures import LoginFailureRepository
 
 
 async def find_principal(database: Database, token: str) -> Principal | None:
-    """Return the user of a token as a principal, or None if the token is not valid.
+    """Find the user whom an access token authenticates. Return None if the token is not valid.
 
-    Every request with a token calls this function. It executes one statement, and a second one only
-    if the token has not been used in the last few minutes.
+    The server calls this for every request that has a token. It executes one statement, and a
+    second one at most every five minutes for each token, to record that the token is in use.
     """
-    digest = secret.token_digest(token)
+    digest = secret.compute_token_digest(token)
     if digest is None:
         return None
-    owner = await TokenRepository(database.reads).find_owner(digest)
-    if owner is None:
+    valid_token = await TokenRepository(database.reads).find_valid_token(digest)
+    if valid_token is None:
         return None
-    if owner.last_use_is_outdated:
-        # The time of the last use is only informative, so a failure to record it is ignored.
+    if valid_token.must_record_use:
+        # The time of the last use is only information for the user. A request succeeds even if the
+        # time cannot be recorded, for example because the database is overloaded.
         with suppress(ServiceError, *DATABASE_AND_OS_ERRORS):
-            await TokenRepository(database.writes).record_use(owner.token_id)
-    return Principal(owner.role, owner.user_id, owner.token_id)
+            await TokenRepository(database.writes).record_use(valid_token.token_id)
+    return Principal(valid_token.user_role, valid_token.user_id, valid_token.token_id)
 
 
 class LoginService:
     """Logs users in: verifies an email and a password, and creates an access token.
 
-    `token_ttl` is the lifetime of a token in seconds.
+    `token_ttl_seconds` is the time after which a new token expires.
     """
 
-    def __init__(self, session: Session, verifier: CredentialVerifier, token_ttl: int) -> None:
+    def __init__(
+        self, session: Session, verifier: CredentialVerifier, token_ttl_seconds: int
+    ) -> None:
         self._repository = TokenRepository(session)
         self._verifier = verifier
-        self._token_ttl = token_ttl
+        self._token_ttl_seconds = token_ttl_seconds
 
-    async def create(
-        self, login: LogIn, token_name: str, client_address: str | None
+    async def log_in(
+        self, login: LoginForm, token_name: str, client_address: str | None
     ) -> tuple[UUID, AccessToken]:
-        """Create a token for the user with this email and password. Return its id and the token.
+        """Verify an email and a password, and create an access token. Return its id and the token.
 
-        Wrong passwords are counted for the account, and also for the client if its address is
-        known.
+        A wrong password counts as a failed login of the account, and also of the client if its
+        address is known.
 
         Raises `Unauthorized` if the email or the password is wrong, `TooManyFailedLogins` after
-        too many wrong passwords, and `Conflict` if the password changes at the same time.
+        too many failed logins, and `Conflict` if the password is changed during the login.
         """
         credentials = await self._verifier.verify(login.username, login.password, client_address)
         if credentials is None:
             raise Unauthorized("Wrong email or password")
         token = secret.generate_token()
         token_id = uuid7()
-        columns = {
+        values = {
             "id": token_id,
             "name": token_name,
-            "digest": secret.token_digest(token),
-            "expires_at": datetime.now(UTC) + timedelta(seconds=self._token_ttl),
+            "digest": secret.compute_token_digest(token),
+            "expires_at": datetime.now(UTC) + timedelta(seconds=self._token_ttl_seconds),
         }
         is_created = await self._repository.create_if_password_unchanged(
-            columns, credentials.id, credentials.password_hash
+            values, credentials.user_id, credentials.password_hash
         )
         if not is_created:
-            raise Conflict("The password was changed at the same time")
+            raise Conflict("The password was changed during the login")
         access_token = AccessToken(
             access_token=token,
             token_type="bearer",  # noqa: S106 - not a password
-            expires_in=self._token_ttl,
+            expires_in=self._token_ttl_seconds,
         )
         return token_id, access_token
 
 
 class TokenService:
-    """Operations on the principal's own tokens."""
+    """Lists and revokes the access tokens of the principal, the user who sent the request.
+
+    `expected_versions` are the versions that an `If-Match` header allows. None allows every
+    version.
+    """
 
     def __init__(self, session: Session, principal: Principal) -> None:
         self._principal = principal
@@ -94,24 +101,26 @@ class TokenService:
         return await self._repository.page(query)
 
     async def delete(self, id: UUID, expected_versions: list[str] | None = None) -> None:
-        """Revoke a token. The next request with it is refused, because tokens are not cached.
+        """Delete one of the principal's tokens, so that the next request with it is refused.
 
-        Raises `NotFound` or `PreconditionFailed`.
+        Raises `NotFound` if the principal does not have this token, and `PreconditionFailed` if it
+        has none of the expected versions.
         """
         await self._repository.delete(id, expected_versions)
 
     async def delete_current(self, expected_versions: list[str] | None = None) -> None:
-        """Revoke the token with which the request was sent.
+        """Delete the token with which the request was sent, which logs the principal out.
 
-        Raises `NotFound` or `PreconditionFailed`.
+        Raises `NotFound` if the token was deleted in the meantime, and `PreconditionFailed` if it
+        has none of the expected versions.
         """
         await self._repository.delete(self._principal.token_id, expected_versions)
 
 
-class TokenRevocation:
+class TokenRevoker:
     """Revokes the tokens of any user, for the command line and scheduled jobs.
 
-    Every method that revokes tokens returns their number.
+    Every method that revokes tokens returns how many tokens it has revoked.
     """
 
     def __init__(self, session: Session) -> None:
@@ -120,27 +129,27 @@ class TokenRevocation:
 
     async def revoke_by_user(self, user_id: int) -> int:
         """Revoke all tokens of a user."""
-        return await self._repository.delete_where_in("user_id", [user_id])
+        return await self._repository.delete_by_user(user_id)
 
     async def revoke_by_id(self, id: UUID) -> int:
-        """Revoke one token."""
-        return await self._repository.delete_where_in("id", [id])
+        """Revoke the token with this id, if it exists."""
+        return await self._repository.delete_by_id(id)
 
     async def revoke_leaked(self, text: str) -> int:
-        """Revoke all tokens that occur anywhere in a text, such as a log."""
+        """Revoke every token that occurs anywhere in a text, for example in a leaked log file."""
         digests = []
-        for token in secret.TOKEN_PATTERN.findall(text):
-            digest = secret.token_digest(token)
-            # None for a text whose checksum is wrong.
+        for possible_token in secret.TOKEN_PATTERN.findall(text):
+            digest = secret.compute_token_digest(possible_token)
+            # The digest is None if a text only looks like a token, but has a wrong checksum.
             if digest is not None:
                 digests.append(digest)
-        return await self._repository.delete_where_in("digest", digests)
+        return await self._repository.delete_by_digests(digests)
 
     async def delete_expired(self) -> str:
-        """Delete expired tokens and expired counters of failed logins.
+        """Delete expired tokens and expired counters of failed logins, as a scheduled job.
 
-        Returns a text with their numbers for the log.
+        Returns the message to log, for example "2 expired tokens, 0 expired login failures".
         """
-        tokens = await self._repository.delete_expired()
-        failures = await self._login_failures.delete_expired()
-        return f"{tokens} expired tokens, {failures} expired login failures"
+        deleted_tokens = await self._repository.delete_expired_tokens()
+        deleted_counters = await self._login_failures.delete_expired_counters()
+        return f"{deleted_tokens} expired tokens, {deleted_counters} expired login failures"

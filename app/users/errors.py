@@ -4,20 +4,24 @@ from app.core.errors import Conflict, ServiceError
 
 
 class EmailTaken(Conflict):
-    """Raised when another user already has the email. Emails are compared ignoring case."""
+    """Raised if another user already has the email. Emails are compared ignoring case."""
 
     detail = "Email already registered"
 
 
 class LastAdmin(Conflict):
-    """Raised when the deletion or demotion of a user would leave no admin."""
+    """Raised if the last admin would be deleted or get another role."""
 
+    # Clients see the general problem type `conflict` instead of `last-admin`.
     type = Conflict.type
     detail = "The last admin can be neither deleted nor demoted"
 
 
 class TooManyFailedLogins(ServiceError):
-    """Raised while an account or a client's address is blocked after too many wrong passwords."""
+    """Raised while an account or a client address is blocked after too many wrong passwords.
+
+    `retry_after` is the number of seconds until the next attempt is allowed.
+    """
 
     status = 429
     type = "too-many-requests"
@@ -25,4 +29,4 @@ class TooManyFailedLogins(ServiceError):
 
     def __init__(self, retry_after: int = 1) -> None:
         super().__init__()
-        self.retry_after = retry_after  # seconds
+        self.retry_after = retry_after

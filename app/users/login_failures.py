@@ -16,25 +16,28 @@ EXPIRY_HOURS: Final = 1  # since the last failure
 # SQL fragments that the statements of `LoginFailureRepository` share. The values inserted into them
 # are constants of this module.
 
-# The primary key of the row in which each subject is counted. For example, the subject
-# ('account', 'ada@example.com') becomes ('account', <SHA-256 of the user's id>). The id identifies
-# an account, so that its failures survive a change of the email, or the email if there is no such
-# user. Only the database knows which emails are equal, so it computes the digest. The digest of an
-# id never equals that of a name, because the first of the 8 bytes of an id is NUL.
-_COUNTERS = """
-    counters AS (
+# Computes the primary key of the counter of each subject. For example, the subject
+# ('account', 'ada@example.com') has the counter ('account', <SHA-256 of the user's id>). An account
+# is identified by the user's id, so that its failures are still counted after a change of the
+# email, or by the email if the user does not exist. The database computes the digest, because only
+# the database knows which emails are equal. The digest of an id never equals that of a name,
+# because the first of the 8 bytes of an id is NUL.
+_WITH_COUNTERS = """
+    WITH counters AS (
         SELECT subject.kind, sha256(coalesce(
             (SELECT int8send(users.id) FROM users WHERE lower(users.email) = lower(subject.name)),
             convert_to(lower(subject.name), 'UTF8')
         )) AS digest
         FROM unnest(CAST(:kinds AS text[]), CAST(:names AS text[])) AS subject (kind, name)
     )"""
-# The number of failures that a row has above its limit. Negative below the limit.
+# How far the failures of a counter exceed their limit, for example 1 if an account has 11 failures.
+# Negative below the limit.
 _FAILURES_ABOVE_LIMIT = f"""
     (login_failures.failures - CASE login_failures.kind
         WHEN 'account' THEN {MAX_ACCOUNT_FAILURES} WHEN 'address' THEN {MAX_ADDRESS_FAILURES}
     END)"""
-# The time at which the next attempt is allowed. The inner least() keeps power() from overflowing.
+# The time at which a counter allows the next attempt. The inner least() keeps power() from
+# overflowing.
 _BLOCKED_UNTIL = f"""
     CASE WHEN {_FAILURES_ABOVE_LIMIT} >= 0 THEN
         login_failures.failed_at + make_interval(
@@ -46,8 +49,8 @@ _BLOCKED_UNTIL = f"""
 class LoginFailureRepository:
     """Counts the failed logins of accounts and of client addresses.
 
-    The counts are in the database, so that all processes share them. A counter that has reached its
-    limit blocks further attempts for a time that doubles with every failure. For an account:
+    The counters are in the database, so that all processes share them. A counter that has reached
+    its limit blocks further attempts for a time that doubles with every failure. For an account:
 
         failures             9  10  11  12  13 ...  19  20 and more
         seconds to wait      0   1   2   4   8 ... 512  900
@@ -60,34 +63,37 @@ class LoginFailureRepository:
         self.session = session
 
     async def record_attempt(self, subjects: Mapping[str, str]) -> int:
-        """Count an attempt as a failure for all subjects, or for none if one of them is blocked.
+        """Count a login attempt as a failure before its password is checked.
 
-        Returns 0 if the attempt was counted, so that the password may be checked. Otherwise returns
-        the number of seconds until the next attempt is allowed. Example with two attempts in the
-        same second:
+        Returns 0 if the attempt was counted, so that the password may be checked. If the account or
+        the address is blocked, counts nothing and returns the number of seconds to wait. Example
+        with two attempts in the same second:
 
-            account           address          returned
-            9 -> 10 failures  3 -> 4 failures  0
-            10, blocked       4, unchanged     1
+            failures of the account  failures of the address  returned
+            9 -> 10                  3 -> 4                   0
+            10, blocked              4, not counted           1
+
+        `subjects` are for example `{"account": "ada@example.com", "address": "192.0.2.1"}`.
         """
         counted_kinds = await self._increment_failures(subjects)
         if counted_kinds == subjects.keys():
             return 0
+        # A concurrent attempt may have blocked one subject after the other one was counted.
         if counted_kinds:
             await self._decrement_failures({kind: subjects[kind] for kind in counted_kinds})
-        return await self._seconds_to_wait(subjects)
+        return await self._find_seconds_to_wait(subjects)
 
     async def record_success(self, subjects: Mapping[str, str]) -> None:
-        """Correct the counters after an attempt that was recorded as a failure has succeeded.
+        """Correct the counters after a login that was counted as a failure has succeeded.
 
-        Deletes the row of the account, and subtracts 1 from the failures of the address. The
+        Deletes the counter of the account, and subtracts 1 from the failures of the address. The
         address keeps its earlier failures, because those may have been attempts at other accounts.
         """
-        # The last condition is always true. It reads the result of the DELETE, so Postgres runs the
-        # DELETE first. That locks the account before the address, as `_increment_failures` does.
-        # If the orders were different, concurrent logins could deadlock.
+        # The condition on `deleted` is always true. It makes Postgres run the DELETE first, so that
+        # the account is locked before the address, in the same order as by an attempt. Otherwise,
+        # concurrent logins could deadlock.
         statement = f"""
-            WITH {_COUNTERS},
+            {_WITH_COUNTERS},
             deleted AS (
                 DELETE FROM login_failures USING counters
                 WHERE login_failures.kind = counters.kind
@@ -103,33 +109,37 @@ class LoginFailureRepository:
                 AND login_failures.failures > 0
                 AND (SELECT count(*) FROM deleted) >= 0
             RETURNING login_failures.kind
-        """  # noqa: S608
+        """  # noqa: S608 - inserts only constants
         await self._execute(statement, subjects)
 
-    async def delete_expired(self) -> int:
-        """Delete the counters without a failure in the last `EXPIRY_HOURS`. Return their number."""
+    async def delete_expired_counters(self) -> int:
+        """Delete the counters of subjects without a failed login in the last hour.
+
+        Returns the number of deleted counters.
+        """
         statement = f"""
             DELETE FROM login_failures
             WHERE failed_at < now() - make_interval(hours => {EXPIRY_HOURS})
             RETURNING kind
-        """  # noqa: S608
-        rows = await self.session.execute(sa.text(statement))
-        return len(rows)
+        """  # noqa: S608 - inserts only constants
+        deleted_rows = await self.session.execute(sa.text(statement))
+        return len(deleted_rows)
 
     async def _increment_failures(self, subjects: Mapping[str, str]) -> set[str]:
-        """Add 1 to the failures of all subjects, unless one of them is blocked.
+        """Add 1 to the failures of the account and of the address, unless one of them is blocked.
 
-        Returns the kinds of the subjects that were counted, for example `{"account", "address"}`,
-        or an empty set if one of them was blocked before.
+        Returns the kinds of the subjects that were counted: `{"account", "address"}`, or an empty
+        set if one of them was blocked. If a concurrent attempt blocks one of them during the
+        statement, only the other one is counted, and the caller has to decrement its failures.
 
-        If a concurrent attempt blocks a subject during the statement, only the other subject is
-        counted. The caller then has to take that failure back.
+        A subject without a failure in the last hour is counted from 1 again.
         """
-        # NOT EXISTS counts neither subject if one is blocked. ON CONFLICT waits for a concurrent
-        # attempt that writes the same row, and skips the row if that attempt has blocked it.
+        # NOT EXISTS selects neither subject if one of them is blocked. ON CONFLICT waits for a
+        # concurrent attempt that writes the same row. If that attempt has blocked the subject, the
+        # last WHERE skips the row.
         statement = f"""
             INSERT INTO login_failures (kind, digest)
-            WITH {_COUNTERS}
+            {_WITH_COUNTERS}
             SELECT kind, digest FROM counters
             WHERE NOT EXISTS (
                 SELECT FROM login_failures JOIN counters USING (kind, digest)
@@ -145,40 +155,43 @@ class LoginFailureRepository:
                 failed_at = now()
             WHERE {_BLOCKED_UNTIL} <= now()
             RETURNING login_failures.kind
-        """  # noqa: S608
+        """  # noqa: S608 - inserts only constants
         rows = await self._execute(statement, subjects)
         return {row["kind"] for row in rows}
 
     async def _decrement_failures(self, subjects: Mapping[str, str]) -> None:
-        """Subtract 1 from the failures of all subjects."""
+        """Subtract 1 from the failures of these subjects, which were counted by mistake."""
         statement = f"""
-            WITH {_COUNTERS}
+            {_WITH_COUNTERS}
             UPDATE login_failures SET failures = login_failures.failures - 1
             FROM counters
             WHERE login_failures.kind = counters.kind
                 AND login_failures.digest = counters.digest
                 AND login_failures.failures > 0
             RETURNING login_failures.kind
-        """  # noqa: S608
+        """  # noqa: S608 - inserts only constants
         await self._execute(statement, subjects)
 
-    async def _seconds_to_wait(self, subjects: Mapping[str, str]) -> int:
-        """Return the number of seconds until no subject is blocked any more, and at least 1."""
+    async def _find_seconds_to_wait(self, subjects: Mapping[str, str]) -> int:
+        """Return the number of seconds until all subjects may try again, at least 1.
+
+        The time is rounded up, so that a client that waits for so long is not refused again.
+        """
         statement = f"""
-            WITH {_COUNTERS}
+            {_WITH_COUNTERS}
             SELECT
                 CAST(ceil(extract(epoch FROM max({_BLOCKED_UNTIL}) - now())) AS integer) AS seconds
             FROM login_failures JOIN counters USING (kind, digest)
             WHERE {_BLOCKED_UNTIL} > now()
-        """  # noqa: S608
-        rows = await self._execute(statement, subjects)
-        seconds: int | None = rows[0]["seconds"]
+        """  # noqa: S608 - inserts only constants
+        [row] = await self._execute(statement, subjects)
+        seconds: int | None = row["seconds"]
         if seconds is None:
-            # The block has ended since the attempt was refused.
+            # The last block has ended since the attempt was refused.
             return 1
         return max(1, seconds)
 
     async def _execute(self, statement: str, subjects: Mapping[str, str]) -> Rows:
-        """Execute a statement that contains `_COUNTERS` for these subjects."""
+        """Execute a statement that begins with `_WITH_COUNTERS`, for these subjects."""
         parameters = {"kinds": list(subjects), "names": list(subjects.values())}
         return await self.session.execute(sa.text(statement), parameters)

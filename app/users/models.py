@@ -50,13 +50,14 @@ class User(Entity):
 
 
 class LoginFailure(Base):
-    """The number of failed logins in a row for one account, or from one client address.
+    """Counter of the consecutive failed logins of one account or one client address.
 
     `kind` is `account` or `address`. `digest` is a SHA-256 that identifies the account or the
-    address, which are not stored themselves. `failed_at` is the time of the last failure.
+    address, which are not stored themselves. `failures` is the number of failed logins, and
+    `failed_at` is the time of the last one.
 
     Rule in the database: the primary key allows one row for each kind and digest, so that
-    concurrent attempts count in the same row.
+    concurrent attempts are counted in the same row.
     """
 
     __tablename__ = "login_failures"

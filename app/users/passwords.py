@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -16,19 +16,29 @@ from app.core.errors import Overloaded
 MEMORY_KIB: Final = 19 * 1024  # of each hash
 PASSES: Final = 2
 THREADS: Final = 2
-# Users of the hasher at a time, running or waiting. Their hashes take about 1.5 seconds.
+# How many callers may hash passwords at a time, running or waiting. The last of them waits for
+# about 1.5 seconds.
 MAX_PENDING_HASHES: Final = 64
-# Verified for unknown users, so that the response time does not reveal whether an account exists.
-# No password has this hash.
+# A hash that no password has. It is verified for unknown users, so that the response time does not
+# reveal whether an account exists.
 DUMMY_HASH: Final = f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${'A' * 22}${'A' * 43}"
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
+
+
+class PasswordVerification(NamedTuple):
+    """The result of comparing a password with an encoded hash."""
+
+    matches: bool
+    # A new hash of the password, if the password matches a hash with parameters that have become
+    # too weak. Otherwise None.
+    stronger_hash: str | None
 
 
 class PasswordHasher:
     """Hashes and verifies passwords in a few threads, without blocking the event loop.
 
-    Raises `Overloaded` when `max_pending` hashes run or wait, because a longer queue would only
-    make every client wait longer.
+    The queue of hashes that run or wait has `max_pending` places. If all places are taken, the
+    hasher raises `Overloaded`, because a longer queue would only make every client wait longer.
     """
 
     def __init__(self, *, max_pending: int = MAX_PENDING_HASHES) -> None:
@@ -38,21 +48,19 @@ class PasswordHasher:
         self._free_places = max_pending
 
     async def hash(self, password: SecretStr) -> str:
-        """Return the encoded hash of a password. This takes about 20 ms of one core.
+        """Hash a password, for example to `$argon2id$v=19$m=19456,t=2,p=1$...`.
 
-        Raises `Overloaded` if too many hashes run or wait.
+        This takes about 20 ms of one core. Raises `Overloaded` if too many hashes run or wait.
         """
         with self.reserve() as reserved_hasher:
             return await reserved_hasher.hash(password)
 
     @contextmanager
     def reserve(self) -> Iterator["ReservedHasher"]:
-        """Reserve one of the `max_pending` places in the queue for the duration of the block.
+        """Reserve one place in the queue of the hasher for the duration of the `with` block.
 
-        The block can verify and hash several passwords, one after the other, without being refused
-        in between.
-
-        Raises `Overloaded` if no place is free.
+        The block can then verify and hash several passwords, one after the other, without being
+        refused in between. Raises `Overloaded` if all places are taken.
         """
         if self._free_places <= 0:
             raise Overloaded
@@ -62,50 +70,54 @@ class PasswordHasher:
         try:
             yield reserved_hasher
         finally:
-            # Free the place when the last hash is finished, which may be after the block: a thread
-            # cannot be stopped, so it also finishes the hash of a request that was cancelled. The
-            # callback runs in that thread, and the number is changed only in the event loop.
+            # Free the place when the last hash is finished. If the request was cancelled, a thread
+            # may still compute it after the end of the block, because a thread cannot be stopped.
+            # The callback runs in that thread, but only the event loop may change the number.
             reserved_hasher.last_hash_task.add_done_callback(
                 lambda _: loop.call_soon_threadsafe(self._free_place)
             )
 
     def close(self) -> None:
-        """Cancel the hashes that wait, and block until the running ones are finished."""
+        """Cancel the hashes that wait, and block until the running hashes are finished."""
         self._threads.shutdown(cancel_futures=True)
 
     def _free_place(self) -> None:
+        """Make a place in the queue available to the next caller."""
         self._free_places += 1
 
 
 class ReservedHasher:
-    """Hashes and verifies passwords, one at a time, for a caller with a place in the queue."""
+    """Hashes and verifies passwords, one at a time, for a caller of `PasswordHasher.reserve`.
+
+    The caller has a place in the queue, so its hashes are never refused with `Overloaded`.
+    """
 
     def __init__(self, algorithm: PasswordHash, threads: ThreadPoolExecutor) -> None:
+        """Create a hasher that runs the algorithm in these threads."""
         self._algorithm = algorithm
         self._threads = threads
-        # The task of a thread that was submitted last. Initially a task that is already done.
+        # The hash that was started last. It is done if its thread has finished it, and also at the
+        # beginning, when no hash has been started.
         self.last_hash_task: Future[Any] = Future()
         self.last_hash_task.set_result(None)
 
     async def hash(self, password: SecretStr) -> str:
-        """Return the encoded hash of a password: `$argon2id$v=19$m=19456,t=2,p=1$...`."""
+        """Hash a password, for example to `$argon2id$v=19$m=19456,t=2,p=1$...`."""
         return await self._run_in_thread(self._algorithm.hash, password.get_secret_value())
 
-    async def verify(
-        self, password: SecretStr, encoded_hash: str | None
-    ) -> tuple[bool, str | None]:
+    async def verify(self, password: SecretStr, encoded_hash: str) -> PasswordVerification:
         """Compare a password with an encoded hash.
 
-        Returns whether they match, and a stronger hash of the password if the parameters of the
-        old hash have become too weak. Without a hash, it takes as long and they never match.
+        If they match and the parameters of the hash have become too weak, the result also contains
+        a stronger hash of the password.
         """
-        return await self._run_in_thread(
-            self._algorithm.verify_and_update,
-            password.get_secret_value(),
-            encoded_hash or DUMMY_HASH,
+        matches, stronger_hash = await self._run_in_thread(
+            self._algorithm.verify_and_update, password.get_secret_value(), encoded_hash
         )
+        return PasswordVerification(matches, stronger_hash)
 
-    async def _run_in_thread(self, function: Callable[..., Result], *arguments: str) -> Result:
+    async def _run_in_thread(self, function: Callable[..., ResultT], *arguments: str) -> ResultT:
+        """Call a function in one of the threads, and return its result."""
         task = self._threads.submit(function, *arguments)
         self.last_hash_task = task
         return await asyncio.wrap_future(task)

@@ -27,17 +27,18 @@ router = Router(prefix="/users", tags=["users"], cache_control=NO_STORE)
 async def _get_user_service(
     session: RequestSession, resources: AppResources, principal: CurrentPrincipal
 ) -> UserService:
+    """Create the user service for one request, as a FastAPI dependency."""
     return UserService(session, resources.password_hasher, principal)
 
 
-Users = Annotated[UserService, Depends(_get_user_service)]
+UserServiceDependency = Annotated[UserService, Depends(_get_user_service)]
 
 
 @router.get("/me", permission="oneself", errors=[NotFound])
-async def read_current_user(users: Users, response: Response) -> UserRead:
+async def read_current_user(users: UserServiceDependency, response: Response) -> UserRead:
     """Get the current user.
 
-    The current user is the owner of the token with which the request is sent.
+    This is the user to whom the token of the request belongs.
     """
     user = await users.get_current()
     set_etag(response, user)
@@ -45,7 +46,7 @@ async def read_current_user(users: Users, response: Response) -> UserRead:
 
 
 @router.get("/{id}", permission="users")
-async def read_user(id: UserId, users: Users, response: Response) -> UserRead:
+async def read_user(id: UserId, users: UserServiceDependency, response: Response) -> UserRead:
     """Get a user."""
     user = await users.get(id)
     set_etag(response, user)
@@ -54,7 +55,10 @@ async def read_user(id: UserId, users: Users, response: Response) -> UserRead:
 
 @router.get("", permission="users:list")
 async def list_users(
-    query: Annotated[UserQuery, Query()], users: Users, request: Request, response: Response
+    query: Annotated[UserQuery, Query()],
+    users: UserServiceDependency,
+    request: Request,
+    response: Response,
 ) -> Page[UserRead]:
     """List users."""
     page = await users.page(query)
@@ -63,7 +67,9 @@ async def list_users(
 
 
 @router.post("", permission="register", status_code=201, errors=[EmailTaken, Forbidden])
-async def create_user(new_user: UserCreate, users: Users, response: Response) -> UserRead:
+async def create_user(
+    new_user: UserCreate, users: UserServiceDependency, response: Response
+) -> UserRead:
     """Register a user.
 
     A new user has the role `member`. Only an admin may choose another role.
@@ -78,7 +84,11 @@ async def create_user(new_user: UserCreate, users: Users, response: Response) ->
     "/{id}", permission="users", errors=[EmailTaken, LastAdmin, Forbidden, TooManyFailedLogins]
 )
 async def update_user(
-    id: UserId, changes: UserUpdate, users: Users, if_match: IfMatch, response: Response
+    id: UserId,
+    changes: UserUpdate,
+    users: UserServiceDependency,
+    if_match: IfMatch,
+    response: Response,
 ) -> UserRead:
     """Update a user.
 
@@ -92,7 +102,7 @@ async def update_user(
 
 
 @router.delete("/{id}", permission="users", errors=[LastAdmin])
-async def delete_user(id: UserId, users: Users, if_match: IfMatch) -> None:
+async def delete_user(id: UserId, users: UserServiceDependency, if_match: IfMatch) -> None:
     """Delete a user.
 
     The tokens and documents of the user are also deleted.

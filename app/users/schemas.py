@@ -43,24 +43,26 @@ PASSWORD_SCHEMA: Final = {
 _UPDATE_EXAMPLE: Final[dict[str, Any]] = {"examples": [{"name": "Ada King"}]}
 
 
-def normalize_email(value: str) -> str | None:
-    """Return the form in which an email is stored, or None if it is not a valid email address.
+def normalize_email(email: str) -> str | None:
+    """Convert an email address to the form in which it is stored. Return None if it is invalid.
 
     For example, `Ada@EXAMPLE.com` becomes `Ada@example.com`.
     """
     try:
-        email = validate_email(value, check_deliverability=False).normalized
+        # Do not look up the domain, because registration must not depend on a DNS server.
+        normalized_email = validate_email(email, check_deliverability=False).normalized
     except EmailNotValidError:
         return None
-    if len(email) > MAX_EMAIL_LENGTH:
+    if len(normalized_email) > MAX_EMAIL_LENGTH:
         return None
-    return email
+    return normalized_email
 
 
 def _validate_email(value: str) -> str:
+    """Normalize an email address. Raise a validation error if it is invalid."""
     email = normalize_email(value)
     if email is None:
-        # The message of the library is not used, because it quotes what the client sent.
+        # Do not use the message of `email_validator`, because it quotes the value of the client.
         raise PydanticCustomError("email", "Must be an email address such as ada@example.com")
     return email
 
@@ -90,33 +92,33 @@ Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 
 
 class UserCreate(RequestModel):
-    """A user to register."""
+    """The request body that registers a user."""
 
     name: Name
     email: Email
     password: Password
-    # The OpenAPI document has no default for the role. Generated clients would otherwise send the
-    # default, and a client that sends a role without being an admin gets an error.
+    # The OpenAPI document does not mention the default. Otherwise, generated clients would send it,
+    # and the service would refuse the request, because only an admin may send a role.
     role: Role = Field(
         default=Role.MEMBER,
-        description="Role of the user, which only an admin may set; a member by default",
+        description="Role of the user. Only an admin may set it; the default is `member`.",
         json_schema_extra=remove_default,
     )
 
 
 class UserUpdate(UpdateModel, UserCreate):
-    """Changes to a user. A field that is absent keeps its value."""
+    """The request body that changes a user. A field that is absent keeps its value."""
 
     model_config = ConfigDict(json_schema_extra=_UPDATE_EXAMPLE)
 
     current_password: Password = absent_by_default(
-        description="Current password, required with a new password unless an admin sets it"
+        description="Current password. A new password requires it, unless an admin sets it."
     )
-    role: Role = absent_by_default(description="Role of the user, which only an admin may change")
+    role: Role = absent_by_default(description="Role of the user. Only an admin may change it.")
 
 
 class UserRead(ReadModel):
-    """A user, without their password."""
+    """A user as the API returns it. The password is not included."""
 
     id: int = Field(ge=1, le=MAX_INT64, examples=[1])
     name: str = Field(max_length=100, examples=["Ada Lovelace"])

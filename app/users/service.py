@@ -16,10 +16,10 @@ from app.users.schemas import UserCreate, UserRead, UserUpdate
 
 
 class UserService:
-    """Operations on the users that the principal may access.
+    """Registers users, and reads, changes and deletes the users that the principal may access.
 
-    A password is hashed before the first statement, so that no database connection is held while
-    it is hashed.
+    A new user's password is hashed before the first statement, so that a request does not hold a
+    database connection while it waits for the hash.
 
     `expected_versions` are the versions that an `If-Match` header allows. None allows every
     version.
@@ -28,18 +28,19 @@ class UserService:
     def __init__(
         self, session: Session, password_hasher: PasswordHasher, principal: Principal
     ) -> None:
+        """Create a service whose operations the principal performs."""
         self._session = session
         self._password_hasher = password_hasher
         self._principal = principal
-        self._scope = principal.owner_filter("users")
-        self._repository = UserRepository(session, self._scope)
+        self._owner_filter = principal.owner_filter("users")
+        self._repository = UserRepository(session, self._owner_filter)
 
     async def get(self, id: int) -> UserRead:
         """Read one user. Raises `NotFound`."""
         return await self._repository.get(id)
 
     async def get_current(self) -> UserRead:
-        """Read the user of the principal. Raises `NotFound` if the principal has none."""
+        """Read the user who sent the request. Raises `NotFound` if the caller is anonymous."""
         return await self._repository.get(self._principal.user_id)
 
     async def page(self, query: ListQuery) -> Page[UserRead]:
@@ -49,38 +50,39 @@ class UserService:
     async def create(self, new_user: UserCreate) -> UserRead:
         """Register a user.
 
-        Raises `EmailTaken`, and `Forbidden` if a role was sent and the principal may not choose it.
+        Raises `EmailTaken` if another user has the email, and `Forbidden` if a role was sent and
+        the principal may not choose roles.
         """
-        self._require_permission_for_role(new_user)
-        columns = await self._hash_password(new_user.model_dump())
+        self._require_permission_to_set_role(new_user)
+        columns = await self._replace_password_with_hash(new_user.model_dump())
         return await self._repository.create(columns)
 
     async def update(
-        self, id: int, update: UserUpdate, expected_versions: list[str] | None = None
+        self, id: int, changes: UserUpdate, expected_versions: list[str] | None = None
     ) -> UserRead:
-        """Change the fields that were sent. If no field was sent, the version does not change.
+        """Change the fields of a user that were sent. If no field was sent, change nothing.
 
         A new password requires the current password, unless the principal may change all users.
 
         Raises `NotFound`, `PreconditionFailed`, `EmailTaken`, `LastAdmin`, and
 
-        - `Forbidden` if a role was sent and the principal may not choose it,
-        - `InvalidRequest` if the current password is missing, wrong or not needed,
+        - `Forbidden` if a role was sent and the principal may not choose roles,
+        - `InvalidRequest` if the current password is missing, wrong, or sent without a new one,
         - `TooManyFailedLogins` after too many wrong current passwords,
         - `Conflict` if another request changes the password at the same time.
         """
-        self._require_permission_for_role(update)
-        changes = update.model_dump(exclude_unset=True)
-        current_password = changes.pop("current_password", None)
-        if "password" in changes:
-            return await self._change_password(id, changes, current_password, expected_versions)
+        self._require_permission_to_set_role(changes)
+        new_values = changes.model_dump(exclude_unset=True)
+        current_password = new_values.pop("current_password", None)
+        if "password" in new_values:
+            return await self._change_password(id, new_values, current_password, expected_versions)
         if current_password is not None:
-            raise _current_password_error(
+            raise _create_current_password_error(
                 "unused", "The current password is only allowed together with a new password"
             )
-        if not changes:
+        if not new_values:
             return await self._repository.get(id, expected_versions)
-        return await self._repository.update(id, changes, expected_versions)
+        return await self._repository.update(id, new_values, expected_versions)
 
     async def delete(self, id: int, expected_versions: list[str] | None = None) -> None:
         """Delete a user, with their tokens and documents.
@@ -89,66 +91,78 @@ class UserService:
         """
         await self._repository.delete(id, expected_versions)
 
-    def _require_permission_for_role(self, request: UserCreate | UserUpdate) -> None:
-        """Raise `Forbidden` if the request contains a role that the principal may not choose."""
+    def _require_permission_to_set_role(self, request: UserCreate | UserUpdate) -> None:
+        """Raise `Forbidden` if the request contains a role and the principal may not set roles."""
         contains_role = "role" in request.model_fields_set
-        may_choose_role = self._principal.scope("users:role") is not NONE
-        if contains_role and not may_choose_role:
+        may_set_roles = self._principal.scope("users:role") is not NONE
+        if contains_role and not may_set_roles:
             raise Forbidden
 
     async def _change_password(
         self,
         id: int,
-        changes: dict[str, Any],
+        new_values: dict[str, Any],
         current_password: SecretStr | None,
         expected_versions: list[str] | None,
     ) -> UserRead:
-        """Change the password of a user, and the other fields in `changes`.
+        """Change the password of a user, and possibly other fields. Return the changed user.
 
-        `changes` contains the new password as `password`.
+        `new_values` are the fields to change. They contain the new password as `password`.
+
+        A principal who may change all users, for example an admin, may omit the current password.
+        If it was sent, it must be right.
         """
         verified_hash = None
-        may_change_all = self._principal.scope("users") is ALL
-        if current_password is not None or not may_change_all:
+        may_change_all_users = self._principal.scope("users") is ALL
+        if current_password is not None or not may_change_all_users:
             verified_hash = await self._verify_current_password(id, current_password)
-        columns = await self._hash_password(changes)
-        # A trigger revokes all other tokens of the user.
+        columns = await self._replace_password_with_hash(new_values)
+        # A trigger deletes all tokens of the user except for this one.
         columns["password_changed_by"] = self._principal.token_id
         if verified_hash is None:
             return await self._repository.update(id, columns, expected_versions)
-        # Update the row only if it still has the hash that was verified.
-        scope = {**self._scope, "hash": verified_hash}
-        repository = UserRepository(self._session, scope)
+        # Change the user only if the password is still the one that was verified.
+        filters = {**self._owner_filter, "hash": verified_hash}
+        repository = UserRepository(self._session, filters)
         try:
             return await repository.update(id, columns, expected_versions)
         except NotFound:
             raise Conflict("Another request has changed the user at the same time") from None
 
     async def _verify_current_password(self, id: int, password: SecretStr | None) -> str:
-        """Verify the current password of a user, and return its hash.
+        """Verify the current password of a user before it is changed. Return its hash.
 
-        Otherwise, a stolen token would be enough to take over the account.
+        Without this check, someone with a stolen token could take over the account.
 
         Raises `InvalidRequest` if the password is missing or wrong, and `TooManyFailedLogins` after
         too many wrong passwords.
         """
         user = await self._repository.get(id)
         if password is None:
-            raise _current_password_error("missing", "A new password requires the current password")
+            raise _create_current_password_error(
+                "missing", "A new password requires the current password"
+            )
         verifier = CredentialVerifier(self._session, self._password_hasher)
         credentials = await verifier.verify(user.email, password)
         if credentials is None:
-            raise _current_password_error("wrong_password", "The current password is wrong")
+            raise _create_current_password_error("wrong_password", "The current password is wrong")
         return credentials.password_hash
 
-    async def _hash_password(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return the columns to write for these fields: `password` becomes `password_hash`."""
-        columns = dict(fields)
+    async def _replace_password_with_hash(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the columns to write for the fields of a user.
+
+        For example, `{"name": "Ada", "password": SecretStr("correct horse")}` becomes
+        `{"name": "Ada", "password_hash": "$argon2id$v=19$..."}`.
+        """
+        columns = dict(values)
         password = columns.pop("password")
         columns["password_hash"] = await self._password_hasher.hash(password)
         return columns
 
 
-def _current_password_error(code: str, detail: str) -> InvalidRequest:
-    """Return an error with one field error, which points to `current_password`."""
+def _create_current_password_error(code: str, detail: str) -> InvalidRequest:
+    """Create the error for a wrong or missing value of the field `current_password`.
+
+    `code` identifies the error for programs, for example `missing`. `detail` explains it to people.
+    """
     return InvalidRequest(FieldError(pointer="/current_password", code=code, detail=detail))

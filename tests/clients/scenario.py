@@ -28,7 +28,7 @@ from bookshelf_client.models import (
     CreateDocumentBody,
     DocumentRead,
     ListBooksSortItem,
-    LogIn,
+    LoginForm,
     PageBookRead,
     Problem,
     Role,
@@ -57,7 +57,7 @@ def check_problem(response: Response[Any], status: int, problem_type: str) -> Pr
 
 def log_in(origin: str, email: str, password: str) -> AuthenticatedClient:
     """Request a token, and return a client that sends it."""
-    credentials = LogIn(username=email, password=password)
+    credentials = LoginForm(username=email, password=password)
     with Client(origin) as client:
         response = create_token.sync_detailed(client=client, body=credentials)
     token = check_response(response, 201, AccessToken)

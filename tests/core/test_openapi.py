@@ -270,7 +270,7 @@ async def test_every_field_of_a_read_model_is_required(document: Json, model_nam
 async def test_password_is_write_only_and_not_in_read_models(document: Json) -> None:
     for model_name, schema in document["components"]["schemas"].items():
         if "password" in schema.get("properties", {}):
-            assert model_name in {"LogIn", "UserCreate", "UserUpdate"}
+            assert model_name in {"LoginForm", "UserCreate", "UserUpdate"}
             assert schema["properties"]["password"]["writeOnly"]
 
 

@@ -83,7 +83,7 @@ async def test_idempotency_key_is_accepted_if_documented_pattern_matches(
 
 async def test_documented_password_pattern_excludes_nul(document: Json) -> None:
     schemas = document["components"]["schemas"]
-    for name in ("UserCreate", "UserUpdate", "LogIn"):
+    for name in ("UserCreate", "UserUpdate", "LoginForm"):
         pattern = schemas[name]["properties"]["password"]["pattern"]
         assert re.fullmatch(pattern, "correct\nhorse")
         assert not re.fullmatch(pattern, "correct\0horse")

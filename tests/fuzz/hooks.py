@@ -68,11 +68,13 @@ class AdminAuth:
 
     def get(self, *_: Any) -> str:
         """Return a valid token of an administrator."""
-        if not database.fetch_value(_IS_ADMIN_TOKEN, secret.token_digest(self._token)):
+        if not database.fetch_value(_IS_ADMIN_TOKEN, secret.compute_token_digest(self._token)):
             self._token = secret.generate_token()
             email = f"{uuid4()}@example.com"
             user_id = database.fetch_value(_INSERT_ADMIN, email, PASSWORD_HASH)
-            database.fetch_value(_INSERT_TOKEN, uuid4(), user_id, secret.token_digest(self._token))
+            database.fetch_value(
+                _INSERT_TOKEN, uuid4(), user_id, secret.compute_token_digest(self._token)
+            )
         return self._token
 
     def set(self, case: Any, token: str, *_: Any) -> None:

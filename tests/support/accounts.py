@@ -74,7 +74,7 @@ async def add_token(database: Database, user_id: int, *, used: bool = False) -> 
     parameters = {
         "id": uuid4(),
         "user_id": user_id,
-        "digest": secret.token_digest(token),
+        "digest": secret.compute_token_digest(token),
         "used": used,
     }
     await database.writes.execute(_ADD_TOKEN, parameters)

@@ -95,7 +95,7 @@ async def add_callers(database: Database, password_hash: str = "x") -> None:
             {
                 "id": TOKEN_IDS[caller],
                 "user_id": USER_IDS[owner],
-                "digest": secret.token_digest(TOKENS[caller]),
+                "digest": secret.compute_token_digest(TOKENS[caller]),
                 "seconds": 0.0 if caller == "expired" else 3600.0,
             }
         )

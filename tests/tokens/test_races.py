@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from app.core.db import Database
-from app.tokens.schemas import LogIn
+from app.tokens.schemas import LoginForm
 from app.tokens.service import LoginService
 from app.users.credentials import CredentialVerifier
 from app.users.passwords import DUMMY_HASH, PasswordHasher
@@ -47,9 +47,9 @@ async def uncommitted_login(
     """Log in, and yield the token. The login is committed at the end of the block."""
     async with database.transaction() as session:
         verifier = CredentialVerifier(session, password_hasher)
-        service = LoginService(session, verifier, token_ttl=3600)
-        login = LogIn(username=EMAIL, password=SecretStr(PASSWORD))
-        _, token = await service.create(login, token_name="laptop", client_address=None)
+        service = LoginService(session, verifier, token_ttl_seconds=3600)
+        login = LoginForm(username=EMAIL, password=SecretStr(PASSWORD))
+        _, token = await service.log_in(login, token_name="laptop", client_address=None)
         yield token.access_token
 
 

@@ -28,7 +28,7 @@ async def test_sweep_deletes_only_expired_tokens_and_failures(
     user = await add_user(database)
     tokens = []
     for lifetime in (-HOUR, 0 * SECOND, SECOND):
-        digest = secret.token_digest(await add_token(database, user))
+        digest = secret.compute_token_digest(await add_token(database, user))
         tokens.append(await fetch_value(database, SET_EXPIRY, digest=digest, lifetime=lifetime))
     for kind, name, failures, ago in (
         ("account", "expired", 1, HOUR + SECOND),
