@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.embedded.processes import parent_death_prefix
+from app.embedded.processes import exit_with_parent_prefix
 from app.settings import Settings
 
 
@@ -18,7 +18,7 @@ def run_in_background(command: str, settings: Settings) -> Iterator[None]:
     """
     # Both processes would use the same port for metrics, so only this one serves them.
     environment = {**os.environ, **backend_environment(settings), "METRICS_PORT": "0"}
-    program = [*parent_death_prefix(), sys.executable, "-m", "app", command]
+    program = [*exit_with_parent_prefix(), sys.executable, "-m", "app", command]
     process = subprocess.Popen(program, env=environment, start_new_session=True)
     try:
         yield

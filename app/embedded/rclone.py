@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Final
 from app import NAME
 from app.embedded.processes import (
     EmbeddedError,
-    parent_death_prefix,
+    exit_with_parent_prefix,
     start_process,
     wait_until,
     wrong_owner_error,
@@ -27,37 +28,37 @@ ACCESS_KEY_ID: Final = NAME
 
 @dataclass(frozen=True)
 class S3Server:
-    """The address and the credentials of a running S3 server, which has the bucket `BUCKET`."""
+    """The address and the credentials of a running S3 server. Its only bucket is `BUCKET`."""
 
     endpoint: str  # for example http://127.0.0.1:41234
     secret: str  # the secret access key
 
     def environment(self) -> dict[str, str]:
-        """Return the environment variables in which boto3 looks for credentials."""
+        """Return the credentials as the environment variables that boto3 reads."""
         return {"AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": self.secret}
 
 
 @contextmanager
 def run_s3_server(data_dir: Path) -> Iterator[S3Server]:
-    """Run an S3 server with its objects in `data_dir/s3` until the block ends.
+    """Run an S3 server that stores its objects in `data_dir/s3`, until the block ends.
 
-    If another process already runs a server with this directory, that server is used and keeps
-    running. Raises `EmbeddedError` if the server cannot be started.
+    If another process already runs a server with this directory, yields that server, which then
+    keeps running. Raises `EmbeddedError` if the server cannot be started.
     """
-    # Raises an error if rclone is not installed, before any directory is created.
+    # Raise an error if rclone is not installed, before any directory is created.
     _rclone_path()
     objects_dir = data_dir.resolve() / "s3"
     try:
         (objects_dir / BUCKET).mkdir(parents=True, exist_ok=True)
-        lock = objects_dir.with_suffix(".lock").open("w")
+        lock_file = objects_dir.with_suffix(".lock").open("w")
     except PermissionError as error:
         raise wrong_owner_error(Path(error.filename)) from None
-    # The process that runs the server holds the lock until the server has stopped.
-    with lock:
+    with lock_file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The process that runs the server holds this lock until the server has stopped.
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield _read_server_file(objects_dir)
+            yield _wait_for_server_of_another_process(objects_dir)
         else:
             with _start_server(objects_dir) as server:
                 yield server
@@ -65,30 +66,48 @@ def run_s3_server(data_dir: Path) -> Iterator[S3Server]:
 
 @contextmanager
 def _start_server(objects_dir: Path) -> Iterator[S3Server]:
-    """Start a server on any free port, and stop it when the block ends."""
+    """Start a server and wait until it accepts requests. Stop it when the block ends."""
+    # A file of an earlier server would tell other processes its address and secret.
     _server_file(objects_dir).unlink(missing_ok=True)
-    # A server forgets its unfinished multipart uploads when it stops, but leaves their files.
-    for part_file in objects_dir.rglob(".rclone_temp_multipart_*"):
-        part_file.unlink()
-    log_file = objects_dir.with_suffix(".log")
-    log_file.write_bytes(b"")
+    _delete_unfinished_uploads(objects_dir)
     secret = secrets.token_hex(16)
-    command = [_rclone_path(), "serve", "s3", "--addr=127.0.0.1:0", "--config=", str(objects_dir)]
-    # The secret is not an argument, because all users of the machine can see arguments.
-    environment = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY_ID},{secret}"'}
-    process = start_process([*parent_death_prefix(), *command], log_file, environment)
+    log_file = objects_dir.with_suffix(".log")
+    process = _start_rclone(objects_dir, secret, log_file)
     try:
-        match = wait_until(
-            lambda: re.search(r"s3 server on \[(http://.+?)/\]", log_file.read_text()),
-            process,
-            f"The S3 server did not start. See {log_file} for the reason.",
-        )
-        server = S3Server(match[1], secret)
+        server = S3Server(_wait_for_endpoint(process, log_file), secret)
         _write_server_file(objects_dir, server)
         yield server
     finally:
         process.terminate()
         process.wait()
+
+
+def _delete_unfinished_uploads(objects_dir: Path) -> None:
+    """Delete the files of multipart uploads that a stopped server has left behind.
+
+    A new server would not know these uploads, so that they could never be completed.
+    """
+    for part_file in objects_dir.rglob(".rclone_temp_multipart_*"):
+        part_file.unlink()
+
+
+def _start_rclone(objects_dir: Path, secret: str, log_file: Path) -> subprocess.Popen[bytes]:
+    """Start rclone as an S3 server on any free port. It writes its address to an empty log."""
+    log_file.write_bytes(b"")
+    command = [_rclone_path(), "serve", "s3", "--addr=127.0.0.1:0", "--config=", str(objects_dir)]
+    # The secret is not an argument, because all users of the machine can see arguments.
+    environment = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY_ID},{secret}"'}
+    return start_process([*exit_with_parent_prefix(), *command], log_file, environment)
+
+
+def _wait_for_endpoint(process: subprocess.Popen[bytes], log_file: Path) -> str:
+    """Wait until rclone logs its address, such as `http://127.0.0.1:41234`, and return it."""
+    match = wait_until(
+        lambda: re.search(r"s3 server on \[(http://.+?)/\]", log_file.read_text()),
+        process,
+        f"The S3 server did not start. See {log_file} for the reason.",
+    )
+    return match[1]
 
 
 def _server_file(objects_dir: Path) -> Path:
@@ -98,15 +117,15 @@ def _server_file(objects_dir: Path) -> Path:
 
 def _write_server_file(objects_dir: Path, server: S3Server) -> None:
     """Write the server's address and secret to a file that only the user can read."""
-    draft = objects_dir.with_suffix(".draft")
-    draft.touch(mode=0o600)
-    draft.write_text(json.dumps(asdict(server)))
+    draft_file = objects_dir.with_suffix(".draft")
+    draft_file.touch(mode=0o600)
+    draft_file.write_text(json.dumps(asdict(server)))
     # The rename is atomic, so that other processes never read an incomplete file.
-    draft.replace(_server_file(objects_dir))
+    draft_file.replace(_server_file(objects_dir))
 
 
-def _read_server_file(objects_dir: Path) -> S3Server:
-    """Return the server that another process runs, after waiting until it has started."""
+def _wait_for_server_of_another_process(objects_dir: Path) -> S3Server:
+    """Wait until the server that another process is starting runs, and return it."""
     server_file = _server_file(objects_dir)
     error_message = f"Another process has locked {objects_dir}, but its S3 server did not start."
     wait_until(server_file.exists, None, error_message)
@@ -114,7 +133,7 @@ def _read_server_file(objects_dir: Path) -> S3Server:
 
 
 def _rclone_path() -> str:
-    """Return the path of rclone, which pip installs next to the Python interpreter.
+    """Return the path of the program rclone, which pip installs next to the Python interpreter.
 
     Raises `EmbeddedError` if it is not installed.
     """
