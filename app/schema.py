@@ -8,16 +8,16 @@ from sqlalchemy.engine import URL
 
 
 def alembic_config(url: URL | None = None) -> Config:
-    """Return the configuration of Alembic for a database.
+    """Return the configuration of Alembic, to migrate the database with this URL.
 
-    Without a URL, the migrations use the database of the settings.
+    Without a URL, Alembic migrates the database of the settings.
     """
     return Config(Path(__file__).parents[1] / "alembic.ini", attributes={"url": url})
 
 
 def upgrade(url: URL, revision: str = "head") -> None:
-    """Apply the missing migrations, up to a revision such as "0005".
+    """Apply the missing migrations to a database, up to a revision such as "0005".
 
-    Call it outside of an event loop, because the migrations run one themselves.
+    Must be called outside of an event loop, because Alembic's script starts one.
     """
     command.upgrade(alembic_config(url), revision)

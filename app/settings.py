@@ -34,7 +34,10 @@ SecondsUpToOneWeek = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]
 
 
 def _split_at_commas(value: Any) -> Any:
-    """Convert a string such as `"a, b"` to a list such as `["a", "b"]`, without empty items."""
+    """Convert a string such as `"a, b"` to a list such as `["a", "b"]`.
+
+    Empty items are dropped. A value that is not a string is returned unchanged.
+    """
     if not isinstance(value, str):
         return value
     return [item.strip() for item in value.split(",") if item.strip()]
@@ -97,17 +100,16 @@ class Settings(BaseSettings):
     def _check_database_url(
         cls, database_url: SecretStr | None, info: ValidationInfo
     ) -> SecretStr | None:
-        """Accept a Postgres URL that asyncpg supports. The database is required in production."""
+        """Require a Postgres URL whose parameters asyncpg supports.
+
+        DATABASE_URL may be missing in development, where an embedded Postgres replaces it.
+        """
         if database_url is None:
             if info.field_name == "database_url":
                 _require_in_production(info)
             return None
-        try:
-            url = make_url(database_url.get_secret_value())
-        except (ArgumentError, ValueError):
-            # The message of this error may contain the URL, and with it the password.
-            url = make_url("invalid://")
-        if url.get_backend_name() not in {"postgres", "postgresql"}:
+        url = _parse_postgres_url(database_url.get_secret_value())
+        if url is None:
             raise ValueError("Must be a URL such as postgresql://user:password@host:5432/name")
         if not url.query.keys() <= URL_PARAMETERS:
             supported_parameters = ", ".join(sorted(URL_PARAMETERS))
@@ -117,8 +119,11 @@ class Settings(BaseSettings):
     @field_validator("request_timeout")
     @classmethod
     def _check_request_timeout(cls, request_timeout: float, info: ValidationInfo) -> float:
-        """Require that a request can wait for a connection and then for a statement."""
-        # A timeout that is invalid itself is missing in `info.data`.
+        """Require a timeout that is longer than the timeouts of the database together.
+
+        A request may first wait for a connection, and then for a statement.
+        """
+        # `info.data` does not contain a timeout that is itself invalid.
         pool_timeout = info.data.get("db_pool_timeout", 0.0)
         statement_timeout = info.data.get("db_statement_timeout", 0.0)
         minimum = pool_timeout + statement_timeout
@@ -132,7 +137,10 @@ class Settings(BaseSettings):
     @field_validator("s3_bucket")
     @classmethod
     def _check_bucket(cls, bucket: str | None, info: ValidationInfo) -> str | None:
-        """Require a bucket in production, and for every object store that is not embedded."""
+        """Require a bucket in production, and in every object store that is set.
+
+        In development, an embedded object store may replace both.
+        """
         if bucket is None and info.data.get("s3_endpoint_url"):
             raise ValueError("Must be set if S3_ENDPOINT_URL is set")
         if bucket is None:
@@ -141,8 +149,11 @@ class Settings(BaseSettings):
 
     @field_validator("anonymous_access")
     @classmethod
-    def _check_anonymous_access(cls, access: str | None, info: ValidationInfo) -> str:
-        """Refuse `full` in production. The default is `full` in development, and else `read`."""
+    def _choose_anonymous_access(cls, access: str | None, info: ValidationInfo) -> str:
+        """Refuse `full` in production, and choose the default if the setting is not set.
+
+        The default is `full` in development, and `read` in production and in tests.
+        """
         app_env = info.data.get("app_env")
         if access == "full" and app_env == "production":
             raise ValueError(
@@ -157,7 +168,7 @@ class Settings(BaseSettings):
     @field_validator("log_format")
     @classmethod
     def _choose_log_format(cls, log_format: str | None, info: ValidationInfo) -> str:
-        """Use JSON lines in production by default, and elsewhere lines for people."""
+        """Choose the default if the setting is not set: `json` in production, else `console`."""
         if log_format is not None:
             return log_format
         if info.data.get("app_env") == "production":
@@ -166,26 +177,42 @@ class Settings(BaseSettings):
 
     @property
     def sqlalchemy_url(self) -> URL:
-        """The URL of the default database for SQLAlchemy (see `sqlalchemy_url_of`)."""
+        """DATABASE_URL in the form that SQLAlchemy needs (see `sqlalchemy_url_of`)."""
         return self.sqlalchemy_url_of("database_url")
 
-    def sqlalchemy_url_of(self, setting: str) -> URL:
-        """Return the database URL of a setting, or of `database_url` if that setting is None.
+    def sqlalchemy_url_of(self, setting_name: str) -> URL:
+        """Return the URL of a database in the form that SQLAlchemy needs to use asyncpg.
 
-        For example, `postgresql://host/name?sslmode=require` becomes
-        `postgresql+asyncpg://host/name?ssl=require`, because asyncpg has another name for libpq's
-        parameter `sslmode`.
+        `postgresql://host/name?sslmode=require` becomes
+        `postgresql+asyncpg://host/name?ssl=require`, because asyncpg calls the parameter `ssl`.
+
+        `setting_name` is the setting with the URL, for example `reporting_database_url`. If it is
+        None, the database is the one of `database_url`.
         """
-        database_url: SecretStr | None = getattr(self, setting) or self.database_url
-        # The application can be created without a database, for example to print its OpenAPI
-        # document.
-        url = make_url("postgresql://")
+        database_url: SecretStr | None = getattr(self, setting_name) or self.database_url
+        url_text = "postgresql://"
+        # Without a database, the application can still print its OpenAPI document.
         if database_url is not None:
-            url = make_url(database_url.get_secret_value())
+            url_text = database_url.get_secret_value()
+        url = make_url(url_text)
         parameters = dict(url.query)
         if "sslmode" in parameters:
             parameters["ssl"] = parameters.pop("sslmode")
         return url.set(drivername="postgresql+asyncpg", query=parameters)
+
+
+def _parse_postgres_url(url_text: str) -> URL | None:
+    """Return the parsed URL of a Postgres database, or None if the text is not such a URL.
+
+    The errors of `make_url` are not raised, because they may quote the password in the URL.
+    """
+    try:
+        url = make_url(url_text)
+    except (ArgumentError, ValueError):
+        return None
+    if url.get_backend_name() not in {"postgres", "postgresql"}:
+        return None
+    return url
 
 
 def _require_in_production(info: ValidationInfo) -> None:
@@ -195,13 +222,15 @@ def _require_in_production(info: ValidationInfo) -> None:
 
 
 def describe_validation_error(error: ValidationError) -> str:
-    """Return a line for each invalid setting, with its name and the reason but not its value.
+    """Return a line for each invalid setting, with its name and the reason.
 
-    For example "DB_POOL_SIZE: Input should be greater than or equal to 1".
+    For example "DB_POOL_SIZE: Input should be greater than or equal to 1". The values of settings
+    are left out, because they may be secret.
     """
     lines = []
-    for item in error.errors():
-        setting = str(item["loc"][0]).upper()
-        message = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{setting}: {message}")
+    for setting_error in error.errors():
+        setting_name = str(setting_error["loc"][0]).upper()
+        # Pydantic adds this prefix to the message of a `ValueError` that a validator raises.
+        reason = setting_error["msg"].removeprefix("Value error, ")
+        lines.append(f"{setting_name}: {reason}")
     return "\n".join(lines)

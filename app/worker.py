@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
@@ -19,6 +19,9 @@ from app.reports.service import ReportService
 from app.settings import Settings
 from app.tokens.service import TokenRevoker
 
+if TYPE_CHECKING:
+    from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
 # The signals that stop a server or a worker. Ctrl-C sends SIGINT, a closed terminal SIGHUP.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 log = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JobContext:
-    """The settings and the open resources that every job receives."""
+    """The settings, the database and the object store that a job works with."""
 
     settings: Settings
     database: Database
@@ -39,7 +42,7 @@ async def _sweep_storage(context: JobContext) -> str:
     return str(outcome)
 
 
-async def _count_users(context: JobContext) -> str:
+async def _store_todays_user_count(context: JobContext) -> str:
     return await ReportService(context.database.writes).store_todays_user_count()
 
 
@@ -59,7 +62,7 @@ JOBS: Final = (
     Job("sweep-tokens", timedelta(hours=1), _sweep_tokens),
     # Users are counted once a day, at midnight. The job is due every hour, so that a count that
     # failed is repeated.
-    Job("count-users", timedelta(hours=1), _count_users),
+    Job("count-users", timedelta(hours=1), _store_todays_user_count),
 )
 
 
@@ -67,9 +70,10 @@ JOBS: Final = (
 async def open_job_context(
     settings: Settings, jobs: tuple[Job[JobContext], ...] = JOBS
 ) -> AsyncIterator[JobContext]:
-    """Open the database and the object store for jobs. Close them when the block ends."""
+    """Open the database and the object store that jobs use. Close them when the block ends."""
     # All jobs may run at the same time. Each uses one connection for its lock and one for its work.
-    pool_size = max(settings.db_pool_size, 2 * len(jobs))
+    required_connections = 2 * len(jobs)
+    pool_size = max(settings.db_pool_size, required_connections)
     database = Database(settings.model_copy(update={"db_pool_size": pool_size}))
     storage = Storage(settings)
     try:
@@ -83,41 +87,50 @@ async def open_job_context(
 async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOBS) -> None:
     """Run each job whenever it is due, until the process receives a stop signal.
 
-    A job whose latest due time was missed runs immediately. Jobs that are running when the signal
-    arrives are cancelled, and the function returns after they have ended.
+    A job also runs immediately at startup if no worker has run it at its latest due time. When the
+    signal arrives, running jobs are cancelled, and the function waits until they have ended.
     """
-    # Imported lazily because a server imports this module, but does not schedule jobs.
-    from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: PLC0415
-    from apscheduler.triggers.interval import IntervalTrigger  # noqa: PLC0415
-
     async with open_job_context(settings, jobs) as context:
-        scheduler = AsyncIOScheduler(timezone=UTC)
-        for job in jobs:
-            scheduler.add_job(
-                _run_and_log,
-                IntervalTrigger(seconds=int(job.interval.total_seconds()), start_date=EPOCH),
-                [job, context],
-                name=job.name,
-                # The first run is due in the past, so it starts immediately, however late it is. If
-                # several runs were missed, only one is made up for.
-                next_run_time=job.latest_tick(),
-                misfire_grace_time=None,
-                coalesce=True,
-            )
-        other_tasks = asyncio.all_tasks()
+        scheduler = _create_scheduler(jobs, context)
+        tasks_before_start = asyncio.all_tasks()
         scheduler.start()
         try:
             await _wait_for_stop_signal()
         finally:
+            # The scheduler cancels running jobs, but it cannot wait until they have ended.
             scheduler.shutdown(wait=False)
-            running_jobs = asyncio.all_tasks() - other_tasks
+            running_jobs = asyncio.all_tasks() - tasks_before_start
             await asyncio.gather(*running_jobs, return_exceptions=True)
+
+
+def _create_scheduler(jobs: tuple[Job[JobContext], ...], context: JobContext) -> "AsyncIOScheduler":
+    """Return a scheduler that, once it is started, runs each job whenever it is due."""
+    # Imported lazily because a server imports this module, but does not schedule jobs.
+    from apscheduler.schedulers.asyncio import AsyncIOScheduler  # noqa: PLC0415
+    from apscheduler.triggers.interval import IntervalTrigger  # noqa: PLC0415
+
+    scheduler = AsyncIOScheduler(timezone=UTC)
+    for job in jobs:
+        scheduler.add_job(
+            _run_and_log_job,
+            IntervalTrigger(seconds=int(job.interval.total_seconds()), start_date=EPOCH),
+            [job, context],
+            name=job.name,
+            # Make up for a run that was missed while no worker was running. The first run is due in
+            # the past, so it starts immediately, however late it is (no limit of grace time).
+            next_run_time=job.latest_tick(),
+            misfire_grace_time=None,
+            # If several runs were missed, make up for only one of them.
+            coalesce=True,
+        )
+    return scheduler
 
 
 async def _wait_for_stop_signal() -> None:
     """Wait until the process receives one of `STOP_SIGNALS`.
 
-    The signal sets an event. The event loop might swallow an exception from a signal handler.
+    The signal handlers set an event. If they raised an exception instead, the event loop might
+    swallow it.
     """
     stop_event = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -130,19 +143,19 @@ async def _wait_for_stop_signal() -> None:
             loop.remove_signal_handler(signal_number)
 
 
-async def _run_and_log(job: Job[JobContext], context: JobContext) -> None:
-    """Run a job if no other worker has run it since it was due. Log and count the outcome.
+async def _run_and_log_job(job: Job[JobContext], context: JobContext) -> None:
+    """Run a job that is due. Log its outcome, and count it in the metrics.
 
-    An error is logged and not raised, so that it does not stop the worker.
+    An error of the job is logged and not raised, so that the worker continues with other jobs.
     """
     try:
         outcome = await job.run(context.database, context)
         if outcome is None:
+            # Another worker has run the job, or is running it now.
             return
         log.info("%s: %s", job.name, outcome)
         JOB_RUNS.labels(job.name, "done").inc()
     except asyncio.CancelledError:
-        # The worker was stopped.
         log.warning("%s was cancelled because the worker was stopped", job.name)
         JOB_RUNS.labels(job.name, "cut short").inc()
     except Exception:
