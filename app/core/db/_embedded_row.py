@@ -36,7 +36,7 @@ class EmbeddedRow:
             relationship: The relationship of the mapped class, with a foreign key of one column.
             nested_model: The type of the field: the model of the row, and whether it is optional.
         """
-        # For an author of books, these are `books.author_id` and `authors.id`.
+        # The columns of `Book.author` are `books.author_id` and `authors.id`.
         [(foreign_key, referred_column)] = relationship.local_remote_pairs or []
         table = relationship.mapper.local_table
         # The alias is not only `author`, because another table of the statement may be called so.

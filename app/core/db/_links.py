@@ -37,7 +37,7 @@ class LinkTable:
                 f"{model.__name__}.{relationship_name} is not a many-to-many relationship. Set its "
                 "argument `secondary` to the link table."
             )
-        # For `Book.tags`, these are the pairs (`books.id`, `book_tags.book_id`) and
+        # The pairs of `Book.tags` are (`books.id`, `book_tags.book_id`) and
         # (`tags.id`, `book_tags.tag_id`).
         [(_, owner_column)] = relationship.synchronize_pairs
         [(target_key, target_column)] = relationship.secondary_synchronize_pairs or []
