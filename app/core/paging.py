@@ -23,7 +23,7 @@ MAX_OFFSET: Final = 100_000
 # The query parameters that select a page. They do not filter or sort the list.
 PAGE_PARAMETERS: Final = {"page", "size", "cursor", "count"}
 ValueT = TypeVar("ValueT")
-Item = TypeVar("Item", bound=BaseModel)
+ItemT = TypeVar("ItemT", bound=BaseModel)
 # Accepts any page number, so that the error of `require_valid_position` can explain the limit.
 _PAGE_NUMBER: Final = replace(
     integer_between(1, MAX_INT64), json_schema=integer_between(1, MAX_OFFSET).json_schema
@@ -175,13 +175,13 @@ class ListQuery(PageQuery):
         return self.sort
 
 
-class Page(BaseModel, Generic[Item]):
+class Page(BaseModel, Generic[ItemT]):
     """One page of a list."""
 
     # The OpenAPI document contains only subclasses, and they do not inherit the docstring.
     model_config = ConfigDict(json_schema_extra={"description": "One page of a list."})
 
-    items: list[Item]
+    items: list[ItemT]
     total: int | None = Field(
         description="Number of items in the whole list; null if they are not counted", examples=[1]
     )
