@@ -1,7 +1,7 @@
 """Check that `openapi.json` is up to date and does not break clients of the last release.
 
 `python -m checks.openapi` checks, and `python -m checks.openapi write` first writes the file.
-`released.json` beside this module is a copy of the document of the last release, so that the check
+`released.json` in this directory is a copy of the document of the last release, so that the check
 does not need git.
 
 A breaking change is allowed if it is intended. CHANGELOG.md then announces it under "Unreleased",

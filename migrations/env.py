@@ -43,7 +43,7 @@ OPTIONS: Final[dict[str, Any]] = {
 
 
 def migrate() -> None:
-    """Run the revisions on the database of the caller, or else on that of the settings."""
+    """Run the revisions on the database that the caller passes, or on that of the settings."""
     url = context.config.attributes.get("url")
     if url is not None:
         # The caller is Python code (app/schema.py), which handles exceptions itself.

@@ -174,8 +174,8 @@ async def test_postgres_service_is_healthy_if_it_accepts_connections(
     url = make_url(template_url)
     for host, code in ((url.host or url.query["host"], 0), (tmp_path, 2)):
         check[loopback] = str(host)
-        asked = [*check, "-p", str(url.port or 5432)]
-        assert await compose.run_image_command(asked, {}, tmp_path) == (code, "")
+        command = [*check, "-p", str(url.port or 5432)]
+        assert await compose.run_image_command(command, {}, tmp_path) == (code, "")
 
 
 def test_services_start_after_their_dependencies() -> None:

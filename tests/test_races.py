@@ -337,12 +337,12 @@ async def test_cursor_walks_return_each_lasting_row_once_during_writes(
     ]
     walks = (walk_list(clients[n % 2], path, sort, last_ids) for n, sort in enumerate(sorts))
     ids_of_walks = await asyncio.gather(*walks)
-    gone = PASSING_ROWS - len(passing)
+    deleted_count = PASSING_ROWS - len(passing)
     # This ends the tasks.
     passing.clear()
     await asyncio.gather(*replacing_tasks)
     await slow_database.close()
-    assert gone >= REPLACING_TASKS
+    assert deleted_count >= REPLACING_TASKS
 
     of_author = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
     for sort, ids in zip(sorts, ids_of_walks, strict=True):
@@ -371,7 +371,7 @@ async def replace_rows(
     """Delete and add rows until `passing` is empty, preferably rows to which a cursor refers."""
     while passing:
         stood_on = [id_ for id_ in passing if str(id_) in last_ids[-50:]]
-        gone = (stood_on or passing)[0]
-        passing.remove(gone)
-        await execute(database, f"DELETE FROM {table} WHERE id = :id", {"id": gone})
+        deleted_id = (stood_on or passing)[0]
+        passing.remove(deleted_id)
+        await execute(database, f"DELETE FROM {table} WHERE id = :id", {"id": deleted_id})
         await rows.add(database, 1)

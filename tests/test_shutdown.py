@@ -71,7 +71,7 @@ async def test_shutdown_under_load_responds_to_every_request(
         running_server(
             DATABASE_URL=private_database_url,
             WEB_CONCURRENCY=process_count,
-            # Nobody reads the log of the process, so its lines must not fill the pipe.
+            # The test does not read the log of the process, so its lines must not fill the pipe.
             LOG_LEVEL="WARNING",
         ) as (process, origin),
         open_request(origin, upload_head(content_length) + START_OF_FORM) as (reader, writer),

@@ -120,7 +120,7 @@ async def test_create_admin_fails_with_one_line_if_email_is_taken(
 async def create_admin_on_terminal(url: str, *lines: bytes) -> tuple[int | None, str]:
     """Run `users create-admin` on a terminal. Return the exit code and the output.
 
-    Each prompt is answered with the next line, and with Ctrl-D after the last one.
+    The next line is typed at each prompt, and Ctrl-D after the last line.
     """
     controller, terminal = pty.openpty()
     process = await spawn_command(
@@ -159,10 +159,10 @@ async def test_create_admin_prompts_twice_without_showing_the_password(
     code, shown = await create_admin_on_terminal(
         database_url, PASSWORD_LINE, b"nanosecond wier\n", PASSWORD_LINE, PASSWORD_LINE
     )
-    asked = "Password: \nRepeat for confirmation: \n"
+    prompts = "Password: \nRepeat for confirmation: \n"
     error = "Error: The two entered values do not match.\n"
     done = f"Created the admin {EMAIL} with the id 1.\n"
-    assert (code, shown) == (0, asked + error + asked + done)
+    assert (code, shown) == (0, prompts + error + prompts + done)
     assert (await log_in(client)).status_code == 201
 
 

@@ -53,9 +53,9 @@ def test_command_line_has_these_commands() -> None:
 def test_every_command_has_a_help_text(words: tuple[str, ...]) -> None:
     result = CliRunner().invoke(cli, [*words, "--help"])
     assert (result.exit_code, result.stderr) == (0, "")
-    usage, _, about = result.stdout.strip().partition("\n")
+    usage, _, description = result.stdout.strip().partition("\n")
     assert re.search(" ".join(words), usage)
-    assert re.search(r"[A-Z][a-z]+ .*[.:]", about)
+    assert re.search(r"[A-Z][a-z]+ .*[.:]", description)
 
 
 async def test_openapi_prints_the_document_that_the_service_returns(

@@ -43,8 +43,10 @@ def _sort_orders_with_mixed_directions(path: str) -> tuple[str, ...]:
     """
     if path in SELECTED_SORT_ORDERS:
         return SELECTED_SORT_ORDERS[path]
-    first, *others = SORT_KEYS[path]
-    return tuple(order for key in others[:1] for order in (f"{first},-{key}", f"-{key},{first}"))
+    first, *other_keys = SORT_KEYS[path]
+    return tuple(
+        order for key in other_keys[:1] for order in (f"{first},-{key}", f"-{key},{first}")
+    )
 
 
 MIXED_SORT_ORDERS = {path: _sort_orders_with_mixed_directions(path) for path in LIST_PATHS}

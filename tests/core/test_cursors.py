@@ -70,10 +70,10 @@ async def test_invalid_cursor_returns_422(client: AsyncClient, path: str) -> Non
 async def test_cursor_from_another_sort_order_returns_422(
     client: AsyncClient, filled: None, path: str
 ) -> None:
-    first, *others = SORT_KEYS[path]
+    first, *other_keys = SORT_KEYS[path]
     cursor = (await get_json(client, f"{path}?sort={first}"))["next"]
-    several_keys = [order for key in others for order in (f"{first},{key}", f"{key},{first}")]
-    for sort in (f"-{first}", *others, *several_keys):
+    several_keys = [order for key in other_keys for order in (f"{first},{key}", f"{key},{first}")]
+    for sort in (f"-{first}", *other_keys, *several_keys):
         check_parameter_error(await client.get(f"{path}?sort={sort}&cursor={cursor}"), "cursor")
     check_parameter_error(await client.get(f"{path}?cursor={cursor}"), "cursor")
 

@@ -30,7 +30,7 @@ NUMBER = sa.bindparam("number", type_=sa.Integer)
 AUTHOR = UUID("01890000-0000-7000-8000-000000000001")
 _ONE_HOUR_AGO = sa.func.now() - sa.literal(timedelta(hours=1))
 REPOSITORIES = (AuthorRepository, BookRepository, DocumentRepository, TokenRepository)
-# By name, a statement and its parameters.
+# A statement and its parameters, by name.
 STATEMENTS: dict[str, tuple[sa.Executable, dict[str, Any]]] = {
     "a parameter that occurs twice, and constants": (
         sa.select((NUMBER + NUMBER).label("double"), (NUMBER + 5).label("more")),

@@ -70,7 +70,8 @@ class CountingWork:
     """The work of a job that counts its runs, and raises an error while `failure` is not empty."""
 
     def __init__(self) -> None:
-        self.done, self.failure = 0, ""
+        self.done = 0
+        self.failure = ""
 
     async def __call__(self, _context: None) -> str:
         self.done += 1

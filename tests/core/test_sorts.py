@@ -48,7 +48,7 @@ async def test_each_of_several_sort_keys_has_its_own_direction(
     ]
     await insert_rows(database, "authors", rows)
     for sort, expected in (
-        # An unknown date of birth comes after all others.
+        # An unknown date of birth comes after all other_keys.
         ("name,dob", [4, 0, 2, 3, 1]),
         ("name,-dob", [2, 0, 4, 1, 3]),
         ("-name,dob", [3, 1, 4, 0, 2]),
@@ -94,8 +94,8 @@ async def test_unknown_sort_key_after_known_one_returns_422(client: AsyncClient,
 
 @every_list
 async def test_repeated_sort_key_returns_422(client: AsyncClient, path: str) -> None:
-    first, *others = SORT_KEYS[path]
-    between = [f"-{first},{key},-{first}" for key in others]
+    first, *other_keys = SORT_KEYS[path]
+    between = [f"-{first},{key},-{first}" for key in other_keys]
     for sort in (f"{first},{first}", f"{first},-{first}", f"{first}&sort={first}", *between):
         check_parameter_error(await client.get(f"{path}?sort={sort}"), "sort")
 

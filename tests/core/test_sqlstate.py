@@ -281,7 +281,7 @@ async def test_read_is_retried_when_connection_is_lost(sql_client: AsyncClient) 
 async def test_write_is_not_retried_when_connection_is_lost(
     sql_client: AsyncClient, path: str
 ) -> None:
-    # Nobody can know whether the write was committed.
+    # The client cannot know whether the write was committed.
     response = await run_statement(sql_client, path, "SELECT die_once()")
     check_problem(response, 503, "unavailable")
     assert int(response.headers["retry-after"]) >= 1

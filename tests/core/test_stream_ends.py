@@ -32,7 +32,7 @@ from tests.support.streamed_lists import CSV, NDJSON, asgi_scope, get_stream, re
 pytestmark = pytest.mark.private_database
 
 RELEASE_TIMEOUT = 2.0  # seconds
-# A quarter of the pool, so that requests find a connection beside streams.
+# A quarter of the pool, so that streams leave connections for other requests.
 MAX_STREAMS = Settings.model_fields["db_pool_size"].default // 4
 # Makes the database sleep for an hour at each row of a search after the first FETCH_SIZE rows.
 SLOW_SEARCH = f"""

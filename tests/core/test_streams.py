@@ -190,7 +190,7 @@ async def test_csv_of_books_contains_columns_of_authors(
     assert row[-1].startswith("1.1")
 
 
-# What is read while others write
+# Streams of rows that change during the stream
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def objects_in(value: Any, location: str = "#") -> Iterator[tuple[str, Json]]:
 def merge_reference(document: Json, schema: Json) -> Json:
     """Return a schema with its `$ref` replaced by the keywords of the schema to which it refers.
 
-    Keywords beside the `$ref` are kept. Properties are merged with those of the other schema.
+    Keywords next to the `$ref` are kept. Properties are merged with those of the other schema.
     """
     if "$ref" not in schema:
         return schema

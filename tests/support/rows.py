@@ -1,4 +1,4 @@
-"""Inserts rows into the tables directly: many at once, or with times that no client can set."""
+"""Inserts rows into the tables directly: many rows, or times that no client can set."""
 
 from collections.abc import Sequence
 from typing import Any
