@@ -22,8 +22,8 @@ MAX_FORM_FIELDS: Final = 100
 class ParsedRequest(Request):
     """A request whose body has already been read and parsed.
 
-    FastAPI calls these methods to parse the body. The methods of its own `Request` would accept
-    JSON that is not strict, for example an object with a repeated key.
+    FastAPI calls these methods to get the parsed body. The methods of its own `Request` would
+    accept JSON that is not strict, for example an object with a repeated key.
     """
 
     body_bytes: bytes
@@ -91,7 +91,8 @@ async def _read_body(request: Request) -> bytes:
 
     Raises `PayloadTooLarge` as soon as more than `MAX_BODY_SIZE` bytes have arrived.
     """
-    # The option max_body_size of FastAPI is not used, because it may respond in plain text.
+    # FastAPI's option max_body_size is not used, because it refuses a large Content-Length with a
+    # response in plain text.
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -16,7 +16,8 @@ IDEMPOTENCY_KEY_DESCRIPTION: Final = (
     " the first request is in progress, a retry gets 409 with `Retry-After`"
 )
 # A bare key (group 1), or a quoted string of RFC 9651 in which `\` escapes `\` and `"` (group 2).
-# The groups have no names because JSON Schema, which this is part of, does not know Python's.
+# The groups are not named, because this pattern is also part of the OpenAPI document, and JSON
+# Schema does not support the syntax of Python's named groups.
 _KEY_PATTERN: Final = re.compile(
     rf'^(?:((?!")[\x21-\x7e]{{1,{MAX_KEY_LENGTH}}})|'
     rf'"((?:[\x21\x23-\x5b\x5d-\x7e]|\\["\\]){{1,{MAX_KEY_LENGTH}}})")$'

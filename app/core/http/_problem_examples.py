@@ -63,6 +63,7 @@ def _build_example(error_class: type[ServiceError]) -> dict[str, Any]:
     """
     field_errors = None
     if issubclass(error_class, InvalidRequest):
+        # A class such as `IdempotencyKeyReused` always has the same field error.
         field_errors = error_class().field_errors or [_EXAMPLE_FIELD_ERROR]
     problem = build_problem(
         error_class,

@@ -1,4 +1,4 @@
-"""Dependencies through which an endpoint gets all of its access to databases.
+"""Dependencies that give endpoints their database sessions, and the transactions of requests.
 
     session: RequestSession    reads in a GET; elsewhere each statement is committed by itself
     session: Transaction       several statements that are committed together, before the response
