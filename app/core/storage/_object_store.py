@@ -15,7 +15,7 @@ class ObjectNotFound(Exception):
 
 
 class ObjectRequest(NamedTuple):
-    """An HTTP request for one object, for which a signed URL is created."""
+    """A request for one object, which a client can send if it has a signed URL for it."""
 
     key: str
     # The query parameters, for example {"response-content-type": "application/pdf"}.
@@ -94,7 +94,8 @@ class ObjectStore(Protocol):
     def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
     ) -> list[str]:
-        """Return a signed URL for each request. Anyone who has it can send the request.
+        """Return a signed URL for each request, which is valid for `lifetime_seconds`.
 
-        `method` is the HTTP method of the requests. The URLs expire after `lifetime_seconds`.
+        Anyone who knows a URL can send the request without credentials. `method` is the HTTP method
+        of the requests, for example "GET".
         """

@@ -5,9 +5,7 @@ imported before the first call to the store.
 """
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,20 +14,15 @@ from botocore import UNSIGNED
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import NoCredentialsError
 
-from app.core.errors import Unavailable
-from app.core.storage._object_store import (
-    MultipartUpload,
-    ObjectNotFound,
-    ObjectRequest,
-    StoredPart,
-)
+from app.core.storage._object_store import MultipartUpload, ObjectRequest, StoredPart
+from app.core.storage._s3_errors import translate_s3_errors
 from app.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 20
-# How often boto3 sends a request until it gives up, including the first attempt.
+# How many times boto3 sends a request before it gives up, including the first attempt.
 MAX_ATTEMPTS = 2
 # Options of boto3's client for pings, which have to fail fast. The timeouts are in seconds.
 PING_OPTIONS: Final = {
@@ -38,26 +31,6 @@ PING_OPTIONS: Final = {
     "retries": {"total_max_attempts": 1},
 }
 READ_CHUNK_BYTES: Final = 1024 * 1024
-_NOT_FOUND_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
-log = logging.getLogger(__name__)
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Raise `ObjectNotFound` or `Unavailable` instead of an error of boto3, and log the failure."""
-    try:
-        yield
-    except ClientError as error:
-        if error.response["Error"]["Code"] in _NOT_FOUND_CODES:
-            raise ObjectNotFound from error
-        log.warning("the object store returned an error: %s", error)
-        raise Unavailable("The object store returned an error") from error
-    except (BotoCoreError, OSError) as error:
-        log.warning(
-            "a request to the object store failed; check S3_ENDPOINT_URL and the credentials: %s",
-            error,
-        )
-        raise Unavailable("The object store is not available") from error
 
 
 class S3Bucket:
@@ -67,15 +40,18 @@ class S3Bucket:
     the machine.
     """
 
-    @_translate_errors()
+    @translate_s3_errors()
     def __init__(self, settings: Settings, max_connections: int) -> None:
-        """Create the boto3 clients. They connect when they are first used."""
+        """Create boto3's clients, which connect to the store when they are first used.
+
+        Raises `Unavailable` if boto3 rejects its configuration.
+        """
         self._name = settings.s3_bucket
         self._region = settings.s3_region
         self._max_connections = max_connections
         self._session = boto3.Session(region_name=self._region)
         self._client = self._create_client(settings.s3_endpoint_url)
-        # Pings have a separate client so that they never wait until a call returns its connection.
+        # Pings use a separate client, so that they never wait until a call returns its connection.
         self._ping_client = self._create_client(settings.s3_endpoint_url, **PING_OPTIONS)
         public_endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url
         self._public_url = self._find_bucket_url(public_endpoint)
@@ -84,7 +60,7 @@ class S3Bucket:
         self._client.close()
         self._ping_client.close()
 
-    @_translate_errors()
+    @translate_s3_errors()
     def ping(self) -> None:
         """Check that the bucket exists, without a retry."""
         self._ping_client.head_bucket(Bucket=self._name)
@@ -105,21 +81,18 @@ class S3Bucket:
         return etag
 
     def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
-        """Return the parts that the store has received, up to the first one that is missing."""
+        """Return the stored parts 1, 2, 3 and so on, up to the first one that is missing."""
         response = self._call("list_parts", Key=key, UploadId=upload_id)
         stored_parts = []
         for expected_number, part in enumerate(response.get("Parts", []), 1):
-            # The response has no entry for a part that is missing.
+            # The response omits missing parts, so the numbers have a gap there.
             if part["PartNumber"] != expected_number:
                 break
             stored_parts.append(StoredPart(part["ETag"], part["Size"]))
         return stored_parts
 
     def complete_multipart_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Create the object from the parts with these ETags, in this order.
-
-        A store may respond with 200 and an error in the body. boto3 raises that error.
-        """
+        """Create the object from its parts, whose ETags are given in the order of the parts."""
         parts = [
             {"PartNumber": part_number, "ETag": etag} for part_number, etag in enumerate(etags, 1)
         ]
@@ -133,15 +106,15 @@ class S3Bucket:
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
 
-    @_translate_errors()
+    @translate_s3_errors()
     def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
         """Return all multipart uploads whose keys start with a prefix."""
         paginator = self._client.get_paginator("list_multipart_uploads")
         pages = paginator.paginate(Bucket=self._name, Prefix=prefix)
         return [
-            MultipartUpload(item["Key"], item["UploadId"], item["Initiated"])
+            MultipartUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
             for page in pages
-            for item in page.get("Uploads", [])
+            for upload in page.get("Uploads", [])
         ]
 
     def delete(self, key: str) -> None:
@@ -151,9 +124,12 @@ class S3Bucket:
         size: int = self._call("head_object", Key=key)["ContentLength"]
         return size
 
-    @_translate_errors()
+    @translate_s3_errors()
     def compute_sha256(self, key: str, on_progress: Callable[[], object]) -> str:
-        """Read an object in chunks and return its SHA-256 in hexadecimal."""
+        """Read an object and return its SHA-256 in hexadecimal.
+
+        Calls `on_progress` after each chunk of `READ_CHUNK_BYTES`.
+        """
         digest = hashlib.sha256()
         body = self._call("get_object", Key=key)["Body"]
         for chunk in body.iter_chunks(READ_CHUNK_BYTES):
@@ -162,49 +138,57 @@ class S3Bucket:
         return digest.hexdigest()
 
     def list_keys(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
-        """Return a page of keys, and the token of the next page or None."""
+        """Return a page of the keys that start with a prefix, and the token of the next page.
+
+        `page_token` is None for the first page, and the returned token is None on the last.
+        """
         page_parameters = {}
         if page_token is not None:
             page_parameters["ContinuationToken"] = page_token
         response = self._call("list_objects_v2", Prefix=prefix, **page_parameters)
-        keys = [item["Key"] for item in response.get("Contents", [])]
-        return keys, response.get("NextContinuationToken")
+        keys = [stored_object["Key"] for stored_object in response.get("Contents", [])]
+        next_page_token = response.get("NextContinuationToken")
+        return keys, next_page_token
 
-    @_translate_errors()
+    @translate_s3_errors()
     def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
     ) -> list[str]:
-        """Return a signed URL for each request, which expires after `lifetime_seconds`.
+        """Return a signed URL for each request, which is valid for `lifetime_seconds`.
 
-        Uses boto3's signer directly, because `generate_presigned_url` takes three times as long.
+        `method` is the HTTP method of the requests, for example "GET".
         """
         credentials = self._session.get_credentials()
         if credentials is None:
             raise NoCredentialsError
         frozen_credentials = credentials.get_frozen_credentials()
+        # boto3's `generate_presigned_url` uses the same signer, but takes three times as long.
         signer = S3SigV4QueryAuth(frozen_credentials, "s3", self._region, expires=lifetime_seconds)
-        urls = []
-        for key, parameters in requests:
-            request = AWSRequest(method, self._public_url + quote(key), params=parameters)
-            signer.add_auth(request)
-            urls.append(str(request.url))
-        return urls
+        signed_urls = []
+        for key, query_parameters in requests:
+            object_url = self._public_url + quote(key)
+            aws_request = AWSRequest(method, object_url, params=query_parameters)
+            # The signature becomes a part of the query.
+            signer.add_auth(aws_request)
+            signed_urls.append(str(aws_request.url))
+        return signed_urls
 
-    @_translate_errors()
+    @translate_s3_errors()
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method of boto3's client for this bucket. `operation` is its name.
+        """Run an S3 operation on this bucket, and return the response.
 
-        For example, `_call("delete_object", Key="a")` deletes an object.
+        `operation` is the name of a method of boto3's client, and `parameters` are its arguments.
+        For example, `_call("delete_object", Key="a")` deletes the object "a".
         """
-        method = getattr(self._client, operation)
-        response: dict[str, Any] = method(Bucket=self._name, **parameters)
+        client_method = getattr(self._client, operation)
+        response: dict[str, Any] = client_method(Bucket=self._name, **parameters)
         return response
 
     def _find_bucket_url(self, endpoint: str | None) -> str:
-        """Return the URL of the bucket, for example `https://host/bucket/`.
+        """Return the URL of the bucket at an endpoint, for example `https://host/bucket/`.
 
-        Only boto3 knows whether the bucket belongs in the path or in the host name, so this takes
-        the URL of an object apart.
+        boto3 decides whether the bucket is a part of the path or of the host name, but has no
+        function that returns this URL. So this removes the key from the URL of an object.
         """
         client = self._create_client(endpoint, signature_version=UNSIGNED)
         parameters = {"Bucket": self._name, "Key": "key"}
@@ -213,11 +197,12 @@ class S3Bucket:
         return url_without_query.removesuffix("key")
 
     def _create_client(self, endpoint: str | None, **options: Any) -> Any:
-        """Create a boto3 client for S3. `options` override the default options.
+        """Create a boto3 client for the object store at this URL, or for that of AWS if it is None.
 
-        `endpoint` is the URL of the store. If it is None, the store is the one of AWS.
+        `options` are arguments of boto3's `Config`, such as `read_timeout=1`. They override the
+        defaults below.
         """
-        defaults = {
+        default_options = {
             "signature_version": "s3v4",
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "read_timeout": READ_TIMEOUT_SECONDS,
@@ -225,10 +210,11 @@ class S3Bucket:
         }
         addressing_style = "auto"
         if endpoint is not None:
-            # Put the bucket into the path of the URL. A host name such as localhost cannot have it.
+            # Put the bucket into the path of the URL instead of the host name, because a host such
+            # as `localhost` has no subdomains.
             addressing_style = "path"
         config = Config(
-            **{**defaults, **options},
+            **{**default_options, **options},
             max_pool_connections=self._max_connections,
             # Otherwise, a signed URL would require a checksum that browsers do not send.
             request_checksum_calculation="when_required",

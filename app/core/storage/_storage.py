@@ -26,7 +26,7 @@ MAX_OTHER_CALLS: Final = 4
 # How many uploads may run at a time. Each of them holds the part that it fills in memory.
 MAX_CONCURRENT_UPLOADS: Final = 32
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 log = logging.getLogger(__name__)
 
 
@@ -38,16 +38,17 @@ class Storage:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare to use the object store that the settings name. The first call opens it."""
+        """Prepare threads for calls to the object store. The first call opens the store itself."""
         self._settings = settings
         self._store: ObjectStore | None = None
         self._store_lock = Lock()
         self._call_threads = ThreadPoolExecutor(MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS, "storage")
-        # Signing has a separate thread because it needs no network and must not wait for calls.
+        # Signing needs no network, so it must not wait until a call has ended.
         self._signing_thread = ThreadPoolExecutor(1, "signing")
         self._ping_thread = ThreadPoolExecutor(1, "ping")
         self._upload_count = 0
-        # Uploads acquire it before they send a part, and release it when the part is stored.
+        # An upload acquires the semaphore before it sends a part, and releases it when the part has
+        # been stored.
         self.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
 
     def close(self) -> None:
@@ -59,9 +60,9 @@ class Storage:
 
     @contextmanager
     def reserve_upload(self) -> Iterator[None]:
-        """Count an upload as running while the block lasts.
+        """Limit the number of concurrent uploads. Each upload runs inside such a block.
 
-        Raises `Overloaded` if `MAX_CONCURRENT_UPLOADS` are running already.
+        Raises `Overloaded` if `MAX_CONCURRENT_UPLOADS` uploads are already running.
         """
         if self._upload_count >= MAX_CONCURRENT_UPLOADS:
             raise Overloaded
@@ -72,13 +73,14 @@ class Storage:
             self._upload_count -= 1
 
     async def open(self) -> None:
-        """Import boto3 and create its clients, unless a call has done so already.
+        """Import boto3 and create its clients, unless this has been done before.
 
-        Every call does this if necessary. A caller that limits the time of a call to the store can
-        do it beforehand.
+        The first call to the store does the same. Use this method before a call that has a short
+        timeout, because the import takes 0.2 seconds of CPU time.
         """
         if self._store is None:
-            await self._run(self._ping_thread, lambda _: None)
+            # `_run` opens the store before it runs this operation, which does nothing.
+            await self._run(self._ping_thread, lambda _store: None)
 
     async def ping(self) -> None:
         """Check that the store responds and has the bucket."""
@@ -140,7 +142,7 @@ class Storage:
         return await self._call(lambda store: store.compute_sha256(key, on_progress))
 
     async def list_keys(self, prefix: str) -> AsyncIterator[list[str]]:
-        """Return the keys of all objects with a prefix, in pages of up to 1,000 keys."""
+        """Yield the keys of all objects that start with a prefix, in lists of up to 1,000 keys."""
         page_token: str | None = None
         while True:
             keys, page_token = await self._list_page(prefix, page_token)
@@ -151,11 +153,13 @@ class Storage:
     async def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
     ) -> tuple[list[str], datetime]:
-        """Return a signed URL for each request, and the time at which the URLs expire.
+        """Return a signed URL for each request, and the time at which all of them expire.
 
-        Anyone who has a URL can send its request. `method` is the HTTP method of the requests.
+        Until then, anyone who knows a URL can send the request without credentials. `method` is the
+        HTTP method of the requests, for example "GET".
         """
-        # Rounded down, so that the URLs do not expire earlier than stated.
+        # A signature contains the current time in whole seconds. This time is rounded in the same
+        # way, so that clients can use the URLs until `expires_at`.
         now = datetime.now(UTC).replace(microsecond=0)
         expires_at = now + timedelta(seconds=lifetime_seconds)
         urls = await self._run(
@@ -164,26 +168,27 @@ class Storage:
         return urls, expires_at
 
     async def _list_page(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
-        """Return a page of keys, and the token of the next page if there is one."""
+        """Return a page of keys, and the token of the next page or None for the last page."""
         return await self._call(lambda store: store.list_keys(prefix, page_token))
 
-    async def _call(self, operation: Callable[[ObjectStore], Result]) -> Result:
-        """Run an operation on the store in one of the threads for calls."""
+    async def _call(self, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
+        """Run an operation that sends requests to the store in a thread. Return its result."""
         return await self._run(self._call_threads, operation)
 
     async def _run(
-        self, threads: ThreadPoolExecutor, operation: Callable[[ObjectStore], Result]
-    ) -> Result:
-        """Run an operation on the store in one of these threads, and open the store before."""
+        self, threads: ThreadPoolExecutor, operation: Callable[[ObjectStore], ResultT]
+    ) -> ResultT:
+        """Run an operation on the store in one of these threads. Open the store if necessary."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(threads, lambda: operation(self._open_store()))
 
     def _open_store(self) -> ObjectStore:
-        """Return the store. Create it if this is the first call."""
+        """Return the object store. The first call imports boto3 and creates its clients."""
         # Imported lazily because boto3 takes a quarter of the memory of a server, and many servers
         # never store a file.
         from app.core.storage._s3 import S3Bucket  # noqa: PLC0415
 
+        # Several threads may make the first call at the same time.
         with self._store_lock:
             if self._store is None:
                 max_connections = MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS
