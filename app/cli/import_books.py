@@ -13,7 +13,7 @@ from app.books.schemas import BookLine, ImportCounts
 from app.cli import runtime
 from app.cli.book_files import FormatOption, choose_format, is_standard_stream
 from app.cli.progress_bar import progress_bar
-from app.core.formats import Format, parse_lines
+from app.core.formats import Format, InvalidLine, parse_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,12 +93,12 @@ class _LineReader:
         if `strict` is set and any line was invalid.
         """
         parsed_lines = parse_lines(self._format, BookLine, self._file)
-        for line_count, (line_number, line) in enumerate(parsed_lines, 1):
-            if isinstance(line, str):
+        for line_count, parsed_line in enumerate(parsed_lines, 1):
+            if isinstance(parsed_line, InvalidLine):
                 self.invalid_lines += 1
-                self._report_invalid_line(line_number, line)
+                self._report_invalid_line(parsed_line)
             else:
-                yield line
+                yield parsed_line.item
             if line_count % LINES_PER_PROGRESS_UPDATE == 0:
                 if self._file.seekable():
                     on_progress(self._file.tell())
@@ -107,10 +107,13 @@ class _LineReader:
         if strict and self.invalid_lines > 0:
             raise _InvalidLinesError
 
-    def _report_invalid_line(self, line_number: int, message: str) -> None:
+    def _report_invalid_line(self, invalid_line: InvalidLine) -> None:
         # The message may quote the file, whose control characters could change the terminal.
-        printable = "".join(char if char.isprintable() else "?" for char in message)
-        self._console.print(f"line {line_number}: {printable}", markup=False, soft_wrap=True)
+        printable = "".join(
+            char if char.isprintable() else "?" for char in invalid_line.error_message
+        )
+        message = f"line {invalid_line.line_number}: {printable}"
+        self._console.print(message, markup=False, soft_wrap=True)
 
 
 def _import_file(file: BinaryIO, file_format: Format, *, strict: bool) -> tuple[ImportCounts, int]:

@@ -2,13 +2,14 @@
 
 from app.core.formats._readers import ParsedLine, parse_lines
 from app.core.formats._strict_json import parse_json
-from app.core.formats._text_lines import LINE_TOO_LONG, MAX_LINE_BYTES
+from app.core.formats._text_lines import LINE_TOO_LONG, MAX_LINE_BYTES, InvalidLine
 from app.core.formats._writers import Format, LineWriter, create_writer
 
 __all__ = [
     "LINE_TOO_LONG",
     "MAX_LINE_BYTES",
     "Format",
+    "InvalidLine",
     "LineWriter",
     "ParsedLine",
     "create_writer",

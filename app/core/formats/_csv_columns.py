@@ -46,7 +46,10 @@ def csv_column_getters(model: type[BaseModel]) -> dict[str, ColumnGetter]:
 
 
 def _field_types(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the types of the fields that a model has in JSON, by name, in the same order."""
+    """Return the type of each field by name, in the order in which JSON has the fields.
+
+    Fields that are excluded from JSON are left out, and computed fields are included.
+    """
     field_types = {
         name: field.annotation for name, field in model.model_fields.items() if not field.exclude
     }
@@ -58,11 +61,16 @@ def _field_types(model: type[BaseModel]) -> dict[str, Any]:
 def _field_column_getters(
     model: type[BaseModel], field_name: str, annotation: Any
 ) -> dict[str, ColumnGetter]:
-    """Return the columns of one field of a model. See `csv_column_getters` for examples."""
+    """Return the CSV columns of one field and, for each, a function that returns its value.
+
+    A field whose type is a model has several columns, every other field has one. `annotation` is
+    the type of the field, for example `str | None`.
+    """
     nested = find_nested_model(annotation)
     if nested is not None and not nested.is_list:
         return _nested_column_getters(model, field_name, nested)
-    if nested is not None or _is_list_of_scalars(annotation):
+    is_list_of_models = nested is not None
+    if is_list_of_models or _is_list_of_scalars(annotation):
         return {field_name: partial(_get_json_array, field_name)}
     if _is_scalar(annotation):
         return {field_name: attrgetter(field_name)}
@@ -73,9 +81,9 @@ def _field_column_getters(
 
 
 def to_csv_value(value: object) -> object:
-    """Convert a value to the notation of JSON, for example `2026-11-21T19:47:34Z` or `true`.
+    """Convert a value so that CSV shows it like JSON, for example `2026-11-21T19:47:34Z` or `true`.
 
-    Values of other types are returned unchanged, because the `csv` module formats them.
+    Numbers and texts are returned unchanged, because the `csv` module formats them like JSON.
     """
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
@@ -89,10 +97,10 @@ def to_csv_value(value: object) -> object:
 def _nested_column_getters(
     model: type[BaseModel], field_name: str, nested: NestedModel
 ) -> dict[str, ColumnGetter]:
-    """Return the columns of a field that contains a model, for example `author_name`.
+    """Return the CSV columns of a field that contains another model, such as an author.
 
-    All of them are empty in a row whose field is None. The column `author_id` is left out if the
-    outer model has a field of this name, because it has the same value.
+    Their names begin with the name of the field, for example `author_name`. The column `author_id`
+    is left out if the outer model has a field `author_id`, because that has the same value.
     """
     getters: dict[str, ColumnGetter] = {}
     for nested_column, get_column in csv_column_getters(nested.model).items():
@@ -106,7 +114,11 @@ def _nested_column_getters(
 def _get_nested_value(
     get_nested: ColumnGetter, get_column: ColumnGetter, item: BaseModel
 ) -> object:
-    """Return the value of a column of the model in a field, or None if the field is None."""
+    """Return the value of one column of a nested model, for example the name of a book's author.
+
+    `get_nested` returns the author of the book `item`, and `get_column` the name of the author.
+    Returns None if the book has no author.
+    """
     nested_item = get_nested(item)
     if nested_item is None:
         return None
@@ -114,20 +126,24 @@ def _get_nested_value(
 
 
 def _get_json_array(field_name: str, item: BaseModel) -> str:
-    """Return the list in a field as JSON, for example `[{"name": "Novel"}]`."""
-    values = item.model_dump(mode="json", include={field_name})[field_name]
-    return json.dumps(values, ensure_ascii=False)
+    """Return the list that a field contains as JSON, for example `[{"name": "Novel"}]`."""
+    json_array = item.model_dump(mode="json", include={field_name})[field_name]
+    return json.dumps(json_array, ensure_ascii=False)
 
 
 def _is_scalar(annotation: Any) -> bool:
-    """Return whether all values of a type fit into one column, as those of `date | None` do."""
-    for option in union_members(annotation):
-        is_literal = get_origin(option) is Literal
-        is_scalar_type = isinstance(option, type) and issubclass(option, _SCALAR_TYPES)
-        if option is not NoneType and not is_literal and not is_scalar_type:
+    """Return whether every value of a type fits into one CSV column.
+
+    This is true for `date | None` and `Literal["a", "b"]`, but not for a list or a model.
+    """
+    for member in union_members(annotation):
+        is_literal = get_origin(member) is Literal
+        is_scalar_type = isinstance(member, type) and issubclass(member, _SCALAR_TYPES)
+        if member is not NoneType and not is_literal and not is_scalar_type:
             return False
     return True
 
 
 def _is_list_of_scalars(annotation: Any) -> bool:
+    """Return whether a type is a list of single values, for example `list[str]`."""
     return get_origin(annotation) is list and _is_scalar(get_args(annotation)[0])

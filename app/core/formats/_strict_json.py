@@ -5,16 +5,17 @@ from typing import Any
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a JSON text.
+    """Parse a request body or a line of a file as strict JSON.
 
-    Raises `ValueError` if it is not strict JSON. Examples: a text that is not UTF-8, the repeated
-    key in `{"a": 1, "a": 2}`, the constant `NaN`, and the escape of half a surrogate pair.
+    Raises `ValueError` for invalid JSON, and for four things that Python would accept: bytes in
+    UTF-16 or UTF-32, the repeated key in `{"a": 1, "a": 2}`, constants such as `NaN`, and half of a
+    surrogate pair such as `"\\ud800"`.
     """
     try:
         text = body.decode()
         value = json.loads(text, object_pairs_hook=_build_object, parse_constant=_reject_constant)
         if "\\u" in text:
-            # Only an escape can produce a lone surrogate, and encoding raises an error for it.
+            # An escape may stand for half of a surrogate pair. Encoding it raises `ValueError`.
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None

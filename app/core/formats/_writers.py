@@ -13,17 +13,17 @@ Format = Literal["csv", "jsonl"]
 
 
 class LineWriter(Protocol):
-    """Formats models of one class as the lines of a file."""
+    """Formats the instances of one model as the lines of a file."""
 
-    # The beginning of the file, which comes before the first line. It may be empty.
+    # The first line of a CSV file, with the names of the columns. Empty for JSON lines.
     header: bytes
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
-        """Return a line for each model, with its line end."""
+        """Return one line for each item, with its line end."""
 
 
 def create_writer(file_format: Format, model: type[BaseModel]) -> LineWriter:
-    """Return a writer that formats models of this class as CSV or as JSON lines."""
+    """Return a writer that formats instances of this model as CSV or as JSON lines."""
     if file_format == "csv":
         return _CsvWriter(model)
     return _JsonLinesWriter()
@@ -55,7 +55,7 @@ class _CsvWriter:
 
 
 def _format_csv(records: Iterable[Iterable[object]]) -> bytes:
-    """Return records of values as CSV, encoded as UTF-8."""
+    """Return lists of values as the lines of a CSV file, encoded as UTF-8."""
     text = StringIO(newline="")
     csv.writer(text).writerows(records)
     return text.getvalue().encode()

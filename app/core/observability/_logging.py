@@ -122,7 +122,7 @@ def _format_console_line(log_fields: LogFields) -> str:
     request_id = other_fields.pop("request_id")
     message = other_fields.pop("event")
     traceback_lines = other_fields.pop("exception", "").splitlines()
-    # The name of the logger helps only when log lines are searched.
+    # Lines for people do not show the name of the logger, only JSON does.
     del other_fields["logger"]
     suffix = "".join(f" {name}={value}" for name, value in other_fields.items())
     first_line = f"{timestamp} {level} [{request_id}] {message}{suffix}"
