@@ -31,6 +31,7 @@ check: .venv/ready ## Check format, lint, types, layers, migrations, openapi.jso
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/zizmor --offline --quiet --no-progress .github/workflows
 	$(BIN)/typos
+	$(BIN)/python -m checks.modules
 	$(BIN)/zensical build --strict > /dev/null
 	$(BIN)/python -m checks.openapi
 	$(BIN)/python -m checks.migrations $(RELEASED)
@@ -45,6 +46,7 @@ clients: .venv/ready .venv-clients/ready ## Generate clients from openapi.json a
 	@$(BIN)/python -m tests.clients
 
 docs: .venv/ready ## Build the documentation site in site/ and check its links
+	$(BIN)/python -m checks.modules write
 	$(BIN)/zensical build --strict
 
 format: .venv/ready ## Format the code and apply safe lint fixes

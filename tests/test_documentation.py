@@ -102,14 +102,6 @@ def test_readme_is_short() -> None:
     assert len((PROJECT_ROOT / "README.md").read_text().splitlines()) <= 150
 
 
-def test_architecture_page_names_every_file_of_the_application() -> None:
-    page = (PROJECT_ROOT / "docs" / "architecture.md").read_text()
-    tree = page.split("## Packages")[1].split("```")[1]
-    for path in (PROJECT_ROOT / "app").rglob("*.py"):
-        if not path.name.startswith("__"):
-            assert re.search(rf"\b{path.name}\b", tree), path
-
-
 def test_operations_page_names_every_command() -> None:
     commands = get_command(cli)
     assert isinstance(commands, TyperGroup)

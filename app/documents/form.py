@@ -8,12 +8,12 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.core.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
-from app.documents.form_fields import create_invalid_field_error
+from app.documents.form_fields import invalid_field
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# How much larger a form may be than its file, because of boundaries, headers and text fields.
+# The largest size of a form without the content of its file.
 MAX_FORM_OVERHEAD: Final = 64 * 1024  # bytes
 # The values of Content-Transfer-Encoding that leave the bytes of a part as they are.
 _IDENTITY_ENCODINGS: Final = {"", "7bit", "8bit", "binary"}
@@ -21,7 +21,7 @@ _IDENTITY_ENCODINGS: Final = {"", "7bit", "8bit", "binary"}
 
 @dataclass(frozen=True)
 class PartHeaders:
-    """The headers of one part of a multipart form. `filename` is None for a text field."""
+    """The headers of one part of a form. `filename` is None for a text field."""
 
     field_name: str
     filename: str | None
@@ -45,7 +45,7 @@ class MultipartForm:
     """The multipart form in the body of a request. It can be read once."""
 
     def __init__(self, headers: Mapping[str, str], body: AsyncIterator[bytes]) -> None:
-        """Check the headers of the request and create a parser for its body, which is read later.
+        """Check the headers of the request, and prepare to read its body.
 
         Raises `UnsupportedMediaType` if the body is not a multipart form or is compressed, and
         `MalformedRequest` if the Content-Type header has no valid boundary.
@@ -55,21 +55,18 @@ class MultipartForm:
             body: The chunks of the request body, as they arrive.
         """
         self._body = body
-        # The announced size of the body in bytes, or 0 if the client does not announce it.
+        # Zero if the client does not announce the length.
         self._content_length = 0
         content_length = headers.get("content-length", "")
         if content_length.isdecimal():
             self._content_length = int(content_length)
-
-        # Example: `Content-Type: multipart/form-data; boundary=9051914041544843365972754266`
-        media_type, content_type_options = parse_options_header(headers.get("content-type"))
-        content_encoding = headers.get("content-encoding", "").lower() or "identity"
-        if media_type != b"multipart/form-data" or content_encoding != "identity":
+        media_type, options = parse_options_header(headers.get("content-type"))
+        encoding = headers.get("content-encoding", "").lower() or "identity"
+        if media_type != b"multipart/form-data" or encoding != "identity":
             raise UnsupportedMediaType
-        boundary = content_type_options.get(b"boundary")
+        boundary = options.get(b"boundary")
         if not boundary:
             raise MalformedRequest
-
         self._collector = _PieceCollector()
         try:
             self._parser = MultipartParser(boundary, self._collector.callbacks())
@@ -79,9 +76,9 @@ class MultipartForm:
     async def read(
         self, max_file_size: int, open_writer: Callable[[PartHeaders], Awaitable[PartWriter]]
     ) -> dict[str, PartWriter]:
-        """Read the whole form, and write the content of each part to a separate writer.
+        """Read the form to its end, and write the content of each part to a writer of its own.
 
-        Returns the writers by field name, for example `{"name": text_field, "file": upload}`.
+        Returns the writers by the field names of their parts.
 
         Raises `InvalidRequest` if a field name is repeated, `PayloadTooLarge` if the form is too
         large to contain a file of at most `max_file_size` bytes, and `MalformedRequest` if it
@@ -89,7 +86,7 @@ class MultipartForm:
 
         Args:
             max_file_size: The largest allowed file, in bytes.
-            open_writer: Called with the headers of each part to create the writer for its content.
+            open_writer: Called with the headers of each part. Returns the writer for its content.
         """
         max_form_size = max_file_size + MAX_FORM_OVERHEAD
         if self._content_length > max_form_size:
@@ -99,7 +96,7 @@ class MultipartForm:
         async for piece in self._read_pieces(max_form_size):
             if isinstance(piece, PartHeaders):
                 if piece.field_name in writers:
-                    raise create_invalid_field_error(
+                    raise invalid_field(
                         piece.field_name,
                         code="repeated_field",
                         detail="The form contains this field more than once",
@@ -111,11 +108,7 @@ class MultipartForm:
         return writers
 
     async def _read_pieces(self, max_form_size: int) -> AsyncIterator[FormPiece]:
-        """Parse the body while it arrives. Yield the headers of each part, then its content chunks.
-
-        Raises `PayloadTooLarge` if the body is larger than `max_form_size` bytes, and
-        `MalformedRequest` if it cannot be parsed or ends too early.
-        """
+        """Yield the headers of each part, followed by the chunks of its content."""
         received_bytes = 0
         async for chunk in self._body:
             received_bytes += len(chunk)
@@ -132,14 +125,13 @@ class MultipartForm:
 
 
 class _PieceCollector:
-    """Collects what the multipart parser has parsed as a list of form pieces.
+    """Turns the callbacks of the multipart parser into a list of form pieces.
 
-    The parser calls a method for every header name, header value and content chunk. It passes a
-    buffer with the start and the end of a slice. A name or value may arrive in several slices.
+    The parser calls back for every header name, header value and content chunk. It passes a buffer
+    with the start and the end of a slice. A name or value may come in several slices.
     """
 
     def __init__(self) -> None:
-        """Create an empty collector for one form."""
         # True once the closing boundary of the form has arrived.
         self.is_complete = False
         self._pieces: list[FormPiece] = []
@@ -150,7 +142,7 @@ class _PieceCollector:
         self._header_value = b""
 
     def callbacks(self) -> "MultipartCallbacks":
-        """Return the methods that the parser calls, by the names that the parser has for them."""
+        """Return the methods that the parser has to call."""
         return {
             "on_header_field": self._add_to_header_name,
             "on_header_value": self._add_to_header_value,
@@ -161,7 +153,7 @@ class _PieceCollector:
         }
 
     def take_pieces(self) -> list[FormPiece]:
-        """Return the pieces that were parsed since the last call of this method."""
+        """Return the pieces that were parsed since the last call."""
         pieces = self._pieces
         self._pieces = []
         return pieces
@@ -173,7 +165,6 @@ class _PieceCollector:
         self._header_value += buffer[start:end]
 
     def _finish_header(self) -> None:
-        """Add the complete header to the headers of the current part."""
         header_name = self._header_name.decode("ascii").lower()
         self._headers[header_name] = self._header_value.decode("latin-1")
         self._header_name = b""
@@ -192,27 +183,25 @@ class _PieceCollector:
 
 
 def _parse_part_headers(headers: Mapping[str, str]) -> PartHeaders:
-    """Parse the headers of one part of a form, given by their names in lower case. For example,
+    """Parse the headers of one part. Their names are in lower case. Example of a part:
 
         Content-Disposition: form-data; name="file"; filename="thesis.pdf"
         Content-Type: application/pdf
 
-    becomes `PartHeaders("file", "thesis.pdf", "application/pdf")`.
-
     Raises `MalformedRequest` if the field name is missing, a name is not valid UTF-8, or the
     content is encoded, for example with base64.
     """
-    disposition, disposition_options = parse_options_header(headers.get("content-disposition"))
-    if disposition != b"form-data" or b"name" not in disposition_options:
+    disposition, options = parse_options_header(headers.get("content-disposition"))
+    if disposition != b"form-data" or b"name" not in options:
         raise MalformedRequest
     transfer_encoding = headers.get("content-transfer-encoding", "").strip().lower()
     if transfer_encoding not in _IDENTITY_ENCODINGS:
         raise MalformedRequest
     try:
-        field_name = disposition_options[b"name"].decode()
+        field_name = options[b"name"].decode()
         filename = None
-        if b"filename" in disposition_options:
-            filename = disposition_options[b"filename"].decode()
+        if b"filename" in options:
+            filename = options[b"filename"].decode()
     except UnicodeDecodeError:
         raise MalformedRequest from None
     content_type = headers.get("content-type", "application/octet-stream")
