@@ -4,7 +4,7 @@ from typing import Final
 
 from app.authors.router import router as authors
 from app.books.router import router as books
-from app.core.http import ForeignRouter, GuardedRoute, Router
+from app.core.http import GuardedRoute, GuardedRouter, Router
 from app.core.server import router as health
 from app.documents.router import router as documents
 from app.reports.router import router as reports
@@ -12,7 +12,7 @@ from app.tokens.router import router as tokens
 from app.users.router import router as users
 
 # The busiest router comes first, because the routes are tried in this order.
-ROUTERS: Final[tuple[Router | ForeignRouter | GuardedRoute, ...]] = (
+ROUTERS: Final[tuple[Router | GuardedRouter | GuardedRoute, ...]] = (
     books,
     authors,
     documents,

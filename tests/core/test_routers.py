@@ -20,8 +20,8 @@ from app import api, main
 from app.books.router import BookServiceDependency
 from app.core.db import Database
 from app.core.http import (
-    ForeignRouter,
     GuardedRoute,
+    GuardedRouter,
     MissingPermission,
     Router,
     add_routers,
@@ -115,15 +115,15 @@ async def test_startup_refuses_static_files_that_were_added_after_create_app(
             pass
 
 
-def test_create_app_refuses_foreign_router_with_unknown_permission(
+def test_create_app_refuses_guarded_router_with_unknown_permission(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    foreign = ForeignRouter(api_router(), permission="catalogue:reed")  # type: ignore[arg-type]
+    guarded_router = GuardedRouter(api_router(), permission="catalogue:reed")  # type: ignore[arg-type]
     with pytest.raises(MissingPermission, match=re.escape("The route /plain/{number} has")):
-        create_app_with(monkeypatch, foreign)
+        create_app_with(monkeypatch, guarded_router)
 
 
-async def test_startup_refuses_foreign_route_that_only_has_a_permission_attribute() -> None:
+async def test_startup_refuses_library_route_that_only_has_a_permission_attribute() -> None:
     app = create_app(SETTINGS)
     route = Route("/added", PlainTextResponse("open"))
     route.permission = "users:list"  # type: ignore[attr-defined]
@@ -192,26 +192,26 @@ async def test_fixed_path_takes_precedence_over_path_parameter_in_any_order(
 
 
 @pytest.fixture
-def foreign_app(monkeypatch: pytest.MonkeyPatch, database: Database) -> FastAPI:
-    foreign = ForeignRouter(api_router(), permission="catalogue:read", prefix="/foreign")
+def guarded_app(monkeypatch: pytest.MonkeyPatch, database: Database) -> FastAPI:
+    guarded_router = GuardedRouter(api_router(), permission="catalogue:read", prefix="/foreign")
     mounted = Mount("/admin", Starlette(routes=[Route("/page", PlainTextResponse("page"))]))
-    app = create_app_with(monkeypatch, foreign, GuardedRoute(mounted, "users:list"))
+    app = create_app_with(monkeypatch, guarded_router, GuardedRoute(mounted, "users:list"))
     replace_resources(app, database=database)
     return app
 
 
-async def test_foreign_router_requires_its_permission(foreign_app: FastAPI) -> None:
-    async with open_client(foreign_app) as client:
+async def test_guarded_router_requires_its_permission(guarded_app: FastAPI) -> None:
+    async with open_client(guarded_app) as client:
         check_problem(await client.get("/foreign/plain/1"), 401, "unauthorized")
         check_problem(await client.get("/foreign/plain/x"), 401, "unauthorized")
         check_problem(await client.get("/admin/page"), 401, "unauthorized")
 
 
-async def test_foreign_router_handles_requests_of_callers_with_the_permission(
-    foreign_app: FastAPI, database: Database
+async def test_guarded_router_handles_requests_of_callers_with_the_permission(
+    guarded_app: FastAPI, database: Database
 ) -> None:
     member = await create_user_with_token(database)
-    async with open_client(foreign_app) as client:
+    async with open_client(guarded_app) as client:
         response = await client.get("/foreign/plain/1", headers=member.headers)
         assert (response.status_code, response.json()) == (200, {"number": 1})
         check_problem(
@@ -223,8 +223,8 @@ async def test_foreign_router_handles_requests_of_callers_with_the_permission(
         assert (response.status_code, response.text) == (200, "page")
 
 
-async def test_foreign_router_is_documented_with_roles_and_problems(foreign_app: FastAPI) -> None:
-    async with open_client(foreign_app) as client:
+async def test_guarded_router_is_documented_with_roles_and_problems(guarded_app: FastAPI) -> None:
+    async with open_client(guarded_app) as client:
         document = (await client.get("/openapi.json")).json()
     operation = document["paths"]["/foreign/plain/{number}"]["get"]
     assert operation["security"] == [{"password": []}]
@@ -233,14 +233,14 @@ async def test_foreign_router_is_documented_with_roles_and_problems(foreign_app:
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
-async def test_options_request_lists_methods_of_foreign_route(foreign_app: FastAPI) -> None:
-    async with open_client(foreign_app) as client:
+async def test_options_request_lists_methods_of_guarded_route(guarded_app: FastAPI) -> None:
+    async with open_client(guarded_app) as client:
         response = await client.options("/foreign/plain/1")
         assert (response.status_code, response.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
         check_problem(await client.delete("/foreign/plain/1"), 405, "method-not-allowed")
 
 
-async def test_foreign_websocket_is_closed_without_the_permission(
+async def test_guarded_websocket_is_closed_without_the_permission(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     router = APIRouter()
@@ -249,7 +249,7 @@ async def test_foreign_websocket_is_closed_without_the_permission(
     async def live(websocket: Any) -> None:
         await websocket.accept()
 
-    app = create_app_with(monkeypatch, ForeignRouter(router, permission="catalogue:read"))
+    app = create_app_with(monkeypatch, GuardedRouter(router, permission="catalogue:read"))
     sent_messages: list[Any] = []
 
     async def receive() -> Any:
@@ -424,8 +424,8 @@ def test_document_contains_operations_of_service_and_of_conflicting_router(
     own_document = create_app(SETTINGS).openapi()
     document = create_app_with(
         monkeypatch,
-        ForeignRouter(conflicting_router(), permission="catalogue:read"),
-        ForeignRouter(conflicting_router(), permission="catalogue:read", prefix="/foreign"),
+        GuardedRouter(conflicting_router(), permission="catalogue:read"),
+        GuardedRouter(conflicting_router(), permission="catalogue:read", prefix="/foreign"),
     ).openapi()
     paths = document["paths"]
     schemas = document["components"]["schemas"]

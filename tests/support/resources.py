@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from app.core.http import ForeignRouter
+from app.core.http import GuardedRouter
 from app.core.server import Readiness, Shutdown
 from app.resources import Resources
 from app.tables import REVISION
@@ -34,4 +34,4 @@ def add_public_route(
     """Add a route that FastAPI handles without our Router and that needs no permission."""
     router = APIRouter()
     router.add_api_route(path, endpoint, methods=methods)
-    ForeignRouter(router, permission="public").add_to(app)
+    GuardedRouter(router, permission="public").add_to(app)

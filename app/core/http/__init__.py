@@ -8,8 +8,8 @@ from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
 from app.core.http._error_handlers import install_error_handlers
 from app.core.http._guard import (
-    ForeignRouter,
     GuardedRoute,
+    GuardedRouter,
     MissingPermission,
     RoutePermissionChecker,
     require_route_permissions,
@@ -43,8 +43,8 @@ __all__ = [
     "REVALIDATE",
     "CrudEndpoints",
     "CurrentPrincipal",
-    "ForeignRouter",
     "GuardedRoute",
+    "GuardedRouter",
     "HttpResources",
     "IdentifyRequest",
     "IfMatch",

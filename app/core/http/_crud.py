@@ -20,10 +20,10 @@ from app.core.http._crud_declarations import (
 )
 from app.core.http._crud_operations import (
     add_article,
+    build_id_type,
+    build_service_dependency,
     format_operation_id,
-    id_parameter_type,
-    service_parameter_type,
-    specialize_endpoint,
+    set_endpoint_metadata,
 )
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import Router
@@ -119,13 +119,13 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             set_etag(response, resource)
             return resource
 
-        specialize_endpoint(
+        set_endpoint_metadata(
             read_resource,
             operation_id=format_operation_id("read", self.noun),
             docstring=f"Get {add_article(self.noun)}.",
             types={
-                "service": service_parameter_type(self.service_class),
-                "id": id_parameter_type(self.noun),
+                "service": build_service_dependency(self.service_class),
+                "id": build_id_type(self.noun),
                 "return": self.read_model,
             },
         )
@@ -154,11 +154,11 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         query_type: Any = Annotated[self.query_model, Query()]
         # mypy expects a type that is known statically.
         page_model = Page[self.read_model]  # type: ignore[name-defined]
-        specialize_endpoint(
+        set_endpoint_metadata(
             list_resources,
             operation_id=format_operation_id("list", self.plural),
             docstring=f"List {self.plural}.\n\n{LIST_DESCRIPTION}",
-            types={"service": service_parameter_type(self.service_class), "query": query_type},
+            types={"service": build_service_dependency(self.service_class), "query": query_type},
         )
         router.get(
             "",
@@ -181,12 +181,12 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             set_location(response, f"{router.prefix}/{resource.id}")
             return resource
 
-        specialize_endpoint(
+        set_endpoint_metadata(
             create_resource,
             operation_id=format_operation_id("create", self.noun),
             docstring=f"Create {add_article(self.noun)}.",
             types={
-                "service": service_parameter_type(self.service_class),
+                "service": build_service_dependency(self.service_class),
                 "new_resource": self.create_model,
                 "return": self.read_model,
             },
@@ -210,13 +210,13 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             set_etag(response, resource)
             return resource
 
-        specialize_endpoint(
+        set_endpoint_metadata(
             update_resource,
             operation_id=format_operation_id("update", self.noun),
             docstring=f"Update {add_article(self.noun)}.\n\n{MERGE_PATCH_DESCRIPTION}",
             types={
-                "service": service_parameter_type(self.service_class),
-                "id": id_parameter_type(self.noun),
+                "service": build_service_dependency(self.service_class),
+                "id": build_id_type(self.noun),
                 "changes": self.update_model,
                 "return": self.read_model,
             },
@@ -236,13 +236,13 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             """Delete a row if If-Match allows its version."""
             await service.delete(id, if_match)
 
-        specialize_endpoint(
+        set_endpoint_metadata(
             delete_resource,
             operation_id=format_operation_id("delete", self.noun),
             docstring=f"Delete {add_article(self.noun)}.",
             types={
-                "service": service_parameter_type(self.service_class),
-                "id": id_parameter_type(self.noun),
+                "service": build_service_dependency(self.service_class),
+                "id": build_id_type(self.noun),
             },
         )
         router.delete("/{id}", permission=self.write_permission, errors=self.delete_errors)(

@@ -11,7 +11,7 @@ from app.core.http._sessions import RequestSession
 from app.core.schemas import Id
 
 
-def specialize_endpoint(
+def set_endpoint_metadata(
     endpoint: Callable[..., Any], *, operation_id: str, docstring: str, types: dict[str, Any]
 ) -> None:
     """Give a generic endpoint function the name, docstring and types of one entity.
@@ -35,12 +35,12 @@ def format_operation_id(verb: str, noun: str) -> str:
     return f"{verb}_{noun}".replace(" ", "_")
 
 
-def id_parameter_type(noun: str) -> Any:
+def build_id_type(noun: str) -> Any:
     """Return the type of the path parameter `id`, with its description for OpenAPI."""
     return Annotated[Id, Field(description=f"Id of the {noun}")]
 
 
-def service_parameter_type(service_class: type[CrudService[Any, Any, Any]]) -> Any:
+def build_service_dependency(service_class: type[CrudService[Any, Any, Any]]) -> Any:
     """Return the type of an endpoint's parameter `service`.
 
     For each request, FastAPI creates an instance of the service class with the request's session.

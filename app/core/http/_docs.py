@@ -12,7 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
-from app.core.http._guard import guard_routes
+from app.core.http._guard import guard_added_routes
 from app.settings import Settings
 
 OPENAPI_PATH: Final = "/openapi.json"
@@ -26,7 +26,6 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
     These are Swagger UI at `/docs` with its static files, the OpenAPI document at `/openapi.json`,
     and a redirect from `/` to `/docs`.
     """
-    number_of_existing_routes = len(app.router.routes)
     swagger_page = get_swagger_ui_html(
         openapi_url=OPENAPI_PATH,
         title=app.title,
@@ -38,38 +37,34 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
     html = bytes(swagger_page.body)
     headers = {"Content-Security-Policy": _content_security_policy(html, settings)}
 
-    async def show_documentation() -> HTMLResponse:
+    async def show_swagger_ui() -> HTMLResponse:
         return HTMLResponse(html, headers=headers)
 
-    async def redirect_to_documentation() -> RedirectResponse:
+    async def redirect_to_swagger_ui() -> RedirectResponse:
         return RedirectResponse("/docs")
 
-    # `setup` adds the route of the OpenAPI document. The constructor of the application did not add
-    # it, because it got `openapi_url=None`.
-    app.openapi_url = OPENAPI_PATH
-    app.setup()
     static_files = Path(fastapi_offline.__file__).parent / "static"
-    app.mount(STATIC_PATH, StaticFiles(directory=static_files))
-    app.add_api_route("/docs", show_documentation, include_in_schema=False)
-    app.add_api_route("/", redirect_to_documentation, include_in_schema=False)
-    guard_routes(app, "public", start=number_of_existing_routes)
+    with guard_added_routes(app, "public"):
+        # `setup` adds the route of the OpenAPI document. The constructor of the application did not
+        # add it, because it got `openapi_url=None`.
+        app.openapi_url = OPENAPI_PATH
+        app.setup()
+        app.mount(STATIC_PATH, StaticFiles(directory=static_files))
+        app.add_api_route("/docs", show_swagger_ui, include_in_schema=False)
+        app.add_api_route("/", redirect_to_swagger_ui, include_in_schema=False)
 
 
 def _content_security_policy(html: bytes, settings: Settings) -> str:
-    """Return the Content-Security-Policy header for the page of Swagger UI.
+    """Return the Content-Security-Policy header of the Swagger UI page.
 
-    The page may load files from this service, run its own inline scripts, and send requests to this
-    service and to the object store. The object store is included because "Try it out" follows
-    redirects to signed URLs.
-
-    Args:
-        html: The page of Swagger UI, which contains the inline scripts.
-        settings: The settings, which contain the URL of the object store.
+    It allows the page to load files from this service, to run the inline scripts that `html`
+    contains, and to send requests to this service and the object store (S3). Swagger UI needs the
+    object store because downloads of documents redirect to it.
     """
     inline_scripts = re.findall(rb"<script>(.*?)</script>", html, re.DOTALL)
     script_hashes = " ".join(_hash_source(script) for script in inline_scripts)
     object_store_url = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-    # Without a configured URL, the host is known only to the S3 client, so allow any HTTPS host.
+    # Without a configured URL, the S3 client chooses the host, so allow any HTTPS host.
     connect_source = object_store_url or "https:"
     return (
         "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
@@ -80,4 +75,5 @@ def _content_security_policy(html: bytes, settings: Settings) -> str:
 
 def _hash_source(script: bytes) -> str:
     """Return the hash by which a policy allows an inline script, such as `'sha256-qznLc...'`."""
-    return f"'sha256-{b64encode(sha256(script).digest()).decode()}'"
+    digest = sha256(script).digest()
+    return f"'sha256-{b64encode(digest).decode()}'"

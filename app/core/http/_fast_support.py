@@ -1,4 +1,4 @@
-"""Decides which endpoints the fast path of `_fast_dispatch.py` can call instead of FastAPI."""
+"""Decides which endpoints the fast path (`_fast_dispatch.py`) can call instead of FastAPI."""
 
 from dataclasses import fields
 from inspect import isclass
@@ -26,27 +26,30 @@ _UNSUPPORTED_FIELDS: Final = {
 
 
 def is_supported_fastapi_version() -> bool:
-    """Return whether the fast path knows every feature of the installed version of FastAPI.
+    """Return whether all features of the installed FastAPI were known when this module was written.
 
-    FastAPI describes what a function uses, for example its header parameters, by the fields of
-    `Dependant`. A field that a newer version adds may be a feature that the fast path would ignore.
+    FastAPI describes an endpoint by a `Dependant`. A newer version may add a field to it for a new
+    feature. The fast path, which calls endpoints directly, would ignore this feature.
     """
-    return {field.name for field in fields(Dependant)} == _SUPPORTED_FIELDS | _UNSUPPORTED_FIELDS
+    known_fields = _SUPPORTED_FIELDS | _UNSUPPORTED_FIELDS
+    installed_fields = {field.name for field in fields(Dependant)}
+    return installed_fields == known_fields
 
 
 def is_supported_route(route: APIRoute) -> bool:
-    """Return whether the fast path can call the endpoint of a route exactly as FastAPI would.
+    """Return whether the endpoint of a route can be called directly instead of through FastAPI.
 
-    The endpoint has to be a coroutine function that returns its response model or a response. It
-    may take path parameters, one query model, one JSON body, and dependencies that are supported
-    themselves. Forms, header parameters, background tasks and dependencies with `yield`, for
-    example, are not supported.
+    This is possible for a coroutine function that takes only path parameters, one query model, one
+    JSON body and supported dependencies. Other endpoints, for example with form fields, header
+    parameters or background tasks, need FastAPI.
     """
     endpoint = route.dependant
     return (
         _is_coroutine_callable(endpoint.call)
-        and not _uses_unsupported_feature(endpoint)
-        and not _has_unsupported_option(route)
+        and not _needs_fastapi_feature(endpoint)
+        and not _has_custom_response_class(route)
+        and _can_serialize_result(route)
+        and not route.max_body_size
         and _has_supported_query(endpoint)
         and _has_supported_body(route)
         and all(_is_supported_dependency(dependency) for dependency in endpoint.dependencies)
@@ -54,63 +57,63 @@ def is_supported_route(route: APIRoute) -> bool:
 
 
 def _is_supported_dependency(dependency: Dependant) -> bool:
-    """Return whether the fast path can call a dependency of an endpoint instead of FastAPI.
+    """Return whether a dependency of an endpoint can be called directly, without FastAPI.
 
-    The dependency has to be a coroutine function or a class. Its arguments may be the request, the
-    response, and further dependencies that are supported themselves.
+    A dependency is a function or class `f` in `Depends(f)`. It has to be a coroutine function or a
+    class. Its arguments may only be the request, the response and other supported dependencies.
     """
-    # FastAPI calls the constructor of a class in a thread. The fast path calls it directly, because
-    # constructors of services do not block.
-    is_callable_directly = _is_coroutine_callable(dependency.call) or isclass(dependency.call)
-    takes_parameters = bool(
+    takes_request_parameters = bool(
         dependency.path_params or dependency.query_params or dependency.body_params
     )
-    return (
-        is_callable_directly
-        and not takes_parameters
-        and not _uses_unsupported_feature(dependency)
-        and all(_is_supported_dependency(child) for child in dependency.dependencies)
+    if takes_request_parameters or _needs_fastapi_feature(dependency):
+        return False
+    # FastAPI calls a plain function or a class in a thread, because it may block. The constructors
+    # of our services do not block.
+    is_callable_directly = _is_coroutine_callable(dependency.call) or isclass(dependency.call)
+    return is_callable_directly and all(
+        _is_supported_dependency(child) for child in dependency.dependencies
     )
 
 
-def _uses_unsupported_feature(dependant: Dependant) -> bool:
-    """Return whether an endpoint or dependency uses a feature that the fast path does not have.
+def _needs_fastapi_feature(dependant: Dependant) -> bool:
+    """Return whether an endpoint or dependency uses a feature that only FastAPI provides.
 
-    For example, `header_params` is not empty if the function takes a header parameter.
+    For example, `dependant.header_params` is not empty if the function takes a header parameter.
     """
-    return any(getattr(dependant, feature) for feature in _UNSUPPORTED_FIELDS)
+    return any(getattr(dependant, field_name) for field_name in _UNSUPPORTED_FIELDS)
 
 
-def _has_unsupported_option(route: APIRoute) -> bool:
-    """Return whether a route is declared with an option that the fast path does not apply.
+def _has_custom_response_class(route: APIRoute) -> bool:
+    """Return whether a route declares a class of responses, for example `HTMLResponse`.
 
-    For example `response_model_exclude_none=True`, or a response class other than FastAPI's
-    default.
+    Otherwise, FastAPI marks its default class, `JSONResponse`, with a placeholder.
     """
-    has_own_response_class = not isinstance(route.response_class, DefaultPlaceholder)
-    # Without a response model, only FastAPI can find out how to serialize the result.
-    has_body_without_model = route.response_field is None and is_body_allowed_for_status_code(
-        route.status_code
+    return not isinstance(route.response_class, DefaultPlaceholder)
+
+
+def _can_serialize_result(route: APIRoute) -> bool:
+    """Return whether the fast path can convert the result of an endpoint to JSON as FastAPI would.
+
+    It can if the route declares a response model and sends all fields of the model, or if its
+    responses never have a body. Only FastAPI can serialize a result without a model.
+    """
+    if route.response_field is None:
+        return not is_body_allowed_for_status_code(route.status_code)
+    selects_fields = bool(
+        route.response_model_include
+        or route.response_model_exclude
+        or route.response_model_exclude_unset
+        or route.response_model_exclude_defaults
+        or route.response_model_exclude_none
     )
-    unsupported_options = (
-        has_own_response_class,
-        has_body_without_model,
-        route.max_body_size,
-        route.response_model_include,
-        route.response_model_exclude,
-        not route.response_model_by_alias,
-        route.response_model_exclude_unset,
-        route.response_model_exclude_defaults,
-        route.response_model_exclude_none,
-    )
-    return any(unsupported_options)
+    return route.response_model_by_alias and not selects_fields
 
 
 def _has_supported_query(endpoint: Dependant) -> bool:
-    """Return whether the fast path can read the query parameters of an endpoint.
+    """Return whether an endpoint takes its query parameters as one model, or takes none.
 
-    It supports endpoints without query parameters, and endpoints that declare them as one model,
-    for example `query: Annotated[BookQuery, Query()]`.
+    For example, `query: Annotated[BookQuery, Query()]`. Only FastAPI can read parameters that are
+    declared one by one, for example `page: int = 1`.
     """
     if not endpoint.query_params:
         return True
@@ -118,15 +121,15 @@ def _has_supported_query(endpoint: Dependant) -> bool:
 
 
 def _has_supported_body(route: APIRoute) -> bool:
-    """Return whether the fast path can read the request body of an endpoint.
+    """Return whether an endpoint takes its request body as one JSON value, or takes none.
 
-    It supports endpoints without a body, and endpoints that declare the whole body as one JSON
-    model, for example `data: BookCreate`.
+    For example, `book: BookCreate`. Only FastAPI can read forms, and a JSON object whose fields are
+    separate parameters of the endpoint.
     """
-    if not route.dependant.body_params:
+    body_parameters = route.dependant.body_params
+    if not body_parameters:
         return True
-    first_parameter = route.dependant.body_params[0]
-    # If the body contains several parameters, FastAPI's `body_field` is a model that combines them.
-    is_whole_body = first_parameter is route.body_field
-    is_form = isinstance(first_parameter.field_info, params.Form)
-    return is_whole_body and not is_form
+    # `body_field` describes the request body. FastAPI generates it, unless it is a parameter.
+    is_one_json_value = body_parameters[0] is route.body_field
+    is_form = isinstance(body_parameters[0].field_info, params.Form)
+    return is_one_json_value and not is_form

@@ -1,13 +1,15 @@
 """Permissions for routes that `core.http.Router` did not declare, and a check that all have one.
 
-Such foreign routes are a mounted application, the router of a GraphQL library or an admin page:
+Such routes come from libraries: a mounted application, a GraphQL router or an admin page.
 
-    ROUTERS = (books, authors, ..., ForeignRouter(graphql_router, permission="catalogue:read"))
+    ROUTERS = (books, authors, ..., GuardedRouter(graphql_router, permission="catalogue:read"))
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI
@@ -28,10 +30,10 @@ _POLICY_VIOLATION: Final = 1008
 
 
 class GuardedRoute(BaseRoute):
-    """A foreign route that handles a request only if the caller has a permission.
+    """A route of a library that only callers with a permission may use.
 
-    For example, app/api.py adds a mounted application as
-    `GuardedRoute(Mount("/admin", admin_app), "users:list")`.
+    For example, `GuardedRoute(Mount("/admin", admin_app), "users:list")` lets only callers with the
+    permission "users:list" send requests to an admin application.
     """
 
     def __init__(self, route: BaseRoute, permission: Permission) -> None:
@@ -43,7 +45,7 @@ class GuardedRoute(BaseRoute):
         self.endpoint: Any = getattr(route, "endpoint", None)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Return whether the foreign route matches a request."""
+        """Return whether a request has the path and the method of the library's route."""
         return self.route.matches(scope)
 
     def add_to(self, app: FastAPI) -> None:
@@ -51,19 +53,19 @@ class GuardedRoute(BaseRoute):
         app.router.routes.append(self)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        """Return the path of the foreign route with this name."""
+        """Return the path of the library's route that has this name."""
         return self.route.url_path_for(name, **path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request to the wrapped route if the caller has the permission.
+        """Pass a request to the library's route if the caller has the permission.
 
         Otherwise raises `Unauthorized` or `Forbidden`, or closes the connection if the request
         opens a WebSocket, because a WebSocket cannot receive an error response.
         """
         match, _ = self.route.matches(scope)
-        # A partial match means that the route has another method. As on our own routes, the
-        # response is 405 even if the caller does not have the permission.
-        if match is Match.PARTIAL:
+        has_other_method = match is Match.PARTIAL
+        # As on our own routes, this is checked before the permission.
+        if has_other_method:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
             await authorize(HTTPConnection(scope), self.permission)
@@ -76,12 +78,12 @@ class GuardedRoute(BaseRoute):
 
 
 @dataclass(frozen=True)
-class ForeignRouter:
-    """A router of a library, whose routes all require the same permission.
+class GuardedRouter:
+    """A router of a library that only callers with a permission may use.
 
-    For example `ForeignRouter(graphql_router, permission="catalogue:read", prefix="/graphql")`. Its
-    routes are documented in OpenAPI, but may accept unknown parameters and ignore Idempotency-Key,
-    unlike the routes of our own `Router`.
+    For example `GuardedRouter(graphql_router, permission="catalogue:read", prefix="/graphql")`. The
+    OpenAPI document contains its routes. Unlike the routes of our own `Router`, they may accept
+    unknown query parameters and ignore Idempotency-Key.
     """
 
     router: APIRouter
@@ -90,9 +92,8 @@ class ForeignRouter:
 
     def add_to(self, app: FastAPI) -> None:
         """Include the router in an application, behind the permission."""
-        number_of_existing_routes = len(app.router.routes)
-        app.include_router(self.router, prefix=self.prefix)
-        guard_routes(app, self.permission, start=number_of_existing_routes)
+        with guard_added_routes(app, self.permission):
+            app.include_router(self.router, prefix=self.prefix)
 
 
 def require_known_permission(permission: Permission, route: object) -> Permission:
@@ -109,16 +110,18 @@ def require_known_permission(permission: Permission, route: object) -> Permissio
     return permission
 
 
-def guard_routes(app: FastAPI, permission: Permission, *, start: int) -> None:
-    """Require a permission for the routes that were added to an application most recently.
+@contextmanager
+def guard_added_routes(app: FastAPI, permission: Permission) -> Iterator[None]:
+    """Require a permission for each route that is added to an application in a `with` block.
 
-    Args:
-        app: The application.
-        permission: The permission that a caller needs.
-        start: The index of the first of these routes in `app.router.routes`.
+    with guard_added_routes(app, "public"):
+        app.mount("/static", StaticFiles(directory="static"))
     """
     routes = app.router.routes
-    routes[start:] = [GuardedRoute(route, permission) for route in routes[start:]]
+    number_of_existing_routes = len(routes)
+    yield
+    added_routes = routes[number_of_existing_routes:]
+    routes[number_of_existing_routes:] = [GuardedRoute(route, permission) for route in added_routes]
 
 
 def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
@@ -130,18 +133,25 @@ def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
 
 def require_route_permissions(app: FastAPI) -> None:
     """Raise `MissingPermission` if any route of an application does not state a permission."""
-    # FastAPI keeps the static files that `app.frontend` adds in a second, private list.
-    static_file_routes = app.router._low_priority_routes  # noqa: SLF001
-    for route in [*app.router.routes, *static_file_routes]:
+    for route in chain.from_iterable(_route_lists(app)):
         if not isinstance(route, Route | GuardedRoute):
             raise MissingPermission(route)
+
+
+def _route_lists(app: FastAPI) -> tuple[list[BaseRoute], list[BaseRoute]]:
+    """Return the two lists in which FastAPI keeps the routes of an application.
+
+    FastAPI keeps the routes of static files, which `app.frontend` adds, in a second list, because
+    it tries them after all other routes. This list is a private attribute of FastAPI's router.
+    """
+    return app.router.routes, app.router._low_priority_routes  # noqa: SLF001
 
 
 class RoutePermissionChecker:
     """Middleware that refuses all requests if the application has a route without a permission.
 
     `create_app` checks the routes once. This middleware also notices routes that are added later.
-    It raises `MissingPermission`, so it has to be inside the middleware that logs errors.
+    It refuses a request by raising `MissingPermission`, which a middleware around it has to log.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -149,22 +159,18 @@ class RoutePermissionChecker:
         self._number_of_checked_routes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check routes that were added since the last request, then pass the request on."""
-        if scope["type"] != "lifespan":
-            self._check_new_routes(scope["app"])
-        await self._app(scope, receive, send)
+        """Pass a request on if all routes of the application state a permission.
 
-    def _check_new_routes(self, app: FastAPI) -> None:
-        """Raise `MissingPermission` if a route without a permission was added to the application.
-
-        To keep requests fast, the routes are checked only if their number has changed. Routes are
-        never removed.
+        Routes can be added, but not removed. Therefore, the routes have to be checked again only
+        after their number has changed, which keeps other requests fast.
         """
-        static_file_routes = app.router._low_priority_routes  # noqa: SLF001 - private in FastAPI
-        number_of_routes = len(app.router.routes) + len(static_file_routes)
-        if number_of_routes != self._number_of_checked_routes:
-            require_route_permissions(app)
-            self._number_of_checked_routes = number_of_routes
+        if scope["type"] != "lifespan":
+            app: FastAPI = scope["app"]
+            number_of_routes = sum(len(routes) for routes in _route_lists(app))
+            if number_of_routes != self._number_of_checked_routes:
+                require_route_permissions(app)
+                self._number_of_checked_routes = number_of_routes
+        await self._app(scope, receive, send)
 
 
 class MissingPermission(RuntimeError):
@@ -176,7 +182,7 @@ class MissingPermission(RuntimeError):
     def __init__(self, route: object) -> None:
         super().__init__(
             f"The route {_route_path(route)} has no permission that core.access defines. Declare it"
-            " with core.http.Router, or wrap it in core.http.ForeignRouter or GuardedRoute."
+            " with core.http.Router, or wrap it in core.http.GuardedRouter or GuardedRoute."
         )
 
 
@@ -187,7 +193,7 @@ def _route_path(route: object) -> str:
     path: str | None = getattr(route, "path", None)
     if path is not None:
         return path
-    # FastAPI 0.165 keeps an included router as one route that refers to the original.
+    # FastAPI 0.165 represents an included router by one route, with this private attribute.
     router = getattr(route, "original_router", route)
     routes = getattr(router, "routes", None)
     if not routes:

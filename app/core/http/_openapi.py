@@ -10,8 +10,8 @@ from app.core.field_errors import FieldError
 from app.core.http import _conditional as conditional
 from app.core.http._guard import guarded_routes
 from app.core.http._openapi_links import add_links
-from app.core.http._openapi_operations import add_standard_headers, complete_operation
-from app.core.http._openapi_problems import Json, add_access, add_general_problems
+from app.core.http._openapi_operations import add_standard_headers, document_route
+from app.core.http._openapi_problems import Json, add_general_error_responses, document_access
 from app.core.http._problems import Problem
 from app.core.http._route import Route
 from app.core.schemas import MAX_INT64
@@ -47,23 +47,25 @@ _SECURITY_SCHEME: Final = {
 }
 
 
-def get_openapi_document(app: FastAPI, anonymous_access: str) -> Json:
-    """Return the OpenAPI document of an application.
-
-    The first call generates the document. Later calls return the same object.
+def get_openapi_document(app: FastAPI, anonymous_kind: str) -> Json:
+    """Return the OpenAPI document of an application, which the first call generates.
 
     Args:
-        app: The application.
-        anonymous_access: The setting ANONYMOUS_ACCESS, which determines the operations that need a
-            token.
+        app: The application. It keeps the document in `openapi_schema` for later calls.
+        anonymous_kind: The kind of callers without a token, for example "read". It is the value of
+            the setting ANONYMOUS_ACCESS, and therefore the same in every call for an application.
+            The document states which operations these callers may use.
     """
     if app.openapi_schema is None:
-        app.openapi_schema = _generate_document(app, anonymous_access)
+        app.openapi_schema = _generate_document(app, anonymous_kind)
     return app.openapi_schema
 
 
-def _generate_document(app: FastAPI, anonymous_access: str) -> Json:
-    """Generate an OpenAPI document with FastAPI, and add errors, permissions, links and so on."""
+def _generate_document(app: FastAPI, anonymous_kind: str) -> Json:
+    """Generate an OpenAPI document with FastAPI, and add errors, permissions and links to it.
+
+    `anonymous_kind` is the kind of callers without a token, for example "read".
+    """
     own_routes = [route for route in app.routes if isinstance(route, Route)]
     document = get_openapi(
         title=app.title,
@@ -73,8 +75,8 @@ def _generate_document(app: FastAPI, anonymous_access: str) -> Json:
         routes=own_routes,
     )
     _add_components(document)
-    _complete_operations(document, own_routes, anonymous_access)
-    _add_foreign_routes(document, app, anonymous_access)
+    _document_own_routes(document, own_routes, anonymous_kind)
+    _add_library_routes(document, app, anonymous_kind)
     for json_object in _find_json_objects(document):
         _add_max_length(json_object)
         _write_bounds_as_integers(json_object)
@@ -82,7 +84,7 @@ def _generate_document(app: FastAPI, anonymous_access: str) -> Json:
 
 
 def _add_components(document: Json) -> None:
-    """Add the parts to which all operations refer: security scheme, headers, schemas of errors."""
+    """Add the security scheme, headers and error schemas to which all operations refer."""
     components = document["components"]
     components["securitySchemes"] = {"password": _SECURITY_SCHEME}
     components["headers"] = {
@@ -103,8 +105,14 @@ def _remove_fastapi_error_schemas(schemas: Json) -> None:
         schemas.pop(name, None)
 
 
-def _complete_operations(document: Json, own_routes: list[Route], anonymous_access: str) -> None:
-    """Add to each operation what its route declares, for example its errors and permission."""
+def _document_own_routes(document: Json, own_routes: list[Route], anonymous_kind: str) -> None:
+    """Add to each operation the errors, permission, headers and links of its route.
+
+    Args:
+        document: The OpenAPI document that FastAPI generated for the routes. It is changed.
+        own_routes: The routes that our own routers declare.
+        anonymous_kind: The kind of callers without a token, for example "read".
+    """
     schemas = document["components"]["schemas"]
     # A route is identified by path and method, because two endpoints may have the same name.
     routes_by_path_and_method = {
@@ -115,65 +123,66 @@ def _complete_operations(document: Json, own_routes: list[Route], anonymous_acce
     for path, path_item in document["paths"].items():
         for method, operation in path_item.items():
             route = routes_by_path_and_method[path, method]
-            complete_operation(operation, method, path, route, schemas, anonymous_access)
-    # A link refers to another operation, so all operations have to be complete.
+            document_route(operation, method, path, route, schemas, anonymous_kind)
+    # The links depend on the headers of the responses, which were added above.
     for path, path_item in document["paths"].items():
         for operation in path_item.values():
             add_links(operation, path, document)
 
 
-def _add_foreign_routes(document: Json, app: FastAPI, anonymous_access: str) -> None:
-    """Add the operations of routes that come from libraries, such as a GraphQL router.
+def _add_library_routes(document: Json, app: FastAPI, anonymous_kind: str) -> None:
+    """Add the routes of libraries, such as a GraphQL router, to the OpenAPI document.
 
-    FastAPI generates a separate document for each of these routes. Its operations are completed
-    with our general errors and the roles that may call them, and copied to our document.
+    FastAPI generates a separate document for each of these routes. Each of its operations gets the
+    errors and headers of all operations and the roles that may call it. Then the document is merged
+    into ours.
     """
     for guarded_route in guarded_routes(app):
-        foreign_document = get_openapi(
+        library_document = get_openapi(
             title=app.title, version=app.version, routes=[guarded_route.route]
         )
-        foreign_schemas = foreign_document.get("components", {}).get("schemas", {})
-        _remove_fastapi_error_schemas(foreign_schemas)
-        _rename_conflicting_schemas(foreign_document, document["components"]["schemas"])
-        for path_item in foreign_document.get("paths", {}).values():
+        library_schemas = library_document.get("components", {}).get("schemas", {})
+        _remove_fastapi_error_schemas(library_schemas)
+        _rename_conflicting_schemas(library_document, document["components"]["schemas"])
+        for path_item in library_document.get("paths", {}).values():
             for operation in path_item.values():
-                add_general_problems(operation)
-                add_access(operation, guarded_route.permission, anonymous_access)
+                add_general_error_responses(operation)
+                document_access(operation, guarded_route.permission, anonymous_kind)
                 add_standard_headers(operation)
-        _merge_document(document, foreign_document)
+        _merge_document(document, library_document)
 
 
-def _rename_conflicting_schemas(foreign_document: Json, own_schemas: Json) -> None:
+def _rename_conflicting_schemas(library_document: Json, own_schemas: Json) -> None:
     """Rename each schema of a library that differs from our schema of the same name.
 
     For example, `Book` becomes `Book2`, also in every `$ref` of the library's document.
     """
-    foreign_schemas = foreign_document.get("components", {}).get("schemas", {})
-    for name in list(foreign_schemas):
-        has_conflict = name in own_schemas and own_schemas[name] != foreign_schemas[name]
+    library_schemas = library_document.get("components", {}).get("schemas", {})
+    for name in list(library_schemas):
+        has_conflict = name in own_schemas and own_schemas[name] != library_schemas[name]
         if not has_conflict:
             continue
         number = 2
-        while f"{name}{number}" in own_schemas or f"{name}{number}" in foreign_schemas:
+        while f"{name}{number}" in own_schemas or f"{name}{number}" in library_schemas:
             number += 1
         new_name = f"{name}{number}"
-        foreign_schemas[new_name] = foreign_schemas.pop(name)
-        for json_object in _find_json_objects(foreign_document):
+        library_schemas[new_name] = library_schemas.pop(name)
+        for json_object in _find_json_objects(library_document):
             if json_object.get("$ref") == f"#/components/schemas/{name}":
                 json_object["$ref"] = f"#/components/schemas/{new_name}"
 
 
-def _merge_document(document: Json, foreign_document: Json) -> None:
+def _merge_document(document: Json, library_document: Json) -> None:
     """Copy the operations and components of a library's OpenAPI document to our document.
 
-    If both documents have the same operation, ours stays, because our routes are matched first.
+    If both documents contain the same operation, ours stays, because requests reach our route.
     """
-    for path, foreign_path_item in foreign_document.get("paths", {}).items():
+    for path, library_path_item in library_document.get("paths", {}).items():
         own_path_item = document["paths"].get(path, {})
-        document["paths"][path] = {**foreign_path_item, **own_path_item}
-    for kind, foreign_components in foreign_document.get("components", {}).items():
+        document["paths"][path] = {**library_path_item, **own_path_item}
+    for kind, library_components in library_document.get("components", {}).items():
         own_components = document["components"].setdefault(kind, {})
-        for name, component in foreign_components.items():
+        for name, component in library_components.items():
             own_components.setdefault(name, component)
 
 

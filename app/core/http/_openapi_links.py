@@ -1,45 +1,86 @@
 """Links of OpenAPI: from the response that creates a resource to operations on that resource."""
 
-import re
-
 from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._openapi_problems import Json
 
 
 def add_links(operation: Json, path: str, document: Json) -> None:
-    """Link an operation that creates a resource to the operations that take the resource's id.
+    """Add OpenAPI links from an operation that creates a resource to the operations that use it.
 
     For example, the 201 response of `POST /authors` gets a link to `GET /authors/{id}`. The link
-    states that the parameter `id` is the `id` in the response.
+    tells clients to use the `id` in the response as the path parameter `id`.
 
     Args:
-        operation: The operation that may create a resource. Others are not changed.
+        operation: An operation. If it does not create a resource, it is not changed.
         path: The path of the operation, for example "/authors".
         document: The OpenAPI document with all operations.
     """
     created_response = operation["responses"].get("201", {})
     if not _contains_created_resource(created_response, document):
         return
-    # For the path `/books/{book_id}/reviews`, this is `{"book_id": "$request.path.book_id"}`.
-    parent_parameters = {name: f"$request.path.{name}" for name in re.findall(r"{(\w+)}", path)}
-    for resource_path, path_item in document["paths"].items():
-        # For the path "/authors", this matches "/authors/{id}" and "/authors/{id}/books".
-        match = re.fullmatch(rf"{re.escape(path)}/{{(\w+)}}(/\w+)*", resource_path)
-        if match is None:
+    for other_path, path_item in document["paths"].items():
+        id_parameter = _find_id_parameter(other_path, collection_path=path)
+        if id_parameter is None:
             continue
-        id_parameter = match[1]
-        parameters = {**parent_parameters, id_parameter: "$response.body#/id"}
         for linked_operation in path_item.values():
             operation_id = linked_operation["operationId"]
-            link = {"operationId": operation_id, "parameters": parameters}
+            link = _build_link(operation_id, path, id_parameter)
             created_response.setdefault("links", {})[operation_id] = link
 
 
 def _contains_created_resource(response: Json, document: Json) -> bool:
-    """Return whether a response has a Location header and a JSON object with an `id`."""
-    media_type = response.get("content", {}).get(JSON_MEDIA_TYPE, {})
+    """Return whether a 201 response contains a created resource, including its id.
+
+    A Location header shows that one resource with a URL was created. A field `id` in the JSON
+    schema of the body shows that the body is this resource.
+    """
+    json_content = response.get("content", {}).get(JSON_MEDIA_TYPE, {})
     # For example "#/components/schemas/AuthorRead".
-    reference = media_type.get("schema", {}).get("$ref", "")
-    schema_name = reference.rpartition("/")[2]
+    schema_reference = json_content.get("schema", {}).get("$ref", "")
+    schema_name = schema_reference.rpartition("/")[2]
     schema = document["components"]["schemas"].get(schema_name, {})
-    return "Location" in response.get("headers", {}) and "id" in schema.get("properties", {})
+    has_location = "Location" in response.get("headers", {})
+    has_id = "id" in schema.get("properties", {})
+    return has_location and has_id
+
+
+def _find_id_parameter(path: str, *, collection_path: str) -> str | None:
+    """Return the name of the path parameter that selects one resource of a collection.
+
+    For the collection "/authors", it is "id" in "/authors/{id}" and in "/authors/{id}/books".
+    Returns None for the path of another collection, and for a path with more parameters, such as
+    "/authors/{id}/books/{book_id}", because the id alone does not determine its value.
+    """
+    collection_prefix = f"{collection_path}/"
+    if not path.startswith(collection_prefix):
+        return None
+    id_segment, *other_segments = path.removeprefix(collection_prefix).split("/")
+    has_more_parameters = any(_is_parameter(segment) for segment in other_segments)
+    if not _is_parameter(id_segment) or has_more_parameters:
+        return None
+    return _parameter_name(id_segment)
+
+
+def _build_link(operation_id: str, collection_path: str, id_parameter: str) -> Json:
+    """Return an OpenAPI link to an operation on a resource that was created in a collection.
+
+    For example `{"operationId": "read_review", "parameters": {"book_id": "$request.path.book_id",
+    "id": "$response.body#/id"}}` for the collection "/books/{book_id}/reviews".
+    """
+    parameters = {
+        _parameter_name(segment): f"$request.path.{_parameter_name(segment)}"
+        for segment in collection_path.split("/")
+        if _is_parameter(segment)
+    }
+    parameters[id_parameter] = "$response.body#/id"
+    return {"operationId": operation_id, "parameters": parameters}
+
+
+def _is_parameter(path_segment: str) -> bool:
+    """Return whether a segment of a path is a parameter such as "{id}"."""
+    return path_segment.startswith("{") and path_segment.endswith("}")
+
+
+def _parameter_name(path_segment: str) -> str:
+    """Return "id" for the path segment "{id}"."""
+    return path_segment.removeprefix("{").removesuffix("}")

@@ -1,4 +1,4 @@
-"""Completes one operation of the OpenAPI document: parameters, headers and examples."""
+"""Documents one operation of the OpenAPI document: parameters, headers and examples."""
 
 from contextlib import suppress
 from typing import Final
@@ -14,10 +14,10 @@ from app.core.http._idempotency_key import (
 )
 from app.core.http._openapi_problems import (
     Json,
-    add_access,
-    add_general_problems,
-    add_implied_problems,
-    add_problems,
+    add_error_responses,
+    add_general_error_responses,
+    add_implied_error_responses,
+    document_access,
 )
 from app.core.http._query import find_query_model, openapi_query_parameters
 from app.core.http._route import Route
@@ -41,10 +41,12 @@ _IF_MATCH_DESCRIPTION: Final = (
 )
 
 
-def complete_operation(
-    operation: Json, method: str, path: str, route: Route, schemas: Json, anonymous_access: str
+def document_route(
+    operation: Json, method: str, path: str, route: Route, schemas: Json, anonymous_kind: str
 ) -> None:
-    """Complete an operation that FastAPI generated, with everything that its route declares.
+    """Add to an OpenAPI operation the errors, permission, headers and examples of its route.
+
+    FastAPI has generated the operation, but does not know these properties of our routes.
 
     Args:
         operation: The operation in the OpenAPI document. It is changed in place.
@@ -52,16 +54,17 @@ def complete_operation(
         path: The path of the operation, for example "/books/{id}".
         route: The route of the operation.
         schemas: The named schemas of the document, to which `$ref` refers.
-        anonymous_access: The setting ANONYMOUS_ACCESS.
+        anonymous_kind: The kind of callers without a token, for example "read". It is the value of
+            the setting ANONYMOUS_ACCESS.
     """
     _split_summary_from_description(operation)
     _describe_success(operation)
     _document_query_model(operation, route)
     _remove_null_from_parameters(operation)
     _add_merge_patch_media_type(operation, method)
-    add_general_problems(operation)
-    add_implied_problems(operation, method, path, route)
-    add_access(operation, route.permission, anonymous_access)
+    add_general_error_responses(operation)
+    add_implied_error_responses(operation, method, path, route)
+    document_access(operation, route.permission, anonymous_kind)
     if route.accepts_idempotency_key:
         _add_idempotency_key(operation)
     _add_conditional_headers(operation, method, route)
@@ -136,7 +139,7 @@ def _add_idempotency_key(operation: Json) -> None:
     _add_header_parameter(
         operation, IDEMPOTENCY_KEY_HEADER, IDEMPOTENCY_KEY_DESCRIPTION, IDEMPOTENCY_KEY_SCHEMA
     )
-    add_problems(operation, errors.RequestInProgress, errors.IdempotencyKeyReused)
+    add_error_responses(operation, errors.RequestInProgress, errors.IdempotencyKeyReused)
 
 
 def _add_conditional_headers(operation: Json, method: str, route: Route) -> None:

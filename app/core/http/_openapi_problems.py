@@ -19,24 +19,25 @@ _BODY_ERRORS: Final = (
 )
 
 
-def add_general_problems(operation: Json) -> None:
-    """Document the errors that every operation may cause, with the statuses 400, 422 and 500.
+def add_general_error_responses(operation: Json) -> None:
+    """Add the error responses that every operation may have to its OpenAPI documentation.
 
-    FastAPI's own description of the status 422 is removed, because our errors have another format.
+    They have the statuses 400, 422 and 500. FastAPI's own description of the status 422 is removed,
+    because errors of this service have another format.
     """
     operation["responses"].pop("422", None)
-    add_problems(operation, *_GENERAL_ERRORS)
+    add_error_responses(operation, *_GENERAL_ERRORS)
 
 
-def add_implied_problems(operation: Json, method: str, path: str, route: Route) -> None:
-    """Document the errors that follow from the method, the path and the body of an operation.
+def add_implied_error_responses(operation: Json, method: str, path: str, route: Route) -> None:
+    """Add the error responses that follow from the method, path and body of an operation.
 
-    For example, an operation with a path parameter may respond with 404. The endpoint does not have
-    to list these errors in its declaration.
+    For example, an operation with a path parameter may respond with 404. Therefore, the declaration
+    of an endpoint lists only errors that do not follow from its method, path and body.
     """
     error_types: list[type[errors.ServiceError]] = []
-    # Checking a token needs the database, and so do the services on which endpoints depend. If all
-    # connections stay busy, the response is 503.
+    # The lookup of a token needs the database, and so do the services on which endpoints depend. If
+    # all database connections stay busy, the response is 503.
     needs_database = route.permission != "public" or bool(route.dependant.dependencies)
     if needs_database:
         error_types.append(errors.Overloaded)
@@ -47,40 +48,45 @@ def add_implied_problems(operation: Json, method: str, path: str, route: Route) 
         error_types += [errors.PreconditionFailed, errors.Conflict]
     if "requestBody" in operation:
         error_types += _BODY_ERRORS
-    add_problems(operation, *error_types)
+    add_error_responses(operation, *error_types)
 
 
-def add_problems(operation: Json, *error_types: type[errors.ServiceError]) -> None:
-    """Document that an operation may respond with the problem details of errors.
+def add_error_responses(operation: Json, *error_types: type[errors.ServiceError]) -> None:
+    """Add the error responses that an operation may have to its OpenAPI documentation.
 
-    Errors with the same status are documented as one response. Responses are sorted by status.
+    If the operation already has a response with the status of an error, the error is added to this
+    response. The responses of the operation are then sorted by status.
     """
     responses = operation["responses"]
-    problem_responses = problems.openapi_problem_responses(*error_types)
-    for numeric_status, problem_response in problem_responses.items():
+    error_responses = problems.openapi_problem_responses(*error_types)
+    for numeric_status, error_response in error_responses.items():
         status = str(numeric_status)
         if status in responses:
-            responses[status] = problems.merge_problem_responses(
-                responses[status], problem_response
-            )
+            responses[status] = problems.merge_problem_responses(responses[status], error_response)
         else:
-            responses[status] = problem_response
+            responses[status] = error_response
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def add_access(operation: Json, permission: Permission, anonymous_access: str) -> None:
+def document_access(operation: Json, permission: Permission, anonymous_kind: str) -> None:
     """Document who may call an operation: whether a token is required, and for which roles.
 
     The roles become the last sentence of the description, for example "Roles: member (only their
     own), admin." An operation with the permission "public" is not changed.
+
+    Args:
+        operation: The operation in the OpenAPI document. It is changed in place.
+        permission: The permission that the operation requires, for example "catalogue:read".
+        anonymous_kind: The kind of callers without a token, for example "read". It is the value of
+            the setting ANONYMOUS_ACCESS.
     """
     if permission == "public":
         return
-    # The key is the name of the security scheme. The list of OAuth scopes is empty, because tokens
-    # of this service do not have scopes.
+    # "password" is the name of the security scheme. The list of OAuth scopes is empty, because
+    # tokens of this service do not have scopes.
     with_token: Json = {"password": []}
     without_token: Json = {}
-    allows_anonymous_access = get_scope(permission, anonymous_access) is not NONE
+    allows_anonymous_access = get_scope(permission, anonymous_kind) is not NONE
     operation["security"] = [with_token]
     if allows_anonymous_access:
         operation["security"] = [without_token, with_token]
@@ -89,10 +95,10 @@ def add_access(operation: Json, permission: Permission, anonymous_access: str) -
     if allows_anonymous_access:
         access += " A token is not required."
     operation["description"] = f"{operation.get('description', '')}\n\n{access}".strip()
-    add_problems(operation, errors.InvalidToken)
+    add_error_responses(operation, errors.InvalidToken)
     some_role_is_forbidden = len(roles) < len(Role)
     if some_role_is_forbidden:
-        add_problems(operation, errors.Forbidden)
+        add_error_responses(operation, errors.Forbidden)
 
 
 def _describe_roles(permission: Permission) -> list[str]:

@@ -94,8 +94,8 @@ class Route(APIRoute):
             app: The application.
             literal_paths: The paths of the application that have no parameters. They take
                 precedence over paths that have: `/books/batch` does not match `/books/{id}`.
-            http_fast_path: The setting HTTP_FAST_PATH. True calls the endpoint without FastAPI if
-                the fast path supports it.
+            http_fast_path: The setting HTTP_FAST_PATH. True uses the fast path, which calls the
+                endpoint directly instead of through FastAPI, if it supports the endpoint.
         """
         route = copy(self)
         route._literal_paths = literal_paths  # noqa: SLF001 - an attribute of the same class
@@ -104,7 +104,8 @@ class Route(APIRoute):
         if http_fast_path:
             call_endpoint = build_fast_handler(route)
             if call_endpoint is not None:
-                route.app = _FastRouteApp(app, route.wrap_endpoint_call(call_endpoint), route.app)
+                handle_request = route.build_request_handler(call_endpoint)
+                route.app = _FastRouteApp(app, handle_request, route.app)
         return route
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -114,58 +115,66 @@ class Route(APIRoute):
         `{"path_params": {"id": "7"}, ...}`. The router adds it to the scope of the request.
         """
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        # Most routes do not match. Comparing the prefix is faster than their regular expressions.
+        # Comparing the literal prefix is faster than the regular expression of Starlette.
         if not path.startswith(self._literal_prefix):
             return Match.NONE, {}
+        # `/books/batch` has a route of its own, so it is not the path of the book with id "batch".
         has_path_parameters = bool(self.param_convertors)
         if has_path_parameters and path in self._literal_paths:
             return Match.NONE, {}
         return super().matches(scope)
 
     def get_route_handler(self) -> Any:
-        """Return the function that handles a request if the fast path is not used.
+        """Return the function that handles a request and lets FastAPI call the endpoint.
 
-        It calls the endpoint with FastAPI, between the steps that all our routes have.
+        FastAPI's own function calls the endpoint without the checks that all our routes have.
         """
-        return self.wrap_endpoint_call(super().get_route_handler())
+        return self.build_request_handler(super().get_route_handler())
 
-    def wrap_endpoint_call(self, call_endpoint: Handler) -> Handler:
-        """Return a function that checks a request, calls the endpoint and completes the response.
+    def build_request_handler(self, call_endpoint: Handler) -> Handler:
+        """Return a function that checks a request, calls the endpoint and sets Cache-Control.
 
         Args:
-            call_endpoint: Calls the endpoint with its dependencies and parameters. This function is
-                created by the fast path or by FastAPI.
+            call_endpoint: Calls the function of the endpoint with the parameters of a request. It
+                is built by FastAPI or by `build_fast_handler`.
         """
 
-        async def call_and_complete(request: Request) -> Response:
-            """Call the endpoint, and add the headers that all its responses have."""
+        async def call_with_cache_control(request: Request) -> Response:
+            """Call the endpoint, and set Cache-Control on its response."""
             response = await call_endpoint(request)
-            return self._complete_response(request, response)
+            return self._apply_cache_control(request, response)
 
-        async def handle(request: Request) -> Response:
-            """Authorize a request, check it, and call the endpoint."""
+        async def handle_request(request: Request) -> Response:
+            """Authorize and check a request, then call the endpoint."""
             await authorize(request, self.permission)
-            request = await self._check_query_and_parse_body(request)
-            key = None
-            if self.accepts_idempotency_key:
-                key = parse_idempotency_key(request)
+            checked_request = await self._check_query_and_parse_body(request)
+            return await self._run_with_guarantees(checked_request, call_with_cache_control)
+
+        return handle_request
+
+    async def _run_with_guarantees(self, request: Request, call_endpoint: Handler) -> Response:
+        """Call the endpoint idempotently, in a transaction, or directly.
+
+        Idempotently means that a request that repeats an Idempotency-Key gets the stored response
+        to the first request. The endpoint is called directly if it does not need a transaction.
+        """
+        if self.accepts_idempotency_key:
+            key = parse_idempotency_key(request)
             if key is not None:
                 content = self._content_to_compare(request)
-                return await run_idempotently(request, key, content, call_and_complete)
-            if not self._needs_transaction:
-                return await call_and_complete(request)
-            if self.streams_body:
-                # A stream can be read only once, so the endpoint cannot be called again.
-                return await run_in_transaction(request, call_and_complete)
-            return await run_in_transaction_with_retry(request, call_and_complete)
-
-        return handle
+                return await run_idempotently(request, key, content, call_endpoint)
+        if not self._needs_transaction:
+            return await call_endpoint(request)
+        if self.streams_body:
+            # A stream can be read only once, so a failed transaction cannot be retried.
+            return await run_in_transaction(request, call_endpoint)
+        return await run_in_transaction_with_retry(request, call_endpoint)
 
     async def _check_query_and_parse_body(self, request: Request) -> Request:
-        """Return the request with its parsed body if the endpoint takes one.
+        """Return the request, with its parsed body if the endpoint takes a body.
 
-        Raises an error for an unknown or repeated query parameter, and for a body that has another
-        media type or is not strict JSON.
+        Raises a `ServiceError` for an unknown or repeated query parameter, and for a body that has
+        another media type or is not strict JSON.
         """
         if request.scope["query_string"]:
             check_query_parameters(request, self._query_parameters)
@@ -177,7 +186,7 @@ class Route(APIRoute):
         """Return the content that a retry with the same Idempotency-Key has to repeat.
 
         This is the parsed body, or "" if the endpoint does not take a body. Returns None if the
-        endpoint reads its body as a stream, because only the endpoint can then know the content.
+        endpoint reads its body as a stream, because the content is not known before it is read.
         """
         if isinstance(request, ParsedRequest):
             return request.parsed_body
@@ -185,8 +194,12 @@ class Route(APIRoute):
             return None
         return ""
 
-    def _complete_response(self, request: Request, response: Response) -> Response:
-        """Add Cache-Control to a response. Return a 304 instead if the client has it already."""
+    def _apply_cache_control(self, request: Request, response: Response) -> Response:
+        """Return a response with a Cache-Control header, or a 304 response without content.
+
+        The 304 response means that the client already has the current content, according to the
+        If-None-Match header of a GET request.
+        """
         if self.cache_control is not None and response.status_code != NO_CONTENT:
             response.headers.setdefault("Cache-Control", self.cache_control)
         if request.method == "GET":
@@ -207,20 +220,20 @@ class Route(APIRoute):
 
 
 class _FastRouteApp:
-    """ASGI application that handles the requests of one route without FastAPI.
+    """ASGI application of a route whose endpoint is called directly instead of through FastAPI.
 
-    The fast path, which it uses, ignores `app.dependency_overrides`. If a test sets overrides,
-    FastAPI handles the requests instead.
+    If a test sets `app.dependency_overrides`, FastAPI calls the endpoint, because a direct call
+    would ignore them.
 
     Args:
         app: The application to which the route belongs.
-        handle: The function that handles a request by the fast path.
+        handle_request: Handles a request with a direct call of the endpoint.
         fastapi_route_app: The ASGI application that FastAPI built for the same route.
     """
 
-    def __init__(self, app: FastAPI, handle: Handler, fastapi_route_app: ASGIApp) -> None:
+    def __init__(self, app: FastAPI, handle_request: Handler, fastapi_route_app: ASGIApp) -> None:
         self._app = app
-        self._handle = handle
+        self._handle_request = handle_request
         self._fastapi_route_app = fastapi_route_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -228,5 +241,5 @@ class _FastRouteApp:
         if self._app.dependency_overrides:
             await self._fastapi_route_app(scope, receive, send)
             return
-        response = await self._handle(Request(scope, receive, send))
+        response = await self._handle_request(Request(scope, receive, send))
         await response(scope, receive, send)

@@ -15,8 +15,8 @@ from fastapi import FastAPI, Response, params
 from app.core.access import Permission
 from app.core.errors import ServiceError
 from app.core.http._guard import (
-    ForeignRouter,
     GuardedRoute,
+    GuardedRouter,
     MissingPermission,
     require_known_permission,
 )
@@ -127,7 +127,7 @@ class Router:
 
 
 def add_routers(
-    app: FastAPI, routers: Sequence[Router | ForeignRouter | GuardedRoute], *, http_fast_path: bool
+    app: FastAPI, routers: Sequence[Router | GuardedRouter | GuardedRoute], *, http_fast_path: bool
 ) -> None:
     """Add the endpoints of all routers to an application.
 
@@ -136,23 +136,23 @@ def add_routers(
 
     Args:
         app: The application.
-        routers: Our own routers, and the routers and routes of libraries behind a permission.
-        http_fast_path: The setting HTTP_FAST_PATH. True calls endpoints of our own routers without
-            FastAPI if the fast path supports them.
+        routers: Our own routers, and routers and routes of libraries (`GuardedRouter`).
+        http_fast_path: The setting HTTP_FAST_PATH. True uses the fast path, which calls the
+            endpoints of our own routers directly instead of through FastAPI, where it can.
     """
     own_routes: list[Route] = []
-    foreign_routers: list[ForeignRouter | GuardedRoute] = []
+    guarded_routers: list[GuardedRouter | GuardedRoute] = []
     for router in routers:
         if isinstance(router, Router):
             own_routes += router.routes
-        elif isinstance(router, ForeignRouter | GuardedRoute):
-            foreign_routers.append(router)
+        elif isinstance(router, GuardedRouter | GuardedRoute):
+            guarded_routers.append(router)
         else:
             raise MissingPermission(router)
     _add_own_routes(app, own_routes, http_fast_path=http_fast_path)
     # Routes of libraries come last, so that they cannot hide our own.
-    for foreign_router in foreign_routers:
-        foreign_router.add_to(app)
+    for guarded_router in guarded_routers:
+        guarded_router.add_to(app)
 
 
 def _add_own_routes(app: FastAPI, routes: list[Route], *, http_fast_path: bool) -> None:
