@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Generic
+from typing import Annotated, Any, Generic
 from uuid import UUID
 
 from fastapi import Query, Request, Response
@@ -19,6 +19,8 @@ from app.core.http._crud_declarations import (
     require_uuid_id,
 )
 from app.core.http._crud_operations import (
+    LIST_DESCRIPTION,
+    MERGE_PATCH_DESCRIPTION,
     add_article,
     build_id_type,
     build_service_dependency,
@@ -28,21 +30,12 @@ from app.core.http._crud_operations import (
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import Router
 from app.core.http._streams import openapi_stream_responses, stream_list
-from app.core.paging import Page, PageQuery
-
-LIST_DESCRIPTION: Final = (
-    "The response is one page. If the `Accept` header asks for CSV or JSON lines, it is a stream "
-    "of the whole list."
-)
-MERGE_PATCH_DESCRIPTION: Final = (
-    "The request body is a JSON merge patch (RFC 7396). Fields that it does not contain keep their "
-    "values."
-)
+from app.core.paging import ListQuery, Page, PageQuery
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
-    """Declares the endpoints that get, list, create, update and delete the rows of an entity.
+    """Declares the endpoints that get, list, create, update and delete the items of an entity.
 
         router = Router(prefix="/authors", tags=["authors"])
         CrudEndpoints(
@@ -62,9 +55,9 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     `app/books/router.py` does.
     """
 
-    # The name of the entity in descriptions, for example "order line".
+    # The name of one item in descriptions, for example "author" or "order line".
     noun: str
-    # The plural of the name, for example "order lines".
+    # The name of several items, for example "authors" or "order lines".
     plural: str
     service_class: type[CrudService[ReadModelT, CreateModelT, UpdateModelT]]
     create_model: type[CreateModelT]
@@ -84,11 +77,11 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         database table.
         """
         self._check_models()
-        self._add_read(router)
-        self._add_list(router)
-        self._add_create(router)
-        self._add_update(router)
-        self._add_delete(router)
+        self._add_read_endpoint(router)
+        self._add_list_endpoint(router)
+        self._add_create_endpoint(router)
+        self._add_update_endpoint(router)
+        self._add_delete_endpoint(router)
 
     def _check_models(self) -> None:
         """Raise `TypeError` if the Pydantic models do not fit the database table of the entity.
@@ -106,21 +99,21 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         if self.service_class.update is CrudService.update:
             require_columns(self.update_model, statements, "update")
 
-    def _add_read(self, router: Router) -> None:
-        """Add the endpoint that gets one row, for example `GET /authors/{id}`."""
+    def _add_read_endpoint(self, router: Router) -> None:
+        """Add to a router the endpoint that gets one item, for example `GET /authors/{id}`."""
 
-        async def read_resource(
+        async def read_item(
             id: UUID,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             response: Response,
         ) -> ReadModelT:
-            """Respond with one row and its ETag."""
-            resource = await service.get(id)
-            set_etag(response, resource)
-            return resource
+            """Respond with one item and its ETag."""
+            item = await service.get(id)
+            set_etag(response, item)
+            return item
 
         set_endpoint_metadata(
-            read_resource,
+            read_item,
             operation_id=format_operation_id("read", self.noun),
             docstring=f"Get {add_article(self.noun)}.",
             types={
@@ -129,18 +122,21 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
                 "return": self.read_model,
             },
         )
-        router.get("/{id}", permission=self.read_permission)(read_resource)
+        router.get("/{id}", permission=self.read_permission)(read_item)
 
-    def _add_list(self, router: Router) -> None:
-        """Add the endpoint that lists rows, for example `GET /authors`."""
+    def _add_list_endpoint(self, router: Router) -> None:
+        """Add to a router the endpoint that lists items, for example `GET /authors`."""
 
-        async def list_resources(
-            query: Any,
+        async def list_items(
+            query: ListQuery,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             request: Request,
             response: Response,
         ) -> Page[ReadModelT] | Response:
-            """Respond with one page, or stream all rows if Accept prefers CSV or JSON lines."""
+            """Respond with all items as a stream if Accept asks for CSV or JSON lines.
+
+            Otherwise, respond with one page of the items as JSON.
+            """
             stream_type = preferred_stream_type(request)
             if stream_type is not None:
                 return await stream_list(
@@ -151,11 +147,11 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             response.headers["Vary"] = "Accept"
             return page
 
+        # The type checker cannot know the types that are computed here.
         query_type: Any = Annotated[self.query_model, Query()]
-        # mypy expects a type that is known statically.
         page_model = Page[self.read_model]  # type: ignore[name-defined]
         set_endpoint_metadata(
-            list_resources,
+            list_items,
             operation_id=format_operation_id("list", self.plural),
             docstring=f"List {self.plural}.\n\n{LIST_DESCRIPTION}",
             types={"service": build_service_dependency(self.service_class), "query": query_type},
@@ -165,53 +161,53 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             permission=self.read_permission,
             response_model=page_model,
             responses=openapi_stream_responses(self.read_model),
-        )(list_resources)
+        )(list_items)
 
-    def _add_create(self, router: Router) -> None:
-        """Add the endpoint that creates a row, for example `POST /authors`."""
+    def _add_create_endpoint(self, router: Router) -> None:
+        """Add to a router the endpoint that creates an item, for example `POST /authors`."""
 
-        async def create_resource(
-            new_resource: CreateModelT,
+        async def create_item(
+            new_item: CreateModelT,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             response: Response,
         ) -> ReadModelT:
-            """Insert a row, and respond with the row, its ETag and its path."""
-            resource = await service.create(new_resource)
-            set_etag(response, resource)
-            set_location(response, f"{router.prefix}/{resource.id}")
-            return resource
+            """Insert an item, and respond with the item, its ETag and its path."""
+            item = await service.create(new_item)
+            set_etag(response, item)
+            set_location(response, f"{router.prefix}/{item.id}")
+            return item
 
         set_endpoint_metadata(
-            create_resource,
+            create_item,
             operation_id=format_operation_id("create", self.noun),
             docstring=f"Create {add_article(self.noun)}.",
             types={
                 "service": build_service_dependency(self.service_class),
-                "new_resource": self.create_model,
+                "new_item": self.create_model,
                 "return": self.read_model,
             },
         )
         router.post(
             "", permission=self.write_permission, status_code=201, errors=self.write_errors
-        )(create_resource)
+        )(create_item)
 
-    def _add_update(self, router: Router) -> None:
-        """Add the endpoint that updates a row, for example `PATCH /authors/{id}`."""
+    def _add_update_endpoint(self, router: Router) -> None:
+        """Add to a router the endpoint that updates an item, for example `PATCH /authors/{id}`."""
 
-        async def update_resource(
+        async def update_item(
             id: UUID,
             changes: UpdateModelT,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             if_match: IfMatch,
             response: Response,
         ) -> ReadModelT:
-            """Change a row if If-Match allows its version, and respond with its new state."""
-            resource = await service.update(id, changes, if_match)
-            set_etag(response, resource)
-            return resource
+            """Change an item if If-Match allows its version, and respond with its new state."""
+            item = await service.update(id, changes, if_match)
+            set_etag(response, item)
+            return item
 
         set_endpoint_metadata(
-            update_resource,
+            update_item,
             operation_id=format_operation_id("update", self.noun),
             docstring=f"Update {add_article(self.noun)}.\n\n{MERGE_PATCH_DESCRIPTION}",
             types={
@@ -222,22 +218,22 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             },
         )
         router.patch("/{id}", permission=self.write_permission, errors=self.write_errors)(
-            update_resource
+            update_item
         )
 
-    def _add_delete(self, router: Router) -> None:
-        """Add the endpoint that deletes a row, for example `DELETE /authors/{id}`."""
+    def _add_delete_endpoint(self, router: Router) -> None:
+        """Add to a router the endpoint that deletes an item, for example `DELETE /authors/{id}`."""
 
-        async def delete_resource(
+        async def delete_item(
             id: UUID,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
             if_match: IfMatch,
         ) -> None:
-            """Delete a row if If-Match allows its version."""
+            """Delete an item if If-Match allows its version."""
             await service.delete(id, if_match)
 
         set_endpoint_metadata(
-            delete_resource,
+            delete_item,
             operation_id=format_operation_id("delete", self.noun),
             docstring=f"Delete {add_article(self.noun)}.",
             types={
@@ -246,5 +242,5 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             },
         )
         router.delete("/{id}", permission=self.write_permission, errors=self.delete_errors)(
-            delete_resource
+            delete_item
         )

@@ -52,14 +52,14 @@ def require_filter_conditions(query_model: type[PageQuery], statements: Statemen
     `Statements(filters={"author_id": equals(Book.author_id)})`. Fields that select a page, such as
     `cursor`, and the field `sort` are not filters.
     """
+    not_filters = {*PAGE_PARAMETERS, "sort"}
+    fields_with_condition = statements.filter_names
     for field_name in query_model.model_fields:
-        is_filter = field_name not in PAGE_PARAMETERS and field_name != "sort"
-        has_condition = field_name in statements.filter_names
-        if not is_filter or has_condition:
+        if field_name in not_filters or field_name in fields_with_condition:
             continue
         field = f"{query_model.__name__}.{field_name}"
-        # The filter `q` has a condition automatically if the table has the column `search`.
         if field_name == "q":
+            # The statements define the condition of `q` themselves, if the table can be searched.
             raise TypeError(
                 f"{field} needs the column {statements.table.name}.search. Add the column, or "
                 f"derive {query_model.__name__} from PageQuery, which has no field `q`."

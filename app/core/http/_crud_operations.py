@@ -1,7 +1,7 @@
-"""Turns the generic endpoint functions of `CrudEndpoints` into operations of one entity."""
+"""Names, texts and types that turn the endpoints of `CrudEndpoints` into those of one entity."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends
 from pydantic import Field
@@ -10,20 +10,29 @@ from app.core.crud import CrudService
 from app.core.http._sessions import RequestSession
 from app.core.schemas import Id
 
+LIST_DESCRIPTION: Final = (
+    "The response is one page. If the `Accept` header asks for CSV or JSON lines, it is a stream "
+    "of the whole list."
+)
+MERGE_PATCH_DESCRIPTION: Final = (
+    "The request body is a JSON merge patch (RFC 7396). Fields that it does not contain keep their "
+    "values."
+)
+
 
 def set_endpoint_metadata(
     endpoint: Callable[..., Any], *, operation_id: str, docstring: str, types: dict[str, Any]
 ) -> None:
-    """Give a generic endpoint function the name, docstring and types of one entity.
+    """Set the name, docstring and types of an endpoint function, which FastAPI reads from it.
 
-    FastAPI reads these attributes of the function when the endpoint is declared.
+    `CrudEndpoints` defines the same functions for each entity, but their types differ.
 
     Args:
         endpoint: The function. It is changed in place.
-        operation_id: The name of the function, for example "read_author".
+        operation_id: The new name of the function, for example "read_author".
         docstring: The text that becomes the summary and the description of the operation.
-        types: The types that differ between entities, by the name of the parameter. The type of
-            the result has the name "return".
+        types: The types to set, by the name of the parameter. The type of the result has the name
+            "return". For example `{"id": UUID, "return": AuthorRead}`.
     """
     endpoint.__name__ = operation_id
     endpoint.__doc__ = docstring
@@ -36,14 +45,18 @@ def format_operation_id(verb: str, noun: str) -> str:
 
 
 def build_id_type(noun: str) -> Any:
-    """Return the type of the path parameter `id`, with its description for OpenAPI."""
+    """Return the type of the path parameter `id`, with the description "Id of the author".
+
+    `noun` is the name of the entity, for example "author".
+    """
     return Annotated[Id, Field(description=f"Id of the {noun}")]
 
 
 def build_service_dependency(service_class: type[CrudService[Any, Any, Any]]) -> Any:
-    """Return the type of an endpoint's parameter `service`.
+    """Return the type of an endpoint parameter that receives a service with the request's session.
 
-    For each request, FastAPI creates an instance of the service class with the request's session.
+    For `AuthorService`, this is `Annotated[AuthorService, Depends(create_service)]`. FastAPI calls
+    `create_service` for each request and passes its result to the endpoint.
     """
 
     async def create_service(session: RequestSession) -> CrudService[Any, Any, Any]:
@@ -54,7 +67,7 @@ def build_service_dependency(service_class: type[CrudService[Any, Any, Any]]) ->
 
 def add_article(noun: str) -> str:
     """Return "an author" for "author", and "a book" for "book"."""
-    # A noun with "u" gets "a", because nouns such as "user" are more common than "umbrella".
+    # A noun with "u" gets "a", because names of entities are words such as "user" or "unit".
     if noun[0] in "aeio":
         return f"an {noun}"
     return f"a {noun}"
