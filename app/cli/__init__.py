@@ -27,8 +27,8 @@ cli.add_typer(export_books.group, name="export")
 def main() -> None:
     """Run the command that the arguments of the process name.
 
-    The stop signals (Ctrl-C, SIGTERM, a closed terminal) raise `SystemExit`, so that a command
-    stops what it has started.
+    The stop signals (Ctrl-C, SIGTERM, a closed terminal) raise `SystemExit`, so that a command can
+    stop the servers that it has started.
     """
     for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, _exit_after_signal)

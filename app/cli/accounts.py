@@ -1,8 +1,7 @@
 """The commands `users` and `tokens`: create admins, change roles, revoke tokens."""
 
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 from uuid import UUID
 
 import typer
@@ -18,7 +17,6 @@ from app.users.passwords import PasswordHasher
 from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
-T = TypeVar("T")
 users = typer.Typer(help="Manage users and their roles.", no_args_is_help=True)
 tokens = typer.Typer(help="Revoke access tokens.", no_args_is_help=True)
 STANDARD_INPUT: Final = "-"
@@ -34,15 +32,17 @@ def create_admin(
     The command prompts for the password. If standard input is not a terminal, the password is its
     first line.
     """
-    fields = {"email": email, "name": name, "password": _read_password(), "role": Role.ADMIN}
+    new_user_fields = {
+        "email": email,
+        "name": name,
+        "password": _read_password(),
+        "role": Role.ADMIN,
+    }
     try:
-        new_user = UserCreate.model_validate(fields)
+        new_user = UserCreate.model_validate(new_user_fields)
     except ValidationError as error:
-        messages = [
-            f"{item['loc'][0]}: {validation_error_message(item)}" for item in error.errors()
-        ]
-        runtime.fail("; ".join(messages))
-    user = _run_as_operator(lambda users, _session: users.create(new_user))
+        runtime.fail(_describe_invalid_fields(error))
+    user = runtime.run_in_transaction(lambda session: _user_service(session).create(new_user))
     typer.echo(f"Created the admin {user.email} with the id {user.id}.")
 
 
@@ -52,13 +52,8 @@ def set_role(email: Email, role: Role) -> None:
 
     The new role applies to requests that arrive from now on, also with existing tokens.
     """
-
-    async def change_role(users: UserService, _session: TransactionSession) -> UserRead:
-        user = await _get_user_by_email(users, email)
-        return await users.update(user.id, UserUpdate.model_validate({"role": role}))
-
-    changed_user = _run_as_operator(change_role)
-    typer.echo(f"{changed_user.email} now has the role {changed_user.role}.")
+    user = runtime.run_in_transaction(lambda session: _change_role(session, email, role))
+    typer.echo(f"{user.email} now has the role {user.role}.")
 
 
 @tokens.command()
@@ -72,20 +67,16 @@ def revoke(
     ],
 ) -> None:
     """Revoke tokens. All servers refuse them immediately."""
-    leaked_text = ""
     if target == STANDARD_INPUT:
         leaked_text = sys.stdin.buffer.read().decode("ascii", "replace")
-
-    async def revoke_tokens(users: UserService, session: TransactionSession) -> int:
-        revoker = TokenRevoker(session)
-        if target == STANDARD_INPUT:
-            return await revoker.revoke_leaked(leaked_text)
-        if "@" in target:
-            user = await _get_user_by_email(users, target)
-            return await revoker.revoke_by_user(user.id)
-        return await revoker.revoke_by_id(_parse_token_id(target))
-
-    typer.echo(f"Tokens revoked: {_run_as_operator(revoke_tokens)}")
+        revoked_count = runtime.run_in_transaction(
+            lambda session: TokenRevoker(session).revoke_leaked(leaked_text)
+        )
+    else:
+        revoked_count = runtime.run_in_transaction(
+            lambda session: _revoke_by_email_or_id(session, target)
+        )
+    typer.echo(f"Tokens revoked: {revoked_count}")
 
 
 def _read_password() -> str:
@@ -106,29 +97,46 @@ def _read_password() -> str:
     return password
 
 
-def _run_as_operator(operation: Callable[[UserService, TransactionSession], Awaitable[T]]) -> T:
-    """Run an operation in a transaction, with the permissions of the operator of the service.
+def _describe_invalid_fields(error: ValidationError) -> str:
+    """Return a message such as "email: Must be an email address; password: Required"."""
+    messages = []
+    for field_error in error.errors():
+        field_name = field_error["loc"][0]
+        messages.append(f"{field_name}: {validation_error_message(field_error)}")
+    return "; ".join(messages)
 
-    Returns the result of the operation. Ends the command with a message if it fails.
+
+def _user_service(session: TransactionSession) -> UserService:
+    """Return a service for users that may do everything, like the operator who runs the command."""
+    return UserService(session, PasswordHasher(), CLI_PRINCIPAL)
+
+
+async def _change_role(session: TransactionSession, email: str, role: Role) -> UserRead:
+    """Change the role of the user with an email address, and return the changed user."""
+    user_service = _user_service(session)
+    user = await _get_user_by_email(user_service, email)
+    return await user_service.update(user.id, UserUpdate.model_validate({"role": role}))
+
+
+async def _revoke_by_email_or_id(session: TransactionSession, email_or_id: str) -> int:
+    """Revoke all tokens of the user with an email address, or the token with an id.
+
+    Returns the number of revoked tokens.
     """
-    password_hasher = PasswordHasher()
-
-    async def run_in_transaction() -> T:
-        async with runtime.open_transaction(settings) as session:
-            users = UserService(session, password_hasher, CLI_PRINCIPAL)
-            return await operation(users, session)
-
-    with runtime.prepare_backends(runtime.provide_database, quiet=True) as settings:
-        return runtime.run_or_fail(run_in_transaction())
+    token_revoker = TokenRevoker(session)
+    if "@" in email_or_id:
+        user = await _get_user_by_email(_user_service(session), email_or_id)
+        return await token_revoker.revoke_by_user(user.id)
+    return await token_revoker.revoke_by_id(_parse_token_id(email_or_id))
 
 
-async def _get_user_by_email(users: UserService, email: str) -> UserRead:
-    """Return the user with an email address, in any case. Raises `NotFound` if there is none."""
+async def _get_user_by_email(user_service: UserService, email: str) -> UserRead:
+    """Return the user with an email address, ignoring case. Raises `NotFound` without a match."""
     try:
         query = UserQuery(email=email)
     except ValidationError:
         raise NotFound("The email address is not valid") from None
-    page = await users.page(query)
+    page = await user_service.page(query)
     if not page.items:
         raise NotFound(f"There is no user with the email address {email}")
     # Email addresses are unique.

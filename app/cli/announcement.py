@@ -28,8 +28,9 @@ def announce(settings: Settings, listener: socket.socket) -> None:
 
 
 def _server_url(listener: socket.socket) -> str:
-    """Return a URL such as `http://127.0.0.1:8000` or `http://[::1]:8000`."""
-    host, port = listener.getsockname()[:2]
+    """Return the URL of a server, such as `http://127.0.0.1:8000` or `http://[::1]:8000`."""
+    # The address of an IPv6 socket has two further elements.
+    host, port, *_ = listener.getsockname()
     is_ipv6 = ":" in host
     if is_ipv6:
         return f"http://[{host}]:{port}"
@@ -49,10 +50,11 @@ def _describe_object_store(settings: Settings) -> str:
 
 
 def _make_command(target: str, settings: Settings) -> str:
-    """Return a command such as `make psql`, which finds the data of this server.
+    """Return a command such as `make psql` that uses the database of this server.
 
-    The user enters the command in another terminal, where DATA_DIR may have another value. If
-    this server does not use the default, the command sets DATA_DIR.
+    If this server does not use the default data directory, the command sets it, as in
+    `DATA_DIR=/data make psql`. The terminal in which the user enters the command may not have the
+    environment of this server.
     """
     if settings.data_dir == Settings.model_fields["data_dir"].default:
         return f"make {target}"

@@ -34,17 +34,19 @@ def is_standard_stream(file: Path) -> bool:
     return str(file) == "-"
 
 
-def choose_format(file: Path, choice: FormatChoice | None, default: Format | None = None) -> Format:
-    """Return the format that the user chose, or the format that belongs to the file's extension.
+def choose_format(
+    file: Path, format_option: FormatChoice | None, standard_stream_format: Format | None = None
+) -> Format:
+    """Return the format of a file: the value of the option `--format`, or the file's extension.
 
-    For example "jsonl" for `books.ndjson`. `default` is the format of a standard stream, which has
-    no extension. Ends the command if the format cannot be determined.
+    For example, the format of `books.ndjson` is "jsonl". `standard_stream_format` is the format of
+    `-`, which lacks an extension. Ends the command if the format cannot be determined.
     """
-    if choice is not None:
-        return choice.value
+    if format_option is not None:
+        return format_option.value
     file_format = _FORMATS_BY_SUFFIX.get(file.suffix.lower())
     if file_format is None and is_standard_stream(file):
-        file_format = default
+        file_format = standard_stream_format
     if file_format is None:
         runtime.fail(f"cannot determine the format of {file}: pass --format csv or --format jsonl")
     return file_format

@@ -14,9 +14,10 @@ from app.settings import Settings
 def run_in_background(command: str, settings: Settings) -> Iterator[None]:
     """Run `python -m app COMMAND` in another process until the block ends.
 
-    The process uses the database and the object store of `settings`, and stops with this one.
+    The process uses the database and the object store of `settings`. It also exits when this
+    process is killed.
     """
-    # Both processes would use the same port for metrics, so only this one serves them.
+    # Both processes would use the same port for metrics. Port 0 turns them off in the new one.
     environment = {**os.environ, **backend_environment(settings), "METRICS_PORT": "0"}
     program = [*exit_with_parent_prefix(), sys.executable, "-m", "app", command]
     process = subprocess.Popen(program, env=environment, start_new_session=True)
@@ -28,9 +29,10 @@ def run_in_background(command: str, settings: Settings) -> Iterator[None]:
 
 
 def backend_environment(settings: Settings) -> dict[str, str]:
-    """Return environment variables that name the database and the object store of `settings`.
+    """Return the environment variables that make another process use the backends of `settings`.
 
-    They are for another process. The environment of this one does not name embedded servers.
+    The backends are the database and the object store. If this process has started embedded
+    servers, only `settings` contain their addresses, and not the environment of this process.
     """
     database_url = ""
     if settings.database_url is not None:

@@ -14,6 +14,7 @@ from app.books.service import BookService
 from app.cli import runtime
 from app.cli.book_files import FormatOption, choose_format, is_standard_stream
 from app.cli.progress_bar import progress_bar
+from app.core.db import TransactionSession
 from app.core.formats import Format, create_writer
 
 group = typer.Typer(help="Export data to files.", no_args_is_help=True)
@@ -31,10 +32,10 @@ def export_books(
 
     Every line has the author's name, the author's date of birth (dob) and the title of a book.
     """
-    chosen_format = choose_format(file, file_format, default="csv")
+    chosen_format = choose_format(file, file_format, standard_stream_format="csv")
     try:
         with _open_output(file) as output:
-            _write_books(output, chosen_format)
+            runtime.run_in_transaction(lambda session: _write_books(session, output, chosen_format))
             output.flush()
     except OSError as error:
         # Python flushes standard output once more when it exits, which would fail again. Redirect
@@ -50,17 +51,19 @@ def export_books(
 def _open_output(file: Path) -> Iterator[BinaryIO]:
     """Open a file, device, pipe or standard output (`-`) for writing.
 
-    A regular file is written as `NAME.part` and renamed when the block ends. If the block fails,
-    the part is deleted and an existing file stays as it is.
+    A regular file is first written as `NAME.part`, and renamed to `NAME` when the block ends. If
+    the block fails, the part is deleted, and an existing file `NAME` does not change.
     """
     if is_standard_stream(file):
         yield sys.stdout.buffer
         return
+
     is_device_or_pipe = file.exists() and not file.is_file()
     if is_device_or_pipe:
         with file.open("wb") as output:
             yield output
         return
+
     partial_file = file.with_name(f"{file.name}.part")
     try:
         with partial_file.open("wb") as output:
@@ -70,22 +73,15 @@ def _open_output(file: Path) -> Iterator[BinaryIO]:
         partial_file.unlink(missing_ok=True)
 
 
-def _write_books(output: BinaryIO, file_format: Format) -> None:
+async def _write_books(session: TransactionSession, output: BinaryIO, file_format: Format) -> None:
     """Write all books to an open file, and show the progress on a terminal."""
-    with (
-        runtime.prepare_backends(runtime.provide_database, quiet=True) as settings,
-        progress_bar() as progress,
-    ):
-
-        async def read_and_write() -> None:
-            async with runtime.open_transaction(settings) as session:
-                books = BookService(session)
-                first_page = await books.page(BookQuery())
-                task = progress.add_task("writing", total=first_page.total)
-                writer = create_writer(file_format, BookLine)
-                output.write(writer.header)
-                async for lines in books.export_lines():
-                    output.write(writer.format_lines(lines))
-                    progress.advance(task, len(lines))
-
-        runtime.run_or_fail(read_and_write())
+    books = BookService(session)
+    # This page is read only for the total number of books, which the progress bar shows.
+    first_page = await books.page(BookQuery())
+    writer = create_writer(file_format, BookLine)
+    with progress_bar() as progress:
+        progress_task = progress.add_task("writing", total=first_page.total)
+        output.write(writer.header)
+        async for book_lines in books.export_lines():
+            output.write(writer.format_lines(book_lines))
+            progress.advance(progress_task, len(book_lines))

@@ -1,75 +1,92 @@
 """The commands `jobs run`, `jobs list` and `jobs check`."""
 
-import asyncio
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from app.cli import runtime
-from app.core.jobs import EPOCH, JobRunRepository
+from app.core.db import Row, TransactionSession
+from app.core.jobs import Job, JobRunRepository
 from app.settings import Settings
-from app.worker import JOBS, open_job_context
+from app.worker import JOBS, JobContext, open_job_context
 
 JOB_NAMES = ", ".join(job.name for job in JOBS)
 group = typer.Typer(help="Run and monitor the scheduled jobs.", no_args_is_help=True)
 
 
 @group.command()
-def run(name: Annotated[str, typer.Argument(help=f"One of {JOB_NAMES}.")]) -> None:
+def run(
+    job_name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {JOB_NAMES}.")],
+) -> None:
     """Run a scheduled job now, whether or not it is due."""
-    job = next((job for job in JOBS if job.name == name), None)
+    jobs_by_name = {job.name: job for job in JOBS}
+    job = jobs_by_name.get(job_name)
     if job is None:
-        runtime.fail(f"there is no job named {name}; the jobs are {JOB_NAMES}")
-
-    async def run_job(settings: Settings) -> str | None:
-        async with open_job_context(settings) as context:
-            return await job.run(context.database, context, even_if_done=True)
-
-    with runtime.prepare_backends(runtime.provide_backends) as settings:
-        outcome = runtime.run_or_fail(run_job(settings))
+        runtime.fail(f"there is no job named {job_name}; the jobs are {JOB_NAMES}")
+    settings = runtime.load_settings()
+    with (
+        runtime.prepare_database(settings) as database_settings,
+        runtime.provide_object_store(database_settings) as backend_settings,
+    ):
+        outcome = runtime.run_or_fail(_run_job(job, backend_settings))
     if outcome is None:
-        runtime.fail(f"another process is already running {name}; try again later")
+        runtime.fail(f"another process is already running {job_name}; try again later")
     typer.echo(outcome)
 
 
 @group.command(name="list")
 def list_jobs() -> None:
-    """List all jobs with their interval, and the time (UTC) and the outcome of the last run."""
-
-    async def read_last_runs(settings: Settings) -> dict[str, str]:
-        async with open_job_context(settings) as context:
-            rows = await JobRunRepository(context.database.reads).list_last_runs()
-            return {
-                row["name"]: f"{row['finished_at']:%Y-%m-%d %H:%M:%SZ}  {row['outcome']}"
-                for row in rows
-            }
-
-    with runtime.prepare_backends(runtime.provide_backends, quiet=True) as settings:
-        last_runs = asyncio.run(read_last_runs(settings))
+    """List all jobs: how often they run, when the last run ended (UTC), and its outcome."""
+    last_runs = runtime.run_in_transaction(_read_last_runs)
     for job in JOBS:
-        typer.echo(f"{job.name:<15} every {job.interval}  {last_runs.get(job.name, 'never')}")
+        last_run = last_runs.get(job.name)
+        summary = "never"
+        if last_run is not None:
+            summary = f"{last_run['finished_at']:%Y-%m-%d %H:%M:%SZ}  {last_run['outcome']}"
+        typer.echo(f"{job.name:<15} every {job.interval}  {summary}")
 
 
 @group.command()
 def check() -> None:
     """Exit with code 1 if a job is overdue, for example because no worker is running.
 
-    A job is overdue if its last run is more than one interval late.
+    A job is overdue if it has not run at either of its last two due times. At the last one alone,
+    its run may still be in progress.
     """
-
-    async def find_overdue_jobs(settings: Settings) -> list[str]:
-        async with runtime.open_transaction(settings) as session:
-            last_ticks = {
-                row["name"]: row["tick"] for row in await JobRunRepository(session).list_last_runs()
-            }
-        return [
-            job.name
-            for job in JOBS
-            if last_ticks.get(job.name, EPOCH) < job.latest_tick() - job.interval
-        ]
-
-    with runtime.prepare_backends(runtime.provide_database, quiet=True) as settings:
-        overdue_jobs = runtime.run_or_fail(find_overdue_jobs(settings))
+    last_runs = runtime.run_in_transaction(_read_last_runs)
+    overdue_jobs = [job.name for job in JOBS if _is_overdue(job, last_runs.get(job.name))]
     if overdue_jobs:
         runtime.fail(f"jobs are overdue: {', '.join(overdue_jobs)}; check that a worker is running")
     typer.echo("No job is overdue.")
+
+
+async def _run_job(job: Job[JobContext], settings: Settings) -> str | None:
+    """Run a job even if it is not due, and return its outcome, such as "3 tokens deleted".
+
+    Returns None without running the job if another process is running it now.
+    """
+    async with open_job_context(settings) as context:
+        return await job.run(context.database, context, even_if_done=True)
+
+
+async def _read_last_runs(session: TransactionSession) -> dict[str, Row]:
+    """Return the last run of each job by the name of the job. A job that never ran is missing.
+
+    For example `{"sweep-tokens": {"tick": ..., "finished_at": ..., "outcome": "..."}}`. The tick is
+    the time at which the job was due.
+    """
+    rows = await JobRunRepository(session).list_last_runs()
+    return {row["name"]: row for row in rows}
+
+
+def _is_overdue(job: Job[JobContext], last_run: Row | None) -> bool:
+    """Return whether a job has not run at its latest due time, nor at the one before it.
+
+    A job that has only missed the latest one may still be waiting or running. For example, a job
+    that is due every ten minutes is overdue at 12:17 if it has not run at 12:00 or later.
+    """
+    if last_run is None:
+        return True
+    last_due_time: datetime = last_run["tick"]
+    return last_due_time < job.latest_tick() - job.interval

@@ -8,7 +8,10 @@ if TYPE_CHECKING:
 
 
 def progress_bar() -> "Progress":
-    """Return a progress bar for standard error. It shows nothing if that is not a terminal."""
+    """Return a progress bar on standard error, which disappears when its block ends.
+
+    It shows nothing if standard error is not a terminal.
+    """
     # Imported lazily because a server imports this module, but never shows a progress bar.
     from rich import progress  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415

@@ -2,14 +2,16 @@
 
 The backends are the database and the object store. A command uses those that the settings name. If
 they name none, the command starts an embedded server, and stops it at its end.
+
+Functions that end the command print a message on standard error, and exit with code 1.
 """
 
 import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import typer
@@ -41,7 +43,8 @@ def fail(message: str) -> NoReturn:
 def load_settings(*, quiet: bool = False) -> Settings:
     """Read the settings and configure logging. End the command if a setting is invalid.
 
-    A `quiet` command does not log, because its output is for a person: `fail` reports its errors.
+    With `quiet`, nothing is logged. Use it for commands that report their result and their errors
+    to a person on the terminal.
     """
     try:
         settings = Settings()
@@ -55,17 +58,17 @@ def load_settings(*, quiet: bool = False) -> Settings:
 
 
 def exit_normally_on_signals() -> None:
-    """Exit with code 0 on a stop signal, which is the normal end of a server or a worker."""
+    """Exit with code 0 on Ctrl-C or SIGTERM, which are the normal end of a server or a worker."""
     for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, lambda *_: sys.exit(0))
 
 
 @contextmanager
 def provide_database(settings: Settings) -> Iterator[Settings]:
-    """Yield settings that name a running database.
+    """Start an embedded Postgres if the settings contain no URL of a database.
 
-    If `settings` name none, start an embedded Postgres, yield a copy of the settings with its URL,
-    and stop it when the block ends.
+    Yields settings with the URL of a running database. The embedded Postgres stops when the block
+    ends. Ends the command if it cannot be started.
     """
     if settings.database_url is not None:
         yield settings
@@ -75,33 +78,63 @@ def provide_database(settings: Settings) -> Iterator[Settings]:
 
 
 @contextmanager
-def provide_backends(settings: Settings) -> Iterator[Settings]:
-    """Yield settings that name a running database and a running object store.
+def provide_object_store(settings: Settings) -> Iterator[Settings]:
+    """Start an embedded S3 server if the settings contain no bucket.
 
-    For each of them that `settings` do not name, start an embedded server, yield a copy of the
-    settings with its address, and stop it when the block ends. The credentials of an embedded
-    object store are set as environment variables.
+    Yields settings with the address and the bucket of a running object store. The credentials of
+    the embedded server are set as environment variables. It stops when the block ends. Ends the
+    command if it cannot be started.
+    """
+    if settings.s3_bucket is not None:
+        yield settings
+        return
+    with _start_or_fail(embedded.run_s3_server(settings.data_dir)) as s3_server:
+        # Remove credentials of another object store, which boto3 would mix with the new ones.
+        for variable in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            os.environ.pop(variable, None)
+        os.environ.update(s3_server.environment())
+        store_settings = {"s3_endpoint_url": s3_server.endpoint, "s3_bucket": embedded.BUCKET}
+        yield settings.model_copy(update=store_settings)
+
+
+@contextmanager
+def provide_backends(settings: Settings) -> Iterator[Settings]:
+    """Start embedded servers for the database and the object store that the settings do not name.
+
+    Yields settings with the addresses of both. The servers stop when the block ends.
+    """
+    with (
+        provide_database(settings) as database_settings,
+        provide_object_store(database_settings) as backend_settings,
+    ):
+        yield backend_settings
+
+
+@contextmanager
+def prepare_database(settings: Settings) -> Iterator[Settings]:
+    """Provide a database whose schema is up to date, for a command that uses its tables.
+
+    Yields settings with the URL of the database. Without such a URL in `settings`, this is an
+    embedded Postgres, whose schema is upgraded. Otherwise, it is the operator's database, whose
+    schema is only checked. Ends the command if that database does not respond, or if it needs a
+    migration.
     """
     with provide_database(settings) as database_settings:
-        if settings.s3_bucket is not None:
-            yield database_settings
-            return
-        with _start_or_fail(embedded.run_s3_server(settings.data_dir)) as s3_server:
-            # Remove credentials of another object store, which boto3 would mix with the new ones.
-            for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-                os.environ.pop(name, None)
-            os.environ.update(s3_server.environment())
-            changes = {"s3_endpoint_url": s3_server.endpoint, "s3_bucket": embedded.BUCKET}
-            yield database_settings.model_copy(update=changes)
+        if settings.database_url is None:
+            upgrade_schema(database_settings)
+        else:
+            _require_usable_database(settings)
+        yield database_settings
 
 
 @contextmanager
 def expose_metrics(settings: Settings, processes: int = 1) -> Iterator[None]:
     """Serve metrics on METRICS_PORT until the block ends. Do nothing if the port is 0.
 
-    If `processes` is more than 1, these are the metrics of that many server processes together.
-    Ends the command if the port cannot be opened.
+    With several server `processes`, the metrics are the sums over all of them. Ends the command if
+    the port cannot be opened.
     """
+    # The stack separates the start of the metrics server, whose errors are caught, from the block.
     with ExitStack() as stack:
         try:
             stack.enter_context(serve_metrics(settings.host, settings.metrics_port, processes))
@@ -112,7 +145,7 @@ def expose_metrics(settings: Settings, processes: int = 1) -> Iterator[None]:
 
 
 def upgrade_schema(settings: Settings, revision: str = "head") -> None:
-    """Apply the missing migrations up to a revision. End the command if one fails."""
+    """Apply the missing migrations up to a revision such as "0005". End the command on an error."""
     # Imported lazily because a server needs Alembic only if it upgrades the schema.
     from alembic.util.exc import CommandError  # noqa: PLC0415
 
@@ -122,62 +155,57 @@ def upgrade_schema(settings: Settings, revision: str = "head") -> None:
     try:
         schema.upgrade(url, revision)
     except (*DATABASE_AND_OS_ERRORS, CommandError) as error:
-        fail(f"cannot migrate {url}: {getattr(error, 'orig', error)}")
+        # SQLAlchemy's errors wrap the error of the driver, whose message is shorter.
+        cause = getattr(error, "orig", error)
+        fail(f"cannot migrate {url}: {cause}")
 
 
-@contextmanager
-def prepare_backends(
-    provide: Callable[[Settings], AbstractContextManager[Settings]], *, quiet: bool = False
-) -> Iterator[Settings]:
-    """Load the settings, and yield those that name running backends with an up-to-date schema.
+def run_in_transaction(operation: Callable[[TransactionSession], Awaitable[T]]) -> T:
+    """Call an operation with the session of a transaction, commit it, and return the result.
 
-    The schema of an embedded database is upgraded. The command ends if another database is not
-    reachable, or has another schema revision than this code needs.
-
-    Args:
-        provide: `provide_database`, or `provide_backends` if the command needs the object store.
-        quiet: Do not log anything (see `load_settings`).
+    The settings decide which database is used (see `prepare_database`). Nothing is logged. Ends the
+    command with a message if the operation raises an expected error (see `run_or_fail`).
     """
-    settings = load_settings(quiet=quiet)
-    with provide(settings) as backend_settings:
-        if settings.database_url is None:
-            upgrade_schema(backend_settings)
-        else:
-            _require_usable_database(backend_settings)
-        yield backend_settings
+    with prepare_database(load_settings(quiet=True)) as settings:
+        return run_or_fail(_execute_in_transaction(settings, operation))
 
 
-@asynccontextmanager
-async def open_transaction(settings: Settings) -> AsyncIterator[TransactionSession]:
-    """Connect to the database and begin a transaction. Commit it and disconnect at the block's end.
+async def _execute_in_transaction(
+    settings: Settings, operation: Callable[[TransactionSession], Awaitable[T]]
+) -> T:
+    """Connect to the database, run an operation in a transaction, and disconnect.
 
-    Callbacks that the block registered for after the commit have then finished.
+    Waits until the callbacks that run after the commit have finished.
     """
     database = Database(settings)
     try:
         async with database.transaction() as session:
-            yield session
+            result = await operation(session)
         await database.wait_for_callbacks()
     finally:
         await database.close()
+    return result
 
 
 def run_or_fail(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine and return its result. End the command if it raises an expected error.
 
-    Expected are the errors of the service, such as `NotFound`, and errors of the database.
+    Errors of the service, such as `NotFound`, and errors of the database are expected.
     """
     try:
         return asyncio.run(coroutine)
     except ServiceError as error:
         fail(str(error))
     except DATABASE_ERRORS as error:
-        fail(f"the database reported an error: {getattr(error, 'driver_exception', error)}")
+        # SQLAlchemy's errors wrap the error of the driver, whose message is shorter.
+        cause = getattr(error, "driver_exception", error)
+        fail(f"the database reported an error: {cause}")
 
 
 @contextmanager
 def _start_or_fail(embedded_server: AbstractContextManager[T]) -> Iterator[T]:
     """Run an embedded server until the block ends. End the command if the server does not start."""
+    # The stack separates the start of the server, whose errors are caught, from the block.
     with ExitStack() as stack:
         try:
             server = stack.enter_context(embedded_server)
@@ -192,7 +220,8 @@ def _require_usable_database(settings: Settings) -> None:
     if problem is None:
         return
     message = f"{problem} ({settings.sqlalchemy_url})"
-    if "schema" in problem:
+    needs_migration = "schema" in problem
+    if needs_migration:
         message += ": run python -m app migrate"
     fail(message)
 

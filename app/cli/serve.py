@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,6 +15,9 @@ from app.cli.announcement import announce
 from app.cli.child_processes import run_in_background
 from app.cli.server import prepare_server
 from app.settings import Settings
+
+# The time that each thread has to end before the process exits without it.
+THREAD_EXIT_TIMEOUT_SECONDS: Final = 0.1
 
 
 def serve(
@@ -33,13 +36,14 @@ def serve(
         _open_listening_socket(settings) as listener,
         runtime.expose_metrics(settings, settings.web_concurrency),
         runtime.provide_backends(settings) as backend_settings,
-        ExitStack() as background,
+        ExitStack() as background_processes,
     ):
-        if migrate or settings.database_url is None:
+        database_is_embedded = settings.database_url is None
+        if migrate or database_is_embedded:
             runtime.upgrade_schema(backend_settings)
         run_server = prepare_server(backend_settings, listener)
         if worker:
-            background.enter_context(run_in_background("worker", backend_settings))
+            background_processes.enter_context(run_in_background("worker", backend_settings))
         announce(settings, listener)
         run_server()
     _exit_without_waiting_for_threads()
@@ -47,17 +51,16 @@ def serve(
 
 @contextmanager
 def _open_listening_socket(settings: Settings) -> Iterator[socket.socket]:
-    """Open the socket that accepts connections on HOST and PORT. Close it when the block ends.
+    """Open the socket on which the server accepts connections. Close it when the block ends.
 
-    Ends the command if the address is unknown or in use. The command opens the socket before it
-    starts embedded servers, so that this error is reported without starting them.
+    Ends the command if the address (HOST and PORT) is unknown or in use.
     """
     address = (settings.host, settings.port)
     try:
         # A name such as localhost may have IPv4 and IPv6 addresses. The first one is used.
         first_address, *_ = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
-        family, *_ = first_address
-        listener = socket.create_server(address, family=family)
+        address_family, *_ = first_address
+        listener = socket.create_server(address, family=address_family)
     except socket.gaierror:
         runtime.fail(f"cannot listen on {settings.host}, which is not a known address: set HOST")
     except OSError as error:
@@ -68,16 +71,16 @@ def _open_listening_socket(settings: Settings) -> Iterator[socket.socket]:
 
 
 def _exit_without_waiting_for_threads() -> None:
-    """Exit immediately if a thread is still running.
+    """Exit the process immediately if a thread is still running after a short wait.
 
-    A thread may wait for a response of the object store for up to a minute, and Python would wait
-    for the thread before it exits.
+    A thread may be waiting for a response of the object store for up to a minute. Python would wait
+    for this thread before it exits.
     """
     other_threads = [
         thread for thread in threading.enumerate() if thread != threading.current_thread()
     ]
     for thread in other_threads:
-        thread.join(0.1)
+        thread.join(THREAD_EXIT_TIMEOUT_SECONDS)
     if any(thread.is_alive() and not thread.daemon for thread in other_threads):
         logging.shutdown()
         os._exit(0)

@@ -21,17 +21,19 @@ from app.main import create_app
 from app.settings import Settings
 from app.worker import STOP_SIGNALS
 
-# Requests in progress have this time to finish when the server is stopped. Including the delay
-# before it and the closing of connections after it, a shutdown takes up to ten seconds.
+# The time that requests in progress have to finish when the server is stopped. A delay comes before
+# it, and closing connections after it, so that a shutdown takes up to ten seconds in total.
 GRACE_PERIOD_SECONDS: Final = 6
 
 
 def prepare_server(settings: Settings, listener: socket.socket) -> Callable[[], None]:
     """Create the server. Return a function that runs it until the process receives a stop signal.
 
-    WEB_CONCURRENCY decides whether this process serves, or several processes that it supervises.
-    After this function returns, the stop signals no longer raise an exception. They are handled by
-    the returned function, so it must be called.
+    If WEB_CONCURRENCY is 1, this process handles the requests. Otherwise, it supervises several
+    processes that handle them.
+
+    The caller has to call the returned function, because from now on only that function handles the
+    stop signals.
     """
     if settings.web_concurrency == 1:
         return _prepare_one_process(settings, listener)
@@ -39,33 +41,34 @@ def prepare_server(settings: Settings, listener: socket.socket) -> Callable[[], 
 
 
 def create_server_process_app() -> FastAPI:
-    """Create the application in one of several server processes.
+    """Create the application of one of several server processes. uvicorn calls this in each.
 
-    uvicorn calls this function in each process. The processes share DB_POOL_SIZE: each opens an
-    equal part of the connections, and at least one.
+    DB_POOL_SIZE is the number of connections of all processes together. Each process may open an
+    equal part of them, and at least one.
     """
     settings = runtime.load_settings()
     pool_size_per_process = max(1, settings.db_pool_size // settings.web_concurrency)
     supervisor = multiprocessing.parent_process()
     if supervisor is not None:
-        Thread(target=_stop_with, args=(supervisor,), daemon=True).start()
+        Thread(target=_stop_after_supervisor, args=(supervisor,), daemon=True).start()
     return create_app(settings.model_copy(update={"db_pool_size": pool_size_per_process}))
 
 
 def _prepare_one_process(settings: Settings, listener: socket.socket) -> Callable[[], None]:
     """Create a server in this process. Return the function that runs it."""
     server = uvicorn.Server(_uvicorn_config(create_app(settings), settings))
-    # The signal handlers so far raise an exception, which the event loop could swallow.
+    # Until now, the signals raise an exception, which the event loop could swallow.
     for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, server.handle_exit)
     return partial(server.run, sockets=[listener])
 
 
 def _prepare_several_processes(settings: Settings, listener: socket.socket) -> Callable[[], None]:
-    """Create a supervisor. Return the function that runs it.
+    """Create a supervisor, which starts server processes and replaces those that die.
 
-    The supervisor starts the server processes, and replaces those that die.
+    Returns the function that runs the supervisor.
     """
+    # The server processes read their settings from the environment.
     os.environ.update(backend_environment(settings))
     factory = f"{__name__}:{create_server_process_app.__name__}"
     config = _uvicorn_config(factory, settings, factory=True, workers=settings.web_concurrency)
@@ -80,10 +83,10 @@ class _Supervisor(Multiprocess):
     """uvicorn's supervisor of server processes, which also closes its listening socket."""
 
     def terminate_all(self) -> None:
-        """Stop all server processes.
+        """Close the listening socket, and then stop all server processes.
 
-        As long as a process has the listening socket open, the operating system accepts
-        connections, which no process would serve any more. So the socket is closed first.
+        While the socket is open in any process, the operating system accepts connections, although
+        the stopped processes would never serve them.
         """
         for listener in self.sockets:
             listener.close()
@@ -93,7 +96,11 @@ class _Supervisor(Multiprocess):
 def _uvicorn_config(
     application: FastAPI | str, settings: Settings, **options: Any
 ) -> uvicorn.Config:
-    """Return the configuration of uvicorn for an application, or for the name of its factory."""
+    """Return the configuration of uvicorn for an application.
+
+    `application` is the application or, for several processes, the import path of a function that
+    creates it.
+    """
     return uvicorn.Config(
         application,
         access_log=False,
@@ -107,10 +114,10 @@ def _uvicorn_config(
     )
 
 
-def _stop_with(supervisor: BaseProcess) -> None:
-    """Wait until the supervisor has exited, then stop this process.
+def _stop_after_supervisor(supervisor: BaseProcess) -> None:
+    """Wait until the supervisor has exited, and then stop this server process.
 
-    A supervisor that is killed cannot stop its processes.
+    This is necessary because a supervisor that is killed cannot stop its server processes.
     """
     supervisor.join()
     os.kill(os.getpid(), signal.SIGTERM)

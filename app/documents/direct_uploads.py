@@ -12,57 +12,62 @@ from app.core.storage import ObjectNotFound, ObjectRequest
 from app.documents.lifecycle import FileLifecycle
 from app.documents.repository import DocumentRepository
 from app.documents.schemas import (
+    AnnouncedFile,
     DirectPart,
     DirectUpload,
     DocumentRead,
     DocumentUpdate,
     StoredFile,
-    UploadCreate,
 )
 from app.documents.service import DocumentService
 
-# A smaller file is a single part.
+# A file that is not larger than this is a single part.
 MIN_PART_SIZE: Final = 64 * 1024 * 1024  # bytes
 MAX_PARTS: Final = 1000
 
 
-class DirectUploads:
-    """Creates and completes direct uploads for the documents that the principal may access.
+class DirectUploadService:
+    """Creates, reads and completes direct uploads for the documents of the principal.
 
-    A client creates an upload, sends each part of the file to the signed URL of the part, and
-    completes the upload. Each is a multipart upload of the store, even if it has one part. Its URLs
-    stop working when it is completed, so that nobody can change the bytes of a document afterwards.
+    A client creates a direct upload, sends each part of the file to the signed URL of the part, and
+    completes the upload. Every direct upload is a multipart upload of the store, even if the file
+    has a single part, because its URLs stop working when it is completed. Nobody can use them to
+    change the file of a document afterwards.
+
+    The id of a direct upload is the id of the stored object that it creates.
     """
 
     def __init__(
         self,
         session: Session,
-        lifecycle: FileLifecycle,
+        file_lifecycle: FileLifecycle,
         principal: Principal,
         on_progress: Callable[[], object],
     ) -> None:
-        """Prepare the operations of one request.
+        """Create the service for one request.
 
         Args:
-            session: The session of the request, for writes to documents.
-            lifecycle: Creates and removes stored files.
+            session: Writes to documents. It may be a transaction that lasts for the whole request.
+            file_lifecycle: Creates and removes stored files.
             principal: The sender of the request.
-            on_progress: Called regularly from a thread while a file in the store is verified, so
-                that the request does not time out.
+            on_progress: Called regularly, from a thread, while an uploaded file is read to verify
+                its SHA-256, so that the request does not time out.
         """
-        scope = principal.owner_filter("documents")
-        self._documents = DocumentService(session, lifecycle, principal)
-        self._request_repository = DocumentRepository(session, scope)
-        # Reads outside the transaction of the request, so that no connection is held while the
-        # store responds.
-        self._read_repository = DocumentRepository(lifecycle.stored_objects.session, scope)
-        self._lifecycle = lifecycle
-        self._storage = lifecycle.storage
-        self._settings = lifecycle.settings
+        owner_filter = principal.owner_filter("documents")
+        self._document_service = DocumentService(session, file_lifecycle, principal)
+        self._document_repository = DocumentRepository(session, owner_filter)
+        # Commits each statement, so that no database connection is held during the calls to the
+        # store that follow a read.
+        self._autocommit_document_repository = DocumentRepository(
+            file_lifecycle.autocommit_session, owner_filter
+        )
+        self._file_lifecycle = file_lifecycle
+        self._storage = file_lifecycle.storage
+        self._settings = file_lifecycle.settings
         self._on_progress = on_progress
 
-    async def create(self, document_id: UUID, announced_file: UploadCreate) -> DirectUpload:
-        """Create an upload for the file of a document.
+    async def create(self, document_id: UUID, announced_file: AnnouncedFile) -> DirectUpload:
+        """Create a direct upload for the new file of a document.
 
         Raises `NotFound` if the document does not exist, and `PayloadTooLarge` if the file is
         larger than allowed.
@@ -70,21 +75,24 @@ class DirectUploads:
         max_size = self._settings.max_upload_size
         if announced_file.size > max_size:
             raise PayloadTooLarge(f"The file is larger than the allowed {int(max_size)} bytes")
-        await self._read_repository.get(document_id)
-        object_id, key = await self._lifecycle.create_pending_object(
+        # Raises `NotFound` before anything is created in the store.
+        await self._autocommit_document_repository.get(document_id)
+        object_id, key = await self._file_lifecycle.create_pending_object(
             document_id=document_id, **announced_file.model_dump()
         )
-        upload_id = await self._storage.start_multipart_upload(key)
-        upload = await self._sign_part_urls(object_id, key, upload_id, announced_file.size)
-        await self._request_repository.set_upload_id(document_id, object_id, upload_id)
-        return upload
+        multipart_upload_id = await self._storage.start_multipart_upload(key)
+        direct_upload = await self._sign_part_urls(
+            object_id, key, multipart_upload_id, announced_file.size
+        )
+        await self._document_repository.set_upload_id(document_id, object_id, multipart_upload_id)
+        return direct_upload
 
     async def get(self, document_id: UUID, object_id: UUID) -> DirectUpload:
-        """Read an upload, with new URLs for its parts.
+        """Read a direct upload that is not completed yet, with new signed URLs for its parts.
 
         Raises `NotFound` if the upload does not exist, is completed or has expired.
         """
-        row = await self._get_row(document_id, object_id, {"pending"})
+        row = await self._get_upload_row(document_id, object_id, {"pending"})
         return await self._sign_part_urls(row["id"], row["key"], row["upload_id"], row["size"])
 
     async def complete(self, document_id: UUID, object_id: UUID) -> DocumentRead:
@@ -95,14 +103,14 @@ class DirectUploads:
         Raises `NotFound` if the upload does not exist or has expired, and `Conflict` if the
         uploaded file is incomplete or differs from the announced file.
         """
-        row = await self._get_row(document_id, object_id, {"pending", "ready"})
+        row = await self._get_upload_row(document_id, object_id, {"pending", "ready"})
         if row["state"] == "ready":
-            return await self._documents.get(document_id)
-        # The multipart upload does not exist in the store if an earlier request has completed it
-        # and failed afterwards. The object exists in that case, and `_verify_object` finds it.
+            return await self._document_service.get(document_id)
+        # If an earlier request has combined the parts and failed afterwards, the multipart upload
+        # does not exist any more. The object then exists, and `_verify_uploaded_object` finds it.
         with suppress(ObjectNotFound):
-            await self._complete_multipart(row)
-        await self._verify_object(row)
+            await self._combine_parts(row)
+        await self._verify_uploaded_object(row)
         file = StoredFile(
             file_id=object_id,
             filename=row["filename"],
@@ -110,43 +118,47 @@ class DirectUploads:
             size=row["size"],
             sha256=row["sha256"],
         )
-        return await self._documents.update(document_id, DocumentUpdate(file=file))
+        return await self._document_service.update(document_id, DocumentUpdate(file=file))
 
-    async def _get_row(
+    async def _get_upload_row(
         self, document_id: UUID, object_id: UUID, allowed_states: Collection[str]
     ) -> Row:
-        """Read the row of an upload, and record progress so that the upload does not expire.
+        """Read the row of a direct upload, and record progress so that the upload does not expire.
 
-        Raises `NotFound` if the upload does not exist or is in another state, for example because
-        it has expired.
+        Raises `NotFound` if the upload does not exist, or if its state is not one of the allowed
+        states. For example, the state of an expired upload is `deleting`.
         """
-        row = await self._read_repository.find_direct_upload(document_id, object_id)
+        row = await self._autocommit_document_repository.find_direct_upload(document_id, object_id)
         if row is None or row["state"] not in allowed_states:
             raise NotFound("Upload not found")
-        await self._lifecycle.stored_objects.record_progress(object_id)
+        await self._file_lifecycle.stored_objects.record_progress(object_id)
         return row
 
     async def _sign_part_urls(
-        self, object_id: UUID, key: str, upload_id: str, file_size: int
+        self, object_id: UUID, key: str, multipart_upload_id: str, file_size: int
     ) -> DirectUpload:
-        """Return the upload with a new signed URL for each of its parts."""
+        """Describe a direct upload to the client, with a new signed URL for each part of the file.
+
+        A client sends a part with the request
+        `PUT <key>?uploadId=<multipart_upload_id>&partNumber=1`.
+        """
         part_sizes = _split_into_parts(file_size)
-        requests = []
-        for number in range(1, len(part_sizes) + 1):
-            query = {"uploadId": upload_id, "partNumber": str(number)}
-            requests.append(ObjectRequest(key, query))
+        put_requests = []
+        for part_number in range(1, len(part_sizes) + 1):
+            query = {"uploadId": multipart_upload_id, "partNumber": str(part_number)}
+            put_requests.append(ObjectRequest(key, query))
         lifetime_seconds = self._settings.upload_grace_period
-        urls, expires_at = await self._storage.sign_urls("PUT", requests, lifetime_seconds)
+        urls, expires_at = await self._storage.sign_urls("PUT", put_requests, lifetime_seconds)
         parts = []
-        for number, (size, url) in enumerate(zip(part_sizes, urls, strict=True), start=1):
-            parts.append(DirectPart(number=number, size=size, url=url))
+        for part_number, (size, url) in enumerate(zip(part_sizes, urls, strict=True), start=1):
+            parts.append(DirectPart(number=part_number, size=size, url=url))
         return DirectUpload(id=object_id, parts=parts, expires_at=expires_at)
 
-    async def _complete_multipart(self, row: Row) -> None:
-        """Combine the parts of an upload to one object in the store.
+    async def _combine_parts(self, row: Row) -> None:
+        """Complete the multipart upload of a direct upload: its parts become one object.
 
-        Raises `Conflict` if parts of the file are missing, and `ObjectNotFound` if the multipart
-        upload does not exist in the store.
+        Raises `Conflict` if the store has not received all parts, and `ObjectNotFound` if the
+        multipart upload does not exist in the store.
         """
         parts = await self._storage.list_parts(row["key"], row["upload_id"])
         received_bytes = sum(part.size for part in parts)
@@ -157,32 +169,35 @@ class DirectUploads:
         etags = [part.etag for part in parts]
         await self._storage.complete_multipart_upload(row["key"], row["upload_id"], etags)
 
-    async def _verify_object(self, row: Row) -> None:
-        """Compare an object in the store with the announced file, and remove it if they differ.
+    async def _verify_uploaded_object(self, row: Row) -> None:
+        """Check that an uploaded object has the size, and the SHA-256, that the client announced.
 
-        The size is compared, and the SHA-256 if the client has announced one.
+        The SHA-256 is not checked if the client has not announced it. If the object differs, it is
+        removed from the store.
 
-        Raises `Conflict` if they differ or the object does not exist.
+        Raises `Conflict` if the object differs or does not exist.
         """
         key = row["key"]
+        announced_sha256 = row["sha256"]
         try:
             matches = await self._storage.get_size(key) == row["size"]
         except ObjectNotFound:
             raise Conflict("The store has not received the file yet") from None
-        if matches and row["sha256"] is not None:
-            matches = await self._storage.compute_sha256(key, self._on_progress) == row["sha256"]
+        if matches and announced_sha256 is not None:
+            sha256 = await self._storage.compute_sha256(key, self._on_progress)
+            matches = sha256 == announced_sha256
         if not matches:
-            await self._lifecycle.discard_object(row["id"], key)
+            await self._file_lifecycle.discard_object(row["id"], key)
             raise Conflict("The uploaded file differs from the announced size or SHA-256")
 
 
 def _split_into_parts(file_size: int) -> list[int]:
-    """Return the sizes of the parts of a file, in bytes. All but the last are equal.
+    """Return the sizes of the parts in which a file is uploaded, in bytes.
 
-    A part has at least `MIN_PART_SIZE` bytes, and more if the file would otherwise have more than
-    `MAX_PARTS` parts. For example, a file of 150 MiB has parts of 64, 64 and 22 MiB.
+    For example, a file of 150 MiB has parts of 64, 64 and 22 MiB. Parts are larger than 64 MiB
+    (`MIN_PART_SIZE`) only if the file would otherwise have more than `MAX_PARTS` parts.
     """
-    # The quotient rounded up.
-    size_of_max_parts = (file_size + MAX_PARTS - 1) // MAX_PARTS
-    part_size = max(MIN_PART_SIZE, size_of_max_parts)
+    # The smallest size with which `MAX_PARTS` parts are enough: the quotient, rounded up.
+    smallest_allowed_size = (file_size + MAX_PARTS - 1) // MAX_PARTS
+    part_size = max(MIN_PART_SIZE, smallest_allowed_size)
     return [min(part_size, file_size - start) for start in range(0, file_size, part_size)]

@@ -4,7 +4,8 @@ from app.core.errors import Conflict
 
 
 class UploadExpired(Conflict):
-    """Raised when the sweeper has already removed the file that a document should refer to."""
+    """Raised if the sweeper has removed an uploaded file before a document referred to it."""
 
+    # Clients see the general problem type `conflict` instead of `upload-expired`.
     type = Conflict.type
     detail = "The upload made no progress for too long and was removed; start a new upload"

@@ -18,34 +18,34 @@ _MEDIA_TYPE_PATTERN: Final = rf"^{_WORD_PATTERN}/{_WORD_PATTERN}({_PARAMETER_PAT
 _UNPRINTABLE_CATEGORIES: Final = {"Cc", "Zl", "Zp"}
 
 
-def clean_filename(value: str) -> str:
+def clean_filename(filename: str) -> str:
     """Remove the folders and the control characters from a filename that a client sent.
 
-    For example, `C:\\files\\thesis.pdf` becomes `thesis.pdf`. If nothing is left, the filename is
-    `unnamed`.
+    For example, `C:\\files\\thesis.pdf` becomes `thesis.pdf`. Returns `unnamed` if nothing is left.
     """
-    printable = [
+    printable_characters = [
         character
-        for character in value
+        for character in filename
         if unicodedata.category(character) not in _UNPRINTABLE_CATEGORIES
     ]
-    path = "".join(printable).replace("\\", "/")
-    name = path.rpartition("/")[2]
-    if name in {"", ".", ".."}:
+    path = "".join(printable_characters).replace("\\", "/")
+    name_without_folders = path.rpartition("/")[2]
+    if name_without_folders in {"", ".", ".."}:
         return "unnamed"
-    return name
+    return name_without_folders
 
 
-def _check_media_type(value: str) -> str:
+def _validate_media_type(value: str) -> str:
+    """Return the media type. Raise a validation error if it is malformed."""
     if not re.fullmatch(_MEDIA_TYPE_PATTERN, value):
         raise PydanticCustomError("content_type", "Must be a media type such as application/pdf")
     return value
 
 
-def _integral_float_to_int(value: Any) -> Any:
-    """Convert a float such as 10.0 to 10, because JSON does not distinguish them.
+def _convert_whole_float_to_int(value: Any) -> Any:
+    """Convert a float without a fraction to an integer: 10.0 becomes 10.
 
-    Returns every other value unchanged.
+    In JSON, both are the same number. Any other value is returned unchanged, to be validated next.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -58,10 +58,10 @@ Filename = Annotated[
 ContentType = Annotated[
     str,
     string_of_length(1, 255),
-    AfterValidator(_check_media_type),
+    AfterValidator(_validate_media_type),
     WithJsonSchema({"type": "string", "maxLength": 255, "pattern": _MEDIA_TYPE_PATTERN}),
 ]
 FileSize = Annotated[
-    int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_integral_float_to_int)
+    int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_convert_whole_float_to_int)
 ]
 Sha256Digest = Annotated[str, string_of_length(64, 64), SHA256_PATTERN]

@@ -8,12 +8,12 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from app.core.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
-from app.documents.form_fields import invalid_field
+from app.documents.form_fields import create_invalid_field_error
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# The largest size of a form without the content of its file.
+# How much larger a form may be than its file, because of boundaries, headers and text fields.
 MAX_FORM_OVERHEAD: Final = 64 * 1024  # bytes
 # The values of Content-Transfer-Encoding that leave the bytes of a part as they are.
 _IDENTITY_ENCODINGS: Final = {"", "7bit", "8bit", "binary"}
@@ -21,7 +21,7 @@ _IDENTITY_ENCODINGS: Final = {"", "7bit", "8bit", "binary"}
 
 @dataclass(frozen=True)
 class PartHeaders:
-    """The headers of one part of a form. `filename` is None for a text field."""
+    """The headers of one part of a multipart form. `filename` is None for a text field."""
 
     field_name: str
     filename: str | None
@@ -45,7 +45,7 @@ class MultipartForm:
     """The multipart form in the body of a request. It can be read once."""
 
     def __init__(self, headers: Mapping[str, str], body: AsyncIterator[bytes]) -> None:
-        """Check the headers of the request, and prepare to read its body.
+        """Check the headers of the request and create a parser for its body, which is read later.
 
         Raises `UnsupportedMediaType` if the body is not a multipart form or is compressed, and
         `MalformedRequest` if the Content-Type header has no valid boundary.
@@ -55,18 +55,21 @@ class MultipartForm:
             body: The chunks of the request body, as they arrive.
         """
         self._body = body
-        # Zero if the client does not announce the length.
+        # The announced size of the body in bytes, or 0 if the client does not announce it.
         self._content_length = 0
         content_length = headers.get("content-length", "")
         if content_length.isdecimal():
             self._content_length = int(content_length)
-        media_type, options = parse_options_header(headers.get("content-type"))
-        encoding = headers.get("content-encoding", "").lower() or "identity"
-        if media_type != b"multipart/form-data" or encoding != "identity":
+
+        # Example: `Content-Type: multipart/form-data; boundary=9051914041544843365972754266`
+        media_type, content_type_options = parse_options_header(headers.get("content-type"))
+        content_encoding = headers.get("content-encoding", "").lower() or "identity"
+        if media_type != b"multipart/form-data" or content_encoding != "identity":
             raise UnsupportedMediaType
-        boundary = options.get(b"boundary")
+        boundary = content_type_options.get(b"boundary")
         if not boundary:
             raise MalformedRequest
+
         self._collector = _PieceCollector()
         try:
             self._parser = MultipartParser(boundary, self._collector.callbacks())
@@ -76,9 +79,9 @@ class MultipartForm:
     async def read(
         self, max_file_size: int, open_writer: Callable[[PartHeaders], Awaitable[PartWriter]]
     ) -> dict[str, PartWriter]:
-        """Read the form to its end, and write the content of each part to a writer of its own.
+        """Read the whole form, and write the content of each part to a separate writer.
 
-        Returns the writers by the field names of their parts.
+        Returns the writers by field name, for example `{"name": text_field, "file": upload}`.
 
         Raises `InvalidRequest` if a field name is repeated, `PayloadTooLarge` if the form is too
         large to contain a file of at most `max_file_size` bytes, and `MalformedRequest` if it
@@ -86,7 +89,7 @@ class MultipartForm:
 
         Args:
             max_file_size: The largest allowed file, in bytes.
-            open_writer: Called with the headers of each part. Returns the writer for its content.
+            open_writer: Called with the headers of each part to create the writer for its content.
         """
         max_form_size = max_file_size + MAX_FORM_OVERHEAD
         if self._content_length > max_form_size:
@@ -96,7 +99,7 @@ class MultipartForm:
         async for piece in self._read_pieces(max_form_size):
             if isinstance(piece, PartHeaders):
                 if piece.field_name in writers:
-                    raise invalid_field(
+                    raise create_invalid_field_error(
                         piece.field_name,
                         code="repeated_field",
                         detail="The form contains this field more than once",
@@ -108,7 +111,11 @@ class MultipartForm:
         return writers
 
     async def _read_pieces(self, max_form_size: int) -> AsyncIterator[FormPiece]:
-        """Yield the headers of each part, followed by the chunks of its content."""
+        """Parse the body while it arrives. Yield the headers of each part, then its content chunks.
+
+        Raises `PayloadTooLarge` if the body is larger than `max_form_size` bytes, and
+        `MalformedRequest` if it cannot be parsed or ends too early.
+        """
         received_bytes = 0
         async for chunk in self._body:
             received_bytes += len(chunk)
@@ -125,13 +132,14 @@ class MultipartForm:
 
 
 class _PieceCollector:
-    """Turns the callbacks of the multipart parser into a list of form pieces.
+    """Collects what the multipart parser has parsed as a list of form pieces.
 
-    The parser calls back for every header name, header value and content chunk. It passes a buffer
-    with the start and the end of a slice. A name or value may come in several slices.
+    The parser calls a method for every header name, header value and content chunk. It passes a
+    buffer with the start and the end of a slice. A name or value may arrive in several slices.
     """
 
     def __init__(self) -> None:
+        """Create an empty collector for one form."""
         # True once the closing boundary of the form has arrived.
         self.is_complete = False
         self._pieces: list[FormPiece] = []
@@ -142,7 +150,7 @@ class _PieceCollector:
         self._header_value = b""
 
     def callbacks(self) -> "MultipartCallbacks":
-        """Return the methods that the parser has to call."""
+        """Return the methods that the parser calls, by the names that the parser has for them."""
         return {
             "on_header_field": self._add_to_header_name,
             "on_header_value": self._add_to_header_value,
@@ -153,7 +161,7 @@ class _PieceCollector:
         }
 
     def take_pieces(self) -> list[FormPiece]:
-        """Return the pieces that were parsed since the last call."""
+        """Return the pieces that were parsed since the last call of this method."""
         pieces = self._pieces
         self._pieces = []
         return pieces
@@ -165,6 +173,7 @@ class _PieceCollector:
         self._header_value += buffer[start:end]
 
     def _finish_header(self) -> None:
+        """Add the complete header to the headers of the current part."""
         header_name = self._header_name.decode("ascii").lower()
         self._headers[header_name] = self._header_value.decode("latin-1")
         self._header_name = b""
@@ -183,25 +192,27 @@ class _PieceCollector:
 
 
 def _parse_part_headers(headers: Mapping[str, str]) -> PartHeaders:
-    """Parse the headers of one part. Their names are in lower case. Example of a part:
+    """Parse the headers of one part of a form, given by their names in lower case. For example,
 
         Content-Disposition: form-data; name="file"; filename="thesis.pdf"
         Content-Type: application/pdf
 
+    becomes `PartHeaders("file", "thesis.pdf", "application/pdf")`.
+
     Raises `MalformedRequest` if the field name is missing, a name is not valid UTF-8, or the
     content is encoded, for example with base64.
     """
-    disposition, options = parse_options_header(headers.get("content-disposition"))
-    if disposition != b"form-data" or b"name" not in options:
+    disposition, disposition_options = parse_options_header(headers.get("content-disposition"))
+    if disposition != b"form-data" or b"name" not in disposition_options:
         raise MalformedRequest
     transfer_encoding = headers.get("content-transfer-encoding", "").strip().lower()
     if transfer_encoding not in _IDENTITY_ENCODINGS:
         raise MalformedRequest
     try:
-        field_name = options[b"name"].decode()
+        field_name = disposition_options[b"name"].decode()
         filename = None
-        if b"filename" in options:
-            filename = options[b"filename"].decode()
+        if b"filename" in disposition_options:
+            filename = disposition_options[b"filename"].decode()
     except UnicodeDecodeError:
         raise MalformedRequest from None
     content_type = headers.get("content-type", "application/octet-stream")

@@ -8,12 +8,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.db import Base, Entity, search_column
 
-# The size as which NULL is sorted: the largest bigint, so that documents without a file come last.
+# Documents without a file are sorted as if they had this size, so that they come last. It is the
+# largest bigint.
 NO_SIZE = sa.literal_column("9223372036854775807", sa.BigInteger)
 
 
 class FileColumns:
-    """Columns that describe a file: of a document, or announced by a client for a direct upload."""
+    """Columns that describe a file: the file of a document, or one that will be uploaded directly.
+
+    `size` is in bytes, `sha256` in hexadecimal.
+    """
 
     filename: Mapped[str | None] = mapped_column(sa.String(255))
     content_type: Mapped[str | None] = mapped_column(sa.String(255))
@@ -22,13 +26,15 @@ class FileColumns:
 
 
 class StoredObject(FileColumns, Base):
-    """An object in the store that is, will be, or was the file of a document.
+    """An object in the object store that is, will be, or was the file of a document.
 
-    `state` is `pending` while the file is uploaded, `ready` while a document refers to the object,
-    and `deleting` when the object has to be removed from the store. `touched_at` is the time of the
-    last progress of the upload. `document_id` is the document that refers to the object, or for
-    which a direct upload was created. `upload_id` is the id that the store has assigned to a direct
-    upload.
+    - `state` is `pending` while the file is uploaded, `ready` while a document refers to the
+      object, and `deleting` when the object has to be removed from the store.
+    - `touched_at` is the time of the last progress of the upload.
+    - `document_id` is the document that refers to the object, or for which a direct upload was
+      created.
+    - `upload_id` is the id of the multipart upload in the store. It is null unless the object comes
+      from a direct upload.
 
     Rules in the database:
 

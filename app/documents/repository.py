@@ -16,29 +16,33 @@ from app.documents.schemas import DocumentRead
 # The number of rows that `list_deleting` returns at a time.
 DELETING_PAGE_SIZE: Final = 1000
 
-_object = StoredObject.__table__.c
-_document = Document.__table__.c
+_object_columns = StoredObject.__table__.c
 
 
 class DocumentStatements(Statements):
-    """The statements of documents. Every read also returns the key of the file in the store."""
+    """Builds the statements that read documents together with the keys of their files.
 
-    # `DocumentService` sets the URL and its expiry. They are not columns.
+    SELECT documents.*, stored_objects.key
+    FROM documents LEFT JOIN stored_objects ON stored_objects.id = documents.file_id
+    """
+
+    # Fields of `DocumentRead` that are not columns of documents. `add_other_fields` selects the
+    # key, and `DocumentService` sets the URL and its expiry.
     other_fields = frozenset({"key", "file_url", "file_url_expires_at"})
 
     def add_other_fields(self, query: Select, source: sa.FromClause) -> Select:
-        """Join the stored object of each document, and select its key.
+        """Also select the key of each document's file. It is NULL for a document without a file.
 
-        The key is NULL for a document without a file.
+        `source` is the table of documents or a subquery of it.
         """
-        is_file_of_document = _object.id == source.c.file_id
-        return query.add_columns(_object.key).outerjoin(StoredObject, is_file_of_document)
+        is_file_of_document = _object_columns.id == source.c.file_id
+        return query.add_columns(_object_columns.key).outerjoin(StoredObject, is_file_of_document)
 
 
 class DocumentRepository(Repository[DocumentRead]):
     """Reads and writes documents, and the direct uploads that belong to documents.
 
-    The documents that it returns have no `file_url`, because only a service can sign a URL.
+    Its documents do not have a `file_url` yet. `DocumentService` signs the URLs.
     """
 
     model = DocumentRead
@@ -51,53 +55,58 @@ class DocumentRepository(Repository[DocumentRead]):
             "owner": equals(Document.owner_id, "owner"),
         },
         sort_nulls_as={"size": NO_SIZE},
-        index_prefix={"owner": _document.owner_id},
+        index_prefix={"owner": Document.__table__.c.owner_id},
     )
     constraint_errors = {
         "fk_documents_file_id_stored_objects": UploadExpired,
-        # The user was deleted during the request, and their tokens with them.
+        # The owner was deleted during the request, so the token of the request is invalid too.
         "fk_documents_owner_id_users": InvalidToken,
     }
 
     def to_model(self, values: dict[str, Any]) -> DocumentRead:
-        """Convert a row to a document whose URL is not signed yet."""
-        unsigned_url = {"file_url": None, "file_url_expires_at": None}
-        return self.model.model_validate({**values, **unsigned_url})
+        """Create a document from the values of a row. It does not have a `file_url` yet."""
+        fields_without_url = {**values, "file_url": None, "file_url_expires_at": None}
+        return self.model.model_validate(fields_without_url)
 
     async def set_upload_id(self, document_id: UUID, object_id: UUID, upload_id: str) -> None:
-        """Record the id that the object store has assigned to a direct upload.
+        """Record the id of the multipart upload in the store that belongs to a direct upload.
 
-        Raises `NotFound` if the document no longer exists or the upload has expired.
+        Raises `NotFound` if the document no longer exists or the direct upload has expired.
         """
         statement = (
             sa.update(StoredObject)
             .where(
-                _object.id == object_id, _object.state == "pending", self._document_is_accessible()
+                StoredObject.id == object_id,
+                StoredObject.state == "pending",
+                self._document_is_accessible(),
             )
             .values(upload_id=upload_id)
-            .returning(_object.id)
+            .returning(StoredObject.id)
         )
-        rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
-        if not rows:
+        updated_rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
+        if not updated_rows:
             raise self._not_found_error()
 
     async def find_direct_upload(self, document_id: UUID, object_id: UUID) -> Row | None:
-        """Find a direct upload for a document, in any state.
+        """Find the row in `stored_objects` of a direct upload for a document, in any state.
 
-        Returns its row in `stored_objects`, or None if the document has no such upload.
+        Returns None if the document does not have such an upload, or is not in the scope.
         """
         statement = sa.select(StoredObject.__table__).where(
-            _object.id == object_id, _object.upload_id.is_not(None), self._document_is_accessible()
+            StoredObject.id == object_id,
+            StoredObject.upload_id.is_not(None),
+            self._document_is_accessible(),
         )
         rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
         if not rows:
             return None
-        return rows[0]
+        [row] = rows
+        return row
 
     def _document_is_accessible(self) -> Condition:
-        """Return the condition that a stored object belongs to a document in the scope.
+        """Return the condition that a stored object belongs to the document `:row_id` in the scope.
 
-        Example, for a principal who may access only their own documents:
+        For example, if the scope of the repository is the documents of one owner:
 
             EXISTS (
                 SELECT ... FROM documents
@@ -105,8 +114,9 @@ class DocumentRepository(Repository[DocumentRead]):
                     AND documents.id = stored_objects.document_id
             )
         """
-        document = self.statements.exists(self._scope_filter_names)
-        return document.where(_document.id == _object.document_id).exists()
+        select_document = self.statements.exists(self._scope_filter_names)
+        is_document_of_object = Document.id == StoredObject.document_id
+        return select_document.where(is_document_of_object).exists()
 
 
 class StoredObjectRepository:
@@ -118,76 +128,80 @@ class StoredObjectRepository:
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    async def create(self, object_id: UUID, columns: Mapping[str, Any]) -> None:
-        """Insert the row of a new object, which is `pending`."""
-        statement = sa.insert(StoredObject).returning(_object.id)
-        await self.session.execute(statement, {"id": object_id, **columns})
+    async def create(self, object_id: UUID, values: Mapping[str, Any]) -> None:
+        """Insert the row of a new object, from values by column name. Its state is `pending`."""
+        statement = sa.insert(StoredObject)
+        await self.session.execute(statement, {"id": object_id, **values})
 
     async def record_progress(self, object_id: UUID) -> bool:
-        """Set the time of the last progress of a `pending` object to now.
+        """Record that the upload of a `pending` object makes progress, so that it does not expire.
 
         Returns False if the object is not `pending` any more.
         """
-        is_object = _object.id == object_id
-        rows = await self._update_pending(is_object, {"touched_at": sa.func.now()})
-        return bool(rows)
+        has_id = StoredObject.id == object_id
+        updated_rows = await self._update_pending(has_id, {"touched_at": sa.func.now()})
+        return len(updated_rows) > 0
 
     async def mark_deleting(self, object_id: UUID) -> bool:
         """Change a `pending` object to `deleting`.
 
         Returns False if the object is not `pending` any more.
         """
-        is_object = _object.id == object_id
-        rows = await self._update_pending(is_object, {"state": "deleting"})
-        return bool(rows)
+        has_id = StoredObject.id == object_id
+        updated_rows = await self._update_pending(has_id, {"state": "deleting"})
+        return len(updated_rows) > 0
 
     async def mark_expired_deleting(self, grace_period: timedelta) -> int:
-        """Change the `pending` objects without progress during a grace period to `deleting`.
+        """Change the `pending` objects that have expired to `deleting`. Return how many there were.
 
-        Returns the number of objects that have expired.
+        An object has expired if its upload made no progress for a grace period.
         """
-        is_expired = _object.touched_at < sa.func.now() - grace_period
-        rows = await self._update_pending(is_expired, {"state": "deleting"})
-        return len(rows)
+        is_expired = StoredObject.touched_at < sa.func.now() - grace_period
+        updated_rows = await self._update_pending(is_expired, {"state": "deleting"})
+        return len(updated_rows)
 
     async def list_deleting(self, after_id: UUID, document_id: UUID | None) -> Rows:
-        """Return the ids and keys of `deleting` objects, of one document or of all documents.
+        """Return one page of the `deleting` objects, as rows with the columns `id` and `key`.
 
-        The rows are sorted by id and start after `after_id`. There are at most
-        `DELETING_PAGE_SIZE` of them.
+        The rows are sorted by id. The page starts after the object `after_id`, and has at most
+        `DELETING_PAGE_SIZE` rows. If `document_id` is not None, only the objects of this document
+        are returned.
         """
-        statement = sa.select(_object.id, _object.key).where(
-            _object.state == "deleting", _object.id > after_id
+        statement = sa.select(StoredObject.id, StoredObject.key).where(
+            StoredObject.state == "deleting", StoredObject.id > after_id
         )
         if document_id is not None:
-            statement = statement.where(_object.document_id == document_id)
-        statement = statement.order_by(_object.id).limit(DELETING_PAGE_SIZE)
+            statement = statement.where(StoredObject.document_id == document_id)
+        statement = statement.order_by(StoredObject.id).limit(DELETING_PAGE_SIZE)
         return await self.session.execute(statement)
 
     async def delete_record(self, object_id: UUID) -> None:
         """Delete the row of a `deleting` object that was removed from the store."""
-        statement = (
-            sa.delete(StoredObject)
-            .where(_object.id == object_id, _object.state == "deleting")
-            .returning(_object.id)
+        statement = sa.delete(StoredObject).where(
+            StoredObject.id == object_id, StoredObject.state == "deleting"
         )
         await self.session.execute(statement)
 
     async def find_states(self, keys: Sequence[str]) -> dict[str, str]:
-        """Return the states of objects by their keys, for example `{"documents/0199": "ready"}`.
+        """Return the states of stored objects by key, for example `{"documents/0199": "ready"}`.
 
-        The result does not contain a key that has no row.
+        The result does not contain the keys of objects that do not have a row.
         """
-        statement = sa.select(_object.key, _object.state).where(_object.key.in_(keys))
+        statement = sa.select(StoredObject.key, StoredObject.state).where(
+            StoredObject.key.in_(keys)
+        )
         rows = await self.session.execute(statement)
         return {row["key"]: row["state"] for row in rows}
 
-    async def _update_pending(self, condition: Condition, columns: Mapping[str, Any]) -> Rows:
-        """Set columns of the `pending` objects that meet a condition. Return their ids."""
+    async def _update_pending(self, condition: Condition, values: Mapping[str, Any]) -> Rows:
+        """Set columns of the `pending` objects that meet a condition. Return the updated rows.
+
+        `values` are the new values by column name. The returned rows contain only the id.
+        """
         statement = (
             sa.update(StoredObject)
-            .where(_object.state == "pending", condition)
-            .values(**columns)
-            .returning(_object.id)
+            .where(StoredObject.state == "pending", condition)
+            .values(**values)
+            .returning(StoredObject.id)
         )
         return await self.session.execute(statement)

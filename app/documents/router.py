@@ -19,18 +19,18 @@ from app.core.http import (
 )
 from app.core.paging import Page
 from app.core.server import get_progress_callback
-from app.documents.direct_uploads import DirectUploads
+from app.documents.direct_uploads import DirectUploadService
 from app.documents.form import MultipartForm
 from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
 from app.documents.schemas import (
     CREATE_FORM,
     UPDATE_FORM,
+    AnnouncedFile,
     DirectUpload,
     DocumentId,
     DocumentQuery,
     DocumentRead,
-    UploadCreate,
     UploadId,
 )
 from app.documents.service import DocumentService
@@ -40,45 +40,50 @@ router = Router(prefix="/documents", tags=["documents"], cache_control=NO_STORE)
 
 
 async def _get_file_lifecycle(resources: AppResources) -> FileLifecycle:
-    # This is not the session of the request, because the rows of stored files are committed at each
-    # step, even if the request has a transaction.
+    """Create the `FileLifecycle` for one request, as a FastAPI dependency."""
+    # `database.writes` commits each statement, even if the request itself has a transaction.
     return FileLifecycle(resources.database.writes, resources.storage, resources.settings)
 
 
-Lifecycle = Annotated[FileLifecycle, Depends(_get_file_lifecycle)]
+FileLifecycleDependency = Annotated[FileLifecycle, Depends(_get_file_lifecycle)]
 
 
 async def _get_document_service(
-    session: RequestSession, lifecycle: Lifecycle, principal: CurrentPrincipal
+    session: RequestSession, file_lifecycle: FileLifecycleDependency, principal: CurrentPrincipal
 ) -> DocumentService:
-    return DocumentService(session, lifecycle, principal)
+    """Create the document service for one request, as a FastAPI dependency."""
+    return DocumentService(session, file_lifecycle, principal)
 
 
-async def _get_direct_uploads(
-    session: RequestSession, lifecycle: Lifecycle, principal: CurrentPrincipal
-) -> DirectUploads:
-    return DirectUploads(session, lifecycle, principal, get_progress_callback())
+async def _get_direct_upload_service(
+    session: RequestSession, file_lifecycle: FileLifecycleDependency, principal: CurrentPrincipal
+) -> DirectUploadService:
+    """Create the service for direct uploads for one request, as a FastAPI dependency."""
+    return DirectUploadService(session, file_lifecycle, principal, get_progress_callback())
 
 
-async def _get_form(request: Request) -> MultipartForm:
-    """Return the form in the body of a request. Its headers are checked, its body is not yet read.
+async def _get_multipart_form(request: Request) -> MultipartForm:
+    """Return the form in the body of a request. Check its headers, but do not read the body yet.
 
-    A header that the request repeats becomes one value, such as `text/html, multipart/form-data`.
-    That is invalid, as it should be, because a proxy may have used a different one of the values.
+    If the request repeats a header, the values are joined, for example to the invalid Content-Type
+    `text/html, multipart/form-data`. Such a request is refused, because a proxy that has checked it
+    may have used another one of the values.
     """
     headers = dict(request.headers)
-    for name in ("content-type", "content-encoding"):
-        headers[name] = ", ".join(request.headers.getlist(name))
+    for header_name in ("content-type", "content-encoding"):
+        headers[header_name] = ", ".join(request.headers.getlist(header_name))
     return MultipartForm(headers, request.stream())
 
 
-Documents = Annotated[DocumentService, Depends(_get_document_service)]
-Uploads = Annotated[DirectUploads, Depends(_get_direct_uploads)]
-FormBody = Annotated[MultipartForm, Depends(_get_form)]
+DocumentServiceDependency = Annotated[DocumentService, Depends(_get_document_service)]
+DirectUploadServiceDependency = Annotated[DirectUploadService, Depends(_get_direct_upload_service)]
+MultipartFormDependency = Annotated[MultipartForm, Depends(_get_multipart_form)]
 
 
 @router.get("/{id}", permission="documents", errors=[Unavailable])
-async def read_document(id: DocumentId, documents: Documents, response: Response) -> DocumentRead:
+async def read_document(
+    id: DocumentId, documents: DocumentServiceDependency, response: Response
+) -> DocumentRead:
     """Get a document.
 
     `file_url` is a new signed URL, from which the file can be downloaded until
@@ -92,7 +97,7 @@ async def read_document(id: DocumentId, documents: Documents, response: Response
 @router.get("", permission="documents", errors=[Unavailable])
 async def list_documents(
     query: Annotated[DocumentQuery, Query()],
-    documents: Documents,
+    documents: DocumentServiceDependency,
     request: Request,
     response: Response,
 ) -> Page[DocumentRead]:
@@ -114,7 +119,7 @@ async def list_documents(
     response_class=Response,
     errors=[Unavailable],
 )
-async def read_document_content(id: DocumentId, documents: Documents) -> Response:
+async def read_document_content(id: DocumentId, documents: DocumentServiceDependency) -> Response:
     """Download the file of a document.
 
     The response redirects to a new signed URL of the file.
@@ -129,9 +134,9 @@ async def read_document_content(id: DocumentId, documents: Documents) -> Respons
     "", permission="documents", status_code=201, openapi_extra=CREATE_FORM, errors=[Unavailable]
 )
 async def create_document(
-    form: FormBody,
-    lifecycle: Lifecycle,
-    documents: Documents,
+    form: MultipartFormDependency,
+    file_lifecycle: FileLifecycleDependency,
+    documents: DocumentServiceDependency,
     identify_request: IdentifyRequest,
     response: Response,
 ) -> DocumentRead:
@@ -140,7 +145,7 @@ async def create_document(
     The form contains a name and optionally a file, which is streamed to the object store while it
     is received.
     """
-    async with receive_document_form(form, lifecycle) as received_form:
+    async with receive_document_form(form, file_lifecycle) as received_form:
         identify_request(received_form.content_for_idempotency())
         document = await documents.create(received_form.to_create())
     set_etag(response, document)
@@ -151,9 +156,9 @@ async def create_document(
 @router.patch("/{id}", permission="documents", openapi_extra=UPDATE_FORM, errors=[Unavailable])
 async def update_document(
     id: DocumentId,
-    form: FormBody,
-    lifecycle: Lifecycle,
-    documents: Documents,
+    form: MultipartFormDependency,
+    file_lifecycle: FileLifecycleDependency,
+    documents: DocumentServiceDependency,
     if_match: IfMatch,
     response: Response,
 ) -> DocumentRead:
@@ -161,10 +166,10 @@ async def update_document(
 
     The form contains a new name, a file that replaces the current file, or both.
     """
-    # Check the document and its version before the file is received, so that a client does not
-    # upload a file only to get an error.
+    # Check the document and its version before the file is received, so that clients do not upload
+    # a large file in vain.
     document = await documents.get(id, if_match)
-    async with receive_document_form(form, lifecycle) as received_form:
+    async with receive_document_form(form, file_lifecycle) as received_form:
         if not received_form.is_empty:
             document = await documents.update(id, received_form.to_update(), if_match)
     set_etag(response, document)
@@ -172,42 +177,51 @@ async def update_document(
 
 
 @router.delete("/{id}", permission="documents")
-async def delete_document(id: DocumentId, documents: Documents, if_match: IfMatch) -> None:
+async def delete_document(
+    id: DocumentId, documents: DocumentServiceDependency, if_match: IfMatch
+) -> None:
     """Delete a document and its file."""
     await documents.delete(id, if_match)
 
 
 @router.post("/{id}/uploads", permission="documents", status_code=201, errors=[Unavailable])
 async def create_upload(
-    id: DocumentId, announced_file: UploadCreate, uploads: Uploads, response: Response
+    id: DocumentId,
+    announced_file: AnnouncedFile,
+    direct_uploads: DirectUploadServiceDependency,
+    response: Response,
 ) -> DirectUpload:
     """Start a direct upload.
 
-    The file is sent to the object store and does not pass through this service. Send each part of
-    the file to the URL of the part with PUT, then complete the upload.
+    The client sends the file to the object store, so it does not pass through this service. Send
+    each part of the file to the URL of the part with PUT, then complete the upload.
     """
-    upload = await uploads.create(id, announced_file)
+    upload = await direct_uploads.create(id, announced_file)
     set_location(response, f"/documents/{id}/uploads/{upload.id}")
     return upload
 
 
 @router.get("/{id}/uploads/{upload_id}", permission="documents", errors=[Unavailable])
-async def read_upload(id: DocumentId, upload_id: UploadId, uploads: Uploads) -> DirectUpload:
+async def read_upload(
+    id: DocumentId, upload_id: UploadId, direct_uploads: DirectUploadServiceDependency
+) -> DirectUpload:
     """Get a direct upload, with new URLs for its parts."""
-    return await uploads.get(id, upload_id)
+    return await direct_uploads.get(id, upload_id)
 
 
 @router.post(
     "/{id}/uploads/{upload_id}/complete", permission="documents", errors=[Unavailable, Conflict]
 )
 async def complete_upload(
-    id: DocumentId, upload_id: UploadId, uploads: Uploads, response: Response
+    id: DocumentId,
+    upload_id: UploadId,
+    direct_uploads: DirectUploadServiceDependency,
+    response: Response,
 ) -> DocumentRead:
     """Complete a direct upload.
 
-    The uploaded file becomes the file of the document. Send this request after all parts have been
-    sent.
+    The uploaded file becomes the file of the document. Send all parts before this request.
     """
-    document = await uploads.complete(id, upload_id)
+    document = await direct_uploads.complete(id, upload_id)
     set_etag(response, document)
     return document

@@ -39,10 +39,10 @@ class DocumentForm(RequestModel):
 
 
 class FileMetadata(RequestModel):
-    """The filename and the media type that a client declares for a file."""
+    """The filename and the media type of a file, as a client has sent them."""
 
     filename: Filename = Field(
-        description="Name of the file; folders and control characters are removed from it",
+        description="Name of the file. Folders and control characters are removed from it.",
         examples=["Cien años.pdf"],
     )
     content_type: ContentType = Field(
@@ -53,16 +53,16 @@ class FileMetadata(RequestModel):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A complete file in the object store that can become the file of a document.
+    """A file that is completely stored in the object store and can be attached to a document.
 
-    The fields have the names of the document's columns.
+    The fields have the names of the columns of documents.
     """
 
     file_id: UUID
     filename: str
     content_type: str
     size: int  # bytes
-    # Hexadecimal, or None for a direct upload whose client has not announced it.
+    # In hexadecimal. None if the file comes from a direct upload that was created without it.
     sha256: str | None
 
 
@@ -82,8 +82,8 @@ class DocumentUpdate:
     file: StoredFile | None = None
 
 
-class UploadCreate(FileMetadata):
-    """A file that the client is going to send to the object store itself."""
+class AnnouncedFile(FileMetadata):
+    """The request body that creates a direct upload: it describes the file before it is sent."""
 
     size: FileSize = Field(description="Size of the file in bytes", examples=[1_048_576])
     sha256: Sha256Digest | None = Field(
@@ -96,10 +96,10 @@ class UploadCreate(FileMetadata):
 
 
 class DirectPart(BaseModel):
-    """A part of a direct upload: consecutive bytes of the file, which the client sends with PUT.
+    """A part of a file: consecutive bytes, which the client sends to the object store with PUT.
 
-    The first part begins at the start of the file. Each other part begins where the previous part
-    ends.
+    The first part begins at the start of the file. Each of the others begins where the previous
+    part ends.
     """
 
     number: int = Field(
@@ -114,7 +114,7 @@ class DirectPart(BaseModel):
 
 
 class DirectUpload(BaseModel):
-    """A direct upload. Send all parts, in any order, then complete the upload."""
+    """A direct upload. The client sends all parts, in any order, and then completes the upload."""
 
     id: UUID
     parts: list[DirectPart] = Field(description="Parts of the file, in the order of the file")
@@ -122,7 +122,7 @@ class DirectUpload(BaseModel):
 
 
 class DocumentRead(ReadModel):
-    """A document. The fields that describe its file are null if it has no file."""
+    """A document as the API returns it. The fields of its file are null if it has no file."""
 
     id: UUID
     name: str = Field(max_length=200, examples=["A novel"])
@@ -136,8 +136,8 @@ class DocumentRead(ReadModel):
     sha256: str | None = Field(
         max_length=64,
         description=(
-            "SHA-256 of the file in hexadecimal. It is null if there is no file, or if the"
-            " file comes from a direct upload that was created without it."
+            "SHA-256 of the file in hexadecimal. It is null if the document has no file, or if the"
+            " file comes from a direct upload that was created without a SHA-256."
         ),
         examples=["30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58"],
     )
@@ -152,7 +152,8 @@ class DocumentRead(ReadModel):
     created_at: datetime
     updated_at: UpdatedAt
     version: Version
-    # The key of the file in the object store, which the service needs to sign `file_url`.
+    # The key of the file in the object store, with which the service signs `file_url`. It is not
+    # part of responses.
     key: str | None = Field(exclude=True)
 
 
@@ -166,7 +167,10 @@ class DocumentQuery(ListQuery):
 
 
 def _describe_form(required_fields: list[str]) -> dict[str, Any]:
-    """Return the OpenAPI description of a form, which FastAPI cannot derive from a stream."""
+    """Describe the multipart form of an endpoint for the OpenAPI document.
+
+    FastAPI cannot do this, because the endpoints read the form themselves, as a stream.
+    """
     name_schema = {
         "type": "string",
         "minLength": 1,
@@ -185,6 +189,6 @@ def _describe_form(required_fields: list[str]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-# A new document needs a name. A change may contain either field or both.
-CREATE_FORM: Final = _describe_form(["name"])
-UPDATE_FORM: Final = _describe_form([])
+# A new document needs a name. A change of a document may contain a name, a file, or both.
+CREATE_FORM: Final = _describe_form(required_fields=["name"])
+UPDATE_FORM: Final = _describe_form(required_fields=[])

@@ -14,22 +14,27 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SweepResult:
-    """The outcome of one run of the sweeper."""
+    """Result of one run of the sweeper, which removes unused files from the object store.
 
-    # The number of uploads that made no progress for a grace period.
+    Args:
+        expired_uploads: The number of uploads that made no progress for a grace period.
+        aborted_multipart_uploads: The number of multipart uploads in the store that no request
+            would have completed.
+        removed_objects: The number of objects that were removed, because no document refers to
+            them.
+        unknown_keys: The keys of the objects in the store that have no row in the database.
+    """
+
     expired_uploads: int
-    # The number of multipart uploads in the store that nothing refers to.
     aborted_multipart_uploads: int
-    # The number of unused objects that were removed from the store.
     removed_objects: int
-    # The keys of objects in the store that have no row in the database.
     unknown_keys: list[str]
 
     def __str__(self) -> str:
-        """Return the outcome for the log of the worker.
+        """Return the result as a line of the worker's log.
 
-        For example `1 expired uploads, 0 aborted multipart uploads, 3 removed objects, 0 unknown
-        objects`.
+        For example "1 expired uploads, 0 aborted multipart uploads, 3 removed objects, 0 unknown
+        objects".
         """
         return (
             f"{self.expired_uploads} expired uploads"
@@ -40,30 +45,30 @@ class SweepResult:
 
 
 class Sweeper:
-    """Removes expired uploads, unused files, and abandoned multipart uploads.
+    """Scheduled job that removes expired uploads and unused files from the object store.
 
-    An upload expires when it makes no progress for a grace period.
-
-    Several sweepers may run at the same time, because each step can be repeated.
+    An upload expires if it makes no progress for a grace period. Several sweepers may run at the
+    same time, because it does no harm to remove something twice.
     """
 
-    def __init__(self, session: Session, storage: Storage, settings: Settings) -> None:
-        self._lifecycle = FileLifecycle(session, storage, settings)
-        self._stored_objects = self._lifecycle.stored_objects
+    def __init__(self, autocommit_session: Session, storage: Storage, settings: Settings) -> None:
+        """Create a sweeper. Its session has to commit each statement immediately."""
+        self._file_lifecycle = FileLifecycle(autocommit_session, storage, settings)
+        self._stored_objects = self._file_lifecycle.stored_objects
         self._storage = storage
         self._key_prefix = settings.s3_prefix
         self._grace_period = timedelta(seconds=settings.upload_grace_period)
 
     async def sweep(self) -> SweepResult:
-        """Sweep the store once.
+        """Remove expired uploads, unused files and abandoned multipart uploads once.
 
-        Objects without a row are only reported, in the result and in the log, because they may
-        belong to another service.
+        An object without a row in the database may belong to another service. It is not removed,
+        but reported in the result and in the log.
         """
         result = SweepResult(
             expired_uploads=await self._stored_objects.mark_expired_deleting(self._grace_period),
             aborted_multipart_uploads=await self._abort_abandoned_uploads(),
-            removed_objects=await self._lifecycle.remove_deleting_objects(),
+            removed_objects=await self._file_lifecycle.remove_deleting_objects(),
             unknown_keys=await self._find_unknown_keys(),
         )
         for key in result.unknown_keys:
@@ -71,45 +76,50 @@ class Sweeper:
         return result
 
     async def _abort_abandoned_uploads(self) -> int:
-        """Abort the multipart uploads that no request will complete. Return their number."""
-        uploads = await self._storage.list_multipart_uploads(self._key_prefix)
-        states = await self._stored_objects.find_states([upload.key for upload in uploads])
-        aborted = 0
-        for upload in uploads:
-            if self._is_abandoned(upload, states.get(upload.key)):
+        """Abort the multipart uploads in the store that no request will complete.
+
+        Returns the number of aborted multipart uploads.
+        """
+        multipart_uploads = await self._storage.list_multipart_uploads(self._key_prefix)
+        keys = [upload.key for upload in multipart_uploads]
+        states_by_key = await self._stored_objects.find_states(keys)
+        aborted_uploads = 0
+        for upload in multipart_uploads:
+            if self._is_abandoned(upload, states_by_key.get(upload.key)):
                 await self._storage.abort_multipart_upload(upload.key, upload.id)
-                aborted += 1
-        return aborted
+                aborted_uploads += 1
+        return aborted_uploads
 
     def _is_abandoned(self, upload: MultipartUpload, object_state: str | None) -> bool:
-        """Return whether no request will complete a multipart upload.
+        """Return whether a multipart upload is abandoned: no request will complete it.
 
-        `object_state` is the state of the object to which the upload belongs. It is None if the
-        object has no row.
+        `object_state` is the state of the stored object that the upload would create. It is None if
+        the object has no row in the database.
         """
         if object_state == "deleting":
             return True
         if object_state == "pending":
             return False
-        # The upload does not belong to a file that is being sent. For example, a retry of a call
-        # may have started a second upload. Wait for a grace period before aborting it, in case
-        # another service uses the same prefix.
+        # The object is `ready` or has no row, so this service will not complete the upload. For
+        # example, a retried call has started a second upload of the same file. Wait for a grace
+        # period, in case the upload belongs to another service that uses the same key prefix.
         return upload.started_at < datetime.now(UTC) - self._grace_period
 
     async def _find_unknown_keys(self) -> list[str]:
         """Return the keys of the objects in the store that have no row in the database."""
         unknown_keys: list[str] = []
-        async for keys in self._storage.list_keys(self._key_prefix):
-            states = await self._stored_objects.find_states(keys)
-            for key in keys:
-                if key in states:
-                    continue
-                if await self._is_still_stored(key):
+        async for listed_keys in self._storage.list_keys(self._key_prefix):
+            states_by_key = await self._stored_objects.find_states(listed_keys)
+            for key in listed_keys:
+                has_row = key in states_by_key
+                # Another process may have removed both the object and its row after the object was
+                # listed. Such an object is not unknown.
+                if not has_row and await self._object_exists(key):
                     unknown_keys.append(key)
         return unknown_keys
 
-    async def _is_still_stored(self, key: str) -> bool:
-        """Return whether an object exists. It may have been removed since it was listed."""
+    async def _object_exists(self, key: str) -> bool:
+        """Return whether the store has an object with this key."""
         try:
             await self._storage.get_size(key)
         except ObjectNotFound:

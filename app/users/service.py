@@ -163,6 +163,6 @@ class UserService:
 def _create_current_password_error(code: str, detail: str) -> InvalidRequest:
     """Create the error for a wrong or missing value of the field `current_password`.
 
-    `code` identifies the error for programs, for example `missing`. `detail` explains it to people.
+    `code` identifies the error for programs, for example `missing`. `detail` is for people.
     """
     return InvalidRequest(FieldError(pointer="/current_password", code=code, detail=detail))
