@@ -28,7 +28,15 @@ HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]
 # Letters are ASCII only, because a compiled pattern of all Unicode letters takes 1 MiB of memory.
 S3_PREFIX_PATTERN = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
 # asyncpg supports only these parameters of libpq. With any other, every connection would fail.
-URL_PARAMETERS = {"host", "passfile", "port", "ssl", "sslmode", "target_session_attrs", "user"}
+ASYNCPG_URL_PARAMETERS = {
+    "host",
+    "passfile",
+    "port",
+    "ssl",
+    "sslmode",
+    "target_session_attrs",
+    "user",
+}
 # S3 accepts signed URLs that are valid for up to a week.
 SecondsUpToOneWeek = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]
 
@@ -102,7 +110,8 @@ class Settings(BaseSettings):
     ) -> SecretStr | None:
         """Require a Postgres URL whose parameters asyncpg supports.
 
-        DATABASE_URL may be missing in development, where an embedded Postgres replaces it.
+        REPORTING_DATABASE_URL may be missing. DATABASE_URL may only be missing in development,
+        where an embedded Postgres replaces the database.
         """
         if database_url is None:
             if info.field_name == "database_url":
@@ -111,17 +120,18 @@ class Settings(BaseSettings):
         url = _parse_postgres_url(database_url.get_secret_value())
         if url is None:
             raise ValueError("Must be a URL such as postgresql://user:password@host:5432/name")
-        if not url.query.keys() <= URL_PARAMETERS:
-            supported_parameters = ", ".join(sorted(URL_PARAMETERS))
+        if not url.query.keys() <= ASYNCPG_URL_PARAMETERS:
+            supported_parameters = ", ".join(sorted(ASYNCPG_URL_PARAMETERS))
             raise ValueError(f"Supports only these parameters after the ?: {supported_parameters}")
         return database_url
 
     @field_validator("request_timeout")
     @classmethod
     def _check_request_timeout(cls, request_timeout: float, info: ValidationInfo) -> float:
-        """Require a timeout that is longer than the timeouts of the database together.
+        """Require a timeout that is longer than the two timeouts of the database together.
 
-        A request may first wait for a connection, and then for a statement.
+        Otherwise, it could end a request that is still allowed to wait for a connection and then
+        for a statement.
         """
         # `info.data` does not contain a timeout that is itself invalid.
         pool_timeout = info.data.get("db_pool_timeout", 0.0)
@@ -137,9 +147,9 @@ class Settings(BaseSettings):
     @field_validator("s3_bucket")
     @classmethod
     def _check_bucket(cls, bucket: str | None, info: ValidationInfo) -> str | None:
-        """Require a bucket in production, and in every object store that is set.
+        """Require a bucket in production, and whenever S3_ENDPOINT_URL is set.
 
-        In development, an embedded object store may replace both.
+        Without a bucket, the service uses an embedded object store.
         """
         if bucket is None and info.data.get("s3_endpoint_url"):
             raise ValueError("Must be set if S3_ENDPOINT_URL is set")
@@ -186,15 +196,15 @@ class Settings(BaseSettings):
         `postgresql://host/name?sslmode=require` becomes
         `postgresql+asyncpg://host/name?ssl=require`, because asyncpg calls the parameter `ssl`.
 
-        `setting_name` is the setting with the URL, for example `reporting_database_url`. If it is
-        None, the database is the one of `database_url`.
+        `setting_name` is the setting with the URL, for example `reporting_database_url`. If this
+        setting is None, the URL is the one in `database_url`.
         """
         database_url: SecretStr | None = getattr(self, setting_name) or self.database_url
-        url_text = "postgresql://"
-        # Without a database, the application can still print its OpenAPI document.
-        if database_url is not None:
-            url_text = database_url.get_secret_value()
-        url = make_url(url_text)
+        if database_url is None:
+            # Without a database, the application can still print its OpenAPI document.
+            url = make_url("postgresql://")
+        else:
+            url = make_url(database_url.get_secret_value())
         parameters = dict(url.query)
         if "sslmode" in parameters:
             parameters["ssl"] = parameters.pop("sslmode")

@@ -114,10 +114,10 @@ def _create_scheduler(jobs: tuple[Job[JobContext], ...], context: JobContext) ->
         scheduler.add_job(
             _run_and_log_job,
             IntervalTrigger(seconds=int(job.interval.total_seconds()), start_date=EPOCH),
-            [job, context],
+            args=[job, context],
             name=job.name,
-            # Make up for a run that was missed while no worker was running. The first run is due in
-            # the past, so it starts immediately, however late it is (no limit of grace time).
+            # The first run was due in the past. It starts immediately, however late it is, to make
+            # up for a run that was missed while no worker was running.
             next_run_time=job.latest_tick(),
             misfire_grace_time=None,
             # If several runs were missed, make up for only one of them.

@@ -38,5 +38,6 @@ class Book(Entity):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(sa.String(300))
     author_id: Mapped[UUID] = mapped_column(sa.ForeignKey(Author.id))
+    # Raises an error if a query has not loaded the author.
     author: Mapped[Author] = relationship(lazy="raise")
     search: Mapped[str] = search_column("title")

@@ -38,7 +38,10 @@ class BookLineStatements(ListStatements):
     other_fields = frozenset({"author", "dob"})
 
     def add_other_fields(self, query: Select, source: sa.FromClause) -> Select:
-        """Add the author's name and date of birth to a query that reads books from `source`."""
+        """Add the author's name and date of birth to a query that selects books.
+
+        The query reads from `source`, which is the table `books` or a subquery with its columns.
+        """
         with_author = query.add_columns(_author_columns.name.label("author"), _author_columns.dob)
         return with_author.join(Author, _author_columns.id == source.c.author_id)
 
@@ -107,10 +110,9 @@ SELECT (SELECT count(*) FROM new_author) AS authors, (SELECT count(*) FROM new_b
 
 
 class BookLineRepository(ListRepository[BookLine]):
-    """Imports and exports books as lines of a file, in a transaction.
+    """Imports and exports books as lines of a file. The session has to be a transaction.
 
-    `import_lines` copies all lines to a temporary table, and then adds the new books with one
-    statement. The inherited method `stream` reads all books as lines, with a database cursor.
+    The inherited method `stream` exports all books, with a cursor of the database.
     """
 
     model = BookLine
@@ -123,7 +125,8 @@ class BookLineRepository(ListRepository[BookLine]):
     async def import_lines(self, lines: Iterable[BookLine]) -> ImportCounts:
         """Add the books that do not exist yet, and their authors. Return how many were added.
 
-        Only one import runs at a time. Another one waits until the transaction of the first ends.
+        Copies all lines to a temporary table, and then adds the new authors and books with one
+        statement. Only one import runs at a time. Another one waits until the first is committed.
         """
         session = self.transaction
         await session.execute(_DISABLE_TIMEOUTS)

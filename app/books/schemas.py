@@ -73,7 +73,8 @@ class BookRead(ReadModel):
     author: BookAuthor
     created_at: datetime
     updated_at: UpdatedAt
-    # It combines the versions of the book and of its author.
+    # Combines the versions of the book (4) and of its author (2), because a change of either one
+    # changes the response.
     version: Version = Field(examples=["4.2"])
 
 

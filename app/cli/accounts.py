@@ -58,23 +58,24 @@ def set_role(email: Email, role: Role) -> None:
 
 @tokens.command()
 def revoke(
-    target: Annotated[
+    user_or_token: Annotated[
         str,
         typer.Argument(
+            metavar="TARGET",
             help="An email address, to revoke all tokens of this user; the id of a token; or - to"
-            " revoke every token that occurs in standard input, for example in a log file."
+            " revoke every token that occurs in standard input, for example in a log file.",
         ),
     ],
 ) -> None:
     """Revoke tokens. All servers refuse them immediately."""
-    if target == STANDARD_INPUT:
+    if user_or_token == STANDARD_INPUT:
         leaked_text = sys.stdin.buffer.read().decode("ascii", "replace")
         revoked_count = runtime.run_in_transaction(
             lambda session: TokenRevoker(session).revoke_leaked(leaked_text)
         )
     else:
         revoked_count = runtime.run_in_transaction(
-            lambda session: _revoke_by_email_or_id(session, target)
+            lambda session: _revoke_by_email_or_id(session, user_or_token)
         )
     typer.echo(f"Tokens revoked: {revoked_count}")
 

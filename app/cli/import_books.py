@@ -66,7 +66,7 @@ def import_books(
     except _InvalidLinesError:
         runtime.fail("nothing was imported, because lines are invalid")
     typer.echo(summary)
-    if summary.invalid_lines > 0:
+    if summary.invalid_line_count > 0:
         raise typer.Exit(INVALID_LINES_EXIT_CODE)
 
 
@@ -76,16 +76,16 @@ class _InvalidLinesError(Exception):
 
 @dataclass(frozen=True)
 class _ImportSummary:
-    """The numbers of authors and books that an import has added, and of lines it has skipped."""
+    """The outcome of an import: how much it has added, and how many lines it has skipped."""
 
     added: ImportCounts
-    invalid_lines: int
+    invalid_line_count: int
 
     def __str__(self) -> str:
         """Return a summary such as "Books added: 3, authors added: 1, invalid lines: 2"."""
         summary = f"Books added: {self.added.books}, authors added: {self.added.authors}"
-        if self.invalid_lines > 0:
-            summary += f", invalid lines: {self.invalid_lines}"
+        if self.invalid_line_count > 0:
+            summary += f", invalid lines: {self.invalid_line_count}"
         return summary
 
 
@@ -102,24 +102,26 @@ def _open_input(file: Path) -> Iterator[BinaryIO]:
 async def _import_file(
     session: TransactionSession, file: BinaryIO, file_format: Format, *, strict: bool
 ) -> _ImportSummary:
-    """Add the books in the lines of an open file, and show the progress on a terminal.
+    """Add the books of an open file and their authors, and show the progress on a terminal.
 
-    Raises `_InvalidLinesError` if `strict` is set and any line is invalid.
+    Invalid lines are reported and skipped. If `strict` is set and any line is invalid, raises
+    `_InvalidLinesError`, so that the transaction is rolled back.
     """
     with progress_bar() as progress:
         reader = _BookLineReader(file, file_format, progress)
         book_lines = reader.read_valid_lines(strict=strict)
         added = await service.BookService(session).import_lines(book_lines)
-    return _ImportSummary(added, reader.invalid_lines)
+    return _ImportSummary(added, reader.invalid_line_count)
 
 
 class _BookLineReader:
     """Reads the lines of a file, reports invalid lines, and shows the progress.
 
-    `invalid_lines` is the number of lines that were invalid so far.
+    `invalid_line_count` is the number of lines that were invalid so far.
     """
 
     def __init__(self, file: BinaryIO, file_format: Format, progress: "Progress") -> None:
+        """Create a reader of an open file, and a task that shows its progress in `progress`."""
         self._file = file
         self._format = file_format
         self._progress = progress
@@ -128,7 +130,7 @@ class _BookLineReader:
         if file.seekable():
             size_in_bytes = os.fstat(file.fileno()).st_size
         self._progress_task = progress.add_task("reading", total=size_in_bytes)
-        self.invalid_lines = 0
+        self.invalid_line_count = 0
 
     def read_valid_lines(self, *, strict: bool) -> Iterator[BookLine]:
         """Yield the valid lines of the file. Report each invalid line on standard error.
@@ -138,15 +140,16 @@ class _BookLineReader:
         parsed_lines = parse_lines(self._format, BookLine, self._file)
         for line_count, parsed_line in enumerate(parsed_lines, 1):
             if isinstance(parsed_line, InvalidLine):
-                self.invalid_lines += 1
+                self.invalid_line_count += 1
                 self._report_invalid_line(parsed_line)
             else:
                 yield parsed_line.item
             if line_count % LINES_PER_PROGRESS_UPDATE == 0:
                 self._show_progress(line_count)
-        if strict and self.invalid_lines > 0:
+        if strict and self.invalid_line_count > 0:
             raise _InvalidLinesError
-        # The database merges the lines after it has received the last one.
+        # The database merges the lines after it has received the last one. How long that takes is
+        # unknown (total=None).
         self._progress.update(self._progress_task, description="merging", total=None)
 
     def _show_progress(self, line_count: int) -> None:

@@ -51,7 +51,7 @@ def list_jobs() -> None:
 def check() -> None:
     """Exit with code 1 if a job is overdue, for example because no worker is running.
 
-    A job is overdue if it has not run at either of its last two due times. At the last one alone,
+    A job is overdue if it has missed its last two due times. If it has missed only the last one,
     its run may still be in progress.
     """
     last_runs = runtime.run_in_transaction(_read_last_runs)
@@ -81,12 +81,13 @@ async def _read_last_runs(session: TransactionSession) -> dict[str, Row]:
 
 
 def _is_overdue(job: Job[JobContext], last_run: Row | None) -> bool:
-    """Return whether a job has not run at its latest due time, nor at the one before it.
+    """Return whether a job has missed its last two due times.
 
-    A job that has only missed the latest one may still be waiting or running. For example, a job
-    that is due every ten minutes is overdue at 12:17 if it has not run at 12:00 or later.
+    A job that has missed only the last one may be running at this moment. For example, a job that
+    is due at 12:00 and 12:10 is overdue at 12:17 if its last run was due at 11:50 or earlier.
     """
     if last_run is None:
         return True
-    last_due_time: datetime = last_run["tick"]
-    return last_due_time < job.latest_tick() - job.interval
+    last_run_due_time: datetime = last_run["tick"]
+    second_last_due_time = job.latest_tick() - job.interval
+    return last_run_due_time < second_last_due_time

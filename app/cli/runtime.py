@@ -53,6 +53,7 @@ def load_settings(*, quiet: bool = False) -> Settings:
     log_level: str = settings.log_level
     if quiet:
         log_level = "CRITICAL"
+    # The type of `log_format` includes None, but a validator always chooses a format.
     configure_logging(log_level, settings.log_format or "console")
     return settings
 
@@ -112,12 +113,11 @@ def provide_backends(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def prepare_database(settings: Settings) -> Iterator[Settings]:
-    """Provide a database whose schema is up to date, for a command that uses its tables.
+    """Yield settings with the URL of a running database whose schema is up to date.
 
-    Yields settings with the URL of the database. Without such a URL in `settings`, this is an
-    embedded Postgres, whose schema is upgraded. Otherwise, it is the operator's database, whose
-    schema is only checked. Ends the command if that database does not respond, or if it needs a
-    migration.
+    If `settings` do not contain a URL, starts an embedded Postgres and upgrades its schema.
+    Otherwise, the schema is only checked: the command ends if the database does not respond or
+    needs a migration.
     """
     with provide_database(settings) as database_settings:
         if settings.database_url is None:
@@ -134,7 +134,7 @@ def expose_metrics(settings: Settings, processes: int = 1) -> Iterator[None]:
     With several server `processes`, the metrics are the sums over all of them. Ends the command if
     the port cannot be opened.
     """
-    # The stack separates the start of the metrics server, whose errors are caught, from the block.
+    # With an ExitStack, `except` covers only the start of the metrics server, and not the block.
     with ExitStack() as stack:
         try:
             stack.enter_context(serve_metrics(settings.host, settings.metrics_port, processes))
@@ -161,10 +161,11 @@ def upgrade_schema(settings: Settings, revision: str = "head") -> None:
 
 
 def run_in_transaction(operation: Callable[[TransactionSession], Awaitable[T]]) -> T:
-    """Call an operation with the session of a transaction, commit it, and return the result.
+    """Run the operation of a command in a database transaction, and return its result.
 
-    The settings decide which database is used (see `prepare_database`). Nothing is logged. Ends the
-    command with a message if the operation raises an expected error (see `run_or_fail`).
+    The operation receives the session of the transaction, which is committed when the operation
+    returns. Ends the command if the database is not usable, or if the operation raises an expected
+    error (see `run_or_fail`). Nothing is logged, because errors are printed on the terminal.
     """
     with prepare_database(load_settings(quiet=True)) as settings:
         return run_or_fail(_execute_in_transaction(settings, operation))
@@ -175,7 +176,8 @@ async def _execute_in_transaction(
 ) -> T:
     """Connect to the database, run an operation in a transaction, and disconnect.
 
-    Waits until the callbacks that run after the commit have finished.
+    Before disconnecting, waits for the callbacks that the operation registered for after the
+    commit.
     """
     database = Database(settings)
     try:
@@ -190,7 +192,7 @@ async def _execute_in_transaction(
 def run_or_fail(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine and return its result. End the command if it raises an expected error.
 
-    Errors of the service, such as `NotFound`, and errors of the database are expected.
+    An expected error is a `ServiceError`, such as `NotFound`, or an error of the database.
     """
     try:
         return asyncio.run(coroutine)
@@ -205,7 +207,7 @@ def run_or_fail(coroutine: Coroutine[Any, Any, T]) -> T:
 @contextmanager
 def _start_or_fail(embedded_server: AbstractContextManager[T]) -> Iterator[T]:
     """Run an embedded server until the block ends. End the command if the server does not start."""
-    # The stack separates the start of the server, whose errors are caught, from the block.
+    # With an ExitStack, `except` covers only the start of the server, and not the block.
     with ExitStack() as stack:
         try:
             server = stack.enter_context(embedded_server)
@@ -220,6 +222,7 @@ def _require_usable_database(settings: Settings) -> None:
     if problem is None:
         return
     message = f"{problem} ({settings.sqlalchemy_url})"
+    # The problem is then "database: its schema is at revision 0004, not at 0005".
     needs_migration = "schema" in problem
     if needs_migration:
         message += ": run python -m app migrate"

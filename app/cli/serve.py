@@ -27,12 +27,13 @@ def serve(
 ) -> None:
     """Serve HTTP until Ctrl-C or SIGTERM.
 
-    Without DATABASE_URL, an embedded Postgres is started. Without S3_BUCKET, an embedded S3 server
-    is started.
+    Without DATABASE_URL, the command starts an embedded Postgres. Without S3_BUCKET, it starts an
+    embedded S3 server.
     """
     runtime.exit_normally_on_signals()
     settings = runtime.load_settings()
     with (
+        # The socket comes first, so that a port that is in use is reported immediately.
         _open_listening_socket(settings) as listener,
         runtime.expose_metrics(settings, settings.web_concurrency),
         runtime.provide_backends(settings) as backend_settings,
@@ -82,5 +83,6 @@ def _exit_without_waiting_for_threads() -> None:
     for thread in other_threads:
         thread.join(THREAD_EXIT_TIMEOUT_SECONDS)
     if any(thread.is_alive() and not thread.daemon for thread in other_threads):
+        # os._exit does not do what Python normally does at exit, such as flushing the log.
         logging.shutdown()
         os._exit(0)

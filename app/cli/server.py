@@ -41,7 +41,7 @@ def prepare_server(settings: Settings, listener: socket.socket) -> Callable[[], 
 
 
 def create_server_process_app() -> FastAPI:
-    """Create the application of one of several server processes. uvicorn calls this in each.
+    """Create the application of a server process. uvicorn calls this in each of its processes.
 
     DB_POOL_SIZE is the number of connections of all processes together. Each process may open an
     equal part of them, and at least one.
@@ -50,6 +50,7 @@ def create_server_process_app() -> FastAPI:
     pool_size_per_process = max(1, settings.db_pool_size // settings.web_concurrency)
     supervisor = multiprocessing.parent_process()
     if supervisor is not None:
+        # Without this thread, the process would continue to run if the supervisor is killed.
         Thread(target=_stop_after_supervisor, args=(supervisor,), daemon=True).start()
     return create_app(settings.model_copy(update={"db_pool_size": pool_size_per_process}))
 
@@ -70,8 +71,8 @@ def _prepare_several_processes(settings: Settings, listener: socket.socket) -> C
     """
     # The server processes read their settings from the environment.
     os.environ.update(backend_environment(settings))
-    factory = f"{__name__}:{create_server_process_app.__name__}"
-    config = _uvicorn_config(factory, settings, factory=True, workers=settings.web_concurrency)
+    app_factory = f"{__name__}:{create_server_process_app.__name__}"
+    config = _uvicorn_config(app_factory, settings, factory=True, workers=settings.web_concurrency)
     supervisor = _Supervisor(config, [listener])
     # uvicorn would restart its processes on SIGHUP. Stop them instead, because the signal is sent
     # when the terminal is closed.
@@ -98,8 +99,8 @@ def _uvicorn_config(
 ) -> uvicorn.Config:
     """Return the configuration of uvicorn for an application.
 
-    `application` is the application or, for several processes, the import path of a function that
-    creates it.
+    With several processes, `application` is the name of a function that creates the application in
+    each of them, for example `"app.main:create_app"`.
     """
     return uvicorn.Config(
         application,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from app import NAME
 from app.embedded.processes import (
@@ -53,21 +53,28 @@ def run_s3_server(data_dir: Path) -> Iterator[S3Server]:
         lock_file = objects_dir.with_suffix(".lock").open("w")
     except PermissionError as error:
         raise wrong_owner_error(Path(error.filename)) from None
+    # The process that runs the server holds the lock until the server has stopped.
     with lock_file:
-        try:
-            # The process that runs the server holds this lock until the server has stopped.
-            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield _wait_for_server_of_another_process(objects_dir)
-        else:
+        if _try_lock(lock_file):
             with _start_server(objects_dir) as server:
                 yield server
+        else:
+            yield _wait_for_server_of_another_process(objects_dir)
+
+
+def _try_lock(lock_file: TextIO) -> bool:
+    """Lock an open file until it is closed. Return False if another process has locked it."""
+    try:
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
 def _start_server(objects_dir: Path) -> Iterator[S3Server]:
     """Start a server and wait until it accepts requests. Stop it when the block ends."""
-    # A file of an earlier server would tell other processes its address and secret.
+    # The file of an earlier server would tell other processes a wrong address and secret.
     _server_file(objects_dir).unlink(missing_ok=True)
     _delete_unfinished_uploads(objects_dir)
     secret = secrets.token_hex(16)

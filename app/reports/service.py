@@ -7,10 +7,10 @@ from app.reports.schemas import UserCountQuery, UserCountRead
 
 
 class ReportService:
-    """Operations on reports, used by the HTTP endpoints and by a scheduled job.
+    """Lists the daily user counts for the HTTP endpoints, and stores them for a scheduled job.
 
-    Reading works with a session of the reporting database, which may be a read-only standby.
-    Storing a user count requires a session of the main database.
+    The endpoints use a session of the reporting database, which may be a read-only standby. The job
+    uses a session of the main database.
     """
 
     def __init__(self, session: Session) -> None:
