@@ -110,8 +110,8 @@ class Settings(BaseSettings):
     ) -> SecretStr | None:
         """Require a Postgres URL whose parameters asyncpg supports.
 
-        REPORTING_DATABASE_URL may be missing. DATABASE_URL may only be missing in development,
-        where an embedded Postgres replaces the database.
+        REPORTING_DATABASE_URL may be missing. DATABASE_URL may also be missing, but not in
+        production, because an embedded Postgres then replaces the database.
         """
         if database_url is None:
             if info.field_name == "database_url":

@@ -126,7 +126,7 @@ class BookLineRepository(ListRepository[BookLine]):
         """Add the books that do not exist yet, and their authors. Return how many were added.
 
         Copies all lines to a temporary table, and then adds the new authors and books with one
-        statement. Only one import runs at a time. Another one waits until the first is committed.
+        statement. Only one import runs at a time. Another one waits until the first has ended.
         """
         session = self.transaction
         await session.execute(_DISABLE_TIMEOUTS)

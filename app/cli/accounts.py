@@ -139,7 +139,7 @@ async def _get_user_by_email(user_service: UserService, email: str) -> UserRead:
         raise NotFound("The email address is not valid") from None
     page = await user_service.page(query)
     if not page.items:
-        raise NotFound(f"There is no user with the email address {email}")
+        raise NotFound(f"No user has the email address {email}")
     # Email addresses are unique.
     [user] = page.items
     return user

@@ -23,7 +23,7 @@ def run(
     jobs_by_name = {job.name: job for job in JOBS}
     job = jobs_by_name.get(job_name)
     if job is None:
-        runtime.fail(f"there is no job named {job_name}; the jobs are {JOB_NAMES}")
+        runtime.fail(f"unknown job {job_name}: the jobs are {JOB_NAMES}")
     settings = runtime.load_settings()
     with (
         runtime.prepare_database(settings) as database_settings,

@@ -109,6 +109,7 @@ def _start_rclone(objects_dir: Path, secret: str, log_file: Path) -> subprocess.
 
 def _wait_for_endpoint(process: subprocess.Popen[bytes], log_file: Path) -> str:
     """Wait until rclone logs its address, such as `http://127.0.0.1:41234`, and return it."""
+    # The line is "... s3 server on [http://127.0.0.1:41234/]".
     match = wait_until(
         lambda: re.search(r"s3 server on \[(http://.+?)/\]", log_file.read_text()),
         process,

@@ -192,7 +192,7 @@ async def test_commands_fail_with_one_line_if_user_does_not_exist(database_url: 
     for email in ("ada@example.com", "ada@", "@"):
         for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):
             result = await invoke_command(*command, DATABASE_URL=database_url)
-            assert error_message(result) == f"There is no user with the email address {email}"
+            assert error_message(result) == f"No user has the email address {email}"
 
 
 async def test_commands_fail_with_one_line_if_email_is_invalid(database_url: str) -> None:

@@ -106,11 +106,7 @@ async def test_jobs_check_fails_while_a_job_is_overdue(
 async def test_jobs_run_fails_with_one_line_if_job_is_unknown() -> None:
     names = ", ".join(job.name for job in JOBS)
     code, out, err = await invoke_command("jobs", "run", "nothing")
-    assert (code, out, err) == (
-        1,
-        "",
-        f"bookshelf: there is no job named nothing; the jobs are {names}\n",
-    )
+    assert (code, out, err) == (1, "", f"bookshelf: unknown job nothing: the jobs are {names}\n")
 
 
 async def run_on_terminal(*command: str, **environment: str) -> tuple[int | None, str, str]:
