@@ -76,9 +76,20 @@ def require_sort_columns(query_model: type[PageQuery], statements: Statements) -
     Clients can sort by the names that the field `sort` of the query model allows, for example
     `sort: SortKeys[Literal["name", "-name"]]`. A query model without this field is valid.
     """
+    column_names = {sort_key.removeprefix("-") for sort_key in _allowed_sort_keys(query_model)}
+    for column_name in column_names:
+        _require_sort_column(column_name, statements, f"{query_model.__name__}.sort")
+
+
+def _allowed_sort_keys(query_model: type[PageQuery]) -> tuple[str, ...]:
+    """Return the sort keys that the field `sort` of a query model allows.
+
+    For `sort: SortKeys[Literal["name", "-name"]]`, this is `("name", "-name")`. It is empty if the
+    model has no field `sort`. Raises `TypeError` if the type of the field is not a Literal.
+    """
     sort_field = query_model.model_fields.get("sort")
     if sort_field is None:
-        return
+        return ()
     # The annotation `SortKeys[Literal["name", "-name"]]` is `tuple[Literal["name", "-name"], ...]`.
     item_type = get_args(sort_field.annotation)[0]
     [literal_type] = union_members(item_type)
@@ -87,10 +98,7 @@ def require_sort_columns(query_model: type[PageQuery], statements: Statements) -
             f"{query_model.__name__}.sort has to list its keys in a Literal, for example "
             '`SortKeys[Literal["name", "-name"]]`.'
         )
-    sort_keys = get_args(literal_type)
-    column_names = {sort_key.removeprefix("-") for sort_key in sort_keys}
-    for column_name in column_names:
-        _require_sort_column(column_name, statements, f"{query_model.__name__}.sort")
+    return get_args(literal_type)
 
 
 def _require_sort_column(column_name: str, statements: Statements, sort_field: str) -> None:

@@ -46,10 +46,10 @@ log = logging.getLogger(__name__)
 
 
 def build_fast_handler(route: APIRoute) -> Handler | None:
-    """Return a function that handles the requests of a route faster than FastAPI does.
+    """Return a function that calls the endpoint of a route directly, instead of through FastAPI.
 
-    The function calls the dependencies and the endpoint directly. Returns None if the endpoint uses
-    a feature that only FastAPI supports, or if the installed version of FastAPI is unknown.
+    This is faster. Returns None if the endpoint uses a feature that only FastAPI supports, or if
+    the installed version of FastAPI may have features that this module does not know.
     """
     if not is_supported_fastapi_version():
         log.warning("HTTP_FAST_PATH has no effect, because this version of FastAPI is unknown")
@@ -82,13 +82,18 @@ class _EndpointCaller:
     """
 
     def __init__(self, route: APIRoute) -> None:
-        """Plan the calls of a route once, at startup. Each request executes them."""
+        """Plan the calls of the endpoint of a route and of its dependencies.
+
+        The plan is made once, at startup. `handle` then executes it for each request.
+        """
+        # FastAPI's description of the endpoint, with its parameters and dependencies.
         dependant = route.dependant
         # FastAPI declares the type of `call` as any function or None.
         self._endpoint: Callable[..., Awaitable[Any]] = dependant.call  # type: ignore[assignment]
         # The calls of dependencies that precede the call of the endpoint, in order.
         self._dependency_calls: list[_DependencyCall] = []
-        # Where their results are in the list of injectable values, by FastAPI's cache key.
+        # The index of the result of each dependency in the list of injectable values. FastAPI gives
+        # dependencies that may share a result the same key.
         self._result_indexes: dict[Any, int] = {}
         self._argument_indexes = self._plan_dependency_calls(dependant)
         self._parameter_readers = build_parameter_readers(route)
@@ -97,11 +102,11 @@ class _EndpointCaller:
         self._status_code = route.status_code or 200
 
     def _plan_dependency_calls(self, dependant: Dependant) -> ArgumentIndexes:
-        """Plan the calls of a function's dependencies, and find out where its arguments come from.
+        """Plan the calls of a function's dependencies, and return where its arguments come from.
 
-        For each request, the request, the response parameter and the results of the planned calls
-        are collected in a list. The returned dictionary contains the index of each argument of the
-        function in this list, for example `{"request": 0, "session": 2}`.
+        For each request, a list collects the request, the response parameter and the results of the
+        dependencies. The returned dictionary contains, for each argument of the function, its index
+        in this list, for example `{"request": 0, "session": 2}`.
 
         Args:
             dependant: FastAPI's description of the function. It is the endpoint, or a dependency
@@ -121,10 +126,10 @@ class _EndpointCaller:
         return argument_indexes
 
     def _plan_dependency_call(self, dependency: Dependant) -> int:
-        """Plan the call of a dependency, after the calls of its own dependencies.
+        """Plan the call of a dependency, and return the index at which its result is stored.
 
-        Returns the index of its result in the list of injectable values. If the same dependency was
-        planned before, its result is shared, unless it is declared with `use_cache=False`.
+        The index refers to the list of injectable values. A dependency that several functions
+        declare is called once, and they share its result, unless one declares `use_cache=False`.
         """
         cache_key = _get_cache_key(dependant=dependency)
         if dependency.use_cache and cache_key in self._result_indexes:
@@ -136,7 +141,8 @@ class _EndpointCaller:
         result_index = _FIRST_RESULT_INDEX + len(self._dependency_calls)
         call = _DependencyCall(function, _is_coroutine_callable(function), argument_indexes)
         self._dependency_calls.append(call)
-        # Like FastAPI, let later functions share the first result.
+        # If `use_cache=False` causes a second call, later functions share the first result, as in
+        # FastAPI.
         self._result_indexes.setdefault(cache_key, result_index)
         return result_index
 

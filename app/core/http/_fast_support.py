@@ -94,10 +94,11 @@ def _has_custom_response_class(route: APIRoute) -> bool:
 def _can_serialize_result(route: APIRoute) -> bool:
     """Return whether the fast path can convert the result of an endpoint to JSON as FastAPI would.
 
-    It can if the route declares a response model and sends all fields of the model, or if its
-    responses never have a body. Only FastAPI can serialize a result without a model.
+    It can if the route sends all fields of a response model under their aliases, which is the
+    default, or if its responses never have a body. Only FastAPI can serialize other results.
     """
-    if route.response_field is None:
+    has_response_model = route.response_field is not None
+    if not has_response_model:
         return not is_body_allowed_for_status_code(route.status_code)
     selects_fields = bool(
         route.response_model_include
@@ -129,7 +130,8 @@ def _has_supported_body(route: APIRoute) -> bool:
     body_parameters = route.dependant.body_params
     if not body_parameters:
         return True
-    # `body_field` describes the request body. FastAPI generates it, unless it is a parameter.
+    # `body_field` describes the request body. It is the parameter itself, unless the parameters are
+    # fields of a JSON object.
     is_one_json_value = body_parameters[0] is route.body_field
     is_form = isinstance(body_parameters[0].field_info, params.Form)
     return is_one_json_value and not is_form

@@ -63,8 +63,8 @@ class GuardedRoute(BaseRoute):
         opens a WebSocket, because a WebSocket cannot receive an error response.
         """
         match, _ = self.route.matches(scope)
+        # Starlette calls it a partial match if the route has the path, but not the method.
         has_other_method = match is Match.PARTIAL
-        # As on our own routes, this is checked before the permission.
         if has_other_method:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
@@ -97,9 +97,9 @@ class GuardedRouter:
 
 
 def require_known_permission(permission: Permission, route: object) -> Permission:
-    """Return the permission of a route if it exists. Otherwise raise `MissingPermission`.
+    """Check that the permission of a route exists, and return it.
 
-    `PERMISSIONS` in core/access.py lists all permissions.
+    Raises `MissingPermission` if `PERMISSIONS` in core/access.py does not contain the permission.
 
     Args:
         permission: For example "catalogue:read".
@@ -114,8 +114,10 @@ def require_known_permission(permission: Permission, route: object) -> Permissio
 def guard_added_routes(app: FastAPI, permission: Permission) -> Iterator[None]:
     """Require a permission for each route that is added to an application in a `with` block.
 
-    with guard_added_routes(app, "public"):
-        app.mount("/static", StaticFiles(directory="static"))
+    For example, this allows all callers to read static files:
+
+        with guard_added_routes(app, "public"):
+            app.mount("/static", StaticFiles(directory="static"))
     """
     routes = app.router.routes
     number_of_existing_routes = len(routes)

@@ -162,14 +162,19 @@ def _rename_conflicting_schemas(library_document: Json, own_schemas: Json) -> No
         has_conflict = name in own_schemas and own_schemas[name] != library_schemas[name]
         if not has_conflict:
             continue
-        number = 2
-        while f"{name}{number}" in own_schemas or f"{name}{number}" in library_schemas:
-            number += 1
-        new_name = f"{name}{number}"
+        new_name = _add_unused_number(name, used_names={*own_schemas, *library_schemas})
         library_schemas[new_name] = library_schemas.pop(name)
         for json_object in _find_json_objects(library_document):
             if json_object.get("$ref") == f"#/components/schemas/{name}":
                 json_object["$ref"] = f"#/components/schemas/{new_name}"
+
+
+def _add_unused_number(name: str, used_names: set[str]) -> str:
+    """Return `Book2` for the name `Book`, or `Book3` if `Book2` is used as well, and so on."""
+    number = 2
+    while f"{name}{number}" in used_names:
+        number += 1
+    return f"{name}{number}"
 
 
 def _merge_document(document: Json, library_document: Json) -> None:
@@ -203,7 +208,7 @@ def _write_bounds_as_integers(schema: Json) -> None:
         bound = schema.get(keyword)
         # In the `properties` of a model that has a field `minimum`, the value is not a number.
         if isinstance(bound, int | float) and float(bound).is_integer():
-            # A float cannot represent MAX_INT64 and is rounded up, so `min` restores the integer.
+            # The float that is nearest to MAX_INT64 is larger by 1. `min` restores the integer.
             schema[keyword] = min(int(bound), MAX_INT64)
 
 

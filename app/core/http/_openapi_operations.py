@@ -181,7 +181,7 @@ def _add_response_headers(operation: Json, route: Route) -> None:
         is_problem = status >= "400"
         is_cacheable = route.cache_control is not None and status != "204"
         has_several_media_types = status == "200" and len(response.get("content", {})) > 1
-        # A 409 also means that a request with the same Idempotency-Key is still in progress.
+        # The status 409 may mean that a request with the same Idempotency-Key is in progress.
         may_be_in_progress = status == "409" and route.accepts_idempotency_key
         may_have_header = {
             "X-Request-ID": True,

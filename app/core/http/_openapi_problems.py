@@ -82,19 +82,18 @@ def document_access(operation: Json, permission: Permission, anonymous_kind: str
     """
     if permission == "public":
         return
+    roles = _describe_roles(permission)
+    access_description = f"Roles: {', '.join(roles)}."
     # "password" is the name of the security scheme. The list of OAuth scopes is empty, because
     # tokens of this service do not have scopes.
-    with_token: Json = {"password": []}
-    without_token: Json = {}
-    allows_anonymous_access = get_scope(permission, anonymous_kind) is not NONE
-    operation["security"] = [with_token]
-    if allows_anonymous_access:
-        operation["security"] = [without_token, with_token]
-    roles = _describe_roles(permission)
-    access = f"Roles: {', '.join(roles)}."
-    if allows_anonymous_access:
-        access += " A token is not required."
-    operation["description"] = f"{operation.get('description', '')}\n\n{access}".strip()
+    operation["security"] = [{"password": []}]
+    token_is_optional = get_scope(permission, anonymous_kind) is not NONE
+    if token_is_optional:
+        without_token: Json = {}
+        operation["security"].insert(0, without_token)
+        access_description += " A token is not required."
+    description = operation.get("description", "")
+    operation["description"] = f"{description}\n\n{access_description}".strip()
     add_error_responses(operation, errors.InvalidToken)
     some_role_is_forbidden = len(roles) < len(Role)
     if some_role_is_forbidden:

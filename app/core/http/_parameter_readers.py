@@ -18,10 +18,10 @@ ParameterReader = Callable[[Request], tuple[Any, ValidationErrors]]
 
 
 def build_parameter_readers(route: APIRoute) -> dict[str, ParameterReader]:
-    """Return a reader for each parameter that an endpoint takes from the path, query or body.
+    """Return a function for each parameter of an endpoint, which reads it from a request.
 
     For `async def update_book(id: BookId, data: BookUpdate)`, the result is
-    `{"id": <reader of the path parameter>, "data": <reader of the body>}`.
+    `{"id": <function that reads the path>, "data": <function that reads the body>}`.
     """
     dependant = route.dependant
     readers = {field.name: _build_path_reader(field) for field in dependant.path_params}
@@ -31,14 +31,17 @@ def build_parameter_readers(route: APIRoute) -> dict[str, ParameterReader]:
         [query_field] = dependant.query_params
         readers[query_field.name] = _build_query_reader(query_field, query_model)
     if dependant.body_params:
-        # The fast path supports only endpoints that declare the body as one parameter.
+        # An endpoint that declares several parameters for the body is called by FastAPI instead.
         [body_field] = dependant.body_params
         readers[body_field.name] = _build_body_reader(body_field)
     return readers
 
 
 def _build_path_reader(field: ModelField) -> ParameterReader:
-    """Return a function that reads a path parameter, for example the `id` of `/books/{id}`."""
+    """Return a function that validates a path parameter, for example the `id` of `/books/{id}`.
+
+    `field` is FastAPI's description of the parameter.
+    """
 
     def read_path_parameter(request: Request) -> tuple[Any, ValidationErrors]:
         text = request.scope["path_params"][field.alias]
@@ -48,7 +51,12 @@ def _build_path_reader(field: ModelField) -> ParameterReader:
 
 
 def _build_query_reader(field: ModelField, query_model: type[BaseModel]) -> ParameterReader:
-    """Return a function that reads the query string of a request into a query model."""
+    """Return a function that creates a query model from the query string of a request.
+
+    Args:
+        field: FastAPI's description of the parameter to which the query model belongs.
+        query_model: The Pydantic model, for example `BookQuery`.
+    """
     repeatable_names = {
         name for name, is_repeatable in query_model_parameters(query_model).items() if is_repeatable
     }
@@ -80,7 +88,10 @@ def _read_query_values(request: Request, repeatable_names: set[str]) -> dict[str
 
 
 def _build_body_reader(field: ModelField) -> ParameterReader:
-    """Return a function that validates the JSON body of a request."""
+    """Return a function that validates the JSON body of a request.
+
+    `field` is FastAPI's description of the parameter that receives the body.
+    """
 
     def read_body(request: Request) -> tuple[Any, ValidationErrors]:
         # `Route` parses the body of each request before it calls an endpoint that takes one.

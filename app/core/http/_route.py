@@ -78,8 +78,9 @@ class Route(APIRoute):
         self.media_types = self._accepted_media_types()
         self._query_parameters = allowed_query_parameters(self.dependant)
         self._needs_transaction = needs_transaction(self.dependant)
+        # `copy_for_app` sets the paths that have another route, although they match this one.
         self._literal_paths: frozenset[str] = frozenset()
-        # For example `/books/` if the path is `/books/{id}/content`.
+        # The beginning of each matching path: `/books/` if the path is `/books/{id}/content`.
         self._literal_prefix = path.partition("{")[0]
 
     def copy_for_app(
@@ -99,6 +100,7 @@ class Route(APIRoute):
         """
         route = copy(self)
         route._literal_paths = literal_paths  # noqa: SLF001 - an attribute of the same class
+        # FastAPI looks up `dependency_overrides`, which tests may set, in this object.
         route.dependency_overrides_provider = app
         route.app = request_response(route.get_route_handler())
         if http_fast_path:
@@ -139,24 +141,26 @@ class Route(APIRoute):
                 is built by FastAPI or by `build_fast_handler`.
         """
 
-        async def call_with_cache_control(request: Request) -> Response:
-            """Call the endpoint, and set Cache-Control on its response."""
+        async def call_and_apply_caching(request: Request) -> Response:
+            """Call the endpoint, and apply the rules of HTTP caching to its response."""
             response = await call_endpoint(request)
-            return self._apply_cache_control(request, response)
+            return self._apply_caching(request, response)
 
         async def handle_request(request: Request) -> Response:
             """Authorize and check a request, then call the endpoint."""
             await authorize(request, self.permission)
             checked_request = await self._check_query_and_parse_body(request)
-            return await self._run_with_guarantees(checked_request, call_with_cache_control)
+            return await self._call_once_or_in_transaction(checked_request, call_and_apply_caching)
 
         return handle_request
 
-    async def _run_with_guarantees(self, request: Request, call_endpoint: Handler) -> Response:
-        """Call the endpoint idempotently, in a transaction, or directly.
+    async def _call_once_or_in_transaction(
+        self, request: Request, call_endpoint: Handler
+    ) -> Response:
+        """Call the endpoint once per Idempotency-Key, or in a transaction if it needs one.
 
-        Idempotently means that a request that repeats an Idempotency-Key gets the stored response
-        to the first request. The endpoint is called directly if it does not need a transaction.
+        If a request repeats the Idempotency-Key of an earlier one, the endpoint is not called again
+        and the response is the stored one.
         """
         if self.accepts_idempotency_key:
             key = parse_idempotency_key(request)
@@ -194,11 +198,11 @@ class Route(APIRoute):
             return None
         return ""
 
-    def _apply_cache_control(self, request: Request, response: Response) -> Response:
-        """Return a response with a Cache-Control header, or a 304 response without content.
+    def _apply_caching(self, request: Request, response: Response) -> Response:
+        """Set the Cache-Control header of a response, and return the response to send.
 
-        The 304 response means that the client already has the current content, according to the
-        If-None-Match header of a GET request.
+        This is a 304 response without content if the If-None-Match header of a GET request shows
+        that the client already has the content. Otherwise, it is the same response.
         """
         if self.cache_control is not None and response.status_code != NO_CONTENT:
             response.headers.setdefault("Cache-Control", self.cache_control)

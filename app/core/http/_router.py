@@ -70,7 +70,7 @@ class Router:
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare an endpoint that reads something."""
-        return self._declare("GET", path, permission, options)
+        return self._endpoint_decorator("GET", path, permission, options)
 
     def post(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
@@ -79,25 +79,25 @@ class Router:
 
         It accepts an Idempotency-Key unless its permission is "public".
         """
-        return self._declare("POST", path, permission, options)
+        return self._endpoint_decorator("POST", path, permission, options)
 
     def patch(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare an endpoint that updates a resource by a JSON merge patch (RFC 7396)."""
-        return self._declare("PATCH", path, permission, options)
+        return self._endpoint_decorator("PATCH", path, permission, options)
 
     def delete(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare an endpoint that deletes a resource. Its response has no content."""
         options.setdefault("status_code", NO_CONTENT)
-        return self._declare("DELETE", path, permission, options)
+        return self._endpoint_decorator("DELETE", path, permission, options)
 
-    def _declare(
+    def _endpoint_decorator(
         self, method: str, path: str, permission: Permission, options: EndpointOptions
     ) -> Callable[[Endpoint], Endpoint]:
-        """Return the decorator that adds an endpoint to this router.
+        """Return a decorator that adds the decorated endpoint to this router.
 
         Raises `MissingPermission` if core/access.py does not define the permission.
         """
@@ -105,9 +105,9 @@ class Router:
         route_options: dict[str, Any] = dict(options)
         status_code = route_options.setdefault("status_code", OK)
         route_options.setdefault("has_location", status_code == CREATED)
-        problems = problem_responses(*route_options.pop("errors", ()))
+        error_responses = problem_responses(*route_options.pop("errors", ()))
         # A response that the endpoint documents by itself replaces the generated one.
-        route_options["responses"] = {**problems, **options.get("responses", {})}
+        route_options["responses"] = {**error_responses, **options.get("responses", {})}
 
         def add_route(endpoint: Endpoint) -> Endpoint:
             """Add the route of an endpoint to this router, and return the endpoint unchanged."""
