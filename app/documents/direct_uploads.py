@@ -75,13 +75,13 @@ class DirectUploadService:
         max_size = self._settings.max_upload_size
         if announced_file.size > max_size:
             raise PayloadTooLarge(f"The file is larger than the allowed {int(max_size)} bytes")
-        # Raises `NotFound` before anything is created in the store.
+        # Check that the document exists before anything is created in the store.
         await self._autocommit_document_repository.get(document_id)
         object_id, key = await self._file_lifecycle.create_pending_object(
             document_id=document_id, **announced_file.model_dump()
         )
         multipart_upload_id = await self._storage.start_multipart_upload(key)
-        direct_upload = await self._sign_part_urls(
+        direct_upload = await self._build_direct_upload(
             object_id, key, multipart_upload_id, announced_file.size
         )
         await self._document_repository.set_upload_id(document_id, object_id, multipart_upload_id)
@@ -92,8 +92,8 @@ class DirectUploadService:
 
         Raises `NotFound` if the upload does not exist, is completed or has expired.
         """
-        row = await self._get_upload_row(document_id, object_id, {"pending"})
-        return await self._sign_part_urls(row["id"], row["key"], row["upload_id"], row["size"])
+        row = await self._get_row_and_record_progress(document_id, object_id, {"pending"})
+        return await self._build_direct_upload(row["id"], row["key"], row["upload_id"], row["size"])
 
     async def complete(self, document_id: UUID, object_id: UUID) -> DocumentRead:
         """Make the uploaded file the file of its document. Return the document.
@@ -103,7 +103,7 @@ class DirectUploadService:
         Raises `NotFound` if the upload does not exist or has expired, and `Conflict` if the
         uploaded file is incomplete or differs from the announced file.
         """
-        row = await self._get_upload_row(document_id, object_id, {"pending", "ready"})
+        row = await self._get_row_and_record_progress(document_id, object_id, {"pending", "ready"})
         if row["state"] == "ready":
             return await self._document_service.get(document_id)
         # If an earlier request has combined the parts and failed afterwards, the multipart upload
@@ -120,10 +120,10 @@ class DirectUploadService:
         )
         return await self._document_service.update(document_id, DocumentUpdate(file=file))
 
-    async def _get_upload_row(
+    async def _get_row_and_record_progress(
         self, document_id: UUID, object_id: UUID, allowed_states: Collection[str]
     ) -> Row:
-        """Read the row of a direct upload, and record progress so that the upload does not expire.
+        """Read the row of a direct upload in `stored_objects`, and keep the upload from expiring.
 
         Raises `NotFound` if the upload does not exist, or if its state is not one of the allowed
         states. For example, the state of an expired upload is `deleting`.
@@ -134,7 +134,7 @@ class DirectUploadService:
         await self._file_lifecycle.stored_objects.record_progress(object_id)
         return row
 
-    async def _sign_part_urls(
+    async def _build_direct_upload(
         self, object_id: UUID, key: str, multipart_upload_id: str, file_size: int
     ) -> DirectUpload:
         """Describe a direct upload to the client, with a new signed URL for each part of the file.
@@ -155,7 +155,9 @@ class DirectUploadService:
         return DirectUpload(id=object_id, parts=parts, expires_at=expires_at)
 
     async def _combine_parts(self, row: Row) -> None:
-        """Complete the multipart upload of a direct upload: its parts become one object.
+        """Complete the multipart upload in the store, so that its parts become one object.
+
+        `row` is the row of the direct upload in `stored_objects`.
 
         Raises `Conflict` if the store has not received all parts, and `ObjectNotFound` if the
         multipart upload does not exist in the store.
@@ -170,10 +172,10 @@ class DirectUploadService:
         await self._storage.complete_multipart_upload(row["key"], row["upload_id"], etags)
 
     async def _verify_uploaded_object(self, row: Row) -> None:
-        """Check that an uploaded object has the size, and the SHA-256, that the client announced.
+        """Check that an uploaded object has the size and the SHA-256 that the client announced.
 
-        The SHA-256 is not checked if the client has not announced it. If the object differs, it is
-        removed from the store.
+        `row` is the row of the direct upload in `stored_objects`. Its SHA-256 is None if the client
+        has not announced one. If the object differs, it is removed from the store.
 
         Raises `Conflict` if the object differs or does not exist.
         """

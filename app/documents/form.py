@@ -107,6 +107,7 @@ class MultipartForm:
                 current_writer = await open_writer(piece)
                 writers[piece.field_name] = current_writer
             elif current_writer is not None:
+                # The piece is a chunk of the content of the current part.
                 await current_writer.write(piece)
         return writers
 
@@ -192,12 +193,12 @@ class _PieceCollector:
 
 
 def _parse_part_headers(headers: Mapping[str, str]) -> PartHeaders:
-    """Parse the headers of one part of a form, given by their names in lower case. For example,
+    """Parse the headers of one part of a form, given by their names in lower case.
+
+    For example, these headers become `PartHeaders("file", "thesis.pdf", "application/pdf")`:
 
         Content-Disposition: form-data; name="file"; filename="thesis.pdf"
         Content-Type: application/pdf
-
-    becomes `PartHeaders("file", "thesis.pdf", "application/pdf")`.
 
     Raises `MalformedRequest` if the field name is missing, a name is not valid UTF-8, or the
     content is encoded, for example with base64.

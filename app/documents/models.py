@@ -49,7 +49,8 @@ class StoredObject(FileColumns, Base):
         sa.CheckConstraint("state IN ('pending', 'ready', 'deleting')", name="state"),
         sa.Index(
             "ix_stored_objects_unsettled",
-            *("state", "touched_at"),
+            "state",
+            "touched_at",
             postgresql_where=sa.text("state <> 'ready'"),
         ),
     )
@@ -89,7 +90,9 @@ class Document(FileColumns, Entity):
         sa.Index(None, "owner_id", "name", "id"),
         sa.Index(
             "ix_documents_owner_id_size_id",
-            *("owner_id", sa.text("coalesce(size, 9223372036854775807)"), "id"),
+            "owner_id",
+            sa.text("coalesce(size, 9223372036854775807)"),
+            "id",
         ),
         sa.Index(None, "owner_id", "created_at", "id"),
         sa.Index(None, "search", postgresql_using="gin"),

@@ -134,7 +134,7 @@ class StoredObjectRepository:
         await self.session.execute(statement, {"id": object_id, **values})
 
     async def record_progress(self, object_id: UUID) -> bool:
-        """Record that the upload of a `pending` object makes progress, so that it does not expire.
+        """Set `touched_at` of a `pending` object to now, so that its upload does not expire.
 
         Returns False if the object is not `pending` any more.
         """
@@ -143,7 +143,7 @@ class StoredObjectRepository:
         return len(updated_rows) > 0
 
     async def mark_deleting(self, object_id: UUID) -> bool:
-        """Change a `pending` object to `deleting`.
+        """Change a `pending` object to `deleting`, so that it will be removed from the store.
 
         Returns False if the object is not `pending` any more.
         """
@@ -154,7 +154,7 @@ class StoredObjectRepository:
     async def mark_expired_deleting(self, grace_period: timedelta) -> int:
         """Change the `pending` objects that have expired to `deleting`. Return how many there were.
 
-        An object has expired if its upload made no progress for a grace period.
+        An object has expired if its upload has not recorded progress for a whole grace period.
         """
         is_expired = StoredObject.touched_at < sa.func.now() - grace_period
         updated_rows = await self._update_pending(is_expired, {"state": "deleting"})

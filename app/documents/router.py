@@ -66,8 +66,8 @@ async def _get_multipart_form(request: Request) -> MultipartForm:
     """Return the form in the body of a request. Check its headers, but do not read the body yet.
 
     If the request repeats a header, the values are joined, for example to the invalid Content-Type
-    `text/html, multipart/form-data`. Such a request is refused, because a proxy that has checked it
-    may have used another one of the values.
+    `text/html, multipart/form-data`. Such a request is refused, because a proxy in front of the
+    service may have checked only one of the values.
     """
     headers = dict(request.headers)
     for header_name in ("content-type", "content-encoding"):
@@ -146,6 +146,7 @@ async def create_document(
     is received.
     """
     async with receive_document_form(form, file_lifecycle) as received_form:
+        # A retry with the same Idempotency-Key has to have the same content.
         identify_request(received_form.content_for_idempotency())
         document = await documents.create(received_form.to_create())
     set_etag(response, document)

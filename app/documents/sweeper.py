@@ -60,7 +60,7 @@ class Sweeper:
         self._grace_period = timedelta(seconds=settings.upload_grace_period)
 
     async def sweep(self) -> SweepResult:
-        """Remove expired uploads, unused files and abandoned multipart uploads once.
+        """Run once: remove expired uploads, unused files and abandoned multipart uploads.
 
         An object without a row in the database may belong to another service. It is not removed,
         but reported in the result and in the log.

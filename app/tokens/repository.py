@@ -25,7 +25,7 @@ class ValidToken(NamedTuple):
     token_id: UUID
     user_id: int
     user_role: str
-    # True if no use of the token was recorded in the last five minutes.
+    # True if no use of the token was recorded in the last five minutes (`LAST_USE_PRECISION`).
     must_record_use: bool
 
 
@@ -63,7 +63,7 @@ class TokenRepository(Repository[TokenRead]):
             WHERE id = :token_id
                 AND (last_used_at IS NULL OR last_used_at < now() - interval '5 minutes')
 
-        Of several requests that send the token at the same time, only the first changes the row.
+        If several requests send the token at the same time, only the first changes the row.
         """
         statement = (
             sa.update(Token)
@@ -73,12 +73,12 @@ class TokenRepository(Repository[TokenRead]):
         await self.session.execute(statement)
 
     async def create_if_password_unchanged(
-        self, values: Mapping[str, Any], user_id: int, verified_hash: str
+        self, token_values: Mapping[str, Any], user_id: int, verified_hash: str
     ) -> bool:
         """Insert a token, if the user still has the password hash that was verified for the login.
 
-        `values` are the values of the token's columns by column name, except for `user_id`.
-        Returns False and inserts nothing if the password hash has changed since then.
+        `token_values` are the values of the token's columns by name, except for `user_id`.
+        Returns False and inserts nothing if the password hash has changed since it was verified.
 
             INSERT INTO tokens (user_id, id, name, digest, expires_at)
             SELECT users.id, :id, :name, :digest, :expires_at FROM users
@@ -89,14 +89,19 @@ class TokenRepository(Repository[TokenRead]):
         is committed. A trigger of that change then deletes the token.
         """
         columns = Token.__table__.c
-        selected_values = [sa.literal(value, columns[name].type) for name, value in values.items()]
+        selected_values = [
+            sa.literal(value, columns[column_name].type)
+            for column_name, value in token_values.items()
+        ]
         select_from_user = (
             sa.select(User.id, *selected_values)
             .where(User.id == user_id, User.password_hash == verified_hash)
             .with_for_update(read=True)
         )
         insert_token = (
-            sa.insert(Token).from_select(["user_id", *values], select_from_user).returning(Token.id)
+            sa.insert(Token)
+            .from_select(["user_id", *token_values], select_from_user)
+            .returning(Token.id)
         )
         inserted_rows = await self.session.execute(insert_token)
         return len(inserted_rows) > 0

@@ -38,7 +38,7 @@ class LoginForm(RequestModel):
     ]
     name: Name | None = Field(
         default=None,
-        description="Name of the token, for example the device. The default is the User-Agent.",
+        description="Name of the token, such as the device. The default is the User-Agent header.",
     )
     grant_type: Literal["password"] | None = Field(
         default=None, description="Grant type of OAuth 2, which is always `password`"

@@ -30,7 +30,7 @@ def generate_token() -> str:
 
 
 def compute_token_digest(token: str) -> bytes | None:
-    """Compute the SHA-256 of an access token, under which the database stores the token.
+    """Compute the SHA-256 digest of an access token. The database stores it instead of the token.
 
     Returns None if the text is not a token, because its format or its checksum is wrong.
 

@@ -66,14 +66,14 @@ class LoginService:
             raise Unauthorized("Wrong email or password")
         token = secret.generate_token()
         token_id = uuid7()
-        values = {
+        token_values = {
             "id": token_id,
             "name": token_name,
             "digest": secret.compute_token_digest(token),
             "expires_at": datetime.now(UTC) + timedelta(seconds=self._token_ttl_seconds),
         }
         is_created = await self._repository.create_if_password_unchanged(
-            values, credentials.user_id, credentials.password_hash
+            token_values, credentials.user_id, credentials.password_hash
         )
         if not is_created:
             raise Conflict("The password was changed during the login")
@@ -136,7 +136,10 @@ class TokenRevoker:
         return await self._repository.delete_by_id(id)
 
     async def revoke_leaked(self, text: str) -> int:
-        """Revoke every token that occurs anywhere in a text, for example in a leaked log file."""
+        """Revoke every token that occurs anywhere in a text, for example in a leaked log file.
+
+        Returns the number of revoked tokens.
+        """
         digests = []
         for possible_token in secret.TOKEN_PATTERN.findall(text):
             digest = secret.compute_token_digest(possible_token)

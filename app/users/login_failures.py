@@ -22,8 +22,8 @@ EXPIRY_HOURS: Final = 1  # since the last failure
 # email, or by the email if the user does not exist. The database computes the digest, because only
 # the database knows which emails are equal. The digest of an id never equals that of a name,
 # because the first of the 8 bytes of an id is NUL.
-_WITH_COUNTERS = """
-    WITH counters AS (
+_WITH_COUNTER_KEYS = """
+    WITH counter_keys AS (
         SELECT subject.kind, sha256(coalesce(
             (SELECT int8send(users.id) FROM users WHERE lower(users.email) = lower(subject.name)),
             convert_to(lower(subject.name), 'UTF8')
@@ -71,7 +71,7 @@ class LoginFailureRepository:
 
             failures of the account  failures of the address  returned
             9 -> 10                  3 -> 4                   0
-            10, blocked              4, not counted           1
+            10 (blocked)             4 (not counted)          1
 
         `subjects` are for example `{"account": "ada@example.com", "address": "192.0.2.1"}`.
         """
@@ -93,22 +93,21 @@ class LoginFailureRepository:
         # the account is locked before the address, in the same order as by an attempt. Otherwise,
         # concurrent logins could deadlock.
         statement = f"""
-            {_WITH_COUNTERS},
+            {_WITH_COUNTER_KEYS},
             deleted AS (
-                DELETE FROM login_failures USING counters
-                WHERE login_failures.kind = counters.kind
-                    AND login_failures.digest = counters.digest
+                DELETE FROM login_failures USING counter_keys
+                WHERE login_failures.kind = counter_keys.kind
+                    AND login_failures.digest = counter_keys.digest
                     AND login_failures.kind = 'account'
                 RETURNING login_failures.kind
             )
             UPDATE login_failures SET failures = login_failures.failures - 1
-            FROM counters
-            WHERE login_failures.kind = counters.kind
-                AND login_failures.digest = counters.digest
+            FROM counter_keys
+            WHERE login_failures.kind = counter_keys.kind
+                AND login_failures.digest = counter_keys.digest
                 AND login_failures.kind <> 'account'
                 AND login_failures.failures > 0
                 AND (SELECT count(*) FROM deleted) >= 0
-            RETURNING login_failures.kind
         """  # noqa: S608 - inserts only constants
         await self._execute(statement, subjects)
 
@@ -132,17 +131,17 @@ class LoginFailureRepository:
         set if one of them was blocked. If a concurrent attempt blocks one of them during the
         statement, only the other one is counted, and the caller has to decrement its failures.
 
-        A subject without a failure in the last hour is counted from 1 again.
+        The count of a subject starts again at 1 if its last failed login is more than an hour ago.
         """
         # NOT EXISTS selects neither subject if one of them is blocked. ON CONFLICT waits for a
         # concurrent attempt that writes the same row. If that attempt has blocked the subject, the
         # last WHERE skips the row.
         statement = f"""
             INSERT INTO login_failures (kind, digest)
-            {_WITH_COUNTERS}
-            SELECT kind, digest FROM counters
+            {_WITH_COUNTER_KEYS}
+            SELECT kind, digest FROM counter_keys
             WHERE NOT EXISTS (
-                SELECT FROM login_failures JOIN counters USING (kind, digest)
+                SELECT FROM login_failures JOIN counter_keys USING (kind, digest)
                 WHERE {_BLOCKED_UNTIL} > now()
             )
             ORDER BY kind
@@ -162,26 +161,25 @@ class LoginFailureRepository:
     async def _decrement_failures(self, subjects: Mapping[str, str]) -> None:
         """Subtract 1 from the failures of these subjects, which were counted by mistake."""
         statement = f"""
-            {_WITH_COUNTERS}
+            {_WITH_COUNTER_KEYS}
             UPDATE login_failures SET failures = login_failures.failures - 1
-            FROM counters
-            WHERE login_failures.kind = counters.kind
-                AND login_failures.digest = counters.digest
+            FROM counter_keys
+            WHERE login_failures.kind = counter_keys.kind
+                AND login_failures.digest = counter_keys.digest
                 AND login_failures.failures > 0
-            RETURNING login_failures.kind
         """  # noqa: S608 - inserts only constants
         await self._execute(statement, subjects)
 
     async def _find_seconds_to_wait(self, subjects: Mapping[str, str]) -> int:
         """Return the number of seconds until all subjects may try again, at least 1.
 
-        The time is rounded up, so that a client that waits for so long is not refused again.
+        The time is rounded up, so that a client that waits for this time is not refused again.
         """
         statement = f"""
-            {_WITH_COUNTERS}
+            {_WITH_COUNTER_KEYS}
             SELECT
                 CAST(ceil(extract(epoch FROM max({_BLOCKED_UNTIL}) - now())) AS integer) AS seconds
-            FROM login_failures JOIN counters USING (kind, digest)
+            FROM login_failures JOIN counter_keys USING (kind, digest)
             WHERE {_BLOCKED_UNTIL} > now()
         """  # noqa: S608 - inserts only constants
         [row] = await self._execute(statement, subjects)
@@ -192,6 +190,6 @@ class LoginFailureRepository:
         return max(1, seconds)
 
     async def _execute(self, statement: str, subjects: Mapping[str, str]) -> Rows:
-        """Execute a statement that begins with `_WITH_COUNTERS`, for these subjects."""
+        """Execute a statement that begins with `_WITH_COUNTER_KEYS`, for these subjects."""
         parameters = {"kinds": list(subjects), "names": list(subjects.values())}
         return await self.session.execute(sa.text(statement), parameters)

@@ -72,7 +72,7 @@ class PasswordHasher:
         finally:
             # Free the place when the last hash is finished. If the request was cancelled, a thread
             # may still compute it after the end of the block, because a thread cannot be stopped.
-            # The callback runs in that thread, but only the event loop may change the number.
+            # The callback runs in that thread, so it asks the event loop to free the place.
             reserved_hasher.last_hash_task.add_done_callback(
                 lambda _: loop.call_soon_threadsafe(self._free_place)
             )
@@ -96,8 +96,7 @@ class ReservedHasher:
         """Create a hasher that runs the algorithm in these threads."""
         self._algorithm = algorithm
         self._threads = threads
-        # The hash that was started last. It is done if its thread has finished it, and also at the
-        # beginning, when no hash has been started.
+        # The task that computes the latest hash. Before the first hash, it is a task that is done.
         self.last_hash_task: Future[Any] = Future()
         self.last_hash_task.set_result(None)
 

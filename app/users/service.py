@@ -28,7 +28,7 @@ class UserService:
     def __init__(
         self, session: Session, password_hasher: PasswordHasher, principal: Principal
     ) -> None:
-        """Create a service whose operations the principal performs."""
+        """Create a service that acts with the permissions of the principal."""
         self._session = session
         self._password_hasher = password_hasher
         self._principal = principal
@@ -127,6 +127,7 @@ class UserService:
         try:
             return await repository.update(id, columns, expected_versions)
         except NotFound:
+            # Another request has changed the password, or deleted the user.
             raise Conflict("Another request has changed the user at the same time") from None
 
     async def _verify_current_password(self, id: int, password: SecretStr | None) -> str:
