@@ -55,7 +55,7 @@ class DocumentRepository(Repository[DocumentRead]):
             "owner": equals(Document.owner_id, "owner"),
         },
         sort_nulls_as={"size": NO_SIZE},
-        index_prefix={"owner": Document.__table__.c.owner_id},
+        leading_index_columns={"owner": Document.__table__.c.owner_id},
     )
     constraint_errors = {
         "fk_documents_file_id_stored_objects": UploadExpired,

@@ -1,4 +1,4 @@
-"""A field of a read model that contains a list of rows of another table."""
+"""Embedded lists: a book that is read from the database contains a list of its tags."""
 
 import json
 from collections.abc import Mapping
@@ -16,27 +16,23 @@ DIGEST_LENGTH: Final = 16  # hexadecimal digits
 
 
 class EmbeddedList:
-    """A field that contains a list of rows, such as the tags of a book, sorted by primary key.
+    """A field that contains a list of rows of another table, such as the tags of a book.
 
-    A subquery returns the rows as the text of a JSON array, and a digest of their keys and
-    versions. A sum of the versions would not change when a row is replaced by another one with the
-    same version.
+    The statement that reads a book also reads its tags, by a subquery with two columns:
 
-        SELECT CAST(coalesce(jsonb_agg(
-                jsonb_build_object('id', tags_row.id, 'name', tags_row.name) ORDER BY tags_row.id
-            ), '[]') AS TEXT) AS tags__items,
-            left(encode(sha256(convert_to(coalesce(
-                string_agg(concat_ws(':', tags_row.id, tags_row.version), ',' ORDER BY tags_row.id),
-                ''
-            ), 'UTF8')), 'hex'), 16) AS tags__version
+        SELECT ... AS tags__items, ... AS tags__version
         FROM tags AS tags_row JOIN book_tags ON tags_row.id = book_tags.tag_id
         WHERE book_tags.book_id = books.id
+
+    `tags__items` is a JSON array of the tags, sorted by primary key, which `read_value` converts to
+    the value of the field. `tags__version` is a digest of the ids and versions of the tags. It is a
+    part of the version of the book, because a change of its tags has to change its ETag.
     """
 
     def __init__(
         self, field_name: str, relationship: Relationship, nested_model: NestedModel
     ) -> None:
-        """Prepare the tables and columns of the subquery.
+        """Prepare the tables and columns of the subquery that reads the rows.
 
         Args:
             field_name: The name of the field and of the relationship, for example "tags".
@@ -51,19 +47,22 @@ class EmbeddedList:
             self._embedded_table.c[str(column.key)] for column in relationship.mapper.primary_key
         ]
         self._columns = [self._embedded_table.c[name] for name in nested_model.model.model_fields]
-        # The columns of the subquery: the rows as a JSON array, and a digest of their versions.
+        # The two columns of the subquery: the JSON array of the rows, and the digest.
         self._json_column = sa.column(f"{field_name}__items", sa.Text)
         self._digest_column = sa.column(f"{field_name}__version", sa.Text)
 
     def join_to(
         self, from_clause: sa.FromClause, source: sa.FromClause, *, use_outer_join: bool
     ) -> sa.FromClause:
-        """Add `JOIN LATERAL (SELECT ...) AS tags_list ON true` to a FROM clause."""
-        json_array = self._json_array_expression().label(self._json_column.name)
-        digest = self._digest_expression().label(self._digest_column.name)
+        """Join the subquery that reads the rows to a FROM clause, and return the new FROM clause.
+
+        The result is `books JOIN LATERAL (SELECT ...) AS tags_list ON true`.
+        """
+        json_array = self._json_array_of_rows().label(self._json_column.name)
+        digest = self._digest_of_rows().label(self._digest_column.name)
         embedded_rows = self._select_embedded_rows(source, json_array, digest)
         lateral = embedded_rows.lateral(f"{self._field_name}_list")
-        # The subquery always has one row, so both kinds of join have the same result.
+        # The subquery always returns one row, so an outer join has the same result as an inner one.
         return from_clause.join(lateral, sa.true(), isouter=use_outer_join)
 
     def selected_columns(self, source: sa.FromClause) -> list[Column]:  # noqa: ARG002
@@ -75,8 +74,8 @@ class EmbeddedList:
         return self._digest_column
 
     def version_from_subquery(self, source: sa.FromClause) -> Column:
-        """Return the digest of the rows, selected by a subquery instead of a join."""
-        return self._select_embedded_rows(source, self._digest_expression()).scalar_subquery()
+        """Return a subquery that selects the digest of the rows, where a join is not possible."""
+        return self._select_embedded_rows(source, self._digest_of_rows()).scalar_subquery()
 
     def read_value(self, row: Mapping[str, Any]) -> Any:
         """Return the value of the field from a selected row, for example `[{"name": "novel"}]`."""
@@ -84,18 +83,18 @@ class EmbeddedList:
         return json.loads(row[self._json_column.name], parse_float=Decimal)
 
     def must_be_read_again(self, row: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        """Return False, because an empty list is a valid value."""
+        """Return False, because a book without tags is valid, unlike a book without its author."""
         return False
 
     def _select_embedded_rows(self, source: sa.FromClause, *columns: Column) -> sa.Select[Any]:
-        """Select columns from the rows to embed in each row of `source`, for example of `books`.
+        """Select columns of the rows that belong to a row of `source`, such as the tags of a book.
 
-        In a many-to-many relationship, a link table connects the rows:
+        In a many-to-many relationship, a row of a link table connects each tag to the book:
 
             SELECT ... FROM tags AS tags_row JOIN book_tags ON tags_row.id = book_tags.tag_id
             WHERE book_tags.book_id = books.id
 
-        In a one-to-many relationship, the embedded rows have a foreign key:
+        In a one-to-many relationship, each embedded row has a foreign key to the book:
 
             SELECT ... FROM reviews AS reviews_row WHERE reviews_row.book_id = books.id
         """
@@ -106,17 +105,20 @@ class EmbeddedList:
         else:
             from_clause = self._join_link_table(link_table)
             referring_table = link_table
-        # Each pair consists of a key of `source` and of the foreign key that refers to it.
-        belongs_to_row_of_source = [
+        # The pair of `Book.tags` is (`books.id`, `book_tags.book_id`).
+        belongs_to_source_row = [
             referring_table.c[str(foreign_key.key)] == source.c[str(referred_column.key)]
             for referred_column, foreign_key in self._relationship.synchronize_pairs
         ]
-        query = sa.select(*columns).select_from(from_clause).where(*belongs_to_row_of_source)
+        query = sa.select(*columns).select_from(from_clause).where(*belongs_to_source_row)
         # `correlate` keeps `books`, the table of the outer statement, out of the subquery's FROM.
         return query.correlate(source)
 
     def _join_link_table(self, link_table: sa.FromClause) -> sa.FromClause:
-        """Return `tags AS tags_row JOIN book_tags ON tags_row.id = book_tags.tag_id`."""
+        """Join the link table, which connects each tag to its books, to the embedded table.
+
+        Returns `tags AS tags_row JOIN book_tags ON tags_row.id = book_tags.tag_id`.
+        """
         key_pairs = self._relationship.secondary_synchronize_pairs or []
         conditions = [
             self._embedded_table.c[str(referred_column.key)] == foreign_key
@@ -124,11 +126,14 @@ class EmbeddedList:
         ]
         return self._embedded_table.join(link_table, sa.and_(*conditions))
 
-    def _json_array_expression(self) -> Column:
-        """Return the SQL expression for the embedded rows as the text of a JSON array.
+    def _json_array_of_rows(self) -> Column:
+        """Return the SQL expression that aggregates the embedded rows into one JSON array.
 
-        CAST(coalesce(jsonb_agg(jsonb_build_object('id', tags_row.id, ...) ORDER BY tags_row.id),
-            '[]'::jsonb) AS TEXT)
+            CAST(coalesce(jsonb_agg(
+                jsonb_build_object('id', tags_row.id, 'name', tags_row.name) ORDER BY tags_row.id
+            ), '[]'::jsonb) AS TEXT)
+
+        A value of the expression is `[{"id": 1, "name": "novel"}, {"id": 2, "name": "satire"}]`.
         """
         keys_and_values: list[Any] = []
         for column in self._columns:
@@ -139,7 +144,7 @@ class EmbeddedList:
         empty_array: Column = sa.literal_column("'[]'::jsonb")
         return sa.cast(sa.func.coalesce(json_array, empty_array), sa.Text)
 
-    def _digest_expression(self) -> Column:
+    def _digest_of_rows(self) -> Column:
         """Return the SQL expression for a digest of the embedded rows, such as `9f86d081884c7d65`.
 
             left(encode(sha256(convert_to(coalesce(
@@ -147,8 +152,10 @@ class EmbeddedList:
                 ''
             ), 'UTF8')), 'hex'), 16)
 
-        The text `1:4,2:1`, for example, stands for version 4 of row 1 and version 1 of row 2. The
-        digest changes when a row is added, removed, replaced or updated.
+        It is computed from the id and version of each row. The text `1:4,2:1`, for example, stands
+        for row 1 with version 4 and row 2 with version 1. The digest therefore changes when a row
+        is added, removed, replaced or updated. A sum of the versions would stay the same when a row
+        is replaced by another row with the same version.
         """
         colon = sa.literal_column("':'", sa.Text)
         comma = sa.literal_column("','", sa.Text)

@@ -1,4 +1,4 @@
-"""A field of a read model that contains one row of another table."""
+"""Embedded rows: a book that is read from the database contains its author."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,21 +15,22 @@ NO_ROW_VERSION: Final = sa.literal_column("0", sa.Integer)
 
 
 class EmbeddedRow:
-    """A field that contains the row to which a foreign key refers, such as the author of a book.
+    """A field that contains one row of another table, such as the author of a book.
 
-    It joins the other table and selects the columns of the row under aliases that begin with the
-    name of the field. `read_value` converts them to one value, `{"id": ..., "name": ...}`.
+    The statement that reads a book also joins its author:
 
         SELECT books.id, ..., author_row.id AS author__id, author_row.name AS author__name
         FROM books JOIN authors AS author_row ON author_row.id = books.author_id
 
-    If the field is optional, the row may not exist. The value of the field is then None.
+    `read_value` converts the columns whose names begin with `author__` to the value of the field,
+    for example `{"id": 7, "name": "Ada"}`. If the field is optional, the row may not exist. The
+    value of the field is then None.
     """
 
     def __init__(
         self, field_name: str, relationship: Relationship, nested_model: NestedModel
     ) -> None:
-        """Prepare the join and the aliases of its columns.
+        """Prepare the join, and the names under which its columns are selected.
 
         Args:
             field_name: The name of the field and of the relationship, for example "author".
@@ -39,7 +40,7 @@ class EmbeddedRow:
         # The columns of `Book.author` are `books.author_id` and `authors.id`.
         [(foreign_key, referred_column)] = relationship.local_remote_pairs or []
         table = relationship.mapper.local_table
-        # The alias is not only `author`, because another table of the statement may be called so.
+        # The alias is not `author`, because another table of the statement may have this name.
         self._joined_table = table.alias(f"{field_name}_row")
         self._refers_to_own_table = table is relationship.parent.local_table
         self._foreign_key_name = str(foreign_key.key)
@@ -50,44 +51,52 @@ class EmbeddedRow:
             column_name: f"{field_name}__{column_name}"
             for column_name in nested_model.model.model_fields
         }
-        # The alias of the referred column, which is NULL if the join did not find a row.
+        # The alias of the referred column. Its value is NULL if the join did not find a row.
         self._referred_alias = f"{field_name}__{referred_column.key}"
-        # The alias of the foreign key, which is NULL if an optional row does not exist. It differs
-        # from the aliases of fields, because the name of a Pydantic field cannot begin with `_`.
+        # The alias of the foreign key, for example `author___reference`. A field cannot have this
+        # alias, because the names of Pydantic fields do not begin with `_`.
         self._foreign_key_alias = f"{field_name}___reference"
 
     def join_to(
         self, from_clause: sa.FromClause, source: sa.FromClause, *, use_outer_join: bool
     ) -> sa.FromClause:
-        """Add `JOIN authors AS author_row ON author_row.id = books.author_id` to a FROM clause."""
+        """Join the table of the embedded row to a FROM clause, and return the new FROM clause.
+
+        The result is `books JOIN authors AS author_row ON author_row.id = books.author_id`.
+        """
         is_outer_join = use_outer_join or self._is_optional
         condition = self._join_condition(source)
         return from_clause.join(self._joined_table, condition, isouter=is_outer_join)
 
     def selected_columns(self, source: sa.FromClause) -> list[Column]:
-        """Return the columns to select from the join of `source` and the embedded row.
+        """Return the columns to select from the join, such as `author_row.name AS author__name`.
 
-        For a book with an optional author, they are `author_row.id AS author__id`,
-        `author_row.name AS author__name` and the foreign key
-        `books.author_id AS author___reference`, which shows whether the book has an author.
+        If a book may have no author, they include its foreign key, under the alias
+        `author___reference`. It shows whether the book has no author, or whether it has one that
+        the statement could not see.
         """
         columns_by_alias = {self._referred_alias: self._referred_column}
         if self._is_optional:
             columns_by_alias[self._foreign_key_alias] = source.c[self._foreign_key_name]
         for column_name, alias in self._aliases_by_column.items():
-            # The key may also be a field, such as `author__id`. It is then selected only once.
+            # If the referred column is also a field, such as `author__id`, this replaces its entry.
             columns_by_alias[alias] = self._joined_table.c[column_name]
         return [column.label(alias) for alias, column in columns_by_alias.items()]
 
     def version_from_join(self) -> Column:
-        """Return the version of the embedded row, `author_row.version`, or 0 without a row."""
+        """Return the SQL expression for the version of the embedded row: `author_row.version`.
+
+        Its value is 0 if the row is optional and does not exist.
+        """
         return self._zero_if_no_row(self._joined_table.c.version)
 
     def version_from_subquery(self, source: sa.FromClause) -> Column:
-        """Return the version of the embedded row, selected by a subquery instead of a join.
+        """Return a subquery that selects the version of the embedded row.
 
-        (SELECT author_row.version FROM authors AS author_row
-         WHERE author_row.id = books.author_id)
+        An UPDATE of a book, which cannot join the author, compares the version of the author by
+
+            (SELECT author_row.version FROM authors AS author_row
+             WHERE author_row.id = books.author_id)
         """
         is_embedded_row = self._join_condition(source)
         version = sa.select(self._joined_table.c.version).where(is_embedded_row)
@@ -106,18 +115,19 @@ class EmbeddedRow:
     def must_be_read_again(self, row: Mapping[str, Any]) -> bool:
         """Return whether an INSERT or UPDATE returned a row without its current embedded row.
 
-        The join of such a statement sees the database as it was when the statement started. It
-        does not find an embedded row that another transaction has created since. If the row refers
-        to itself, the join finds its old state.
+        Such a statement sees the other rows as they were when it started. An INSERT of a book does
+        not find an author whom another transaction has created since. If a row embeds itself, an
+        UPDATE finds its old values.
         """
         embedded_key = row[self._referred_alias]
         if embedded_key is not None:
+            # The row has to be read again only if it embeds itself.
             return self._refers_to_own_table and embedded_key == row["id"]
-        if not self._is_optional:
-            # The row always exists, so the join did not see it.
-            return True
-        # Without a foreign key, the field is None and the join was right to find nothing.
-        return row[self._foreign_key_alias] is not None
+        if self._is_optional:
+            # A foreign key that is NULL refers to nothing, so the join has not missed a row.
+            return row[self._foreign_key_alias] is not None
+        # The row exists, because the field is not optional, but the statement could not see it.
+        return True
 
     def _join_condition(self, source: sa.FromClause) -> sa.ColumnElement[bool]:
         """Return the condition of the join, for example `author_row.id = books.author_id`."""

@@ -1,4 +1,6 @@
-"""Read models that embed rows of other tables, for example a book with its author.
+"""Embedding: a read model contains rows of other tables, for example a book contains its author.
+
+    {"id": 1, "title": "Emma", "author": {"id": 7, "name": "Jane Austen"}, "tags": [...]}
 
 A field of a read model embeds rows if its type is a model, an optional model or a list of models.
 The mapped class needs a relationship of the same name:
@@ -19,8 +21,8 @@ The join, its columns, and the version of the resource follow from these declara
         concat_ws('.', books.version, author_row.version) AS version
     FROM books JOIN authors AS author_row ON author_row.id = books.author_id
 
-The version, and therefore the ETag, consists of the versions of all rows that are displayed. A
-change of an author changes the ETags of the author's books without a write to any of them.
+The version of the resource, and therefore its ETag, consists of the versions of all displayed rows.
+If an author changes, the ETags of the author's books change, without a write to the books.
 """
 
 from collections.abc import Mapping
@@ -49,10 +51,10 @@ Relationship = RelationshipProperty[Any]
 
 
 class EmbeddedField(Protocol):
-    """A field of a read model that contains one row or a list of rows of another table.
+    """Interface of a field that embeds rows of another table: a book's author, or its tags.
 
-    In all methods, `source` is the table of the read model, for example `books`, or a subquery with
-    its columns.
+    It adds the embedded rows to the SQL statements that read a book. In all methods, `source` is
+    the table of the read model, for example `books`, or a subquery with its columns.
     """
 
     def join_to(
@@ -61,23 +63,23 @@ class EmbeddedField(Protocol):
         """Join the embedded rows to a FROM clause, and return the new FROM clause.
 
         Args:
-            from_clause: `source`, to which other fields may have been joined.
+            from_clause: `source`, possibly joined with the rows of other fields.
             source: The table of the read model, or a subquery with its columns.
-            use_outer_join: Whether to keep a row of `source` even if the row to embed in it is not
-                visible to the statement, because another transaction created it in the meantime.
+            use_outer_join: Whether to keep a book even if the statement cannot see its author,
+                because another transaction created the author after the statement started.
         """
 
     def selected_columns(self, source: sa.FromClause) -> list[Column]:
         """Return the columns to select from the join, for example `author_row.name`."""
 
     def version_from_join(self) -> Column:
-        """Return the SQL expression for the version of the embedded rows, using the join."""
+        """Return the SQL expression for the version of the embedded rows, from joined columns."""
 
     def version_from_subquery(self, source: sa.FromClause) -> Column:
-        """Return this version by a subquery, for the WHERE clause of an UPDATE or DELETE."""
+        """Return a subquery for the same version, because UPDATE and DELETE cannot use the join."""
 
     def read_value(self, row: Mapping[str, Any]) -> Any:
-        """Return the value of the field from a selected row."""
+        """Return the value of the field, such as `{"name": "Ada"}`, from the columns of a row."""
 
     def must_be_read_again(self, row: Mapping[str, Any]) -> bool:
         """Return whether an INSERT or UPDATE returned a row without its current embedded row."""
@@ -86,10 +88,10 @@ class EmbeddedField(Protocol):
 def create_embedded_fields(
     model: type[Base], read_model: type[BaseModel]
 ) -> dict[str, EmbeddedField]:
-    """Return the fields of a read model that embed rows of other tables, by field name.
+    """Create an object for each field of a read model that embeds rows of other tables.
 
-    For example `{"author": EmbeddedRow(...), "tags": EmbeddedList(...)}` for `BookRead`. `model` is
-    the mapped class, for example `Book`.
+    If `BookRead` contains the author and the tags of a book, the result is
+    `{"author": EmbeddedRow(...), "tags": EmbeddedList(...)}`. `model` is the mapped class `Book`.
 
     Raises `TypeError` with an explanation if the read model does not fit the mapped class.
     """
@@ -107,10 +109,11 @@ def create_embedded_fields(
 def _create_embedded_field(
     model: type[Base], read_model: type[BaseModel], field_name: str, nested_model: NestedModel
 ) -> EmbeddedField:
-    """Create a field that embeds rows, from the relationship with the name of the field.
+    """Create the object that adds the rows of one field, such as the author, to statements.
 
-    The field `tags` of `BookRead` becomes an `EmbeddedList` because `Book.tags` is a collection.
-    The field `author` becomes an `EmbeddedRow` because `Book.author` is one row.
+    The rows are those of the relationship with the same name. The field `author` becomes an
+    `EmbeddedRow` because `Book.author` is one row, and `tags` becomes an `EmbeddedList` because
+    `Book.tags` is a collection.
 
     Raises `TypeError` with an explanation if the mapped class `model` has no such relationship, or
     if the type of the field does not fit it.
@@ -141,8 +144,9 @@ def _require_list_for_collection(
 
     `qualified_name` is the name of the field in the message, for example "BookRead.tags".
 
-    A one-to-one relationship with the foreign key in the other table also counts as a collection,
-    because only a foreign key in the table of the read model shows whether there is a row to embed.
+    A field of one row requires a foreign key in the table of the read model. For example, a book
+    with `author_id` can embed its author. If `authors` had a foreign key `book_id` instead, the
+    field would have to be a list, even in a one-to-one relationship.
     """
     has_own_foreign_key = relationship.direction is RelationshipDirection.MANYTOONE
     is_collection = relationship.uselist or not has_own_foreign_key

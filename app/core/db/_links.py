@@ -1,4 +1,8 @@
-"""Writes the link tables of many-to-many relationships."""
+"""Writes link tables, whose rows connect the rows of two other tables (many-to-many).
+
+The table `book_tags` with the columns `book_id` and `tag_id` links books to tags. A book has
+several tags, and a tag has several books.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,23 +15,23 @@ from app.core.db._constraints import missing_row_field_error, select_existing_va
 from app.core.db._models import Base
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, ConstraintViolated, InvalidRequest
-from app.core.field_errors import json_pointer
+from app.core.field_errors import FieldError, json_pointer
 
-# The ids to link to each owner: `{book_id: [tag_id, another_tag_id]}`. The links of a batch have
-# one entry per item, in the order of the request.
-Links = Mapping[Any, Sequence[Any]]
+# The ids of the tags of each book: `{book_id: [tag_id, another_tag_id]}`. In a batch, the books are
+# in the order of the request.
+TargetIdsByOwner = Mapping[Any, Sequence[Any]]
 
 
 class LinkTable:
-    """The link table of a many-to-many relationship, for example `book_tags` for `Book.tags`.
+    """A table whose rows link the rows of two other tables, such as `book_tags` for `Book.tags`.
 
-    A row of it links an owner (a book) to a target (a tag). Both have a primary key of one column.
-    A request contains the ids of the targets in a field such as `tag_ids`, which is named after the
-    column `tag_id` of the link table.
+    Each of its rows links an owner (a book) to a target (a tag). It consists of their ids, for
+    example `(book_id, tag_id)`. The field of a request that contains the ids of targets has the
+    name of the column with an `s`: `{"title": "Emma", "tag_ids": [...]}`.
     """
 
     def __init__(self, model: type[Base], relationship_name: str) -> None:
-        """Look up the link table of a relationship of a mapped class.
+        """Look up the link table of a relationship, for example of "tags" in the class `Book`.
 
         Raises `TypeError` if the relationship is not many-to-many.
         """
@@ -47,36 +51,42 @@ class LinkTable:
         self._target_table = relationship.mapper.local_table
         self._target_key_name = str(target_key.key)
 
-    async def replace_links(self, links: Links, session: Session, *, batch: bool) -> None:
-        """Replace all links of each owner by those in `links`, with one statement.
+    async def replace_links(
+        self, target_ids_by_owner: TargetIdsByOwner, session: Session, *, batch: bool
+    ) -> None:
+        """Link each owner to its targets, and remove all its other links, with one statement.
 
-        For example, the links `{book_id: [tag_id]}` remove all other tags from the book.
-
-        Raises `InvalidRequest` if a target does not exist. A second statement finds out which, so
-        that the error has a pointer to each, for example `/tag_ids/1`. Raises `Conflict` if all
-        targets exist now, because another request has created them or has deleted an owner.
+        After `{book_id: [tag_id]}`, the book has this tag and no other.
 
         Args:
-            links: The ids of the targets by the id of their owner.
+            target_ids_by_owner: The ids of the targets by the id of their owner.
             session: Executes the statement.
             batch: Whether the owners are the items of a batch. Pointers in errors then start with
                 the item, for example `/items/17/tag_ids/1`.
+
+        Raises `InvalidRequest` if a target does not exist, with a pointer to its id, for example
+        `/tag_ids/1`. A second statement finds the missing targets.
         """
-        links_of_owners = [
+        links = [
             (owner_id, target_id)
-            for owner_id, target_ids in links.items()
+            for owner_id, target_ids in target_ids_by_owner.items()
             for target_id in target_ids
         ]
-        statement = self._replace_statement(list(links), links_of_owners)
+        statement = self._replace_statement(list(target_ids_by_owner), links)
         try:
             async with session.savepoint():
                 await session.execute(statement)
         except ConstraintViolated as violation:
-            error = await self._find_violation_error(links, session, batch=batch)
-            raise error from violation
+            field_errors = await self._find_missing_targets(
+                target_ids_by_owner, session, batch=batch
+            )
+            if field_errors:
+                raise InvalidRequest(*field_errors) from violation
+            # Another request has created the missing target by now, or has deleted an owner.
+            raise Conflict from violation
 
     def _replace_statement(
-        self, owner_ids: list[Any], links_of_owners: list[tuple[Any, Any]]
+        self, owner_ids: list[Any], links: list[tuple[Any, Any]]
     ) -> sa.Executable:
         """Return the statement that replaces all links of some owners, for example of books.
 
@@ -87,54 +97,60 @@ class LinkTable:
             INSERT INTO book_tags (book_id, tag_id) SELECT book_id, tag_id FROM new_links
             ON CONFLICT DO NOTHING
 
-        `new_links` stands for `unnest(:book_ids, :tag_ids) AS new_links (book_id, tag_id)`. The
-        INSERT does not see what the DELETE removes, so links that remain must not be deleted. ON
-        CONFLICT skips them, and repeated ids.
+        `new_links` stands for `unnest(:book_ids, :tag_ids) AS new_links (book_id, tag_id)`.
+
+        The DELETE keeps links that are also new. Both commands see the table as it was before the
+        statement, so the INSERT would not add a deleted link again. ON CONFLICT skips the kept
+        links, and ids that the request repeats.
 
         Args:
             owner_ids: The owners whose links are replaced. An owner without new links loses all.
-            links_of_owners: The ids of the owner and of the target of each new link.
+            links: The new links, each as the id of the owner and the id of the target.
         """
         columns = (self._owner_column, self._target_column)
-        new_links = unnest_rows(columns, links_of_owners, "new_links")
+        new_links = unnest_rows(columns, links, "new_links")
         owner_id_array = sa.literal(owner_ids, sa.ARRAY(self._owner_column.type))
-        has_owner = self._owner_column == sa.any_(owner_id_array)
+        belongs_to_owner = self._owner_column == sa.any_(owner_id_array)
         is_obsolete = sa.tuple_(*columns).not_in(sa.select(*new_links.c))
-        removed = sa.delete(self._link_table).where(has_owner, is_obsolete).cte("removed")
+        removed = sa.delete(self._link_table).where(belongs_to_owner, is_obsolete).cte("removed")
         column_names = [str(column.key) for column in columns]
         insert_links = insert(self._link_table).from_select(column_names, sa.select(*new_links.c))
         return insert_links.on_conflict_do_nothing().add_cte(removed)
 
-    async def _find_violation_error(
-        self, links: Links, session: Session, *, batch: bool
-    ) -> InvalidRequest | Conflict:
-        """Return the error for links that violate a foreign key of the link table.
+    async def _find_missing_targets(
+        self, target_ids_by_owner: TargetIdsByOwner, session: Session, *, batch: bool
+    ) -> list[FieldError]:
+        """Return a field error for each id of a target that does not exist, such as a deleted tag.
 
-        It is an `InvalidRequest` with a pointer to the id of each target that does not exist, for
-        example `/tag_ids/1`, or `/items/17/tag_ids/1` in a batch. It is a `Conflict` if all targets
-        exist now, because another request has created them or has deleted an owner.
+        The pointer of the field error is the location of the id in the request, for example
+        `/tag_ids/1`, or `/items/17/tag_ids/1` in a batch.
         """
-        existing_ids = await self._select_existing_target_ids(links, session)
+        existing_ids = await self._select_existing_target_ids(target_ids_by_owner, session)
         column_name = str(self._target_column.key)
-        # The values of the column `tag_id` are in the field `tag_ids` of the request.
+        # The request contains the values of the column `tag_id` in the field `tag_ids`.
         field_name = f"{column_name}s"
         field_errors = []
-        for item_index, target_ids in enumerate(links.values()):
+        for owner_index, target_ids in enumerate(target_ids_by_owner.values()):
             field_path: tuple[str | int, ...] = (field_name,)
             if batch:
-                field_path = ("items", item_index, field_name)
+                field_path = ("items", owner_index, field_name)
             for target_index, target_id in enumerate(target_ids):
                 if target_id not in existing_ids:
                     pointer = json_pointer(*field_path, target_index)
                     field_errors.append(missing_row_field_error(column_name, pointer))
-        if not field_errors:
-            return Conflict()
-        return InvalidRequest(*field_errors)
+        return field_errors
 
-    async def _select_existing_target_ids(self, links: Links, session: Session) -> set[Any]:
-        """Return those ids of targets in `links` for which a row exists."""
+    async def _select_existing_target_ids(
+        self, target_ids_by_owner: TargetIdsByOwner, session: Session
+    ) -> set[Any]:
+        """Return the ids of targets, for example of tags, that exist in the target table.
+
+        If `target_ids_by_owner` is `{book_id: [1, 2]}` and tag 2 does not exist, returns `{1}`.
+        """
         # `select_existing_values` can compare several columns, so it takes and returns tuples.
-        target_keys = [(target_id,) for target_ids in links.values() for target_id in target_ids]
+        target_keys = [
+            (target_id,) for target_ids in target_ids_by_owner.values() for target_id in target_ids
+        ]
         existing_keys = await select_existing_values(
             self._target_table, [self._target_key_name], target_keys, session
         )

@@ -1,4 +1,4 @@
-"""Selects the rows of one page: sorted, limited, and searched by one of two plans."""
+"""Selects the rows of one page of a list or of a search, in sort order."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -26,14 +26,14 @@ def sort_and_limit(
 ) -> Select:
     """Sort the rows of a query, and select only those of one page.
 
-    Adds `ORDER BY title, id LIMIT :limit OFFSET :offset`.
+    A query of books gets the clauses `ORDER BY title, id LIMIT :limit OFFSET :offset`.
 
     Args:
         query: The query to change.
         source: The table or CTE in the FROM clause of the query.
         sort_keys: The sort order.
-        after_cursor: Whether the query already excludes the rows before the page by comparing them
-            with a cursor. It then needs no OFFSET.
+        after_cursor: Whether the WHERE clause of the query already excludes the rows of earlier
+            pages, by comparing them with a cursor. The query then gets no OFFSET.
     """
     sorted_query = query.order_by(*order_by_terms(sort_keys, source))
     limited_query = sorted_query.limit(sa.bindparam("limit", type_=sa.Integer))
@@ -43,11 +43,11 @@ def sort_and_limit(
 
 
 def sort_and_limit_search(
-    matches: Select, table: sa.Table, sort_keys: Sequence[SortKey], *, after_cursor: bool
+    all_hits: Select, table: sa.Table, sort_keys: Sequence[SortKey], *, after_cursor: bool
 ) -> sa.CompoundSelect[Any]:
-    """Sort the rows that match a search, and select only those of one page.
+    """Sort the hits of a search, which are the rows that contain its words, and select one page.
 
-    For `/books?q=garcia&sort=title`:
+    The statement for `/books?q=garcia&sort=title`, where `all_hits` selects the books that match:
 
         WITH hits AS (
             SELECT * FROM books WHERE search @@ search_query(:q) LIMIT 1001
@@ -59,21 +59,21 @@ def sort_and_limit_search(
          WHERE search @@ search_query(:q) AND (SELECT count(*) FROM hits) > 1000
          ORDER BY title, id LIMIT :limit OFFSET :offset)
 
-    Postgres executes only the branch whose condition on the count is true. If there are up to 1000
-    matches, the first branch sorts them in memory. Otherwise, the second branch reads the index on
-    the sort keys, in which matches are frequent enough to fill a page soon.
+    Postgres executes only one of the two branches. If the search has up to 1000 hits, the first
+    branch sorts them in memory. If it has more, the second branch reads all books in the order of
+    the index on `title`, and stops when it has found enough hits for the page.
 
-    The planner cannot make this choice: it overestimates the frequency of a rare word, and would
-    read most of the table in sort order to find one page of matches.
+    Without the branches, the planner would often read most of the table in the order of the index,
+    because it expects too many hits for a rare word.
     """
     # One row more than the limit shows that there are too many rows to sort in memory.
-    max_hits = sa.literal_column(str(SORT_IN_MEMORY_LIMIT + 1), sa.Integer)
-    hits = matches.limit(max_hits).cte("hits")
-    number_of_hits = sa.select(sa.func.count()).select_from(hits).scalar_subquery()
-    is_rare = number_of_hits <= SORT_IN_MEMORY_LIMIT
-    rare_matches = sa.select(hits).where(is_rare)
-    frequent_matches = matches.where(sa.not_(is_rare))
+    max_first_hits = sa.literal_column(str(SORT_IN_MEMORY_LIMIT + 1), sa.Integer)
+    first_hits = all_hits.limit(max_first_hits).cte("hits")
+    number_of_first_hits = sa.select(sa.func.count()).select_from(first_hits).scalar_subquery()
+    has_few_hits = number_of_first_hits <= SORT_IN_MEMORY_LIMIT
+    few_hits = sa.select(first_hits).where(has_few_hits)
+    many_hits = all_hits.where(sa.not_(has_few_hits))
     return sa.union_all(
-        sort_and_limit(rare_matches, hits, sort_keys, after_cursor=after_cursor),
-        sort_and_limit(frequent_matches, table, sort_keys, after_cursor=after_cursor),
+        sort_and_limit(few_hits, first_hits, sort_keys, after_cursor=after_cursor),
+        sort_and_limit(many_hits, table, sort_keys, after_cursor=after_cursor),
     )

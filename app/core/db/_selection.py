@@ -13,26 +13,28 @@ Column = sa.ColumnElement[Any]
 
 
 class Selection:
-    """Selects the rows of a read model, and converts them to the values of its fields.
+    """Selects the columns of a read model from its table and from the tables of embedded rows.
 
-    For `BookRead`, which embeds the author of a book, `select(books)` returns
+    A book embeds its author, so `select(books)` returns for `BookRead`
 
         SELECT books.id, books.title, ...,
             concat_ws('.', books.version, author_row.version) AS version,
             author_row.id AS author__id, author_row.name AS author__name, ...
         FROM books JOIN authors AS author_row ON author_row.id = books.author_id
+
+    `to_field_values` converts a selected row to the values of the fields of the read model.
     """
 
     def __init__(
         self, model: type[Base], read_model: type[BaseModel], other_fields: frozenset[str]
     ) -> None:
-        """Determine the columns of the read model.
+        """Determine which fields of the read model are columns, and which embed other rows.
 
         Args:
             model: The mapped class of the table.
             read_model: The Pydantic model whose fields are selected.
-            other_fields: The fields that are neither columns nor embedded, such as those that
-                `ListStatements.add_other_fields` selects.
+            other_fields: The fields that are neither columns of the table nor embedded rows. The
+                caller adds them.
 
         Raises `TypeError` with an explanation if the read model does not fit the table.
         """
@@ -42,22 +44,16 @@ class Selection:
             for field_name in read_model.model_fields
             if field_name not in self._embedded_fields and field_name not in other_fields
         ]
-        for column_name in self.column_names:
-            if column_name not in model.__table__.c:
-                raise TypeError(
-                    f"{read_model.__name__}.{column_name} is not a column of "
-                    f"{model.__tablename__}. Add the column to {model.__name__}, or the field to "
-                    "`other_fields`."
-                )
+        self._require_columns(model, read_model)
         self._require_unique_column_names(model, read_model)
 
     def select(self, source: sa.FromClause, *, use_outer_joins: bool = False) -> sa.Select[Any]:
-        """Select the columns of a read model, and join the rows that are embedded in it.
+        """Return a query of the columns of the read model, which joins the embedded rows.
 
         Args:
             source: The table of the read model, or a subquery or CTE with its columns.
-            use_outer_joins: Whether to return a row even if the row to embed in it is not visible
-                to the statement, because another transaction created it in the meantime.
+            use_outer_joins: Whether to return a book even if the statement cannot see its author,
+                because another transaction created the author after the statement started.
         """
         columns = [self._selected_column(source, name) for name in self.column_names]
         from_clause = source
@@ -71,8 +67,9 @@ class Selection:
     def version_without_join(self, table: sa.Table) -> Column:
         """Return the SQL expression for the version of a row, with subqueries instead of joins.
 
-        It fits into the WHERE clause of an UPDATE or DELETE, which cannot contain a join. For a
-        book, whose version includes that of its author, such as `4.2`:
+        UPDATE and DELETE need it in their WHERE clause, because they do not join embedded rows.
+
+        The version of a book includes the version of its author, for example `4.2`. Its expression:
 
             concat_ws('.', books.version,
                 (SELECT author_row.version FROM authors AS author_row
@@ -85,11 +82,11 @@ class Selection:
         return _join_versions(table.c.version, embedded_versions)
 
     def to_field_values(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Convert a selected row to the values of the fields of the read model.
+        """Add the values of embedded rows, such as the author of a book, to a selected row.
 
         The row `{"id": 1, "author__id": 7, "author__name": "Ada"}` gets one more entry,
-        `"author": {"id": 7, "name": "Ada"}`. The other entries remain, because Pydantic ignores
-        those that are not fields.
+        `"author": {"id": 7, "name": "Ada"}`. The read model can then be created from it. Pydantic
+        ignores the entries that are not fields, such as `author__id`.
         """
         values_by_field = dict(row)
         for field_name, embedded_field in self._embedded_fields.items():
@@ -99,17 +96,27 @@ class Selection:
     def must_be_read_again(self, row: Mapping[str, Any]) -> bool:
         """Return whether an INSERT or UPDATE returned a row without its current embedded rows.
 
-        For example, a new book refers to an author whom another transaction created after the
-        INSERT started. The INSERT then returns the book without the author.
+        Such a statement sees the other rows as they were when it started. If another transaction
+        creates an author after that, the INSERT of a book returns the book without this author.
         """
         embedded_fields = self._embedded_fields.values()
         return any(embedded_field.must_be_read_again(row) for embedded_field in embedded_fields)
 
+    def _require_columns(self, model: type[Base], read_model: type[BaseModel]) -> None:
+        """Raise `TypeError` if a field that has to be a column is not in the table of `model`."""
+        for column_name in self.column_names:
+            if column_name not in model.__table__.c:
+                raise TypeError(
+                    f"{read_model.__name__}.{column_name} is not a column of "
+                    f"{model.__tablename__}. Add the column to {model.__name__}, or the field to "
+                    "`other_fields`."
+                )
+
     def _require_unique_column_names(self, model: type[Base], read_model: type[BaseModel]) -> None:
         """Raise `TypeError` if two columns of the SELECT statement would have the same name.
 
-        For example, the `name` of an embedded `author` is selected as `author__name`, so that
-        another field of the read model cannot have this name.
+        The name of a book's author is selected as `author__name`. This is an error if the read
+        model also has a field with the name `author__name`.
         """
         selected_names = list(self.column_names)
         for embedded_field in self._embedded_fields.values():
@@ -118,14 +125,15 @@ class Selection:
         for name in selected_names:
             if selected_names.count(name) > 1:
                 raise TypeError(
-                    f"{read_model.__name__} needs two columns with the name {name}, one of them "
-                    "for an embedded row. Rename one of the fields."
+                    f"{read_model.__name__} needs two columns with the name {name}, and one of "
+                    "them belongs to an embedded row. Rename one of the fields."
                 )
 
     def _selected_column(self, source: sa.FromClause, column_name: str) -> Column:
-        """Return the SQL expression for one field of the read model, for example `books.title`.
+        """Return the SQL expression to select for a field that is a column, such as `books.title`.
 
-        The field `version` also contains the versions of the embedded rows, for example `4.2`.
+        The field `version` is an exception: it combines the version of the row with those of its
+        embedded rows, for example `4.2` for a book with version 4 whose author has version 2.
         """
         if column_name != "version":
             return source.c[column_name]
@@ -136,10 +144,10 @@ class Selection:
 
 
 def _join_versions(own_version: Column, embedded_versions: list[Column]) -> Column:
-    """Return the SQL expression for the version of a row and of the rows that it embeds, as text.
+    """Return the SQL expression that combines the versions of a row and of its embedded rows.
 
-    For a book with an author, `concat_ws('.', books.version, author_row.version)` has a value such
-    as `4.2`. For a row without embedded rows, the value is the row's own version, such as `4`.
+    The version of a book and its author, `concat_ws('.', books.version, author_row.version)`, has
+    a value such as `4.2`. The version of a row without embedded rows is text as well, such as `4`.
     """
     if not embedded_versions:
         return sa.cast(own_version, sa.Text)

@@ -51,7 +51,7 @@ class Statements(ListStatements):
         read_model: type[ReadModel],
         filters: Conditions | None = None,
         sort_nulls_as: Mapping[str, sa.ColumnElement[Any]] | None = None,
-        index_prefix: Mapping[str, sa.ColumnElement[Any]] | None = None,
+        leading_index_columns: Mapping[str, sa.ColumnElement[Any]] | None = None,
     ) -> None:
         """Prepare the statements of one entity. Each is built when it is first needed.
 
@@ -61,11 +61,11 @@ class Statements(ListStatements):
             filters: Maps the name of each filter to its condition. The filters that all entities
                 have, such as `created_from`, are added.
             sort_nulls_as: See `ListStatements`.
-            index_prefix: See `ListStatements`.
+            leading_index_columns: See `ListStatements`.
 
         Raises `TypeError` with an explanation if the read model does not fit the table.
         """
-        super().__init__(model, read_model, filters, sort_nulls_as, index_prefix)
+        super().__init__(model, read_model, filters, sort_nulls_as, leading_index_columns)
         self.entity = model
         self._require_fields_of_default_sort(read_model)
         self._filters = self._common_filters() | self._filters
