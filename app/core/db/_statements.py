@@ -1,4 +1,4 @@
-"""The statements of an entity: those that read lists, and those that read and write rows."""
+"""SQL statements of an entity: they read lists and single rows, and insert, update and delete."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -24,7 +24,7 @@ NO_SCOPE: Final[frozenset[str]] = frozenset()
 
 
 def equals(column: InstrumentedAttribute[Any], filter_name: str | None = None) -> Condition:
-    """Return the SQL condition that a column is equal to the value of a filter.
+    """Return the SQL condition of a filter that compares a column with the client's value.
 
     `equals(Book.author_id)` is `books.author_id = :author_id`, and
     `equals(Document.owner_id, "owner")` is `documents.owner_id = :owner`. If `filter_name` is not
@@ -35,14 +35,15 @@ def equals(column: InstrumentedAttribute[Any], filter_name: str | None = None) -
 
 
 class Statements(ListStatements):
-    """Builds the SQL statements that read and write one entity.
+    """Builds the SQL statements that read and write the rows of one entity, for example of books.
 
-    A write returns the columns of the read model, so that no second statement has to read them.
+    Each method returns a statement, and executes nothing. Statements that insert or update a row
+    also return the columns of the read model, so that no second statement has to read the row.
 
-    `scope_filter_names` are the names of the filters that a row must match, for example
-    `{"owner"}`. A row that does not match them does not exist for the statement. A filter must not
-    have the name of a column that is written, because SQLAlchemy reserves these names for the
-    parameters of INSERT and UPDATE.
+    `scope_filter_names` are filters that hide rows from the caller. With `{"owner"}`, a statement
+    reads and writes only the rows whose owner is `:owner`, as if other rows did not exist. A filter
+    must not have the name of a column that is written, because SQLAlchemy reserves these names for
+    the parameters of INSERT and UPDATE.
     """
 
     def __init__(
@@ -74,18 +75,21 @@ class Statements(ListStatements):
 
     @property
     def filter_names(self) -> set[str]:
-        """The names of all filters of lists, for example `{"author_id", "created_from", ...}`."""
+        """The names of all filters of a list, for example `{"author_id", "created_from", ...}`."""
         return set(self._filters)
 
     @cached
     def select_row(self, scope_filter_names: frozenset[str]) -> Select:
-        """Select the row with the id `:row_id`."""
+        """Return the statement that selects the row with the id `:row_id`."""
         conditions = self._row_conditions(scope_filter_names)
         return mark_reusable(self.select_read_model(self.table).where(*conditions))
 
     @cached
     def select_rows(self, scope_filter_names: frozenset[str]) -> Select:
-        """Select the rows with the ids in the array `:row_ids`, in any order."""
+        """Return the statement that selects the rows whose ids are in the array `:row_ids`.
+
+        It returns them in an unspecified order.
+        """
         row_ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
         has_row_id = self.table.c.id == sa.any_(row_ids)
         conditions = [has_row_id, *self._filter_conditions(scope_filter_names)]
@@ -93,21 +97,29 @@ class Statements(ListStatements):
 
     @cached
     def exists(self, scope_filter_names: frozenset[str]) -> Select:
-        """Select the number 1 if a row with the id `:row_id` exists, and nothing otherwise."""
+        """Return the statement that checks whether a row exists.
+
+        It returns one row if the id `:row_id` exists, and otherwise no row:
+
+            SELECT 1 FROM books WHERE id = :row_id
+        """
         conditions = self._row_conditions(scope_filter_names)
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
 
     @cached
     def insert(self, column_names: frozenset[str]) -> Select:
-        """Insert one row with a parameter for each of the columns, for example `:new_title`."""
+        """Return the statement that inserts one row, and selects the row with its embedded rows.
+
+        The value of each column is a parameter such as `:new_title`.
+        """
         statement = sa.insert(self.table).values(self._new_values(column_names))
         return mark_reusable(self._select_written_rows(statement))
 
     @cached
     def insert_many(self, column_names: frozenset[str]) -> Select:
-        """Insert many rows, and return them sorted by id.
+        """Return the statement that inserts many rows, and selects them sorted by id.
 
-        The values of each column are one array parameter:
+        All values of a column are one array, for example the names of all new authors:
 
             INSERT INTO authors (id, name)
             SELECT id, name FROM unnest(:new_id, :new_name) AS new_rows (id, name)
@@ -130,11 +142,11 @@ class Statements(ListStatements):
         *,
         check_version: bool,
     ) -> Select:
-        """Set columns of the row with the id `:row_id`, increment its version, and return it.
+        """Return the statement that updates the row with the id `:row_id`, and selects it.
 
-        The new values are parameters such as `:new_title`. The row is updated only if it matches
-        the filters of the scope and, with `check_version`, if its version is in the array
-        `:versions`.
+        The statement sets each column to a parameter such as `:new_title`, and increments the
+        version of the row. With `check_version`, it updates the row only if its version is in the
+        array `:versions`.
         """
         automatic_values = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
         column_values = self._new_values(column_names) | automatic_values
@@ -146,10 +158,9 @@ class Statements(ListStatements):
     def delete(
         self, scope_filter_names: frozenset[str] = NO_SCOPE, *, check_version: bool
     ) -> ReturningDelete[Any]:
-        """Delete the row with the id `:row_id`, and return its id.
+        """Return the statement that deletes the row with the id `:row_id`, and returns its id.
 
-        The row is deleted only if it matches the filters of the scope and, with `check_version`, if
-        its version is in the array `:versions`.
+        With `check_version`, it deletes the row only if its version is in the array `:versions`.
         """
         conditions = self._row_conditions(scope_filter_names, check_version=check_version)
         statement = sa.delete(self.table).where(*conditions)
@@ -158,7 +169,8 @@ class Statements(ListStatements):
     def _require_fields_of_default_sort(self, read_model: type[ReadModel]) -> None:
         """Raise `TypeError` if the read model lacks a column of the default sort order.
 
-        A cursor consists of the values that the last row of a page has in these columns.
+        The cursor of the next page contains the values of these columns in the last row of a page.
+        They can be taken from the row only if it is selected with these columns.
         """
         for key in self.parse_sort(()):
             if key.column_name not in self.selection.column_names:
@@ -187,7 +199,7 @@ class Statements(ListStatements):
             "updated_to": columns.updated_at < updated_to,
         }
         if "search" in columns:
-            # A function of the database converts the words of the client to a search query.
+            # The database function `search_query` converts the words to a text search query.
             search_query = sa.func.search_query(sa.bindparam(SEARCH_FILTER, type_=sa.Text))
             filters[SEARCH_FILTER] = columns.search.bool_op("@@")(search_query)
         return filters
@@ -195,9 +207,9 @@ class Statements(ListStatements):
     def _row_conditions(
         self, scope_filter_names: frozenset[str], *, check_version: bool = False
     ) -> list[Condition]:
-        """Return the conditions for the one row that a statement reads or writes.
+        """Return the WHERE conditions that identify the one row that a statement reads or writes.
 
-        For a document of one owner, with `check_version`, slightly shortened:
+        If the scope filter is "owner" and `check_version` is set, they are, slightly shortened:
 
             id = :row_id AND owner_id = :owner AND version = ANY (:versions)
         """
@@ -209,17 +221,17 @@ class Statements(ListStatements):
         return conditions
 
     def _select_written_rows(self, statement: sa.Insert | sa.Update) -> Select:
-        """Return a statement that writes rows and selects the fields of the read model from them.
+        """Return a statement that writes rows, and selects the fields of the read model from them.
 
-        For a book, which is read with its author:
+        A new book is selected together with its author:
 
             WITH written AS (INSERT INTO books ... RETURNING *)
             SELECT written.id, ..., author_row.name AS author__name
             FROM written LEFT JOIN authors AS author_row ON author_row.id = written.author_id
         """
         written = statement.returning(*self.table.c).cte("written")
-        # The statement cannot see an author whom another transaction has created since the
-        # statement started. An inner join would omit the book.
+        # If another transaction creates the author after the statement has started, the statement
+        # cannot see the author, and an inner join would omit the book.
         return self.select_read_model(written, use_outer_joins=True)
 
     def _new_values(self, column_names: frozenset[str]) -> dict[str, sa.BindParameter[Any]]:
@@ -227,5 +239,5 @@ class Statements(ListStatements):
         return {name: self._column_parameter(f"new_{name}", name) for name in sorted(column_names)}
 
     def _column_parameter(self, parameter_name: str, column_name: str) -> sa.BindParameter[Any]:
-        """Return a statement parameter such as `:created_from`, with the type of a column."""
+        """Return an SQL parameter such as `:created_from`, whose type is that of a column."""
         return sa.bindparam(parameter_name, type_=self.table.c[column_name].type)
