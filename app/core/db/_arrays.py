@@ -1,6 +1,10 @@
-"""Passes many rows to a statement as one array per column, which the statement reads like a table.
+"""Passes any number of rows to an SQL statement, as one array parameter per column.
 
-SELECT new_rows.id, new_rows.name FROM unnest(:ids, :names) AS new_rows (id, name)
+The statement reads the arrays `[1, 2]` and `["Ada", "Grace"]` as a table with two rows:
+
+    SELECT new_rows.id, new_rows.name FROM unnest(:ids, :names) AS new_rows (id, name)
+
+Its text is the same for any number of rows, so Postgres can reuse the prepared statement.
 """
 
 from collections.abc import Sequence
@@ -14,16 +18,16 @@ Column = sa.ColumnElement[Any]
 def unnest_arrays(
     columns: Sequence[Column], column_arrays: Sequence[Column], table_alias: str
 ) -> sa.TableValuedAlias:
-    """Return a table that a statement can select from, made of one SQL array per column.
+    """Return the FROM clause element that reads SQL arrays as a table, one array per column.
 
-    For the columns `id` and `name` and the alias "new_rows", the table is
+    The table of the columns `id` and `name`, with the alias "new_rows", is
 
         unnest(:ids, :names) AS new_rows (id, name)
 
     Args:
         columns: The columns whose names and types the table has.
-        column_arrays: For each column, in the same order, an SQL expression for the array of its
-            values, such as `:ids`.
+        column_arrays: The array of each column, in the same order, as an SQL expression such as
+            the parameter `:ids`.
         table_alias: The name of the table in the statement.
     """
     unnested_columns = [sa.column(str(column.key), column.type) for column in columns]
@@ -35,9 +39,9 @@ def unnest_arrays(
 def unnest_rows(
     columns: Sequence[Column], rows: Sequence[tuple[Any, ...]], table_alias: str
 ) -> sa.TableValuedAlias:
-    """Return a table that a statement can select from, made of rows of Python values.
+    """Return the FROM clause element that passes rows of Python values to a statement as a table.
 
-    Each column becomes one array parameter. For the columns `id` and `name`, the rows
+    Each column becomes one array parameter. In a table of the columns `id` and `name`, the rows
     `[(1, "Ada"), (2, "Grace")]` become the arrays `[1, 2]` and `["Ada", "Grace"]`:
 
         unnest(:ids, :names) AS new_rows (id, name)
@@ -48,7 +52,7 @@ def unnest_rows(
         table_alias: The name of the table in the statement.
     """
     column_arrays = []
-    # `zip(*rows)` would return nothing for an empty `rows`, but each column needs an array.
+    # If `rows` is empty, each column needs an empty array, which `zip(*rows)` would not return.
     for column_index, column in enumerate(columns):
         column_values = [row[column_index] for row in rows]
         column_arrays.append(sa.literal(column_values, sa.ARRAY(column.type)))

@@ -1,4 +1,6 @@
-"""Finds the error to raise for a violated constraint, from the declarations of the mapped classes.
+"""Finds the error to raise if a statement violates a constraint of the database.
+
+The error follows from the constraint, which the mapped classes declare:
 
     constraint                     violated by            error
     foreign key of the table       INSERT, UPDATE         422, pointer `/author_id`
@@ -13,38 +15,41 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from app.core.db._arrays import unnest_rows
+from app.core.db._missing_rows import (
+    find_missing_rows_error,
+    missing_row_field_errors,
+    select_existing_values,
+)
 from app.core.db._names import matches_reported_name
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, InvalidRequest, ServiceError
-from app.core.field_errors import FieldError, json_pointer
+from app.core.field_errors import json_pointer
 
 Row = Mapping[str, Any]
-# The values of several columns of one row, in the order of the columns.
-ColumnValues = tuple[Any, ...]
 UniqueConstraint = sa.UniqueConstraint | sa.PrimaryKeyConstraint | sa.Index
 # The maximum number of JSON pointers in an error message.
 MAX_POINTERS: Final = 10
 
 
 class ConstraintErrors:
-    """Finds the error to raise for a statement that violates a constraint of a table.
+    """Finds the error that explains to a client which constraint of a table a write has violated.
 
-    Each method takes the name of the violated constraint, for example `fk_books_author_id_authors`
-    or `uq_publishers_name`. It returns None if this class knows no error for the constraint, for
-    example because it is a check constraint and the repository declares no error for it.
+    Each method takes the name of the constraint, for example `fk_books_author_id_authors` or
+    `uq_publishers_name`. It returns None if the class cannot explain the constraint, for example a
+    check constraint without a declared error.
     """
 
     def __init__(
         self, table: sa.Table, noun: str, declared_errors: Mapping[str, Callable[[], ServiceError]]
     ) -> None:
-        """Create the lookup of errors for the constraints of one table.
+        """Remember the table, and the errors that are declared for some of its constraints.
 
         Args:
             table: The table to which rows are written.
             noun: The name of one of its rows in sentences, for example "Book".
-            declared_errors: Functions that create the errors which the repository declares, by
-                names of constraints. They take precedence over errors derived from the table.
+            declared_errors: Maps the name of a constraint to a function that creates its error, for
+                example `{"fk_books_author_id_authors": AuthorHasBooks}`. These errors take
+                precedence over those that follow from the constraint.
         """
         self._table = table
         self._noun = noun.lower()
@@ -53,15 +58,15 @@ class ConstraintErrors:
     def find_write_error(self, constraint_name: str) -> ServiceError | None:
         """Return the error to raise if INSERT or UPDATE of one row violates the constraint.
 
-        The error for a reference to a missing author is `InvalidRequest` with a pointer to the
-        field, `/author_id`. The error for a row that is not unique is `Conflict`, for example with
-        the detail "Another publisher has this name".
+        If the row refers to an author that does not exist, the error is `InvalidRequest` with a
+        pointer to the field, `/author_id`. If the row is not unique, the error is `Conflict`, for
+        example with the detail "Another publisher has this name".
         """
         if constraint_name in self._declared_errors:
             return self._declared_errors[constraint_name]()
         foreign_key = self._find_foreign_key(constraint_name)
         if foreign_key is not None:
-            return InvalidRequest(*_missing_row_field_errors(foreign_key))
+            return InvalidRequest(*missing_row_field_errors(foreign_key))
         unique_constraint = self._find_unique_constraint(constraint_name)
         if unique_constraint is not None:
             return self._not_unique_error(unique_constraint.columns.keys())
@@ -70,8 +75,9 @@ class ConstraintErrors:
     def find_delete_error(self, constraint_name: str) -> ServiceError | None:
         """Return the error to raise if a row cannot be deleted because other rows refer to it.
 
-        `constraint_name` is the foreign key of the other rows. The error is, for example, a
-        `Conflict` with the detail "The publisher cannot be deleted while books refer to it".
+        The deletion of a publisher violates a foreign key of the table `books`, whose name is
+        `constraint_name`. The error is a `Conflict` with the detail "The publisher cannot be
+        deleted while books refer to it".
         """
         if constraint_name in self._declared_errors:
             return self._declared_errors[constraint_name]()
@@ -94,14 +100,14 @@ class ConstraintErrors:
         SELECT after the INSERT was rolled back. The error contains pointers to these rows, for
         example `/items/17/author_id`.
 
-        Returns a `Conflict` without pointers if the rows do not violate the constraint any more,
-        because another request has changed the database. The client can retry then.
+        Another request may have changed the database since, so that the rows no longer violate the
+        constraint. The error is then a `Conflict` without pointers, and the client can retry.
         """
         if constraint_name in self._declared_errors:
             return self._declared_errors[constraint_name]()
         foreign_key = self._find_foreign_key(constraint_name)
         if foreign_key is not None:
-            return await _find_missing_rows_error(foreign_key, rows, session)
+            return await find_missing_rows_error(foreign_key, rows, session)
         unique_constraint = self._find_unique_constraint(constraint_name)
         if unique_constraint is None:
             return None
@@ -116,6 +122,7 @@ class ConstraintErrors:
         return self._not_unique_error(column_names, duplicate_indexes)
 
     def _find_foreign_key(self, constraint_name: str) -> sa.ForeignKeyConstraint | None:
+        """Return the foreign key of the table with this name, or None if it does not exist."""
         for constraint in self._table.foreign_key_constraints:
             if matches_reported_name(constraint, constraint_name):
                 return constraint
@@ -124,8 +131,9 @@ class ConstraintErrors:
     def _find_unique_constraint(self, constraint_name: str) -> UniqueConstraint | None:
         """Return the unique constraint, primary key or unique index with this name.
 
-        Returns None for an index on an expression such as `lower(email)`, because the error names
-        the columns whose values are not unique, and an expression is not a column.
+        Returns None if it does not exist, or if it is an index on an expression such as
+        `lower(email)`. The error would name the columns whose values are not unique, and an
+        expression is not a column.
         """
         for constraint in self._table.constraints:
             if not isinstance(constraint, sa.UniqueConstraint | sa.PrimaryKeyConstraint):
@@ -143,8 +151,9 @@ class ConstraintErrors:
     ) -> Conflict:
         """Return the error for rows whose values in these columns are not unique.
 
-        Its detail for a single row is "Another publisher has this name". For a batch, it lists the
-        rows at `duplicate_indexes`: "Another publisher has this name: /items/1, /items/4".
+        The detail of the error is, for example, "Another publisher has this name". If the rows are
+        from a batch, it also lists those with the indexes `duplicate_indexes`, for example "Another
+        publisher has this name: /items/1, /items/4".
         """
         detail = f"Another {self._noun} has this {' and '.join(column_names)}"
         if duplicate_indexes:
@@ -155,9 +164,10 @@ class ConstraintErrors:
     async def _find_duplicate_indexes(
         self, column_names: Sequence[str], rows: Sequence[Row], session: Session
     ) -> list[int]:
-        """Return the indexes of the rows whose values in these columns are not unique.
+        """Return the indexes of those rows of a batch that would not be unique in the table.
 
-        A row is a duplicate if the table, or an earlier row of `rows`, contains the same values.
+        A row is a duplicate if the table, or an earlier row of `rows`, has the same values in the
+        columns. In the rows `[{"name": "Virago"}, {"name": "Virago"}]`, the row 1 is a duplicate.
         """
         values_of_rows = [tuple(row.get(name) for name in column_names) for row in rows]
         seen_values = await select_existing_values(
@@ -170,78 +180,3 @@ class ConstraintErrors:
                 duplicate_indexes.append(index)
             seen_values.add(values)
         return duplicate_indexes
-
-
-async def _find_missing_rows_error(
-    foreign_key: sa.ForeignKeyConstraint, rows: Sequence[Row], session: Session
-) -> InvalidRequest | Conflict:
-    """Return the error for a batch in which some rows refer to rows that do not exist.
-
-    Returns a `Conflict` without details if another request has created the missing rows by now.
-    """
-    references = [tuple(row.get(column) for column in foreign_key.column_keys) for row in rows]
-    referred_columns = [element.column.name for element in foreign_key.elements]
-    existing_references = await select_existing_values(
-        foreign_key.referred_table, referred_columns, references, session
-    )
-    field_errors = []
-    for index, reference in enumerate(references):
-        # Postgres does not check a foreign key if one of its columns is NULL.
-        if None not in reference and reference not in existing_references:
-            field_errors += _missing_row_field_errors(foreign_key, "items", index)
-    if not field_errors:
-        return Conflict()
-    return InvalidRequest(*field_errors)
-
-
-def _missing_row_field_errors(
-    foreign_key: sa.ForeignKeyConstraint, *item_path: str | int
-) -> list[FieldError]:
-    """Return one field error for each column of a foreign key that refers to a missing row.
-
-    `item_path` locates the referring row in the body. For example, "items" and 17 result in a field
-    error for `/items/17/author_id`.
-    """
-    return [
-        missing_row_field_error(column_name, json_pointer(*item_path, column_name))
-        for column_name in foreign_key.column_keys
-    ]
-
-
-def missing_row_field_error(column_name: str, pointer: str) -> FieldError:
-    """Return the field error for a reference to a row that does not exist.
-
-    The error for the column `author_id` has the code `author_not_found`.
-
-    Args:
-        column_name: The column that refers to the missing row. Its name ends with `_id`.
-        pointer: The location of the value in the body, for example `/items/17/author_id`.
-    """
-    referred_noun = column_name.removesuffix("_id")
-    return FieldError(
-        pointer=pointer,
-        code=f"{referred_noun}_not_found",
-        detail=f"There is no {referred_noun.replace('_', ' ')} with this id",
-    )
-
-
-async def select_existing_values(
-    table: sa.FromClause,
-    column_names: Sequence[str],
-    searched_values: Sequence[ColumnValues],
-    session: Session,
-) -> set[ColumnValues]:
-    """Return those of the searched values that the columns of a table contain.
-
-    With the column `id` of `authors` and the values `[(7,), (8,)]`, the result is `{(7,)}` if only
-    author 7 exists. The statement is:
-
-        SELECT authors.id FROM authors
-        JOIN unnest(:ids) AS searched (id) ON authors.id = searched.id
-    """
-    columns = [table.c[name] for name in column_names]
-    searched = unnest_rows(columns, searched_values, "searched")
-    matches_searched = sa.and_(*(column == searched.c[column.name] for column in columns))
-    statement = sa.select(*columns).join_from(table, searched, matches_searched)
-    rows = await session.execute(statement)
-    return {tuple(row[name] for name in column_names) for row in rows}

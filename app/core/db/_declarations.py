@@ -3,9 +3,12 @@
 The application runs the checks when it starts. Each raises `TypeError` with a message that names
 the field and says how to change the declaration.
 
-The functions have these parameters in common: `field_name` is the field of the read model that the
-message names, for example `BookRead.author`. `relationship` is the relationship of the mapped class
-with the same name. `nested` is the type of the field, for example an optional `BookAuthor`.
+A field of a read model embeds rows of another table if it contains a model, as `BookRead.author`
+contains a `BookAuthor`. The functions that check such fields have these parameters in common:
+
+- `field_name` names the field in the message, for example `BookRead.author`.
+- `relationship` is the relationship of the mapped class with the same name, `Book.author`.
+- `nested` is the type of the field, for example an optional `BookAuthor`.
 """
 
 import operator
@@ -28,9 +31,9 @@ _CONVERTED_TYPES: Final = (sa.types.TypeDecorator, sa.LargeBinary, sa.Interval)
 def forbid_validation_aliases(model: type[BaseModel]) -> None:
     """Raise `TypeError` if Pydantic expects an alias instead of the name of a field.
 
-    Repositories create the model from a database row such as `{"first_name": "Octavia"}`, whose
-    keys are the names of the fields. Pydantic ignores the key if the field has an alias, for
-    example `firstName`, unless the model sets `validate_by_name`.
+    Repositories create the model from a database row such as `{"first_name": "Octavia"}`. If the
+    field has the alias `firstName`, Pydantic looks for this key instead and ignores `first_name`,
+    unless the model sets `validate_by_name`.
     """
     model_config = model.model_config
     if model_config.get("populate_by_name") or model_config.get("validate_by_name"):
@@ -48,8 +51,9 @@ def forbid_converted_types_in_list(
 ) -> None:
     """Raise `TypeError` if an embedded list contains a column whose values SQLAlchemy converts.
 
-    Postgres returns an embedded list as one JSON array, in which SQLAlchemy does not convert
-    values. For example, a client would receive the text `\\x00ff` for a column of bytes.
+    Postgres returns an embedded list, such as the tags of a book, as one JSON array. SQLAlchemy
+    does not convert the values in it, so a client would receive a column of bytes as the text
+    `\\x00ff`.
     """
     columns = relationship.mapper.local_table.c
     embedded_model = nested.model
@@ -71,8 +75,8 @@ def forbid_converted_types_in_list(
 def _stores_enum_values(enum_type: sa.Enum) -> bool:
     """Return whether a column stores the values of Enum members rather than their names.
 
-    For `Role.ADMIN = "admin"`, SQLAlchemy stores the name, "ADMIN", unless `values_callable` makes
-    it store "admin".
+    SQLAlchemy stores the member `Role.ADMIN = "admin"` by its name, "ADMIN", unless the argument
+    `values_callable` of the column type makes it store the value, "admin".
     """
     members = enum_type.enum_class or ()
     return all(str(member.value) in enum_type.enums for member in members)
@@ -81,7 +85,10 @@ def _stores_enum_values(enum_type: sa.Enum) -> bool:
 def require_columns_for_fields(
     field_name: str, relationship: Relationship, nested: NestedModel
 ) -> None:
-    """Raise `TypeError` if a field of an embedded model is not a column of the embedded table."""
+    """Raise `TypeError` if a field of an embedded model is not a column of the embedded table.
+
+    If `BookRead.author` contains a `BookAuthor`, its fields must be columns of `authors`.
+    """
     embedded_table = relationship.mapper.class_.__tablename__
     columns = relationship.mapper.local_table.c
     for column_name in nested.model.model_fields:
@@ -98,9 +105,12 @@ def require_version_of_embedded_rows(
 ) -> None:
     """Raise `TypeError` if an embedded row can change without a change of its version.
 
-    The ETag of a book combines the versions of the book and of the author that it embeds. The ETag
-    would stay the same if the author's table had no column `version`, or if Postgres could change
-    a displayed column of the author without incrementing it, by a rule such as ON DELETE SET NULL.
+    The ETag of a book combines the versions of the book and of the author that it embeds, so every
+    change of the author has to increment the author's version. This fails if
+
+    - the author's table has no column `version`,
+    - a displayed column of the author is a foreign key with a rule such as ON DELETE SET NULL, by
+      which Postgres changes the column without incrementing the version.
     """
     embedded_class = relationship.mapper.class_
     columns = relationship.mapper.local_table.c
@@ -122,8 +132,9 @@ def require_version_of_embedded_rows(
 def require_foreign_key_join(field_name: str, relationship: Relationship) -> None:
     """Raise `TypeError` if a relationship has a sort order, or a condition besides foreign keys.
 
-    Repositories join embedded rows only by foreign keys, and sort them by primary key. They would
-    ignore another condition of the relationship, such as `Room.name != "closed"`.
+    Repositories join embedded rows only by foreign keys, such as `authors.id = books.author_id`,
+    and sort them by primary key. They would ignore another condition of the relationship, such as
+    `authors.name != 'unknown'`, and another sort order.
     """
     join_conditions = _split_conjunction(relationship.primaryjoin)
     number_of_foreign_keys = len(relationship.synchronize_pairs)
@@ -151,7 +162,7 @@ def _split_conjunction(condition: Column) -> list[Column]:
 
 
 def _compares_two_columns(condition: Column) -> bool:
-    """Return whether a condition has the form `a.x = b.y`."""
+    """Return whether a condition has a form such as `authors.id = books.author_id`."""
     return (
         isinstance(condition, sa.BinaryExpression)
         and condition.operator is operator.eq
@@ -164,8 +175,10 @@ def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -
     """Raise `TypeError` if Postgres can change a displayed column without changing the version.
 
     When a publisher is deleted, for example, `ON DELETE SET NULL` changes the column `publisher_id`
-    of its books without incrementing their versions. This is allowed only if the read model embeds
-    the publisher. The version in the response then contains the publisher's version, so it changes.
+    of its books without incrementing their versions. Their ETags would then be wrong.
+
+    The rule is allowed if the read model embeds the publisher, because the version of a book then
+    also contains the version of its publisher, and changes when the publisher is deleted.
     """
     if "version" not in read_model.model_fields:
         return
@@ -179,7 +192,7 @@ def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -
         is_displayed = embeds_row or column.key in read_model.model_fields
         if rule is None or not is_displayed:
             continue
-        # After SET DEFAULT, the newly embedded row may have the same version as the old one.
+        # SET DEFAULT replaces the embedded row by one that may have the same version.
         if not embeds_row or rule.endswith("SET DEFAULT"):
             raise TypeError(
                 f"{rule} can change {column} without changing the version of "
@@ -191,7 +204,8 @@ def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -
 def _find_referential_action(column: Column) -> str | None:
     """Return the rule by which Postgres changes a foreign key, for example `ON DELETE SET NULL`.
 
-    Returns None if the column is not a foreign key, or if only INSERT and UPDATE change its value.
+    Postgres applies it when the referred row is deleted or gets another key. Returns None if the
+    column is not a foreign key, or if Postgres never changes its value by itself.
     """
     for foreign_key in column.foreign_keys:
         on_delete = (foreign_key.ondelete or "NO ACTION").upper()
@@ -208,8 +222,8 @@ def require_supported_foreign_key(
 ) -> None:
     """Raise `TypeError` if the foreign key to an embedded row has an unsupported form.
 
-    The foreign key has to be a single column. If the column is nullable, the field has to allow
-    None.
+    It has to be a single column, such as `books.author_id`. If the column is nullable, a book may
+    have no author, so the field has to allow None.
     """
     column_pairs = relationship.local_remote_pairs or []
     if len(column_pairs) > 1:

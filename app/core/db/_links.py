@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.db._arrays import unnest_rows
-from app.core.db._constraints import missing_row_field_error, select_existing_values
+from app.core.db._missing_rows import missing_row_field_error, select_existing_values
 from app.core.db._models import Base
 from app.core.db._sessions import Session
 from app.core.errors import Conflict, ConstraintViolated, InvalidRequest

@@ -12,17 +12,18 @@ _IDENTIFIER_PREPARER: Final = dialect().identifier_preparer  # type: ignore[no-u
 def quote_identifier(name: str) -> str:
     """Return the name of a table or column for use in SQL text, in quotes if it needs them.
 
-    `books` stays as it is, and `references` becomes `"references"` because it is a keyword.
+    The name `books` stays as it is, and `references` becomes `"references"`, because it is a
+    keyword of SQL.
     """
     return str(_IDENTIFIER_PREPARER.quote(name))
 
 
 def matches_reported_name(constraint: Constraint | Index, reported_name: str) -> bool:
-    """Return whether a name in an error message of Postgres refers to this constraint or index.
+    """Return whether a constraint or index has the name that Postgres reports in an error.
 
-    The reported name differs from the declared name if the declared name is longer than 63
-    characters, the limit of Postgres. SQLAlchemy then creates the constraint under a shorter name,
-    which ends with a digest of the declared name.
+    Names of up to 63 characters, the limit of Postgres, are equal. SQLAlchemy creates a constraint
+    with a longer name under a shorter name, which ends with a digest of the longer one, and
+    Postgres reports the shorter name.
     """
     if not isinstance(constraint.name, str):
         # SQLAlchemy does not know the name that Postgres has chosen for an unnamed constraint.

@@ -1,4 +1,4 @@
-"""A SELECT statement after SQL keywords that SQLAlchemy has no construct for."""
+"""SELECT statements after keywords that SQLAlchemy does not support, such as EXPLAIN."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 
 class PrefixedQuery(sa.Executable, sa.ClauseElement):
-    """A SELECT statement after keywords for which SQLAlchemy has no construct.
+    """A statement that consists of keywords, which SQLAlchemy does not support, and a SELECT.
 
-    `PrefixedQuery("EXPLAIN (FORMAT JSON)", select(Book.id))` executes
+    `PrefixedQuery("EXPLAIN (FORMAT JSON)", select(Book.id))` is the statement
 
         EXPLAIN (FORMAT JSON) SELECT books.id FROM books
     """
@@ -27,9 +27,9 @@ class PrefixedQuery(sa.Executable, sa.ClauseElement):
 def _compile_prefixed_query(
     statement: PrefixedQuery, compiler: SQLCompiler, **compiler_options: Any
 ) -> str:
-    """Return the SQL text of the statement, for example `EXPLAIN SELECT ...`.
+    """Return the SQL text of a `PrefixedQuery`, for example `EXPLAIN SELECT ...`.
 
-    SQLAlchemy calls this when it compiles a `PrefixedQuery`.
+    SQLAlchemy calls this function, which the decorator registers, to compile the statement.
     """
     query_text = compiler.process(statement.query, **compiler_options)
     return f"{statement.prefix} {query_text}"
