@@ -18,7 +18,7 @@ from app.core.schemas import (
     string_of_length,
 )
 
-AuthorId = Annotated[Id, Field(description="The author's id")]
+AuthorId = Annotated[Id, Field(description="Id of the author")]
 AuthorName = Annotated[str, string_of_length(1, 200), Field(examples=["Gabriel García Márquez"])]
 AuthorSortKey = Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"]
 

@@ -19,7 +19,7 @@ from app.core.schemas import (
     string_of_length,
 )
 
-BookId = Annotated[Id, Field(description="The book's id")]
+BookId = Annotated[Id, Field(description="Id of the book")]
 Title = Annotated[str, string_of_length(1, 300), Field(examples=["Cien años de soledad"])]
 BookSortKey = Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"]
 

@@ -71,7 +71,7 @@ SortKeys = Annotated[
     Field(
         description=(
             "Sort keys, separated by commas. `-` before a key sorts in descending order."
-            " Default: the oldest first"
+            " Default: the oldest first."
         ),
         json_schema_extra=_document_sort_keys,
     ),
@@ -85,25 +85,25 @@ class PageQuery(RequestModel):
         default=None,
         description=(
             "Number of the page, starting at 1. `page` times `size` is at most 100,000; use"
-            " `cursor` to read further"
+            " `cursor` to read further."
         ),
     )
     # The OpenAPI document contains no default, because a client that sends all defaults would send
     # `size` also in a request for CSV or JSON lines, which have no pages.
     size: Annotated[int, integer_between(1, 100)] = Field(
         default=20,
-        description="Maximum number of items per page. Default: 20",
+        description="Maximum number of items per page (default: 20)",
         json_schema_extra=remove_default,
     )
     cursor: Annotated[str, string_of_length(1, 4000)] | None = Field(
         default=None,
-        description="The `next` of the previous page. Repeat the sort keys and filters with it",
+        description="The `next` of the previous page. Repeat the sort keys and filters with it.",
     )
     count: Literal["exact", "none", "estimated"] | None = Field(
         default=None,
         description=(
             "How to determine `total`. Default: `exact`, or `none` with a cursor. A list that"
-            " contains only the caller's own items is never estimated, but counted exactly"
+            " contains only the caller's own items is never estimated, but counted exactly."
         ),
     )
 
@@ -154,7 +154,7 @@ class ListQuery(PageQuery):
         default=None,
         description=(
             "Search words. An item matches if each of them is the beginning of one of its words,"
-            " regardless of case and accents"
+            " regardless of case and accents."
         ),
     )
     created_from: Instant | None = Field(

@@ -192,7 +192,7 @@ Version = Annotated[
     str,
     Field(
         max_length=200,
-        description="The ETag without quotes. It changes whenever a displayed value changes",
+        description="The ETag without quotes. It changes whenever a displayed value changes.",
         examples=["1"],
     ),
 ]

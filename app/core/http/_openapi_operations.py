@@ -33,11 +33,11 @@ _SUCCESS_DESCRIPTIONS: Final = {
 }
 _IF_NONE_MATCH_DESCRIPTION: Final = (
     "The ETags of the representations that the client has. If the current ETag is one of them, the"
-    " response is 304 and has no content. `*` matches every ETag"
+    " response is 304 and has no content. `*` matches every ETag."
 )
 _IF_MATCH_DESCRIPTION: Final = (
     "The ETags that the resource may have. If its current ETag is not one of them, the resource is"
-    " not changed and the response is 412. `*` matches every ETag"
+    " not changed and the response is 412. `*` matches every ETag."
 )
 
 
