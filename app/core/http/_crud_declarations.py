@@ -76,12 +76,12 @@ def require_sort_columns(query_model: type[PageQuery], statements: Statements) -
     Clients can sort by the names that the field `sort` of the query model allows, for example
     `sort: SortKeys[Literal["name", "-name"]]`. A query model without this field is valid.
     """
-    column_names = {sort_key.removeprefix("-") for sort_key in _allowed_sort_keys(query_model)}
+    column_names = {sort_key.removeprefix("-") for sort_key in _find_allowed_sort_keys(query_model)}
     for column_name in column_names:
         _require_sort_column(column_name, statements, f"{query_model.__name__}.sort")
 
 
-def _allowed_sort_keys(query_model: type[PageQuery]) -> tuple[str, ...]:
+def _find_allowed_sort_keys(query_model: type[PageQuery]) -> tuple[str, ...]:
     """Return the sort keys that the field `sort` of a query model allows.
 
     For `sort: SortKeys[Literal["name", "-name"]]`, this is `("name", "-name")`. It is empty if the

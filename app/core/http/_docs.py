@@ -35,7 +35,7 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
     html = bytes(swagger_page.body)
-    headers = {"Content-Security-Policy": _content_security_policy(html, settings)}
+    headers = {"Content-Security-Policy": _build_content_security_policy(html, settings)}
 
     async def show_swagger_ui() -> HTMLResponse:
         return HTMLResponse(html, headers=headers)
@@ -54,7 +54,7 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
         app.add_api_route("/", redirect_to_swagger_ui, include_in_schema=False)
 
 
-def _content_security_policy(html: bytes, settings: Settings) -> str:
+def _build_content_security_policy(html: bytes, settings: Settings) -> str:
     """Return the Content-Security-Policy header of the Swagger UI page.
 
     It allows the page to load files from this service, to run the inline scripts that `html`
@@ -62,7 +62,7 @@ def _content_security_policy(html: bytes, settings: Settings) -> str:
     object store because downloads of documents redirect to it.
     """
     inline_scripts = re.findall(rb"<script>(.*?)</script>", html, re.DOTALL)
-    script_hashes = " ".join(_hash_source(script) for script in inline_scripts)
+    script_hashes = " ".join(_build_hash_source(script) for script in inline_scripts)
     object_store_url = settings.s3_public_endpoint_url or settings.s3_endpoint_url
     # Without a configured URL, the S3 client chooses the host, so allow any HTTPS host.
     connect_source = object_store_url or "https:"
@@ -73,7 +73,7 @@ def _content_security_policy(html: bytes, settings: Settings) -> str:
     )
 
 
-def _hash_source(script: bytes) -> str:
+def _build_hash_source(script: bytes) -> str:
     """Return the hash by which a policy allows an inline script, such as `'sha256-qznLc...'`."""
     digest = sha256(script).digest()
     return f"'sha256-{b64encode(digest).decode()}'"

@@ -95,18 +95,18 @@ class _EndpointCaller:
         # The index of the result of each dependency in the list of injectable values. FastAPI gives
         # dependencies that may share a result the same key.
         self._result_indexes: dict[Any, int] = {}
-        self._argument_indexes = self._plan_dependency_calls(dependant)
+        self._argument_indexes = self._plan_arguments(dependant)
         self._parameter_readers = build_parameter_readers(route)
         self._response_field = route.response_field
         self._response_model = route.response_model
         self._status_code = route.status_code or 200
 
-    def _plan_dependency_calls(self, dependant: Dependant) -> ArgumentIndexes:
-        """Plan the calls of a function's dependencies, and return where its arguments come from.
+    def _plan_arguments(self, dependant: Dependant) -> ArgumentIndexes:
+        """Return where the arguments of a function come from, and plan calls of its dependencies.
 
-        For each request, a list collects the request, the response parameter and the results of the
-        dependencies. The returned dictionary contains, for each argument of the function, its index
-        in this list, for example `{"request": 0, "session": 2}`.
+        For each request, the list of injectable values contains everything that may be an argument:
+        the request, the response parameter and the results of dependencies. The returned dictionary
+        has the index of each argument in this list, for example `{"request": 0, "session": 2}`.
 
         Args:
             dependant: FastAPI's description of the function. It is the endpoint, or a dependency
@@ -114,7 +114,7 @@ class _EndpointCaller:
         """
         argument_indexes: ArgumentIndexes = {}
         for dependency in dependant.dependencies:
-            result_index = self._plan_dependency_call(dependency)
+            result_index = self._plan_call(dependency)
             # A dependency that is declared by `dependencies=[...]` does not have a parameter name,
             # because its result is not passed to the function.
             if dependency.name is not None:
@@ -125,11 +125,12 @@ class _EndpointCaller:
             argument_indexes[dependant.response_param_name] = _RESPONSE_INDEX
         return argument_indexes
 
-    def _plan_dependency_call(self, dependency: Dependant) -> int:
-        """Plan the call of a dependency, and return the index at which its result is stored.
+    def _plan_call(self, dependency: Dependant) -> int:
+        """Plan the call of a dependency, and return the index of its result.
 
-        The index refers to the list of injectable values. A dependency that several functions
-        declare is called once, and they share its result, unless one declares `use_cache=False`.
+        This is the index in the list of injectable values: the request, the response parameter, and
+        the results of dependencies in the order of their calls. If several functions declare the
+        same dependency, it is called once, except for those that declare it with `use_cache=False`.
         """
         cache_key = _get_cache_key(dependant=dependency)
         if dependency.use_cache and cache_key in self._result_indexes:
@@ -137,7 +138,7 @@ class _EndpointCaller:
         function = dependency.call
         # FastAPI declares the function as optional, but every dependency has one.
         assert function is not None  # noqa: S101 - tells the type checker
-        argument_indexes = self._plan_dependency_calls(dependency)
+        argument_indexes = self._plan_arguments(dependency)
         result_index = _FIRST_RESULT_INDEX + len(self._dependency_calls)
         call = _DependencyCall(function, _is_coroutine_callable(function), argument_indexes)
         self._dependency_calls.append(call)

@@ -44,16 +44,14 @@ def is_supported_route(route: APIRoute) -> bool:
     parameters or background tasks, need FastAPI.
     """
     endpoint = route.dependant
-    return (
-        _is_coroutine_callable(endpoint.call)
-        and not _needs_fastapi_feature(endpoint)
-        and not _has_custom_response_class(route)
-        and _can_serialize_result(route)
-        and not route.max_body_size
-        and _has_supported_query(endpoint)
-        and _has_supported_body(route)
-        and all(_is_supported_dependency(dependency) for dependency in endpoint.dependencies)
+    if not _is_coroutine_callable(endpoint.call) or _needs_fastapi_feature(endpoint):
+        return False
+    has_supported_parameters = _has_supported_query(endpoint) and _has_supported_body(route)
+    has_supported_response = not _has_custom_response_class(route) and _can_serialize_result(route)
+    has_supported_dependencies = all(
+        _is_supported_dependency(dependency) for dependency in endpoint.dependencies
     )
+    return has_supported_parameters and has_supported_response and has_supported_dependencies
 
 
 def _is_supported_dependency(dependency: Dependant) -> bool:
@@ -124,9 +122,11 @@ def _has_supported_query(endpoint: Dependant) -> bool:
 def _has_supported_body(route: APIRoute) -> bool:
     """Return whether an endpoint takes its request body as one JSON value, or takes none.
 
-    For example, `book: BookCreate`. Only FastAPI can read forms, and a JSON object whose fields are
-    separate parameters of the endpoint.
+    For example, `book: BookCreate`. Only FastAPI can read forms, a JSON object whose fields are
+    separate parameters of the endpoint, and a body with a maximum size.
     """
+    if route.max_body_size:
+        return False
     body_parameters = route.dependant.body_params
     if not body_parameters:
         return True

@@ -126,7 +126,7 @@ def guard_added_routes(app: FastAPI, permission: Permission) -> Iterator[None]:
     routes[number_of_existing_routes:] = [GuardedRoute(route, permission) for route in added_routes]
 
 
-def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
+def find_guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
     """Yield the routes of an application that `core.http.Router` did not declare."""
     for route in app.router.routes:
         if isinstance(route, GuardedRoute):
@@ -135,12 +135,12 @@ def guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
 
 def require_route_permissions(app: FastAPI) -> None:
     """Raise `MissingPermission` if any route of an application does not state a permission."""
-    for route in chain.from_iterable(_route_lists(app)):
+    for route in chain.from_iterable(_get_route_lists(app)):
         if not isinstance(route, Route | GuardedRoute):
             raise MissingPermission(route)
 
 
-def _route_lists(app: FastAPI) -> tuple[list[BaseRoute], list[BaseRoute]]:
+def _get_route_lists(app: FastAPI) -> tuple[list[BaseRoute], list[BaseRoute]]:
     """Return the two lists in which FastAPI keeps the routes of an application.
 
     FastAPI keeps the routes of static files, which `app.frontend` adds, in a second list, because
@@ -168,7 +168,7 @@ class RoutePermissionChecker:
         """
         if scope["type"] != "lifespan":
             app: FastAPI = scope["app"]
-            number_of_routes = sum(len(routes) for routes in _route_lists(app))
+            number_of_routes = sum(len(routes) for routes in _get_route_lists(app))
             if number_of_routes != self._number_of_checked_routes:
                 require_route_permissions(app)
                 self._number_of_checked_routes = number_of_routes
@@ -182,22 +182,23 @@ class MissingPermission(RuntimeError):
     """
 
     def __init__(self, route: object) -> None:
+        route_path = _find_route_path(route)
         super().__init__(
-            f"The route {_route_path(route)} has no permission that core.access defines. Declare it"
-            " with core.http.Router, or wrap it in core.http.GuardedRouter or GuardedRoute."
+            f"The route {route_path} has no permission that core.access defines. Declare it with"
+            " core.http.Router, or wrap it in core.http.GuardedRouter or GuardedRoute."
         )
 
 
-def _route_path(route: object) -> str:
-    """Return the path of a route, or of the first route of a router, for an error message."""
+def _find_route_path(route: object) -> str:
+    """Return the path of a route for an error message, or the path of a router's first route."""
     if isinstance(route, GuardedRoute):
-        return _route_path(route.route)
+        return _find_route_path(route.route)
     path: str | None = getattr(route, "path", None)
     if path is not None:
         return path
-    # FastAPI 0.165 represents an included router by one route, with this private attribute.
+    # A router that was included in another one is a route of FastAPI 0.165, which refers to it.
     router = getattr(route, "original_router", route)
     routes = getattr(router, "routes", None)
     if not routes:
         return repr(route)
-    return _route_path(routes[0])
+    return _find_route_path(routes[0])

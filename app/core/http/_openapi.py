@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app.core.field_errors import FieldError
 from app.core.http import _conditional as conditional
-from app.core.http._guard import guarded_routes
+from app.core.http._guard import find_guarded_routes
 from app.core.http._openapi_links import add_links
 from app.core.http._openapi_operations import add_standard_headers, document_route
 from app.core.http._openapi_problems import Json, add_general_error_responses, document_access
@@ -137,7 +137,7 @@ def _add_library_routes(document: Json, app: FastAPI, anonymous_kind: str) -> No
     errors and headers of all operations and the roles that may call it. Then the document is merged
     into ours.
     """
-    for guarded_route in guarded_routes(app):
+    for guarded_route in find_guarded_routes(app):
         library_document = get_openapi(
             title=app.title, version=app.version, routes=[guarded_route.route]
         )

@@ -1,11 +1,11 @@
-"""Links of OpenAPI: from the response that creates a resource to operations on that resource."""
+"""OpenAPI links from the operation that creates a resource to the operations that take its id."""
 
 from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._openapi_problems import Json
 
 
 def add_links(operation: Json, path: str, document: Json) -> None:
-    """Add OpenAPI links from an operation that creates a resource to the operations that use it.
+    """Add OpenAPI links from an operation that creates a resource to those that take its id.
 
     For example, the 201 response of `POST /authors` gets a link to `GET /authors/{id}`. The link
     tells clients to use the `id` in the response as the path parameter `id`.
@@ -58,7 +58,7 @@ def _find_id_parameter(path: str, *, collection_path: str) -> str | None:
     has_more_parameters = any(_is_parameter(segment) for segment in other_segments)
     if not _is_parameter(id_segment) or has_more_parameters:
         return None
-    return _parameter_name(id_segment)
+    return _get_parameter_name(id_segment)
 
 
 def _build_link(operation_id: str, collection_path: str, id_parameter: str) -> Json:
@@ -67,11 +67,11 @@ def _build_link(operation_id: str, collection_path: str, id_parameter: str) -> J
     For example `{"operationId": "read_review", "parameters": {"book_id": "$request.path.book_id",
     "id": "$response.body#/id"}}` for the collection "/books/{book_id}/reviews".
     """
-    parameters = {
-        _parameter_name(segment): f"$request.path.{_parameter_name(segment)}"
-        for segment in collection_path.split("/")
-        if _is_parameter(segment)
-    }
+    parameters = {}
+    for segment in collection_path.split("/"):
+        if _is_parameter(segment):
+            name = _get_parameter_name(segment)
+            parameters[name] = f"$request.path.{name}"
     parameters[id_parameter] = "$response.body#/id"
     return {"operationId": operation_id, "parameters": parameters}
 
@@ -81,6 +81,6 @@ def _is_parameter(path_segment: str) -> bool:
     return path_segment.startswith("{") and path_segment.endswith("}")
 
 
-def _parameter_name(path_segment: str) -> str:
+def _get_parameter_name(path_segment: str) -> str:
     """Return "id" for the path segment "{id}"."""
     return path_segment.removeprefix("{").removesuffix("}")

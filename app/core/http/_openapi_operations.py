@@ -195,16 +195,16 @@ def _add_response_headers(operation: Json, route: Route) -> None:
             "WWW-Authenticate": status in {"401", "403"},
         }
         header_names = [name for name, may_have in may_have_header.items() if may_have]
-        response["headers"] = _header_references(header_names)
+        response["headers"] = _refer_to_headers(header_names)
 
 
 def add_standard_headers(operation: Json) -> None:
     """Document the headers that every response has, also a response from a library's route."""
     for response in operation["responses"].values():
-        response.setdefault("headers", {}).update(_header_references(["X-Request-ID"]))
+        response.setdefault("headers", {}).update(_refer_to_headers(["X-Request-ID"]))
 
 
-def _header_references(header_names: list[str]) -> Json:
+def _refer_to_headers(header_names: list[str]) -> Json:
     """Return `{"ETag": {"$ref": "#/components/headers/ETag"}}` for `["ETag"]`."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in header_names}
 

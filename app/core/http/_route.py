@@ -75,7 +75,7 @@ class Route(APIRoute):
         self.accepts_idempotency_key = "POST" in (self.methods or ()) and permission != "public"
         # An endpoint that documents its request body in `openapi_extra` reads it as a stream.
         self.streams_body = bool((self.openapi_extra or {}).get("requestBody"))
-        self.media_types = self._accepted_media_types()
+        self.media_types = self._get_accepted_media_types()
         self._query_parameters = allowed_query_parameters(self.dependant)
         self._needs_transaction = needs_transaction(self.dependant)
         # `copy_for_app` sets the paths that have another route, although they match this one.
@@ -165,7 +165,7 @@ class Route(APIRoute):
         if self.accepts_idempotency_key:
             key = parse_idempotency_key(request)
             if key is not None:
-                content = self._content_to_compare(request)
+                content = self._get_content_to_compare(request)
                 return await run_idempotently(request, key, content, call_endpoint)
         if not self._needs_transaction:
             return await call_endpoint(request)
@@ -186,7 +186,7 @@ class Route(APIRoute):
             return request
         return await parse_body(request, self.media_types)
 
-    def _content_to_compare(self, request: Request) -> object:
+    def _get_content_to_compare(self, request: Request) -> object:
         """Return the content that a retry with the same Idempotency-Key has to repeat.
 
         This is the parsed body, or "" if the endpoint does not take a body. Returns None if the
@@ -210,7 +210,7 @@ class Route(APIRoute):
             return not_modified_response(request, response) or response
         return response
 
-    def _accepted_media_types(self) -> list[str]:
+    def _get_accepted_media_types(self) -> list[str]:
         """Return the media types that the endpoint accepts, for example `["application/json"]`."""
         if self.streams_body:
             # The endpoint documents its body by itself, for example as multipart/form-data.

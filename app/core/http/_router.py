@@ -70,7 +70,7 @@ class Router:
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare an endpoint that reads something."""
-        return self._endpoint_decorator("GET", path, permission, options)
+        return self._build_decorator("GET", path, permission, options)
 
     def post(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
@@ -79,22 +79,22 @@ class Router:
 
         It accepts an Idempotency-Key unless its permission is "public".
         """
-        return self._endpoint_decorator("POST", path, permission, options)
+        return self._build_decorator("POST", path, permission, options)
 
     def patch(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare an endpoint that updates a resource by a JSON merge patch (RFC 7396)."""
-        return self._endpoint_decorator("PATCH", path, permission, options)
+        return self._build_decorator("PATCH", path, permission, options)
 
     def delete(
         self, path: str, *, permission: Permission, **options: Unpack[EndpointOptions]
     ) -> Callable[[Endpoint], Endpoint]:
         """Declare an endpoint that deletes a resource. Its response has no content."""
         options.setdefault("status_code", NO_CONTENT)
-        return self._endpoint_decorator("DELETE", path, permission, options)
+        return self._build_decorator("DELETE", path, permission, options)
 
-    def _endpoint_decorator(
+    def _build_decorator(
         self, method: str, path: str, permission: Permission, options: EndpointOptions
     ) -> Callable[[Endpoint], Endpoint]:
         """Return a decorator that adds the decorated endpoint to this router.
