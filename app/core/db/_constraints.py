@@ -31,7 +31,7 @@ UniqueConstraint = sa.UniqueConstraint | sa.PrimaryKeyConstraint | sa.Index
 MAX_POINTERS: Final = 10
 
 
-class ConstraintErrors:
+class ConstraintErrorFinder:
     """Finds the error that explains to a client which constraint of a table a write has violated.
 
     Each method takes the name of the constraint, for example `fk_books_author_id_authors` or
@@ -42,7 +42,7 @@ class ConstraintErrors:
     def __init__(
         self, table: sa.Table, noun: str, declared_errors: Mapping[str, Callable[[], ServiceError]]
     ) -> None:
-        """Remember the table, and the errors that are declared for some of its constraints.
+        """Prepare to find errors for the constraints of one table.
 
         Args:
             table: The table to which rows are written.
@@ -116,10 +116,10 @@ class ConstraintErrors:
         if is_partial_index:
             # Only Postgres knows which rows a partial index contains.
             return self._not_unique_error(column_names)
-        duplicate_indexes = await self._find_duplicate_indexes(column_names, rows, session)
-        if not duplicate_indexes:
+        duplicate_positions = await self._find_duplicate_positions(column_names, rows, session)
+        if not duplicate_positions:
             return Conflict()
-        return self._not_unique_error(column_names, duplicate_indexes)
+        return self._not_unique_error(column_names, duplicate_positions)
 
     def _find_foreign_key(self, constraint_name: str) -> sa.ForeignKeyConstraint | None:
         """Return the foreign key of the table with this name, or None if it does not exist."""
@@ -147,36 +147,38 @@ class ConstraintErrors:
         return None
 
     def _not_unique_error(
-        self, column_names: Sequence[str], duplicate_indexes: Sequence[int] = ()
+        self, column_names: Sequence[str], duplicate_positions: Sequence[int] = ()
     ) -> Conflict:
         """Return the error for rows whose values in these columns are not unique.
 
-        The detail of the error is, for example, "Another publisher has this name". If the rows are
-        from a batch, it also lists those with the indexes `duplicate_indexes`, for example "Another
-        publisher has this name: /items/1, /items/4".
+        The detail of the error is, for example, "Another publisher has this name". The detail for
+        a batch also lists the duplicates: "Another publisher has this name: /items/1, /items/4".
+        Their positions in the batch are `duplicate_positions`, here `[1, 4]`.
         """
         detail = f"Another {self._noun} has this {' and '.join(column_names)}"
-        if duplicate_indexes:
-            pointers = [json_pointer("items", index) for index in duplicate_indexes[:MAX_POINTERS]]
+        if duplicate_positions:
+            listed_positions = duplicate_positions[:MAX_POINTERS]
+            pointers = [json_pointer("items", position) for position in listed_positions]
             detail = f"{detail}: {', '.join(pointers)}"
         return Conflict(detail)
 
-    async def _find_duplicate_indexes(
+    async def _find_duplicate_positions(
         self, column_names: Sequence[str], rows: Sequence[Row], session: Session
     ) -> list[int]:
-        """Return the indexes of those rows of a batch that would not be unique in the table.
+        """Return the positions of those rows of a batch that would not be unique in the table.
 
-        A row is a duplicate if the table, or an earlier row of `rows`, has the same values in the
-        columns. In the rows `[{"name": "Virago"}, {"name": "Virago"}]`, the row 1 is a duplicate.
+        A row is a duplicate if the table, or an earlier row of the batch, has the same values in
+        the columns. The result for `[{"name": "Virago"}, {"name": "Virago"}]` is `[1]`, or `[0, 1]`
+        if the table already contains "Virago".
         """
         values_of_rows = [tuple(row.get(name) for name in column_names) for row in rows]
         seen_values = await select_existing_values(
             self._table, column_names, values_of_rows, session
         )
-        duplicate_indexes = []
-        for index, values in enumerate(values_of_rows):
+        duplicate_positions = []
+        for position, values in enumerate(values_of_rows):
             # Unique constraints treat NULLs as different from each other.
             if values in seen_values and None not in values:
-                duplicate_indexes.append(index)
+                duplicate_positions.append(position)
             seen_values.add(values)
-        return duplicate_indexes
+        return duplicate_positions

@@ -78,6 +78,7 @@ def _stores_enum_values(enum_type: sa.Enum) -> bool:
     SQLAlchemy stores the member `Role.ADMIN = "admin"` by its name, "ADMIN", unless the argument
     `values_callable` of the column type makes it store the value, "admin".
     """
+    # A type such as `sa.Enum("admin", "member")` has no Enum class. It stores its texts.
     members = enum_type.enum_class or ()
     return all(str(member.value) in enum_type.enums for member in members)
 
@@ -106,10 +107,10 @@ def require_version_of_embedded_rows(
     """Raise `TypeError` if an embedded row can change without a change of its version.
 
     The ETag of a book combines the versions of the book and of the author that it embeds, so every
-    change of the author has to increment the author's version. This fails if
+    change of the author has to increment the author's version. Two declarations prevent that:
 
-    - the author's table has no column `version`,
-    - a displayed column of the author is a foreign key with a rule such as ON DELETE SET NULL, by
+    - The author's table has no column `version`.
+    - A displayed column of the author is a foreign key with a rule such as ON DELETE SET NULL, by
       which Postgres changes the column without incrementing the version.
     """
     embedded_class = relationship.mapper.class_
@@ -137,12 +138,14 @@ def require_foreign_key_join(field_name: str, relationship: Relationship) -> Non
     `authors.name != 'unknown'`, and another sort order.
     """
     join_conditions = _split_conjunction(relationship.primaryjoin)
-    number_of_foreign_keys = len(relationship.synchronize_pairs)
+    # Each foreign key column needs one condition, which compares it with the referred column.
+    number_of_key_columns = len(relationship.synchronize_pairs)
     if relationship.secondaryjoin is not None:
+        # A many-to-many relationship joins a link table, and then the embedded table.
         join_conditions += _split_conjunction(relationship.secondaryjoin)
-        number_of_foreign_keys += len(relationship.secondary_synchronize_pairs or [])
+        number_of_key_columns += len(relationship.secondary_synchronize_pairs or [])
     compares_only_columns = all(_compares_two_columns(condition) for condition in join_conditions)
-    if len(join_conditions) > number_of_foreign_keys or not compares_only_columns:
+    if len(join_conditions) > number_of_key_columns or not compares_only_columns:
         raise TypeError(
             f"{field_name} embeds rows by a relationship with a condition that is not a foreign "
             f"key. Remove the condition from the relationship {relationship.key}."
@@ -183,6 +186,7 @@ def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -
     if "version" not in read_model.model_fields:
         return
     relationships = sa.inspect(model).relationships
+    # The columns that refer to embedded rows, for example `books.publisher_id`.
     embedding_columns: set[Column] = set()
     for field_name in find_nested_models(read_model):
         embedding_columns |= relationships[field_name].local_columns
@@ -192,7 +196,7 @@ def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -
         is_displayed = embeds_row or column.key in read_model.model_fields
         if rule is None or not is_displayed:
             continue
-        # SET DEFAULT replaces the embedded row by one that may have the same version.
+        # SET DEFAULT replaces the embedded row by another row, which may have the same version.
         if not embeds_row or rule.endswith("SET DEFAULT"):
             raise TypeError(
                 f"{rule} can change {column} without changing the version of "

@@ -93,7 +93,7 @@ class EmbeddedRow:
     def version_from_subquery(self, source: sa.FromClause) -> Column:
         """Return a subquery that selects the version of the embedded row.
 
-        An UPDATE of a book, which cannot join the author, compares the version of the author by
+        An UPDATE of a book does not join the author. It reads the author's version by a subquery:
 
             (SELECT author_row.version FROM authors AS author_row
              WHERE author_row.id = books.author_id)
@@ -116,8 +116,8 @@ class EmbeddedRow:
         """Return whether an INSERT or UPDATE returned a row without its current embedded row.
 
         Such a statement sees the other rows as they were when it started. An INSERT of a book does
-        not find an author whom another transaction has created since. If a row embeds itself, an
-        UPDATE finds its old values.
+        not find an author whom another transaction has created since. If a row embeds itself, such
+        as an employee who is their own manager, an UPDATE returns its old values as the manager.
         """
         embedded_key = row[self._referred_alias]
         if embedded_key is not None:

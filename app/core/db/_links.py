@@ -54,12 +54,12 @@ class LinkTable:
     async def replace_links(
         self, target_ids_by_owner: TargetIdsByOwner, session: Session, *, batch: bool
     ) -> None:
-        """Link each owner to its targets, and remove all its other links, with one statement.
+        """Give each owner, such as a book, exactly these targets, such as tags, in one statement.
 
         After `{book_id: [tag_id]}`, the book has this tag and no other.
 
         Args:
-            target_ids_by_owner: The ids of the targets by the id of their owner.
+            target_ids_by_owner: Maps the id of each owner to the ids of its targets.
             session: Executes the statement.
             batch: Whether the owners are the items of a batch. Pointers in errors then start with
                 the item, for example `/items/17/tag_ids/1`.

@@ -21,9 +21,9 @@ def quote_identifier(name: str) -> str:
 def matches_reported_name(constraint: Constraint | Index, reported_name: str) -> bool:
     """Return whether a constraint or index has the name that Postgres reports in an error.
 
-    Names of up to 63 characters, the limit of Postgres, are equal. SQLAlchemy creates a constraint
-    with a longer name under a shorter name, which ends with a digest of the longer one, and
-    Postgres reports the shorter name.
+    The names are equal unless the declared name has more than 63 characters, the limit of Postgres.
+    SQLAlchemy then creates the constraint under a shortened name, which ends with a digest of the
+    declared one, and Postgres reports the shortened name.
     """
     if not isinstance(constraint.name, str):
         # SQLAlchemy does not know the name that Postgres has chosen for an unnamed constraint.

@@ -8,7 +8,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 
 class PrefixedQuery(sa.Executable, sa.ClauseElement):
-    """A statement that consists of keywords, which SQLAlchemy does not support, and a SELECT.
+    """A SELECT statement with a prefix that SQLAlchemy does not support, such as EXPLAIN.
 
     `PrefixedQuery("EXPLAIN (FORMAT JSON)", select(Book.id))` is the statement
 

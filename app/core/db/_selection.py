@@ -50,6 +50,8 @@ class Selection:
     def select(self, source: sa.FromClause, *, use_outer_joins: bool = False) -> sa.Select[Any]:
         """Return a query of the columns of the read model, which joins the embedded rows.
 
+        The query of books also selects the columns of their authors, such as `author__name`.
+
         Args:
             source: The table of the read model, or a subquery or CTE with its columns.
             use_outer_joins: Whether to return a book even if the statement cannot see its author,
@@ -103,7 +105,10 @@ class Selection:
         return any(embedded_field.must_be_read_again(row) for embedded_field in embedded_fields)
 
     def _require_columns(self, model: type[Base], read_model: type[BaseModel]) -> None:
-        """Raise `TypeError` if a field that has to be a column is not in the table of `model`."""
+        """Raise `TypeError` if a field is not a column, and not read in another way.
+
+        Fields that embed rows and `other_fields` are not columns.
+        """
         for column_name in self.column_names:
             if column_name not in model.__table__.c:
                 raise TypeError(
@@ -115,8 +120,8 @@ class Selection:
     def _require_unique_column_names(self, model: type[Base], read_model: type[BaseModel]) -> None:
         """Raise `TypeError` if two columns of the SELECT statement would have the same name.
 
-        The name of a book's author is selected as `author__name`. This is an error if the read
-        model also has a field with the name `author__name`.
+        The name of a book's author is selected as `author__name`. Therefore, the read model must
+        not also have a field with the name `author__name`.
         """
         selected_names = list(self.column_names)
         for embedded_field in self._embedded_fields.values():

@@ -88,7 +88,7 @@ class Statements(ListStatements):
     def select_rows(self, scope_filter_names: frozenset[str]) -> Select:
         """Return the statement that selects the rows whose ids are in the array `:row_ids`.
 
-        It returns them in an unspecified order.
+        It omits rows that do not match the scope filters, and returns the others in any order.
         """
         row_ids = sa.bindparam("row_ids", type_=sa.ARRAY(self.table.c.id.type))
         has_row_id = self.table.c.id == sa.any_(row_ids)
@@ -97,11 +97,11 @@ class Statements(ListStatements):
 
     @cached
     def exists(self, scope_filter_names: frozenset[str]) -> Select:
-        """Return the statement that checks whether a row exists.
-
-        It returns one row if the id `:row_id` exists, and otherwise no row:
+        """Return the statement that checks whether a row with the id `:row_id` exists.
 
             SELECT 1 FROM books WHERE id = :row_id
+
+        If the row exists, and matches the scope filters, the result has one row.
         """
         conditions = self._row_conditions(scope_filter_names)
         return sa.select(sa.literal(1)).select_from(self.table).where(*conditions)
@@ -145,8 +145,8 @@ class Statements(ListStatements):
         """Return the statement that updates the row with the id `:row_id`, and selects it.
 
         The statement sets each column to a parameter such as `:new_title`, and increments the
-        version of the row. With `check_version`, it updates the row only if its version is in the
-        array `:versions`.
+        version of the row. It updates the row only if the row matches the scope filters, such as
+        `owner_id = :owner`, and, with `check_version`, if its version is in the array `:versions`.
         """
         automatic_values = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
         column_values = self._new_values(column_names) | automatic_values
@@ -160,7 +160,8 @@ class Statements(ListStatements):
     ) -> ReturningDelete[Any]:
         """Return the statement that deletes the row with the id `:row_id`, and returns its id.
 
-        With `check_version`, it deletes the row only if its version is in the array `:versions`.
+        The statement deletes the row only if the row matches the scope filters, such as
+        `owner_id = :owner`, and, with `check_version`, if its version is in the array `:versions`.
         """
         conditions = self._row_conditions(scope_filter_names, check_version=check_version)
         statement = sa.delete(self.table).where(*conditions)
@@ -169,8 +170,8 @@ class Statements(ListStatements):
     def _require_fields_of_default_sort(self, read_model: type[ReadModel]) -> None:
         """Raise `TypeError` if the read model lacks a column of the default sort order.
 
-        The cursor of the next page contains the values of these columns in the last row of a page.
-        They can be taken from the row only if it is selected with these columns.
+        The cursor of the next page contains the values by which the last row of a page is sorted.
+        They are known only if they are fields of the read model.
         """
         for key in self.parse_sort(()):
             if key.column_name not in self.selection.column_names:
@@ -209,7 +210,7 @@ class Statements(ListStatements):
     ) -> list[Condition]:
         """Return the WHERE conditions that identify the one row that a statement reads or writes.
 
-        If the scope filter is "owner" and `check_version` is set, they are, slightly shortened:
+        With `check_version`, the conditions for a document of one owner are, slightly shortened:
 
             id = :row_id AND owner_id = :owner AND version = ANY (:versions)
         """
