@@ -81,15 +81,11 @@ class ConstraintErrorFinder:
         """
         if constraint_name in self._declared_errors:
             return self._declared_errors[constraint_name]()
-        for referring_table in self._table.metadata.tables.values():
-            for foreign_key in referring_table.foreign_key_constraints:
-                refers_to_row = foreign_key.referred_table is self._table
-                if refers_to_row and matches_reported_name(foreign_key, constraint_name):
-                    referring_rows = referring_table.name.replace("_", " ")
-                    return Conflict(
-                        f"The {self._noun} cannot be deleted while {referring_rows} refer to it"
-                    )
-        return None
+        referring_table = self._find_referring_table(constraint_name)
+        if referring_table is None:
+            return None
+        referring_rows = referring_table.name.replace("_", " ")
+        return Conflict(f"The {self._noun} cannot be deleted while {referring_rows} refer to it")
 
     async def find_batch_error(
         self, constraint_name: str, rows: Sequence[Row], session: Session
@@ -109,23 +105,28 @@ class ConstraintErrorFinder:
         if foreign_key is not None:
             return await find_missing_rows_error(foreign_key, rows, session)
         unique_constraint = self._find_unique_constraint(constraint_name)
-        if unique_constraint is None:
-            return None
-        column_names = unique_constraint.columns.keys()
-        is_partial_index = unique_constraint.dialect_kwargs.get("postgresql_where") is not None
-        if is_partial_index:
-            # Only Postgres knows which rows a partial index contains.
-            return self._not_unique_error(column_names)
-        duplicate_positions = await self._find_duplicate_positions(column_names, rows, session)
-        if not duplicate_positions:
-            return Conflict()
-        return self._not_unique_error(column_names, duplicate_positions)
+        if unique_constraint is not None:
+            return await self._find_duplicates_error(unique_constraint, rows, session)
+        return None
 
     def _find_foreign_key(self, constraint_name: str) -> sa.ForeignKeyConstraint | None:
         """Return the foreign key of the table with this name, or None if it does not exist."""
         for constraint in self._table.foreign_key_constraints:
             if matches_reported_name(constraint, constraint_name):
                 return constraint
+        return None
+
+    def _find_referring_table(self, constraint_name: str) -> sa.Table | None:
+        """Return the table that refers to this one by a foreign key with this name.
+
+        The table `publishers` and the name `fk_books_publisher_id_publishers` result in `books`.
+        Returns None if no table has such a foreign key.
+        """
+        for referring_table in self._table.metadata.tables.values():
+            for foreign_key in referring_table.foreign_key_constraints:
+                refers_to_this_table = foreign_key.referred_table is self._table
+                if refers_to_this_table and matches_reported_name(foreign_key, constraint_name):
+                    return referring_table
         return None
 
     def _find_unique_constraint(self, constraint_name: str) -> UniqueConstraint | None:
@@ -161,6 +162,25 @@ class ConstraintErrorFinder:
             pointers = [json_pointer("items", position) for position in listed_positions]
             detail = f"{detail}: {', '.join(pointers)}"
         return Conflict(detail)
+
+    async def _find_duplicates_error(
+        self, unique_constraint: UniqueConstraint, rows: Sequence[Row], session: Session
+    ) -> Conflict:
+        """Return the error for a batch of rows, some of which violate a unique constraint.
+
+        Its detail lists the duplicates: "Another publisher has this name: /items/1, /items/4". If
+        the rows are unique by now, because another request has changed the table, the error is a
+        `Conflict` without details, and the client can retry.
+        """
+        column_names = unique_constraint.columns.keys()
+        is_partial_index = unique_constraint.dialect_kwargs.get("postgresql_where") is not None
+        if is_partial_index:
+            # Only Postgres knows which rows a partial index contains, so the error lists none.
+            return self._not_unique_error(column_names)
+        duplicate_positions = await self._find_duplicate_positions(column_names, rows, session)
+        if not duplicate_positions:
+            return Conflict()
+        return self._not_unique_error(column_names, duplicate_positions)
 
     async def _find_duplicate_positions(
         self, column_names: Sequence[str], rows: Sequence[Row], session: Session
