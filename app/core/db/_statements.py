@@ -181,10 +181,10 @@ class Statements(ListStatements):
                 )
 
     def _common_filters(self) -> dict[str, Condition]:
-        """Return the conditions of the filters that all entities have, by filter name.
+        """Return the filters that the lists of all entities have, each with its SQL condition.
 
-        For example `{"created_from": books.created_at >= :created_from, ...}`. If the table has a
-        column `search`, one of the filters is `q`, a search by words.
+        One of them is `{"created_from": books.created_at >= :created_from}`. If the table has a
+        column `search`, another one is `q`, which searches this column by words.
         """
         columns = self.table.c
         ids = sa.bindparam("id", type_=sa.ARRAY(columns.id.type))
