@@ -23,7 +23,6 @@ from app.core.http._crud_operations import (
     MERGE_PATCH_DESCRIPTION,
     add_article,
     build_id_type,
-    build_service_dependency,
     format_operation_id,
     set_endpoint_metadata,
 )
@@ -100,7 +99,7 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             require_columns(self.update_model, statements, "update")
 
     def _add_read_endpoint(self, router: Router) -> None:
-        """Add to a router the endpoint that gets one item, for example `GET /authors/{id}`."""
+        """Add the endpoint that gets one item: `GET /authors/{id}` for the noun `author`."""
 
         async def read_item(
             id: UUID,
@@ -116,16 +115,13 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             read_item,
             operation_id=format_operation_id("read", self.noun),
             docstring=f"Get {add_article(self.noun)}.",
-            types={
-                "service": build_service_dependency(self.service_class),
-                "id": build_id_type(self.noun),
-                "return": self.read_model,
-            },
+            service_class=self.service_class,
+            types={"id": build_id_type(self.noun), "return": self.read_model},
         )
         router.get("/{id}", permission=self.read_permission)(read_item)
 
     def _add_list_endpoint(self, router: Router) -> None:
-        """Add to a router the endpoint that lists items, for example `GET /authors`."""
+        """Add the endpoint that lists items: `GET /authors` for the plural `authors`."""
 
         async def list_items(
             query: ListQuery,
@@ -154,7 +150,8 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             list_items,
             operation_id=format_operation_id("list", self.plural),
             docstring=f"List {self.plural}.\n\n{LIST_DESCRIPTION}",
-            types={"service": build_service_dependency(self.service_class), "query": query_type},
+            service_class=self.service_class,
+            types={"query": query_type},
         )
         router.get(
             "",
@@ -164,7 +161,7 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         )(list_items)
 
     def _add_create_endpoint(self, router: Router) -> None:
-        """Add to a router the endpoint that creates an item, for example `POST /authors`."""
+        """Add the endpoint that creates an item: `POST /authors` for the noun `author`."""
 
         async def create_item(
             new_item: CreateModelT,
@@ -181,18 +178,15 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             create_item,
             operation_id=format_operation_id("create", self.noun),
             docstring=f"Create {add_article(self.noun)}.",
-            types={
-                "service": build_service_dependency(self.service_class),
-                "new_item": self.create_model,
-                "return": self.read_model,
-            },
+            service_class=self.service_class,
+            types={"new_item": self.create_model, "return": self.read_model},
         )
         router.post(
             "", permission=self.write_permission, status_code=201, errors=self.write_errors
         )(create_item)
 
     def _add_update_endpoint(self, router: Router) -> None:
-        """Add to a router the endpoint that updates an item, for example `PATCH /authors/{id}`."""
+        """Add the endpoint that updates an item: `PATCH /authors/{id}` for the noun `author`."""
 
         async def update_item(
             id: UUID,
@@ -210,8 +204,8 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             update_item,
             operation_id=format_operation_id("update", self.noun),
             docstring=f"Update {add_article(self.noun)}.\n\n{MERGE_PATCH_DESCRIPTION}",
+            service_class=self.service_class,
             types={
-                "service": build_service_dependency(self.service_class),
                 "id": build_id_type(self.noun),
                 "changes": self.update_model,
                 "return": self.read_model,
@@ -222,7 +216,7 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         )
 
     def _add_delete_endpoint(self, router: Router) -> None:
-        """Add to a router the endpoint that deletes an item, for example `DELETE /authors/{id}`."""
+        """Add the endpoint that deletes an item: `DELETE /authors/{id}` for the noun `author`."""
 
         async def delete_item(
             id: UUID,
@@ -236,10 +230,8 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             delete_item,
             operation_id=format_operation_id("delete", self.noun),
             docstring=f"Delete {add_article(self.noun)}.",
-            types={
-                "service": build_service_dependency(self.service_class),
-                "id": build_id_type(self.noun),
-            },
+            service_class=self.service_class,
+            types={"id": build_id_type(self.noun)},
         )
         router.delete("/{id}", permission=self.write_permission, errors=self.delete_errors)(
             delete_item

@@ -52,10 +52,10 @@ def require_filter_conditions(query_model: type[PageQuery], statements: Statemen
     `Statements(filters={"author_id": equals(Book.author_id)})`. Fields that select a page, such as
     `cursor`, and the field `sort` are not filters.
     """
-    not_filters = {*PAGE_PARAMETERS, "sort"}
-    fields_with_condition = statements.filter_names
+    fields_without_filter = {*PAGE_PARAMETERS, "sort"}
+    valid_field_names = fields_without_filter | statements.filter_names
     for field_name in query_model.model_fields:
-        if field_name in not_filters or field_name in fields_with_condition:
+        if field_name in valid_field_names:
             continue
         field = f"{query_model.__name__}.{field_name}"
         if field_name == "q":
@@ -76,8 +76,9 @@ def require_sort_columns(query_model: type[PageQuery], statements: Statements) -
     Clients can sort by the names that the field `sort` of the query model allows, for example
     `sort: SortKeys[Literal["name", "-name"]]`. A query model without this field is valid.
     """
-    column_names = {sort_key.removeprefix("-") for sort_key in _find_allowed_sort_keys(query_model)}
-    for column_name in column_names:
+    for sort_key in _find_allowed_sort_keys(query_model):
+        # The sort key `-name` sorts by the column `name` in descending order.
+        column_name = sort_key.removeprefix("-")
         _require_sort_column(column_name, statements, f"{query_model.__name__}.sort")
 
 

@@ -21,7 +21,12 @@ MERGE_PATCH_DESCRIPTION: Final = (
 
 
 def set_endpoint_metadata(
-    endpoint: Callable[..., Any], *, operation_id: str, docstring: str, types: dict[str, Any]
+    endpoint: Callable[..., Any],
+    *,
+    operation_id: str,
+    docstring: str,
+    service_class: type[CrudService[Any, Any, Any]],
+    types: dict[str, Any],
 ) -> None:
     """Set the name, docstring and types of an endpoint function, which FastAPI reads from it.
 
@@ -31,12 +36,14 @@ def set_endpoint_metadata(
         endpoint: The function. It is changed in place.
         operation_id: The new name of the function, for example "read_author".
         docstring: The text that becomes the summary and the description of the operation.
-        types: The types to set, by the name of the parameter. The type of the result has the name
+        service_class: The class of the parameter `service`, for example `AuthorService`.
+        types: The types of the other parameters, by name. The type of the result has the name
             "return". For example `{"id": UUID, "return": AuthorRead}`.
     """
     endpoint.__name__ = operation_id
     endpoint.__doc__ = docstring
     endpoint.__annotations__ |= types
+    endpoint.__annotations__["service"] = _build_service_dependency(service_class)
 
 
 def format_operation_id(verb: str, noun: str) -> str:
@@ -52,7 +59,7 @@ def build_id_type(noun: str) -> Any:
     return Annotated[Id, Field(description=f"Id of the {noun}")]
 
 
-def build_service_dependency(service_class: type[CrudService[Any, Any, Any]]) -> Any:
+def _build_service_dependency(service_class: type[CrudService[Any, Any, Any]]) -> Any:
     """Return the type of an endpoint parameter that receives a service with the request's session.
 
     For `AuthorService`, this is `Annotated[AuthorService, Depends(create_service)]`. FastAPI calls

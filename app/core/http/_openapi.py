@@ -133,9 +133,9 @@ def _document_own_routes(document: Json, own_routes: list[Route], anonymous_kind
 def _add_library_routes(document: Json, app: FastAPI, anonymous_kind: str) -> None:
     """Add the routes of libraries, such as a GraphQL router, to the OpenAPI document.
 
-    FastAPI generates a separate document for each of these routes. Each of its operations gets the
-    errors and headers of all operations and the roles that may call it. Then the document is merged
-    into ours.
+    For each of these routes, FastAPI generates a separate document. This function adds to its
+    operations the errors and headers that all operations have, and the roles that may call them.
+    Then it merges the document into ours.
     """
     for guarded_route in find_guarded_routes(app):
         library_document = get_openapi(

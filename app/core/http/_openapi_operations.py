@@ -75,7 +75,7 @@ def document_route(
 def _split_summary_from_description(operation: Json) -> None:
     """Split the description of an operation into a summary and the rest of the description.
 
-    FastAPI uses the whole docstring of an endpoint as the description, for example:
+    FastAPI uses the docstring of an endpoint as the description, for example:
 
         Get a book.
 
@@ -171,10 +171,10 @@ def _add_header_parameter(operation: Json, name: str, description: str, schema: 
 
 
 def _add_response_headers(operation: Json, route: Route) -> None:
-    """Document, for each response of an operation, the headers that it may have.
+    """Document the headers that each response of an operation may have.
 
-    The status of a response is text, for example "404". Such texts can be compared with `<`,
-    because all have three digits.
+    The status of a response is text, for example "404". Because every status has three digits, the
+    order of these texts is the order of the numbers.
     """
     for status, response in operation["responses"].items():
         is_success = status < "300"

@@ -20,17 +20,17 @@ _BODY_ERRORS: Final = (
 
 
 def add_general_error_responses(operation: Json) -> None:
-    """Add the error responses that every operation may have to its OpenAPI documentation.
+    """Document the responses 400, 422 and 500 of an operation, which every operation may have.
 
-    They have the statuses 400, 422 and 500. FastAPI's own description of the status 422 is removed,
-    because errors of this service have another format.
+    FastAPI's own description of the status 422 is removed, because errors of this service have
+    another format.
     """
     operation["responses"].pop("422", None)
     add_error_responses(operation, *_GENERAL_ERRORS)
 
 
 def add_implied_error_responses(operation: Json, method: str, path: str, route: Route) -> None:
-    """Add the error responses that follow from the method, path and body of an operation.
+    """Document the error responses that follow from the method, path and body of an operation.
 
     For example, an operation with a path parameter may respond with 404. Therefore, the declaration
     of an endpoint lists only errors that do not follow from its method, path and body.
@@ -52,10 +52,14 @@ def add_implied_error_responses(operation: Json, method: str, path: str, route: 
 
 
 def add_error_responses(operation: Json, *error_types: type[errors.ServiceError]) -> None:
-    """Add the error responses that an operation may have to its OpenAPI documentation.
+    """Document a response for each error that an operation may raise, in the OpenAPI document.
 
     If the operation already has a response with the status of an error, the error is added to this
-    response. The responses of the operation are then sorted by status.
+    response. Afterwards, the responses of the operation are sorted by status.
+
+    Args:
+        operation: The operation in the OpenAPI document. It is changed in place.
+        error_types: The classes of the errors, for example `NotFound`.
     """
     responses = operation["responses"]
     error_responses = problems.openapi_problem_responses(*error_types)
