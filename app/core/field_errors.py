@@ -99,8 +99,8 @@ _MESSAGES_BY_ERROR_TYPE: Final = {
     "time_delta_type": _DURATION_MESSAGE,
     "time_delta_parsing": _DURATION_MESSAGE,
 }
-# For each error type that is about a length: the comparison, the key of the limit in the error's
-# context, and the unit of the limit.
+# The comparison, the key of the limit in the error's context, and the unit of the limit, from which
+# `_describe_length` builds a message such as "Must have at most 100 characters".
 _LENGTH_ERRORS: Final = {
     "string_too_short": ("at least", "min_length", "character"),
     "string_too_long": ("at most", "max_length", "character"),
@@ -113,13 +113,12 @@ _LENGTH_ERRORS: Final = {
     "decimal_max_places": ("at most", "decimal_places", "decimal place"),
     "decimal_whole_digits": ("at most", "whole_digits", "integer digit"),
 }
-# For each error type that is about a bound: the key of the bound in the error's context, the
-# message for numbers, and the message for dates and times.
-_BOUND_ERRORS: Final = {
-    "greater_than": ("gt", "Must be greater than {}", "Must be after {}"),
-    "greater_than_equal": ("ge", "Must be at least {}", "Must be {} or later"),
-    "less_than": ("lt", "Must be less than {}", "Must be before {}"),
-    "less_than_equal": ("le", "Must be at most {}", "Must be {} or earlier"),
+# The messages for a value that is too small or too large: for a number, and for a date or time.
+_RANGE_MESSAGES: Final = {
+    "greater_than": ("Must be greater than {gt}", "Must be after {gt}"),
+    "greater_than_equal": ("Must be at least {ge}", "Must be {ge} or later"),
+    "less_than": ("Must be less than {lt}", "Must be before {lt}"),
+    "less_than_equal": ("Must be at most {le}", "Must be {le} or earlier"),
 }
 # All types of Pydantic's own errors, whose messages are written for Python programmers.
 _PYDANTIC_ERROR_TYPES: Final = {*get_args(ErrorType)} - {"value_error"}
@@ -194,8 +193,8 @@ def validation_error_message(error: Mapping[str, Any]) -> str:
         return _MESSAGES_BY_ERROR_TYPE[error_type].format_map(error_context)
     if error_type in _LENGTH_ERRORS:
         return _describe_length(error_type, error_context)
-    if error_type in _BOUND_ERRORS:
-        return _describe_bound(error_type, error_context)
+    if error_type in _RANGE_MESSAGES:
+        return _describe_range(error_type, error_context)
     if error_type in _PYDANTIC_ERROR_TYPES:
         return _FORMAT_MESSAGE
     # A validator of this project has raised the error, so its message is written for clients.
@@ -207,7 +206,7 @@ def _describe_length(error_type: str, error_context: Mapping[str, Any]) -> str:
     """Return the message for a string, list or number that is too short or too long.
 
     For example, `_describe_length("string_too_short", {"min_length": 1})` returns "Must have at
-    least 1 character". The arguments are the type and the context of an error of Pydantic.
+    least 1 character". The arguments are the type and the context of a Pydantic error.
     """
     comparison, limit_key, unit = _LENGTH_ERRORS[error_type]
     limit = error_context[limit_key]
@@ -218,15 +217,15 @@ def _describe_length(error_type: str, error_context: Mapping[str, Any]) -> str:
     return f"Must have {comparison} {limit} {unit}{plural_ending}"
 
 
-def _describe_bound(error_type: str, error_context: Mapping[str, Any]) -> str:
+def _describe_range(error_type: str, error_context: Mapping[str, Any]) -> str:
     """Return the message for a number, date or time that is too small or too large.
 
-    For example, `_describe_bound("less_than_equal", {"le": 100})` returns "Must be at most 100".
-    The arguments are the type and the context of an error of Pydantic.
+    For example, `_describe_range("less_than_equal", {"le": 100})` returns "Must be at most 100".
+    The arguments are the type and the context of a Pydantic error.
     """
-    bound_key, number_message, date_message = _BOUND_ERRORS[error_type]
-    bound = error_context[bound_key]
-    # Pydantic reports the bound of a date or time as a string.
-    if isinstance(bound, str):
-        return date_message.format(bound)
-    return number_message.format(bound)
+    number_message, date_message = _RANGE_MESSAGES[error_type]
+    # The context contains the limit. Pydantic reports the limit of a date or time as a string.
+    is_date_or_time = any(isinstance(limit, str) for limit in error_context.values())
+    if is_date_or_time:
+        return date_message.format_map(error_context)
+    return number_message.format_map(error_context)

@@ -9,15 +9,15 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True)
 class NestedModel:
-    """The model in the type of a field.
+    """The model that a field of another model contains, such as `BookTag` in `list[BookTag]`.
 
-    For the field `tags: list[BookTag]`, this is `NestedModel(BookTag, is_optional=False,
-    is_list=True)`.
+    For the field `author: BookAuthor | None`, this is
+    `NestedModel(BookAuthor, is_optional=True, is_list=False)`.
 
     Args:
         model: The Pydantic model.
         is_optional: Whether the field may be None.
-        is_list: Whether the field is a list of the model.
+        is_list: Whether the field is a list of such models.
     """
 
     model: type[BaseModel]
@@ -52,7 +52,7 @@ def find_nested_model(annotation: Any) -> NestedModel | None:
     is_list = get_origin(nested_type) is list
     if is_list:
         [item_type] = get_args(nested_type)
-        # Removes the metadata of `list[Annotated[BookTag, ...]]`.
+        # This is `BookTag` for `list[Annotated[BookTag, ...]]`.
         nested_type = union_members(item_type)[0]
     if not isinstance(nested_type, type) or not issubclass(nested_type, BaseModel):
         return None

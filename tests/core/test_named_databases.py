@@ -56,7 +56,7 @@ async def sqlstate_of_reporting_write(database: Database, *, transaction: bool) 
                 database.named_databases["reporting"].writes, INSERT_AUTHOR, name="forbidden"
             )
             return
-        async with database.transaction(bind_key="reporting") as session:
+        async with database.transaction(database_name="reporting") as session:
             await select_value(session, INSERT_AUTHOR, name="forbidden")
 
     with pytest.raises(DBAPIError) as raised:
@@ -114,7 +114,7 @@ async def test_reporting_database_reads_standby_and_default_reads_primary(
     assert await select_value(reporting.reads, is_standby) == "True"
     async with replicated_database.transaction() as session:
         assert await select_value(session, is_standby) == "False"
-    async with replicated_database.transaction(bind_key="reporting") as session:
+    async with replicated_database.transaction(database_name="reporting") as session:
         assert await select_value(session, is_standby) == "True"
 
 
@@ -135,7 +135,7 @@ async def test_reporting_database_has_rows_of_default_database_after_replication
             )
             == "1"
         )
-        async with replicated_database.transaction(bind_key="reporting") as session:
+        async with replicated_database.transaction(database_name="reporting") as session:
             assert await select_value(session, COUNT_AUTHORS_BY_NAME, name=name) == "1"
 
 
@@ -159,7 +159,7 @@ async def test_default_database_works_while_standby_is_stopped(
         with pytest.raises(Unavailable):
             await select_value(reporting, "SELECT 1")
         with pytest.raises(Unavailable):
-            async with replicated_database.transaction(bind_key="reporting") as session:
+            async with replicated_database.transaction(database_name="reporting") as session:
                 await select_value(session, "SELECT 1")
         new_name = uuid4().hex
         await select_value(replicated_database.writes, INSERT_AUTHOR, name=new_name)
@@ -186,7 +186,7 @@ async def test_reporting_database_is_read_only_default_database_when_url_is_not_
     assert await select_value(database.reads, "SHOW default_transaction_read_only") == "off"
     await select_value(database.writes, INSERT_AUTHOR, name="Ursula")
     assert await select_value(reporting.reads, COUNT_AUTHORS_BY_NAME, name="Ursula") == "1"
-    async with database.transaction(bind_key="reporting") as session:
+    async with database.transaction(database_name="reporting") as session:
         assert await select_value(session, COUNT_AUTHORS_BY_NAME, name="Ursula") == "1"
 
 

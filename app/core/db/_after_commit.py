@@ -8,8 +8,8 @@ Callback = Callable[[], Awaitable[object]]
 log = logging.getLogger(__name__)
 
 
-class BackgroundCallbacks:
-    """Runs callbacks in background tasks, so that responses do not wait for them.
+class CallbackRunner:
+    """Runs after-commit callbacks in background tasks, so that responses do not wait for them.
 
     Log lines of a callback contain the id of the request that started it, because a task inherits
     its context variables. If a callback raises an exception, it is only logged.

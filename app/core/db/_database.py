@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from app.core.db._after_commit import BackgroundCallbacks
+from app.core.db._after_commit import CallbackRunner
 from app.core.db._named_database import DATABASE_CONFIGS, NamedDatabase
 from app.core.db._sessions import TransactionSession
 from app.core.db._sqlstate import DATABASE_ERRORS, translate_database_errors
@@ -23,36 +23,40 @@ class Database:
     """All databases of the service. Executes single statements and begins transactions.
 
     `reads` and `writes` are sessions of the default database that commit each statement
-    immediately. `named_databases` contains every database by its bind key:
+    immediately. `named_databases` contains every database by its name in `DATABASE_CONFIGS`:
 
         await database.reads.execute(statement)
         await database.named_databases["reporting"].reads.execute(statement)
         async with database.transaction() as session: ...
-        async with database.transaction(bind_key="reporting") as session: ...
+        async with database.transaction("reporting") as session: ...
     """
 
     def __init__(self, settings: Settings) -> None:
         """Create a connection pool for each database, without opening a connection yet."""
-        self._callbacks = BackgroundCallbacks()
-        self.named_databases: dict[str, NamedDatabase] = {}
-        for bind_key, database_config in DATABASE_CONFIGS.items():
-            database = NamedDatabase(settings, database_config, self._callbacks)
-            time_statements(database.engine.sync_engine)
-            export_pool_metrics(bind_key, database.engine.sync_engine)
-            self.named_databases[bind_key] = database
+        self._callback_runner = CallbackRunner()
+        self.named_databases = {
+            database_name: NamedDatabase(settings, config, self._callback_runner)
+            for database_name, config in DATABASE_CONFIGS.items()
+        }
+        for database_name, database in self.named_databases.items():
+            sync_engine = database.engine.sync_engine
+            time_statements(sync_engine)
+            export_pool_metrics(database_name, sync_engine)
 
         default_database = self.named_databases["default"]
         self.engine = default_database.engine
         self.reads = default_database.reads
         self.writes = default_database.writes
 
-        # Responses to slow clients may occupy a quarter of the pool. Other requests use the rest.
+        # Downloads of slow clients may occupy a quarter of the pool. Other requests use the rest.
         self._max_streaming_transactions = max(1, settings.db_pool_size // 4)
         self._open_streaming_transactions = 0
 
     @asynccontextmanager
-    async def transaction(self, bind_key: str = "default") -> AsyncIterator[TransactionSession]:
-        """Run the `async with` block in a transaction of a named database.
+    async def transaction(
+        self, database_name: str = "default"
+    ) -> AsyncIterator[TransactionSession]:
+        """Run the `async with` block in a transaction of one database, for example "reporting".
 
         Commits when the block ends, and then starts the callbacks that the block has passed to
         `session.after_commit`. Rolls back if the block raises an error.
@@ -60,7 +64,7 @@ class Database:
         Raises `FailedTransaction` instead of committing if a statement outside of a savepoint
         failed and the block suppressed its error.
         """
-        async with self.named_databases[bind_key].create_orm_session() as orm_session:
+        async with self.named_databases[database_name].create_orm_session() as orm_session:
             session = TransactionSession(orm_session)
             try:
                 # Translate OSErrors only during COMMIT. In the block, they may come from a file.
@@ -73,8 +77,8 @@ class Database:
                 # would wait forever if the database hangs.
                 await orm_session.invalidate()
                 raise
-            for callback in session.callbacks:
-                self._callbacks.start(callback)
+            for callback in session.after_commit_callbacks:
+                self._callback_runner.start(callback)
 
     @asynccontextmanager
     async def streaming_transaction(self) -> AsyncIterator[TransactionSession]:
@@ -94,15 +98,15 @@ class Database:
 
     async def wait_for_callbacks(self) -> None:
         """Wait until all `after_commit` callbacks have ended. CLI commands do this before exit."""
-        await self._callbacks.wait()
+        await self._callback_runner.wait()
 
     async def close(self) -> None:
         """Wait for `after_commit` callbacks, and then close all connections.
 
         Cancels callbacks that are still running after `CALLBACKS_TIMEOUT_SECONDS`. Stops waiting
-        for connections after `CLOSE_TIMEOUT_SECONDS`. The end of the process closes the rest.
+        for connections to close after `CLOSE_TIMEOUT_SECONDS`. The end of the process closes them.
         """
-        await self._callbacks.close(CALLBACKS_TIMEOUT_SECONDS)
+        await self._callback_runner.close(CALLBACKS_TIMEOUT_SECONDS)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 for database in self.named_databases.values():

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
 from app import NAME
-from app.core.db._after_commit import BackgroundCallbacks
+from app.core.db._after_commit import CallbackRunner
 from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
 from app.core.db._pool import ConnectionPool, discard_connections_after_loss
@@ -59,7 +59,7 @@ class DatabaseConfig:
         return max_default_connections
 
 
-# The configurations of all databases by bind key. To add a database, add a setting with its URL and
+# The configurations of all databases by name. To add a database, add a setting with its URL and
 # an entry here. `read_session_dependency` in core/http creates the dependency for endpoints.
 DATABASE_CONFIGS: Final = {
     "default": DatabaseConfig("database_url"),
@@ -77,38 +77,27 @@ class NamedDatabase:
     """
 
     def __init__(
-        self, settings: Settings, config: DatabaseConfig, callbacks: BackgroundCallbacks
+        self, settings: Settings, config: DatabaseConfig, callback_runner: CallbackRunner
     ) -> None:
         """Create the connection pool, which opens each connection when it is first needed.
 
         Args:
             settings: The settings of the service, which include the URL and the timeouts.
             config: The configuration of this database.
-            callbacks: Runs the `after_commit` callbacks of all databases.
+            callback_runner: Runs the callbacks that are passed to `after_commit` of a session.
         """
-        self.engine = create_async_engine(
-            settings.sqlalchemy_url_of(config.url_setting),
-            **_connection_options(settings, config),
-            poolclass=ConnectionPool,
-            pool_size=config.max_connections(settings.db_pool_size),
-            max_overflow=0,
-            pool_timeout=settings.db_pool_timeout,
-            pool_recycle=MAX_CONNECTION_AGE_SECONDS,
-            # In autocommit mode, a connection has nothing to roll back when it is returned.
-            skip_autocommit_rollback=True,
-            # Parameters may be passwords, and error messages are logged.
-            hide_parameters=True,
-        )
-        engine = self.engine.sync_engine
-        discard_connections_after_loss(engine)
-        forbid_commit_after_failure(engine)
+        self.engine = _create_engine(settings, config)
+        sync_engine = self.engine.sync_engine
+        discard_connections_after_loss(sync_engine)
+        forbid_commit_after_failure(sync_engine)
 
-        execute_statement = create_sqlalchemy_executor(engine)
+        execute_statement = create_sqlalchemy_executor(sync_engine)
         # The fast path uses prepared statements, which a transaction-mode pooler does not support.
         if settings.db_fast_path and not settings.db_pgbouncer:
-            execute_statement = FastPath(engine, fallback=execute_statement).execute
-        self.reads = AutocommitSession(execute_statement, callbacks, reads_only=True)
-        self.writes = AutocommitSession(execute_statement, callbacks, reads_only=False)
+            execute_statement = FastPath(sync_engine, fallback=execute_statement).execute
+
+        self.reads = AutocommitSession(execute_statement, callback_runner, reads_only=True)
+        self.writes = AutocommitSession(execute_statement, callback_runner, reads_only=False)
         self.create_orm_session = async_sessionmaker(
             self.engine.execution_options(isolation_level="READ COMMITTED"),
             expire_on_commit=False,
@@ -116,6 +105,23 @@ class NamedDatabase:
             # another transaction, which would never be committed.
             close_resets_only=False,
         )
+
+
+def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:
+    """Create the SQLAlchemy engine of a database, with the connection pool of this service."""
+    return create_async_engine(
+        settings.sqlalchemy_url_of(config.url_setting),
+        **_connection_options(settings, config),
+        poolclass=ConnectionPool,
+        pool_size=config.max_connections(settings.db_pool_size),
+        max_overflow=0,
+        pool_timeout=settings.db_pool_timeout,
+        pool_recycle=MAX_CONNECTION_AGE_SECONDS,
+        # In autocommit mode, a connection has nothing to roll back when it is returned.
+        skip_autocommit_rollback=True,
+        # Parameters may be passwords, and error messages are logged.
+        hide_parameters=True,
+    )
 
 
 def _connection_options(settings: Settings, config: DatabaseConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session as OrmSession
 from sqlalchemy.util import greenlet_spawn
 
-from app.core.db._after_commit import BackgroundCallbacks, Callback
+from app.core.db._after_commit import Callback, CallbackRunner
 from app.core.db._copy import copy_records
 from app.core.db._sqlstate import (
     DATABASE_AND_OS_ERRORS,
@@ -79,17 +79,17 @@ class AutocommitSession:
     """
 
     def __init__(
-        self, execute_once: ExecuteStatement, callbacks: BackgroundCallbacks, *, reads_only: bool
+        self, execute_once: ExecuteStatement, callback_runner: CallbackRunner, *, reads_only: bool
     ) -> None:
         """Create a session. It uses a connection only while it executes a statement.
 
         Args:
             execute_once: Executes and commits one statement without retrying it.
-            callbacks: Runs the callbacks that are passed to `after_commit`.
+            callback_runner: Runs the callbacks that are passed to `after_commit`.
             reads_only: All statements are reads, which may be retried after a lost connection.
         """
         self._execute_once = execute_once
-        self._callbacks = callbacks
+        self._callback_runner = callback_runner
         self._reads_only = reads_only
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
@@ -113,7 +113,7 @@ class AutocommitSession:
 
     def after_commit(self, callback: Callback) -> None:
         """Start a callback in the background now, because all statements are already committed."""
-        self._callbacks.start(callback)
+        self._callback_runner.start(callback)
 
 
 class TransactionSession:
@@ -126,7 +126,8 @@ class TransactionSession:
 
     def __init__(self, orm: AsyncSession) -> None:
         self.orm = orm
-        self.callbacks: list[Callback] = []
+        # `Database.transaction` starts these after COMMIT.
+        self.after_commit_callbacks: list[Callback] = []
 
     async def execute(self, statement: sa.Executable, parameters: Parameters | None = None) -> Rows:
         """Execute a statement in the transaction. Return its rows as mappings."""
@@ -145,17 +146,17 @@ class TransactionSession:
 
         The session can then execute further statements. The error is raised again.
         """
-        number_of_earlier_callbacks = len(self.callbacks)
+        number_of_earlier_callbacks = len(self.after_commit_callbacks)
         try:
             async with self.orm.begin_nested():
                 yield
         except BaseException:
-            del self.callbacks[number_of_earlier_callbacks:]
+            del self.after_commit_callbacks[number_of_earlier_callbacks:]
             raise
 
     def after_commit(self, callback: Callback) -> None:
         """Run a callback in the background after COMMIT, but not if the transaction fails."""
-        self.callbacks.append(callback)
+        self.after_commit_callbacks.append(callback)
 
     async def copy_records(self, table: sa.Table, records: Iterable[tuple[Any, ...]]) -> None:
         """Insert records with COPY, the fastest way to insert many rows.

@@ -46,7 +46,7 @@ def merge_problem_responses(
     """Merge two OpenAPI responses of an operation that have the same status.
 
     If both document problems, the merged response lists the examples of both. Otherwise, `response`
-    comes from a library and documents another media type. The problem is added beside it.
+    comes from a library and documents another media type, to which the problem is added.
     """
     content_by_media_type = response.get("content", {})
     if PROBLEM_MEDIA_TYPE in content_by_media_type:

@@ -50,8 +50,8 @@ def read_session_dependency(
 ) -> Callable[[Request], Awaitable[AutocommitSession]]:
     """Return a dependency that gives an endpoint a session for reading from another database.
 
-    The session executes each statement in a transaction of its own. `database_name` is a name from
-    the settings, for example "reporting".
+    The session executes each statement in a transaction of its own. `database_name` is one of the
+    databases in `Database.named_databases`, for example "reporting".
     """
 
     async def read_session(request: Request) -> AutocommitSession:

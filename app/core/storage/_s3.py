@@ -54,7 +54,7 @@ class S3Bucket:
         # Pings use a separate client, so that they never wait until a call returns its connection.
         self._ping_client = self._create_client(settings.s3_endpoint_url, **PING_OPTIONS)
         public_endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-        self._public_url = self._find_bucket_url(public_endpoint)
+        self._public_url = self._build_bucket_url(public_endpoint)
 
     def close(self) -> None:
         self._client.close()
@@ -184,11 +184,11 @@ class S3Bucket:
         response: dict[str, Any] = client_method(Bucket=self._name, **parameters)
         return response
 
-    def _find_bucket_url(self, endpoint: str | None) -> str:
+    def _build_bucket_url(self, endpoint: str | None) -> str:
         """Return the URL of the bucket at an endpoint, for example `https://host/bucket/`.
 
-        boto3 decides whether the bucket is a part of the path or of the host name, but has no
-        function that returns this URL. So this removes the key from the URL of an object.
+        boto3 decides whether the bucket is a part of the path or of the host name, but it builds
+        only the URLs of objects. This method removes the key from the URL of an object.
         """
         client = self._create_client(endpoint, signature_version=UNSIGNED)
         parameters = {"Bucket": self._name, "Key": "key"}

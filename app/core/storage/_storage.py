@@ -19,11 +19,11 @@ from app.core.storage._object_store import (
 )
 from app.settings import Settings
 
-# How many parts all uploads together may send at a time. This limits the memory that they use.
+# How many parts all uploads together may send at a time. Each of them occupies a thread.
 MAX_CONCURRENT_PARTS: Final = 4
-# How many threads there are for other calls, so that parts cannot occupy all threads.
+# The number of threads that remain for other calls while all of these parts are being sent.
 MAX_OTHER_CALLS: Final = 4
-# How many uploads may run at a time. Each of them holds the part that it fills in memory.
+# How many uploads may run at a time. Each of them keeps the part that it is filling in memory.
 MAX_CONCURRENT_UPLOADS: Final = 32
 
 ResultT = TypeVar("ResultT")
@@ -38,18 +38,20 @@ class Storage:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare threads for calls to the object store. The first call opens the store itself."""
+        """Create the threads in which calls to the store run. The first call opens the store."""
         self._settings = settings
         self._store: ObjectStore | None = None
         self._store_lock = Lock()
+
         self._call_threads = ThreadPoolExecutor(MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS, "storage")
-        # Signing needs no network, so it must not wait until a call has ended.
-        self._signing_thread = ThreadPoolExecutor(1, "signing")
+        # Pings and signatures have threads of their own, so that they never wait for a slow call.
         self._ping_thread = ThreadPoolExecutor(1, "ping")
-        self._upload_count = 0
+        self._signing_thread = ThreadPoolExecutor(1, "signing")
+
         # An upload acquires the semaphore before it sends a part, and releases it when the part has
-        # been stored.
+        # been stored. The number of uploads is limited by `reserve_upload`.
         self.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
+        self._running_uploads = 0
 
     def close(self) -> None:
         """Close the store. Do not wait for running calls, because they may take a minute."""
@@ -64,13 +66,13 @@ class Storage:
 
         Raises `Overloaded` if `MAX_CONCURRENT_UPLOADS` uploads are already running.
         """
-        if self._upload_count >= MAX_CONCURRENT_UPLOADS:
+        if self._running_uploads >= MAX_CONCURRENT_UPLOADS:
             raise Overloaded
-        self._upload_count += 1
+        self._running_uploads += 1
         try:
             yield
         finally:
-            self._upload_count -= 1
+            self._running_uploads -= 1
 
     async def open(self) -> None:
         """Import boto3 and create its clients, unless this has been done before.
