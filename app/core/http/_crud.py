@@ -129,19 +129,13 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             request: Request,
             response: Response,
         ) -> Page[ReadModelT] | Response:
-            """Respond with all items as a stream if Accept asks for CSV or JSON lines.
-
-            Otherwise, respond with one page of the items as JSON.
-            """
+            """Respond with one page, or stream all items if Accept asks for CSV or JSON lines."""
             stream_type = preferred_stream_type(request)
-            if stream_type is not None:
-                return await stream_list(
-                    request, stream_type, query, self.read_model, self.service_class
-                )
-            page = await service.page(query)
-            set_page_links(request, response, page)
-            response.headers["Vary"] = "Accept"
-            return page
+            if stream_type is None:
+                return await _respond_with_page(service, query, request, response)
+            return await stream_list(
+                request, stream_type, query, self.read_model, self.service_class
+            )
 
         # The type checker cannot know the types that are computed here.
         query_type: Any = Annotated[self.query_model, Query()]
@@ -236,3 +230,17 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         router.delete("/{id}", permission=self.write_permission, errors=self.delete_errors)(
             delete_item
         )
+
+
+async def _respond_with_page(
+    service: CrudService[ReadModelT, Any, Any],
+    query: PageQuery,
+    request: Request,
+    response: Response,
+) -> Page[ReadModelT]:
+    """Return one page of a list, and set the headers of the response that contains it."""
+    page = await service.page(query)
+    set_page_links(request, response, page)
+    # With another Accept header, the response of the same URL is a stream.
+    response.headers["Vary"] = "Accept"
+    return page
