@@ -197,7 +197,8 @@ def forbid_unversioned_changes(model: type[Base], read_model: type[BaseModel]) -
         if rule is None or not is_displayed:
             continue
         # SET DEFAULT replaces the embedded row by another row, which may have the same version.
-        if not embeds_row or rule.endswith("SET DEFAULT"):
+        embedded_version_changes = embeds_row and not rule.endswith("SET DEFAULT")
+        if not embedded_version_changes:
             raise TypeError(
                 f"{rule} can change {column} without changing the version of "
                 f"{read_model.__name__}. Embed the row that the column refers to, or remove the "

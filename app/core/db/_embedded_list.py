@@ -43,6 +43,13 @@ class EmbeddedList:
         self._relationship = relationship
         table = relationship.mapper.local_table
         self._embedded_table = table.alias(f"{field_name}_row")
+        # If a book has many reviews, each review has a foreign key to the book. If books and tags
+        # have a many-to-many relationship, the link table has this foreign key.
+        self._referring_table: sa.FromClause = self._embedded_table
+        self._from_clause: sa.FromClause = self._embedded_table
+        if relationship.secondary is not None:
+            self._referring_table = relationship.secondary
+            self._from_clause = self._join_link_table(relationship.secondary)
         self._primary_key = [
             self._embedded_table.c[str(column.key)] for column in relationship.mapper.primary_key
         ]
@@ -98,19 +105,12 @@ class EmbeddedList:
 
             SELECT ... FROM reviews AS reviews_row WHERE reviews_row.book_id = books.id
         """
-        link_table = self._relationship.secondary
-        if link_table is None:
-            from_clause: sa.FromClause = self._embedded_table
-            referring_table: sa.FromClause = self._embedded_table
-        else:
-            from_clause = self._join_link_table(link_table)
-            referring_table = link_table
-        # The pair of `Book.tags` is (`books.id`, `book_tags.book_id`).
+        # The referring table has the foreign key to the book. It is `book_tags` or `reviews_row`.
         belongs_to_source_row = [
-            referring_table.c[str(foreign_key.key)] == source.c[str(referred_column.key)]
+            self._referring_table.c[str(foreign_key.key)] == source.c[str(referred_column.key)]
             for referred_column, foreign_key in self._relationship.synchronize_pairs
         ]
-        query = sa.select(*columns).select_from(from_clause).where(*belongs_to_source_row)
+        query = sa.select(*columns).select_from(self._from_clause).where(*belongs_to_source_row)
         # `correlate` keeps `books`, the table of the outer statement, out of the subquery's FROM.
         return query.correlate(source)
 
@@ -157,6 +157,7 @@ class EmbeddedList:
         is added, removed, replaced or updated. A sum of the versions would stay the same when a row
         is replaced by another row with the same version.
         """
+        # `literal_column` writes a constant into the SQL text instead of passing it as a parameter.
         colon = sa.literal_column("':'", sa.Text)
         comma = sa.literal_column("','", sa.Text)
         empty_text = sa.literal_column("''", sa.Text)

@@ -47,7 +47,7 @@ def sort_and_limit_search(
 ) -> sa.CompoundSelect[Any]:
     """Sort the hits of a search, which are the rows that contain its words, and select one page.
 
-    The statement for `/books?q=garcia&sort=title`, where `all_hits` selects the books that match:
+    `all_hits` is a query of all hits in `table`. The statement for `/books?q=garcia&sort=title` is
 
         WITH hits AS (
             SELECT * FROM books WHERE search @@ search_query(:q) LIMIT 1001
@@ -59,14 +59,16 @@ def sort_and_limit_search(
          WHERE search @@ search_query(:q) AND (SELECT count(*) FROM hits) > 1000
          ORDER BY title, id LIMIT :limit OFFSET :offset)
 
-    Postgres executes only one of the two branches. If the search has up to 1000 hits, the first
-    branch sorts them in memory. If it has more, the second branch reads all books in the order of
-    the index on `title`, and stops when it has found enough hits for the page.
+    Postgres executes only one of the two branches:
 
-    Without the branches, the planner would often read most of the table in the order of the index,
-    because it expects too many hits for a rare word.
+    - If the search has up to 1000 hits, the first branch sorts them in memory.
+    - If it has more, the second branch reads books in the order of the index on `title`, and stops
+      when it has found enough hits for the page.
+
+    Without the branches, the planner would often choose the second way for a rare word, because it
+    expects too many hits, and read most of the table.
     """
-    # One row more than the limit shows that there are too many rows to sort in memory.
+    # One hit more than the limit shows that there are too many hits to sort in memory.
     max_first_hits = sa.literal_column(str(SORT_IN_MEMORY_LIMIT + 1), sa.Integer)
     first_hits = all_hits.limit(max_first_hits).cte("hits")
     number_of_first_hits = sa.select(sa.func.count()).select_from(first_hits).scalar_subquery()

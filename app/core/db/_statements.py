@@ -61,8 +61,10 @@ class Statements(ListStatements):
             read_model: The Pydantic model whose fields are selected.
             filters: Maps the name of each filter to its condition. The filters that all entities
                 have, such as `created_from`, are added.
-            sort_nulls_as: See `ListStatements`.
-            leading_index_columns: See `ListStatements`.
+            sort_nulls_as: Maps the name of a column to the value that replaces NULL when rows are
+                sorted by the column.
+            leading_index_columns: The first column of every index by which lists are sorted, by the
+                name of the filter that compares it with `=`. See `ListStatements`.
 
         Raises `TypeError` with an explanation if the read model does not fit the table.
         """
