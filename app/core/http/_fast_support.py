@@ -90,10 +90,10 @@ def _has_custom_response_class(route: APIRoute) -> bool:
 
 
 def _can_serialize_result(route: APIRoute) -> bool:
-    """Return whether the fast path can convert the result of an endpoint to JSON as FastAPI would.
+    """Return whether the result of an endpoint can be converted to JSON without FastAPI.
 
-    It can if the route sends all fields of a response model under their aliases, which is the
-    default, or if its responses never have a body. Only FastAPI can serialize other results.
+    This is possible if the route sends all fields of a response model under their aliases, which is
+    the default, or if its responses never have a body. Only FastAPI can convert other results.
     """
     has_response_model = route.response_field is not None
     if not has_response_model:

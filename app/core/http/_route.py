@@ -175,10 +175,11 @@ class Route(APIRoute):
         return await run_in_transaction_with_retry(request, call_endpoint)
 
     async def _check_query_and_parse_body(self, request: Request) -> Request:
-        """Return the request, with its parsed body if the endpoint takes a body.
+        """Check the query parameters and the body of a request, and return it with its parsed body.
 
-        Raises a `ServiceError` for an unknown or repeated query parameter, and for a body that has
-        another media type or is not strict JSON.
+        The request is returned unchanged if the endpoint does not take a body. Raises a
+        `ServiceError` for an unknown or repeated query parameter, and for a body that has another
+        media type or is not strict JSON.
         """
         if request.scope["query_string"]:
             check_query_parameters(request, self._query_parameters)
