@@ -60,10 +60,12 @@ class ConstraintErrorFinder:
 
         If the row refers to an author that does not exist, the error is `InvalidRequest` with a
         pointer to the field, `/author_id`. If the row is not unique, the error is `Conflict`, for
-        example with the detail "Another publisher has this name".
+        example with the detail "Another publisher has this name". Returns None for other
+        constraints, unless the repository declares an error.
         """
         if constraint_name in self._declared_errors:
-            return self._declared_errors[constraint_name]()
+            create_error = self._declared_errors[constraint_name]
+            return create_error()
         foreign_key = self._find_foreign_key(constraint_name)
         if foreign_key is not None:
             return InvalidRequest(*missing_row_field_errors(foreign_key))
@@ -77,10 +79,11 @@ class ConstraintErrorFinder:
 
         The deletion of a publisher violates a foreign key of the table `books`, whose name is
         `constraint_name`. The error is a `Conflict` with the detail "The publisher cannot be
-        deleted while books refer to it".
+        deleted while books refer to it". Returns None if the constraint is not such a foreign key.
         """
         if constraint_name in self._declared_errors:
-            return self._declared_errors[constraint_name]()
+            create_error = self._declared_errors[constraint_name]
+            return create_error()
         referring_table = self._find_referring_table(constraint_name)
         if referring_table is None:
             return None
@@ -98,9 +101,13 @@ class ConstraintErrorFinder:
 
         Another request may have changed the database since, so that the rows no longer violate the
         constraint. The error is then a `Conflict` without pointers, and the client can retry.
+
+        Returns None if the constraint is neither a foreign key nor a unique constraint, and the
+        repository does not declare an error for it.
         """
         if constraint_name in self._declared_errors:
-            return self._declared_errors[constraint_name]()
+            create_error = self._declared_errors[constraint_name]
+            return create_error()
         foreign_key = self._find_foreign_key(constraint_name)
         if foreign_key is not None:
             return await find_missing_rows_error(foreign_key, rows, session)
