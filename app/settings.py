@@ -108,10 +108,10 @@ class Settings(BaseSettings):
     def _check_database_url(
         cls, database_url: SecretStr | None, info: ValidationInfo
     ) -> SecretStr | None:
-        """Require a Postgres URL whose parameters asyncpg supports.
+        """Require a Postgres URL whose query parameters asyncpg supports.
 
-        REPORTING_DATABASE_URL may be missing. DATABASE_URL may also be missing, but not in
-        production, because an embedded Postgres then replaces the database.
+        REPORTING_DATABASE_URL is optional. DATABASE_URL is required in production only, because
+        the service starts an embedded Postgres in development if the setting is missing.
         """
         if database_url is None:
             if info.field_name == "database_url":
@@ -122,7 +122,7 @@ class Settings(BaseSettings):
             raise ValueError("Must be a URL such as postgresql://user:password@host:5432/name")
         if not url.query.keys() <= ASYNCPG_URL_PARAMETERS:
             supported_parameters = ", ".join(sorted(ASYNCPG_URL_PARAMETERS))
-            raise ValueError(f"Supports only these parameters after the ?: {supported_parameters}")
+            raise ValueError(f"Supports only these query parameters: {supported_parameters}")
         return database_url
 
     @field_validator("request_timeout")

@@ -60,7 +60,7 @@ class UploadBench:
         temporary_directory = self.temporary_directory(name)
         temporary_directory.mkdir(exist_ok=True)
         environment = {
-            **self.store.environment(),
+            **self.store.credential_variables(),
             "S3_ENDPOINT_URL": self.store.endpoint,
             "S3_BUCKET": embedded.BUCKET,
             "TMPDIR": str(temporary_directory),
@@ -114,7 +114,7 @@ class UploadBench:
 
 def open_bucket(store: embedded.S3Server) -> Any:
     """Return the bucket as a resource of boto3, with the defaults of boto3."""
-    credentials = {name.lower(): value for name, value in store.environment().items()}
+    credentials = {name.lower(): value for name, value in store.credential_variables().items()}
     session = boto3.Session(region_name="us-east-1", **credentials)
     return session.resource("s3", endpoint_url=store.endpoint).Bucket(embedded.BUCKET)
 

@@ -73,10 +73,10 @@ def test_database_url_of_libpq_is_converted_for_sqlalchemy(value: str, expected:
     ("wrong", "sentence"),
     [
         ("postgresql://ada:hunter2", "Must be a URL such as postgresql://"),  # its host is missing
-        ("postgresql://ada@h/d?password=hunter2", "Supports only these parameters after the ?: "),
+        ("postgresql://ada@h/d?password=hunter2", "Supports only these query parameters: "),
         (
             "postgresql://ada:hunter2@h/d?connect_timeout=10",
-            "Supports only these parameters after the ?: ",
+            "Supports only these query parameters: ",
         ),
     ],
 )

@@ -93,16 +93,17 @@ def provide_object_store(settings: Settings) -> Iterator[Settings]:
         # Remove credentials of another object store, which boto3 would mix with the new ones.
         for variable in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
             os.environ.pop(variable, None)
-        os.environ.update(s3_server.environment())
+        os.environ.update(s3_server.credential_variables())
         store_settings = {"s3_endpoint_url": s3_server.endpoint, "s3_bucket": embedded.BUCKET}
         yield settings.model_copy(update=store_settings)
 
 
 @contextmanager
 def provide_backends(settings: Settings) -> Iterator[Settings]:
-    """Start embedded servers for the database and the object store that the settings do not name.
+    """Start an embedded database and an embedded object store, unless settings for them exist.
 
-    Yields settings with the addresses of both. The servers stop when the block ends.
+    Yields settings with the addresses of the database and the object store to use. The embedded
+    servers stop when the block ends.
     """
     with (
         provide_database(settings) as database_settings,
@@ -222,7 +223,7 @@ def _require_usable_database(settings: Settings) -> None:
     if problem is None:
         return
     message = f"{problem} ({settings.sqlalchemy_url})"
-    # The problem is then "database: its schema is at revision 0004, not at 0005".
+    # An example of a problem is "database: its schema is at revision 0004, not at 0005".
     needs_migration = "schema" in problem
     if needs_migration:
         message += ": run python -m app migrate"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from math import ceil
 from typing import Final
 from uuid import UUID
 
@@ -92,8 +93,11 @@ class DirectUploadService:
 
         Raises `NotFound` if the upload does not exist, is completed or has expired.
         """
-        row = await self._get_row_and_record_progress(document_id, object_id, {"pending"})
-        return await self._build_direct_upload(row["id"], row["key"], row["upload_id"], row["size"])
+        upload_row = await self._get_upload_row(document_id, object_id, {"pending"})
+        await self._file_lifecycle.stored_objects.record_progress(object_id)
+        return await self._build_direct_upload(
+            object_id, upload_row["key"], upload_row["upload_id"], upload_row["size"]
+        )
 
     async def complete(self, document_id: UUID, object_id: UUID) -> DocumentRead:
         """Make the uploaded file the file of its document. Return the document.
@@ -103,36 +107,38 @@ class DirectUploadService:
         Raises `NotFound` if the upload does not exist or has expired, and `Conflict` if the
         uploaded file is incomplete or differs from the announced file.
         """
-        row = await self._get_row_and_record_progress(document_id, object_id, {"pending", "ready"})
-        if row["state"] == "ready":
+        upload_row = await self._get_upload_row(document_id, object_id, {"pending", "ready"})
+        # Keep the upload from expiring while the file is verified.
+        await self._file_lifecycle.stored_objects.record_progress(object_id)
+        if upload_row["state"] == "ready":
             return await self._document_service.get(document_id)
-        # If an earlier request has combined the parts and failed afterwards, the multipart upload
-        # does not exist any more. The object then exists, and `_verify_uploaded_object` finds it.
+        # An earlier request may have combined the parts, and failed afterwards. The multipart upload
+        # then does not exist any more, but the object does.
         with suppress(ObjectNotFound):
-            await self._combine_parts(row)
-        await self._verify_uploaded_object(row)
+            await self._combine_parts(upload_row)
+        await self._verify_uploaded_object(upload_row)
         file = StoredFile(
             file_id=object_id,
-            filename=row["filename"],
-            content_type=row["content_type"],
-            size=row["size"],
-            sha256=row["sha256"],
+            filename=upload_row["filename"],
+            content_type=upload_row["content_type"],
+            size=upload_row["size"],
+            sha256=upload_row["sha256"],
         )
         return await self._document_service.update(document_id, DocumentUpdate(file=file))
 
-    async def _get_row_and_record_progress(
+    async def _get_upload_row(
         self, document_id: UUID, object_id: UUID, allowed_states: Collection[str]
     ) -> Row:
-        """Read the row of a direct upload in `stored_objects`, and keep the upload from expiring.
+        """Read the row of a direct upload from the table `stored_objects`.
 
         Raises `NotFound` if the upload does not exist, or if its state is not one of the allowed
         states. For example, the state of an expired upload is `deleting`.
         """
-        row = await self._autocommit_document_repository.find_direct_upload(document_id, object_id)
-        if row is None or row["state"] not in allowed_states:
+        documents = self._autocommit_document_repository
+        upload_row = await documents.find_direct_upload(document_id, object_id)
+        if upload_row is None or upload_row["state"] not in allowed_states:
             raise NotFound("Upload not found")
-        await self._file_lifecycle.stored_objects.record_progress(object_id)
-        return row
+        return upload_row
 
     async def _build_direct_upload(
         self, object_id: UUID, key: str, multipart_upload_id: str, file_size: int
@@ -154,52 +160,65 @@ class DirectUploadService:
             parts.append(DirectPart(number=part_number, size=size, url=url))
         return DirectUpload(id=object_id, parts=parts, expires_at=expires_at)
 
-    async def _combine_parts(self, row: Row) -> None:
+    async def _combine_parts(self, upload_row: Row) -> None:
         """Complete the multipart upload in the store, so that its parts become one object.
 
-        `row` is the row of the direct upload in `stored_objects`.
+        `upload_row` is the row of the direct upload in `stored_objects`.
 
         Raises `Conflict` if the store has not received all parts, and `ObjectNotFound` if the
         multipart upload does not exist in the store.
         """
-        parts = await self._storage.list_parts(row["key"], row["upload_id"])
+        key = upload_row["key"]
+        multipart_upload_id = upload_row["upload_id"]
+        file_size = upload_row["size"]
+        parts = await self._storage.list_parts(key, multipart_upload_id)
         received_bytes = sum(part.size for part in parts)
-        if received_bytes != row["size"]:
+        if received_bytes != file_size:
             raise Conflict(
-                f"The upload is incomplete: the store has {received_bytes} of {row['size']} bytes"
+                f"The upload is incomplete: the store has {received_bytes} of {file_size} bytes"
             )
         etags = [part.etag for part in parts]
-        await self._storage.complete_multipart_upload(row["key"], row["upload_id"], etags)
+        await self._storage.complete_multipart_upload(key, multipart_upload_id, etags)
 
-    async def _verify_uploaded_object(self, row: Row) -> None:
-        """Check that an uploaded object has the size and the SHA-256 that the client announced.
+    async def _verify_uploaded_object(self, upload_row: Row) -> None:
+        """Require the uploaded object to have the size and the SHA-256 that the client announced.
 
-        `row` is the row of the direct upload in `stored_objects`. Its SHA-256 is None if the client
-        has not announced one. If the object differs, it is removed from the store.
+        `upload_row` is the row of the direct upload in `stored_objects`. An object that differs is
+        removed from the store.
 
         Raises `Conflict` if the object differs or does not exist.
         """
-        key = row["key"]
-        announced_sha256 = row["sha256"]
+        key = upload_row["key"]
         try:
-            matches = await self._storage.get_size(key) == row["size"]
+            uploaded_size = await self._storage.get_size(key)
         except ObjectNotFound:
             raise Conflict("The store has not received the file yet") from None
-        if matches and announced_sha256 is not None:
-            sha256 = await self._storage.compute_sha256(key, self._on_progress)
-            matches = sha256 == announced_sha256
-        if not matches:
-            await self._file_lifecycle.discard_object(row["id"], key)
+        has_announced_size = uploaded_size == upload_row["size"]
+        if not has_announced_size or not await self._has_announced_sha256(upload_row):
+            await self._file_lifecycle.discard_object(upload_row["id"], key)
             raise Conflict("The uploaded file differs from the announced size or SHA-256")
+
+    async def _has_announced_sha256(self, upload_row: Row) -> bool:
+        """Return whether an uploaded object has the SHA-256 that the client announced.
+
+        Returns True if the client did not announce a SHA-256.
+        """
+        announced_sha256: str | None = upload_row["sha256"]
+        if announced_sha256 is None:
+            return True
+        uploaded_sha256 = await self._storage.compute_sha256(upload_row["key"], self._on_progress)
+        return uploaded_sha256 == announced_sha256
 
 
 def _split_into_parts(file_size: int) -> list[int]:
-    """Return the sizes of the parts in which a file is uploaded, in bytes.
+    """Return the sizes in bytes of the parts in which a file is uploaded.
 
     For example, a file of 150 MiB has parts of 64, 64 and 22 MiB. Parts are larger than 64 MiB
     (`MIN_PART_SIZE`) only if the file would otherwise have more than `MAX_PARTS` parts.
     """
-    # The smallest size with which `MAX_PARTS` parts are enough: the quotient, rounded up.
-    smallest_allowed_size = (file_size + MAX_PARTS - 1) // MAX_PARTS
-    part_size = max(MIN_PART_SIZE, smallest_allowed_size)
-    return [min(part_size, file_size - start) for start in range(0, file_size, part_size)]
+    part_size = max(MIN_PART_SIZE, ceil(file_size / MAX_PARTS))
+    full_part_count, last_part_size = divmod(file_size, part_size)
+    part_sizes = [part_size] * full_part_count
+    if last_part_size > 0:
+        part_sizes.append(last_part_size)
+    return part_sizes

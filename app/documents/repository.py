@@ -13,8 +13,8 @@ from app.documents.errors import UploadExpired
 from app.documents.models import NO_SIZE, Document, StoredObject
 from app.documents.schemas import DocumentRead
 
-# The number of rows that `list_deleting` returns at a time.
-DELETING_PAGE_SIZE: Final = 1000
+# The number of rows that `list_objects_to_remove` returns at a time.
+REMOVAL_PAGE_SIZE: Final = 1000
 
 _object_columns = StoredObject.__table__.c
 
@@ -139,40 +139,39 @@ class StoredObjectRepository:
         Returns False if the object is not `pending` any more.
         """
         has_id = StoredObject.id == object_id
-        updated_rows = await self._update_pending(has_id, {"touched_at": sa.func.now()})
+        updated_rows = await self._update_pending_objects(has_id, {"touched_at": sa.func.now()})
         return len(updated_rows) > 0
 
-    async def mark_deleting(self, object_id: UUID) -> bool:
-        """Change a `pending` object to `deleting`, so that it will be removed from the store.
+    async def mark_for_deletion(self, object_id: UUID) -> bool:
+        """Change the state of a `pending` object to `deleting`, so that the sweeper removes it.
 
         Returns False if the object is not `pending` any more.
         """
         has_id = StoredObject.id == object_id
-        updated_rows = await self._update_pending(has_id, {"state": "deleting"})
+        updated_rows = await self._update_pending_objects(has_id, {"state": "deleting"})
         return len(updated_rows) > 0
 
-    async def mark_expired_deleting(self, grace_period: timedelta) -> int:
-        """Change the `pending` objects that have expired to `deleting`. Return how many there were.
+    async def mark_expired_for_deletion(self, grace_period: timedelta) -> int:
+        """Change the state of all expired `pending` objects to `deleting`. Return their number.
 
         An object has expired if its upload has not recorded progress for a whole grace period.
         """
         is_expired = StoredObject.touched_at < sa.func.now() - grace_period
-        updated_rows = await self._update_pending(is_expired, {"state": "deleting"})
+        updated_rows = await self._update_pending_objects(is_expired, {"state": "deleting"})
         return len(updated_rows)
 
-    async def list_deleting(self, after_id: UUID, document_id: UUID | None) -> Rows:
-        """Return one page of the `deleting` objects, as rows with the columns `id` and `key`.
+    async def list_objects_to_remove(self, after_id: UUID, document_id: UUID | None) -> Rows:
+        """Return the ids and the keys of objects in the state `deleting`, one page at a time.
 
-        The rows are sorted by id. The page starts after the object `after_id`, and has at most
-        `DELETING_PAGE_SIZE` rows. If `document_id` is not None, only the objects of this document
-        are returned.
+        The page is sorted by id, starts after the object `after_id`, and has at most
+        `REMOVAL_PAGE_SIZE` rows. With `document_id`, it has only the objects of this document.
         """
         statement = sa.select(StoredObject.id, StoredObject.key).where(
             StoredObject.state == "deleting", StoredObject.id > after_id
         )
         if document_id is not None:
             statement = statement.where(StoredObject.document_id == document_id)
-        statement = statement.order_by(StoredObject.id).limit(DELETING_PAGE_SIZE)
+        statement = statement.order_by(StoredObject.id).limit(REMOVAL_PAGE_SIZE)
         return await self.session.execute(statement)
 
     async def delete_record(self, object_id: UUID) -> None:
@@ -185,7 +184,7 @@ class StoredObjectRepository:
     async def find_states(self, keys: Sequence[str]) -> dict[str, str]:
         """Return the states of stored objects by key, for example `{"documents/0199": "ready"}`.
 
-        The result does not contain the keys of objects that do not have a row.
+        A key without a row in the table is left out.
         """
         statement = sa.select(StoredObject.key, StoredObject.state).where(
             StoredObject.key.in_(keys)
@@ -193,7 +192,7 @@ class StoredObjectRepository:
         rows = await self.session.execute(statement)
         return {row["key"]: row["state"] for row in rows}
 
-    async def _update_pending(self, condition: Condition, values: Mapping[str, Any]) -> Rows:
+    async def _update_pending_objects(self, condition: Condition, values: Mapping[str, Any]) -> Rows:
         """Set columns of the `pending` objects that meet a condition. Return the updated rows.
 
         `values` are the new values by column name. The returned rows contain only the id.

@@ -66,9 +66,9 @@ class Sweeper:
         but reported in the result and in the log.
         """
         result = SweepResult(
-            expired_uploads=await self._stored_objects.mark_expired_deleting(self._grace_period),
+            expired_uploads=await self._stored_objects.mark_expired_for_deletion(self._grace_period),
             aborted_multipart_uploads=await self._abort_abandoned_uploads(),
-            removed_objects=await self._file_lifecycle.remove_deleting_objects(),
+            removed_objects=await self._file_lifecycle.remove_marked_objects(),
             unknown_keys=await self._find_unknown_keys(),
         )
         for key in result.unknown_keys:

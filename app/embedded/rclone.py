@@ -31,11 +31,14 @@ class S3Server:
     """The address and the credentials of a running S3 server. Its only bucket is `BUCKET`."""
 
     endpoint: str  # for example http://127.0.0.1:41234
-    secret: str  # the secret access key
+    secret_access_key: str
 
-    def environment(self) -> dict[str, str]:
+    def credential_variables(self) -> dict[str, str]:
         """Return the credentials as the environment variables that boto3 reads."""
-        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": self.secret}
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+        }
 
 
 @contextmanager
@@ -77,11 +80,12 @@ def _start_server(objects_dir: Path) -> Iterator[S3Server]:
     # The file of an earlier server would tell other processes a wrong address and secret.
     _server_file(objects_dir).unlink(missing_ok=True)
     _delete_unfinished_uploads(objects_dir)
-    secret = secrets.token_hex(16)
+    secret_access_key = secrets.token_hex(16)
     log_file = objects_dir.with_suffix(".log")
-    process = _start_rclone(objects_dir, secret, log_file)
+    process = _start_rclone(objects_dir, secret_access_key, log_file)
     try:
-        server = S3Server(_wait_for_endpoint(process, log_file), secret)
+        endpoint = _wait_for_endpoint(process, log_file)
+        server = S3Server(endpoint, secret_access_key)
         _write_server_file(objects_dir, server)
         yield server
     finally:
@@ -98,24 +102,26 @@ def _delete_unfinished_uploads(objects_dir: Path) -> None:
         part_file.unlink()
 
 
-def _start_rclone(objects_dir: Path, secret: str, log_file: Path) -> subprocess.Popen[bytes]:
+def _start_rclone(
+    objects_dir: Path, secret_access_key: str, log_file: Path
+) -> subprocess.Popen[bytes]:
     """Start rclone as an S3 server on any free port. It writes its address to an empty log."""
     log_file.write_bytes(b"")
     command = [_rclone_path(), "serve", "s3", "--addr=127.0.0.1:0", "--config=", str(objects_dir)]
     # The secret is not an argument, because all users of the machine can see arguments.
-    environment = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY_ID},{secret}"'}
+    environment = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY_ID},{secret_access_key}"'}
     return start_process([*exit_with_parent_prefix(), *command], log_file, environment)
 
 
 def _wait_for_endpoint(process: subprocess.Popen[bytes], log_file: Path) -> str:
     """Wait until rclone logs its address, such as `http://127.0.0.1:41234`, and return it."""
     # The line is "... s3 server on [http://127.0.0.1:41234/]".
-    match = wait_until(
+    address_match = wait_until(
         lambda: re.search(r"s3 server on \[(http://.+?)/\]", log_file.read_text()),
         process,
         f"The S3 server did not start. See {log_file} for the reason.",
     )
-    return match[1]
+    return address_match[1]
 
 
 def _server_file(objects_dir: Path) -> Path:

@@ -38,7 +38,7 @@ UserServiceDependency = Annotated[UserService, Depends(_get_user_service)]
 async def read_current_user(users: UserServiceDependency, response: Response) -> UserRead:
     """Get the current user.
 
-    This is the user to whom the token of the request belongs.
+    The current user is the owner of the access token in the request.
     """
     user = await users.get_current()
     set_etag(response, user)

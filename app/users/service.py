@@ -100,7 +100,7 @@ class UserService:
 
     async def _change_password(
         self,
-        id: int,
+        user_id: int,
         new_values: dict[str, Any],
         current_password: SecretStr | None,
         expected_versions: list[str] | None,
@@ -113,24 +113,19 @@ class UserService:
         If it was sent, it must be right.
         """
         verified_hash = None
-        may_change_all_users = self._principal.scope("users") is ALL
-        if current_password is not None or not may_change_all_users:
-            verified_hash = await self._verify_current_password(id, current_password)
+        may_omit_current_password = self._principal.scope("users") is ALL
+        if current_password is not None or not may_omit_current_password:
+            verified_hash = await self._verify_current_password(user_id, current_password)
         columns = await self._replace_password_with_hash(new_values)
-        # A trigger deletes all tokens of the user except for this one.
+        # When the password changes, a database trigger deletes all other tokens of the user.
         columns["password_changed_by"] = self._principal.token_id
         if verified_hash is None:
-            return await self._repository.update(id, columns, expected_versions)
-        # Change the user only if the password is still the one that was verified.
-        filters = {**self._owner_filter, "hash": verified_hash}
-        repository = UserRepository(self._session, filters)
-        try:
-            return await repository.update(id, columns, expected_versions)
-        except NotFound:
-            # Another request has changed the password, or deleted the user.
-            raise Conflict("Another request has changed the user at the same time") from None
+            return await self._repository.update(user_id, columns, expected_versions)
+        return await self._update_if_hash_unchanged(
+            user_id, columns, verified_hash, expected_versions
+        )
 
-    async def _verify_current_password(self, id: int, password: SecretStr | None) -> str:
+    async def _verify_current_password(self, user_id: int, password: SecretStr | None) -> str:
         """Verify the current password of a user before it is changed. Return its hash.
 
         Without this check, someone with a stolen token could take over the account.
@@ -138,7 +133,7 @@ class UserService:
         Raises `InvalidRequest` if the password is missing or wrong, and `TooManyFailedLogins` after
         too many wrong passwords.
         """
-        user = await self._repository.get(id)
+        user = await self._repository.get(user_id)
         if password is None:
             raise _create_current_password_error(
                 "missing", "A new password requires the current password"
@@ -148,6 +143,25 @@ class UserService:
         if credentials is None:
             raise _create_current_password_error("wrong_password", "The current password is wrong")
         return credentials.password_hash
+
+    async def _update_if_hash_unchanged(
+        self,
+        user_id: int,
+        columns: dict[str, Any],
+        verified_hash: str,
+        expected_versions: list[str] | None,
+    ) -> UserRead:
+        """Change a user whose password hash is still the one that was verified.
+
+        Raises `Conflict` if another request has changed the password, or deleted the user.
+        """
+        # This repository only accesses users with the verified hash.
+        filters = {**self._owner_filter, "hash": verified_hash}
+        repository = UserRepository(self._session, filters)
+        try:
+            return await repository.update(user_id, columns, expected_versions)
+        except NotFound:
+            raise Conflict("Another request has changed the user at the same time") from None
 
     async def _replace_password_with_hash(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the columns to write for the fields of a user.

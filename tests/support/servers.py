@@ -94,7 +94,7 @@ def running_store() -> Iterator[dict[str, str]]:
         else:
             store = stack.enter_context(embedded.run_s3_server(Path(directory)))
             endpoint = store.endpoint
-            credentials = store.environment()
+            credentials = store.credential_variables()
         yield {**credentials, "TEST_S3_ENDPOINT_URL": endpoint}
 
 
