@@ -110,8 +110,8 @@ class Settings(BaseSettings):
     ) -> SecretStr | None:
         """Require a Postgres URL whose query parameters asyncpg supports.
 
-        REPORTING_DATABASE_URL is optional. DATABASE_URL is required in production only, because
-        the service starts an embedded Postgres in development if the setting is missing.
+        REPORTING_DATABASE_URL is optional. DATABASE_URL is required only in production. Elsewhere,
+        the service starts an embedded Postgres if DATABASE_URL is missing.
         """
         if database_url is None:
             if info.field_name == "database_url":

@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, make_url
 
 from app import embedded
 from app.cli import runtime
-from app.embedded.postgresql import program_path
+from app.embedded.postgresql import get_program_path
 
 # The environment variable from which psql reads each part and parameter of a database URL.
 LIBPQ_VARIABLES: Final = {
@@ -52,7 +52,7 @@ def run_psql(url: URL, arguments: list[str]) -> int:
     # Ctrl-C cancels a statement in psql. It must not end this process, which may have to stop
     # Postgres after psql.
     signal.signal(signal.SIGINT, lambda *_: None)
-    command = [program_path("psql"), *arguments]
+    command = [get_program_path("psql"), *arguments]
     environment = {**os.environ, **connection_variables(url)}
     return subprocess.run(command, check=False, env=environment).returncode
 

@@ -132,7 +132,10 @@ async def _revoke_by_email_or_id(session: TransactionSession, email_or_id: str) 
 
 
 async def _get_user_by_email(user_service: UserService, email: str) -> UserRead:
-    """Return the user with an email address, ignoring case. Raises `NotFound` without a match."""
+    """Return the user with an email address, ignoring case.
+
+    Raises `NotFound` if the address is invalid or no user has it.
+    """
     try:
         query = UserQuery(email=email)
     except ValidationError:

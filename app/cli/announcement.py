@@ -11,7 +11,7 @@ from app.settings import Settings
 
 def announce(settings: Settings, listener: socket.socket) -> None:
     """Print the server's URL, the database and the object store it uses, and commands to try."""
-    server_url = _server_url(listener)
+    server_url = _build_server_url(listener)
     # The tests and tools that start a server read its URL from the first line.
     typer.echo(f"{TITLE} serves {server_url} (press Ctrl-C to stop)")
     typer.echo(f"  database  {_describe_database(settings)}")
@@ -27,7 +27,7 @@ def announce(settings: Settings, listener: socket.socket) -> None:
         typer.echo(f"  psql      {_make_command('psql', settings)}")
 
 
-def _server_url(listener: socket.socket) -> str:
+def _build_server_url(listener: socket.socket) -> str:
     """Return the URL of a server, such as `http://127.0.0.1:8000` or `http://[::1]:8000`."""
     # The address of an IPv6 socket has two further elements.
     host, port, *_ = listener.getsockname()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.embedded.processes import exit_with_parent_prefix
+from app.embedded.processes import get_exit_with_parent_prefix
 from app.settings import Settings
 
 
@@ -18,8 +18,8 @@ def run_in_background(command: str, settings: Settings) -> Iterator[None]:
     process is killed.
     """
     # Both processes would use the same port for metrics. Port 0 turns them off in the new one.
-    environment = {**os.environ, **backend_environment(settings), "METRICS_PORT": "0"}
-    program = [*exit_with_parent_prefix(), sys.executable, "-m", "app", command]
+    environment = {**os.environ, **build_connection_environment(settings), "METRICS_PORT": "0"}
+    program = [*get_exit_with_parent_prefix(), sys.executable, "-m", "app", command]
     process = subprocess.Popen(program, env=environment, start_new_session=True)
     try:
         yield
@@ -28,11 +28,11 @@ def run_in_background(command: str, settings: Settings) -> Iterator[None]:
         process.wait()
 
 
-def backend_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment variables that make another process use the backends of `settings`.
+def build_connection_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment variables with the database and the object store of `settings`.
 
-    The backends are the database and the object store. If this process has started embedded
-    servers, only `settings` contain their addresses, and not the environment of this process.
+    Another process that gets these variables uses the same database and object store, even if they
+    are embedded servers, whose addresses are not in the environment of this process.
     """
     database_url = ""
     if settings.database_url is not None:

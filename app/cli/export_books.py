@@ -13,7 +13,7 @@ from app.books.schemas import BookLine, BookQuery
 from app.books.service import BookService
 from app.cli import runtime
 from app.cli.book_files import FormatOption, choose_format, is_standard_stream
-from app.cli.progress_bar import progress_bar
+from app.cli.progress_bar import create_progress_bar
 from app.core.db import TransactionSession
 from app.core.formats import Format, create_writer
 
@@ -79,7 +79,7 @@ async def _write_books(session: TransactionSession, output: BinaryIO, file_forma
     # This page is read only for the total number of books, which the progress bar shows.
     first_page = await books.page(BookQuery())
     writer = create_writer(file_format, BookLine)
-    with progress_bar() as progress:
+    with create_progress_bar() as progress:
         progress_task = progress.add_task("writing", total=first_page.total)
         output.write(writer.header)
         async for book_lines in books.export_lines():

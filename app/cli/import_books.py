@@ -14,7 +14,7 @@ from app.books import service
 from app.books.schemas import BookLine, ImportCounts
 from app.cli import runtime
 from app.cli.book_files import FormatOption, choose_format, is_standard_stream
-from app.cli.progress_bar import progress_bar
+from app.cli.progress_bar import create_progress_bar
 from app.core.db import TransactionSession
 from app.core.formats import Format, InvalidLine, parse_lines
 
@@ -107,7 +107,7 @@ async def _import_file(
     Invalid lines are reported and skipped. If `strict` is set and any line is invalid, raises
     `_InvalidLinesError`, so that the transaction is rolled back.
     """
-    with progress_bar() as progress:
+    with create_progress_bar() as progress:
         reader = _BookLineReader(file, file_format, progress)
         book_lines = reader.read_valid_lines(strict=strict)
         added = await service.BookService(session).import_lines(book_lines)

@@ -27,9 +27,9 @@ def run(
     settings = runtime.load_settings()
     with (
         runtime.prepare_database(settings) as database_settings,
-        runtime.provide_object_store(database_settings) as backend_settings,
+        runtime.provide_object_store(database_settings) as complete_settings,
     ):
-        outcome = runtime.run_or_fail(_run_job(job, backend_settings))
+        outcome = runtime.run_or_fail(_run_job(job, complete_settings))
     if outcome is None:
         runtime.fail(f"another process is already running {job_name}; try again later")
     typer.echo(outcome)

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
-def progress_bar() -> "Progress":
+def create_progress_bar() -> "Progress":
     """Return a progress bar on standard error, which disappears when its block ends.
 
     It shows nothing if standard error is not a terminal.

@@ -1,7 +1,7 @@
-"""Functions that all commands share: load settings, prepare backends, report errors.
+"""Functions that all commands share: load settings, provide a database, report errors.
 
-The backends are the database and the object store. A command uses those that the settings name. If
-they name none, the command starts an embedded server, and stops it at its end.
+If the settings contain no database or no object store, a command starts an embedded server for it,
+and stops the server at its end.
 
 Functions that end the command print a message on standard error, and exit with code 1.
 """
@@ -99,7 +99,7 @@ def provide_object_store(settings: Settings) -> Iterator[Settings]:
 
 
 @contextmanager
-def provide_backends(settings: Settings) -> Iterator[Settings]:
+def provide_database_and_object_store(settings: Settings) -> Iterator[Settings]:
     """Start an embedded database and an embedded object store, unless settings for them exist.
 
     Yields settings with the addresses of the database and the object store to use. The embedded
@@ -107,9 +107,9 @@ def provide_backends(settings: Settings) -> Iterator[Settings]:
     """
     with (
         provide_database(settings) as database_settings,
-        provide_object_store(database_settings) as backend_settings,
+        provide_object_store(database_settings) as complete_settings,
     ):
-        yield backend_settings
+        yield complete_settings
 
 
 @contextmanager

@@ -36,15 +36,15 @@ def serve(
         # The socket comes first, so that a port that is in use is reported immediately.
         _open_listening_socket(settings) as listener,
         runtime.expose_metrics(settings, settings.web_concurrency),
-        runtime.provide_backends(settings) as backend_settings,
+        runtime.provide_database_and_object_store(settings) as complete_settings,
         ExitStack() as background_processes,
     ):
         database_is_embedded = settings.database_url is None
         if migrate or database_is_embedded:
-            runtime.upgrade_schema(backend_settings)
-        run_server = prepare_server(backend_settings, listener)
+            runtime.upgrade_schema(complete_settings)
+        run_server = prepare_server(complete_settings, listener)
         if worker:
-            background_processes.enter_context(run_in_background("worker", backend_settings))
+            background_processes.enter_context(run_in_background("worker", complete_settings))
         announce(settings, listener)
         run_server()
     _exit_without_waiting_for_threads()
@@ -83,6 +83,6 @@ def _exit_without_waiting_for_threads() -> None:
     for thread in other_threads:
         thread.join(THREAD_EXIT_TIMEOUT_SECONDS)
     if any(thread.is_alive() and not thread.daemon for thread in other_threads):
-        # os._exit does not do what Python normally does at exit, such as flushing the log.
+        # os._exit skips the cleanup of a normal exit, so flush the log here.
         logging.shutdown()
         os._exit(0)

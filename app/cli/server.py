@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from app.cli import runtime
-from app.cli.child_processes import backend_environment
+from app.cli.child_processes import build_connection_environment
 from app.core.server import HttpProtocol
 from app.main import create_app
 from app.settings import Settings
@@ -57,7 +57,7 @@ def create_server_process_app() -> FastAPI:
 
 def _prepare_one_process(settings: Settings, listener: socket.socket) -> Callable[[], None]:
     """Create a server in this process. Return the function that runs it."""
-    server = uvicorn.Server(_uvicorn_config(create_app(settings), settings))
+    server = uvicorn.Server(_create_uvicorn_config(create_app(settings), settings))
     # Until now, the signals raise an exception, which the event loop could swallow.
     for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, server.handle_exit)
@@ -70,17 +70,19 @@ def _prepare_several_processes(settings: Settings, listener: socket.socket) -> C
     Returns the function that runs the supervisor.
     """
     # The server processes read their settings from the environment.
-    os.environ.update(backend_environment(settings))
+    os.environ.update(build_connection_environment(settings))
     app_factory = f"{__name__}:{create_server_process_app.__name__}"
-    config = _uvicorn_config(app_factory, settings, factory=True, workers=settings.web_concurrency)
-    supervisor = _Supervisor(config, [listener])
+    config = _create_uvicorn_config(
+        app_factory, settings, factory=True, workers=settings.web_concurrency
+    )
+    supervisor = _SocketClosingSupervisor(config, [listener])
     # uvicorn would restart its processes on SIGHUP. Stop them instead, because the signal is sent
     # when the terminal is closed.
     signal.signal(signal.SIGHUP, lambda *_: supervisor.signal_queue.append(signal.SIGTERM))
     return supervisor.run
 
 
-class _Supervisor(Multiprocess):
+class _SocketClosingSupervisor(Multiprocess):
     """uvicorn's supervisor of server processes, which also closes its listening socket."""
 
     def terminate_all(self) -> None:
@@ -94,7 +96,7 @@ class _Supervisor(Multiprocess):
         super().terminate_all()
 
 
-def _uvicorn_config(
+def _create_uvicorn_config(
     application: FastAPI | str, settings: Settings, **options: Any
 ) -> uvicorn.Config:
     """Return the configuration of uvicorn for an application.

@@ -112,8 +112,8 @@ class DirectUploadService:
         await self._file_lifecycle.stored_objects.record_progress(object_id)
         if upload_row["state"] == "ready":
             return await self._document_service.get(document_id)
-        # An earlier request may have combined the parts, and failed afterwards. The multipart upload
-        # then does not exist any more, but the object does.
+        # An earlier request may have combined the parts and failed afterwards. In this case, the
+        # multipart upload does not exist any more, but the object does.
         with suppress(ObjectNotFound):
             await self._combine_parts(upload_row)
         await self._verify_uploaded_object(upload_row)

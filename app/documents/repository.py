@@ -192,7 +192,9 @@ class StoredObjectRepository:
         rows = await self.session.execute(statement)
         return {row["key"]: row["state"] for row in rows}
 
-    async def _update_pending_objects(self, condition: Condition, values: Mapping[str, Any]) -> Rows:
+    async def _update_pending_objects(
+        self, condition: Condition, values: Mapping[str, Any]
+    ) -> Rows:
         """Set columns of the `pending` objects that meet a condition. Return the updated rows.
 
         `values` are the new values by column name. The returned rows contain only the id.

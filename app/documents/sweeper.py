@@ -65,8 +65,9 @@ class Sweeper:
         An object without a row in the database may belong to another service. It is not removed,
         but reported in the result and in the log.
         """
+        expired_uploads = await self._stored_objects.mark_expired_for_deletion(self._grace_period)
         result = SweepResult(
-            expired_uploads=await self._stored_objects.mark_expired_for_deletion(self._grace_period),
+            expired_uploads=expired_uploads,
             aborted_multipart_uploads=await self._abort_abandoned_uploads(),
             removed_objects=await self._file_lifecycle.remove_marked_objects(),
             unknown_keys=await self._find_unknown_keys(),
@@ -91,7 +92,7 @@ class Sweeper:
         return aborted_uploads
 
     def _is_abandoned(self, upload: MultipartUpload, object_state: str | None) -> bool:
-        """Return whether a multipart upload is abandoned: no request will complete it.
+        """Return whether a multipart upload will never be completed by a request.
 
         `object_state` is the state of the stored object that the upload would create. It is None if
         the object has no row in the database.

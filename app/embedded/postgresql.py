@@ -22,10 +22,10 @@ from app import NAME
 from app.embedded.processes import (
     CLEAN_ENVIRONMENT,
     EmbeddedError,
-    exit_with_parent_prefix,
+    create_wrong_owner_error,
+    get_exit_with_parent_prefix,
     start_process,
     wait_until,
-    wrong_owner_error,
 )
 
 POSTGRES_VERSION: Final = 18
@@ -51,7 +51,7 @@ def run_postgres(data_dir: Path, settings: Mapping[str, str] | None = None) -> I
         try:
             server.start()
         except PermissionError as error:
-            raise wrong_owner_error(Path(error.filename)) from None
+            raise create_wrong_owner_error(Path(error.filename)) from None
         yield server
     finally:
         server.stop()
@@ -82,7 +82,7 @@ class Postgres:
         if another major version of Postgres created the cluster.
         """
         # Raise an error if Postgres is not installed, before any directory is created.
-        program_path("postgres")
+        get_program_path("postgres")
         self._create_directories()
         # Two processes that start at the same time must not both create the cluster.
         with self.log_file.with_suffix(".lock").open("w") as lock_file:
@@ -123,7 +123,7 @@ class Postgres:
                 # -1 keeps the group.
                 os.chown(directory, server_uid, -1)
             if directory.stat().st_uid != server_uid:
-                raise wrong_owner_error(directory)
+                raise create_wrong_owner_error(directory)
 
     def _start_server(self) -> None:
         """Start the server process, and wait until it accepts connections."""
@@ -134,19 +134,19 @@ class Postgres:
             **self.settings,
         }
         options = [f"--{name}={value}" for name, value in parameters.items()]
-        postgres = [program_path("postgres"), "-D", str(self.cluster_dir), *options]
-        self.process = start_process([*unprivileged_prefix(), *postgres], self.log_file)
+        postgres = [get_program_path("postgres"), "-D", str(self.cluster_dir), *options]
+        self.process = start_process([*get_unprivileged_prefix(), *postgres], self.log_file)
         error_message = f"Postgres did not start. See {self.log_file} for the reason."
         wait_until(self._accepts_connections, self.process, error_message)
 
     def _accepts_connections(self) -> bool:
-        command = [program_path("pg_isready"), "-q", "-h", str(self.socket_dir)]
+        command = [get_program_path("pg_isready"), "-q", "-h", str(self.socket_dir)]
         process = subprocess.run(command, check=False, env=CLEAN_ENVIRONMENT)
         return process.returncode == 0
 
     def _run_program(self, program: str, *arguments: str) -> None:
         """Run a program such as `initdb` to its end. Raises `EmbeddedError` if it fails."""
-        command = [*unprivileged_prefix(), program_path(program), *arguments]
+        command = [*get_unprivileged_prefix(), get_program_path(program), *arguments]
         process = subprocess.run(
             command, check=False, capture_output=True, text=True, env=CLEAN_ENVIRONMENT
         )
@@ -168,7 +168,7 @@ def _choose_socket_dir(data_dir: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"{NAME}-{os.geteuid()}-{path_hash}"
 
 
-def program_path(program: str) -> str:
+def get_program_path(program: str) -> str:
     """Return the path of a program of the embedded Postgres, such as `psql`.
 
     Raises `EmbeddedError` if the Python package that contains Postgres is not installed.
@@ -179,16 +179,16 @@ def program_path(program: str) -> str:
     return str(Path(package.origin).parent / f"pginstall{POSTGRES_VERSION}" / "bin" / program)
 
 
-def unprivileged_prefix() -> list[str]:
+def get_unprivileged_prefix() -> list[str]:
     """Return a prefix for a command of Postgres, which refuses to run as root.
 
     If this process runs as root, the prefix makes the command run as the user `nobody`, for example
     `["/usr/bin/setpriv", ..., "--reuid=nobody", ...]`. For every user, it makes the command exit
-    when this process exits (see `exit_with_parent_prefix`).
+    when this process exits (see `get_exit_with_parent_prefix`).
 
     Raises `EmbeddedError` if this process runs as root and setpriv is not installed.
     """
-    setpriv_command = exit_with_parent_prefix()
+    setpriv_command = get_exit_with_parent_prefix()
     if os.geteuid() != 0:
         return setpriv_command
     if not setpriv_command:

@@ -59,7 +59,7 @@ def wait_until(
     return result
 
 
-def exit_with_parent_prefix() -> list[str]:
+def get_exit_with_parent_prefix() -> list[str]:
     """Return a prefix for a command, so that it exits when this process exits or is killed.
 
     For example `["/usr/bin/setpriv", "--pdeathsig=INT"]`: Linux sends SIGINT to the command when
@@ -71,7 +71,7 @@ def exit_with_parent_prefix() -> list[str]:
     return [setpriv, "--pdeathsig=INT"]
 
 
-def wrong_owner_error(path: Path) -> EmbeddedError:
+def create_wrong_owner_error(path: Path) -> EmbeddedError:
     """Return the error for a file or directory that belongs to another user."""
     owner = "another user"
     if path.exists():

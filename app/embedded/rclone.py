@@ -16,10 +16,10 @@ from typing import Final, TextIO
 from app import NAME
 from app.embedded.processes import (
     EmbeddedError,
-    exit_with_parent_prefix,
+    create_wrong_owner_error,
+    get_exit_with_parent_prefix,
     start_process,
     wait_until,
-    wrong_owner_error,
 )
 
 BUCKET: Final = NAME
@@ -35,10 +35,7 @@ class S3Server:
 
     def credential_variables(self) -> dict[str, str]:
         """Return the credentials as the environment variables that boto3 reads."""
-        return {
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
-        }
+        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
 
 
 @contextmanager
@@ -49,13 +46,13 @@ def run_s3_server(data_dir: Path) -> Iterator[S3Server]:
     keeps running. Raises `EmbeddedError` if the server cannot be started.
     """
     # Raise an error if rclone is not installed, before any directory is created.
-    _rclone_path()
+    _get_rclone_path()
     objects_dir = data_dir.resolve() / "s3"
     try:
         (objects_dir / BUCKET).mkdir(parents=True, exist_ok=True)
         lock_file = objects_dir.with_suffix(".lock").open("w")
     except PermissionError as error:
-        raise wrong_owner_error(Path(error.filename)) from None
+        raise create_wrong_owner_error(Path(error.filename)) from None
     # The process that runs the server holds the lock until the server has stopped.
     with lock_file:
         if _try_lock(lock_file):
@@ -77,8 +74,8 @@ def _try_lock(lock_file: TextIO) -> bool:
 @contextmanager
 def _start_server(objects_dir: Path) -> Iterator[S3Server]:
     """Start a server and wait until it accepts requests. Stop it when the block ends."""
-    # The file of an earlier server would tell other processes a wrong address and secret.
-    _server_file(objects_dir).unlink(missing_ok=True)
+    # The file of an earlier server would tell other processes a wrong address and key.
+    _get_server_file(objects_dir).unlink(missing_ok=True)
     _delete_unfinished_uploads(objects_dir)
     secret_access_key = secrets.token_hex(16)
     log_file = objects_dir.with_suffix(".log")
@@ -107,10 +104,17 @@ def _start_rclone(
 ) -> subprocess.Popen[bytes]:
     """Start rclone as an S3 server on any free port. It writes its address to an empty log."""
     log_file.write_bytes(b"")
-    command = [_rclone_path(), "serve", "s3", "--addr=127.0.0.1:0", "--config=", str(objects_dir)]
-    # The secret is not an argument, because all users of the machine can see arguments.
+    command = [
+        _get_rclone_path(),
+        "serve",
+        "s3",
+        "--addr=127.0.0.1:0",
+        "--config=",
+        str(objects_dir),
+    ]
+    # The key is not an argument, because all users of the machine can see arguments.
     environment = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY_ID},{secret_access_key}"'}
-    return start_process([*exit_with_parent_prefix(), *command], log_file, environment)
+    return start_process([*get_exit_with_parent_prefix(), *command], log_file, environment)
 
 
 def _wait_for_endpoint(process: subprocess.Popen[bytes], log_file: Path) -> str:
@@ -124,29 +128,29 @@ def _wait_for_endpoint(process: subprocess.Popen[bytes], log_file: Path) -> str:
     return address_match[1]
 
 
-def _server_file(objects_dir: Path) -> Path:
+def _get_server_file(objects_dir: Path) -> Path:
     """Return the path of the file in which other processes find the running server."""
     return objects_dir.with_suffix(".json")
 
 
 def _write_server_file(objects_dir: Path, server: S3Server) -> None:
-    """Write the server's address and secret to a file that only the user can read."""
+    """Write the server's address and secret access key to a file that only the user can read."""
     draft_file = objects_dir.with_suffix(".draft")
     draft_file.touch(mode=0o600)
     draft_file.write_text(json.dumps(asdict(server)))
     # The rename is atomic, so that other processes never read an incomplete file.
-    draft_file.replace(_server_file(objects_dir))
+    draft_file.replace(_get_server_file(objects_dir))
 
 
 def _wait_for_server_of_another_process(objects_dir: Path) -> S3Server:
     """Wait until the server that another process is starting runs, and return it."""
-    server_file = _server_file(objects_dir)
+    server_file = _get_server_file(objects_dir)
     error_message = f"Another process has locked {objects_dir}, but its S3 server did not start."
     wait_until(server_file.exists, None, error_message)
     return S3Server(**json.loads(server_file.read_text()))
 
 
-def _rclone_path() -> str:
+def _get_rclone_path() -> str:
     """Return the path of the program rclone, which pip installs next to the Python interpreter.
 
     Raises `EmbeddedError` if it is not installed.

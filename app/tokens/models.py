@@ -24,7 +24,7 @@ class Token(Entity):
     """
 
     __tablename__ = "tokens"
-    # Without a name of its own, the index is `ix_tokens_user_id_created_at_id`.
+    # With None as its name, the index is called `ix_tokens_user_id_created_at_id`.
     __table_args__ = (sa.Index(None, "user_id", "created_at", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

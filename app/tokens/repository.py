@@ -20,7 +20,7 @@ _must_record_use: Final = sa.or_(
 
 
 class ValidToken(NamedTuple):
-    """A token that exists and has not expired, with the user to whom it belongs."""
+    """A token that exists and has not expired, with its user."""
 
     token_id: UUID
     user_id: int

@@ -84,14 +84,14 @@ class LoginFailureRepository:
         return await self._find_seconds_to_wait(subjects)
 
     async def record_success(self, subjects: Mapping[str, str]) -> None:
-        """Correct the counters after a login that was counted as a failure has succeeded.
+        """Undo `record_attempt`, which counted a failure, after the login has succeeded.
 
         Deletes the counter of the account, and subtracts 1 from the failures of the address. The
         address keeps its earlier failures, because those may have been attempts at other accounts.
         """
         # The condition on `deleted` is always true. It makes Postgres run the DELETE first, so that
-        # the account is locked before the address, in the same order as by an attempt. Otherwise,
-        # concurrent logins could deadlock.
+        # the account is locked before the address. Attempts lock them in the same order. With
+        # another order, concurrent logins could deadlock.
         statement = f"""
             {_WITH_COUNTER_KEYS},
             deleted AS (

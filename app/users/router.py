@@ -94,7 +94,7 @@ async def update_user(
 
     The request is a JSON merge patch (RFC 7396). Fields that it does not contain keep their values.
     Only an admin may change a role, or set a password without `current_password`. A new password
-    revokes all tokens of the user, except the one with which the request is sent.
+    revokes all tokens of the user, except the token of this request.
     """
     user = await users.update(id, changes, if_match)
     set_etag(response, user)

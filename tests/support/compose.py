@@ -121,7 +121,10 @@ async def start_image_command(
     Its errors go to standard output. Programs that are installed elsewhere than in the image are
     replaced by those of this machine.
     """
-    local_programs = {"python": sys.executable, "pg_isready": postgresql.program_path("pg_isready")}
+    local_programs = {
+        "python": sys.executable,
+        "pg_isready": postgresql.get_program_path("pg_isready"),
+    }
     name = words[0]
     program = local_programs.get(name) or str(BINARY_DIRECTORY / name)
     return await asyncio.create_subprocess_exec(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 
-from app.embedded.postgresql import unprivileged_prefix
+from app.embedded.postgresql import get_unprivileged_prefix
 from app.embedded.processes import EmbeddedError, start_process, wait_until
 
 # The number of connections from PgBouncer to each database. The number of clients is not limited.
@@ -63,7 +63,7 @@ def running_pgbouncer(server_url: str, ignored_parameters: str = "") -> Iterator
             )
         )
         process = start_process(
-            [*unprivileged_prefix(), PGBOUNCER, str(configuration_file)], log_file
+            [*get_unprivileged_prefix(), PGBOUNCER, str(configuration_file)], log_file
         )
         try:
             _wait_until_ready(socket_directory, process, log_file)
