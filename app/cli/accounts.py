@@ -91,7 +91,7 @@ def _read_password() -> str:
             password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
         else:
             password = sys.stdin.buffer.readline().decode().rstrip("\r\n")
-        # Python reads invalid bytes of a terminal as surrogates. They cannot be encoded again.
+        # Python reads invalid bytes from a terminal as surrogates. Encoding them raises an error.
         password.encode()
     except UnicodeError:
         runtime.fail("the password is not valid UTF-8")

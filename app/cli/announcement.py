@@ -23,8 +23,8 @@ def announce(settings: Settings, listener: socket.socket) -> None:
             "  access    everyone may read and write; set ANONYMOUS_ACCESS=read to require tokens"
         )
     if settings.database_url is None:
-        typer.echo(f"  add data  {_make_command('seed', settings)}")
-        typer.echo(f"  psql      {_make_command('psql', settings)}")
+        typer.echo(f"  add data  {_build_make_command('seed', settings)}")
+        typer.echo(f"  psql      {_build_make_command('psql', settings)}")
 
 
 def _build_server_url(listener: socket.socket) -> str:
@@ -49,7 +49,7 @@ def _describe_object_store(settings: Settings) -> str:
     return f"bucket {settings.s3_bucket} at {settings.s3_endpoint_url or 'Amazon S3'}"
 
 
-def _make_command(target: str, settings: Settings) -> str:
+def _build_make_command(target: str, settings: Settings) -> str:
     """Return a command such as `make psql` that uses the database of this server.
 
     If this server does not use the default data directory, the command sets it, as in

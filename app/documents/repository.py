@@ -100,8 +100,8 @@ class DocumentRepository(Repository[DocumentRead]):
         rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
         if not rows:
             return None
-        [row] = rows
-        return row
+        [upload_row] = rows
+        return upload_row
 
     def _document_is_accessible(self) -> Condition:
         """Return the condition that a stored object belongs to the document `:row_id` in the scope.
@@ -181,7 +181,7 @@ class StoredObjectRepository:
         )
         await self.session.execute(statement)
 
-    async def find_states(self, keys: Sequence[str]) -> dict[str, str]:
+    async def get_states_by_key(self, keys: Sequence[str]) -> dict[str, str]:
         """Return the states of stored objects by key, for example `{"documents/0199": "ready"}`.
 
         A key without a row in the table is left out.

@@ -83,7 +83,7 @@ class Sweeper:
         """
         multipart_uploads = await self._storage.list_multipart_uploads(self._key_prefix)
         keys = [upload.key for upload in multipart_uploads]
-        states_by_key = await self._stored_objects.find_states(keys)
+        states_by_key = await self._stored_objects.get_states_by_key(keys)
         aborted_uploads = 0
         for upload in multipart_uploads:
             if self._is_abandoned(upload, states_by_key.get(upload.key)):
@@ -110,7 +110,7 @@ class Sweeper:
         """Return the keys of the objects in the store that have no row in the database."""
         unknown_keys: list[str] = []
         async for listed_keys in self._storage.list_keys(self._key_prefix):
-            states_by_key = await self._stored_objects.find_states(listed_keys)
+            states_by_key = await self._stored_objects.get_states_by_key(listed_keys)
             for key in listed_keys:
                 has_row = key in states_by_key
                 # Another process may have removed both the object and its row after the object was

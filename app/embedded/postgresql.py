@@ -157,8 +157,8 @@ class Postgres:
 def _choose_socket_dir(data_dir: Path) -> Path:
     """Return the directory for the Unix socket of a server with its files in `data_dir`.
 
-    This is `data_dir/run`. If that path is too long for a socket, it is a directory for temporary
-    files. Its name contains a hash of the path, so that every `data_dir` has its own directory.
+    This is `data_dir/run`. If that path is too long for a socket, the directory is in `/tmp` or
+    TMPDIR. Its name then contains a hash of the path, so that each `data_dir` has its own one.
     """
     socket_dir = data_dir / "run"
     path_bytes = os.fsencode(socket_dir)
@@ -180,11 +180,11 @@ def get_program_path(program: str) -> str:
 
 
 def get_unprivileged_prefix() -> list[str]:
-    """Return a prefix for a command of Postgres, which refuses to run as root.
+    """Return a prefix for a command that must not run as root, as required by Postgres.
 
     If this process runs as root, the prefix makes the command run as the user `nobody`, for example
-    `["/usr/bin/setpriv", ..., "--reuid=nobody", ...]`. For every user, it makes the command exit
-    when this process exits (see `get_exit_with_parent_prefix`).
+    `["/usr/bin/setpriv", ..., "--reuid=nobody", ...]`. It also makes the command exit when this
+    process exits (see `get_exit_with_parent_prefix`).
 
     Raises `EmbeddedError` if this process runs as root and setpriv is not installed.
     """

@@ -53,8 +53,10 @@ class TokenRepository(Repository[TokenRead]):
         rows = await self.session.execute(self._select_valid_token, {"digest": digest})
         if not rows:
             return None
-        [row] = rows
-        return ValidToken(row["id"], row["user_id"], row["role"], row["must_record_use"])
+        [token_row] = rows
+        return ValidToken(
+            token_row["id"], token_row["user_id"], token_row["role"], token_row["must_record_use"]
+        )
 
     async def record_use(self, token_id: UUID) -> None:
         """Set `last_used_at` of a token to the current time, at most once in five minutes.

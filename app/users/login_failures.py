@@ -81,7 +81,7 @@ class LoginFailureRepository:
         # A concurrent attempt may have blocked one subject after the other one was counted.
         if counted_kinds:
             await self._decrement_failures({kind: subjects[kind] for kind in counted_kinds})
-        return await self._find_seconds_to_wait(subjects)
+        return await self._compute_seconds_to_wait(subjects)
 
     async def record_success(self, subjects: Mapping[str, str]) -> None:
         """Undo `record_attempt`, which counted a failure, after the login has succeeded.
@@ -155,8 +155,8 @@ class LoginFailureRepository:
             WHERE {_BLOCKED_UNTIL} <= now()
             RETURNING login_failures.kind
         """  # noqa: S608 - inserts only constants
-        rows = await self._execute(statement, subjects)
-        return {row["kind"] for row in rows}
+        counted_rows = await self._execute(statement, subjects)
+        return {row["kind"] for row in counted_rows}
 
     async def _decrement_failures(self, subjects: Mapping[str, str]) -> None:
         """Subtract 1 from the failures of these subjects, which were counted by mistake."""
@@ -170,7 +170,7 @@ class LoginFailureRepository:
         """  # noqa: S608 - inserts only constants
         await self._execute(statement, subjects)
 
-    async def _find_seconds_to_wait(self, subjects: Mapping[str, str]) -> int:
+    async def _compute_seconds_to_wait(self, subjects: Mapping[str, str]) -> int:
         """Return the number of seconds until all subjects may try again, at least 1.
 
         The time is rounded up, so that a client that waits for this time is not refused again.

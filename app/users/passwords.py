@@ -28,9 +28,9 @@ ResultT = TypeVar("ResultT")
 class PasswordVerification(NamedTuple):
     """The result of comparing a password with an encoded hash."""
 
-    matches: bool
-    # A new hash of the password, if the password matches a hash with parameters that have become
-    # too weak. Otherwise None.
+    is_correct: bool
+    # A new hash of the password, if the password is correct and the parameters of its old hash have
+    # become too weak. Otherwise None.
     stronger_hash: str | None
 
 
@@ -107,13 +107,13 @@ class ReservedHasher:
     async def verify(self, password: SecretStr, encoded_hash: str) -> PasswordVerification:
         """Compare a password with an encoded hash.
 
-        If they match and the parameters of the hash have become too weak, the result also contains
-        a stronger hash of the password.
+        If the password is correct and the parameters of the hash have become too weak, the result
+        also contains a stronger hash of the password.
         """
-        matches, stronger_hash = await self._run_in_thread(
+        is_correct, stronger_hash = await self._run_in_thread(
             self._algorithm.verify_and_update, password.get_secret_value(), encoded_hash
         )
-        return PasswordVerification(matches, stronger_hash)
+        return PasswordVerification(is_correct, stronger_hash)
 
     async def _run_in_thread(self, function: Callable[..., ResultT], *arguments: str) -> ResultT:
         """Call a function in one of the threads, and return its result."""
