@@ -134,8 +134,8 @@ class DirectUploadService:
         Raises `NotFound` if the upload does not exist, or if its state is not one of the allowed
         states. For example, the state of an expired upload is `deleting`.
         """
-        documents = self._autocommit_document_repository
-        upload_row = await documents.find_direct_upload(document_id, object_id)
+        repository = self._autocommit_document_repository
+        upload_row = await repository.find_direct_upload(document_id, object_id)
         if upload_row is None or upload_row["state"] not in allowed_states:
             raise NotFound("Upload not found")
         return upload_row
