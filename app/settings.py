@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         """
         if database_url is None:
             if info.field_name == "database_url":
-                _require_in_production(info)
+                _require_setting_in_production(info)
             return None
         url = _parse_postgres_url(database_url.get_secret_value())
         if url is None:
@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         if bucket is None and info.data.get("s3_endpoint_url"):
             raise ValueError("Must be set if S3_ENDPOINT_URL is set")
         if bucket is None:
-            _require_in_production(info)
+            _require_setting_in_production(info)
         return bucket
 
     @field_validator("anonymous_access")
@@ -225,8 +225,8 @@ def _parse_postgres_url(url_text: str) -> URL | None:
     return url
 
 
-def _require_in_production(info: ValidationInfo) -> None:
-    """Raise `ValueError` in production, for a setting without a value."""
+def _require_setting_in_production(info: ValidationInfo) -> None:
+    """Raise `ValueError` in production, because the validated setting has no value."""
     if info.data.get("app_env") == "production":
         raise ValueError("Must be set in production: embedded servers are for development only")
 

@@ -74,7 +74,7 @@ def provide_database(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None:
         yield settings
         return
-    with _start_or_fail(embedded.run_postgres(settings.data_dir)) as postgres:
+    with _run_embedded_server_or_fail(embedded.run_postgres(settings.data_dir)) as postgres:
         yield settings.model_copy(update={"database_url": SecretStr(postgres.url())})
 
 
@@ -89,7 +89,7 @@ def provide_object_store(settings: Settings) -> Iterator[Settings]:
     if settings.s3_bucket is not None:
         yield settings
         return
-    with _start_or_fail(embedded.run_s3_server(settings.data_dir)) as s3_server:
+    with _run_embedded_server_or_fail(embedded.run_s3_server(settings.data_dir)) as s3_server:
         # Remove credentials of another object store, which boto3 would mix with the new ones.
         for variable in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
             os.environ.pop(variable, None)
@@ -206,7 +206,7 @@ def run_or_fail(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def _start_or_fail(embedded_server: AbstractContextManager[T]) -> Iterator[T]:
+def _run_embedded_server_or_fail(embedded_server: AbstractContextManager[T]) -> Iterator[T]:
     """Run an embedded server until the block ends. End the command if the server does not start."""
     # With an ExitStack, `except` covers only the start of the server, and not the block.
     with ExitStack() as stack:
