@@ -50,6 +50,7 @@ def decode_cursor(cursor: str, value_types: tuple[Any, ...], context: str) -> tu
         decoded = urlsafe_b64decode(cursor + padding)
         digest = decoded[:CURSOR_DIGEST_SIZE]
         payload = decoded[CURSOR_DIGEST_SIZE:]
+
         # Decoding ignores invalid characters, so a changed cursor may decode to the same bytes.
         is_canonical = _to_base64(decoded) == cursor
         if is_canonical and digest == _cursor_digest(payload, context):
@@ -57,6 +58,7 @@ def decode_cursor(cursor: str, value_types: tuple[Any, ...], context: str) -> tu
     except ValueError:
         # The cursor is not valid base64, or its values do not have the expected types.
         pass
+
     detail = "The cursor was changed, or belongs to another list, sort order or filter"
     raise InvalidRequest(FieldError(parameter="cursor", code="cursor_mismatch", detail=detail))
 

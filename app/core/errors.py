@@ -227,7 +227,7 @@ class Unavailable(ServiceError):
 
 
 class Overloaded(Unavailable):
-    """A queue is full: of database connections, uploads or passwords to hash."""
+    """Too many requests use or wait for database connections, uploads or password hashes."""
 
     detail = "The service is overloaded. Retry later"
 

@@ -82,6 +82,7 @@ class Job(Generic[JobContextT]):
         async with database.transaction() as session:
             job_runs = JobRunRepository(session)
             tick = self.latest_tick()
+
             if not await job_runs.try_lock_job(self.name):
                 return None
             last_tick = await job_runs.find_last_tick(self.name)
@@ -95,14 +96,15 @@ class Job(Generic[JobContextT]):
                 failure = error
                 outcome = f"failed: {type(error).__name__}"
             await job_runs.record_run(self.name, tick, outcome)
-        # Raise the error after the COMMIT, because it would undo the record of the run.
+
+        # Raised inside the transaction, the error would undo the record of the run.
         if failure is not None:
             raise failure
         return outcome
 
 
 class JobRunRepository:
-    """Repository of the last run of each job. It also locks jobs, so that only one process runs."""
+    """Repository of the last run of each job. It also locks jobs for the process that runs them."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -112,7 +114,7 @@ class JobRunRepository:
 
         SELECT pg_try_advisory_xact_lock(hashtextextended(:lock_name, 0)) AS is_locked
         """
-        # The key of an advisory lock is a 64-bit number, here a hash of a text.
+        # Postgres identifies an advisory lock by a 64-bit number, so hash a name.
         lock_key = sa.func.hashtextextended(f"{NAME} job {job_name}", 0)
         statement = sa.select(sa.func.pg_try_advisory_xact_lock(lock_key).label("is_locked"))
         [row] = await self._session.execute(statement)

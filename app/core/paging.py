@@ -82,7 +82,7 @@ class PageQuery(RequestModel):
     """Query parameters that every list endpoint accepts: the page, and how to count all items."""
 
     page: Annotated[int, _PAGE_NUMBER] | None = Field(
-        default=None,
+        None,
         description=(
             "Number of the page, starting at 1. `page` times `size` is at most 100,000; use"
             " `cursor` to read further."
@@ -91,16 +91,16 @@ class PageQuery(RequestModel):
     # The OpenAPI document contains no default, because a client that sends all defaults would send
     # `size` also in a request for CSV or JSON lines, which have no pages.
     size: Annotated[int, integer_between(1, 100)] = Field(
-        default=20,
+        20,
         description="Maximum number of items per page (default: 20)",
         json_schema_extra=remove_default,
     )
     cursor: Annotated[str, string_of_length(1, 4000)] | None = Field(
-        default=None,
+        None,
         description="The `next` of the previous page. Repeat the sort keys and filters with it.",
     )
     count: Literal["exact", "none", "estimated"] | None = Field(
-        default=None,
+        None,
         description=(
             "How to determine `total`. Default: `exact`, or `none` with a cursor. A list that"
             " contains only the caller's own items is never estimated, but counted exactly."
@@ -110,8 +110,7 @@ class PageQuery(RequestModel):
     def require_valid_position(self) -> None:
         """Raise `InvalidRequest` for a page with a cursor, or a page beyond `MAX_OFFSET` rows."""
         if self.page is not None and self.cursor is not None:
-            detail = "Use either page or cursor, not both"
-            raise _parameter_error("cursor", "exclusive", detail)
+            raise _parameter_error("cursor", "exclusive", "Use either page or cursor, not both")
         page_number = self.page or 1
         if page_number * self.size > MAX_OFFSET:
             detail = f"page times size must be at most {MAX_OFFSET:,}. Use a cursor to read further"
@@ -151,23 +150,21 @@ class ListQuery(PageQuery):
 
     sort: SortKeys[str] = ()
     q: Annotated[str, string_of_length(1, 100)] | None = Field(
-        default=None,
+        None,
         description=(
             "Search words. An item matches if each of them is the beginning of one of its words,"
             " regardless of case and accents."
         ),
     )
     created_from: Instant | None = Field(
-        default=None, description="Only items created at this time or later"
+        None, description="Only items created at this time or later"
     )
-    created_to: Instant | None = Field(
-        default=None, description="Only items created before this time"
-    )
+    created_to: Instant | None = Field(None, description="Only items created before this time")
     updated_from: Instant | None = Field(
-        default=None, description="Only items whose `updated_at` is this time or later"
+        None, description="Only items whose `updated_at` is this time or later"
     )
     updated_to: Instant | None = Field(
-        default=None, description="Only items whose `updated_at` is before this time"
+        None, description="Only items whose `updated_at` is before this time"
     )
 
     def requested_sort(self) -> tuple[str, ...]:
@@ -229,12 +226,15 @@ class Page(BaseModel, Generic[ItemT]):
         # The deepest page that `require_valid_position` allows.
         deepest_page = MAX_OFFSET // self.size
         last_page = self.pages if total_is_exact else None
+
         yield "first", ("page", "1")
+
         if self.page is not None and self.page > 1:
             # The requested page may be beyond the end of the list.
             highest_page = deepest_page if last_page is None else last_page
             previous_page = max(1, min(self.page - 1, highest_page))
             yield "prev", ("page", str(previous_page))
+
         if self.next is not None:
             if self.page is not None and self.page < deepest_page:
                 yield "next", ("page", str(self.page + 1))

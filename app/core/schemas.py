@@ -136,6 +136,7 @@ class UpdateModel(RequestModel):
         """Make all fields of a new subclass optional. Pydantic calls this for every subclass."""
         super().__pydantic_init_subclass__(**kwargs)
         cls._forbid_inherited_validators()
+
         for field in cls.model_fields.values():
             field.default = None
             field.default_factory = None
@@ -143,6 +144,7 @@ class UpdateModel(RequestModel):
             field.json_schema_extra = partial(
                 _extend_schema_without_default, field.json_schema_extra
             )
+
         # Pydantic has built the validator of the model before this method changed its fields.
         cls.model_rebuild(force=True)
 

@@ -28,6 +28,7 @@ async def copy_records(
     raw_connection = await connection.get_raw_connection()
     driver_connection: Any = raw_connection.driver_connection
     column_names = [column.name for column in table.columns]
+
     with translate_database_errors(DATABASE_ERRORS):
         try:
             await driver_connection.copy_records_to_table(
@@ -40,7 +41,7 @@ async def copy_records(
             await connection.run_sync(mark_transaction_failed)
             raise
         except asyncio.CancelledError as error:
-            # `_iterate_while_connected` replaces a SystemExit. Raise the original exception.
+            # If `_iterate_while_connected` has replaced a SystemExit, raise the SystemExit again.
             raise error.__cause__ or error from None
         finally:
             if driver_connection.is_closed():

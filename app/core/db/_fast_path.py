@@ -204,6 +204,7 @@ def _raise_sqlalchemy_error(
     """
     dbapi: Any = connection.dialect.loaded_dbapi
     adapted_connection: Any = connection.connection.dbapi_connection
+
     # SQLAlchemy reads `sys.exc_info()`, so its private handlers are called in `except` blocks.
     try:
         if isinstance(error, Exception):

@@ -55,5 +55,5 @@ def search_column(text_column_name: str) -> MappedColumn[str]:
     The query parameter `q` of a list searches the column, so it needs a GIN index. The first
     migration of the project creates the SQL function `search_vector`.
     """
-    words_of_text = sa.Computed(f"search_vector({text_column_name})", persisted=True)
-    return mapped_column(TSVECTOR, words_of_text)
+    search_vector = sa.Computed(f"search_vector({text_column_name})", persisted=True)
+    return mapped_column(TSVECTOR, search_vector)

@@ -37,6 +37,7 @@ async def find_database_problem(session: AutocommitSession, expected_revision: s
             return f"database: fails with SQLSTATE {sqlstate}"
         # Alembic's table does not exist, because the database has never been migrated.
         rows = []
+
     current_revision = rows[0]["version_num"] if rows else "none"
     if current_revision == expected_revision:
         return None

@@ -69,6 +69,7 @@ def _field_column_getters(
     nested = find_nested_model(annotation)
     if nested is not None and not nested.is_list:
         return _nested_column_getters(model, field_name, nested)
+
     is_list_of_models = nested is not None
     if is_list_of_models or _is_list_of_scalars(annotation):
         return {field_name: partial(_get_json_array, field_name)}

@@ -37,6 +37,7 @@ def read_records(file: BinaryIO) -> Iterator[CsvRecord | InvalidLine]:
         if text is None:
             yield InvalidLine(line_number, LINE_TOO_LONG)
             continue
+
         # The CSV reader takes more lines than the first one for as long as a quote is open.
         following_lines: list[NumberedLine] = []
         csv_reader = csv.reader(_record_lines(text, line_reader, following_lines), strict=True)
@@ -49,6 +50,7 @@ def read_records(file: BinaryIO) -> Iterator[CsvRecord | InvalidLine]:
             error_message, _, _ = str(error).partition(" - ")
             yield InvalidLine(line_number, error_message)
             continue
+
         is_empty_line = not values
         if not is_empty_line:
             yield CsvRecord(line_number, values)

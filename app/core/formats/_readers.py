@@ -68,6 +68,7 @@ def _parse_csv(model: type[ModelT], file: BinaryIO) -> Iterator[ParsedLine[Model
     header = next(records, None)
     if not isinstance(header, CsvRecord) or sorted(header.values) != sorted(model.model_fields):
         raise ValueError(f"the first line must name the columns {', '.join(model.model_fields)}")
+
     columns = header.values
     for record in records:
         if isinstance(record, InvalidLine):
@@ -95,6 +96,7 @@ def _validate_line(
         return ParsedLine(line_number, model.model_validate(json_value))
     except ValidationError as error:
         field_errors = error.errors(include_url=False, include_input=False)
+
     error_message = "; ".join(
         _describe_field_error(field_error["loc"], validation_error_message(field_error))
         for field_error in field_errors

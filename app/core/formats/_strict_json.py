@@ -14,8 +14,8 @@ def parse_json(body: bytes) -> Any:
     try:
         text = body.decode()
         value = json.loads(text, object_pairs_hook=_build_object, parse_constant=_reject_constant)
+        # An escape may stand for half of a surrogate pair. Encoding that raises `ValueError`.
         if "\\u" in text:
-            # An escape may stand for half of a surrogate pair. Encoding it raises `ValueError`.
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None

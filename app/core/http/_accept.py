@@ -37,6 +37,7 @@ def _find_preferred_stream_type(accept_header: str) -> str | None:
     """
     media_ranges = accept_header.lower().split(",")
     quality_by_range = dict(_parse_media_range(media_range) for media_range in media_ranges)
+
     preferred_type = JSON_MEDIA_TYPE
     highest_quality = _find_quality(JSON_MEDIA_TYPE, quality_by_range)
     for stream_type in STREAM_FORMATS:
@@ -44,6 +45,7 @@ def _find_preferred_stream_type(accept_header: str) -> str | None:
         if quality > highest_quality:
             preferred_type = stream_type
             highest_quality = quality
+
     if preferred_type == JSON_MEDIA_TYPE:
         return None
     return preferred_type

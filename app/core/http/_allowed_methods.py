@@ -27,6 +27,7 @@ def allow_headers(request: Request) -> dict[str, str]:
             # A route of a library does not have the attribute `media_types`.
             patch_media_types = getattr(route, "media_types", ["application/json"])
             headers["Accept-Patch"] = ", ".join(patch_media_types)
+
     if "GET" in allowed_methods:
         allowed_methods.add("HEAD")
     headers["Allow"] = ", ".join(sorted(allowed_methods))
@@ -68,6 +69,7 @@ def _methods_of_route(route: BaseRoute, scope: Scope) -> set[str]:
     if isinstance(route, Mount):
         # A mounted application does not list its methods. Most of them serve pages or files.
         return {"GET"}
+
     # Other routes may not list their methods either, but match only requests with one of them.
     supported_methods = set()
     for method in _METHODS:

@@ -40,17 +40,19 @@ async def _authenticate(request: HTTPConnection) -> Principal:
     valid, or if the request has several Authorization headers.
     """
     resources = http_resources(request)
+
     # Read the raw headers, because `request.headers` would decode all of them.
     authorization_headers = [
         value for name, value in request.scope["headers"] if name == b"authorization"
     ]
-    # Ignore the credentials of another scheme, such as Basic. A proxy in front of this server may
-    # have requested them.
+    # Ignore credentials of another scheme, such as Basic. They may be for a proxy in front of this
+    # server.
     has_token = any(header.lower().startswith(b"bearer") for header in authorization_headers)
     if not has_token:
         # The settings never contain None after their validation, but their type includes it.
         anonymous_access = resources.settings.anonymous_access or "none"
         return _ANONYMOUS_PRINCIPALS[anonymous_access]
+
     if len(authorization_headers) > 1:
         raise InvalidToken
     scheme, _, token = authorization_headers[0].decode("latin-1").partition(" ")

@@ -45,7 +45,7 @@ async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
     """Read and parse the body of a request, and return a request that contains the result.
 
     `media_types` are the media types that the operation accepts, for example
-    `["application/json"]`. They are either forms or JSON, but not both.
+    `["application/json"]`. An operation accepts either forms or JSON.
 
     Raises `UnsupportedMediaType` if the body has another media type, a charset other than UTF-8 or
     a Content-Encoding, `PayloadTooLarge` if it is too large, `MalformedRequest` if it cannot be
@@ -54,6 +54,7 @@ async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
     _require_supported_content_type(request, media_types)
     parsed_request = ParsedRequest(request.scope)
     parsed_request.body_bytes = await _read_body(request)
+
     try:
         if media_types == [FORM_MEDIA_TYPE]:
             parsed_request.parsed_body = _parse_form(parsed_request.body_bytes)
@@ -73,10 +74,12 @@ def _require_supported_content_type(request: Request, media_types: list[str]) ->
     # Join repeated headers. The result is then not a media type, so the request is refused.
     content_type = ", ".join(request.headers.getlist("content-type"))
     content_encoding = ", ".join(request.headers.getlist("content-encoding")).lower()
+
     # The message class of the standard library parses the header.
     header_parser = Message()
     header_parser["content-type"] = content_type
     charset = str(header_parser.get_param("charset", "utf-8")).lower()
+
     is_supported = (
         header_parser.get_content_type() in media_types
         and charset == "utf-8"
@@ -91,8 +94,7 @@ async def _read_body(request: Request) -> bytes:
 
     Raises `PayloadTooLarge` as soon as more than `MAX_BODY_SIZE` bytes have arrived.
     """
-    # FastAPI's option max_body_size is not used, because it refuses a large Content-Length with a
-    # response in plain text.
+    # Do not use FastAPI's option max_body_size, because its error response is plain text.
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -113,6 +115,7 @@ def _parse_form(form_body: bytes) -> list[tuple[str, str]]:
     form_fields = parse_qsl(
         form_body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
     )
+
     occurrences_by_name = Counter(name for name, _ in form_fields)
     field_errors = [
         FieldError(pointer=json_pointer(name), code="repeated_field", detail="Must not be repeated")

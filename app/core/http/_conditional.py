@@ -35,18 +35,18 @@ def not_modified_response(request: Request, response: Response) -> Response | No
     The client has it if its If-None-Match header lists the ETag of the response, or is `*`.
     Raises `InvalidRequest` if the header is malformed.
     """
-    if "if-none-match" not in request.headers:
-        return None
     etag = response.headers.get("ETag")
-    if etag is None:
+    if etag is None or "if-none-match" not in request.headers:
         return None
+
     client_tags = _parse_entity_tags(request, "If-None-Match")
-    # None stands for the header `*`, which matches every ETag.
+    # Here, None stands for the header `*`, which matches every ETag.
     if client_tags is not None:
         # The RFC requires a weak comparison, in which `W/"4.2"` equals `"4.2"`.
         comparable_tags = [tag.removeprefix("W/") for tag in client_tags]
         if etag not in comparable_tags:
             return None
+
     headers = {"ETag": etag}
     if "Cache-Control" in response.headers:
         headers["Cache-Control"] = response.headers["Cache-Control"]
@@ -81,10 +81,12 @@ def _parse_entity_tags(request: Request, header_name: str) -> list[str] | None:
     header_lines = request.headers.getlist(header_name)
     if not header_lines:
         return None
+
     header = ",".join(header_lines)
     if len(header) > MAX_HEADER_LENGTH or not re.fullmatch(_TAGS_PATTERN, header):
         detail = 'Must be a list of entity tags in double quotes, such as "4.2", or *'
         raise InvalidRequest(FieldError(header=header_name, code="entity_tags", detail=detail))
+
     if header.strip(" \t") == "*":
         return None
     return re.findall(_TAG_PATTERN, header)

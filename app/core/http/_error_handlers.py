@@ -48,7 +48,7 @@ async def _handle_validation_error(request: Request, error: RequestValidationErr
 
 
 def _build_field_error(validation_error: dict[str, Any]) -> FieldError:
-    """Convert an error of Pydantic to the field error that the client gets.
+    """Convert a Pydantic error to the field error that the client gets.
 
     Pydantic locates the invalid value by a tuple, for example `("query", "page")`,
     `("header", "if-match")` or `("body", "items", 17, "title")`. The field error locates it by the
@@ -70,7 +70,7 @@ def _build_field_error(validation_error: dict[str, Any]) -> FieldError:
 async def _handle_framework_error(request: Request, error: HTTPException) -> Response:
     """Return the response for an error that Starlette raises, such as 404 for an unknown path.
 
-    OPTIONS succeeds instead of failing with 405, although no route declares this method.
+    An OPTIONS request gets a 204 response, although no route declares this method.
     """
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "OPTIONS":
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=allow_headers(request))

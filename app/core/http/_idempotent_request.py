@@ -27,10 +27,10 @@ class ReplayStoredResponse(Exception):
 
 
 class IdempotentRequest:
-    """A request with an Idempotency-Key, and the stored response of an earlier request with it.
+    """A request with an Idempotency-Key, and the response to an earlier request with this key.
 
-    A key belongs to a user: the same key of another user is independent. The fingerprint of a
-    request is a digest of its path, query and content. A retry has to have the same fingerprint.
+    A key belongs to a user, so two users may send the same key. The fingerprint of a request is a
+    digest of its path, query and content. A retry has to have the same fingerprint.
     """
 
     def __init__(self, request: Request, key: str) -> None:
@@ -43,6 +43,7 @@ class IdempotentRequest:
         self._key = key.encode()
         self._path_and_query = _path_and_query(request)
         self._response_ids_in_progress = http_resources(request).idempotent_requests_in_progress
+
         # Set by `identify`, as soon as the content of the request is known.
         self._fingerprint: bytes | None = None
         # Set by `load_stored_response`.
@@ -98,6 +99,7 @@ class IdempotentRequest:
         headers = dict(response.headers)
         # `replay` computes the length again.
         headers.pop("content-length", None)
+
         is_stored = await StoredResponseRepository(session).add_response(
             self._response_id,
             self._fingerprint,
@@ -120,8 +122,10 @@ class IdempotentRequest:
         if stored_response is None:
             # The response of the other process has expired since then, so a retry will succeed.
             raise RequestInProgress
+
         if stored_response["fingerprint"] != self._fingerprint:
             raise IdempotencyKeyReused
+
         headers = {**stored_response["headers"], "Idempotency-Replayed": "true"}
         return Response(stored_response["body"], stored_response["status"], headers)
 

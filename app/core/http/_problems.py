@@ -83,6 +83,7 @@ def problem_response(request: Request, error: ServiceError) -> Response:
         request_id=current_request_id.get(),
         field_errors=error.field_errors or None,
     )
+
     headers = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)

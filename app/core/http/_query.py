@@ -43,6 +43,7 @@ def allowed_query_parameters(dependant: Dependant) -> dict[str, bool]:
         for parameter in dependant.query_params:
             annotation = parameter.field_info.annotation
             may_be_repeated[parameter.alias] = _is_collection_type(annotation)
+
     for dependency in dependant.dependencies:
         may_be_repeated |= allowed_query_parameters(dependency)
     return may_be_repeated
@@ -111,6 +112,7 @@ def openapi_query_parameters(query_model: type[BaseModel]) -> Iterator[dict[str,
         if any(isinstance(annotation, CommaSeparated) for annotation in field.metadata)
     }
     schemas_by_name = query_model.model_json_schema().get("properties", {})
+
     for name, schema in schemas_by_name.items():
         parameter = {"name": name, "in": "query", "required": False}
         parameter["description"] = schema.pop("description", name)

@@ -64,6 +64,7 @@ class CursorResponse(StreamingResponse):
             send_task.cancel()
             disconnect_task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
         if send_task not in done_tasks:
             raise ClientDisconnect
         # Raise the exception with which the task ended, if it has failed.

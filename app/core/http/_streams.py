@@ -83,9 +83,11 @@ async def stream_list(
     writer = create_writer(STREAM_FORMATS[media_type], item_model)
     database = http_resources(request).database
     file_chunks = _read_file_chunks(database, writer, query, create_service)
+
     if request_state(request.scope).is_head:
         # The response to a HEAD request has no body, so the database is not queried.
         return CursorResponse(None, file_chunks, media_type)
+
     # Run the query before the response starts. If it fails, the client can still get an error
     # response. After the first chunk, the status 200 has already been sent.
     first_chunk = await anext(file_chunks)

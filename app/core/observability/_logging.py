@@ -35,12 +35,14 @@ def configure_logging(level: str, log_format: str = "console") -> None:
     """
     handler = logging.StreamHandler()
     handler.setFormatter(create_log_formatter(log_format))
+
     # Do not look up the thread, the process and the caller of each record, because the log lines do
     # not contain them: https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = False
     logging.logProcesses = False
     logging.logMultiprocessing = False
     logging._srcfile = None  # noqa: SLF001 - the documented way to skip the caller
+
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for library in _QUIET_LIBRARIES:
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.root.level))
@@ -94,6 +96,7 @@ class _LogFormatter(logging.Formatter):
         span_context = get_current_span().get_span_context()
         if span_context.is_valid:
             log_fields["trace_id"] = format_trace_id(span_context.trace_id)
+
         log_fields["logger"] = record.name
         log_fields["event"] = record.getMessage()
         # The `extra` argument of a log call sets attributes of the record.
@@ -124,6 +127,7 @@ def _format_console_line(log_fields: LogFields) -> str:
     traceback_lines = other_fields.pop("exception", "").splitlines()
     # Lines for people do not show the name of the logger, only JSON does.
     del other_fields["logger"]
+
     suffix = "".join(f" {name}={value}" for name, value in other_fields.items())
     first_line = f"{timestamp} {level} [{request_id}] {message}{suffix}"
     escaped_lines = [line.translate(_ESCAPES) for line in (first_line, *traceback_lines)]

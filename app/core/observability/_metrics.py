@@ -76,6 +76,7 @@ def export_pool_metrics(database_name: str, engine: Engine) -> None:
     """
     pool = cast("_QueuePool", engine.pool)
     _POOL_SIZE.labels(database_name).set(pool.size())
+
     checked_out_gauge = _POOL_CHECKED_OUT.labels(database_name)
     metrics_are_served_by_another_process = DIRECTORY_VARIABLE in os.environ
     if metrics_are_served_by_another_process:
@@ -98,7 +99,8 @@ def _update_gauge_at_each_checkout(engine: Engine, checked_out_gauge: Gauge) -> 
         checked_out_gauge.set(len(checked_out_records))
 
     def discard_record(_connection: object, record: object) -> None:
-        # A record is also returned if its connection could not be opened. It is not in the set.
+        # SQLAlchemy also returns the record of a connection that it could not open. Such a record
+        # is not in the set.
         checked_out_records.discard(record)
         checked_out_gauge.set(len(checked_out_records))
 

@@ -38,6 +38,7 @@ def serve_metrics(host: str, port: int, process_count: int = 1) -> Iterator[None
         return
     with ExitStack() as stack:
         registry = REGISTRY
+        # Each child process writes its metrics to files, which the collector adds up.
         if process_count > 1:
             directory = stack.enter_context(_metrics_directory())
             registry = CollectorRegistry()
@@ -95,6 +96,7 @@ class _MultipleProcessCollector(Collector):
             if not _process_exists(process_id):
                 # Delete the gauges that the dead process has left, so that no sum includes them.
                 mark_process_dead(process_id, str(self._directory))
+
         yield from _collect_memory_and_cpu_time(process_ids)
         # The collector of the library adds up the metrics in the files. A registry is not needed,
         # because this method calls the collector itself.

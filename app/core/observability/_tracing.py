@@ -46,8 +46,8 @@ current_request_stats: Final[ContextVar[RequestStats | None]] = ContextVar(
 class StatementTimer:
     """Context manager that measures a SQL statement for the statistics of the current request.
 
-    If the request has a span, the statement gets a span below it. Outside of a request, for example
-    in a scheduled job, nothing is recorded.
+    If the request has a span, the statement gets a child span. Outside of a request, for example in
+    a scheduled job, the timer records nothing.
     """
 
     __slots__ = ("_span", "_sql", "_started_at", "_stats")

@@ -63,13 +63,15 @@ class HttpProtocol(HttpToolsProtocol):
         if self._has_rejected:
             return
         super().data_received(data)
+
         if not self._is_reading_head:
             self._head_size = 0
             return
         self._head_size += len(data)
-        # The parser has already rejected the request if it is not valid HTTP.
+        # uvicorn's parser may have rejected the request in the meantime, if it is not valid HTTP.
         if self._head_size <= MAX_HEAD_BYTES or self._has_rejected:
             return
+
         request_target = self.url or b""
         if len(request_target) > MAX_TARGET_BYTES:
             self._reject(UriTooLong())
@@ -105,7 +107,9 @@ class HttpProtocol(HttpToolsProtocol):
         only that response.
         """
         self._has_rejected = True
+        # uvicorn calls a request and its response a cycle. `self.cycle` is the one received last.
         cycle = self._current_cycle
+
         if cycle is None or cycle.response_complete:
             if self._is_reading_body:
                 # The application has already responded, before it received all of this body.
@@ -137,7 +141,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _send_error_response(self, error: ServiceError) -> None:
         """Write a complete HTTP response for the error, and close the connection.
 
-        The application never sees the request, so this also chooses the request id and logs it.
+        The application never sees the request, so this method also logs it, with a new request id.
         """
         request_id = new_request_id()
         # `problem_body` and the log formatter read the id from this variable.
@@ -150,6 +154,7 @@ class HttpProtocol(HttpToolsProtocol):
         )
         self.transport.write(STATUS_LINE[error.status] + headers.encode() + body)
         self.transport.close()
+
         log.info(
             "rejected a request before it reached the application: %s",
             error,

@@ -28,7 +28,7 @@ class Readiness:
     def __init__(
         self, database: Database, storage: Storage, expected_revision: str, shutdown: Shutdown
     ) -> None:
-        """Create the check.
+        """Prepare the probes of the backend services, without running them.
 
         Args:
             database: The database to probe, on the connection that is reserved for this.
@@ -54,10 +54,12 @@ class Readiness:
         """
         if self._shutdown.has_begun:
             raise ShuttingDown
+
         probe_results = await asyncio.gather(self._database_probe.run(), self._check_storage())
         # The shutdown may have begun during the probes.
         if self._shutdown.has_begun:
             raise ShuttingDown
+
         failures = [failure for failure in probe_results if failure is not None]
         if failures:
             raise Unavailable("; ".join(failures))
@@ -72,7 +74,7 @@ class Readiness:
 
         The first check imports boto3, which takes 0.2 seconds of CPU time and 25 MiB. This is not
         done at startup because many processes never use the object store. The import has a timeout
-        of its own, because it could use up the second that the store has to respond.
+        of its own, because it may take longer than the second in which the store has to respond.
         """
         try:
             async with asyncio.timeout(STORAGE_OPEN_TIMEOUT_SECONDS):
@@ -84,9 +86,9 @@ class Readiness:
         return await self._storage_probe.run()
 
     async def _probe_storage(self) -> str | None:
-        """Send a request to the object store. Return a description of the failure, or None.
+        """Return a description of what is wrong with the object store, or None if it responds.
 
-        Unlike `_check_storage`, this expects that boto3 has been imported.
+        Unlike `_check_storage`, this method expects that boto3 has already been imported.
         """
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):

@@ -59,11 +59,14 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+
         request = _ObservedRequest(scope, send, server_timing_enabled=self._server_timing_enabled)
+        # The log formatter and the database sessions read these context variables.
         id_token = current_request_id.set(request.id)
         stats_token = current_request_stats.set(request.stats)
         if self._metrics_enabled:
             REQUESTS_IN_FLIGHT.inc()
+
         try:
             await request.run(self._app, receive)
         finally:
@@ -86,9 +89,12 @@ class _ObservedRequest:
         self._scope = scope
         self._send = send
         self._server_timing_enabled = server_timing_enabled
+
         # The status of the response, for example 404. It is 0 until the response has started.
         self._status = 0
+        # The unhandled error that the application raised.
         self._error: Exception | None = None
+
         self.id = _choose_request_id(scope)
         self.stats = RequestStats()
         if is_traced(scope):
@@ -119,6 +125,7 @@ class _ObservedRequest:
         if metrics_enabled:
             route = _find_route_path(self._scope)
             record_request(self._scope["method"], route, self._status, duration_seconds)
+
         level = logging.INFO
         if self._error is not None:
             level = logging.ERROR

@@ -62,12 +62,14 @@ class RequestLimitsMiddleware:
         raw_path = scope.get("raw_path") or b""
         if len(raw_path) + len(scope["query_string"]) > MAX_TARGET_BYTES:
             return UriTooLong()
+
         headers_size = 0
         host_headers = []
         for name, value in scope["headers"]:
             headers_size += len(name) + len(value) + HEADER_SEPARATOR_BYTES
             if name == b"host":
                 host_headers.append(value)
+
         if headers_size > MAX_HEADERS_BYTES:
             return RequestHeaderFieldsTooLarge()
         return self._find_host_error(host_headers, scope["path"])
@@ -82,6 +84,7 @@ class RequestLimitsMiddleware:
             host_match = _HOST_HEADER.fullmatch(host_headers[0])
         if host_match is None:
             return MalformedRequest("The request must have exactly one valid Host header")
+
         host = host_match["host"].decode().lower()
         if path not in PATHS_FOR_ANY_HOST and not self._is_allowed_host(host):
             return MalformedRequest("The Host header does not name this service")

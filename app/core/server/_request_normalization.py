@@ -21,25 +21,28 @@ class RequestNormalizationMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+
         path = scope["path"]
         is_head = scope["method"] == "HEAD"
         has_trailing_slash = path.endswith("/") and path != "/"
         if not is_head and not has_trailing_slash:
             await self._app(scope, receive, send)
             return
+
         # Change a copy, because the outer middleware logs the method and path that the client sent.
         normalized_scope = dict(scope)
         if has_trailing_slash:
             normalized_scope["path"] = path.removesuffix("/")
         if is_head:
             normalized_scope["method"] = "GET"
-            # Endpoints that stream rows check this flag, so that they do not read rows in vain.
+            # Endpoints that stream a list read this flag, and then do not query the database.
             request_state(normalized_scope).is_head = True
             send = _wrap_to_drop_body(send)
+
         try:
             await self._app(normalized_scope, receive, send)
         finally:
-            # The router records the route in the copy. The outer middleware logs it, too.
+            # The router has recorded the route in the copy. The outer middleware logs it.
             scope["route"] = normalized_scope.get("route")
             scope["endpoint"] = normalized_scope.get("endpoint")
 

@@ -16,7 +16,8 @@ _ENCODED_HEADERS: Final = {
 def add_security_headers(response_headers: list[tuple[bytes, bytes]]) -> None:
     """Append each security header that the endpoint has not set, such as `referrer-policy`.
 
-    The headers are the pairs of an ASGI message, whose names are lowercase.
+    `response_headers` are the headers of an ASGI message, such as `(b"vary", b"Accept")`. Their
+    names are lowercase.
     """
     existing_names = {name for name, _ in response_headers}
     for name, value in _ENCODED_HEADERS.items():

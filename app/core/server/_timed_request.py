@@ -31,7 +31,7 @@ class _ResponseState(Enum):
     STARTED = auto()
     # The handler has sent the whole response.
     COMPLETE = auto()
-    # An error response has replaced the handler's. Messages that the handler sends are dropped.
+    # An error response has replaced the handler's response, whose messages are dropped.
     REPLACED = auto()
 
 
@@ -57,18 +57,20 @@ class TimedRequest:
             timeout_seconds: How long the request may take from one progress to the next.
             shutdown: Tells whether the process is shutting down, so that connections are closed.
         """
-        # Seconds on the clock of `time.monotonic`.
-        self.deadline = monotonic() + timeout_seconds
         self._scope = scope
         self._receive = receive
         self._send = send
         self._timeout_seconds = timeout_seconds
         self._shutdown = shutdown
+
+        # Seconds on the clock of `time.monotonic`.
+        self.deadline = monotonic() + timeout_seconds
         # The server runs each request in a task, so the current task is never None.
         self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
         # An error response contains the request id, which is known only in this context. The timer
         # that calls `time_out` runs in another one.
         self._request_context = copy_context()
+
         self._bytes_since_progress = 0
         self._is_receiving = False
         self._has_timed_out = False
@@ -84,13 +86,7 @@ class TimedRequest:
         try:
             await app(self._scope, self._timed_receive, self._timed_send)
         except asyncio.CancelledError:
-            # A request is cancelled by `time_out`, by the server at the end of a shutdown, or both.
-            is_cancelled_by_server = True
-            if self._has_timed_out:
-                # Withdraw the cancellation by `time_out`. Any other one is from the server.
-                remaining_cancellations = self._task.uncancel()
-                is_cancelled_by_server = remaining_cancellations > 0
-            if is_cancelled_by_server:
+            if self._is_cancelled_by_server():
                 self._send_error(ShuttingDown())
                 raise
         if self._has_timed_out and self._response_state is _ResponseState.STARTED:
@@ -117,13 +113,24 @@ class TimedRequest:
             self._send_error(RequestTimeout())
         else:
             self._send_error(Unavailable())
+
         if self._has_timed_out:
-            # The handler is still cleaning up after an earlier cancellation. Replace that one: with
-            # two cancellations, `run` would assume that the second was the server's.
+            # The handler is still cleaning up after an earlier cancellation. Replace that one,
+            # because a second cancellation would seem to come from the server.
             self._task.uncancel()
         self._has_timed_out = True
         self._task.cancel()
         self.record_progress()
+
+    def _is_cancelled_by_server(self) -> bool:
+        """Return whether the server has cancelled the task of this request, to end a shutdown.
+
+        If `time_out` has also cancelled the task, this method withdraws that cancellation.
+        """
+        if not self._has_timed_out:
+            return True
+        remaining_cancellations = self._task.uncancel()
+        return remaining_cancellations > 0
 
     async def _timed_receive(self) -> Message:
         """Receive a part of the request body. Record progress if enough bytes have arrived."""
@@ -132,6 +139,7 @@ class TimedRequest:
             message = await self._receive()
         finally:
             self._is_receiving = False
+
         # A few bytes do not count, otherwise a client could keep its request alive forever.
         self._bytes_since_progress += len(message.get("body", b""))
         body_is_complete = not message.get("more_body", False)
@@ -147,6 +155,7 @@ class TimedRequest:
         """
         if self._response_state is _ResponseState.REPLACED:
             return
+
         if message["type"] == "http.response.start":
             self._response_state = _ResponseState.STARTED
             if self._shutdown.has_begun:
@@ -154,6 +163,7 @@ class TimedRequest:
                 message["headers"].append((b"connection", b"close"))
         elif not message.get("more_body", False):
             self._response_state = _ResponseState.COMPLETE
+
         # `CursorResponse` has a timeout of its own for clients that are slow to read.
         self.deadline = inf
         try:

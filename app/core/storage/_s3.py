@@ -50,9 +50,12 @@ class S3Bucket:
         self._region = settings.s3_region
         self._max_connections = max_connections
         self._session = boto3.Session(region_name=self._region)
+
         self._client = self._create_client(settings.s3_endpoint_url)
-        # Pings use a separate client, so that they never wait until a call returns its connection.
+        # Pings use a separate client, so that they never wait for a connection of another call.
         self._ping_client = self._create_client(settings.s3_endpoint_url, **PING_OPTIONS)
+
+        # Signed URLs begin with this URL, because clients may reach the store at another one.
         public_endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url
         self._public_url = self._build_bucket_url(public_endpoint)
 
@@ -92,7 +95,7 @@ class S3Bucket:
         return stored_parts
 
     def complete_multipart_upload(self, key: str, upload_id: str, etags: Sequence[str]) -> None:
-        """Create the object from its parts, whose ETags are given in the order of the parts."""
+        """Create the object from the parts with these ETags, in this order."""
         parts = [
             {"PartNumber": part_number, "ETag": etag} for part_number, etag in enumerate(etags, 1)
         ]
@@ -162,8 +165,10 @@ class S3Bucket:
         if credentials is None:
             raise NoCredentialsError
         frozen_credentials = credentials.get_frozen_credentials()
+
         # boto3's `generate_presigned_url` uses the same signer, but takes three times as long.
         signer = S3SigV4QueryAuth(frozen_credentials, "s3", self._region, expires=lifetime_seconds)
+
         signed_urls = []
         for key, query_parameters in requests:
             object_url = self._public_url + quote(key)
@@ -213,6 +218,7 @@ class S3Bucket:
             # Put the bucket into the path of the URL instead of the host name, because a host such
             # as `localhost` has no subdomains.
             addressing_style = "path"
+
         config = Config(
             **{**default_options, **options},
             max_pool_connections=self._max_connections,
@@ -221,7 +227,7 @@ class S3Bucket:
             response_checksum_validation="when_required",
             s3={
                 "addressing_style": addressing_style,
-                # TLS protects the payload. Signing it would hash each part once more.
+                # TLS protects the payload, so do not compute a hash of each part to sign it.
                 "payload_signing_enabled": False,
             },
         )
