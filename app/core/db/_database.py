@@ -38,6 +38,7 @@ class Database:
             database_name: NamedDatabase(settings, config, self._callback_runner)
             for database_name, config in DATABASE_CONFIGS.items()
         }
+        # Measure the statements and the connections of each database.
         for database_name, database in self.named_databases.items():
             sync_engine = database.engine.sync_engine
             time_statements(sync_engine)
@@ -77,6 +78,7 @@ class Database:
                 # would wait forever if the database hangs.
                 await orm_session.invalidate()
                 raise
+
             for callback in session.after_commit_callbacks:
                 self._callback_runner.start(callback)
 

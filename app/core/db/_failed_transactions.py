@@ -30,9 +30,9 @@ def forbid_commit_after_failure(engine: Engine) -> None:
 def mark_transaction_failed(connection: Connection) -> None:
     """Record that a statement failed in the current savepoint or transaction.
 
-    A failure in a transaction makes its COMMIT raise `FailedTransaction`. A failure in a savepoint
-    does not, because rolling back to the savepoint undoes the failure. Without a rollback, Postgres
-    refuses to release the savepoint, which is another failure.
+    If a statement failed in a transaction, its COMMIT raises `FailedTransaction`. If it failed in a
+    savepoint, the COMMIT is allowed, because rolling back to the savepoint undoes the failure. If
+    it is not rolled back, Postgres refuses to release it, which is a failure in the transaction.
     """
     savepoint = connection.get_nested_transaction()
     connection.info[_FAILED_TRANSACTION_KEY] = savepoint or connection.get_transaction()

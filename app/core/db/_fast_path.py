@@ -156,22 +156,34 @@ def _compile_for_driver(statement: sa.Executable) -> DriverStatement | None:
         return None
     if any(_converts_results(column.type) for column in statement.exported_columns):
         return None
+
     compiled = statement.compile(dialect=_POSTGRES)
     assert isinstance(compiled, SQLCompiler)  # noqa: S101 - a query is not DDL
     if _needs_sqlalchemy_at_execution(compiled):
         return None
 
-    bind_parameters = compiled.binds
+    # The caller passes the values of required parameters. The statement contains all others.
     constants = {
-        name: value for name, value in compiled.params.items() if not bind_parameters[name].required
+        name: value for name, value in compiled.params.items() if not compiled.binds[name].required
     }
+    return DriverStatement(str(compiled), _find_parameter_converters(compiled), constants)
+
+
+def _find_parameter_converters(
+    compiled: SQLCompiler,
+) -> Sequence[tuple[str, ConvertParameter | None]]:
+    """Return the name of each numbered parameter, and the function that converts its value.
+
+    For example, the result for `SELECT name FROM authors WHERE id = $1` is `[("id", None)]`,
+    because the driver accepts the value of `id` without a conversion.
+    """
     names_in_order_of_numbers = compiled.positiontup or []
     parameter_converters = []
     for name in names_in_order_of_numbers:
-        parameter_type = bind_parameters[name].type.dialect_impl(_POSTGRES)
+        parameter_type = compiled.binds[name].type.dialect_impl(_POSTGRES)
         convert_parameter = parameter_type.bind_processor(_POSTGRES)
         parameter_converters.append((name, convert_parameter))
-    return DriverStatement(str(compiled), parameter_converters, constants)
+    return parameter_converters
 
 
 def _needs_sqlalchemy_at_execution(compiled: SQLCompiler) -> bool:
@@ -208,7 +220,7 @@ def _raise_sqlalchemy_error(
     # SQLAlchemy reads `sys.exc_info()`, so its private handlers are called in `except` blocks.
     try:
         if isinstance(error, Exception):
-            # Raises the DBAPI error that corresponds to an error of asyncpg.
+            # If the error comes from asyncpg, this raises the DBAPI error that corresponds to it.
             adapted_connection._handle_exception(error)  # noqa: SLF001
         raise error  # noqa: TRY301
     except dbapi.Error as dbapi_error:

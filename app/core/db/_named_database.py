@@ -98,7 +98,9 @@ class NamedDatabase:
 
         self.reads = AutocommitSession(execute_statement, callback_runner, reads_only=True)
         self.writes = AutocommitSession(execute_statement, callback_runner, reads_only=False)
+
         self.create_orm_session = async_sessionmaker(
+            # Begin a transaction, although the engine commits single statements immediately.
             self.engine.execution_options(isolation_level="READ COMMITTED"),
             expire_on_commit=False,
             # Raise an error if a session is used after its transaction. Otherwise it would begin
@@ -114,6 +116,7 @@ def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:
         **_connection_options(settings, config),
         poolclass=ConnectionPool,
         pool_size=config.max_connections(settings.db_pool_size),
+        # Never open more connections than `pool_size`.
         max_overflow=0,
         pool_timeout=settings.db_pool_timeout,
         pool_recycle=MAX_CONNECTION_AGE_SECONDS,
