@@ -114,7 +114,7 @@ class JobRunRepository:
 
         SELECT pg_try_advisory_xact_lock(hashtextextended(:lock_name, 0)) AS is_locked
         """
-        # Postgres identifies an advisory lock by a 64-bit number, so hash a name.
+        # Postgres identifies an advisory lock by a 64-bit number, so hash a text.
         lock_key = sa.func.hashtextextended(f"{NAME} job {job_name}", 0)
         statement = sa.select(sa.func.pg_try_advisory_xact_lock(lock_key).label("is_locked"))
         [row] = await self._session.execute(statement)

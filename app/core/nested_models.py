@@ -49,11 +49,13 @@ def find_nested_model(annotation: Any) -> NestedModel | None:
     if len(types_except_none) != 1:
         return None
     [nested_type] = types_except_none
+
     is_list = get_origin(nested_type) is list
     if is_list:
         [item_type] = get_args(nested_type)
         # This is `BookTag` for `list[Annotated[BookTag, ...]]`.
         nested_type = union_members(item_type)[0]
+
     if not isinstance(nested_type, type) or not issubclass(nested_type, BaseModel):
         return None
     return NestedModel(nested_type, is_optional=NoneType in members, is_list=is_list)
@@ -63,7 +65,7 @@ def union_members(annotation: Any) -> list[Any]:
     """Return the types that a union combines, without the metadata of `Annotated`.
 
     For example, returns `[date, NoneType]` for `Annotated[date, ...] | None`. A type that is not a
-    union is its only member: `[str]` for `str`.
+    union is returned as the only member, for example `[str]` for `str`.
     """
     origin = get_origin(annotation)
     if origin is Annotated:

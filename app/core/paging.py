@@ -108,7 +108,7 @@ class PageQuery(RequestModel):
     )
 
     def require_valid_position(self) -> None:
-        """Raise `InvalidRequest` for a page with a cursor, or a page beyond `MAX_OFFSET` rows."""
+        """Raise `InvalidRequest` for a page and a cursor together, or a page that is too deep."""
         if self.page is not None and self.cursor is not None:
             raise _parameter_error("cursor", "exclusive", "Use either page or cursor, not both")
         page_number = self.page or 1
@@ -206,11 +206,11 @@ class Page(BaseModel, Generic[ItemT]):
             query: The query of the request, for example `sort=title&page=2`.
         """
         parameters = parse_qsl(query, keep_blank_values=True)
-        position_parameters = {"page", "cursor"}
         other_parameters = [
-            (name, value) for name, value in parameters if name not in position_parameters
+            (name, value) for name, value in parameters if name not in {"page", "cursor"}
         ]
         total_is_exact = ("count", "estimated") not in parameters
+
         links = []
         for relation, position in self._link_positions(total_is_exact=total_is_exact):
             link_query = urlencode([*other_parameters, position])

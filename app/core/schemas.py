@@ -159,6 +159,7 @@ class UpdateModel(RequestModel):
             # A "before" validator gets the client's JSON object, which has no omitted fields.
             if decorator.info.mode == "before":
                 continue
+            # The first class in the inheritance order that defines the validator.
             defining_class = next(base for base in cls.__mro__ if validator_name in vars(base))
             if not issubclass(defining_class, UpdateModel):
                 raise TypeError(

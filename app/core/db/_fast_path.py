@@ -188,7 +188,7 @@ def _find_parameter_converters(
 
 def _needs_sqlalchemy_at_execution(compiled: SQLCompiler) -> bool:
     """Return whether SQLAlchemy changes the SQL or computes values at each execution."""
-    # For example, `IN` gets as many parameters as there are values.
+    # SQLAlchemy gives `IN`, for example, as many parameters as there are values.
     changes_sql = compiled.post_compile_params or compiled.literal_execute_params
     # Defaults of columns that are Python functions, for example `default=uuid4`.
     computes_defaults = compiled.insert_prefetch or compiled.update_prefetch
