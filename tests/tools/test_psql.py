@@ -44,12 +44,14 @@ async def test_psql_starts_the_development_server_if_none_runs(data_dir: Path) -
 async def test_psql_opens_database_url_and_does_not_print_its_password(
     private_database_url: str,
 ) -> None:
-    url = make_url(private_database_url).set(password="hunter2")
-    address = url.render_as_string(hide_password=False)
+    # The embedded server accepts any password, a container only its own.
+    url = make_url(private_database_url)
+    password = str(url.password or "hunter2")
+    address = url.set(password=password).render_as_string(hide_password=False)
     code, out, err = await psql(*TABLES, DATABASE_URL=address)
     assert (code, err) == (0, "")
     assert "books" in out
-    assert "hunter2" not in out + err
+    assert password not in out + err
 
 
 def test_connection_variables_contain_the_parts_of_the_url() -> None:
