@@ -53,7 +53,7 @@ format: .venv/ready ## Format the code and apply safe lint fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-seed: .venv/ready ## Add a small catalogue of real books
+seed: .venv/ready ## Add a small catalog of real books
 	@$(BIN)/python -m app seed
 
 psql: .venv/ready ## Open the database of DATABASE_URL (or the embedded Postgres) in psql (PSQL_ARGS="-c '\dt'")

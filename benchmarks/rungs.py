@@ -57,7 +57,7 @@ def service() -> FastAPI:
     """
     app = create_app(Settings())
     router = Router(tags=["books"])
-    router.get("/books/{id}", permission="catalogue:read")(_read)
+    router.get("/books/{id}", permission="catalog:read")(_read)
     routes = app.router.routes[:]
     app.router.routes.clear()
     add_routers(app, [router], http_fast_path=True)

@@ -15,7 +15,7 @@ CrudEndpoints(
     update_model=AuthorUpdate,
     read_model=AuthorRead,
     query_model=AuthorQuery,
-    read_permission="catalogue:read",
-    write_permission="catalogue:write",
+    read_permission="catalog:read",
+    write_permission="catalog:write",
     delete_errors=[AuthorHasBooks],
 ).add_to(router)

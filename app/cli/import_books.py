@@ -21,15 +21,15 @@ from app.core.formats import Format, InvalidLine, parse_lines
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-CATALOGUE: Final = Path(service.__file__).with_name("catalogue.csv")
+CATALOG: Final = Path(service.__file__).with_name("catalog.csv")
 INVALID_LINES_EXIT_CODE: Final = 3
 LINES_PER_PROGRESS_UPDATE: Final = 1000
 group = typer.Typer(help="Import data from files.", no_args_is_help=True)
 
 
 def seed() -> None:
-    """Add a small catalogue of real books. Existing books stay unchanged."""
-    with CATALOGUE.open("rb") as file:
+    """Add a small catalog of real books. Existing books stay unchanged."""
+    with CATALOG.open("rb") as file:
         summary = runtime.run_in_transaction(
             lambda session: _import_file(session, file, "csv", strict=True)
         )

@@ -27,14 +27,14 @@ class Scope(StrEnum):
 Permission = Literal[
     "public",
     "register",
-    "catalogue:read",
-    "catalogue:write",
+    "catalog:read",
+    "catalog:write",
     "users",
     "users:list",
     "users:role",
     "reports:read",
     "documents",
-    "oneself",
+    "own-account",
 ]
 NONE, OWN, ALL = Scope
 # A caller with a token has the kind that is the role of the token's user. A caller without a token
@@ -47,14 +47,14 @@ PERMISSIONS: Final[dict[Permission, tuple[Scope, ...]]] = {
     #                    none    read    full  | member  editor  admin
     "public":          ( ALL,    ALL,    ALL,    ALL,    ALL,    ALL ),
     "register":        ( ALL,    ALL,    ALL,    ALL,    ALL,    ALL ),
-    "catalogue:read":  ( NONE,   ALL,    ALL,    ALL,    ALL,    ALL ),
-    "catalogue:write": ( NONE,   NONE,   ALL,    NONE,   ALL,    ALL ),
+    "catalog:read":    ( NONE,   ALL,    ALL,    ALL,    ALL,    ALL ),
+    "catalog:write":   ( NONE,   NONE,   ALL,    NONE,   ALL,    ALL ),
     "users":           ( NONE,   NONE,   ALL,    OWN,    OWN,    ALL ),
     "users:list":      ( NONE,   NONE,   ALL,    NONE,   NONE,   ALL ),
     "users:role":      ( NONE,   NONE,   ALL,    NONE,   NONE,   ALL ),
     "reports:read":    ( NONE,   NONE,   ALL,    NONE,   NONE,   ALL ),
     "documents":       ( NONE,   NONE,   ALL,    OWN,    OWN,    ALL ),
-    "oneself":         ( NONE,   NONE,   NONE,   OWN,    OWN,    OWN ),
+    "own-account":     ( NONE,   NONE,   NONE,   OWN,    OWN,    OWN ),
 }
 # fmt: on
 _SCOPES: Final = {

@@ -61,7 +61,7 @@ async def create_token(
     return token
 
 
-@router.get("", permission="oneself")
+@router.get("", permission="own-account")
 async def list_tokens(
     query: Annotated[PageQuery, Query()],
     tokens: TokenServiceDependency,
@@ -77,7 +77,7 @@ async def list_tokens(
     return page
 
 
-@router.delete("/current", permission="oneself", errors=[NotFound])
+@router.delete("/current", permission="own-account", errors=[NotFound])
 async def delete_current_token(tokens: TokenServiceDependency, if_match: IfMatch) -> None:
     """Log out.
 
@@ -86,7 +86,7 @@ async def delete_current_token(tokens: TokenServiceDependency, if_match: IfMatch
     await tokens.delete_current(if_match)
 
 
-@router.delete("/{id}", permission="oneself")
+@router.delete("/{id}", permission="own-account")
 async def delete_token(id: TokenId, tokens: TokenServiceDependency, if_match: IfMatch) -> None:
     """Revoke one of your tokens."""
     await tokens.delete(id, if_match)

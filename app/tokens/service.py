@@ -94,7 +94,7 @@ class TokenService:
 
     def __init__(self, session: Session, principal: Principal) -> None:
         self._principal = principal
-        self._repository = TokenRepository(session, principal.owner_filter("oneself"))
+        self._repository = TokenRepository(session, principal.owner_filter("own-account"))
 
     async def page(self, query: PageQuery) -> Page[TokenRead]:
         """Read one page of the principal's tokens."""

@@ -34,7 +34,7 @@ async def _get_user_service(
 UserServiceDependency = Annotated[UserService, Depends(_get_user_service)]
 
 
-@router.get("/me", permission="oneself", errors=[NotFound])
+@router.get("/me", permission="own-account", errors=[NotFound])
 async def read_current_user(users: UserServiceDependency, response: Response) -> UserRead:
     """Get the current user.
 

@@ -15,7 +15,7 @@ ALL_TITLES = "SELECT string_agg(title, '; ' ORDER BY created_at, id) FROM books"
 UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 
-async def test_seed_adds_the_catalogue_only_once(
+async def test_seed_adds_the_catalog_only_once(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     first = await invoke_command("seed", DATABASE_URL=database_url)

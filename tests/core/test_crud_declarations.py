@@ -109,8 +109,8 @@ def crud_endpoints(**changes: Any) -> CrudEndpoints[Any, Any, Any]:
         "update_model": PublisherUpdate,
         "read_model": PublisherRead,
         "query_model": PublisherQuery,
-        "read_permission": "catalogue:read",
-        "write_permission": "catalogue:write",
+        "read_permission": "catalog:read",
+        "write_permission": "catalog:write",
     }
     return CrudEndpoints(**{**declarations, **changes})
 

@@ -118,7 +118,7 @@ async def test_startup_refuses_static_files_that_were_added_after_create_app(
 def test_create_app_refuses_guarded_router_with_unknown_permission(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    guarded_router = GuardedRouter(api_router(), permission="catalogue:reed")  # type: ignore[arg-type]
+    guarded_router = GuardedRouter(api_router(), permission="catalog:reed")  # type: ignore[arg-type]
     with pytest.raises(MissingPermission, match=re.escape("The route /plain/{number} has")):
         create_app_with(monkeypatch, guarded_router)
 
@@ -193,7 +193,7 @@ async def test_fixed_path_takes_precedence_over_path_parameter_in_any_order(
 
 @pytest.fixture
 def guarded_app(monkeypatch: pytest.MonkeyPatch, database: Database) -> FastAPI:
-    guarded_router = GuardedRouter(api_router(), permission="catalogue:read", prefix="/foreign")
+    guarded_router = GuardedRouter(api_router(), permission="catalog:read", prefix="/foreign")
     mounted = Mount("/admin", Starlette(routes=[Route("/page", PlainTextResponse("page"))]))
     app = create_app_with(monkeypatch, guarded_router, GuardedRoute(mounted, "users:list"))
     replace_resources(app, database=database)
@@ -249,7 +249,7 @@ async def test_guarded_websocket_is_closed_without_the_permission(
     async def live(websocket: Any) -> None:
         await websocket.accept()
 
-    app = create_app_with(monkeypatch, GuardedRouter(router, permission="catalogue:read"))
+    app = create_app_with(monkeypatch, GuardedRouter(router, permission="catalog:read"))
     sent_messages: list[Any] = []
 
     async def receive() -> Any:
@@ -424,8 +424,8 @@ def test_document_contains_operations_of_service_and_of_conflicting_router(
     own_document = create_app(SETTINGS).openapi()
     document = create_app_with(
         monkeypatch,
-        GuardedRouter(conflicting_router(), permission="catalogue:read"),
-        GuardedRouter(conflicting_router(), permission="catalogue:read", prefix="/foreign"),
+        GuardedRouter(conflicting_router(), permission="catalog:read"),
+        GuardedRouter(conflicting_router(), permission="catalog:read", prefix="/foreign"),
     ).openapi()
     paths = document["paths"]
     schemas = document["components"]["schemas"]

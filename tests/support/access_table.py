@@ -30,22 +30,22 @@ CALLERS: Final = (*ANONYMOUS_CALLERS, *VALID_TOKEN_CALLERS, *INVALID_TOKEN_CALLE
 OK: Final = 0
 
 
-def _catalogue_operations(*methods: str) -> str:
-    """Return the operation ids of the catalogue entities that have one of these methods.
+def _catalog_operations(*methods: str) -> str:
+    """Return the operation ids of the catalog entities that have one of these methods.
 
-    Example: `"list_authors read_author list_books read_book"` for "get". Catalogue entities are
-    those that the permissions `catalogue:read` and `catalogue:write` protect.
+    Example: `"list_authors read_author list_books read_book"` for "get". Catalog entities are
+    those that the permissions `catalog:read` and `catalog:write` protect.
     """
     operations = [
-        operation for case in ENTITIES if case.is_catalogue for operation in case.operations.items()
+        operation for case in ENTITIES if case.is_catalog for operation in case.operations.items()
     ]
     return " ".join(
         operation_id for (method, _path), operation_id in operations if method in methods
     )
 
 
-READ_CATALOGUE: Final = _catalogue_operations("get")
-WRITE_CATALOGUE: Final = _catalogue_operations("post", "patch", "delete")
+READ_CATALOG: Final = _catalog_operations("get")
+WRITE_CATALOG: Final = _catalog_operations("post", "patch", "delete")
 # fmt: off
 RULES: Final = {
     # no token, by ANONYMOUS_ACCESS | token of the owner, a stranger, an editor, an admin | invalid
@@ -54,9 +54,9 @@ RULES: Final = {
                    ( OK,   OK,   OK,    OK,   OK,      OK,    OK,     OK  ),
     "create_user":
                    ( OK,   OK,   OK,    OK,   OK,      OK,    OK,     401 ),
-    f"{READ_CATALOGUE} list_author_books":
+    f"{READ_CATALOG} list_author_books":
                    ( 401,  OK,   OK,    OK,   OK,      OK,    OK,     401 ),
-    f"{WRITE_CATALOGUE} create_books":
+    f"{WRITE_CATALOG} create_books":
                    ( 401,  401,  OK,    403,  403,     OK,    OK,     401 ),
     "read_user update_user delete_user":
                    ( 401,  401,  OK,    OK,   404,     404,   OK,     401 ),

@@ -45,7 +45,7 @@ ENTITIES: Final = (
         filters={"content_type": "text/plain"},
         has_id_filter=False,
         is_form=True,
-        is_catalogue=False,
+        is_catalog=False,
     ),
     EntityCase(
         model=User,
@@ -61,7 +61,7 @@ ENTITIES: Final = (
         search_word="reader",
         filters={"email": "ada@example.com"},
         has_id_filter=False,
-        is_catalogue=False,
+        is_catalog=False,
     ),
 )
 CASES_BY_PATH: Final = {case.path: case for case in ENTITIES}

@@ -48,9 +48,9 @@ class EntityCase:
     streams: bool = False
     # True if POST and PATCH take a multipart form instead of JSON.
     is_form: bool = False
-    # True if the permissions are catalogue:read and catalogue:write. Otherwise the operations need
+    # True if the permissions are catalog:read and catalog:write. Otherwise the operations need
     # rows in tests/support/access_table.py.
-    is_catalogue: bool = True
+    is_catalog: bool = True
 
     @property
     def table(self) -> sa.Table:

@@ -45,8 +45,8 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             update_model=AuthorUpdate,
             read_model=AuthorRead,
             query_model=AuthorQuery,
-            read_permission="catalogue:read",
-            write_permission="catalogue:write",
+            read_permission="catalog:read",
+            write_permission="catalog:write",
         ).add_to(router)
 
     The operations have the ids `read_author`, `list_authors`, `create_author`, `update_author`

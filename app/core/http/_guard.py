@@ -2,7 +2,7 @@
 
 Such routes come from libraries: a mounted application, a GraphQL router or an admin page.
 
-    ROUTERS = (books, authors, ..., GuardedRouter(graphql_router, permission="catalogue:read"))
+    ROUTERS = (books, authors, ..., GuardedRouter(graphql_router, permission="catalog:read"))
 """
 
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ class GuardedRoute(BaseRoute):
 class GuardedRouter:
     """A router of a library that only callers with a permission may use.
 
-    For example `GuardedRouter(graphql_router, permission="catalogue:read", prefix="/graphql")`. The
+    For example `GuardedRouter(graphql_router, permission="catalog:read", prefix="/graphql")`. The
     OpenAPI document contains its routes. Unlike the routes of our own `Router`, they may accept
     unknown query parameters and ignore Idempotency-Key.
     """
@@ -102,7 +102,7 @@ def require_known_permission(permission: Permission, route: object) -> Permissio
     Raises `MissingPermission` if `PERMISSIONS` in core/access.py does not contain the permission.
 
     Args:
-        permission: For example "catalogue:read".
+        permission: For example "catalog:read".
         route: The route, or its path. The message of the error contains it.
     """
     if permission not in PERMISSIONS:

@@ -80,7 +80,7 @@ def document_access(operation: Json, permission: Permission, anonymous_kind: str
 
     Args:
         operation: The operation in the OpenAPI document. It is changed in place.
-        permission: The permission that the operation requires, for example "catalogue:read".
+        permission: The permission that the operation requires, for example "catalog:read".
         anonymous_kind: The kind of callers without a token, for example "read". It is the value of
             the setting ANONYMOUS_ACCESS.
     """

@@ -2,7 +2,7 @@
 
 router = Router(prefix="/books", tags=["books"])
 
-@router.get("/{id}", permission="catalogue:read")
+@router.get("/{id}", permission="catalog:read")
 async def read_book(id: BookId, books: Books, response: Response) -> BookRead: ...
 """
 
