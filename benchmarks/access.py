@@ -19,7 +19,7 @@ from uuid import UUID
 import asyncpg
 
 from benchmarks import bench
-from benchmarks.servers import SERVICE_MODULE, Server
+from benchmarks.servers import SERVICE_MODULE, Server, environment_of_checkout
 from benchmarks.trials import measure_in_turns
 from benchmarks.wire import encode_request
 
@@ -44,7 +44,7 @@ def main() -> None:
         }
         if options.before:
             before = opened_bench.serve(
-                "before", SERVICE_MODULE, PYTHONPATH=str(options.before.resolve())
+                "before", SERVICE_MODULE, **environment_of_checkout(options.before)
             )
             variants["before, without a token"] = (before, anonymous)
         _print_reads(

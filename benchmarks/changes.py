@@ -12,7 +12,7 @@ from typing import Final
 
 from benchmarks import bench
 from benchmarks.dataset import Dataset
-from benchmarks.servers import SERVICE_MODULE, Server
+from benchmarks.servers import SERVICE_MODULE, Server, environment_of_checkout
 from benchmarks.trials import LoadGenerator, measure_in_turns
 from benchmarks.wire import encode_request
 
@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     variants = dict(VARIANTS)
     if options.before:
-        variants = {"before": {"PYTHONPATH": str(options.before.resolve())}, **variants}
+        variants = {"before": environment_of_checkout(options.before), **variants}
     with bench.open_bench() as opened_bench:
         servers = {
             variant: opened_bench.serve(variant, SERVICE_MODULE, **environment)

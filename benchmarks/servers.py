@@ -136,6 +136,14 @@ def running_command(
         process.wait()
 
 
+def environment_of_checkout(directory: Path) -> dict[str, str]:
+    """Return the environment variables with which a server runs the code of another checkout.
+
+    It has its own embedded S3 server, because another version may not be able to share one.
+    """
+    return {"PYTHONPATH": str(directory.resolve()), "DATA_DIR": ".data-of-other-checkout"}
+
+
 def _common_environment(port: int, database_url: str) -> Mapping[str, str]:
     """Return the environment variables of every server."""
     return {
