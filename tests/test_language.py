@@ -2,8 +2,9 @@
 
 import ast
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,27 +74,25 @@ def test_texts_of_the_openapi_document_use_standard_terms() -> None:
     assert not violations, "\n".join(violations)
 
 
-def test_descriptions_of_the_openapi_document_are_punctuated_alike() -> None:
-    """A phrase such as "Name of the author" has no period at its end. Sentences have one."""
+def texts_in(node: Any) -> Iterator[str]:
+    """Yield every description, and every detail of a problem, in a part of the OpenAPI document."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in {"description", "detail"} and isinstance(value, str):
+                yield value
+            yield from texts_in(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from texts_in(value)
+
+
+def test_texts_of_the_openapi_document_are_punctuated_alike() -> None:
+    """A phrase such as "Name of the author" may lack a period. Several sentences end with one."""
     document = json.loads((PROJECT_ROOT / "openapi.json").read_text())
-    properties = [
-        (f"{name}.{field}", schema)
-        for name, model in document["components"]["schemas"].items()
-        for field, schema in model.get("properties", {}).items()
-    ]
-    parameters = [
-        (f"{operation['operationId']} {parameter['name']}", parameter)
-        for item in document["paths"].values()
-        for operation in item.values()
-        for parameter in operation.get("parameters", ())
-    ]
-    violations = []
-    for place, described in [*properties, *parameters]:
-        description = described.get("description", "")
-        has_sentences = ". " in description
-        if description and description.endswith(".") != has_sentences:
-            violations.append(f"{place}: {description!r}")
-    assert not violations, "\n".join(violations)
+    texts = {
+        text for text in texts_in(document) if ". " in text and not text.rstrip().endswith(".")
+    }
+    assert not texts, "\n".join(sorted(texts))
 
 
 @every_package

@@ -70,14 +70,14 @@ class MalformedRequest(ServiceError):
     """The body cannot be parsed, for example because of invalid JSON or a truncated form."""
 
     status = 400
-    detail = "The request body cannot be parsed. It must match its Content-Type"
+    detail = "The request body cannot be parsed. It must match its Content-Type."
 
 
 class Unauthorized(ServiceError):
     """The operation requires a token and there is none, or the password of a login is wrong."""
 
     status = 401
-    detail = "The request needs an access token. POST /tokens returns one"
+    detail = "The request needs an access token. POST /tokens returns one."
     challenge = f'Bearer realm="{NAME}"'
 
 
@@ -109,7 +109,7 @@ class MethodNotAllowed(ServiceError):
 
     status = 405
     detail = (
-        "The resource does not support this method. The Allow header lists those that it supports"
+        "The resource does not support this method. The Allow header lists those that it supports."
     )
 
 
@@ -145,7 +145,7 @@ class ConstraintViolated(Conflict):
 class RequestInProgress(Conflict):
     """Another request with the same Idempotency-Key has not been completed yet."""
 
-    detail = "A request with this Idempotency-Key is still in progress. Retry later"
+    detail = "A request with this Idempotency-Key is still in progress. Retry later."
     retry_after = 1
 
 
@@ -153,7 +153,7 @@ class PreconditionFailed(ServiceError):
     """The row has another version than the If-Match header allows."""
 
     status = 412
-    detail = "The resource has changed. If-Match does not contain its current ETag"
+    detail = "The resource has changed. If-Match does not contain its current ETag."
 
 
 class PayloadTooLarge(ServiceError):
@@ -187,7 +187,7 @@ class InvalidRequest(ServiceError):
     """
 
     status = 422
-    detail = "The request contains invalid values. The member errors lists them"
+    detail = "The request contains invalid values. The member errors lists them."
 
     def __init__(self, *field_errors: FieldError) -> None:
         super().__init__(None, *field_errors[:MAX_FIELD_ERRORS])
@@ -215,21 +215,21 @@ class InternalError(ServiceError):
     """The service has a bug. Every exception that is not a `ServiceError` is rendered as this."""
 
     status = 500
-    detail = "The service failed unexpectedly. Its log contains the cause under this request_id"
+    detail = "The service failed unexpectedly. Its log contains the cause under this request_id."
 
 
 class Unavailable(ServiceError):
     """The database or the object store is not responding."""
 
     status = 503
-    detail = "A backend service is not responding. Retry later"
+    detail = "A backend service is not responding. Retry later."
     retry_after = 1
 
 
 class Overloaded(Unavailable):
     """Too many requests use or wait for database connections, uploads or password hashes."""
 
-    detail = "The service is overloaded. Retry later"
+    detail = "The service is overloaded. Retry later."
 
 
 class ShuttingDown(Unavailable):

@@ -22,11 +22,11 @@ _HEADER_SCHEMA: Final = {"type": "string", "maxLength": conditional.MAX_HEADER_L
 _HEADER_DESCRIPTIONS: Final = {
     "X-Request-ID": (
         "The id of the request in the service's log. It is the `X-Request-ID` of the request if the"
-        " client sent one"
+        " client sent one."
     ),
     "Cache-Control": "States whether a cache may store the response",
     "ETag": (
-        "The `version` of the resource in quotes. It can be sent in `If-Match` and `If-None-Match`"
+        "The `version` of the resource in quotes. It can be sent in `If-Match` and `If-None-Match`."
     ),
     "Link": "Links to the `first`, `prev`, `next` and `last` page, if they are known (RFC 8288)",
     "Location": "The URL of the created resource, or the URL to which the response redirects",
@@ -34,7 +34,7 @@ _HEADER_DESCRIPTIONS: Final = {
     "Retry-After": "The number of seconds to wait before the request is sent again",
     "Idempotency-Replayed": (
         "`true` if this is the stored response to an earlier request with the same"
-        " `Idempotency-Key`. Otherwise, the header is absent"
+        " `Idempotency-Key`. Otherwise, the header is absent."
     ),
     "WWW-Authenticate": (
         "The authentication scheme, and why the token was not accepted if there was one (RFC 6750)"

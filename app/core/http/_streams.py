@@ -27,7 +27,7 @@ def openapi_stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str
     """
     content_by_media_type: dict[str, dict[str, Any]] = {}
     for media_type, file_format in STREAM_FORMATS.items():
-        description = f"One {model.__name__} per line. CSV begins with a line of column names"
+        description = f"One {model.__name__} per line. CSV begins with a line of column names."
         media_type_object: dict[str, Any] = {
             "schema": {"type": "string", "format": "binary", "description": description}
         }
