@@ -29,7 +29,7 @@ def run_in_background(command: str, settings: Settings) -> Iterator[None]:
 
 
 def build_connection_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment variables with the database and the object store of `settings`.
+    """Return the environment variables that name the database and the object store of `settings`.
 
     Another process that gets these variables uses the same database and object store, even if they
     are embedded servers, whose addresses are not in the environment of this process.

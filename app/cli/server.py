@@ -32,8 +32,8 @@ def prepare_server(settings: Settings, listener: socket.socket) -> Callable[[], 
     If WEB_CONCURRENCY is 1, this process handles the requests. Otherwise, it supervises several
     processes that handle them.
 
-    The caller has to call the returned function, because from now on only that function handles the
-    stop signals.
+    The preparation replaces the handlers of the stop signals. The caller has to call the returned
+    function, because otherwise the process would ignore these signals.
     """
     if settings.web_concurrency == 1:
         return _prepare_one_process(settings, listener)
@@ -50,7 +50,7 @@ def create_server_process_app() -> FastAPI:
     pool_size_per_process = max(1, settings.db_pool_size // settings.web_concurrency)
     supervisor = multiprocessing.parent_process()
     if supervisor is not None:
-        # Without this thread, the process would continue to run if the supervisor is killed.
+        # Without this thread, the process would continue to run if the supervisor were killed.
         Thread(target=_stop_after_supervisor, args=(supervisor,), daemon=True).start()
     return create_app(settings.model_copy(update={"db_pool_size": pool_size_per_process}))
 

@@ -14,7 +14,7 @@ class NestedModel:
     For the field `author: BookAuthor | None`, this is
     `NestedModel(BookAuthor, is_optional=True, is_list=False)`.
 
-    Args:
+    Attributes:
         model: The Pydantic model.
         is_optional: Whether the field may be None.
         is_list: Whether the field is a list of such models.

@@ -28,7 +28,10 @@ ACCESS_KEY_ID: Final = NAME
 
 @dataclass(frozen=True)
 class S3Server:
-    """The address and the credentials of a running S3 server. Its only bucket is `BUCKET`."""
+    """The address and the credentials of a running S3 server.
+
+    The access key id and the name of the only bucket are always `ACCESS_KEY_ID` and `BUCKET`.
+    """
 
     endpoint: str  # for example http://127.0.0.1:41234
     secret_access_key: str

@@ -71,7 +71,7 @@ class ConstraintErrorFinder:
             return InvalidRequest(*missing_row_field_errors(foreign_key))
         unique_constraint = self._find_unique_constraint(constraint_name)
         if unique_constraint is not None:
-            return self._not_unique_error(unique_constraint.columns.keys())
+            return self._build_duplicate_error(unique_constraint.columns.keys())
         return None
 
     def find_delete_error(self, constraint_name: str) -> ServiceError | None:
@@ -154,14 +154,15 @@ class ConstraintErrorFinder:
                 return index
         return None
 
-    def _not_unique_error(
+    def _build_duplicate_error(
         self, column_names: Sequence[str], duplicate_positions: Sequence[int] = ()
     ) -> Conflict:
         """Return the error for rows whose values in these columns are not unique.
 
         The detail of the error is, for example, "Another publisher has this name". The detail for
         a batch also lists the duplicates: "Another publisher has this name: /items/1, /items/4".
-        Their positions in the batch are `duplicate_positions`, here `[1, 4]`.
+        Their positions in the batch are `duplicate_positions`, here `[1, 4]`. At most MAX_POINTERS
+        of them are listed.
         """
         detail = f"Another {self._noun} has this {' and '.join(column_names)}"
         if duplicate_positions:
@@ -183,11 +184,11 @@ class ConstraintErrorFinder:
         is_partial_index = unique_constraint.dialect_kwargs.get("postgresql_where") is not None
         if is_partial_index:
             # Only Postgres knows which rows a partial index contains, so the error lists none.
-            return self._not_unique_error(column_names)
+            return self._build_duplicate_error(column_names)
         duplicate_positions = await self._find_duplicate_positions(column_names, rows, session)
         if not duplicate_positions:
             return Conflict()
-        return self._not_unique_error(column_names, duplicate_positions)
+        return self._build_duplicate_error(column_names, duplicate_positions)
 
     async def _find_duplicate_positions(
         self, column_names: Sequence[str], rows: Sequence[Row], session: Session

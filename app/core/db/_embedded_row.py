@@ -121,12 +121,14 @@ class EmbeddedRow:
         """
         embedded_key = row[self._referred_alias]
         if embedded_key is not None:
-            # The row has to be read again only if it embeds itself.
+            # The embedded row was returned. It is outdated only if it is the written row itself.
             return self._refers_to_own_table and embedded_key == row["id"]
         if self._is_optional:
-            # A foreign key that is NULL refers to nothing, so the join has not missed a row.
+            # If the foreign key is NULL, there is nothing to embed. Otherwise, the embedded row
+            # exists, but the statement could not see it.
             return row[self._foreign_key_alias] is not None
-        # The row exists, because the field is not optional, but the statement could not see it.
+        # The embedded row exists, because the field is not optional, but the statement could not
+        # see it.
         return True
 
     def _join_condition(self, source: sa.FromClause) -> sa.ColumnElement[bool]:

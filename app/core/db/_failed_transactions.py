@@ -30,9 +30,9 @@ def forbid_commit_after_failure(engine: Engine) -> None:
 def mark_transaction_failed(connection: Connection) -> None:
     """Record that a statement failed in the current savepoint or transaction.
 
-    If a statement failed in a transaction, its COMMIT raises `FailedTransaction`. If it failed in a
-    savepoint, the COMMIT is allowed, because rolling back to the savepoint undoes the failure. If
-    it is not rolled back, Postgres refuses to release it, which is a failure in the transaction.
+    A transaction in which a statement failed raises `FailedTransaction` instead of its COMMIT. A
+    failure inside a savepoint does not prevent the COMMIT, because the caller rolls back to the
+    savepoint, which undoes the failure.
     """
     savepoint = connection.get_nested_transaction()
     connection.info[_FAILED_TRANSACTION_KEY] = savepoint or connection.get_transaction()

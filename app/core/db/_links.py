@@ -41,8 +41,8 @@ class LinkTable:
                 f"{model.__name__}.{relationship_name} is not a many-to-many relationship. Set its "
                 "argument `secondary` to the link table."
             )
-        # The pairs of `Book.tags` are (`books.id`, `book_tags.book_id`) and
-        # (`tags.id`, `book_tags.tag_id`).
+        # SQLAlchemy describes each foreign key of the link table by a pair of columns. The pairs of
+        # `Book.tags` are (`books.id`, `book_tags.book_id`) and (`tags.id`, `book_tags.tag_id`).
         [(_, owner_column)] = relationship.synchronize_pairs
         [(target_key, target_column)] = relationship.secondary_synchronize_pairs or []
         self._link_table = relationship.secondary

@@ -154,7 +154,10 @@ def _connection_options(settings: Settings, config: DatabaseConfig) -> dict[str,
 
 
 def _postgres_settings(settings: Settings, config: DatabaseConfig) -> dict[str, str]:
-    """Return the Postgres settings of a connection, for example `{"statement_timeout": "5000"}`."""
+    """Return the Postgres settings of a connection, for example `{"statement_timeout": "5000"}`.
+
+    `settings` are those of the service, `config` is the declaration of one of its databases.
+    """
     statement_timeout_ms = int(settings.db_statement_timeout * 1000)
     # The shorter lock_timeout makes Postgres report that a statement was waiting for a lock.
     # Otherwise the error would say only that the statement timed out.

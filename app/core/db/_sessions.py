@@ -178,7 +178,8 @@ def create_sqlalchemy_executor(engine: sa.Engine) -> ExecuteStatement:
                 result = connection.execute(statement, parameters)
                 return fetch_rows(result)
 
-        # `async with engine.begin()` would create three greenlets and a task for one statement.
+        # One greenlet runs the whole transaction. SQLAlchemy's asynchronous engine would create
+        # three greenlets and a task for one statement.
         return await greenlet_spawn(execute_in_greenlet)
 
     return execute_statement

@@ -10,7 +10,7 @@ from starlette.types import Scope
 _METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
-def allow_headers(request: Request) -> dict[str, str]:
+def build_allow_headers(request: Request) -> dict[str, str]:
     """Return the headers that tell a client which methods the path of its request supports.
 
     For example `{"Allow": "GET, HEAD, OPTIONS, PATCH", "Accept-Patch": "application/json"}`.

@@ -15,7 +15,7 @@ from app.core.field_errors import (
     validation_error_code,
     validation_error_message,
 )
-from app.core.http._allowed_methods import allow_headers
+from app.core.http._allowed_methods import build_allow_headers
 from app.core.http._problems import problem_response
 
 
@@ -73,6 +73,6 @@ async def _handle_framework_error(request: Request, error: HTTPException) -> Res
     An OPTIONS request gets a 204 response, although no route declares this method.
     """
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "OPTIONS":
-        return Response(status_code=HTTPStatus.NO_CONTENT, headers=allow_headers(request))
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers=build_allow_headers(request))
     error_class = ERRORS_BY_STATUS.get(error.status_code, InternalError)
     return problem_response(request, error_class())

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from app import NAME
 from app.core.errors import MethodNotAllowed, ServiceError
 from app.core.field_errors import FieldError
-from app.core.http._allowed_methods import allow_headers
+from app.core.http._allowed_methods import build_allow_headers
 from app.core.observability import current_request_id
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
@@ -90,7 +90,7 @@ def problem_response(request: Request, error: ServiceError) -> Response:
     if error.challenge is not None:
         headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, MethodNotAllowed):
-        headers |= allow_headers(request)
+        headers |= build_allow_headers(request)
     return Response(_serialize(problem), error.status, headers, PROBLEM_MEDIA_TYPE)
 
 

@@ -22,7 +22,7 @@ from app.core.paging import PAGE_PARAMETERS, ListQuery
 def openapi_stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses of a list that clients can also get as JSON lines or CSV.
 
-    The response 200 has one entry for each of these media types, with an example file of one item.
+    The 200 response has one entry for each of these media types, with an example file of one item.
     Raises `TypeError` if the model cannot be written as CSV.
     """
     content_by_media_type: dict[str, dict[str, Any]] = {}

@@ -88,7 +88,8 @@ class Readiness:
     async def _probe_storage(self) -> str | None:
         """Return a description of what is wrong with the object store, or None if it responds.
 
-        Unlike `_check_storage`, this method expects that boto3 has already been imported.
+        `_check_storage` calls this after it has imported boto3, because the import takes longer
+        than the timeout of this method.
         """
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
