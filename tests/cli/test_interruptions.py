@@ -66,5 +66,5 @@ async def test_import_fails_with_one_line_when_database_connection_is_lost(
     await outside_connection.execute("SELECT pg_terminate_backend($1, 10000)", backend)
     code, out, err = await wait_for_result(process, b"Homer,,Odyssey\n" * 100_000)
     assert (code, out) == (1, "")
-    assert err == "bookshelf: A backend service is not responding. Retry later\n"
+    assert err == "bookshelf: A backend service is not responding. Retry later.\n"
     assert await count_authors(outside_connection) == 0
