@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 
 from app.documents.upload import PART_SIZE
-from tests.faults.running_service import POOL_SIZE, RunningService, running_service
 from tests.support import database_activity, servers
 from tests.support.document_forms import START_OF_FORM
 from tests.support.factories import make_author
 from tests.support.raw_requests import open_request, upload_head
+from tests.support.running_service import POOL_SIZE, RunningService, running_service
 
 DISCONNECT = pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
 # Closing a socket with this option sends RST instead of FIN.

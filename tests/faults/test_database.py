@@ -17,17 +17,17 @@ from asyncpg import PostgresError
 from app import embedded
 from app.embedded.postgresql import Postgres
 from tests.authors.test_authors import UNKNOWN_ID
-from tests.faults.load import running_load
-from tests.faults.running_service import (
+from tests.support import database_activity, postgres_server
+from tests.support.factories import make_author
+from tests.support.problems import check_problem
+from tests.support.request_load import running_load
+from tests.support.running_service import (
     LOCK_TIMEOUT,
     REQUEST_TIMEOUT,
     TOLERANCE_SECONDS,
     RunningService,
     running_service,
 )
-from tests.support import database_activity, postgres_server
-from tests.support.factories import make_author
-from tests.support.problems import check_problem
 
 RECOVERY_SECONDS = 1.0
 ALLOWED_STATUSES = {200, 201, 204, 503}

@@ -10,17 +10,17 @@ from asyncpg.transaction import Transaction
 from httpx import Response
 
 from tests.core.test_idempotency import COMMITTED, REPLAYED
-from tests.faults.load import running_load
-from tests.faults.running_service import (
+from tests.support import database_activity, servers
+from tests.support.database_proxy import DatabaseProxy, running_database_proxy
+from tests.support.problems import check_problem
+from tests.support.processes import TIMEOUT_SECONDS
+from tests.support.request_load import running_load
+from tests.support.running_service import (
     REQUEST_TIMEOUT,
     TOLERANCE_SECONDS,
     RunningService,
     running_service,
 )
-from tests.support import database_activity, servers
-from tests.support.database_proxy import DatabaseProxy, running_database_proxy
-from tests.support.problems import check_problem
-from tests.support.processes import TIMEOUT_SECONDS
 
 ALLOWED_STATUSES = {200, 201, 204, 503}
 # The status of a retry with an Idempotency-Key while the first request is still being cancelled.

@@ -10,16 +10,16 @@ from httpx import AsyncClient, Response
 
 from app.core.errors import Unavailable
 from app.documents.upload import PART_SIZE
-from tests.faults.running_service import (
+from tests.support import servers
+from tests.support.factories import make_author, make_direct_upload, make_document
+from tests.support.problems import check_problem
+from tests.support.processes import TIMEOUT_SECONDS, poll_until
+from tests.support.running_service import (
     REQUEST_TIMEOUT,
     TOLERANCE_SECONDS,
     RunningService,
     running_service,
 )
-from tests.support import servers
-from tests.support.factories import make_author, make_direct_upload, make_document
-from tests.support.problems import check_problem
-from tests.support.processes import TIMEOUT_SECONDS, poll_until
 from tests.support.store_proxy import ProxyAction, StoreProxy, running_store_proxy
 
 # The service stores a small file with a single request, and a large one in two parts.

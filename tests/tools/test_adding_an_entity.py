@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import PROJECT_ROOT
-from tests.tools.page import Step, apply_changes, sections
+from tests.support.tutorial_page import Step, apply_changes, sections
 from tools.repository import list_files
 
 # The headings of the sections with steps to follow.
