@@ -22,7 +22,7 @@ from app.core.db import Database
 from app.core.storage import Storage
 from app.users import passwords
 from tests.core.test_cursor_walks import MIXED_SORT_ORDERS, order_by_sql
-from tests.core.test_idempotency import POSTS, REPLAYED, send
+from tests.core.test_idempotency import POST_OPERATIONS, REPLAYED_HEADER, post_with_key
 from tests.support import servers
 from tests.support.accounts import client_of_new_instance
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
@@ -46,9 +46,10 @@ from tests.support.settings import make_settings
 
 pytestmark = pytest.mark.private_database
 
-# In each direction.
+# The delay of the proxy in each direction.
 NETWORK_DELAY_SECONDS = 0.015
-REQUESTS = 20  # that run concurrently
+# The number of requests that a test sends at the same time.
+CONCURRENT_REQUESTS = 20
 Json = dict[str, Any]
 
 CREATE_FUNCTIONS = {
@@ -77,17 +78,18 @@ async def slow_database_url(private_database_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 async def clients(slow_database_url: str) -> AsyncIterator[list[AsyncClient]]:
-    """Two clients, each of its own instance of the service."""
+    """Two clients, each of which is connected to another instance of the service."""
     settings = make_settings(slow_database_url, s3_prefix="races/")
     async with AsyncExitStack() as stack:
-        # Hashing passwords at full strength would separate concurrent registrations.
-        weak = stack.enter_context(pytest.MonkeyPatch.context())
-        weak.setattr(passwords, "MEMORY_KIB", 64)
-        processes = [
+        # Hash passwords fast. Otherwise concurrent registrations would insert their rows one after
+        # the other.
+        monkeypatch = stack.enter_context(pytest.MonkeyPatch.context())
+        monkeypatch.setattr(passwords, "MEMORY_KIB", 64)
+        instances = [
             client_of_new_instance(slow_database_url, s3_prefix="races/", db_pool_size=10)
             for _ in range(2)
         ]
-        clients = [await stack.enter_async_context(process) for process in processes]
+        clients = [await stack.enter_async_context(instance) for instance in instances]
         for client in clients:
             storage = Storage(settings)
             stack.callback(storage.close)
@@ -98,7 +100,7 @@ async def clients(slow_database_url: str) -> AsyncIterator[list[AsyncClient]]:
 async def send_concurrently(
     clients: list[AsyncClient], method: str, path: str, requests: list[Json]
 ) -> list[Response]:
-    """Send all requests at the same time, by turns to both instances. Return the responses."""
+    """Send all requests at the same time, alternately to each client. Return the responses."""
     operations = (
         clients[number % len(clients)].request(method, path, **request)
         for number, request in enumerate(requests)
@@ -111,16 +113,16 @@ def count_statuses(responses: list[Response]) -> dict[int, int]:
     return dict(Counter(response.status_code for response in responses))
 
 
-async def test_one_of_concurrent_registrations_with_same_email_succeeds(
+async def test_only_one_of_concurrent_registrations_with_same_email_succeeds(
     clients: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     for number in range(10):
         spellings = (f"ada{number}@example.com", f"Ada{number}@Example.com")
         responses = await send_concurrently(clients, "POST", "/users", [
             {"json": {"name": f"{n}", "email": spellings[n % 2], "password": "correct horse"}}
-            for n in range(REQUESTS)
+            for n in range(CONCURRENT_REQUESTS)
         ])  # fmt: skip
-        assert count_statuses(responses) == {201: 1, 409: REQUESTS - 1}
+        assert count_statuses(responses) == {201: 1, 409: CONCURRENT_REQUESTS - 1}
         for response in responses:
             if response.status_code == 409:
                 assert check_problem(response, 409, "email-taken")["detail"]
@@ -128,45 +130,50 @@ async def test_one_of_concurrent_registrations_with_same_email_succeeds(
         assert await outside_connection.fetchval(count, spellings[0]) == 1
 
 
-async def test_one_of_concurrent_changes_to_same_email_succeeds(clients: list[AsyncClient]) -> None:
-    users = [await make_user(clients[0], f"user{n}@example.com") for n in range(REQUESTS)]
+async def test_only_one_of_concurrent_changes_to_same_email_succeeds(
+    clients: list[AsyncClient],
+) -> None:
+    users = [
+        await make_user(clients[0], f"user{n}@example.com") for n in range(CONCURRENT_REQUESTS)
+    ]
     change = {"json": {"email": "wanted@example.com"}}
     operations = (
         send_concurrently(clients, "PATCH", f"/users/{user['id']}", [change]) for user in users
     )
     responses = [response for [response] in await asyncio.gather(*operations)]
-    assert count_statuses(responses) == {200: 1, 409: REQUESTS - 1}
+    assert count_statuses(responses) == {200: 1, 409: CONCURRENT_REQUESTS - 1}
 
 
 @EVERY_RESOURCE
-async def test_one_of_concurrent_updates_of_same_version_succeeds(
+async def test_only_one_of_concurrent_updates_of_same_version_succeeds(
     path: str, clients: list[AsyncClient]
 ) -> None:
-    path_of_resource = f"{path}/{await create_resource(clients, path)}"
+    resource_path = f"{path}/{await create_resource(clients, path)}"
     field = "title" if path == "/books" else "name"
-    kind = (lambda each: {"files": {field: (None, each)}}) if path == "/documents" else None
-    names = [f"{number}" for number in range(REQUESTS)]
-    first = (await clients[0].get(path_of_resource)).headers["etag"]
-    responses = await send_concurrently(clients, "PATCH", path_of_resource, [
-        {**(kind(name) if kind else {"json": {field: name}}), "headers": {"If-Match": first}}
-        for name in names
-    ])  # fmt: skip
-    assert count_statuses(responses) == {200: 1, 412: REQUESTS - 1}
+    names = [f"{number}" for number in range(CONCURRENT_REQUESTS)]
+    bodies: list[Json] = [{"json": {field: name}} for name in names]
+    if path == "/documents":
+        # Documents are updated with a form.
+        bodies = [{"files": {field: (None, name)}} for name in names]
+    etag = (await clients[0].get(resource_path)).headers["etag"]
+    requests = [{**body, "headers": {"If-Match": etag}} for body in bodies]
+    responses = await send_concurrently(clients, "PATCH", resource_path, requests)
+    assert count_statuses(responses) == {200: 1, 412: CONCURRENT_REQUESTS - 1}
     [winner] = [response for response in responses if response.status_code == 200]
-    there = await clients[0].get(path_of_resource)
-    assert there.headers["etag"] == winner.headers["etag"] == first.replace('"1', '"2', 1)
-    assert there.json()[field] == winner.json()[field]
+    stored = await clients[0].get(resource_path)
+    assert stored.headers["etag"] == winner.headers["etag"] == etag.replace('"1', '"2', 1)
+    assert stored.json()[field] == winner.json()[field]
 
 
-async def test_one_of_concurrent_file_replacements_succeeds_and_others_leave_no_object(
+async def test_only_one_of_concurrent_file_uploads_succeeds_and_others_leave_no_object(
     clients: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     document = await make_document(clients[0], content=b"old")
     responses = await send_concurrently(clients, "PATCH", f"/documents/{document['id']}", [
         {"files": {"file": ("a.txt", b"new" * n)}, "headers": {"If-Match": '"1"'}}
-        for n in range(1, REQUESTS + 1)
+        for n in range(1, CONCURRENT_REQUESTS + 1)
     ])  # fmt: skip
-    assert count_statuses(responses) == {200: 1, 412: REQUESTS - 1}
+    assert count_statuses(responses) == {200: 1, 412: CONCURRENT_REQUESTS - 1}
     [winner] = [response.json() for response in responses if response.status_code == 200]
     assert (await get_json(clients[1], f"/documents/{document['id']}"))["sha256"] == winner[
         "sha256"
@@ -179,72 +186,77 @@ async def test_one_of_concurrent_file_replacements_succeeds_and_others_leave_no_
 
 
 @EVERY_RESOURCE
-@pytest.mark.parametrize("is_conditional", [False, True], ids=["any", "one version"])
-async def test_one_of_concurrent_deletions_succeeds(
+@pytest.mark.parametrize("is_conditional", [False, True], ids=["any version", "one version"])
+async def test_only_one_of_concurrent_deletions_succeeds(
     path: str, is_conditional: bool, clients: list[AsyncClient]
 ) -> None:
-    path_of_resource = f"{path}/{await create_resource(clients, path)}"
-    first = (await clients[0].get(path_of_resource)).headers["etag"]
-    headers = {"If-Match": first} if is_conditional else {}
+    resource_path = f"{path}/{await create_resource(clients, path)}"
+    etag = (await clients[0].get(resource_path)).headers["etag"]
+    headers = {"If-Match": etag} if is_conditional else {}
     responses = await send_concurrently(
-        clients, "DELETE", path_of_resource, [{"headers": headers}] * REQUESTS
+        clients, "DELETE", resource_path, [{"headers": headers}] * CONCURRENT_REQUESTS
     )
-    assert count_statuses(responses) == {204: 1, 404: REQUESTS - 1}
+    assert count_statuses(responses) == {204: 1, 404: CONCURRENT_REQUESTS - 1}
 
 
-async def test_one_of_concurrent_updates_and_deletions_of_same_version_succeeds(
+async def test_only_one_of_concurrent_updates_and_deletions_of_same_version_succeeds(
     clients: list[AsyncClient],
 ) -> None:
     for number in range(5):
-        path_of_resource = f"/authors/{await create_resource(clients, '/authors')}"
+        resource_path = f"/authors/{await create_resource(clients, '/authors')}"
         operations = [
             send_concurrently(
-                clients, method, path_of_resource, [{**body, "headers": {"If-Match": '"1"'}}] * 10
+                clients, method, resource_path, [{**body, "headers": {"If-Match": '"1"'}}] * 10
             )
             for method, body in (("PATCH", {"json": {"name": "changed"}}), ("DELETE", {}))
         ]
         changes, deletions = await asyncio.gather(*(operations if number % 2 else operations[::-1]))
         statuses = count_statuses([*changes, *deletions])
-        response = await clients[0].get(path_of_resource)
+        response = await clients[0].get(resource_path)
         if response.status_code == 404:
             assert statuses.pop(204) == 1
             assert statuses.keys() <= {404, 412}
         else:
-            assert statuses == {200: 1, 412: REQUESTS - 1}
+            assert statuses == {200: 1, 412: CONCURRENT_REQUESTS - 1}
 
 
 async def create_resource(clients: list[AsyncClient], path: str) -> Any:
-    """Create a resource such as `/authors`, and return its id."""
-    emails = {"email": f"{uuid4()}@example.com"} if path == "/users" else {}
-    return (await CREATE_FUNCTIONS[path](clients[0], **emails))["id"]  # type: ignore[operator]
+    """Create a resource of the collection at `path`, such as `/authors`, and return its id."""
+    other_fields = {"email": f"{uuid4()}@example.com"} if path == "/users" else {}
+    return (await CREATE_FUNCTIONS[path](clients[0], **other_fields))["id"]  # type: ignore[operator]
 
 
 # A book and its author
 
 
-@pytest.mark.parametrize("first", ["the book", "the deletion"])
-async def test_create_book_and_delete_author_are_serialized_by_the_author_row(
-    first: str,
+@pytest.mark.parametrize("first_operation", ["create book", "delete author"])
+async def test_second_of_concurrent_book_creation_and_author_deletion_returns_error(
+    first_operation: str,
     clients: list[AsyncClient],
     database: Database,
     outside_connection: asyncpg.Connection,
 ) -> None:
     author_id = await create_resource(clients, "/authors")
     operations = {
-        "the book": lambda: clients[0].post("/books", json={"title": "x", "author_id": author_id}),
-        "the deletion": lambda: clients[1].delete(f"/authors/{author_id}"),
+        "create book": lambda: clients[0].post(
+            "/books", json={"title": "x", "author_id": author_id}
+        ),
+        "delete author": lambda: clients[1].delete(f"/authors/{author_id}"),
     }
     tasks = {}
-    # Both operations wait for this transaction, in the order of their start.
+    # Both operations wait until this transaction unlocks the author, and then continue in the order
+    # in which they were started.
     async with database.transaction() as session:
         await session.execute(
             text("SELECT id FROM authors WHERE id = :id FOR UPDATE"), {"id": author_id}
         )
-        for number, name in enumerate(sorted(operations, key=lambda each: each != first), 1):
+        for waiting_count, name in enumerate(
+            sorted(operations, key=lambda name: name != first_operation), 1
+        ):
             tasks[name] = asyncio.create_task(operations[name]())
-            await wait_for_query_result(number, outside_connection, COUNT_WAITING_FOR_LOCK)
-    book, deletion = await tasks["the book"], await tasks["the deletion"]
-    if first == "the book":
+            await wait_for_query_result(waiting_count, outside_connection, COUNT_WAITING_FOR_LOCK)
+    book, deletion = await tasks["create book"], await tasks["delete author"]
+    if first_operation == "create book":
         assert book.status_code == 201
         check_problem(deletion, 409, "author-has-books")
     else:
@@ -253,7 +265,7 @@ async def test_create_book_and_delete_author_are_serialized_by_the_author_row(
     assert await outside_connection.fetchval(COUNT_ORPHANS) == 0
 
 
-async def test_concurrent_books_and_deletions_of_author_never_leave_orphans(
+async def test_concurrent_book_creations_and_author_deletions_leave_no_orphan(
     clients: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
     for number in range(10):
@@ -269,91 +281,110 @@ async def test_concurrent_books_and_deletions_of_author_never_leave_orphans(
         assert await outside_connection.fetchval(COUNT_ORPHANS) == 0
 
 
-# One key
+# Idempotency keys
 
 
-KEYED = [name for name in POSTS if name.startswith("create") and name != "create_upload"]
+CREATE_OPERATIONS = [
+    name for name in POST_OPERATIONS if name.startswith("create") and name != "create_upload"
+]
 
 
-@pytest.mark.parametrize("operation", KEYED)
+@pytest.mark.parametrize("operation", CREATE_OPERATIONS)
 async def test_concurrent_posts_with_same_idempotency_key_create_one_row(
     operation: str, clients: list[AsyncClient], outside_connection: asyncpg.Connection
 ) -> None:
-    path, request, _ = await POSTS[operation](clients[0])
+    path, request, _ = await POST_OPERATIONS[operation](clients[0])
     count = f"SELECT count(*) FROM {path.split('/')[1]}"
     before = await outside_connection.fetchval(count)
 
     async def send_until_done(client: AsyncClient) -> Response:
-        """Repeat a request while another one with its key is running. Return the final response."""
+        """Retry while the status is 409, because another request with the key is still running.
+
+        Return the last response.
+        """
         responses: list[Response] = []
 
         async def is_done() -> bool:
-            responses.append(await send(client, path, request, key=operation))
+            responses.append(await post_with_key(client, path, request, key=operation))
             return responses[-1].status_code != 409
 
         await poll_until(is_done)
         return responses[-1]
 
-    responses = await asyncio.gather(*(send_until_done(clients[n % 2]) for n in range(REQUESTS)))
-    assert count_statuses(responses) == {201: REQUESTS}
-    for part in ("etag", "location", None):
-        equal = {each.headers.get(part) if part else each.content for each in responses}
-        assert len(equal) == 1
-    assert sum(REPLAYED in response.headers for response in responses) == REQUESTS - 1
+    responses = await asyncio.gather(
+        *(send_until_done(clients[n % 2]) for n in range(CONCURRENT_REQUESTS))
+    )
+    assert count_statuses(responses) == {201: CONCURRENT_REQUESTS}
+    assert len({response.content for response in responses}) == 1
+    for header in ("etag", "location"):
+        assert len({response.headers.get(header) for response in responses}) == 1
+    assert (
+        sum(REPLAYED_HEADER in response.headers for response in responses)
+        == CONCURRENT_REQUESTS - 1
+    )
     assert await outside_connection.fetchval(count) == before + 1
 
 
 # Lists
 
 
-LASTING_ROWS, PASSING_ROWS, REPLACING_TASKS = 60, 40, 4
+# The number of rows at the start that stay, and of those that may be deleted.
+PERMANENT_ROWS = 60
+DELETABLE_ROWS = 40
+# The number of tasks that delete and add rows at the same time.
+REPLACING_TASKS = 4
 
 
 @pytest.mark.parametrize("path", LIST_PATHS)
-async def test_cursor_walks_return_each_lasting_row_once_during_writes(
+async def test_cursor_pages_contain_each_permanent_row_once_while_others_are_replaced(
     path: str, clients: list[AsyncClient], slow_database_url: str, database: Database
 ) -> None:
-    """Walk through the list in all sort orders. In most of them many rows have equal or no keys."""
-    table, random = TABLE_NAMES[path], Random(path)
+    """Read the list in all sort orders. In most of them many rows have equal or missing keys."""
+    table = TABLE_NAMES[path]
+    random = Random(path)
     rows = RandomRows(random, path)
     await rows.prepare(database)
-    await rows.add(database, LASTING_ROWS + PASSING_ROWS)
+    await rows.add(database, PERMANENT_ROWS + DELETABLE_ROWS)
     all_ids = await select_values(database, f"SELECT id FROM {table}")
-    passing = random.sample([id_ for id_ in all_ids if id_ not in BOOK_AUTHOR_IDS], PASSING_ROWS)
-    lasting = {str(id_) for id_ in all_ids} - {str(id_) for id_ in passing}
+    deletable_ids = random.sample(
+        [id_ for id_ in all_ids if id_ not in BOOK_AUTHOR_IDS], DELETABLE_ROWS
+    )
+    permanent_ids = {str(id_) for id_ in all_ids} - {str(id_) for id_ in deletable_ids}
     sorts = [
         "",
         *SORT_KEYS[path],
         *(f"-{key}" for key in SORT_KEYS[path]),
         *MIXED_SORT_ORDERS[path],
     ]
-    # The last row of each page, whose sort keys are in the cursor.
+    # The id of the last row of each page. The cursor of the next page contains its sort keys.
     last_ids: list[str] = []
 
     slow_database = Database(make_settings(slow_database_url, db_pool_size=REPLACING_TASKS))
     replacing_tasks = [
-        asyncio.create_task(replace_rows(slow_database, table, rows, passing, last_ids))
+        asyncio.create_task(replace_rows(slow_database, table, rows, deletable_ids, last_ids))
         for _ in range(REPLACING_TASKS)
     ]
-    walks = (walk_list(clients[n % 2], path, sort, last_ids) for n, sort in enumerate(sorts))
-    ids_of_walks = await asyncio.gather(*walks)
-    deleted_count = PASSING_ROWS - len(passing)
-    # This ends the tasks.
-    passing.clear()
+    list_reads = (read_list(clients[n % 2], path, sort, last_ids) for n, sort in enumerate(sorts))
+    ids_by_sort = await asyncio.gather(*list_reads)
+    deleted_count = DELETABLE_ROWS - len(deletable_ids)
+    # `replace_rows` ends when it may not delete any more rows.
+    deletable_ids.clear()
     await asyncio.gather(*replacing_tasks)
     await slow_database.close()
     assert deleted_count >= REPLACING_TASKS
 
-    of_author = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
-    for sort, ids in zip(sorts, ids_of_walks, strict=True):
-        order = f"SELECT id FROM {table} {of_author} ORDER BY {order_by_sql(sort)}"
-        expected = [str(id_) for id_ in await select_values(database, order) if str(id_) in lasting]
-        assert [id_ for id_ in ids if id_ in lasting] == expected, sort
+    where_author = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
+    for sort, ids in zip(sorts, ids_by_sort, strict=True):
+        query = f"SELECT id FROM {table} {where_author} ORDER BY {order_by_sql(sort)}"
+        expected = [
+            str(id_) for id_ in await select_values(database, query) if str(id_) in permanent_ids
+        ]
+        assert [id_ for id_ in ids if id_ in permanent_ids] == expected, sort
         assert len(ids) == len(set(ids)), sort
 
 
-async def walk_list(client: AsyncClient, path: str, sort: str, last_ids: list[str]) -> list[str]:
-    """Read a whole list page by page, by cursor. Return the ids of all rows."""
+async def read_list(client: AsyncClient, path: str, sort: str, last_ids: list[str]) -> list[str]:
+    """Read a whole list page by page with cursors. Return the ids of all rows."""
     ids: list[str] = []
     url: str | None = f"{path}?size=9" + (f"&sort={sort}" if sort else "")
     first = url
@@ -366,12 +397,15 @@ async def walk_list(client: AsyncClient, path: str, sort: str, last_ids: list[st
 
 
 async def replace_rows(
-    database: Database, table: str, rows: RandomRows, passing: list[Any], last_ids: list[str]
+    database: Database, table: str, rows: RandomRows, deletable_ids: list[Any], last_ids: list[str]
 ) -> None:
-    """Delete and add rows until `passing` is empty, preferably rows to which a cursor refers."""
-    while passing:
-        stood_on = [id_ for id_ in passing if str(id_) in last_ids[-50:]]
-        deleted_id = (stood_on or passing)[0]
-        passing.remove(deleted_id)
+    """Delete and add rows until `deletable_ids` is empty.
+
+    Rows at the end of a recent page are deleted first, because a cursor refers to them.
+    """
+    while deletable_ids:
+        ids_in_cursors = [id_ for id_ in deletable_ids if str(id_) in last_ids[-50:]]
+        deleted_id = (ids_in_cursors or deletable_ids)[0]
+        deletable_ids.remove(deleted_id)
         await execute(database, f"DELETE FROM {table} WHERE id = :id", {"id": deleted_id})
         await rows.add(database, 1)

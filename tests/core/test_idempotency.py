@@ -1,4 +1,4 @@
-"""Idempotency-Key: a retry is executed once, and gets the response of the first request."""
+"""Idempotency-Key: a retry returns the response of the first request, and writes nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,23 +35,31 @@ from tests.support.resources import get_resources, replace_resources
 pytestmark = pytest.mark.private_database
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
-REPLAYED = "idempotency-replayed"
-AUTHOR = {"json": {"name": "Ursula K. Le Guin"}}
-USER = {"json": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}}
-UPLOAD = {"json": {"filename": "a.pdf", "content_type": "application/pdf", "size": 10}}
-# The message of Postgres after a COMMIT.
-COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
+REPLAYED_HEADER = "idempotency-replayed"
+AUTHOR_REQUEST = {"json": {"name": "Ursula K. Le Guin"}}
+USER_REQUEST = {"json": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}}
+UPLOAD_REQUEST = {"json": {"filename": "a.pdf", "content_type": "application/pdf", "size": 10}}
+# The CommandComplete message that Postgres sends after a COMMIT.
+COMMIT_COMPLETE_MESSAGE = b"C\x00\x00\x00\x0bCOMMIT\x00"
 
-Request = dict[str, Any]
+# Keyword arguments of `AsyncClient.post`, such as `json`, `content` and `headers`.
+RequestArguments = dict[str, Any]
+# The path of an operation, a request, and a different request to the same path. The latter is None
+# for an operation without a body.
+PreparedRequests = tuple[str, RequestArguments, RequestArguments | None]
+# Creates the rows that the requests refer to, and returns the requests.
+PrepareRequests = Callable[[AsyncClient], Awaitable[PreparedRequests]]
 
 
-async def send(client: AsyncClient, path: str, request: Request, key: str = KEY) -> Response:
-    """Send a POST with an Idempotency-Key. `request` has the arguments of httpx, such as `json`."""
+async def post_with_key(
+    client: AsyncClient, path: str, request: RequestArguments, key: str = KEY
+) -> Response:
+    """Send a POST request with an Idempotency-Key."""
     headers = request.get("headers", {}) | {"Idempotency-Key": key}
     return await client.post(path, **{**request, "headers": headers})
 
 
-def document(name: str = "Notes", content: bytes = b"some bytes") -> Request:
+def document_request(name: str = "Notes", content: bytes = b"some bytes") -> RequestArguments:
     """Return the request that creates a document with a file."""
     return {
         "content": form_body(form_field("name", name), form_file(content)),
@@ -59,85 +67,97 @@ def document(name: str = "Notes", content: bytes = b"some bytes") -> Request:
     }
 
 
-async def pausing_body(reached: asyncio.Event, go_on: asyncio.Event) -> AsyncIterator[bytes]:
-    """Yield the body of `document()`. After a part of it, set `reached` and wait for `go_on`."""
-    body = document()["content"]
+async def stream_document_with_pause(
+    paused: asyncio.Event, resume: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """Yield the body of `document_request()`.
+
+    After the first 50 bytes, set `paused` and wait until the test sets `resume`.
+    """
+    body = document_request()["content"]
     yield body[:50]
-    reached.set()
-    await go_on.wait()
+    paused.set()
+    await resume.wait()
     yield body[50:]
 
 
-async def book(client: AsyncClient) -> tuple[str, Request, Request | None]:
+async def prepare_book(client: AsyncClient) -> PreparedRequests:
     author_id = (await make_author(client))["id"]
     first = {"json": {"title": "Rocannon", "author_id": author_id}}
     second = {"json": {"title": "Exile", "author_id": author_id}}
     return "/books", first, second
 
 
-async def batch(client: AsyncClient) -> tuple[str, Request, Request | None]:
-    _, *books = await book(client)
-    first, second = [{"json": {"items": [book["json"]]}} for book in books if book]
+async def prepare_batch_of_books(client: AsyncClient) -> PreparedRequests:
+    _, *book_requests = await prepare_book(client)
+    first, second = [{"json": {"items": [request["json"]]}} for request in book_requests if request]
     return "/books/batch", first, second
 
 
-async def start_upload(client: AsyncClient) -> tuple[str, Request, Request | None]:
+async def prepare_upload_start(client: AsyncClient) -> PreparedRequests:
     path = f"/documents/{(await make_document(client))['id']}/uploads"
-    return path, UPLOAD, {"json": UPLOAD["json"] | {"size": 11}}
+    return path, UPLOAD_REQUEST, {"json": UPLOAD_REQUEST["json"] | {"size": 11}}
 
 
-async def complete_upload(client: AsyncClient) -> tuple[str, Request, Request | None]:
+async def prepare_upload_completion(client: AsyncClient) -> PreparedRequests:
     path = f"/documents/{(await make_document(client))['id']}"
     return f"{await make_direct_upload(client, path, b'some bytes')}/complete", {}, None
 
 
-def fixed_requests(path: str, first: Request, second: Request) -> Callable[..., Awaitable[Any]]:
-    """Return a function for `POSTS` that always returns these requests."""
+def prepare_fixed(path: str, first: RequestArguments, second: RequestArguments) -> PrepareRequests:
+    """Return a function for `POST_OPERATIONS` that returns these requests, which need no rows."""
 
-    async def prepare(_: AsyncClient) -> tuple[str, Request, Request | None]:
+    async def prepare(_: AsyncClient) -> PreparedRequests:
         return path, first, second
 
     return prepare
 
 
-def entity_requests(case: EntityCase) -> Callable[..., Awaitable[Any]]:
-    """Return a function for `POSTS` that prepares the creation of an entity."""
+def prepare_entity(case: EntityCase) -> PrepareRequests:
+    """Return a function for `POST_OPERATIONS` that returns requests to create an entity."""
 
-    async def prepare(client: AsyncClient) -> tuple[str, Request, Request | None]:
+    async def prepare(client: AsyncClient) -> PreparedRequests:
         body = await valid_body(client, case)
         return case.path, {"json": body}, {"json": body | case.update}
 
     return prepare
 
 
-# For each POST that accepts a key, a function that prepares the test and returns the path, a
-# request, and a different request to the same path.
-POSTS: dict[str, Callable[[AsyncClient], Awaitable[tuple[str, Request, Request | None]]]] = {
-    **{f"create_{case.singular}": entity_requests(case) for case in GENERATED_CASES},
-    "create_author": fixed_requests("/authors", AUTHOR, {"json": {"name": "Octavia E. Butler"}}),
-    "create_book": book,
-    "create_books": batch,
-    "create_user": fixed_requests(
-        "/users", USER, {"json": USER["json"] | {"password": "battery staple"}}
+# The operations that accept an Idempotency-Key, by operation id.
+POST_OPERATIONS: dict[str, PrepareRequests] = {
+    **{f"create_{case.singular}": prepare_entity(case) for case in GENERATED_CASES},
+    "create_author": prepare_fixed(
+        "/authors", AUTHOR_REQUEST, {"json": {"name": "Octavia E. Butler"}}
     ),
-    "create_document": fixed_requests("/documents", document(), document(content=b"same bytes")),
-    "create_upload": start_upload,
-    "complete_upload": complete_upload,
+    "create_book": prepare_book,
+    "create_books": prepare_batch_of_books,
+    "create_user": prepare_fixed(
+        "/users", USER_REQUEST, {"json": USER_REQUEST["json"] | {"password": "battery staple"}}
+    ),
+    "create_document": prepare_fixed(
+        "/documents", document_request(), document_request(content=b"same bytes")
+    ),
+    "create_upload": prepare_upload_start,
+    "complete_upload": prepare_upload_completion,
 }
-COUNTS = " + ".join(f"(SELECT count(*) FROM {case.plural})" for case in ENTITIES)
-# A number that every write changes.
+ROW_COUNTS = " + ".join(f"(SELECT count(*) FROM {case.plural})" for case in ENTITIES)
+# Selects a number that every write of a POST operation changes.
 COUNT_WRITES = (
-    f"SELECT {COUNTS} + (SELECT coalesce(sum(version), 0) FROM documents)"
+    f"SELECT {ROW_COUNTS} + (SELECT coalesce(sum(version), 0) FROM documents)"
     " + (SELECT count(*) FROM stored_objects WHERE state <> 'deleting')"
 )
 
 
 def assert_replayed(first: Response, second: Response) -> None:
-    """Check that the second response is the stored first one."""
-    assert REPLAYED not in first.headers
-    assert second.headers[REPLAYED] == "true"
-    different_headers = {REPLAYED: "true", "x-request-id": second.headers["x-request-id"]}
-    assert {**first.headers, **different_headers} == dict(second.headers)
+    """Check that the second response is a replay of the first one."""
+    assert REPLAYED_HEADER not in first.headers
+    assert second.headers[REPLAYED_HEADER] == "true"
+    expected_headers = {
+        **first.headers,
+        REPLAYED_HEADER: "true",
+        "x-request-id": second.headers["x-request-id"],
+    }
+    assert dict(second.headers) == expected_headers
     assert (first.status_code, first.content) == (second.status_code, second.content)
 
 
@@ -150,72 +170,84 @@ async def test_every_post_except_login_accepts_key(app: FastAPI) -> None:
             parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ())
         )
     }
-    assert names == set(POSTS)
+    assert names == set(POST_OPERATIONS)
     assert {operation["operationId"] for operation in operations} == {*names, "create_token"}
 
 
-async def test_openapi_documents_replay_headers(app: FastAPI) -> None:
+async def test_openapi_documents_retry_after_and_replayed_headers(app: FastAPI) -> None:
     for path in app.openapi()["paths"].values():
-        if path.get("post", {}).get("operationId") in POSTS:
+        if path.get("post", {}).get("operationId") in POST_OPERATIONS:
             responses = path["post"]["responses"]
-            assert "Retry-After" in responses["409"]["headers"]  # request-in-progress
+            # The problem type "request-in-progress" has this status.
+            assert "Retry-After" in responses["409"]["headers"]
             for status, response in responses.items():
-                known = {name.lower() for name in response["headers"]}
-                assert (REPLAYED in known) == (status < "500")
+                header_names = {name.lower() for name in response["headers"]}
+                assert (REPLAYED_HEADER in header_names) == (status < "500")
 
 
-@pytest.mark.parametrize("operation", POSTS)
+@pytest.mark.parametrize("operation", POST_OPERATIONS)
 async def test_retry_returns_stored_response_and_writes_once(
     operation: str, client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    path, request, _ = await POSTS[operation](client)
-    first = await send(client, path, request)
+    path, request, _ = await POST_OPERATIONS[operation](client)
+    first = await post_with_key(client, path, request)
     assert first.status_code in {200, 201}, first.text
     writes = await outside_connection.fetchval(COUNT_WRITES)
-    assert_replayed(first, await send(client, path, request))
+    assert_replayed(first, await post_with_key(client, path, request))
     assert await outside_connection.fetchval(COUNT_WRITES) == writes
 
 
-@pytest.mark.parametrize("operation", [name for name in POSTS if name != "complete_upload"])
+@pytest.mark.parametrize(
+    "operation", [name for name in POST_OPERATIONS if name != "complete_upload"]
+)
 async def test_different_body_with_same_key_returns_422(
     operation: str, client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    path, request, another = await POSTS[operation](client)
-    assert another
-    await send(client, path, request)
+    path, request, different_request = await POST_OPERATIONS[operation](client)
+    assert different_request
+    await post_with_key(client, path, request)
     writes = await outside_connection.fetchval(COUNT_WRITES)
-    problem = check_problem(await send(client, path, another), 422, "idempotency-key-reused")
+    problem = check_problem(
+        await post_with_key(client, path, different_request), 422, "idempotency-key-reused"
+    )
     assert [field_error["header"] for field_error in problem["errors"]] == ["Idempotency-Key"]
     assert await outside_connection.fetchval(COUNT_WRITES) == writes
 
 
 async def test_different_path_with_same_key_returns_422(client: AsyncClient) -> None:
-    await send(client, "/authors", AUTHOR)
-    check_problem(await send(client, "/users", USER), 422, "idempotency-key-reused")
+    await post_with_key(client, "/authors", AUTHOR_REQUEST)
+    check_problem(
+        await post_with_key(client, "/users", USER_REQUEST), 422, "idempotency-key-reused"
+    )
 
 
-async def test_order_of_fields_does_not_make_request_different(client: AsyncClient) -> None:
-    swapped = {"json": dict(reversed(USER["json"].items()))}
-    assert_replayed(await send(client, "/users", USER), await send(client, "/users", swapped))
+async def test_retry_is_replayed_when_its_fields_have_another_order(client: AsyncClient) -> None:
+    reordered = {"json": dict(reversed(USER_REQUEST["json"].items()))}
+    assert_replayed(
+        await post_with_key(client, "/users", USER_REQUEST),
+        await post_with_key(client, "/users", reordered),
+    )
 
 
-async def test_retry_during_upload_returns_409(client: AsyncClient) -> None:
-    reached, go_on = asyncio.Event(), asyncio.Event()
-    request = {"content": pausing_body(reached, go_on), "headers": FORM_HEADERS}
-    first = asyncio.create_task(send(client, "/documents", request))
-    await reached.wait()
-    second = await send(client, "/documents", document())
+async def test_retry_returns_409_while_first_request_uploads_its_file(client: AsyncClient) -> None:
+    paused, resume = asyncio.Event(), asyncio.Event()
+    request = {"content": stream_document_with_pause(paused, resume), "headers": FORM_HEADERS}
+    first = asyncio.create_task(post_with_key(client, "/documents", request))
+    await paused.wait()
+    second = await post_with_key(client, "/documents", document_request())
     check_problem(second, 409, "request-in-progress")
     assert second.headers["retry-after"] == "1"
-    go_on.set()
+    resume.set()
     assert (await first).status_code == 201
-    assert_replayed(await first, await send(client, "/documents", document()))
+    assert_replayed(await first, await post_with_key(client, "/documents", document_request()))
 
 
-async def test_twenty_concurrent_requests_write_once_and_agree(
+async def test_concurrent_requests_with_same_key_create_one_user(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    responses = await asyncio.gather(*(send(client, "/users", USER) for _ in range(20)))
+    responses = await asyncio.gather(
+        *(post_with_key(client, "/users", USER_REQUEST) for _ in range(20))
+    )
     created = [response for response in responses if response.status_code == 201]
     assert len({response.content for response in created}) == 1
     for response in responses:
@@ -225,12 +257,14 @@ async def test_twenty_concurrent_requests_write_once_and_agree(
 
 
 @pytest.mark.parametrize("operation", ["create_author", "create_user", "create_document"])
-async def test_concurrent_requests_to_several_processes_write_once_and_agree(
+async def test_concurrent_requests_to_four_instances_create_one_row(
     operation: str, client: AsyncClient, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    path, request, _ = await POSTS[operation](client)
-    async with four_instances(client, database_url) as clients:
-        responses = await asyncio.gather(*(send(instance, path, request) for instance in clients))
+    path, request, _ = await POST_OPERATIONS[operation](client)
+    async with clients_of_four_instances(client, database_url) as clients:
+        responses = await asyncio.gather(
+            *(post_with_key(instance_client, path, request) for instance_client in clients)
+        )
     created = [response for response in responses if response.status_code == 201]
     assert len({response.content for response in created}) == 1
     assert all(response.status_code in {201, 409} for response in responses)
@@ -238,109 +272,116 @@ async def test_concurrent_requests_to_several_processes_write_once_and_agree(
 
 
 @asynccontextmanager
-async def four_instances(client: AsyncClient, url: str) -> AsyncIterator[list[AsyncClient]]:
+async def clients_of_four_instances(
+    client: AsyncClient, database_url: str
+) -> AsyncIterator[list[AsyncClient]]:
     """Yield clients of four instances of the service that share the database and the store.
 
-    Like four processes, they do not know each other's requests.
+    The instances share no memory, as if each ran in its own process. `client` is the client of the
+    first instance.
     """
     app: FastAPI = client._transport.app  # type: ignore[attr-defined]
     async with (
-        client_of_new_instance(url) as second,
-        client_of_new_instance(url) as third,
-        client_of_new_instance(url) as fourth,
+        client_of_new_instance(database_url) as second,
+        client_of_new_instance(database_url) as third,
+        client_of_new_instance(database_url) as fourth,
     ):
         for other_client in (second, third, fourth):
             replace_resources(other_client._transport.app, storage=get_resources(app).storage)  # type: ignore[attr-defined]
         yield [client, second, third, fourth]
 
 
-async def test_second_process_waits_for_transaction_of_first(
+async def test_second_of_two_concurrent_instances_replays_response_of_first(
     client: AsyncClient, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    """Both instances have executed the request, and then wait for the table of responses."""
+    """Both instances execute the request before either of them can store its response."""
     transaction = outside_connection.transaction()
     await transaction.start()
     await outside_connection.execute("LOCK TABLE stored_answers IN SHARE ROW EXCLUSIVE MODE")
-    async with four_instances(client, database_url) as clients:
+    async with clients_of_four_instances(client, database_url) as clients:
         tasks = [
-            asyncio.create_task(send(instance, "/authors", AUTHOR)) for instance in clients[:2]
+            asyncio.create_task(post_with_key(instance_client, "/authors", AUTHOR_REQUEST))
+            for instance_client in clients[:2]
         ]
 
-        async def both_wait() -> bool:
-            waits = "SELECT count(*) = 2 FROM pg_locks WHERE NOT granted AND relation = "
-            return bool(await outside_connection.fetchval(f"{waits}'stored_answers'::regclass"))
+        async def both_wait_for_lock() -> bool:
+            query = (
+                "SELECT count(*) = 2 FROM pg_locks "
+                "WHERE NOT granted AND relation = 'stored_answers'::regclass"
+            )
+            return bool(await outside_connection.fetchval(query))
 
-        await poll_until(both_wait)
+        await poll_until(both_wait_for_lock)
         await transaction.rollback()
         first, second = await asyncio.gather(*tasks)
     assert first.status_code == second.status_code == 201
     assert first.content == second.content
-    assert {REPLAYED in response.headers for response in (first, second)} == {True, False}
+    assert {REPLAYED_HEADER in response.headers for response in (first, second)} == {True, False}
     assert await outside_connection.fetchval("SELECT count(*) FROM authors") == 1
 
 
-async def test_error_response_is_stored_and_replayed(client: AsyncClient) -> None:
+async def test_retry_replays_error_response_after_its_cause_is_removed(client: AsyncClient) -> None:
     other_user = await make_user(client)
-    request = {"json": USER["json"] | {"email": other_user["email"]}}
-    first = await send(client, "/users", request)
+    request = {"json": USER_REQUEST["json"] | {"email": other_user["email"]}}
+    first = await post_with_key(client, "/users", request)
     check_problem(first, 409, "email-taken")
     assert (await client.delete(f"/users/{other_user['id']}")).status_code == 204
-    assert_replayed(first, await send(client, "/users", request))
+    assert_replayed(first, await post_with_key(client, "/users", request))
 
 
-async def test_refused_batch_is_replayed_with_its_pointers(client: AsyncClient) -> None:
+async def test_retry_of_invalid_batch_replays_pointers_of_field_errors(client: AsyncClient) -> None:
     author_id = (await make_author(client))["id"]
     items = [{"title": "Lavinia", "author_id": row_id} for row_id in (author_id, UNKNOWN_ID)]
-    first = await send(client, "/books/batch", {"json": {"items": items}})
+    first = await post_with_key(client, "/books/batch", {"json": {"items": items}})
     assert field_error_locations(first) == [{"pointer": "/items/1/author_id"}]
-    assert_replayed(first, await send(client, "/books/batch", {"json": {"items": items}}))
+    assert_replayed(first, await post_with_key(client, "/books/batch", {"json": {"items": items}}))
     assert (await client.get("/books")).json()["total"] == 0
 
 
-async def test_invalid_body_can_be_corrected_with_same_key(client: AsyncClient) -> None:
-    wrong = await send(client, "/authors", {"json": {"name": ""}})
-    check_problem(wrong, 422, "invalid-request")
-    assert (await send(client, "/authors", AUTHOR)).status_code == 201
+async def test_corrected_body_is_accepted_with_key_of_invalid_body(client: AsyncClient) -> None:
+    invalid = await post_with_key(client, "/authors", {"json": {"name": ""}})
+    check_problem(invalid, 422, "invalid-request")
+    assert (await post_with_key(client, "/authors", AUTHOR_REQUEST)).status_code == 201
 
 
-async def test_invalid_form_can_be_corrected_with_same_key(client: AsyncClient) -> None:
-    wrong = {"content": form_body(form_field("title", "Notes")), "headers": FORM_HEADERS}
-    check_problem(await send(client, "/documents", wrong), 422, "invalid-request")
-    assert (await send(client, "/documents", document())).status_code == 201
+async def test_corrected_form_is_accepted_with_key_of_invalid_form(client: AsyncClient) -> None:
+    invalid_request = {"content": form_body(form_field("title", "Notes")), "headers": FORM_HEADERS}
+    check_problem(
+        await post_with_key(client, "/documents", invalid_request), 422, "invalid-request"
+    )
+    assert (await post_with_key(client, "/documents", document_request())).status_code == 201
 
 
-async def test_temporary_failure_is_not_stored(
+async def test_retry_is_executed_after_internal_error(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    await outside_connection.execute("ALTER TABLE authors RENAME TO elsewhere")
-    check_problem(await send(client, "/authors", AUTHOR), 500, "internal-error")
-    await outside_connection.execute("ALTER TABLE elsewhere RENAME TO authors")
-    response = await send(client, "/authors", AUTHOR)
+    await outside_connection.execute("ALTER TABLE authors RENAME TO renamed_authors")
+    check_problem(await post_with_key(client, "/authors", AUTHOR_REQUEST), 500, "internal-error")
+    await outside_connection.execute("ALTER TABLE renamed_authors RENAME TO authors")
+    response = await post_with_key(client, "/authors", AUTHOR_REQUEST)
     assert response.status_code == 201
-    assert REPLAYED not in response.headers
+    assert REPLAYED_HEADER not in response.headers
 
 
-async def test_response_is_stored_in_transaction_of_its_writes(
+async def test_writes_are_rolled_back_when_response_cannot_be_stored(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute(
-        "CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS "
+        "CREATE FUNCTION fail_at_commit() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '53100'; END $$"
     )
     await outside_connection.execute(
-        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON stored_answers "
-        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit()"
+        "CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON stored_answers "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION fail_at_commit()"
     )
-    check_problem(await send(client, "/authors", AUTHOR), 503, "overloaded")
+    check_problem(await post_with_key(client, "/authors", AUTHOR_REQUEST), 503, "overloaded")
     assert await outside_connection.fetchval("SELECT count(*) FROM authors") == 0
-    await outside_connection.execute("DROP TRIGGER at_commit ON stored_answers")
-    assert (await send(client, "/authors", AUTHOR)).status_code == 201
+    await outside_connection.execute("DROP TRIGGER fail_at_commit ON stored_answers")
+    assert (await post_with_key(client, "/authors", AUTHOR_REQUEST)).status_code == 201
 
 
-async def roll_back_deadlocked_transactions(
-    outside_connection: asyncpg.Connection, condition: str
-) -> None:
-    """Roll back inserts of authors as after a deadlock, while a condition is true."""
+async def simulate_deadlocks(outside_connection: asyncpg.Connection, condition: str) -> None:
+    """Make inserts of authors fail with a deadlock while an SQL condition is true."""
     await outside_connection.execute(
         "CREATE FUNCTION simulate_deadlock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         f"IF {condition} THEN RAISE deadlock_detected; END IF; RETURN NEW; END $$"
@@ -351,47 +392,47 @@ async def roll_back_deadlocked_transactions(
     )
 
 
-async def test_rolled_back_transaction_is_retried(
+async def test_request_with_key_is_executed_again_after_deadlock(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     await outside_connection.execute("CREATE SEQUENCE attempts")
-    await roll_back_deadlocked_transactions(outside_connection, "nextval('attempts') = 1")
-    assert (await send(client, "/authors", AUTHOR)).status_code == 201
+    await simulate_deadlocks(outside_connection, "nextval('attempts') = 1")
+    assert (await post_with_key(client, "/authors", AUTHOR_REQUEST)).status_code == 201
     assert await outside_connection.fetchval("SELECT last_value FROM attempts") == 2
 
 
 async def test_second_deadlock_returns_409_and_is_not_stored(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    await roll_back_deadlocked_transactions(outside_connection, "true")
-    check_problem(await send(client, "/authors", AUTHOR), 409, "conflict")
+    await simulate_deadlocks(outside_connection, "true")
+    check_problem(await post_with_key(client, "/authors", AUTHOR_REQUEST), 409, "conflict")
     await outside_connection.execute("DROP TRIGGER simulate_deadlock ON authors")
-    assert (await send(client, "/authors", AUTHOR)).status_code == 201
+    assert (await post_with_key(client, "/authors", AUTHOR_REQUEST)).status_code == 201
 
 
-async def test_key_and_password_are_not_stored(
+async def test_stored_response_contains_neither_key_nor_password(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    await send(client, "/users", USER)
+    await post_with_key(client, "/users", USER_REQUEST)
     (stored_response,) = await outside_connection.fetch("SELECT * FROM stored_answers")
-    for secret in (KEY, USER["json"]["password"]):
+    for secret in (KEY, USER_REQUEST["json"]["password"]):
         assert secret.encode() not in b"".join(
             value if isinstance(value, bytes) else str(value).encode()
             for value in stored_response.values()
         )
 
 
-async def test_key_is_forgotten_after_a_day(
+async def test_key_can_be_reused_and_its_response_is_deleted_after_a_day(
     client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    first = await send(client, "/authors", AUTHOR)
+    first = await post_with_key(client, "/authors", AUTHOR_REQUEST)
     await outside_connection.execute(
         "UPDATE stored_answers SET created_at = created_at - interval '1 day'"
     )
-    second = await send(client, "/authors", AUTHOR)
+    second = await post_with_key(client, "/authors", AUTHOR_REQUEST)
     assert second.status_code == 201
     assert first.json()["id"] != second.json()["id"]
-    assert_replayed(second, await send(client, "/authors", AUTHOR))
+    assert_replayed(second, await post_with_key(client, "/authors", AUTHOR_REQUEST))
     assert await StoredResponseRepository(database.writes).delete_expired_responses() == 0
     await outside_connection.execute(
         "UPDATE stored_answers SET created_at = created_at - interval '1 day'"
@@ -399,37 +440,45 @@ async def test_key_is_forgotten_after_a_day(
     assert await StoredResponseRepository(database.writes).delete_expired_responses() == 1
 
 
-async def test_keys_of_different_callers_are_independent(
+async def test_requests_of_different_callers_with_same_key_are_all_executed(
     client: AsyncClient, database: Database
 ) -> None:
-    members = [(await create_user_with_token(database)).headers for _ in range(2)]
-    request = document()
+    member_headers = [(await create_user_with_token(database)).headers for _ in range(2)]
+    request = document_request()
     responses = [
-        await send(client, "/documents", {**request, "headers": {**FORM_HEADERS, **headers}})
-        for headers in (*members, {})
+        await post_with_key(
+            client, "/documents", {**request, "headers": {**FORM_HEADERS, **headers}}
+        )
+        for headers in (*member_headers, {})
     ]
     assert [response.status_code for response in responses] == [201] * 3
     assert len({response.json()["id"] for response in responses}) == 3
 
 
-async def test_forbidden_request_is_not_stored(
+async def test_response_is_not_stored_when_caller_lacks_permission(
     client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
-    member = {**AUTHOR, "headers": (await create_user_with_token(database)).headers}
-    check_problem(await send(client, "/authors", member), 403, "forbidden")
+    request = {**AUTHOR_REQUEST, "headers": (await create_user_with_token(database)).headers}
+    check_problem(await post_with_key(client, "/authors", request), 403, "forbidden")
     assert await outside_connection.fetchval("SELECT count(*) FROM stored_answers") == 0
 
 
 @pytest.mark.parametrize(
-    ("one", "same"), [("abc", '"abc"'), ("a'b,c", '"a\'b,c"'), ('a"b\\c', '"a\\"b\\\\c"')]
+    ("unquoted_key", "quoted_key"),
+    [("abc", '"abc"'), ("a'b,c", '"a\'b,c"'), ('a"b\\c', '"a\\"b\\\\c"')],
 )
-async def test_quoted_key_equals_unquoted_key(one: str, same: str, client: AsyncClient) -> None:
-    first, second = [await send(client, "/authors", AUTHOR, key) for key in (one, same)]
+async def test_retry_with_quoted_key_replays_response_of_unquoted_key(
+    unquoted_key: str, quoted_key: str, client: AsyncClient
+) -> None:
+    first, second = [
+        await post_with_key(client, "/authors", AUTHOR_REQUEST, key)
+        for key in (unquoted_key, quoted_key)
+    ]
     assert_replayed(first, second)
 
 
-async def test_longest_key_is_accepted(client: AsyncClient) -> None:
-    assert (await send(client, "/authors", AUTHOR, "k" * 255)).status_code == 201
+async def test_key_of_255_characters_is_accepted(client: AsyncClient) -> None:
+    assert (await post_with_key(client, "/authors", AUTHOR_REQUEST, "k" * 255)).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -437,18 +486,18 @@ async def test_longest_key_is_accepted(client: AsyncClient) -> None:
 )
 async def test_malformed_key_returns_422(key: str, client: AsyncClient) -> None:
     headers = [(b"Idempotency-Key", key.encode())]
-    response = await client.post("/authors", json=AUTHOR["json"], headers=headers)
+    response = await client.post("/authors", json=AUTHOR_REQUEST["json"], headers=headers)
     problem = check_problem(response, 422, "invalid-request")
     assert problem["errors"][0]["header"] == "Idempotency-Key"
 
 
 async def test_repeated_key_header_returns_422(client: AsyncClient) -> None:
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
-    response = await client.post("/authors", json=AUTHOR["json"], headers=headers)
+    response = await client.post("/authors", json=AUTHOR_REQUEST["json"], headers=headers)
     check_problem(response, 422, "invalid-request")
 
 
-async def test_login_ignores_key(client: AsyncClient) -> None:
+async def test_login_with_used_key_returns_new_token(client: AsyncClient) -> None:
     user = await make_user(client)
     tokens = []
     for _ in range(2):
@@ -459,55 +508,55 @@ async def test_login_ignores_key(client: AsyncClient) -> None:
     assert (await log_in(client)).status_code == 201
 
 
-async def test_replay_takes_one_statement_and_storing_takes_two(
+async def test_first_request_executes_three_statements_and_replay_one(
     client: AsyncClient, statements: list[str]
 ) -> None:
     statements.clear()
-    await send(client, "/authors", AUTHOR)
+    await post_with_key(client, "/authors", AUTHOR_REQUEST)
     assert sql_commands(statements) == ["SELECT", "WITH", "INSERT"]
     statements.clear()
-    await send(client, "/authors", AUTHOR)
+    await post_with_key(client, "/authors", AUTHOR_REQUEST)
     assert sql_commands(statements) == ["SELECT"]
 
 
-async def test_upload_holds_no_connection_while_bytes_arrive(
+async def test_upload_with_key_holds_no_connection_while_it_receives_body(
     client: AsyncClient, database: Database
 ) -> None:
-    reached, go_on = asyncio.Event(), asyncio.Event()
-    request = {"content": pausing_body(reached, go_on), "headers": FORM_HEADERS}
-    first = asyncio.create_task(send(client, "/documents", request))
-    await reached.wait()
+    paused, resume = asyncio.Event(), asyncio.Event()
+    request = {"content": stream_document_with_pause(paused, resume), "headers": FORM_HEADERS}
+    first = asyncio.create_task(post_with_key(client, "/documents", request))
+    await paused.wait()
     assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-    go_on.set()
+    resume.set()
     assert (await first).status_code == 201
 
 
-async def test_replayed_upload_leaves_no_object_in_store(
+async def test_retry_of_upload_adds_no_stored_object(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     for _ in range(2):
-        body = {"content": stream_chunks(document()["content"]), "headers": FORM_HEADERS}
-        assert (await send(client, "/documents", body)).status_code == 201
+        body = {"content": stream_chunks(document_request()["content"]), "headers": FORM_HEADERS}
+        assert (await post_with_key(client, "/documents", body)).status_code == 201
     assert await outside_connection.fetchval("SELECT count(*) FROM stored_objects") == 1
 
 
-# A crash
+# Crash of the server
 
 
-async def test_retry_after_kill_between_commit_and_response_is_replayed(
+async def test_retry_is_replayed_when_server_was_killed_between_commit_and_response(
     private_database_url: str,
 ) -> None:
     path = "/books"
     async with (
-        running_database_proxy(private_database_url) as wire,
-        running_server(DATABASE_URL=wire.url) as (process, origin),
+        running_database_proxy(private_database_url) as proxy,
+        running_server(DATABASE_URL=proxy.url) as (process, origin),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         request = {"json": {"title": "Lavinia", "author_id": (await make_author(client))["id"]}}
-        wire.block_at_response(COMMITTED)
-        pending_request = asyncio.ensure_future(send(client, path, request))
+        proxy.block_at_response(COMMIT_COMPLETE_MESSAGE)
+        pending_request = asyncio.ensure_future(post_with_key(client, path, request))
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            await wire.response_intercepted.wait()
+            await proxy.response_intercepted.wait()
         process.kill()
         await process.wait()
         await asyncio.wait([pending_request])
@@ -516,8 +565,8 @@ async def test_retry_after_kill_between_commit_and_response_is_replayed(
         running_server(DATABASE_URL=private_database_url) as (_, origin),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
-        retry = await send(client, path, request)
-        assert (retry.status_code, retry.headers[REPLAYED]) == (201, "true")
+        retry = await post_with_key(client, path, request)
+        assert (retry.status_code, retry.headers[REPLAYED_HEADER]) == (201, "true")
         assert (await client.get(retry.headers["location"])).json() == retry.json()
         assert (await client.get(path)).json()["total"] == 1
         assert (await make_book(client))["id"] != retry.json()["id"]

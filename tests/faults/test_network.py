@@ -9,7 +9,7 @@ import pytest
 from asyncpg.transaction import Transaction
 from httpx import Response
 
-from tests.core.test_idempotency import COMMITTED, REPLAYED
+from tests.core.test_idempotency import COMMIT_COMPLETE_MESSAGE, REPLAYED_HEADER
 from tests.support import database_activity, servers
 from tests.support.database_proxy import DatabaseProxy, running_database_proxy
 from tests.support.problems import check_problem
@@ -138,7 +138,7 @@ async def test_write_is_503_and_done_when_the_response_of_its_commit_is_lost(
     max_seconds = TOLERANCE_SECONDS
     if has_key:
         headers["Idempotency-Key"] = f"lost-{fault}"
-        lost_response = COMMITTED
+        lost_response = COMMIT_COMPLETE_MESSAGE
     if fault == "blocked":
         max_seconds += REQUEST_TIMEOUT
 
@@ -158,7 +158,7 @@ async def test_write_is_503_and_done_when_the_response_of_its_commit_is_lost(
     assert await observer.fetchval(COUNT_AUTHORS, name) == 1
     if has_key:
         retry = await retry_while_in_progress(send_request)
-        assert (retry.status_code, retry.headers[REPLAYED]) == (201, "true")
+        assert (retry.status_code, retry.headers[REPLAYED_HEADER]) == (201, "true")
         assert await observer.fetchval(COUNT_AUTHORS, name) == 1
     await service.check_recovered()
 
