@@ -1,4 +1,7 @@
-"""Transactions of requests: a success means that all is committed, an error that nothing is."""
+"""Transactions of requests.
+
+A request commits all of its writes before it returns a success, and none if it returns an error.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +27,7 @@ from tests.support.settings import make_settings
 
 pytestmark = pytest.mark.private_database
 
-INSERT = "INSERT INTO authors (id, name) VALUES (gen_random_uuid(), :name) RETURNING id"
+INSERT_AUTHOR = "INSERT INTO authors (id, name) VALUES (gen_random_uuid(), :name) RETURNING id"
 
 
 async def count_authors(outside_connection: asyncpg.Connection) -> int:
@@ -35,18 +38,21 @@ async def count_authors(outside_connection: asyncpg.Connection) -> int:
 async def fail_at_commit(
     outside_connection: asyncpg.Connection, action: str, table: str = "authors"
 ) -> None:
-    """Make the COMMIT of every transaction that inserts into a table execute a PL/pgSQL action."""
+    """Make the COMMIT of every transaction that inserts into a table execute `action`.
+
+    `action` is a statement of PL/pgSQL, such as `RAISE EXCEPTION 'no'`.
+    """
     await outside_connection.execute(
-        f"CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS "
+        f"CREATE FUNCTION run_action() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN {action}; RETURN NULL; END $$"
     )
     await outside_connection.execute(
-        f"CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON {table} "
-        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit()"
+        f"CREATE CONSTRAINT TRIGGER run_action AFTER INSERT ON {table} "
+        "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION run_action()"
     )
 
 
-# Actions during COMMIT, and the status and type of the problem that the client gets.
+# Actions of `fail_at_commit`, and the status and problem type of the response.
 ERRORS_AT_COMMIT = {
     "RAISE EXCEPTION 'no' USING ERRCODE = '23514'": (422, "invalid-request"),
     "RAISE EXCEPTION 'no' USING ERRCODE = '23505'": (409, "conflict"),
@@ -58,22 +64,26 @@ ERRORS_AT_COMMIT = {
 
 
 @pytest.fixture
-async def app_with_two(database: Database) -> FastAPI:
-    """The service with an endpoint POST /two that inserts two authors in one transaction."""
+async def two_authors_app(database: Database) -> FastAPI:
+    """The service with an endpoint `POST /two-authors`, which inserts two authors.
+
+    The endpoint then raises an error if the query parameter `error` is not empty: `NotFound` for
+    "not found", and `RuntimeError` for any other text.
+    """
     app = create_app(make_settings("postgresql:///unused"))
     replace_resources(app, database=database)
 
     router = Router(tags=["transactions"])
 
-    @router.post("/two", permission="register", status_code=201)
-    async def add_two(session: Transaction, *, fail: str = "") -> dict[str, str]:
-        await session.execute(text(INSERT), {"name": "one"})
-        await session.execute(text(INSERT), {"name": "two"})
-        if fail == "ours":
+    @router.post("/two-authors", permission="register", status_code=201)
+    async def insert_two_authors(session: Transaction, *, error: str = "") -> dict[str, str]:
+        await session.execute(text(INSERT_AUTHOR), {"name": "one"})
+        await session.execute(text(INSERT_AUTHOR), {"name": "two"})
+        if error == "not found":
             raise NotFound
-        if fail:
-            raise RuntimeError(fail)
-        return {"status": "two"}
+        if error:
+            raise RuntimeError(error)
+        return {"status": "created"}
 
     add_routers(app, [router], http_fast_path=True)
     return app
@@ -87,8 +97,8 @@ async def open_client(app: Any) -> AsyncIterator[AsyncClient]:
 
 
 @pytest.fixture
-async def client_with_two(app_with_two: FastAPI) -> AsyncIterator[AsyncClient]:
-    async with open_client(app_with_two) as client:
+async def two_authors_client(two_authors_app: FastAPI) -> AsyncIterator[AsyncClient]:
+    async with open_client(two_authors_app) as client:
         yield client
 
 
@@ -106,189 +116,200 @@ async def test_autocommit_request_returns_error_when_commit_fails(
 
 @pytest.mark.parametrize(("action", "expected"), ERRORS_AT_COMMIT.items())
 async def test_transaction_is_rolled_back_when_commit_fails(
-    client_with_two: AsyncClient,
+    two_authors_client: AsyncClient,
     outside_connection: asyncpg.Connection,
     action: str,
     expected: tuple[int, str],
 ) -> None:
     await fail_at_commit(outside_connection, action)
-    check_problem(await client_with_two.post("/two"), *expected)
+    check_problem(await two_authors_client.post("/two-authors"), *expected)
     assert await count_authors(outside_connection) == 0
 
 
-@pytest.mark.parametrize("path", ["/authors", "/books/batch", "/two"])
+@pytest.mark.parametrize("path", ["/authors", "/books/batch", "/two-authors"])
 @pytest.mark.parametrize(("action", "expected"), ERRORS_AT_COMMIT.items())
 async def test_request_with_idempotency_key_and_its_retry_fail_when_commit_fails(
-    client_with_two: AsyncClient,
+    two_authors_client: AsyncClient,
     outside_connection: asyncpg.Connection,
     path: str,
     action: str,
     expected: tuple[int, str],
 ) -> None:
-    author = (await client_with_two.post("/authors", json={"name": "Ursula"})).json()
+    author = (await two_authors_client.post("/authors", json={"name": "Ursula"})).json()
     await fail_at_commit(
         outside_connection, action, "books" if path == "/books/batch" else "authors"
     )
     book = {"title": "Kindred", "author_id": author["id"]}
     body: Json = {"items": [book]} if path == "/books/batch" else {"name": "Octavia"}
     headers = {"Idempotency-Key": "key"}
-    check_problem(await client_with_two.post(path, headers=headers, json=body), *expected)
-    # The retry may be a replay, which has the request id of the first response.
-    retry = await client_with_two.post(path, headers=headers, json=body)
+    check_problem(await two_authors_client.post(path, headers=headers, json=body), *expected)
+    # Do not use `check_problem`: the body of a replay has the request id of the first request, and
+    # its header has that of the retry.
+    retry = await two_authors_client.post(path, headers=headers, json=body)
     assert retry.status_code == expected[0]
     assert await count_authors(outside_connection) == 1
     assert await outside_connection.fetchval("SELECT count(*) FROM books") == 0
 
 
-@pytest.mark.parametrize("fail", ["ours", "x"])
+@pytest.mark.parametrize(("error", "status"), [("not found", 404), ("unexpected", 500)])
 async def test_request_with_idempotency_key_is_rolled_back_when_endpoint_raises(
-    client_with_two: AsyncClient, outside_connection: asyncpg.Connection, fail: str
+    two_authors_client: AsyncClient, outside_connection: asyncpg.Connection, error: str, status: int
 ) -> None:
     headers = {"Idempotency-Key": "key"}
     for _ in range(2):
-        response = await client_with_two.post("/two", params={"fail": fail}, headers=headers)
-        assert response.status_code == (404 if fail == "ours" else 500)
+        response = await two_authors_client.post(
+            "/two-authors", params={"error": error}, headers=headers
+        )
+        assert response.status_code == status
     assert await count_authors(outside_connection) == 0
 
 
 async def test_retry_with_idempotency_key_replays_response_of_committed_transaction(
-    client_with_two: AsyncClient, outside_connection: asyncpg.Connection
+    two_authors_client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     headers = {"Idempotency-Key": "key"}
-    first, retry = [await client_with_two.post("/two", headers=headers) for _ in range(2)]
+    first, retry = [
+        await two_authors_client.post("/two-authors", headers=headers) for _ in range(2)
+    ]
     assert (first.status_code, retry.status_code) == (201, 201)
     assert retry.headers["idempotency-replayed"] == "true"
     assert await count_authors(outside_connection) == 2
 
 
 async def test_retry_with_idempotency_key_returns_422_when_query_differs(
-    client_with_two: AsyncClient, outside_connection: asyncpg.Connection
+    two_authors_client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     headers = {"Idempotency-Key": "key"}
-    assert (await client_with_two.post("/two", headers=headers)).status_code == 201
-    response = await client_with_two.post("/two", params={"fail": "x"}, headers=headers)
+    assert (await two_authors_client.post("/two-authors", headers=headers)).status_code == 201
+    response = await two_authors_client.post(
+        "/two-authors", params={"error": "unexpected"}, headers=headers
+    )
     check_problem(response, 422, "idempotency-key-reused")
     assert await count_authors(outside_connection) == 2
 
 
-async def test_request_with_idempotency_key_has_one_transaction_for_all_sessions(
-    app_with_two: FastAPI, outside_connection: asyncpg.Connection
+async def test_all_sessions_of_request_share_one_transaction_with_and_without_idempotency_key(
+    two_authors_app: FastAPI, outside_connection: asyncpg.Connection
 ) -> None:
     router = Router(tags=["transactions"])
 
-    @router.post("/both", permission="register", status_code=201)
-    async def both(session: RequestSession, transaction: Transaction) -> dict[str, bool]:
-        await session.execute(text(INSERT), {"name": "one"})
-        await transaction.execute(text(INSERT), {"name": "two"})
-        return {"same": session is transaction}
+    @router.post("/two-sessions", permission="register", status_code=201)
+    async def use_two_sessions(
+        session: RequestSession, transaction: Transaction
+    ) -> dict[str, bool]:
+        await session.execute(text(INSERT_AUTHOR), {"name": "one"})
+        await transaction.execute(text(INSERT_AUTHOR), {"name": "two"})
+        return {"is_same_session": session is transaction}
 
-    add_routers(app_with_two, [router], http_fast_path=True)
-    async with open_client(app_with_two) as client:
+    add_routers(two_authors_app, [router], http_fast_path=True)
+    async with open_client(two_authors_app) as client:
         for headers in ({}, {"Idempotency-Key": "key"}):
-            response = await client.post("/both", headers=headers)
-            assert (response.status_code, response.json()) == (201, {"same": True})
+            response = await client.post("/two-sessions", headers=headers)
+            assert (response.status_code, response.json()) == (201, {"is_same_session": True})
     assert await count_authors(outside_connection) == 4
 
 
 async def test_transaction_is_retried_once_after_deadlock(
-    app_with_two: FastAPI, outside_connection: asyncpg.Connection
+    two_authors_app: FastAPI, outside_connection: asyncpg.Connection
 ) -> None:
-    await outside_connection.execute("CREATE SEQUENCE tries")
+    await outside_connection.execute("CREATE SEQUENCE attempts")
     await outside_connection.execute(
         "CREATE FUNCTION fail_once() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN"
-        " IF nextval('tries') = 1 THEN RAISE EXCEPTION 'no' USING ERRCODE = '40P01'; END IF;"
+        " IF nextval('attempts') = 1 THEN RAISE EXCEPTION 'no' USING ERRCODE = '40P01'; END IF;"
         " RETURN 1; END $$"
     )
     router = Router(tags=["transactions"])
 
     @router.post("/deadlock", permission="register", status_code=201)
-    async def deadlock(session: Transaction) -> None:
-        await session.execute(text(INSERT), {"name": "one"})
+    async def fail_once_with_deadlock(session: Transaction) -> None:
+        await session.execute(text(INSERT_AUTHOR), {"name": "one"})
         await session.execute(text("SELECT fail_once()"))
 
-    add_routers(app_with_two, [router], http_fast_path=True)
-    async with open_client(app_with_two) as client:
+    add_routers(two_authors_app, [router], http_fast_path=True)
+    async with open_client(two_authors_app) as client:
         assert (await client.post("/deadlock")).status_code == 201
     assert await count_authors(outside_connection) == 1
 
 
-async def test_connections_are_usable_after_failed_commits(
-    client_with_two: AsyncClient, outside_connection: asyncpg.Connection
+async def test_connections_can_be_used_after_commits_have_failed(
+    two_authors_client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
     await fail_at_commit(outside_connection, "RAISE EXCEPTION 'no'")
-    for _ in range(30):  # more often than the pool has connections
-        assert (await client_with_two.post("/two")).status_code == 500
-    await outside_connection.execute("DROP TRIGGER at_commit ON authors")
-    assert (await client_with_two.post("/two")).status_code == 201
+    # The pool has fewer connections than this.
+    for _ in range(30):
+        assert (await two_authors_client.post("/two-authors")).status_code == 500
+    await outside_connection.execute("DROP TRIGGER run_action ON authors")
+    assert (await two_authors_client.post("/two-authors")).status_code == 201
     assert await count_authors(outside_connection) == 2
 
 
 async def test_transaction_commits_all_statements_when_endpoint_returns(
-    client_with_two: AsyncClient, outside_connection: asyncpg.Connection
+    two_authors_client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    response = await client_with_two.post("/two")
-    assert (response.status_code, response.json()) == (201, {"status": "two"})
+    response = await two_authors_client.post("/two-authors")
+    assert (response.status_code, response.json()) == (201, {"status": "created"})
     assert await count_authors(outside_connection) == 2
 
 
 @pytest.mark.parametrize(
-    ("fail", "expected"), [("ours", (404, "not-found")), ("x", (500, "internal-error"))]
+    ("error", "expected"),
+    [("not found", (404, "not-found")), ("unexpected", (500, "internal-error"))],
 )
 async def test_transaction_is_rolled_back_when_endpoint_raises(
-    client_with_two: AsyncClient,
+    two_authors_client: AsyncClient,
     outside_connection: asyncpg.Connection,
-    fail: str,
+    error: str,
     expected: tuple[int, str],
 ) -> None:
-    check_problem(await client_with_two.post("/two", params={"fail": fail}), *expected)
+    check_problem(await two_authors_client.post("/two-authors", params={"error": error}), *expected)
     assert await count_authors(outside_connection) == 0
 
 
 async def test_transaction_is_rolled_back_when_request_is_cancelled(
-    app_with_two: FastAPI, outside_connection: asyncpg.Connection
+    two_authors_app: FastAPI, outside_connection: asyncpg.Connection
 ) -> None:
-    has_begun = asyncio.Event()
+    has_inserted = asyncio.Event()
 
     router = Router(tags=["transactions"])
 
-    @router.post("/stuck", permission="public")
-    async def stuck(session: Transaction) -> None:
-        await session.execute(text(INSERT), {"name": "stuck"})
-        has_begun.set()
+    @router.post("/never-responds", permission="public")
+    async def insert_and_wait_forever(session: Transaction) -> None:
+        await session.execute(text(INSERT_AUTHOR), {"name": "rolled back"})
+        has_inserted.set()
         await asyncio.Event().wait()
 
-    add_routers(app_with_two, [router], http_fast_path=True)
-    async with open_client(app_with_two) as client:
-        request = asyncio.create_task(client.post("/stuck"))
-        await has_begun.wait()
+    add_routers(two_authors_app, [router], http_fast_path=True)
+    async with open_client(two_authors_app) as client:
+        request = asyncio.create_task(client.post("/never-responds"))
+        await has_inserted.wait()
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
-        assert (await client.post("/authors", json={"name": "next"})).status_code == 201
+        assert (await client.post("/authors", json={"name": "committed"})).status_code == 201
     assert await count_authors(outside_connection) == 1
 
 
-@pytest.mark.parametrize("path", ["/authors", "/two"])
+@pytest.mark.parametrize("path", ["/authors", "/two-authors"])
 async def test_response_starts_after_commit(
-    app_with_two: FastAPI, outside_connection: asyncpg.Connection, path: str
+    two_authors_app: FastAPI, outside_connection: asyncpg.Connection, path: str
 ) -> None:
-    visible_authors: list[int] = []
+    visible_author_counts: list[int] = []
 
     async def count_when_response_starts(scope: Any, receive: Any, send: Any) -> None:
         async def count_and_send(message: Any) -> None:
             if message["type"] == "http.response.start":
-                visible_authors.append(await count_authors(outside_connection))
+                visible_author_counts.append(await count_authors(outside_connection))
             await send(message)
 
-        await app_with_two(scope, receive, count_and_send)
+        await two_authors_app(scope, receive, count_and_send)
 
     async with open_client(count_when_response_starts) as client:
         response = await client.post(path, json={"name": "Ursula"})
     assert response.status_code == 201
-    assert visible_authors == [1 if path == "/authors" else 2]
+    assert visible_author_counts == [1 if path == "/authors" else 2]
 
 
-async def test_created_row_is_visible_to_others_when_server_responds(
+async def test_created_row_is_visible_to_other_connections_when_server_responds(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     select_name = "SELECT name FROM authors WHERE id = $1"
@@ -316,16 +337,19 @@ async def divide_by_zero_in_orm(session: TransactionSession) -> None:
 
 
 async def copy_nulls(session: TransactionSession) -> None:
+    """Violate the NOT NULL constraints of a table with COPY, which does not use SQLAlchemy."""
     table = Base.metadata.tables["job_runs"]
     await session.copy_records(table, [(None,) * len(table.columns)])
 
 
-@pytest.mark.parametrize("fail", [divide_by_zero, divide_by_zero_in_orm, copy_nulls])
+@pytest.mark.parametrize(
+    "execute_failing_statement", [divide_by_zero, divide_by_zero_in_orm, copy_nulls]
+)
 async def test_transaction_returns_500_when_error_of_statement_is_caught(
-    app_with_two: FastAPI,
+    two_authors_app: FastAPI,
     database: Database,
     outside_connection: asyncpg.Connection,
-    fail: Callable[[TransactionSession], Awaitable[None]],
+    execute_failing_statement: Callable[[TransactionSession], Awaitable[None]],
 ) -> None:
     callbacks_run: list[str] = []
 
@@ -334,21 +358,21 @@ async def test_transaction_returns_500_when_error_of_statement_is_caught(
 
     router = Router(tags=["transactions"])
 
-    @router.post("/going-on", permission="register")
-    async def catch_and_continue(session: Transaction) -> dict[str, str]:
+    @router.post("/caught-error", permission="register")
+    async def catch_error_of_statement(session: Transaction) -> dict[str, str]:
         session.after_commit(record_callback)
-        await session.execute(text(INSERT), {"name": "one"})
+        await session.execute(text(INSERT_AUTHOR), {"name": "one"})
         with suppress(Exception):
-            await fail(session)
+            await execute_failing_statement(session)
         return {"status": "stored"}
 
-    add_routers(app_with_two, [router], http_fast_path=True)
-    async with open_client(app_with_two) as client:
+    add_routers(two_authors_app, [router], http_fast_path=True)
+    async with open_client(two_authors_app) as client:
         for headers in ({}, {"Idempotency-Key": "key"}):
-            response = await client.post("/going-on", headers=headers)
+            response = await client.post("/caught-error", headers=headers)
             check_problem(response, 500, "internal-error")
-        # The connection has returned to the pool and can be used again.
-        assert (await client.post("/two")).status_code == 201
+        # Check that the connection was returned to the pool and can be used again.
+        assert (await client.post("/two-authors")).status_code == 201
     await database.wait_for_callbacks()
     assert (await count_authors(outside_connection), callbacks_run) == (2, [])
 
@@ -357,7 +381,7 @@ async def test_transaction_is_committed_when_error_of_savepoint_is_caught(
     database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     async with database.transaction() as session:
-        await session.execute(text(INSERT), {"name": "one"})
+        await session.execute(text(INSERT_AUTHOR), {"name": "one"})
         with suppress(ServiceError):
             async with session.savepoint():
                 await session.execute(DIVIDE_BY_ZERO)
@@ -366,7 +390,7 @@ async def test_transaction_is_committed_when_error_of_savepoint_is_caught(
 
 async def test_session_raises_error_when_used_after_its_transaction(database: Database) -> None:
     async with database.transaction() as session:
-        await session.execute(text(INSERT), {"name": "one"})
+        await session.execute(text(INSERT_AUTHOR), {"name": "one"})
     with pytest.raises(InvalidRequestError, match="closed"):
-        await session.execute(text(INSERT), {"name": "two"})
+        await session.execute(text(INSERT_AUTHOR), {"name": "two"})
     assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
