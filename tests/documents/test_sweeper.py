@@ -25,9 +25,12 @@ from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
 
-CHUNK_SIZES = pytest.mark.parametrize("size", [SMALL_CHUNK, LARGE_CHUNK], ids=["small", "large"])
-# The chunk size of a file, and the request to the store that is held while the upload is swept.
-# HOLD stops it before it reaches the store, HOLD_RESPONSE after the store has processed it.
+EVERY_CHUNK_SIZE = pytest.mark.parametrize(
+    "size", [SMALL_CHUNK, LARGE_CHUNK], ids=["small", "large"]
+)
+# The chunk size of an uploaded file, the action of the proxy, and a pattern of the store request to
+# which the proxy applies it. HOLD stops the request before it reaches the store, HOLD_RESPONSE
+# stops the response of the store. The upload expires while the proxy holds one of them.
 HELD_REQUESTS = {
     "the only PUT, not yet processed": (SMALL_CHUNK, ProxyAction.HOLD, "PUT"),
     "the only PUT, processed": (SMALL_CHUNK, ProxyAction.HOLD_RESPONSE, "PUT"),
@@ -42,8 +45,8 @@ HELD_REQUESTS = {
 }
 
 
-@CHUNK_SIZES
-async def test_sweeper_keeps_upload_that_makes_progress(
+@EVERY_CHUNK_SIZE
+async def test_upload_succeeds_when_sweeper_runs_while_it_makes_progress(
     size: int,
     client: AsyncClient,
     list_object_states: ListObjectStates,
@@ -51,7 +54,7 @@ async def test_sweeper_keeps_upload_that_makes_progress(
     sweep: Sweep,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The upload records progress with every chunk.
+    # Make the upload record progress with every chunk.
     monkeypatch.setattr(lifecycle, "PROGRESS_RECORDS_PER_GRACE_PERIOD", 1e9)
     response = await client.post(
         "/documents",
@@ -62,8 +65,8 @@ async def test_sweeper_keeps_upload_that_makes_progress(
     assert await list_object_states() == ["ready object"]
 
 
-@CHUNK_SIZES
-async def test_expired_upload_gets_409_and_leaves_nothing(
+@EVERY_CHUNK_SIZE
+async def test_upload_without_progress_returns_409_and_leaves_no_object(
     size: int,
     client: AsyncClient,
     list_object_states: ListObjectStates,
@@ -80,7 +83,7 @@ async def test_expired_upload_gets_409_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("held_request", HELD_REQUESTS)
-async def test_upload_that_expires_during_its_last_requests_gets_409_and_leaves_nothing(
+async def test_upload_that_expires_during_store_request_returns_409_and_leaves_no_object(
     held_request: str,
     proxy: StoreProxy,
     use_store: UseStore,
@@ -103,7 +106,7 @@ async def test_upload_that_expires_during_its_last_requests_gets_409_and_leaves_
     assert await list_object_states() == []
 
 
-async def test_sweeper_removes_abandoned_direct_upload(
+async def test_sweeper_removes_direct_upload_only_after_it_has_expired(
     client: AsyncClient,
     list_object_states: ListObjectStates,
     make_objects_stale: MakeObjectsStale,
@@ -114,32 +117,36 @@ async def test_sweeper_removes_abandoned_direct_upload(
     await sweep()
     assert await list_object_states() == ["pending part"]
     await make_objects_stale()
-    assert await sweep() == SweepResult(1, 1, 1, [])
+    assert await sweep() == SweepResult(
+        expired_uploads=1, aborted_multipart_uploads=1, removed_objects=1, unknown_keys=[]
+    )
     assert await list_object_states() == []
     check_problem(await client.post(f"{upload}/complete"), 404, "not-found")
 
 
 @pytest.mark.parametrize(
-    ("grace_period", "expected_states"), [(3600, ["part"]), (0, [])], ids=["within", "after"]
+    ("grace_period_seconds", "expected_states"),
+    [(3600, ["part"]), (0, [])],
+    ids=["within grace period", "after grace period"],
 )
-async def test_sweeper_aborts_multipart_uploads_without_row_after_the_grace_period(
-    grace_period: int,
+async def test_sweeper_aborts_multipart_upload_without_row_only_after_grace_period(
+    grace_period_seconds: int,
     expected_states: list[str],
     database: Database,
     storage: Storage,
     settings: Settings,
     list_object_states: ListObjectStates,
 ) -> None:
-    await storage.start_multipart_upload(f"{settings.s3_prefix}orphan")
-    changed_settings = settings.model_copy(update={"upload_grace_period": grace_period})
+    await storage.start_multipart_upload(f"{settings.s3_prefix}without-row")
+    changed_settings = settings.model_copy(update={"upload_grace_period": grace_period_seconds})
     await Sweeper(database.writes, storage, changed_settings).sweep()
     assert await list_object_states() == expected_states
 
 
-async def test_sweeper_reports_and_keeps_objects_without_row(
+async def test_sweeper_reports_and_keeps_object_without_row(
     database_url: str, settings: Settings, storage: Storage, list_object_states: ListObjectStates
 ) -> None:
-    key = f"{settings.s3_prefix}unknown"
+    key = f"{settings.s3_prefix}without-row"
     await storage.put(key, bytearray(b"?"))
     environment = {"DATABASE_URL": database_url, "S3_PREFIX": settings.s3_prefix}
     exit_code, output = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)

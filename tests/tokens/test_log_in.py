@@ -1,4 +1,4 @@
-"""Logins: the form, the responses to wrong credentials, and the replacement of weak hashes."""
+"""Login (`POST /tokens`): the form, wrong credentials, and the replacement of weak hashes."""
 
 import asyncio
 from collections import Counter
@@ -41,17 +41,17 @@ MIB = 2**20
 async def send_form(
     client: AsyncClient, body: Any, content_type: str | None = FORM_TYPE, **headers: str
 ) -> Response:
-    """Send these bytes as the form of a login."""
+    """Send a login request with this body, and without a Content-Type if that is None."""
     if content_type is not None:
         headers = {"Content-Type": content_type, **headers}
     return await client.post("/tokens", content=body, headers=headers)
 
 
 @pytest.mark.parametrize("username", [EMAIL, "ADA@Example.COM", "Ada@example.com"])
-async def test_login_returns_token_and_ignores_the_case_of_the_email(
+async def test_login_returns_token_when_email_differs_in_case(
     client: AsyncClient, database: Database, username: str
 ) -> None:
-    user = await add_user(database)
+    user_id = await add_user(database)
     response = await log_in(client, username, name="laptop", grant_type="password", scope="")
     assert response.status_code == 201
     assert response.headers["cache-control"] == "no-store"
@@ -59,11 +59,15 @@ async def test_login_returns_token_and_ignores_the_case_of_the_email(
     assert response.json()["token_type"] == "bearer"
     token_id, name = await fetch_value(database, "SELECT ROW(id, name) FROM tokens")
     assert (response.headers["location"], name) == (f"/tokens/{token_id}", "laptop")
-    me = await client.get("/users/me", headers=bearer_headers(response.json()["access_token"]))
-    assert me.json()["id"] == user
+    current_user = await client.get(
+        "/users/me", headers=bearer_headers(response.json()["access_token"])
+    )
+    assert current_user.json()["id"] == user_id
 
 
-async def test_login_accepts_all_characters_in_email_and_password(client: AsyncClient) -> None:
+async def test_login_succeeds_when_email_and_password_have_special_characters(
+    client: AsyncClient,
+) -> None:
     email, password = "émilie@bücher.example", " p&ss=w+rd%20 é😀\r\n"
     await make_user(client, email=email, password=password)
     assert (await log_in(client, "e\u0301milie@xn--bcher-kva.example", password)).is_success
@@ -71,7 +75,7 @@ async def test_login_accepts_all_characters_in_email_and_password(client: AsyncC
 
 
 @pytest.mark.parametrize(
-    ("name", "user_agent", "token_name"),
+    ("name", "user_agent", "expected_name"),
     [
         ("laptop", "curl/8", "laptop"),
         (None, "curl/8", "curl/8"),
@@ -80,8 +84,8 @@ async def test_login_accepts_all_characters_in_email_and_password(client: AsyncC
         (None, "", "unnamed"),
     ],
 )
-async def test_token_is_named_after_the_user_agent_by_default(
-    client: AsyncClient, database: Database, name: str | None, user_agent: str, token_name: str
+async def test_token_is_named_after_user_agent_when_form_has_no_name(
+    client: AsyncClient, database: Database, name: str | None, user_agent: str, expected_name: str
 ) -> None:
     await add_user(database)
     body = {"username": EMAIL, "password": PASSWORD}
@@ -89,10 +93,10 @@ async def test_token_is_named_after_the_user_agent_by_default(
         body["name"] = name
     response = await client.post("/tokens", data=body, headers={"User-Agent": user_agent})
     assert response.status_code == 201
-    assert await fetch_value(database, "SELECT name FROM tokens") == token_name
+    assert await fetch_value(database, "SELECT name FROM tokens") == expected_name
 
 
-async def test_login_succeeds_with_an_invalid_token_in_the_request(
+async def test_login_succeeds_when_request_has_revoked_token(
     client: AsyncClient, database: Database
 ) -> None:
     token = await add_token(database, await add_user(database))
@@ -103,7 +107,7 @@ async def test_login_succeeds_with_an_invalid_token_in_the_request(
 
 
 class RecordingPasswordHash(PasswordHash):
-    """The hash algorithm of the service, which also records the hashes that it verifies."""
+    """A hash algorithm that also records the hashes that it verifies."""
 
     verified_hashes: list[Any]
 
@@ -112,7 +116,7 @@ class RecordingPasswordHash(PasswordHash):
         return super().verify_and_update(password, hash)
 
 
-async def test_wrong_email_and_wrong_password_get_equal_responses_for_equal_work(
+async def test_login_verifies_one_hash_and_returns_same_401_for_wrong_email_or_password(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
     await add_user(database)
@@ -125,7 +129,7 @@ async def test_wrong_email_and_wrong_password_get_equal_responses_for_equal_work
         await log_in(client, EMAIL, WRONG_PASSWORD),
         await log_in(client, "nobody@example.com", WRONG_PASSWORD),
         await log_in(client, "nobody@example.com", PASSWORD),
-        await log_in(client, "no email at all", PASSWORD),
+        await log_in(client, "not an email address", PASSWORD),
     ]
     problems = [check_problem(response, 401, "unauthorized") for response in responses]
     for response, problem in zip(responses, problems, strict=True):
@@ -136,9 +140,10 @@ async def test_wrong_email_and_wrong_password_get_equal_responses_for_equal_work
     hasher.close()
 
 
-def test_dummy_hash_has_the_parameters_of_a_password_hash() -> None:
+def test_dummy_hash_has_same_parameters_as_password_hash() -> None:
     assert extract_parameters(DUMMY_HASH) == extract_parameters(PASSWORD_HASH)
-    # The error means that the hash was computed completely and differs.
+    # argon2 raises this error only after it has computed the whole hash, and another one for a
+    # malformed hash.
     with pytest.raises(VerifyMismatchError):
         Argon2PasswordHasher().verify(DUMMY_HASH, PASSWORD)
 
@@ -166,7 +171,7 @@ def test_dummy_hash_has_the_parameters_of_a_password_hash() -> None:
         (VALID_FORM + b"&username=bob&password=swordfish", ["/username", "/password"]),
     ],
 )
-async def test_invalid_form_returns_422_without_a_statement(
+async def test_invalid_form_returns_422_before_any_sql_statement(
     client: AsyncClient, statements: list[str], body: bytes, pointers: list[str]
 ) -> None:
     response = await send_form(client, body)
@@ -178,9 +183,18 @@ async def test_invalid_form_returns_422_without_a_statement(
 @pytest.mark.parametrize(
     ("body", "status", "problem_type"),
     [
-        pytest.param(b"username=%ff&password=swordfish", 400, "malformed-request", id="escaped"),
-        pytest.param(b"username=\xff&password=swordfish", 400, "malformed-request", id="bytes"),
-        pytest.param(b"%ff=swordfish", 400, "malformed-request", id="name"),
+        pytest.param(
+            b"username=%ff&password=swordfish",
+            400,
+            "malformed-request",
+            id="percent-encoded invalid UTF-8",
+        ),
+        pytest.param(
+            b"username=\xff&password=swordfish", 400, "malformed-request", id="raw invalid UTF-8"
+        ),
+        pytest.param(
+            b"%ff=swordfish", 400, "malformed-request", id="invalid UTF-8 in a field name"
+        ),
         pytest.param(b"username=%ed%a0%80&password=x", 400, "malformed-request", id="surrogate"),
         pytest.param(VALID_FORM + b"&a=" * 99, 400, "malformed-request", id="too many fields"),
         pytest.param(
@@ -188,7 +202,7 @@ async def test_invalid_form_returns_422_without_a_statement(
         ),
     ],
 )
-async def test_malformed_or_too_large_form_is_refused_without_a_statement(
+async def test_malformed_or_too_large_form_returns_error_before_any_sql_statement(
     client: AsyncClient, statements: list[str], body: bytes, status: int, problem_type: str
 ) -> None:
     response = await send_form(client, body)
@@ -197,7 +211,7 @@ async def test_malformed_or_too_large_form_is_refused_without_a_statement(
     assert statements == []
 
 
-async def test_too_large_form_of_unknown_length_returns_413(client: AsyncClient) -> None:
+async def test_too_large_form_without_content_length_returns_413(client: AsyncClient) -> None:
     response = await send_form(client, stream_chunks(VALID_FORM, b"&scope=", *[b"x" * 1024] * 1024))
     check_problem(response, 413, "payload-too-large")
 
@@ -213,14 +227,16 @@ async def test_too_large_form_of_unknown_length_returns_413(client: AsyncClient)
         (FORM_TYPE, {"Content-Encoding": "gzip"}),
     ],
 )
-async def test_body_that_is_not_a_plain_form_returns_415(
+async def test_body_with_other_type_charset_or_encoding_returns_415(
     client: AsyncClient, content_type: str | None, headers: dict[str, str]
 ) -> None:
     response = await send_form(client, VALID_FORM, content_type, **headers)
     check_problem(response, 415, "unsupported-media-type")
 
 
-async def test_form_with_charset_utf_8_is_accepted(client: AsyncClient, database: Database) -> None:
+async def test_login_accepts_form_with_charset_utf_8_and_identity_encoding(
+    client: AsyncClient, database: Database
+) -> None:
     await add_user(database)
     body = b"username=ada%40example.com&password=correct+horse"
     response = await send_form(
@@ -230,7 +246,7 @@ async def test_form_with_charset_utf_8_is_accepted(client: AsyncClient, database
 
 
 @pytest.mark.private_database
-async def test_logins_above_the_hash_limit_get_503_and_are_not_counted_as_failures(
+async def test_logins_above_limit_of_pending_hashes_return_503_and_count_no_failure(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
     hasher = PasswordHasher(max_pending=2)
@@ -245,17 +261,17 @@ async def test_logins_above_the_hash_limit_get_503_and_are_not_counted_as_failur
     query = "SELECT sum(failures) FROM login_failures WHERE kind = :kind"
     for kind in ("account", "address"):
         assert await fetch_value(database, query, kind=kind) == 2
-    # The queue is empty again.
+    # No hash is pending any more, so the next login is processed.
     assert (await log_in(client, emails[0], WRONG_PASSWORD)).status_code == 401
     hasher.close()
 
 
-async def test_login_replaces_weak_hash_and_changes_nothing_else(
+async def test_login_replaces_weak_hash_and_keeps_user_and_tokens(
     client: AsyncClient, database: Database
 ) -> None:
-    user = await add_user(database, password_hash=WEAK_PASSWORD_HASH)
-    token = await add_token(database, user)
-    before = await client.get(f"/users/{user}")
+    user_id = await add_user(database, password_hash=WEAK_PASSWORD_HASH)
+    token = await add_token(database, user_id)
+    before = await client.get(f"/users/{user_id}")
     assert (await log_in(client, password=WRONG_PASSWORD)).status_code == 401
     assert await fetch_value(database, "SELECT password_hash FROM users") == WEAK_PASSWORD_HASH
     response = await log_in(client)
@@ -264,14 +280,14 @@ async def test_login_replaces_weak_hash_and_changes_nothing_else(
     assert extract_parameters(new_hash) == extract_parameters(PASSWORD_HASH)
     assert await is_token_accepted(client, token)
     assert await is_token_accepted(client, response.json()["access_token"])
-    after = await client.get(f"/users/{user}")
+    after = await client.get(f"/users/{user_id}")
     assert (after.content, after.headers["etag"]) == (before.content, before.headers["etag"])
     assert (await log_in(client)).status_code == 201
     assert await fetch_value(database, "SELECT password_hash FROM users") == new_hash
 
 
 @pytest.mark.private_database
-async def test_concurrent_logins_with_a_weak_hash_all_succeed(
+async def test_concurrent_logins_of_user_with_weak_hash_all_succeed(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database, password_hash=WEAK_PASSWORD_HASH)
