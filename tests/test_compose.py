@@ -1,4 +1,4 @@
-"""Tests of docker-compose.yml and the Dockerfile that need no Docker.
+"""Tests of docker-compose.yml and the Dockerfile that run without Docker.
 
 The tests take commands, variables and paths from these files. The embedded Postgres and rclone
 replace the images of the database and the object store.
@@ -26,15 +26,16 @@ from tests.support.processes import PROJECT_ROOT, Worker, poll_until, wait_for_o
 
 COMPOSE = compose.load_compose_file()
 SERVICES: dict[str, Service] = COMPOSE["services"]
-OWN_SERVICES = ("migrate", "server", "worker")
+# The services that run the image of the Dockerfile.
+APP_SERVICES = ("migrate", "server", "worker")
 # These variables are read by boto3 and not by the settings of the service.
 BOTO3_VARIABLES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 PYTHON_VARIABLES = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"}
 
 
 @pytest.fixture
-async def empty_database(template_url: str) -> AsyncIterator[str]:
-    """The URL of a database without a table."""
+async def empty_database_url(template_url: str) -> AsyncIterator[str]:
+    """The URL of a database that has no tables."""
     url = servers.with_database_name(template_url, f"bookshelf_test_{uuid4().hex[:12]}")
     await servers.recreate_database(url)
     yield url
@@ -42,7 +43,7 @@ async def empty_database(template_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def image_dir(tmp_path: Path) -> Path:
+def image_directory(tmp_path: Path) -> Path:
     """A directory with the files that the image has in its working directory."""
     directory = tmp_path / "image"
     directory.mkdir()
@@ -50,33 +51,39 @@ def image_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[str]:
-    with compose.running_store(SERVICES["s3"], tmp_path / "data") as origin:
+def store_url(tmp_path: Path) -> Iterator[str]:
+    """The URL of an object store that runs the command of the `s3` service."""
+    with compose.running_object_store(SERVICES["s3"], tmp_path / "data") as origin:
         yield origin
 
 
-def container_environment(name: str, database: str, store: str) -> dict[str, str]:
-    """Return the environment of an own service, with the URLs of the replaced servers."""
+def container_environment(name: str, database_url: str, store_url: str) -> dict[str, str]:
+    """Return the environment of an app service, with the URLs of the servers of the tests."""
     variables = {**compose.image_environment(), **SERVICES[name]["environment"], "PORT": "0"}
-    published, port = SERVICES["s3"]["ports"][0].rsplit(":", 1)
-    addresses = {
-        f"http://s3:{port}": store,
+    published_address, port = SERVICES["s3"]["ports"][0].rsplit(":", 1)
+    replacement_urls = {
+        f"http://s3:{port}": store_url,
         # Another name of the same host, so that a test can tell which of the two URLs was used.
-        f"http://{published}": store.replace("127.0.0.1", "localhost"),
+        f"http://{published_address}": store_url.replace("127.0.0.1", "localhost"),
     }
     for variable in ("S3_ENDPOINT_URL", "S3_PUBLIC_ENDPOINT_URL"):
-        variables[variable] = addresses[variables[variable]]
-    return {**variables, "DATABASE_URL": database}
+        variables[variable] = replacement_urls[variables[variable]]
+    return {**variables, "DATABASE_URL": database_url}
 
 
 def container_command(name: str) -> list[str]:
+    """Return the command of an app service, with the entry point of the image."""
     return [*compose.image_command("ENTRYPOINT"), *SERVICES[name]["command"].split()]
 
 
 @asynccontextmanager
-async def run_server(variables: dict[str, str], image_dir: Path) -> AsyncIterator[str]:
+async def running_image_server(
+    variables: dict[str, str], image_directory: Path
+) -> AsyncIterator[str]:
     """Run the server, yield its URL, and stop it with SIGTERM as Docker does."""
-    process = await compose.start_image_command(container_command("server"), variables, image_dir)
+    process = await compose.start_image_command(
+        container_command("server"), variables, image_directory
+    )
     try:
         yield await wait_for_origin(process)
     finally:
@@ -85,17 +92,16 @@ async def run_server(variables: dict[str, str], image_dir: Path) -> AsyncIterato
     assert process.returncode == 0
 
 
-async def test_compose_services_migrate_a_database_and_serve_documents(
-    empty_database: str, store: str, image_dir: Path
+async def test_server_serves_documents_after_migrate_service_has_run(
+    empty_database_url: str, store_url: str, image_directory: Path
 ) -> None:
-    variables = container_environment("migrate", empty_database, store)
-    assert await compose.run_image_command(container_command("migrate"), variables, image_dir) == (
-        0,
-        "The schema is at head.\n",
-    )
-    variables = container_environment("server", empty_database, store)
+    variables = container_environment("migrate", empty_database_url, store_url)
+    assert await compose.run_image_command(
+        container_command("migrate"), variables, image_directory
+    ) == (0, "The schema is at head.\n")
+    variables = container_environment("server", empty_database_url, store_url)
     async with (
-        run_server(variables, image_dir) as origin,
+        running_image_server(variables, image_directory) as origin,
         httpx.AsyncClient(base_url=origin) as client,
     ):
         assert (await client.get("/readyz")).status_code == 200
@@ -106,81 +112,90 @@ async def test_compose_services_migrate_a_database_and_serve_documents(
         assert document.status_code == 201
         content = await client.get(document.headers["location"] + "/content")
         url = content.headers["location"]
-        assert url.startswith(store.replace("127.0.0.1", "localhost"))
+        assert url.startswith(store_url.replace("127.0.0.1", "localhost"))
         assert (await client.get(url)).content == b"# Bookshelf"
-    assert not (image_dir / ".data").exists()
+    assert not (image_directory / ".data").exists()
 
 
-async def test_worker_is_healthy_after_it_has_run_all_jobs(
-    private_database_url: str, store: str, image_dir: Path
+async def test_worker_is_healthy_only_after_it_has_run_all_jobs(
+    private_database_url: str, store_url: str, image_directory: Path
 ) -> None:
-    variables = container_environment("worker", private_database_url, store)
-    form, *check = SERVICES["worker"]["healthcheck"]["test"]
-    assert form == "CMD"
-    code, output = await compose.run_image_command(check, variables, image_dir)
-    assert code == 1
+    variables = container_environment("worker", private_database_url, store_url)
+    test_type, *check = SERVICES["worker"]["healthcheck"]["test"]
+    assert test_type == "CMD"
+    exit_code, output = await compose.run_image_command(check, variables, image_directory)
+    assert exit_code == 1
     assert output.startswith("bookshelf: jobs are overdue:")
     worker = Worker(
-        await compose.start_image_command(container_command("worker"), variables, image_dir)
+        await compose.start_image_command(container_command("worker"), variables, image_directory)
     )
 
-    async def healthy() -> bool:
-        return (await compose.run_image_command(check, variables, image_dir))[0] == 0
+    async def is_healthy() -> bool:
+        return (await compose.run_image_command(check, variables, image_directory))[0] == 0
 
     try:
-        await poll_until(healthy)
+        await poll_until(is_healthy)
     finally:
         assert await worker.stop() == 0, worker.output
 
 
-async def test_image_is_healthy_while_the_server_responds(
-    private_database_url: str, store: str, image_dir: Path
+async def test_image_is_healthy_only_while_server_responds(
+    private_database_url: str, store_url: str, image_directory: Path
 ) -> None:
     check = compose.image_command("HEALTHCHECK")
-    variables = container_environment("server", private_database_url, store)
-    async with run_server(variables, image_dir) as origin:
+    variables = container_environment("server", private_database_url, store_url)
+    async with running_image_server(variables, image_directory) as origin:
         variables["PORT"] = str(make_url(origin).port)
-        assert await compose.run_image_command(check, variables, image_dir) == (0, "")
-        proxied = {**variables, "HTTP_PROXY": "http://127.0.0.1:1"}
-        assert await compose.run_image_command(check, proxied, image_dir) == (0, "")
-    assert await compose.run_image_command(check, variables, image_dir) == (1, "")
+        assert await compose.run_image_command(check, variables, image_directory) == (0, "")
+        proxy_variables = {**variables, "HTTP_PROXY": "http://127.0.0.1:1"}
+        assert await compose.run_image_command(check, proxy_variables, image_directory) == (0, "")
+    assert await compose.run_image_command(check, variables, image_directory) == (1, "")
 
 
 @pytest.mark.parametrize("has_bucket", [True, False])
-async def test_s3_service_is_healthy_if_it_has_the_bucket(tmp_path: Path, has_bucket: bool) -> None:
-    form, *check = SERVICES["s3"]["healthcheck"]["test"]
-    assert form == "CMD"
+async def test_s3_service_is_healthy_only_if_bucket_exists(
+    tmp_path: Path, has_bucket: bool
+) -> None:
+    test_type, *check = SERVICES["s3"]["healthcheck"]["test"]
+    assert test_type == "CMD"
     port = SERVICES["s3"]["ports"][0].rsplit(":", 1)[1]
     variables = {**SERVICES["s3"]["environment"], "HOME": str(tmp_path)}
     assert variables["RCLONE_S3_ENDPOINT"] == f"http://127.0.0.1:{port}"
     volumes = SERVICES["s3"]["volumes"] if has_bucket else ["s3:/data/other"]
-    with compose.running_store({**SERVICES["s3"], "volumes": volumes}, tmp_path / "data") as origin:
+    with compose.running_object_store(
+        {**SERVICES["s3"], "volumes": volumes}, tmp_path / "data"
+    ) as origin:
         variables["RCLONE_S3_ENDPOINT"] = origin
-        code, output = await compose.run_image_command(check, variables, tmp_path)
-    assert (code == 0) is has_bucket, output
+        exit_code, output = await compose.run_image_command(check, variables, tmp_path)
+    assert (exit_code == 0) is has_bucket, output
 
 
-async def test_postgres_service_is_healthy_if_it_accepts_connections(
+async def test_postgres_service_is_healthy_only_if_it_accepts_tcp_connections(
     template_url: str, tmp_path: Path
 ) -> None:
-    form, *check = SERVICES["postgres"]["healthcheck"]["test"]
+    test_type, *check = SERVICES["postgres"]["healthcheck"]["test"]
     postgres_variables = SERVICES["postgres"]["environment"]
-    loopback, user, database = (check.index(option) + 1 for option in ("-h", "-U", "-d"))
-    assert (form, check[loopback]) == ("CMD", "127.0.0.1")
-    assert (check[user], check[database]) == (
+    host_index, user_index, database_index = (
+        check.index(option) + 1 for option in ("-h", "-U", "-d")
+    )
+    assert (test_type, check[host_index]) == ("CMD", "127.0.0.1")
+    assert (check[user_index], check[database_index]) == (
         postgres_variables["POSTGRES_USER"],
         postgres_variables["POSTGRES_DB"],
     )
     url = make_url(template_url)
-    for host, code in ((url.host or url.query["host"], 0), (tmp_path, 2)):
-        check[loopback] = str(host)
+    for host, exit_code in ((url.host or url.query["host"], 0), (tmp_path, 2)):
+        check[host_index] = str(host)
         command = [*check, "-p", str(url.port or 5432)]
-        assert await compose.run_image_command(command, {}, tmp_path) == (code, "")
+        assert await compose.run_image_command(command, {}, tmp_path) == (exit_code, "")
 
 
-def test_services_start_after_their_dependencies() -> None:
+def test_services_start_only_after_their_dependencies_are_ready() -> None:
     conditions = {
-        name: {needed: how["condition"] for needed, how in service.get("depends_on", {}).items()}
+        name: {
+            dependency: options["condition"]
+            for dependency, options in service.get("depends_on", {}).items()
+        }
         for name, service in SERVICES.items()
     }
     healthy = {"postgres": "service_healthy", "s3": "service_healthy"}
@@ -191,32 +206,32 @@ def test_services_start_after_their_dependencies() -> None:
     assert all("test" in SERVICES[name]["healthcheck"] for name in healthy)
 
 
-def test_published_ports_accept_only_local_connections() -> None:
+def test_published_ports_accept_only_connections_from_same_host() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports == ["127.0.0.1:9000:8080", "127.0.0.1:8000:8000"]
     assert compose.image_instructions("EXPOSE") == [str(Settings.model_fields["port"].default)]
     assert compose.image_environment()["HOST"] == "0.0.0.0"
 
 
-def test_images_are_pinned_and_own_services_share_one() -> None:
+def test_images_have_versions_and_app_services_share_one_image() -> None:
     images = {name: service["image"] for name, service in SERVICES.items()}
-    assert {images.pop(name) for name in OWN_SERVICES} == {"bookshelf"}
-    assert [name for name in OWN_SERVICES if "build" in SERVICES[name]] == ["migrate"]
+    assert {images.pop(name) for name in APP_SERVICES} == {"bookshelf"}
+    assert [name for name in APP_SERVICES if "build" in SERVICES[name]] == ["migrate"]
     assert all(re.search(r":\d+(\.\d+)*$", image) for image in images.values())
-    for [(verb, base), *_] in compose.dockerfile_stages():
-        assert verb == "FROM"
-        assert re.match(r"python:3\.\d+-slim\b", base)
+    for [(instruction, base_image), *_] in compose.dockerfile_stages():
+        assert instruction == "FROM"
+        assert re.match(r"python:3\.\d+-slim\b", base_image)
 
 
-def test_data_directories_are_volumes() -> None:
+def test_data_directories_of_postgres_and_s3_are_volumes() -> None:
     bucket = SERVICES["server"]["environment"]["S3_BUCKET"]
-    served = SERVICES["s3"]["command"].split()[-1]
+    data_directory = SERVICES["s3"]["command"].split()[-1]
     assert SERVICES["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
-    assert SERVICES["s3"]["volumes"] == [f"s3:{served}/{bucket}"]
+    assert SERVICES["s3"]["volumes"] == [f"s3:{data_directory}/{bucket}"]
     assert set(COMPOSE["volumes"]) == {"postgres", "s3"}
 
 
-def test_database_url_fits_user_and_database_of_postgres_service() -> None:
+def test_database_url_has_credentials_and_database_of_postgres_service() -> None:
     postgres_variables = SERVICES["postgres"]["environment"]
     url = make_url(SERVICES["server"]["environment"]["DATABASE_URL"])
     assert (url.host, url.port) == ("postgres", 5432)
@@ -229,14 +244,14 @@ def test_database_url_fits_user_and_database_of_postgres_service() -> None:
     ]
 
 
-def test_secrets_are_marked_as_development_only() -> None:
+def test_secrets_in_compose_file_are_marked_as_development_only() -> None:
     secrets = re.findall(r"(?:PASSWORD|SECRET\w*): (.+)", compose.COMPOSE_FILE.read_text())
     assert secrets
     assert all(secret.startswith("development-only-") for secret in secrets)
 
 
-@pytest.mark.parametrize("name", OWN_SERVICES)
-def test_environment_contains_only_variables_that_are_read(name: str) -> None:
+@pytest.mark.parametrize("name", APP_SERVICES)
+def test_environment_of_app_service_contains_only_variables_that_it_reads(name: str) -> None:
     settings = set(map(str.upper, Settings.model_fields))
     variables = SERVICES[name]["environment"]
     assert set(variables) <= settings | BOTO3_VARIABLES
@@ -244,15 +259,15 @@ def test_environment_contains_only_variables_that_are_read(name: str) -> None:
     Settings(_env_file=None, **{key.lower(): variables[key] for key in settings & set(variables)})
 
 
-def test_commands_of_services_exist() -> None:
+def test_commands_of_app_services_exist_in_command_line() -> None:
     group = get_command(cli)
     assert isinstance(group, TyperGroup)
     assert compose.image_command("ENTRYPOINT") == ["python", "-m", "app"]
     assert compose.image_command("CMD") == ["serve"]
-    assert {SERVICES[name]["command"] for name in OWN_SERVICES} <= set(group.commands)
+    assert {SERVICES[name]["command"] for name in APP_SERVICES} <= set(group.commands)
 
 
-def test_dockerignore_allows_exactly_the_files_that_are_copied() -> None:
+def test_dockerignore_allows_exactly_the_files_that_dockerfile_copies() -> None:
     copied = {
         source for stage in compose.dockerfile_stages() for source, _ in compose.copied_paths(stage)
     }
@@ -262,16 +277,26 @@ def test_dockerignore_allows_exactly_the_files_that_are_copied() -> None:
     assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
 
 
-def test_dependencies_are_copied_to_the_prefix_of_python() -> None:
-    [install] = [rest for verb, rest in compose.dockerfile_stages()[0] if verb == "RUN"]
-    [copied] = [
-        rest.split() for rest in compose.image_instructions("COPY") if rest.startswith("--from")
+def test_image_copies_installed_dependencies_to_usr_local() -> None:
+    [install_command] = [
+        arguments
+        for instruction, arguments in compose.dockerfile_stages()[0]
+        if instruction == "RUN"
     ]
-    assert copied == ["--from=dependencies", *re.findall(r"--prefix=(\S+)", install), "/usr/local"]
+    [copied] = [
+        arguments.split()
+        for arguments in compose.image_instructions("COPY")
+        if arguments.startswith("--from")
+    ]
+    assert copied == [
+        "--from=dependencies",
+        *re.findall(r"--prefix=(\S+)", install_command),
+        "/usr/local",
+    ]
 
 
-@pytest.mark.parametrize("name", OWN_SERVICES)
-def test_own_services_are_read_only_and_unprivileged(name: str) -> None:
+@pytest.mark.parametrize("name", APP_SERVICES)
+def test_app_service_is_read_only_and_unprivileged(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
     assert SERVICES[name]["cap_drop"] == ["ALL"]
     assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
@@ -281,6 +306,6 @@ def test_image_runs_in_production_by_default() -> None:
     assert compose.image_environment()["APP_ENV"] == "production"
 
 
-def test_image_runs_as_a_numeric_user_who_is_not_root() -> None:
+def test_image_runs_as_numeric_user_other_than_root() -> None:
     [user] = compose.image_instructions("USER")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)

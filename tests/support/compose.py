@@ -19,7 +19,7 @@ from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS
 
 COMPOSE_FILE: Final = PROJECT_ROOT / "docker-compose.yml"
 DOCKERFILE: Final = PROJECT_ROOT / "Dockerfile"
-# The directory with the programs of the virtual environment.
+# The directory that contains the programs of the virtual environment, such as rclone.
 BINARY_DIRECTORY: Final = Path(sys.executable).parent
 # The definition of a service in docker-compose.yml.
 Service = dict[str, Any]
@@ -28,7 +28,7 @@ Instruction = tuple[str, str]
 
 
 def load_compose_file() -> dict[str, Any]:
-    """Return docker-compose.yml with the default of each variable: `${PORT:-8000}` is `8000`."""
+    """Return docker-compose.yml. Variables have their defaults: `${PORT:-8000}` becomes `8000`."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", COMPOSE_FILE.read_text())
     compose_file: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     return compose_file
@@ -53,16 +53,16 @@ def dockerfile_stages() -> list[list[Instruction]]:
 
 
 def image_instructions(name: str) -> list[str]:
-    """Return the arguments of each instruction with this name in the last stage."""
-    final_stage = dockerfile_stages()[-1]
-    return [arguments for other_name, arguments in final_stage if other_name == name]
+    """Return the arguments of each `name` instruction in the last stage of the Dockerfile."""
+    last_stage = dockerfile_stages()[-1]
+    return [arguments for instruction, arguments in last_stage if instruction == name]
 
 
 def image_command(name: str) -> list[str]:
-    """Return the words of ENTRYPOINT, CMD or HEALTHCHECK: `["python", "-m", "app"]`."""
+    """Return the command of ENTRYPOINT, CMD or HEALTHCHECK: `["python", "-m", "app"]`."""
     [arguments] = image_instructions(name)
-    words: list[str] = json.loads(arguments[arguments.index("[") :])
-    return words
+    command: list[str] = json.loads(arguments[arguments.index("[") :])
+    return command
 
 
 def image_environment() -> dict[str, str]:
@@ -87,56 +87,56 @@ def create_image_directory(directory: Path) -> Path:
 
 
 @contextmanager
-def running_store(service: Service, directory: Path) -> Iterator[str]:
+def running_object_store(service: Service, directory: Path) -> Iterator[str]:
     """Run the command of the object store service on a directory, and yield its origin.
 
     The volumes of the service become subdirectories of the directory.
     """
-    words = service["command"].split()
-    container_directory = Path(words[-1])
+    command = service["command"].split()
+    container_directory = Path(command[-1])
     for volume in service["volumes"]:
         _, target = volume.split(":")
         (directory / Path(target).relative_to(container_directory)).mkdir(parents=True)
-    words[words.index("--addr") + 1] = "127.0.0.1:0"
-    words[-1] = str(directory)
+    command[command.index("--addr") + 1] = "127.0.0.1:0"
+    command[-1] = str(directory)
     log_file = directory.with_suffix(".log")
-    process = start_process([str(BINARY_DIRECTORY / "rclone"), *words], log_file)
+    process = start_process([str(BINARY_DIRECTORY / "rclone"), *command], log_file)
     try:
-        listening = wait_until(
+        address_match = wait_until(
             lambda: re.search(r"s3 server on \[(http://.+?)/\]", log_file.read_text()),
             process,
-            f"the store did not start, see {log_file}",
+            f"the object store did not start, see {log_file}",
         )
-        yield listening[1]
+        yield address_match[1]
     finally:
         process.terminate()
         process.wait()
 
 
 async def start_image_command(
-    words: list[str], environment: Mapping[str, str], working_directory: Path
+    command: list[str], environment: Mapping[str, str], working_directory: Path
 ) -> Process:
-    """Start a command of the image with exactly the given environment variables.
+    """Start a command of the image on this machine, with no other environment variables.
 
-    Its errors go to standard output. Programs that are installed elsewhere than in the image are
-    replaced by those of this machine.
+    The program is that of this machine, which is installed in another directory than in the image.
+    Errors are written to standard output.
     """
     local_programs = {
         "python": sys.executable,
         "pg_isready": postgresql.get_program_path("pg_isready"),
     }
-    name = words[0]
+    name = command[0]
     program = local_programs.get(name) or str(BINARY_DIRECTORY / name)
     return await asyncio.create_subprocess_exec(
-        program, *words[1:], env=environment, cwd=working_directory, stdout=PIPE, stderr=STDOUT
+        program, *command[1:], env=environment, cwd=working_directory, stdout=PIPE, stderr=STDOUT
     )
 
 
 async def run_image_command(
-    words: list[str], environment: Mapping[str, str], working_directory: Path
+    command: list[str], environment: Mapping[str, str], working_directory: Path
 ) -> tuple[int | None, str]:
     """Run a command of the image. Return its exit code, and its output and errors as one text."""
-    process = await start_image_command(words, environment, working_directory)
+    process = await start_image_command(command, environment, working_directory)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         output, _ = await process.communicate()
     return process.returncode, output.decode()
