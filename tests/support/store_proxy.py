@@ -1,4 +1,4 @@
-"""A TCP proxy in front of the object store that can hold requests or let them fail."""
+"""A TCP proxy in front of the object store that can delay requests or make them fail."""
 
 import asyncio
 import os
@@ -20,19 +20,27 @@ _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ProxyAction(Enum):
-    """What the proxy does with a request. The last three values are a status and an S3 error."""
+    """The treatment of a request by the proxy.
+
+    The last three actions respond with an error. Their values are its HTTP status and S3 code.
+    """
 
     PASS = "forward the request and its response"
     HOLD = "forward the request only after `StoreProxy.release` is set"
     HOLD_RESPONSE = "forward the response only after `StoreProxy.release` is set"
     RESET = "reset the connection instead of forwarding the request"
+    # S3 responds with status 200 if an error occurs while it completes a multipart upload.
     INTERNAL_ERROR = "200 InternalError"
     SLOW_DOWN = "503 SlowDown"
     ACCESS_DENIED = "403 AccessDenied"
 
 
 class StoreProxy:
-    """Forwards bytes unchanged, so that the signed `Host` header stays valid."""
+    """Proxy that applies a `ProxyAction` to the requests that a test selects.
+
+    It forwards bytes unchanged. The `Host` header still contains the address of the proxy, which
+    the client has signed.
+    """
 
     def __init__(self) -> None:
         # The address of the proxy: `http://127.0.0.1:54321`. It is set when the proxy listens.
@@ -40,7 +48,7 @@ class StoreProxy:
         self.set_action(ProxyAction.PASS)
 
     def set_action(self, action: ProxyAction, request_pattern: str = "") -> None:
-        """Set what the proxy does with the requests that arrive from now on.
+        """Set the action for the requests that arrive from now on, and reset the events.
 
         The action applies to requests whose method and target contain a match of the regular
         expression `request_pattern`. Other requests are forwarded.
@@ -64,37 +72,40 @@ class StoreProxy:
 
             async def forward_responses() -> None:
                 while chunk := await store_reader.read(_CHUNK_SIZE):
-                    is_interim = chunk.startswith(b"HTTP/1.1 100 ")
-                    if action is ProxyAction.HOLD_RESPONSE and not is_interim:
+                    # The store sends this before it has read the body of the request.
+                    is_continue = chunk.startswith(b"HTTP/1.1 100 ")
+                    if action is ProxyAction.HOLD_RESPONSE and not is_continue:
                         self.action_reached.set()
                         await self.release.wait()
                     client_writer.write(chunk)
                 client_writer.close()
 
-            forwarding = asyncio.create_task(forward_responses())
+            forwarding_task = asyncio.create_task(forward_responses())
             try:
                 while chunk := await client_reader.read(_CHUNK_SIZE):
                     if match := _REQUEST_LINE.match(chunk):
                         action = self._select_action(match[1].decode())
-                        await self._apply(action, client_reader, client_writer)
+                        await self._apply_to_request(action, client_reader, client_writer)
                     store_writer.write(chunk)
                     await store_writer.drain()
             finally:
-                forwarding.cancel()
+                forwarding_task.cancel()
 
     def _select_action(self, request_line: str) -> ProxyAction:
-        """Record a request, and return what to do with it."""
+        """Record a request, and return the action for it."""
         self.request_lines.append(request_line)
         if self._request_pattern.search(request_line):
             return self._action
         return ProxyAction.PASS
 
-    async def _apply(self, action: ProxyAction, reader: StreamReader, writer: StreamWriter) -> None:
+    async def _apply_to_request(
+        self, action: ProxyAction, reader: StreamReader, writer: StreamWriter
+    ) -> None:
         """Apply an action to a request before it is forwarded.
 
         Raises `ConnectionResetError` if the request must not be forwarded.
         """
-        # `handle_connection` holds the response.
+        # HOLD_RESPONSE is applied in `handle_connection`.
         if action in {ProxyAction.PASS, ProxyAction.HOLD_RESPONSE}:
             return
         self.action_reached.set()
@@ -107,7 +118,7 @@ class StoreProxy:
             raise ConnectionResetError
         status, error_code = action.value.split()
         body = f"<Error><Code>{error_code}</Code></Error>"
-        head = f"HTTP/1.1 {status} No\r\nContent-Length: {len(body)}\r\nConnection: close"
+        head = f"HTTP/1.1 {status} Error\r\nContent-Length: {len(body)}\r\nConnection: close"
         writer.write(f"{head}\r\n\r\n{body}".encode())
         # Read the rest of the request. Otherwise closing the connection would reset it, and the
         # client could lose the response.
