@@ -114,7 +114,7 @@ def _measure(experiment: Experiment, operations: Sequence[Operation], ceiling: f
         check_responses(experiment, operation)
     trials = []
     for operation in operations:
-        for trial in experiment.trials(operation):
+        for trial in experiment.run_trials(operation):
             print(
                 f"{trial.operation} {trial.server} {trial.concurrency}: {trial.rate:.0f}/s",
                 file=sys.stderr,

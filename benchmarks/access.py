@@ -20,7 +20,7 @@ import asyncpg
 
 from benchmarks import bench
 from benchmarks.servers import SERVICE_MODULE, Server, environment_of_checkout
-from benchmarks.trials import measure_in_turns
+from benchmarks.trials import measure_in_rounds
 from benchmarks.wire import encode_request
 
 EMAIL, PASSWORD = "ada@example.com", "correct horse"
@@ -48,7 +48,9 @@ def main() -> None:
             )
             variants["before, without a token"] = (before, anonymous)
         _print_reads(
-            measure_in_turns(opened_bench.load_generator, variants, options.rounds, options.seconds)
+            measure_in_rounds(
+                opened_bench.load_generator, variants, options.rounds, options.seconds
+            )
         )
         durations = _measure_failed_logins(service, opened_bench.url, options.attempts)
         _print_failed_logins(asyncio.run(durations))

@@ -13,7 +13,7 @@ from typing import Final
 from benchmarks import bench
 from benchmarks.dataset import Dataset
 from benchmarks.servers import SERVICE_MODULE, Server, environment_of_checkout
-from benchmarks.trials import LoadGenerator, measure_in_turns
+from benchmarks.trials import LoadGenerator, measure_in_rounds
 from benchmarks.wire import encode_request
 
 BASELINE: Final = "this checkout"
@@ -76,7 +76,7 @@ def _compare(
 ) -> None:
     """Measure one operation, and print its table. The first server is the base of the ratios."""
     variants = {variant: (server, requests) for variant, server in servers.items()}
-    measurements = measure_in_turns(load_generator, variants, rounds, seconds)
+    measurements = measure_in_rounds(load_generator, variants, rounds, seconds)
     print(f"| `{operation}` | requests/s | ratio | CPU per request | ratio |")
     print("| --- | ---: | ---: | ---: | ---: |")
     base_rate = base_cpu = 0.0

@@ -9,7 +9,7 @@ from typing import Final
 
 from benchmarks import bench
 from benchmarks.servers import SERVICE_MODULE, TUTORIAL_MODULE, Server
-from benchmarks.trials import measure_in_turns
+from benchmarks.trials import measure_in_rounds
 from benchmarks.wire import encode_request
 
 MIB: Final = 2**20
@@ -39,7 +39,9 @@ def main() -> None:
         requests = [encode_request(f"GET /books/{book}") for book in opened_bench.data.book_ids]
         variants = {layer: (server, requests) for layer, server in servers.items()}
         _print_layers(
-            measure_in_turns(opened_bench.load_generator, variants, options.rounds, options.seconds)
+            measure_in_rounds(
+                opened_bench.load_generator, variants, options.rounds, options.seconds
+            )
         )
         *_, service = servers.values()
         _print_memory(service)

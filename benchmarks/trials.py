@@ -1,4 +1,4 @@
-"""Measures all servers in turns with the same requests, in several rounds."""
+"""Measures all servers in several rounds. In each round every server gets the same requests."""
 
 import asyncio
 from collections import defaultdict
@@ -21,12 +21,12 @@ from benchmarks.servers import CEILING_MODULE, Server, running_command, running_
 
 # The maximum duration of the load before a measurement, which fills pools and prepares statements.
 WARM_UP_SECONDS: Final = 1.0
-# The time after which a row must be in the table although the server responded before the commit.
+# The maximum time until a row is in the table. Some servers respond before they commit.
 COMMIT_TIMEOUT_SECONDS: Final = 5.0
 
 
 class LoadGenerator:
-    """Runs jobs of the load generator in another process."""
+    """Sends requests to a server from another process, and measures the responses."""
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
@@ -50,18 +50,18 @@ class Experiment:
     data: dataset.Dataset
     servers: Sequence[tuple[Contestant, Server]]
 
-    def trials(self, operation: Operation) -> Iterator[Trial]:
-        """Warm up all servers, then measure them in turns. Yield the result of each trial."""
+    def run_trials(self, operation: Operation) -> Iterator[Trial]:
+        """Warm up all servers, and yield a trial of each server in every round."""
         servers_with_requests = [
             (server, operation.requests(contestant, server, self.data))
             for contestant, server in self.servers
         ]
         connections = max(self.plan.concurrency)
-        seconds = min(WARM_UP_SECONDS, self.plan.seconds)
+        warm_up_seconds = min(WARM_UP_SECONDS, self.plan.seconds)
         for server, requests in servers_with_requests:
             self._restore_authors(operation)
             self.load_generator.run(
-                LoadJob(server.port, requests, connections, seconds, operation.send_once)
+                LoadJob(server.port, requests, connections, warm_up_seconds, operation.send_once)
             )
         for concurrency in self.plan.concurrency:
             for _ in range(self.plan.rounds):
@@ -71,7 +71,7 @@ class Experiment:
     def _run_trial(
         self, operation: Operation, server: Server, requests: list[bytes], concurrency: int
     ) -> Trial:
-        """Measure one server under one operation, and check that its writes were committed."""
+        """Measure one operation of one server, and check that its writes were committed."""
         author_count = self._restore_authors(operation)
         cpu_before = server.cpu_seconds()
         load_result = self.load_generator.run(
@@ -109,9 +109,9 @@ class Experiment:
         return dataset.AUTHOR_COUNT + operation.spare_authors
 
     def _wait_for_author_count(self, author_count: int) -> bool:
-        """Return whether the table has so many authors, now or soon.
+        """Wait until the table has `author_count` authors. Return False after a timeout.
 
-        Some servers send the response before the commit.
+        Some servers respond before they commit.
         """
         deadline = monotonic() + COMMIT_TIMEOUT_SECONDS
         while asyncio.run(dataset.count_authors(self.url)) != author_count:
@@ -121,14 +121,14 @@ class Experiment:
         return True
 
 
-def measure_in_turns(
+def measure_in_rounds(
     load_generator: LoadGenerator,
     variants: Mapping[str, tuple[Server, list[bytes]]],
     rounds: int,
     seconds: float,
     connections: int = 16,
 ) -> dict[str, list[tuple[float, float]]]:
-    """Measure variants in turns. Each is a server and the requests to send to it.
+    """Measure all variants in each round. A variant is a server and the requests to send to it.
 
     Returns for each variant, round by round, the requests per second and the microseconds of CPU
     time of the server per request. Raises `AssertionError` if a response is not 2xx.
@@ -151,7 +151,7 @@ def measure_in_turns(
 def running_contestants(
     url: str, cores: CoreLayout, directory: Path
 ) -> Iterator[list[tuple[Contestant, Server]]]:
-    """Run every server that is installed, over one database, until the block ends."""
+    """Run all installed servers with the same database, until the block ends."""
     with ExitStack() as stack:
         servers = []
         for contestant in installed_contestants():
@@ -168,16 +168,19 @@ def running_contestants(
 
 @contextmanager
 def running_load_generator(cores: CoreLayout) -> Iterator[LoadGenerator]:
-    """Run the load generator in another process, on its core, until the block ends."""
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, initializer=pin, initargs=(cores.load,)) as pool:
+    """Run the load generator in another process, pinned to its own core, until the block ends."""
+    spawn_context = get_context("spawn")
+    with ProcessPoolExecutor(1, spawn_context, initializer=pin, initargs=(cores.load,)) as pool:
         yield LoadGenerator(pool)
 
 
 def measure_ceiling(
     load_generator: LoadGenerator, cores: CoreLayout, directory: Path, connections: int
 ) -> float:
-    """Return the requests per second that the load generator reaches with the ceiling server."""
+    """Return the maximum number of requests per second of the load generator.
+
+    The ceiling server always sends the same bytes, so the load generator is the bottleneck.
+    """
     with running_module(
         "ceiling", CEILING_MODULE, cores=cores.server, directory=directory
     ) as server:
