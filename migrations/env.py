@@ -1,4 +1,4 @@
-"""Connects Alembic to the database, and sets locks and timeouts for the revisions.
+"""Runs the revisions with Alembic, and sets the lock and the timeouts of an upgrade.
 
 This file imports the application. Revisions never do, because they must not change with it.
 """
@@ -20,20 +20,20 @@ from app.settings import Settings, describe_validation_error
 from app.tables import metadata
 from migrations.new_revisions import prepare_revisions
 
-# A migration fails if it waits longer than this for the lock of a table, because all requests that
-# use the table wait behind it.
+# A migration that waits for the lock of a table blocks all later requests that use the table, so it
+# fails after this time.
 LOCK_TIMEOUT: Final = "5s"
 # Replaces the role's statement_timeout, which is too short to build the index of a large table.
 STATEMENT_TIMEOUT: Final = "15min"
-# A random number. All upgrades lock the same one.
+# The key of the advisory lock that every upgrade takes. It is a random number.
 UPGRADE_LOCK_KEY: Final = 7_305_011_972_015_236
 TRY_UPGRADE_LOCK: Final = text(f"SELECT pg_try_advisory_xact_lock({UPGRADE_LOCK_KEY})")
 LOCK_POLL_SECONDS: Final = 0.2
-NO_URL: Final = (
+MISSING_URL_MESSAGE: Final = (
     "There is no database to migrate: set DATABASE_URL, or use `make migrate` for the development"
     ' database and `make revision MESSAGE="..."` for a new revision.'
 )
-OPTIONS: Final[dict[str, Any]] = {
+CONTEXT_OPTIONS: Final[dict[str, Any]] = {
     "target_metadata": metadata,
     "compare_server_default": True,
     "process_revision_directives": prepare_revisions,
@@ -43,7 +43,7 @@ OPTIONS: Final[dict[str, Any]] = {
 
 
 def migrate() -> None:
-    """Run the revisions on the database that the caller passes, or on that of the settings."""
+    """Run the revisions on the database that the caller passes, by default on DATABASE_URL."""
     url = context.config.attributes.get("url")
     if url is not None:
         # The caller is Python code (app/schema.py), which handles exceptions itself.
@@ -55,16 +55,17 @@ def migrate() -> None:
 
 
 def read_database_url() -> URL:
-    """Return DATABASE_URL. Raises `CommandError` if the settings are invalid or name no database.
+    """Return DATABASE_URL.
 
-    Alembic prints this error as one line, without a traceback.
+    Raises `CommandError`, which Alembic prints without a traceback, if the settings are invalid or
+    DATABASE_URL is not set.
     """
     try:
         settings = Settings()
     except ValidationError as error:
         raise CommandError(f"Invalid settings: {describe_validation_error(error)}") from None
     if settings.database_url is None:
-        raise CommandError(NO_URL)
+        raise CommandError(MISSING_URL_MESSAGE)
     return settings.sqlalchemy_url
 
 
@@ -97,9 +98,9 @@ async def upgrade_database(url: URL) -> None:
 async def upgrade_lock(engine: AsyncEngine) -> AsyncIterator[None]:
     """Hold a lock on upgrades until the block ends. A second upgrade waits for the lock.
 
-    A transaction on a separate connection holds the lock, and does nothing else. The transactions
-    of the revisions cannot hold it, because each of them ends before the upgrade does. A lock of
-    the session would not work behind a transaction-mode pooler.
+    A transaction on a separate connection holds the lock and does nothing else. The transactions
+    of the revisions cannot hold it, because each of them ends before the upgrade does. A
+    session-level lock would not work behind a transaction-mode pooler.
     """
     async with engine.connect() as connection:
         while not await connection.scalar(TRY_UPGRADE_LOCK):
@@ -107,15 +108,16 @@ async def upgrade_lock(engine: AsyncEngine) -> AsyncIterator[None]:
             # waits for every transaction that has a snapshot, so both upgrades would wait forever.
             await connection.rollback()
             await asyncio.sleep(LOCK_POLL_SECONDS)
-        # Otherwise Postgres would end the idle transaction and release the lock. The statement also
-        # releases the snapshot of the SELECT above, for which CREATE INDEX would wait.
+        # Prevent Postgres from ending the idle transaction, which would release the lock. This
+        # statement also releases the snapshot of the SELECT above, because CREATE INDEX
+        # CONCURRENTLY would wait for it.
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield
 
 
 def run_migrations(connection: Connection) -> None:
     """Run each revision in its own transaction, so that its locks are released at its end."""
-    context.configure(connection=connection, transaction_per_migration=True, **OPTIONS)
+    context.configure(connection=connection, transaction_per_migration=True, **CONTEXT_OPTIONS)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -123,14 +125,14 @@ def run_migrations(connection: Connection) -> None:
 def set_timeouts(connection: Connection) -> None:
     """Set the timeouts at the start of a transaction or of an autocommit block.
 
-    Migrations should connect to Postgres without a transaction-mode pooler. With one, the timeouts
-    of transactions work, but those of an autocommit block do not, because the pooler may send SET
-    and the next statement to different connections.
+    Migrations should connect to Postgres directly. Behind a transaction-mode pooler the timeouts of
+    transactions work, but those of an autocommit block do not, because the pooler may send SET and
+    the next statement to different connections.
     """
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
         connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-        # CREATE INDEX CONCURRENTLY has to wait for open transactions, but requests do not wait
-        # behind it. An autocommit block must not contain ALTER TABLE, behind which they do.
+        # CREATE INDEX CONCURRENTLY has to wait for open transactions, but does not block requests.
+        # An autocommit block must not contain ALTER TABLE, because that would block them.
         connection.exec_driver_sql("SET lock_timeout = 0")
     else:
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
@@ -138,10 +140,10 @@ def set_timeouts(connection: Connection) -> None:
 
 
 def write_sql() -> None:
-    """Write the SQL of the revisions, for `alembic upgrade --sql`."""
-    context.configure(dialect_name="postgresql", literal_binds=True, **OPTIONS)
+    """Write the SQL of the revisions to standard output, as `alembic upgrade --sql` requests."""
+    context.configure(dialect_name="postgresql", literal_binds=True, **CONTEXT_OPTIONS)
     with context.begin_transaction():
-        # SET LOCAL would only last until an autocommit block commits the first transaction.
+        # SET LOCAL would not apply after an autocommit block, which commits the transaction.
         context.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
         context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         context.run_migrations()
