@@ -2,9 +2,9 @@
 
     make rename NAME=orderdesk TITLE="Order Desk"
 
-The name is for programs, the title for people. `app/__init__.py` contains the current ones, so the
-repository can be renamed again. Only whole words are replaced: `name_test` contains the word
-`name`, but `names` does not.
+NAME is used in code, and TITLE in texts for people. The current values are in `app/__init__.py`, so
+that the repository can be renamed again. Only whole words are replaced: `name_test` contains the
+word `name`, but `names` does not.
 """
 
 import argparse
@@ -33,27 +33,30 @@ EXAMPLE: Final = 'make rename NAME=orderdesk TITLE="Order Desk"'
 # make tokens, which begin with it, and lines of code too long.
 VALID_NAME: Final = re.compile("[a-z][a-z0-9]{2,19}")
 VALID_TITLE: Final = re.compile("(?=.{3,30}$)[A-Z][A-Za-z0-9]*( [A-Za-z0-9]+)*")
-# These files name the authors, who are the same after a rename.
+# These files name the copyright holders, whom a rename does not change.
 LICENSE_PATTERNS: Final = ("LICENSE*", "COPYING*", "NOTICE*")
 
 
 class RenameError(Exception):
-    """Raised if the repository cannot be renamed. The message tells the user why."""
+    """Raised if the repository cannot be renamed. The message states the reason."""
 
 
 class Names(NamedTuple):
-    """The name of the service for programs, and for people."""
+    """The name of the service in code, and its title in texts for people."""
 
     name: str
     title: str
 
     def spellings(self) -> tuple[str, str, str]:
-        """Return the words that a rename replaces. If two are equal, the later one counts."""
+        """Return the words that a rename replaces: the name in capitals, the title, and the name.
+
+        If two of them are equal, the replacement of the later one is used.
+        """
         return (self.name.upper(), self.title, self.name)
 
 
 def main() -> int:
-    """Rename the repository as the arguments of the command say. Return the exit code."""
+    """Rename the service to the name and title in the arguments. Return the exit code."""
     parser = argparse.ArgumentParser(usage=EXAMPLE)
     parser.add_argument("name", nargs="?", default="")
     parser.add_argument("title", nargs="?", default="")
@@ -68,8 +71,8 @@ def main() -> int:
 
 
 def rename(old: Names, new: Names) -> str:
-    """Rename the repository. Return what was done and what to do next."""
-    _check_spelling(new)
+    """Rename the service. Return a text for the user: the changes, and the next steps."""
+    _check_format(new)
     _check_no_uncommitted_changes()
     paths = list_files()
     texts = read_texts(paths)
@@ -88,7 +91,7 @@ def rename(old: Names, new: Names) -> str:
     return "\n".join([summary, unchanged, next_steps, *leftovers])
 
 
-def _check_spelling(new: Names) -> None:
+def _check_format(new: Names) -> None:
     """Raise `RenameError` if the new name or title has forbidden characters or a wrong length."""
     if not VALID_NAME.fullmatch(new.name) or keyword.iskeyword(new.name):
         raise RenameError(
@@ -103,26 +106,26 @@ def _check_spelling(new: Names) -> None:
 
 
 def _check_no_uncommitted_changes() -> None:
-    """Raise `RenameError` if git could not restore the files as they are now."""
+    """Raise `RenameError` if `git checkout .` could not undo the rename."""
     if not has_git():
         return
     has_commit = run("git", "ls-files") != ""
     if not has_commit or run("git", "status", "--porcelain", "--untracked-files=no"):
         raise RenameError(
-            "commit or stash your changes first, so that `git checkout .` can undo the renaming"
+            "commit or stash your changes first, so that `git checkout .` can undo the rename"
         )
 
 
 def _check_unused(old: Names, new: Names, texts: Mapping[Path, str]) -> None:
     """Raise `RenameError` if the repository already uses the new name for something else.
 
-    The next rename could not distinguish these words from the name of the service.
+    A later rename could not distinguish those words from the name of the service.
     """
-    if _words(*old.spellings(), flags=re.IGNORECASE).search(new.title):
+    if _whole_words_pattern(*old.spellings(), flags=re.IGNORECASE).search(new.title):
         raise RenameError(f"choose another name: {new.title} contains the current one, {old.title}")
-    pattern = _words(*new.spellings())
+    pattern = _whole_words_pattern(*new.spellings())
     for path, text in texts.items():
-        # Documentation of this command may suggest a name, which is not in use.
+        # Lines about this command may contain an example of a name, which is not in use.
         lines = [line for line in text.splitlines() if "make rename" not in line]
         relative_path = str(path.relative_to(ROOT))
         match = pattern.search("\n".join([relative_path, *lines]))
@@ -132,10 +135,10 @@ def _check_unused(old: Names, new: Names, texts: Mapping[Path, str]) -> None:
             )
 
 
-def _words(*words: str, flags: int = 0) -> re.Pattern[str]:
-    r"""Return a pattern for whole words, which have no letter or digit next to them: `name_test`.
+def _whole_words_pattern(*words: str, flags: int = 0) -> re.Pattern[str]:
+    r"""Return a pattern of words without a letter or digit next to them: `name` in `name_test`.
 
-    The letter of an escape sequence does not count, so the string `"\nname"` contains the word.
+    The letter of an escape sequence may precede a word: the text `"\nname"` contains `name`.
     """
     longest_first = sorted(words, key=len, reverse=True)
     alternatives = "|".join(re.escape(word) for word in longest_first)
@@ -143,10 +146,10 @@ def _words(*words: str, flags: int = 0) -> re.Pattern[str]:
     return re.compile(rf"{start}(?:{alternatives})(?![A-Za-z0-9])", flags)
 
 
-def _replace(old: Names, new: Names, text: str) -> str:
-    """Return a text in which every spelling of the old name is replaced by that of the new one."""
+def _replace_names(old: Names, new: Names, text: str) -> str:
+    """Return the text with the old name and title replaced by the new ones."""
     replacements = dict(zip(old.spellings(), new.spellings(), strict=True))
-    return _words(*replacements).sub(lambda match: replacements[match[0]], text)
+    return _whole_words_pattern(*replacements).sub(lambda match: replacements[match[0]], text)
 
 
 def _replace_in_files(old: Names, new: Names, texts: Mapping[Path, str]) -> int:
@@ -154,7 +157,7 @@ def _replace_in_files(old: Names, new: Names, texts: Mapping[Path, str]) -> int:
     changed_files = 0
     for path, text in texts.items():
         is_license = any(path.match(pattern) for pattern in LICENSE_PATTERNS)
-        new_text = _replace(old, new, text)
+        new_text = _replace_names(old, new, text)
         if new_text != text and not is_license:
             path.write_bytes(new_text.encode())
             changed_files += 1
@@ -163,11 +166,11 @@ def _replace_in_files(old: Names, new: Names, texts: Mapping[Path, str]) -> int:
 
 def _move_files(old: Names, new: Names, paths: list[Path]) -> dict[Path, Path]:
     """Move the files whose path contains the old name. Return the new path of each moved file."""
-    # In paths the name also replaces the title, which may have spaces.
+    # Paths get the name in place of the title, because a title may contain spaces.
     path_names = Names(new.name, new.name)
     moved = {}
     for path in paths:
-        target = ROOT / _replace(old, path_names, str(path.relative_to(ROOT)))
+        target = ROOT / _replace_names(old, path_names, str(path.relative_to(ROOT)))
         if target != path:
             move(path, target)
             moved[path] = target
@@ -175,22 +178,23 @@ def _move_files(old: Names, new: Names, paths: list[Path]) -> dict[Path, Path]:
 
 
 def _next_steps(new_paths: list[Path]) -> str:
-    """Return the message that tells how to continue and, in a clone, how to undo the rename."""
+    """Return the next steps and, if the files are in git, the command that undoes the rename."""
     steps = "Next: run `make check test` and commit."
     if not has_git():
         return steps
     undo = "git checkout ."
     if new_paths:
         undo += " && git clean -fq -- " + shlex.join(str(path) for path in new_paths)
-    return f"{steps} `{undo}` undoes the renaming."
+    return f"{steps} `{undo}` undoes the rename."
 
 
 def _find_leftovers(old: Names, paths: list[Path]) -> list[str]:
-    """Return the lines of a message that lists where the old name remains, such as `  LICENSE:1`.
+    """Return the lines of a message about the places that still contain the old name.
 
-    It remains in licenses, and in spellings that are not replaced, such as one in camel case.
+    A place is, for example, `  LICENSE:1`. A rename changes neither licenses nor other
+    spellings, such as camel case. The list is empty if there are no such places.
     """
-    pattern = _words(*old.spellings(), flags=re.IGNORECASE)
+    pattern = _whole_words_pattern(*old.spellings(), flags=re.IGNORECASE)
     places = [
         f"  {path.relative_to(ROOT)}:{number}"
         for path, text in read_texts(paths).items()
