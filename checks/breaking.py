@@ -16,7 +16,7 @@ class BreakingChange(NamedTuple):
 def find_breaking_changes(old_document: Json, new_document: Json) -> Iterator[BreakingChange]:
     """Yield every way in which the new document breaks clients that were written for the old one.
 
-    Additions are not breaking: new operations, optional parameters, fields or problems.
+    Additions such as new operations, optional parameters, fields or problems are not breaking.
     """
     comparison = _OperationComparison(old_document, new_document)
     for path, path_item in old_document["paths"].items():
@@ -31,7 +31,7 @@ def find_breaking_changes(old_document: Json, new_document: Json) -> Iterator[Br
 
 
 class _OperationComparison:
-    """Compares the operations of two documents."""
+    """Compares operations of the old and the new document."""
 
     def __init__(self, old_document: Json, new_document: Json) -> None:
         self._requests = SchemaComparison(old_document, new_document, is_request=True)
@@ -48,25 +48,30 @@ class _OperationComparison:
         yield from self._compare_responses(old_operation["responses"], new_operation["responses"])
 
     def _compare_parameters(self, old_operation: Json, new_operation: Json) -> Iterator[str]:
-        """Yield parameters that were removed, became required, or accept fewer values."""
+        """Yield a change if a parameter was removed, became required or accepts fewer values."""
         old_parameters = _parameters_by_name(old_operation)
         new_parameters = _parameters_by_name(new_operation)
-        for name, parameter in new_parameters.items():
+        for name, new_parameter in new_parameters.items():
             old_parameter = old_parameters.get(name)
             was_required = old_parameter is not None and old_parameter["required"]
-            if parameter["required"] and not was_required:
+            if new_parameter["required"] and not was_required:
                 yield f"{name} is required"
             if old_parameter is None:
                 continue
-            yield from self._requests.compare(old_parameter["schema"], parameter["schema"], name)
-            # `sort=a,b` or `sort=a&sort=b`
-            if any(old_parameter.get(key) != parameter.get(key) for key in ("style", "explode")):
+            yield from self._requests.compare(
+                old_parameter["schema"], new_parameter["schema"], name
+            )
+            # These decide between `sort=a,b` and `sort=a&sort=b`.
+            if any(
+                old_parameter.get(key) != new_parameter.get(key) for key in ("style", "explode")
+            ):
                 yield f"{name} has another style or explode"
         for name in old_parameters:
             if name not in new_parameters:
                 yield f"{name} was removed"
 
     def _compare_request_bodies(self, old_operation: Json, new_operation: Json) -> Iterator[str]:
+        """Yield a change if the body became required or accepts fewer values."""
         old_body = old_operation.get("requestBody", {})
         new_body = new_operation.get("requestBody", {})
         if new_body.get("required") and not old_body.get("required"):
@@ -74,9 +79,9 @@ class _OperationComparison:
         yield from _compare_content(old_body, new_body, "body", self._requests)
 
     def _compare_responses(self, old_responses: Json, new_responses: Json) -> Iterator[str]:
-        """Yield statuses, headers and media types that changed, and values that may be new.
+        """Yield the changes of statuses, headers, media types and possible values.
 
-        A status from 400 on may be added or removed: clients have to expect any problem.
+        An error status may be added or removed, because clients have to expect any problem.
         """
         for status in sorted(old_responses.keys() - new_responses.keys()):
             if status < "400":
@@ -97,7 +102,8 @@ class _OperationComparison:
 
 def _allows_anonymous_access(operation: Json) -> bool:
     """Return whether an operation can be called without a token."""
-    # An empty object among the alternatives stands for a request without credentials.
+    # `security` lists alternatives. The empty object among them allows requests without a token, as
+    # does a missing list.
     return {} in operation.get("security", [{}])
 
 
@@ -114,7 +120,7 @@ def _compare_content(
 ) -> Iterator[str]:
     """Yield the changes of a request body or response in each of its media types.
 
-    `location` names it in the descriptions, for example "body" or "response 200".
+    `location` is its name in the descriptions, for example "body" or "response 200".
     """
     new_content = new.get("content", {})
     for media_type, old_media_type in old.get("content", {}).items():
