@@ -16,12 +16,7 @@ from app.core.db._sessions import (
     TransactionSession,
     mark_reusable,
 )
-from app.core.db._sqlstate import (
-    DATABASE_AND_OS_ERRORS,
-    DATABASE_ERRORS,
-    find_sqlstate,
-    may_retry_transaction,
-)
+from app.core.db._sqlstate import DATABASE_AND_OS_ERRORS, DATABASE_ERRORS, may_retry_transaction
 from app.core.db._statements import Statements, equals
 
 __all__ = [
@@ -45,7 +40,6 @@ __all__ = [
     "TransactionSession",
     "equals",
     "find_database_problem",
-    "find_sqlstate",
     "mark_reusable",
     "may_retry_transaction",
     "search_column",

@@ -11,7 +11,7 @@ In a batch, a pointer starts with the item, for example `/items/17/author_id`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -21,11 +21,10 @@ from app.core.db._missing_rows import (
     select_existing_values,
 )
 from app.core.db._names import matches_reported_name
-from app.core.db._sessions import Session
+from app.core.db._sessions import Row, Session
 from app.core.errors import Conflict, InvalidRequest, ServiceError
 from app.core.field_errors import json_pointer
 
-Row = Mapping[str, Any]
 UniqueConstraint = sa.UniqueConstraint | sa.PrimaryKeyConstraint | sa.Index
 # The maximum number of JSON pointers in an error message.
 MAX_POINTERS: Final = 10

@@ -125,7 +125,13 @@ class LinkTable:
         The pointer of the field error is the location of the id in the request, for example
         `/tag_ids/1`, or `/items/17/tag_ids/1` in a batch.
         """
-        existing_ids = await self._select_existing_target_ids(target_ids_by_owner, session)
+        # `select_existing_values` can compare several columns, so it takes and returns tuples.
+        target_keys = [
+            (target_id,) for target_ids in target_ids_by_owner.values() for target_id in target_ids
+        ]
+        existing_keys = await select_existing_values(
+            self._target_table, [self._target_key_name], target_keys, session
+        )
         column_name = str(self._target_column.key)
         # The request contains the values of the column `tag_id` in the field `tag_ids`.
         field_name = f"{column_name}s"
@@ -135,23 +141,7 @@ class LinkTable:
             if batch:
                 field_path = ("items", owner_index, field_name)
             for target_index, target_id in enumerate(target_ids):
-                if target_id not in existing_ids:
+                if (target_id,) not in existing_keys:
                     pointer = json_pointer(*field_path, target_index)
                     field_errors.append(missing_row_field_error(column_name, pointer))
         return field_errors
-
-    async def _select_existing_target_ids(
-        self, target_ids_by_owner: TargetIdsByOwner, session: Session
-    ) -> set[Any]:
-        """Return the ids of targets, for example of tags, that exist in the target table.
-
-        If `target_ids_by_owner` is `{book_id: [1, 2]}` and tag 2 does not exist, returns `{1}`.
-        """
-        # `select_existing_values` can compare several columns, so it takes and returns tuples.
-        target_keys = [
-            (target_id,) for target_ids in target_ids_by_owner.values() for target_id in target_ids
-        ]
-        existing_keys = await select_existing_values(
-            self._target_table, [self._target_key_name], target_keys, session
-        )
-        return {target_id for (target_id,) in existing_keys}

@@ -3,17 +3,16 @@
 Postgres reports that a foreign key is violated, but not by which of several rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.core.db._arrays import unnest_rows
-from app.core.db._sessions import Session
+from app.core.db._sessions import Row, Session
 from app.core.errors import Conflict, InvalidRequest
 from app.core.field_errors import FieldError, json_pointer
 
-Row = Mapping[str, Any]
 # The values of several columns of one row, in the order of the columns.
 ColumnValues = tuple[Any, ...]
 
