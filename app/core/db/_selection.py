@@ -105,10 +105,7 @@ class Selection:
         return any(embedded_field.must_be_read_again(row) for embedded_field in embedded_fields)
 
     def _require_columns(self, model: type[Base], read_model: type[BaseModel]) -> None:
-        """Raise `TypeError` if a field is not a column, and not read in another way.
-
-        Fields that embed rows and `other_fields` are not columns.
-        """
+        """Raise `TypeError` if one of `column_names` is not a column of the table."""
         for column_name in self.column_names:
             if column_name not in model.__table__.c:
                 raise TypeError(

@@ -57,10 +57,11 @@ class Session(Protocol):
         """
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """Return a context manager that undoes the statements of its block if the block fails.
+        """Return a context manager that keeps the session usable if a statement in it fails.
 
-        The session can then execute further statements. Without a savepoint, Postgres refuses all
-        statements of a transaction after one of them has failed.
+        In a transaction, a failed block is undone. Without a savepoint, Postgres refuses all
+        statements of a transaction after one of them has failed. A session that commits each
+        statement immediately stays usable anyway, and undoes nothing.
         """
 
     def after_commit(self, callback: Callback) -> None:
