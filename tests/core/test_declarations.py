@@ -10,8 +10,11 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from app.authors.models import Author
+from app.books.models import Book
 from app.core.db import Base, Entity, Statements
 from app.core.schemas import ReadModel, UpdatedAt, Version
+from app.documents.models import Document
 
 
 class DeclaredEntity(Entity):
@@ -85,6 +88,12 @@ class Part(BaseModel):
     name: str
 
 
+class StoredFile(BaseModel):
+    """The key of a stored file."""
+
+    key: str
+
+
 class OwnedPart(BaseModel):
     """An embedded row with an owner. Deleting the owner does not change the version of the row."""
 
@@ -117,6 +126,7 @@ class ConditionPart(BaseModel):
 
 
 def build_read_model(**annotations: Any) -> type[ReadModel]:
+    """Create a read model `ThingRead` with `id`, `updated_at`, `version` and these fields."""
     fields = {"id": UUID, **annotations, "updated_at": UpdatedAt, "version": Version}
     namespace = {"__annotations__": fields, "__module__": __name__}
     return type("ThingRead", (ReadModel,), namespace)
@@ -149,6 +159,16 @@ class ThingStatements(Statements):
         (Seat, {"room": AliasedPart}, "AliasedPart.name has an alias, but database rows have"),
         (Room, {"seats": list[Picture]}, "whose field picture has the type LargeBinary"),
         (Room, {"seats": list[ConditionPart]}, "whose field condition has the type Enum"),
+        (Book, {"sequel": Part}, "ThingRead.sequel embeds a model, but Book has no relation"),
+        (Book, {"author": StoredFile}, "StoredFile, whose field key is not a column of authors"),
+        (
+            Book,
+            {"author": list[Part]},
+            "ThingRead.author must be one model, because Book.author is one row",
+        ),
+        (Book, {"pages": int}, "ThingRead.pages is not a column of books. Add the column to Book"),
+        (Author, {"books": list[Part]}, "but Author has no relationship of this name"),
+        (Document, {"owner": Part}, "but Document has no relationship of this name"),
     ],
 )
 def test_statements_raise_type_error_when_declaration_is_unsupported(

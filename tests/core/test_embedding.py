@@ -1,8 +1,7 @@
-"""Read models that embed rows of other tables: their values, versions and declarations."""
+"""Read models that embed rows of other tables: their values and versions."""
 
 import asyncio
 import csv
-from collections.abc import Mapping
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -11,16 +10,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 from httpx import AsyncClient
-from pydantic import BaseModel
+from sqlalchemy import text
 
-from app.authors.models import Author
-from app.books.models import Book
-from app.core.db import Database, Statements
+from app.core.db import Database
 from app.core.errors import NotFound, PreconditionFailed
 from app.core.formats import create_writer
 from app.core.paging import ListQuery, PageQuery
-from app.core.schemas import ReadModel, UpdatedAt, Version
-from app.documents.models import Document
+from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.factories import make_book
 from tests.support.library import (
     EditionRead,
@@ -121,31 +117,25 @@ async def test_version_of_listed_book_is_accepted_as_if_match(client: AsyncClien
 
 @pytest.mark.private_database
 async def test_update_after_concurrent_change_to_new_author_returns_new_author(
-    client: AsyncClient, outside_connection: asyncpg.Connection
+    client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
 ) -> None:
     """The UPDATE waits for a lock. Its snapshot is older than the author, so it cannot join it."""
     book = await make_book(client)
-    async with outside_connection.transaction():
-        await outside_connection.execute("UPDATE books SET title = 'locked'")
+    async with database.transaction() as session:
+        await session.execute(text("UPDATE books SET title = 'locked'"))
         patch = asyncio.create_task(client.patch(f"/books/{book['id']}", json={"title": "new"}))
-        await _wait_for_lock(outside_connection)
-        await outside_connection.execute(
-            "INSERT INTO authors (id, name) VALUES ($1, 'Octavia')", FIRST_ID
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        await session.execute(
+            text("INSERT INTO authors (id, name) VALUES (:id, 'Octavia')"), {"id": FIRST_ID}
         )
-        await outside_connection.execute("UPDATE books SET author_id = $1, version = 2", FIRST_ID)
+        await session.execute(
+            text("UPDATE books SET author_id = :id, version = 2"), {"id": FIRST_ID}
+        )
     response = await patch
     assert response.status_code == 200
     body = response.json()
     assert (body["title"], body["author"]["name"]) == ("new", "Octavia")
     assert (body["version"][:3], response.headers["etag"]) == ("3.1", f'"{body["version"]}"')
-
-
-async def _wait_for_lock(connection: asyncpg.Connection) -> None:
-    """Return when another session waits for a lock."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    async with asyncio.timeout(10):
-        while await connection.fetchval(waiting) == 0:
-            await connection.execute("SELECT pg_stat_clear_snapshot()")
 
 
 # An optional row
@@ -184,17 +174,17 @@ async def test_update_after_concurrent_change_to_new_optional_row_returns_new_ro
 ) -> None:
     """The UPDATE waits for a lock. Its snapshot is older than the publisher."""
     edition = await create_edition(library)
-    async with outside_connection.transaction():
-        await outside_connection.execute("UPDATE library_editions SET title = 'locked'")
+    async with library.transaction() as session:
+        await session.execute(text("UPDATE library_editions SET title = 'locked'"))
         update = asyncio.create_task(
             EditionRepository(library.writes).update(edition.id, {"title": "new"}, None)
         )
-        await _wait_for_lock(outside_connection)
-        await outside_connection.execute(
-            "INSERT INTO library_publishers VALUES ($1, 'Penguin', 'GB')", FIRST_ID
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        await session.execute(
+            text("INSERT INTO library_publishers VALUES (:id, 'Penguin', 'GB')"), {"id": FIRST_ID}
         )
-        await outside_connection.execute(
-            "UPDATE library_editions SET publisher_id = $1, version = 2", FIRST_ID
+        await session.execute(
+            text("UPDATE library_editions SET publisher_id = :id, version = 2"), {"id": FIRST_ID}
         )
     updated = await update
     assert updated.publisher is not None
@@ -306,8 +296,8 @@ async def test_csv_has_columns_for_embedded_row_and_json_for_embedded_list(
     )
     with_none = await create_edition(library)
     writer = create_writer("csv", EditionRead)
-    text = (writer.header + writer.format_lines([with_all, with_none])).decode()
-    first, second = csv.DictReader(StringIO(text))
+    csv_text = (writer.header + writer.format_lines([with_all, with_none])).decode()
+    first, second = csv.DictReader(StringIO(csv_text))
     assert list(first) == [
         "id",
         "title",
@@ -322,46 +312,3 @@ async def test_csv_has_columns_for_embedded_row_and_json_for_embedded_list(
     assert first["tags"] == f'[{{"id": "{FIRST_ID}", "name": "a"}}]'
     assert (second["publisher_id"], second["publisher_name"], second["tags"]) == ("", "", "[]")
     assert second["version"] == with_none.version
-
-
-# Wrong declarations
-
-
-class Part(BaseModel):
-    """The name of an embedded row."""
-
-    name: str
-
-
-class StoredFile(BaseModel):
-    """The key of a stored file."""
-
-    key: str
-
-
-def create_read_model(**annotations: Any) -> type[ReadModel]:
-    """Create a read model with these fields and those of every entity."""
-    fields = {"id": UUID, **annotations, "updated_at": UpdatedAt, "version": Version}
-    return type("ThingRead", (ReadModel,), {"__annotations__": fields, "__module__": __name__})
-
-
-@pytest.mark.parametrize(
-    ("model", "fields", "sentence"),
-    [
-        (Book, {"sequel": Part}, "ThingRead.sequel embeds a model, but Book has no relation"),
-        (Book, {"author": StoredFile}, "StoredFile, whose field key is not a column of authors"),
-        (
-            Book,
-            {"author": list[Part]},
-            "ThingRead.author must be one model, because Book.author is one row",
-        ),
-        (Book, {"pages": int}, "ThingRead.pages is not a column of books. Add the column to Book"),
-        (Author, {"books": list[Part]}, "but Author has no relationship of this name"),
-        (Document, {"owner": Part}, "but Document has no relationship of this name"),
-    ],
-)
-def test_wrong_declaration_raises_type_error_with_explanation(
-    model: Any, fields: Mapping[str, Any], sentence: str
-) -> None:
-    with pytest.raises(TypeError, match=sentence.replace(".", r"\.")):
-        Statements(model, create_read_model(**fields))
