@@ -6,9 +6,9 @@ the field and says how to change the declaration.
 A field of a read model embeds rows of another table if it contains a model, as `BookRead.author`
 contains a `BookAuthor`. The functions that check such fields have these parameters in common:
 
-- `field_name` names the field in the message, for example `BookRead.author`.
+- `qualified_name` is the name of the field in the message, for example `BookRead.author`.
 - `relationship` is the relationship of the mapped class with the same name, `Book.author`.
-- `nested` is the type of the field, for example an optional `BookAuthor`.
+- `nested_model` is the type of the field, for example an optional `BookAuthor`.
 """
 
 import operator
@@ -47,7 +47,7 @@ def forbid_validation_aliases(model: type[BaseModel]) -> None:
 
 
 def forbid_converted_types_in_list(
-    field_name: str, relationship: Relationship, nested: NestedModel
+    qualified_name: str, relationship: Relationship, nested_model: NestedModel
 ) -> None:
     """Raise `TypeError` if an embedded list contains a column whose values SQLAlchemy converts.
 
@@ -56,7 +56,7 @@ def forbid_converted_types_in_list(
     `\\x00ff`.
     """
     columns = relationship.mapper.local_table.c
-    embedded_model = nested.model
+    embedded_model = nested_model.model
     for column_name in embedded_model.model_fields:
         column_type = columns[column_name].type
         if isinstance(column_type, sa.Enum):
@@ -65,7 +65,7 @@ def forbid_converted_types_in_list(
             is_converted = isinstance(column_type, _CONVERTED_TYPES)
         if is_converted:
             raise TypeError(
-                f"{field_name} embeds a list of {embedded_model.__name__}, whose field "
+                f"{qualified_name} embeds a list of {embedded_model.__name__}, whose field "
                 f"{column_name} has the type {column_type!r}. Values of this type are not supported"
                 " in lists. Store text or numbers (an Enum with `values_callable`), or remove the "
                 "field."
@@ -84,7 +84,7 @@ def _stores_enum_values(enum_type: sa.Enum) -> bool:
 
 
 def require_columns_for_fields(
-    field_name: str, relationship: Relationship, nested: NestedModel
+    qualified_name: str, relationship: Relationship, nested_model: NestedModel
 ) -> None:
     """Raise `TypeError` if a field of an embedded model is not a column of the embedded table.
 
@@ -92,17 +92,17 @@ def require_columns_for_fields(
     """
     embedded_table = relationship.mapper.class_.__tablename__
     columns = relationship.mapper.local_table.c
-    for column_name in nested.model.model_fields:
+    for column_name in nested_model.model.model_fields:
         if column_name not in columns:
             raise TypeError(
-                f"{field_name} embeds {nested.model.__name__}, whose field {column_name} is not a "
-                f"column of {embedded_table}. An embedded model can have only fields that are "
-                "columns."
+                f"{qualified_name} embeds {nested_model.model.__name__}, whose field {column_name} "
+                f"is not a column of {embedded_table}. An embedded model can have only fields that "
+                "are columns."
             )
 
 
 def require_version_of_embedded_rows(
-    field_name: str, relationship: Relationship, nested: NestedModel
+    qualified_name: str, relationship: Relationship, nested_model: NestedModel
 ) -> None:
     """Raise `TypeError` if an embedded row can change without a change of its version.
 
@@ -115,22 +115,23 @@ def require_version_of_embedded_rows(
     """
     embedded_class = relationship.mapper.class_
     columns = relationship.mapper.local_table.c
-    for column_name in nested.model.model_fields:
+    for column_name in nested_model.model.model_fields:
         rule = _find_referential_action(columns[column_name])
         if rule is not None:
             raise TypeError(
-                f"{field_name} embeds {nested.model.__name__}, but {rule} can change its field "
-                f"{column_name} without incrementing the version. Remove the field or the rule."
+                f"{qualified_name} embeds {nested_model.model.__name__}, but {rule} can change its "
+                f"field {column_name} without incrementing the version. Remove the field or the "
+                "rule."
             )
     if "version" not in columns:
         raise TypeError(
-            f"{field_name} embeds {embedded_class.__name__}, which has no version, so the ETag "
+            f"{qualified_name} embeds {embedded_class.__name__}, which has no version, so the ETag "
             "would not change when the embedded row does. "
             f"Derive {embedded_class.__name__} from Entity."
         )
 
 
-def require_foreign_key_join(field_name: str, relationship: Relationship) -> None:
+def require_foreign_key_join(qualified_name: str, relationship: Relationship) -> None:
     """Raise `TypeError` if a relationship has a sort order, or a condition besides foreign keys.
 
     Repositories join embedded rows only by foreign keys, such as `authors.id = books.author_id`,
@@ -147,12 +148,12 @@ def require_foreign_key_join(field_name: str, relationship: Relationship) -> Non
     compares_only_columns = all(_compares_two_columns(condition) for condition in join_conditions)
     if len(join_conditions) > number_of_key_columns or not compares_only_columns:
         raise TypeError(
-            f"{field_name} embeds rows by a relationship with a condition that is not a foreign "
-            f"key. Remove the condition from the relationship {relationship.key}."
+            f"{qualified_name} embeds rows by a relationship with a condition that is not a "
+            f"foreign key. Remove the condition from the relationship {relationship.key}."
         )
     if relationship.order_by:
         raise TypeError(
-            f"{field_name} is always sorted by primary key. Remove `order_by` from the "
+            f"{qualified_name} is always sorted by primary key. Remove `order_by` from the "
             f"relationship {relationship.key}."
         )
 
@@ -223,7 +224,7 @@ def _find_referential_action(column: Column) -> str | None:
 
 
 def require_supported_foreign_key(
-    field_name: str, relationship: Relationship, nested: NestedModel
+    qualified_name: str, relationship: Relationship, nested_model: NestedModel
 ) -> None:
     """Raise `TypeError` if the foreign key to an embedded row has an unsupported form.
 
@@ -233,12 +234,12 @@ def require_supported_foreign_key(
     column_pairs = relationship.local_remote_pairs or []
     if len(column_pairs) > 1:
         raise TypeError(
-            f"{field_name} embeds a row to which a foreign key of several columns refers. Only "
+            f"{qualified_name} embeds a row to which a foreign key of several columns refers. Only "
             "foreign keys of one column are supported."
         )
     [(foreign_key_column, _)] = column_pairs
-    if foreign_key_column.nullable and not nested.is_optional:
+    if foreign_key_column.nullable and not nested_model.is_optional:
         raise TypeError(
-            f"{field_name} must allow None, because {foreign_key_column} is nullable: "
-            f"`{relationship.key}: {nested.model.__name__} | None`."
+            f"{qualified_name} must allow None, because {foreign_key_column} is nullable: "
+            f"`{relationship.key}: {nested_model.model.__name__} | None`."
         )
