@@ -86,7 +86,12 @@ class TimedRequest:
         try:
             await app(self._scope, self._timed_receive, self._timed_send)
         except asyncio.CancelledError:
-            if self._is_cancelled_by_server():
+            is_cancelled_by_server = True
+            if self._has_timed_out:
+                # Withdraw the cancellation by `time_out`. If another one remains, it comes from the
+                # server, which cancels requests at the end of a shutdown.
+                is_cancelled_by_server = self._task.uncancel() > 0
+            if is_cancelled_by_server:
                 self._send_error(ShuttingDown())
                 raise
         if self._has_timed_out and self._response_state is _ResponseState.STARTED:
@@ -121,16 +126,6 @@ class TimedRequest:
         self._has_timed_out = True
         self._task.cancel()
         self.record_progress()
-
-    def _is_cancelled_by_server(self) -> bool:
-        """Return whether the server has cancelled the task of this request, to end a shutdown.
-
-        If `time_out` has also cancelled the task, this method withdraws that cancellation.
-        """
-        if not self._has_timed_out:
-            return True
-        remaining_cancellations = self._task.uncancel()
-        return remaining_cancellations > 0
 
     async def _timed_receive(self) -> Message:
         """Receive a part of the request body. Record progress if enough bytes have arrived."""
