@@ -206,43 +206,43 @@ class Page(BaseModel, Generic[ItemT]):
             query: The query of the request, for example `sort=title&page=2`.
         """
         parameters = parse_qsl(query, keep_blank_values=True)
-        other_parameters = [
-            (name, value) for name, value in parameters if name not in {"page", "cursor"}
-        ]
+        other_parameters = "".join(
+            f"{urlencode({name: value})}&"
+            for name, value in parameters
+            if name not in {"page", "cursor"}
+        )
         total_is_exact = ("count", "estimated") not in parameters
 
         links = []
         for relation, position in self._link_positions(total_is_exact=total_is_exact):
-            link_query = urlencode([*other_parameters, position])
-            links.append(f'<{path}?{link_query}>; rel="{relation}"')
+            links.append(f'<{path}?{other_parameters}{position}>; rel="{relation}"')
         return ", ".join(links)
 
-    def _link_positions(self, *, total_is_exact: bool) -> Iterator[tuple[str, tuple[str, str]]]:
-        """Yield the relation and the query parameter of each link: `("next", ("page", "3"))`.
+    def _link_positions(self, *, total_is_exact: bool) -> Iterator[tuple[str, str]]:
+        """Yield the relation and the query parameter of each link, such as `("next", "page=3")`.
 
-        The link to the next page has a cursor, `("next", ("cursor", "aGVs"))`, if the client has
+        The link to the next page has a cursor, `("next", "cursor=aGVs")`, if the client has
         requested this page by cursor, or if the next page is too deep for a page number.
         """
         # The deepest page that `require_valid_position` allows.
         deepest_page = MAX_OFFSET // self.size
         last_page = self.pages if total_is_exact else None
 
-        yield "first", ("page", "1")
-
+        yield "first", "page=1"
         if self.page is not None and self.page > 1:
             # The requested page may be beyond the end of the list.
             highest_page = deepest_page if last_page is None else last_page
             previous_page = max(1, min(self.page - 1, highest_page))
-            yield "prev", ("page", str(previous_page))
+            yield "prev", f"page={previous_page}"
 
         if self.next is not None:
             if self.page is not None and self.page < deepest_page:
-                yield "next", ("page", str(self.page + 1))
+                yield "next", f"page={self.page + 1}"
             else:
-                yield "next", ("cursor", self.next)
+                yield "next", f"cursor={self.next}"
         if last_page is not None and last_page <= deepest_page:
             # The only page of an empty list is page 1, although the list has 0 pages.
-            yield "last", ("page", str(max(1, last_page)))
+            yield "last", f"page={max(1, last_page)}"
 
 
 def _parameter_error(parameter: str, code: str, detail: str) -> InvalidRequest:

@@ -122,15 +122,15 @@ class _ObservedRequest:
     def record_outcome(self, *, metrics_enabled: bool) -> None:
         """Record the completed request in the log, and in the metrics if they are enabled."""
         duration_seconds = perf_counter() - self._started_at
+        route = _find_route_path(self._scope)
         if metrics_enabled:
-            route = _find_route_path(self._scope)
             record_request(self._scope["method"], route, self._status, duration_seconds)
 
         level = logging.INFO
         if self._error is not None:
             level = logging.ERROR
         if log.isEnabledFor(level):
-            self._write_log_line(level, duration_seconds)
+            self._write_log_line(level, route, duration_seconds)
 
     async def _observed_send(self, message: Message) -> None:
         """Send a message of the response. In the first one, read the status and add headers."""
@@ -147,11 +147,11 @@ class _ObservedRequest:
             server_timing = self.stats.format_server_timing(perf_counter() - self._started_at)
             headers.append((b"server-timing", server_timing.encode()))
 
-    def _write_log_line(self, level: int, duration_seconds: float) -> None:
+    def _write_log_line(self, level: int, route: str, duration_seconds: float) -> None:
         """Log the request and its response, with the traceback if there was an unhandled error."""
         log_fields = {
             "method": self._scope["method"],
-            "route": _find_route_path(self._scope),
+            "route": route,
             "path": _loggable_path(self._scope),
             "status": self._status,
             "duration_ms": round(duration_seconds * 1000, 2),
