@@ -85,10 +85,10 @@ class Job(Generic[JobContextT]):
 
             if not await job_runs.try_lock_job(self.name):
                 return None
-            last_tick = await job_runs.find_last_tick(self.name)
-            is_done = last_tick is not None and last_tick >= tick
-            if is_done and not even_if_done:
-                return None
+            if not even_if_done:
+                last_tick = await job_runs.find_last_tick(self.name)
+                if last_tick is not None and last_tick >= tick:
+                    return None
 
             try:
                 outcome = await self.work(context)
