@@ -117,5 +117,5 @@ class Principal:
         return {"owner": self.user_id}
 
 
-# Commands have all permissions, because anyone who can run them can access the database anyway.
+# Commands may read and write all rows, because anyone who can run them can access the database.
 CLI_PRINCIPAL: Final = Principal("full")

@@ -1,4 +1,4 @@
-"""Types of strings that have to match a regular expression, which no error message shows."""
+"""Types of strings that have to match a regular expression. Error messages do not show it."""
 
 from dataclasses import dataclass
 from typing import Any, Final

@@ -19,6 +19,8 @@ def telemetry_config() -> TelemetryConfig:
 
     Traces are exported only if an environment variable names an OTLP endpoint to send them to.
     Otherwise, FastAPI does not even import the OpenTelemetry SDK.
+
+    Also sets OTEL_SERVICE_NAME, which the exporter reads, unless the environment names the service.
     """
     has_trace_endpoint = any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
     # OTEL_SERVICE_NAME would override a service name among the resource attributes.
