@@ -89,6 +89,13 @@ def start_request(app: FastAPI, server: SimulatedServer, handler: Handler) -> as
     return asyncio.create_task(app(asgi_scope("/slow"), server.receive, server.send))
 
 
+async def read_response_late(server: SimulatedServer, task: asyncio.Task[None]) -> None:
+    """Let the client wait for longer than the inactivity timeout, and then read the response."""
+    await server.send_was_called.wait()
+    await asyncio.wait({task}, timeout=3 * INACTIVITY_TIMEOUT)
+    server.client_reads.set()
+
+
 @pytest.fixture
 async def server() -> SimulatedServer:
     return SimulatedServer()
@@ -148,10 +155,7 @@ async def test_slow_client_gets_the_whole_error_response_of_a_timeout(
     handler.may_end.set()
     task = start_request(app, server, handler)
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        await server.send_was_called.wait()
-        # The client takes longer than the inactivity timeout.
-        await asyncio.wait({task}, timeout=3 * INACTIVITY_TIMEOUT)
-        server.client_reads.set()
+        await read_response_late(server, task)
         await task
     assert server.response_is_complete.is_set()
     assert server.statuses == [503]
@@ -167,10 +171,7 @@ async def test_slow_client_gets_one_response_when_the_server_shuts_down(
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await handler.has_started.wait()
         task.cancel()
-        await server.send_was_called.wait()
-        # The client takes longer than the inactivity timeout.
-        await asyncio.wait({task}, timeout=3 * INACTIVITY_TIMEOUT)
-        server.client_reads.set()
+        await read_response_late(server, task)
         with pytest.raises(asyncio.CancelledError):
             await task
     assert server.response_is_complete.is_set()
