@@ -64,7 +64,8 @@ async def callers_and_resources(database: Database) -> None:
 async def test_public_route_ignores_invalid_token(
     client: AsyncClient, app: FastAPI, path: str, status: int
 ) -> None:
-    app.openapi()  # build the document, which all tests share, while anonymous access is `full`
+    # Build the document, which all tests share, while anonymous access is `full`.
+    app.openapi()
     set_anonymous_access(app, "none")
     for headers in ({}, EXPIRED_TOKEN_HEADERS, {"Authorization": "Bearer x"}):
         assert (await client.get(path, headers=headers)).status_code == status

@@ -451,18 +451,19 @@ async def test_all_jobs_run_when_pool_has_one_connection(
 
 
 async def test_running_job_is_cancelled_when_worker_ends(environment: dict[str, str]) -> None:
-    has_begun, ended = asyncio.Event(), asyncio.Event()
+    has_begun = asyncio.Event()
+    has_ended = asyncio.Event()
 
     async def never_end(_context: JobContext) -> str:
         has_begun.set()
         try:
             return str(await asyncio.Event().wait())
         finally:
-            ended.set()
+            has_ended.set()
 
     async with running_worker_in_this_process(environment, Job("job", YEAR, never_end)):
         await has_begun.wait()
-    assert ended.is_set()
+    assert has_ended.is_set()
 
 
 # The jobs of the service
