@@ -18,8 +18,7 @@ import pytest
 from app import embedded, schema
 from tests.support import commands, servers
 from tests.support.processes import exit_code_and_output, running_server, start_command
-
-UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
+from tests.support.settings import UNREACHABLE_DATABASE_URL
 
 
 @pytest.fixture
@@ -178,8 +177,8 @@ async def test_serve_fails_with_one_line_if_port_is_in_use(data_dir: Path) -> No
 
 async def test_migrate_fails_with_one_line_if_database_is_unreachable() -> None:
     for code, output in (
-        await exit_code_and_output("serve", "--migrate", DATABASE_URL=UNREACHABLE),
-        await commands.exit_code_and_output("migrate", DATABASE_URL=UNREACHABLE),
+        await exit_code_and_output("serve", "--migrate", DATABASE_URL=UNREACHABLE_DATABASE_URL),
+        await commands.exit_code_and_output("migrate", DATABASE_URL=UNREACHABLE_DATABASE_URL),
     ):
         assert code == 1
         assert output.startswith("bookshelf: cannot migrate postgresql+asyncpg://somebody:***@")
@@ -188,7 +187,9 @@ async def test_migrate_fails_with_one_line_if_database_is_unreachable() -> None:
 
 async def test_commands_list_invalid_settings_and_exit_with_code_1() -> None:
     wrong = {"PORT": "http", "DB_POOL_SIZE": "0"}
-    code, output = await commands.exit_code_and_output("migrate", DATABASE_URL=UNREACHABLE, **wrong)
+    code, output = await commands.exit_code_and_output(
+        "migrate", DATABASE_URL=UNREACHABLE_DATABASE_URL, **wrong
+    )
     assert code == 1
     assert [line.split(":")[0] for line in output.splitlines()] == [
         "bookshelf", "PORT", "DB_POOL_SIZE",

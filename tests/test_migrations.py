@@ -21,6 +21,7 @@ from tests.support.processes import (
     wait_for_result,
 )
 from tests.support.servers import sqlalchemy_url
+from tests.support.settings import UNREACHABLE_DATABASE_URL
 
 DESCRIBE_SCHEMA = """
 SELECT 'column', table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable,
@@ -64,7 +65,6 @@ SELECT count(*) = 2 AND bool_and(query LIKE 'ROLLBACK%' AND backend_xmin IS NULL
 FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
-UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 
 async def read_rows(connection: asyncpg.Connection) -> list[str]:
@@ -226,7 +226,7 @@ async def test_alembic_fails_with_one_line_without_database_url() -> None:
 
 
 async def test_alembic_fails_with_one_line_if_database_is_unreachable() -> None:
-    code, out, err = await alembic("current", DATABASE_URL=UNREACHABLE)
+    code, out, err = await alembic("current", DATABASE_URL=UNREACHABLE_DATABASE_URL)
     assert code != 0
     line = out + err
     assert line.startswith("FAILED: Cannot connect to postgresql+asyncpg://somebody:***@127.0.0.1:")

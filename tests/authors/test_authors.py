@@ -2,9 +2,8 @@
 
 from httpx import AsyncClient
 
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book
-
-UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"
 
 
 async def test_created_author_is_returned_at_its_location(client: AsyncClient) -> None:

@@ -9,14 +9,14 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from app.core.db import Database
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import replace_resources
 from tests.support.responses import get_json
 from tests.support.rows import select_values
-from tests.support.settings import make_settings
+from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
 from tests.support.streamed_lists import read_json_lines
 
 OTHER_UNKNOWN_ID = "01890000-0000-7000-8000-00000000fffe"
@@ -351,6 +351,6 @@ async def test_concurrent_batches_all_succeed(client: AsyncClient, author_id: st
 async def test_batch_returns_503_when_database_is_down(
     app: FastAPI, client: AsyncClient, database: Database, author_id: str
 ) -> None:
-    replace_resources(app, database=Database(make_settings("postgresql://127.0.0.1:1/none")))
+    replace_resources(app, database=Database(make_settings(UNREACHABLE_DATABASE_URL)))
     check_problem(await post_batch(client, new_books(author_id, "a")), 503, "unavailable")
     assert await select_values(database, "SELECT id FROM books") == []

@@ -10,19 +10,19 @@ from httpx import AsyncClient, Response
 
 from app.core.db import Database
 from app.tokens import secret
-from tests.cli.test_import import UNREACHABLE
 from tests.support.clients_with_tokens import UserWithToken, create_user_with_token
 from tests.support.commands import invoke_command
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_user
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, CommandResult, spawn_command
+from tests.support.settings import UNREACHABLE_DATABASE_URL
 
 pytestmark = pytest.mark.private_database
 
 EMAIL, PASSWORD = "grace@example.com", "nanosecond wire"
 CREATE_ADMIN = ("users", "create-admin", EMAIL)
 PASSWORD_LINE = f"{PASSWORD}\n".encode()
-UNKNOWN_ID = "01890000-0000-7000-8000-000000000000"
 
 
 async def log_in(client: AsyncClient, email: str = EMAIL, password: str = PASSWORD) -> Response:
@@ -325,7 +325,9 @@ async def test_account_commands_fail_with_one_line_if_database_is_not_usable(
     await outside_connection.execute("UPDATE alembic_version SET version_num = '0003'")
     shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
     for command in COMMANDS:
-        result = await invoke_command(*command, input=PASSWORD_LINE, DATABASE_URL=UNREACHABLE)
+        result = await invoke_command(
+            *command, input=PASSWORD_LINE, DATABASE_URL=UNREACHABLE_DATABASE_URL
+        )
         assert error_message(result) == f"database: does not respond {shown}"
         result = await invoke_command(*command, input=PASSWORD_LINE, DATABASE_URL=database_url)
         assert error_message(result).startswith("database: its schema is at revision 0003, not at ")

@@ -9,10 +9,10 @@ import pytest
 
 from tests.support import processes
 from tests.support.commands import invoke_command
+from tests.support.settings import UNREACHABLE_DATABASE_URL
 
 HEADER = "author,dob,title\n"
 ALL_TITLES = "SELECT string_agg(title, '; ' ORDER BY created_at, id) FROM books"
-UNREACHABLE = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
 
 async def test_seed_adds_the_catalog_only_once(
@@ -153,7 +153,7 @@ async def test_unknown_commands_and_options_are_usage_errors() -> None:
 async def test_commands_fail_with_one_line_without_password_if_database_is_unreachable() -> None:
     shown = "(postgresql+asyncpg://somebody:***@127.0.0.1:1/books)"
     for command in (("seed",), ("jobs", "list")):
-        result = await invoke_command(*command, DATABASE_URL=UNREACHABLE)
+        result = await invoke_command(*command, DATABASE_URL=UNREACHABLE_DATABASE_URL)
         assert result == (1, "", f"bookshelf: database: does not respond {shown}\n")
 
 

@@ -8,7 +8,6 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.access_table import (
     ANONYMOUS_CALLERS,
     CHALLENGE,
@@ -25,6 +24,7 @@ from tests.support.callers import (
     add_resources,
     set_anonymous_access,
 )
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
 from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED_PATHS, get_stream

@@ -7,8 +7,8 @@ from itertools import product
 import pytest
 from httpx import AsyncClient
 
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.entities import CASES_BY_PATH, ENTITIES
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.requests import create_row

@@ -8,7 +8,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.core.errors import Conflict, InvalidRequest
-from tests.authors.test_authors import UNKNOWN_ID
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author
 from tests.support.library import (
     EditionRepository,

@@ -13,10 +13,9 @@ from app.core.db import Database
 from app.core.server import _readiness as readiness
 from app.core.storage import Storage
 from tests.support.resources import replace_resources
-from tests.support.settings import make_settings
+from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
 
 # Nothing listens on port 1, so connections to these are refused.
-UNREACHABLE_DATABASE = "postgresql://127.0.0.1:1/none"
 UNREACHABLE_STORE = "http://127.0.0.1:1"
 
 
@@ -36,7 +35,7 @@ def use_storage(app: FastAPI, template_url: str) -> Iterator[Callable[..., None]
 
 
 async def test_livez_is_200_without_a_database(app: FastAPI, client: AsyncClient) -> None:
-    replace_resources(app, database=Database(make_settings(UNREACHABLE_DATABASE)))
+    replace_resources(app, database=Database(make_settings(UNREACHABLE_DATABASE_URL)))
     response = await client.get("/livez")
     assert (response.status_code, response.json()) == (200, {"status": "alive"})
 
@@ -47,7 +46,7 @@ async def test_readyz_is_200_when_all_backend_services_work(client: AsyncClient)
 
 
 async def test_readyz_is_503_without_a_database(app: FastAPI, client: AsyncClient) -> None:
-    replace_resources(app, database=Database(make_settings(UNREACHABLE_DATABASE)))
+    replace_resources(app, database=Database(make_settings(UNREACHABLE_DATABASE_URL)))
     response = await client.get("/readyz")
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert response.json()["detail"] == "database: does not respond"

@@ -12,13 +12,12 @@ from httpx import AsyncClient, Response
 
 from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.accounts import client_of_new_instance, log_in, sql_commands
 from tests.support.callers import GENERATED_CASES
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.database_proxy import running_database_proxy
 from tests.support.entities import ENTITIES
-from tests.support.entity_case import EntityCase
+from tests.support.entity_case import UNKNOWN_ID, EntityCase
 from tests.support.factories import (
     make_author,
     make_book,

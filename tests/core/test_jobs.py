@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.worker import JOBS, JobContext, run_worker
 from tests.support.factories import Json
 from tests.support.processes import Worker, poll_until, running_workers
-from tests.support.settings import make_settings
+from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
 from tests.support.ticking_worker import JOB_INTERVAL, JOB_LOCK_KEY
 
 pytestmark = pytest.mark.private_database
@@ -580,7 +580,7 @@ async def test_next_worker_runs_job_when_worker_was_stopped_while_running_it(
 async def test_worker_keeps_running_when_database_refuses_connections(
     environment: dict[str, str],
 ) -> None:
-    environment["DATABASE_URL"] = "postgresql://somebody:hunter2@127.0.0.1:1/books"
+    environment["DATABASE_URL"] = UNREACHABLE_DATABASE_URL
     async with running_workers(environment) as [worker]:
         await poll_until(all_jobs_printed(worker))
         assert psutil.pid_exists(worker.process.pid)

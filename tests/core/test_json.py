@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 from httpx import AsyncClient, Response
 
-from tests.authors.test_authors import UNKNOWN_ID
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book, make_user
 from tests.support.problems import check_problem, field_error_locations
 

@@ -4,6 +4,7 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.responses import check_parameter_error, get_json, row_numbers
 from tests.support.rows import (
@@ -16,7 +17,6 @@ from tests.support.rows import (
     fill_tables,
 )
 
-UNKNOWN_ID = "01890000-0000-7000-8000-00000000ffff"
 every_list = pytest.mark.parametrize("path", LIST_PATHS)
 every_collection = pytest.mark.parametrize("path", COLLECTION_PATHS)
 

@@ -18,7 +18,7 @@ from app.core.observability import create_log_formatter
 from app.core.storage import Storage
 from app.main import create_app
 from app.tokens import secret
-from tests.authors.test_authors import UNKNOWN_ID
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_book
 from tests.support.processes import poll_until, running_workers
 from tests.support.resources import add_public_route, replace_resources

@@ -14,8 +14,8 @@ from httpx import AsyncClient
 from app.core.observability import serve_metrics
 from app.core.observability._metrics import DIRECTORY_VARIABLE
 from app.worker import JOBS
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.database_proxy import running_database_proxy
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.metrics import find_free_port, scrape_metrics
 from tests.support.problems import check_problem
 from tests.support.processes import (

@@ -19,8 +19,8 @@ from app.core.errors import Unavailable
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support import servers
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book, make_user
 from tests.support.pgbouncer import PGBOUNCER, SERVER_CONNECTIONS, pgbouncer_url, running_pgbouncer
 from tests.support.problems import check_problem, field_error_locations

@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient
 
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.callers import set_anonymous_access
 from tests.support.entities import ENTITIES
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book
 from tests.support.openapi_schemas import find_schema_errors, merge_reference, objects_in
 

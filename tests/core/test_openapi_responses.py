@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 from httpx import AsyncClient, Response
 
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.entities import ENTITIES
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_book
 from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file
 from tests.support.openapi_schemas import find_schema_errors, merge_reference

@@ -16,7 +16,7 @@ from app.core.db import Database
 from app.core.observability import create_log_formatter
 from app.core.storage import Storage
 from app.main import create_app
-from tests.authors.test_authors import UNKNOWN_ID
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import PROBLEM_MEMBERS, check_problem, field_error_locations
 from tests.support.resources import add_public_route, replace_resources

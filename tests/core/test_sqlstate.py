@@ -18,8 +18,8 @@ from sqlalchemy.engine import make_url
 from app.core.db import Database
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.connections import tcp_server
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import replace_resources

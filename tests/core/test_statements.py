@@ -15,12 +15,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.accounts import bearer_headers
 from tests.support.callers import TOKENS, add_callers, change_hex_digit
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.entities import ENTITIES
-from tests.support.entity_case import EntityCase
+from tests.support.entity_case import UNKNOWN_ID, EntityCase
 from tests.support.factories import (
     make_author,
     make_book,

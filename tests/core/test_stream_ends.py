@@ -26,7 +26,7 @@ from tests.support.database_activity import COUNT_BUSY, COUNT_SLEEPING, wait_for
 from tests.support.problems import check_problem
 from tests.support.resources import replace_resources
 from tests.support.rows import fill_tables
-from tests.support.settings import make_settings
+from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
 from tests.support.streamed_lists import CSV, NDJSON, asgi_scope, get_stream, read_json_lines
 
 pytestmark = pytest.mark.private_database
@@ -196,7 +196,7 @@ async def test_rejected_stream_does_not_count_as_concurrent(client: AsyncClient)
 
 
 async def test_stream_returns_503_when_database_is_down(app: FastAPI, client: AsyncClient) -> None:
-    replace_resources(app, database=Database(make_settings("postgresql://127.0.0.1:1/none")))
+    replace_resources(app, database=Database(make_settings(UNREACHABLE_DATABASE_URL)))
     for path, accept in (("/authors", CSV), ("/books", NDJSON)):
         response = await get_stream(client, path, accept)
         check_problem(response, 503, "unavailable")

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
-from tests.authors.test_authors import UNKNOWN_ID
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book
 from tests.support.rows import AUTHOR_ID, SEARCH_WORDS, SORT_KEYS, execute, fill_tables
 from tests.support.streamed_lists import (

@@ -11,7 +11,7 @@ from uuid import uuid4
 from httpx import AsyncClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from tests.authors.test_authors import UNKNOWN_ID
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS, running_server, wait_for_result
 from tests.support.trace_collector import TraceCollector, running_trace_collector, string_attributes
 

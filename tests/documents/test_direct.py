@@ -11,7 +11,7 @@ from pydantic import ByteSize
 from app.core.storage import Storage
 from app.documents import direct_uploads
 from app.settings import Settings
-from tests.authors.test_authors import UNKNOWN_ID
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_document
 
 MIB = 1024 * 1024

@@ -15,7 +15,7 @@ from httpx import AsyncClient
 from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
-from tests.authors.test_authors import UNKNOWN_ID
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_document
 from tests.support.multipart import (
     FORM_HEADERS,

@@ -8,8 +8,8 @@ from httpx import AsyncClient, Response
 from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support.clients_with_tokens import ClientFactory
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_direct_upload, make_document
 from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file, send_form
 from tests.support.problems import check_problem, field_error_locations

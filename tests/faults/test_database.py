@@ -16,8 +16,8 @@ from asyncpg import PostgresError
 
 from app import embedded
 from app.embedded.postgresql import Postgres
-from tests.authors.test_authors import UNKNOWN_ID
 from tests.support import database_activity, postgres_server
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author
 from tests.support.problems import check_problem
 from tests.support.request_load import running_load

@@ -25,7 +25,7 @@ from tests.support.responses import (
     parse_link_header,
 )
 from tests.support.rows import execute, select_values
-from tests.support.settings import make_settings
+from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
 from tests.support.statements import wait_for_statement_callbacks
 
 PATH = "/reports/user-counts"
@@ -304,8 +304,7 @@ async def test_jobs_run_fails_with_one_line_while_job_is_running(
 
 
 async def test_jobs_run_fails_with_one_line_without_database() -> None:
-    url = "postgresql://somebody:hunter2@127.0.0.1:1/books"
-    code, output = await command(*COUNT_USERS, DATABASE_URL=url)
+    code, output = await command(*COUNT_USERS, DATABASE_URL=UNREACHABLE_DATABASE_URL)
     message = "bookshelf: database: does not respond (postgresql+asyncpg://somebody:***@"
     assert code == 1
     assert output.splitlines()[-1].startswith(message)

@@ -14,6 +14,8 @@ Operation = tuple[str, str]  # method and path template: ("get", "/authors/{id}"
 
 # The id of row 1 of every table that a test fills.
 FIRST_ID: Final = "01890000-0000-7000-8000-000000000001"
+# A valid id that no row has.
+UNKNOWN_ID: Final = "01890000-0000-7000-8000-000000000000"
 # SQL expressions. The id of row n ends in n. The row was created n minutes into 2026 and changed n
 # minutes into 2027.
 _ID: Final = "('01890000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid"

@@ -7,6 +7,9 @@ from pydantic import SecretStr
 from app import embedded
 from app.settings import Settings
 
+# Port 1 refuses connections. Error messages must not contain the password.
+UNREACHABLE_DATABASE_URL = "postgresql://somebody:hunter2@127.0.0.1:1/books"
+
 
 def make_settings(url: str, **changes: object) -> Settings:
     """Return settings for a database and the object store of the tests.

@@ -9,7 +9,7 @@ from io import StringIO
 
 from httpx import AsyncClient
 
-from tests.authors.test_authors import UNKNOWN_ID
+from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
 
