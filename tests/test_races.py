@@ -21,7 +21,6 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.storage import Storage
 from app.users import passwords
-from tests.core.test_cursor_walks import MIXED_SORT_ORDERS, order_by_sql
 from tests.core.test_idempotency import POST_OPERATIONS, REPLAYED_HEADER, post_with_key
 from tests.support import servers
 from tests.support.accounts import client_of_new_instance
@@ -33,16 +32,9 @@ from tests.support.processes import poll_until
 from tests.support.random_rows import BOOK_AUTHOR_IDS, RandomRows
 from tests.support.resources import get_resources, replace_resources
 from tests.support.responses import get_json
-from tests.support.rows import (
-    AUTHOR_BOOKS_PATH,
-    AUTHOR_ID,
-    LIST_PATHS,
-    SORT_KEYS,
-    TABLE_NAMES,
-    execute,
-    select_values,
-)
+from tests.support.rows import LIST_PATHS, TABLE_NAMES, execute, select_values
 from tests.support.settings import make_settings
+from tests.support.sort_orders import select_ids_in_order, sort_orders
 
 pytestmark = pytest.mark.private_database
 
@@ -350,12 +342,7 @@ async def test_cursor_pages_contain_each_permanent_row_once_while_others_are_rep
         [id_ for id_ in all_ids if id_ not in BOOK_AUTHOR_IDS], DELETABLE_ROWS
     )
     permanent_ids = {str(id_) for id_ in all_ids} - {str(id_) for id_ in deletable_ids}
-    sorts = [
-        "",
-        *SORT_KEYS[path],
-        *(f"-{key}" for key in SORT_KEYS[path]),
-        *MIXED_SORT_ORDERS[path],
-    ]
+    sorts = sort_orders(path)
     # The id of the last row of each page. The cursor of the next page contains its sort keys.
     last_ids: list[str] = []
 
@@ -373,12 +360,9 @@ async def test_cursor_pages_contain_each_permanent_row_once_while_others_are_rep
     await slow_database.close()
     assert deleted_count >= REPLACING_TASKS
 
-    where_author = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
     for sort, ids in zip(sorts, ids_by_sort, strict=True):
-        query = f"SELECT id FROM {table} {where_author} ORDER BY {order_by_sql(sort)}"
-        expected = [
-            str(id_) for id_ in await select_values(database, query) if str(id_) in permanent_ids
-        ]
+        ids_in_order = await select_values(database, select_ids_in_order(path, sort))
+        expected = [str(id_) for id_ in ids_in_order if str(id_) in permanent_ids]
         assert [id_ for id_ in ids if id_ in permanent_ids] == expected, sort
         assert len(ids) == len(set(ids)), sort
 
