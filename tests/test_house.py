@@ -103,6 +103,15 @@ def test_no_contract_allows_indirect_imports() -> None:
     assert "allow_indirect_imports" not in (ROOT / "pyproject.toml").read_text()
 
 
+def test_test_modules_do_not_import_each_other() -> None:
+    importing_modules = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("*.py")
+        if re.search(r"^\s*(from|import) tests\b.*\btest_", path.read_text(), re.MULTILINE)
+    ]
+    assert not importing_modules, "move the shared code to tests/support"
+
+
 def test_migrations_do_not_import_application() -> None:
     for revision in (ROOT / "migrations" / "versions").glob("*.py"):
         assert not re.search(r"^\s*(from|import) app\b", revision.read_text(), re.MULTILINE)

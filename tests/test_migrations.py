@@ -16,12 +16,12 @@ from tests.support.processes import (
     PROJECT_ROOT,
     CommandResult,
     exit_code_and_output,
-    poll_until,
     spawn_command,
     wait_for_result,
 )
 from tests.support.servers import sqlalchemy_url
 from tests.support.settings import UNREACHABLE_DATABASE_URL
+from tests.support.upgrades import ADVISORY_LOCK, wait_until_both_wait
 
 DESCRIBE_SCHEMA = """
 SELECT 'column', table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable,
@@ -55,15 +55,6 @@ SELECT (to_jsonb(u) - ARRAY['role', 'password_changed_by'])::text FROM users u
 UNION ALL SELECT (to_jsonb(d) - 'owner_id')::text FROM documents d
 UNION ALL SELECT to_jsonb(o)::text FROM stored_objects o
 ORDER BY 1
-"""
-
-# The key of the lock in migrations/env.py, which an upgrade holds.
-ADVISORY_LOCK = 7_305_011_972_015_236
-# Returns true if two upgrades are connected and wait for the lock without a snapshot.
-BOTH_WAIT = """
-SELECT count(*) = 2 AND bool_and(query LIKE 'ROLLBACK%' AND backend_xmin IS NULL)
-FROM pg_stat_activity
-WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 
 
@@ -155,17 +146,11 @@ async def test_concurrent_upgrades_run_one_after_the_other(private_database_url:
     # This timeout would end an upgrade that waits for the lock in Postgres.
     await connection.execute(f'ALTER DATABASE "{url.database}" SET lock_timeout = 1')
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-
-    async def both_wait() -> bool:
-        waiting: bool = await connection.fetchval(BOTH_WAIT)
-        return waiting or any(upgrade.done() for upgrade in upgrades)
-
     command_line = {"DATABASE_URL": private_database_url}
     upgrades = [
         asyncio.create_task(exit_code_and_output("migrate", **command_line)) for _ in range(2)
     ]
-    await poll_until(both_wait)
-    assert not any(upgrade.done() for upgrade in upgrades)
+    await wait_until_both_wait(connection, upgrades)
     await connection.close()
     assert await asyncio.gather(*upgrades) == [(0, "The schema is at head.\n")] * 2
     assert ("function", "search_vector") in [

@@ -21,12 +21,12 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.storage import Storage
 from app.users import passwords
-from tests.core.test_idempotency import POST_OPERATIONS, REPLAYED_HEADER, post_with_key
 from tests.support import servers
 from tests.support.accounts import client_of_new_instance
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.database_proxy import running_database_proxy
 from tests.support.factories import make_author, make_book, make_document, make_user
+from tests.support.idempotent_requests import POST_OPERATIONS, REPLAYED_HEADER, post_with_key
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.processes import poll_until
 from tests.support.random_rows import BOOK_AUTHOR_IDS, RandomRows

@@ -10,7 +10,7 @@ import pytest
 from app.books.schemas import BookLine
 from app.core.db import Database
 from app.core.errors import Unavailable
-from tests.books.test_lines import LE_GUIN, export_lines, import_lines
+from tests.support.book_lines import LE_GUIN, export_lines, import_lines
 from tests.support.processes import poll_until
 from tests.support.rows import select_values
 from tests.support.settings import make_settings

@@ -2,16 +2,17 @@
 
 import asyncio
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from unicodedata import normalize
 
 import asyncpg
 import pytest
 from httpx import AsyncClient
 
-from app.books.schemas import BookLine, ImportCounts
+from app.books.schemas import BookLine
 from app.books.service import BookService
 from app.core.db import Database
+from tests.support.book_lines import LE_GUIN, book_line, export_lines, import_lines
 from tests.support.factories import make_author, make_book
 from tests.support.rows import select_values
 
@@ -19,29 +20,6 @@ pytestmark = pytest.mark.private_database
 
 BOOK_TITLES = "SELECT title FROM books ORDER BY created_at, id"
 AUTHORS_WITH_DOB = "SELECT name || coalesce(' ' || dob, '') FROM authors ORDER BY created_at, id"
-
-
-def book_line(author: str, title: str, dob: str | None = None) -> BookLine:
-    """Return a line with an author's name, a title and the author's date of birth (`dob`)."""
-    return BookLine.model_validate({"author": author, "title": title, "dob": dob})
-
-
-LE_GUIN = book_line("Ursula K. Le Guin", "The Dispossessed", "1929-10-21")
-
-
-async def import_lines(database: Database, lines: Iterable[BookLine]) -> tuple[int, int]:
-    """Import lines in a transaction. Return the number of added authors and of added books."""
-    async with database.transaction() as session:
-        counts = await BookService(session).import_lines(lines)
-    assert isinstance(counts, ImportCounts)
-    return counts.authors, counts.books
-
-
-async def export_lines(database: Database) -> list[BookLine]:
-    """Read all books as lines."""
-    async with database.transaction() as session:
-        batches = BookService(session).export_lines()
-        return [line async for lines in batches for line in lines]
 
 
 # Added rows

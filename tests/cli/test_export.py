@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from app.core.db import Database
-from tests.books.test_lines import book_line, import_lines
 from tests.support import processes, servers
+from tests.support.book_lines import book_line, import_lines
 from tests.support.commands import invoke_command
 from tests.support.processes import poll_until, spawn_command, wait_for_result
 from tests.support.settings import make_settings

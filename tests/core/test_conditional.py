@@ -9,57 +9,10 @@ from httpx import AsyncClient
 
 from tests.support.entities import CASES_BY_PATH, ENTITIES
 from tests.support.entity_case import UNKNOWN_ID
+from tests.support.entity_tags import LISTS_WITH_CURRENT_TAG, MALFORMED_TAGS, OTHER_TAGS
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.requests import create_row
-
-# Headers with syntax errors, for example an unquoted tag or a list that contains a star.
-MALFORMED_TAGS = [
-    "1",
-    "W/1",
-    'w/"1"',
-    'W/ "1"',
-    '"1',
-    '1"',
-    '"',
-    '"1" "2"',
-    '"1""2"',
-    '"1"; "2"',
-    '"1", *',
-    '*, "1"',
-    "**",
-    '"a b"',
-    "'1'",
-    "null",
-    '"1",' * 2000 + "x",
-]
-# Valid entity tags that are not the current version.
-OTHER_TAGS = [
-    '""',
-    '"0"',
-    '"-1"',
-    '"01"',
-    '"+1"',
-    '"1.0"',
-    '"1_"',
-    '"xyzzy"',
-    '"é"',
-    '"2147483647"',
-    '"2147483648"',
-    '"9223372036854775808"',
-    f'"{"9" * 5000}"',
-    f'"{"1" * 40}"',
-]
-# Valid lists of entity tags that contain the current version, which is 1.
-LISTS_WITH_CURRENT_TAG = [
-    '"7", "1"',
-    '"1","7"',
-    '"7" , W/"1"',
-    '"xyzzy", "1"',
-    ',"1",,',
-    '"a,b", "1"',
-    '\t"1" ',
-]
 
 
 async def create_resource(client: AsyncClient, collection: str) -> str:

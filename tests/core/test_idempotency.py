@@ -1,9 +1,8 @@
 """Idempotency-Key: a retry returns the response of the first request, and writes nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 import pytest
@@ -13,57 +12,33 @@ from httpx import AsyncClient, Response
 from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
 from tests.support.accounts import client_of_new_instance, log_in, sql_commands
-from tests.support.callers import GENERATED_CASES
 from tests.support.clients_with_tokens import create_user_with_token
-from tests.support.database_proxy import running_database_proxy
+from tests.support.database_proxy import COMMIT_COMPLETE_MESSAGE, running_database_proxy
 from tests.support.entities import ENTITIES
-from tests.support.entity_case import UNKNOWN_ID, EntityCase
-from tests.support.factories import (
-    make_author,
-    make_book,
-    make_direct_upload,
-    make_document,
-    make_user,
+from tests.support.entity_case import UNKNOWN_ID
+from tests.support.factories import make_author, make_book, make_user
+from tests.support.idempotent_requests import (
+    AUTHOR_REQUEST,
+    KEY,
+    POST_OPERATIONS,
+    REPLAYED_HEADER,
+    USER_REQUEST,
+    document_request,
+    post_with_key,
 )
-from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file, stream_chunks
+from tests.support.multipart import FORM_HEADERS, form_body, form_field, stream_chunks
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
-from tests.support.requests import valid_body
 from tests.support.resources import get_resources, replace_resources
 
 pytestmark = pytest.mark.private_database
 
-KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
-REPLAYED_HEADER = "idempotency-replayed"
-AUTHOR_REQUEST = {"json": {"name": "Ursula K. Le Guin"}}
-USER_REQUEST = {"json": {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}}
-UPLOAD_REQUEST = {"json": {"filename": "a.pdf", "content_type": "application/pdf", "size": 10}}
-# The CommandComplete message that Postgres sends after a COMMIT.
-COMMIT_COMPLETE_MESSAGE = b"C\x00\x00\x00\x0bCOMMIT\x00"
-
-# Keyword arguments of `AsyncClient.post`, such as `json`, `content` and `headers`.
-RequestArguments = dict[str, Any]
-# The path of an operation, a request, and a different request to the same path. The latter is None
-# for an operation without a body.
-PreparedRequests = tuple[str, RequestArguments, RequestArguments | None]
-# Creates the rows that the requests refer to, and returns the requests.
-PrepareRequests = Callable[[AsyncClient], Awaitable[PreparedRequests]]
-
-
-async def post_with_key(
-    client: AsyncClient, path: str, request: RequestArguments, key: str = KEY
-) -> Response:
-    """Send a POST request with an Idempotency-Key."""
-    headers = request.get("headers", {}) | {"Idempotency-Key": key}
-    return await client.post(path, **{**request, "headers": headers})
-
-
-def document_request(name: str = "Notes", content: bytes = b"some bytes") -> RequestArguments:
-    """Return the request that creates a document with a file."""
-    return {
-        "content": form_body(form_field("name", name), form_file(content)),
-        "headers": FORM_HEADERS,
-    }
+ROW_COUNTS = " + ".join(f"(SELECT count(*) FROM {case.plural})" for case in ENTITIES)
+# Selects a number that every write of a POST operation changes.
+COUNT_WRITES = (
+    f"SELECT {ROW_COUNTS} + (SELECT coalesce(sum(version), 0) FROM documents)"
+    " + (SELECT count(*) FROM stored_objects WHERE state <> 'deleting')"
+)
 
 
 async def stream_document_with_pause(
@@ -78,73 +53,6 @@ async def stream_document_with_pause(
     paused.set()
     await resume.wait()
     yield body[50:]
-
-
-async def prepare_book(client: AsyncClient) -> PreparedRequests:
-    author_id = (await make_author(client))["id"]
-    first = {"json": {"title": "Rocannon", "author_id": author_id}}
-    second = {"json": {"title": "Exile", "author_id": author_id}}
-    return "/books", first, second
-
-
-async def prepare_batch_of_books(client: AsyncClient) -> PreparedRequests:
-    _, *book_requests = await prepare_book(client)
-    first, second = [{"json": {"items": [request["json"]]}} for request in book_requests if request]
-    return "/books/batch", first, second
-
-
-async def prepare_upload_start(client: AsyncClient) -> PreparedRequests:
-    path = f"/documents/{(await make_document(client))['id']}/uploads"
-    return path, UPLOAD_REQUEST, {"json": UPLOAD_REQUEST["json"] | {"size": 11}}
-
-
-async def prepare_upload_completion(client: AsyncClient) -> PreparedRequests:
-    path = f"/documents/{(await make_document(client))['id']}"
-    return f"{await make_direct_upload(client, path, b'some bytes')}/complete", {}, None
-
-
-def prepare_fixed(path: str, first: RequestArguments, second: RequestArguments) -> PrepareRequests:
-    """Return a function for `POST_OPERATIONS` that returns these requests, which need no rows."""
-
-    async def prepare(_: AsyncClient) -> PreparedRequests:
-        return path, first, second
-
-    return prepare
-
-
-def prepare_entity(case: EntityCase) -> PrepareRequests:
-    """Return a function for `POST_OPERATIONS` that returns requests to create an entity."""
-
-    async def prepare(client: AsyncClient) -> PreparedRequests:
-        body = await valid_body(client, case)
-        return case.path, {"json": body}, {"json": body | case.update}
-
-    return prepare
-
-
-# The operations that accept an Idempotency-Key, by operation id.
-POST_OPERATIONS: dict[str, PrepareRequests] = {
-    **{f"create_{case.singular}": prepare_entity(case) for case in GENERATED_CASES},
-    "create_author": prepare_fixed(
-        "/authors", AUTHOR_REQUEST, {"json": {"name": "Octavia E. Butler"}}
-    ),
-    "create_book": prepare_book,
-    "create_books": prepare_batch_of_books,
-    "create_user": prepare_fixed(
-        "/users", USER_REQUEST, {"json": USER_REQUEST["json"] | {"password": "battery staple"}}
-    ),
-    "create_document": prepare_fixed(
-        "/documents", document_request(), document_request(content=b"same bytes")
-    ),
-    "create_upload": prepare_upload_start,
-    "complete_upload": prepare_upload_completion,
-}
-ROW_COUNTS = " + ".join(f"(SELECT count(*) FROM {case.plural})" for case in ENTITIES)
-# Selects a number that every write of a POST operation changes.
-COUNT_WRITES = (
-    f"SELECT {ROW_COUNTS} + (SELECT coalesce(sum(version), 0) FROM documents)"
-    " + (SELECT count(*) FROM stored_objects WHERE state <> 'deleting')"
-)
 
 
 def assert_replayed(first: Response, second: Response) -> None:

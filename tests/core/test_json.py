@@ -4,14 +4,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, timedelta
 
 import pytest
-from httpx import AsyncClient, Response
+from httpx import AsyncClient
 
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book, make_user
+from tests.support.json_bodies import (
+    MAX_JSON_SIZE,
+    json_operations,
+    send_body,
+    send_body_to_every_operation,
+)
 from tests.support.problems import check_problem, field_error_locations
 
 MERGE_PATCH = "application/merge-patch+json"
-LIMIT = 1024 * 1024  # bytes of a JSON body
 VALID_BODIES: dict[str, Json] = {
     "/authors": {"name": "Ursula"},
     "/books": {"title": "The Dispossessed", "author_id": UNKNOWN_ID},
@@ -20,37 +25,6 @@ VALID_BODIES: dict[str, Json] = {
 TEXT_FIELDS = [("/authors", "name", 200), ("/books", "title", 300), ("/users", "name", 100)]
 
 every_text_field = pytest.mark.parametrize(("collection", "field", "longest"), TEXT_FIELDS)
-
-
-async def send(
-    client: AsyncClient, method: str, path: str, body: bytes, **headers: str
-) -> Response:
-    """Send any bytes as a body. For example, `Content_Encoding="gzip"` is a request header."""
-    request_headers = {"Content-Type": "application/json"}
-    for name, value in headers.items():
-        request_headers[name.replace("_", "-")] = value
-    return await client.request(method, path, content=body, headers=request_headers)
-
-
-async def endpoints(client: AsyncClient) -> list[tuple[str, str]]:
-    """Return the method and the path of each documented operation that takes JSON.
-
-    The ids in the paths do not exist.
-    """
-    methods_and_paths = []
-    for path, item in (await client.get("/openapi.json")).json()["paths"].items():
-        for method, operation in item.items():
-            if "application/json" in operation.get("requestBody", {}).get("content", {}):
-                methods_and_paths.append(
-                    (method, path.format(id=1 if "users" in path else UNKNOWN_ID))
-                )
-    assert len(methods_and_paths) >= 8
-    return methods_and_paths
-
-
-async def send_everywhere(client: AsyncClient, body: bytes, **headers: str) -> list[Response]:
-    """Send a body to each operation that takes JSON, and return the responses."""
-    return [await send(client, *endpoint, body, **headers) for endpoint in await endpoints(client)]
 
 
 async def create_resource(client: AsyncClient, collection: str) -> str:
@@ -75,7 +49,7 @@ async def valid_body(client: AsyncClient, collection: str, **changes: object) ->
 async def test_enormous_number_is_rejected(client: AsyncClient, number: bytes) -> None:
     # The parser rejects some of the numbers as JSON, and the model rejects the others.
     kinds = {400: "malformed-request", 422: "invalid-request"}
-    for response in await send_everywhere(client, b'{"name": ' + number + b"}"):
+    for response in await send_body_to_every_operation(client, b'{"name": ' + number + b"}"):
         check_problem(response, response.status_code, kinds[response.status_code])
 
 
@@ -99,12 +73,12 @@ async def test_enormous_number_is_rejected(client: AsyncClient, number: bytes) -
     ],
 )
 async def test_unsupported_content_type_returns_415(client: AsyncClient, kind: str) -> None:
-    for response in await send_everywhere(client, b"{}", Content_Type=kind):
+    for response in await send_body_to_every_operation(client, b"{}", Content_Type=kind):
         check_problem(response, 415, "unsupported-media-type")
 
 
 async def test_missing_content_type_returns_415(client: AsyncClient) -> None:
-    for method, path in await endpoints(client):
+    for method, path in await json_operations(client):
         response = await client.request(method, path, content=b"{}")
         check_problem(response, 415, "unsupported-media-type")
 
@@ -118,7 +92,7 @@ async def test_repeated_content_type_returns_415(client: AsyncClient) -> None:
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity, gzip", "nonsense"])
 async def test_content_encoding_returns_415(client: AsyncClient, coding: str) -> None:
-    for response in await send_everywhere(client, b"{}", Content_Encoding=coding):
+    for response in await send_body_to_every_operation(client, b"{}", Content_Encoding=coding):
         check_problem(response, 415, "unsupported-media-type")
 
 
@@ -145,20 +119,20 @@ async def test_content_encoding_in_second_header_returns_415(client: AsyncClient
 async def test_json_content_type_is_recognized_in_every_notation(
     client: AsyncClient, kind: str
 ) -> None:
-    response = await send(client, "POST", "/authors", b'{"name": "Ursula"}', Content_Type=kind)
+    response = await send_body(client, "POST", "/authors", b'{"name": "Ursula"}', Content_Type=kind)
     assert response.status_code == 201
 
 
 @pytest.mark.parametrize("collection", VALID_BODIES)
 async def test_patch_accepts_merge_patch(client: AsyncClient, collection: str) -> None:
     path = await create_resource(client, collection)
-    response = await send(client, "PATCH", path, b"{}", Content_Type=MERGE_PATCH)
+    response = await send_body(client, "PATCH", path, b"{}", Content_Type=MERGE_PATCH)
     assert response.status_code == 200
 
 
 @pytest.mark.parametrize("collection", VALID_BODIES)
 async def test_post_with_merge_patch_returns_415(client: AsyncClient, collection: str) -> None:
-    response = await send(client, "POST", collection, b"{}", Content_Type=MERGE_PATCH)
+    response = await send_body(client, "POST", collection, b"{}", Content_Type=MERGE_PATCH)
     check_problem(response, 415, "unsupported-media-type")
 
 
@@ -169,16 +143,16 @@ async def stream_of(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_too_large_content_length_returns_413(client: AsyncClient) -> None:
-    for response in await send_everywhere(client, b" " * (LIMIT + 1)):
+    for response in await send_body_to_every_operation(client, b" " * (MAX_JSON_SIZE + 1)):
         check_problem(response, 413, "payload-too-large")
 
 
 async def test_too_large_chunked_body_returns_413(client: AsyncClient) -> None:
-    for method, path in await endpoints(client):
+    for method, path in await json_operations(client):
         response = await client.request(
             method,
             path,
-            content=stream_of(b" " * LIMIT, b" "),
+            content=stream_of(b" " * MAX_JSON_SIZE, b" "),
             headers={"Content-Type": "application/json"},
         )
         check_problem(response, 413, "payload-too-large")
@@ -197,12 +171,12 @@ async def test_reading_of_body_stops_at_limit(client: AsyncClient) -> None:
         "/authors", content=endless(), headers={"Content-Type": "application/json"}
     )
     check_problem(response, 413, "payload-too-large")
-    assert sent_bytes <= LIMIT + 128 * 1024
+    assert sent_bytes <= MAX_JSON_SIZE + 128 * 1024
 
 
 async def test_body_of_maximum_size_is_accepted(client: AsyncClient) -> None:
-    body = b'{"name": "Ursula"}'.ljust(LIMIT)
-    assert (await send(client, "POST", "/authors", body)).status_code == 201
+    body = b'{"name": "Ursula"}'.ljust(MAX_JSON_SIZE)
+    assert (await send_body(client, "POST", "/authors", body)).status_code == 201
 
 
 async def test_chunked_body_is_accepted(client: AsyncClient) -> None:

@@ -10,8 +10,8 @@ from httpx import AsyncClient
 
 from app.core.field_errors import MAX_FIELD_ERRORS
 from app.core.http import _error_handlers as error_handlers
-from tests.core.test_json import LIMIT, send, send_everywhere
 from tests.support.factories import make_document
+from tests.support.json_bodies import MAX_JSON_SIZE, send_body, send_body_to_every_operation
 from tests.support.problems import check_problem, field_error_locations
 
 UTF_8 = b'{"name": "Ursula"}'
@@ -181,14 +181,14 @@ MALFORMED = ENCODINGS | SYNTAX | STRINGS | NUMBERS | KEYS | LEVELS
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_body_that_is_not_strict_json_returns_400(client: AsyncClient, body: bytes) -> None:
-    for response in await send_everywhere(client, body):
+    for response in await send_body_to_every_operation(client, body):
         check_problem(response, 400, "malformed-request")
         assert b"Ursula" not in response.content
 
 
 @pytest.mark.parametrize("length", range(1, len(UTF_8)))
 async def test_truncated_json_returns_400(client: AsyncClient, length: int) -> None:
-    for response in await send_everywhere(client, UTF_8[:length]):
+    for response in await send_body_to_every_operation(client, UTF_8[:length]):
         check_problem(response, 400, "malformed-request")
 
 
@@ -196,30 +196,30 @@ async def test_truncated_json_returns_400(client: AsyncClient, length: int) -> N
     "body", [b"null", b"true", b"0", b"-0", b"-0.0", b'"Ursula"', b"[]", b"[%s]" % UTF_8, b"1e400"]
 )
 async def test_body_that_is_not_an_object_returns_422(client: AsyncClient, body: bytes) -> None:
-    for response in await send_everywhere(client, body):
+    for response in await send_body_to_every_operation(client, body):
         assert field_error_locations(response) == [{"pointer": ""}]
         assert b"Ursula" not in response.content
 
 
 # Bodies of the maximum size, each of a kind that some JSON parsers read slowly.
 SLOW_BODIES = {
-    "opening brackets": b"[" * LIMIT,
-    "opening braces": b'{"":' * (LIMIT // 4),
-    "quotes": b'"' * LIMIT,
-    "backslashes": b'{"name": "' + b"\\" * (LIMIT - 10),
-    "escapes": (b'{"name": "' + b"\\u0061" * (LIMIT // 6))[: LIMIT - 2] + b'"}',
-    "half an astral plane": (b'{"name": "' + b"\\ud83d\\ude00" * (LIMIT // 13)) + b'"}',
-    "blanks": b" " * LIMIT,
-    "newlines": b"\n" * LIMIT,
-    "digits": b"9" * LIMIT,
-    "digits after the point": b"0." + b"9" * (LIMIT - 2),
-    "digits in an exponent": b"1e" + b"9" * (LIMIT - 2),
-    "small numbers": b"[" + b"1," * (LIMIT // 2 - 2) + b"1]",
-    "empty arrays": b"[" + b"[]," * (LIMIT // 3 - 1) + b"]",
-    "empty objects": b"[" + b"{}," * (LIMIT // 3 - 1) + b"]",
+    "opening brackets": b"[" * MAX_JSON_SIZE,
+    "opening braces": b'{"":' * (MAX_JSON_SIZE // 4),
+    "quotes": b'"' * MAX_JSON_SIZE,
+    "backslashes": b'{"name": "' + b"\\" * (MAX_JSON_SIZE - 10),
+    "escapes": (b'{"name": "' + b"\\u0061" * (MAX_JSON_SIZE // 6))[: MAX_JSON_SIZE - 2] + b'"}',
+    "half an astral plane": (b'{"name": "' + b"\\ud83d\\ude00" * (MAX_JSON_SIZE // 13)) + b'"}',
+    "blanks": b" " * MAX_JSON_SIZE,
+    "newlines": b"\n" * MAX_JSON_SIZE,
+    "digits": b"9" * MAX_JSON_SIZE,
+    "digits after the point": b"0." + b"9" * (MAX_JSON_SIZE - 2),
+    "digits in an exponent": b"1e" + b"9" * (MAX_JSON_SIZE - 2),
+    "small numbers": b"[" + b"1," * (MAX_JSON_SIZE // 2 - 2) + b"1]",
+    "empty arrays": b"[" + b"[]," * (MAX_JSON_SIZE // 3 - 1) + b"]",
+    "empty objects": b"[" + b"{}," * (MAX_JSON_SIZE // 3 - 1) + b"]",
     "keys": b"{" + b",".join(b'"%d":1' % n for n in range(80_000)) + b"}",
-    "a long key": b'{"' + b"k" * (LIMIT - 6) + b'":1}',
-    "a long name": b'{"name":"' + b"n" * (LIMIT - 11) + b'"}',
+    "a long key": b'{"' + b"k" * (MAX_JSON_SIZE - 6) + b'":1}',
+    "a long name": b'{"name":"' + b"n" * (MAX_JSON_SIZE - 11) + b'"}',
     "items": b'{"items":[' + b"1," * 500_000 + b"1]}",
     "items of a book": b'{"items":[' + b"{}," * 300_000 + b"{}]}",
 }
@@ -229,9 +229,9 @@ SLOW_BODIES = {
 async def test_slow_to_parse_body_of_maximum_size_is_rejected_quickly(
     client: AsyncClient, body: bytes
 ) -> None:
-    assert len(body) <= LIMIT
+    assert len(body) <= MAX_JSON_SIZE
     start = time.process_time()
-    responses = await send_everywhere(client, body)
+    responses = await send_body_to_every_operation(client, body)
     assert time.process_time() - start < 0.8 * len(responses)  # seconds of CPU time
     for response in responses:
         kinds = {400: "malformed-request", 422: "invalid-request"}
@@ -261,7 +261,7 @@ FLOATS = [b"1e400", b"-1e400", b"1e-400", b"1E+19", b"1.5", b"-0", b"-0.0", b"1e
 async def test_number_out_of_bounds_is_rejected(client: AsyncClient, number: bytes) -> None:
     path = f"/documents/{(await make_document(client))['id']}/uploads"
     head = b'{"filename": "a.pdf", "content_type": "application/pdf", "size": '
-    response = await send(client, "POST", path, head + number + b"}")
+    response = await send_body(client, "POST", path, head + number + b"}")
     # The parser rejects numbers with thousands of digits.
     if response.status_code != 400:
         assert field_error_locations(response) == [{"pointer": "/size"}]

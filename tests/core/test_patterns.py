@@ -5,7 +5,7 @@ import re
 import pytest
 from httpx import AsyncClient
 
-from tests.core.test_conditional import LISTS_WITH_CURRENT_TAG, MALFORMED_TAGS, OTHER_TAGS
+from tests.support.entity_tags import LISTS_WITH_CURRENT_TAG, MALFORMED_TAGS, OTHER_TAGS
 from tests.support.factories import Json, make_author, make_document
 from tests.support.problems import field_error_locations
 

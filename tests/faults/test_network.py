@@ -9,9 +9,13 @@ import pytest
 from asyncpg.transaction import Transaction
 from httpx import Response
 
-from tests.core.test_idempotency import COMMIT_COMPLETE_MESSAGE, REPLAYED_HEADER
 from tests.support import database_activity, servers
-from tests.support.database_proxy import DatabaseProxy, running_database_proxy
+from tests.support.database_proxy import (
+    COMMIT_COMPLETE_MESSAGE,
+    DatabaseProxy,
+    running_database_proxy,
+)
+from tests.support.idempotent_requests import REPLAYED_HEADER
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.request_load import running_load

@@ -11,6 +11,8 @@ from sqlalchemy.engine import URL, make_url
 
 from tests.support.connections import closing_writer, tcp_server
 
+# The CommandComplete message that Postgres sends after a COMMIT.
+COMMIT_COMPLETE_MESSAGE = b"C\x00\x00\x00\x0bCOMMIT\x00"
 _CHUNK_SIZE = 64 * 1024
 # The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)

@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 
 from app.tables import REVISION
-from tests.support.processes import PROJECT_ROOT, CommandResult, poll_until, wait_for_result
-from tests.test_migrations import ADVISORY_LOCK, BOTH_WAIT
+from tests.support.processes import PROJECT_ROOT, CommandResult, wait_for_result
+from tests.support.upgrades import ADVISORY_LOCK, wait_until_both_wait
 
 RELEASED = "0005"
 NEXT, SECOND_NEXT = (f"{int(REVISION) + number:04}" for number in (1, 2))
@@ -237,16 +237,10 @@ async def test_two_upgrades_with_a_concurrent_build_both_end(
 ) -> None:
     connection = await asyncpg.connect(private_database_url)
     await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-
-    async def both_wait() -> bool:
-        waiting: bool = await connection.fetchval(BOTH_WAIT)
-        return waiting or any(task.done() for task in upgrades)
-
     upgrades = [
         asyncio.create_task(changed_project.upgrade(private_database_url)) for _ in range(2)
     ]
-    await poll_until(both_wait)
-    assert not any(task.done() for task in upgrades)
+    await wait_until_both_wait(connection, upgrades)
     await connection.execute("SELECT pg_advisory_unlock($1)", ADVISORY_LOCK)
     assert await asyncio.gather(*upgrades) == [UP_TO_DATE] * 2
     assert all((await validity(connection)).values())
