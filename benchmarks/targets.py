@@ -23,7 +23,7 @@ class Target:
 
     @property
     def is_reached(self) -> bool:
-        """Whether the value keeps the bound."""
+        """True if the value keeps the bound."""
         if self.word == "at least":
             return self.value >= self.bound
         return self.value <= self.bound

@@ -79,12 +79,12 @@ class SafeOperations:
 
     @property
     def has_first_revision(self) -> bool:
-        """Whether the first revision has any operations."""
+        """True if the first revision has any operations."""
         return bool(self._first)
 
     @property
     def needs_second_revision(self) -> bool:
-        """Whether the second revision has any operations."""
+        """True if the second revision has any operations."""
         return bool(self._concurrent or self._final)
 
     def write_first_revision(self, script: ops.MigrationScript) -> None:

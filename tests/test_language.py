@@ -2,22 +2,26 @@
 
 import ast
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.language import name_violations, odd_words, statement_violations, text_violations
+from tests.support.language import (
+    Module,
+    name_violations,
+    note_violations,
+    odd_words,
+    statement_violations,
+)
 from tests.support.processes import PROJECT_ROOT
 
 PACKAGES = ("app", "benchmarks", "checks", "migrations", "tests", "tools")
 GENERATED = {"generated", "node_modules"}
-# Files that contain the words because they forbid them.
-EXCEPTIONS = {
-    PROJECT_ROOT / "tests" / "support" / "language.py",
-    PROJECT_ROOT / "tests" / "test_language.py",
-}
+# Modules that contain the words because they forbid them.
+EXCEPTIONS = {"tests/support/language.py", "tests/test_language.py"}
 TEXTS = (
     *PROJECT_ROOT.glob("*.md"),
     *(PROJECT_ROOT / "docs").rglob("*.md"),
@@ -28,35 +32,40 @@ TEXTS = (
 MAX_WALRUSES = 1
 MAX_CONDITIONAL_EXPRESSIONS = 5
 
-
-def python_files(package: str) -> list[Path]:
-    files = (PROJECT_ROOT / package).rglob("*.py")
-    return [path for path in files if not GENERATED & set(path.parts) and path not in EXCEPTIONS]
-
-
-def count(nodes: Iterable[ast.AST], kind: type[ast.AST]) -> int:
-    return sum(isinstance(node, kind) for node in nodes)
-
-
+Check = Callable[[Module], Iterator[str]]
 every_package = pytest.mark.parametrize("package", PACKAGES)
 
 
+@cache
+def read_modules(package: str) -> list[Module]:
+    """Read the modules of a package that people write."""
+    modules = []
+    for path in (PROJECT_ROOT / package).rglob("*.py"):
+        name = path.relative_to(PROJECT_ROOT).as_posix()
+        if not GENERATED & set(path.parts) and name not in EXCEPTIONS:
+            modules.append(Module(name, path.read_text()))
+    return modules
+
+
 @every_package
-def test_comments_and_docstrings_are_plain_sentences(package: str) -> None:
-    violations = [line for path in python_files(package) for line in text_violations(path)]
+@pytest.mark.parametrize("check", [note_violations, name_violations, statement_violations])
+def test_package_follows_rules(check: Check, package: str) -> None:
+    violations = [line for module in read_modules(package) for line in check(module)]
     assert not violations, "\n".join(violations)
 
 
 @every_package
-def test_names_say_what_they_name(package: str) -> None:
-    violations = [line for path in python_files(package) for line in name_violations(path)]
-    assert not violations, "\n".join(violations)
-
-
-@every_package
-def test_a_statement_assigns_one_attribute(package: str) -> None:
-    violations = [line for path in python_files(package) for line in statement_violations(path)]
-    assert not violations, "\n".join(violations)
+def test_expressions_are_not_dense(package: str) -> None:
+    line_count = 0
+    walruses = 0
+    conditionals = 0
+    for module in read_modules(package):
+        line_count += len(module.text.splitlines())
+        walruses += sum(isinstance(node, ast.NamedExpr) for node in module.nodes)
+        conditionals += sum(isinstance(node, ast.IfExp) for node in module.nodes)
+    assert walruses <= MAX_WALRUSES * line_count / 1000, f"{walruses} walruses: assign, then test"
+    limit = MAX_CONDITIONAL_EXPRESSIONS * line_count / 1000
+    assert conditionals <= limit, f"{conditionals} conditional expressions: use an if statement"
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(PROJECT_ROOT).as_posix())
@@ -95,20 +104,6 @@ def test_texts_of_the_openapi_document_are_punctuated_alike() -> None:
     assert not texts, "\n".join(sorted(texts))
 
 
-@every_package
-def test_expressions_are_not_dense(package: str) -> None:
-    lines, walruses, conditionals = 0, 0, 0
-    for path in python_files(package):
-        text = path.read_text()
-        nodes = list(ast.walk(ast.parse(text)))
-        lines += len(text.splitlines())
-        walruses += count(nodes, ast.NamedExpr)
-        conditionals += count(nodes, ast.IfExp)
-    assert walruses <= MAX_WALRUSES * lines / 1000, f"{walruses} walruses: assign, then test"
-    limit = MAX_CONDITIONAL_EXPRESSIONS * lines / 1000
-    assert conditionals <= limit, f"{conditionals} conditional expressions: use an if statement"
-
-
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
@@ -125,3 +120,22 @@ def test_odd_word_is_reported_with_a_replacement(text: str, advice: str) -> None
 @pytest.mark.parametrize("text", ["There is no such row.", "It is no longer used.", "the client"])
 def test_plain_words_are_not_reported(text: str) -> None:
     assert not list(odd_words(text))
+
+
+@pytest.mark.parametrize(
+    ("check", "text", "advice"),
+    [
+        (note_violations, "# What the caller wants.\n", "begin with"),
+        (note_violations, "# It stores\n# the answer.\n", "response"),
+        (note_violations, 'def f():\n    """Whether it\n    works."""\n', "begin with"),
+        (note_violations, '"""A token is\nno secret."""\n', "is not a"),
+        (name_violations, "found = 1\n", "name what it is"),
+        (name_violations, "self._given = 1\n", "name what it is"),
+        (name_violations, "def f(told): pass\n", "name what it is"),
+        (statement_violations, "self.a, self.b = a, b\n", "one attribute"),
+    ],
+)
+def test_violation_is_reported_with_advice(check: Check, text: str, advice: str) -> None:
+    (violation,) = check(Module("app/example.py", text))
+    assert violation.startswith("app/example.py:")
+    assert advice in violation

@@ -1,6 +1,6 @@
 """Rules of CONTRIBUTING.md, "Language", that a program can check.
 
-Each function returns one line per violation: the place, and what to write instead.
+Each check returns one line per violation: the place, and what to write instead.
 """
 
 import ast
@@ -8,27 +8,25 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
-from tests.support.processes import PROJECT_ROOT
-
 # Names that do not say what they are a name of.
-VAGUE_NAMES: Final = {
-    "about", "anew", "asked", "found", "gave", "given", "given_", "gone", "heard", "kept",
-    "known_as", "made", "noted", "others", "ours", "said", "spoken", "told", "wanted", "whose",
+_VAGUE_NAMES: Final = {
+    "about", "anew", "asked", "found", "gave", "given", "gone", "heard", "kept", "known_as",
+    "made", "noted", "others", "ours", "said", "spoken", "told", "wanted", "whose",
 }  # fmt: skip
-NAME_ADVICE: Final = "name what it is: row, rows, book, response, statement, user"
 
-# A comment or docstring that opens with one of these words is a clause without a subject.
-CLAUSE_OPENING: Final = re.compile(
-    r"(Of|What|Who|Whoever|Whose|Whether|For|By|Not by|Not of|Here, for|Else|Nobody|Now|Before"
-    r"|From)\b(?! default\b| example| instance| each\b| every\b| all\b| more\b| the\b| now on\b)"
+# The openings of a comment or docstring that is a clause without a subject.
+_CLAUSE_OPENING: Final = re.compile(
+    r"(Of|What|Who|Whoever|Whose|Whether|Not by|Not of|Here, for|Else|Nobody"
+    r"|For(?! example| instance| each| every| all| more| the)|By(?! default)"
+    r"|Now|Before(?! the)|From(?! now on))\b"
 )
-OPENING_ADVICE: Final = "begin with a noun and a verb, or with an imperative"
 
 # Words that a reader would not search for, and what to write instead.
-ODD_WORDS: Final = {
+_ODD_WORDS: Final = {
     r"answer(s|ed|ing)?": "response, respond",
     "anew": "again",
     "at once": "immediately, or at the same time",
@@ -49,84 +47,104 @@ ODD_WORDS: Final = {
     "whoever": "name the person or program",
     r"(?<!there )(is|are) no(?! longer| such| more| matter)(?= )": "is not a (or: there is no)",
 }
-_ODD_WORD: Final = re.compile(
+_ODD_WORD_PATTERNS: Final = {
     # Not inside a path or a name such as `sweep-answers`.
-    "|".join(rf"(?P<w{n}>(?<![\w/-])({word})(?![\w/-]))" for n, word in enumerate(ODD_WORDS)),
-    re.IGNORECASE,
-)
-_ADVICE: Final = list(ODD_WORDS.values())
+    re.compile(rf"(?<![\w/-])({word})(?![\w/-])", re.IGNORECASE): replacement
+    for word, replacement in _ODD_WORDS.items()
+}
+
+
+@dataclass(frozen=True)
+class Module:
+    """A Python module. Its path is relative to the repository."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes of the syntax tree."""
+        return list(ast.walk(ast.parse(self.text)))
 
 
 def odd_words(text: str) -> Iterator[str]:
-    for match in _ODD_WORD.finditer(text):
-        number = int((match.lastgroup or "w0")[1:])
-        yield f"{match[0]!r}: write {_ADVICE[number]}"
+    """Yield `'whoever': write ...` for each odd word of a text."""
+    for pattern, replacement in _ODD_WORD_PATTERNS.items():
+        for match in pattern.finditer(text):
+            yield f"{match[0]!r}: write {replacement}"
 
 
-def notes(text: str, tree: ast.AST) -> list[tuple[int, str]]:
-    """Return the comments and docstrings of a module with their line numbers.
+def note_violations(module: Module) -> Iterator[str]:
+    """Check the comments and docstrings of a module."""
+    for line, note in (*_comments(module.text), *_docstrings(module)):
+        if _CLAUSE_OPENING.match(note):
+            yield (
+                f"{module.path}:{line} {note[:60]!r}: begin with a noun and a verb, or with an "
+                "imperative"
+            )
+        for violation in odd_words(note):
+            yield f"{module.path}:{line} {violation}"
 
-    Comments on consecutive lines are one text.
+
+def _comments(text: str) -> list[tuple[int, str]]:
+    """Return the comments of a module with their line numbers.
+
+    Comments on consecutive lines are one text, with the number of the first line.
     """
     comments: list[tuple[int, str]] = []
-    last_line = -1
+    previous_line = -1
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type != tokenize.COMMENT or re.match(r"#\s*(type:|noqa|fmt:|!)", token.string):
             continue
-        comment, line = token.string.lstrip("# ").strip(), token.start[0]
-        own_line = not token.line[: token.start[1]].strip()
-        if own_line and line == last_line + 1:
-            comments[-1] = (comments[-1][0], f"{comments[-1][1]} {comment}")
+        comment = token.string.lstrip("# ").strip()
+        line = token.start[0]
+        is_alone_on_line = token.line.lstrip().startswith("#")
+        if is_alone_on_line and line == previous_line + 1:
+            first_line, beginning = comments.pop()
+            comments.append((first_line, f"{beginning} {comment}"))
         else:
             comments.append((line, comment))
-        last_line = line if own_line else -1
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings = [
-        (getattr(node, "lineno", 1), ast.get_docstring(node) or "")
-        for node in ast.walk(tree)
-        if isinstance(node, documented)
-    ]
-    return comments + [(line, docstring) for line, docstring in docstrings if docstring]
+        previous_line = line if is_alone_on_line else -1
+    return comments
 
 
-def text_violations(path: Path) -> list[str]:
-    """Check the comments and docstrings of a Python file."""
-    text = path.read_text()
-    place = path.relative_to(PROJECT_ROOT)
-    violations = []
-    for line, note in notes(text, ast.parse(text)):
-        if CLAUSE_OPENING.match(note):
-            violations.append(f"{place}:{line} {note[:60]!r}: {OPENING_ADVICE}")
-        violations += [f"{place}:{line} {violation}" for violation in odd_words(note)]
-    return violations
+def _docstrings(module: Module) -> Iterator[tuple[int, str]]:
+    """Yield the docstrings of a module with the line numbers of what they describe."""
+    for node in module.nodes:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node)
+            if docstring is not None:
+                # The words are compared without regard to line breaks.
+                yield getattr(node, "lineno", 1), " ".join(docstring.split())
 
 
-def name_violations(path: Path) -> list[str]:
-    """Check the names that a Python file defines."""
-    place = path.relative_to(PROJECT_ROOT)
-    violations = []
-    for node in ast.walk(ast.parse(path.read_text())):
+def name_violations(module: Module) -> Iterator[str]:
+    """Check the names that a module defines."""
+    for node in module.nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             name = node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            name = node.attr
         elif isinstance(node, ast.arg):
             name = node.arg
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = node.name
         else:
             continue
-        if name.strip("_") in VAGUE_NAMES:
-            violations.append(f"{place}:{getattr(node, 'lineno', 0)} {name}: {NAME_ADVICE}")
-    return violations
+        if name.strip("_").lower() in _VAGUE_NAMES:
+            yield (
+                f"{module.path}:{node.lineno} {name}: name what it is: row, rows, book, response, "
+                "statement, user"
+            )
 
 
-def statement_violations(path: Path) -> list[str]:
+def statement_violations(module: Module) -> Iterator[str]:
     """Check that no statement assigns several attributes: `self.a, self.b = a, b`."""
-    place = path.relative_to(PROJECT_ROOT)
-    return [
-        f"{place}:{node.lineno} assign one attribute per statement"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Assign)
-        and isinstance(node.targets[0], ast.Tuple)
-        and isinstance(node.value, ast.Tuple)
-        and any(isinstance(target, ast.Attribute) for target in node.targets[0].elts)
-    ]
+    for node in module.nodes:
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Tuple)
+            and isinstance(node.value, ast.Tuple)
+            and any(isinstance(target, ast.Attribute) for target in node.targets[0].elts)
+        ):
+            yield f"{module.path}:{node.lineno} assign one attribute per statement"

@@ -48,7 +48,7 @@ class Load:
         self._author_path = author_path
         self._is_stopped = False
         self._outcomes = list[Outcome]()
-        # By the number of the client.
+        # Both have the number of the client as the key.
         self._success_counts = Counter[int]()
         self._failure_counts = Counter[int]()
         # For each id of an author, the names that the author may have according to the responses.

@@ -21,7 +21,7 @@ class RequestStats:
     Statements that failed are included.
     """
 
-    # Whether the request has a span that is recorded. Its statements then get spans, too.
+    # True if the request has a span that is recorded. Its statements then get spans, too.
     has_span: bool = False
     statement_count: int = 0
     statement_seconds: float = 0.0
