@@ -25,7 +25,7 @@ from tests.support import servers
 from tests.support.accounts import client_of_new_instance
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.database_proxy import running_database_proxy
-from tests.support.factories import make_author, make_book, make_document, make_user
+from tests.support.factories import Json, make_author, make_book, make_document, make_user
 from tests.support.idempotent_requests import POST_OPERATIONS, REPLAYED_HEADER, post_with_key
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.processes import poll_until
@@ -42,7 +42,6 @@ pytestmark = pytest.mark.private_database
 NETWORK_DELAY_SECONDS = 0.015
 # The number of requests that a test sends at the same time.
 CONCURRENT_REQUESTS = 20
-Json = dict[str, Any]
 
 CREATE_FUNCTIONS = {
     "/authors": make_author,

@@ -12,14 +12,12 @@ from httpx import AsyncClient, Response
 from jsonschema import Draft202012Validator, FormatChecker
 
 from app.core.db import Database
-from app.main import create_app
 from tests.support.accounts import bearer_headers
 from tests.support.callers import GENERATED_CASES, TOKENS, add_callers
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json
 from tests.support.multipart import FORM_HEADERS, form_body, form_field
 from tests.support.rows import add_referenced_rows, add_rows, insert_rows
-from tests.support.settings import make_settings
 
 # The id of every resource in the examples, except of users.
 ID = "0199b2f4-c0de-7000-a000-000000000000"
@@ -68,11 +66,6 @@ class Operation(NamedTuple):
         request_body = self.description.get("requestBody", {})
         for body in (request_body, *self.successful_responses().values()):
             yield from body.get("content", {}).items()
-
-
-@pytest.fixture(scope="module")
-def document(template_url: str) -> Json:
-    return create_app(make_settings(template_url)).openapi()
 
 
 def operations_by_id(document: Json) -> dict[str, Operation]:

@@ -90,13 +90,6 @@ NOT_SENT = "not part of the request"
 hostile = pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
 
 
-@pytest.fixture
-async def document(client: AsyncClient) -> Json:
-    """The OpenAPI document."""
-    openapi_document: Json = (await client.get("/openapi.json")).json()
-    return openapi_document
-
-
 def check_rejection(response: Response, value: str) -> bool:
     """Return whether a response is a problem.
 

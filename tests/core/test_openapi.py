@@ -47,13 +47,9 @@ every_form = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture
-async def document(client: AsyncClient) -> Json:
-    """The OpenAPI document that the service serves."""
+async def test_service_serves_document(client: AsyncClient, document: Json) -> None:
     response = await client.get("/openapi.json")
-    assert response.status_code == 200
-    document: Json = response.json()
-    return document
+    assert (response.status_code, response.json()) == (200, document)
 
 
 async def test_document_is_openapi_3_1_and_its_references_can_be_resolved(document: Json) -> None:

@@ -160,15 +160,6 @@ def encode_body(path_template: str, body: Json) -> tuple[bytes, dict[str, str]]:
 
 
 @pytest.fixture
-async def document(client: AsyncClient) -> Json:
-    """The OpenAPI document that the service serves."""
-    response = await client.get("/openapi.json")
-    assert response.status_code == 200
-    document: Json = response.json()
-    return document
-
-
-@pytest.fixture
 async def exchanges(client: AsyncClient) -> list[Exchange]:
     """Valid and invalid requests to all operations, with the responses to them."""
     recorder = ExchangeRecorder(client)

@@ -27,13 +27,6 @@ INVALID_KEYS = (
 )
 
 
-@pytest.fixture
-async def document(client: AsyncClient) -> Json:
-    """The OpenAPI document."""
-    openapi_document: Json = (await client.get("/openapi.json")).json()
-    return openapi_document
-
-
 def schema_allows(document: Json, path: str, method: str, header: str, value: str) -> bool:
     """Return whether the documented schema of a request header allows a value."""
     parameters = document["paths"][path][method]["parameters"]

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from app.core.db import Base, Entity
 from app.core.paging import ListQuery
-from tests.support.entity_case import EntityCase, Json
-from tests.support.openapi import resolve_schema
+from tests.support.entity_case import EntityCase
+from tests.support.factories import Json
+from tests.support.openapi_schemas import merge_reference
 
 REGISTRY: Final = "tests/support/entities.py"
 _PAGE_FIELDS: Final = {"items", "total", "page", "size", "pages", "next"}
@@ -47,7 +48,7 @@ def _returns_page(path_item: Json, document: Json) -> bool:
     """Return whether GET on a path returns an object with the fields of a page."""
     success = path_item.get("get", {}).get("responses", {}).get("200", {})
     schema = success.get("content", {}).get("application/json", {}).get("schema", {})
-    page = resolve_schema(schema, document.get("components", {}).get("schemas", {}))
+    page = merge_reference(document, schema)
     return set(page.get("properties", ())) >= _PAGE_FIELDS
 
 

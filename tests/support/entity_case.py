@@ -2,14 +2,14 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from app.core.db import Entity
+from tests.support.factories import Json
 
-Json = dict[str, Any]
 Operation = tuple[str, str]  # method and path template: ("get", "/authors/{id}")
 
 # The id of row 1 of every table that a test fills.

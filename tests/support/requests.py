@@ -5,7 +5,8 @@ from typing import Any
 from httpx import AsyncClient
 
 from tests.support.entities import referenced_cases
-from tests.support.entity_case import EntityCase, Json
+from tests.support.entity_case import EntityCase
+from tests.support.factories import Json
 from tests.support.multipart import FORM_HEADERS, form_body, form_field
 from tests.support.responses import get_json
 

@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from tests.support.entities import ENTITIES
 from tests.support.factories import Json
-from tests.support.openapi import resolve_schema
+from tests.support.openapi_schemas import merge_reference
 from tests.support.responses import get_json
 
 NDJSON = "application/x-ndjson"
@@ -61,25 +61,24 @@ async def read_all_pages(client: AsyncClient, url: str) -> list[Json]:
 async def csv_columns(client: AsyncClient, path: str) -> list[str]:
     """Return the columns that a list has as CSV, according to the OpenAPI document."""
     document = await get_json(client, "/openapi.json")
-    schemas: Json = document["components"]["schemas"]
     content = document["paths"][path]["get"]["responses"]["200"]["content"]
-    page = resolve_schema(content["application/json"]["schema"], schemas)
-    return list(_schema_columns(page["properties"]["items"]["items"], schemas))
+    page = merge_reference(document, content["application/json"]["schema"])
+    return list(_schema_columns(page["properties"]["items"]["items"], document))
 
 
-def _schema_columns(schema: Json, schemas: Json) -> Iterator[str]:
+def _schema_columns(schema: Json, document: Json) -> Iterator[str]:
     """Yield the CSV columns of a schema: one for each field, and one for each embedded field.
 
     The field `author` of a book, an object, gives the columns `author_name` and `author_dob`.
     """
-    properties = resolve_schema(schema, schemas)["properties"]
+    properties = merge_reference(document, schema)["properties"]
     for name, field in properties.items():
         # A field that may be null has two types. The other one determines the columns.
         types = [option for option in field.get("anyOf", [field]) if option != {"type": "null"}]
-        if "properties" not in resolve_schema(types[0], schemas):
+        if "properties" not in merge_reference(document, types[0]):
             yield name
             continue
-        for embedded_name in _schema_columns(types[0], schemas):
+        for embedded_name in _schema_columns(types[0], document):
             column = f"{name}_{embedded_name}"
             # The id of the author is the field `author_id` already.
             if column not in properties:
