@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,60 +22,58 @@ from tests.support.processes import PROJECT_ROOT, running_server
 
 PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").rglob("*.md")])
 ORIGIN = "http://127.0.0.1:8000"
-# Commands that are run by a test of their own, or that would run the whole test suite.
-FOLLOWED_ELSEWHERE = {"docs/adding-an-entity.md"}
-names = [page.relative_to(PROJECT_ROOT).as_posix() for page in PAGES]
-every_page = pytest.mark.parametrize("name", names)
+# Pages whose shell blocks are run by tests below, or by tests/tools/test_adding_an_entity.py.
+CLIENT_PAGES = ("README.md", "docs/api.md")
+OPERATIONS_PAGE = "docs/operations.md"
+TESTED_PAGES = {*CLIENT_PAGES, OPERATIONS_PAGE, "docs/adding-an-entity.md"}
+every_page = pytest.mark.parametrize(
+    "name", [page.relative_to(PROJECT_ROOT).as_posix() for page in PAGES]
+)
 
 
-def environment_of_commands(**variables: str) -> dict[str, str]:
-    """Return an environment in which `python` is the interpreter of the tests."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, **variables}
+async def check_shell_blocks(
+    name: str, variables: Mapping[str, str], replace: Mapping[str, str]
+) -> None:
+    """Run the shell blocks of a page, and check that they print what the page shows.
 
-
-@pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
-async def test_commands_of_a_client_print_what_the_page_shows(name: str, tmp_path: Path) -> None:
+    `python` is the interpreter of the tests. `replace` is described at `run_shell_blocks`.
+    """
     blocks = read_shell_blocks(PROJECT_ROOT / name)
     assert blocks
-    async with running_server(DATA_DIR=str(tmp_path)) as (_, origin):
-        outputs = await run_shell_blocks(blocks, environment_of_commands(), {ORIGIN: origin})
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    outputs = await run_shell_blocks(blocks, {**os.environ, "PATH": path, **variables}, replace)
     for block, output in zip(blocks, outputs, strict=True):
         if block.output is not None:
             assert_output_matches(output, block.output)
+
+
+@pytest.mark.parametrize("name", CLIENT_PAGES)
+async def test_commands_of_a_client_print_what_the_page_shows(name: str, tmp_path: Path) -> None:
+    async with running_server(DATA_DIR=str(tmp_path)) as (_, origin):
+        await check_shell_blocks(name, {}, {ORIGIN: origin})
 
 
 async def test_commands_of_an_operator_print_what_the_page_shows(private_database_url: str) -> None:
-    blocks = read_shell_blocks(PROJECT_ROOT / "docs" / "operations.md")
-    assert blocks
-    environment = environment_of_commands(DATABASE_URL=private_database_url)
-    outputs = await run_shell_blocks(blocks, environment, {})
-    for block, output in zip(blocks, outputs, strict=True):
-        if block.output is not None:
-            assert_output_matches(output, block.output)
+    await check_shell_blocks(OPERATIONS_PAGE, {"DATABASE_URL": private_database_url}, {})
 
 
 @every_page
 def test_every_shell_block_is_run_by_a_test(name: str) -> None:
     page = PROJECT_ROOT / name
-    if name in FOLLOWED_ELSEWHERE:
-        return
     # `console` blocks show commands that run for long or start services; their names are checked.
     assert not {"sh", "shell", "zsh"} & set(read_fences(page)), "use ```bash or ```console"
     if read_shell_blocks(page):
-        assert name in {"README.md", "docs/api.md", "docs/operations.md"}
+        assert name in TESTED_PAGES
 
 
 @every_page
 def test_every_command_of_a_page_exists(name: str) -> None:
     text = (PROJECT_ROOT / name).read_text()
     makefile = (PROJECT_ROOT / "Makefile").read_text()
-    for target in re.findall(r"(?:`|^\$ |&& )make ([a-z]+)", text, re.MULTILINE):
+    for target in re.findall(r"(?:`|^\$ |&& )make ([a-z-]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
-    commands = get_command(cli)
-    assert isinstance(commands, TyperGroup)
     for command in re.findall(r"python -m app ([a-z]+)", text):
-        assert command in commands.commands, f"python -m app {command}"
+        assert command in command_names(), f"python -m app {command}"
     for program in re.findall(r"^\$ (\S+)", text, re.MULTILINE):
         assert program in {"make", "docker"} or shutil.which(program), program
 
@@ -103,7 +102,12 @@ def test_readme_is_short() -> None:
 
 
 def test_operations_page_names_every_command() -> None:
+    page = (PROJECT_ROOT / OPERATIONS_PAGE).read_text()
+    assert set(re.findall(r"python -m app (\w+)", page)) == command_names()
+
+
+def command_names() -> set[str]:
+    """Return the commands of `python -m app`."""
     commands = get_command(cli)
     assert isinstance(commands, TyperGroup)
-    page = (PROJECT_ROOT / "docs" / "operations.md").read_text()
-    assert set(re.findall(r"python -m app (\w+)", page)) == set(commands.commands)
+    return set(commands.commands)

@@ -38,6 +38,7 @@ def read_shell_blocks(page: Path) -> list[ShellBlock]:
 
 def read_fences(page: Path) -> list[str]:
     """Return the language of each fenced block, "" for a block without one."""
+    # Every second fence ends a block.
     return _FENCE.findall(page.read_text())[::2]
 
 
