@@ -153,22 +153,6 @@ class _EndpointCaller:
         Raises `RequestValidationError` if a parameter of the request is not valid.
         """
         response_parameter = _ResponseParameter()
-        injectable_values = await self._call_dependencies(request, response_parameter)
-        arguments = {
-            name: injectable_values[index] for name, index in self._argument_indexes.items()
-        }
-        arguments |= self._read_parameters(request)
-        result = await self._endpoint(**arguments)
-        if isinstance(result, Response):
-            return result
-        return await self._build_response(result, response_parameter)
-
-    async def _call_dependencies(self, request: Request, response_parameter: Response) -> list[Any]:
-        """Call the dependencies of the endpoint, and return all values that may be its arguments.
-
-        These are the request, the response parameter, and the result of each dependency. They may
-        also be arguments of later dependencies.
-        """
         injectable_values: list[Any] = [request, response_parameter]
         for call in self._dependency_calls:
             arguments = {
@@ -178,7 +162,15 @@ class _EndpointCaller:
             if call.is_coroutine:
                 result = await result
             injectable_values.append(result)
-        return injectable_values
+
+        arguments = {
+            name: injectable_values[index] for name, index in self._argument_indexes.items()
+        }
+        arguments |= self._read_parameters(request)
+        result = await self._endpoint(**arguments)
+        if isinstance(result, Response):
+            return result
+        return await self._build_response(result, response_parameter)
 
     def _read_parameters(self, request: Request) -> dict[str, Any]:
         """Return the endpoint's path parameters, query model and JSON body, by parameter name.

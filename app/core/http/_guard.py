@@ -168,7 +168,8 @@ class RoutePermissionChecker:
         """
         if scope["type"] != "lifespan":
             app: FastAPI = scope["app"]
-            number_of_routes = sum(len(routes) for routes in _get_route_lists(app))
+            routes, low_priority_routes = _get_route_lists(app)
+            number_of_routes = len(routes) + len(low_priority_routes)
             if number_of_routes != self._number_of_checked_routes:
                 require_route_permissions(app)
                 self._number_of_checked_routes = number_of_routes

@@ -12,7 +12,8 @@ A route performs these steps in order:
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Final
+from http.client import NO_CONTENT
+from typing import Any
 
 from fastapi import FastAPI, Request, Response, params
 from fastapi.routing import APIRoute, request_response
@@ -39,9 +40,6 @@ from app.core.http._sessions import (
     run_in_transaction,
     run_in_transaction_with_retry,
 )
-
-# The status of a response without content.
-NO_CONTENT: Final = 204
 
 
 class Route(APIRoute):
@@ -149,43 +147,24 @@ class Route(APIRoute):
         async def handle_request(request: Request) -> Response:
             """Authorize and check a request, then call the endpoint."""
             await authorize(request, self.permission)
-            checked_request = await self._check_query_and_parse_body(request)
-            return await self._call_once_or_in_transaction(checked_request, call_and_apply_caching)
+            if request.scope["query_string"]:
+                check_query_parameters(request, self._query_parameters)
+            if self.body_field is not None:
+                request = await parse_body(request, self.media_types)
+
+            if self.accepts_idempotency_key:
+                key = parse_idempotency_key(request)
+                if key is not None:
+                    content = self._get_content_to_compare(request)
+                    return await run_idempotently(request, key, content, call_and_apply_caching)
+            if not self._needs_transaction:
+                return await call_and_apply_caching(request)
+            if self.streams_body:
+                # A stream can be read only once, so a failed transaction cannot be retried.
+                return await run_in_transaction(request, call_and_apply_caching)
+            return await run_in_transaction_with_retry(request, call_and_apply_caching)
 
         return handle_request
-
-    async def _call_once_or_in_transaction(
-        self, request: Request, call_endpoint: Handler
-    ) -> Response:
-        """Call the endpoint once per Idempotency-Key, or in a transaction if it needs one.
-
-        If a request repeats the Idempotency-Key of an earlier one, the endpoint is not called again
-        and the response is the stored one.
-        """
-        if self.accepts_idempotency_key:
-            key = parse_idempotency_key(request)
-            if key is not None:
-                content = self._get_content_to_compare(request)
-                return await run_idempotently(request, key, content, call_endpoint)
-        if not self._needs_transaction:
-            return await call_endpoint(request)
-        if self.streams_body:
-            # A stream can be read only once, so a failed transaction cannot be retried.
-            return await run_in_transaction(request, call_endpoint)
-        return await run_in_transaction_with_retry(request, call_endpoint)
-
-    async def _check_query_and_parse_body(self, request: Request) -> Request:
-        """Check the query parameters and the body of a request, and return it with its parsed body.
-
-        The request is returned unchanged if the endpoint does not take a body. Raises a
-        `ServiceError` for an unknown or repeated query parameter, and for a body that has another
-        media type or is not strict JSON.
-        """
-        if request.scope["query_string"]:
-            check_query_parameters(request, self._query_parameters)
-        if self.body_field is None:
-            return request
-        return await parse_body(request, self.media_types)
 
     def _get_content_to_compare(self, request: Request) -> object:
         """Return the content that a retry with the same Idempotency-Key has to repeat.
