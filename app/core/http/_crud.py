@@ -1,6 +1,6 @@
 """The five standard endpoints of an entity that has no rules of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic
 from uuid import UUID
@@ -23,8 +23,7 @@ from app.core.http._crud_operations import (
     MERGE_PATCH_DESCRIPTION,
     add_article,
     build_id_type,
-    format_operation_id,
-    set_endpoint_metadata,
+    build_service_dependency,
 )
 from app.core.http._responses import set_location, set_page_links
 from app.core.http._router import Router
@@ -111,11 +110,10 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             set_etag(response, item)
             return item
 
-        set_endpoint_metadata(
+        self._set_metadata(
             read_item,
-            operation_id=format_operation_id("read", self.noun),
+            operation_id=f"read_{self.noun}",
             docstring=f"Get {add_article(self.noun)}.",
-            service_class=self.service_class,
             types={"id": build_id_type(self.noun), "return": self.read_model},
         )
         router.get("/{id}", permission=self.read_permission)(read_item)
@@ -131,20 +129,24 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         ) -> Page[ReadModelT] | Response:
             """Respond with one page, or stream all items if Accept asks for CSV or JSON lines."""
             stream_type = preferred_stream_type(request)
-            if stream_type is None:
-                return await _respond_with_page(service, query, request, response)
-            return await stream_list(
-                request, stream_type, query, self.read_model, self.service_class
-            )
+            if stream_type is not None:
+                # A stream creates its own service, because it reads in a transaction of its own.
+                return await stream_list(
+                    request, stream_type, query, self.read_model, self.service_class
+                )
+            page = await service.page(query)
+            set_page_links(request, response, page)
+            # A cache must not send this page to a client that prefers CSV or JSON lines.
+            response.headers["Vary"] = "Accept"
+            return page
 
         # The type checker cannot know the types that are computed here.
         query_type: Any = Annotated[self.query_model, Query()]
         page_model = Page[self.read_model]  # type: ignore[name-defined]
-        set_endpoint_metadata(
+        self._set_metadata(
             list_items,
-            operation_id=format_operation_id("list", self.plural),
+            operation_id=f"list_{self.plural}",
             docstring=f"List {self.plural}.\n\n{LIST_DESCRIPTION}",
-            service_class=self.service_class,
             types={"query": query_type},
         )
         router.get(
@@ -168,11 +170,10 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             set_location(response, f"{router.prefix}/{item.id}")
             return item
 
-        set_endpoint_metadata(
+        self._set_metadata(
             create_item,
-            operation_id=format_operation_id("create", self.noun),
+            operation_id=f"create_{self.noun}",
             docstring=f"Create {add_article(self.noun)}.",
-            service_class=self.service_class,
             types={"new_item": self.create_model, "return": self.read_model},
         )
         router.post(
@@ -194,11 +195,10 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             set_etag(response, item)
             return item
 
-        set_endpoint_metadata(
+        self._set_metadata(
             update_item,
-            operation_id=format_operation_id("update", self.noun),
+            operation_id=f"update_{self.noun}",
             docstring=f"Update {add_article(self.noun)}.\n\n{MERGE_PATCH_DESCRIPTION}",
-            service_class=self.service_class,
             types={
                 "id": build_id_type(self.noun),
                 "changes": self.update_model,
@@ -220,27 +220,29 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             """Delete an item if If-Match allows its version."""
             await service.delete(id, if_match)
 
-        set_endpoint_metadata(
+        self._set_metadata(
             delete_item,
-            operation_id=format_operation_id("delete", self.noun),
+            operation_id=f"delete_{self.noun}",
             docstring=f"Delete {add_article(self.noun)}.",
-            service_class=self.service_class,
             types={"id": build_id_type(self.noun)},
         )
         router.delete("/{id}", permission=self.write_permission, errors=self.delete_errors)(
             delete_item
         )
 
+    def _set_metadata(
+        self, endpoint: Callable[..., Any], operation_id: str, docstring: str, types: dict[str, Any]
+    ) -> None:
+        """Set the name, docstring and types of an endpoint function, which FastAPI reads from it.
 
-async def _respond_with_page(
-    service: CrudService[ReadModelT, Any, Any],
-    query: PageQuery,
-    request: Request,
-    response: Response,
-) -> Page[ReadModelT]:
-    """Return one page of a list, and set the headers of the response that contains it."""
-    page = await service.page(query)
-    set_page_links(request, response, page)
-    # With another Accept header, the response of the same URL is a stream.
-    response.headers["Vary"] = "Accept"
-    return page
+        Args:
+            endpoint: The function. It is changed in place.
+            operation_id: For example "read_author". Spaces are replaced by underscores.
+            docstring: The text that becomes the summary and the description of the operation.
+            types: The types of the parameters except `service`, and of the result ("return"), for
+                example `{"id": UUID, "return": AuthorRead}`.
+        """
+        endpoint.__name__ = operation_id.replace(" ", "_")
+        endpoint.__doc__ = docstring
+        endpoint.__annotations__ |= types
+        endpoint.__annotations__["service"] = build_service_dependency(self.service_class)

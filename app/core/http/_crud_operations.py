@@ -1,6 +1,5 @@
-"""Names, texts and types that turn the endpoints of `CrudEndpoints` into those of one entity."""
+"""Texts and types of the endpoints that `CrudEndpoints` declares for an entity."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import Depends
@@ -20,37 +19,6 @@ MERGE_PATCH_DESCRIPTION: Final = (
 )
 
 
-def set_endpoint_metadata(
-    endpoint: Callable[..., Any],
-    *,
-    operation_id: str,
-    docstring: str,
-    service_class: type[CrudService[Any, Any, Any]],
-    types: dict[str, Any],
-) -> None:
-    """Set the name, docstring and types of an endpoint function, which FastAPI reads from it.
-
-    `CrudEndpoints` defines the same functions for each entity, but their types differ.
-
-    Args:
-        endpoint: The function. It is changed in place.
-        operation_id: The new name of the function, for example "read_author".
-        docstring: The text that becomes the summary and the description of the operation.
-        service_class: The class of the parameter `service`, for example `AuthorService`.
-        types: The types of the other parameters, by name. The type of the result has the name
-            "return". For example `{"id": UUID, "return": AuthorRead}`.
-    """
-    endpoint.__name__ = operation_id
-    endpoint.__doc__ = docstring
-    endpoint.__annotations__ |= types
-    endpoint.__annotations__["service"] = _build_service_dependency(service_class)
-
-
-def format_operation_id(verb: str, noun: str) -> str:
-    """Return the operation id `read_order_line` for the verb "read" and the noun "order line"."""
-    return f"{verb}_{noun}".replace(" ", "_")
-
-
 def build_id_type(noun: str) -> Any:
     """Return the type of the path parameter `id`, with the description "Id of the author".
 
@@ -59,7 +27,7 @@ def build_id_type(noun: str) -> Any:
     return Annotated[Id, Field(description=f"Id of the {noun}")]
 
 
-def _build_service_dependency(service_class: type[CrudService[Any, Any, Any]]) -> Any:
+def build_service_dependency(service_class: type[CrudService[Any, Any, Any]]) -> Any:
     """Return the type of an endpoint parameter that receives a service with the request's session.
 
     For `AuthorService`, this is `Annotated[AuthorService, Depends(create_service)]`. FastAPI calls
