@@ -1,5 +1,7 @@
 """OpenAPI links from the operation that creates a resource to the operations that take its id."""
 
+import re
+
 from app.core.http._bodies import JSON_MEDIA_TYPE
 from app.core.http._openapi_problems import Json
 
@@ -51,14 +53,11 @@ def _find_id_parameter(path: str, *, collection_path: str) -> str | None:
     Returns None for the path of another collection, and for a path with more parameters, such as
     "/authors/{id}/books/{book_id}", because the id alone does not determine its value.
     """
-    collection_prefix = f"{collection_path}/"
-    if not path.startswith(collection_prefix):
+    resource_pattern = rf"{re.escape(collection_path)}/{{(\w+)}}(/[^{{}}]+)?"
+    match = re.fullmatch(resource_pattern, path)
+    if match is None:
         return None
-    id_segment, *other_segments = path.removeprefix(collection_prefix).split("/")
-    has_more_parameters = any(_is_parameter(segment) for segment in other_segments)
-    if not _is_parameter(id_segment) or has_more_parameters:
-        return None
-    return _get_parameter_name(id_segment)
+    return match[1]
 
 
 def _build_link(operation_id: str, collection_path: str, id_parameter: str) -> Json:
@@ -67,20 +66,7 @@ def _build_link(operation_id: str, collection_path: str, id_parameter: str) -> J
     For example `{"operationId": "read_review", "parameters": {"book_id": "$request.path.book_id",
     "id": "$response.body#/id"}}` for the collection "/books/{book_id}/reviews".
     """
-    parameters = {}
-    for segment in collection_path.split("/"):
-        if _is_parameter(segment):
-            name = _get_parameter_name(segment)
-            parameters[name] = f"$request.path.{name}"
+    collection_parameters = re.findall(r"{(\w+)}", collection_path)
+    parameters = {name: f"$request.path.{name}" for name in collection_parameters}
     parameters[id_parameter] = "$response.body#/id"
     return {"operationId": operation_id, "parameters": parameters}
-
-
-def _is_parameter(path_segment: str) -> bool:
-    """Return whether a segment of a path is a parameter such as "{id}"."""
-    return path_segment.startswith("{") and path_segment.endswith("}")
-
-
-def _get_parameter_name(path_segment: str) -> str:
-    """Return "id" for the path segment "{id}"."""
-    return path_segment.removeprefix("{").removesuffix("}")

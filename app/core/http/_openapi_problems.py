@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from app.core import errors
 from app.core.access import ALL, NONE, Permission, Role, get_scope
-from app.core.http import _problem_examples as problems
+from app.core.http._problem_examples import merge_problem_responses, openapi_problem_responses
 from app.core.http._route import Route
 
 Json = dict[str, Any]
@@ -62,11 +62,11 @@ def add_error_responses(operation: Json, *error_types: type[errors.ServiceError]
         error_types: The classes of the errors, for example `NotFound`.
     """
     responses = operation["responses"]
-    error_responses = problems.openapi_problem_responses(*error_types)
+    error_responses = openapi_problem_responses(*error_types)
     for numeric_status, error_response in error_responses.items():
         status = str(numeric_status)
         if status in responses:
-            responses[status] = problems.merge_problem_responses(responses[status], error_response)
+            responses[status] = merge_problem_responses(responses[status], error_response)
         else:
             responses[status] = error_response
     operation["responses"] = dict(sorted(responses.items()))

@@ -20,7 +20,7 @@ from app.core.http._guard import (
     MissingPermission,
     require_known_permission,
 )
-from app.core.http._problem_examples import openapi_problem_responses as problem_responses
+from app.core.http._problem_examples import openapi_problem_responses
 from app.core.http._route import Route
 
 # Values of Cache-Control. A browser may store the response, but has to ask before it uses it.
@@ -105,7 +105,7 @@ class Router:
         route_options: dict[str, Any] = dict(options)
         status_code = route_options.setdefault("status_code", OK)
         route_options.setdefault("has_location", status_code == CREATED)
-        error_responses = problem_responses(*route_options.pop("errors", ()))
+        error_responses = openapi_problem_responses(*route_options.pop("errors", ()))
         # A response that the endpoint documents by itself replaces the generated one.
         route_options["responses"] = {**error_responses, **options.get("responses", {})}
 
