@@ -99,10 +99,9 @@ def problem_body(error: ServiceError) -> bytes:
 
     The server needs only the body, because it writes the response itself.
     """
-    # The path of the request is unknown.
-    unknown_path = "/"
+    # The path of the request is unknown, so the problem has the path "/".
     problem = build_problem(
-        type(error), str(error), instance=unknown_path, request_id=current_request_id.get()
+        type(error), str(error), instance="/", request_id=current_request_id.get()
     )
     return _serialize(problem)
 

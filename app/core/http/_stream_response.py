@@ -1,4 +1,4 @@
-"""A response that sends a database cursor row by row, and always closes it."""
+"""A response that is read from a database cursor while it is sent, and always closes the cursor."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -10,7 +10,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 # A client that does not read the response occupies a database connection.
 SEND_TIMEOUT: Final = 30.0  # seconds
-_OK: Final = 200
 # The same URL has another representation for another Accept header.
 _HEADERS: Final = {"Vary": "Accept"}
 
@@ -40,7 +39,7 @@ class CursorResponse(StreamingResponse):
         """
         self._first_chunk = first_chunk
         self._remaining_chunks = remaining_chunks
-        super().__init__(self._body_chunks(), _OK, _HEADERS, media_type)
+        super().__init__(self._body_chunks(), headers=_HEADERS, media_type=media_type)
 
     async def _body_chunks(self) -> AsyncIterator[bytes]:
         if self._first_chunk is not None:

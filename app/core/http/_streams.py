@@ -96,16 +96,13 @@ async def stream_list(
 
 def _reject_page_parameters(query: ListQuery) -> None:
     """Raise `InvalidRequest` if the client sent a parameter such as `page` for a whole list."""
-    sent_page_parameters = sorted(query.model_fields_set & PAGE_PARAMETERS)
-    if not sent_page_parameters:
-        return
     detail = "Must not be sent, because the response contains the whole list and not a page"
-    raise InvalidRequest(
-        *(
-            FieldError(parameter=name, code="no_pages", detail=detail)
-            for name in sent_page_parameters
-        )
-    )
+    field_errors = [
+        FieldError(parameter=name, code="no_pages", detail=detail)
+        for name in sorted(query.model_fields_set & PAGE_PARAMETERS)
+    ]
+    if field_errors:
+        raise InvalidRequest(*field_errors)
 
 
 async def _read_file_chunks(
