@@ -87,6 +87,17 @@ async def test_second_process_uses_the_running_embedded_postgres(used_dir: Path)
         assert httpx.get(f"{origin}/readyz").status_code == 200
 
 
+async def test_jobs_run_creates_the_schema_of_an_embedded_database(data_dir: Path) -> None:
+    code, output = await exit_code_and_output(
+        "jobs", "run", "sweep-storage", DATA_DIR=str(data_dir)
+    )
+    assert (code, output.splitlines()[-1]) == (
+        0,
+        "0 expired uploads, 0 aborted multipart uploads, 0 removed objects, 0 unknown objects",
+    )
+    assert find_servers(data_dir) == []
+
+
 async def test_data_directory_may_have_a_long_path(
     tmp_path: Path, data_of_stopped_server: Path
 ) -> None:

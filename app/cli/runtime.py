@@ -1,7 +1,7 @@
 """Functions that all commands share: load settings, provide a database, report errors.
 
-If the settings contain no database or no object store, a command starts an embedded server for it,
-and stops the server at its end.
+If a command needs a database or an object store that the settings do not contain, it starts an
+embedded server, and stops the server at its end.
 
 Functions that end the command print a message on standard error, and exit with code 1.
 """
@@ -83,8 +83,8 @@ def provide_object_store(settings: Settings) -> Iterator[Settings]:
     """Start an embedded S3 server if the settings contain no bucket.
 
     Yields settings with the address and the bucket of a running object store. The credentials of
-    the embedded server are set as environment variables. It stops when the block ends. Ends the
-    command if it cannot be started.
+    the embedded server are set as environment variables. The server stops when the block ends. Ends
+    the command if the server cannot be started.
     """
     if settings.s3_bucket is not None:
         yield settings
@@ -177,7 +177,7 @@ async def _execute_in_transaction(
 ) -> T:
     """Connect to the database, run an operation in a transaction, and disconnect.
 
-    Before disconnecting, waits for the callbacks that the operation registered for after the
+    Before disconnecting, waits for the callbacks that the operation registered to run after the
     commit.
     """
     database = Database(settings)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from app.cli import cli
 from app.worker import JOBS
 from tests.support import processes
-from tests.support.commands import invoke_command
+from tests.support.commands import exit_code_and_output, invoke_command
 from tests.support.processes import spawn_command, wait_for_result
 
 OVERDUE = "bookshelf: jobs are overdue: {}; check that a worker is running\n"
@@ -67,6 +67,11 @@ async def test_openapi_prints_the_document_that_the_service_returns(
     assert list(tmp_path.iterdir()) == []
 
 
+def embedded_store_settings(directory: Path) -> dict[str, str]:
+    """Return the settings with which a command starts an object store if it needs one."""
+    return {"S3_ENDPOINT_URL": "", "S3_BUCKET": "", "DATA_DIR": str(directory / "data")}
+
+
 async def test_jobs_list_shows_the_last_run_of_each_job(database_url: str) -> None:
     code, before, err = await invoke_command("jobs", "list", DATABASE_URL=database_url)
     assert (code, err) == (0, "")
@@ -80,6 +85,24 @@ async def test_jobs_list_shows_the_last_run_of_each_job(database_url: str) -> No
     assert re.fullmatch(
         r"count-users .*  \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  counted 0 users on .*", changed[0]
     )
+
+
+async def test_jobs_list_starts_no_embedded_object_store(database_url: str, tmp_path: Path) -> None:
+    environment = {"DATABASE_URL": database_url, **embedded_store_settings(tmp_path)}
+    code, _ = await exit_code_and_output("jobs", "list", **environment)
+    assert code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_jobs_run_checks_the_schema_before_it_starts_an_embedded_object_store(
+    database_url: str, outside_connection: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await outside_connection.execute("DROP TABLE alembic_version")
+    environment = {"DATABASE_URL": database_url, **embedded_store_settings(tmp_path)}
+    code, output = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
+    assert (code, output.count("\n")) == (1, 1)
+    assert output.endswith("): run python -m app migrate\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_jobs_check_fails_while_a_job_is_overdue(
