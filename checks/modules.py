@@ -23,10 +23,11 @@ TABLE_HEAD: Final = ("", "| module | contents |", "| --- | --- |")
 
 def main() -> int:
     """Return the exit status, which is 1 if the page is out of date."""
+    page = generate_page()
     if sys.argv[1:] == ["write"]:
-        PAGE.write_text(generate_page())
+        PAGE.write_text(page)
         return 0
-    if PAGE.read_text() != generate_page():
+    if PAGE.read_text() != page:
         print("docs/modules.md is out of date. Run `make docs`.", file=sys.stderr)
         return 1
     return 0

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Final, NoReturn
+from typing import Final
 
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
@@ -93,7 +93,7 @@ def main() -> None:
     try:
         write_files(names)
     except CommandError as error:
-        fail(str(error))
+        sys.exit(str(error))
     print(NEXT_STEPS.substitute(names.placeholders()))
 
 
@@ -114,9 +114,11 @@ def parse_names(noun: str, plural: str) -> Names:
     """
     for name in filter(None, (noun, plural)):
         if not _VALID_NAME.fullmatch(name):
-            fail(f"{name!r} must consist of lowercase letters, as publisher or order_line does.")
+            sys.exit(
+                f"{name!r} must consist of lowercase letters, as publisher or order_line does."
+            )
     if not noun:
-        fail("Name the entity, for example: make entity NAME=publisher")
+        sys.exit("Name the entity, for example: make entity NAME=publisher")
     noun = re.sub("[_-]", " ", noun)
     plural = re.sub("[_-]", " ", plural)
     return Names(noun, plural or pluralize(noun))
@@ -134,21 +136,21 @@ def pluralize(noun: str) -> str:
 def check_names(names: Names) -> None:
     """End the command if a name is already in use, or is a keyword of Python or Postgres."""
     if names.noun == names.plural:
-        fail(f"The plural must differ from {names.noun}, for example PLURAL={names.singular}s")
+        sys.exit(f"The plural must differ from {names.noun}, for example PLURAL={names.singular}s")
     for path in (f"app/{names.package}", f"tests/{names.package}"):
         for existing in (path, f"{path}.py"):
             if (ROOT / existing).exists():
-                fail(f"{existing} already exists.")
+                sys.exit(f"{existing} already exists.")
     if names.package in metadata.tables:
-        fail(f"The table {names.package} already exists.")
+        sys.exit(f"The table {names.package} already exists.")
     if names.path == "docs":
-        fail("The path /docs already belongs to Swagger UI.")
+        sys.exit("The path /docs already belongs to Swagger UI.")
     for name in (names.singular, names.package):
         if keyword.iskeyword(name):
-            fail(f"{name} is a keyword of Python.")
+            sys.exit(f"{name} is a keyword of Python.")
     if names.package in RESERVED_WORDS:
         # SQLAlchemy would quote it. People who write SQL would have to quote it, too.
-        fail(f"{names.package} is a keyword of Postgres.")
+        sys.exit(f"{names.package} is a keyword of Postgres.")
     check_class_names(names)
 
 
@@ -162,7 +164,7 @@ def check_class_names(names: Names) -> None:
     for suffix in ("", "Create", "Read", "Update", "Query", "Repository", "Service"):
         name = f"{names.class_name}{suffix}"
         if re.search(rf"\b{name}\b", code):
-            fail(f"The code of every entity already uses the name {name}.")
+            sys.exit(f"The code of every entity already uses the name {name}.")
 
 
 def render_templates(names: Names) -> dict[Path, str]:
@@ -176,11 +178,6 @@ def render_templates(names: Names) -> dict[Path, str]:
             file_name = Template(template.stem).substitute(placeholders)
             files[package / file_name] = Template(template.read_text()).substitute(placeholders)
     return files
-
-
-def fail(message: str) -> NoReturn:
-    """Print a message on standard error, and end the command with exit code 1."""
-    sys.exit(message)
 
 
 if __name__ == "__main__":

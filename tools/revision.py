@@ -11,7 +11,7 @@ import sys
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from alembic import command
 from alembic.script import Script
@@ -20,8 +20,8 @@ from sqlalchemy.engine import make_url
 
 from app import embedded, schema
 from checks.migrations import lint_revisions
+from tools.repository import ROOT
 
-ROOT: Final = Path(__file__).parents[1]
 NO_MESSAGE: Final = 'Describe the revision, for example: make revision MESSAGE="create publishers"'
 # These characters would end or change the docstring of the revision, which contains the message.
 FORBIDDEN_CHARACTERS: Final = set('"\\')
@@ -47,13 +47,13 @@ def main(message: str) -> None:
     message = " ".join(message.split())
     # The name of the file consists of the words of the message, so there must be at least one.
     if not re.search(r"\w", message):
-        fail(NO_MESSAGE)
+        sys.exit(NO_MESSAGE)
     if not message.isprintable() or FORBIDDEN_CHARACTERS & set(message):
-        fail("The message must not contain quotation marks or backslashes.")
+        sys.exit("The message must not contain quotation marks or backslashes.")
     try:
         scripts = write_revisions(message)
     except (embedded.EmbeddedError, CommandError) as error:
-        fail(str(error))
+        sys.exit(str(error))
     if not scripts:
         print(NO_DIFFERENCE)
         return
@@ -86,12 +86,6 @@ def write_revisions(message: str) -> list[Script]:
     if not isinstance(scripts, list):
         scripts = [scripts]
     return [script for script in scripts if script is not None]
-
-
-def fail(message: str) -> NoReturn:
-    """Print a message on standard error, and end the command with exit code 1."""
-    print(message, file=sys.stderr)
-    sys.exit(1)
 
 
 if __name__ == "__main__":
