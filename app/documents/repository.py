@@ -142,14 +142,13 @@ class StoredObjectRepository:
         updated_rows = await self._update_pending_objects(has_id, {"touched_at": sa.func.now()})
         return len(updated_rows) > 0
 
-    async def mark_for_deletion(self, object_id: UUID) -> bool:
+    async def mark_for_deletion(self, object_id: UUID) -> None:
         """Change the state of a `pending` object to `deleting`, so that the sweeper removes it.
 
-        Returns False if the object is not `pending` any more.
+        Does nothing if the object is not `pending` any more.
         """
         has_id = StoredObject.id == object_id
-        updated_rows = await self._update_pending_objects(has_id, {"state": "deleting"})
-        return len(updated_rows) > 0
+        await self._update_pending_objects(has_id, {"state": "deleting"})
 
     async def mark_expired_for_deletion(self, grace_period: timedelta) -> int:
         """Change the state of all expired `pending` objects to `deleting`. Return their number.

@@ -187,7 +187,7 @@ class LoginFailureRepository:
         if seconds is None:
             # The last block has ended since the attempt was refused.
             return 1
-        return max(1, seconds)
+        return seconds
 
     async def _execute(self, statement: str, subjects: Mapping[str, str]) -> Rows:
         """Execute a statement that begins with `_WITH_COUNTER_KEYS`, for these subjects."""

@@ -150,7 +150,10 @@ async def test_sweeper_reports_and_keeps_object_without_row(
     await storage.put(key, bytearray(b"?"))
     environment = {"DATABASE_URL": database_url, "S3_PREFIX": settings.s3_prefix}
     exit_code, output = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
-    assert (exit_code, output.splitlines()[-1]) == (0, str(SweepResult(0, 0, 0, [key])))
+    assert (exit_code, output.splitlines()[-1]) == (
+        0,
+        "0 expired uploads, 0 aborted multipart uploads, 0 removed objects, 1 unknown objects",
+    )
     assert f"object {key} is in the store but has no row in the database" in output
     assert await list_object_states() == ["object"]
 
