@@ -12,7 +12,7 @@ RELEASED := 0005
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-run: .venv/ready ## Start the service (without DATABASE_URL and S3_BUCKET with embedded servers)
+run: .venv/ready ## Start the service (with embedded servers, unless DATABASE_URL and S3_BUCKET are set)
 	@exec $(BIN)/python -m app serve --migrate --worker
 
 test: .venv/ready ## Run all tests on a real Postgres (PYTEST_ARGS="-k name" selects some)
@@ -21,7 +21,7 @@ test: .venv/ready ## Run all tests on a real Postgres (PYTEST_ARGS="-k name" sel
 test-plain: .venv/ready ## Run all tests without the two fast paths (HTTP_FAST_PATH, DB_FAST_PATH)
 	HTTP_FAST_PATH=false DB_FAST_PATH=false $(BIN)/pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
-check: .venv/ready ## Check format, lint, types, layers, migrations, openapi.json and configuration files
+check: .venv/ready ## Check format, lint, types, imports, spelling, documents, configuration files, migrations and openapi.json
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -45,7 +45,7 @@ openapi: .venv/ready ## Write openapi.json
 clients: .venv/ready .venv-clients/ready ## Generate clients from openapi.json and test them
 	@$(BIN)/python -m tests.clients
 
-docs: .venv/ready ## Build the documentation site in site/ and check its links
+docs: .venv/ready ## Write docs/modules.md, build the documentation site in site/, and check its links
 	$(BIN)/python -m checks.modules write
 	$(BIN)/zensical build --strict
 
@@ -89,7 +89,7 @@ lock: .venv/ready ## Pin all dependencies to their current versions, with hashes
 	! command -v npm > /dev/null || npm install --prefix tests/clients --silent --package-lock-only --omit-lockfile-registry-resolved
 	! command -v npm > /dev/null || npm install --prefix $(FASTIFY) --silent --package-lock-only --omit-lockfile-registry-resolved
 
-clean: ## Remove installed packages and generated files (not the data)
+clean: ## Remove installed packages and generated clients (not the data)
 	rm -rf .venv .venv-clients .venv-bench tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules
 
 .venv/ready: requirements-dev.txt
