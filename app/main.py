@@ -42,12 +42,14 @@ DESCRIPTION: Final = """\
 Manage authors, books, documents and users.
 
 - **Errors:** every error is a problem detail (RFC 9457). Programs can rely on `type` and `code`.
-- **Versions:** every resource has a `version`, also in lists and files. It changes whenever a
-  displayed value changes, so the version of a book combines those of the book and of its author.
+- **Versions:** authors, books, documents, users and tokens have a `version`, also in lists and
+  files. It changes with the resource and with the resources that it displays, so the version of a
+  book combines those of the book and of its author.
 - **Conditional requests:** the `ETag` of a single resource is its version. `If-None-Match` avoids
   sending a resource that the client has already, and `If-Match` avoids overwriting the changes of
   other clients.
-- **Retries:** a POST with an `Idempotency-Key` can be repeated without doing its work twice.
+- **Retries:** a POST with an `Idempotency-Key` can be repeated without doing its work twice. Only
+  the login does not accept a key.
 - **Lists:** clients request the pages of a list by number or by cursor.
 - **HEAD:** every operation that supports GET supports HEAD.
 """

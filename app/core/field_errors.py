@@ -135,7 +135,9 @@ _ShortText = Annotated[str, BeforeValidator(_truncate), Field(max_length=_MAX_LE
 class FieldError(BaseModel):
     """A wrong value of the request. Exactly one of pointer, parameter and header locates it."""
 
-    detail: Annotated[_ShortText, Field(description="What to send instead, for people")]
+    detail: Annotated[
+        _ShortText, Field(description="What is wrong, or what to send instead, for people")
+    ]
     code: str = Field(max_length=100, description="The kind of error, stable, for programs")
     pointer: _ShortText | None = Field(None, description="JSON pointer to the value in the body")
     parameter: _ShortText | None = Field(None, description="Name of a path or query parameter")

@@ -195,7 +195,10 @@ Version = Annotated[
     str,
     Field(
         max_length=200,
-        description="The ETag without quotes. It changes whenever a displayed value changes.",
+        description=(
+            "The ETag without quotes. It changes with every change of the resource, and of the"
+            " resources that it displays."
+        ),
         examples=["1"],
     ),
 ]

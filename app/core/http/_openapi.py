@@ -22,7 +22,7 @@ _HEADER_SCHEMA: Final = {"type": "string", "maxLength": conditional.MAX_HEADER_L
 _HEADER_DESCRIPTIONS: Final = {
     "X-Request-ID": (
         "The id of the request in the service's log. It is the `X-Request-ID` of the request if the"
-        " client sent one."
+        " client sent a valid one: 1 to 128 visible ASCII characters."
     ),
     "Cache-Control": "States whether a cache may store the response",
     "ETag": (
