@@ -23,7 +23,8 @@ from benchmarks.servers import SERVICE_MODULE, Server, environment_of_checkout
 from benchmarks.trials import measure_in_rounds
 from benchmarks.wire import encode_request
 
-EMAIL, PASSWORD = "ada@example.com", "correct horse"
+EMAIL: Final = "ada@example.com"
+PASSWORD: Final = "correct horse"
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 

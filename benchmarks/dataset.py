@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from app import embedded, schema
 from benchmarks import cores
@@ -64,6 +64,11 @@ class Dataset:
     book_ids: Sequence[UUID]
     author_ids: Sequence[UUID]
     positions: Mapping[int, Position | None]
+
+
+def sqlalchemy_url(url: str) -> URL:
+    """Return the URL of a database for SQLAlchemy: `postgresql+asyncpg://...`."""
+    return make_url(url).set(drivername="postgresql+asyncpg")
 
 
 def spare_author_ids(count: int) -> list[UUID]:
@@ -139,5 +144,5 @@ def running_database(
         with cores.pinned(layout.database):
             server = stack.enter_context(embedded.run_postgres(directory / "data", _SETTINGS))
         url = server.url()
-        schema.upgrade(make_url(url).set(drivername="postgresql+asyncpg"))
+        schema.upgrade(sqlalchemy_url(url))
         yield url, asyncio.run(load_dataset(url, books))

@@ -21,7 +21,7 @@ from time import perf_counter
 from typing import Final
 
 import asyncpg
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 from uuid_utils.compat import uuid7
@@ -30,6 +30,7 @@ from app import embedded, schema
 from app.authors.models import Author
 from app.books.models import Book
 from app.embedded.postgresql import Postgres
+from benchmarks.dataset import sqlalchemy_url
 
 WORDS: Final = [
     "the",
@@ -178,11 +179,6 @@ def _print_measurements(measurements: dict[str, list[float]], options: argparse.
         print(f"{description:<42}{median(values):8.1f}   ({values[0]:.1f} to {values[-1]:.1f})")
     orm_seconds = median(measurements["orm"]) / options.sample * options.books
     print(f"{'ORM, all books one by one, s':<42}{orm_seconds:8.0f}   (calculated)")
-
-
-def sqlalchemy_url(url: str) -> URL:
-    """Return the URL of a database for SQLAlchemy: `postgresql+asyncpg://...`."""
-    return make_url(url).set(drivername="postgresql+asyncpg")
 
 
 def main() -> None:

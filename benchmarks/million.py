@@ -17,7 +17,6 @@ import asyncpg
 import httpx
 from pydantic import SecretStr
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
 
 from app import embedded, schema
 from app.core.db import Database
@@ -26,7 +25,8 @@ from app.settings import Settings
 from benchmarks import dataset
 from tests.support.resources import replace_resources
 
-AUTHORS, BOOKS = 50_000, 1_000_000
+AUTHORS: Final = 50_000
+BOOKS: Final = 1_000_000
 # Executions of each statement, after one that is not measured.
 EXECUTIONS: Final = 5
 # The number of rows before a deep page that is read with a cursor.
@@ -119,5 +119,5 @@ if __name__ == "__main__":
         tempfile.TemporaryDirectory(prefix="bookshelf-million-") as directory,
         embedded.run_postgres(Path(directory), {"max_wal_size": "4GB"}) as server,
     ):
-        schema.upgrade(make_url(server.url()).set(drivername="postgresql+asyncpg"))
+        schema.upgrade(dataset.sqlalchemy_url(server.url()))
         asyncio.run(measure(server.url()))

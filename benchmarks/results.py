@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final, TypeVar
 
-SERVICE, LIMIT = "bookshelf", "limit"
+SERVICE: Final = "bookshelf"
+LIMIT: Final = "limit"
 T = TypeVar("T")
 
 

@@ -109,10 +109,7 @@ class Experiment:
         return dataset.AUTHOR_COUNT + operation.spare_authors
 
     def _wait_for_author_count(self, author_count: int) -> bool:
-        """Wait until the table has `author_count` authors. Return False after a timeout.
-
-        Some servers respond before they commit.
-        """
+        """Wait until the table has `author_count` authors. Return False after a timeout."""
         deadline = monotonic() + COMMIT_TIMEOUT_SECONDS
         while asyncio.run(dataset.count_authors(self.url)) != author_count:
             if monotonic() > deadline:

@@ -24,7 +24,6 @@ from time import sleep
 from typing import Final
 
 import asyncpg
-from sqlalchemy.engine import make_url
 
 from app import embedded, schema
 from benchmarks import dataset, load
@@ -201,7 +200,7 @@ def main() -> None:
         directory = Path(directory_name)
         database = stack.enter_context(embedded.run_postgres(directory / "data"))
         store = stack.enter_context(embedded.run_s3_server(directory / "data"))
-        schema.upgrade(make_url(database.url()).set(drivername="postgresql+asyncpg"))
+        schema.upgrade(dataset.sqlalchemy_url(database.url()))
         data = asyncio.run(dataset.load_dataset(database.url()))
         bench = UploadBench(directory, database.url(), store)
         measure_durations(bench, sizes, options.rounds)

@@ -14,7 +14,10 @@ from typing import Final
 
 SOCKET_NAME: Final = ".s.PGSQL.5432"
 # The first byte of a message is its type.
-_PARSE, _BIND, _QUERY, _READY_FOR_QUERY = b"P", b"B", b"Q", b"Z"
+_PARSE: Final = b"P"
+_BIND: Final = b"B"
+_QUERY: Final = b"Q"
+_READY_FOR_QUERY: Final = b"Z"
 
 
 class Wiretap:
