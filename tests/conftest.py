@@ -24,6 +24,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher
 from tests.support import postgres_server, servers
+from tests.support.app_clients import open_client
 from tests.support.isolation import Cleaner, open_cleaner
 from tests.support.resources import get_resources, replace_resources
 from tests.support.settings import make_settings
@@ -225,8 +226,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         await get_resources(app).database.wait_for_callbacks()
         await wait_for_statement_callbacks()
 
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with open_client(app) as client:
         client.event_hooks = {"response": [wait_for_side_effects]}
         yield client
 

@@ -19,7 +19,8 @@ DOCUMENT = PROJECT_ROOT / "openapi.json"
 GENERATED = DIRECTORY / "generated"
 # The programs of the virtual environment that `make clients` creates.
 PROGRAMS = PROJECT_ROOT / ".venv-clients" / "bin"
-EMAIL, PASSWORD = "admin@example.com", "correct horse"
+EMAIL = "admin@example.com"
+PASSWORD = "correct horse"
 
 Command = list[str | Path]
 

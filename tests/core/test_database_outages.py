@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.db import _pool as pools
 from app.core.storage import Storage
-from tests.support.configured_client import client_with_settings
+from tests.support.app_clients import client_with_settings
 from tests.support.factories import make_author
 from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem

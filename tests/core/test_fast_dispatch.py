@@ -21,7 +21,6 @@ from fastapi import (
     Response,
 )
 from fastapi.dependencies.models import Dependant
-from httpx import ASGITransport, AsyncClient
 from pydantic import BaseModel, Field
 
 from app.api import ROUTERS
@@ -32,6 +31,7 @@ from app.core.http._route import Route
 from app.core.paging import AnyOf, PageQuery, SortKeys
 from app.core.schemas import Id, RequestModel, integer_between
 from app.main import create_app
+from tests.support.app_clients import open_client
 from tests.support.settings import make_settings
 
 ID: Final = "0199b2f4-c0de-7000-a000-000000000000"
@@ -388,8 +388,7 @@ def create_test_app(*, http_fast_path: bool) -> FastAPI:
 async def send(app: FastAPI, request: EndpointRequest) -> tuple[Any, ...]:
     """Send a request. Return the status, headers and body of the response, and the calls."""
     calls.clear()
-    transport = ASGITransport(app, raise_app_exceptions=False)
-    async with AsyncClient(transport=transport, base_url="http://test") as client:
+    async with open_client(app) as client:
         response = await client.request(request.method, request.url, **request.body_options)
     headers = sorted(response.headers.multi_items())
     return response.status_code, headers, response.content, [*calls]

@@ -18,6 +18,7 @@ from app.core.observability import create_log_formatter
 from app.core.storage import Storage
 from app.main import create_app
 from app.tokens import secret
+from tests.support.app_clients import open_client
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_book
 from tests.support.processes import poll_until, running_workers
@@ -83,8 +84,7 @@ async def private_app(template_url: str, database: Database, storage: Storage) -
 @pytest.fixture
 async def private_client(private_app: FastAPI) -> AsyncIterator[AsyncClient]:
     """A client of `private_app` to which errors are responses, as to clients of a server."""
-    transport = ASGITransport(private_app, raise_app_exceptions=False)
-    async with AsyncClient(transport=transport, base_url="http://test") as client:
+    async with open_client(private_app) as client:
         yield client
 
 

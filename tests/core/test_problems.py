@@ -9,13 +9,14 @@ from uuid import uuid4
 
 import pytest
 from fastapi import FastAPI
-from httpx import ASGITransport, AsyncClient, Response
+from httpx import AsyncClient, Response
 from sqlalchemy import text
 
 from app.core.db import Database
 from app.core.observability import create_log_formatter
 from app.core.storage import Storage
 from app.main import create_app
+from tests.support.app_clients import open_client
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book, make_user
 from tests.support.problems import PROBLEM_MEMBERS, check_problem, field_error_locations
@@ -59,8 +60,7 @@ async def breakable_app(template_url: str, database: Database, storage: Storage)
 @pytest.fixture
 async def breakable_client(breakable_app: FastAPI) -> AsyncIterator[AsyncClient]:
     """A client of `breakable_app` that gets a 500 response for an unexpected exception."""
-    transport = ASGITransport(breakable_app, raise_app_exceptions=False)
-    async with AsyncClient(transport=transport, base_url="http://test") as client:
+    async with open_client(breakable_app) as client:
         yield client
 
 

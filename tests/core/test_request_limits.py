@@ -17,7 +17,7 @@ from app.core.server._request_limits import (
     MAX_TARGET_BYTES,
 )
 from app.core.storage import Storage
-from tests.support.configured_client import client_with_settings
+from tests.support.app_clients import client_with_settings
 from tests.support.connections import tcp_connection
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server

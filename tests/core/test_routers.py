@@ -2,15 +2,14 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, get_args
 from uuid import UUID
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Query, Response
-from httpx import ASGITransport, AsyncClient
+from httpx import AsyncClient
 from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -31,6 +30,7 @@ from app.core.http import (
 from app.core.paging import AnyOf, PageQuery
 from app.core.schemas import Id, ReadModel, Version
 from app.main import create_app
+from tests.support.app_clients import open_client
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.factories import make_book
 from tests.support.problems import check_problem
@@ -38,14 +38,6 @@ from tests.support.resources import replace_resources
 from tests.support.settings import make_settings
 
 SETTINGS = make_settings("postgresql:///unused", anonymous_access="none")
-
-
-@asynccontextmanager
-async def open_client(app: FastAPI) -> AsyncIterator[AsyncClient]:
-    """Yield a client that sends its requests directly to an application."""
-    transport = ASGITransport(app, raise_app_exceptions=False)
-    async with AsyncClient(transport=transport, base_url="http://test") as client:
-        yield client
 
 
 def create_app_with(monkeypatch: pytest.MonkeyPatch, *routers: Any) -> FastAPI:

@@ -5,7 +5,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.core.storage import Storage
-from tests.support.configured_client import client_with_settings
+from tests.support.app_clients import client_with_settings
 from tests.support.problems import check_problem
 
 ALLOWED_ORIGIN = "https://app.example"

@@ -11,13 +11,14 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from httpx import ASGITransport, AsyncClient, Response
+from httpx import AsyncClient, Response
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from app.core.db import Database
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
+from tests.support.app_clients import open_client
 from tests.support.connections import tcp_server
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author, make_book, make_user
@@ -92,8 +93,7 @@ async def serve_statements(database: Database) -> AsyncIterator[AsyncClient]:
         return str((await session.orm.execute(text(sql), PARAMETERS)).one()[0])
 
     add_routers(app, [router], http_fast_path=True)
-    transport = ASGITransport(app, raise_app_exceptions=False)
-    async with AsyncClient(transport=transport, base_url="http://test") as client:
+    async with open_client(app) as client:
         yield client
 
 

@@ -5,13 +5,13 @@ A request commits all of its writes before it returns a success, and none if it 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from httpx import ASGITransport, AsyncClient
+from httpx import AsyncClient
 from sqlalchemy import text
 from sqlalchemy.exc import InvalidRequestError
 
@@ -19,6 +19,7 @@ from app.core.db import Base, Database, TransactionSession
 from app.core.errors import NotFound, ServiceError
 from app.core.http import RequestSession, Router, Transaction, add_routers
 from app.main import create_app
+from tests.support.app_clients import open_client
 from tests.support.factories import Json
 from tests.support.problems import check_problem
 from tests.support.processes import running_server
@@ -87,13 +88,6 @@ async def two_authors_app(database: Database) -> FastAPI:
 
     add_routers(app, [router], http_fast_path=True)
     return app
-
-
-@asynccontextmanager
-async def open_client(app: Any) -> AsyncIterator[AsyncClient]:
-    transport = ASGITransport(app, raise_app_exceptions=False)
-    async with AsyncClient(transport=transport, base_url="http://test") as client:
-        yield client
 
 
 @pytest.fixture

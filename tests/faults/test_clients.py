@@ -1,7 +1,5 @@
 """Clients that disconnect while their request is in progress."""
 
-import socket
-import struct
 from asyncio import StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -11,14 +9,13 @@ import pytest
 
 from app.documents.upload import PART_SIZE
 from tests.support import database_activity, servers
+from tests.support.connections import reset_when_closed
 from tests.support.document_forms import START_OF_FORM
 from tests.support.factories import make_author
 from tests.support.raw_requests import open_request, upload_head
 from tests.support.running_service import POOL_SIZE, RunningService, running_service
 
 DISCONNECT = pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
-# Closing a socket with this option sends RST instead of FIN.
-_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 UPLOAD_HEAD = upload_head(10**8)
 # The bytes that a client sends of an upload before it disconnects.
 INCOMPLETE_HEAD = UPLOAD_HEAD[:50]
@@ -45,8 +42,7 @@ async def service(database_url: str) -> AsyncIterator[RunningService]:
 def disconnect(writer: StreamWriter, *, reset: bool) -> None:
     """Close the connection of a client, normally or with a TCP reset."""
     if reset:
-        connection: socket.socket = writer.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        reset_when_closed(writer)
     writer.close()
 
 

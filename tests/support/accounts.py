@@ -13,6 +13,7 @@ from app.core.db import Database
 from app.main import create_app
 from app.tokens import secret
 from app.users.passwords import PasswordHasher
+from tests.support.app_clients import open_client
 from tests.support.resources import get_resources, replace_resources
 from tests.support.settings import make_settings
 from tests.support.statements import wait_for_statement_callbacks
@@ -107,29 +108,26 @@ def sql_commands(statements: list[str]) -> list[str]:
     return [statement.split()[0] for statement in statements]
 
 
-@asynccontextmanager
-async def client_at_address(app: FastAPI, address: str) -> AsyncIterator[AsyncClient]:
-    """A client of the application that connects from an IP address."""
+def client_at_address(app: FastAPI, address: str) -> AsyncClient:
+    """Return a client of the application that connects from an IP address."""
     transport = ASGITransport(app, raise_app_exceptions=False, client=(address, 50000))
-    async with AsyncClient(transport=transport, base_url="http://test") as client:
-        yield client
+    return AsyncClient(transport=transport, base_url="http://test")
 
 
 @asynccontextmanager
 async def client_of_new_instance(url: str, **changes: object) -> AsyncIterator[AsyncClient]:
-    """A client of a new application, which shares only its database with other applications.
+    """Yield a client of a new application, which shares only its database with other applications.
 
     It stands for another process of the service. `changes` are settings.
     """
     settings = make_settings(url, **changes)
     app = create_app(settings)
     replace_resources(app, database=Database(settings), password_hasher=PasswordHasher())
-    transport = ASGITransport(app, raise_app_exceptions=False)
 
     async def wait_for_callbacks(_: Response) -> None:
         await get_resources(app).database.wait_for_callbacks()
 
-    async with AsyncClient(transport=transport, base_url="http://test") as client:
+    async with open_client(app) as client:
         client.event_hooks = {"response": [wait_for_callbacks]}
         yield client
     get_resources(app).password_hasher.close()

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 from asyncio.subprocess import DEVNULL
-from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -82,11 +81,6 @@ class Page:
         )
         assert "exceptionDetails" not in response, response
         return response["result"].get("value")
-
-    async def save_screenshot(self, path: Path) -> None:
-        """Save a picture of the page, which a developer looks at after a test has failed."""
-        screenshot = await self._call("Page.captureScreenshot")
-        path.write_bytes(b64decode(screenshot["data"]))
 
     async def close(self) -> None:
         """Close the browser."""

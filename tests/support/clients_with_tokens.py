@@ -6,10 +6,11 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from fastapi import FastAPI
-from httpx import ASGITransport, AsyncClient
+from httpx import AsyncClient
 
 from app.core.db import Database
 from tests.support.accounts import add_token, add_user, bearer_headers
+from tests.support.app_clients import open_client
 
 # Takes the role of a new user, and returns a client with a token of the user.
 ClientFactory = Callable[..., Awaitable[AsyncClient]]
@@ -43,9 +44,7 @@ async def client_factory(app: FastAPI, database: Database) -> AsyncIterator[Clie
 
         async def client_with_role(role: str = "member") -> AsyncClient:
             user = await create_user_with_token(database, role)
-            transport = ASGITransport(app, raise_app_exceptions=False)
-            client = AsyncClient(transport=transport, base_url="http://test", headers=user.headers)
-            return await stack.enter_async_context(client)
+            return await stack.enter_async_context(open_client(app, headers=user.headers))
 
         yield client_with_role
 

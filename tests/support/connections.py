@@ -1,10 +1,15 @@
 """TCP connections and servers that are closed when a block ends."""
 
 import asyncio
+import socket
+import struct
 from asyncio import StreamReader, StreamWriter, Task
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
+
+# The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 ConnectionHandler = Callable[[StreamReader, StreamWriter], Awaitable[None]]
 
@@ -56,3 +61,10 @@ async def closing_writer(writer: StreamWriter) -> AsyncIterator[None]:
         # The other side may have closed the connection first.
         with suppress(ConnectionError):
             await writer.wait_closed()
+
+
+def reset_when_closed(writer: StreamWriter) -> None:
+    """Let closing a connection reset it. A Unix socket, which cannot be reset, is not changed."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    if connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)

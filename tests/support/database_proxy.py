@@ -1,21 +1,17 @@
 """A TCP proxy between the service and its database that can delay, drop and reset traffic."""
 
 import asyncio
-import socket
-import struct
 from asyncio import Queue, StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy.engine import URL, make_url
 
-from tests.support.connections import closing_writer, tcp_server
+from tests.support.connections import closing_writer, reset_when_closed, tcp_server
 
 # The CommandComplete message that Postgres sends after a COMMIT.
 COMMIT_COMPLETE_MESSAGE = b"C\x00\x00\x00\x0bCOMMIT\x00"
 _CHUNK_SIZE = 64 * 1024
-# The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
-_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 _DEFAULT_PORT = 5432
 
 
@@ -62,9 +58,7 @@ class DatabaseProxy:
         for writer in self._writers:
             if writer.transport.is_closing():
                 continue
-            connection: socket.socket = writer.get_extra_info("socket")
-            if connection.family != socket.AF_UNIX:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            reset_when_closed(writer)
             writer.transport.abort()
 
     async def handle_connection(

@@ -3,20 +3,16 @@
 import asyncio
 import os
 import re
-import socket
-import struct
 from asyncio import Event, StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
 
-from tests.support.connections import tcp_connection, tcp_server
+from tests.support.connections import reset_when_closed, tcp_connection, tcp_server
 
 # The method and target of a request: `PUT /bookshelf/documents/1?partNumber=2`.
 _REQUEST_LINE = re.compile(rb"([A-Z]+ \S+) HTTP/1\.1\r\n")
 _CHUNK_SIZE = 64 * 1024
-# The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
-_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ProxyAction(Enum):
@@ -113,8 +109,7 @@ class StoreProxy:
             await self.release.wait()
             return
         if action is ProxyAction.RESET:
-            connection: socket.socket = writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            reset_when_closed(writer)
             raise ConnectionResetError
         status, error_code = action.value.split()
         body = f"<Error><Code>{error_code}</Code></Error>"
