@@ -5,7 +5,9 @@ import json
 import pytest
 from fastapi import FastAPI
 
+from app.core.db import Database
 from tests.support.factories import Json
+from tests.support.rows import fill_tables
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +15,9 @@ def document(application: FastAPI) -> Json:
     """The OpenAPI document of the service. Tests must not change it."""
     document: Json = json.loads(json.dumps(application.openapi()))
     return document
+
+
+@pytest.fixture
+async def filled_tables(database: Database) -> None:
+    """57 rows in every table: three pages of the default size."""
+    await fill_tables(database, 57)

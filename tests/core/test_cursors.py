@@ -17,21 +17,16 @@ from tests.support.rows import (
     SEARCH_WORDS,
     SORT_KEYS,
     execute,
-    fill_tables,
     insert_rows,
 )
 
 every_list = pytest.mark.parametrize("path", LIST_PATHS)
 
 
-@pytest.fixture
-async def filled(database: Database) -> None:
-    """Insert rows 1 to 57 into each table."""
-    await fill_tables(database, 57)
-
-
 @every_list
-async def test_page_with_cursor_returns_422(client: AsyncClient, filled: None, path: str) -> None:
+async def test_page_with_cursor_returns_422(
+    client: AsyncClient, filled_tables: None, path: str
+) -> None:
     cursor = (await get_json(client, path))["next"]
     response = await client.get(f"{path}?page=1&cursor={cursor}")
     assert response.status_code == 422
@@ -40,7 +35,9 @@ async def test_page_with_cursor_returns_422(client: AsyncClient, filled: None, p
 
 
 @every_list
-async def test_modified_cursor_returns_422(client: AsyncClient, filled: None, path: str) -> None:
+async def test_modified_cursor_returns_422(
+    client: AsyncClient, filled_tables: None, path: str
+) -> None:
     cursor = (await get_json(client, f"{path}?size=2&sort=-created_at"))["next"]
     modified_cursors = {
         cursor[:position] + ("B" if letter == "A" else "A") + cursor[position + 1 :]
@@ -68,7 +65,7 @@ async def test_invalid_cursor_returns_422(client: AsyncClient, path: str) -> Non
 
 @every_list
 async def test_cursor_from_another_sort_order_returns_422(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     first, *other_keys = SORT_KEYS[path]
     cursor = (await get_json(client, f"{path}?sort={first}"))["next"]
@@ -80,7 +77,7 @@ async def test_cursor_from_another_sort_order_returns_422(
 
 @every_list
 async def test_cursor_from_other_filters_returns_422(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     filters = "created_from=2026-01-01T00:03:00Z"
     cursor = (await get_json(client, f"{path}?{filters}"))["next"]
@@ -96,7 +93,9 @@ async def test_cursor_from_other_filters_returns_422(
         check_parameter_error(await client.get(f"{path}?{other_filters}&cursor={cursor}"), "cursor")
 
 
-async def test_cursor_from_another_list_returns_422(client: AsyncClient, filled: None) -> None:
+async def test_cursor_from_another_list_returns_422(
+    client: AsyncClient, filled_tables: None
+) -> None:
     cursors = {path: (await get_json(client, path))["next"] for path in LIST_PATHS}
     for path in LIST_PATHS:
         for other in set(LIST_PATHS) - {path}:
@@ -104,7 +103,7 @@ async def test_cursor_from_another_list_returns_422(client: AsyncClient, filled:
 
 
 async def test_cursor_from_books_of_another_author_returns_422(
-    client: AsyncClient, filled: None
+    client: AsyncClient, filled_tables: None
 ) -> None:
     other = await make_author(client)
     cursor = (await get_json(client, AUTHOR_BOOKS_PATH))["next"]
@@ -115,7 +114,7 @@ async def test_cursor_from_books_of_another_author_returns_422(
 
 @every_list
 async def test_size_and_count_may_differ_between_pages(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     cursor = (await get_json(client, f"{path}?size=3&count=none"))["next"]
     page = await get_json(client, f"{path}?size=5&count=exact&cursor={cursor}")
@@ -125,7 +124,7 @@ async def test_size_and_count_may_differ_between_pages(
 
 @every_list
 async def test_last_page_after_cursor_has_no_next_cursor(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     cursor = (await get_json(client, f"{path}?size=50"))["next"]
     page = await get_json(client, f"{path}?size=7&cursor={cursor}")
@@ -140,7 +139,7 @@ def tables_in_delete_order(path: str) -> list[str]:
 
 @every_list
 async def test_cursor_is_valid_after_its_row_and_all_later_rows_are_deleted(
-    client: AsyncClient, database: Database, filled: None, path: str
+    client: AsyncClient, database: Database, filled_tables: None, path: str
 ) -> None:
     cursor = (await get_json(client, path))["next"]
     for table in tables_in_delete_order(path):

@@ -5,7 +5,6 @@ from urllib.parse import urlencode
 import pytest
 from httpx import AsyncClient
 
-from app.core.db import Database
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_book
 from tests.support.responses import check_parameter_error, get_json, row_numbers
@@ -16,7 +15,6 @@ from tests.support.rows import (
     LIST_CASES,
     LIST_PATHS,
     SEARCH_WORDS,
-    fill_tables,
 )
 
 every_list = pytest.mark.parametrize("path", LIST_PATHS)
@@ -25,15 +23,9 @@ every_list_with_ids = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture
-async def filled(database: Database) -> None:
-    """Insert rows 1 to 57 into each table."""
-    await fill_tables(database, 57)
-
-
 @every_list_with_ids
 async def test_repeated_id_filter_returns_rows_with_any_of_the_ids(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     ids = [("id", f"01890000-0000-7000-8000-{n:012}") for n in (30, 2, 2, 57, 999)]
     page = await get_json(client, f"{path}?{urlencode(ids)}")
@@ -66,7 +58,7 @@ async def test_id_filter_of_users_returns_422(client: AsyncClient, value: str) -
 @every_list
 @pytest.mark.parametrize(("name", "year"), [("created", 2026), ("updated", 2027)])
 async def test_time_range_includes_start_and_excludes_end(
-    client: AsyncClient, filled: None, path: str, name: str, year: int
+    client: AsyncClient, filled_tables: None, path: str, name: str, year: int
 ) -> None:
     start, end = f"{name}_from={year}-01-01T00:10:00", f"{name}_to={year}-01-01T00:20:00"
     for query, expected in (
@@ -84,7 +76,7 @@ async def test_time_range_includes_start_and_excludes_end(
 
 @every_list
 async def test_time_filter_accepts_any_utc_offset(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     for value in (
         "2026-01-01T00:55:00Z",
@@ -127,7 +119,7 @@ async def test_invalid_time_filter_returns_422(client: AsyncClient, path: str, n
 
 @every_list
 async def test_time_filter_accepts_earliest_and_latest_time(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
     for query, total in (
@@ -146,7 +138,9 @@ async def test_author_filter_returns_only_books_of_author(client: AsyncClient) -
     assert (page["items"], page["total"]) == ([book], 1)
 
 
-async def test_filter_by_unknown_author_returns_no_books(client: AsyncClient, filled: None) -> None:
+async def test_filter_by_unknown_author_returns_no_books(
+    client: AsyncClient, filled_tables: None
+) -> None:
     assert (await get_json(client, f"/books?author_id={UNKNOWN_ID}"))["total"] == 0
 
 
@@ -155,13 +149,15 @@ async def test_invalid_author_filter_returns_422(client: AsyncClient) -> None:
         check_parameter_error(await client.get(f"/books?author_id={value}"), "author_id")
 
 
-async def test_email_filter_ignores_case(client: AsyncClient, filled: None) -> None:
+async def test_email_filter_ignores_case(client: AsyncClient, filled_tables: None) -> None:
     for email in ("Reader7@Example.com", "reader7@example.com", "READER7@EXAMPLE.COM"):
         page = await get_json(client, f"/users?email={email}")
         assert (row_numbers(page), page["total"]) == ([7], 1)
 
 
-async def test_email_filter_does_not_match_part_of_email(client: AsyncClient, filled: None) -> None:
+async def test_email_filter_does_not_match_part_of_email(
+    client: AsyncClient, filled_tables: None
+) -> None:
     for email in ("reader7", "reader7@example.co", "reader%25", "reader_@example.com", "'", "%20"):
         assert (await get_json(client, f"/users?email={email}"))["total"] == 0
 
@@ -171,7 +167,7 @@ async def test_invalid_email_filter_returns_422(client: AsyncClient) -> None:
         check_parameter_error(await client.get(f"/users?email={email}"), "email")
 
 
-async def test_row_must_match_all_filters(client: AsyncClient, filled: None) -> None:
+async def test_row_must_match_all_filters(client: AsyncClient, filled_tables: None) -> None:
     ids = "&".join(f"id=01890000-0000-7000-8000-{n:012}" for n in range(1, 31))
     times = "created_from=2026-01-01T00:05:00Z&created_to=2026-01-01T00:50:00Z"
     times += "&updated_from=2027-01-01T00:10:00Z&updated_to=2027-01-01T00:13:00Z"

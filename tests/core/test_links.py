@@ -14,14 +14,7 @@ from tests.support.responses import (
     query_parameters,
     row_numbers,
 )
-from tests.support.rows import (
-    COLLECTION_PATHS,
-    LIST_PATHS,
-    SEARCH_WORDS,
-    execute,
-    fill_tables,
-    insert_rows,
-)
+from tests.support.rows import COLLECTION_PATHS, LIST_PATHS, SEARCH_WORDS, execute, insert_rows
 
 INSERT_USERS = """
 INSERT INTO users (name, email, password_hash)
@@ -30,12 +23,6 @@ FROM generate_series(CAST(:first AS int), CAST(:last AS int)) n
 """
 
 every_list = pytest.mark.parametrize("path", LIST_PATHS)
-
-
-@pytest.fixture
-async def filled(database: Database) -> None:
-    """57 rows in every table: three pages of the default size."""
-    await fill_tables(database, 57)
 
 
 @every_list
@@ -52,7 +39,7 @@ async def filled(database: Database) -> None:
     ],
 )
 async def test_page_links_to_first_previous_next_and_last_page(
-    client: AsyncClient, filled: None, path: str, query: str, expected: dict[str, str]
+    client: AsyncClient, filled_tables: None, path: str, query: str, expected: dict[str, str]
 ) -> None:
     links = parse_link_header(await client.get(f"{path}?{query}"))
     assert {name: page_or_cursor(url)["page"] for name, url in links.items()} == expected
@@ -69,7 +56,7 @@ async def test_empty_list_links_to_its_only_page(client: AsyncClient, path: str)
 @every_list
 @pytest.mark.parametrize("count", ["none", "exact", "estimated"])
 async def test_page_after_cursor_links_to_first_and_next_page(
-    client: AsyncClient, filled: None, path: str, count: str
+    client: AsyncClient, filled_tables: None, path: str, count: str
 ) -> None:
     cursor = (await get_json(client, path))["next"]
     response = await client.get(f"{path}?cursor={cursor}&count={count}")
@@ -81,7 +68,7 @@ async def test_page_after_cursor_links_to_first_and_next_page(
 
 @pytest.mark.parametrize("path", SEARCH_WORDS)
 async def test_page_with_estimated_total_has_no_link_to_the_last_page(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     # The table has not been analyzed, so the planner expects a search to match almost no rows.
     query = f"q={SEARCH_WORDS[path]}&count=estimated"
@@ -96,7 +83,7 @@ async def test_page_with_estimated_total_has_no_link_to_the_last_page(
 @every_list
 @pytest.mark.parametrize("start", ["page", "cursor"])
 async def test_following_next_links_yields_every_row_once(
-    client: AsyncClient, filled: None, path: str, start: str
+    client: AsyncClient, filled_tables: None, path: str, start: str
 ) -> None:
     # The filter excludes the rows 1 and 2.
     url: str | None = f"{path}?size=8&sort=-created_at&created_from=2026-01-01T00:03:00%2B00:00"
@@ -141,14 +128,16 @@ async def test_links_keep_filters_sort_and_size(client: AsyncClient, database: D
 
 @every_list
 async def test_links_of_path_with_trailing_slash_have_no_slash(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     with_slash = await client.get(f"{path}/?page=2")
     without_slash = await client.get(f"{path}?page=2")
     assert parse_link_header(with_slash) == parse_link_header(without_slash)
 
 
-async def test_links_do_not_contain_the_host_header(client: AsyncClient, filled: None) -> None:
+async def test_links_do_not_contain_the_host_header(
+    client: AsyncClient, filled_tables: None
+) -> None:
     response = await client.get("/authors?size=5", headers={"host": "evil.example"})
     next_url = parse_link_header(response)["next"]
     scheme, host, path = urlsplit(next_url)[:3]
@@ -158,7 +147,7 @@ async def test_links_do_not_contain_the_host_header(client: AsyncClient, filled:
 
 @every_list
 async def test_head_response_has_the_links_of_get(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     head_response = await client.head(f"{path}?page=2")
     get_response = await client.get(f"{path}?page=2")

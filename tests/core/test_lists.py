@@ -14,22 +14,15 @@ from tests.support.rows import (
     LIST_PATHS,
     TABLE_NAMES,
     execute,
-    fill_tables,
 )
 
 every_list = pytest.mark.parametrize("path", LIST_PATHS)
 every_collection = pytest.mark.parametrize("path", COLLECTION_PATHS)
 
 
-@pytest.fixture
-async def filled(database: Database) -> None:
-    """Insert rows 1 to 57 into each table."""
-    await fill_tables(database, 57)
-
-
 @every_list
 async def test_list_without_parameters_returns_first_20_rows_oldest_first(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     page = await get_json(client, path)
     assert list(page) == ["items", "total", "page", "size", "pages", "next"]
@@ -40,7 +33,7 @@ async def test_list_without_parameters_returns_first_20_rows_oldest_first(
 
 @every_list
 async def test_last_page_has_remaining_rows_and_no_next_cursor(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     page = await get_json(client, f"{path}?page=3&size=20")
     assert row_numbers(page) == list(range(41, 58))
@@ -49,7 +42,7 @@ async def test_last_page_has_remaining_rows_and_no_next_cursor(
 
 @every_list
 async def test_last_page_that_is_full_has_no_next_cursor(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     page = await get_json(client, f"{path}?page=3&size=19")
     assert row_numbers(page) == list(range(39, 58))
@@ -58,7 +51,7 @@ async def test_last_page_that_is_full_has_no_next_cursor(
 
 @every_list
 async def test_page_past_end_is_empty_and_has_total(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     page = await get_json(client, f"{path}?page=1000&size=100")
     expected = {"items": [], "total": 57, "page": 1000, "size": 100, "pages": 1, "next": None}
@@ -73,7 +66,7 @@ async def test_empty_collection_has_zero_pages(client: AsyncClient, path: str) -
 
 @every_list
 async def test_all_pages_together_contain_every_row_once(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     numbers: list[int] = []
     for page in range(1, 10):
@@ -82,7 +75,9 @@ async def test_all_pages_together_contain_every_row_once(
 
 
 @every_list
-async def test_page_size_must_be_1_to_100(client: AsyncClient, filled: None, path: str) -> None:
+async def test_page_size_must_be_1_to_100(
+    client: AsyncClient, filled_tables: None, path: str
+) -> None:
     assert row_numbers(await get_json(client, f"{path}?size=1")) == [1]
     assert row_numbers(await get_json(client, f"{path}?size=100")) == list(range(1, 58))
     for size in (0, 101, -1, 10**18):
@@ -97,7 +92,7 @@ async def test_page_number_below_1_returns_422(client: AsyncClient, path: str) -
 
 @every_list
 async def test_page_that_ends_at_row_100000_is_returned(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     for page, size in ((1000, 100), (100_000, 1), (5000, 20), (3030, 33)):
         body = await get_json(client, f"{path}?page={page}&size={size}")
@@ -121,7 +116,7 @@ async def test_page_beyond_row_100000_returns_422_that_recommends_cursor(
 
 @every_list
 async def test_page_by_number_has_exact_total_by_default(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     for query in ("", "page=2", "count=exact", "page=2&count=exact"):
         page = await get_json(client, f"{path}?{query}")
@@ -130,7 +125,7 @@ async def test_page_by_number_has_exact_total_by_default(
 
 @every_list
 async def test_page_with_count_none_has_neither_total_nor_pages(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     page = await get_json(client, f"{path}?page=2&count=none")
     assert (page["total"], page["page"], page["pages"]) == (None, 2, None)
@@ -143,7 +138,7 @@ async def test_page_with_count_none_has_neither_total_nor_pages(
     ("count", "total"), [("", None), ("&count=none", None), ("&count=exact", 57)]
 )
 async def test_page_after_cursor_has_total_only_with_count_exact(
-    client: AsyncClient, filled: None, path: str, count: str, total: int | None
+    client: AsyncClient, filled_tables: None, path: str, count: str, total: int | None
 ) -> None:
     cursor = (await get_json(client, path))["next"]
     page = await get_json(client, f"{path}?cursor={cursor}{count}")
@@ -154,7 +149,7 @@ async def test_page_after_cursor_has_total_only_with_count_exact(
 @pytest.mark.private_database  # what ANALYZE finds outlives a rollback
 @every_collection
 async def test_estimated_total_is_estimate_of_query_planner(
-    client: AsyncClient, database: Database, filled: None, path: str
+    client: AsyncClient, database: Database, filled_tables: None, path: str
 ) -> None:
     await execute(database, f"ANALYZE {TABLE_NAMES[path]}")
     page = await get_json(client, f"{path}?count=estimated")
@@ -165,7 +160,7 @@ async def test_estimated_total_is_estimate_of_query_planner(
 
 @every_list
 async def test_page_and_total_are_read_by_one_statement(
-    client: AsyncClient, filled: None, path: str, statements: list[str]
+    client: AsyncClient, filled_tables: None, path: str, statements: list[str]
 ) -> None:
     await get_json(client, f"{path}?page=2&count=exact")
     assert len(_without_savepoints(statements)) == 1
@@ -173,7 +168,7 @@ async def test_page_and_total_are_read_by_one_statement(
 
 @every_list
 async def test_count_none_sends_no_count_to_database(
-    client: AsyncClient, filled: None, path: str, statements: list[str]
+    client: AsyncClient, filled_tables: None, path: str, statements: list[str]
 ) -> None:
     await get_json(client, f"{path}?count=none")
     [statement] = _without_savepoints(statements)
@@ -196,7 +191,7 @@ async def test_books_of_author_exclude_books_of_other_authors(client: AsyncClien
 
 
 async def test_books_of_author_can_be_filtered_sorted_and_paged(
-    client: AsyncClient, filled: None
+    client: AsyncClient, filled_tables: None
 ) -> None:
     query = "q=title&created_to=2026-01-01T00:40:00Z&sort=-created_at&size=10&page=2"
     page = await get_json(client, f"{AUTHOR_BOOKS_PATH}?{query}")
@@ -208,7 +203,7 @@ async def test_books_of_author_can_be_filtered_sorted_and_paged(
     ["", "page=2", "count=none", "count=estimated", "q=x", "sort=-title", f"id={AUTHOR_ID}"],
 )
 async def test_books_of_unknown_author_return_404(
-    client: AsyncClient, filled: None, query: str
+    client: AsyncClient, filled_tables: None, query: str
 ) -> None:
     response = await client.get(f"/authors/{UNKNOWN_ID}/books?{query}")
     assert (response.status_code, response.json().get("detail")) == (404, "Author not found")

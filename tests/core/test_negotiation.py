@@ -4,6 +4,7 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
+from tests.support.factories import Json
 from tests.support.problems import field_error_locations
 from tests.support.responses import COMMON_RESPONSE_HEADERS
 from tests.support.rows import LIST_PATHS, fill_tables
@@ -201,8 +202,9 @@ async def test_head_of_stream_rejects_what_get_rejects(client: AsyncClient, acce
 
 
 @every_stream
-async def test_openapi_documents_page_and_streams(client: AsyncClient, path: str) -> None:
-    document = (await client.get("/openapi.json")).json()
+async def test_openapi_documents_page_and_streams(
+    client: AsyncClient, document: Json, path: str
+) -> None:
     documented = document["paths"][path]["get"]["responses"]["200"]
     assert {*documented["content"]} == {"application/json", NDJSON, CSV}
     for accept in documented["content"]:
@@ -213,8 +215,10 @@ async def test_openapi_documents_page_and_streams(client: AsyncClient, path: str
 
 
 @every_stream
-async def test_stream_accepts_documented_defaults(client: AsyncClient, path: str) -> None:
-    parameters = (await client.get("/openapi.json")).json()["paths"][path]["get"]["parameters"]
+async def test_stream_accepts_documented_defaults(
+    client: AsyncClient, document: Json, path: str
+) -> None:
+    parameters = document["paths"][path]["get"]["parameters"]
     defaults = {p["name"]: p["schema"]["default"] for p in parameters if "default" in p["schema"]}
     response = await client.get(path, params=defaults, headers={"Accept": CSV})
     assert response.status_code == 200

@@ -10,20 +10,14 @@ from httpx import AsyncClient
 from app.core.db import Database
 from tests.support.factories import make_author
 from tests.support.responses import check_parameter_error, get_json, row_numbers
-from tests.support.rows import AUTHOR_ID, LIST_PATHS, SORT_KEYS, fill_tables, insert_rows
+from tests.support.rows import AUTHOR_ID, LIST_PATHS, SORT_KEYS, insert_rows
 
 every_list = pytest.mark.parametrize("path", LIST_PATHS)
 
 
-@pytest.fixture
-async def filled(database: Database) -> None:
-    """Insert rows 1 to 57 into each table."""
-    await fill_tables(database, 57)
-
-
 @every_list
 async def test_list_can_be_sorted_by_every_key_in_both_directions(
-    client: AsyncClient, filled: None, path: str
+    client: AsyncClient, filled_tables: None, path: str
 ) -> None:
     for key in SORT_KEYS[path]:
         ascending = (await get_json(client, f"{path}?size=100&sort={key}"))["items"]
@@ -71,7 +65,7 @@ async def test_rows_with_equal_sort_keys_are_sorted_by_id(
 
 
 async def test_default_order_does_not_change_when_row_is_updated(
-    client: AsyncClient, filled: None
+    client: AsyncClient, filled_tables: None
 ) -> None:
     await client.patch(f"/authors/{AUTHOR_ID}", json={"name": "zzz"})
     assert row_numbers(await get_json(client, "/authors?size=3")) == [1, 2, 3]
