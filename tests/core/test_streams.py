@@ -1,4 +1,4 @@
-"""Streamed lists: their rows, the order of these, and the format of a line."""
+"""Streamed lists: their rows, the sort order and the format of a line."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,8 @@ from tests.support.streamed_lists import (
     read_json_lines,
 )
 
-MANY = 2 * FETCH_SIZE + 50  # rows: more than one FETCH brings, and no multiple of it
+# A number of rows that needs several FETCH statements, the last of which returns fewer rows.
+MANY = 2 * FETCH_SIZE + 50
 TITLES = [
     'The "quoted" title',
     '"',
