@@ -89,8 +89,8 @@ lock: .venv/ready ## Pin all dependencies to their current versions, with hashes
 	! command -v npm > /dev/null || npm install --prefix tests/clients --silent --package-lock-only --omit-lockfile-registry-resolved
 	! command -v npm > /dev/null || npm install --prefix $(FASTIFY) --silent --package-lock-only --omit-lockfile-registry-resolved
 
-clean: ## Remove installed packages and generated clients (not the data)
-	rm -rf .venv .venv-clients .venv-bench tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules
+clean: ## Remove installed packages, generated clients and the documentation site (not the data)
+	rm -rf .venv .venv-clients .venv-bench site tests/clients/generated tests/clients/node_modules $(FASTIFY)/node_modules
 
 .venv/ready: requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Bookshelf needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" if sys.version_info < (3, 11) else 0)'
