@@ -10,7 +10,7 @@ from starlette.datastructures import FormData
 
 from app.core.errors import InvalidRequest, MalformedRequest, PayloadTooLarge, UnsupportedMediaType
 from app.core.field_errors import FieldError, json_pointer
-from app.core.formats import parse_json
+from app.core.formats import MAX_JSON_DEPTH, JsonNestedTooDeeply, parse_json
 
 JSON_MEDIA_TYPE: Final = "application/json"
 MERGE_PATCH_MEDIA_TYPE: Final = "application/merge-patch+json"
@@ -60,6 +60,9 @@ async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
             parsed_request.parsed_body = _parse_form(parsed_request.body_bytes)
         else:
             parsed_request.parsed_body = parse_json(parsed_request.body_bytes)
+    except JsonNestedTooDeeply:
+        detail = f"The JSON must not be nested more than {MAX_JSON_DEPTH} levels deep"
+        raise MalformedRequest(detail) from None
     except ValueError:
         raise MalformedRequest from None
     return parsed_request
