@@ -15,8 +15,9 @@ MAX_TARGET_BYTES: Final = 8 * 1024
 MAX_HEADERS_BYTES: Final = 64 * 1024
 # Each header line has these characters in addition to its name and value.
 HEADER_SEPARATOR_BYTES: Final = len(": \r\n")
-# Health probes connect to the IP address of a process and do not know the names of the service.
-PATHS_FOR_ANY_HOST: Final = {"/livez", "/readyz"}
+PROBE_PATHS: Final = {"/livez", "/readyz"}
+# Both ask about the server as a whole. `OPTIONS /` is the default health check of HAProxy.
+SERVER_OPTIONS_PATHS: Final = {"/", "*"}
 # Examples: "example.com", "example.com:8000", "[::1]:8000".
 _HOST_HEADER: Final = re.compile(rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(:[0-9]*)?")
 
@@ -26,6 +27,10 @@ class RequestLimitsMiddleware:
 
     The response is 414 for a target longer than `MAX_TARGET_BYTES`, 431 for headers longer than
     `MAX_HEADERS_BYTES`, and 400 for a Host header that is missing, malformed or not allowed.
+
+    Only HTTP/1.1 requires a Host header (RFC 9112, section 3.2). If the allowed hosts are limited,
+    a request of HTTP/1.0 without this header is rejected too, because it does not name one of them.
+    A probe may name any host.
     """
 
     def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str] = ()) -> None:
@@ -72,22 +77,18 @@ class RequestLimitsMiddleware:
 
         if headers_size > MAX_HEADERS_BYTES:
             return RequestHeaderFieldsTooLarge()
-        return self._find_host_error(host_headers, scope["path"])
+        return self._find_host_error(host_headers, scope)
 
-    def _find_host_error(self, host_headers: list[bytes], path: str) -> MalformedRequest | None:
+    def _find_host_error(self, host_headers: list[bytes], scope: Scope) -> MalformedRequest | None:
         """Return the error with which to reject a request for another host, otherwise None.
 
         `host_headers` are the values of all Host headers, for example `[b"example.com:8000"]`.
         """
-        host_match = None
-        if len(host_headers) == 1:
-            host_match = _HOST_HEADER.fullmatch(host_headers[0])
-        if host_match is None:
+        host = _parse_host(host_headers, scope["http_version"])
+        if host is None:
             return MalformedRequest("The request must have exactly one valid Host header")
-
-        host = host_match["host"].decode().lower()
-        if path not in PATHS_FOR_ANY_HOST and not self._is_allowed_host(host):
-            return MalformedRequest("The Host header does not name this service")
+        if not self._is_allowed_host(host) and not _is_probe(scope):
+            return MalformedRequest("The request has no Host header that names this service")
         return None
 
     def _is_allowed_host(self, host: str) -> bool:
@@ -95,3 +96,31 @@ class RequestLimitsMiddleware:
         if not self._exact_hosts and not self._domain_suffixes:
             return True
         return host in self._exact_hosts or host.endswith(self._domain_suffixes)
+
+
+def _parse_host(host_headers: list[bytes], http_version: str) -> str | None:
+    """Return the host that a request names, in lower case and without the port.
+
+    Returns "" for a request of HTTP/1.0 that does not name a host, and None if the request is
+    invalid.
+    """
+    if len(host_headers) > 1:
+        return None
+    host_header = b"".join(host_headers)
+    if host_header == b"" and http_version == "1.0":
+        return ""
+    host_match = _HOST_HEADER.fullmatch(host_header)
+    if host_match is None:
+        return None
+    return host_match["host"].decode().lower()
+
+
+def _is_probe(scope: Scope) -> bool:
+    """Return whether a request is a health check.
+
+    Health checks connect to the IP address of a process, and do not know the names of the service.
+    """
+    path: str = scope["path"]
+    if scope["method"] == "OPTIONS" and path in SERVER_OPTIONS_PATHS:
+        return True
+    return path.removesuffix("/") in PROBE_PATHS

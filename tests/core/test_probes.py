@@ -1,0 +1,118 @@
+"""Health checks as load balancers send them, to a server that restricts the Host header."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support import servers
+from tests.support.connections import tcp_connection
+from tests.support.processes import running_server
+
+ALLOWED_HOST = "books.example"
+
+
+@pytest.fixture(scope="module")
+async def origin(template_url: str) -> AsyncIterator[str]:
+    """The origin of a server that only accepts `ALLOWED_HOST`, except in probes."""
+    url = await servers.copy_database(template_url, "probes")
+    async with running_server(DATABASE_URL=url, ALLOWED_HOSTS=ALLOWED_HOST) as (_, origin):
+        yield origin
+    await servers.drop_database(url)
+
+
+async def read_status(origin: str, request_line: str, *headers: str) -> int:
+    """Send a request with exactly these headers, and return the status of the response."""
+    request = "\r\n".join([request_line, *headers, "", ""])
+    async with tcp_connection(origin) as (reader, writer):
+        writer.write(request.encode())
+        status_line = await reader.readline()
+    return int(status_line.split()[1])
+
+
+@pytest.mark.parametrize(
+    ("request_line", "expected_status"),
+    [
+        # HAProxy with `option httpchk`, which has this request line by default.
+        ("OPTIONS / HTTP/1.0", 204),
+        # HAProxy with `option httpchk GET /readyz`.
+        ("GET /readyz HTTP/1.0", 200),
+        ("GET /livez HTTP/1.0", 200),
+        ("GET /livez/ HTTP/1.0", 200),
+        ("HEAD /livez HTTP/1.0", 200),
+        ("OPTIONS /livez HTTP/1.0", 204),
+        ("OPTIONS /readyz/ HTTP/1.0", 204),
+    ],
+)
+async def test_probe_of_http_1_0_is_accepted_without_host(
+    origin: str, request_line: str, expected_status: int
+) -> None:
+    assert await read_status(origin, request_line) == expected_status
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        # Kubernetes, Amazon and Google send the address of the server.
+        *("10.0.0.7", "10.0.0.7:8000", "[fd00::7]:8000"),
+        # Docker's health check, and the name of an upstream in nginx.
+        *("localhost:8000", "book_servers"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("request_line", "expected_status"),
+    [
+        ("GET /livez HTTP/1.1", 200),
+        ("GET /livez/ HTTP/1.1", 200),
+        ("HEAD /readyz/ HTTP/1.1", 200),
+        ("OPTIONS /readyz HTTP/1.1", 204),
+        ("OPTIONS / HTTP/1.1", 204),
+        ("GET /readyz HTTP/1.0", 200),
+    ],
+)
+async def test_probe_may_name_any_host(
+    origin: str, request_line: str, expected_status: int, host: str
+) -> None:
+    assert await read_status(origin, request_line, f"Host: {host}") == expected_status
+
+
+@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Host: books.example", "Host: books.example"],
+        ["Host: outbound|8000||books"],
+        ["Host: user@books.example"],
+        ["Host: [::1"],
+        ["Host: books.example/livez"],
+    ],
+)
+async def test_probe_with_an_invalid_host_is_400(
+    origin: str, headers: list[str], version: str
+) -> None:
+    assert await read_status(origin, f"GET /livez {version}", *headers) == 400
+
+
+@pytest.mark.parametrize("headers", [[], ["Host:"]])
+async def test_probe_of_http_1_1_without_a_host_is_400(origin: str, headers: list[str]) -> None:
+    assert await read_status(origin, "GET /livez HTTP/1.1", *headers) == 400
+
+
+@pytest.mark.parametrize("path", ["/books", "/", "/livez/x", "/livezz", "/books/livez"])
+async def test_other_request_of_http_1_0_without_a_host_is_400_if_hosts_are_limited(
+    origin: str, path: str
+) -> None:
+    assert await read_status(origin, f"GET {path} HTTP/1.0") == 400
+
+
+async def test_request_of_http_1_0_is_accepted_if_it_names_an_allowed_host(origin: str) -> None:
+    status = await read_status(origin, "GET /books HTTP/1.0", f"Host: {ALLOWED_HOST}:8000")
+    assert status == 200
+
+
+async def test_request_of_http_1_0_is_accepted_without_a_host_if_hosts_are_not_limited(
+    private_database_url: str,
+) -> None:
+    async with running_server(DATABASE_URL=private_database_url) as (_, origin):
+        assert await read_status(origin, "GET /books HTTP/1.0") == 200
+        assert await read_status(origin, "GET /books HTTP/1.0", "Host:") == 200
+        assert await read_status(origin, "GET /books HTTP/1.1") == 400
