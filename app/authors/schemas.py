@@ -15,11 +15,11 @@ from app.core.schemas import (
     UpdatedAt,
     UpdateModel,
     Version,
-    string_of_length,
+    name_of_length,
 )
 
 AuthorId = Annotated[Id, Field(description="Id of the author")]
-AuthorName = Annotated[str, string_of_length(1, 200), Field(examples=["Gabriel García Márquez"])]
+AuthorName = Annotated[str, name_of_length(1, 200), Field(examples=["Gabriel García Márquez"])]
 AuthorSortKey = Literal["name", "-name", "dob", "-dob", "created_at", "-created_at"]
 
 

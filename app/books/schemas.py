@@ -16,11 +16,11 @@ from app.core.schemas import (
     UpdatedAt,
     UpdateModel,
     Version,
-    string_of_length,
+    name_of_length,
 )
 
 BookId = Annotated[Id, Field(description="Id of the book")]
-Title = Annotated[str, string_of_length(1, 300), Field(examples=["Cien años de soledad"])]
+Title = Annotated[str, name_of_length(1, 300), Field(examples=["Cien años de soledad"])]
 BookSortKey = Literal["title", "-title", "created_at", "-created_at", "updated_at", "-updated_at"]
 
 

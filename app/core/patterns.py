@@ -17,10 +17,21 @@ class Pattern:
 
     Unlike Pydantic's `Field(pattern=...)`, it has its own error message. The regular expression
     is also part of the JSON schema.
+
+    Args:
+        regex: The regular expression, in the syntax of Rust.
+        message: The error message for other strings.
+        code: The code of the field error, for programs.
+        documented_regex: The regular expression of the JSON schema, if `regex` has syntax that not
+            every engine knows.
+        description: The description of a field that does not have its own.
     """
 
     regex: str
     message: str
+    code: str = "string_pattern_mismatch"
+    documented_regex: str | None = None
+    description: str | None = None
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -28,14 +39,17 @@ class Pattern:
         """Return the schema by which Pydantic validates the type, and then matches the string."""
         type_schema = handler(source)
         pattern_schema = with_error_message(
-            core_schema.str_schema(pattern=self.regex), "string_pattern_mismatch", self.message
+            core_schema.str_schema(pattern=self.regex), self.code, self.message
         )
         return core_schema.chain_schema([type_schema, pattern_schema])
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {**handler(schema), "pattern": self.regex}
+        json_schema = {**handler(schema), "pattern": self.documented_regex or self.regex}
+        if self.description is not None:
+            json_schema["description"] = self.description
+        return json_schema
 
 
 # Instances are compared by identity, because their schemas are dicts, which cannot be hashed.

@@ -17,6 +17,7 @@ from pydantic_core import core_schema
 
 from app.core.field_errors import DATE_MESSAGE, DATE_TIME_MESSAGE, UUID_MESSAGE
 from app.core.patterns import CanonicalText, Pattern
+from app.core.visible_text import VISIBLE_TEXT
 
 # The largest number in a column of the type bigint.
 MAX_INT64: Final = 2**63 - 1
@@ -61,6 +62,23 @@ def string_of_length(min_length: int, max_length: int) -> GroupedMetadata:
     string, nor the number 7, nor a string with a NUL character, which Postgres cannot store.
     """
     return _StorableString(min_length, max_length)
+
+
+class _VisibleString(_StorableString):
+    """Annotation of a string that Postgres can store and that people can see."""
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from super().__iter__()
+        yield VISIBLE_TEXT
+
+
+def name_of_length(min_length: int, max_length: int) -> GroupedMetadata:
+    """Return an annotation for a name or title with a minimum and a maximum number of characters.
+
+    For example, `Annotated[str, name_of_length(1, 100)]` accepts "Kindred", but neither a blank nor
+    other strings without a visible character. The string is not trimmed.
+    """
+    return _VisibleString(min_length, max_length)
 
 
 def _to_utc(time: datetime) -> datetime:

@@ -5,17 +5,17 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from app.core.paging import ListQuery, SortKeys
 from app.core.schemas import (
-    NO_NUL_PATTERN,
     Id,
     ReadModel,
     RequestModel,
     UpdatedAt,
     Version,
     absent_by_default,
+    name_of_length,
     string_of_length,
 )
 from app.documents.file_fields import ContentType, Filename, FileSize, Sha256Digest
@@ -25,7 +25,7 @@ _EXAMPLE_URL: Final = "https://store.example.com/documents/0199b2f4?X-Amz-Signat
 
 DocumentId = Annotated[Id, Field(description="Id of the document")]
 UploadId = Annotated[Id, Field(description="Id of the upload")]
-Name = Annotated[str, string_of_length(1, 200)]
+Name = Annotated[str, name_of_length(1, 200), Field(examples=["A novel"])]
 Sort = Literal["name", "-name", "size", "-size", "created_at", "-created_at"]
 
 
@@ -171,13 +171,7 @@ def _describe_form(required_fields: list[str]) -> dict[str, Any]:
 
     FastAPI cannot do this, because the endpoints read the form themselves, as a stream.
     """
-    name_schema = {
-        "type": "string",
-        "minLength": 1,
-        "maxLength": 200,
-        "pattern": NO_NUL_PATTERN,
-        "examples": ["A novel"],
-    }
+    name_schema = TypeAdapter(Name).json_schema()
     file_schema = {"type": "string", "format": "binary", "description": "Content of the file"}
     form_schema = {
         "type": "object",

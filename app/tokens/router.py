@@ -15,6 +15,7 @@ from app.core.http import (
     set_page_links,
 )
 from app.core.paging import Page, PageQuery
+from app.core.visible_text import has_visible_character
 from app.resources import AppResources
 from app.tokens.schemas import MAX_TOKEN_NAME_LENGTH, AccessToken, LoginForm, TokenId, TokenRead
 from app.tokens.service import LoginService, TokenService
@@ -51,8 +52,9 @@ async def create_token(
     The response contains an access token, which is valid until it expires or is revoked.
     """
     # If the client does not name the token, the name of its browser or HTTP library is used.
-    user_agent = request.headers.get("user-agent", "")
-    token_name = login.name or user_agent[:MAX_TOKEN_NAME_LENGTH] or "unnamed"
+    user_agent = request.headers.get("user-agent", "")[:MAX_TOKEN_NAME_LENGTH]
+    default_name = user_agent if has_visible_character(user_agent) else "unnamed"
+    token_name = login.name or default_name
     client_address = None
     if request.client is not None:
         client_address = request.client.host

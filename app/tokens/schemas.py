@@ -6,7 +6,15 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
 
-from app.core.schemas import Id, ReadModel, RequestModel, UpdatedAt, Version, string_of_length
+from app.core.schemas import (
+    Id,
+    ReadModel,
+    RequestModel,
+    UpdatedAt,
+    Version,
+    name_of_length,
+    string_of_length,
+)
 from app.tokens.secret import TOKEN_PREFIX
 from app.users.schemas import MAX_EMAIL_LENGTH, MAX_PASSWORD_LENGTH, PASSWORD_SCHEMA, reject_nul
 
@@ -16,7 +24,7 @@ _LOGIN_PASSWORD_SCHEMA = {
     keyword: value for keyword, value in PASSWORD_SCHEMA.items() if keyword != "minLength"
 }
 TokenId = Annotated[Id, Field(description="Id of the token")]
-Name = Annotated[str, string_of_length(1, MAX_TOKEN_NAME_LENGTH)]
+Name = Annotated[str, name_of_length(1, MAX_TOKEN_NAME_LENGTH)]
 IgnoredOAuthField = Annotated[
     str | None,
     string_of_length(0, 1000),

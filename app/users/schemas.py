@@ -19,6 +19,7 @@ from app.core.schemas import (
     Version,
     absent_by_default,
     integer_between,
+    name_of_length,
     remove_default,
     string_of_length,
 )
@@ -75,7 +76,7 @@ def reject_nul(password: SecretStr) -> SecretStr:
 
 
 UserId = Annotated[int, integer_between(1, MAX_INT64), Field(description="Id of the user")]
-Name = Annotated[str, string_of_length(1, 100), Field(examples=["Ada Lovelace"])]
+Name = Annotated[str, name_of_length(1, 100), Field(examples=["Ada Lovelace"])]
 Email = Annotated[
     str,
     string_of_length(3, MAX_EMAIL_LENGTH),

@@ -34,6 +34,8 @@ WRONG_BODIES = [
      "string_too_long", "Must have at most 200 characters"),
     ("/authors", {"name": "a\0"}, "/name",
      "string_pattern_mismatch", "Must not contain NUL characters"),
+    ("/authors", {"name": "\u200b "}, "/name",
+     "no_visible_character", "Must contain a visible character"),
     ("/authors", {"name": "Ada", "dob": 1}, "/dob", "string_type", DATE),
     ("/authors", {"name": "Ada", "dob": "1/2/1815"}, "/dob", "string_pattern_mismatch", DATE),
     ("/authors", {"name": "Ada", "dob": "1815-02-30"}, "/dob", "date_from_datetime_parsing", DATE),

@@ -232,7 +232,7 @@ async def test_empty_file_with_filename_is_stored(client: AsyncClient) -> None:
     assert (downloaded.status_code, downloaded.content) == (200, b"")
 
 
-@pytest.mark.parametrize("name", ["x" * 200, "😀" * 200, " García\t", "\x01\x7f", "%00+&=\r\n--"])
+@pytest.mark.parametrize("name", ["x" * 200, "😀" * 200, " García\t", "\x01a\x7f", "%00+&=\r\n--"])
 async def test_name_is_stored_unchanged(client: AsyncClient, name: str) -> None:
     response = await send_form(client, "POST", "/documents", form_field("name", name))
     assert (response.status_code, response.json()["name"]) == (201, name)

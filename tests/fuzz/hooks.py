@@ -125,6 +125,9 @@ def _is_valid(case: Any, location: ParameterLocation) -> bool:
 # The last part of the location, and the code, of each field error that a request may cause although
 # it is valid according to the OpenAPI document.
 ERRORS_BEYOND_SCHEMA: Final = {
+    # A name of combining marks, or of invisible characters above U+FFFF.
+    ("/name", "no_visible_character"),
+    ("/title", "no_visible_character"),
     # A field that requires or excludes another one.
     ("/current_password", "missing"),
     ("/current_password", "unused"),
