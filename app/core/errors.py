@@ -67,7 +67,7 @@ class ServiceError(Exception):
 
 
 class MalformedRequest(ServiceError):
-    """The body cannot be parsed, for example because of invalid JSON or a truncated form."""
+    """The body, the URL or the Host header cannot be parsed, for example invalid JSON."""
 
     status = 400
     detail = "The request body cannot be parsed. It must match its Content-Type."

@@ -58,7 +58,7 @@ async def test_modified_cursor_returns_422(
 async def test_invalid_cursor_returns_422(client: AsyncClient, path: str) -> None:
     payloads = (b"", b"[]", b"{}", b"null", b"[null]", b"[1", b"\xff", b"[" * 1000)
     encoded = [urlsafe_b64encode(b"0123456789ab" + payload).decode() for payload in payloads]
-    texts = ["", "x", "A" * 1000, "A" * 7_000, "null", "..%2F..", "%00", "%ff", "%F0%9F%93%9A", "é"]
+    texts = ["", "x", "A" * 1000, "A" * 7_000, "null", "..%2F..", "%00", "%F0%9F%93%9A", "é"]
     for cursor in (*texts, *encoded):
         check_parameter_error(await client.get(f"{path}?cursor={cursor}"), "cursor")
 

@@ -141,7 +141,7 @@ async def test_problem_contains_path_and_forbids_caching(client: AsyncClient) ->
     assert response.json()["instance"] == f"/authors/{UNKNOWN_ID}"
 
 
-@pytest.mark.parametrize("path", ["/nope%20here", "/n%C3%B6pe", "/nope%FF", "/nope%0Ax", "/a%3Fb"])
+@pytest.mark.parametrize("path", ["/nope%20here", "/n%C3%B6pe", "/nope%0Ax", "/a%3Fb"])
 async def test_instance_is_percent_encoded_path(client: AsyncClient, path: str) -> None:
     # RFC 9457, 3.1.5: `instance` is a URI reference, so other characters stay percent-encoded.
     instance = check_problem(await client.get(path), 404, "not-found")["instance"]

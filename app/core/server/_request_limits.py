@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
 from app.core.http import problem_response
+from app.core.server._target_encoding import find_encoding_error
 
 # The request target is the path with the query, for example "/books?limit=10".
 MAX_TARGET_BYTES: Final = 8 * 1024
@@ -26,7 +27,8 @@ class RequestLimitsMiddleware:
     """Middleware that rejects requests with a large URL or large headers, or for another host.
 
     The response is 414 for a target longer than `MAX_TARGET_BYTES`, 431 for headers longer than
-    `MAX_HEADERS_BYTES`, and 400 for a Host header that is missing, malformed or not allowed.
+    `MAX_HEADERS_BYTES`, and 400 for a target that is not percent-encoded UTF-8, or for a Host
+    header that is missing, malformed or not allowed.
 
     Only HTTP/1.1 requires a Host header (RFC 9112, section 3.2). If the allowed hosts are limited,
     a request of HTTP/1.0 without this header is rejected too, because it does not name one of them.
@@ -67,6 +69,9 @@ class RequestLimitsMiddleware:
         raw_path = scope.get("raw_path") or b""
         if len(raw_path) + len(scope["query_string"]) > MAX_TARGET_BYTES:
             return UriTooLong()
+        encoding_error = find_encoding_error(scope)
+        if encoding_error is not None:
+            return encoding_error
 
         headers_size = 0
         host_headers = []
