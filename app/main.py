@@ -8,7 +8,6 @@ from typing import Final
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from app import TITLE, __version__
 from app.api import ROUTERS, TAGS
@@ -22,6 +21,8 @@ from app.core.http import (
     require_route_permissions,
 )
 from app.core.server import (
+    CorsPolicy,
+    CorsPreflightMiddleware,
     InactivityTimeoutMiddleware,
     Readiness,
     RequestContextMiddleware,
@@ -55,11 +56,6 @@ Manage authors, books, documents and users.
 - **Lists:** clients request the pages of a list by number or by cursor.
 - **HEAD:** every operation that supports GET supports HEAD.
 """
-# Response headers that scripts of other origins may read (CORS).
-EXPOSED_HEADERS: Final = (
-    *("ETag", "Idempotency-Replayed", "Link", "Location"),
-    *("Retry-After", "WWW-Authenticate", "X-Request-ID"),
-)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -142,23 +138,21 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
     """Return the middleware, in the order in which requests pass through it."""
     is_development = settings.app_env == "development"
     has_metrics = settings.metrics_port > 0
+    cors_policy = None
+    if settings.cors_origins:
+        cors_policy = CorsPolicy(settings.cors_origins)
+
     middleware = [
         Middleware(
             RequestContextMiddleware,
+            cors_policy=cors_policy,
             server_timing_enabled=is_development,
             metrics_enabled=has_metrics,
         ),
         Middleware(RequestLimitsMiddleware, allowed_hosts=settings.allowed_hosts),
         Middleware(InactivityTimeoutMiddleware, settings.request_timeout, shutdown),
     ]
-    if settings.cors_origins:
-        cors = Middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=EXPOSED_HEADERS,
-        )
-        middleware.append(cors)
+    if cors_policy is not None:
+        middleware.append(Middleware(CorsPreflightMiddleware, cors_policy))
     middleware += [Middleware(RequestNormalizationMiddleware), Middleware(RoutePermissionChecker)]
     return middleware

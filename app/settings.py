@@ -4,10 +4,9 @@
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import (
-    BeforeValidator,
     ByteSize,
     Field,
     IPvAnyNetwork,
@@ -16,15 +15,12 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-T = TypeVar("T")
-# For example "https://app.example.com", without a path.
-Origin = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
-# For example "api.example.com", "*.example.com" or "[::1]".
-HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
+from app.setting_types import CommaSeparated, HostPattern, Origin, ServerUrl
+
 # Letters are ASCII only, because a compiled pattern of all Unicode letters takes 1 MiB of memory.
 S3_PREFIX_PATTERN = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
 # asyncpg supports only these parameters of libpq. With any other, every connection would fail.
@@ -39,19 +35,6 @@ ASYNCPG_URL_PARAMETERS = {
 }
 # S3 accepts signed URLs that are valid for up to a week.
 SecondsUpToOneWeek = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]
-
-
-def _split_at_commas(value: Any) -> Any:
-    """Convert a string such as `"a, b"` to a list such as `["a", "b"]`.
-
-    Empty items are dropped. A value that is not a string is returned unchanged.
-    """
-    if not isinstance(value, str):
-        return value
-    return [item.strip() for item in value.split(",") if item.strip()]
-
-
-CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_at_commas)]
 
 
 class Settings(BaseSettings):
@@ -79,8 +62,8 @@ class Settings(BaseSettings):
     db_fast_path: bool = True
     request_timeout: float = Field(default=30.0, gt=0, le=3600, validate_default=True)  # seconds
     web_concurrency: int = Field(default=1, ge=1, le=100)  # processes
-    s3_endpoint_url: Origin | None = None
-    s3_public_endpoint_url: Origin | None = None
+    s3_endpoint_url: ServerUrl | None = None
+    s3_public_endpoint_url: ServerUrl | None = None
     # None: an embedded object store.
     s3_bucket: str | None = Field(default=None, validate_default=True)
     s3_region: str = "us-east-1"
@@ -234,12 +217,17 @@ def _require_setting_in_production(info: ValidationInfo) -> None:
 def describe_validation_error(error: ValidationError) -> str:
     """Return a line for each invalid setting, with its name and the reason.
 
-    For example "DB_POOL_SIZE: Input should be greater than or equal to 1". The values of settings
-    are left out, because they may be secret.
+    For example "DB_POOL_SIZE: Input should be greater than or equal to 1", or "CORS_ORIGINS, value
+    2: Must be in lower case". The values of settings are left out, because they may be secret.
     """
     lines = []
     for setting_error in error.errors():
-        setting_name = str(setting_error["loc"][0]).upper()
+        field_name, *value_indexes = setting_error["loc"]
+        setting_name = str(field_name).upper()
+        # A setting with comma-separated values has an error for each invalid value.
+        for index in value_indexes:
+            if isinstance(index, int):
+                setting_name += f", value {index + 1}"
         # Pydantic adds this prefix to the message of a `ValueError` that a validator raises.
         reason = setting_error["msg"].removeprefix("Value error, ")
         lines.append(f"{setting_name}: {reason}")

@@ -1,5 +1,6 @@
 """Everything around the routes: middleware, health endpoints and the HTTP protocol."""
 
+from app.core.server._cors import CorsPolicy, CorsPreflightMiddleware
 from app.core.server._health import router
 from app.core.server._inactivity_timeout import InactivityTimeoutMiddleware, get_progress_callback
 from app.core.server._protocol import HttpProtocol
@@ -12,6 +13,8 @@ from app.core.server._shutdown import Shutdown
 from app.core.server._telemetry import telemetry_config
 
 __all__ = [
+    "CorsPolicy",
+    "CorsPreflightMiddleware",
     "HttpProtocol",
     "InactivityTimeoutMiddleware",
     "Readiness",

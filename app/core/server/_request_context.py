@@ -20,6 +20,7 @@ from app.core.observability import (
     new_request_id,
     record_request,
 )
+from app.core.server._cors import CorsPolicy
 from app.core.server._security_headers import add_security_headers
 from app.core.server._telemetry import annotate_span, is_traced
 
@@ -41,16 +42,23 @@ class RequestContextMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, server_timing_enabled: bool = False, metrics_enabled: bool = False
+        self,
+        app: ASGIApp,
+        *,
+        cors_policy: CorsPolicy | None = None,
+        server_timing_enabled: bool = False,
+        metrics_enabled: bool = False,
     ) -> None:
         """Create the middleware.
 
         Args:
             app: The application that handles the requests.
+            cors_policy: The origins whose pages may read responses, or None to allow no origin.
             server_timing_enabled: Whether responses get a `Server-Timing` header.
             metrics_enabled: Whether requests are recorded in the metrics.
         """
         self._app = app
+        self._cors_policy = cors_policy
         self._server_timing_enabled = server_timing_enabled
         self._metrics_enabled = metrics_enabled
 
@@ -60,7 +68,12 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
 
-        request = _ObservedRequest(scope, send, server_timing_enabled=self._server_timing_enabled)
+        request = _ObservedRequest(
+            scope,
+            send,
+            cors_policy=self._cors_policy,
+            server_timing_enabled=self._server_timing_enabled,
+        )
         # The log formatter and the database sessions read these context variables.
         id_token = current_request_id.set(request.id)
         stats_token = current_request_stats.set(request.stats)
@@ -80,7 +93,14 @@ class RequestContextMiddleware:
 class _ObservedRequest:
     """A request in progress, with everything that is recorded about it and its response."""
 
-    def __init__(self, scope: Scope, send: Send, *, server_timing_enabled: bool) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        send: Send,
+        *,
+        cors_policy: CorsPolicy | None,
+        server_timing_enabled: bool,
+    ) -> None:
         """Choose the id of the request, and start to measure its time.
 
         The id is also added to the request's span if the request is traced.
@@ -88,6 +108,7 @@ class _ObservedRequest:
         self._started_at = perf_counter()
         self._scope = scope
         self._send = send
+        self._cors_policy = cors_policy
         self._server_timing_enabled = server_timing_enabled
 
         # The status of the response, for example 404. It is 0 until the response has started.
@@ -142,6 +163,8 @@ class _ObservedRequest:
     def _add_headers(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Add the headers that every response has, and `Server-Timing` if it is enabled."""
         add_security_headers(headers)
+        if self._cors_policy is not None:
+            self._cors_policy.add_headers(self._scope["headers"], headers)
         headers.append((b"x-request-id", self.id.encode()))
         if self._server_timing_enabled:
             server_timing = self.stats.format_server_timing(perf_counter() - self._started_at)

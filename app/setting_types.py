@@ -1,0 +1,98 @@
+"""Types of settings: comma-separated values, and the parts of URLs."""
+
+import re
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+T = TypeVar("T")
+_MAX_PORT: Final = 65535
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+# For example "app.example.com:8443" or "[::1]:8000".
+_HOST_AND_PORT: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<port>[0-9]+))?")
+
+
+def _split_at_commas(value: Any) -> Any:
+    """Convert a string such as `"a, b"` to a list such as `["a", "b"]`.
+
+    Empty items are dropped. A value that is not a string is returned unchanged.
+    """
+    if not isinstance(value, str):
+        return value
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def _require_origin_of_browsers(origin: str) -> str:
+    """Require an origin exactly as browsers send it in the `Origin` header.
+
+    Any other spelling of the same origin would never match, and browsers would not say why.
+    """
+    if "*" in origin:
+        raise ValueError("Must not contain *. List each origin, such as https://app.example.com")
+    scheme, separator, authority = origin.partition("://")
+    if not separator or scheme not in _DEFAULT_PORTS:
+        raise ValueError(
+            "Must begin with http:// or https:// in lower case, as in https://app.example.com"
+        )
+    if re.search(r"[/?#]", authority):
+        raise ValueError(
+            "Must end after the host and the port, without a slash, as in https://app.example.com"
+        )
+    if "@" in authority:
+        raise ValueError("Must not contain a user name or password")
+    if not authority.isascii():
+        raise ValueError(
+            "Must be in ASCII: write https://xn--bcher-kva.example for https://bücher.example"
+        )
+    if authority != authority.lower():
+        raise ValueError("Must be in lower case, as in https://app.example.com")
+    _require_host_and_port_of_browsers(scheme, authority)
+    return origin
+
+
+def _require_host_and_port_of_browsers(scheme: str, authority: str) -> None:
+    """Require that the authority of an origin is valid, and spelled as browsers spell it.
+
+    The authority is, for example, "app.example.com:8443".
+    """
+    match = _HOST_AND_PORT.fullmatch(authority)
+    if match is None:
+        raise ValueError("Must be like https://app.example.com or http://localhost:5173")
+    port = match["port"]
+    if port == _DEFAULT_PORTS[scheme]:
+        raise ValueError(
+            "Must not contain the default port, which browsers leave out: 80 for http, 443 for"
+            " https"
+        )
+    if port is not None and (port.startswith("0") or int(port) > _MAX_PORT):
+        raise ValueError("Must have a port between 1 and 65535, without leading zeros")
+    if not _is_host_of_browsers(match["host"]):
+        raise ValueError("Must have the IP address in the usual form, such as 127.0.0.1 or [::1]")
+
+
+def _is_host_of_browsers(host: str) -> bool:
+    """Return whether browsers would spell a host in the same way.
+
+    They replace "[0:0::1]" by "[::1]", and "127.1" by "127.0.0.1". Names are not changed.
+    """
+    last_label = host.rpartition(".")[2]
+    try:
+        if host.startswith("["):
+            return f"[{IPv6Address(host[1:-1])}]" == host
+        # Browsers regard a host as an IPv4 address if its last part is a number.
+        if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last_label):
+            return str(IPv4Address(host)) == host
+    except AddressValueError:
+        return False
+    return True
+
+
+CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_at_commas)]
+# The base URL of a server, without a path, for example "https://s3.example.com".
+ServerUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
+# For example "https://app.example.com" or "http://localhost:5173".
+Origin = Annotated[str, AfterValidator(_require_origin_of_browsers)]
+# For example "api.example.com", "*.example.com" or "[::1]".
+HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
