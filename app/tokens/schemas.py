@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema
+from pydantic import BaseModel, Field
 
 from app.core.schemas import (
     Id,
@@ -16,13 +16,10 @@ from app.core.schemas import (
     string_of_length,
 )
 from app.tokens.secret import TOKEN_PREFIX
-from app.users.schemas import MAX_EMAIL_LENGTH, MAX_PASSWORD_LENGTH, PASSWORD_SCHEMA, reject_nul
+from app.users.password_fields import SentPassword
+from app.users.schemas import MAX_EMAIL_LENGTH
 
 MAX_TOKEN_NAME_LENGTH: Final = 100  # characters
-# A login accepts passwords that are too short to be right, and responds that they are wrong.
-_LOGIN_PASSWORD_SCHEMA = {
-    keyword: value for keyword, value in PASSWORD_SCHEMA.items() if keyword != "minLength"
-}
 TokenId = Annotated[Id, Field(description="Id of the token")]
 Name = Annotated[str, name_of_length(1, MAX_TOKEN_NAME_LENGTH)]
 IgnoredOAuthField = Annotated[
@@ -38,12 +35,7 @@ class LoginForm(RequestModel):
     username: Annotated[str, string_of_length(1, MAX_EMAIL_LENGTH)] = Field(
         description="Email of the user", examples=["ada@example.com"]
     )
-    password: Annotated[
-        SecretStr,
-        Field(max_length=MAX_PASSWORD_LENGTH),
-        AfterValidator(reject_nul),
-        WithJsonSchema(_LOGIN_PASSWORD_SCHEMA),
-    ]
+    password: SentPassword
     name: Name | None = Field(
         default=None,
         description="Name of the token, such as the device. The default is the User-Agent header.",

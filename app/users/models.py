@@ -21,8 +21,8 @@ class User(Entity):
     - `ck_users_role`: the role is `member`, `editor` or `admin`. A new user is a `member`.
     - Trigger `keep_an_admin`: deleting or demoting the last admin fails with the constraint name
       `users_last_admin`. A lock serializes concurrent changes of admins.
-    - Trigger `revoke_tokens`: setting `password_changed_by` deletes the user's other tokens. A
-      stronger hash of the same password does not set it.
+    - Trigger `revoke_tokens`: setting `password_changed_by` deletes the user's other tokens.
+      Another hash of the same password does not set it.
     - `search` is a generated column with the words of the name. The SQL function `search_vector`
       computes it.
     - The tokens and documents of a deleted user are deleted too (`ON DELETE CASCADE`).

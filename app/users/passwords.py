@@ -11,6 +11,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import SecretStr
 
 from app.core.errors import Overloaded
+from app.users.password_fields import normalize_password
 
 # https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#argon2id
 MEMORY_KIB: Final = 19 * 1024  # of each hash
@@ -29,13 +30,14 @@ class PasswordVerification(NamedTuple):
     """The result of comparing a password with an encoded hash."""
 
     is_correct: bool
-    # A new hash of the password, if the password is correct and the parameters of its old hash have
-    # become too weak. Otherwise None.
-    stronger_hash: str | None
+    # A new hash of the password, if the password is correct and its old hash should be replaced:
+    # its parameters have become too weak, or the password was hashed without being normalized.
+    # Otherwise None.
+    new_hash: str | None
 
 
 class PasswordHasher:
-    """Hashes and verifies passwords in a few threads, without blocking the event loop.
+    """Normalizes, hashes and verifies passwords in a few threads, without blocking the event loop.
 
     The queue of hashes that run or wait has `max_pending` places. If all places are taken, the
     hasher raises `Overloaded`, because a longer queue would only make every client wait longer.
@@ -102,18 +104,34 @@ class ReservedHasher:
 
     async def hash(self, password: SecretStr) -> str:
         """Hash a password, for example to `$argon2id$v=19$m=19456,t=2,p=1$...`."""
-        return await self._run_in_thread(self._algorithm.hash, password.get_secret_value())
+        normalized_password = normalize_password(password.get_secret_value())
+        return await self._run_in_thread(self._algorithm.hash, normalized_password)
 
     async def verify(self, password: SecretStr, encoded_hash: str) -> PasswordVerification:
         """Compare a password with an encoded hash.
 
-        If the password is correct and the parameters of the hash have become too weak, the result
-        also contains a stronger hash of the password.
+        If the password is correct and its hash should be replaced, the result also contains a new
+        hash of the password.
         """
-        is_correct, stronger_hash = await self._run_in_thread(
-            self._algorithm.verify_and_update, password.get_secret_value(), encoded_hash
+        return await self._run_in_thread(
+            self._verify_both_forms, password.get_secret_value(), encoded_hash
         )
-        return PasswordVerification(is_correct, stronger_hash)
+
+    def _verify_both_forms(self, password: str, encoded_hash: str) -> PasswordVerification:
+        """Compare a normalized password with a hash, and then the password as it was sent.
+
+        Releases that did not normalize passwords hashed them as they were sent. The second
+        comparison depends only on the password, so the response time does not reveal whether an
+        account exists. ASCII passwords do not need it.
+        """
+        normalized_password = normalize_password(password)
+        is_correct, new_hash = self._algorithm.verify_and_update(normalized_password, encoded_hash)
+        if is_correct or password == normalized_password:
+            return PasswordVerification(is_correct, new_hash)
+        if not self._algorithm.verify(password, encoded_hash):
+            return PasswordVerification(is_correct=False, new_hash=None)
+        new_hash = self._algorithm.hash(normalized_password)
+        return PasswordVerification(is_correct=True, new_hash=new_hash)
 
     async def _run_in_thread(self, function: Callable[..., ResultT], *arguments: str) -> ResultT:
         """Call a function in one of the threads, and return its result."""

@@ -4,14 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.core.access import Role
 from app.core.paging import ListQuery, SortKeys
 from app.core.schemas import (
     MAX_INT64,
-    NO_NUL_PATTERN,
     ReadModel,
     RequestModel,
     UpdatedAt,
@@ -23,23 +22,14 @@ from app.core.schemas import (
     remove_default,
     string_of_length,
 )
+from app.users.password_fields import NewPassword, SentPassword
 
 MAX_EMAIL_LENGTH: Final = 254  # characters, RFC 5321
-MAX_PASSWORD_LENGTH: Final = 128  # characters
 _EMAIL_SCHEMA: Final = {
     "type": "string",
     "format": "email",
     "maxLength": MAX_EMAIL_LENGTH,
     "examples": ["ada@example.com"],
-}
-PASSWORD_SCHEMA: Final = {
-    "type": "string",
-    "format": "password",
-    "writeOnly": True,
-    "minLength": 8,
-    "maxLength": MAX_PASSWORD_LENGTH,
-    "pattern": NO_NUL_PATTERN,
-    "examples": ["correct horse"],
 }
 _UPDATE_EXAMPLE: Final[dict[str, Any]] = {"examples": [{"name": "Ada King"}]}
 
@@ -68,13 +58,6 @@ def _validate_email(value: str) -> str:
     return email
 
 
-def reject_nul(password: SecretStr) -> SecretStr:
-    """Return the password. Raise a validation error if it contains the character NUL (U+0000)."""
-    if "\0" in password.get_secret_value():
-        raise PydanticCustomError("password", "Must not contain NUL characters")
-    return password
-
-
 UserId = Annotated[int, integer_between(1, MAX_INT64), Field(description="Id of the user")]
 Name = Annotated[str, name_of_length(1, 100), Field(examples=["Ada Lovelace"])]
 Email = Annotated[
@@ -82,12 +65,6 @@ Email = Annotated[
     string_of_length(3, MAX_EMAIL_LENGTH),
     AfterValidator(_validate_email),
     WithJsonSchema(_EMAIL_SCHEMA),
-]
-Password = Annotated[
-    SecretStr,
-    Field(min_length=8, max_length=MAX_PASSWORD_LENGTH),
-    AfterValidator(reject_nul),
-    WithJsonSchema(PASSWORD_SCHEMA),
 ]
 Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 
@@ -97,7 +74,7 @@ class UserCreate(RequestModel):
 
     name: Name
     email: Email
-    password: Password
+    password: NewPassword
     # The OpenAPI document does not mention the default. Otherwise, generated clients would send it,
     # and the service would refuse the request, because only an admin may send a role.
     role: Role = Field(
@@ -112,7 +89,7 @@ class UserUpdate(UpdateModel, UserCreate):
 
     model_config = ConfigDict(json_schema_extra=_UPDATE_EXAMPLE)
 
-    current_password: Password = absent_by_default(
+    current_password: SentPassword = absent_by_default(
         description="Current password. A new password requires it, unless an admin sets it."
     )
     role: Role = absent_by_default(description="Role of the user. Only an admin may change it.")

@@ -128,6 +128,9 @@ ERRORS_BEYOND_SCHEMA: Final = {
     # A name of combining marks, or of invisible characters above U+FFFF.
     ("/name", "no_visible_character"),
     ("/title", "no_visible_character"),
+    # A password whose number of characters changes when it is normalized.
+    ("/password", "too_short"),
+    ("/password", "too_long"),
     # A field that requires or excludes another one.
     ("/current_password", "missing"),
     ("/current_password", "unused"),

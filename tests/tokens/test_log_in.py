@@ -10,7 +10,6 @@ from argon2 import extract_parameters
 from argon2.exceptions import VerifyMismatchError
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
-from pwdlib import PasswordHash
 
 from app.core.db import Database
 from app.users.passwords import DUMMY_HASH, PasswordHasher
@@ -30,6 +29,7 @@ from tests.support.accounts import (
 from tests.support.factories import make_user
 from tests.support.multipart import stream_chunks
 from tests.support.problems import check_problem, field_error_locations
+from tests.support.recorded_hashes import record_verified_hashes
 from tests.support.resources import replace_resources
 
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -106,38 +106,23 @@ async def test_login_succeeds_when_request_has_revoked_token(
     assert response.status_code == 201
 
 
-class RecordingPasswordHash(PasswordHash):
-    """A hash algorithm that also records the hashes that it verifies."""
-
-    verified_hashes: list[Any]
-
-    def verify_and_update(self, password: Any, hash: Any) -> tuple[bool, str | None]:
-        self.verified_hashes.append(hash)
-        return super().verify_and_update(password, hash)
-
-
 async def test_login_verifies_one_hash_and_returns_same_401_for_wrong_email_or_password(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
     await add_user(database)
-    hasher = PasswordHasher()
-    replace_resources(app, password_hasher=hasher)
-    algorithm = RecordingPasswordHash(hasher._algorithm.hashers)
-    hasher._algorithm = algorithm
-    algorithm.verified_hashes = []
-    responses = [
-        await log_in(client, EMAIL, WRONG_PASSWORD),
-        await log_in(client, "nobody@example.com", WRONG_PASSWORD),
-        await log_in(client, "nobody@example.com", PASSWORD),
-        await log_in(client, "not an email address", PASSWORD),
-    ]
+    with record_verified_hashes(app) as verified_hashes:
+        responses = [
+            await log_in(client, EMAIL, WRONG_PASSWORD),
+            await log_in(client, "nobody@example.com", WRONG_PASSWORD),
+            await log_in(client, "nobody@example.com", PASSWORD),
+            await log_in(client, "not an email address", PASSWORD),
+        ]
     problems = [check_problem(response, 401, "unauthorized") for response in responses]
     for response, problem in zip(responses, problems, strict=True):
         assert problem.pop("request_id") == response.headers.pop("x-request-id")
         assert (problem, response.headers) == (problems[0], responses[0].headers)
     assert responses[0].headers["www-authenticate"].startswith("Bearer")
-    assert algorithm.verified_hashes == [PASSWORD_HASH, DUMMY_HASH, DUMMY_HASH, DUMMY_HASH]
-    hasher.close()
+    assert verified_hashes == [PASSWORD_HASH, DUMMY_HASH, DUMMY_HASH, DUMMY_HASH]
 
 
 def test_dummy_hash_has_same_parameters_as_password_hash() -> None:
