@@ -18,6 +18,7 @@ an entity are in its `errors.py` and derive from one of these:
         PayloadTooLarge               413
         UriTooLong                    414
         UnsupportedMediaType          415
+            UnsupportedContentEncoding
         InvalidRequest                422
             IdempotencyKeyReused
         RequestHeaderFieldsTooLarge   431
@@ -108,9 +109,7 @@ class MethodNotAllowed(ServiceError):
     """The path exists, but it does not support the method of the request."""
 
     status = 405
-    detail = (
-        "The resource does not support this method. The Allow header lists those that it supports."
-    )
+    detail = "The resource supports only the methods that the Allow header lists"
 
 
 class RequestTimeout(ServiceError):
@@ -171,12 +170,17 @@ class UriTooLong(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    """The operation does not accept the Content-Type or the Content-Encoding of the body."""
+    """The operation does not accept the Content-Type of the body."""
 
     status = 415
-    detail = (
-        "The operation does not support the Content-Type or Content-Encoding of the request body"
-    )
+    detail = "The Content-Type of the request body must be one of those in the Accept header"
+
+
+class UnsupportedContentEncoding(UnsupportedMediaType):
+    """The body has a Content-Encoding, for example gzip."""
+
+    type = UnsupportedMediaType.type
+    detail = "The request body must not be compressed. Send it without Content-Encoding."
 
 
 class InvalidRequest(ServiceError):

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.core.errors import MalformedRequest, PayloadTooLarge, UnsupportedMediaType
+from app.core.errors import (
+    MalformedRequest,
+    PayloadTooLarge,
+    UnsupportedContentEncoding,
+    UnsupportedMediaType,
+)
 from app.documents.form_fields import create_invalid_field_error
 
 if TYPE_CHECKING:
@@ -47,8 +52,9 @@ class MultipartForm:
     def __init__(self, headers: Mapping[str, str], body: AsyncIterator[bytes]) -> None:
         """Check the headers of the request and create a parser for its body, which is read later.
 
-        Raises `UnsupportedMediaType` if the body is not a multipart form or is compressed, and
-        `MalformedRequest` if the Content-Type header has no valid boundary.
+        Raises `UnsupportedMediaType` if the body is not a multipart form,
+        `UnsupportedContentEncoding` if it is compressed, and `MalformedRequest` if the Content-Type
+        header has no valid boundary.
 
         Args:
             headers: The headers of the request, with names in lower case.
@@ -64,7 +70,9 @@ class MultipartForm:
         # Example: `Content-Type: multipart/form-data; boundary=9051914041544843365972754266`
         media_type, content_type_options = parse_options_header(headers.get("content-type"))
         content_encoding = headers.get("content-encoding", "").lower() or "identity"
-        if media_type != b"multipart/form-data" or content_encoding != "identity":
+        if content_encoding != "identity":
+            raise UnsupportedContentEncoding
+        if media_type != b"multipart/form-data":
             raise UnsupportedMediaType
         boundary = content_type_options.get(b"boundary")
         if not boundary:

@@ -45,6 +45,15 @@ async def test_readyz_is_200_when_all_backend_services_work(client: AsyncClient)
     assert (response.status_code, response.json()) == (200, {"status": "ready"})
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/livez/"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_probe_response_must_not_be_stored(
+    client: AsyncClient, method: str, path: str
+) -> None:
+    response = await client.request(method, path)
+    assert response.headers["cache-control"] == "no-store"
+
+
 async def test_readyz_is_503_without_a_database(app: FastAPI, client: AsyncClient) -> None:
     replace_resources(app, database=Database(make_settings(UNREACHABLE_DATABASE_URL)))
     response = await client.get("/readyz")

@@ -8,7 +8,13 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from starlette.datastructures import FormData
 
-from app.core.errors import InvalidRequest, MalformedRequest, PayloadTooLarge, UnsupportedMediaType
+from app.core.errors import (
+    InvalidRequest,
+    MalformedRequest,
+    PayloadTooLarge,
+    UnsupportedContentEncoding,
+    UnsupportedMediaType,
+)
 from app.core.field_errors import FieldError, json_pointer
 from app.core.formats import MAX_JSON_DEPTH, JsonNestedTooDeeply, parse_json
 
@@ -47,9 +53,9 @@ async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
     `media_types` are the media types that the operation accepts, for example
     `["application/json"]`. An operation accepts either forms or JSON.
 
-    Raises `UnsupportedMediaType` if the body has another media type, a charset other than UTF-8 or
-    a Content-Encoding, `PayloadTooLarge` if it is too large, `MalformedRequest` if it cannot be
-    parsed, and `InvalidRequest` if a form repeats a field.
+    Raises `UnsupportedMediaType` if the body has another media type or a charset other than UTF-8,
+    `UnsupportedContentEncoding` if it is compressed, `PayloadTooLarge` if it is too large,
+    `MalformedRequest` if it cannot be parsed, and `InvalidRequest` if a form repeats a field.
     """
     _require_supported_content_type(request, media_types)
     parsed_request = ParsedRequest(request.scope)
@@ -72,7 +78,8 @@ def _require_supported_content_type(request: Request, media_types: list[str]) ->
     """Raise `UnsupportedMediaType` if the server cannot read the body of a request.
 
     The Content-Type has to be one of `media_types`. The charset, if it has one, has to be UTF-8,
-    for example `application/json; charset=utf-8`. The body must not be compressed.
+    for example `application/json; charset=utf-8`. Raises `UnsupportedContentEncoding` if the body
+    is compressed.
     """
     # Join repeated headers. The result is then not a media type, so the request is refused.
     content_type = ", ".join(request.headers.getlist("content-type"))
@@ -83,12 +90,9 @@ def _require_supported_content_type(request: Request, media_types: list[str]) ->
     header_parser["content-type"] = content_type
     charset = str(header_parser.get_param("charset", "utf-8")).lower()
 
-    is_supported = (
-        header_parser.get_content_type() in media_types
-        and charset == "utf-8"
-        and content_encoding in {"", "identity"}
-    )
-    if not is_supported:
+    if content_encoding not in {"", "identity"}:
+        raise UnsupportedContentEncoding
+    if header_parser.get_content_type() not in media_types or charset != "utf-8":
         raise UnsupportedMediaType
 
 

@@ -39,6 +39,9 @@ _HEADER_DESCRIPTIONS: Final = {
     "WWW-Authenticate": (
         "The authentication scheme, and why the token was not accepted if there was one (RFC 6750)"
     ),
+    "Accept": "The media types that the operation accepts, if it did not support that of the body",
+    "Accept-Encoding": "`identity`, if the body had a Content-Encoding, which is not supported",
+    "Accept-Patch": "The media types that PATCH accepts for the path (RFC 5789)",
 }
 # The URL is relative to the document, so that it is also correct behind a proxy that adds a prefix.
 _SECURITY_SCHEME: Final = {

@@ -179,7 +179,7 @@ def _add_response_headers(operation: Json, route: Route) -> None:
     for status, response in operation["responses"].items():
         is_success = status < "300"
         is_problem = status >= "400"
-        is_cacheable = route.cache_control is not None and status != "204"
+        is_cacheable = status != "204"
         has_several_media_types = status == "200" and len(response.get("content", {})) > 1
         # The status 409 may mean that a request with the same Idempotency-Key is in progress.
         may_be_in_progress = status == "409" and route.accepts_idempotency_key
@@ -193,6 +193,9 @@ def _add_response_headers(operation: Json, route: Route) -> None:
             "Retry-After": status in {"429", "503"} or may_be_in_progress,
             "Idempotency-Replayed": route.accepts_idempotency_key and status < "500",
             "WWW-Authenticate": status in {"401", "403"},
+            "Accept": status == "415",
+            "Accept-Encoding": status == "415",
+            "Accept-Patch": status == "415" and "PATCH" in (route.methods or ()),
         }
         header_names = [name for name, may_have in may_have_header.items() if may_have]
         response["headers"] = _refer_to_headers(header_names)

@@ -7,8 +7,9 @@ from fastapi import Request, Response
 from pydantic import BaseModel, Field
 
 from app import NAME
-from app.core.errors import MethodNotAllowed, ServiceError
+from app.core.errors import MethodNotAllowed, ServiceError, UnsupportedMediaType
 from app.core.field_errors import FieldError
+from app.core.http._accepted_content import build_accept_headers
 from app.core.http._allowed_methods import build_allow_headers
 from app.core.observability import current_request_id
 
@@ -91,6 +92,8 @@ def problem_response(request: Request, error: ServiceError) -> Response:
         headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, MethodNotAllowed):
         headers |= build_allow_headers(request)
+    if isinstance(error, UnsupportedMediaType):
+        headers |= build_accept_headers(request, error)
     return Response(_serialize(problem), error.status, headers, PROBLEM_MEDIA_TYPE)
 
 

@@ -51,7 +51,7 @@ class Route(APIRoute):
         endpoint: Callable[..., Any],
         *,
         permission: Permission,
-        cache_control: str | None,
+        cache_control: str,
         has_location: bool,
         **options: Any,
     ) -> None:
@@ -184,7 +184,7 @@ class Route(APIRoute):
         This is a 304 response without content if the If-None-Match header of a GET request shows
         that the client already has the content. Otherwise, it is the same response.
         """
-        if self.cache_control is not None and response.status_code != NO_CONTENT:
+        if response.status_code != NO_CONTENT:
             response.headers.setdefault("Cache-Control", self.cache_control)
         if request.method == "GET":
             return not_modified_response(request, response) or response

@@ -55,11 +55,11 @@ class Router:
         prefix: The beginning of every path, for example `/books`.
         tags: The groups of the OpenAPI document to which the endpoints belong.
         cache_control: The Cache-Control header of every response that has content, unless an
-            endpoint sets its own. None omits the header.
+            endpoint sets its own.
     """
 
     def __init__(
-        self, *, prefix: str = "", tags: list[str], cache_control: str | None = REVALIDATE
+        self, *, prefix: str = "", tags: list[str], cache_control: str = REVALIDATE
     ) -> None:
         self.routes: list[Route] = []
         self.prefix = prefix

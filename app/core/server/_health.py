@@ -6,14 +6,14 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from app.core.errors import Unavailable
-from app.core.http import JSON_MEDIA_TYPE, Router
+from app.core.http import JSON_MEDIA_TYPE, NO_STORE, Router
 from app.core.server._resources import server_resources
 
 _READY_RESPONSE: Final[dict[int | str, Any]] = {
     200: {"content": {JSON_MEDIA_TYPE: {"example": {"status": "ready"}}}}
 }
 
-router = Router(tags=["health"], cache_control=None)
+router = Router(tags=["health"], cache_control=NO_STORE)
 
 
 class Health(BaseModel):
