@@ -132,7 +132,7 @@ async def _revoke_by_email_or_id(session: TransactionSession, email_or_id: str) 
 
 
 async def _get_user_by_email(user_service: UserService, email: str) -> UserRead:
-    """Return the user with an email address, ignoring case.
+    """Return the user with an email address, which is compared as in a login.
 
     Raises `NotFound` if the address is invalid or no user has it.
     """

@@ -49,6 +49,15 @@ def normalize_email(email: str) -> str | None:
     return normalized_email
 
 
+def normalize_email_if_valid(email: str) -> str:
+    """Convert an email address to the form in which it is stored, to find the user who has it.
+
+    A text that is not a valid address is returned unchanged. It finds a user only if an older
+    version has stored this text as an address.
+    """
+    return normalize_email(email) or email
+
+
 def _validate_email(value: str) -> str:
     """Normalize an email address. Raise a validation error if it is invalid."""
     email = normalize_email(value)
@@ -65,6 +74,9 @@ Email = Annotated[
     string_of_length(3, MAX_EMAIL_LENGTH),
     AfterValidator(_validate_email),
     WithJsonSchema(_EMAIL_SCHEMA),
+]
+EmailFilter = Annotated[
+    str, string_of_length(1, MAX_EMAIL_LENGTH), AfterValidator(normalize_email_if_valid)
 ]
 Sort = Literal["name", "-name", "email", "-email", "created_at", "-created_at"]
 
@@ -111,6 +123,11 @@ class UserQuery(ListQuery):
     """The query parameters of a list of users."""
 
     sort: SortKeys[Sort] = ()
-    email: Annotated[str, string_of_length(1, MAX_EMAIL_LENGTH)] | None = Field(
-        default=None, description="Return only the user with this email, ignoring case"
+    email: EmailFilter | None = Field(
+        default=None,
+        description=(
+            "Return only the user with this email. It is compared as in a registration or login:"
+            " ignoring case, and with a domain in Unicode or in Punycode. The list is empty if the"
+            " value is not a valid address."
+        ),
     )

@@ -188,6 +188,17 @@ async def test_set_role_changes_permissions_of_the_next_request(
         assert response.status_code == status
 
 
+async def test_set_role_finds_email_with_domain_in_punycode(
+    client: AsyncClient, database_url: str
+) -> None:
+    user = await make_user(client, email="grace@bücher.example")
+    result = await invoke_command(
+        "users", "set-role", "grace@xn--bcher-kva.example", "editor", DATABASE_URL=database_url
+    )
+    assert result == (0, "grace@bücher.example now has the role editor.\n", "")
+    assert (await client.get(f"/users/{user['id']}")).json()["role"] == "editor"
+
+
 async def test_commands_fail_with_one_line_if_user_does_not_exist(database_url: str) -> None:
     for email in ("ada@example.com", "ada@", "@"):
         for command in (("users", "set-role", email, "editor"), ("tokens", "revoke", email)):

@@ -8,6 +8,7 @@ from httpx import AsyncClient
 from sqlalchemy import text
 
 from app.core.db import Database
+from tests.support.accounts import add_user, log_in
 from tests.support.factories import make_user
 from tests.support.problems import check_problem, field_error_locations
 
@@ -253,6 +254,61 @@ async def test_deleted_user_returns_404(client: AsyncClient) -> None:
     response = await client.delete(f"/users/{user['id']}")
     assert (response.status_code, response.content) == (204, b"")
     assert (await client.get(f"/users/{user['id']}")).status_code == 404
+
+
+# Addresses that registration treats as the same.
+EQUAL_EMAILS = [
+    ("ada@bücher.example", "ada@xn--bcher-kva.example"),
+    ("ada@xn--bcher-kva.example", "ada@bücher.example"),
+    ("ada@bücher.example", "ADA@XN--BCHER-KVA.EXAMPLE"),
+    ("ada@bücher.example", "ada@BÜCHER.example"),
+    ("ada@bücher.example", "ada@bu\u0308cher.example"),
+    ("ada@例え.example", "ada@例え\u3002example"),
+    ("ada@example.com", "ada@\uff45xample.com"),
+    ("\u00e9milie@example.com", "e\u0301milie@example.com"),
+    ("e\u0301milie@example.com", "\u00e9milie@EXAMPLE.com"),
+    ("Ada@example.com", "aDA@example.COM"),
+]
+
+
+@pytest.mark.parametrize(("registered", "sent"), EQUAL_EMAILS)
+async def test_email_filter_finds_address_that_registration_treats_as_equal(
+    client: AsyncClient, registered: str, sent: str
+) -> None:
+    user = await make_user(client, email=registered)
+    body = {"name": "Another", "email": sent, "password": "correct horse"}
+    check_problem(await client.post("/users", json=body), 409, "email-taken")
+    assert (await log_in(client, sent)).status_code == 201
+    page = (await client.get("/users", params={"email": sent})).json()
+    assert (page["items"], page["total"]) == ([user], 1)
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        '"ada"@example.com',
+        "Ada <ada@example.com>",
+        " ada@example.com",
+        "ada@example.com.",
+        "ada@[192.0.2.1]",
+        "ada@ex ample.com",
+        "ada",
+    ],
+)
+async def test_email_filter_finds_nobody_for_invalid_address(
+    client: AsyncClient, email: str
+) -> None:
+    await make_user(client, email="ada@example.com")
+    page = (await client.get("/users", params={"email": email})).json()
+    assert (page["items"], page["total"]) == ([], 0)
+
+
+async def test_email_filter_finds_stored_address_that_is_no_longer_valid(
+    client: AsyncClient, database: Database
+) -> None:
+    user_id = await add_user(database, "root@localhost")
+    page = (await client.get("/users", params={"email": "Root@localhost"})).json()
+    assert [user["id"] for user in page["items"]] == [user_id]
 
 
 async def test_list_can_be_filtered_by_email_ignoring_case(client: AsyncClient) -> None:
