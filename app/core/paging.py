@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.core.errors import InvalidRequest
 from app.core.field_errors import FieldError
+from app.core.instants import Instant
 from app.core.schemas import (
     MAX_INT64,
-    Instant,
     RequestModel,
     integer_between,
     remove_default,

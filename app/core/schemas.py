@@ -6,16 +6,16 @@ this module refuse values that would be converted silently, in JSON as well as i
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 from annotated_types import GroupedMetadata
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import core_schema
 
-from app.core.field_errors import DATE_MESSAGE, DATE_TIME_MESSAGE, UUID_MESSAGE
+from app.core.field_errors import DATE_MESSAGE, UUID_MESSAGE
 from app.core.patterns import CanonicalText, Pattern
 from app.core.visible_text import VISIBLE_TEXT
 
@@ -81,21 +81,11 @@ def name_of_length(min_length: int, max_length: int) -> GroupedMetadata:
     return _VisibleString(min_length, max_length)
 
 
-def _to_utc(time: datetime) -> datetime:
-    """Convert a time to UTC. Raises `ValueError` if its year in UTC is not between 1 and 9999."""
-    try:
-        return time.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("Must be between the years 1 and 9999 in UTC") from None
-
-
 _UUID: Final = "[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"
 _DATE: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_TIME: Final = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})"
 _uuid_schema: Final = core_schema.uuid_schema()
 # asyncpg stores Python's first and last date as the infinities of Postgres, so they are refused.
 _date_schema: Final = core_schema.date_schema(gt=date.min, lt=date.max)
-_datetime_schema: Final = core_schema.datetime_schema(tz_constraint="aware")
 
 # A UUID, for example `0197c2a4-8f6e-7b1d-9c3a-2e5f7a9b1c3d`.
 Id = Annotated[
@@ -104,17 +94,6 @@ Id = Annotated[
 # A date, for example `1929-10-21`.
 Date = Annotated[
     date, CanonicalText(_DATE, DATE_MESSAGE, _date_schema, {"type": "string", "format": "date"})
-]
-# A time with a UTC offset, for example `2026-05-04T12:00:00Z`.
-Instant = Annotated[
-    datetime,
-    CanonicalText(
-        f"{_DATE}T{_TIME}",
-        DATE_TIME_MESSAGE,
-        _datetime_schema,
-        {"type": "string", "format": "date-time"},
-    ),
-    AfterValidator(_to_utc),
 ]
 
 

@@ -16,6 +16,10 @@ from tests.support.factories import Json, make_document
 
 DATE = "Must be a date such as 2026-11-29"
 DATE_TIME = "Must be a date and time with a time zone such as 2026-11-29T14:00:00Z"
+PLUS = (
+    "Must be a date and time such as 2026-11-29T14:00:00+02:00. In a URL, + means a space, so write"
+    " %2B instead"
+)
 INTEGER = "Must be an integer such as 12, without leading zeros"
 UNKNOWN_ID = "0199b2f4-c0de-7000-a000-000000000000"
 BOOK = {"title": "Kindred", "author_id": UNKNOWN_ID}
@@ -84,6 +88,9 @@ WRONG_PARAMETERS = [
      "datetime_from_date_parsing", DATE_TIME),
     ("/books?created_from=0001-01-01T00:00:00%2B14:00", "created_from",
      "value_error", "Must be between the years 1 and 9999 in UTC"),
+    ("/books?created_from=2026-11-29T14:00:60Z", "created_from",
+     "value_error", "Must have a second below 60, except in the last minute of a UTC day"),
+    ("/books?created_from=2026-11-29T14:00:00+02:00", "created_from", "unescaped_plus", PLUS),
     ("/books?q=", "q", "string_too_short", "Must have at least 1 character"),
     ("/books?titel=x", "titel", "unknown_parameter", "Unknown parameter"),
     ("/books?sort=title,-title", "sort",
