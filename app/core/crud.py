@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from app.core.db import Repository, Session
 from app.core.paging import Page, PageQuery
+from app.core.preconditions import ANY_VERSION, Precondition
 from app.core.schemas import ReadModel, RequestModel, UpdateModel
 
 ReadModelT = TypeVar("ReadModelT", bound=ReadModel)
@@ -21,8 +22,7 @@ class CrudService(Generic[ReadModelT, CreateModelT, UpdateModelT]):
     Every field of the create and update models has to be a column of the table. A service with
     more rules overrides methods, or is written without this class, like `BookService`.
 
-    The parameter `expected_versions` contains the versions in the `If-Match` header of the request.
-    It is None if the request has no such header.
+    A precondition says which versions of a row the client allows a method to change or delete.
     """
 
     repository_class: ClassVar[type[Repository[Any]]]
@@ -56,26 +56,24 @@ class CrudService(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         return await self.repository.create(new_row.model_dump())
 
     async def update(
-        self, id: Any, changed_fields: UpdateModelT, expected_versions: list[str] | None = None
+        self, id: Any, changed_fields: UpdateModelT, precondition: Precondition = ANY_VERSION
     ) -> ReadModelT:
         """Change the fields that the client sent, and return the changed row.
 
         If the client sent none, returns the row unchanged, with the same version.
 
-        Raises `NotFound` if the row does not exist, `PreconditionFailed` if its version is not one
-        of `expected_versions` (from the `If-Match` header), or the `ServiceError` for a constraint
-        that the change violates.
+        Raises `NotFound` if the row does not exist, `PreconditionFailed` if the precondition does
+        not allow its version, or the `ServiceError` for a constraint that the change violates.
         """
         new_values = changed_fields.model_dump(exclude_unset=True)
         if not new_values:
-            return await self.repository.get(id, expected_versions)
-        return await self.repository.update(id, new_values, expected_versions)
+            return await self.repository.get(id, precondition)
+        return await self.repository.update(id, new_values, precondition)
 
-    async def delete(self, id: Any, expected_versions: list[str] | None = None) -> None:
+    async def delete(self, id: Any, precondition: Precondition = ANY_VERSION) -> None:
         """Delete a row.
 
-        Raises `NotFound` if the row does not exist, `PreconditionFailed` if its version is not one
-        of `expected_versions` (from the `If-Match` header), or `Conflict` if other rows refer to
-        it.
+        Raises `NotFound` if the row does not exist, `PreconditionFailed` if the precondition does
+        not allow its version, or `Conflict` if other rows refer to it.
         """
-        await self.repository.delete(id, expected_versions)
+        await self.repository.delete(id, precondition)

@@ -10,9 +10,9 @@ from app.core.http import (
     NO_STORE,
     CurrentPrincipal,
     IdentifyRequest,
-    IfMatch,
     RequestSession,
     Router,
+    WritePrecondition,
     set_etag,
     set_location,
     set_page_links,
@@ -160,7 +160,7 @@ async def update_document(
     form: MultipartFormDependency,
     file_lifecycle: FileLifecycleDependency,
     documents: DocumentServiceDependency,
-    if_match: IfMatch,
+    precondition: WritePrecondition,
     response: Response,
 ) -> DocumentRead:
     """Update a document.
@@ -169,20 +169,20 @@ async def update_document(
     """
     # Check the document and its version before the file is received, so that clients do not upload
     # a large file in vain.
-    document = await documents.get(id, if_match)
+    document = await documents.get(id, precondition)
     async with receive_document_form(form, file_lifecycle) as received_form:
         if not received_form.is_empty:
-            document = await documents.update(id, received_form.to_update(), if_match)
+            document = await documents.update(id, received_form.to_update(), precondition)
     set_etag(response, document)
     return document
 
 
 @router.delete("/{id}", permission="documents")
 async def delete_document(
-    id: DocumentId, documents: DocumentServiceDependency, if_match: IfMatch
+    id: DocumentId, documents: DocumentServiceDependency, precondition: WritePrecondition
 ) -> None:
     """Delete a document and its file."""
-    await documents.delete(id, if_match)
+    await documents.delete(id, precondition)
 
 
 @router.post("/{id}/uploads", permission="documents", status_code=201, errors=[Unavailable])

@@ -8,9 +8,9 @@ from app.core.errors import NotFound, Unauthorized
 from app.core.http import (
     NO_STORE,
     CurrentPrincipal,
-    IfMatch,
     RequestSession,
     Router,
+    WritePrecondition,
     set_location,
     set_page_links,
 )
@@ -80,15 +80,19 @@ async def list_tokens(
 
 
 @router.delete("/current", permission="own-account", errors=[NotFound])
-async def delete_current_token(tokens: TokenServiceDependency, if_match: IfMatch) -> None:
+async def delete_current_token(
+    tokens: TokenServiceDependency, precondition: WritePrecondition
+) -> None:
     """Log out.
 
     This revokes the token with which the request is sent.
     """
-    await tokens.delete_current(if_match)
+    await tokens.delete_current(precondition)
 
 
 @router.delete("/{id}", permission="own-account")
-async def delete_token(id: TokenId, tokens: TokenServiceDependency, if_match: IfMatch) -> None:
+async def delete_token(
+    id: TokenId, tokens: TokenServiceDependency, precondition: WritePrecondition
+) -> None:
     """Revoke one of your tokens."""
-    await tokens.delete(id, if_match)
+    await tokens.delete(id, precondition)

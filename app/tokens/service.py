@@ -10,6 +10,7 @@ from app.core.access import Principal
 from app.core.db import DATABASE_AND_OS_ERRORS, Database, Session
 from app.core.errors import Conflict, ServiceError, Unauthorized
 from app.core.paging import Page, PageQuery
+from app.core.preconditions import ANY_VERSION, Precondition
 from app.tokens import secret
 from app.tokens.repository import TokenRepository
 from app.tokens.schemas import AccessToken, LoginForm, TokenRead
@@ -88,8 +89,7 @@ class LoginService:
 class TokenService:
     """Lists and revokes the access tokens of the principal, the user who sent the request.
 
-    `expected_versions` are the versions that an `If-Match` header allows. None allows every
-    version.
+    A precondition says which versions of a token the client allows a method to delete.
     """
 
     def __init__(self, session: Session, principal: Principal) -> None:
@@ -100,21 +100,21 @@ class TokenService:
         """Read one page of the principal's tokens."""
         return await self._repository.page(query)
 
-    async def delete(self, id: UUID, expected_versions: list[str] | None = None) -> None:
+    async def delete(self, id: UUID, precondition: Precondition = ANY_VERSION) -> None:
         """Delete one of the principal's tokens, so that the next request with it is refused.
 
-        Raises `NotFound` if the principal does not have this token, and `PreconditionFailed` if it
-        has none of the expected versions.
+        Raises `NotFound` if the principal does not have this token, and `PreconditionFailed` if
+        the precondition does not allow its version.
         """
-        await self._repository.delete(id, expected_versions)
+        await self._repository.delete(id, precondition)
 
-    async def delete_current(self, expected_versions: list[str] | None = None) -> None:
+    async def delete_current(self, precondition: Precondition = ANY_VERSION) -> None:
         """Delete the token with which the request was sent, which logs the principal out.
 
-        Raises `NotFound` if the token was deleted in the meantime, and `PreconditionFailed` if it
-        has none of the expected versions.
+        Raises `NotFound` if the token was deleted in the meantime, and `PreconditionFailed` if
+        the precondition does not allow its version.
         """
-        await self._repository.delete(self._principal.token_id, expected_versions)
+        await self._repository.delete(self._principal.token_id, precondition)
 
 
 class TokenRevoker:

@@ -8,9 +8,9 @@ from app.core.errors import Forbidden, NotFound
 from app.core.http import (
     NO_STORE,
     CurrentPrincipal,
-    IfMatch,
     RequestSession,
     Router,
+    WritePrecondition,
     set_etag,
     set_location,
     set_page_links,
@@ -87,7 +87,7 @@ async def update_user(
     id: UserId,
     changes: UserUpdate,
     users: UserServiceDependency,
-    if_match: IfMatch,
+    precondition: WritePrecondition,
     response: Response,
 ) -> UserRead:
     """Update a user.
@@ -96,15 +96,17 @@ async def update_user(
     Only an admin may change a role, or set a password without `current_password`. A new password
     revokes all tokens of the user, except the token of this request.
     """
-    user = await users.update(id, changes, if_match)
+    user = await users.update(id, changes, precondition)
     set_etag(response, user)
     return user
 
 
 @router.delete("/{id}", permission="users", errors=[LastAdmin])
-async def delete_user(id: UserId, users: UserServiceDependency, if_match: IfMatch) -> None:
+async def delete_user(
+    id: UserId, users: UserServiceDependency, precondition: WritePrecondition
+) -> None:
     """Delete a user.
 
     The tokens and documents of the user are also deleted.
     """
-    await users.delete(id, if_match)
+    await users.delete(id, precondition)

@@ -9,6 +9,7 @@ from app.core.db import Session
 from app.core.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from app.core.field_errors import FieldError
 from app.core.paging import ListQuery, Page
+from app.core.preconditions import ANY_VERSION, Precondition
 from app.users.credentials import CredentialVerifier
 from app.users.passwords import PasswordHasher
 from app.users.repository import UserRepository
@@ -21,8 +22,7 @@ class UserService:
     A new user's password is hashed before the first statement, so that a request does not hold a
     database connection while it waits for the hash.
 
-    `expected_versions` are the versions that an `If-Match` header allows. None allows every
-    version.
+    A precondition says which versions of a user the client allows a method to change or delete.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class UserService:
         return await self._repository.create(columns)
 
     async def update(
-        self, id: int, changes: UserUpdate, expected_versions: list[str] | None = None
+        self, id: int, changes: UserUpdate, precondition: Precondition = ANY_VERSION
     ) -> UserRead:
         """Change the fields of a user that were sent. If no field was sent, change nothing.
 
@@ -75,21 +75,21 @@ class UserService:
         new_values = changes.model_dump(exclude_unset=True)
         current_password = new_values.pop("current_password", None)
         if "password" in new_values:
-            return await self._change_password(id, new_values, current_password, expected_versions)
+            return await self._change_password(id, new_values, current_password, precondition)
         if current_password is not None:
             raise _create_current_password_error(
                 "unused", "The current password is only allowed together with a new password"
             )
         if not new_values:
-            return await self._repository.get(id, expected_versions)
-        return await self._repository.update(id, new_values, expected_versions)
+            return await self._repository.get(id, precondition)
+        return await self._repository.update(id, new_values, precondition)
 
-    async def delete(self, id: int, expected_versions: list[str] | None = None) -> None:
+    async def delete(self, id: int, precondition: Precondition = ANY_VERSION) -> None:
         """Delete a user, with their tokens and documents.
 
         Raises `NotFound`, `PreconditionFailed` or `LastAdmin`.
         """
-        await self._repository.delete(id, expected_versions)
+        await self._repository.delete(id, precondition)
 
     def _require_permission_to_set_role(self, request: UserCreate | UserUpdate) -> None:
         """Raise `Forbidden` if the request contains a role and the principal may not set roles."""
@@ -103,7 +103,7 @@ class UserService:
         user_id: int,
         new_values: dict[str, Any],
         current_password: SecretStr | None,
-        expected_versions: list[str] | None,
+        precondition: Precondition,
     ) -> UserRead:
         """Change the password of a user, and possibly other fields. Return the changed user.
 
@@ -120,10 +120,8 @@ class UserService:
         # When the password changes, a database trigger deletes all other tokens of the user.
         columns["password_changed_by"] = self._principal.token_id
         if verified_hash is None:
-            return await self._repository.update(user_id, columns, expected_versions)
-        return await self._update_if_hash_unchanged(
-            user_id, columns, verified_hash, expected_versions
-        )
+            return await self._repository.update(user_id, columns, precondition)
+        return await self._update_if_hash_unchanged(user_id, columns, verified_hash, precondition)
 
     async def _verify_current_password(self, user_id: int, password: SecretStr | None) -> str:
         """Verify the current password of a user before it is changed. Return its hash.
@@ -145,11 +143,7 @@ class UserService:
         return credentials.password_hash
 
     async def _update_if_hash_unchanged(
-        self,
-        user_id: int,
-        columns: dict[str, Any],
-        verified_hash: str,
-        expected_versions: list[str] | None,
+        self, user_id: int, columns: dict[str, Any], verified_hash: str, precondition: Precondition
     ) -> UserRead:
         """Change a user whose password hash is still the one that was verified.
 
@@ -159,7 +153,7 @@ class UserService:
         filters = {**self._owner_filter, "hash": verified_hash}
         repository = UserRepository(self._session, filters)
         try:
-            return await repository.update(user_id, columns, expected_versions)
+            return await repository.update(user_id, columns, precondition)
         except NotFound:
             raise Conflict("Another request has changed the user at the same time") from None
 

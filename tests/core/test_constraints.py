@@ -72,7 +72,7 @@ async def test_create_and_update_raise_error_with_pointer_when_referred_row_is_m
     assert describe_field_errors(raised.value) == [field_error]
     stored = await editions.create(edition(None))
     with pytest.raises(InvalidRequest) as raised:
-        await editions.update(stored.id, {"publisher_id": MISSING_ID}, None)
+        await editions.update(stored.id, {"publisher_id": MISSING_ID})
     assert describe_field_errors(raised.value) == [field_error]
 
 
@@ -129,7 +129,7 @@ async def test_create_and_update_raise_conflict_with_column_names_when_not_uniqu
         await publishers.create(publisher("Penguin"))
     other = await publishers.create(publisher("Puffin"))
     with pytest.raises(Conflict, match=r"^Another publisher has this country and name$"):
-        await publishers.update(other.id, {"name": "Penguin"}, None)
+        await publishers.update(other.id, {"name": "Penguin"})
 
 
 async def test_batch_raises_conflict_with_pointers_when_items_are_not_unique(
@@ -206,7 +206,7 @@ async def test_delete_raises_conflict_when_name_of_foreign_key_is_truncated(
     replaced = await requests.create(loan_request("Ada"))
     await requests.create(loan_request("Bob", replaced_request_id=replaced.id))
     with pytest.raises(Conflict, match=r"while library interlibrary loan requests refer to it$"):
-        await requests.delete(replaced.id, None)
+        await requests.delete(replaced.id)
 
 
 # A foreign key of another table
@@ -222,4 +222,4 @@ async def test_delete_raises_conflict_with_table_name_when_rows_refer_to_it(
     with pytest.raises(
         Conflict, match=r"^The tag cannot be deleted while library edition tags refer to it$"
     ):
-        await tags.delete(TAG_ID, None)
+        await tags.delete(TAG_ID)

@@ -16,6 +16,7 @@ from app.core.db import Database
 from app.core.errors import NotFound, PreconditionFailed
 from app.core.formats import create_writer
 from app.core.paging import ListQuery, PageQuery
+from app.core.preconditions import Precondition
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.factories import make_book
 from tests.support.library import (
@@ -157,14 +158,18 @@ async def test_version_contains_version_of_optional_row(library: Database) -> No
     assert edition.publisher is not None
     assert (edition.publisher.name, edition.version) == ("Penguin", f"1.1.{EMPTY_LIST_DIGEST}")
     publishers = PublisherRepository(library.writes)
-    await publishers.update(publisher_id, {"name": "Puffin"}, None)
+    await publishers.update(publisher_id, {"name": "Puffin"})
     editions = EditionRepository(library.writes)
     with pytest.raises(PreconditionFailed):
-        await editions.update(edition.id, {"title": "x"}, [edition.version])
-    changed = await editions.update(edition.id, {"title": "x"}, [f"1.2.{EMPTY_LIST_DIGEST}"])
+        await editions.update(
+            edition.id, {"title": "x"}, Precondition("is one of", [edition.version])
+        )
+    changed = await editions.update(
+        edition.id, {"title": "x"}, Precondition("is one of", [f"1.2.{EMPTY_LIST_DIGEST}"])
+    )
     assert changed.version == f"2.2.{EMPTY_LIST_DIGEST}"
     # The foreign key is set to null, which changes the version as well.
-    await publishers.delete(publisher_id, None)
+    await publishers.delete(publisher_id)
     assert (await editions.get(edition.id)).version == f"2.0.{EMPTY_LIST_DIGEST}"
 
 
@@ -177,7 +182,7 @@ async def test_update_after_concurrent_change_to_new_optional_row_returns_new_ro
     async with library.transaction() as session:
         await session.execute(text("UPDATE library_editions SET title = 'locked'"))
         update = asyncio.create_task(
-            EditionRepository(library.writes).update(edition.id, {"title": "new"}, None)
+            EditionRepository(library.writes).update(edition.id, {"title": "new"})
         )
         await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
         await session.execute(
@@ -209,7 +214,7 @@ async def test_update_of_row_that_refers_to_itself_returns_new_state(library: Da
     requests = ReplacingRequestRepository(library.writes)
     created = await requests.create({"reader": "Ada", "is_open": False})
     changes = {"reader": "Grace", "replaced_request_id": created.id}
-    updated = await requests.update(created.id, changes, None)
+    updated = await requests.update(created.id, changes)
     assert updated.replaced_request is not None
     assert (updated.replaced_request.reader, updated.version) == ("Grace", "2.2")
     assert await requests.get(created.id) == updated
@@ -245,8 +250,8 @@ async def test_every_change_of_embedded_list_changes_version(library: Database) 
     assert len(set(versions)) == len(versions)
     for stale in versions[:-1]:
         with pytest.raises(PreconditionFailed):
-            await editions.delete(edition.id, [stale])
-    await editions.delete(edition.id, versions[-1:])
+            await editions.delete(edition.id, Precondition("is one of", [stale]))
+    await editions.delete(edition.id, Precondition("is one of", versions[-1:]))
     with pytest.raises(NotFound):
         await editions.get(edition.id)
 

@@ -198,8 +198,8 @@ def test_fast_path_supports_statements_of_repositories() -> None:
         for statement in (
             statements.select_row(frozenset()),
             statements.insert(columns | key),
-            statements.update(columns, check_version=True),
-            statements.delete(check_version=True),
+            statements.update(columns, version_check="is one of"),
+            statements.delete(version_check="is none of"),
             statements.select_page(key, (), after_cursor=True, with_total=True),
         ):
             assert fast_path.find_driver_statement(statement) is not None, str(statement)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.core.db import Base, Database, Entity, Repository, Statements
 from app.core.paging import ListQuery, PageQuery
+from app.core.preconditions import Precondition
 from app.core.schemas import ReadModel, UpdatedAt, Version
 
 pytestmark = pytest.mark.private_database
@@ -134,7 +135,7 @@ async def check_all_reads_and_writes(
     repository = repository_class(database.writes)
     [stored] = await repository.create_many([values])
     assert await repository.get(stored.id) == stored
-    stored = await repository.update(stored.id, values, [stored.version])
+    stored = await repository.update(stored.id, values, Precondition("is one of", [stored.version]))
     for count in ("exact", "none"):
         page = await repository.page(ListQuery(count=count, size="100"))
         assert stored in page.items
@@ -142,7 +143,7 @@ async def check_all_reads_and_writes(
     async with database.transaction() as session:
         streamed = [batch async for batch in repository_class(session).stream(PageQuery())]
     assert stored in streamed[0]
-    await repository.delete(stored.id, [stored.version])
+    await repository.delete(stored.id, Precondition("is one of", [stored.version]))
 
 
 async def test_column_may_have_name_of_statement_parameter(odd_database: Database) -> None:

@@ -18,6 +18,7 @@ from app.core.db._listing import (
 )
 from app.core.db._models import Entity
 from app.core.db._sessions import mark_reusable
+from app.core.preconditions import VersionCheck
 from app.core.schemas import ReadModel
 
 NO_SCOPE: Final[frozenset[str]] = frozenset()
@@ -141,31 +142,32 @@ class Statements(ListStatements):
         self,
         column_names: frozenset[str],
         scope_filter_names: frozenset[str] = NO_SCOPE,
-        *,
-        check_version: bool,
+        version_check: VersionCheck = "unchecked",
     ) -> Select:
         """Return the statement that updates the row with the id `:row_id`, and selects it.
 
         The statement sets each column to a parameter such as `:new_title`, and increments the
         version of the row. It updates the row only if the row matches the scope filters, such as
-        `owner_id = :owner`, and, with `check_version`, if its version is in the array `:versions`.
+        `owner_id = :owner`, and if its version passes the check against the array `:versions`.
         """
         automatic_values = {"version": self.table.c.version + 1, "updated_at": sa.func.now()}
         column_values = self._new_values(column_names) | automatic_values
-        conditions = self._row_conditions(scope_filter_names, check_version=check_version)
+        conditions = self._row_conditions(scope_filter_names, version_check)
         statement = sa.update(self.table).where(*conditions).values(column_values)
         return mark_reusable(self._select_written_rows(statement))
 
     @cached
     def delete(
-        self, scope_filter_names: frozenset[str] = NO_SCOPE, *, check_version: bool
+        self,
+        scope_filter_names: frozenset[str] = NO_SCOPE,
+        version_check: VersionCheck = "unchecked",
     ) -> ReturningDelete[Any]:
         """Return the statement that deletes the row with the id `:row_id`, and returns its id.
 
         The statement deletes the row only if the row matches the scope filters, such as
-        `owner_id = :owner`, and, with `check_version`, if its version is in the array `:versions`.
+        `owner_id = :owner`, and if its version passes the check against the array `:versions`.
         """
-        conditions = self._row_conditions(scope_filter_names, check_version=check_version)
+        conditions = self._row_conditions(scope_filter_names, version_check)
         statement = sa.delete(self.table).where(*conditions)
         return mark_reusable(statement.returning(self.table.c.id))
 
@@ -208,19 +210,21 @@ class Statements(ListStatements):
         return filters
 
     def _row_conditions(
-        self, scope_filter_names: frozenset[str], *, check_version: bool = False
+        self, scope_filter_names: frozenset[str], version_check: VersionCheck = "unchecked"
     ) -> list[Condition]:
         """Return the WHERE conditions that identify the one row that a statement reads or writes.
 
-        With `check_version`, the conditions for a document of one owner are, slightly shortened:
+        With the version check "is one of", the conditions for a document of one owner are:
 
             id = :row_id AND owner_id = :owner AND version = ANY (:versions)
         """
         conditions = [self._has_row_id, *self._filter_conditions(scope_filter_names)]
-        if check_version:
-            versions = sa.bindparam("versions", type_=sa.ARRAY(sa.Text))
-            version = self.selection.version_without_join(self.table)
+        versions = sa.bindparam("versions", type_=sa.ARRAY(sa.Text))
+        version = self.selection.version_without_join(self.table)
+        if version_check == "is one of":
             conditions.append(version == sa.any_(versions))
+        elif version_check == "is none of":
+            conditions.append(version != sa.all_(versions))
         return conditions
 
     def _select_written_rows(self, statement: sa.Insert | sa.Update) -> Select:

@@ -3,7 +3,7 @@
 from app.core.http._accept import preferred_stream_type
 from app.core.http._authorization import CurrentPrincipal
 from app.core.http._bodies import JSON_MEDIA_TYPE
-from app.core.http._conditional import IfMatch, set_etag
+from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
 from app.core.http._error_handlers import install_error_handlers
@@ -47,13 +47,13 @@ __all__ = [
     "GuardedRouter",
     "HttpResources",
     "IdentifyRequest",
-    "IfMatch",
     "MissingPermission",
     "ReportingSession",
     "RequestSession",
     "RoutePermissionChecker",
     "Router",
     "Transaction",
+    "WritePrecondition",
     "add_documentation",
     "add_routers",
     "get_openapi_document",

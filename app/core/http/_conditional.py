@@ -7,6 +7,7 @@ from fastapi import Depends, Request, Response
 
 from app.core.errors import InvalidRequest
 from app.core.field_errors import FieldError
+from app.core.preconditions import ANY_VERSION, Precondition
 from app.core.schemas import ReadModel
 
 # An entity tag, for example `"4.2"`, or `W/"4.2"` if it is weak.
@@ -22,6 +23,20 @@ ENTITY_TAGS_SCHEMA: Final = {
     "maxLength": MAX_HEADER_LENGTH,
     "pattern": _TAGS_PATTERN,
 }
+# The header `*`, which matches every entity tag.
+_ANY_TAG: Final = ["*"]
+_WEAK_PREFIX: Final = "W/"
+_NONE_MATCH_DETAIL: Final = (
+    "If-None-Match is *, or contains the current ETag, so the resource has not been changed"
+)
+_WEAK_TAG_DETAIL: Final = (
+    'If-Match contains a weak ETag, such as W/"4.2", which never matches. A proxy that compresses'
+    " responses makes ETags weak. Send the version of the resource, which is also in its"
+    ' representation, in double quotes: If-Match: "4.2".'
+)
+_BOTH_HEADERS_DETAIL: Final = (
+    "The current ETag of the resource is missing in If-Match, or is one of those in If-None-Match"
+)
 
 
 def set_etag(response: Response, resource: ReadModel) -> None:
@@ -36,16 +51,16 @@ def not_modified_response(request: Request, response: Response) -> Response | No
     Raises `InvalidRequest` if the header is malformed.
     """
     etag = response.headers.get("ETag")
-    if etag is None or "if-none-match" not in request.headers:
+    if etag is None:
+        return None
+    client_tags = _parse_entity_tags(request, "If-None-Match")
+    if client_tags is None:
         return None
 
-    client_tags = _parse_entity_tags(request, "If-None-Match")
-    # Here, None stands for the header `*`, which matches every ETag.
-    if client_tags is not None:
-        # The RFC requires a weak comparison, in which `W/"4.2"` equals `"4.2"`.
-        comparable_tags = [tag.removeprefix("W/") for tag in client_tags]
-        if etag not in comparable_tags:
-            return None
+    # The RFC requires a weak comparison, in which `W/"4.2"` equals `"4.2"`.
+    comparable_tags = [tag.removeprefix(_WEAK_PREFIX) for tag in client_tags]
+    if client_tags != _ANY_TAG and etag not in comparable_tags:
+        return None
 
     headers = {"ETag": etag}
     if "Cache-Control" in response.headers:
@@ -53,29 +68,50 @@ def not_modified_response(request: Request, response: Response) -> Response | No
     return Response(status_code=304, headers=headers)
 
 
-async def _parse_if_match(request: Request) -> list[str] | None:
-    """Return the versions of a resource that a client allows a write to replace.
+async def _parse_precondition(request: Request) -> Precondition:
+    """Return which versions of a resource a client allows a write to replace.
 
-    For example, `If-Match: "4.2", "4.3"` gives `["4.2", "4.3"]`. Returns None if the write may
-    replace every version, because the header is `*` or absent.
+    For example, `If-Match: "4.2", "4.3"` allows only these two versions, and `If-None-Match: "4.2"`
+    all others. If the request has both headers, both have to allow the version. Raises
+    `InvalidRequest` if a header is malformed.
     """
-    client_tags = _parse_entity_tags(request, "If-Match")
-    if client_tags is None:
-        return None
-    # The RFC requires a strong comparison, in which a weak tag such as `W/"4.2"` never matches.
-    strong_tags = [tag for tag in client_tags if not tag.startswith("W/")]
-    return [tag.strip('"') for tag in strong_tags]
+    match_tags = _parse_entity_tags(request, "If-Match")
+    none_match_tags = _parse_entity_tags(request, "If-None-Match")
+    if match_tags is None and none_match_tags is None:
+        return ANY_VERSION
+
+    if none_match_tags == _ANY_TAG:
+        return Precondition("is one of", [], _NONE_MATCH_DETAIL)
+    # The RFC requires a weak comparison for If-None-Match, in which `W/"4.2"` equals `"4.2"`.
+    refused_versions = {_get_version(tag) for tag in none_match_tags or []}
+    if match_tags is None or match_tags == _ANY_TAG:
+        return Precondition("is none of", list(refused_versions), _NONE_MATCH_DETAIL)
+
+    # It requires a strong comparison for If-Match, in which a weak tag never matches.
+    strong_tags = [tag for tag in match_tags if not tag.startswith(_WEAK_PREFIX)]
+    allowed_versions = {_get_version(tag) for tag in strong_tags} - refused_versions
+    detail = None
+    if len(strong_tags) < len(match_tags):
+        detail = _WEAK_TAG_DETAIL
+    elif refused_versions:
+        detail = _BOTH_HEADERS_DETAIL
+    return Precondition("is one of", list(allowed_versions), detail)
 
 
-# A dependency of endpoints that write: the versions of the resource that they may replace, or None
-# if they may replace every version.
-IfMatch = Annotated[list[str] | None, Depends(_parse_if_match)]
+# A dependency of endpoints that write: the versions of the resource that the client allows them to
+# replace.
+WritePrecondition = Annotated[Precondition, Depends(_parse_precondition)]
+
+
+def _get_version(tag: str) -> str:
+    """Return the version in an entity tag, which is `4.2` for both `"4.2"` and `W/"4.2"`."""
+    return tag.removeprefix(_WEAK_PREFIX).strip('"')
 
 
 def _parse_entity_tags(request: Request, header_name: str) -> list[str] | None:
-    """Return the entity tags in a header, or None if the header is `*` or absent.
+    """Return the entity tags in a header, or None if the header is absent.
 
-    For example, the header `"4.2", W/"4.3"` gives `['"4.2"', 'W/"4.3"']`.
+    For example, the header `"4.2", W/"4.3"` gives `['"4.2"', 'W/"4.3"']`, and `*` gives `["*"]`.
     Raises `InvalidRequest` if the header is malformed or too long.
     """
     header_lines = request.headers.getlist(header_name)
@@ -88,5 +124,5 @@ def _parse_entity_tags(request: Request, header_name: str) -> list[str] | None:
         raise InvalidRequest(FieldError(header=header_name, code="entity_tags", detail=detail))
 
     if header.strip(" \t") == "*":
-        return None
+        return _ANY_TAG
     return re.findall(_TAG_PATTERN, header)

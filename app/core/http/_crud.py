@@ -11,7 +11,7 @@ from app.core.access import Permission
 from app.core.crud import CreateModelT, CrudService, ReadModelT, UpdateModelT
 from app.core.errors import ServiceError
 from app.core.http._accept import preferred_stream_type
-from app.core.http._conditional import IfMatch, set_etag
+from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud_declarations import (
     require_columns,
     require_filter_conditions,
@@ -187,11 +187,11 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
             id: UUID,
             changes: UpdateModelT,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
-            if_match: IfMatch,
+            precondition: WritePrecondition,
             response: Response,
         ) -> ReadModelT:
-            """Change an item if If-Match allows its version, and respond with its new state."""
-            item = await service.update(id, changes, if_match)
+            """Change an item if the precondition allows its version. Return its new state."""
+            item = await service.update(id, changes, precondition)
             set_etag(response, item)
             return item
 
@@ -215,10 +215,10 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         async def delete_item(
             id: UUID,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
-            if_match: IfMatch,
+            precondition: WritePrecondition,
         ) -> None:
-            """Delete an item if If-Match allows its version."""
-            await service.delete(id, if_match)
+            """Delete an item if the precondition allows its version."""
+            await service.delete(id, precondition)
 
         self._set_metadata(
             delete_item,

@@ -37,7 +37,12 @@ _IF_NONE_MATCH_DESCRIPTION: Final = (
 )
 _IF_MATCH_DESCRIPTION: Final = (
     "The ETags that the resource may have. If its current ETag is not one of them, the resource is"
-    " not changed and the response is 412. `*` matches every ETag."
+    " not changed and the response is 412. `*` matches every ETag. Weak ETags (`W/`) never match."
+    " If a proxy makes ETags weak, send the `version` of the resource in double quotes."
+)
+_IF_NONE_MATCH_OF_WRITE_DESCRIPTION: Final = (
+    "The ETags that the resource must not have. If its current ETag is one of them, also as a weak"
+    " ETag (`W/`), the resource is not changed and the response is 412. `*` matches every ETag."
 )
 
 
@@ -145,7 +150,7 @@ def _add_idempotency_key(operation: Json) -> None:
 def _add_conditional_headers(operation: Json, method: str, route: Route) -> None:
     """Document the request headers If-None-Match and If-Match where they have an effect.
 
-    If-None-Match applies to a GET of a single resource, and If-Match to PATCH and DELETE.
+    If-None-Match applies to a GET of a single resource, and both headers to PATCH and DELETE.
     """
     if method == "get" and _responds_with(route, ReadModel):
         _add_header_parameter(
@@ -155,6 +160,12 @@ def _add_conditional_headers(operation: Json, method: str, route: Route) -> None
     if method in {"patch", "delete"}:
         _add_header_parameter(
             operation, "If-Match", _IF_MATCH_DESCRIPTION, conditional.ENTITY_TAGS_SCHEMA
+        )
+        _add_header_parameter(
+            operation,
+            "If-None-Match",
+            _IF_NONE_MATCH_OF_WRITE_DESCRIPTION,
+            conditional.ENTITY_TAGS_SCHEMA,
         )
 
 
