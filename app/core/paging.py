@@ -9,7 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.core.errors import InvalidRequest
 from app.core.field_errors import FieldError
-from app.core.instants import Instant
 from app.core.schemas import (
     MAX_INT64,
     RequestModel,
@@ -17,6 +16,7 @@ from app.core.schemas import (
     remove_default,
     string_of_length,
 )
+from app.core.time_filters import CreatedFrom, CreatedTo, UpdatedFrom, UpdatedTo
 
 # Rows. The deeper a page is, the longer it takes to read by number, but not by cursor.
 MAX_OFFSET: Final = 100_000
@@ -156,16 +156,10 @@ class ListQuery(PageQuery):
             " regardless of case and accents."
         ),
     )
-    created_from: Instant | None = Field(
-        None, description="Only items created at this time or later"
-    )
-    created_to: Instant | None = Field(None, description="Only items created before this time")
-    updated_from: Instant | None = Field(
-        None, description="Only items whose `updated_at` is this time or later"
-    )
-    updated_to: Instant | None = Field(
-        None, description="Only items whose `updated_at` is before this time"
-    )
+    created_from: CreatedFrom = None
+    created_to: CreatedTo = None
+    updated_from: UpdatedFrom = None
+    updated_to: UpdatedTo = None
 
     def requested_sort(self) -> tuple[str, ...]:
         """Return the sort keys of the query parameter `sort`."""
