@@ -110,6 +110,7 @@ def _create_uvicorn_config(
         log_config=None,
         server_header=False,
         http=HttpProtocol,
+        ws="none",
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(proxy) for proxy in settings.trusted_proxies],
         timeout_graceful_shutdown=GRACE_PERIOD_SECONDS,

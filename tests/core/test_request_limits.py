@@ -3,24 +3,23 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 import httpx
 import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from app.core.server._protocol import MAX_HEAD_BYTES
 from app.core.server._request_limits import (
     HEADER_SEPARATOR_BYTES,
     MAX_HEADERS_BYTES,
     MAX_TARGET_BYTES,
 )
+from app.core.server._request_reader import MAX_HEAD_BYTES
 from app.core.storage import Storage
 from tests.support.app_clients import client_with_settings
-from tests.support.connections import tcp_connection
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.raw_requests import exchange_bytes
 
 HEAD_TOO_LARGE = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-A: ".ljust(MAX_HEAD_BYTES + 1, b"x")
 TARGET_TOO_LONG = b"GET /".ljust(MAX_HEAD_BYTES + 1, b"x")
@@ -104,16 +103,6 @@ async def test_headers_larger_than_64_kib_are_431(client: AsyncClient) -> None:
     check_problem(response, 431, "request-header-fields-too-large")
 
 
-async def exchange_bytes(origin: str, request: bytes) -> bytes:
-    """Send bytes to a server. Return its response once it has closed the connection."""
-    async with tcp_connection(origin) as (reader, writer):
-        # The server may respond and close the connection before it has received everything.
-        with suppress(ConnectionError):
-            writer.write(request)
-            await writer.drain()
-        return await reader.read()
-
-
 async def test_malformed_message_gets_a_problem_from_the_server(private_database_url: str) -> None:
     async with running_server(DATABASE_URL=private_database_url) as (_, origin):
         for request, expected_status in (
@@ -130,6 +119,7 @@ async def test_malformed_message_gets_a_problem_from_the_server(private_database
             assert int(head.split()[1]) == expected_status
             assert b"application/problem+json" in head
             assert b"nosniff" in head.lower()
+            assert b"\r\ndate: " in head
             assert problem["status"] == expected_status
             assert f"x-request-id: {problem['request_id']}" in head.decode().lower()
 

@@ -1,8 +1,9 @@
 """Requests written byte by byte to a connection, so that tests can leave them incomplete."""
 
+import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from tests.support.connections import tcp_connection
 from tests.support.document_forms import FORM_HEADERS
@@ -36,3 +37,23 @@ async def open_request(
         writer.write(first_bytes)
         await writer.drain()
         yield reader, writer
+
+
+async def exchange_bytes(origin: str, request: bytes, *, half_close: bool = False) -> bytes:
+    """Send bytes to a server. Return its responses once it has closed the connection.
+
+    With `half_close`, the client closes its direction of the connection after the bytes.
+    """
+    async with tcp_connection(origin) as (reader, writer):
+        # The server may respond and close the connection before it has received everything.
+        with suppress(ConnectionError):
+            writer.write(request)
+            await writer.drain()
+        if half_close:
+            writer.write_eof()
+        return await reader.read()
+
+
+def response_statuses(responses: bytes) -> list[int]:
+    """Return the statuses of all responses in the bytes that a server has sent."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", responses)]

@@ -7,6 +7,8 @@ from fastapi import Request
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
+# The request target of `OPTIONS *`, which is about the server as a whole.
+SERVER_TARGET: Final = "*"
 _METHODS: Final = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 
@@ -23,7 +25,8 @@ def build_allow_headers(request: Request) -> dict[str, str]:
     for route in _find_routes_for_path(request, scope):
         route_methods = _methods_of_route(route, scope)
         allowed_methods |= route_methods
-        if "PATCH" in route_methods:
+        # Each path accepts its own media types, so `OPTIONS *` does not list them.
+        if "PATCH" in route_methods and scope["path"] != SERVER_TARGET:
             # A route of a library does not have the attribute `media_types`.
             patch_media_types = getattr(route, "media_types", ["application/json"])
             headers["Accept-Patch"] = ", ".join(patch_media_types)
@@ -46,8 +49,14 @@ def _scope_before_routing(request: Request) -> Scope:
 
 
 def _find_routes_for_path(request: Request, scope: Scope) -> Iterator[BaseRoute]:
-    """Yield the routes of the application that match the path of a request, for any method."""
+    """Yield the routes of the application that match the path of a request, for any method.
+
+    Yield all routes if the request is `OPTIONS *`.
+    """
     for route in request.app.routes:
+        if scope["path"] == SERVER_TARGET:
+            yield route
+            continue
         # Pass a copy of the scope, because a route may change it.
         match, _child_scope = route.matches(dict(scope))
         if match is not Match.NONE:

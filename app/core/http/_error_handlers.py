@@ -7,7 +7,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from app.core.errors import ERRORS_BY_STATUS, InternalError, InvalidRequest, ServiceError
+from app.core.errors import (
+    ERRORS_BY_STATUS,
+    InternalError,
+    InvalidRequest,
+    MalformedRequest,
+    ServiceError,
+)
 from app.core.field_errors import (
     MAX_FIELD_ERRORS,
     FieldError,
@@ -15,7 +21,7 @@ from app.core.field_errors import (
     validation_error_code,
     validation_error_message,
 )
-from app.core.http._allowed_methods import build_allow_headers
+from app.core.http._allowed_methods import SERVER_TARGET, build_allow_headers
 from app.core.http._problems import problem_response
 
 
@@ -70,9 +76,16 @@ def _build_field_error(validation_error: dict[str, Any]) -> FieldError:
 async def _handle_framework_error(request: Request, error: HTTPException) -> Response:
     """Return the response for an error that Starlette raises, such as 404 for an unknown path.
 
-    An OPTIONS request gets a 204 response, although no route declares this method.
+    An OPTIONS request gets a 204 response, although no route declares this method. `OPTIONS *` asks
+    about the server as a whole (RFC 9110, section 9.3.7). Other methods cannot have this target.
     """
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and request.method == "OPTIONS":
+    is_about_server = request.scope["path"] == SERVER_TARGET
+    is_known_path = is_about_server or error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    if request.method == "OPTIONS" and is_known_path:
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=build_allow_headers(request))
+    if is_about_server:
+        return problem_response(
+            request, MalformedRequest("Only the method OPTIONS can have the request target *")
+        )
     error_class = ERRORS_BY_STATUS.get(error.status_code, InternalError)
     return problem_response(request, error_class())

@@ -1,133 +1,196 @@
-"""The HTTP protocol of the server: uvicorn's, with a size limit and with problem details."""
+"""The HTTP protocol of the server: uvicorn's, with limits, problem details and safe closing."""
 
-import logging
+import asyncio
+import socket
+import struct
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
-from app.core.http import PROBLEM_MEDIA_TYPE, problem_body
-from app.core.observability import current_request_id, new_request_id
-from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
-from app.core.server._security_headers import SECURITY_HEADERS
+from app.core.errors import RequestTimeout, ServiceError
+from app.core.server._drain import Drain
+from app.core.server._request_reader import RequestReader
+from app.core.server._response_cycle import ResponseCycle, ResponseTransport
+from app.core.server._server_response import build_error_response
 
-# Twice what `RequestLimitsMiddleware` allows, so that `HttpProtocol` rejects only extreme requests.
-# The middleware gives better errors, which name the path in the response and in the log.
-MAX_HEAD_BYTES: Final = 2 * (MAX_HEADERS_BYTES + MAX_TARGET_BYTES)
-_SECURITY_HEADER_LINES: Final = "".join(
-    f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items()
-)
-log = logging.getLogger(__name__)
+# The time that a client has to send a request line and headers, in total.
+HEAD_TIMEOUT_SECONDS: Final = 10.0
+# The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
+_RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """One HTTP connection, which rejects invalid requests and requests with a huge head.
+class HttpProtocol(RequestReader):
+    """One HTTP connection: each request gets exactly one response, and every connection ends.
 
-    uvicorn keeps the head of a request (request line and headers) in memory until it is complete,
-    however large it is. This class limits it to `MAX_HEAD_BYTES`.
+    A connection is in one of these states:
 
-    A rejected request gets an error response (400, 414 or 431) that bypasses the application, and
-    the connection is closed. Each request must get exactly one response, so the outcome depends on
-    the response that the application is sending at that moment:
+        waiting      No response is in progress. The head of a request has to arrive within
+                     `HEAD_TIMEOUT_SECONDS`. After a response, uvicorn's keep-alive timeout closes
+                     the connection unless a byte arrives.
+        responding   The application is responding to a request. The next requests may arrive in the
+                     meantime (HTTP pipelining) and wait in uvicorn's `self.pipeline`.
+        draining     The server has sent its last response. It discards what the client still sends,
+                     and closes the connection soon. See `Drain`.
 
-        the application is responding to    outcome
-        no request                          the error response is sent
-        this request, not started           the error response is sent instead
-        this request, started               the response is cut off
-        this request, complete              the connection is closed
-        an earlier request                  that response is completed, without an error response
+    A request that is not valid HTTP, too large or too slow is rejected. The error response (400,
+    408, 414, 431, 501 or 505) bypasses the application, and then the connection is drained. When it
+    is sent depends on the state:
+
+        state        the rejected request               outcome
+        waiting      any                                the error response is sent
+        responding   the response to it has not begun   the error response is sent instead
+        responding   the response to it has begun       the response is cut off
+        responding   follows earlier requests           the error response is sent after all of
+                                                        their responses
+        draining     cannot be rejected                 its bytes are discarded
+
+    A client may close its direction of the connection and still wait for responses (half-close).
+    Complete requests get their responses, and then the connection is closed. A request whose body
+    is incomplete counts as disconnected.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Create the state of a new connection. The arguments are those of uvicorn's class."""
         super().__init__(*args, **options)
-        # The bytes that have arrived of a request line and headers that are not complete yet.
-        self._head_size = 0
-        self._is_reading_head = True
-        self._is_reading_body = False
-        self._has_rejected = False
-        # The request that the application is responding to, or has responded to last. A client may
-        # send more requests without waiting for this response (HTTP pipelining). They wait in
-        # uvicorn's `self.pipeline`, and `self.cycle` is the last one of them.
-        self._current_cycle: RequestResponseCycle | None = None
+        # The reason to reject the last request, after the responses to earlier ones.
+        self._pending_error: ServiceError | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._drain: Drain | None = None
+        self._has_received_eof = False
+
+    # The event loop calls the following methods.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._response_transport = ResponseTransport(transport, self._close_after_response)
+        self._start_head_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Parse bytes that the client has sent, and reject a request whose head becomes too large.
-
-        The head is the request line and the headers.
-        """
-        if self._has_rejected:
+        """Receive bytes of the client, in any state."""
+        self._unset_keepalive_if_required()
+        if self._drain is not None:
+            self._drain.discard(data)
             return
-        super().data_received(data)
-
-        if not self._is_reading_head:
-            self._head_size = 0
-            return
-        self._head_size += len(data)
-        # uvicorn's parser may have rejected the request in the meantime, if it is not valid HTTP.
-        if self._head_size <= MAX_HEAD_BYTES or self._has_rejected:
+        if self._pending_error is not None:
+            # Discard bytes behind a rejected request, and do not read more.
+            self.flow.pause_reading()
             return
 
-        request_target = self.url or b""
-        if len(request_target) > MAX_TARGET_BYTES:
-            self._reject(UriTooLong())
+        error = self._read(data)
+        if error is not None:
+            self._reject(error)
+        elif self._is_responding():
+            self._stop_head_timer()
+        elif self._head_timer is None:
+            self._start_head_timer()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Receive the end of the client's direction. Return whether responses are still due."""
+        self._has_received_eof = True
+        if self._drain is not None or not self._is_responding():
+            return False
+        if self._is_reading_body:
+            if self.cycle is self._current_cycle:
+                return False
+            self._drop_incomplete_request()
+        if self._pending_error is None:
+            self.cycle.keep_alive = False
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application that the client has disconnected, and stop the timers."""
+        if self._current_cycle is not None and not self._current_cycle.response_complete:
+            self._interrupt_application(self._current_cycle)
+        self._stop_head_timer()
+        if self._drain is not None:
+            self._drain.stop()
+        # Otherwise, the connection would refer to itself until the next garbage collection.
+        self._response_transport.close = self.transport.close
+        super().connection_lost(exc)
+
+    # uvicorn's classes call the following methods.
+
+    def on_response_complete(self) -> None:
+        """Start the next request that has arrived, reject it, or wait for it."""
+        if self._drain is not None:
+            self.server_state.total_requests += 1
+            return
+        super().on_response_complete()
+        if self._pending_error is not None or self._is_reading_head:
+            self._go_on_with_incomplete_request()
+
+    def shutdown(self) -> None:
+        """Close the connection at the shutdown of the server, after the responses in progress."""
+        if self._drain is None:
+            super().shutdown()
+
+    def _close_after_response(self) -> None:
+        """Close the connection after a response, or because the application has failed."""
+        if self._drain is not None or self.transport.is_closing():
+            return
+        cycle = self._current_cycle
+        if cycle is None or not cycle.response_complete:
+            self._cut_off_response()
+        elif cycle.more_body or self.pipeline:
+            self._drain_connection()
         else:
-            self._reject(RequestHeaderFieldsTooLarge())
+            self.transport.close()
 
-    def on_message_begin(self) -> None:
-        self._is_reading_head = True
-        super().on_message_begin()
+    # The methods above call the following ones.
 
-    def on_headers_complete(self) -> None:
-        self._is_reading_head = False
-        super().on_headers_complete()
-        self._is_reading_body = True
+    def _go_on_with_incomplete_request(self) -> None:
+        """Reject the request that follows the responses, or wait for the rest of its head."""
+        if self._is_responding() or self.transport.is_closing():
+            return
+        if self._pending_error is not None:
+            self._send_error_response(self._pending_error)
+        else:
+            # The rest of a head has the same time as other heads, not the keep-alive timeout.
+            self._unset_keepalive_if_required()
+            self._start_head_timer()
 
-    def on_message_complete(self) -> None:
-        self._is_reading_body = False
-        super().on_message_complete()
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self._time_out_head)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - a problem replaces uvicorn's text
-        """Reject a message that uvicorn cannot parse."""
-        self._reject(MalformedRequest("The message is not valid HTTP"))
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._current_cycle = cycle
-        super()._start_asgi_task(cycle, app)
+    def _time_out_head(self) -> None:
+        """Reject a request whose head is incomplete, or close a connection without a request."""
+        self._head_timer = None
+        if self._is_reading_head:
+            self._reject(RequestTimeout("The head of the request did not arrive in time"))
+        else:
+            self.transport.close()
 
     def _reject(self, error: ServiceError) -> None:
-        """Reject the request that is being received, and close the connection.
-
-        The client gets an error response, unless the application has already started to respond to
-        this request. If the application is still responding to an earlier request, the client gets
-        only that response.
-        """
-        self._has_rejected = True
-        # uvicorn calls a request and its response a cycle. `self.cycle` is the one received last.
+        """Reject the request that is being received. See the table of this class."""
+        self._stop_head_timer()
         cycle = self._current_cycle
-
         if cycle is None or cycle.response_complete:
-            if self._is_reading_body:
-                # The application has already responded, before it received all of this body.
-                self.transport.close()
-            else:
-                self._send_error_response(error)
+            self._send_error_response(error)
         elif self._is_reading_body and cycle is self.cycle:
-            # The application is handling this request while its body is being received.
             self._interrupt_application(cycle)
             if cycle.response_started:
-                self.transport.close()
+                self._cut_off_response()
             else:
                 self._send_error_response(error)
         else:
-            # The application is responding to an earlier request. Close the connection after that
-            # response, and drop all requests that wait for theirs.
-            cycle.keep_alive = False
-            self.pipeline.clear()
+            if self._is_reading_body:
+                self._drop_incomplete_request()
+            self._pending_error = error
+
+    def _drop_incomplete_request(self) -> None:
+        """Remove the request whose body is incomplete from those that wait for a response."""
+        self.pipeline.popleft()
+        self._is_reading_body = False
+        if self.pipeline:
+            self.cycle, _ = self.pipeline[0]
+        elif self._current_cycle is not None:
+            self.cycle = self._current_cycle
 
     def _interrupt_application(self, cycle: RequestResponseCycle) -> None:
         """Tell the application that the client of this request has disconnected.
@@ -135,29 +198,33 @@ class HttpProtocol(HttpToolsProtocol):
         From now on, uvicorn drops all messages that the application sends for the request.
         """
         cycle.disconnected = True
+        cycle.waiting_for_100_continue = False
         # Wake the application if it is waiting for the rest of the request body.
         cycle.message_event.set()
 
     def _send_error_response(self, error: ServiceError) -> None:
-        """Write a complete HTTP response for the error, and close the connection.
+        """Send the last response of this connection, which bypasses the application."""
+        response = build_error_response(error, self.server_state.default_headers)
+        self.transport.write(response)
+        self._drain_connection()
 
-        The application never sees the request, so this method also logs it, with a new request id.
-        """
-        request_id = new_request_id()
-        # `problem_body` and the log formatter read the id from this variable.
-        token = current_request_id.set(request_id)
-        body = problem_body(error)
-        headers = (
-            f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            f"{_SECURITY_HEADER_LINES}cache-control: no-store\r\nx-request-id: {request_id}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self.transport.write(STATUS_LINE[error.status] + headers.encode() + body)
-        self.transport.close()
+    def _cut_off_response(self) -> None:
+        """Close the connection so that the client notices that the response is incomplete."""
+        cycle = self._current_cycle
+        if isinstance(cycle, ResponseCycle) and cycle.is_delimited_by_close:
+            # A normal end of the connection would look like the end of the response.
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            self.transport.abort()
+        else:
+            self.transport.close()
 
-        log.info(
-            "rejected a request before it reached the application: %s",
-            error,
-            extra={"status": error.status},
-        )
-        current_request_id.reset(token)
+    def _drain_connection(self) -> None:
+        """Close the connection after the last response, which the client may not have read yet."""
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        if self._has_received_eof or self.transport.is_closing():
+            self.transport.close()
+        else:
+            self.flow.resume_reading()
+            self._drain = Drain(self.transport, self.loop)

@@ -1,0 +1,35 @@
+"""The end of a connection whose client may still be sending."""
+
+import asyncio
+from typing import Final
+
+# A client that still sends has this much time, and may send this many bytes, to read the response.
+DRAIN_TIMEOUT_SECONDS: Final = 2.0
+MAX_DRAINED_BYTES: Final = 8 * 1024 * 1024
+
+
+class Drain:
+    """Closes a connection in two steps, so that the client can read the last response.
+
+    If the server closed the connection while the client was still sending, the operating system
+    would reset it, and the client might lose the response. Therefore the server first closes only
+    its own direction and discards what arrives. It closes the connection when the client has closed
+    its direction too, or after `DRAIN_TIMEOUT_SECONDS` or `MAX_DRAINED_BYTES`, in total.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        """Close the direction from the server to the client, after everything has been sent."""
+        self._transport = transport
+        self._remaining_bytes = MAX_DRAINED_BYTES
+        self._timer = loop.call_later(DRAIN_TIMEOUT_SECONDS, transport.abort)
+        transport.write_eof()
+
+    def discard(self, data: bytes) -> None:
+        """Discard bytes of the client, and close the connection if they are too many."""
+        self._remaining_bytes -= len(data)
+        if self._remaining_bytes < 0:
+            self._transport.abort()
+
+    def stop(self) -> None:
+        """Stop the timer because the connection is closed."""
+        self._timer.cancel()

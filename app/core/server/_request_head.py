@@ -1,0 +1,90 @@
+"""Rules for the head of a request (request line and headers) that the parser does not enforce."""
+
+from typing import Final
+from urllib.parse import unquote
+
+import httptools
+from uvicorn._types import HTTPScope
+
+from app.core.errors import MalformedRequest, ServiceError
+
+# The supported versions, and how a request line with each of them ends.
+REQUEST_LINE_ENDS: Final = {"1.1": b"HTTP/1.1\r\n", "1.0": b"HTTP/1.0\r\n"}
+# The parser reports this version for a request line without a version, such as `GET /`.
+_NO_VERSION: Final = "0.9"
+
+
+class FeatureNotImplemented(ServiceError):
+    """The request needs a part of HTTP that the server does not have, such as CONNECT."""
+
+    status = 501
+    type = "not-implemented"
+    detail = "The server does not support a feature of HTTP that the request needs"
+
+
+class HttpVersionNotSupported(ServiceError):
+    """The request line has another version than HTTP/1.1 or HTTP/1.0."""
+
+    status = 505
+    detail = "The server supports only HTTP/1.1 and HTTP/1.0"
+
+
+def find_head_error(
+    method: bytes, version: str, transfer_encodings: list[bytes]
+) -> ServiceError | None:
+    """Return the error with which to reject a request because of its head, otherwise None.
+
+    Args:
+        method: The method, for example `b"GET"`.
+        version: The version of HTTP, for example `"1.1"`.
+        transfer_encodings: The values of all Transfer-Encoding headers.
+    """
+    if version == _NO_VERSION:
+        return MalformedRequest("The request line must end with HTTP/1.1")
+    if version not in REQUEST_LINE_ENDS:
+        return HttpVersionNotSupported()
+    if method == b"CONNECT":
+        return FeatureNotImplemented("The server is not a proxy, so it does not support CONNECT")
+    if transfer_encodings:
+        return _find_encoding_error(version, transfer_encodings)
+    return None
+
+
+def _find_encoding_error(version: str, transfer_encodings: list[bytes]) -> ServiceError | None:
+    """Return the error with which to reject a request because of its Transfer-Encoding, or None."""
+    if [encoding.lower() for encoding in transfer_encodings] != [b"chunked"]:
+        return FeatureNotImplemented("The only supported Transfer-Encoding is chunked")
+    if version == "1.0":
+        # RFC 9112, section 6.1. Proxies of HTTP/1.0 would disagree about the end of the body.
+        return MalformedRequest("A request of HTTP/1.0 must not have a Transfer-Encoding")
+    return None
+
+
+def set_target(scope: HTTPScope, target: bytes, root_path: str) -> None:
+    """Set the path and the query string of a scope.
+
+    `target` is the request target, for example `b"/books?q=ada"`, `b"http://example.com/books"`, or
+    `b"*"`, which means the server as a whole.
+
+    Raises `HttpParserInvalidURLError` or `UnicodeError` if the target is invalid.
+    """
+    url = httptools.parse_url(target)
+    raw_path: bytes | None = url.path
+    if raw_path is None:
+        # The target is the root of the server, for example `http://example.com`.
+        raw_path = b"*" if scope["method"] == "OPTIONS" else b"/"
+    path = raw_path.decode("ascii")
+    if "%" in path:
+        path = unquote(path)
+    scope["path"] = root_path + path
+    scope["raw_path"] = root_path.encode("ascii") + raw_path
+    scope["query_string"] = url.query or b""
+
+
+def build_head_without_upgrade(
+    method: bytes, target: bytes, version: str, headers: list[tuple[bytes, bytes]]
+) -> bytes:
+    """Return the bytes of the head of a request, without its Upgrade headers."""
+    header_lines = [b"%b: %b\r\n" % header for header in headers if header[0] != b"upgrade"]
+    request_line = b" ".join((method, target, REQUEST_LINE_ENDS[version]))
+    return b"".join((request_line, *header_lines, b"\r\n"))
