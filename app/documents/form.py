@@ -61,12 +61,6 @@ class MultipartForm:
             body: The chunks of the request body, as they arrive.
         """
         self._body = body
-        # The announced size of the body in bytes, or 0 if the client does not announce it.
-        self._content_length = 0
-        content_length = headers.get("content-length", "")
-        if content_length.isdecimal():
-            self._content_length = int(content_length)
-
         # Example: `Content-Type: multipart/form-data; boundary=9051914041544843365972754266`
         media_type, content_type_options = parse_options_header(headers.get("content-type"))
         content_encoding = headers.get("content-encoding", "").lower() or "identity"
@@ -100,8 +94,6 @@ class MultipartForm:
             open_writer: Called with the headers of each part to create the writer for its content.
         """
         max_form_size = max_file_size + MAX_FORM_OVERHEAD
-        if self._content_length > max_form_size:
-            raise PayloadTooLarge
         writers: dict[str, PartWriter] = {}
         current_writer: PartWriter | None = None
         async for piece in self._read_pieces(max_form_size):

@@ -13,6 +13,7 @@ from app.core.http import (
     RequestSession,
     Router,
     WritePrecondition,
+    check_content_length,
     set_etag,
     set_location,
     set_page_links,
@@ -20,7 +21,7 @@ from app.core.http import (
 from app.core.paging import Page
 from app.core.server import get_progress_callback
 from app.documents.direct_uploads import DirectUploadService
-from app.documents.form import MultipartForm
+from app.documents.form import MAX_FORM_OVERHEAD, MultipartForm
 from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
 from app.documents.schemas import (
@@ -62,13 +63,17 @@ async def _get_direct_upload_service(
     return DirectUploadService(session, file_lifecycle, principal, get_progress_callback())
 
 
-async def _get_multipart_form(request: Request) -> MultipartForm:
+async def _get_multipart_form(request: Request, resources: AppResources) -> MultipartForm:
     """Return the form in the body of a request. Check its headers, but do not read the body yet.
+
+    Raises `PayloadTooLarge` if the client announces a body that is too large for a form with the
+    largest allowed file.
 
     If the request repeats a header, the values are joined, for example to the invalid Content-Type
     `text/html, multipart/form-data`. Such a request is refused, because a proxy in front of the
     service may have checked only one of the values.
     """
+    check_content_length(request, resources.settings.max_upload_size + MAX_FORM_OVERHEAD)
     headers = dict(request.headers)
     for header_name in ("content-type", "content-encoding"):
         headers[header_name] = ", ".join(request.headers.getlist(header_name))

@@ -37,11 +37,11 @@ async def served_app(app: ASGIApp) -> AsyncIterator[str]:
         yield f"http://{host}:{port}"
 
 
-async def send_raw_request(origin: str, request: bytes) -> RawResponse:
+async def send_raw_request(origin: str, request: bytes, *, has_body: bool = True) -> RawResponse:
     """Send the bytes of a request to a server, and return the first response.
 
     The response is read up to its Content-Length, so the connection need not be closed. Its status
-    is 100 if the server asks for the body first.
+    is 100 if the server asks for the body first. `has_body` is False for a HEAD request.
     """
     async with asyncio.timeout(TIMEOUT_SECONDS), tcp_connection(origin) as (reader, writer):
         writer.write(request)
@@ -51,5 +51,6 @@ async def send_raw_request(origin: str, request: bytes) -> RawResponse:
         for line in header_lines:
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        body_length = int(headers.get("content-length", "0")) if has_body else 0
+        body = await reader.readexactly(body_length)
     return RawResponse(int(status_line.split()[1]), headers, body)

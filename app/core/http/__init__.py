@@ -2,7 +2,7 @@
 
 from app.core.http._accept import preferred_stream_type
 from app.core.http._authorization import CurrentPrincipal
-from app.core.http._bodies import JSON_MEDIA_TYPE
+from app.core.http._bodies import JSON_MEDIA_TYPE, check_content_length
 from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
@@ -56,6 +56,7 @@ __all__ = [
     "WritePrecondition",
     "add_documentation",
     "add_routers",
+    "check_content_length",
     "get_openapi_document",
     "install_error_handlers",
     "openapi_problem_responses",

@@ -47,11 +47,26 @@ class ParsedRequest(Request):
         return FormData(self.parsed_body)
 
 
-async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
+def check_content_length(request: Request, max_size: int) -> None:
+    """Raise `PayloadTooLarge` if a client announces a body of more than `max_size` bytes.
+
+    Call this before the body is read. A client that sends `Expect: 100-continue` then gets the
+    error instead of the request to send the body.
+    """
+    # Read the raw headers, because `request.headers` would decode all of them.
+    for name, value in request.scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > max_size:
+            raise PayloadTooLarge
+
+
+async def parse_body(request: Request, media_types: list[str], max_size: int) -> ParsedRequest:
     """Read and parse the body of a request, and return a request that contains the result.
 
-    `media_types` are the media types that the operation accepts, for example
-    `["application/json"]`. An operation accepts either forms or JSON.
+    Args:
+        request: The request, whose body has not been read.
+        media_types: The media types that the operation accepts, for example
+            `["application/json"]`. An operation accepts either forms or JSON.
+        max_size: The maximum size of the body in bytes.
 
     Raises `UnsupportedMediaType` if the body has another media type or a charset other than UTF-8,
     `UnsupportedContentEncoding` if it is compressed, `PayloadTooLarge` if it is too large,
@@ -59,7 +74,7 @@ async def parse_body(request: Request, media_types: list[str]) -> ParsedRequest:
     """
     _require_supported_content_type(request, media_types)
     parsed_request = ParsedRequest(request.scope)
-    parsed_request.body_bytes = await _read_body(request)
+    parsed_request.body_bytes = await _read_body(request, max_size)
 
     try:
         if media_types == [FORM_MEDIA_TYPE]:
@@ -96,16 +111,16 @@ def _require_supported_content_type(request: Request, media_types: list[str]) ->
         raise UnsupportedMediaType
 
 
-async def _read_body(request: Request) -> bytes:
+async def _read_body(request: Request, max_size: int) -> bytes:
     """Read the body of a request.
 
-    Raises `PayloadTooLarge` as soon as more than `MAX_BODY_SIZE` bytes have arrived.
+    Raises `PayloadTooLarge` as soon as more than `max_size` bytes have arrived.
     """
     # Do not use FastAPI's option max_body_size, because its error response is plain text.
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_SIZE:
+        if len(body) > max_size:
             raise PayloadTooLarge
     return bytes(body)
 

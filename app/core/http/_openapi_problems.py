@@ -11,12 +11,7 @@ Json = dict[str, Any]
 # Errors of every operation. Each request may be malformed HTTP, or have an unknown parameter.
 _GENERAL_ERRORS: Final = (errors.InternalError, errors.InvalidRequest, errors.MalformedRequest)
 # Errors of every operation that takes a body.
-_BODY_ERRORS: Final = (
-    errors.RequestTimeout,
-    errors.PayloadTooLarge,
-    errors.UnsupportedMediaType,
-    errors.Conflict,
-)
+_BODY_ERRORS: Final = (errors.RequestTimeout, errors.UnsupportedMediaType, errors.Conflict)
 
 
 def add_general_error_responses(operation: Json) -> None:
@@ -35,7 +30,8 @@ def add_implied_error_responses(operation: Json, method: str, path: str, route: 
     For example, an operation with a path parameter may respond with 404. Therefore, the declaration
     of an endpoint lists only errors that do not follow from its method, path and body.
     """
-    error_types: list[type[errors.ServiceError]] = []
+    # Also an operation without a body refuses a request that announces a large one.
+    error_types: list[type[errors.ServiceError]] = [errors.PayloadTooLarge]
     # The lookup of a token needs the database, and so do the services on which endpoints depend. If
     # all database connections stay busy, the response is 503.
     needs_database = route.permission != "public" or bool(route.dependant.dependencies)

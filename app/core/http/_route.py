@@ -2,7 +2,7 @@
 
 A route performs these steps in order:
 
-1. Authorize the request.
+1. Authorize the request, and reject a body whose Content-Length is too large.
 2. Reject unknown query parameters, and a body that is not strict JSON.
 3. Handle the Idempotency-Key of a POST.
 4. Open a transaction if the endpoint needs one.
@@ -25,8 +25,10 @@ from app.core.http._authorization import authorize
 from app.core.http._bodies import (
     FORM_MEDIA_TYPE,
     JSON_MEDIA_TYPE,
+    MAX_BODY_SIZE,
     MERGE_PATCH_MEDIA_TYPE,
     ParsedRequest,
+    check_content_length,
     parse_body,
 )
 from app.core.http._conditional import not_modified_response
@@ -147,10 +149,13 @@ class Route(APIRoute):
         async def handle_request(request: Request) -> Response:
             """Authorize and check a request, then call the endpoint."""
             await authorize(request, self.permission)
+            # An endpoint that reads its body as a stream has its own limit.
+            if not self.streams_body:
+                check_content_length(request, MAX_BODY_SIZE)
             if request.scope["query_string"]:
                 check_query_parameters(request, self._query_parameters)
             if self.body_field is not None:
-                request = await parse_body(request, self.media_types)
+                request = await parse_body(request, self.media_types, MAX_BODY_SIZE)
 
             if self.accepts_idempotency_key:
                 key = parse_idempotency_key(request)
