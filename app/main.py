@@ -19,6 +19,7 @@ from app.core.http import (
     get_openapi_document,
     install_error_handlers,
     require_route_permissions,
+    require_unused_root_path,
 )
 from app.core.server import (
     CorsPolicy,
@@ -28,6 +29,7 @@ from app.core.server import (
     RequestContextMiddleware,
     RequestLimitsMiddleware,
     RequestNormalizationMiddleware,
+    RootPathMiddleware,
     Shutdown,
     telemetry_config,
 )
@@ -95,9 +97,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.docs_enabled:
         add_documentation(app, settings)
     require_route_permissions(app)
+    require_unused_root_path(app, settings.root_path)
     # `Settings` has replaced None by a default, but the type checker does not know this.
     anonymous_access = settings.anonymous_access or "none"
-    app.openapi = partial(get_openapi_document, app, anonymous_access)  # type: ignore[method-assign]
+    app.openapi = partial(  # type: ignore[method-assign]
+        get_openapi_document, app, anonymous_access, settings.root_path
+    )
     install_error_handlers(app)
     return app
 
@@ -147,7 +152,10 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
     if settings.cors_origins:
         cors_policy = CorsPolicy(settings.cors_origins)
 
-    middleware = [
+    middleware = []
+    if settings.root_path:
+        middleware.append(Middleware(RootPathMiddleware, settings.root_path))
+    middleware += [
         Middleware(
             RequestContextMiddleware,
             cors_policy=cors_policy,

@@ -12,6 +12,7 @@ _MAX_PORT: Final = 65535
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 # For example "app.example.com:8443" or "[::1]:8000".
 _HOST_AND_PORT: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<port>[0-9]+))?")
+_PATH_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 def _split_at_commas(value: Any) -> Any:
@@ -89,6 +90,20 @@ def _is_host_of_browsers(host: str) -> bool:
     return True
 
 
+def _require_path_prefix(path: str) -> str:
+    """Require a path such as "/api" or "/apps/books", or no path at all."""
+    if path == "":
+        return path
+    if path.endswith("/") or not path.startswith("/"):
+        raise ValueError("Must begin with a slash and not end with one, as in /api")
+    segments = path.removeprefix("/").split("/")
+    for segment in segments:
+        # Clients resolve dots: they send "/api" for "/books/../api".
+        if segment in {".", ".."} or not _PATH_SEGMENT.fullmatch(segment):
+            raise ValueError("Must consist of ASCII letters, digits and ._~- between slashes")
+    return path
+
+
 CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_at_commas)]
 # The base URL of a server, without a path, for example "https://s3.example.com".
 ServerUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
@@ -96,3 +111,5 @@ ServerUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
 Origin = Annotated[str, AfterValidator(_require_origin_of_browsers)]
 # For example "api.example.com", "*.example.com" or "[::1]".
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
+# For example "/api" or "/apps/books".
+PathPrefix = Annotated[str, AfterValidator(_require_path_prefix)]

@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from app.setting_types import CommaSeparated, HostPattern, Origin, ServerUrl
+from app.setting_types import CommaSeparated, HostPattern, Origin, PathPrefix, ServerUrl
 
 # Letters are ASCII only, because a compiled pattern of all Unicode letters takes 1 MiB of memory.
 S3_PREFIX_PATTERN = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
@@ -76,6 +76,8 @@ class Settings(BaseSettings):
         default=None, validate_default=True
     )
     token_ttl: int = Field(default=30 * 24 * 3600, ge=60, le=10 * 365 * 24 * 3600)  # seconds
+    # Without a prefix, it is "".
+    root_path: PathPrefix = ""
     trusted_proxies: CommaSeparated[IPvAnyNetwork] = ()
     allowed_hosts: CommaSeparated[HostPattern] = ()
     cors_origins: CommaSeparated[Origin] = ()

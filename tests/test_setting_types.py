@@ -1,4 +1,4 @@
-"""Settings that have to be spelled as browsers spell them."""
+"""Settings that contain parts of URLs, which have to be spelled as browsers spell them."""
 
 import pytest
 from pydantic import ValidationError
@@ -61,3 +61,24 @@ def test_origin_that_browsers_never_send_is_rejected_with_the_correct_form(
     sentences = describe_validation_error(error_info.value)
     assert sentences.startswith(f"CORS_ORIGINS, value 2: {reason}")
     assert "hunter2" not in sentences
+
+
+@pytest.mark.parametrize("root_path", ["", "/api", "/apps/books", "/v1.2/a_b~c-d"])
+def test_path_prefix_is_accepted(root_path: str) -> None:
+    assert Settings(_env_file=None, root_path=root_path).root_path == root_path
+
+
+@pytest.mark.parametrize(
+    ("root_path", "reason"),
+    [
+        *((path, "Must begin with a slash") for path in ("/", "api", "/api/", "https://a/api")),
+        ("//", "Must begin with a slash"),
+        *((path, "Must consist of") for path in ("//api", "/a//b", "/a/../b", "/.", "/a b")),
+        *((path, "Must consist of") for path in ("/büch", "/a%20b", "/api?x", "/api#x", "/a\nb")),
+        *((path, "Must consist of") for path in ("/<api>", '/"', "/$1", "/{id}", "/*")),
+    ],
+)
+def test_invalid_path_prefix_is_rejected(root_path: str, reason: str) -> None:
+    with pytest.raises(ValidationError) as error_info:
+        Settings(_env_file=None, root_path=root_path)
+    assert describe_validation_error(error_info.value).startswith(f"ROOT_PATH: {reason}")

@@ -143,6 +143,7 @@ async def create_document(
     file_lifecycle: FileLifecycleDependency,
     documents: DocumentServiceDependency,
     identify_request: IdentifyRequest,
+    request: Request,
     response: Response,
 ) -> DocumentRead:
     """Create a document.
@@ -155,7 +156,7 @@ async def create_document(
         identify_request(received_form.content_for_idempotency())
         document = await documents.create(received_form.to_create())
     set_etag(response, document)
-    set_location(response, f"/documents/{document.id}")
+    set_location(request, response, f"/documents/{document.id}")
     return document
 
 
@@ -195,6 +196,7 @@ async def create_upload(
     id: DocumentId,
     announced_file: AnnouncedFile,
     direct_uploads: DirectUploadServiceDependency,
+    request: Request,
     response: Response,
 ) -> DirectUpload:
     """Start a direct upload.
@@ -203,7 +205,7 @@ async def create_upload(
     each part of the file to the URL of the part with PUT, then complete the upload.
     """
     upload = await direct_uploads.create(id, announced_file)
-    set_location(response, f"/documents/{id}/uploads/{upload.id}")
+    set_location(request, response, f"/documents/{id}/uploads/{upload.id}")
     return upload
 
 

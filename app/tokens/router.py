@@ -59,7 +59,7 @@ async def create_token(
     if request.client is not None:
         client_address = request.client.host
     token_id, token = await login_service.log_in(login, token_name, client_address)
-    set_location(response, f"/tokens/{token_id}")
+    set_location(request, response, f"/tokens/{token_id}")
     return token
 
 

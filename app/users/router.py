@@ -68,7 +68,7 @@ async def list_users(
 
 @router.post("", permission="register", status_code=201, errors=[EmailTaken, Forbidden])
 async def create_user(
-    new_user: UserCreate, users: UserServiceDependency, response: Response
+    new_user: UserCreate, users: UserServiceDependency, request: Request, response: Response
 ) -> UserRead:
     """Register a user.
 
@@ -76,7 +76,7 @@ async def create_user(
     """
     user = await users.create(new_user)
     set_etag(response, user)
-    set_location(response, f"/users/{user.id}")
+    set_location(request, response, f"/users/{user.id}")
     return user
 
 

@@ -26,6 +26,7 @@ from app.core.http._problems import (
 from app.core.http._request_state import request_state
 from app.core.http._resources import HttpResources
 from app.core.http._responses import set_location, set_page_links
+from app.core.http._root_path import get_route_path, require_unused_root_path
 from app.core.http._router import NO_STORE, REVALIDATE, Router, add_routers
 from app.core.http._sessions import (
     ReportingSession,
@@ -58,6 +59,7 @@ __all__ = [
     "add_routers",
     "check_content_length",
     "get_openapi_document",
+    "get_route_path",
     "install_error_handlers",
     "openapi_problem_responses",
     "openapi_stream_responses",
@@ -67,6 +69,7 @@ __all__ = [
     "read_session_dependency",
     "request_state",
     "require_route_permissions",
+    "require_unused_root_path",
     "set_etag",
     "set_location",
     "set_page_links",

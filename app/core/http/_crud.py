@@ -162,12 +162,13 @@ class CrudEndpoints(Generic[ReadModelT, CreateModelT, UpdateModelT]):
         async def create_item(
             new_item: CreateModelT,
             service: CrudService[ReadModelT, CreateModelT, UpdateModelT],
+            request: Request,
             response: Response,
         ) -> ReadModelT:
             """Insert an item, and respond with the item, its ETag and its path."""
             item = await service.create(new_item)
             set_etag(response, item)
-            set_location(response, f"{router.prefix}/{item.id}")
+            set_location(request, response, f"{router.prefix}/{item.id}")
             return item
 
         self._set_metadata(

@@ -26,12 +26,13 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
     These are Swagger UI at `/docs` with its static files, the OpenAPI document at `/openapi.json`,
     and a redirect from `/` to `/docs`.
     """
+    static_url = settings.root_path + STATIC_PATH
     swagger_page = get_swagger_ui_html(
-        openapi_url=OPENAPI_PATH,
+        openapi_url=settings.root_path + OPENAPI_PATH,
         title=app.title,
-        swagger_js_url=f"{STATIC_PATH}/swagger-ui-bundle.js",
-        swagger_css_url=f"{STATIC_PATH}/swagger-ui.css",
-        swagger_favicon_url=f"{STATIC_PATH}/favicon.png",
+        swagger_js_url=f"{static_url}/swagger-ui-bundle.js",
+        swagger_css_url=f"{static_url}/swagger-ui.css",
+        swagger_favicon_url=f"{static_url}/favicon.png",
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
     html = bytes(swagger_page.body)
@@ -41,7 +42,7 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
         return HTMLResponse(html, headers=headers)
 
     async def redirect_to_swagger_ui() -> RedirectResponse:
-        return RedirectResponse("/docs")
+        return RedirectResponse(f"{settings.root_path}/docs")
 
     static_files = Path(fastapi_offline.__file__).parent / "static"
     with guard_added_routes(app, "public"):

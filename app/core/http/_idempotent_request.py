@@ -13,6 +13,7 @@ from app.core.db import Database, Row, Session
 from app.core.errors import IdempotencyKeyReused, RequestInProgress
 from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
+from app.core.http._root_path import get_route_path
 from app.core.idempotency import StoredResponseRepository
 
 # Callers without a token share their idempotency keys. They have this id, which no user has.
@@ -139,8 +140,11 @@ def _user_id(request: Request) -> int:
 
 
 def _path_and_query(request: Request) -> str:
-    """Return the path and the query of a request, for example `/books?dry_run=true`."""
-    path: str = request.scope["path"]
+    """Return the path and the query of a request, for example `/books?dry_run=true`.
+
+    The path has no prefix, so that a retry may be sent with another one.
+    """
+    path = get_route_path(request.scope)
     query: bytes = request.scope["query_string"]
     if not query:
         return path

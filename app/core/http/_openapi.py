@@ -43,14 +43,9 @@ _HEADER_DESCRIPTIONS: Final = {
     "Accept-Encoding": "`identity`, if the body had a Content-Encoding, which is not supported",
     "Accept-Patch": "The media types that PATCH accepts for the path (RFC 5789)",
 }
-# The URL is relative to the document, so that it is also correct behind a proxy that adds a prefix.
-_SECURITY_SCHEME: Final = {
-    "type": "oauth2",
-    "flows": {"password": {"tokenUrl": "tokens", "scopes": {}}},
-}
 
 
-def get_openapi_document(app: FastAPI, anonymous_kind: str) -> Json:
+def get_openapi_document(app: FastAPI, anonymous_kind: str, root_path: str) -> Json:
     """Return the OpenAPI document of an application, which the first call generates.
 
     Args:
@@ -58,16 +53,17 @@ def get_openapi_document(app: FastAPI, anonymous_kind: str) -> Json:
         anonymous_kind: The kind of callers without a token, for example "read". It is the value of
             the setting ANONYMOUS_ACCESS, and therefore the same in every call for an application.
             The document states which operations these callers may use.
+        root_path: The path prefix of all operations, for example "/api", or "".
     """
     if app.openapi_schema is None:
-        app.openapi_schema = _generate_document(app, anonymous_kind)
+        app.openapi_schema = _generate_document(app, anonymous_kind, root_path)
     return app.openapi_schema
 
 
-def _generate_document(app: FastAPI, anonymous_kind: str) -> Json:
+def _generate_document(app: FastAPI, anonymous_kind: str, root_path: str) -> Json:
     """Generate an OpenAPI document with FastAPI, and add errors, permissions and links to it.
 
-    `anonymous_kind` is the kind of callers without a token, for example "read".
+    The arguments are those of `get_openapi_document`.
     """
     own_routes = [route for route in app.routes if isinstance(route, Route)]
     document = get_openapi(
@@ -76,8 +72,9 @@ def _generate_document(app: FastAPI, anonymous_kind: str) -> Json:
         description=app.description,
         tags=app.openapi_tags,
         routes=own_routes,
+        servers=[{"url": root_path}] if root_path else None,
     )
-    _add_components(document)
+    _add_components(document, root_path)
     _document_own_routes(document, own_routes, anonymous_kind)
     _add_library_routes(document, app, anonymous_kind)
     for json_object in _find_json_objects(document):
@@ -86,10 +83,10 @@ def _generate_document(app: FastAPI, anonymous_kind: str) -> Json:
     return document
 
 
-def _add_components(document: Json) -> None:
+def _add_components(document: Json, root_path: str) -> None:
     """Add the security scheme, headers and error schemas to which all operations refer."""
     components = document["components"]
-    components["securitySchemes"] = {"password": _SECURITY_SCHEME}
+    components["securitySchemes"] = {"password": _build_security_scheme(root_path)}
     components["headers"] = {
         name: {"description": description, "schema": _HEADER_SCHEMA}
         for name, description in _HEADER_DESCRIPTIONS.items()
@@ -100,6 +97,16 @@ def _add_components(document: Json) -> None:
         schema.pop("$defs", None)
         components["schemas"][model.__name__] = schema
     _remove_fastapi_error_schemas(components["schemas"])
+
+
+def _build_security_scheme(root_path: str) -> Json:
+    """Return the security scheme of the access tokens, with the URL of the login.
+
+    Without ROOT_PATH, the URL is relative to the document, so that it is also correct behind a
+    proxy that adds a prefix.
+    """
+    token_url = f"{root_path}/tokens" if root_path else "tokens"
+    return {"type": "oauth2", "flows": {"password": {"tokenUrl": token_url, "scopes": {}}}}
 
 
 def _remove_fastapi_error_schemas(schemas: Json) -> None:

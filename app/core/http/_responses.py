@@ -5,12 +5,16 @@ from typing import Any
 from fastapi import Request, Response
 
 from app.core.http._conditional import MAX_HEADER_LENGTH
+from app.core.http._root_path import add_root_path
 from app.core.paging import Page
 
 
-def set_location(response: Response, path: str) -> None:
-    """Set the Location header of a 201 response: the path of the resource that was created."""
-    response.headers["Location"] = path
+def set_location(request: Request, response: Response, path: str) -> None:
+    """Set the Location header of a 201 response: the path of the resource that was created.
+
+    `path` is that of the route, for example "/books/7". The header has the prefix ROOT_PATH.
+    """
+    response.headers["Location"] = add_root_path(request.scope, path)
 
 
 def set_page_links(request: Request, response: Response, page: Page[Any]) -> None:

@@ -9,6 +9,7 @@ from app.core.server._request_context import RequestContextMiddleware
 from app.core.server._request_limits import RequestLimitsMiddleware
 from app.core.server._request_normalization import RequestNormalizationMiddleware
 from app.core.server._resources import ServerResources
+from app.core.server._root_path import RootPathMiddleware
 from app.core.server._shutdown import Shutdown
 from app.core.server._telemetry import telemetry_config
 
@@ -21,6 +22,7 @@ __all__ = [
     "RequestContextMiddleware",
     "RequestLimitsMiddleware",
     "RequestNormalizationMiddleware",
+    "RootPathMiddleware",
     "ServerResources",
     "Shutdown",
     "get_progress_callback",

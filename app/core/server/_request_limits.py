@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
-from app.core.http import problem_response
+from app.core.http import get_route_path, problem_response
 from app.core.server._target_encoding import find_encoding_error
 
 # The request target is the path with the query, for example "/books?limit=10".
@@ -125,7 +125,7 @@ def _is_probe(scope: Scope) -> bool:
 
     Health checks connect to the IP address of a process, and do not know the names of the service.
     """
-    path: str = scope["path"]
+    path = get_route_path(scope)
     if scope["method"] == "OPTIONS" and path in SERVER_OPTIONS_PATHS:
         return True
     return path.removesuffix("/") in PROBE_PATHS

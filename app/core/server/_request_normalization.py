@@ -24,7 +24,8 @@ class RequestNormalizationMiddleware:
 
         path = scope["path"]
         is_head = scope["method"] == "HEAD"
-        has_trailing_slash = path.endswith("/") and path != "/"
+        root = scope.get("root_path", "") + "/"
+        has_trailing_slash = path.endswith("/") and path != root
         if not is_head and not has_trailing_slash:
             await self._app(scope, receive, send)
             return
