@@ -23,6 +23,9 @@ ENTITY_TAGS_SCHEMA: Final = {
     "maxLength": MAX_HEADER_LENGTH,
     "pattern": _TAGS_PATTERN,
 }
+# The headers that a 304 response has in common with the response that it replaces. A cache updates
+# its stored headers with them.
+_NOT_MODIFIED_HEADERS: Final = ("ETag", "Cache-Control", "Content-Security-Policy")
 # The header `*`, which matches every entity tag.
 _ANY_TAG: Final = ["*"]
 _WEAK_PREFIX: Final = "W/"
@@ -62,9 +65,9 @@ def not_modified_response(request: Request, response: Response) -> Response | No
     if client_tags != _ANY_TAG and etag not in comparable_tags:
         return None
 
-    headers = {"ETag": etag}
-    if "Cache-Control" in response.headers:
-        headers["Cache-Control"] = response.headers["Cache-Control"]
+    headers = {
+        name: response.headers[name] for name in _NOT_MODIFIED_HEADERS if name in response.headers
+    }
     return Response(status_code=304, headers=headers)
 
 

@@ -2,22 +2,27 @@
 
 import re
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import fastapi_offline
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
+from app.core.http._bodies import JSON_MEDIA_TYPE
+from app.core.http._cacheable_page import CacheablePage
 from app.core.http._guard import guard_added_routes
 from app.settings import Settings
 
 OPENAPI_PATH: Final = "/openapi.json"
 # The path of the JavaScript, CSS and icon of Swagger UI.
 STATIC_PATH: Final = "/static-offline-docs"
+# A new version of the service may contain a new Swagger UI, at the same path.
+STATIC_MAX_AGE: Final = 3600  # seconds
 
 
 def add_documentation(app: FastAPI, settings: Settings) -> None:
@@ -37,22 +42,45 @@ def add_documentation(app: FastAPI, settings: Settings) -> None:
     )
     html = bytes(swagger_page.body)
     headers = {"Content-Security-Policy": _build_content_security_policy(html, settings)}
+    documentation = CacheablePage(html, "text/html", headers)
 
-    async def show_swagger_ui() -> HTMLResponse:
-        return HTMLResponse(html, headers=headers)
+    async def show_swagger_ui(request: Request) -> Response:
+        return documentation.respond(request)
 
     async def redirect_to_swagger_ui() -> RedirectResponse:
         return RedirectResponse(f"{settings.root_path}/docs")
 
     static_files = Path(fastapi_offline.__file__).parent / "static"
     with guard_added_routes(app, "public"):
-        # `setup` adds the route of the OpenAPI document. The constructor of the application did not
-        # add it, because it got `openapi_url=None`.
-        app.openapi_url = OPENAPI_PATH
-        app.setup()
-        app.mount(STATIC_PATH, StaticFiles(directory=static_files))
+        _add_openapi_document(app)
+        app.mount(STATIC_PATH, _CacheableFiles(directory=static_files))
         app.add_api_route("/docs", show_swagger_ui, include_in_schema=False)
         app.add_api_route("/", redirect_to_swagger_ui, include_in_schema=False)
+
+
+def _add_openapi_document(app: FastAPI) -> None:
+    """Add the route of the OpenAPI document to an application."""
+
+    @cache
+    def build_page() -> CacheablePage:
+        """Build the page with the first request, because more routes may be added until then."""
+        content = JSONResponse(app.openapi()).body
+        return CacheablePage(bytes(content), JSON_MEDIA_TYPE)
+
+    async def show_openapi_document(request: Request) -> Response:
+        return build_page().respond(request)
+
+    app.add_api_route(OPENAPI_PATH, show_openapi_document, include_in_schema=False)
+
+
+class _CacheableFiles(StaticFiles):
+    """Static files that browsers may use for an hour without asking. They have an ETag."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Return the response with a file, or a 304 response, for the arguments of Starlette."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = f"public, max-age={STATIC_MAX_AGE}"
+        return response
 
 
 def _build_content_security_policy(html: bytes, settings: Settings) -> str:

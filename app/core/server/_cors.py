@@ -21,7 +21,7 @@ Headers = list[tuple[bytes, bytes]]
 # The headers of our responses that scripts may read, in addition to those that they may always
 # read: Cache-Control, Content-Language, Content-Length, Content-Type, Expires, Last-Modified.
 EXPOSED_HEADERS: Final = (
-    *("Accept-Encoding", "Accept-Patch", "Allow", "Content-Disposition", "Date", "ETag"),
+    *("Accept", "Accept-Encoding", "Accept-Patch", "Allow", "Content-Disposition", "Date", "ETag"),
     *("Idempotency-Replayed", "Link", "Location", "Retry-After", "WWW-Authenticate"),
     "X-Request-ID",
 )

@@ -1,0 +1,96 @@
+"""Caching of the documentation page, its files and the OpenAPI document."""
+
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from app.core.db import Database
+from app.core.storage import Storage
+from tests.support.app_clients import client_with_settings, open_client
+from tests.support.problems import field_error_locations
+
+STATIC_FILE = "/static-offline-docs/swagger-ui-bundle.js"
+every_page = pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+every_cached_path = pytest.mark.parametrize("path", ["/docs", "/openapi.json", STATIC_FILE])
+
+
+@every_page
+async def test_page_has_strong_etag_and_must_be_revalidated(client: AsyncClient, path: str) -> None:
+    for method in ("GET", "HEAD"):
+        response = await client.request(method, path)
+        assert response.headers["cache-control"] == "no-cache"
+        assert response.headers["etag"].startswith('"')
+
+
+async def test_file_of_swagger_ui_may_be_used_for_an_hour(client: AsyncClient) -> None:
+    response = await client.get(STATIC_FILE)
+    assert response.headers["cache-control"] == "public, max-age=3600"
+    assert response.headers["etag"]
+
+
+async def test_missing_file_must_not_be_stored(client: AsyncClient) -> None:
+    response = await client.get("/static-offline-docs/nothing.js")
+    assert (response.status_code, response.headers["cache-control"]) == (404, "no-store")
+
+
+@every_cached_path
+@pytest.mark.parametrize("header", ["{etag}", "W/{etag}", "*", '"other", {etag}'])
+async def test_request_with_current_etag_returns_304(
+    client: AsyncClient, path: str, header: str
+) -> None:
+    first = await client.get(path)
+    headers = {"If-None-Match": header.format(etag=first.headers["etag"])}
+    for method in ("GET", "HEAD"):
+        response = await client.request(method, path, headers=headers)
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["etag"] == first.headers["etag"]
+        assert response.headers["cache-control"] == first.headers["cache-control"]
+        # A browser replaces the stored header, without which the page would not load its scripts.
+        policy = "content-security-policy"
+        assert response.headers[policy] == first.headers[policy]
+
+
+@every_page
+async def test_request_with_other_etag_returns_page(client: AsyncClient, path: str) -> None:
+    response = await client.get(path, headers={"If-None-Match": '"other"'})
+    assert response.status_code == 200
+    assert response.content
+
+
+@every_page
+async def test_malformed_if_none_match_returns_422(client: AsyncClient, path: str) -> None:
+    response = await client.get(path, headers={"If-None-Match": "other"})
+    assert field_error_locations(response) == [{"header": "If-None-Match"}]
+
+
+@every_page
+async def test_etag_is_the_same_in_every_process(
+    app: FastAPI, template_url: str, database: Database, storage: Storage, path: str
+) -> None:
+    async with (
+        open_client(app) as client,
+        client_with_settings(template_url, database, storage) as other_client,
+    ):
+        etags = {(await each.get(path)).headers["etag"] for each in (client, other_client)}
+    assert len(etags) == 1
+
+
+async def test_etag_of_openapi_document_changes_with_its_content(
+    client: AsyncClient, template_url: str, database: Database, storage: Storage
+) -> None:
+    etag = (await client.get("/openapi.json")).headers["etag"]
+    async with client_with_settings(
+        template_url, database, storage, anonymous_access="none"
+    ) as other_client:
+        response = await other_client.get("/openapi.json", headers={"If-None-Match": etag})
+    assert response.status_code == 200
+
+
+async def test_etag_of_documentation_changes_with_its_content_security_policy(
+    client: AsyncClient, template_url: str, database: Database, storage: Storage
+) -> None:
+    etag = (await client.get("/docs")).headers["etag"]
+    settings = {"s3_public_endpoint_url": "https://files.example.com"}
+    async with client_with_settings(template_url, database, storage, **settings) as other_client:
+        response = await other_client.get("/docs", headers={"If-None-Match": etag})
+    assert response.status_code == 200
