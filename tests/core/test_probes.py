@@ -34,6 +34,7 @@ async def read_status(origin: str, request_line: str, *headers: str) -> int:
     [
         # HAProxy with `option httpchk`, which has this request line by default.
         ("OPTIONS / HTTP/1.0", 204),
+        ("OPTIONS * HTTP/1.0", 204),
         # HAProxy with `option httpchk GET /readyz`.
         ("GET /readyz HTTP/1.0", 200),
         ("GET /livez HTTP/1.0", 200),
@@ -116,3 +117,38 @@ async def test_request_of_http_1_0_is_accepted_without_a_host_if_hosts_are_not_l
         assert await read_status(origin, "GET /books HTTP/1.0") == 200
         assert await read_status(origin, "GET /books HTTP/1.0", "Host:") == 200
         assert await read_status(origin, "GET /books HTTP/1.1") == 400
+
+
+@pytest.mark.parametrize(
+    ("host_in_target", "headers", "expected_status"),
+    [
+        (ALLOWED_HOST, ["Host: evil.example"], 200),
+        (f"ada@{ALLOWED_HOST}:8000", ["Host: evil.example"], 200),
+        ("evil.example", [f"Host: {ALLOWED_HOST}"], 400),
+        (f"{ALLOWED_HOST}@evil.example", [f"Host: {ALLOWED_HOST}"], 400),
+        # HTTP/1.1 requires exactly one Host header, also if the target has a host.
+        (ALLOWED_HOST, [], 400),
+        (ALLOWED_HOST, [f"Host: {ALLOWED_HOST}", f"Host: {ALLOWED_HOST}"], 400),
+    ],
+)
+async def test_host_in_the_request_target_has_precedence_over_the_header(
+    origin: str, host_in_target: str, headers: list[str], expected_status: int
+) -> None:
+    request_line = f"GET http://{host_in_target}/books HTTP/1.1"
+    assert await read_status(origin, request_line, *headers) == expected_status
+
+
+@pytest.mark.parametrize(
+    ("target", "expected_status"),
+    [
+        (f"http://{ALLOWED_HOST}/books", 200),
+        (f"http://{ALLOWED_HOST}", 307),
+        (f"http://{ALLOWED_HOST}?x", 307),
+        ("http://evil.example/books", 400),
+        ("http://10.0.0.7:8000/livez", 200),
+    ],
+)
+async def test_host_in_the_request_target_suffices_in_http_1_0(
+    origin: str, target: str, expected_status: int
+) -> None:
+    assert await read_status(origin, f"GET {target} HTTP/1.0") == expected_status

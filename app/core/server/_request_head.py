@@ -1,5 +1,6 @@
 """Rules for the head of a request (request line and headers) that the parser does not enforce."""
 
+import re
 from typing import Final
 from urllib.parse import unquote
 
@@ -61,7 +62,7 @@ def _find_encoding_error(version: str, transfer_encodings: list[bytes]) -> Servi
 
 
 def set_target(scope: HTTPScope, target: bytes, root_path: str) -> None:
-    """Set the path and the query string of a scope.
+    """Set the path and the query string of a scope, and its Host header if the target has a host.
 
     `target` is the request target, for example `b"/books?q=ada"`, `b"http://example.com/books"`, or
     `b"*"`, which means the server as a whole.
@@ -79,6 +80,27 @@ def set_target(scope: HTTPScope, target: bytes, root_path: str) -> None:
     scope["path"] = root_path + path
     scope["raw_path"] = root_path.encode("ascii") + raw_path
     scope["query_string"] = url.query or b""
+    if url.host is not None:
+        _replace_host_header(scope, target)
+
+
+def _replace_host_header(scope: HTTPScope, target: bytes) -> None:
+    """Replace the Host header by the host in the request target, which is a whole URL.
+
+    RFC 9112, section 3.2.2, requires this. A proxy sends such a target. The header is added if it
+    is missing in a request of HTTP/1.0. Other requests need exactly one, so they stay invalid.
+    """
+    after_scheme = target.partition(b"://")[2]
+    authority = re.split(rb"[/?#]", after_scheme)[0]
+    host = authority.rpartition(b"@")[2]
+
+    # The list is that of the server, which has the same headers.
+    headers: list[tuple[bytes, bytes]] = scope["headers"]  # type: ignore[assignment]
+    positions = [position for position, (name, _) in enumerate(headers) if name == b"host"]
+    if len(positions) == 1:
+        headers[positions[0]] = (b"host", host)
+    elif not positions and scope["http_version"] == "1.0":
+        headers.append((b"host", host))
 
 
 def build_head_without_upgrade(
