@@ -6,11 +6,12 @@ from typing import Annotated, Final
 
 import typer
 
-from app.cli import runtime
 from app.core.formats import Format
 
 _FORMATS_BY_SUFFIX: Final[dict[str, Format]] = {
     ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
@@ -21,11 +22,16 @@ class FormatChoice(StrEnum):
 
     csv = "csv"
     jsonl = "jsonl"
+    json = "json"
 
 
 FormatOption = Annotated[
     FormatChoice | None,
-    typer.Option("--format", help="File format. By default, the file's extension decides."),
+    typer.Option(
+        "--format",
+        help="CSV, JSON lines (one object per line), or JSON (one array of objects). By default,"
+        " the file's extension decides.",
+    ),
 ]
 
 
@@ -40,7 +46,7 @@ def choose_format(
     """Return the format of a file: the value of the option `--format`, or the file's extension.
 
     For example, the format of `books.ndjson` is "jsonl". `standard_stream_format` is the format of
-    `-`, which lacks an extension. Ends the command if the format cannot be determined.
+    `-`, which lacks an extension. Raises `ValueError` if the format cannot be determined.
     """
     if format_option is not None:
         return format_option.value
@@ -48,5 +54,7 @@ def choose_format(
     if file_format is None and is_standard_stream(file):
         file_format = standard_stream_format
     if file_format is None:
-        runtime.fail(f"cannot determine the format of {file}: pass --format csv or --format jsonl")
+        raise ValueError(
+            "its format is unknown: pass --format csv, --format jsonl or --format json"
+        )
     return file_format

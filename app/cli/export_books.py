@@ -5,18 +5,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, Final
 
 import typer
 
 from app.books.schemas import BookLine, BookQuery
 from app.books.service import BookService
 from app.cli import runtime
-from app.cli.book_files import FormatOption, choose_format, is_standard_stream
+from app.cli.book_files import FormatOption, choose_format
+from app.cli.output_files import is_regular_output, open_output
 from app.cli.progress_bar import create_progress_bar
 from app.core.db import TransactionSession
 from app.core.formats import Format, create_writer
 
+BYTE_ORDER_MARK: Final = "\ufeff".encode()
 group = typer.Typer(help="Export data to files.", no_args_is_help=True)
 
 
@@ -27,16 +29,44 @@ def export_books(
         Path, typer.Argument(help="The file to write; - for standard output.", readable=False)
     ] = Path("-"),
     file_format: FormatOption = None,
+    *,
+    bom: Annotated[
+        bool,
+        typer.Option(
+            "--bom", help="Begin a CSV file with a byte order mark, by which Excel knows UTF-8."
+        ),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write all books to a file that the command import books can read.
 
-    Every line has the author's name, the author's date of birth (dob) and the title of a book.
+    Every line has the author's name, the author's date of birth (dob) and the title of a book. The
+    number of books is printed at the end.
     """
-    chosen_format = choose_format(file, file_format, standard_stream_format="csv")
     try:
-        with _open_output(file) as output:
-            runtime.run_in_transaction(lambda session: _write_books(session, output, chosen_format))
-            output.flush()
+        chosen_format = choose_format(file, file_format, standard_stream_format="csv")
+    except ValueError as error:
+        runtime.fail(f"cannot write {file}: {error}")
+    if bom and chosen_format != "csv":
+        runtime.fail("--bom is only for CSV: leave it out for JSON")
+    with _failing_on_errors(file), open_output(file, replace=force) as output:
+        if bom:
+            output.write(BYTE_ORDER_MARK)
+        book_count = runtime.run_in_transaction(
+            lambda session: _write_books(session, output, chosen_format)
+        )
+        output.flush()
+    # The standard output may be the exported file, also as /dev/stdout.
+    typer.echo(f"Books exported: {book_count}", err=not is_regular_output(file))
+
+
+@contextmanager
+def _failing_on_errors(file: Path) -> Iterator[None]:
+    """End the command if the block cannot write the file."""
+    try:
+        yield
+    except FileExistsError:
+        runtime.fail(f"{file} exists: pass --force to replace it, or choose another name")
     except OSError as error:
         # Python flushes standard output once more when it exits, which would fail again. Redirect
         # the rest of the output to /dev/null.
@@ -47,41 +77,19 @@ def export_books(
         runtime.fail(f"cannot write {file}: {error.strerror}")
 
 
-@contextmanager
-def _open_output(file: Path) -> Iterator[BinaryIO]:
-    """Open a file, device, pipe or standard output (`-`) for writing.
-
-    A regular file is first written as `NAME.part`, and renamed to `NAME` when the block ends. If
-    the block fails, the part is deleted, and an existing file `NAME` does not change.
-    """
-    if is_standard_stream(file):
-        yield sys.stdout.buffer
-        return
-
-    is_device_or_pipe = file.exists() and not file.is_file()
-    if is_device_or_pipe:
-        with file.open("wb") as output:
-            yield output
-        return
-
-    partial_file = file.with_name(f"{file.name}.part")
-    try:
-        with partial_file.open("wb") as output:
-            yield output
-        partial_file.replace(file)
-    finally:
-        partial_file.unlink(missing_ok=True)
-
-
-async def _write_books(session: TransactionSession, output: BinaryIO, file_format: Format) -> None:
-    """Write all books to an open file, and show the progress on a terminal."""
+async def _write_books(session: TransactionSession, output: BinaryIO, file_format: Format) -> int:
+    """Write all books to an open file, and show the progress on a terminal. Return their number."""
     books = BookService(session)
     # This page is read only for the total number of books, which the progress bar shows.
     first_page = await books.page(BookQuery())
     writer = create_writer(file_format, BookLine)
+    book_count = 0
     with create_progress_bar() as progress:
         progress_task = progress.add_task("writing", total=first_page.total)
         output.write(writer.header)
         async for book_lines in books.export_lines():
             output.write(writer.format_lines(book_lines))
+            book_count += len(book_lines)
             progress.advance(progress_task, len(book_lines))
+        output.write(writer.footer)
+    return book_count

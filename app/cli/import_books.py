@@ -1,38 +1,46 @@
 """The commands `import books` and `seed`."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
 import typer
 
 from app.books import service
 from app.books.schemas import BookLine, ImportCounts
 from app.cli import runtime
-from app.cli.book_files import FormatOption, choose_format, is_standard_stream
+from app.cli.book_files import FormatChoice, FormatOption, choose_format, is_standard_stream
+from app.cli.line_reader import (
+    InputFile,
+    InvalidLinesError,
+    LineReader,
+    label_input,
+    make_printable,
+    open_input,
+)
 from app.cli.progress_bar import create_progress_bar
+from app.cli.read_options import (
+    ColumnOption,
+    DelimiterOption,
+    EncodingOption,
+    IgnoreOtherColumnsOption,
+    parse_columns,
+)
 from app.core.db import TransactionSession
-from app.core.formats import Format, InvalidLine, parse_lines
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from app.core.formats import SIGNATURE_LENGTH, Format, ReadOptions, describe_file_without_text
 
 CATALOG: Final = Path(service.__file__).with_name("catalog.csv")
 INVALID_LINES_EXIT_CODE: Final = 3
-LINES_PER_PROGRESS_UPDATE: Final = 1000
 group = typer.Typer(help="Import data from files.", no_args_is_help=True)
 
 
 def seed() -> None:
     """Add a small catalog of real books. Existing books stay unchanged."""
     with CATALOG.open("rb") as file:
-        summary = runtime.run_in_transaction(
-            lambda session: _import_file(session, file, "csv", strict=True)
-        )
+        catalog = InputFile(file, CATALOG.name, "csv", ReadOptions())
+        summary = _run_import(catalog, strict=True, dry_run=False)
     typer.echo(summary)
 
 
@@ -43,35 +51,49 @@ def import_books(
         Path, typer.Argument(help="The file to read; - for standard input.", readable=False)
     ],
     file_format: FormatOption = None,
+    columns: ColumnOption = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
     *,
+    ignore_other_columns: IgnoreOtherColumnsOption = False,
     strict: Annotated[
         bool, typer.Option(help="Import nothing if any line of the file is invalid.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Report what would be imported. Change nothing.")
     ] = False,
 ) -> None:
     """Add the books of a file, and their authors. Existing books stay unchanged.
 
-    Every line has the author's name, the author's date of birth (dob) and the title of a book.
+    Every line has the author's name, the title of a book and, if it is known, the author's date of
+    birth (dob). The first line of a CSV file names the columns.
+
     Invalid lines are reported and skipped. The exit code is then 3, or 1 with --strict.
     """
-    chosen_format = choose_format(file, file_format)
-    try:
-        with _open_input(file) as open_file:
-            summary = runtime.run_in_transaction(
-                lambda session: _import_file(session, open_file, chosen_format, strict=strict)
-            )
-    except OSError as error:
-        runtime.fail(f"cannot read {file}: {error.strerror}")
-    except ValueError as error:
-        runtime.fail(f"cannot read {file}: {error}")
-    except _InvalidLinesError:
-        runtime.fail("nothing was imported, because lines are invalid")
+    columns_by_field = parse_columns(columns or [], BookLine)
+    options = ReadOptions(columns_by_field, ignore_other_columns, delimiter, encoding)
+    with _failing_on_errors(file), open_input(file) as open_file:
+        chosen_format = _choose_input_format(file, open_file, file_format)
+        if delimiter is not None and chosen_format != "csv":
+            runtime.fail("--delimiter is only for CSV: leave it out for a JSON file")
+        input_file = InputFile(open_file, label_input(file), chosen_format, options)
+        summary = _run_import(input_file, strict=strict, dry_run=dry_run)
     typer.echo(summary)
     if summary.invalid_line_count > 0:
         raise typer.Exit(INVALID_LINES_EXIT_CODE)
 
 
-class _InvalidLinesError(Exception):
-    """Raised in strict mode to roll back the import of a file that has invalid lines."""
+@contextmanager
+def _failing_on_errors(file: Path) -> Iterator[None]:
+    """End the command if the block cannot read the file, or if it refuses invalid lines."""
+    try:
+        yield
+    except OSError as error:
+        runtime.fail(f"cannot read {label_input(file)}: {error.strerror}")
+    except ValueError as error:
+        runtime.fail(make_printable(f"cannot read {label_input(file)}: {error}"))
+    except InvalidLinesError:
+        runtime.fail("nothing was imported, because lines are invalid")
 
 
 @dataclass(frozen=True)
@@ -80,91 +102,72 @@ class _ImportSummary:
 
     added: ImportCounts
     invalid_line_count: int
+    is_dry_run: bool
 
     def __str__(self) -> str:
         """Return a summary such as "Books added: 3, authors added: 1, invalid lines: 2"."""
         summary = f"Books added: {self.added.books}, authors added: {self.added.authors}"
+        if self.is_dry_run:
+            summary = f"Books to add: {self.added.books}, authors to add: {self.added.authors}"
         if self.invalid_line_count > 0:
             summary += f", invalid lines: {self.invalid_line_count}"
+        if self.is_dry_run:
+            summary += ". Nothing was changed (--dry-run)."
         return summary
 
 
-@contextmanager
-def _open_input(file: Path) -> Iterator[BinaryIO]:
-    """Open a file or standard input (`-`) for reading. Close the file when the block ends."""
-    if is_standard_stream(file):
-        yield sys.stdin.buffer
-        return
-    with file.open("rb") as open_file:
-        yield open_file
+class _DryRunEnd(Exception):
+    """Raised at the end of a dry run to roll back what it has added."""
+
+    def __init__(self, summary: _ImportSummary) -> None:
+        super().__init__()
+        self.summary = summary
+
+
+def _choose_input_format(
+    file: Path, open_file: BinaryIO, format_option: FormatChoice | None
+) -> Format:
+    """Return the format of an open file. Raises `ValueError` if it cannot be determined.
+
+    If the file is not text, for example an Excel workbook, the error says so, because no value of
+    `--format` would help.
+    """
+    try:
+        return choose_format(file, format_option)
+    except ValueError:
+        # Standard input is not read here, because that would wait for its first bytes.
+        if not is_standard_stream(file):
+            problem = describe_file_without_text(open_file.read(SIGNATURE_LENGTH))
+            if problem is not None:
+                raise ValueError(problem) from None
+        raise
+
+
+def _run_import(input_file: InputFile, *, strict: bool, dry_run: bool) -> _ImportSummary:
+    """Import an open file in a transaction, which a dry run rolls back."""
+    try:
+        return runtime.run_in_transaction(
+            lambda session: _import_file(session, input_file, strict=strict, dry_run=dry_run)
+        )
+    except _DryRunEnd as end:
+        return end.summary
 
 
 async def _import_file(
-    session: TransactionSession, file: BinaryIO, file_format: Format, *, strict: bool
+    session: TransactionSession, input_file: InputFile, *, strict: bool, dry_run: bool
 ) -> _ImportSummary:
     """Add the books of an open file and their authors, and show the progress on a terminal.
 
-    Invalid lines are reported and skipped. If `strict` is set and any line is invalid, raises
-    `_InvalidLinesError`, so that the transaction is rolled back.
+    Invalid lines are reported and skipped. Raises an exception to roll back the transaction:
+    `InvalidLinesError` if `strict` is set and any line is invalid, and `_DryRunEnd` at the end of a
+    dry run.
     """
     with create_progress_bar() as progress:
-        reader = _BookLineReader(file, file_format, progress)
+        reader = LineReader(BookLine, input_file, progress)
         book_lines = reader.read_valid_lines(strict=strict)
         added = await service.BookService(session).import_lines(book_lines)
-    return _ImportSummary(added, reader.invalid_line_count)
-
-
-class _BookLineReader:
-    """Reads the lines of a file, reports invalid lines, and shows the progress.
-
-    `invalid_line_count` is the number of lines that were invalid so far.
-    """
-
-    def __init__(self, file: BinaryIO, file_format: Format, progress: "Progress") -> None:
-        """Create a reader of an open file, and a task that shows its progress in `progress`."""
-        self._file = file
-        self._format = file_format
-        self._progress = progress
-        # A pipe has no size, so its progress is shown without a percentage.
-        size_in_bytes = None
-        if file.seekable():
-            size_in_bytes = os.fstat(file.fileno()).st_size
-        self._progress_task = progress.add_task("reading", total=size_in_bytes)
-        self.invalid_line_count = 0
-
-    def read_valid_lines(self, *, strict: bool) -> Iterator[BookLine]:
-        """Yield the valid lines of the file. Report each invalid line on standard error.
-
-        Raises `_InvalidLinesError` after the last line if `strict` is set and any line was invalid.
-        """
-        parsed_lines = parse_lines(self._format, BookLine, self._file)
-        for line_count, parsed_line in enumerate(parsed_lines, 1):
-            if isinstance(parsed_line, InvalidLine):
-                self.invalid_line_count += 1
-                self._report_invalid_line(parsed_line)
-            else:
-                yield parsed_line.item
-            if line_count % LINES_PER_PROGRESS_UPDATE == 0:
-                self._show_progress(line_count)
-        if strict and self.invalid_line_count > 0:
-            raise _InvalidLinesError
-        # The database merges the lines after it has received the last one. How long that takes is
-        # unknown (total=None).
-        self._progress.update(self._progress_task, description="merging", total=None)
-
-    def _show_progress(self, line_count: int) -> None:
-        """Show how many bytes of a regular file, or how many lines of a pipe, have been read."""
-        completed = line_count
-        if self._file.seekable():
-            completed = self._file.tell()
-        self._progress.update(self._progress_task, completed=completed)
-
-    def _report_invalid_line(self, invalid_line: InvalidLine) -> None:
-        """Print a message such as "line 3: has 2 columns instead of 3" above the progress bar."""
-        # The message may quote the file, whose control characters could change the terminal.
-        printable_message = "".join(
-            character if character.isprintable() else "?"
-            for character in invalid_line.error_message
-        )
-        report = f"line {invalid_line.line_number}: {printable_message}"
-        self._progress.console.print(report, markup=False, soft_wrap=True)
+    summary = _ImportSummary(added, reader.invalid_line_count, is_dry_run=dry_run)
+    if dry_run:
+        # The database has added everything like in an import, so that the counts are exact.
+        raise _DryRunEnd(summary)
+    return summary

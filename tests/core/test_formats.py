@@ -1,26 +1,29 @@
-"""CSV and JSON lines: models survive a round trip, and an invalid line does not affect others."""
+"""CSV, JSON lines and JSON: models survive a round trip, and an invalid line affects no others."""
 
 import json
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import repeat
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
 from app.books.schemas import BookLine
-from app.core.formats import LINE_TOO_LONG, MAX_LINE_BYTES, Format, create_writer, parse_lines
+from app.core.formats import LINE_TOO_LONG, MAX_LINE_LENGTH, Format, create_writer, parse_lines
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 ALL_FORMATS = pytest.mark.parametrize("file_format", FORMATS)
+LINE_FORMATS: tuple[Format, ...] = ("csv", "jsonl")
+EVERY_LINE_FORMAT = pytest.mark.parametrize("file_format", LINE_FORMATS)
 CSV_HEADER = b"author,dob,title\n"
+MAX_PIECE_BYTES = 8192
 # In the values of invalid lines. Error messages must not repeat it.
 SECRET = "hunter2"
 TITLES = (
-    "Emma", '"Emma"', '"', '""', 'He said "no", twice', "a,b", ",", "a\nb", "a\r\nb", "a\rb", "\r",
-    "\n", "\nEmma", "Emma\n", " Emma", "Emma ", "\tEmma\t", " ", "Cien años", "e\u0301", "東京",
-    "👩‍🚀 \U0001f4da", "\u2028\x85\x1c\x0b\x0c", "\ufeffEmma", "=1+1", "'", "\\", "\\n", "null", "",
-    "None", "1813", "#1", "x" * 300, "\U0001f4da" * 300, '"' * 300, "\n" * 300,
+    "Emma", '"Emma"', '"', '""', 'He said "no", twice', "a,b", ",", "a\nb", "a\r\nb", "a\rb", "\ra",
+    "a\n", "\nEmma", "Emma\n", " Emma", "Emma ", "\tEmma\t", " a ", "Cien años", "e\u0301", "東京",
+    "👩‍🚀 \U0001f4da", "a\u2028\x85\x1c\x0b\x0c", "\ufeffEmma", "=1+1", "'", "\\", "\\n", "null",
+    "", "None", "1813", "#1", "x" * 300, "\U0001f4da" * 300, '"' * 300, "a" + "\n" * 299,
 )  # fmt: skip
 BOOKS = [
     BookLine(author=title[:200], dob=dob, title=title)
@@ -64,8 +67,8 @@ def first_line_number(file_format: Format) -> int:
     return 1
 
 
-def test_formats_are_csv_and_json_lines() -> None:
-    assert FORMATS == ("csv", "jsonl")
+def test_formats_are_csv_json_lines_and_json() -> None:
+    assert FORMATS == ("csv", "jsonl", "json")
 
 
 # Round trips
@@ -79,27 +82,31 @@ def test_written_models_are_read_back(file_format: Format) -> None:
         + writer.format_lines(BOOKS[:7])
         + writer.format_lines([])
         + writer.format_lines(BOOKS[7:])
+        + writer.footer
     )
     assert [book for _, book in parse(file_format, content)] == BOOKS
-    assert content == writer.header + b"".join(writer.format_lines([book]) for book in BOOKS)
+    other_writer = create_writer(file_format, BookLine)
+    lines = [other_writer.format_lines([book]) for book in BOOKS]
+    assert content == other_writer.header + b"".join(lines) + other_writer.footer
 
 
 @ALL_FORMATS
 def test_file_without_models_is_read_as_empty(file_format: Format) -> None:
     writer = create_writer(file_format, BookLine)
-    assert parse(file_format, writer.header + writer.format_lines([])) == []
+    content = writer.header + writer.format_lines([]) + writer.footer
+    assert parse(file_format, content) == []
 
 
 @ALL_FORMATS
 @pytest.mark.parametrize("byte_order_mark", [b"", b"\xef\xbb\xbf"])
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("ends_last_line", [True, False])
 def test_byte_order_mark_and_line_ends_do_not_matter(
     file_format: Format, byte_order_mark: bytes, line_end: bytes, *, ends_last_line: bool
 ) -> None:
     books = [make_book("Emma"), make_book("Persuasion")]
     writer = create_writer(file_format, BookLine)
-    lines = (writer.header + writer.format_lines(books)).splitlines()
+    lines = (writer.header + writer.format_lines(books) + writer.footer).splitlines()
     content = byte_order_mark + line_end.join(lines)
     if ends_last_line:
         content += line_end
@@ -111,35 +118,11 @@ def test_byte_order_mark_after_the_first_line_is_text() -> None:
     assert parse("csv", content) == [(2, make_book("Emma", "\ufeffA"))]
 
 
-@ALL_FORMATS
+@EVERY_LINE_FORMAT
 def test_empty_lines_are_skipped_but_counted(file_format: Format) -> None:
     content = file_with_lines(file_format, b"", b"", line_end=b"\r\n")
     first = first_line_number(file_format)
     assert [number for number, _ in parse(file_format, content)] == [first, first + 3]
-
-
-# The header of CSV
-
-
-def test_csv_columns_may_have_any_order() -> None:
-    content = b'"title",author,dob\nEmma,Jane Austen,1775-12-16\n'
-    assert parse("csv", content) == [(2, make_book("Emma", "Jane Austen", "1775-12-16"))]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"", b"\n", b"\n\n", b"\xef\xbb\xbf", b"\xff\n", b"\x00\n", b"author,title\n", b"author\n",
-        b"author,dob,title,isbn\n", b"author,dob,title,title\n", b"author,dob,dob\n",
-        b"author,dob,title,\n", b"Author,dob,title\n", b"author;dob;title\n",
-        b'"author,dob,title\n', b"author, dob, title\n", b"A,,Emma\n",
-        b"author,dob,title" + b" " * MAX_LINE_BYTES, b"author,dob,title\rA,,Emma\r",
-        "author,dob,title\n".encode("utf-16"),
-    ],
-)  # fmt: skip
-def test_csv_without_the_expected_header_raises_an_error(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"must name the columns author, dob, title$"):
-        parse("csv", content)
 
 
 # Invalid lines
@@ -153,7 +136,6 @@ INVALID_LINES: dict[Format, dict[str, bytes]] = {
         "unclosed quote": b'A,,"hunter2',
         "unclosed quote in the first column": b'"hunter2,,Emma',
         "text after a quote": b'A,,"Emma"hunter2',
-        "carriage return": b"A,,Em\rhunter2",
         "bad UTF-8": b"A,,hunter2\xff",
         "Latin-1": "A,,hunter2 años".encode("latin-1"),
         "encoded surrogate": b"A,,hunter2\xed\xa0\x80",
@@ -167,8 +149,8 @@ INVALID_LINES: dict[Format, dict[str, bytes]] = {
         "date and time": b"A,1775-12-16T00:00:00,hunter2",
         "number for a date": b"A,1775,hunter2",
         "infinite date": b"A,9999-12-31,hunter2",
-        "long line": b"A,," + b"hunter2" * MAX_LINE_BYTES,
-        "line one byte too long": b"A,," + b"x" * (MAX_LINE_BYTES - 3),
+        "long line": b"A,," + b"hunter2" * MAX_LINE_LENGTH,
+        "line one character too long": b"A,," + b"x" * (MAX_LINE_LENGTH - 3),
     },
     "jsonl": {
         "not JSON": b"hunter2",
@@ -193,13 +175,13 @@ INVALID_LINES: dict[Format, dict[str, bytes]] = {
         "number for a date": b'{"author": "A", "dob": 1775, "title": "hunter2"}',
         "number for a title": b'{"author": "hunter2", "title": 1984}',
         "deep nesting": b"[" * 10_000,
-        "long line": b'{"author": "A", "title": "' + b"hunter2" * MAX_LINE_BYTES + b'"}',
+        "long line": b'{"author": "A", "title": "' + b"hunter2" * MAX_LINE_LENGTH + b'"}',
         "long integer": b'{"author": "A", "title": ' + b"1" * 10_000 + b"}",
     },
 }
 INVALID_CASES = pytest.mark.parametrize(
     ("file_format", "case"),
-    [(file_format, case) for file_format in FORMATS for case in INVALID_LINES[file_format]],
+    [(file_format, case) for file_format in LINE_FORMATS for case in INVALID_LINES[file_format]],
 )
 
 
@@ -215,7 +197,7 @@ def test_invalid_line_gets_a_message_and_the_other_lines_are_read(
     assert isinstance(book_after, BookLine)
     assert number == first_line_number(file_format) + 1
     assert isinstance(message, str)
-    assert 5 < len(message) < 200
+    assert 5 < len(message) < 250
     assert SECRET not in message
 
 
@@ -231,7 +213,7 @@ def test_invalid_line_at_the_end_of_a_file_gets_a_message(
     assert number == first_line_number(file_format) + 2
 
 
-@ALL_FORMATS
+@EVERY_LINE_FORMAT
 def test_each_of_many_invalid_lines_gets_a_message(file_format: Format) -> None:
     lines: list[bytes] = []
     for invalid_line in INVALID_LINES[file_format].values():
@@ -244,7 +226,7 @@ def test_each_of_many_invalid_lines_gets_a_message(file_format: Format) -> None:
     assert len(parsed_lines) == len(lines) + 2
 
 
-@ALL_FORMATS
+@EVERY_LINE_FORMAT
 def test_line_of_exactly_the_maximum_length_is_read(file_format: Format) -> None:
     header = csv_header(file_format)
     start = b'{"author": "A", "title": "'
@@ -252,7 +234,7 @@ def test_line_of_exactly_the_maximum_length_is_read(file_format: Format) -> None
     if file_format == "csv":
         start = b'A,,"'
         end = b'"\n'
-    longest_line = start + b"x" * (MAX_LINE_BYTES - len(start) - len(end)) + end
+    longest_line = start + b"x" * (MAX_LINE_LENGTH - len(start) - len(end)) + end
     [(_, message)] = parse(file_format, header + longest_line)
     assert message == "title: Must have at most 300 characters"
     [(_, message)] = parse(file_format, header + b" " + longest_line)
@@ -265,7 +247,8 @@ def test_message_names_every_field_error_of_a_line() -> None:
     assert isinstance(message, str)
     field_errors = message.split("; ")
     fields = [field_error.split(":")[0] for field_error in field_errors]
-    assert fields == ["author", "dob", "title", "isbn"]
+    assert fields[:2] == ["author", "dob"]
+    assert field_errors[2].startswith("has no column title. Its other columns are isbn. ")
 
 
 # CSV records of several lines, and quotes
@@ -307,7 +290,7 @@ def test_unclosed_quote_invalidates_only_its_line(
 
 
 def test_search_for_a_closing_quote_ends_at_a_line_that_is_too_long() -> None:
-    content = CSV_HEADER + b'A,,"a\n' + b"x" * MAX_LINE_BYTES + b'\nA,,b"\nA,,c\n'
+    content = CSV_HEADER + b'A,,"a\n' + b"x" * MAX_LINE_LENGTH + b'\nA,,b"\nA,,c\n'
     assert [(number, type(line)) for number, line in parse("csv", content)] == [
         (2, str), (3, str), (4, BookLine), (5, BookLine),
     ]  # fmt: skip
@@ -324,19 +307,20 @@ class GeneratedFile(BytesIO):
         self._pieces = repeat(piece, count)
         self.read_count = 0
 
-    def readline(self, size: Any = -1, /) -> bytes:
+    def read1(self, size: int | None = -1, /) -> bytes:
         self.read_count += 1
-        assert 0 < size <= MAX_LINE_BYTES
-        header_line = super().readline(size)
-        if header_line:
-            return header_line
+        assert size is not None
+        assert 0 < size <= MAX_PIECE_BYTES
+        header = super().read1(size)
+        if header:
+            return header
         return next(self._pieces, b"")
 
 
-@ALL_FORMATS
+@EVERY_LINE_FORMAT
 def test_line_of_50_megabytes_is_skipped_in_pieces(file_format: Format) -> None:
-    piece_count = 50 * 2**20 // MAX_LINE_BYTES
-    file = GeneratedFile(b"x" * MAX_LINE_BYTES, piece_count, csv_header(file_format))
+    piece_count = 50 * 2**20 // MAX_PIECE_BYTES
+    file = GeneratedFile(b"x" * MAX_PIECE_BYTES, piece_count, csv_header(file_format))
     [(_, message)] = parse_lines(file_format, BookLine, file)
     assert message == LINE_TOO_LONG
     assert file.read_count <= piece_count + 4
@@ -349,7 +333,7 @@ def test_each_line_is_read_once_however_many_have_quotes(line: bytes) -> None:
     assert file.read_count <= 20_010
 
 
-@ALL_FORMATS
+@EVERY_LINE_FORMAT
 def test_lines_are_read_only_when_they_are_needed(file_format: Format) -> None:
     line = VALID_LINES[file_format] + b"\n"
     file = GeneratedFile(line, 10**9, csv_header(file_format))

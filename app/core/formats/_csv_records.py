@@ -1,10 +1,16 @@
 """The records of a CSV file, each of which may have several lines."""
 
 import csv
+import re
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Final, NamedTuple
 
-from app.core.formats._text_lines import LINE_TOO_LONG, MAX_LINE_BYTES, InvalidLine, read_lines
+from app.core.formats._open_quotes import find_quote_error
+from app.core.formats._text_files import TextFile
+from app.core.formats._text_lines import LINE_TOO_LONG, MAX_LINE_LENGTH, InvalidLine, read_lines
+
+DEFAULT_DELIMITER: Final = ","
+_QUOTE_ADVICE: Final = 'write a quote inside a quoted value twice ("")'
 
 
 class CsvRecord(NamedTuple):
@@ -15,70 +21,143 @@ class CsvRecord(NamedTuple):
 
 
 class NumberedLine(NamedTuple):
-    """A line of a file. The text is None if the line is longer than `MAX_LINE_BYTES`."""
+    """A line of a file. The text is None if the line is longer than `MAX_LINE_LENGTH`."""
 
     line_number: int
     text: str | None
 
 
-def read_records(file: BinaryIO) -> Iterator[CsvRecord | InvalidLine]:
-    """Yield the records of a CSV file. A record has several lines if a value contains line breaks.
+class CsvRecords:
+    """Iterator over the records of a CSV file. Records can be put back to be read again.
 
-    Reading continues after an invalid line. Example of a file, and what is yielded for each line:
+    A record has several lines if a value contains line breaks. Blank records are skipped: lines
+    without text, and lines of only delimiters, which spreadsheet programs write for empty rows.
+
+    Reading continues after an invalid line. Example of a file, and what is returned for each line:
 
         author,dob,title      CsvRecord(1, ["author", "dob", "title"])
         Homer,,"Iliad         CsvRecord(2, ["Homer", "", "Iliad\\nand Odyssey"])
         and Odyssey"
-        Homer,,"Margites      InvalidLine(4, "unexpected end of data"): the quote is never closed
+        Homer,,"Margites      InvalidLine(4, "begins a quoted value that is never closed")
         Hesiod,,Theogony      CsvRecord(5, ["Hesiod", "", "Theogony"])
+
+    The attribute `delimiter` may be changed between two records.
     """
-    line_reader = _LineReader(file)
-    for line_number, text in line_reader:
+
+    def __init__(self, file: TextFile) -> None:
+        self.delimiter = DEFAULT_DELIMITER
+        self._file = file
+        self._lines = _LineReader(file)
+        # The lines of the last record, from the first one on.
+        self._lines_of_record: list[NumberedLine] = []
+
+    def __iter__(self) -> Iterator[CsvRecord | InvalidLine]:
+        return self
+
+    def __next__(self) -> CsvRecord | InvalidLine:
+        """Return the next record that is not blank, or an invalid line."""
+        for line in self._lines:
+            record = self._parse_record(line)
+            if isinstance(record, InvalidLine) or any(record.values):
+                return record
+        raise StopIteration
+
+    def read_separator_line(self, pattern: re.Pattern[str]) -> str | None:
+        """Skip the first line if it matches a pattern. Return the first group, otherwise None."""
+        line = next(self._lines, None)
+        if line is None:
+            return None
+        match = pattern.fullmatch(line.text or "")
+        if match is None:
+            self._lines.put_back([line])
+            return None
+        return match[1]
+
+    def put_back(self) -> None:
+        """Put back the last record, so that it is read again."""
+        self._lines.put_back(self._lines_of_record)
+
+    def _parse_record(self, first_line: NumberedLine) -> CsvRecord | InvalidLine:
+        """Return the record that begins with a line. Read further lines if the record has more."""
+        self._lines_of_record = [first_line]
+        line_number, text = first_line
         if text is None:
-            yield InvalidLine(line_number, LINE_TOO_LONG)
-            continue
+            return InvalidLine(line_number, LINE_TOO_LONG)
 
+        if '"' in text:
+            record = self._parse_quoted_record(first_line)
+        else:
+            # Without a quote, the record ends with the line. This is faster than the CSV reader.
+            record = CsvRecord(line_number, text.rstrip("\r\n").split(self.delimiter))
+        if isinstance(record, CsvRecord):
+            return self._find_undecodable_line() or record
+        return record
+
+    def _parse_quoted_record(self, first_line: NumberedLine) -> CsvRecord | InvalidLine:
+        """Return the record that begins with a line that contains a quote."""
         # The CSV reader takes more lines than the first one for as long as a quote is open.
-        following_lines: list[NumberedLine] = []
-        csv_reader = csv.reader(_record_lines(text, line_reader, following_lines), strict=True)
+        record_texts = self._read_record_lines()
+        csv_reader = csv.reader(record_texts, delimiter=self.delimiter, strict=True)
         try:
-            values = next(csv_reader)
-        except csv.Error as error:
-            # Only the first line is invalid. The following lines may be records of their own.
-            line_reader.put_back(following_lines)
-            # The message may end with a dash and advice on how to call `open`.
-            error_message, _, _ = str(error).partition(" - ")
-            yield InvalidLine(line_number, error_message)
-            continue
+            return CsvRecord(first_line.line_number, next(csv_reader))
+        except csv.Error:
+            return self._reject_record()
 
-        is_empty_line = not values
-        if not is_empty_line:
-            yield CsvRecord(line_number, values)
+    def _read_record_lines(self) -> Iterator[str]:
+        """Yield the first line of a record, and then the lines that follow it in the file.
 
+        Each following line is also appended to the lines of the record. Stops at `MAX_LINE_LENGTH`
+        in total, in case the record has a quote that is never closed.
+        """
+        total_length = 0
+        line = self._lines_of_record[0]
+        while line.text is not None and total_length < MAX_LINE_LENGTH:
+            yield line.text
+            total_length += len(line.text)
+            next_line = next(self._lines, None)
+            if next_line is None:
+                return
+            self._lines_of_record.append(next_line)
+            line = next_line
 
-def _record_lines(
-    first_line: str, line_reader: Iterator[NumberedLine], following_lines: list[NumberedLine]
-) -> Iterator[str]:
-    """Yield the first line of a CSV record, and then the lines that follow it in the file.
+    def _reject_record(self) -> InvalidLine:
+        """Return an error about the quotes of the last record.
 
-    Each following line is also appended to `following_lines`, so that the caller can put it back.
-    Stops at `MAX_LINE_BYTES` in total, in case the record has a quote that is never closed.
-    """
-    yield first_line
-    total_length = len(first_line)
-    for following_line in line_reader:
-        following_lines.append(following_line)
-        if following_line.text is None or total_length >= MAX_LINE_BYTES:
-            return
-        yield following_line.text
-        total_length += len(following_line.text)
+        The lines below the one on which the wrong value begins may be records of their own, so they
+        are put back.
+        """
+        texts = [line.text for line in self._lines_of_record if line.text is not None]
+        first_index, last_index = find_quote_error(texts, self.delimiter)
+        if last_index is None:
+            problem = "begins a quoted value that is never closed"
+        elif last_index == first_index:
+            problem = "has text after a closing quote"
+        else:
+            last_line = self._lines_of_record[last_index]
+            problem = (
+                "begins a quoted value that is not closed"
+                f" (the next quote, on line {last_line.line_number}, is followed by text)"
+            )
+        self._lines.put_back(self._lines_of_record[first_index + 1 :])
+        del self._lines_of_record[first_index + 1 :]
+        line_number = self._lines_of_record[-1].line_number
+        return InvalidLine(line_number, f"{problem}: {_QUOTE_ADVICE}")
+
+    def _find_undecodable_line(self) -> InvalidLine | None:
+        """Return an error about the first line of the last record that could not be decoded."""
+        for line_number, text in self._lines_of_record:
+            if text is not None and not text.isascii():
+                problem = self._file.describe_undecodable_byte(text)
+                if problem is not None:
+                    return InvalidLine(line_number, problem)
+        return None
 
 
 class _LineReader:
     """Iterator over the numbered lines of a file. Lines can be put back to be read again."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._numbered_lines = enumerate(read_lines(file), 1)
+    def __init__(self, file: TextFile) -> None:
+        self._numbered_lines = enumerate(read_lines(file.text), 1)
         # A stack, whose last line is read next.
         self._lines_put_back: list[NumberedLine] = []
 
@@ -89,11 +168,8 @@ class _LineReader:
         """Return the next line: the first that was put back, otherwise the next of the file."""
         if self._lines_put_back:
             return self._lines_put_back.pop()
-        line_number, line = next(self._numbered_lines)
-        if line is None:
-            return NumberedLine(line_number, None)
-        # Bytes that are not UTF-8 become lone surrogates, which the models reject.
-        return NumberedLine(line_number, line.decode(errors="surrogateescape"))
+        line_number, text = next(self._numbered_lines)
+        return NumberedLine(line_number, text)
 
     def put_back(self, lines: list[NumberedLine]) -> None:
         """Put back the lines that were read last, so that they are read again in this order."""

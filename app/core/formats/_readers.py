@@ -1,115 +1,129 @@
-"""Read models from the lines of a file."""
+"""Read models from a file."""
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
+from typing import BinaryIO, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from app.core.field_errors import validation_error_message
-from app.core.formats._csv_records import CsvRecord, read_records
-from app.core.formats._strict_json import parse_json
+from app.core.formats._csv_header import read_header
+from app.core.formats._csv_records import CsvRecords
+from app.core.formats._json_array import read_items
+from app.core.formats._json_objects import JsonMapping
+from app.core.formats._line_validation import LineValidator, ParsedLine
+from app.core.formats._read_options import ReadOptions
+from app.core.formats._strict_json import MAX_JSON_DEPTH, JsonNestedTooDeeply, parse_json_text
+from app.core.formats._text_files import TextFile, open_text
 from app.core.formats._text_lines import LINE_TOO_LONG, InvalidLine, read_lines
 from app.core.formats._writers import Format
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-
-class ParsedLine(NamedTuple, Generic[ModelT]):
-    """A valid line of a file, as an instance of a model."""
-
-    line_number: int
-    item: ModelT
+_DEFAULT_OPTIONS: Final = ReadOptions()
 
 
 def parse_lines(
-    file_format: Format, model: type[ModelT], file: BinaryIO
+    file_format: Format,
+    model: type[ModelT],
+    file: BinaryIO,
+    options: ReadOptions = _DEFAULT_OPTIONS,
 ) -> Iterator[ParsedLine[ModelT] | InvalidLine]:
-    """Yield the lines of a file as instances of a model, and skip empty lines.
+    """Yield the lines of a file as instances of a model, and skip blank lines.
 
     Parsing continues after an invalid line. For example, a file may give `ParsedLine(2, book)`,
-    then `InvalidLine(3, "has 2 columns instead of 3")`, and then `ParsedLine(4, other_book)`.
+    then `InvalidLine(3, "has 2 values instead of 3")`, and then `ParsedLine(4, other_book)`. The
+    line number of an item of a JSON array, or of a CSV record, is that of its first line.
 
-    Raises `ValueError` if the header of a CSV file does not name exactly the fields of the model.
+    Raises `ValueError` if the file is not text, if the header of a CSV file is missing or does not
+    name the fields of the model, or if the syntax of a JSON array is wrong. The message says what
+    to do, and continues a sentence such as "cannot read books.csv: ...".
     """
+    text_file = open_text(file, options.encoding, translate_line_ends=file_format == "json")
     if file_format == "csv":
-        return _parse_csv(model, file)
-    return _parse_json_lines(model, file)
+        return _parse_csv(model, text_file, options)
+    json_parser = _JsonParser(model, text_file, options)
+    if file_format == "jsonl":
+        return json_parser.parse_lines()
+    return json_parser.parse_array()
 
 
-def _parse_json_lines(
-    model: type[ModelT], file: BinaryIO
+def _parse_csv(
+    model: type[ModelT], file: TextFile, options: ReadOptions
 ) -> Iterator[ParsedLine[ModelT] | InvalidLine]:
-    """Yield the lines of a JSON lines file as instances of a model, and skip empty lines."""
-    for line_number, line in enumerate(read_lines(file), 1):
-        if line is None:
-            yield InvalidLine(line_number, LINE_TOO_LONG)
-        elif line.strip():
-            yield _parse_json_line(model, line_number, line)
-
-
-def _parse_json_line(
-    model: type[ModelT], line_number: int, line: bytes
-) -> ParsedLine[ModelT] | InvalidLine:
-    """Parse a line that contains one JSON object, and validate it as an instance of the model."""
-    try:
-        json_value = parse_json(line)
-    except ValueError:
-        # Do not use the message of this error, because it may quote confidential values.
-        return InvalidLine(line_number, "is not valid JSON or repeats a key")
-    return _validate_line(model, line_number, json_value)
-
-
-def _parse_csv(model: type[ModelT], file: BinaryIO) -> Iterator[ParsedLine[ModelT] | InvalidLine]:
     """Yield the records of a CSV file as instances of a model.
 
     The header names the fields of the model in any order. Raises `ValueError` if it does not.
     """
-    records = read_records(file)
-    header = next(records, None)
-    if not isinstance(header, CsvRecord) or sorted(header.values) != sorted(model.model_fields):
-        raise ValueError(f"the first line must name the columns {', '.join(model.model_fields)}")
-
-    columns = header.values
+    records = CsvRecords(file)
+    columns = read_header(records, model, options)
+    indexes = list(columns.indexes_by_field.items())
+    validator = LineValidator(model, options)
     for record in records:
         if isinstance(record, InvalidLine):
             yield record
-        elif len(record.values) != len(columns):
-            error_message = f"has {len(record.values)} columns instead of {len(columns)}"
-            yield InvalidLine(record.line_number, error_message)
+        elif len(record.values) != columns.column_count:
+            message = _describe_value_count(len(record.values), columns.column_count)
+            yield InvalidLine(record.line_number, message)
         else:
+            values = record.values
             # CSV cannot distinguish an empty value from a missing one.
             field_values = {
-                column: value for column, value in zip(columns, record.values, strict=True) if value
+                field_name: values[index] for field_name, index in indexes if values[index]
             }
-            yield _validate_line(model, record.line_number, field_values)
+            yield validator.validate(record.line_number, field_values)
 
 
-def _validate_line(
-    model: type[ModelT], line_number: int, json_value: Any
-) -> ParsedLine[ModelT] | InvalidLine:
-    """Validate the values of a line, such as `{"title": "Emma"}`, as an instance of the model.
-
-    If they are invalid, the returned `InvalidLine` has an error message that names all fields, such
-    as `title: Required; dob: Must be a date such as 2026-11-29`.
-    """
-    try:
-        return ParsedLine(line_number, model.model_validate(json_value))
-    except ValidationError as error:
-        field_errors = error.errors(include_url=False, include_input=False)
-
-    error_message = "; ".join(
-        _describe_field_error(field_error["loc"], validation_error_message(field_error))
-        for field_error in field_errors
-    )
-    return InvalidLine(line_number, error_message)
+def _describe_value_count(value_count: int, column_count: int) -> str:
+    """Return what is wrong with a CSV record that has more or fewer values than the header."""
+    unit = "value" if value_count == 1 else "values"
+    message = f"has {value_count} {unit} instead of {column_count}"
+    if value_count > column_count:
+        return f"{message}: write a value that contains the delimiter in quotes"
+    return f"{message}: write a value that contains a line break in quotes"
 
 
-def _describe_field_error(location: tuple[int | str, ...], message: str) -> str:
-    """Return an error message with the path of its field, for example `author.name: Required`.
+class _JsonParser(Generic[ModelT]):
+    """Parses the JSON objects of a file as instances of a model."""
 
-    The location of this field is `("author", "name")`. It is empty for an error of the whole model.
-    """
-    if not location:
-        return message
-    field_path = ".".join(map(str, location))
-    return f"{field_path}: {message}"
+    def __init__(self, model: type[ModelT], file: TextFile, options: ReadOptions) -> None:
+        self._file = file
+        self._mapping = JsonMapping(model, options)
+        self._validator = LineValidator(model, options)
+
+    def parse_lines(self) -> Iterator[ParsedLine[ModelT] | InvalidLine]:
+        """Yield the lines of a JSON lines file, each of which has an object. Skip blank lines."""
+        for line_number, line in enumerate(read_lines(self._file.text), 1):
+            if line is None:
+                yield InvalidLine(line_number, LINE_TOO_LONG)
+            elif line.strip():
+                yield self._parse_object(line_number, line)
+
+    def parse_array(self) -> Iterator[ParsedLine[ModelT] | InvalidLine]:
+        """Yield the items of a file that has an array of objects."""
+        for item_number, (line_number, text) in enumerate(read_items(self._file), 1):
+            line = self._parse_object(line_number, text)
+            if isinstance(line, InvalidLine):
+                line = InvalidLine(line_number, f"item {item_number}: {line.error_message}")
+            yield line
+
+    def _parse_object(self, line_number: int, text: str) -> ParsedLine[ModelT] | InvalidLine:
+        """Parse a JSON object, and validate it as an instance of the model."""
+        undecodable_byte = self._file.describe_undecodable_byte(text)
+        if undecodable_byte is not None:
+            return InvalidLine(line_number, undecodable_byte)
+        try:
+            json_value = parse_json_text(text)
+        except JsonNestedTooDeeply:
+            return InvalidLine(line_number, f"has more than {MAX_JSON_DEPTH} levels of nesting")
+        except ValueError:
+            # Do not use the message of this error, because it may quote confidential values.
+            return InvalidLine(line_number, _describe_invalid_json(line_number, text))
+        return self._validator.validate(line_number, self._mapping.map_value(json_value))
+
+
+def _describe_invalid_json(line_number: int, text: str) -> str:
+    """Return a message about a line that is not JSON."""
+    message = "is not valid JSON or repeats a key"
+    is_start_of_array = line_number == 1 and text.startswith("[")
+    if is_start_of_array:
+        return f"{message}: if the file contains one JSON array, pass --format json"
+    return message

@@ -14,13 +14,17 @@ class JsonNestedTooDeeply(ValueError):
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a request body or a line of a file as strict JSON.
+    """Parse a request body as strict JSON.
 
     Raises `JsonNestedTooDeeply` if it has too many levels. Raises `ValueError` for invalid JSON,
     and for four things that Python would accept: bytes in UTF-16 or UTF-32, the repeated key in
     `{"a": 1, "a": 2}`, constants such as `NaN`, and half of a surrogate pair such as `"\\ud800"`.
     """
-    text = body.decode()
+    return parse_json_text(body.decode())
+
+
+def parse_json_text(text: str) -> Any:
+    """Parse a text as strict JSON. Raises the errors that `parse_json` describes."""
     try:
         value = json.loads(text, object_pairs_hook=_build_object, parse_constant=_reject_constant)
     except RecursionError:

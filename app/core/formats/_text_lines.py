@@ -1,11 +1,13 @@
-"""The lines of a file, of which none takes more memory than `MAX_LINE_BYTES`."""
+"""The lines of a text, of which none takes more memory than `MAX_LINE_LENGTH` characters."""
 
 from collections.abc import Iterator
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple, TextIO
 
-MAX_LINE_BYTES: Final = 16 * 1024  # including the line end
-LINE_TOO_LONG: Final = f"is longer than {MAX_LINE_BYTES} bytes"
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+# Including the line end. The limit applies to CSV records of several lines and to the items of a
+# JSON array too. The longest texts in the catalogs of others are reviews of 20,000 characters.
+MAX_LINE_LENGTH: Final = 128 * 1024
+LINE_TOO_LONG: Final = f"is longer than {MAX_LINE_LENGTH} characters"
+_LINE_ENDS: Final = ("\n", "\r")
 
 
 class InvalidLine(NamedTuple):
@@ -15,28 +17,24 @@ class InvalidLine(NamedTuple):
     error_message: str
 
 
-def read_lines(file: BinaryIO) -> Iterator[bytes | None]:
-    """Yield the lines of a file, without the byte order mark with which the file may begin.
+def read_lines(text: TextIO) -> Iterator[str | None]:
+    """Yield the lines of a text with their line ends, which are LF, CR LF or CR.
 
-    Yields None in place of each line that is longer than `MAX_LINE_BYTES`. Such a line is never
+    Yields None in place of each line that is longer than `MAX_LINE_LENGTH`. Such a line is never
     held in memory as a whole.
     """
-    is_first_line = True
-    while line := file.readline(MAX_LINE_BYTES):
+    while line := text.readline(MAX_LINE_LENGTH):
         # `readline` has stopped at the limit, before the end of the line.
-        is_too_long = len(line) == MAX_LINE_BYTES and not line.endswith(b"\n")
+        is_too_long = len(line) == MAX_LINE_LENGTH and not line.endswith(_LINE_ENDS)
         if is_too_long:
-            _skip_rest_of_line(file)
+            _skip_rest_of_line(text)
             yield None
-        elif is_first_line:
-            yield line.removeprefix(BYTE_ORDER_MARK)
         else:
             yield line
-        is_first_line = False
 
 
-def _skip_rest_of_line(file: BinaryIO) -> None:
-    """Read up to the end of the current line, in pieces of at most `MAX_LINE_BYTES`."""
-    while piece := file.readline(MAX_LINE_BYTES):
-        if piece.endswith(b"\n"):
+def _skip_rest_of_line(text: TextIO) -> None:
+    """Read up to the end of the current line, in pieces of at most `MAX_LINE_LENGTH`."""
+    while piece := text.readline(MAX_LINE_LENGTH):
+        if piece.endswith(_LINE_ENDS):
             return

@@ -9,37 +9,63 @@ from pydantic import BaseModel
 
 from app.core.formats._csv_columns import csv_column_getters, to_csv_value
 
-Format = Literal["csv", "jsonl"]
+# `json` is an array of objects, and `jsonl` one object per line.
+Format = Literal["csv", "jsonl", "json"]
 
 
 class LineWriter(Protocol):
-    """Formats the instances of one model as the lines of a file."""
+    """Formats the instances of one model as the lines of one file."""
 
-    # The first line of a CSV file, with the names of the columns. Empty for JSON lines.
+    # The first line of a CSV file, with the names of the columns, or the bracket that opens a JSON
+    # array. Empty for JSON lines.
     header: bytes
+    # The bracket that closes a JSON array. Empty for CSV and JSON lines.
+    footer: bytes
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
-        """Return one line for each item, with its line end."""
+        """Return one line for each item. The lines of several calls follow each other."""
 
 
 def create_writer(file_format: Format, model: type[BaseModel]) -> LineWriter:
-    """Return a writer that formats instances of this model as CSV or as JSON lines."""
+    """Return a writer that formats instances of this model."""
     if file_format == "csv":
         return _CsvWriter(model)
-    return _JsonLinesWriter()
+    if file_format == "jsonl":
+        return _JsonLinesWriter()
+    return _JsonArrayWriter()
 
 
 class _JsonLinesWriter:
     """Formats each model as a JSON object on a line of its own."""
 
     header = b""
+    footer = b""
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
         return b"".join(item.model_dump_json().encode() + b"\n" for item in items)
 
 
+class _JsonArrayWriter:
+    """Formats the models as the items of one JSON array, each on a line of its own."""
+
+    header = b"["
+    footer = b"\n]\n"
+
+    def __init__(self) -> None:
+        self._separator = b"\n"
+
+    def format_lines(self, items: Iterable[BaseModel]) -> bytes:
+        lines = bytearray()
+        for item in items:
+            lines += self._separator + item.model_dump_json().encode()
+            self._separator = b",\n"
+        return bytes(lines)
+
+
 class _CsvWriter:
     """Formats each model as a CSV record, below a header with the names of the columns."""
+
+    footer = b""
 
     def __init__(self, model: type[BaseModel]) -> None:
         getters_by_column = csv_column_getters(model)
