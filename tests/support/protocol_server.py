@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import uvicorn
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
@@ -57,7 +58,10 @@ async def serving_app(app: ASGIApp) -> AsyncIterator[str]:
 
 
 class RecordingApp:
-    """An application that reads each request to its end, records it, and responds with `ok`."""
+    """An application that reads each request to its end, records it, and responds with `ok`.
+
+    It neither records nor responds to a request whose body is incomplete.
+    """
 
     def __init__(self) -> None:
         # The method and the body of each request.
@@ -66,7 +70,10 @@ class RecordingApp:
         self.headers: dict[bytes, bytes] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_body(receive)
+        try:
+            body = await read_body(receive)
+        except ClientDisconnect:
+            return
         if scope["path"] != BARRIER_PATH:
             self.requests.append((scope["method"], body))
             self.headers = dict(scope["headers"])
@@ -74,11 +81,12 @@ class RecordingApp:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """Read the body of a request to its end."""
+    """Read the body of a request to its end. Raises `ClientDisconnect` if the end is missing."""
     body = bytearray()
     while True:
         message: Message = await receive()
-        assert message["type"] == "http.request"
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         body += message["body"]
         if not message["more_body"]:
             return bytes(body)
