@@ -80,14 +80,13 @@ async def _parse_precondition(request: Request) -> Precondition:
     """
     match_tags = _parse_entity_tags(request, "If-Match")
     none_match_tags = _parse_entity_tags(request, "If-None-Match")
-    if match_tags is None and none_match_tags is None:
-        return ANY_VERSION
-
     if none_match_tags == _ANY_TAG:
         return Precondition("is one of", [], _NONE_MATCH_DETAIL)
     # The RFC requires a weak comparison for If-None-Match, in which `W/"4.2"` equals `"4.2"`.
     refused_versions = {_get_version(tag) for tag in none_match_tags or []}
     if match_tags is None or match_tags == _ANY_TAG:
+        if not refused_versions:
+            return ANY_VERSION
         return Precondition("is none of", list(refused_versions), _NONE_MATCH_DETAIL)
 
     # It requires a strong comparison for If-Match, in which a weak tag never matches.

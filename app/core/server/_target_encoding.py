@@ -15,8 +15,8 @@ _MALFORMED_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 def find_encoding_error(scope: Scope) -> MalformedRequest | None:
     """Return the error for a path or query that is not percent-encoded UTF-8, otherwise None.
 
-    The server decodes the path and Starlette the query. Both would replace wrong bytes: the request
-    for `?q=caf%E9` would then search for "caf�".
+    The server decodes the path and Starlette the query. Both replace wrong bytes by U+FFFD, so that
+    a request for `?q=caf%E9` would search for another word.
     """
     # Most requests have no escapes. The HTTP parser has already refused bytes that are not ASCII.
     raw_path = scope.get("raw_path") or b""
