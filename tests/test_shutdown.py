@@ -1,15 +1,10 @@
-"""Graceful shutdown of a server, and the lifetime of its processes if it has several."""
+"""Graceful shutdown of a server: the requests in progress, and its end."""
 
 import asyncio
 import signal
 from asyncio import StreamReader, StreamWriter
-from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import asyncpg
-import psutil
 import pytest
 from httpx import AsyncClient
 
@@ -19,18 +14,11 @@ from tests.support.postgres_server import frozen_postgres, running_postgres
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.raw_requests import open_request, upload_head
+from tests.support.shutdown import wait_for_exit
 
 pytestmark = pytest.mark.private_database
 
-# A shutdown takes at most ten seconds, and a busy machine may need two more.
-MAX_SHUTDOWN_SECONDS = 10.0 + 2.0
 PROCESS_COUNTS = pytest.mark.parametrize("process_count", ["1", "2"])
-
-
-async def wait_for_exit(process: Process) -> int:
-    """Wait until a server has shut down. Return its exit code."""
-    async with asyncio.timeout(MAX_SHUTDOWN_SECONDS):
-        return await process.wait()
 
 
 class PersistentClient:
@@ -71,6 +59,8 @@ async def test_shutdown_under_load_responds_to_every_request(
         running_server(
             DATABASE_URL=private_database_url,
             WEB_CONCURRENCY=process_count,
+            # Many clients share few connections, and a busy machine is slow.
+            DB_POOL_TIMEOUT="20",
             # The test does not read the log of the process, so its lines must not fill the pipe.
             LOG_LEVEL="WARNING",
         ) as (process, origin),
@@ -80,6 +70,10 @@ async def test_shutdown_under_load_responds_to_every_request(
         tasks = [asyncio.create_task(client.run(origin)) for client in clients]
 
         async def are_all_busy() -> bool:
+            for task in tasks:
+                if task.done():
+                    # Raise the error of a client that has failed.
+                    task.result()
             return all(client.response_count > 3 for client in clients)
 
         await poll_until(are_all_busy)
@@ -159,84 +153,3 @@ async def test_shutdown_does_not_wait_for_a_silent_object_store(private_database
         await has_been_called.wait()
         process.send_signal(signal.SIGTERM)
         assert await wait_for_exit(process) == 0
-
-
-# Servers of several processes
-
-
-def server_processes(supervisor: Process) -> list[psutil.Process]:
-    """Return the processes that the supervisor has started to handle requests."""
-    processes = []
-    for child in psutil.Process(supervisor.pid).children():
-        # A process that was killed may disappear at this moment.
-        with suppress(psutil.NoSuchProcess):
-            command_line = child.as_dict(["cmdline"], ad_value=())["cmdline"]
-            if "spawn_main" in " ".join(command_line):
-                processes.append(child)
-    return processes
-
-
-@asynccontextmanager
-async def running_two_processes(
-    database_url: str,
-) -> AsyncIterator[tuple[Process, str, list[psutil.Process]]]:
-    """Start a server of two processes. Yield the supervisor, the origin and the processes."""
-    async with (
-        running_server(DATABASE_URL=database_url, WEB_CONCURRENCY="2", DB_POOL_SIZE="4") as (
-            supervisor,
-            origin,
-        ),
-        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
-    ):
-        assert (await client.get("/livez")).status_code == 200
-        yield supervisor, origin, server_processes(supervisor)
-
-
-async def test_process_that_dies_is_replaced(private_database_url: str) -> None:
-    async with running_two_processes(private_database_url) as (supervisor, origin, processes):
-        killed_process, _ = processes
-        killed_process.kill()
-
-        async def is_replaced() -> bool:
-            current_processes = server_processes(supervisor)
-            return len(current_processes) == 2 and killed_process not in current_processes
-
-        await poll_until(is_replaced)
-        async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
-            assert (await client.get("/readyz")).status_code == 200
-
-
-async def test_processes_end_when_their_supervisor_is_killed(private_database_url: str) -> None:
-    async with running_two_processes(private_database_url) as (supervisor, _, processes):
-        supervisor.kill()
-        _, still_running = psutil.wait_procs(processes, timeout=MAX_SHUTDOWN_SECONDS)
-        assert still_running == []
-
-
-async def test_processes_share_the_connections_of_the_pool(
-    private_database_url: str, outside_connection: asyncpg.Connection
-) -> None:
-    async with (
-        running_two_processes(private_database_url) as (_, origin, _),
-        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
-    ):
-        for _ in range(5):
-            await asyncio.gather(*(client.get("/authors") for _ in range(20)))
-        connection_count = await outside_connection.fetchval(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE application_name = 'bookshelf' AND datname = current_database()"
-        )
-        assert connection_count <= 4
-
-
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_signal_ends_all_processes(private_database_url: str, signal_number: int) -> None:
-    async with running_two_processes(private_database_url) as (supervisor, _, processes):
-        supervisor.send_signal(signal_number)
-        assert await wait_for_exit(supervisor) == 0
-        assert not any(process.is_running() for process in processes)
-        assert supervisor.stdout
-        output = (await supervisor.stdout.read()).decode()
-        # No process has been restarted.
-        assert "Bookshelf serves" not in output
-        assert "Traceback" not in output

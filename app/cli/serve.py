@@ -1,23 +1,18 @@
 """The command `serve`: starts the server, and before it everything that the server needs."""
 
-import logging
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from app.cli import runtime
 from app.cli.announcement import announce
 from app.cli.child_processes import run_in_background
-from app.cli.server import prepare_server
+from app.cli.server import exit_without_waiting_for_threads, prepare_server
 from app.settings import Settings
-
-# The time that each thread has to end before the process exits without it.
-THREAD_EXIT_TIMEOUT_SECONDS: Final = 0.1
 
 
 def serve(
@@ -34,7 +29,7 @@ def serve(
     settings = runtime.load_settings()
     with (
         # The socket comes first, so that a port that is in use is reported immediately.
-        _open_listening_socket(settings) as listener,
+        _bind_socket(settings) as listener,
         runtime.expose_metrics(settings, settings.web_concurrency),
         runtime.provide_database_and_object_store(settings) as complete_settings,
         ExitStack() as background_processes,
@@ -45,44 +40,53 @@ def serve(
         run_server = prepare_server(complete_settings, listener)
         if worker:
             background_processes.enter_context(run_in_background("worker", complete_settings))
+        # Clients that connected earlier would wait for a migration, or be reset if it fails.
+        _listen(settings, listener)
         announce(settings, listener)
         run_server()
-    _exit_without_waiting_for_threads()
+    exit_without_waiting_for_threads()
 
 
 @contextmanager
-def _open_listening_socket(settings: Settings) -> Iterator[socket.socket]:
-    """Open the socket on which the server accepts connections. Close it when the block ends.
+def _bind_socket(settings: Settings) -> Iterator[socket.socket]:
+    """Reserve the address (HOST and PORT) of the server. Close the socket when the block ends.
 
-    Ends the command if the address (HOST and PORT) is unknown or in use.
+    Nobody can connect before `_listen` is called. Ends the command if the address is unknown or in
+    use.
     """
-    address = (settings.host, settings.port)
-    try:
+    with _report_listening_errors(settings):
         # A name such as localhost may have IPv4 and IPv6 addresses. The first one is used.
-        first_address, *_ = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
-        address_family, *_ = first_address
-        listener = socket.create_server(address, family=address_family)
+        first_address, *_ = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )
+        address_family, _, _, _, address = first_address
+        listener = socket.socket(address_family, socket.SOCK_STREAM)
+        # Closed connections of an earlier server do not block the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address_family == socket.AF_INET6:
+            # Without the option, the system decides whether `::` also receives IPv4 connections.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+    with listener:
+        yield listener
+
+
+def _listen(settings: Settings, listener: socket.socket) -> None:
+    """Let clients connect. The server responds when it has started.
+
+    Ends the command if another process has begun to listen on the same address.
+    """
+    with _report_listening_errors(settings):
+        listener.listen()
+
+
+@contextmanager
+def _report_listening_errors(settings: Settings) -> Iterator[None]:
+    """End the command with a message if the server cannot listen on its address."""
+    try:
+        yield
     except socket.gaierror:
         runtime.fail(f"cannot listen on {settings.host}, which is not a known address: set HOST")
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         runtime.fail(f"cannot listen on {settings.host}:{settings.port} ({reason}): set PORT")
-    with listener:
-        yield listener
-
-
-def _exit_without_waiting_for_threads() -> None:
-    """Exit the process immediately if a thread is still running after a short wait.
-
-    A thread may be waiting for a response of the object store for up to a minute. Python would wait
-    for this thread before it exits.
-    """
-    other_threads = [
-        thread for thread in threading.enumerate() if thread != threading.current_thread()
-    ]
-    for thread in other_threads:
-        thread.join(THREAD_EXIT_TIMEOUT_SECONDS)
-    if any(thread.is_alive() and not thread.daemon for thread in other_threads):
-        # os._exit skips the cleanup of a normal exit, so flush the log here.
-        logging.shutdown()
-        os._exit(0)

@@ -1,29 +1,24 @@
 """The HTTP server: uvicorn in this process, or in several that share one listening socket."""
 
-import multiprocessing
+import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.process import BaseProcess
-from threading import Thread
-from typing import Any, Final
-
-import uvicorn
-from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
+from typing import Final
 
 from app.cli import runtime
 from app.cli.child_processes import build_connection_environment
-from app.core.server import HttpProtocol
+from app.cli.supervisor import Supervisor, SupervisorLink
+from app.core.server import GracefulProtocol, GracefulServer
 from app.main import create_app
 from app.settings import Settings
 from app.worker import STOP_SIGNALS
 
-# The time that requests in progress have to finish when the server is stopped. A delay comes before
-# it, and closing connections after it, so that a shutdown takes up to ten seconds in total.
-GRACE_PERIOD_SECONDS: Final = 6
+# The time that each thread has to end before the process exits without it.
+THREAD_EXIT_TIMEOUT_SECONDS: Final = 0.1
 
 
 def prepare_server(settings: Settings, listener: socket.socket) -> Callable[[], None]:
@@ -40,24 +35,9 @@ def prepare_server(settings: Settings, listener: socket.socket) -> Callable[[], 
     return _prepare_several_processes(settings, listener)
 
 
-def create_server_process_app() -> FastAPI:
-    """Create the application of a server process. uvicorn calls this in each of its processes.
-
-    DB_POOL_SIZE is the number of connections of all processes together. Each process may open an
-    equal part of them, and at least one.
-    """
-    settings = runtime.load_settings()
-    pool_size_per_process = max(1, settings.db_pool_size // settings.web_concurrency)
-    supervisor = multiprocessing.parent_process()
-    if supervisor is not None:
-        # Without this thread, the process would continue to run if the supervisor were killed.
-        Thread(target=_stop_after_supervisor, args=(supervisor,), daemon=True).start()
-    return create_app(settings.model_copy(update={"db_pool_size": pool_size_per_process}))
-
-
 def _prepare_one_process(settings: Settings, listener: socket.socket) -> Callable[[], None]:
     """Create a server in this process. Return the function that runs it."""
-    server = uvicorn.Server(_create_uvicorn_config(create_app(settings), settings))
+    server = _create_server(settings, is_last_user=lambda: True)
     # Until now, the signals raise an exception, which the event loop could swallow.
     for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, server.handle_exit)
@@ -65,63 +45,57 @@ def _prepare_one_process(settings: Settings, listener: socket.socket) -> Callabl
 
 
 def _prepare_several_processes(settings: Settings, listener: socket.socket) -> Callable[[], None]:
-    """Create a supervisor, which starts server processes and replaces those that die.
-
-    Returns the function that runs the supervisor.
-    """
+    """Create a supervisor of several server processes. Return the function that runs it."""
     # The server processes read their settings from the environment.
     os.environ.update(build_connection_environment(settings))
-    app_factory = f"{__name__}:{create_server_process_app.__name__}"
-    config = _create_uvicorn_config(
-        app_factory, settings, factory=True, workers=settings.web_concurrency
-    )
-    supervisor = _SocketClosingSupervisor(config, [listener])
-    # uvicorn would restart its processes on SIGHUP. Stop them instead, because the signal is sent
-    # when the terminal is closed.
-    signal.signal(signal.SIGHUP, lambda *_: supervisor.signal_queue.append(signal.SIGTERM))
+    supervisor = Supervisor(run_server_process, listener, settings.web_concurrency)
     return supervisor.run
 
 
-class _SocketClosingSupervisor(Multiprocess):
-    """uvicorn's supervisor of server processes, which also closes its listening socket."""
+def run_server_process(listener: socket.socket, link: SupervisorLink) -> None:
+    """Run one of several server processes, until it receives SIGTERM or the supervisor stops.
 
-    def terminate_all(self) -> None:
-        """Close the listening socket, and then stop all server processes.
-
-        While the socket is open in any process, the operating system accepts connections, although
-        the stopped processes would never serve them.
-        """
-        for listener in self.sockets:
-            listener.close()
-        super().terminate_all()
-
-
-def _create_uvicorn_config(
-    application: FastAPI | str, settings: Settings, **options: Any
-) -> uvicorn.Config:
-    """Return the configuration of uvicorn for an application.
-
-    With several processes, `application` is the name of a function that creates the application in
-    each of them, for example `"app.main:create_app"`.
+    DB_POOL_SIZE is the number of connections of all processes together. Each process may open an
+    equal part of them, and at least one.
     """
-    return uvicorn.Config(
-        application,
+    settings = runtime.load_settings()
+    pool_size_per_process = max(1, settings.db_pool_size // settings.web_concurrency)
+    process_settings = settings.model_copy(update={"db_pool_size": pool_size_per_process})
+    # A process that receives SIGTERM on its own leaves the socket to the others.
+    server = _create_server(process_settings, is_last_user=link.is_closed)
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    link.stop_process_when_closed()
+    server.run(sockets=[listener])
+    exit_without_waiting_for_threads()
+
+
+def exit_without_waiting_for_threads() -> None:
+    """Exit the process immediately if a thread is still running after a short wait.
+
+    A thread may be waiting for a response of the object store for up to a minute. Python would wait
+    for this thread before it exits.
+    """
+    other_threads = [
+        thread for thread in threading.enumerate() if thread != threading.current_thread()
+    ]
+    for thread in other_threads:
+        thread.join(THREAD_EXIT_TIMEOUT_SECONDS)
+    if any(thread.is_alive() and not thread.daemon for thread in other_threads):
+        # os._exit skips the cleanup of a normal exit, so flush the log here.
+        logging.shutdown()
+        os._exit(0)
+
+
+def _create_server(settings: Settings, is_last_user: Callable[[], bool]) -> GracefulServer:
+    """Create the application and its server. See `GracefulServer` for `is_last_user`."""
+    return GracefulServer(
+        create_app(settings),
+        is_last_user,
         access_log=False,
         log_config=None,
         server_header=False,
-        http=HttpProtocol,
+        http=GracefulProtocol,
         ws="none",
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(proxy) for proxy in settings.trusted_proxies],
-        timeout_graceful_shutdown=GRACE_PERIOD_SECONDS,
-        **options,
     )
-
-
-def _stop_after_supervisor(supervisor: BaseProcess) -> None:
-    """Wait until the supervisor has exited, and then stop this server process.
-
-    This is necessary because a supervisor that is killed cannot stop its server processes.
-    """
-    supervisor.join()
-    os.kill(os.getpid(), signal.SIGTERM)

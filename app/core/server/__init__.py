@@ -1,6 +1,8 @@
 """Everything around the routes: middleware, health endpoints and the HTTP protocol."""
 
 from app.core.server._cors import CorsPolicy, CorsPreflightMiddleware
+from app.core.server._graceful_protocol import GracefulProtocol
+from app.core.server._graceful_server import GracefulServer
 from app.core.server._health import router
 from app.core.server._inactivity_timeout import InactivityTimeoutMiddleware, get_progress_callback
 from app.core.server._protocol import HttpProtocol
@@ -16,6 +18,8 @@ from app.core.server._telemetry import telemetry_config
 __all__ = [
     "CorsPolicy",
     "CorsPreflightMiddleware",
+    "GracefulProtocol",
+    "GracefulServer",
     "HttpProtocol",
     "InactivityTimeoutMiddleware",
     "Readiness",

@@ -1,0 +1,143 @@
+"""The lifetime of the processes of a server that has several."""
+
+import asyncio
+import signal
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+import psutil
+import pytest
+from httpx import AsyncClient
+
+from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
+from tests.support.shutdown import (
+    MAX_SHUTDOWN_SECONDS,
+    ConnectingClients,
+    find_server_processes,
+    wait_for_exit,
+)
+
+pytestmark = pytest.mark.private_database
+
+
+def server_processes(supervisor: Process) -> list[psutil.Process]:
+    """Return the processes that the supervisor has started to handle requests."""
+    processes = []
+    for child in psutil.Process(supervisor.pid).children():
+        # A process that was killed may disappear at this moment.
+        with suppress(psutil.NoSuchProcess):
+            command_line = child.as_dict(["cmdline"], ad_value=())["cmdline"]
+            if "spawn_main" in " ".join(command_line):
+                processes.append(child)
+    return processes
+
+
+@asynccontextmanager
+async def running_two_processes(
+    database_url: str,
+) -> AsyncIterator[tuple[Process, str, list[psutil.Process]]]:
+    """Start a server of two processes. Yield the supervisor, the origin and the processes."""
+    async with (
+        running_server(
+            DATABASE_URL=database_url,
+            WEB_CONCURRENCY="2",
+            DB_POOL_SIZE="4",
+            DB_POOL_TIMEOUT="20",
+            # A test does not read the log of the processes, so its lines must not fill the pipe.
+            LOG_LEVEL="WARNING",
+        ) as (supervisor, origin),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
+    ):
+        assert (await client.get("/livez")).status_code == 200
+        yield supervisor, origin, find_server_processes(supervisor)
+
+
+async def test_process_that_dies_is_replaced(private_database_url: str) -> None:
+    async with running_two_processes(private_database_url) as (supervisor, origin, processes):
+        killed_process, _ = processes
+        killed_process.kill()
+
+        async def is_replaced() -> bool:
+            current_processes = find_server_processes(supervisor)
+            return len(current_processes) == 2 and killed_process not in current_processes
+
+        await poll_until(is_replaced)
+        async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
+            assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_processes_end_when_their_supervisor_is_killed(private_database_url: str) -> None:
+    async with running_two_processes(private_database_url) as (supervisor, _, processes):
+        supervisor.kill()
+        _, still_running = psutil.wait_procs(processes, timeout=MAX_SHUTDOWN_SECONDS)
+        assert still_running == []
+
+
+async def test_processes_share_the_connections_of_the_pool(
+    private_database_url: str, outside_connection: asyncpg.Connection
+) -> None:
+    async with (
+        running_two_processes(private_database_url) as (_, origin, _),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
+    ):
+        for _ in range(5):
+            await asyncio.gather(*(client.get("/authors") for _ in range(20)))
+        connection_count = await outside_connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE application_name = 'bookshelf' AND datname = current_database()"
+        )
+        assert connection_count <= 4
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_signal_ends_all_processes(private_database_url: str, signal_number: int) -> None:
+    async with running_two_processes(private_database_url) as (supervisor, _, processes):
+        supervisor.send_signal(signal_number)
+        assert await wait_for_exit(supervisor) == 0
+        assert not any(process.is_running() for process in processes)
+        assert supervisor.stdout
+        output = (await supervisor.stdout.read()).decode()
+        # No process has been restarted.
+        assert "Bookshelf serves" not in output
+        assert "Traceback" not in output
+
+
+async def test_process_that_receives_sigterm_resets_no_connection_and_is_replaced(
+    private_database_url: str,
+) -> None:
+    async with running_two_processes(private_database_url) as (supervisor, origin, processes):
+        clients = ConnectingClients(origin)
+        await clients.wait_until_busy()
+        stopped_process, _ = processes
+        stopped_process.terminate()
+
+        async def is_replaced() -> bool:
+            current_processes = find_server_processes(supervisor)
+            return len(current_processes) == 2 and stopped_process not in current_processes
+
+        await poll_until(is_replaced)
+        await clients.wait_until_busy()
+        supervisor.send_signal(signal.SIGTERM)
+        assert await clients.wait_until_refused() == []
+        assert await wait_for_exit(supervisor) == 0
+
+
+async def test_process_that_is_frozen_is_killed_at_shutdown(private_database_url: str) -> None:
+    async with running_two_processes(private_database_url) as (supervisor, _, processes):
+        frozen_process, _ = processes
+        frozen_process.suspend()
+        supervisor.send_signal(signal.SIGTERM)
+        assert await wait_for_exit(supervisor) == 0
+        assert not frozen_process.is_running()
+
+
+async def test_second_interrupt_ends_all_processes_immediately(private_database_url: str) -> None:
+    async with running_two_processes(private_database_url) as (supervisor, _, processes):
+        for process in processes:
+            process.suspend()
+        supervisor.send_signal(signal.SIGINT)
+        supervisor.send_signal(signal.SIGINT)
+        assert await wait_for_exit(supervisor) == 0
+        assert not any(process.is_running() for process in processes)
