@@ -295,9 +295,8 @@ async def test_email_of_more_than_254_characters_returns_422(
 
 UNUSUAL_TEXTS = {
     "leading and trailing blanks": "  a  b  ",
-    "a blank": " ",
-    "tabs and newlines": "\t\r\n",
-    "control characters": "\x01\x1f\x7f\x80\x85",
+    "tabs and newlines": "\ta\r\n",
+    "control characters": "\x01a\x1f\x7f\x80\x85",
     "decomposed": "Garci\u0301a Ma\u0301rquez",
     "composed": "Garc\u00eda M\u00e1rquez",
     "compatibility characters": "\ufb01 \u2460 \uff21 \u212b",
