@@ -55,6 +55,22 @@ def test_wrong_quote_is_reported_on_the_line_on_which_its_value_begins(
     assert read_lines(HEADER + lines) == expected
 
 
+def test_record_of_too_many_lines_is_reported_with_the_limit() -> None:
+    line = b"x" * 50_000 + b"\n"
+    content = HEADER + b'A,"' + line * 3 + b'"\nB,b\n'
+    (number, message), *others = read_lines(content)
+    limit = f"begins a quoted value that is not closed within {MAX_LINE_LENGTH} characters"
+    assert (number, message) == (2, limit)
+    assert others[-1] == (6, "b")
+
+
+def test_record_of_several_lines_may_have_the_maximum_length() -> None:
+    lines = b'A,"a\n' + b"x" * (MAX_LINE_LENGTH - 7) + b'"\n'
+    assert len(lines) == MAX_LINE_LENGTH
+    [(_, message)] = read_lines(HEADER + lines)
+    assert message == "title: Must have at most 300 characters"
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_wrong_quote_is_reported_with_every_delimiter(delimiter: str) -> None:
     content = f'author{delimiter}title\n"A"{delimiter}"a\nB{delimiter}b\n'

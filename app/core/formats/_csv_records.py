@@ -96,48 +96,56 @@ class CsvRecords:
     def _parse_quoted_record(self, first_line: NumberedLine) -> CsvRecord | InvalidLine:
         """Return the record that begins with a line that contains a quote."""
         # The CSV reader takes more lines than the first one for as long as a quote is open.
-        record_texts = self._read_record_lines()
-        csv_reader = csv.reader(record_texts, delimiter=self.delimiter, strict=True)
+        texts: list[str] = []
+        csv_reader = csv.reader(
+            self._read_record_lines(texts), delimiter=self.delimiter, strict=True
+        )
         try:
             return CsvRecord(first_line.line_number, next(csv_reader))
         except csv.Error:
-            return self._reject_record()
+            return self._reject_record(texts)
 
-    def _read_record_lines(self) -> Iterator[str]:
+    def _read_record_lines(self, texts: list[str]) -> Iterator[str]:
         """Yield the first line of a record, and then the lines that follow it in the file.
 
-        Each following line is also appended to the lines of the record. Stops at `MAX_LINE_LENGTH`
-        in total, in case the record has a quote that is never closed.
+        Each line that is yielded is also appended to `texts`, and each line that is read to the
+        lines of the record. Stops before the line that would make the record longer than
+        `MAX_LINE_LENGTH`, in case it has a quote that is never closed.
         """
         total_length = 0
-        line = self._lines_of_record[0]
-        while line.text is not None and total_length < MAX_LINE_LENGTH:
-            yield line.text
+        line: NumberedLine | None = self._lines_of_record[0]
+        while line is not None and line.text is not None:
             total_length += len(line.text)
-            next_line = next(self._lines, None)
-            if next_line is None:
+            if total_length > MAX_LINE_LENGTH:
                 return
-            self._lines_of_record.append(next_line)
-            line = next_line
+            texts.append(line.text)
+            yield line.text
+            line = next(self._lines, None)
+            if line is not None:
+                self._lines_of_record.append(line)
 
-    def _reject_record(self) -> InvalidLine:
-        """Return an error about the quotes of the last record.
+    def _reject_record(self, texts: list[str]) -> InvalidLine:
+        """Return an error about the quotes of the last record, of which these lines were parsed.
 
         The lines below the one on which the wrong value begins may be records of their own, so they
         are put back.
         """
-        texts = [line.text for line in self._lines_of_record if line.text is not None]
         first_index, last_index = find_quote_error(texts, self.delimiter)
-        if last_index is None:
-            problem = "begins a quoted value that is never closed"
-        elif last_index == first_index:
+        is_too_long = len(texts) < len(self._lines_of_record)
+        if last_index == first_index:
             problem = "has text after a closing quote"
-        else:
+        elif last_index is not None:
             last_line = self._lines_of_record[last_index]
             problem = (
                 "begins a quoted value that is not closed"
                 f" (the next quote, on line {last_line.line_number}, is followed by text)"
             )
+        elif is_too_long:
+            problem = (
+                f"begins a quoted value that is not closed within {MAX_LINE_LENGTH} characters"
+            )
+        else:
+            problem = "begins a quoted value that is never closed"
         self._lines.put_back(self._lines_of_record[first_index + 1 :])
         del self._lines_of_record[first_index + 1 :]
         line_number = self._lines_of_record[-1].line_number

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-MAX_DELIMITER_LENGTH: Final = 1  # characters
 # Ways to write a tab, which is difficult to type in a shell.
 _TAB_NAMES: Final = ("tab", r"\t")
 
@@ -49,7 +48,7 @@ def parse_delimiter(text: str) -> str:
     Raises `ValueError` if the text cannot be a delimiter.
     """
     delimiter = "\t" if text.lower() in _TAB_NAMES else text
-    if len(delimiter) != MAX_DELIMITER_LENGTH or delimiter in '"\r\n':
+    if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ValueError(
             "the delimiter must be one character, for example ; or | or tab, but not a quote"
         )

@@ -51,7 +51,9 @@ class TextFile(NamedTuple):
         bytes_before = line[: mark.start()].encode(self.encoding, errors="replace")
         position = len(bytes_before) - len("".encode(self.encoding)) + 1
         message = f"byte {position} is 0x{byte:02X}, which is not valid {self.encoding.upper()}"
-        return f"{message}: {_ENCODING_ADVICE}"
+        if self.encoding == _DEFAULT_ENCODING:
+            return f"{message}: {_ENCODING_ADVICE}"
+        return f"{message}: pass the encoding of the file with --encoding"
 
 
 def open_text(
