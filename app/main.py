@@ -22,7 +22,6 @@ from app.core.http import (
     require_unused_root_path,
 )
 from app.core.server import (
-    CorsPolicy,
     CorsPreflightMiddleware,
     InactivityTimeoutMiddleware,
     Readiness,
@@ -31,6 +30,7 @@ from app.core.server import (
     RequestNormalizationMiddleware,
     RootPathMiddleware,
     Shutdown,
+    create_cors_policy,
     telemetry_config,
 )
 from app.core.storage import Storage
@@ -148,10 +148,7 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
     """Return the middleware, in the order in which requests pass through it."""
     is_development = settings.app_env == "development"
     has_metrics = settings.metrics_port > 0
-    cors_policy = None
-    if settings.cors_origins:
-        cors_policy = CorsPolicy(settings.cors_origins)
-
+    cors_policy = create_cors_policy(settings.cors_origins)
     middleware = []
     if settings.root_path:
         middleware.append(Middleware(RootPathMiddleware, settings.root_path))

@@ -12,7 +12,7 @@ from typing import Final
 from app.cli import runtime
 from app.cli.child_processes import build_connection_environment
 from app.cli.supervisor import Supervisor, SupervisorLink
-from app.core.server import GracefulProtocol, GracefulServer
+from app.core.server import GracefulProtocol, GracefulServer, create_cors_policy
 from app.main import create_app
 from app.settings import Settings
 from app.worker import STOP_SIGNALS
@@ -88,13 +88,17 @@ def exit_without_waiting_for_threads() -> None:
 
 def _create_server(settings: Settings, is_last_user: Callable[[], bool]) -> GracefulServer:
     """Create the application and its server. See `GracefulServer` for `is_last_user`."""
+    protocol_factory = partial(
+        GracefulProtocol, cors_policy=create_cors_policy(settings.cors_origins)
+    )
     return GracefulServer(
         create_app(settings),
         is_last_user,
         access_log=False,
         log_config=None,
         server_header=False,
-        http=GracefulProtocol,
+        # uvicorn only calls the class, so a function that creates its instances is enough.
+        http=protocol_factory,
         ws="none",
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(proxy) for proxy in settings.trusted_proxies],

@@ -1,6 +1,6 @@
 """Everything around the routes: middleware, health endpoints and the HTTP protocol."""
 
-from app.core.server._cors import CorsPolicy, CorsPreflightMiddleware
+from app.core.server._cors import CorsPreflightMiddleware, create_cors_policy
 from app.core.server._graceful_protocol import GracefulProtocol
 from app.core.server._graceful_server import GracefulServer
 from app.core.server._health import router
@@ -16,7 +16,6 @@ from app.core.server._shutdown import Shutdown
 from app.core.server._telemetry import telemetry_config
 
 __all__ = [
-    "CorsPolicy",
     "CorsPreflightMiddleware",
     "GracefulProtocol",
     "GracefulServer",
@@ -29,6 +28,7 @@ __all__ = [
     "RootPathMiddleware",
     "ServerResources",
     "Shutdown",
+    "create_cors_policy",
     "get_progress_callback",
     "router",
     "telemetry_config",

@@ -4,7 +4,7 @@ Browsers let a page read a response only if the response names the origin of the
 writes, they ask for permission with a preflight request. See https://fetch.spec.whatwg.org/.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -46,7 +46,7 @@ class CorsPolicy:
     allowed (`Access-Control-Allow-Credentials`), because the service does not use any.
     """
 
-    def __init__(self, allowed_origins: Iterable[str]) -> None:
+    def __init__(self, allowed_origins: Collection[str]) -> None:
         """Create the policy. `allowed_origins` are, for example, `["https://app.example.com"]`."""
         self._allowed_origins = frozenset(origin.encode() for origin in allowed_origins)
 
@@ -72,6 +72,13 @@ class CorsPolicy:
         if len(origins) == 1 and origins[0] in self._allowed_origins:
             return origins[0]
         return None
+
+
+def create_cors_policy(allowed_origins: Collection[str]) -> CorsPolicy | None:
+    """Return the policy for these origins (CORS_ORIGINS), or None if there are not any."""
+    if not allowed_origins:
+        return None
+    return CorsPolicy(allowed_origins)
 
 
 class CorsPreflightMiddleware:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.core.errors import RequestTimeout, ServiceError
+from app.core.server._cors import CorsPolicy, Headers
 from app.core.server._drain import Drain
 from app.core.server._request_reader import RequestReader
 from app.core.server._response_cycle import ResponseCycle, ResponseTransport
@@ -49,9 +50,16 @@ class HttpProtocol(RequestReader):
     is incomplete counts as disconnected.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Create the state of a new connection. The arguments are those of uvicorn's class."""
+    def __init__(self, *args: Any, cors_policy: CorsPolicy | None = None, **options: Any) -> None:
+        """Create the state of a new connection.
+
+        Args:
+            args: The arguments of uvicorn's class, like `options`.
+            cors_policy: The origins whose pages may read error responses of the server.
+            options: The keyword arguments of uvicorn's class.
+        """
         super().__init__(*args, **options)
+        self._cors_policy = cors_policy
         # The reason to reject the last request, after the responses to earlier ones.
         self._pending_error: ServiceError | None = None
         self._head_timer: asyncio.TimerHandle | None = None
@@ -204,9 +212,18 @@ class HttpProtocol(RequestReader):
 
     def _send_error_response(self, error: ServiceError) -> None:
         """Send the last response of this connection, which bypasses the application."""
-        response = build_error_response(error, self.server_state.default_headers)
-        self.transport.write(response)
+        headers = list(self.server_state.default_headers)
+        if self._cors_policy is not None:
+            self._cors_policy.add_headers(self._get_received_headers(), headers)
+        self.transport.write(build_error_response(error, headers))
         self._drain_connection()
+
+    def _get_received_headers(self) -> Headers:
+        """Return the headers of the last request, as far as they have arrived."""
+        if self._is_reading_body:
+            return list(self.cycle.scope["headers"])
+        # uvicorn sets this attribute when the first request begins.
+        return self.headers or []
 
     def _cut_off_response(self) -> None:
         """Close the connection so that the client notices that the response is incomplete."""

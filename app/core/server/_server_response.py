@@ -20,13 +20,12 @@ _FIXED_HEADERS: Final = {
 }
 
 
-def build_error_response(error: ServiceError, default_headers: list[tuple[bytes, bytes]]) -> bytes:
+def build_error_response(error: ServiceError, more_headers: list[tuple[bytes, bytes]]) -> bytes:
     """Return a complete HTTP response for the error, and log the rejected request.
 
     Args:
         error: The reason why the server rejects the request.
-        default_headers: The headers that uvicorn adds to every response, such as
-            `(b"date", b"Sun, 29 Nov 2026 12:00:00 GMT")`.
+        more_headers: Further headers, such as `(b"date", b"Sun, 29 Nov 2026 12:00:00 GMT")`.
     """
     request_id = new_request_id()
     # `problem_body` and the log formatter read the id from this variable.
@@ -38,14 +37,14 @@ def build_error_response(error: ServiceError, default_headers: list[tuple[bytes,
         extra={"status": error.status},
     )
     current_request_id.reset(token)
-    return _build_head(error.status, request_id, len(body), default_headers) + body
+    return _build_head(error.status, request_id, len(body), more_headers) + body
 
 
 def _build_head(
-    status: int, request_id: str, content_length: int, default_headers: list[tuple[bytes, bytes]]
+    status: int, request_id: str, content_length: int, more_headers: list[tuple[bytes, bytes]]
 ) -> bytes:
     """Return the status line and the headers of a response of the server."""
     headers = {**_FIXED_HEADERS, "content-length": str(content_length), "x-request-id": request_id}
-    header_lines = [b"%b: %b\r\n" % header for header in default_headers]
+    header_lines = [b"%b: %b\r\n" % header for header in more_headers]
     header_lines += [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
     return STATUS_LINE[status] + b"".join(header_lines) + b"\r\n"
