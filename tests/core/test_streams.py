@@ -37,7 +37,7 @@ TITLES = [
     "two\nlines",
     "Windows\r\nlines",
     "a lone\rreturn",
-    "\n",
+    "\nline breaks around\n",
     " spaces around ",
     "a\ttab; a semicolon",
     "Cien años de soledad, 百年の孤独 😀",
