@@ -22,7 +22,7 @@ class RootPathMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Set the path and the prefix of a request, as ASGI specifies them."""
         if scope["type"] != "lifespan":
-            # The server reads the same object when it logs the request.
+            # Nothing outside of this middleware needs the path that was received.
             scope["root_path"] = self._root_path
             scope["path"] = self._add_prefix(scope["path"])
         await self._app(scope, receive, send)
