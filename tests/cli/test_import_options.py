@@ -1,10 +1,14 @@
 """Tests of the options of `import books` for files of other programs, and of dry runs."""
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
+from uuid_utils.compat import uuid7
 
+from app.books.schemas import BookAuthor, BookRead
+from app.core.formats import Format, create_writer
 from tests.support import processes
 from tests.support.commands import invoke_command
 
@@ -128,6 +132,29 @@ async def test_wrong_option_is_a_usage_error(options: tuple[str, ...], message: 
     # The message is in a box, whose lines are wrapped.
     words = err.replace("│", " ").split()
     assert message in " ".join(words)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "separator"), [("csv", "_"), ("jsonl", ".")], ids=["csv", "jsonl"]
+)
+async def test_books_that_the_api_has_served_can_be_imported(
+    database_url: str, tmp_path: Path, file_format: Format, separator: str
+) -> None:
+    author = BookAuthor(id=uuid7(), name="Jane Austen", dob=date(1775, 12, 16))
+    now = datetime.now(UTC)
+    book = BookRead(
+        id=uuid7(), title="Emma", author_id=author.id, author=author, created_at=now,
+        updated_at=now, version="1.1",
+    )  # fmt: skip
+    writer = create_writer(file_format, BookRead)
+    file = tmp_path / f"books.{file_format}"
+    file.write_bytes(writer.header + writer.format_lines([book]))
+    columns = [f"author=author{separator}name", f"dob=author{separator}dob"]
+    result = await invoke_command(
+        "import", "books", str(file), "--column", columns[0], "--column", columns[1],
+        DATABASE_URL=database_url,
+    )  # fmt: skip
+    assert result == (0, "Books added: 1, authors added: 1\n", "")
 
 
 # Dry runs

@@ -55,13 +55,20 @@ def test_wrong_quote_is_reported_on_the_line_on_which_its_value_begins(
     assert read_lines(HEADER + lines) == expected
 
 
+def test_line_that_is_quoted_as_a_whole_is_named() -> None:
+    content = HEADER + b'"A,""Iliad, Odyssey"""\n'
+    [line] = parse_lines("csv", BookLine, BytesIO(content))
+    advice = "remove the quotes around the whole line, or export the file again"
+    assert line == (2, f"has 1 value instead of 2: {advice}")
+
+
 def test_record_of_too_many_lines_is_reported_with_the_limit() -> None:
     line = b"x" * 50_000 + b"\n"
     content = HEADER + b'A,"' + line * 3 + b'"\nB,b\n'
-    (number, message), *others = read_lines(content)
+    (number, message), *_, last_line = read_lines(content)
     limit = f"begins a quoted value that is not closed within {MAX_LINE_LENGTH} characters"
     assert (number, message) == (2, limit)
-    assert others[-1] == (6, "b")
+    assert last_line == (6, "b")
 
 
 def test_record_of_several_lines_may_have_the_maximum_length() -> None:

@@ -61,7 +61,7 @@ def _parse_csv(
         if isinstance(record, InvalidLine):
             yield record
         elif len(record.values) != columns.column_count:
-            message = _describe_value_count(len(record.values), columns.column_count)
+            message = _describe_value_count(record.values, columns.column_count, records.delimiter)
             yield InvalidLine(record.line_number, message)
         else:
             values = record.values
@@ -72,12 +72,16 @@ def _parse_csv(
             yield validator.validate(record.line_number, field_values)
 
 
-def _describe_value_count(value_count: int, column_count: int) -> str:
+def _describe_value_count(values: list[str], column_count: int, delimiter: str) -> str:
     """Return what is wrong with a CSV record that has more or fewer values than the header."""
-    unit = "value" if value_count == 1 else "values"
-    message = f"has {value_count} {unit} instead of {column_count}"
-    if value_count > column_count:
+    unit = "value" if len(values) == 1 else "values"
+    message = f"has {len(values)} {unit} instead of {column_count}"
+    if len(values) > column_count:
         return f"{message}: write a value that contains the delimiter in quotes"
+    # Spreadsheet programs write such lines if they have read a file with another delimiter.
+    is_whole_line_quoted = len(values) == 1 and delimiter in values[0]
+    if is_whole_line_quoted:
+        return f"{message}: remove the quotes around the whole line, or export the file again"
     return f"{message}: write a value that contains a line break in quotes"
 
 
