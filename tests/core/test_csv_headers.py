@@ -69,6 +69,12 @@ def test_first_line_of_excel_that_names_the_delimiter_is_skipped(
     assert read_books(content, ReadOptions(delimiter=delimiter)) == [ILIAD]
 
 
+@pytest.mark.parametrize("first_line", [b'sep="\n', b"sep=\r\n", b"sep=;;\n", b"sep=\n"])
+def test_line_without_one_possible_delimiter_is_the_header(first_line: bytes) -> None:
+    message = read_error(first_line + b"author;title\nHomer;Iliad\n")
+    assert message.startswith("line 1, the header, has no columns author, title")
+
+
 def test_chosen_delimiter_is_used_instead_of_the_recognized_one() -> None:
     content = b"author;title:author:title\nx;y:Homer:Iliad\n"
     options = ReadOptions(ignore_other_columns=True, delimiter=":")

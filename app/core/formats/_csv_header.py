@@ -19,7 +19,7 @@ from app.core.formats._text_lines import InvalidLine
 # The first of several equally good delimiters is used.
 _DELIMITERS: Final = (DEFAULT_DELIMITER, ";", "\t", "|")
 # Excel reads and writes a first line that names the delimiter, for example `sep=;`.
-_SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
 
 
 class CsvColumns(NamedTuple):
@@ -69,7 +69,7 @@ def _recognize_delimiter(records: CsvRecords, model: type[BaseModel], options: R
         if isinstance(header, CsvRecord):
             wanted_count = len(wanted_names & {fold_name(value) for value in header.values})
             scores[delimiter] = (wanted_count, len(header.values))
-    return max(scores, key=lambda delimiter: scores[delimiter], default=DEFAULT_DELIMITER)
+    return max(scores, key=lambda delimiter: scores[delimiter])
 
 
 def _find_columns(
