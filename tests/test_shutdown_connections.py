@@ -43,7 +43,7 @@ async def test_requests_are_responded_to_if_signal_arrives_while_server_starts(
         process,
         origin,
     ):
-        # The server prints its origin before it accepts connections, so these are in the queue.
+        # The server prints its origin before all of its processes accept connections.
         requests = QueuedRequests(origin)
         process.send_signal(signal_number)
         assert await requests.read_status_lines() == {b"HTTP/1.1 200"}

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -37,12 +38,11 @@ def serve(
         database_is_embedded = settings.database_url is None
         if migrate or database_is_embedded:
             runtime.upgrade_schema(complete_settings)
-        run_server = prepare_server(complete_settings, listener)
+        run_server = prepare_server(
+            complete_settings, listener, partial(announce, settings, listener)
+        )
         if worker:
             background_processes.enter_context(run_in_background("worker", complete_settings))
-        # Clients that connected earlier would wait for a migration, or be reset if it fails.
-        _listen(settings, listener)
-        announce(settings, listener)
         run_server()
     exit_without_waiting_for_threads()
 
@@ -51,10 +51,10 @@ def serve(
 def _bind_socket(settings: Settings) -> Iterator[socket.socket]:
     """Reserve the address (HOST and PORT) of the server. Close the socket when the block ends.
 
-    Nobody can connect before `_listen` is called. Ends the command if the address is unknown or in
-    use.
+    Nobody can connect before the server listens on the socket. Ends the command if the address is
+    unknown or in use.
     """
-    with _report_listening_errors(settings):
+    try:
         # A name such as localhost may have IPv4 and IPv6 addresses. The first one is used.
         first_address, *_ = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM
@@ -67,26 +67,10 @@ def _bind_socket(settings: Settings) -> Iterator[socket.socket]:
             # Without the option, the system decides whether `::` also receives IPv4 connections.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address)
-    with listener:
-        yield listener
-
-
-def _listen(settings: Settings, listener: socket.socket) -> None:
-    """Let clients connect. The server responds when it has started.
-
-    Ends the command if another process has begun to listen on the same address.
-    """
-    with _report_listening_errors(settings):
-        listener.listen()
-
-
-@contextmanager
-def _report_listening_errors(settings: Settings) -> Iterator[None]:
-    """End the command with a message if the server cannot listen on its address."""
-    try:
-        yield
     except socket.gaierror:
         runtime.fail(f"cannot listen on {settings.host}, which is not a known address: set HOST")
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         runtime.fail(f"cannot listen on {settings.host}:{settings.port} ({reason}): set PORT")
+    with listener:
+        yield listener

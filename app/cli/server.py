@@ -21,35 +21,40 @@ from app.worker import STOP_SIGNALS
 THREAD_EXIT_TIMEOUT_SECONDS: Final = 0.1
 
 
-def prepare_server(settings: Settings, listener: socket.socket) -> Callable[[], None]:
+def prepare_server(
+    settings: Settings, listener: socket.socket, on_listening: Callable[[], None]
+) -> Callable[[], None]:
     """Create the server. Return a function that runs it until the process receives a stop signal.
 
     If WEB_CONCURRENCY is 1, this process handles the requests. Otherwise, it supervises several
-    processes that handle them.
+    processes that handle them. The function calls `on_listening` when clients can connect.
 
     The preparation replaces the handlers of the stop signals. The caller has to call the returned
     function, because otherwise the process would ignore these signals.
     """
     if settings.web_concurrency == 1:
-        return _prepare_one_process(settings, listener)
-    return _prepare_several_processes(settings, listener)
+        return _prepare_one_process(settings, listener, on_listening)
+    # The server processes read their settings from the environment.
+    os.environ.update(build_connection_environment(settings))
+    return Supervisor(run_server_process, listener, settings.web_concurrency, on_listening).run
 
 
-def _prepare_one_process(settings: Settings, listener: socket.socket) -> Callable[[], None]:
+def _prepare_one_process(
+    settings: Settings, listener: socket.socket, on_listening: Callable[[], None]
+) -> Callable[[], None]:
     """Create a server in this process. Return the function that runs it."""
     server = _create_server(settings, is_last_user=lambda: True)
     # Until now, the signals raise an exception, which the event loop could swallow.
     for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, server.handle_exit)
-    return partial(server.run, sockets=[listener])
 
+    def run_server() -> None:
+        # Clients that connected earlier would wait for a migration, or be reset if it fails.
+        listener.listen()
+        on_listening()
+        server.run(sockets=[listener])
 
-def _prepare_several_processes(settings: Settings, listener: socket.socket) -> Callable[[], None]:
-    """Create a supervisor of several server processes. Return the function that runs it."""
-    # The server processes read their settings from the environment.
-    os.environ.update(build_connection_environment(settings))
-    supervisor = Supervisor(run_server_process, listener, settings.web_concurrency)
-    return supervisor.run
+    return run_server
 
 
 def run_server_process(listener: socket.socket, link: SupervisorLink) -> None:

@@ -22,6 +22,7 @@ REPLACEMENT_DELAY_SECONDS: Final = 0.5
 KILL_TIMEOUT_SECONDS: Final = 8.5
 # The exit code with which uvicorn reports that the application has failed to start.
 STARTUP_FAILURE: Final = 3
+LISTENING_POLL_SECONDS: Final = 0.05
 SIGNALS_OF_TERMINAL: Final = {signal.SIGINT, signal.SIGHUP}
 log = logging.getLogger(__name__)
 
@@ -60,17 +61,26 @@ class Supervisor:
     whether it responds, and then waits for the processes without a limit.
     """
 
-    def __init__(self, target: ProcessTarget, listener: socket.socket, process_count: int) -> None:
+    def __init__(
+        self,
+        target: ProcessTarget,
+        listener: socket.socket,
+        process_count: int,
+        on_listening: Callable[[], None],
+    ) -> None:
         """Create a supervisor, and replace the handlers of the stop signals.
 
         Args:
             target: The function that each server process runs.
-            listener: The socket on which all processes accept connections.
+            listener: The socket on which all processes accept connections. The first one that has
+                started begins to listen.
             process_count: The number of processes.
+            on_listening: Called when clients can connect.
         """
         self._target = target
         self._listener = listener
         self._process_count = process_count
+        self._on_listening = on_listening
         self._context: Any = multiprocessing.get_context("spawn")
         self._processes: list[SpawnProcess] = []
         self._pipe_reader, self._pipe_writer = self._context.Pipe(duplex=False)
@@ -90,7 +100,9 @@ class Supervisor:
         try:
             while len(self._processes) < self._process_count:
                 self._processes.append(self._start_process())
-            self._replace_dead_processes_until_signal()
+            if self._wait_until_listening():
+                self._on_listening()
+                self._replace_dead_processes_until_signal()
         finally:
             self._stop_processes()
             signal.set_wakeup_fd(-1)
@@ -111,6 +123,23 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_OF_TERMINAL)
         return process
 
+    def _wait_until_listening(self) -> bool:
+        """Wait until clients can connect. Return False if a stop signal arrives first.
+
+        Raises `SystemExit` if a process dies, because the application cannot start.
+        """
+        while not self._is_listening():
+            if self._wait_for_signals(LISTENING_POLL_SECONDS):
+                return False
+            if not all(process.is_alive() for process in self._processes):
+                log.error("a server process died before it accepted connections")
+                raise SystemExit(STARTUP_FAILURE)
+        return True
+
+    def _is_listening(self) -> bool:
+        """Return whether a process has begun to listen on the socket, which all of them share."""
+        return bool(self._listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
     def _replace_dead_processes_until_signal(self) -> None:
         """Replace each process that dies, until a stop signal arrives.
 
@@ -129,6 +158,10 @@ class Supervisor:
     def _stop_processes(self) -> None:
         """Stop all processes. Kill them if they do not exit in time, or after another Ctrl-C."""
         deadline = monotonic() + KILL_TIMEOUT_SECONDS
+        if not self._is_listening():
+            # Processes that are still starting notice only a signal.
+            for process in self._processes:
+                process.terminate()
         # The processes close the socket too. While one of them has it open, it accepts connections.
         self._listener.close()
         self._pipe_writer.close()
