@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterable
 from io import StringIO
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from pydantic import BaseModel
 
@@ -11,6 +11,13 @@ from app.core.formats._csv_columns import csv_column_getters, to_csv_value
 
 # `json` is an array of objects, and `jsonl` one object per line.
 Format = Literal["csv", "jsonl", "json"]
+# Characters that JSON does not require to be escaped, but at which many readers end a line, such as
+# `str.splitlines` of Python. Each one in UTF-8, for example b"\xe2\x80\xa8", and as an escape
+# sequence of JSON, for example b"\\u2028".
+_LINE_SEPARATORS: Final = tuple(
+    (separator.encode(), f"\\u{ord(separator):04x}".encode())
+    for separator in ("\u0085", "\u2028", "\u2029")
+)
 
 
 class LineWriter(Protocol):
@@ -42,7 +49,8 @@ class _JsonLinesWriter:
     footer = b""
 
     def format_lines(self, items: Iterable[BaseModel]) -> bytes:
-        return b"".join(item.model_dump_json().encode() + b"\n" for item in items)
+        lines = b"".join(item.model_dump_json().encode() + b"\n" for item in items)
+        return _escape_line_separators(lines)
 
 
 class _JsonArrayWriter:
@@ -59,7 +67,7 @@ class _JsonArrayWriter:
         for item in items:
             lines += self._separator + item.model_dump_json().encode()
             self._separator = b",\n"
-        return bytes(lines)
+        return _escape_line_separators(bytes(lines))
 
 
 class _CsvWriter:
@@ -78,6 +86,13 @@ class _CsvWriter:
             [to_csv_value(get_column(item)) for get_column in self._column_getters]
             for item in items
         )
+
+
+def _escape_line_separators(json_lines: bytes) -> bytes:
+    """Escape the characters at which readers end a line, so that each JSON object stays on one."""
+    for separator, escape_sequence in _LINE_SEPARATORS:
+        json_lines = json_lines.replace(separator, escape_sequence)
+    return json_lines
 
 
 def _format_csv(records: Iterable[Iterable[object]]) -> bytes:
