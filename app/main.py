@@ -36,7 +36,7 @@ from app.core.server import (
 from app.core.storage import Storage
 from app.resources import Resources
 from app.settings import Settings
-from app.tables import REVISION
+from app.tables import REQUIRED_REVISIONS
 from app.tokens.service import find_principal
 from app.users.passwords import PasswordHasher
 
@@ -118,7 +118,7 @@ def _create_resources(settings: Settings, shutdown: Shutdown) -> Resources:
         settings=settings,
         database=database,
         find_principal=find_principal,
-        readiness=Readiness(database, storage, REVISION, shutdown),
+        readiness=Readiness(database, storage, REQUIRED_REVISIONS, shutdown),
         storage=storage,
         password_hasher=PasswordHasher(),
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from app import schema
-from app.tables import REVISION, latest_revision
+from app.tables import REQUIRED_REVISIONS, list_required_revisions
 from tests.support.processes import (
     PROJECT_ROOT,
     CommandResult,
@@ -110,8 +111,13 @@ async def test_models_and_migrations_agree(private_database_url: str) -> None:
     await asyncio.to_thread(command.check, config)
 
 
-def test_required_revision_is_the_newest() -> None:
-    assert ScriptDirectory.from_config(schema.alembic_config()).get_heads() == [REVISION]
+def test_all_revisions_are_required_except_contract_revisions_at_the_end() -> None:
+    scripts = ScriptDirectory.from_config(schema.alembic_config()).walk_revisions()
+    names = {script.revision: Path(script.path).name for script in scripts}
+    required = sorted(names)
+    while f"-{required[-1]}_contract_" in names[required[-1]]:
+        required.pop()
+    assert REQUIRED_REVISIONS == tuple(required)
 
 
 def test_order_of_migration_files_by_name_is_their_order_by_down_revision() -> None:
@@ -122,7 +128,7 @@ def test_order_of_migration_files_by_name_is_their_order_by_down_revision() -> N
     assert all(f"-{revision}_" in name for revision, name in chain)
 
 
-def test_latest_revision_is_that_of_last_file_and_ignores_other_files(tmp_path: Path) -> None:
+def test_required_revisions_end_with_last_file_and_ignore_other_files(tmp_path: Path) -> None:
     for name in (
         "2026_11_24_2230-0009_an_older_one.py",
         "2026_12_01_0000-1a2b3c_the_newest.py",
@@ -131,12 +137,19 @@ def test_latest_revision_is_that_of_last_file_and_ignores_other_files(tmp_path: 
         "zzzz-9999_of_no_date.py",
     ):
         (tmp_path / name).touch()
-    assert latest_revision(tmp_path) == "1a2b3c"
+    assert list_required_revisions(tmp_path) == ("0009", "1a2b3c")
 
 
-def test_latest_revision_of_directory_without_migrations_is_an_error(tmp_path: Path) -> None:
+def test_contract_revision_is_only_required_if_a_required_one_follows(tmp_path: Path) -> None:
+    names = ("0001_create", "0002_contract_a", "0003_add", "0004_contract_b", "0005_contract_c")
+    for name in names:
+        (tmp_path / f"2026_12_01_0000-{name}.py").touch()
+    assert list_required_revisions(tmp_path) == ("0001", "0002", "0003")
+
+
+def test_directory_without_migrations_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="does not contain a migration"):
-        latest_revision(tmp_path)
+        list_required_revisions(tmp_path)
 
 
 async def test_concurrent_upgrades_run_one_after_the_other(private_database_url: str) -> None:
@@ -221,4 +234,4 @@ async def test_alembic_fails_with_one_line_if_database_is_unreachable() -> None:
 async def test_alembic_history_needs_no_database_url() -> None:
     code, out, _ = await alembic("history")
     assert code == 0
-    assert f"{REVISION} (head)" in out
+    assert re.search(r"\b\w+ \(head\)", out)

@@ -28,7 +28,7 @@ from app.core.db import (
 from app.core.errors import ServiceError
 from app.core.observability import configure_logging, serve_metrics
 from app.settings import Settings, describe_validation_error
-from app.tables import REVISION
+from app.tables import REQUIRED_REVISIONS
 from app.worker import STOP_SIGNALS
 
 T = TypeVar("T")
@@ -234,6 +234,6 @@ async def _find_database_problem(settings: Settings) -> str | None:
     """Return a message such as "database: does not respond", or None if the database is usable."""
     database = Database(settings)
     try:
-        return await find_database_problem(database.reads, REVISION)
+        return await find_database_problem(database.reads, REQUIRED_REVISIONS)
     finally:
         await database.close()

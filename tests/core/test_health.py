@@ -111,11 +111,11 @@ async def test_readyz_names_two_failures_after_a_single_timeout(
 @pytest.mark.parametrize(
     ("statement", "revision"),
     [
-        ("UPDATE alembic_version SET version_num = '0000' RETURNING 1", "0000"),
+        ("UPDATE alembic_version SET version_num = '0001' RETURNING 1", "0001"),
         ("DELETE FROM alembic_version RETURNING 1", "none"),
     ],
 )
-async def test_readyz_is_503_when_the_schema_has_another_revision(
+async def test_readyz_is_503_when_the_schema_has_an_older_revision(
     client: AsyncClient, database: Database, statement: str, revision: str
 ) -> None:
     assert (await client.get("/readyz")).status_code == 200
@@ -123,6 +123,15 @@ async def test_readyz_is_503_when_the_schema_has_another_revision(
     response = await client.get("/readyz")
     assert response.status_code == 503
     assert f"revision {revision}, not at" in response.json()["detail"]
+
+
+@pytest.mark.private_database
+async def test_readyz_is_200_when_the_schema_has_a_newer_revision(
+    client: AsyncClient, database: Database
+) -> None:
+    statement = "UPDATE alembic_version SET version_num = 'a_newer_one' RETURNING 1"
+    await database.writes.execute(text(statement))
+    assert (await client.get("/readyz")).status_code == 200
 
 
 @pytest.mark.private_database

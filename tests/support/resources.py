@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from app.core.http import GuardedRouter
 from app.core.server import Readiness, Shutdown
 from app.resources import Resources
-from app.tables import REVISION
+from app.tables import REQUIRED_REVISIONS
 
 
 def get_resources(app: FastAPI) -> Resources:
@@ -24,7 +24,7 @@ def replace_resources(app: FastAPI, **changes: Any) -> None:
     The readiness check then uses the new database and object store.
     """
     resources = replace(get_resources(app), **changes)
-    readiness = Readiness(resources.database, resources.storage, REVISION, Shutdown())
+    readiness = Readiness(resources.database, resources.storage, REQUIRED_REVISIONS, Shutdown())
     app.state.resources = replace(resources, readiness=readiness)
 
 

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic.script import ScriptDirectory
 
-from app.tables import REVISION
+from app import schema
 from tests.support.processes import PROJECT_ROOT, CommandResult, wait_for_result
 from tests.support.upgrades import ADVISORY_LOCK, wait_until_both_wait
 
 RELEASED = "0005"
-NEXT, SECOND_NEXT = (f"{int(REVISION) + number:04}" for number in (1, 2))
+NEWEST = str(ScriptDirectory.from_config(schema.alembic_config()).get_current_head())
+NEXT, SECOND_NEXT = (f"{int(NEWEST) + number:04}" for number in (1, 2))
 DIRECTORIES = ("app", "checks", "migrations", "tools")
 FILES = ("alembic.ini", "pyproject.toml", ".squawk.toml")
 # Everything that a database and squawk say of the revisions, in one process, which saves seconds.
@@ -117,7 +119,7 @@ class Project:
         check = """sa.CheckConstraint("title <> '-'", name="title_not_dash")"""
         self.replace(
             "app/books/models.py",
-            ("    search: Mapped", f"    {column}\n    search: Mapped"),
+            ("    author: Mapped", f"    {column}\n    author: Mapped"),
             ("    __table_args__ = (", f"    __table_args__ = ({check},"),
             ("sa.String(300))", "sa.String(300), unique=True)"),
             ('sa.Index(None, "updated_at", "id")', 'sa.Index(None, "publisher_id", "title", "id")'),
@@ -165,7 +167,7 @@ async def test_revision_of_new_table_applies_without_changes(
     (path,) = await project.write_revision("create publishers")
     name = rf"\d{{4}}_\d\d_\d\d_\d{{4}}-{NEXT}_create_publishers\.py"
     assert re.fullmatch(name, path.name)
-    head = f'"""Create publishers.\n\nRevision: {NEXT}, after {REVISION}\n"""'
+    head = f'"""Create publishers.\n\nRevision: {NEXT}, after {NEWEST}\n"""'
     assert path.read_text().startswith(head)
     await project.assert_applicable([path], private_database_url)
 
@@ -203,8 +205,8 @@ async def test_revision_may_have_names_of_more_than_63_characters(
     project.replace(
         "app/books/models.py",
         (
-            "    search: Mapped",
-            f"    {column}: Mapped[UUID | None] = {foreign_key}\n    search: Mapped",
+            "    author: Mapped",
+            f"    {column}: Mapped[UUID | None] = {foreign_key}\n    author: Mapped",
         ),
         ("    __table_args__ = (", f"    __table_args__ = ({index},"),
     )
@@ -249,7 +251,7 @@ async def test_two_upgrades_with_a_concurrent_build_both_end(
 
 async def test_revision_prints_advice_of_squawk_if_it_is_not_safe(project: Project) -> None:
     column = "    pages: Mapped[int]\n"
-    project.replace("app/books/models.py", ("    search: Mapped", f"{column}    search: Mapped"))
+    project.replace("app/books/models.py", ("    author: Mapped", f"{column}    author: Mapped"))
     code, out, _ = await project.run("tools.revision", "add pages of books")
     assert code == 0
     assert "`make check` will reject it" in out

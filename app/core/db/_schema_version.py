@@ -1,6 +1,7 @@
 """Checks that the database responds and has the schema that this version of the service needs."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import text
@@ -16,15 +17,18 @@ UNDEFINED_TABLE_SQLSTATE: Final = "42P01"
 _SELECT_REVISION: Final = text("SELECT version_num FROM alembic_version")
 
 
-async def find_database_problem(session: AutocommitSession, expected_revision: str) -> str | None:
+async def find_database_problem(
+    session: AutocommitSession, required_revisions: Sequence[str]
+) -> str | None:
     """Return a sentence about the problem with the database, or None if the database is usable.
 
     For example, "database: its schema is at revision 0004, not at 0005" means that a migration is
-    missing. The check takes at most `CHECK_TIMEOUT_SECONDS`.
+    missing. A schema at a revision that this code does not know is newer, and usable. The check
+    takes at most `CHECK_TIMEOUT_SECONDS`.
 
     Args:
         session: The session with which the revision is read.
-        expected_revision: The Alembic revision of the schema that the service needs.
+        required_revisions: The Alembic revisions of the schema that the service needs, in order.
     """
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
@@ -39,6 +43,7 @@ async def find_database_problem(session: AutocommitSession, expected_revision: s
         rows = []
 
     current_revision = rows[0]["version_num"] if rows else "none"
-    if current_revision == expected_revision:
+    *older_revisions, expected_revision = required_revisions
+    if current_revision not in ("none", *older_revisions):
         return None
     return f"database: its schema is at revision {current_revision}, not at {expected_revision}"

@@ -1,7 +1,7 @@
 """Readiness, which `/readyz` reports: can this process serve requests now?"""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 from app.core.db import Database, find_database_problem
@@ -26,20 +26,24 @@ class Readiness:
     """
 
     def __init__(
-        self, database: Database, storage: Storage, expected_revision: str, shutdown: Shutdown
+        self,
+        database: Database,
+        storage: Storage,
+        required_revisions: Sequence[str],
+        shutdown: Shutdown,
     ) -> None:
         """Prepare the probes of the backend services, without running them.
 
         Args:
             database: The database to probe, on the connection that is reserved for this.
             storage: The object store to probe.
-            expected_revision: The Alembic revision of the database schema that this version of the
-                service needs, for example "0005".
+            required_revisions: The Alembic revisions of the database schema that this version of
+                the service needs, in order, for example `("0001", "0002")`.
             shutdown: Tells whether the process has begun to shut down.
         """
         self._database = database
         self._storage = storage
-        self._expected_revision = expected_revision
+        self._required_revisions = required_revisions
         self._shutdown = shutdown
         self._database_probe = _SharedProbe("database", self._probe_database)
         self._storage_probe = _SharedProbe("storage", self._probe_storage)
@@ -67,7 +71,7 @@ class Readiness:
     async def _probe_database(self) -> str | None:
         """Return a description of what is wrong with the database, or None if it is usable."""
         session = self._database.named_databases["readiness"].reads
-        return await find_database_problem(session, self._expected_revision)
+        return await find_database_problem(session, self._required_revisions)
 
     async def _check_storage(self) -> str | None:
         """Return a description of what is wrong with the object store, or None if it is usable.
