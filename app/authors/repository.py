@@ -3,7 +3,7 @@
 from app.authors.errors import AuthorHasBooks
 from app.authors.models import UNKNOWN_DOB_SORT_VALUE, Author
 from app.authors.schemas import AuthorRead
-from app.core.db import Repository, Statements
+from app.core.db import Repository, Statements, contains_words
 
 
 class AuthorRepository(Repository[AuthorRead]):
@@ -11,5 +11,10 @@ class AuthorRepository(Repository[AuthorRead]):
 
     model = AuthorRead
     noun = "Author"
-    statements = Statements(Author, AuthorRead, sort_nulls_as={"dob": UNKNOWN_DOB_SORT_VALUE})
+    statements = Statements(
+        Author,
+        AuthorRead,
+        filters={"q": contains_words(Author.name)},
+        sort_nulls_as={"dob": UNKNOWN_DOB_SORT_VALUE},
+    )
     constraint_errors = {"fk_books_author_id_authors": AuthorHasBooks}

@@ -11,7 +11,15 @@ from app import NAME
 from app.authors.models import Author
 from app.books.models import Book
 from app.books.schemas import BookLine, BookRead, ImportCounts
-from app.core.db import ListRepository, ListStatements, Repository, Select, Statements, equals
+from app.core.db import (
+    ListRepository,
+    ListStatements,
+    Repository,
+    Select,
+    Statements,
+    contains_words,
+    equals,
+)
 
 _author_columns = Author.__table__.c
 
@@ -21,7 +29,11 @@ class BookRepository(Repository[BookRead]):
 
     model = BookRead
     noun = "Book"
-    statements = Statements(Book, BookRead, filters={"author_id": equals(Book.author_id)})
+    statements = Statements(
+        Book,
+        BookRead,
+        filters={"q": contains_words(Book.title), "author_id": equals(Book.author_id)},
+    )
 
 
 class BookLineStatements(ListStatements):
@@ -77,6 +89,8 @@ _LOCK_IMPORTS: Final = sa.select(
 # or a book, the first of these lines is used. It has the lowest ids, because the import generates
 # ascending ids in the order of the lines.
 #
+# The comparisons of sort keys only serve to use the indexes on them.
+#
 # 'infinity' replaces an unknown date of birth in the join, because NULL = NULL is not true.
 _MERGE_INCOMING_BOOKS: Final = sa.text("""
 WITH line_author AS MATERIALIZED (
@@ -86,7 +100,8 @@ WITH line_author AS MATERIALIZED (
         ORDER BY author, dob, author_id
     ) AS first_line LEFT JOIN LATERAL (
         SELECT id FROM authors
-        WHERE name = author AND authors.dob IS NOT DISTINCT FROM first_line.dob
+        WHERE text_sort_key(name COLLATE "C") = text_sort_key(author COLLATE "C")
+            AND name = author AND authors.dob IS NOT DISTINCT FROM first_line.dob
         ORDER BY created_at, id LIMIT 1
     ) AS existing ON true
 ), new_author AS (
@@ -103,6 +118,7 @@ WITH line_author AS MATERIALIZED (
     WHERE NOT EXISTS (
         SELECT FROM books
         WHERE books.author_id = line_book.author_id AND books.title = line_book.title
+            AND text_sort_key(books.title COLLATE "C") = text_sort_key(line_book.title COLLATE "C")
     ) ORDER BY book_id RETURNING id
 )
 SELECT (SELECT count(*) FROM new_author) AS authors, (SELECT count(*) FROM new_book) AS books

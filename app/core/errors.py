@@ -127,7 +127,7 @@ class Conflict(ServiceError):
 
 
 class ConstraintViolated(Conflict):
-    """A write violates a constraint of the database, for example `uq_users_email`.
+    """A write violates a constraint of the database, for example `uq_users_email_fold_case`.
 
     Database sessions raise this error. Repositories replace it by a more specific error, for
     example `EmailTaken`.

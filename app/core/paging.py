@@ -16,6 +16,7 @@ from app.core.schemas import (
     remove_default,
     string_of_length,
 )
+from app.core.search_words import SEARCH_WORDS_DESCRIPTION
 from app.core.time_filters import CreatedFrom, CreatedTo, UpdatedFrom, UpdatedTo
 
 # Rows. The deeper a page is, the longer it takes to read by number, but not by cursor.
@@ -70,8 +71,9 @@ SortKeys = Annotated[
     CommaSeparated(_split_sort_keys),
     Field(
         description=(
-            "Sort keys, separated by commas. `-` before a key sorts in descending order."
-            " Default: the oldest first."
+            "Sort keys, separated by commas. `-` before a key sorts in descending order. Texts are"
+            " sorted without case and accents; equal ones are sorted by code points. Default: the"
+            " oldest first."
         ),
         json_schema_extra=_document_sort_keys,
     ),
@@ -150,11 +152,7 @@ class ListQuery(PageQuery):
 
     sort: SortKeys[str] = ()
     q: Annotated[str, string_of_length(1, 100)] | None = Field(
-        None,
-        description=(
-            "Search words. An item matches if each of them is the beginning of one of its words,"
-            " regardless of case and accents."
-        ),
+        None, description=SEARCH_WORDS_DESCRIPTION
     )
     created_from: CreatedFrom = None
     created_to: CreatedTo = None

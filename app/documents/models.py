@@ -6,7 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Base, Entity, search_column
+from app.core.db import Base, Entity, search_terms, text_sort_key
 
 # Documents without a file are sorted as if they had this size, so that they come last. It is the
 # largest bigint.
@@ -76,18 +76,16 @@ class Document(FileColumns, Entity):
     - Trigger `keep_files`: an object becomes `ready` when a document refers to it, and `deleting`
       when that document is deleted or refers to another object.
     - `fk_documents_owner_id_users`: the owner exists; deleting the owner deletes the document.
-    - `search` is a generated column with the words of the name. The SQL function `search_vector`
-      computes it.
     """
 
     __tablename__ = "documents"
     __table_args__ = (
         sa.CheckConstraint("char_length(name) >= 1", name="name_not_empty"),
-        sa.Index(None, "name", "id"),
+        sa.Index("ix_documents_name_sort_key_id", text_sort_key("name"), "id"),
         sa.Index("ix_documents_size_id", sa.text("coalesce(size, 9223372036854775807)"), "id"),
         sa.Index(None, "created_at", "id"),
         sa.Index(None, "content_type", "created_at", "id"),
-        sa.Index(None, "owner_id", "name", "id"),
+        sa.Index("ix_documents_owner_id_name_sort_key_id", "owner_id", text_sort_key("name"), "id"),
         sa.Index(
             "ix_documents_owner_id_size_id",
             "owner_id",
@@ -95,11 +93,10 @@ class Document(FileColumns, Entity):
             "id",
         ),
         sa.Index(None, "owner_id", "created_at", "id"),
-        sa.Index(None, "search", postgresql_using="gin"),
+        sa.Index("ix_documents_name_terms", search_terms("name"), postgresql_using="gin"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(sa.String(200))
     owner_id: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     file_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(StoredObject.id), unique=True)
-    search: Mapped[str] = search_column("name")

@@ -7,7 +7,17 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.db import Condition, Repository, Row, Rows, Select, Session, Statements, equals
+from app.core.db import (
+    Condition,
+    Repository,
+    Row,
+    Rows,
+    Select,
+    Session,
+    Statements,
+    contains_words,
+    equals,
+)
 from app.core.errors import InvalidToken
 from app.documents.errors import UploadExpired
 from app.documents.models import NO_SIZE, Document, StoredObject
@@ -51,6 +61,7 @@ class DocumentRepository(Repository[DocumentRead]):
         Document,
         DocumentRead,
         filters={
+            "q": contains_words(Document.name),
             "content_type": equals(Document.content_type),
             "owner": equals(Document.owner_id, "owner"),
         },

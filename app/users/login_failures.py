@@ -25,8 +25,9 @@ EXPIRY_HOURS: Final = 1  # since the last failure
 _WITH_COUNTER_KEYS = """
     WITH counter_keys AS (
         SELECT subject.kind, sha256(coalesce(
-            (SELECT int8send(users.id) FROM users WHERE lower(users.email) = lower(subject.name)),
-            convert_to(lower(subject.name), 'UTF8')
+            (SELECT int8send(users.id) FROM users
+             WHERE fold_case(users.email) = fold_case(subject.name)),
+            convert_to(fold_case(subject.name), 'UTF8')
         )) AS digest
         FROM unnest(CAST(:kinds AS text[]), CAST(:names AS text[])) AS subject (kind, name)
     )"""

@@ -6,7 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.core.db import Base, Entity, search_column
+from app.core.db import Base, Entity, search_terms, text_sort_key
 
 
 class User(Entity):
@@ -16,15 +16,13 @@ class User(Entity):
 
     Rules in the database:
 
-    - `uq_users_email`: two users cannot have the same email, ignoring case.
+    - `uq_users_email_fold_case`: two users cannot have the same email, ignoring case.
     - `ck_users_name_not_empty`: the name has at least one character.
     - `ck_users_role`: the role is `member`, `editor` or `admin`. A new user is a `member`.
     - Trigger `keep_an_admin`: deleting or demoting the last admin fails with the constraint name
       `users_last_admin`. A lock serializes concurrent changes of admins.
     - Trigger `revoke_tokens`: setting `password_changed_by` deletes the user's other tokens.
       Another hash of the same password does not set it.
-    - `search` is a generated column with the words of the name. The SQL function `search_vector`
-      computes it.
     - The tokens and documents of a deleted user are deleted too (`ON DELETE CASCADE`).
     """
 
@@ -32,12 +30,12 @@ class User(Entity):
     __table_args__ = (
         sa.CheckConstraint("char_length(name) >= 1", name="name_not_empty"),
         sa.CheckConstraint("role IN ('member', 'editor', 'admin')", name="role"),
-        sa.Index("uq_users_email", sa.text("lower(email)"), unique=True),
+        sa.Index("uq_users_email_fold_case", sa.text("fold_case(email)"), unique=True),
         sa.Index("ix_users_admins", "id", postgresql_where=sa.text("role = 'admin'")),
-        sa.Index(None, "name", "id"),
-        sa.Index(None, "email", "id"),
+        sa.Index("ix_users_name_sort_key_id", text_sort_key("name"), "id"),
+        sa.Index("ix_users_email_sort_key_id", text_sort_key("email"), "id"),
         sa.Index(None, "created_at", "id"),
-        sa.Index(None, "search", postgresql_using="gin"),
+        sa.Index("ix_users_name_terms", search_terms("name"), postgresql_using="gin"),
     )
 
     id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(always=True), primary_key=True)
@@ -46,7 +44,6 @@ class User(Entity):
     role: Mapped[str] = mapped_column(sa.String(6), server_default="member")
     password_hash: Mapped[str] = mapped_column(sa.String(255))
     password_changed_by: Mapped[UUID | None]
-    search: Mapped[str] = search_column("name")
 
 
 class LoginFailure(Base):

@@ -28,6 +28,7 @@ from tests.support.responses import get_json
 from tests.support.rows import (
     AUTHOR_ID,
     COLLECTION_PATHS,
+    LIST_CASES,
     LIST_PATHS,
     SEARCH_WORDS,
     SORT_KEYS,
@@ -326,7 +327,9 @@ async def test_search_for_rare_word_uses_gin_index(
         client, database, sent_statements, f"{path}?q=RÁRE&count={count}"
     )
     scans = [node for node in nodes if node["Node Type"] == "Bitmap Index Scan"]
-    assert {scan["Index Name"] for scan in scans} == {f"ix_{TABLE_NAMES[path]}_search"}
+    assert {scan["Index Name"] for scan in scans} == {
+        f"ix_{TABLE_NAMES[path]}_{LIST_CASES[path].search_column}_terms"
+    }
     assert len(scans) == (2 if count == "exact" else 1)
     assert "Seq Scan" not in node_types(nodes)
 
@@ -351,7 +354,7 @@ async def test_search_for_two_words_uses_gin_index(
         ],
         (f"/authors?id={AUTHOR_ID}", "pk_authors"),
         (f"/books?id={AUTHOR_ID}&sort=title", "pk_books"),
-        ("/users?email=E1@example.com", "uq_users_email"),
+        ("/users?email=E1@example.com", "uq_users_email_fold_case"),
         (f"/books?author_id={AUTHOR_ID}&count=none", "ix_books_author_id_created_at_id"),
         ("/documents?content_type=image/png&count=none", "ix_documents_content_type_created_at_id"),
         (
@@ -417,4 +420,4 @@ async def test_stream_of_authors_books_is_read_from_index_of_author(
         database, sent_statements, "/books", f"author_id={AUTHOR_ID}&sort=-title", CSV
     )
     assert not any("Sort" in node_type for node_type in node_types(nodes))
-    assert "ix_books_author_id_title_id" in {node.get("Index Name") for node in nodes}
+    assert "ix_books_author_id_title_sort_key_id" in {node.get("Index Name") for node in nodes}

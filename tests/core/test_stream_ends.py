@@ -37,7 +37,8 @@ MAX_STREAMS = Settings.model_fields["db_pool_size"].default // 4
 # Makes the database sleep for an hour at each row of a search after the first FETCH_SIZE rows.
 SLOW_SEARCH = f"""
 CREATE SEQUENCE searched_rows;
-CREATE OR REPLACE FUNCTION search_query(text) RETURNS tsquery LANGUAGE plpgsql VOLATILE AS $$
+CREATE OR REPLACE FUNCTION search_terms_query(value text) RETURNS tsquery
+LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     IF nextval('searched_rows') > {FETCH_SIZE} THEN PERFORM pg_sleep(3600); END IF;
     RETURN 'title';
@@ -206,7 +207,7 @@ async def test_stream_returns_503_when_database_is_down(app: FastAPI, client: As
 async def test_error_before_first_line_returns_problem(
     client: AsyncClient, outside_connection: asyncpg.Connection
 ) -> None:
-    await outside_connection.execute("DROP FUNCTION search_query")
+    await outside_connection.execute("DROP FUNCTION search_terms_query")
     for accept in (NDJSON, CSV) * MAX_STREAMS:
         check_problem(await get_stream(client, "/books?q=title", accept), 500, "internal-error")
 

@@ -26,11 +26,10 @@ pytestmark = pytest.mark.private_database
 
 BOOKS = 120_000
 FIRST_BOOK_PATH = "/books/01890000-0000-7000-9000-000000000001"
-# Creates the rows in about a second: indexes and search columns that no test needs are dropped.
+# Creates the rows in about a second: indexes that no test needs are dropped.
 _ROWS = f"""
-DROP INDEX ix_books_search, ix_books_title_id, ix_books_updated_at_id, ix_books_author_id_title_id,
-    ix_books_author_id_created_at_id, ix_books_author_id_updated_at_id;
-ALTER TABLE books ALTER COLUMN search DROP EXPRESSION, ALTER COLUMN search SET DEFAULT '';
+DROP INDEX ix_books_title_terms, ix_books_title_sort_key_id, ix_books_author_id_title_sort_key_id,
+    ix_books_updated_at_id, ix_books_author_id_created_at_id, ix_books_author_id_updated_at_id;
 SET session_replication_role = replica;
 INSERT INTO authors (id, name) VALUES ('{AUTHOR_ID}', 'Author');
 INSERT INTO books (id, title, author_id, created_at)

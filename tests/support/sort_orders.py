@@ -2,6 +2,8 @@
 
 from tests.support.rows import AUTHOR_BOOKS_PATH, AUTHOR_ID, SORT_KEYS, TABLE_NAMES
 
+# Text is sorted by the sort key that `tests/core/test_folded_text.py` tests.
+TEXT_COLUMNS = {"name", "title", "email"}
 # Sort orders that have several keys in different directions.
 _MIXED_SORT_ORDERS = {
     "/authors": ("name,-dob", "-dob,name", "dob,-created_at,name", "-name,-dob,-created_at"),
@@ -45,4 +47,11 @@ def _order_by(sort: str) -> str:
     keys = sort.split(",") if sort else ["created_at"]
     keys.append("-id" if keys[-1].startswith("-") else "id")
     # By default, Postgres sorts NULL last, and first in descending order, as the service does.
-    return ", ".join(f"{key[1:]} DESC" if key.startswith("-") else key for key in keys)
+    return ", ".join(_order_by_term(key) for key in keys)
+
+
+def _order_by_term(key: str) -> str:
+    """Return a term of ORDER BY, for example `created_at DESC` for `-created_at`."""
+    column = key.removeprefix("-")
+    term = f'text_sort_key({column} COLLATE "C")' if column in TEXT_COLUMNS else column
+    return f"{term} DESC" if key.startswith("-") else term

@@ -4,8 +4,7 @@ from datetime import datetime
 from typing import ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import TSVECTOR
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedColumn, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
@@ -43,17 +42,3 @@ class Entity(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), sort_order=90)
     updated_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), sort_order=91)
     version: Mapped[int] = mapped_column(server_default=sa.text("1"), sort_order=92)
-
-
-def search_column(text_column_name: str) -> MappedColumn[str]:
-    """Declare the column `search`, in which full-text search finds the words of a text column.
-
-    `search: Mapped[str] = search_column("name")` declares this column:
-
-        search TSVECTOR GENERATED ALWAYS AS (search_vector(name)) STORED
-
-    The query parameter `q` of a list searches the column, so it needs a GIN index. The first
-    migration of the project creates the SQL function `search_vector`.
-    """
-    search_vector = sa.Computed(f"search_vector({text_column_name})", persisted=True)
-    return mapped_column(TSVECTOR, search_vector)

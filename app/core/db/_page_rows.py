@@ -1,4 +1,26 @@
-"""Selects the rows of one page of a list or of a search, in sort order."""
+"""Selects the rows of one page of a list or of a search, in sort order.
+
+The statement for the search `/books?q=garcia` has two branches, of which Postgres executes one:
+
+    WITH hits AS (
+        SELECT * FROM books WHERE search_terms(title) @@ search_terms_query(:q) LIMIT 5001
+    )
+    (SELECT * FROM hits WHERE (SELECT count(*) FROM hits) <= 5000
+     ORDER BY created_at, id LIMIT :limit OFFSET :offset)
+    UNION ALL
+    (SELECT * FROM books
+     WHERE (search_terms(title) @@ search_terms_query(:q)) IS true
+         AND (SELECT count(*) FROM hits) > 5000
+     ORDER BY created_at, id LIMIT :limit OFFSET :offset)
+
+- If the search has up to 5000 hits, the first branch sorts them in memory.
+- If it has more, the second branch reads books in the order of the index on `created_at`, and stops
+  when it has found enough hits for the page.
+
+The planner does not know how many rows contain the words. Without the branches, it would read most
+of the table for a rare word, or sort half of the table for a common word. `IS true` keeps it from
+reading the second branch from the index of words.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -8,7 +30,9 @@ import sqlalchemy as sa
 from app.core.db._keyset import SortKey
 
 Select = sa.Select[Any]
-SORT_IN_MEMORY_LIMIT: Final = 1000  # rows
+# Rows. Reading them and sorting them takes as long as computing the terms of all rows in sort order
+# until one page is full, if one row in 200 is a hit.
+SORT_IN_MEMORY_LIMIT: Final = 5000
 
 
 def order_by_terms(
@@ -43,38 +67,31 @@ def sort_and_limit(
 
 
 def sort_and_limit_search(
-    all_hits: Select, table: sa.Table, sort_keys: Sequence[SortKey], *, after_cursor: bool
+    rows: Select,
+    is_hit: sa.ColumnElement[bool],
+    table: sa.Table,
+    sort_keys: Sequence[SortKey],
+    *,
+    after_cursor: bool,
 ) -> sa.CompoundSelect[Any]:
     """Sort the hits of a search, which are the rows that contain its words, and select one page.
 
-    `all_hits` is a query of all hits in `table`. The statement for `/books?q=garcia&sort=title` is
+    The docstring of this module shows the statement.
 
-        WITH hits AS (
-            SELECT * FROM books WHERE search @@ search_query(:q) LIMIT 1001
-        )
-        (SELECT * FROM hits WHERE (SELECT count(*) FROM hits) <= 1000
-         ORDER BY title, id LIMIT :limit OFFSET :offset)
-        UNION ALL
-        (SELECT * FROM books
-         WHERE search @@ search_query(:q) AND (SELECT count(*) FROM hits) > 1000
-         ORDER BY title, id LIMIT :limit OFFSET :offset)
-
-    Postgres executes only one of the two branches:
-
-    - If the search has up to 1000 hits, the first branch sorts them in memory.
-    - If it has more, the second branch reads books in the order of the index on `title`, and stops
-      when it has found enough hits for the page.
-
-    Without the branches, the planner would often choose the second way for a rare word, because it
-    expects too many hits, and read most of the table.
+    Args:
+        rows: A query of the rows that match the other filters of the list.
+        is_hit: The condition that a row contains the words.
+        table: The table in the FROM clause of `rows`.
+        sort_keys: The sort order.
+        after_cursor: Whether `rows` excludes the rows of earlier pages. See `sort_and_limit`.
     """
     # One hit more than the limit shows that there are too many hits to sort in memory.
     max_first_hits = sa.literal_column(str(SORT_IN_MEMORY_LIMIT + 1), sa.Integer)
-    first_hits = all_hits.limit(max_first_hits).cte("hits")
-    number_of_first_hits = sa.select(sa.func.count()).select_from(first_hits).scalar_subquery()
-    has_few_hits = number_of_first_hits <= SORT_IN_MEMORY_LIMIT
+    first_hits = rows.where(is_hit).limit(max_first_hits).cte("hits")
+    hit_count = sa.select(sa.func.count()).select_from(first_hits).scalar_subquery()
+    has_few_hits = hit_count <= SORT_IN_MEMORY_LIMIT
     few_hits = sa.select(first_hits).where(has_few_hits)
-    many_hits = all_hits.where(sa.not_(has_few_hits))
+    many_hits = rows.where(is_hit.is_(sa.true()), sa.not_(has_few_hits))
     return sa.union_all(
         sort_and_limit(few_hits, first_hits, sort_keys, after_cursor=after_cursor),
         sort_and_limit(many_hits, table, sort_keys, after_cursor=after_cursor),

@@ -8,14 +8,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningDelete
 
 from app.core.db._arrays import unnest_arrays
-from app.core.db._listing import (
-    SEARCH_FILTER,
-    Condition,
-    Conditions,
-    ListStatements,
-    Select,
-    cached,
-)
+from app.core.db._listing import Condition, Conditions, ListStatements, Select, cached
 from app.core.db._models import Entity
 from app.core.db._sessions import mark_reusable
 from app.core.preconditions import VersionCheck
@@ -187,8 +180,7 @@ class Statements(ListStatements):
     def _common_filters(self) -> dict[str, Condition]:
         """Return the filters that the lists of all entities have, each with its SQL condition.
 
-        One of them is `{"created_from": books.created_at >= :created_from}`. If the table has a
-        column `search`, another one is `q`, which searches this column by words.
+        One of them is `{"created_from": books.created_at >= :created_from}`.
         """
         columns = self.table.c
         ids = sa.bindparam("id", type_=sa.ARRAY(columns.id.type))
@@ -196,18 +188,13 @@ class Statements(ListStatements):
         created_to = self._column_parameter("created_to", "created_at")
         updated_from = self._column_parameter("updated_from", "updated_at")
         updated_to = self._column_parameter("updated_to", "updated_at")
-        filters: dict[str, Condition] = {
+        return {
             "id": columns.id == sa.any_(ids),
             "created_from": columns.created_at >= created_from,
             "created_to": columns.created_at < created_to,
             "updated_from": columns.updated_at >= updated_from,
             "updated_to": columns.updated_at < updated_to,
         }
-        if "search" in columns:
-            # The database function `search_query` converts the words to a text search query.
-            search_query = sa.func.search_query(sa.bindparam(SEARCH_FILTER, type_=sa.Text))
-            filters[SEARCH_FILTER] = columns.search.bool_op("@@")(search_query)
-        return filters
 
     def _row_conditions(
         self, scope_filter_names: frozenset[str], version_check: VersionCheck = "unchecked"
