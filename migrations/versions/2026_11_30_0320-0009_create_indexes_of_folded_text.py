@@ -1,8 +1,8 @@
 """Create the indexes of folded text, by which lists are sorted and searched and emails are unique.
 
 The indexes that they replace stay until revision 0010, because servers of the previous release use
-them. Two emails that differ only in the case of a letter may exist if the locale of the database is
-`C`. The upgrade then fails before it changes anything, and names the users.
+them. If the locale of the database is C, two users may have emails that differ only in the case of a
+letter such as É. The upgrade then fails before it creates an index, and lists the ids of the users.
 
 Revision: 0009, after 0008
 """
@@ -43,7 +43,7 @@ GROUP BY fold_case(email) HAVING count(*) > 1 ORDER BY min(id) LIMIT 20
 """
 DUPLICATES_MESSAGE = (
     "Some users have the same email, except for the case of its letters: the users with the ids {}."
-    " Change the emails of these users or delete users, and upgrade again. Nothing was changed."
+    " Change the emails of these users or delete users, and upgrade again. The tables are unchanged."
 )
 
 

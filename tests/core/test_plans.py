@@ -334,6 +334,24 @@ async def test_search_for_rare_word_uses_gin_index(
     assert "Seq Scan" not in node_types(nodes)
 
 
+@pytest.mark.parametrize(
+    ("sort", "index"),
+    [("created_at", "ix_books_created_at_id"), ("-title", "ix_books_title_sort_key_id")],
+)
+async def test_search_for_common_word_reads_books_in_sort_order(
+    client: AsyncClient, database: Database, sent_statements: SentStatements, sort: str, index: str
+) -> None:
+    nodes = await explain_executed_nodes(
+        client, database, sent_statements, f"/books?q=half&count=none&sort={sort}"
+    )
+    index_names = {node.get("Index Name", "") for node in nodes}
+    book_indexes = {name for name in index_names if name.startswith("ix_books_")}
+    assert book_indexes == {"ix_books_title_terms", index}
+    # The plan must not depend on how many hits the planner expects.
+    [scan] = [node for node in nodes if node.get("Index Name") == index]
+    assert "IS TRUE" in scan["Filter"]
+
+
 async def test_search_for_two_words_uses_gin_index(
     client: AsyncClient, database: Database, sent_statements: SentStatements
 ) -> None:

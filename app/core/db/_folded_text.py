@@ -32,7 +32,9 @@ def text_sort_key(column_name: str) -> sa.TextClause:
 def search_terms(column_name: str) -> sa.TextClause:
     """Return the expression of the index in which `contains_words` finds the words of a column.
 
-    sa.Index("ix_authors_name_terms", search_terms("name"), postgresql_using="gin")
+        sa.Index("ix_authors_name_terms", search_terms("name"), postgresql_using="gin")
+
+    Without the index, a search would compute the terms of all rows.
     """
     return sa.text(f"search_terms({column_name})")
 
@@ -47,10 +49,11 @@ def contains_words(column: InstrumentedAttribute[str]) -> sa.ColumnElement[bool]
 
 
 def sort_key_of_text(text: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    """Return the SQL expression by which a text is sorted, on which `text_sort_key` is an index.
+    """Return the SQL expression by which a text is sorted, for example the title of a book.
 
         text_sort_key(books.title COLLATE "C")
 
-    The result of a function has the collation of its argument. "C" compares keys by code points.
+    The index that the function `text_sort_key` declares has the same expression. The result of an
+    SQL function has the collation of its argument, and "C" compares the keys by code points.
     """
     return sa.func.text_sort_key(text.collate("C"), type_=sa.Text)

@@ -30,8 +30,8 @@ import sqlalchemy as sa
 from app.core.db._keyset import SortKey
 
 Select = sa.Select[Any]
-# Rows. Reading them and sorting them takes as long as computing the terms of all rows in sort order
-# until one page is full, if one row in 200 is a hit.
+# Rows. If a million rows have more hits than this, one row in 200 or more is a hit. Computing the
+# terms of rows in sort order until a page is full then takes less time than sorting all hits.
 SORT_IN_MEMORY_LIMIT: Final = 5000
 
 
