@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from app.core.patterns import SHA256_PATTERN
 from app.core.schemas import MAX_INT64, string_of_length
+from app.core.visible_text import has_visible_character
 
 # A media type (RFC 6838) with parameters, for example `text/plain; charset="utf-8"`.
 _WORD_PATTERN: Final = r"[A-Za-z0-9!#$&^_.+-]+"
@@ -21,7 +22,8 @@ _UNPRINTABLE_CATEGORIES: Final = {"Cc", "Zl", "Zp"}
 def clean_filename(filename: str) -> str:
     """Remove the folders and the control characters from a filename that a client sent.
 
-    For example, `C:\\files\\thesis.pdf` becomes `thesis.pdf`. Returns `unnamed` if nothing is left.
+    For example, `C:\\files\\thesis.pdf` becomes `thesis.pdf`. Returns `unnamed` if nothing is left
+    that people can see.
     """
     printable_characters = [
         character
@@ -30,7 +32,7 @@ def clean_filename(filename: str) -> str:
     ]
     path = "".join(printable_characters).replace("\\", "/")
     name_without_folders = path.rpartition("/")[2]
-    if name_without_folders in {"", ".", ".."}:
+    if name_without_folders in {".", ".."} or not has_visible_character(name_without_folders):
         return "unnamed"
     return name_without_folders
 

@@ -130,6 +130,7 @@ FILENAMES: dict[str, tuple[str | bytes, str]] = {
     "NUL": ("a\x00b.pdf", "ab.pdf"),
     "control characters": ("\x01a\x1b[31m\x7f\x85\tb\u2028\u2029.pdf", "a[31mb.pdf"),
     "nothing but control characters": ("\x01\x02", "unnamed"),
+    "nothing visible": ("/tmp/ \u200b\u3000", "unnamed"),
     "a path": ("/etc/passwd", "passwd"),
     "a path upwards": ("../../../etc/passwd", "passwd"),
     "nothing but a path": ("../..", "unnamed"),
