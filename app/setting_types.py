@@ -25,7 +25,7 @@ def _split_at_commas(value: Any) -> Any:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
-def _require_origin_of_browsers(origin: str) -> str:
+def _require_canonical_origin(origin: str) -> str:
     """Require an origin exactly as browsers send it in the `Origin` header.
 
     Any other spelling of the same origin would never match, and browsers would not say why.
@@ -49,11 +49,11 @@ def _require_origin_of_browsers(origin: str) -> str:
         )
     if authority != authority.lower():
         raise ValueError("Must be in lower case, as in https://app.example.com")
-    _require_host_and_port_of_browsers(scheme, authority)
+    _require_canonical_host_and_port(scheme, authority)
     return origin
 
 
-def _require_host_and_port_of_browsers(scheme: str, authority: str) -> None:
+def _require_canonical_host_and_port(scheme: str, authority: str) -> None:
     """Require that the authority of an origin is valid, and spelled as browsers spell it.
 
     The authority is, for example, "app.example.com:8443".
@@ -69,11 +69,11 @@ def _require_host_and_port_of_browsers(scheme: str, authority: str) -> None:
         )
     if port is not None and (port.startswith("0") or int(port) > _MAX_PORT):
         raise ValueError("Must have a port between 1 and 65535, without leading zeros")
-    if not _is_host_of_browsers(match["host"]):
+    if not _is_canonical_host(match["host"]):
         raise ValueError("Must have the IP address in the usual form, such as 127.0.0.1 or [::1]")
 
 
-def _is_host_of_browsers(host: str) -> bool:
+def _is_canonical_host(host: str) -> bool:
     """Return whether browsers would spell a host in the same way.
 
     They replace "[0:0::1]" by "[::1]", and "127.1" by "127.0.0.1". Names are not changed.
@@ -108,7 +108,7 @@ CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_at_co
 # The base URL of a server, without a path, for example "https://s3.example.com".
 ServerUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
 # For example "https://app.example.com" or "http://localhost:5173".
-Origin = Annotated[str, AfterValidator(_require_origin_of_browsers)]
+Origin = Annotated[str, AfterValidator(_require_canonical_origin)]
 # For example "api.example.com", "*.example.com" or "[::1]".
 HostPattern = Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9._-]+$|^\[[0-9a-f:.]+\]$")]
 # For example "/api" or "/apps/books".

@@ -149,7 +149,7 @@ class RequestInProgress(Conflict):
 
 
 class PreconditionFailed(ServiceError):
-    """The row has another version than the If-Match header allows."""
+    """The headers If-Match and If-None-Match do not allow a write to replace the row's version."""
 
     status = 412
     detail = "The resource has changed. If-Match does not contain its current ETag."

@@ -13,13 +13,15 @@ VersionCheck = Literal["unchecked", "is one of", "is none of"]
 class Precondition:
     """The versions of a row that a write may replace.
 
-    For example, `Precondition("is one of", ["4.2"])` allows only the version "4.2". A client states
-    it in the headers If-Match and If-None-Match (RFC 9110, section 13).
+    For example, `Precondition("is one of", ["4.2"])` allows only the version "4.2". Clients state a
+    precondition in the headers If-Match and If-None-Match (RFC 9110, section 13).
 
     Args:
-        version_check: How to compare the version of the row. "unchecked" allows every version.
-        versions: The versions to compare with.
-        failure_detail: Explains to the client why the write is refused. None is the default.
+        version_check: How to compare the version of the row with `versions`. "unchecked" allows
+            every version.
+        versions: The versions in the headers, without quotes.
+        failure_detail: Explains to the client why the write is refused. The default is the
+            explanation of `PreconditionFailed`.
     """
 
     version_check: VersionCheck

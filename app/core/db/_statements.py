@@ -206,11 +206,13 @@ class Statements(ListStatements):
             id = :row_id AND owner_id = :owner AND version = ANY (:versions)
         """
         conditions = [self._has_row_id, *self._filter_conditions(scope_filter_names)]
+        if version_check == "unchecked":
+            return conditions
         versions = sa.bindparam("versions", type_=sa.ARRAY(sa.Text))
         version = self.selection.version_without_join(self.table)
         if version_check == "is one of":
             conditions.append(version == sa.any_(versions))
-        elif version_check == "is none of":
+        else:
             conditions.append(version != sa.all_(versions))
         return conditions
 

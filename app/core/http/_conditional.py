@@ -26,11 +26,11 @@ ENTITY_TAGS_SCHEMA: Final = {
 # The headers that a 304 response has in common with the response that it replaces. A cache updates
 # its stored headers with them.
 _NOT_MODIFIED_HEADERS: Final = ("ETag", "Cache-Control", "Content-Security-Policy")
-# The header `*`, which matches every entity tag.
+# The parsed header `*`, which matches every entity tag.
 _ANY_TAG: Final = ["*"]
 _WEAK_PREFIX: Final = "W/"
 _NONE_MATCH_DETAIL: Final = (
-    "If-None-Match is *, or contains the current ETag, so the resource has not been changed"
+    "The request changes nothing, because If-None-Match is * or contains the current ETag"
 )
 _WEAK_TAG_DETAIL: Final = (
     'If-Match contains a weak ETag, such as W/"4.2", which never matches. A proxy that compresses'
@@ -38,7 +38,8 @@ _WEAK_TAG_DETAIL: Final = (
     ' representation, in double quotes: If-Match: "4.2".'
 )
 _BOTH_HEADERS_DETAIL: Final = (
-    "The current ETag of the resource is missing in If-Match, or is one of those in If-None-Match"
+    "The request changes nothing, because If-Match does not contain the current ETag, or"
+    " If-None-Match contains it"
 )
 
 
@@ -89,7 +90,7 @@ async def _parse_precondition(request: Request) -> Precondition:
             return ANY_VERSION
         return Precondition("is none of", list(refused_versions), _NONE_MATCH_DETAIL)
 
-    # It requires a strong comparison for If-Match, in which a weak tag never matches.
+    # The RFC requires a strong comparison for If-Match, in which a weak tag never matches.
     strong_tags = [tag for tag in match_tags if not tag.startswith(_WEAK_PREFIX)]
     allowed_versions = {_get_version(tag) for tag in strong_tags} - refused_versions
     detail = None
