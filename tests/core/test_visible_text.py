@@ -170,7 +170,8 @@ async def test_import_reports_lines_with_invisible_names(
     file = tmp_path / file_name
     file.write_text("\n".join(lines), encoding="utf-8")
     code, _, err = await invoke_command("import", "books", str(file), DATABASE_URL=database_url)
-    assert (code, err) == (3, f"line 2: title: {DETAIL}\nline 3: author: {DETAIL}\n")
+    expected = f"{file}, line 2: title: {DETAIL}\n{file}, line 3: author: {DETAIL}\n"
+    assert (code, err) == (3, expected)
     assert await outside_connection.fetchval("SELECT string_agg(title, '; ') FROM books") == "Iliad"
 
 
