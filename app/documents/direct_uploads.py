@@ -9,6 +9,7 @@ from uuid import UUID
 from app.core.access import Principal
 from app.core.db import Row, Session
 from app.core.errors import Conflict, NotFound, PayloadTooLarge
+from app.core.sizes import format_size
 from app.core.storage import ObjectNotFound, ObjectRequest
 from app.documents.lifecycle import FileLifecycle
 from app.documents.repository import DocumentRepository
@@ -75,7 +76,7 @@ class DirectUploadService:
         """
         max_size = self._settings.max_upload_size
         if announced_file.size > max_size:
-            raise PayloadTooLarge(f"The file is larger than the allowed {int(max_size)} bytes")
+            raise PayloadTooLarge(f"The file must not exceed {format_size(max_size)}")
         # Check that the document exists before anything is created in the store.
         await self._autocommit_document_repository.get(document_id)
         object_id, key = await self._file_lifecycle.create_pending_object(

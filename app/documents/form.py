@@ -13,6 +13,7 @@ from app.core.errors import (
     UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
+from app.core.sizes import format_size
 from app.documents.form_fields import create_invalid_field_error
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ class MultipartForm:
         async for chunk in self._body:
             received_bytes += len(chunk)
             if received_bytes > max_form_size:
-                raise PayloadTooLarge
+                max_size = format_size(max_form_size)
+                raise PayloadTooLarge(f"The request body must not exceed {max_size}")
             try:
                 self._parser.write(chunk)
             except FormParserError:

@@ -246,7 +246,7 @@ async def test_batch_returns_field_errors_for_other_bodies(
         (b"", JSON, 400, "malformed-request"),
         (b'{"items": []}', {"Content-Type": "text/csv"}, 415, "unsupported-media-type"),
         (b'{"items": []}', {}, 415, "unsupported-media-type"),
-        (b'{"items": [' + b" " * 2**20 + b"]}", JSON, 413, "payload-too-large"),
+        (b'{"items": [' + b" " * 2**23 + b"]}", JSON, 413, "payload-too-large"),
     ],
 )
 async def test_batch_rejects_malformed_json_other_media_types_and_large_bodies(

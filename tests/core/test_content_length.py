@@ -11,7 +11,7 @@ from app.core.storage import Storage
 from tests.support.app_clients import client_with_settings
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author
-from tests.support.json_bodies import MAX_JSON_SIZE, json_operations
+from tests.support.json_bodies import MAX_JSON_SIZE, json_operations, max_body_size
 from tests.support.problems import check_problem
 from tests.support.served_app import RawResponse, send_raw_request, served_app
 
@@ -83,8 +83,8 @@ async def test_body_of_allowed_size_is_asked_for(app: FastAPI) -> None:
 
 
 async def test_every_json_operation_returns_413_by_content_length(client: AsyncClient) -> None:
-    headers = {"Content-Type": JSON, "Content-Length": str(MAX_JSON_SIZE + 1)}
     for method, path in await json_operations(client):
+        headers = {"Content-Type": JSON, "Content-Length": str(max_body_size(path) + 1)}
         response = await client.request(method, path, content=b"{}", headers=headers)
         check_problem(response, 413, "payload-too-large")
 

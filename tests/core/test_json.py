@@ -11,6 +11,7 @@ from tests.support.factories import Json, make_author, make_book, make_user
 from tests.support.json_bodies import (
     MAX_JSON_SIZE,
     json_operations,
+    max_body_size,
     send_body,
     send_body_to_every_operation,
 )
@@ -143,7 +144,8 @@ async def stream_of(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_too_large_content_length_returns_413(client: AsyncClient) -> None:
-    for response in await send_body_to_every_operation(client, b" " * (MAX_JSON_SIZE + 1)):
+    for method, path in await json_operations(client):
+        response = await send_body(client, method, path, b" " * (max_body_size(path) + 1))
         check_problem(response, 413, "payload-too-large")
 
 
@@ -152,7 +154,7 @@ async def test_too_large_chunked_body_returns_413(client: AsyncClient) -> None:
         response = await client.request(
             method,
             path,
-            content=stream_of(b" " * MAX_JSON_SIZE, b" "),
+            content=stream_of(b" " * max_body_size(path), b" "),
             headers={"Content-Type": "application/json"},
         )
         check_problem(response, 413, "payload-too-large")
@@ -264,7 +266,7 @@ async def test_too_short_or_too_long_string_returns_422(
     client: AsyncClient, collection: str, field: str, longest: int
 ) -> None:
     path = await create_resource(client, collection)
-    for length in (0, longest + 1, 100_000):
+    for length in (0, longest + 1, 60_000):
         body = await valid_body(client, collection, **{field: "x" * length})
         for response in (
             await client.post(collection, json=body),
@@ -285,7 +287,7 @@ async def test_email_of_254_characters_is_accepted(client: AsyncClient) -> None:
     assert user["email"] == email_of_length(254)
 
 
-@pytest.mark.parametrize("email", [email_of_length(255), "a" * 100_000])
+@pytest.mark.parametrize("email", [email_of_length(255), "a" * 60_000])
 async def test_email_of_more_than_254_characters_returns_422(
     client: AsyncClient, email: str
 ) -> None:

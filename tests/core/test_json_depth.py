@@ -39,7 +39,7 @@ async def send_to_every_operation_with_key(client: AsyncClient, body: bytes) -> 
 
 
 @every_kind
-@pytest.mark.parametrize("depth", [MAX_JSON_DEPTH + 1, 100, 900, 950, 990, 1000, 10_000, 100_000])
+@pytest.mark.parametrize("depth", [MAX_JSON_DEPTH + 1, 100, 900, 950, 990, 1000, 10_000])
 async def test_too_deep_body_with_idempotency_key_returns_400(
     client: AsyncClient, depth: int, kind: tuple[str, str]
 ) -> None:

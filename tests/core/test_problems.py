@@ -115,7 +115,7 @@ async def test_each_client_error_returns_its_problem(client: AsyncClient) -> Non
     body = {"name": "Ada", "email": user["email"], "password": "correct horse"}
     stale = {"If-Match": '"7"'}
     wrong = {"If-Match": "7"}
-    large = b" " * (1024 * 1024 + 1)
+    large = b" " * (64 * 1024 + 1)
     check_problem(
         await client.post("/authors", content=b"{", headers=json), 400, "malformed-request"
     )
@@ -192,7 +192,7 @@ async def test_long_path_and_names_are_truncated_to_documented_length(
 
 
 async def test_response_to_thousands_of_wrong_fields_is_small(client: AsyncClient) -> None:
-    body = {f"{number:x}": 0 for number in range(20_000)}
+    body = {f"{number:x}": 0 for number in range(5_000)}
     response = await client.post("/authors", json=body)
     field_error_locations(response)
     assert len(response.content) < 100_000

@@ -149,7 +149,8 @@ async def test_json_line_equals_response_of_item(client: AsyncClient) -> None:
         *lines, end = content.split(b"\n")
         assert (len(lines), end) == (count, b"")
         for line in lines:
-            assert (await client.get(f"{path}/{json.loads(line)['id']}")).content == line
+            item = json.loads(line)
+            assert (await client.get(f"{path}/{item['id']}")).json() == item
 
 
 async def test_csv_preserves_any_title(client: AsyncClient) -> None:

@@ -4,8 +4,14 @@ from httpx import AsyncClient, Response
 
 from tests.support.entity_case import UNKNOWN_ID
 
-# The maximum size of a JSON body, in bytes.
-MAX_JSON_SIZE = 1024 * 1024
+# The maximum sizes of a JSON body and of a batch, in bytes.
+MAX_JSON_SIZE = 64 * 1024
+MAX_BATCH_SIZE = 8 * 1024 * 1024
+
+
+def max_body_size(path: str) -> int:
+    """Return the maximum size of the body of an operation that takes JSON."""
+    return MAX_BATCH_SIZE if path.endswith("/batch") else MAX_JSON_SIZE
 
 
 async def send_body(

@@ -2,7 +2,7 @@
 
 from app.core.http._accept import preferred_stream_type
 from app.core.http._authorization import CurrentPrincipal
-from app.core.http._bodies import JSON_MEDIA_TYPE, check_content_length
+from app.core.http._bodies import JSON_MEDIA_TYPE, MAX_BATCH_BODY_SIZE, check_content_length
 from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
@@ -38,6 +38,7 @@ from app.core.http._streams import openapi_stream_responses, stream_list
 
 __all__ = [
     "JSON_MEDIA_TYPE",
+    "MAX_BATCH_BODY_SIZE",
     "MAX_PATH_LENGTH",
     "NO_STORE",
     "PROBLEM_MEDIA_TYPE",

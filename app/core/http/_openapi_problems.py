@@ -6,6 +6,7 @@ from app.core import errors
 from app.core.access import ALL, NONE, Permission, Role, get_scope
 from app.core.http._problem_examples import merge_problem_responses, openapi_problem_responses
 from app.core.http._route import Route
+from app.core.sizes import format_size
 
 Json = dict[str, Any]
 # Errors of every operation. Each request may be malformed HTTP, or have an unknown parameter.
@@ -44,6 +45,9 @@ def add_implied_error_responses(operation: Json, method: str, path: str, route: 
         error_types += [errors.PreconditionFailed, errors.Conflict]
     if "requestBody" in operation:
         error_types += _BODY_ERRORS
+        if not route.streams_body:
+            max_size = format_size(route.body_size_limit)
+            operation["requestBody"]["description"] = f"At most {max_size}."
     add_error_responses(operation, *error_types)
 
 

@@ -55,6 +55,7 @@ class Route(APIRoute):
         permission: Permission,
         cache_control: str,
         has_location: bool,
+        max_body_size: int = MAX_BODY_SIZE,
         **options: Any,
     ) -> None:
         """Create the route, and determine how to handle its requests.
@@ -65,12 +66,15 @@ class Route(APIRoute):
             permission: The permission that a caller needs, or "public".
             cache_control: The Cache-Control header of responses that do not set their own.
             has_location: True documents a Location header in the OpenAPI document.
+            max_body_size: The maximum size in bytes of a body that is not read as a stream.
             options: Arguments of FastAPI's APIRoute.
         """
         super().__init__(path, endpoint, operation_id=endpoint.__name__, **options)
         self.permission: Permission = permission
         self.cache_control = cache_control
         self.has_location = has_location
+        # FastAPI's attribute `max_body_size` stays None.
+        self.body_size_limit = max_body_size
         # An idempotency key belongs to a principal, and public routes do not look up the principal.
         self.accepts_idempotency_key = "POST" in (self.methods or ()) and permission != "public"
         # An endpoint that documents its request body in `openapi_extra` reads it as a stream.
@@ -151,11 +155,11 @@ class Route(APIRoute):
             await authorize(request, self.permission)
             # An endpoint that reads its body as a stream has its own limit.
             if not self.streams_body:
-                check_content_length(request, MAX_BODY_SIZE)
+                check_content_length(request, self.body_size_limit)
             if request.scope["query_string"]:
                 check_query_parameters(request, self._query_parameters)
             if self.body_field is not None:
-                request = await parse_body(request, self.media_types, MAX_BODY_SIZE)
+                request = await parse_body(request, self.media_types, self.body_size_limit)
 
             if self.accepts_idempotency_key:
                 key = parse_idempotency_key(request)

@@ -40,6 +40,8 @@ class EndpointOptions(TypedDict, total=False):
     errors: Sequence[type[ServiceError]]
     # True documents a Location header in OpenAPI. The default is True if the status code is 201.
     has_location: bool
+    # The maximum size of the body in bytes. The default is `MAX_BODY_SIZE`.
+    max_body_size: int
     # FastAPI defines the meaning of the following options.
     response_model: Any
     response_class: type[Response]
