@@ -1,7 +1,7 @@
 """Errors that do not belong to an entity: one class per problem type.
 
-Services and repositories raise them, and only `core.http` turns them into responses. The errors of
-an entity are in its `errors.py` and derive from one of these:
+`core.http` turns them into responses. `core.server` has further errors of HTTP, such as 501. The
+errors of an entity are in its `errors.py` and derive from one of these:
 
     ServiceError
         MalformedRequest              400

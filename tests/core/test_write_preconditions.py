@@ -65,6 +65,18 @@ async def test_write_of_every_entity_evaluates_if_none_match(
     assert (await client.get(path)).json()["version"] == row["version"]
 
 
+@every_entity
+async def test_write_of_every_entity_succeeds_with_other_tag_in_if_none_match(
+    client: AsyncClient, case: EntityCase
+) -> None:
+    path = f"{case.path}/{(await create_row(client, case))['id']}"
+    headers = {"If-None-Match": '"other"'}
+    arguments = body_arguments(case, case.update)
+    arguments["headers"] = arguments.get("headers", {}) | headers
+    assert (await client.patch(path, **arguments)).status_code == 200
+    assert (await client.delete(path, headers=headers)).status_code == 204
+
+
 @pytest.mark.parametrize("header", ['"2"', 'W/"2"', '"2", "3"', *OTHER_TAGS])
 async def test_write_with_other_tags_in_if_none_match_succeeds(
     client: AsyncClient, header: str

@@ -33,5 +33,7 @@ def record_verified_hashes(app: FastAPI) -> Iterator[list[Any]]:
     algorithm.verified_hashes = []
     hasher._algorithm = algorithm
     replace_resources(app, password_hasher=hasher)
-    yield algorithm.verified_hashes
-    hasher.close()
+    try:
+        yield algorithm.verified_hashes
+    finally:
+        hasher.close()
