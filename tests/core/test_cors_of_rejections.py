@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.core.server._request_reader import MAX_HEAD_BYTES
+from app.core.server._request_head import MAX_HEAD_BYTES
 from tests.support import servers
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.raw_requests import exchange_bytes, response_statuses

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.core.server._request_reader import MAX_CHUNK_OVERHEAD_BYTES
+from app.core.server._chunk_overhead import MAX_CHUNK_OVERHEAD_BYTES
+from app.core.server._request_head import MAX_HEAD_BYTES, MAX_WAITING_REQUESTS
 from tests.support import servers
 from tests.support.connections import tcp_connection
 from tests.support.processes import TIMEOUT_SECONDS, running_server
@@ -124,10 +125,11 @@ async def test_empty_lines_before_a_request_line_are_ignored() -> None:
 
 
 async def test_many_pipelined_requests_do_not_count_as_one_large_head() -> None:
-    request = LAST_REQUEST.replace(b"Connection: close\r\n", b"")
+    long_header = b"X-A: ".ljust(2 * MAX_HEAD_BYTES // MAX_WAITING_REQUESTS, b"x") + b"\r\n"
+    request = LAST_REQUEST.replace(b"Connection: close\r\n", long_header)
     async with serving_app(RecordingApp()) as origin:
-        responses = await exchange_bytes(origin, 5000 * request + LAST_REQUEST)
-    assert response_statuses(responses) == 5001 * [200]
+        responses = await exchange_bytes(origin, MAX_WAITING_REQUESTS * request + LAST_REQUEST)
+    assert response_statuses(responses) == (MAX_WAITING_REQUESTS + 1) * [200]
 
 
 @pytest.mark.parametrize(

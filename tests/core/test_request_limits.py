@@ -9,12 +9,12 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
+from app.core.server._request_head import MAX_HEAD_BYTES
 from app.core.server._request_limits import (
     HEADER_SEPARATOR_BYTES,
     MAX_HEADERS_BYTES,
     MAX_TARGET_BYTES,
 )
-from app.core.server._request_reader import MAX_HEAD_BYTES
 from app.core.storage import Storage
 from tests.support.app_clients import client_with_settings
 from tests.support.problems import check_problem

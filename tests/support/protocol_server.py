@@ -30,8 +30,10 @@ BuildRequest = Callable[[bytes], bytes]
 
 
 @asynccontextmanager
-async def serving_responses(respond: Respond) -> AsyncIterator[str]:
-    """Serve an application that calls `respond` for each request. Yield the origin."""
+async def serving_responses(
+    respond: Respond, state: ServerState | None = None
+) -> AsyncIterator[str]:
+    """Serve an application that calls `respond` for each request. See `serving_app`."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == BARRIER_PATH:
@@ -40,16 +42,19 @@ async def serving_responses(respond: Respond) -> AsyncIterator[str]:
         else:
             await respond(receive, send)
 
-    async with serving_app(app) as origin:
+    async with serving_app(app, state) as origin:
         yield origin
 
 
 @asynccontextmanager
-async def serving_app(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve an application. Yield the origin."""
+async def serving_app(app: ASGIApp, state: ServerState | None = None) -> AsyncIterator[str]:
+    """Serve an application. Yield the origin.
+
+    `state` gets the open connections and the tasks that respond to requests.
+    """
     config = uvicorn.Config(app, http=HttpProtocol, log_config=None, access_log=False)
     config.load()
-    state = ServerState()
+    state = state or ServerState()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: HttpProtocol(config, state, {}), "127.0.0.1", 0)
     async with server:

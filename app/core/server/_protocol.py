@@ -8,8 +8,9 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.core.errors import RequestTimeout, ServiceError
-from app.core.server._cors import CorsPolicy, Headers
+from app.core.server._cors import CorsPolicy
 from app.core.server._drain import Drain
+from app.core.server._flow_control import ConnectionFlowControl
 from app.core.server._request_reader import RequestReader
 from app.core.server._response_cycle import ResponseCycle, ResponseTransport
 from app.core.server._server_response import build_error_response
@@ -33,9 +34,9 @@ class HttpProtocol(RequestReader):
         draining     The server has sent its last response. It discards what the client still sends,
                      and closes the connection soon. See `Drain`.
 
-    A request that is not valid HTTP, too large or too slow is rejected. The error response (400,
-    408, 414, 431, 501 or 505) bypasses the application, and then the connection is drained. When it
-    is sent depends on the state:
+    A request that is not valid HTTP, too large or too slow is rejected, and so is one that follows
+    too many others. The error response (400, 408, 414, 429, 431, 501 or 505) bypasses the
+    application, and then the connection is drained. When it is sent depends on the state:
 
         state        the rejected request               outcome
         waiting      any                                the error response is sent
@@ -71,6 +72,7 @@ class HttpProtocol(RequestReader):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        self.flow = ConnectionFlowControl(transport, self.loop, self.pipeline)
         self._response_transport = ResponseTransport(transport, self._close_after_response)
         self._start_head_timer()
 
@@ -96,11 +98,13 @@ class HttpProtocol(RequestReader):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Receive the end of the client's direction. Return whether responses are still due."""
         self._has_received_eof = True
-        if self._drain is not None or not self._is_responding():
+        if self._drain is not None:
+            return False
+        body_is_cut_off = self._is_reading_body and self.cycle is self._current_cycle
+        if body_is_cut_off or not self._is_responding():
+            self._close_connection()
             return False
         if self._is_reading_body:
-            if self.cycle is self._current_cycle:
-                return False
             self._drop_incomplete_request()
         if self._pending_error is None:
             self.cycle.keep_alive = False
@@ -114,6 +118,7 @@ class HttpProtocol(RequestReader):
         if self._drain is not None:
             self._drain.stop()
         # Otherwise, the connection would refer to itself until the next garbage collection.
+        self._drop_waiting_requests()
         self._response_transport.close = self.transport.close
         super().connection_lost(exc)
 
@@ -128,6 +133,10 @@ class HttpProtocol(RequestReader):
         if self._pending_error is not None or self._is_reading_head:
             self._go_on_with_incomplete_request()
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection because no request has followed the last response in time."""
+        self._close_connection()
+
     def shutdown(self) -> None:
         """Close the connection at the shutdown of the server, after the responses in progress."""
         if self._drain is None:
@@ -140,10 +149,8 @@ class HttpProtocol(RequestReader):
         cycle = self._current_cycle
         if cycle is None or not cycle.response_complete:
             self._cut_off_response()
-        elif cycle.more_body or self.pipeline:
-            self._drain_connection()
         else:
-            self.transport.close()
+            self._drain_connection()
 
     # The methods above call the following ones.
 
@@ -172,7 +179,7 @@ class HttpProtocol(RequestReader):
         if self._is_reading_head:
             self._reject(RequestTimeout("The head of the request did not arrive in time"))
         else:
-            self.transport.close()
+            self._close_connection()
 
     def _reject(self, error: ServiceError) -> None:
         """Reject the request that is being received. See the table of this class."""
@@ -190,15 +197,6 @@ class HttpProtocol(RequestReader):
             if self._is_reading_body:
                 self._drop_incomplete_request()
             self._pending_error = error
-
-    def _drop_incomplete_request(self) -> None:
-        """Remove the request whose body is incomplete from those that wait for a response."""
-        self.pipeline.popleft()
-        self._is_reading_body = False
-        if self.pipeline:
-            self.cycle, _ = self.pipeline[0]
-        elif self._current_cycle is not None:
-            self.cycle = self._current_cycle
 
     def _interrupt_application(self, cycle: RequestResponseCycle) -> None:
         """Tell the application that the client of this request has disconnected.
@@ -218,13 +216,6 @@ class HttpProtocol(RequestReader):
         self.transport.write(build_error_response(error, headers))
         self._drain_connection()
 
-    def _get_received_headers(self) -> Headers:
-        """Return the headers of the last request, as far as they have arrived."""
-        if self._is_reading_body:
-            return list(self.cycle.scope["headers"])
-        # uvicorn sets this attribute when the first request begins.
-        return self.headers or []
-
     def _cut_off_response(self) -> None:
         """Close the connection so that the client notices that the response is incomplete."""
         cycle = self._current_cycle
@@ -234,14 +225,21 @@ class HttpProtocol(RequestReader):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
             self.transport.abort()
         else:
-            self.transport.close()
+            self._close_connection()
 
     def _drain_connection(self) -> None:
         """Close the connection after the last response, which the client may not have read yet."""
         self._unset_keepalive_if_required()
-        self.pipeline.clear()
+        self._drop_waiting_requests()
         if self._has_received_eof or self.transport.is_closing():
-            self.transport.close()
+            self._close_connection()
         else:
             self.flow.resume_reading()
             self._drain = Drain(self.transport, self.loop)
+
+    def _close_connection(self) -> None:
+        """Close the connection as soon as the client has read all bytes that are left to send."""
+        if not self.transport.is_closing():
+            # Let `self.flow` notice a client that does not read them.
+            self.transport.set_write_buffer_limits(high=0)
+            self.transport.close()

@@ -7,8 +7,15 @@ from urllib.parse import unquote
 import httptools
 from uvicorn._types import HTTPScope
 
-from app.core.errors import MalformedRequest, ServiceError
+from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
+from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 
+# Twice what `RequestLimitsMiddleware` allows, so that the server rejects only extreme requests.
+# The middleware gives better errors, which name the path in the response and in the log.
+MAX_HEAD_BYTES: Final = 2 * (MAX_HEADERS_BYTES + MAX_TARGET_BYTES)
+# The number of requests that may wait for the responses to earlier ones (HTTP pipelining). A
+# request of 30 bytes occupies some kilobytes of memory, and thousands may arrive in one segment.
+MAX_WAITING_REQUESTS: Final = 100
 # The supported versions, and how a request line with each of them ends.
 REQUEST_LINE_ENDS: Final = {"1.1": b"HTTP/1.1\r\n", "1.0": b"HTTP/1.0\r\n"}
 # The parser reports this version for a request line without a version, such as `GET /`.
@@ -28,6 +35,25 @@ class HttpVersionNotSupported(ServiceError):
 
     status = 505
     detail = "The server supports only HTTP/1.1 and HTTP/1.0"
+
+
+class TooManyPipelinedRequests(ServiceError):
+    """A client sends many requests without waiting for the responses."""
+
+    status = 429
+    detail = f"At most {MAX_WAITING_REQUESTS} requests may wait for the responses to earlier ones"
+
+
+def find_size_error(head_size: int, target_size: int) -> ServiceError | None:
+    """Return the error for an incomplete head that is too large, otherwise None.
+
+    The sizes are those of the bytes of the head and of its target that have arrived.
+    """
+    if head_size <= MAX_HEAD_BYTES:
+        return None
+    if target_size > MAX_TARGET_BYTES:
+        return UriTooLong()
+    return RequestHeaderFieldsTooLarge()
 
 
 def find_head_error(

@@ -1,29 +1,25 @@
 """The receiving half of an HTTP connection: parses requests, strictly and with limits."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
+from app.core.errors import MalformedRequest, ServiceError
+from app.core.server._chunk_overhead import ChunkOverhead
+from app.core.server._cors import Headers
 from app.core.server._request_head import (
+    MAX_WAITING_REQUESTS,
     REQUEST_LINE_ENDS,
+    TooManyPipelinedRequests,
     build_head_without_upgrade,
     find_head_error,
+    find_size_error,
     set_target,
 )
-from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 from app.core.server._response_cycle import ResponseCycle, ResponseTransport
-
-# Twice what `RequestLimitsMiddleware` allows, so that the server rejects only extreme requests.
-# The middleware gives better errors, which name the path in the response and in the log.
-MAX_HEAD_BYTES: Final = 2 * (MAX_HEADERS_BYTES + MAX_TARGET_BYTES)
-# A chunked body may have this many bytes of chunk sizes, chunk extensions and trailers, in addition
-# to `FREE_BYTES_PER_CHUNK` for each chunk and twice the bytes of the body.
-MAX_CHUNK_OVERHEAD_BYTES: Final = 16 * 1024
-FREE_BYTES_PER_CHUNK: Final = 16
 
 
 class _RejectedHead(Exception):
@@ -44,7 +40,7 @@ class RequestReader(HttpToolsProtocol):
       without this header.
     - The request line must have single spaces and the version 1.0 or 1.1.
     - The only Transfer-Encoding is chunked. Trailers are dropped; uvicorn takes them for headers.
-    - The size of the head and the overhead of chunks are limited.
+    - The size of the head, the overhead of chunks and the number of waiting requests are limited.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -68,8 +64,7 @@ class RequestReader(HttpToolsProtocol):
         # The bytes in which the current head began, and the end of the last request line in them.
         self._segment = b""
         self._line_end = 0
-        # The bytes of a chunked body that are neither content nor free.
-        self._chunk_overhead = 0
+        self._chunk_overhead = ChunkOverhead()
 
     def _read(self, data: bytes) -> ServiceError | None:
         """Parse bytes that the client has sent.
@@ -80,7 +75,7 @@ class RequestReader(HttpToolsProtocol):
         self._line_end = 0
         self._head_size += len(data)
         if self._is_reading_body:
-            self._chunk_overhead += len(data)
+            self._chunk_overhead.add_received(len(data))
 
         try:
             self._parse(data)
@@ -90,11 +85,11 @@ class RequestReader(HttpToolsProtocol):
             return MalformedRequest("The message is not valid HTTP")
 
         if self._is_reading_head:
-            return self._find_head_size_error()
+            return find_size_error(self._head_size, len(self.url))
         # Do not keep the bytes in memory.
         self._segment = b""
         if self._is_reading_body:
-            return self._find_chunk_overhead_error()
+            return self._chunk_overhead.find_error()
         return None
 
     def _parse(self, data: bytes) -> None:
@@ -123,24 +118,6 @@ class RequestReader(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(head)
         self._is_rereading_head = False
-
-    def _find_head_size_error(self) -> ServiceError | None:
-        """Return an error if the incomplete head is too large, otherwise None."""
-        if self._head_size <= MAX_HEAD_BYTES:
-            return None
-        if len(self.url) > MAX_TARGET_BYTES:
-            return UriTooLong()
-        return RequestHeaderFieldsTooLarge()
-
-    def _find_chunk_overhead_error(self) -> ServiceError | None:
-        """Return an error if the incomplete body has too many bytes of chunk extensions.
-
-        Return None otherwise. Unused free bytes do not count for later segments.
-        """
-        self._chunk_overhead = max(self._chunk_overhead, 0)
-        if self._chunk_overhead <= MAX_CHUNK_OVERHEAD_BYTES:
-            return None
-        return MalformedRequest("The chunk extensions or trailers of the body are too large")
 
     # The parser calls the following methods.
 
@@ -180,7 +157,7 @@ class RequestReader(HttpToolsProtocol):
         self._is_reading_head = False
         self._is_reading_body = True
         self._head_size = 0
-        self._chunk_overhead = 0
+        self._chunk_overhead.begin_body()
         # Trailers that follow a chunked body go to this list instead of that of the scope.
         self.headers = []
 
@@ -194,6 +171,8 @@ class RequestReader(HttpToolsProtocol):
 
     def _start_or_queue(self, version: str) -> None:
         """Start the application for a complete head, after the earlier requests of the client."""
+        if len(self.pipeline) == MAX_WAITING_REQUESTS:
+            raise _RejectedHead(TooManyPipelinedRequests())
         self.cycle = ResponseCycle(
             scope=self.scope,
             # A response uses only the methods that this class has.
@@ -221,18 +200,40 @@ class RequestReader(HttpToolsProtocol):
         cycle = self._current_cycle
         return cycle is not None and not cycle.response_complete
 
+    def _get_received_headers(self) -> Headers:
+        """Return the headers of the last request, as far as they have arrived."""
+        if self._is_reading_body:
+            return list(self.cycle.scope["headers"])
+        # uvicorn sets this attribute when the first request begins.
+        return self.headers or []
+
+    def _drop_incomplete_request(self) -> None:
+        """Remove the request whose body is incomplete from those that wait for a response."""
+        self.pipeline.popleft()
+        self._is_reading_body = False
+        if self.pipeline:
+            self.cycle, _ = self.pipeline[0]
+        elif self._current_cycle is not None:
+            self.cycle = self._current_cycle
+
+    def _drop_waiting_requests(self) -> None:
+        """Remove the requests that wait for a response, because they will not get one."""
+        self.pipeline.clear()
+        if self._current_cycle is not None:
+            # A request that is not started would refer to this object, and the object to it.
+            self.cycle = self._current_cycle
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._current_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_chunk_header(self) -> None:
         """Count the chunks of a body."""
-        self._chunk_overhead -= FREE_BYTES_PER_CHUNK
+        self._chunk_overhead.subtract_chunk()
 
     def on_body(self, body: bytes) -> None:
         """Receive a part of the body."""
-        # The bytes of the body are not overhead. Twice as many more are free.
-        self._chunk_overhead -= 3 * len(body)
+        self._chunk_overhead.subtract_content(len(body))
         cycle = self.cycle
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:

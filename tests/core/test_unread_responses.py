@@ -1,0 +1,147 @@
+"""Clients that read a response slowly or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import cast
+
+import pytest
+from starlette.types import Receive, Send
+from uvicorn.server import ServerState
+
+from app.core.server import _drain as drain
+from app.core.server import _flow_control as flow_control
+from tests.support.connections import tcp_connection
+from tests.support.processes import TIMEOUT_SECONDS, poll_until
+from tests.support.protocol_server import (
+    GET_REQUEST,
+    INCOMPLETE_POST_REQUEST,
+    Respond,
+    respond_ok,
+    send_body,
+    serving_responses,
+    start_response_of_unknown_length,
+    wait_for_disconnect,
+    wait_until_server_has_read,
+)
+from tests.support.raw_requests import response_statuses
+
+SHORT_TIMEOUT = 0.1  # seconds
+CHUNK = bytes(16 * 1024)
+CLOSING_REQUEST = GET_REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+@pytest.fixture(autouse=True)
+async def _test_timeout() -> AsyncIterator[None]:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        yield
+
+
+@pytest.fixture
+def state() -> ServerState:
+    """Return the state of the server, which has at most one connection."""
+    return ServerState()
+
+
+@pytest.fixture
+def respond_until_unread(state: ServerState) -> Respond:
+    """Return a handler whose response ends when its last bytes wait for the client to read."""
+
+    async def respond(_: Receive, send: Send) -> None:
+        (connection,) = state.connections
+        transport: asyncio.Transport = connection.transport
+        await start_response_of_unknown_length(send)
+        while transport.get_write_buffer_size() == 0:
+            await send_body(send, CHUNK, more=True)
+            # Let the event loop send the chunk.
+            await asyncio.sleep(0)
+        await send_body(send, b"")
+
+    return respond
+
+
+def client_transport(writer: asyncio.StreamWriter) -> asyncio.Transport:
+    """Return the transport of a client, which can stop reading."""
+    # A transport of TCP also reads, although the type of the attribute does not say so.
+    return cast("asyncio.Transport", writer.transport)
+
+
+async def wait_until_closed(state: ServerState) -> None:
+    """Wait until the server has closed all connections, and has ended all requests."""
+
+    async def is_closed() -> bool:
+        return not state.connections and not state.tasks
+
+    await poll_until(is_closed)
+
+
+async def test_client_that_does_not_read_is_disconnected(
+    state: ServerState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_control, "UNREAD_TIMEOUT_SECONDS", SHORT_TIMEOUT)
+    is_disconnected = asyncio.Event()
+
+    async def respond(receive: Receive, send: Send) -> None:
+        disconnect = asyncio.create_task(wait_for_disconnect(receive))
+        await start_response_of_unknown_length(send)
+        while not disconnect.done():
+            await send_body(send, CHUNK, more=True)
+            await asyncio.sleep(0)
+        is_disconnected.set()
+
+    async with serving_responses(respond, state) as origin, tcp_connection(origin) as (_, writer):
+        client_transport(writer).pause_reading()
+        writer.write(GET_REQUEST)
+        await is_disconnected.wait()
+        await wait_until_closed(state)
+
+
+@pytest.mark.parametrize("request_bytes", [CLOSING_REQUEST, GET_REQUEST, INCOMPLETE_POST_REQUEST])
+async def test_connection_whose_last_bytes_are_not_read_is_closed(
+    request_bytes: bytes,
+    state: ServerState,
+    respond_until_unread: Respond,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flow_control, "UNREAD_TIMEOUT_SECONDS", SHORT_TIMEOUT)
+    async with (
+        serving_responses(respond_until_unread, state) as origin,
+        tcp_connection(origin) as (_, writer),
+    ):
+        client_transport(writer).pause_reading()
+        writer.write(request_bytes)
+        await poll_until(lambda: _has_connections(state))
+        await wait_until_closed(state)
+
+
+async def test_client_that_reads_late_gets_the_whole_response(
+    state: ServerState, respond_until_unread: Respond, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain, "DRAIN_TIMEOUT_SECONDS", SHORT_TIMEOUT)
+    async with (
+        serving_responses(respond_until_unread, state) as origin,
+        tcp_connection(origin) as (reader, writer),
+    ):
+        client_transport(writer).pause_reading()
+        writer.write(INCOMPLETE_POST_REQUEST)
+        await asyncio.sleep(5 * SHORT_TIMEOUT)
+        client_transport(writer).resume_reading()
+        response = await reader.read()
+    assert response_statuses(response) == [200]
+    assert response.endswith(b"\r\n0\r\n\r\n")
+
+
+async def test_bytes_behind_the_last_request_do_not_destroy_its_response() -> None:
+    async with serving_responses(respond_ok) as origin, tcp_connection(origin) as (reader, writer):
+        client_transport(writer).pause_reading()
+        writer.write(CLOSING_REQUEST)
+        for _ in range(2):
+            await wait_until_server_has_read(origin)
+            writer.write(b"\r\n")
+        await wait_until_server_has_read(origin)
+        client_transport(writer).resume_reading()
+        response = await reader.read()
+    assert response.endswith(b"\r\n\r\nok")
+
+
+async def _has_connections(state: ServerState) -> bool:
+    return bool(state.connections)
