@@ -74,7 +74,7 @@ async def wait_until_closed(state: ServerState) -> None:
     await poll_until(is_closed)
 
 
-async def test_client_that_does_not_read_is_disconnected(
+async def test_connection_of_client_that_does_not_read_is_reset(
     state: ServerState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow_control, "UNREAD_TIMEOUT_SECONDS", SHORT_TIMEOUT)
@@ -88,11 +88,18 @@ async def test_client_that_does_not_read_is_disconnected(
             await asyncio.sleep(0)
         is_disconnected.set()
 
-    async with serving_responses(respond, state) as origin, tcp_connection(origin) as (_, writer):
+    async with (
+        serving_responses(respond, state) as origin,
+        tcp_connection(origin) as (reader, writer),
+    ):
         client_transport(writer).pause_reading()
         writer.write(GET_REQUEST)
         await is_disconnected.wait()
         await wait_until_closed(state)
+        # A reset, not the end of the connection: the system keeps no bytes for the client.
+        client_transport(writer).resume_reading()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
 
 
 @pytest.mark.parametrize("request_bytes", [CLOSING_REQUEST, GET_REQUEST, INCOMPLETE_POST_REQUEST])

@@ -1,11 +1,15 @@
-"""The end of a connection whose client may still be sending."""
+"""Ways to close a connection: so that the client can read the last response, or by a reset."""
 
 import asyncio
+import socket
+import struct
 from typing import Final
 
 # A client that still sends has this much time, and may send this many bytes, to read the response.
 DRAIN_TIMEOUT_SECONDS: Final = 2.0
 MAX_DRAINED_BYTES: Final = 8 * 1024 * 1024
+# The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
+_RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class Drain:
@@ -47,3 +51,14 @@ class Drain:
     def stop(self) -> None:
         """Stop the timer because the connection is closed."""
         self._timer.cancel()
+
+
+def reset_connection(transport: asyncio.Transport) -> None:
+    """Close a connection immediately, and let the client notice that the response is incomplete.
+
+    The operating system discards the bytes that it has not sent. Otherwise, it would keep them for
+    minutes if the client does not read.
+    """
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+    transport.abort()

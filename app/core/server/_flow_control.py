@@ -6,6 +6,8 @@ from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from app.core.server._drain import reset_connection
+
 # A client that has not read anything for this time is disconnected while bytes wait for it.
 UNREAD_TIMEOUT_SECONDS: Final = 30.0
 
@@ -64,4 +66,4 @@ class ConnectionFlowControl(FlowControl):
         if self._transport.get_write_buffer_size() < self._unsent_bytes:
             self._start_unread_timer()
         else:
-            self._transport.abort()
+            reset_connection(self._transport)

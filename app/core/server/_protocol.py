@@ -1,15 +1,13 @@
 """The HTTP protocol of the server: uvicorn's, with limits, problem details and safe closing."""
 
 import asyncio
-import socket
-import struct
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.core.errors import RequestTimeout, ServiceError
 from app.core.server._cors import CorsPolicy
-from app.core.server._drain import Drain
+from app.core.server._drain import Drain, reset_connection
 from app.core.server._flow_control import ConnectionFlowControl
 from app.core.server._request_reader import RequestReader
 from app.core.server._response_cycle import ResponseCycle, ResponseTransport
@@ -17,8 +15,6 @@ from app.core.server._server_response import build_error_response
 
 # The time that a client has to send a request line and headers, in total.
 HEAD_TIMEOUT_SECONDS: Final = 10.0
-# The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
-_RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class HttpProtocol(RequestReader):
@@ -221,9 +217,7 @@ class HttpProtocol(RequestReader):
         cycle = self._current_cycle
         if isinstance(cycle, ResponseCycle) and cycle.is_delimited_by_close:
             # A normal end of the connection would look like the end of the response.
-            connection = self.transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
-            self.transport.abort()
+            reset_connection(self.transport)
         else:
             self._close_connection()
 
