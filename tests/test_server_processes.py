@@ -11,6 +11,7 @@ import psutil
 import pytest
 from httpx import AsyncClient
 
+from app.cli.supervisor import KILL_TIMEOUT_SECONDS
 from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.shutdown import (
     MAX_SHUTDOWN_SECONDS,
@@ -137,7 +138,17 @@ async def test_second_interrupt_ends_all_processes_immediately(private_database_
     async with running_two_processes(private_database_url) as (supervisor, _, processes):
         for process in processes:
             process.suspend()
+
         supervisor.send_signal(signal.SIGINT)
+
+        async def has_handled_signal() -> bool:
+            sockets = psutil.Process(supervisor.pid).net_connections("tcp")
+            return all(each.status != psutil.CONN_LISTEN for each in sockets)
+
+        # Signals that arrive before the first one is handled count as one.
+        await poll_until(has_handled_signal)
         supervisor.send_signal(signal.SIGINT)
-        assert await wait_for_exit(supervisor) == 0
+        # Without the second signal, the supervisor would wait for the processes.
+        async with asyncio.timeout(KILL_TIMEOUT_SECONDS):
+            assert await supervisor.wait() == 0
         assert not any(process.is_running() for process in processes)
