@@ -132,7 +132,7 @@ def set_timeouts(connection: Connection) -> None:
     if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
         connection.exec_driver_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
         # CREATE INDEX CONCURRENTLY has to wait for open transactions, but does not block requests.
-        # An autocommit block must not contain ALTER TABLE, because that would block them.
+        # ALTER TABLE in an autocommit block would block them, and therefore has to set a timeout.
         connection.exec_driver_sql("SET lock_timeout = 0")
     else:
         connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")

@@ -9,7 +9,6 @@ import asyncpg
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from httpx import AsyncClient
 from sqlalchemy.exc import DBAPIError
 
 from app import schema
@@ -18,25 +17,13 @@ from tests.support.processes import (
     PROJECT_ROOT,
     CommandResult,
     exit_code_and_output,
-    run_command,
     spawn_command,
     wait_for_result,
 )
+from tests.support.schema_descriptions import describe_schema
 from tests.support.servers import sqlalchemy_url
 from tests.support.settings import UNREACHABLE_DATABASE_URL
 from tests.support.upgrades import ADVISORY_LOCK, wait_until_both_wait
-
-DESCRIBE_SCHEMA = """
-SELECT 'column', table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable,
-       column_default, character_maximum_length, is_identity, generation_expression)
-FROM information_schema.columns WHERE table_schema = 'public'
-UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
-UNION ALL SELECT 'constraint', conname, pg_get_constraintdef(oid)
-FROM pg_constraint WHERE connamespace = 'public'::regnamespace
-UNION ALL SELECT 'function', proname, pg_get_functiondef(oid)
-FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-ORDER BY 1, 2
-"""
 
 # The rows of a database before revision 0004: two users, and a document with a file.
 INSERT_ROWS = """
@@ -64,15 +51,6 @@ ORDER BY 1
 async def read_rows(connection: asyncpg.Connection) -> list[str]:
     """Return users, documents and their files, without columns that later revisions change."""
     return [row[0] for row in await connection.fetch(SELECT_ROWS)]
-
-
-async def describe_schema(url: str) -> list[tuple[str, ...]]:
-    """Return the columns, indexes, constraints and functions of a database."""
-    connection = await asyncpg.connect(url)
-    try:
-        return [tuple(row) for row in await connection.fetch(DESCRIBE_SCHEMA)]
-    finally:
-        await connection.close()
 
 
 async def test_all_revisions_can_be_downgraded_and_upgraded(private_database_url: str) -> None:
@@ -237,54 +215,3 @@ async def test_alembic_history_needs_no_database_url() -> None:
     code, out, _ = await alembic("history")
     assert code == 0
     assert re.search(r"\b\w+ \(head\)", out)
-
-
-# Two emails that differ in the case of a letter. The index of revision 0001 allows both, because
-# the lower case of Σ is not ς.
-INSERT_SAME_EMAILS = """
-INSERT INTO users (name, email, password_hash)
-VALUES ('a', 'οδός@example.com', 'x'), ('b', 'other@example.com', 'x'),
-    ('c', 'ΟΔΌΣ@example.com', 'x')
-"""
-
-
-async def test_revision_0009_names_users_with_same_email_and_changes_nothing(
-    private_database_url: str,
-) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    await asyncio.to_thread(command.downgrade, config, "0008")
-    connection = await asyncpg.connect(private_database_url)
-    await connection.execute(INSERT_SAME_EMAILS)
-    before = await describe_schema(private_database_url)
-    result = await run_command("migrate", DATABASE_URL=private_database_url)
-    assert result.exit_code == 1
-    assert "the users with the ids 1 and 3" in result.stderr
-    assert "example.com" not in result.stderr
-    assert await describe_schema(private_database_url) == before
-    await connection.execute("DELETE FROM users WHERE id = 3")
-    await asyncio.to_thread(command.upgrade, config, "head")
-    await connection.close()
-
-
-@pytest.mark.private_database
-async def test_server_lists_and_searches_authors_before_contract_revision_0010(
-    client: AsyncClient, private_database_url: str
-) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    await asyncio.to_thread(command.downgrade, config, "0009")
-    author = (await client.post("/authors", json={"name": "Émile Zola"})).json()
-    for query in ("q=emile&sort=name", "sort=-name"):
-        response = await client.get(f"/authors?{query}")
-        assert [item["id"] for item in response.json()["items"]] == [author["id"]]
-
-
-async def test_previous_release_can_search_before_contract_revision_0010(
-    private_database_url: str,
-) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    await asyncio.to_thread(command.downgrade, config, "0009")
-    connection = await asyncpg.connect(private_database_url)
-    await connection.execute("INSERT INTO authors (id, name) VALUES (uuidv7(), 'Émile Zola')")
-    select = "SELECT name FROM authors WHERE search @@ search_query('emile') ORDER BY name, id"
-    assert await connection.fetchval(select) == "Émile Zola"
-    await connection.close()

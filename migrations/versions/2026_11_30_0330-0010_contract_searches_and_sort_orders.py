@@ -31,9 +31,13 @@ INDEXES = {
     "ix_users_email_id": "users (email, id)",
     "ix_users_search": "users USING gin (search)",
 }
+# The tables are changed outside of a transaction, and every statement can be repeated. One
+# transaction would deadlock with requests that use several of the tables. In an autocommit block,
+# statements wait for locks without a limit, and all requests for the table would wait behind them.
+LIMIT_WAIT_FOR_LOCKS = "SET lock_timeout = '5s'"
 # The functions as revision 0001 creates them.
 SEARCH_WORDS = r"""
-CREATE FUNCTION search_words(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+CREATE OR REPLACE FUNCTION search_words(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN regexp_replace(trim(regexp_replace(
     replace(replace(lower(
         normalize(regexp_replace(normalize($1, NFKD), '[\u0300-\u036f]', '', 'g'), NFC)
@@ -42,11 +46,11 @@ RETURN regexp_replace(trim(regexp_replace(
 )), '([^ ]{100})[^ ]+', '\1', 'g')
 """
 SEARCH_VECTOR = """
-CREATE FUNCTION search_vector(text) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+CREATE OR REPLACE FUNCTION search_vector(text) RETURNS tsvector LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN array_to_tsvector(string_to_array(search_words($1), ' '))
 """
 SEARCH_QUERY = """
-CREATE FUNCTION search_query(text) RETURNS tsquery LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+CREATE OR REPLACE FUNCTION search_query(text) RETURNS tsquery LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN ('''' || replace(nullif(search_words($1), ''), ' ', ''':* & ''') || ''':*')::tsquery
 """
 
@@ -55,23 +59,29 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         for index in ("uq_users_email", *INDEXES):
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
-    for table in SEARCHED_COLUMNS:
-        op.execute(f"-- squawk-ignore ban-drop-column\nALTER TABLE {table} DROP COLUMN search")
+        op.execute(LIMIT_WAIT_FOR_LOCKS)
+        for table in SEARCHED_COLUMNS:
+            op.execute(
+                "-- squawk-ignore ban-drop-column\n"
+                f"ALTER TABLE {table} DROP COLUMN IF EXISTS search"
+            )
     for function in ("search_query", "search_vector", "search_words"):
         # Only servers of the previous release and the dropped columns used the function.
         op.execute(f"-- squawk-ignore ban-drop-function\nDROP FUNCTION {function}(text)")
 
 
 def downgrade() -> None:
-    for function in (SEARCH_WORDS, SEARCH_VECTOR, SEARCH_QUERY):
-        op.execute(function)
-    for table, column in SEARCHED_COLUMNS.items():
-        # This rewrites the table, and blocks all requests that use it for this time.
-        op.execute(
-            f"ALTER TABLE {table} ADD COLUMN search tsvector NOT NULL"
-            f" GENERATED ALWAYS AS (search_vector({column})) STORED"
-        )
-    # The statements above are committed before the block, which can then be repeated.
+    with op.get_context().autocommit_block():
+        op.execute(LIMIT_WAIT_FOR_LOCKS)
+        for function in (SEARCH_WORDS, SEARCH_VECTOR, SEARCH_QUERY):
+            op.execute(function)
+        for table, column in SEARCHED_COLUMNS.items():
+            # This rewrites the table, and blocks all requests that use it for this time.
+            op.execute(
+                f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS search tsvector NOT NULL"
+                f" GENERATED ALWAYS AS (search_vector({column})) STORED"
+            )
+    # Another block, because a build of an index may wait for longer.
     with op.get_context().autocommit_block():
         create_index("uq_users_email", "users (lower(email))", unique=True)
         for name, definition in INDEXES.items():
