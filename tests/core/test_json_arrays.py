@@ -155,6 +155,13 @@ def test_item_that_is_too_long_raises_an_error_without_reading_all_of_it() -> No
     assert content.tell() < 3 * MAX_LINE_LENGTH
 
 
+def test_number_that_is_too_long_raises_an_error_without_reading_all_of_it() -> None:
+    content = BytesIO(b"[" + b"1" * 20 * MAX_LINE_LENGTH + b"]")
+    with pytest.raises(ValueError, match=r"^line 1 has no comma or closing bracket after item 1"):
+        list(parse_lines("json", BookLine, content))
+    assert content.tell() < 3 * MAX_LINE_LENGTH
+
+
 @pytest.mark.parametrize("size", [65_530, 65_536, 100_000])
 @pytest.mark.parametrize("separator", [",", ",\n", " , \n "])
 def test_items_are_read_wherever_the_parts_of_a_file_end(size: int, separator: str) -> None:

@@ -122,8 +122,7 @@ class _Buffer:
                 _, end = _SCANNER.raw_decode(self._text, self._offset)
             except json.JSONDecodeError as error:
                 # The item may be correct, but continue in the part that has not been read.
-                is_too_long = len(self._text) - self._offset >= MAX_LINE_LENGTH
-                if is_too_long or not self._read_more():
+                if not self._read_more():
                     raise ValueError(self._describe_error(item_number, error)) from None
             except RecursionError:
                 raise ValueError(
@@ -140,7 +139,12 @@ class _Buffer:
             self.skip(whitespace.end() - self._offset)
 
     def _read_more(self) -> bool:
-        """Append the next part of the file to the buffer. Return False at the end of the file."""
+        """Append the next part of the file to the buffer.
+
+        Returns False at the end of the file, or if the buffer has an item that is too long.
+        """
+        if len(self._text) - self._offset >= MAX_LINE_LENGTH:
+            return False
         chunk = self._file.read(_CHUNK_LENGTH)
         if not chunk:
             return False
