@@ -245,3 +245,9 @@ def test_wrong_header_raises_an_error_that_says_what_to_do(
 def test_long_list_of_columns_is_shortened() -> None:
     header = ",".join(f"c{number}" for number in range(100))
     assert "c28, c29, and 70 more." in read_error(header.encode())
+
+
+def test_long_name_of_column_is_shortened() -> None:
+    message = read_error(("authors," + "title" * 10_000).encode())
+    assert f"Its other columns are authors, {'title' * 20}.... Say" in message
+    assert "for example: --column author=authors --column title=COLUMN." in message

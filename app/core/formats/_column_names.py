@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from app.core.formats._read_options import ReadOptions
 
 _MAX_NAMES_SHOWN: Final = 30
+# Characters. A file that is not CSV may have a header of one very long name.
+_MAX_NAME_LENGTH: Final = 100
 # The similarity of "author" and "authors" is 0.92, that of "title" and "dob" is 0.
 _MIN_SIMILARITY: Final = 0.6
 
@@ -67,8 +69,8 @@ def describe_unknown_columns(unknown_columns: Sequence[str], model: type[BaseMod
 
 
 def join_names(names: Iterable[str]) -> str:
-    """Return a list such as "title, isbn, (without a name)". A long list is shortened."""
-    shown_names = [_join_words(name) or "(without a name)" for name in names]
+    """Return a list such as "title, isbn, (without a name)". Long names and lists are shortened."""
+    shown_names = [_shorten(_join_words(name)) or "(without a name)" for name in names]
     hidden_count = len(shown_names) - _MAX_NAMES_SHOWN
     if hidden_count > 0:
         shown_names[_MAX_NAMES_SHOWN:] = [f"and {hidden_count} more"]
@@ -78,7 +80,9 @@ def join_names(names: Iterable[str]) -> str:
 def _suggest_column(field_name: str, columns: Sequence[str]) -> str:
     """Return the column whose name resembles that of a field, otherwise the word COLUMN."""
     columns_by_folded_name = {
-        fold_name(column): _join_words(column) for column in reversed(columns)
+        fold_name(column): _join_words(column)
+        for column in reversed(columns)
+        if len(column) <= _MAX_NAME_LENGTH
     }
     for folded_name, column in columns_by_folded_name.items():
         if field_name in folded_name:
@@ -89,6 +93,13 @@ def _suggest_column(field_name: str, columns: Sequence[str]) -> str:
     if similar_names:
         return columns_by_folded_name[similar_names[0]]
     return "COLUMN"
+
+
+def _shorten(name: str) -> str:
+    """Return a name, or its beginning and "..." if it is long."""
+    if len(name) > _MAX_NAME_LENGTH:
+        return f"{name[:_MAX_NAME_LENGTH]}..."
+    return name
 
 
 def _join_words(name: str) -> str:
