@@ -55,11 +55,12 @@ def _open_temporary_file(file: Path, *, replace: bool) -> Iterator[BinaryIO]:
     temporary_file = file.with_name(f".{NAME}-{token_hex(8)}.part")
     try:
         with temporary_file.open("xb") as output:
+            if file.exists():
+                # Before the first byte is written, because others may not be allowed to read it.
+                copymode(file, temporary_file)
             yield output
         # Check again, because the file may have been created during a long export.
         _check_existing_file(file, replace=replace)
-        if file.exists():
-            copymode(file, temporary_file)
         temporary_file.replace(file)
     finally:
         temporary_file.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.cli.output_files import open_output
 from app.core.db import Database
 from tests.support import processes, servers
 from tests.support.book_lines import book_line, import_lines
@@ -88,6 +89,13 @@ async def test_export_with_force_replaces_a_file_and_keeps_its_permissions(
     file.chmod(0o600)
     assert file.read_bytes() == b"author,dob,title\r\n"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_permissions_of_replaced_file_apply_before_first_byte_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "books.csv"
+    file.touch(mode=0o600)
+    with open_output(file, replace=True) as output:
+        assert os.fstat(output.fileno()).st_mode & 0o777 == 0o600
 
 
 async def test_export_without_force_does_not_replace_a_file(
