@@ -168,8 +168,8 @@ def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> 
 def _may_reject_valid_request(operation: str, case: Any, response: Any) -> bool:
     """Return whether the service may reject a request that the OpenAPI document allows."""
     if response.status_code == 412:
-        # The entity tag of another version.
-        return "If-Match" in case.headers
+        # The entity tag of another version, or `If-None-Match: *`.
+        return "If-Match" in case.headers or "If-None-Match" in case.headers
     if response.status_code == 413:
         # The limit is the setting MAX_UPLOAD_SIZE.
         return operation == "POST /documents/{id}/uploads"
