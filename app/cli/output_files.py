@@ -1,5 +1,6 @@
 """Write the result of a command to a file, a device, a pipe or standard output."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,8 +38,10 @@ def open_output(file: Path, *, replace: bool) -> Iterator[BinaryIO]:
     if is_standard_stream(file):
         yield sys.stdout.buffer
     elif is_regular_output(file):
-        # Replace the file to which a symbolic link leads, and not the link.
-        with _open_temporary_file(file.resolve(), replace=replace) as output:
+        # Replace the file to which a symbolic link leads, and not the link. `Path.resolve` does not
+        # accept a link that leads to itself.
+        target = Path(os.path.realpath(file))
+        with _open_temporary_file(target, replace=replace) as output:
             yield output
     else:
         with file.open("wb") as output:

@@ -123,6 +123,16 @@ async def test_export_replaces_the_file_to_which_a_symbolic_link_leads(
     assert target.read_bytes() == b"author,dob,title\r\n"
 
 
+async def test_export_replaces_symbolic_link_that_leads_to_itself(
+    database_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "books.csv"
+    file.symlink_to(file.name)
+    result = await invoke_command("export", "books", str(file), DATABASE_URL=database_url)
+    assert result == (0, "Books exported: 0\n", "")
+    assert file.read_bytes() == b"author,dob,title\r\n"
+
+
 async def test_new_export_has_the_permissions_of_every_new_file(
     database_url: str, tmp_path: Path
 ) -> None:
