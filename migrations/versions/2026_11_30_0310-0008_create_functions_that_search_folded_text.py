@@ -117,17 +117,18 @@ DECLARE
     condition text;
     conditions text;
 BEGIN
-    FOREACH word IN ARRAY string_to_array(words, ' ') LOOP
+    -- A repeated term would not change the result, but be searched again.
+    FOREACH word IN ARRAY ARRAY(SELECT DISTINCT unnest(string_to_array(words, ' '))) LOOP
         parts := array_remove(string_to_array(word, '-'), '');
         CONTINUE WHEN parts = ARRAY[]::text[];
         IF word ~ '[{UNSPACED_LETTERS}]' THEN
             terms := ARRAY(
-                SELECT substr(part, position, 2)
+                SELECT DISTINCT substr(part, position, 2)
                 FROM unnest(parts) AS part,
                     generate_series(1, greatest(char_length(part) - 1, 1)) AS position
             );
         ELSE
-            terms := ARRAY(SELECT left(part, {WORD_LENGTH}) FROM unnest(parts) AS part);
+            terms := ARRAY(SELECT DISTINCT left(part, {WORD_LENGTH}) FROM unnest(parts) AS part);
         END IF;
         condition := '''' || array_to_string(terms, ''':* & ''') || ''':*';
         IF cardinality(parts) > 1 AND word !~ '[{UNSPACED_LETTERS}]' THEN

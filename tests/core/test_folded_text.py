@@ -97,3 +97,24 @@ async def test_null_has_neither_sort_key_nor_terms(outside_connection: asyncpg.C
     row = await outside_connection.fetchrow(statement)
     assert row is not None
     assert tuple(row) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("search", "query"),
+    [
+        ("ab " * 33, "'ab':*"),
+        ("a-" * 50, f"'a':* | '{'a' * 50}':*"),
+        ("a-b " * 25, "'a':* & 'b':* | 'ab':*"),
+        # Each of these characters is folded to six, of which the pairs are terms.
+        ("\u3316" * 100, "'キロ':* & 'ロメ':* & 'メー':* & 'ート':* & 'トル':* & 'ルキ':*"),
+    ],
+    ids=["words", "parts", "compounds", "pairs"],
+)
+async def test_query_has_repeated_term_once(
+    outside_connection: asyncpg.Connection, search: str, query: str
+) -> None:
+    # The order of the terms is not defined.
+    statement = "SELECT numnode(search_terms_query($1)), numnode($2::tsquery)"
+    row = await outside_connection.fetchrow(statement, search, query)
+    assert row is not None
+    assert row[0] == row[1]
