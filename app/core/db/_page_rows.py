@@ -1,38 +1,60 @@
 """Selects the rows of one page of a list or of a search, in sort order.
 
-The statement for the search `/books?q=garcia` has two branches, of which Postgres executes one:
+The statement for the search `/books?q=garcia` has three branches, of which Postgres executes one:
 
     WITH hits AS (
         SELECT * FROM books WHERE search_terms(title) @@ search_terms_query(:q) LIMIT 5001
+    ), nearby_hits AS (
+        SELECT * FROM (SELECT * FROM books ORDER BY created_at, id LIMIT 2000 + ...) AS nearby_rows
+        WHERE search_terms(title) @@ search_terms_query(:q) LIMIT :offset + :limit
+    ), choice AS (
+        SELECT CASE
+            WHEN count(*) <= 5000 THEN 'few'
+            WHEN (SELECT count(*) FROM nearby_hits) >= :offset + :limit THEN 'nearby'
+            ELSE 'many'
+        END AS branch FROM hits
     )
-    (SELECT * FROM hits WHERE (SELECT count(*) FROM hits) <= 5000
+    (SELECT * FROM hits
+     WHERE (SELECT branch FROM choice) = 'few'
      ORDER BY created_at, id LIMIT :limit OFFSET :offset)
     UNION ALL
-    (SELECT * FROM books
-     WHERE (search_terms(title) @@ search_terms_query(:q)) IS true
-         AND (SELECT count(*) FROM hits) > 5000
+    (SELECT * FROM nearby_hits
+     WHERE (SELECT branch FROM choice) = 'nearby'
+     ORDER BY created_at, id LIMIT :limit OFFSET :offset)
+    UNION ALL
+    (SELECT * FROM (
+        SELECT * FROM books WHERE search_terms(title) @@ search_terms_query(:q) OFFSET 0
+     ) AS all_hits
+     WHERE (SELECT branch FROM choice) = 'many'
      ORDER BY created_at, id LIMIT :limit OFFSET :offset)
 
-- If the search has up to 5000 hits, the first branch sorts them in memory.
-- If it has more, the second branch reads books in the order of the index on `created_at`, and stops
-  when it has found enough hits for the page.
+- few: the search has up to 5000 hits. They are sorted in memory.
+- nearby: the search has more hits, and the first rows in sort order contain enough of them for the
+  page. Postgres reads these rows from the index on `created_at`, and stops at the end of the page.
+- many: the search has more hits, but few of them are among the first rows. For example, titles in
+  Chinese come after all others. Postgres finds the hits in the index of words, and sorts them all.
 
-The planner does not know how many rows contain the words. Without the branches, it would read most
-of the table for a rare word, or sort half of the table for a common word. `IS true` keeps it from
-reading the second branch from the index of words.
+The planner does not know how many rows contain the words, nor where they are. With one branch, it
+would compute the terms of most of the table for a rare word, or sort half of it for a common word.
+Postgres does not move conditions into a subquery that has LIMIT or OFFSET, so the branches stay as
+they are written.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.sql.util import ClauseAdapter
 
 from app.core.db._keyset import SortKey
 
 Select = sa.Select[Any]
-# Rows. If a million rows have more hits than this, one row in 200 or more is a hit. Computing the
-# terms of rows in sort order until a page is full then takes less time than sorting all hits.
+# Rows. More hits are only sorted if they are far away from the first rows in sort order.
 SORT_IN_MEMORY_LIMIT: Final = 5000
+# The number of rows in sort order that are searched for the hits of a page, because a common word
+# has hits everywhere: a fixed number, and a further one for each row up to the end of the page.
+NEARBY_ROWS: Final = 2000
+NEARBY_ROWS_PER_HIT: Final = 10
 
 
 def order_by_terms(
@@ -88,11 +110,51 @@ def sort_and_limit_search(
     # One hit more than the limit shows that there are too many hits to sort in memory.
     max_first_hits = sa.literal_column(str(SORT_IN_MEMORY_LIMIT + 1), sa.Integer)
     first_hits = rows.where(is_hit).limit(max_first_hits).cte("hits")
-    hit_count = sa.select(sa.func.count()).select_from(first_hits).scalar_subquery()
-    has_few_hits = hit_count <= SORT_IN_MEMORY_LIMIT
-    few_hits = sa.select(first_hits).where(has_few_hits)
-    many_hits = rows.where(is_hit.is_(sa.true()), sa.not_(has_few_hits))
-    return sa.union_all(
-        sort_and_limit(few_hits, first_hits, sort_keys, after_cursor=after_cursor),
-        sort_and_limit(many_hits, table, sort_keys, after_cursor=after_cursor),
+    page_end: sa.ColumnElement[int] = sa.bindparam("limit", type_=sa.Integer)
+    if not after_cursor:
+        page_end += sa.bindparam("offset", type_=sa.Integer)
+    nearby_hits = _select_nearby_hits(rows, is_hit, table, sort_keys, page_end)
+    all_hits = rows.where(is_hit).offset(sa.literal_column("0", sa.Integer)).subquery("all_hits")
+
+    chosen_branch = _choose_branch(first_hits, nearby_hits, page_end)
+    branches = []
+    for name, hits in (("few", first_hits), ("nearby", nearby_hits), ("many", all_hits)):
+        query = sa.select(hits).where(chosen_branch == sa.literal_column(f"'{name}'"))
+        branches.append(sort_and_limit(query, hits, sort_keys, after_cursor=after_cursor))
+    return sa.union_all(*branches)
+
+
+def _select_nearby_hits(
+    rows: Select,
+    is_hit: sa.ColumnElement[bool],
+    table: sa.Table,
+    sort_keys: Sequence[SortKey],
+    page_end: sa.ColumnElement[int],
+) -> sa.CTE:
+    """Return the hits among the first rows in sort order, at most as many as the page needs.
+
+    `page_end` is the number of hits up to the end of the page.
+    """
+    fixed_number = sa.literal_column(str(NEARBY_ROWS), sa.Integer)
+    number_per_hit = sa.literal_column(str(NEARBY_ROWS_PER_HIT), sa.Integer)
+    sorted_rows = rows.order_by(*order_by_terms(sort_keys, table))
+    nearby_rows = sorted_rows.limit(fixed_number + number_per_hit * page_end).subquery(
+        "nearby_rows"
     )
+    # The condition refers to columns of the table. Let it refer to those of the subquery.
+    is_nearby_hit = ClauseAdapter(nearby_rows).traverse(is_hit)
+    return sa.select(nearby_rows).where(is_nearby_hit).limit(page_end).cte("nearby_hits")
+
+
+def _choose_branch(
+    first_hits: sa.CTE, nearby_hits: sa.CTE, page_end: sa.ColumnElement[int]
+) -> sa.ScalarSelect[str]:
+    """Return a subquery with the name of the branch to execute: `few`, `nearby` or `many`."""
+    nearby_count = sa.select(sa.func.count()).select_from(nearby_hits).scalar_subquery()
+    branch = sa.case(
+        (sa.func.count() <= SORT_IN_MEMORY_LIMIT, sa.literal_column("'few'")),
+        (nearby_count >= page_end, sa.literal_column("'nearby'")),
+        else_=sa.literal_column("'many'"),
+    )
+    choice = sa.select(branch.label("branch")).select_from(first_hits).cte("choice")
+    return sa.select(choice.c.branch).scalar_subquery()
