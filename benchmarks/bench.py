@@ -40,12 +40,15 @@ class Bench:
 
 
 @contextmanager
-def open_bench() -> Iterator[Bench]:
-    """Start Postgres and the load generator, and stop them when the block ends."""
+def open_bench(revision: str = "head") -> Iterator[Bench]:
+    """Start Postgres and the load generator, and stop them when the block ends.
+
+    `revision` is that of the database schema.
+    """
     layout = cores.choose_layout()
     with (
         TemporaryDirectory(prefix="bookshelf-bench-") as directory_name,
-        dataset.running_database(Path(directory_name), layout) as (url, data),
+        dataset.running_database(Path(directory_name), layout, revision=revision) as (url, data),
         running_load_generator(layout) as load_generator,
         ExitStack() as stack,
     ):

@@ -36,11 +36,16 @@ def main() -> None:
         type=Path,
         help="directory of another checkout, which becomes the base of the ratios",
     )
+    parser.add_argument(
+        "--revision",
+        default="head",
+        help="schema revision that both checkouts support, such as 0009 (%(default)s)",
+    )
     options = parser.parse_args()
     variants = dict(VARIANTS)
     if options.before:
         variants = {"before": environment_of_checkout(options.before), **variants}
-    with bench.open_bench() as opened_bench:
+    with bench.open_bench(options.revision) as opened_bench:
         servers = {
             variant: opened_bench.serve(variant, SERVICE_MODULE, **environment)
             for variant, environment in variants.items()

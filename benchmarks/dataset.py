@@ -134,7 +134,7 @@ async def count_authors(url: str) -> int:
 
 @contextmanager
 def running_database(
-    directory: Path, layout: cores.CoreLayout, books: int = BOOK_COUNT
+    directory: Path, layout: cores.CoreLayout, books: int = BOOK_COUNT, revision: str = "head"
 ) -> Iterator[tuple[str, Dataset]]:
     """Run Postgres with the rows, until the block ends. Yield the URL and the rows.
 
@@ -144,5 +144,5 @@ def running_database(
         with cores.pinned(layout.database):
             server = stack.enter_context(embedded.run_postgres(directory / "data", _SETTINGS))
         url = server.url()
-        schema.upgrade(sqlalchemy_url(url))
+        schema.upgrade(sqlalchemy_url(url), revision)
         yield url, asyncio.run(load_dataset(url, books))
