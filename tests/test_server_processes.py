@@ -4,7 +4,7 @@ import asyncio
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import asyncpg
 import psutil
@@ -21,18 +21,6 @@ from tests.support.shutdown import (
 )
 
 pytestmark = pytest.mark.private_database
-
-
-def server_processes(supervisor: Process) -> list[psutil.Process]:
-    """Return the processes that the supervisor has started to handle requests."""
-    processes = []
-    for child in psutil.Process(supervisor.pid).children():
-        # A process that was killed may disappear at this moment.
-        with suppress(psutil.NoSuchProcess):
-            command_line = child.as_dict(["cmdline"], ad_value=())["cmdline"]
-            if "spawn_main" in " ".join(command_line):
-                processes.append(child)
-    return processes
 
 
 @asynccontextmanager
