@@ -156,8 +156,18 @@ async def _run_and_log_job(job: Job[JobContext], context: JobContext) -> None:
         log.info("%s: %s", job.name, outcome)
         JOB_RUNS.labels(job.name, "done").inc()
     except asyncio.CancelledError:
-        log.warning("%s was cancelled because the worker was stopped", job.name)
-        JOB_RUNS.labels(job.name, "cut short").inc()
+        _record_cancelled_job(job)
     except Exception:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() > 0:
+            # A database connection that was closed by the cancellation may raise another error.
+            _record_cancelled_job(job)
+            return
         log.exception("%s failed", job.name)
         JOB_RUNS.labels(job.name, "failed").inc()
+
+
+def _record_cancelled_job(job: Job[JobContext]) -> None:
+    """Log and count a job that was cancelled because the worker is being stopped."""
+    log.warning("%s was cancelled because the worker was stopped", job.name)
+    JOB_RUNS.labels(job.name, "cut short").inc()

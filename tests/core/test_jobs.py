@@ -9,16 +9,19 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import asyncpg
 import psutil
 import pytest
+from sqlalchemy.exc import ResourceClosedError
 
 from app.core.db import Database
 from app.core.jobs import Job
 from app.documents.sweeper import SweepResult
 from app.settings import Settings
-from app.worker import JOBS, JobContext, run_worker
+from app.worker import JOBS, JobContext, _run_and_log_job, run_worker
 from tests.support.factories import Json
 from tests.support.processes import Worker, poll_until, running_workers
 from tests.support.settings import UNREACHABLE_DATABASE_URL, make_settings
@@ -528,7 +531,7 @@ async def test_four_workers_started_together_run_each_job_once(
         new_ticks = (job.latest_tick() - tick) // job.interval
         assert 1 <= output.count(f"INFO [-] {job.name}: ") <= 1 + new_ticks
     assert [worker.process.returncode for worker in workers] == [0] * 4
-    assert "Traceback" not in output
+    assert "Traceback" not in output, output
 
 
 async def test_failed_job_is_logged_and_other_jobs_run(
@@ -552,6 +555,29 @@ async def test_failed_job_is_logged_and_other_jobs_run(
     assert failure.getMessage() == "count-users failed"
     assert failure.exc_info
     assert 'relation "user_counts" does not exist' in str(failure.exc_info[1])
+
+
+async def test_error_that_follows_cancellation_of_job_is_logged_as_cancellation(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    has_started = asyncio.Event()
+
+    async def work(_context: object) -> str:
+        has_started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ResourceClosedError("This Connection is closed") from None
+        return "never"
+
+    job: Job[Any] = Job("cancelled-job", timedelta(hours=1), work)
+    context: Any = SimpleNamespace(database=database)
+    task = asyncio.create_task(_run_and_log_job(job, context))
+    await has_started.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert "cancelled-job was cancelled because the worker was stopped" in caplog.text
+    assert "failed" not in caplog.text
 
 
 async def test_next_worker_runs_job_when_worker_was_stopped_while_running_it(
