@@ -1,6 +1,5 @@
 """The HTTP server: uvicorn in this process, or in several that share one listening socket."""
 
-import logging
 import os
 import signal
 import socket
@@ -12,7 +11,7 @@ from typing import Final
 from app.cli import runtime
 from app.cli.child_processes import build_connection_environment
 from app.cli.supervisor import Supervisor, SupervisorLink
-from app.core.server import GracefulProtocol, GracefulServer, create_cors_policy
+from app.core.server import GracefulProtocol, GracefulServer, create_cors_policy, exit_immediately
 from app.main import create_app
 from app.settings import Settings
 from app.worker import STOP_SIGNALS
@@ -86,9 +85,7 @@ def exit_without_waiting_for_threads() -> None:
     for thread in other_threads:
         thread.join(THREAD_EXIT_TIMEOUT_SECONDS)
     if any(thread.is_alive() and not thread.daemon for thread in other_threads):
-        # os._exit skips the cleanup of a normal exit, so flush the log here.
-        logging.shutdown()
-        os._exit(0)
+        exit_immediately()
 
 
 def _create_server(settings: Settings, is_last_user: Callable[[], bool]) -> GracefulServer:

@@ -2,7 +2,7 @@
 
 from app.core.server._cors import CorsPreflightMiddleware, create_cors_policy
 from app.core.server._graceful_protocol import GracefulProtocol
-from app.core.server._graceful_server import GracefulServer
+from app.core.server._graceful_server import GracefulServer, exit_immediately
 from app.core.server._health import router
 from app.core.server._inactivity_timeout import InactivityTimeoutMiddleware, get_progress_callback
 from app.core.server._protocol import HttpProtocol
@@ -29,6 +29,7 @@ __all__ = [
     "ServerResources",
     "Shutdown",
     "create_cors_policy",
+    "exit_immediately",
     "get_progress_callback",
     "router",
     "telemetry_config",

@@ -39,7 +39,7 @@ class GracefulServer(uvicorn.Server):
         )
         super().__init__(config)
         self._is_last_user = is_last_user
-        self._exit_timer = Timer(EXIT_TIMEOUT_SECONDS, _exit_process)
+        self._exit_timer = Timer(EXIT_TIMEOUT_SECONDS, _exit_late_process)
         self._exit_timer.daemon = True
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -93,9 +93,14 @@ class GracefulServer(uvicorn.Server):
             connection.close()
 
 
-def _exit_process() -> None:
-    """Exit the process immediately, because its shutdown takes too long."""
-    log.error("the shutdown did not end in time, so the process exits now")
+def exit_immediately() -> None:
+    """Exit the process with code 0, without waiting for its threads."""
     # os._exit skips the cleanup of a normal exit, so flush the log here.
     logging.shutdown()
     os._exit(0)
+
+
+def _exit_late_process() -> None:
+    """Exit the process immediately, because its shutdown takes too long."""
+    log.error("the shutdown did not end in time, so the process exits now")
+    exit_immediately()
