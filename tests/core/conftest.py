@@ -1,12 +1,15 @@
 """Fixtures for the tests of app.core."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 from fastapi import FastAPI
 
 from app.core.db import Database
 from tests.support.factories import Json
+from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.rows import fill_tables
 
 
@@ -21,3 +24,10 @@ def document(application: FastAPI) -> Json:
 async def filled_tables(database: Database) -> None:
     """57 rows in every table: three pages of the default size."""
     await fill_tables(database, 57)
+
+
+@pytest.fixture
+async def time_limit() -> AsyncIterator[None]:
+    """Let a test fail that waits too long, for example for a response that never comes."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        yield

@@ -1,7 +1,6 @@
 """Connections of clients that send too slowly, or that still send after their last response."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
@@ -25,18 +24,13 @@ from tests.support.protocol_server import (
 )
 from tests.support.raw_requests import exchange_bytes, post_head, response_statuses
 
+pytestmark = pytest.mark.usefixtures("time_limit")
 SHORT_TIMEOUT = 0.1  # seconds
 # Longer than any test may take, so that a test fails if it waits for this timeout.
 LONG_TIMEOUT = 10 * TIMEOUT_SECONDS
 CLOSE = b"\r\nconnection: close\r\n"
 UPLOAD_HEAD = post_head("/", "text/plain", 10**9)
 INCOMPLETE_HEAD = b"GET / HTTP/1.1\r\nHost: te"
-
-
-@pytest.fixture(autouse=True)
-async def _test_timeout() -> AsyncIterator[None]:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        yield
 
 
 @pytest.fixture

@@ -1,15 +1,15 @@
 """CORS headers of the error responses that the server writes without the application."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from app.core.server._request_head import MAX_HEAD_BYTES
 from tests.support import servers
-from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.processes import running_server
 from tests.support.raw_requests import exchange_bytes, response_statuses
 
+pytestmark = pytest.mark.usefixtures("time_limit")
 ALLOWED_ORIGIN = "https://app.example"
 # Requests that the server rejects, without their Origin header, and the status of the response.
 REJECTED_REQUESTS = {
@@ -20,12 +20,6 @@ REJECTED_REQUESTS = {
     b"POST /authors HTTP/1.1\r\nHost: a\r\n%bContent-Type: application/json\r\n"
     b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n": 400,
 }
-
-
-@pytest.fixture(autouse=True)
-async def _test_timeout() -> AsyncIterator[None]:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,13 @@
 """A client that closes its direction of the connection still gets the responses it waits for."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from starlette.types import Receive, Send
 
 from tests.support.connections import tcp_connection
 from tests.support.document_forms import END_OF_FORM, START_OF_FORM
-from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.processes import running_server
 from tests.support.protocol_server import (
     GET_REQUEST,
     INCOMPLETE_POST_REQUEST,
@@ -24,13 +23,8 @@ from tests.support.protocol_server import (
 )
 from tests.support.raw_requests import exchange_bytes, post_head, response_statuses, upload_head
 
+pytestmark = pytest.mark.usefixtures("time_limit")
 END_OF_CHUNKS = b"0\r\n\r\n"
-
-
-@pytest.fixture(autouse=True)
-async def _test_timeout() -> AsyncIterator[None]:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        yield
 
 
 @pytest.mark.parametrize(

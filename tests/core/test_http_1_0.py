@@ -1,13 +1,12 @@
 """Clients of HTTP/1.0 get no chunks and no interim responses."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from starlette.types import Receive, Send
 
 from tests.support.connections import tcp_connection
-from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.processes import running_server
 from tests.support.protocol_server import (
     RecordingApp,
     respond_ok,
@@ -18,14 +17,9 @@ from tests.support.protocol_server import (
 )
 from tests.support.raw_requests import exchange_bytes, response_statuses
 
+pytestmark = pytest.mark.usefixtures("time_limit")
 GET_REQUEST = b"GET / HTTP/1.0\r\nHost: test\r\n\r\n"
 HEAD_REQUEST = GET_REQUEST.replace(b"GET", b"HEAD")
-
-
-@pytest.fixture(autouse=True)
-async def _test_timeout() -> AsyncIterator[None]:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        yield
 
 
 async def respond_in_two_parts(_: Receive, send: Send) -> None:

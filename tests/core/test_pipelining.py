@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
 from typing import Any
 from weakref import ref
 
@@ -12,7 +11,7 @@ from uvicorn.server import ServerState
 
 from app.core.server._request_head import MAX_WAITING_REQUESTS
 from tests.support.connections import reset_when_closed, tcp_connection
-from tests.support.processes import TIMEOUT_SECONDS, poll_until
+from tests.support.processes import poll_until
 from tests.support.protocol_server import (
     GET_REQUEST,
     RecordingApp,
@@ -25,11 +24,7 @@ from tests.support.protocol_server import (
 )
 from tests.support.raw_requests import exchange_bytes, response_statuses
 
-
-@pytest.fixture(autouse=True)
-async def _test_timeout() -> AsyncIterator[None]:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        yield
+pytestmark = pytest.mark.usefixtures("time_limit")
 
 
 async def test_request_beyond_the_limit_of_waiting_requests_is_429_after_the_responses() -> None:

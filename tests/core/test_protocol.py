@@ -4,13 +4,11 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from starlette.types import Receive, Send
 
 from tests.support.connections import tcp_connection
-from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.protocol_server import (
     GET_REQUEST,
     INCOMPLETE_POST_REQUEST,
@@ -24,13 +22,8 @@ from tests.support.protocol_server import (
 )
 from tests.support.raw_requests import exchange_bytes, response_statuses
 
+pytestmark = pytest.mark.usefixtures("time_limit")
 BAD_REQUEST = b"HTTP/1.1 400 "
-
-
-@pytest.fixture(autouse=True)
-async def _test_timeout() -> AsyncIterator[None]:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        yield
 
 
 async def test_malformed_bytes_behind_a_request_are_400_after_its_response() -> None:

@@ -1,6 +1,5 @@
 """Requests whose head or framing the server rejects, although its parser would accept them."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -10,10 +9,11 @@ from app.core.server._chunk_overhead import MAX_CHUNK_OVERHEAD_BYTES
 from app.core.server._request_head import MAX_HEAD_BYTES, MAX_WAITING_REQUESTS
 from tests.support import servers
 from tests.support.connections import tcp_connection
-from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.processes import running_server
 from tests.support.protocol_server import RecordingApp, serving_app, wait_until_server_has_read
 from tests.support.raw_requests import exchange_bytes, response_statuses
 
+pytestmark = pytest.mark.usefixtures("time_limit")
 CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST_REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 REQUEST_LINES = {
@@ -49,12 +49,6 @@ HEADERS = {
     b"X-A: a\x00b": 400,
     b"X-A : 1": 400,
 }
-
-
-@pytest.fixture(autouse=True)
-async def _test_timeout() -> AsyncIterator[None]:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        yield
 
 
 @pytest.fixture(scope="module")

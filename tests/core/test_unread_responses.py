@@ -1,7 +1,6 @@
 """Clients that read a response slowly or not at all."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
@@ -11,7 +10,7 @@ from uvicorn.server import ServerState
 from app.core.server import _drain as drain
 from app.core.server import _flow_control as flow_control
 from tests.support.connections import tcp_connection
-from tests.support.processes import TIMEOUT_SECONDS, poll_until
+from tests.support.processes import poll_until
 from tests.support.protocol_server import (
     GET_REQUEST,
     INCOMPLETE_POST_REQUEST,
@@ -25,15 +24,10 @@ from tests.support.protocol_server import (
 )
 from tests.support.raw_requests import response_statuses
 
+pytestmark = pytest.mark.usefixtures("time_limit")
 SHORT_TIMEOUT = 0.1  # seconds
 CHUNK = bytes(16 * 1024)
 CLOSING_REQUEST = GET_REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-
-
-@pytest.fixture(autouse=True)
-async def _test_timeout() -> AsyncIterator[None]:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        yield
 
 
 @pytest.fixture

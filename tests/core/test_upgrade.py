@@ -2,17 +2,17 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import protocol_server
 from tests.support.connections import tcp_connection
-from tests.support.processes import PROJECT_ROOT, TIMEOUT_SECONDS, running_server
+from tests.support.processes import PROJECT_ROOT, running_server
 from tests.support.protocol_server import RecordingApp, serving_app
 from tests.support.raw_requests import exchange_bytes, response_statuses
 
+pytestmark = pytest.mark.usefixtures("time_limit")
 UPGRADE_HEADERS = {
     "other": b"Upgrade: foo/1\r\nConnection: upgrade\r\n",
     "h2c": b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nConnection: Upgrade, HTTP2-Settings\r\n",
@@ -36,12 +36,6 @@ def chunked_request(headers: bytes) -> bytes:
     """Return a request with `BODY` in one chunk, and with additional headers."""
     chunks = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
     return b"POST / HTTP/1.1\r\nHost: test\r\n" + headers + chunks
-
-
-@pytest.fixture(autouse=True)
-async def _test_timeout() -> AsyncIterator[None]:
-    async with asyncio.timeout(TIMEOUT_SECONDS):
-        yield
 
 
 @HEADERS
