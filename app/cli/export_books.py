@@ -1,11 +1,12 @@
 """The command `export books`."""
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -18,7 +19,6 @@ from app.cli.progress_bar import create_progress_bar
 from app.core.db import TransactionSession
 from app.core.formats import Format, create_writer
 
-BYTE_ORDER_MARK: Final = "\ufeff".encode()
 group = typer.Typer(help="Export data to files.", no_args_is_help=True)
 
 
@@ -51,7 +51,7 @@ def export_books(
         runtime.fail("--bom is only for CSV: leave it out for JSON")
     with _failing_on_errors(file), open_output(file, replace=force) as output:
         if bom:
-            output.write(BYTE_ORDER_MARK)
+            output.write(codecs.BOM_UTF8)
         book_count = runtime.run_in_transaction(
             lambda session: _write_books(session, output, chosen_format)
         )
