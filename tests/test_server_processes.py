@@ -43,16 +43,21 @@ async def running_two_processes(
         yield supervisor, origin, find_server_processes(supervisor)
 
 
+async def wait_until_replaced(process: psutil.Process, supervisor: Process) -> None:
+    """Wait until the supervisor has started another process instead of one that has ended."""
+
+    async def is_replaced() -> bool:
+        current_processes = find_server_processes(supervisor)
+        return len(current_processes) == 2 and process not in current_processes
+
+    await poll_until(is_replaced)
+
+
 async def test_process_that_dies_is_replaced(private_database_url: str) -> None:
     async with running_two_processes(private_database_url) as (supervisor, origin, processes):
         killed_process, _ = processes
         killed_process.kill()
-
-        async def is_replaced() -> bool:
-            current_processes = find_server_processes(supervisor)
-            return len(current_processes) == 2 and killed_process not in current_processes
-
-        await poll_until(is_replaced)
+        await wait_until_replaced(killed_process, supervisor)
         async with AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client:
             assert (await client.get("/readyz")).status_code == 200
 
@@ -101,12 +106,7 @@ async def test_process_that_receives_sigterm_resets_no_connection_and_is_replace
         await clients.wait_until_busy()
         stopped_process, _ = processes
         stopped_process.terminate()
-
-        async def is_replaced() -> bool:
-            current_processes = find_server_processes(supervisor)
-            return len(current_processes) == 2 and stopped_process not in current_processes
-
-        await poll_until(is_replaced)
+        await wait_until_replaced(stopped_process, supervisor)
         await clients.wait_until_busy()
         supervisor.send_signal(signal.SIGTERM)
         assert await clients.wait_until_refused() == []

@@ -118,24 +118,19 @@ async def test_client_that_sends_all_of_a_rejected_body_can_read_the_response(
         assert (await reader.read()).endswith(b"\r\n\r\nok")
 
 
-async def test_client_that_sends_slowly_is_disconnected_after_an_early_response(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("drain_timeout", "chunk", "pause"),
+    [(SHORT_TIMEOUT, b"x", SHORT_TIMEOUT / 10), (LONG_TIMEOUT, bytes(64 * 1024), 0.0)],
+    ids=["too slowly", "too much"],
+)
+async def test_client_that_goes_on_sending_is_disconnected_after_an_early_response(
+    monkeypatch: pytest.MonkeyPatch, drain_timeout: float, chunk: bytes, pause: float
 ) -> None:
-    monkeypatch.setattr(drain, "DRAIN_TIMEOUT_SECONDS", SHORT_TIMEOUT)
+    monkeypatch.setattr(drain, "DRAIN_TIMEOUT_SECONDS", drain_timeout)
     async with serving_responses(respond_ok) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(UPLOAD_HEAD)
         await reader.read()
-        await write_until_disconnected(writer, b"x", pause=SHORT_TIMEOUT / 10)
-
-
-async def test_client_that_sends_too_much_is_disconnected_after_an_early_response(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(drain, "DRAIN_TIMEOUT_SECONDS", LONG_TIMEOUT)
-    async with serving_responses(respond_ok) as origin, tcp_connection(origin) as (reader, writer):
-        writer.write(UPLOAD_HEAD)
-        await reader.read()
-        await write_until_disconnected(writer, bytes(64 * 1024))
+        await write_until_disconnected(writer, chunk, pause=pause)
 
 
 # Timeouts of heads

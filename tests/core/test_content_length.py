@@ -13,7 +13,8 @@ from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import make_author
 from tests.support.json_bodies import MAX_JSON_SIZE, json_operations, max_body_size
 from tests.support.problems import check_problem
-from tests.support.served_app import RawResponse, send_raw_request, served_app
+from tests.support.protocol_server import serving_app
+from tests.support.raw_requests import RawResponse, send_raw_request
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -59,7 +60,7 @@ async def send_head(
 async def test_announced_large_body_returns_413_without_asking_for_it(
     app: FastAPI, method: str, path: str, content_type: str, more_headers: list[str]
 ) -> None:
-    async with served_app(app) as origin:
+    async with serving_app(app) as origin:
         response = await send_head(origin, method, path, content_type, ONE_TERABYTE, *more_headers)
     assert response.status == 413
     if method != "HEAD":
@@ -67,7 +68,7 @@ async def test_announced_large_body_returns_413_without_asking_for_it(
 
 
 async def test_announced_large_body_with_idempotency_key_returns_413(app: FastAPI) -> None:
-    async with served_app(app) as origin:
+    async with serving_app(app) as origin:
         for method, path, content_type in OPERATIONS:
             key = "Idempotency-Key: a-key"
             response = await send_head(origin, method, path, content_type, ONE_TERABYTE, key)
@@ -75,7 +76,7 @@ async def test_announced_large_body_with_idempotency_key_returns_413(app: FastAP
 
 
 async def test_body_of_allowed_size_is_asked_for(app: FastAPI) -> None:
-    async with served_app(app) as origin:
+    async with serving_app(app) as origin:
         for length in (20, MAX_JSON_SIZE):
             expect = "Expect: 100-continue"
             response = await send_head(origin, "POST", "/authors", JSON, length, expect)

@@ -16,11 +16,9 @@ from tests.support.protocol_server import (
     GET_REQUEST,
     RecordingApp,
     respond_ok,
-    send_body,
+    send_until_disconnected,
     serving_app,
     serving_responses,
-    start_response_of_unknown_length,
-    wait_for_disconnect,
 )
 from tests.support.raw_requests import exchange_bytes, response_statuses
 
@@ -69,11 +67,7 @@ async def test_disconnect_frees_waiting_requests_without_the_garbage_collector()
 
     async def respond(receive: Receive, send: Send) -> None:
         connections.append(ref(next(iter(state.connections))))
-        disconnect = asyncio.create_task(wait_for_disconnect(receive))
-        await start_response_of_unknown_length(send)
-        while not disconnect.done():
-            await send_body(send, b"content", more=True)
-            await asyncio.sleep(0)
+        await send_until_disconnected(receive, send, b"content")
 
     async def is_freed() -> bool:
         return connections[0]() is None and not state.tasks

@@ -8,8 +8,9 @@ from httpx import AsyncClient
 
 from tests.support.factories import make_author
 from tests.support.problems import check_problem
+from tests.support.protocol_server import serving_app
+from tests.support.raw_requests import send_raw_request
 from tests.support.rows import SEARCH_WORDS
-from tests.support.served_app import send_raw_request, served_app
 
 # Texts that httpx sends unchanged.
 WRONG_BYTES = {
@@ -82,7 +83,7 @@ async def test_path_that_is_not_utf8_returns_400(
 
 
 async def test_target_with_malformed_escape_returns_400(app: FastAPI) -> None:
-    async with served_app(app) as origin:
+    async with serving_app(app) as origin:
         for escape in MALFORMED_ESCAPES:
             for target in (f"/authors?q={escape}", f"/authors?{escape}=1", f"/authors/{escape}"):
                 request = f"GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"

@@ -17,9 +17,9 @@ from tests.support.protocol_server import (
     Respond,
     respond_ok,
     send_body,
+    send_until_disconnected,
     serving_responses,
     start_response_of_unknown_length,
-    wait_for_disconnect,
     wait_until_server_has_read,
 )
 from tests.support.raw_requests import response_statuses
@@ -75,11 +75,7 @@ async def test_connection_of_client_that_does_not_read_is_reset(
     is_disconnected = asyncio.Event()
 
     async def respond(receive: Receive, send: Send) -> None:
-        disconnect = asyncio.create_task(wait_for_disconnect(receive))
-        await start_response_of_unknown_length(send)
-        while not disconnect.done():
-            await send_body(send, CHUNK, more=True)
-            await asyncio.sleep(0)
+        await send_until_disconnected(receive, send, CHUNK)
         is_disconnected.set()
 
     async with (
@@ -104,13 +100,17 @@ async def test_connection_whose_last_bytes_are_not_read_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(flow_control, "UNREAD_TIMEOUT_SECONDS", SHORT_TIMEOUT)
+
+    async def has_connection() -> bool:
+        return bool(state.connections)
+
     async with (
         serving_responses(respond_until_unread, state) as origin,
         tcp_connection(origin) as (_, writer),
     ):
         client_transport(writer).pause_reading()
         writer.write(request_bytes)
-        await poll_until(lambda: _has_connections(state))
+        await poll_until(has_connection)
         await wait_until_closed(state)
 
 
@@ -142,7 +142,3 @@ async def test_bytes_behind_the_last_request_do_not_destroy_its_response() -> No
         client_transport(writer).resume_reading()
         response = await reader.read()
     assert response.endswith(b"\r\n\r\nok")
-
-
-async def _has_connections(state: ServerState) -> bool:
-    return bool(state.connections)

@@ -122,6 +122,16 @@ async def wait_for_disconnect(receive: Receive) -> None:
             return
 
 
+async def send_until_disconnected(receive: Receive, send: Send, chunk: bytes) -> None:
+    """Send a response without an end, until the client disconnects."""
+    disconnect = asyncio.create_task(wait_for_disconnect(receive))
+    await start_response_of_unknown_length(send)
+    while not disconnect.done():
+        await send_body(send, chunk, more=True)
+        # Let the event loop send the chunk, and notice the disconnect.
+        await asyncio.sleep(0)
+
+
 async def wait_until_server_has_read(origin: str) -> None:
     """Wait until the server has read the bytes that were sent on other connections before."""
     async with tcp_connection(origin) as (reader, writer):

@@ -1,12 +1,25 @@
 """Requests written byte by byte to a connection, so that tests can leave them incomplete."""
 
+import asyncio
 import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 
 from tests.support.connections import tcp_connection
 from tests.support.document_forms import FORM_HEADERS
+from tests.support.processes import TIMEOUT_SECONDS
+
+
+@dataclass
+class RawResponse:
+    """The first response to a request that was sent byte by byte."""
+
+    status: int
+    # The headers by name in lower case.
+    headers: dict[str, str]
+    body: bytes
 
 
 def post_head(path: str, content_type: str, content_length: int) -> bytes:
@@ -52,6 +65,25 @@ async def exchange_bytes(origin: str, request: bytes, *, half_close: bool = Fals
         if half_close:
             writer.write_eof()
         return await reader.read()
+
+
+async def send_raw_request(origin: str, request: bytes, *, has_body: bool = True) -> RawResponse:
+    """Send the bytes of a request to a server, and return the first response.
+
+    The response is read up to its Content-Length, so the connection need not be closed. Its status
+    is 100 if the server asks for the body first. `has_body` is False for a HEAD request.
+    """
+    async with asyncio.timeout(TIMEOUT_SECONDS), tcp_connection(origin) as (reader, writer):
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        status_line, *header_lines = head.rstrip("\r\n").split("\r\n")
+        headers = {}
+        for line in header_lines:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        body_length = int(headers.get("content-length", "0")) if has_body else 0
+        body = await reader.readexactly(body_length)
+    return RawResponse(int(status_line.split()[1]), headers, body)
 
 
 def response_statuses(responses: bytes) -> list[int]:
