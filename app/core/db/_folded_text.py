@@ -7,7 +7,8 @@ on every server, whatever its locale. Migrations 0007 and 0008 create them. For 
     search_terms('Spider-Man')      'man' 'spider' 'spiderman'
     search_terms_query('spider-m')  ('spider':* & 'm':* | 'spiderm':*)
 
-An index on a function contains its results, so a query only computes them for the rows it returns.
+An index on a function contains its results. A query computes them again for the rows that it sorts
+in memory, and for those that it compares with a search after reading them in sort order.
 """
 
 from typing import Any, Final
