@@ -4,15 +4,13 @@ import asyncio
 
 import asyncpg
 import pytest
-from alembic import command
 from httpx import AsyncClient
 from sqlalchemy.exc import DBAPIError
 
-from app import schema
 from tests.support.database_activity import wait_for_query_result
 from tests.support.processes import run_command
 from tests.support.schema_descriptions import describe_schema
-from tests.support.servers import sqlalchemy_url
+from tests.support.upgrades import downgrade_schema, upgrade_schema
 
 # Two emails that differ in the case of a letter. The index of revision 0001 allows both, because
 # the lower case of Σ is not ς.
@@ -26,8 +24,7 @@ VALUES ('a', 'οδός@example.com', 'x'), ('b', 'other@example.com', 'x'),
 async def test_revision_0009_names_users_with_same_email_and_changes_nothing(
     private_database_url: str,
 ) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    await asyncio.to_thread(command.downgrade, config, "0008")
+    await downgrade_schema(private_database_url, "0008")
     connection = await asyncpg.connect(private_database_url)
     await connection.execute(INSERT_SAME_EMAILS)
     before = await describe_schema(private_database_url)
@@ -37,7 +34,7 @@ async def test_revision_0009_names_users_with_same_email_and_changes_nothing(
     assert "example.com" not in result.stderr
     assert await describe_schema(private_database_url) == before
     await connection.execute("DELETE FROM users WHERE id = 3")
-    await asyncio.to_thread(command.upgrade, config, "head")
+    await upgrade_schema(private_database_url)
     await connection.close()
 
 
@@ -45,8 +42,7 @@ async def test_revision_0009_names_users_with_same_email_and_changes_nothing(
 async def test_server_lists_and_searches_authors_before_contract_revision_0010(
     client: AsyncClient, private_database_url: str
 ) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    await asyncio.to_thread(command.downgrade, config, "0009")
+    await downgrade_schema(private_database_url, "0009")
     author = (await client.post("/authors", json={"name": "Émile Zola"})).json()
     for query in ("q=emile&sort=name", "sort=-name"):
         response = await client.get(f"/authors?{query}")
@@ -56,8 +52,7 @@ async def test_server_lists_and_searches_authors_before_contract_revision_0010(
 async def test_previous_release_can_search_before_contract_revision_0010(
     private_database_url: str,
 ) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    await asyncio.to_thread(command.downgrade, config, "0009")
+    await downgrade_schema(private_database_url, "0009")
     connection = await asyncpg.connect(private_database_url)
     await connection.execute("INSERT INTO authors (id, name) VALUES (uuidv7(), 'Émile Zola')")
     select = "SELECT name FROM authors WHERE search @@ search_query('emile') ORDER BY name, id"
@@ -68,17 +63,16 @@ async def test_previous_release_can_search_before_contract_revision_0010(
 async def test_downgrade_of_revision_0010_that_has_failed_can_be_repeated(
     private_database_url: str,
 ) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    await asyncio.to_thread(command.downgrade, config, "0009")
+    await downgrade_schema(private_database_url, "0009")
     before = await describe_schema(private_database_url)
-    await asyncio.to_thread(command.upgrade, config, "head")
+    await upgrade_schema(private_database_url)
     connection = await asyncpg.connect(private_database_url)
     # The name of an index that the downgrade creates.
     await connection.execute("CREATE VIEW ix_books_search AS SELECT 1")
     with pytest.raises(DBAPIError, match="not an index"):
-        await asyncio.to_thread(command.downgrade, config, "0009")
+        await downgrade_schema(private_database_url, "0009")
     await connection.execute("DROP VIEW ix_books_search")
-    await asyncio.to_thread(command.downgrade, config, "0009")
+    await downgrade_schema(private_database_url, "0009")
     assert await describe_schema(private_database_url) == before
     await connection.close()
 
@@ -96,15 +90,14 @@ DROP INDEX uq_users_email, ix_users_name_id, ix_users_email_id, ix_users_search
 async def test_revision_0010_that_waits_for_a_table_does_not_block_other_tables(
     private_database_url: str,
 ) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
-    await asyncio.to_thread(command.downgrade, config, "0009")
+    await downgrade_schema(private_database_url, "0009")
     request = await asyncpg.connect(private_database_url)
     observer = await asyncpg.connect(private_database_url)
     # Dropping an index concurrently would wait for the request below.
     await request.execute(DROP_INDEXES_OF_USERS)
     async with request.transaction():
         await request.execute("SELECT FROM users")
-        upgrade = asyncio.create_task(asyncio.to_thread(command.upgrade, config, "head"))
+        upgrade = asyncio.create_task(upgrade_schema(private_database_url))
         await wait_for_query_result(1, observer, COUNT_WAITING_UPGRADES)
         await request.execute("SET LOCAL lock_timeout = '1s'")
         for table in ("authors", "books", "documents"):

@@ -23,7 +23,12 @@ from tests.support.processes import (
 from tests.support.schema_descriptions import describe_schema
 from tests.support.servers import sqlalchemy_url
 from tests.support.settings import UNREACHABLE_DATABASE_URL
-from tests.support.upgrades import ADVISORY_LOCK, wait_until_both_wait
+from tests.support.upgrades import (
+    ADVISORY_LOCK,
+    downgrade_schema,
+    upgrade_schema,
+    wait_until_both_wait,
+)
 
 # The rows of a database before revision 0004: two users, and a document with a file.
 INSERT_ROWS = """
@@ -54,34 +59,32 @@ async def read_rows(connection: asyncpg.Connection) -> list[str]:
 
 
 async def test_all_revisions_can_be_downgraded_and_upgraded(private_database_url: str) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
     before = await describe_schema(private_database_url)
     assert len(before) > 40
-    await asyncio.to_thread(command.downgrade, config, "base")
+    await downgrade_schema(private_database_url, "base")
     remaining = [
         row for row in await describe_schema(private_database_url) if "alembic" not in row[1]
     ]
     assert remaining == []
-    await asyncio.to_thread(command.upgrade, config, "head")
+    await upgrade_schema(private_database_url)
     assert await describe_schema(private_database_url) == before
 
 
 async def test_revision_0004_keeps_users_and_documents_in_both_directions(
     private_database_url: str,
 ) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
     connection = await asyncpg.connect(private_database_url)
-    await asyncio.to_thread(command.downgrade, config, "0003")
+    await downgrade_schema(private_database_url, "0003")
     await connection.execute(INSERT_ROWS)
     before = await read_rows(connection)
     assert len(before) == 4
     for _ in ("up and down", "and again"):
-        await asyncio.to_thread(command.upgrade, config, "head")
+        await upgrade_schema(private_database_url)
         assert await read_rows(connection) == before
         assert await connection.fetchval("SELECT array_agg(role) FROM users") == ["member"] * 2
         assert await connection.fetchval("SELECT count(owner_id) FROM documents") == 0
         await connection.execute(USE_REVISION_0004)
-        await asyncio.to_thread(command.downgrade, config, "0003")
+        await downgrade_schema(private_database_url, "0003")
         assert await read_rows(connection) == before
     await connection.close()
 
@@ -134,7 +137,7 @@ def test_directory_without_migrations_is_an_error(tmp_path: Path) -> None:
 
 async def test_concurrent_upgrades_run_one_after_the_other(private_database_url: str) -> None:
     url = sqlalchemy_url(private_database_url)
-    await asyncio.to_thread(command.downgrade, schema.alembic_config(url), "base")
+    await downgrade_schema(private_database_url, "base")
     connection = await asyncpg.connect(private_database_url)
     # This timeout would end an upgrade that waits for the lock in Postgres.
     await connection.execute(f'ALTER DATABASE "{url.database}" SET lock_timeout = 1')
@@ -152,11 +155,10 @@ async def test_concurrent_upgrades_run_one_after_the_other(private_database_url:
 
 
 async def test_migration_that_fails_releases_the_advisory_lock(private_database_url: str) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
     connection = await asyncpg.connect(private_database_url)
     await connection.execute("CREATE VIEW titles AS SELECT title FROM books")
     with pytest.raises(DBAPIError, match="depend"):
-        await asyncio.to_thread(command.downgrade, config, "base")
+        await downgrade_schema(private_database_url, "base")
     assert await connection.fetchval("SELECT pg_try_advisory_lock($1)", ADVISORY_LOCK)
     await connection.close()
 
@@ -164,15 +166,14 @@ async def test_migration_that_fails_releases_the_advisory_lock(private_database_
 async def test_migration_fails_if_it_waits_too_long_for_a_table_lock(
     private_database_url: str,
 ) -> None:
-    config = schema.alembic_config(sqlalchemy_url(private_database_url))
     # Later revisions may drop an index concurrently. That waits without a timeout, because requests
     # do not wait behind it.
-    await asyncio.to_thread(command.downgrade, config, "0001")
+    await downgrade_schema(private_database_url, "0001")
     connection = await asyncpg.connect(private_database_url)
     async with connection.transaction():
         await connection.execute("LOCK TABLE books IN ACCESS SHARE MODE")
         with pytest.raises(DBAPIError, match="lock timeout"):
-            await asyncio.to_thread(command.downgrade, config, "base")
+            await downgrade_schema(private_database_url, "base")
     await connection.close()
 
 

@@ -1,6 +1,5 @@
 """The service gives the same results on databases with any locale."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -8,7 +7,6 @@ import asyncpg
 import pytest
 from httpx import AsyncClient
 
-from app import schema
 from app.core.db import Database
 from tests.support import servers
 from tests.support.factories import make_user
@@ -16,6 +14,7 @@ from tests.support.responses import get_json
 from tests.support.search_pairs import MATCHING_PAIRS, OTHER_PAIRS
 from tests.support.searches import find_missed
 from tests.support.sorted_names import ORDERED_NAMES, insert_authors, read_names
+from tests.support.upgrades import upgrade_schema
 
 # `locale_url` has to be named here, because pytest reads the parameters of fixtures before a test.
 pytestmark = [pytest.mark.private_database, pytest.mark.usefixtures("locale_url")]
@@ -50,7 +49,7 @@ async def locale_url(request: pytest.FixtureRequest, template_url: str) -> Async
     except asyncpg.FeatureNotSupportedError as error:
         # The embedded Postgres is built without ICU. The image of the containers has it.
         pytest.skip(str(error))
-    await asyncio.to_thread(schema.upgrade, servers.sqlalchemy_url(url))
+    await upgrade_schema(url)
     yield url
     await servers.drop_database(url)
 

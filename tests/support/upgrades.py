@@ -1,11 +1,18 @@
-"""Upgrades of one database at the same time, which wait for the lock in `migrations/env.py`."""
+"""Upgrades and downgrades of a database, and upgrades at the same time.
 
+These wait for the lock in `migrations/env.py`.
+"""
+
+import asyncio
 from asyncio import Task
 from typing import Any
 
 import asyncpg
+from alembic import command
 
+from app import schema
 from tests.support.processes import poll_until
+from tests.support.servers import sqlalchemy_url
 
 # The key of the lock, which an upgrade holds.
 ADVISORY_LOCK = 7_305_011_972_015_236
@@ -15,6 +22,17 @@ SELECT count(*) = 2 AND bool_and(query LIKE 'ROLLBACK%' AND backend_xmin IS NULL
 FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
+
+
+async def upgrade_schema(url: str) -> None:
+    """Apply all missing migrations to a database."""
+    await asyncio.to_thread(schema.upgrade, sqlalchemy_url(url))
+
+
+async def downgrade_schema(url: str, revision: str) -> None:
+    """Undo the migrations of a database that are newer than a revision."""
+    config = schema.alembic_config(sqlalchemy_url(url))
+    await asyncio.to_thread(command.downgrade, config, revision)
 
 
 async def wait_until_both_wait(connection: asyncpg.Connection, upgrades: list[Task[Any]]) -> None:
