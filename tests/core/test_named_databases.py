@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app import schema
 from app.core.db import Database, Session
 from app.core.errors import Unavailable
 from app.main import create_app
@@ -31,6 +30,7 @@ from tests.support.responses import get_json
 from tests.support.rows import first_value
 from tests.support.settings import make_settings
 from tests.support.streamed_lists import read_json_lines
+from tests.support.upgrades import upgrade_schema
 
 # The servers are slow to start: one process of the suite has them.
 pytestmark = pytest.mark.private_database
@@ -350,7 +350,7 @@ async def test_migrations_succeed_through_transaction_pooler(
     await servers.recreate_database(empty_url)
     pooled_empty_url = pgbouncer_url(pooler, empty_url)
     try:
-        await asyncio.to_thread(schema.upgrade, servers.sqlalchemy_url(pooled_empty_url))
+        await upgrade_schema(pooled_empty_url)
         async with open_client(make_settings(pooled_empty_url, db_pgbouncer=True)) as client:
             await make_book(client)
     finally:

@@ -36,6 +36,7 @@ from tests.support.rows import (
     TABLE_NAMES,
 )
 from tests.support.settings import make_settings
+from tests.support.sort_orders import order_by_terms
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 from tests.support.streamed_lists import CSV, NDJSON, STREAMED_PATHS, asgi_scope
 
@@ -371,13 +372,8 @@ async def test_search_for_common_word_far_from_first_rows_reads_few_rows_in_sort
 async def test_pages_of_search_in_large_table_contain_the_hits_in_sort_order(
     client: AsyncClient, outside_connection: asyncpg.Connection, word: str, sort: str
 ) -> None:
-    direction = "DESC" if sort.startswith("-") else "ASC"
-    sort_key = "created_at"
-    if sort.endswith("title"):
-        sort_key = 'text_sort_key(title COLLATE "C")'
     hits = await outside_connection.fetch(
-        rf"SELECT title FROM books WHERE title ~ '\m{word}' "
-        f"ORDER BY {sort_key} {direction}, id {direction}"
+        rf"SELECT title FROM books WHERE title ~ '\m{word}' ORDER BY {order_by_terms(sort)}"
     )
     titles = [hit["title"] for hit in hits]
 

@@ -36,11 +36,11 @@ def _mixed_sort_orders(path: str) -> tuple[str, ...]:
 def select_ids_in_order(path: str, sort: str) -> str:
     """Return the SQL that selects the ids of all rows of a list, in a sort order."""
     where = f"WHERE author_id = '{AUTHOR_ID}'" if path == AUTHOR_BOOKS_PATH else ""
-    return f"SELECT id FROM {TABLE_NAMES[path]} {where} ORDER BY {_order_by(sort)}"
+    return f"SELECT id FROM {TABLE_NAMES[path]} {where} ORDER BY {order_by_terms(sort)}"
 
 
-def _order_by(sort: str) -> str:
-    """Return the ORDER BY of a sort parameter, for example `title DESC, id DESC`.
+def order_by_terms(sort: str) -> str:
+    """Return the terms of ORDER BY for a sort parameter, for example `title DESC, id DESC`.
 
     The id has the direction of the key before it.
     """
