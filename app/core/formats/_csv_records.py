@@ -154,7 +154,7 @@ class CsvRecords:
     def _find_undecodable_line(self) -> InvalidLine | None:
         """Return an error about the first line of the last record that could not be decoded."""
         for line_number, text in self._lines_of_record:
-            if text is not None and not text.isascii():
+            if text is not None:
                 problem = self._file.describe_undecodable_byte(text)
                 if problem is not None:
                     return InvalidLine(line_number, problem)
