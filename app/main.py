@@ -98,10 +98,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         add_documentation(app, settings)
     require_route_permissions(app)
     require_unused_root_path(app, settings.root_path)
-    # `Settings` has replaced None by a default, but the type checker does not know this.
-    anonymous_access = settings.anonymous_access or "none"
     app.openapi = partial(  # type: ignore[method-assign]
-        get_openapi_document, app, anonymous_access, settings.root_path
+        get_openapi_document, app, settings.anonymous_caller_kind, settings.root_path
     )
     install_error_handlers(app)
     return app

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)  # bytes
     signed_url_ttl: SecondsUpToOneWeek = 15 * 60
     upload_grace_period: SecondsUpToOneWeek = 3600
-    # Never None after validation.
+    # Never None after validation (see `anonymous_caller_kind`).
     anonymous_access: Literal["none", "read", "full"] | None = Field(
         default=None, validate_default=True
     )
@@ -169,6 +169,11 @@ class Settings(BaseSettings):
         if info.data.get("app_env") == "production":
             return "json"
         return "console"
+
+    @property
+    def anonymous_caller_kind(self) -> Literal["none", "read", "full"]:
+        """The kind of callers without a token: ANONYMOUS_ACCESS, without None in its type."""
+        return self.anonymous_access or "none"
 
     @property
     def sqlalchemy_url(self) -> URL:

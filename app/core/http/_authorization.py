@@ -49,9 +49,7 @@ async def _authenticate(request: HTTPConnection) -> Principal:
     # server.
     has_token = any(header.lower().startswith(b"bearer") for header in authorization_headers)
     if not has_token:
-        # The settings never contain None after their validation, but their type includes it.
-        anonymous_access = resources.settings.anonymous_access or "none"
-        return _ANONYMOUS_PRINCIPALS[anonymous_access]
+        return _ANONYMOUS_PRINCIPALS[resources.settings.anonymous_caller_kind]
 
     if len(authorization_headers) > 1:
         raise InvalidToken
