@@ -41,7 +41,7 @@ async def _authenticate(request: HTTPConnection) -> Principal:
     """
     resources = http_resources(request)
 
-    # Read the raw headers, because `request.headers` would decode all of them.
+    # Read the raw headers, because `request.headers` takes longer.
     authorization_headers = [
         value for name, value in request.scope["headers"] if name == b"authorization"
     ]

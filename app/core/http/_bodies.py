@@ -58,7 +58,7 @@ def check_content_length(request: Request, max_size: int) -> None:
     Call this before the body is read. A client that sends `Expect: 100-continue` then gets the
     error instead of the request to send the body.
     """
-    # Read the raw headers, because `request.headers` would decode all of them.
+    # Read the raw headers, because `request.headers` takes longer.
     for name, value in request.scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > max_size:
             raise _body_too_large(max_size)
