@@ -94,10 +94,9 @@ class MultipartForm:
             max_file_size: The largest allowed file, in bytes.
             open_writer: Called with the headers of each part to create the writer for its content.
         """
-        max_form_size = max_file_size + MAX_FORM_OVERHEAD
         writers: dict[str, PartWriter] = {}
         current_writer: PartWriter | None = None
-        async for piece in self._read_pieces(max_form_size):
+        async for piece in self._read_pieces(max_file_size):
             if isinstance(piece, PartHeaders):
                 if piece.field_name in writers:
                     raise create_invalid_field_error(
@@ -112,18 +111,18 @@ class MultipartForm:
                 await current_writer.write(piece)
         return writers
 
-    async def _read_pieces(self, max_form_size: int) -> AsyncIterator[FormPiece]:
+    async def _read_pieces(self, max_file_size: int) -> AsyncIterator[FormPiece]:
         """Parse the body while it arrives. Yield the headers of each part, then its content chunks.
 
-        Raises `PayloadTooLarge` if the body is larger than `max_form_size` bytes, and
-        `MalformedRequest` if it cannot be parsed or ends too early.
+        Raises `PayloadTooLarge` if the body is too large to contain a file of at most
+        `max_file_size` bytes, and `MalformedRequest` if it cannot be parsed or ends too early.
         """
+        max_form_size = max_file_size + MAX_FORM_OVERHEAD
         received_bytes = 0
         async for chunk in self._body:
             received_bytes += len(chunk)
             if received_bytes > max_form_size:
-                max_size = format_size(max_form_size)
-                raise PayloadTooLarge(f"The request body must not exceed {max_size}")
+                raise PayloadTooLarge(describe_form_limit(max_file_size))
             try:
                 self._parser.write(chunk)
             except FormParserError:
@@ -132,6 +131,14 @@ class MultipartForm:
                 yield piece
         if not self._collector.is_complete:
             raise MalformedRequest
+
+
+def describe_form_limit(max_file_size: int) -> str:
+    """Return the text for a client whose form is too large for a file of `max_file_size` bytes."""
+    return (
+        f"The file must not exceed {format_size(max_file_size)}, and the rest of the form"
+        f" {format_size(MAX_FORM_OVERHEAD)}"
+    )
 
 
 class _PieceCollector:

@@ -21,7 +21,7 @@ from app.core.http import (
 from app.core.paging import Page
 from app.core.server import get_progress_callback
 from app.documents.direct_uploads import DirectUploadService
-from app.documents.form import MAX_FORM_OVERHEAD, MultipartForm
+from app.documents.form import MAX_FORM_OVERHEAD, MultipartForm, describe_form_limit
 from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
 from app.documents.schemas import (
@@ -73,7 +73,9 @@ async def _get_multipart_form(request: Request, resources: AppResources) -> Mult
     `text/html, multipart/form-data`. Such a request is refused, because a proxy in front of the
     service may have checked only one of the values.
     """
-    check_content_length(request, resources.settings.max_upload_size + MAX_FORM_OVERHEAD)
+    max_file_size = resources.settings.max_upload_size
+    limit_detail = describe_form_limit(max_file_size)
+    check_content_length(request, max_file_size + MAX_FORM_OVERHEAD, limit_detail)
     headers = dict(request.headers)
     for header_name in ("content-type", "content-encoding"):
         headers[header_name] = ", ".join(request.headers.getlist(header_name))

@@ -86,6 +86,25 @@ async def test_413_says_how_large_file_may_be(client: AsyncClient, settings: Set
     assert response.json()["detail"] == "The file must not exceed 2 KiB"
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_413_says_how_large_form_of_document_may_be(
+    client: AsyncClient, settings: Settings, *, is_chunked: bool
+) -> None:
+    settings.max_upload_size = ByteSize(2 * 1024)
+    # A preamble is neither a file nor a field.
+    form = b"x" * (2 * 1024 + 64 * 1024) + b"\r\n--b--\r\n"
+
+    async def stream_form() -> AsyncIterator[bytes]:
+        yield form
+
+    response = await client.post(
+        "/documents", content=stream_form() if is_chunked else form, headers=FORM_HEADERS
+    )
+    check_problem(response, 413, "payload-too-large")
+    detail = "The file must not exceed 2 KiB, and the rest of the form 64 KiB"
+    assert response.json()["detail"] == detail
+
+
 async def test_openapi_document_states_limit_of_every_json_body(client: AsyncClient) -> None:
     descriptions = {}
     for path, operations in (await client.get("/openapi.json")).json()["paths"].items():

@@ -52,16 +52,18 @@ class ParsedRequest(Request):
         return FormData(self.parsed_body)
 
 
-def check_content_length(request: Request, max_size: int) -> None:
+def check_content_length(request: Request, max_size: int, limit_detail: str | None = None) -> None:
     """Raise `PayloadTooLarge` if a client announces a body of more than `max_size` bytes.
 
     Call this before the body is read. A client that sends `Expect: 100-continue` then gets the
     error instead of the request to send the body.
+
+    `limit_detail` explains the limit to the client. The default states `max_size`.
     """
     # Read the raw headers, because `request.headers` takes longer.
     for name, value in request.scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > max_size:
-            raise _body_too_large(max_size)
+            raise PayloadTooLarge(limit_detail or _describe_limit(max_size))
 
 
 async def parse_body(request: Request, media_types: list[str], max_size: int) -> ParsedRequest:
@@ -126,13 +128,13 @@ async def _read_body(request: Request, max_size: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > max_size:
-            raise _body_too_large(max_size)
+            raise PayloadTooLarge(_describe_limit(max_size))
     return bytes(body)
 
 
-def _body_too_large(max_size: int) -> PayloadTooLarge:
-    """Return the error of a body of more than `max_size` bytes."""
-    return PayloadTooLarge(f"The request body must not exceed {format_size(max_size)}")
+def _describe_limit(max_size: int) -> str:
+    """Return the text for a client whose body has more than `max_size` bytes."""
+    return f"The request body must not exceed {format_size(max_size)}"
 
 
 def _parse_form(form_body: bytes) -> list[tuple[str, str]]:
