@@ -99,7 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     require_route_permissions(app)
     require_unused_root_path(app, settings.root_path)
     app.openapi = partial(  # type: ignore[method-assign]
-        get_openapi_document, app, settings.anonymous_caller_kind, settings.root_path
+        get_openapi_document, app, settings.anonymous_access_level, settings.root_path
     )
     install_error_handlers(app)
     return app

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)  # bytes
     signed_url_ttl: SecondsUpToOneWeek = 15 * 60
     upload_grace_period: SecondsUpToOneWeek = 3600
-    # Never None after validation (see `anonymous_caller_kind`).
+    # Never None after validation (see `anonymous_access_level`).
     anonymous_access: Literal["none", "read", "full"] | None = Field(
         default=None, validate_default=True
     )
@@ -171,8 +171,8 @@ class Settings(BaseSettings):
         return "console"
 
     @property
-    def anonymous_caller_kind(self) -> Literal["none", "read", "full"]:
-        """The kind of callers without a token: ANONYMOUS_ACCESS, without None in its type."""
+    def anonymous_access_level(self) -> Literal["none", "read", "full"]:
+        """What callers without a token may do: ANONYMOUS_ACCESS, without None in its type."""
         return self.anonymous_access or "none"
 
     @property

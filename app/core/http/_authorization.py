@@ -49,7 +49,7 @@ async def _authenticate(request: HTTPConnection) -> Principal:
     # server.
     has_token = any(header.lower().startswith(b"bearer") for header in authorization_headers)
     if not has_token:
-        return _ANONYMOUS_PRINCIPALS[resources.settings.anonymous_caller_kind]
+        return _ANONYMOUS_PRINCIPALS[resources.settings.anonymous_access_level]
 
     if len(authorization_headers) > 1:
         raise InvalidToken
