@@ -172,7 +172,7 @@ class Settings(BaseSettings):
 
     @property
     def anonymous_access_level(self) -> Literal["none", "read", "full"]:
-        """What callers without a token may do: ANONYMOUS_ACCESS, without None in its type."""
+        """The access of callers without a token: ANONYMOUS_ACCESS, without None in its type."""
         return self.anonymous_access or "none"
 
     @property

@@ -1,4 +1,4 @@
-"""The shutdown of an HTTP connection, which responds to a request that has just been sent."""
+"""Closes an HTTP connection at shutdown, after the response to a request that is on its way."""
 
 import select
 from typing import Any, Final
@@ -7,13 +7,13 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.core.server._protocol import HttpProtocol
 
-# The time that a connection without a request has during a shutdown to send one. It covers a
-# segment that is lost and sent again.
+# The time that a client has during a shutdown to send a request on an idle connection. It is enough
+# for a segment that is lost and sent again.
 REQUEST_WAIT_SECONDS: Final = 0.5
 
 
 class GracefulProtocol(HttpProtocol):
-    """One HTTP connection. When the server shuts down, it is closed after at most one more request.
+    """One HTTP connection, which is closed at shutdown after at most one more request.
 
     uvicorn would close a connection immediately if it is not responding to a request. A client that
     has just connected, and whose request is on its way, would then see a reset.
@@ -26,7 +26,7 @@ class GracefulProtocol(HttpProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        # Before the first request it is None, although uvicorn declares that it never is.
+        # It is None if the first request has an Upgrade header, whose head is then read again.
         cycle: RequestResponseCycle | None = self.cycle
         if self._is_shutting_down and cycle is not None:
             cycle.keep_alive = False
@@ -34,7 +34,8 @@ class GracefulProtocol(HttpProtocol):
     def shutdown(self) -> None:
         """Close the connection after the responses in progress, or soon if there are none.
 
-        The server calls this method when it shuts down.
+        A request that arrives in the meantime gets its response first. A connection that is being
+        drained is closed anyway. The server calls this method when it shuts down.
         """
         self._is_shutting_down = True
         if self._is_responding():
@@ -45,20 +46,20 @@ class GracefulProtocol(HttpProtocol):
             self.loop.call_later(REQUEST_WAIT_SECONDS, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        """Close the connection, unless it has received a request or is about to read one."""
+        """Close the connection, unless it has received a request or has unread bytes."""
         if self.transport.is_closing() or self._drain is not None or self._is_responding():
             return
         if self._has_unread_bytes():
-            # The event loop was busy. It reads the bytes before it calls this method again.
+            # The event loop was busy. It will read the bytes before the next check.
             self.loop.call_later(REQUEST_WAIT_SECONDS, self._close_if_idle)
         else:
             self._stop_head_timer()
             self._time_out_head()
 
     def _has_unread_bytes(self) -> bool:
-        """Return whether the client has sent bytes that the event loop has not read yet.
+        """Return whether the client has sent bytes, or its end, that the event loop has not read.
 
-        Closing a connection with unread bytes resets it.
+        If a socket with unread bytes is closed, the operating system resets the connection.
         """
         poll = select.poll()
         poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
