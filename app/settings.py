@@ -6,15 +6,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    ByteSize,
-    Field,
-    IPvAnyNetwork,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import ByteSize, Field, IPvAnyNetwork, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -219,23 +211,3 @@ def _require_setting_in_production(info: ValidationInfo) -> None:
     """Raise `ValueError` in production, because the validated setting has no value."""
     if info.data.get("app_env") == "production":
         raise ValueError("Must be set in production: embedded servers are for development only")
-
-
-def describe_validation_error(error: ValidationError) -> str:
-    """Return a line for each invalid setting, with its name and the reason.
-
-    For example "DB_POOL_SIZE: Input should be greater than or equal to 1", or "CORS_ORIGINS, value
-    2: Must be in lower case". The values of settings are left out, because they may be secret.
-    """
-    lines = []
-    for setting_error in error.errors():
-        field_name, *value_indexes = setting_error["loc"]
-        setting_name = str(field_name).upper()
-        # A setting with comma-separated values has an error for each invalid value.
-        for index in value_indexes:
-            if isinstance(index, int):
-                setting_name += f", value {index + 1}"
-        # Pydantic adds this prefix to the message of a `ValueError` that a validator raises.
-        reason = setting_error["msg"].removeprefix("Value error, ")
-        lines.append(f"{setting_name}: {reason}")
-    return "\n".join(lines)

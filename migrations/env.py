@@ -16,7 +16,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.core.db import DATABASE_AND_OS_ERRORS, TRANSACTION_POOLER_OPTIONS
-from app.settings import Settings, describe_validation_error
+from app.setting_errors import describe_validation_error
+from app.settings import Settings
 from app.tables import metadata
 from migrations.new_revisions import prepare_revisions
 

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings, describe_validation_error
+from app.setting_errors import describe_validation_error
+from app.settings import Settings
 
 
 @pytest.mark.parametrize(

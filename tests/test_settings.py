@@ -8,7 +8,8 @@ import pytest
 from httpx import AsyncClient
 from pydantic import ValidationError
 
-from app.settings import Settings, describe_validation_error
+from app.setting_errors import describe_validation_error
+from app.settings import Settings
 from tests.support import commands, processes
 from tests.support.factories import make_user
 

@@ -27,7 +27,8 @@ from app.core.db import (
 )
 from app.core.errors import ServiceError
 from app.core.observability import configure_logging, serve_metrics
-from app.settings import Settings, describe_validation_error
+from app.setting_errors import describe_validation_error
+from app.settings import Settings
 from app.tables import REQUIRED_REVISIONS
 from app.worker import STOP_SIGNALS
 
