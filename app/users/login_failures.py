@@ -36,6 +36,7 @@ _WITH_COUNTER_KEYS = """
 _FAILURES_ABOVE_LIMIT = f"""
     (login_failures.failures - CASE login_failures.kind
         WHEN 'account' THEN {MAX_ACCOUNT_FAILURES} WHEN 'address' THEN {MAX_ADDRESS_FAILURES}
+        WHEN 'current' THEN {MAX_ACCOUNT_FAILURES}
     END)"""
 # The time at which a counter allows the next attempt. The inner least() keeps power() from
 # overflowing.
@@ -57,7 +58,8 @@ class LoginFailureRepository:
         seconds to wait      0   1   2   4   8 ... 512  900
 
     `subjects` are the account and the client address for which an attempt is counted, for example
-    `{"account": "ada@example.com", "address": "192.0.2.1"}`. The table stores only digests of them.
+    `{"account": "ada@example.com", "address": "192.0.2.1"}`. A wrong `current_password` is counted
+    for the access token, for example `{"current": "token 0193..."}`. The table stores only digests.
     """
 
     def __init__(self, session: Session) -> None:
@@ -99,14 +101,14 @@ class LoginFailureRepository:
                 DELETE FROM login_failures USING counter_keys
                 WHERE login_failures.kind = counter_keys.kind
                     AND login_failures.digest = counter_keys.digest
-                    AND login_failures.kind = 'account'
+                    AND login_failures.kind IN ('account', 'current')
                 RETURNING login_failures.kind
             )
             UPDATE login_failures SET failures = login_failures.failures - 1
             FROM counter_keys
             WHERE login_failures.kind = counter_keys.kind
                 AND login_failures.digest = counter_keys.digest
-                AND login_failures.kind <> 'account'
+                AND login_failures.kind = 'address'
                 AND login_failures.failures > 0
                 AND (SELECT count(*) FROM deleted) >= 0
         """  # noqa: S608 - inserts only constants

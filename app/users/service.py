@@ -131,13 +131,16 @@ class UserService:
         Raises `InvalidRequest` if the password is missing or wrong, and `TooManyFailedLogins` after
         too many wrong passwords.
         """
-        user = await self._repository.get(user_id)
+        # Raise `NotFound` before anything is counted if the principal may not access the user.
+        await self._repository.get(user_id)
         if password is None:
             raise _create_current_password_error(
                 "missing", "A new password requires the current password"
             )
         verifier = CredentialVerifier(self._session, self._password_hasher)
-        credentials = await verifier.verify(user.email, password)
+        credentials = await verifier.verify_current_password(
+            user_id, password, self._principal.token_id
+        )
         if credentials is None:
             raise _create_current_password_error("wrong_password", "The current password is wrong")
         return credentials.password_hash
