@@ -98,9 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         add_documentation(app, settings)
     require_route_permissions(app)
     require_unused_root_path(app, settings.root_path)
-    app.openapi = partial(  # type: ignore[method-assign]
-        get_openapi_document, app, settings.anonymous_access_level, settings.root_path
-    )
+    app.openapi = partial(get_openapi_document, app, settings)  # type: ignore[method-assign]
     install_error_handlers(app)
     return app
 

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     anonymous_access: Literal["none", "read", "full"] | None = Field(
         default=None, validate_default=True
     )
+    password_min_length: int = Field(default=8, ge=8, le=128)  # characters
     token_ttl: int = Field(default=30 * 24 * 3600, ge=60, le=10 * 365 * 24 * 3600)  # seconds
     # Without a prefix, it is "".
     root_path: PathPrefix = ""

@@ -1,4 +1,4 @@
-"""The commands `users` and `tokens`: create admins, change roles, revoke tokens."""
+"""The commands `users` and `tokens`: create admins, set passwords and roles, revoke tokens."""
 
 import sys
 from typing import Annotated, Final
@@ -13,6 +13,7 @@ from app.core.db import TransactionSession
 from app.core.errors import NotFound
 from app.core.field_errors import validation_error_message
 from app.tokens.service import TokenRevoker
+from app.users.password_policy import PasswordPolicy
 from app.users.passwords import PasswordHasher
 from app.users.schemas import UserCreate, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
@@ -52,8 +53,24 @@ def set_role(email: Email, role: Role) -> None:
 
     The new role applies to requests that arrive from now on, also with existing tokens.
     """
-    user = runtime.run_in_transaction(lambda session: _change_role(session, email, role))
+    changes = UserUpdate.model_validate({"role": role})
+    user = runtime.run_in_transaction(lambda session: _change_user(session, email, changes))
     typer.echo(f"{user.email} now has the role {user.role}.")
+
+
+@users.command(name="set-password")
+def set_password(email: Email) -> None:
+    """Set the password of a user, for example of one who has forgotten it.
+
+    All tokens of the user are revoked. The command prompts for the new password. If standard input
+    is not a terminal, the password is its first line.
+    """
+    try:
+        changes = UserUpdate.model_validate({"password": _read_password()})
+    except ValidationError as error:
+        runtime.fail(_describe_invalid_fields(error))
+    user = runtime.run_in_transaction(lambda session: _change_user(session, email, changes))
+    typer.echo(f"{user.email} has a new password. All of their tokens were revoked.")
 
 
 @tokens.command()
@@ -109,14 +126,16 @@ def _describe_invalid_fields(error: ValidationError) -> str:
 
 def _user_service(session: TransactionSession) -> UserService:
     """Return a service for users that may do everything, like the operator who runs the command."""
-    return UserService(session, PasswordHasher(), CLI_PRINCIPAL)
+    settings = runtime.load_settings(quiet=True)
+    password_policy = PasswordPolicy(settings.password_min_length)
+    return UserService(session, PasswordHasher(), password_policy, CLI_PRINCIPAL)
 
 
-async def _change_role(session: TransactionSession, email: str, role: Role) -> UserRead:
-    """Change the role of the user with an email address, and return the changed user."""
+async def _change_user(session: TransactionSession, email: str, changes: UserUpdate) -> UserRead:
+    """Change the user with an email address, and return the changed user."""
     user_service = _user_service(session)
     user = await _get_user_by_email(user_service, email)
-    return await user_service.update(user.id, UserUpdate.model_validate({"role": role}))
+    return await user_service.update(user.id, changes)
 
 
 async def _revoke_by_email_or_id(session: TransactionSession, email_or_id: str) -> int:

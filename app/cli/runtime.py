@@ -199,11 +199,21 @@ def run_or_fail(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(coroutine)
     except ServiceError as error:
-        fail(str(error))
+        fail(_describe_service_error(error))
     except DATABASE_ERRORS as error:
         # SQLAlchemy's errors wrap the error of the driver, whose message is shorter.
         cause = getattr(error, "driver_exception", error)
         fail(f"the database reported an error: {cause}")
+
+
+def _describe_service_error(error: ServiceError) -> str:
+    """Return a message such as "password: Must have at least 12 characters", or the error's own."""
+    if not error.field_errors:
+        return str(error)
+    return "; ".join(
+        f"{field_error.pointer}: {field_error.detail}".removeprefix("/")
+        for field_error in error.field_errors
+    )
 
 
 @contextmanager

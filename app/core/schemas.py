@@ -25,6 +25,19 @@ MAX_INT64: Final = 2**63 - 1
 NO_NUL_PATTERN: Final = r"^[^\x00]*$"
 
 
+# A JSON schema with this key has limits that depend on settings (`limit_from_setting`).
+SETTING_LIMITS_KEY: Final = "x-setting-limits"
+
+
+def limit_from_setting(keyword: str, setting_name: str) -> dict[str, Any]:
+    """Return the part of a JSON schema that takes one of its limits from a setting.
+
+    For example, `limit_from_setting("maximum", "token_ttl")` sets `maximum` in the OpenAPI document
+    to TOKEN_TTL. The models do not know the settings, so a service has to enforce the limit.
+    """
+    return {SETTING_LIMITS_KEY: {keyword: setting_name}}
+
+
 def integer_between(minimum: int, maximum: int) -> CanonicalText:
     """Return an annotation for an integer in a path or query, with inclusive limits.
 

@@ -6,19 +6,21 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, SecretStr, WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from app.core.schemas import NO_NUL_PATTERN
+from app.core.schemas import NO_NUL_PATTERN, limit_from_setting
+from app.users.common_passwords import is_common_password
 
-# Characters (Unicode code points) of a normalized password.
+# Characters (Unicode code points) of a normalized password. The setting PASSWORD_MIN_LENGTH raises
+# the minimum (`PasswordPolicy`).
 MIN_PASSWORD_LENGTH: Final = 8
 MAX_PASSWORD_LENGTH: Final = 128
 # Normalization combines at most four code points into one, as in U+1F82. A longer password is too
 # long in any case, and would take long to normalize.
 _MAX_UNNORMALIZED_LENGTH: Final = 4 * MAX_PASSWORD_LENGTH
-_NEW_PASSWORD_SCHEMA: Final = {
+# A login accepts passwords that are too short to be right, and responds that they are wrong.
+_SENT_PASSWORD_SCHEMA: Final = {
     "type": "string",
     "format": "password",
     "writeOnly": True,
-    "minLength": MIN_PASSWORD_LENGTH,
     "maxLength": MAX_PASSWORD_LENGTH,
     "pattern": NO_NUL_PATTERN,
     "description": (
@@ -27,9 +29,14 @@ _NEW_PASSWORD_SCHEMA: Final = {
     ),
     "examples": ["correct horse"],
 }
-# A login accepts passwords that are too short to be right, and responds that they are wrong.
-_SENT_PASSWORD_SCHEMA: Final = {
-    keyword: value for keyword, value in _NEW_PASSWORD_SCHEMA.items() if keyword != "minLength"
+_NEW_PASSWORD_SCHEMA: Final = {
+    **_SENT_PASSWORD_SCHEMA,
+    "minLength": MIN_PASSWORD_LENGTH,
+    **limit_from_setting("minLength", "password_min_length"),
+    "description": (
+        "Must not be one of the most common passwords, nor the email or name of the user."
+        f" {_SENT_PASSWORD_SCHEMA['description']}"
+    ),
 }
 
 
@@ -57,7 +64,7 @@ def _reject_nul(password: SecretStr) -> SecretStr:
 
 def _check_length_of_new_password(password: SecretStr) -> SecretStr:
     """Return the password. Raise a validation error if it is too short or too long."""
-    length = _measure_normalized(password)
+    length = measure_password(password)
     if length < MIN_PASSWORD_LENGTH:
         # Pydantic calls a `SecretStr` a "Value".
         limits = {"field_type": "Value", "min_length": MIN_PASSWORD_LENGTH, "actual_length": length}
@@ -67,19 +74,28 @@ def _check_length_of_new_password(password: SecretStr) -> SecretStr:
     return password
 
 
+def _reject_common_password(password: SecretStr) -> SecretStr:
+    """Return the password. Raise a validation error if many people use the same one."""
+    if is_common_password(normalize_password(password.get_secret_value())):
+        raise PydanticCustomError(
+            "common_password", "Must not be one of the most common passwords, which are guessed"
+        )
+    return password
+
+
 def _check_length_of_sent_password(password: SecretStr) -> SecretStr:
     """Return the password. Raise a validation error if it is too long to be that of a user.
 
     Normalization makes a few passwords longer. Releases that did not normalize passwords accepted
     128 characters as they were sent, so these passwords are still accepted.
     """
-    length = min(len(password), _measure_normalized(password))
+    length = min(len(password), measure_password(password))
     if length > MAX_PASSWORD_LENGTH:
         raise _create_too_long_error(length)
     return password
 
 
-def _measure_normalized(password: SecretStr) -> int:
+def measure_password(password: SecretStr) -> int:
     """Return the number of code points of the normalized password.
 
     Returns the number before the normalization if it is so large that the normalized password is
@@ -101,6 +117,7 @@ NewPassword = Annotated[
     SecretStr,
     AfterValidator(_reject_nul),
     AfterValidator(_check_length_of_new_password),
+    AfterValidator(_reject_common_password),
     WithJsonSchema(_NEW_PASSWORD_SCHEMA),
 ]
 # The password of an existing user, which is compared with the stored hash.

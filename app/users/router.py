@@ -18,7 +18,8 @@ from app.core.http import (
 from app.core.paging import Page
 from app.resources import AppResources
 from app.users.errors import EmailTaken, LastAdmin, TooManyFailedLogins
-from app.users.schemas import UserCreate, UserId, UserQuery, UserRead, UserUpdate
+from app.users.password_policy import PasswordPolicy
+from app.users.schemas import UserCreate, UserDeletion, UserId, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
 router = Router(prefix="/users", tags=["users"], cache_control=NO_STORE)
@@ -28,7 +29,8 @@ async def _get_user_service(
     session: RequestSession, resources: AppResources, principal: CurrentPrincipal
 ) -> UserService:
     """Create the user service for one request, as a FastAPI dependency."""
-    return UserService(session, resources.password_hasher, principal)
+    password_policy = PasswordPolicy(resources.settings.password_min_length)
+    return UserService(session, resources.password_hasher, password_policy, principal)
 
 
 UserServiceDependency = Annotated[UserService, Depends(_get_user_service)]
@@ -93,20 +95,28 @@ async def update_user(
     """Update a user.
 
     The request is a JSON merge patch (RFC 7396). Fields that it does not contain keep their values.
-    Only an admin may change a role, or set a password without `current_password`. A new password
-    revokes all tokens of the user, except the token of this request.
+    Only an admin may change a role. A new email or password of your own account requires
+    `current_password`, also if you are an admin. A new password revokes all tokens of the user,
+    except the token of this request.
     """
     user = await users.update(id, changes, precondition)
     set_etag(response, user)
     return user
 
 
-@router.delete("/{id}", permission="users", errors=[LastAdmin])
+@router.delete("/{id}", permission="users", errors=[LastAdmin, TooManyFailedLogins])
 async def delete_user(
-    id: UserId, users: UserServiceDependency, precondition: WritePrecondition
+    id: UserId,
+    users: UserServiceDependency,
+    precondition: WritePrecondition,
+    confirmation: UserDeletion | None = None,
 ) -> None:
     """Delete a user.
 
-    The tokens and documents of the user are also deleted.
+    The tokens and documents of the user are also deleted. The deletion of your own account requires
+    a body with `current_password`, also if you are an admin.
     """
-    await users.delete(id, precondition)
+    current_password = None
+    if confirmation is not None:
+        current_password = confirmation.current_password
+    await users.delete(id, current_password, precondition)

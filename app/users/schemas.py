@@ -102,9 +102,17 @@ class UserUpdate(UpdateModel, UserCreate):
     model_config = ConfigDict(json_schema_extra=_UPDATE_EXAMPLE)
 
     current_password: SentPassword = absent_by_default(
-        description="Current password. A new password requires it, unless an admin sets it."
+        description=(
+            "Current password. It is required to change the email or password of your own account."
+        )
     )
     role: Role = absent_by_default(description="Role of the user. Only an admin may change it.")
+
+
+class UserDeletion(RequestModel):
+    """The request body that confirms the deletion of your own account."""
+
+    current_password: SentPassword = Field(description="Current password")
 
 
 class UserRead(ReadModel):

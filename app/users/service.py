@@ -1,16 +1,19 @@
 """Manage users and their passwords."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import SecretStr
 
-from app.core.access import ALL, NONE, Principal
+from app.core.access import NONE, Principal
 from app.core.db import Session
 from app.core.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from app.core.field_errors import FieldError
 from app.core.paging import ListQuery, Page
 from app.core.preconditions import ANY_VERSION, Precondition
 from app.users.credentials import CredentialVerifier
+from app.users.password_policy import PasswordPolicy
 from app.users.passwords import PasswordHasher
 from app.users.repository import UserRepository
 from app.users.schemas import UserCreate, UserRead, UserUpdate
@@ -26,11 +29,16 @@ class UserService:
     """
 
     def __init__(
-        self, session: Session, password_hasher: PasswordHasher, principal: Principal
+        self,
+        session: Session,
+        password_hasher: PasswordHasher,
+        password_policy: PasswordPolicy,
+        principal: Principal,
     ) -> None:
         """Create a service that acts with the permissions of the principal."""
         self._session = session
         self._password_hasher = password_hasher
+        self._password_policy = password_policy
         self._principal = principal
         self._owner_filter = principal.owner_filter("users")
         self._repository = UserRepository(session, self._owner_filter)
@@ -50,10 +58,11 @@ class UserService:
     async def create(self, new_user: UserCreate) -> UserRead:
         """Register a user.
 
-        Raises `EmailTaken` if another user has the email, and `Forbidden` if a role was sent and
-        the principal may not choose roles.
+        Raises `EmailTaken` if another user has the email, `Forbidden` if a role was sent and the
+        principal may not choose roles, and `InvalidRequest` if the policy refuses the password.
         """
         self._require_permission_to_set_role(new_user)
+        self._password_policy.check(new_user.password, email=new_user.email, name=new_user.name)
         columns = await self._replace_password_with_hash(new_user.model_dump())
         return await self._repository.create(columns)
 
@@ -62,34 +71,56 @@ class UserService:
     ) -> UserRead:
         """Change the fields of a user that were sent. If no field was sent, change nothing.
 
-        A new password requires the current password, unless the principal may change all users.
+        A new email or password of the principal's own account requires the current password. The
+        email that the user already has is not a change, and is not written.
 
         Raises `NotFound`, `PreconditionFailed`, `EmailTaken`, `LastAdmin`, and
 
         - `Forbidden` if a role was sent and the principal may not choose roles,
-        - `InvalidRequest` if the current password is missing, wrong, or sent without a new one,
+        - `InvalidRequest` if the policy refuses the new password, or if the current password is
+          missing, wrong, or sent without an email or a new password,
         - `TooManyFailedLogins` after too many wrong current passwords,
         - `Conflict` if another request changes the password at the same time.
         """
         self._require_permission_to_set_role(changes)
         new_values = changes.model_dump(exclude_unset=True)
         current_password = new_values.pop("current_password", None)
-        if "password" in new_values:
-            return await self._change_password(id, new_values, current_password, precondition)
+        contains_credentials = "email" in new_values or "password" in new_values
+        if contains_credentials:
+            return await self._change_credentials(id, new_values, current_password, precondition)
         if current_password is not None:
             raise _create_current_password_error(
-                "unused", "The current password is only allowed together with a new password"
+                "unused", "The current password is only allowed with an email or a new password"
             )
         if not new_values:
             return await self._repository.get(id, precondition)
         return await self._repository.update(id, new_values, precondition)
 
-    async def delete(self, id: int, precondition: Precondition = ANY_VERSION) -> None:
+    async def delete(
+        self,
+        id: int,
+        current_password: SecretStr | None = None,
+        precondition: Precondition = ANY_VERSION,
+    ) -> None:
         """Delete a user, with their tokens and documents.
 
-        Raises `NotFound`, `PreconditionFailed` or `LastAdmin`.
+        The deletion of the principal's own account requires the current password.
+
+        Raises `NotFound`, `PreconditionFailed`, `LastAdmin`, and
+
+        - `InvalidRequest` if the current password is missing or wrong,
+        - `TooManyFailedLogins` after too many wrong current passwords,
+        - `Conflict` if another request changes the password at the same time.
         """
-        await self._repository.delete(id, precondition)
+        needs_no_password = current_password is None and not self._is_own_account(id)
+        if needs_no_password:
+            await self._repository.delete(id, precondition)
+            return
+        # Raise `NotFound` before a wrong password is counted.
+        await self._repository.get(id)
+        verified_hash = await self._verify_current_password(id, current_password)
+        with _conflict_if_hash_changed():
+            await self._repository_for_hash(verified_hash).delete(id, precondition)
 
     def _require_permission_to_set_role(self, request: UserCreate | UserUpdate) -> None:
         """Raise `Forbidden` if the request contains a role and the principal may not set roles."""
@@ -98,44 +129,63 @@ class UserService:
         if contains_role and not may_set_roles:
             raise Forbidden
 
-    async def _change_password(
+    def _is_own_account(self, user_id: int) -> bool:
+        """Return whether a user is the principal. Anonymous callers have no account."""
+        return self._principal.user_id == user_id
+
+    async def _change_credentials(
         self,
         user_id: int,
         new_values: dict[str, Any],
         current_password: SecretStr | None,
         precondition: Precondition,
     ) -> UserRead:
-        """Change the password of a user, and possibly other fields. Return the changed user.
+        """Change the email or password of a user, and possibly other fields. Return the user.
 
-        `new_values` are the fields to change. They contain the new password as `password`.
-
-        A principal who may change all users, for example an admin, may omit the current password.
-        If it was sent, it must be right.
+        `new_values` are the fields to change. They contain the new password as `password`. If the
+        current password was sent, it must be right, even if it is not required.
         """
+        user = await self._repository.get(user_id)
+        if new_values.get("email") == user.email:
+            # Do not write the email, because another request may have changed it in the meantime.
+            # Someone with a stolen token could otherwise undo that change.
+            del new_values["email"]
+        if "password" in new_values:
+            new_email = new_values.get("email", user.email)
+            new_name = new_values.get("name", user.name)
+            self._password_policy.check(new_values["password"], email=new_email, name=new_name)
         verified_hash = None
-        may_omit_current_password = self._principal.scope("users") is ALL
-        if current_password is not None or not may_omit_current_password:
+        changes_credentials = "email" in new_values or "password" in new_values
+        is_required = changes_credentials and self._is_own_account(user_id)
+        if is_required or current_password is not None:
             verified_hash = await self._verify_current_password(user_id, current_password)
+        if not new_values:
+            precondition.require(user.version)
+            return user
         columns = await self._replace_password_with_hash(new_values)
-        # When the password changes, a database trigger deletes all other tokens of the user.
-        columns["password_changed_by"] = self._principal.token_id
+        if "password" in new_values:
+            # When the password changes, a database trigger deletes all other tokens of the user.
+            columns["password_changed_by"] = self._principal.token_id
         if verified_hash is None:
             return await self._repository.update(user_id, columns, precondition)
-        return await self._update_if_hash_unchanged(user_id, columns, verified_hash, precondition)
+        with _conflict_if_hash_changed():
+            return await self._repository_for_hash(verified_hash).update(
+                user_id, columns, precondition
+            )
 
     async def _verify_current_password(self, user_id: int, password: SecretStr | None) -> str:
-        """Verify the current password of a user before it is changed. Return its hash.
+        """Verify the current password of a user before a change of the account. Return its hash.
 
-        Without this check, someone with a stolen token could take over the account.
+        The caller has to make sure that the principal may access the user.
+
+        Without this check, someone with a stolen token could take over or delete the account.
 
         Raises `InvalidRequest` if the password is missing or wrong, and `TooManyFailedLogins` after
         too many wrong passwords.
         """
-        # Raise `NotFound` before anything is counted if the principal may not access the user.
-        await self._repository.get(user_id)
         if password is None:
             raise _create_current_password_error(
-                "missing", "A new password requires the current password"
+                "missing", "This change of your own account requires the current password"
             )
         verifier = CredentialVerifier(self._session, self._password_hasher)
         credentials = await verifier.verify_current_password(
@@ -145,20 +195,9 @@ class UserService:
             raise _create_current_password_error("wrong_password", "The current password is wrong")
         return credentials.password_hash
 
-    async def _update_if_hash_unchanged(
-        self, user_id: int, columns: dict[str, Any], verified_hash: str, precondition: Precondition
-    ) -> UserRead:
-        """Change a user whose password hash is still the one that was verified.
-
-        Raises `Conflict` if another request has changed the password, or deleted the user.
-        """
-        # This repository only accesses users with the verified hash.
-        filters = {**self._owner_filter, "hash": verified_hash}
-        repository = UserRepository(self._session, filters)
-        try:
-            return await repository.update(user_id, columns, precondition)
-        except NotFound:
-            raise Conflict("Another request has changed the user at the same time") from None
+    def _repository_for_hash(self, verified_hash: str) -> UserRepository:
+        """Return a repository that only changes users who still have the verified hash."""
+        return UserRepository(self._session, {**self._owner_filter, "hash": verified_hash})
 
     async def _replace_password_with_hash(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the columns to write for the fields of a user.
@@ -167,9 +206,23 @@ class UserService:
         `{"name": "Ada", "password_hash": "$argon2id$v=19$..."}`.
         """
         columns = dict(values)
-        password = columns.pop("password")
-        columns["password_hash"] = await self._password_hasher.hash(password)
+        password = columns.pop("password", None)
+        if password is not None:
+            columns["password_hash"] = await self._password_hasher.hash(password)
         return columns
+
+
+@contextmanager
+def _conflict_if_hash_changed() -> Iterator[None]:
+    """Replace `NotFound` by `Conflict` in a block that writes to `_repository_for_hash`.
+
+    The user existed when the password was verified. Another request has changed the password in the
+    meantime, or deleted the user.
+    """
+    try:
+        yield
+    except NotFound:
+        raise Conflict("Another request has changed the user at the same time") from None
 
 
 def _create_current_password_error(code: str, detail: str) -> InvalidRequest:

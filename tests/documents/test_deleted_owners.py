@@ -94,7 +94,7 @@ async def second_connection(database_url: str) -> AsyncIterator[asyncpg.Connecti
 async def test_deleting_user_deletes_documents_and_tokens_and_the_next_sweep_removes_files(
     client_with_role: ClientFactory,
     alice: AsyncClient,
-    alice_path: str,
+    delete_alice: DeleteAlice,
     outside_connection: asyncpg.Connection,
     list_object_states: ListObjectStates,
     sweep: Sweep,
@@ -103,7 +103,7 @@ async def test_deleting_user_deletes_documents_and_tokens_and_the_next_sweep_rem
     for owner in (alice, bob, alice):
         await make_document(owner, content=b"a file")
     await make_document(alice, "without a file")
-    assert (await alice.delete(alice_path)).status_code == 204
+    await delete_alice()
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 1
     assert await list_object_states() == ["deleting object", "deleting object", "ready object"]
     check_problem(await alice.get("/documents"), 401, "unauthorized")
@@ -132,16 +132,17 @@ async def test_deletion_that_is_rolled_back_keeps_documents_and_files(
 
 
 async def test_deleting_user_with_10000_documents_takes_one_statement(
-    alice: AsyncClient,
+    client_with_role: ClientFactory,
     alice_path: str,
     alice_id: int,
     outside_connection: asyncpg.Connection,
     statements: list[str],
 ) -> None:
+    admin = await client_with_role("admin")
     await outside_connection.execute(ADD_MANY_DOCUMENTS.format(alice_id))
     await wait_for_statement_callbacks()
     statements.clear()
-    assert (await alice.delete(alice_path)).status_code == 204
+    assert (await admin.delete(alice_path)).status_code == 204
     await wait_for_statement_callbacks()
     assert len(statements) == 2  # find the principal, delete the user
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0

@@ -109,6 +109,7 @@ _OTHER_BODIES: Final[dict[str, dict[str, Any]]] = {
     "create_books": {"json": {"items": [CASES_BY_PATH["/books"].create]}},
     "create_upload": {"json": _FILE},
     "create_token": {"data": _LOGIN},
+    "delete_user": {"json": {"current_password": PASSWORD}},
 }
 # A valid body of every operation that takes one, as arguments of `client.request`:
 # `{"create_author": {"json": {"name": "Virginia"}}, ...}`.

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from app.core.db import Database
 from app.core.errors import ConstraintViolated
-from tests.support.accounts import add_token, add_user, bearer_headers, fetch_value
+from tests.support.accounts import PASSWORD, add_token, add_user, bearer_headers, fetch_value
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.problems import check_problem
 
@@ -42,10 +42,14 @@ async def add_admins(database: Database, count: int = 2) -> list[int]:
 async def delete_or_demote(
     client: AsyncClient, admin: int, change: str, **headers: str
 ) -> Response:
-    """Delete or demote an admin. `change` is "delete" or "demote"."""
+    """Delete or demote an admin. `change` is "delete" or "demote".
+
+    The request has the password, because the token in `headers` may be the admin's own.
+    """
     path = f"/users/{admin}"
     if change == "delete":
-        return await client.delete(path, headers=headers)
+        body = {"current_password": PASSWORD}
+        return await client.request("DELETE", path, json=body, headers=headers)
     return await client.patch(path, json={"role": "member"}, headers=headers)
 
 

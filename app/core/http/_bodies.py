@@ -66,7 +66,9 @@ def check_content_length(request: Request, max_size: int, limit_detail: str | No
             raise PayloadTooLarge(limit_detail or _describe_limit(max_size))
 
 
-async def parse_body(request: Request, media_types: list[str], max_size: int) -> ParsedRequest:
+async def parse_body(
+    request: Request, media_types: list[str], max_size: int, *, is_required: bool = True
+) -> ParsedRequest:
     """Read and parse the body of a request, and return a request that contains the result.
 
     Args:
@@ -74,13 +76,19 @@ async def parse_body(request: Request, media_types: list[str], max_size: int) ->
         media_types: The media types that the operation accepts, for example
             `["application/json"]`. An operation accepts either forms or JSON.
         max_size: The maximum size of the body in bytes.
+        is_required: False if the operation accepts a request without a body. The parsed body is
+            then None.
 
     Raises `UnsupportedMediaType` if the body has another media type or a charset other than UTF-8,
     `UnsupportedContentEncoding` if it is compressed, `PayloadTooLarge` if it is too large,
     `MalformedRequest` if it cannot be parsed, and `InvalidRequest` if a form repeats a field.
     """
-    _require_supported_content_type(request, media_types)
     parsed_request = ParsedRequest(request.scope)
+    if not is_required and not _announces_body(request):
+        parsed_request.body_bytes = b""
+        parsed_request.parsed_body = None
+        return parsed_request
+    _require_supported_content_type(request, media_types)
     parsed_request.body_bytes = await _read_body(request, max_size)
 
     try:
@@ -94,6 +102,12 @@ async def parse_body(request: Request, media_types: list[str], max_size: int) ->
     except ValueError:
         raise MalformedRequest from None
     return parsed_request
+
+
+def _announces_body(request: Request) -> bool:
+    """Return whether the headers of a request say that a body follows (RFC 9112, section 6.3)."""
+    headers = request.headers
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _require_supported_content_type(request: Request, media_types: list[str]) -> None:

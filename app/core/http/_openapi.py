@@ -14,7 +14,8 @@ from app.core.http._openapi_operations import add_standard_headers, document_rou
 from app.core.http._openapi_problems import Json, add_general_error_responses, document_access
 from app.core.http._problems import Problem
 from app.core.http._route import Route
-from app.core.schemas import MAX_INT64
+from app.core.schemas import MAX_INT64, SETTING_LIMITS_KEY
+from app.settings import Settings
 
 # The length of the longest string of each format, in characters.
 _MAX_LENGTHS: Final = {"uuid": 36, "date": 10, "date-time": 32}
@@ -45,26 +46,26 @@ _HEADER_DESCRIPTIONS: Final = {
 }
 
 
-def get_openapi_document(app: FastAPI, anonymous_kind: str, root_path: str) -> Json:
+def get_openapi_document(app: FastAPI, settings: Settings) -> Json:
     """Return the OpenAPI document of an application, which the first call generates.
 
     Args:
         app: The application. It keeps the document in `openapi_schema` for later calls.
-        anonymous_kind: The kind of callers without a token, for example "read". It is the value of
-            the setting ANONYMOUS_ACCESS, and therefore the same in every call for an application.
-            The document states which operations these callers may use.
-        root_path: The path prefix of all operations, for example "/api", or "".
+        settings: The settings of the application, which are the same in every call. They determine
+            the path prefix, limits of fields, and which operations callers without a token may use.
     """
     if app.openapi_schema is None:
-        app.openapi_schema = _generate_document(app, anonymous_kind, root_path)
+        app.openapi_schema = _generate_document(app, settings)
     return app.openapi_schema
 
 
-def _generate_document(app: FastAPI, anonymous_kind: str, root_path: str) -> Json:
+def _generate_document(app: FastAPI, settings: Settings) -> Json:
     """Generate an OpenAPI document with FastAPI, and add errors, permissions and links to it.
 
     The arguments are those of `get_openapi_document`.
     """
+    anonymous_kind = settings.anonymous_access_level
+    root_path = settings.root_path
     own_routes = [route for route in app.routes if isinstance(route, Route)]
     document = get_openapi(
         title=app.title,
@@ -78,6 +79,7 @@ def _generate_document(app: FastAPI, anonymous_kind: str, root_path: str) -> Jso
     _document_own_routes(document, own_routes, anonymous_kind)
     _add_library_routes(document, app, anonymous_kind)
     for json_object in _find_json_objects(document):
+        _apply_setting_limits(json_object, settings)
         _add_max_length(json_object)
         _write_bounds_as_integers(json_object)
     return document
@@ -199,6 +201,15 @@ def _merge_document(document: Json, library_document: Json) -> None:
         own_components = document["components"].setdefault(kind, {})
         for name, component in library_components.items():
             own_components.setdefault(name, component)
+
+
+def _apply_setting_limits(schema: Json, settings: Settings) -> None:
+    """Set the limits of a schema that depend on settings.
+
+    `{"x-setting-limits": {"maximum": "token_ttl"}}` becomes `{"maximum": 2592000}`.
+    """
+    for keyword, setting_name in schema.pop(SETTING_LIMITS_KEY, {}).items():
+        schema[keyword] = getattr(settings, setting_name)
 
 
 def _add_max_length(schema: Json) -> None:

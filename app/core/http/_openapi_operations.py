@@ -5,13 +5,13 @@ from typing import Final
 
 from app.core import errors
 from app.core.http import _conditional as conditional
-from app.core.http._bodies import JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE
 from app.core.http._examples import MissingExample, build_example
 from app.core.http._idempotency_key import (
     IDEMPOTENCY_KEY_DESCRIPTION,
     IDEMPOTENCY_KEY_HEADER,
     IDEMPOTENCY_KEY_SCHEMA,
 )
+from app.core.http._openapi_bodies import document_body, remove_null
 from app.core.http._openapi_problems import (
     Json,
     add_error_responses,
@@ -66,7 +66,7 @@ def document_route(
     _describe_success(operation)
     _document_query_model(operation, route)
     _remove_null_from_parameters(operation)
-    _add_merge_patch_media_type(operation, method)
+    document_body(operation, method)
     add_general_error_responses(operation)
     add_implied_error_responses(operation, method, path, route)
     document_access(operation, route.permission, anonymous_kind)
@@ -117,26 +117,13 @@ def _document_query_model(operation: Json, route: Route) -> None:
 
 
 def _remove_null_from_parameters(operation: Json) -> None:
-    """Document optional parameters as ones that clients may omit, but cannot send as null.
-
-    The schema `{"anyOf": [{"type": "string"}, {"type": "null"}]}` of a parameter, which FastAPI
-    generates for `str | None`, becomes `{"type": "string"}`.
-    """
+    """Document optional parameters as ones that clients may omit, but cannot send as null."""
     for parameter in operation.setdefault("parameters", []):
         schema = parameter["schema"]
-        for alternative in schema.pop("anyOf", []):
-            if alternative != {"type": "null"}:
-                schema |= alternative
+        remove_null(schema)
         # The alternative may have a description, which belongs to the parameter.
         if "description" in schema:
             parameter["description"] = schema.pop("description")
-
-
-def _add_merge_patch_media_type(operation: Json, method: str) -> None:
-    """Document that the JSON body of a PATCH may also be sent as a JSON merge patch (RFC 7396)."""
-    content = operation.get("requestBody", {}).get("content", {})
-    if method == "patch" and JSON_MEDIA_TYPE in content:
-        content[MERGE_PATCH_MEDIA_TYPE] = content[JSON_MEDIA_TYPE]
 
 
 def _add_idempotency_key(operation: Json) -> None:

@@ -16,6 +16,7 @@ from http.client import NO_CONTENT
 from typing import Any
 
 from fastapi import FastAPI, Request, Response, params
+from fastapi._compat import ModelField
 from fastapi.routing import APIRoute, request_response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -159,7 +160,7 @@ class Route(APIRoute):
             if request.scope["query_string"]:
                 check_query_parameters(request, self._query_parameters)
             if self.body_field is not None:
-                request = await parse_body(request, self.media_types, self.body_size_limit)
+                request = await self._parse_body(request, self.body_field)
 
             if self.accepts_idempotency_key:
                 key = parse_idempotency_key(request)
@@ -175,16 +176,24 @@ class Route(APIRoute):
 
         return handle_request
 
+    async def _parse_body(self, request: Request, body_field: ModelField) -> ParsedRequest:
+        """Read and parse the body of a request. `body_field` is FastAPI's description of it."""
+        # A request may have no body if the parameter of the endpoint has a default.
+        is_required = body_field.field_info.is_required()
+        return await parse_body(
+            request, self.media_types, self.body_size_limit, is_required=is_required
+        )
+
     def _get_content_to_compare(self, request: Request) -> object:
         """Return the content that a retry with the same Idempotency-Key has to repeat.
 
-        This is the parsed body, or "" if the endpoint does not take a body. Returns None if the
-        endpoint reads its body as a stream, because the content is not known before it is read.
+        This is the parsed body, or "" if there is none. Returns None if the endpoint reads its body
+        as a stream, because the content is not known before it is read.
         """
-        if isinstance(request, ParsedRequest):
-            return request.parsed_body
         if self.streams_body:
             return None
+        if isinstance(request, ParsedRequest) and request.parsed_body is not None:
+            return request.parsed_body
         return ""
 
     def _apply_caching(self, request: Request, response: Response) -> Response:
