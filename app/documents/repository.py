@@ -12,11 +12,13 @@ from app.core.db import (
     Repository,
     Row,
     Rows,
+    RowsToChange,
     Select,
     Session,
     Statements,
     contains_words,
     equals,
+    update_in_batches,
 )
 from app.core.errors import InvalidToken
 from app.documents.errors import UploadExpired
@@ -133,7 +135,7 @@ class DocumentRepository(Repository[DocumentRead]):
 class StoredObjectRepository:
     """Reads and writes the rows of stored objects, which record the state of each file.
 
-    The states are `pending`, `ready` and `deleting`. Each method executes one statement.
+    The states are `pending`, `ready` and `deleting`.
     """
 
     def __init__(self, session: Session) -> None:
@@ -149,17 +151,14 @@ class StoredObjectRepository:
 
         Returns False if the object is not `pending` any more.
         """
-        has_id = StoredObject.id == object_id
-        updated_rows = await self._update_pending_objects(has_id, {"touched_at": sa.func.now()})
-        return len(updated_rows) > 0
+        return await self._update_pending_object(object_id, {"touched_at": sa.func.now()})
 
     async def mark_for_deletion(self, object_id: UUID) -> None:
         """Change the state of a `pending` object to `deleting`, so that the sweeper removes it.
 
         Does nothing if the object is not `pending` any more.
         """
-        has_id = StoredObject.id == object_id
-        await self._update_pending_objects(has_id, {"state": "deleting"})
+        await self._update_pending_object(object_id, {"state": "deleting"})
 
     async def mark_expired_for_deletion(self, grace_period: timedelta) -> int:
         """Change the state of all expired `pending` objects to `deleting`. Return their number.
@@ -167,8 +166,12 @@ class StoredObjectRepository:
         An object has expired if its upload has not recorded progress for a whole grace period.
         """
         is_expired = StoredObject.touched_at < sa.func.now() - grace_period
-        updated_rows = await self._update_pending_objects(is_expired, {"state": "deleting"})
-        return len(updated_rows)
+        expired_objects = RowsToChange(
+            StoredObject,
+            sa.and_(StoredObject.state == "pending", is_expired),
+            order_by=StoredObject.touched_at,
+        )
+        return await update_in_batches(self.session, expired_objects, {"state": "deleting"})
 
     async def list_objects_to_remove(self, after_id: UUID, document_id: UUID | None) -> Rows:
         """Return the ids and the keys of objects in the state `deleting`, one page at a time.
@@ -202,17 +205,16 @@ class StoredObjectRepository:
         rows = await self.session.execute(statement)
         return {row["key"]: row["state"] for row in rows}
 
-    async def _update_pending_objects(
-        self, condition: Condition, values: Mapping[str, Any]
-    ) -> Rows:
-        """Set columns of the `pending` objects that meet a condition. Return the updated rows.
+    async def _update_pending_object(self, object_id: UUID, values: Mapping[str, Any]) -> bool:
+        """Set columns of an object if it is `pending`. Return whether it was.
 
-        `values` are the new values by column name. The returned rows contain only the id.
+        `values` are the new values by column name.
         """
         statement = (
             sa.update(StoredObject)
-            .where(StoredObject.state == "pending", condition)
+            .where(StoredObject.id == object_id, StoredObject.state == "pending")
             .values(**values)
             .returning(StoredObject.id)
         )
-        return await self.session.execute(statement)
+        updated_rows = await self.session.execute(statement)
+        return len(updated_rows) > 0

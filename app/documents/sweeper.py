@@ -3,12 +3,15 @@
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from app.core.db import Session
 from app.core.storage import MultipartUpload, ObjectNotFound, Storage
 from app.documents.lifecycle import FileLifecycle
 from app.settings import Settings
 
+# Further unknown objects are only counted, so that the log and the memory stay small.
+MAX_LOGGED_KEYS: Final = 100
 log = logging.getLogger(__name__)
 
 
@@ -22,13 +25,13 @@ class SweepResult:
             would have completed.
         removed_objects: The number of objects that were removed, because no document refers to
             them.
-        unknown_keys: The keys of the objects in the store that have no row in the database.
+        unknown_objects: The number of objects in the store that have no row in the database.
     """
 
     expired_uploads: int
     aborted_multipart_uploads: int
     removed_objects: int
-    unknown_keys: list[str]
+    unknown_objects: int
 
     def __str__(self) -> str:
         """Return the result as a line of the worker's log.
@@ -40,7 +43,7 @@ class SweepResult:
             f"{self.expired_uploads} expired uploads"
             f", {self.aborted_multipart_uploads} aborted multipart uploads"
             f", {self.removed_objects} removed objects"
-            f", {len(self.unknown_keys)} unknown objects"
+            f", {self.unknown_objects} unknown objects"
         )
 
 
@@ -63,32 +66,29 @@ class Sweeper:
         """Run once: remove expired uploads, unused files and abandoned multipart uploads.
 
         An object without a row in the database may belong to another service. It is not removed,
-        but reported in the result and in the log.
+        but counted in the result. The log has the keys of the first ones.
         """
         expired_uploads = await self._stored_objects.mark_expired_for_deletion(self._grace_period)
-        result = SweepResult(
+        return SweepResult(
             expired_uploads=expired_uploads,
             aborted_multipart_uploads=await self._abort_abandoned_uploads(),
             removed_objects=await self._file_lifecycle.remove_marked_objects(),
-            unknown_keys=await self._find_unknown_keys(),
+            unknown_objects=await self._count_unknown_objects(),
         )
-        for key in result.unknown_keys:
-            log.warning("object %s is in the store but has no row in the database", key)
-        return result
 
     async def _abort_abandoned_uploads(self) -> int:
         """Abort the multipart uploads in the store that no request will complete.
 
         Returns the number of aborted multipart uploads.
         """
-        multipart_uploads = await self._storage.list_multipart_uploads(self._key_prefix)
-        keys = [upload.key for upload in multipart_uploads]
-        states_by_key = await self._stored_objects.get_states_by_key(keys)
         aborted_uploads = 0
-        for upload in multipart_uploads:
-            if self._is_abandoned(upload, states_by_key.get(upload.key)):
-                await self._storage.abort_multipart_upload(upload.key, upload.id)
-                aborted_uploads += 1
+        async for listed_uploads in self._storage.list_multipart_uploads(self._key_prefix):
+            keys = [upload.key for upload in listed_uploads]
+            states_by_key = await self._stored_objects.get_states_by_key(keys)
+            for upload in listed_uploads:
+                if self._is_abandoned(upload, states_by_key.get(upload.key)):
+                    await self._storage.abort_multipart_upload(upload.key, upload.id)
+                    aborted_uploads += 1
         return aborted_uploads
 
     def _is_abandoned(self, upload: MultipartUpload, object_state: str | None) -> bool:
@@ -106,18 +106,24 @@ class Sweeper:
         # period, in case the upload belongs to another service that uses the same key prefix.
         return upload.started_at < datetime.now(UTC) - self._grace_period
 
-    async def _find_unknown_keys(self) -> list[str]:
-        """Return the keys of the objects in the store that have no row in the database."""
-        unknown_keys: list[str] = []
+    async def _count_unknown_objects(self) -> int:
+        """Count the objects in the store that have no row in the database.
+
+        Logs the keys of the first `MAX_LOGGED_KEYS`.
+        """
+        unknown_objects = 0
         async for listed_keys in self._storage.list_keys(self._key_prefix):
             states_by_key = await self._stored_objects.get_states_by_key(listed_keys)
             for key in listed_keys:
                 has_row = key in states_by_key
                 # Another process may have removed both the object and its row after the object was
                 # listed. Such an object is not unknown.
-                if not has_row and await self._object_exists(key):
-                    unknown_keys.append(key)
-        return unknown_keys
+                if has_row or not await self._object_exists(key):
+                    continue
+                unknown_objects += 1
+                if unknown_objects <= MAX_LOGGED_KEYS:
+                    log.warning("object %s is in the store but has no row in the database", key)
+        return unknown_objects
 
     async def _object_exists(self, key: str) -> bool:
         """Return whether the store has an object with this key."""

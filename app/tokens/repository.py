@@ -6,8 +6,17 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute
 
-from app.core.db import Condition, Repository, Statements, equals, mark_reusable
+from app.core.db import (
+    Condition,
+    Repository,
+    RowsToChange,
+    Statements,
+    delete_in_batches,
+    equals,
+    mark_reusable,
+)
 from app.tokens.models import Token
 from app.tokens.schemas import TokenRead
 from app.users.models import User
@@ -110,11 +119,11 @@ class TokenRepository(Repository[TokenRead]):
 
     async def delete_by_id(self, token_id: UUID) -> int:
         """Delete the token with this id, if it exists. Return the number of deleted tokens."""
-        return await self._delete_tokens(Token.id == token_id)
+        return await self._delete_tokens(Token.id == token_id, order_by=Token.id)
 
     async def delete_by_user(self, user_id: int) -> int:
         """Delete all tokens of a user. Return the number of deleted tokens."""
-        return await self._delete_tokens(Token.user_id == user_id)
+        return await self._delete_tokens(Token.user_id == user_id, order_by=Token.created_at)
 
     async def delete_by_digests(self, digests: Sequence[bytes]) -> int:
         """Delete the tokens with these SHA-256 digests. Return the number of deleted tokens.
@@ -125,14 +134,21 @@ class TokenRepository(Repository[TokenRead]):
         parameters and a log file may contain more tokens.
         """
         digest_array = sa.literal(list(digests), sa.ARRAY(sa.LargeBinary))
-        return await self._delete_tokens(Token.digest == sa.any_(digest_array))
+        has_digest = Token.digest == sa.any_(digest_array)
+        return await self._delete_tokens(has_digest, order_by=Token.digest)
 
     async def delete_expired_tokens(self) -> int:
         """Delete the tokens that have expired. Return the number of deleted tokens."""
-        return await self._delete_tokens(Token.expires_at <= sa.func.now())
+        is_expired = Token.expires_at <= sa.func.now()
+        expired_tokens = RowsToChange(Token, is_expired, order_by=Token.expires_at)
+        return await delete_in_batches(self.session, expired_tokens)
 
-    async def _delete_tokens(self, condition: Condition) -> int:
-        """Delete the tokens that meet a condition. Return the number of deleted tokens."""
-        statement = sa.delete(Token).where(condition).returning(Token.id)
-        deleted_rows = await self.session.execute(statement)
-        return len(deleted_rows)
+    async def _delete_tokens(
+        self, condition: Condition, *, order_by: InstrumentedAttribute[Any]
+    ) -> int:
+        """Delete the tokens that meet a condition. Return the number of deleted tokens.
+
+        Waits for tokens that a request has locked, so that no token is left.
+        """
+        tokens = RowsToChange(Token, condition, order_by, wait_for_locks=True)
+        return await delete_in_batches(self.session, tokens)

@@ -1,11 +1,13 @@
 """Counters of failed logins, which slow down the guessing of passwords."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
-from app.core.db import Rows, Session
+from app.core.db import Rows, RowsToChange, Session, delete_in_batches
+from app.users.models import LoginFailure
 
 # Failed logins in a row before the next one has to wait.
 MAX_ACCOUNT_FAILURES: Final = 10
@@ -46,6 +48,11 @@ _BLOCKED_UNTIL = f"""
             secs => least({MAX_WAIT_SECONDS}, power(2, least({_FAILURES_ABOVE_LIMIT}, 20)))
         )
     ELSE '-infinity' END"""
+_expired_counters: Final = RowsToChange(
+    LoginFailure,
+    LoginFailure.failed_at < sa.func.now() - timedelta(hours=EXPIRY_HOURS),
+    order_by=LoginFailure.failed_at,
+)
 
 
 class LoginFailureRepository:
@@ -119,13 +126,7 @@ class LoginFailureRepository:
 
         Returns the number of deleted counters.
         """
-        statement = f"""
-            DELETE FROM login_failures
-            WHERE failed_at < now() - make_interval(hours => {EXPIRY_HOURS})
-            RETURNING kind
-        """  # noqa: S608 - inserts only constants
-        deleted_rows = await self.session.execute(sa.text(statement))
-        return len(deleted_rows)
+        return await delete_in_batches(self.session, _expired_counters)
 
     async def _increment_failures(self, subjects: Mapping[str, str]) -> set[str]:
         """Add 1 to the failures of the account and of the address, unless one of them is blocked.

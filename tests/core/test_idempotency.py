@@ -227,21 +227,50 @@ async def test_second_of_two_concurrent_instances_replays_response_of_first(
     assert await outside_connection.fetchval("SELECT count(*) FROM authors") == 1
 
 
-async def test_retry_replays_error_response_after_its_cause_is_removed(client: AsyncClient) -> None:
+async def test_retry_with_token_replays_error_response_after_its_cause_is_removed(
+    client: AsyncClient, database: Database
+) -> None:
+    admin = await create_user_with_token(database, "admin")
     other_user = await make_user(client)
     request = {"json": USER_REQUEST["json"] | {"email": other_user["email"]}}
+    request["headers"] = admin.headers
     first = await post_with_key(client, "/users", request)
     check_problem(first, 409, "email-taken")
     assert (await client.delete(f"/users/{other_user['id']}")).status_code == 204
     assert_replayed(first, await post_with_key(client, "/users", request))
 
 
-async def test_retry_of_invalid_batch_replays_pointers_of_field_errors(client: AsyncClient) -> None:
+async def test_retry_without_token_is_executed_again_after_an_error(client: AsyncClient) -> None:
+    other_user = await make_user(client)
+    request = {"json": USER_REQUEST["json"] | {"email": other_user["email"]}}
+    first = await post_with_key(client, "/users", request)
+    check_problem(first, 409, "email-taken")
+    assert (await client.delete(f"/users/{other_user['id']}")).status_code == 204
+    second = await post_with_key(client, "/users", request)
+    assert second.status_code == 201
+    assert_replayed(second, await post_with_key(client, "/users", request))
+
+
+async def test_errors_without_token_store_nothing(
+    client: AsyncClient, outside_connection: asyncpg.Connection
+) -> None:
+    book_request = {"json": {"title": "Lavinia", "author_id": UNKNOWN_ID}}
+    for key in ("first", "second", "third"):
+        response = await post_with_key(client, "/books", book_request, key)
+        check_problem(response, 422, "invalid-request")
+    assert await outside_connection.fetchval("SELECT count(*) FROM stored_answers") == 0
+
+
+async def test_retry_of_invalid_batch_replays_pointers_of_field_errors(
+    client: AsyncClient, database: Database
+) -> None:
+    editor = await create_user_with_token(database, "editor")
     author_id = (await make_author(client))["id"]
     items = [{"title": "Lavinia", "author_id": row_id} for row_id in (author_id, UNKNOWN_ID)]
-    first = await post_with_key(client, "/books/batch", {"json": {"items": items}})
+    request = {"json": {"items": items}, "headers": editor.headers}
+    first = await post_with_key(client, "/books/batch", request)
     assert field_error_locations(first) == [{"pointer": "/items/1/author_id"}]
-    assert_replayed(first, await post_with_key(client, "/books/batch", {"json": {"items": items}}))
+    assert_replayed(first, await post_with_key(client, "/books/batch", request))
     assert (await client.get("/books")).json()["total"] == 0
 
 

@@ -46,7 +46,8 @@ def list_remains(storage: Storage, settings: Settings, database: Database) -> Li
 
     async def list_keys() -> list[str]:
         keys = [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
-        uploads = [key for key, *_ in await storage.list_multipart_uploads(settings.s3_prefix)]
+        upload_pages = storage.list_multipart_uploads(settings.s3_prefix)
+        uploads = [upload.key async for page in upload_pages for upload in page]
         return keys + uploads + await select_values(database, "SELECT key FROM stored_objects")
 
     return list_keys

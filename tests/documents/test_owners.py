@@ -82,7 +82,9 @@ async def snapshot(database: Database, storage: Storage, settings: Settings) -> 
         database, "SELECT to_jsonb(o)::text FROM stored_objects o ORDER BY id"
     )
     keys = [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
-    return documents, objects, keys, await storage.list_multipart_uploads(settings.s3_prefix)
+    upload_pages = storage.list_multipart_uploads(settings.s3_prefix)
+    uploads = [upload async for page in upload_pages for upload in page]
+    return documents, objects, keys, uploads
 
 
 def comparable_problem(response: Response) -> tuple[Json, dict[str, str]]:

@@ -19,10 +19,10 @@ async def list_object_states(
     words = defaultdict[str, list[str]](list)
     for row in await connection.fetch("SELECT key, state FROM stored_objects"):
         words[row["key"]].append(row["state"])
-    uploads = await storage.list_multipart_uploads(prefix)
     async for page in storage.list_keys(prefix):
         for key in page:
             words[key].append("object")
-    for key, *_ in uploads:
-        words[key].append("part")
+    async for uploads in storage.list_multipart_uploads(prefix):
+        for upload in uploads:
+            words[upload.key].append("part")
     return sorted(" ".join(words_of_key) for words_of_key in words.values())

@@ -1,5 +1,6 @@
 """Database access: models, sessions, statements and repositories."""
 
+from app.core.db._batches import RowsToChange, delete_in_batches, update_in_batches
 from app.core.db._database import Database
 from app.core.db._folded_text import contains_words, search_terms, text_sort_key
 from app.core.db._list_repository import ListRepository
@@ -35,15 +36,18 @@ __all__ = [
     "Repository",
     "Row",
     "Rows",
+    "RowsToChange",
     "Select",
     "Session",
     "Statements",
     "TransactionSession",
     "contains_words",
+    "delete_in_batches",
     "equals",
     "find_database_problem",
     "mark_reusable",
     "may_retry_transaction",
     "search_terms",
     "text_sort_key",
+    "update_in_batches",
 ]

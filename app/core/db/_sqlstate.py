@@ -35,6 +35,8 @@ _ERRORS_BY_SQLSTATE: Final[tuple[tuple[str, type[errors.ServiceError]], ...]] = 
 # The transaction had no effect and may succeed if it is repeated: serialization failure, deadlock,
 # and a prepared statement whose plan a migration has made stale.
 _REPEATABLE_SQLSTATES: Final = {"40001", "40P01", "0A000"}
+# `statement_timeout` or `lock_timeout` has cancelled the statement.
+_TIMEOUT_SQLSTATES: Final = {"57014", "55P03"}
 # The connection does not exist, failed, was terminated by an administrator, or the server crashed.
 _CONNECTION_LOST_SQLSTATES: Final = {"08003", "08006", "57P01", "57P02"}
 log = logging.getLogger(__name__)
@@ -87,12 +89,12 @@ def may_retry_transaction(error: BaseException) -> bool:
 
     `error` is either a database error, or a `ServiceError` whose cause is a database error.
     """
-    database_error: BaseException | None = error
-    if isinstance(error, errors.ServiceError):
-        database_error = error.__cause__
-    if database_error is None:
-        return False
-    return find_sqlstate(database_error) in _REPEATABLE_SQLSTATES
+    return _find_sqlstate_of_cause(error) in _REPEATABLE_SQLSTATES
+
+
+def is_timeout(error: errors.ServiceError) -> bool:
+    """Return whether the cause of an error is a statement that Postgres cancelled by a timeout."""
+    return _find_sqlstate_of_cause(error) in _TIMEOUT_SQLSTATES
 
 
 def _find_service_error(error: BaseException) -> errors.ServiceError | None:
@@ -152,6 +154,19 @@ def find_sqlstate(error: BaseException) -> str:
     Returns an empty string if the error does not come from the database server.
     """
     return getattr(_unwrap_driver_error(error), "sqlstate", None) or ""
+
+
+def _find_sqlstate_of_cause(error: BaseException) -> str:
+    """Return the SQLSTATE of a database error, or of the one that caused a `ServiceError`.
+
+    Returns an empty string if the error does not come from the database server.
+    """
+    database_error: BaseException | None = error
+    if isinstance(error, errors.ServiceError):
+        database_error = error.__cause__
+    if database_error is None:
+        return ""
+    return find_sqlstate(database_error)
 
 
 def is_connection_lost(error: BaseException) -> bool:

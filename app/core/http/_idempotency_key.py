@@ -13,7 +13,8 @@ MAX_KEY_LENGTH: Final = 255  # characters
 IDEMPOTENCY_KEY_DESCRIPTION: Final = (
     f"1 to {MAX_KEY_LENGTH} visible ASCII characters, optionally in double quotes. For 24 hours, a"
     " retry with the same key returns the stored response with `Idempotency-Replayed: true`. While"
-    " the first request is in progress, a retry waits, or gets 409 with `Retry-After`."
+    " the first request is in progress, a retry waits, or gets 409 with `Retry-After`. Error"
+    " responses to requests without a token are not stored, so that a retry is executed."
 )
 # A bare key (group 1), or a quoted string of RFC 9651 in which `\` escapes `\` and `"` (group 2).
 # The groups are not named, because this pattern is also part of the OpenAPI document, and JSON

@@ -40,6 +40,7 @@ class IdempotentRequest:
         The id is a digest, so that the key itself is not stored in the database.
         """
         user_id = _user_id(request)
+        self._is_anonymous = user_id == _ANONYMOUS_USER_ID
         self._response_id = sha256(f"{user_id} {key}".encode()).digest()
         self._key = key.encode()
         self._path_and_query = _path_and_query(request)
@@ -51,9 +52,14 @@ class IdempotentRequest:
         self._stored_response: Row | None = None
 
     @property
-    def is_identified(self) -> bool:
-        """Return whether `identify` has been called. Only then can a response be stored."""
-        return self._fingerprint is not None
+    def may_store_errors(self) -> bool:
+        """Return whether an error response to this request is stored.
+
+        Errors of callers without a token are not stored, because anyone could send any number of
+        them. An error cannot be stored before `identify` has been called.
+        """
+        is_identified = self._fingerprint is not None
+        return is_identified and not self._is_anonymous
 
     @contextmanager
     def in_progress(self) -> Iterator[None]:

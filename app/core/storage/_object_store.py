@@ -70,8 +70,14 @@ class ObjectStore(Protocol):
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         """Delete a multipart upload and its parts."""
 
-    def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
-        """Return all multipart uploads whose keys start with a prefix."""
+    def list_multipart_uploads(
+        self, prefix: str, last_upload: MultipartUpload | None
+    ) -> tuple[list[MultipartUpload], bool]:
+        """Return a page of up to 1,000 multipart uploads whose keys start with a prefix.
+
+        The page begins after `last_upload`, which is None for the first page. Also returns whether
+        there are more.
+        """
 
     def delete(self, key: str) -> None:
         """Delete an object. Do nothing if it does not exist."""

@@ -109,16 +109,21 @@ class S3Bucket:
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
 
-    @translate_s3_errors()
-    def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
-        """Return all multipart uploads whose keys start with a prefix."""
-        paginator = self._client.get_paginator("list_multipart_uploads")
-        pages = paginator.paginate(Bucket=self._name, Prefix=prefix)
-        return [
+    def list_multipart_uploads(
+        self, prefix: str, last_upload: MultipartUpload | None
+    ) -> tuple[list[MultipartUpload], bool]:
+        """Return a page of multipart uploads after `last_upload`, and whether there are more."""
+        page_parameters = {}
+        if last_upload is not None:
+            page_parameters = {"KeyMarker": last_upload.key, "UploadIdMarker": last_upload.id}
+        response = self._call("list_multipart_uploads", Prefix=prefix, **page_parameters)
+        uploads = [
             MultipartUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
-            for page in pages
-            for upload in page.get("Uploads", [])
+            for upload in response.get("Uploads", [])
         ]
+        # rclone leaves the element out on the last page.
+        has_more = response.get("IsTruncated", False)
+        return uploads, has_more
 
     def delete(self, key: str) -> None:
         self._call("delete_object", Key=key)

@@ -120,13 +120,16 @@ class Storage:
         except ObjectNotFound:
             log.debug("the multipart upload of %s has already been completed or aborted", key)
 
-    async def list_multipart_uploads(self, prefix: str) -> list[MultipartUpload]:
-        """Return all multipart uploads whose keys start with a prefix."""
-        try:
-            return await self._call(lambda store: store.list_multipart_uploads(prefix))
-        except ObjectNotFound:
-            # rclone responds with 404 if the prefix has never been used.
-            return []
+    async def list_multipart_uploads(self, prefix: str) -> AsyncIterator[list[MultipartUpload]]:
+        """Yield all multipart uploads whose keys start with a prefix, in lists of up to 1,000."""
+        last_upload: MultipartUpload | None = None
+        has_more = True
+        while has_more:
+            uploads, has_more = await self._list_uploads_after(prefix, last_upload)
+            if not uploads:
+                return
+            yield uploads
+            last_upload = uploads[-1]
 
     async def delete(self, key: str) -> None:
         """Delete an object. Do nothing if it does not exist."""
@@ -168,6 +171,16 @@ class Storage:
             self._signing_thread, lambda store: store.sign_urls(method, requests, lifetime_seconds)
         )
         return urls, expires_at
+
+    async def _list_uploads_after(
+        self, prefix: str, last_upload: MultipartUpload | None
+    ) -> tuple[list[MultipartUpload], bool]:
+        """Return a page of multipart uploads after `last_upload`, and whether there are more."""
+        try:
+            return await self._call(lambda store: store.list_multipart_uploads(prefix, last_upload))
+        except ObjectNotFound:
+            # rclone responds with 404 if the prefix has never been used.
+            return [], False
 
     async def _list_page(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
         """Return a page of keys, and the token of the next page or None for the last page."""
