@@ -7,6 +7,7 @@ from app.books.router import router as books
 from app.core.http import GuardedRoute, GuardedRouter, Router
 from app.core.server import router as health
 from app.documents.router import router as documents
+from app.documents.upload_router import router as direct_uploads
 from app.reports.router import router as reports
 from app.tokens.router import router as tokens
 from app.users.router import router as users
@@ -16,6 +17,7 @@ ROUTERS: Final[tuple[Router | GuardedRouter | GuardedRoute, ...]] = (
     books,
     authors,
     documents,
+    direct_uploads,
     users,
     tokens,
     reports,

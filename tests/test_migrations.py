@@ -48,7 +48,8 @@ INSERT INTO login_failures (kind, digest) VALUES ('account', 'x');
 SELECT_ROWS = """
 SELECT (to_jsonb(u) - ARRAY['role', 'password_changed_by', 'search'])::text FROM users u
 UNION ALL SELECT (to_jsonb(d) - ARRAY['owner_id', 'search'])::text FROM documents d
-UNION ALL SELECT to_jsonb(o)::text FROM stored_objects o
+UNION ALL SELECT (to_jsonb(o) - ARRAY['expires_at', 'completing_until', 'owner_id'])::text
+FROM stored_objects o
 ORDER BY 1
 """
 

@@ -1,72 +1,61 @@
 """Direct uploads: clients send files to the object store themselves, with signed URLs."""
 
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import Final
 from uuid import UUID
 
 from app.core.access import Principal
-from app.core.db import Row, Session
-from app.core.errors import Conflict, NotFound, PayloadTooLarge
+from app.core.db import Session
+from app.core.errors import NotFound, PayloadTooLarge
 from app.core.sizes import format_size
-from app.core.storage import ObjectNotFound, ObjectRequest
+from app.core.storage import ObjectRequest
+from app.documents.direct_upload_repository import DirectUploadRepository
 from app.documents.lifecycle import FileLifecycle
 from app.documents.repository import DocumentRepository
-from app.documents.schemas import (
-    AnnouncedFile,
-    DirectPart,
-    DirectUpload,
-    DocumentRead,
-    DocumentUpdate,
-    StoredFile,
-)
-from app.documents.service import DocumentService
+from app.documents.schemas import AnnouncedFile, DirectPart, DirectUpload
 
 # A file that is not larger than this is a single part.
 MIN_PART_SIZE: Final = 64 * 1024 * 1024  # bytes
 MAX_PARTS: Final = 1000
+# A direct upload expires after this many grace periods, which are a day by default, even if the
+# client requests its URLs again and again.
+LIFETIME_IN_GRACE_PERIODS: Final = 24
 
 
 class DirectUploadService:
-    """Creates, reads and completes direct uploads for the documents of the principal.
+    """Creates and reads direct uploads for the documents of the principal.
 
     A client creates a direct upload, sends each part of the file to the signed URL of the part, and
-    completes the upload. Every direct upload is a multipart upload of the store, even if the file
-    has a single part, because its URLs stop working when it is completed. Nobody can use them to
-    change the file of a document afterwards.
+    completes the upload (`UploadCompletionService`). Every direct upload is a multipart upload of
+    the store, even if the file has a single part, because its URLs stop working when it is
+    completed. Nobody can use them to change the file of a document afterwards.
 
     The id of a direct upload is the id of the stored object that it creates.
     """
 
     def __init__(
-        self,
-        session: Session,
-        file_lifecycle: FileLifecycle,
-        principal: Principal,
-        on_progress: Callable[[], object],
+        self, session: Session, file_lifecycle: FileLifecycle, principal: Principal
     ) -> None:
-        """Create the service for one request.
+        """Create a service that acts with the permissions of the principal.
 
-        Args:
-            session: Writes to documents. It may be a transaction that lasts for the whole request.
-            file_lifecycle: Creates and removes stored files.
-            principal: The sender of the request.
-            on_progress: Called regularly, from a thread, while an uploaded file is read to verify
-                its SHA-256, so that the request does not time out.
+        `session` may be a transaction that lasts for the whole request.
         """
         owner_filter = principal.owner_filter("documents")
-        self._document_service = DocumentService(session, file_lifecycle, principal)
-        self._document_repository = DocumentRepository(session, owner_filter)
-        # Commits each statement, so that no database connection is held during the calls to the
-        # store that follow a read.
+        self._upload_repository = DirectUploadRepository(session, owner_filter)
+        # These commit each statement, so that no database connection is held during the calls to
+        # the store that follow a statement.
         self._autocommit_document_repository = DocumentRepository(
+            file_lifecycle.autocommit_session, owner_filter
+        )
+        self._autocommit_upload_repository = DirectUploadRepository(
             file_lifecycle.autocommit_session, owner_filter
         )
         self._file_lifecycle = file_lifecycle
         self._storage = file_lifecycle.storage
-        self._settings = file_lifecycle.settings
-        self._on_progress = on_progress
+        self._grace_period = timedelta(seconds=file_lifecycle.settings.upload_grace_period)
+        self._lifetime = self._grace_period * LIFETIME_IN_GRACE_PERIODS
+        self._max_size = file_lifecycle.settings.max_upload_size
 
     async def create(self, document_id: UUID, announced_file: AnnouncedFile) -> DirectUpload:
         """Create a direct upload for the new file of a document.
@@ -74,19 +63,23 @@ class DirectUploadService:
         Raises `NotFound` if the document does not exist, and `PayloadTooLarge` if the file is
         larger than allowed.
         """
-        max_size = self._settings.max_upload_size
-        if announced_file.size > max_size:
-            raise PayloadTooLarge(f"The file must not exceed {format_size(max_size)}")
+        if announced_file.size > self._max_size:
+            raise PayloadTooLarge(f"The file must not exceed {format_size(self._max_size)}")
         # Check that the document exists before anything is created in the store.
         await self._autocommit_document_repository.get(document_id)
+        expires_at = datetime.now(UTC) + self._lifetime
         object_id, key = await self._file_lifecycle.create_pending_object(
-            document_id=document_id, **announced_file.model_dump()
+            document_id=document_id, expires_at=expires_at, **announced_file.model_dump()
         )
         multipart_upload_id = await self._storage.start_multipart_upload(key)
         direct_upload = await self._build_direct_upload(
-            object_id, key, multipart_upload_id, announced_file.size
+            object_id, key, multipart_upload_id, announced_file.size, expires_at
         )
-        await self._document_repository.set_upload_id(document_id, object_id, multipart_upload_id)
+        has_upload_id = await self._upload_repository.set_upload_id(
+            document_id, object_id, multipart_upload_id
+        )
+        if not has_upload_id:
+            raise NotFound("Document not found")
         return direct_upload
 
     async def get(self, document_id: UUID, object_id: UUID) -> DirectUpload:
@@ -94,121 +87,51 @@ class DirectUploadService:
 
         Raises `NotFound` if the upload does not exist, is completed or has expired.
         """
-        upload_row = await self._get_upload_row(document_id, object_id, {"pending"})
-        await self._file_lifecycle.stored_objects.record_progress(object_id)
-        return await self._build_direct_upload(
-            object_id, upload_row["key"], upload_row["upload_id"], upload_row["size"]
+        upload_row = await self._autocommit_upload_repository.record_progress(
+            document_id, object_id, self._lifetime
         )
-
-    async def complete(self, document_id: UUID, object_id: UUID) -> DocumentRead:
-        """Make the uploaded file the file of its document. Return the document.
-
-        Changes nothing if the upload is already completed.
-
-        Raises `NotFound` if the upload does not exist or has expired, and `Conflict` if the
-        uploaded file is incomplete or differs from the announced file.
-        """
-        upload_row = await self._get_upload_row(document_id, object_id, {"pending", "ready"})
-        # Keep the upload from expiring while the file is verified.
-        await self._file_lifecycle.stored_objects.record_progress(object_id)
-        if upload_row["state"] == "ready":
-            return await self._document_service.get(document_id)
-        # An earlier request may have combined the parts and failed afterwards. In this case, the
-        # multipart upload does not exist any more, but the object does.
-        with suppress(ObjectNotFound):
-            await self._combine_parts(upload_row)
-        await self._verify_uploaded_object(upload_row)
-        file = StoredFile(
-            file_id=object_id,
-            filename=upload_row["filename"],
-            content_type=upload_row["content_type"],
-            size=upload_row["size"],
-            sha256=upload_row["sha256"],
-        )
-        return await self._document_service.update(document_id, DocumentUpdate(file=file))
-
-    async def _get_upload_row(
-        self, document_id: UUID, object_id: UUID, allowed_states: Collection[str]
-    ) -> Row:
-        """Read the row of a direct upload from the table `stored_objects`.
-
-        Raises `NotFound` if the upload does not exist, or if its state is not one of the allowed
-        states. For example, the state of an expired upload is `deleting`.
-        """
-        repository = self._autocommit_document_repository
-        upload_row = await repository.find_direct_upload(document_id, object_id)
-        if upload_row is None or upload_row["state"] not in allowed_states:
+        if upload_row is None:
             raise NotFound("Upload not found")
-        return upload_row
+        return await self._build_direct_upload(
+            object_id,
+            upload_row["key"],
+            upload_row["upload_id"],
+            upload_row["size"],
+            upload_row["expires_at"],
+        )
 
     async def _build_direct_upload(
-        self, object_id: UUID, key: str, multipart_upload_id: str, file_size: int
+        self,
+        object_id: UUID,
+        key: str,
+        multipart_upload_id: str,
+        file_size: int,
+        upload_expires_at: datetime,
     ) -> DirectUpload:
         """Describe a direct upload to the client, with a new signed URL for each part of the file.
 
         A client sends a part with the request
-        `PUT <key>?uploadId=<multipart_upload_id>&partNumber=1`.
+        `PUT <key>?uploadId=<multipart_upload_id>&partNumber=1`, whose body must have the size of
+        the part. The URLs expire with the upload, or earlier.
         """
         part_sizes = _split_into_parts(file_size)
         put_requests = []
-        for part_number in range(1, len(part_sizes) + 1):
+        for part_number, part_size in enumerate(part_sizes, start=1):
             query = {"uploadId": multipart_upload_id, "partNumber": str(part_number)}
-            put_requests.append(ObjectRequest(key, query))
-        lifetime_seconds = self._settings.upload_grace_period
-        urls, expires_at = await self._storage.sign_urls("PUT", put_requests, lifetime_seconds)
+            put_requests.append(ObjectRequest(key, query, content_length=part_size))
+        remaining_lifetime = upload_expires_at - datetime.now(UTC)
+        url_lifetime = min(self._grace_period, remaining_lifetime)
+        lifetime_seconds = max(1, int(url_lifetime.total_seconds()))
+        urls, urls_expire_at = await self._storage.sign_urls("PUT", put_requests, lifetime_seconds)
         parts = []
         for part_number, (size, url) in enumerate(zip(part_sizes, urls, strict=True), start=1):
             parts.append(DirectPart(number=part_number, size=size, url=url))
-        return DirectUpload(id=object_id, parts=parts, expires_at=expires_at)
-
-    async def _combine_parts(self, upload_row: Row) -> None:
-        """Complete the multipart upload in the store, so that its parts become one object.
-
-        `upload_row` is the row of the direct upload in `stored_objects`.
-
-        Raises `Conflict` if the store has not received all parts, and `ObjectNotFound` if the
-        multipart upload does not exist in the store.
-        """
-        key = upload_row["key"]
-        multipart_upload_id = upload_row["upload_id"]
-        file_size = upload_row["size"]
-        parts = await self._storage.list_parts(key, multipart_upload_id)
-        received_bytes = sum(part.size for part in parts)
-        if received_bytes != file_size:
-            raise Conflict(
-                f"The upload is incomplete: the store has {received_bytes} of {file_size} bytes"
-            )
-        etags = [part.etag for part in parts]
-        await self._storage.complete_multipart_upload(key, multipart_upload_id, etags)
-
-    async def _verify_uploaded_object(self, upload_row: Row) -> None:
-        """Require the uploaded object to have the size and the SHA-256 that the client announced.
-
-        `upload_row` is the row of the direct upload in `stored_objects`. An object that differs is
-        removed from the store.
-
-        Raises `Conflict` if the object differs or does not exist.
-        """
-        key = upload_row["key"]
-        try:
-            uploaded_size = await self._storage.get_size(key)
-        except ObjectNotFound:
-            raise Conflict("The store has not received the file yet") from None
-        has_announced_size = uploaded_size == upload_row["size"]
-        if not has_announced_size or not await self._has_announced_sha256(upload_row):
-            await self._file_lifecycle.discard_object(upload_row["id"], key)
-            raise Conflict("The uploaded file differs from the announced size or SHA-256")
-
-    async def _has_announced_sha256(self, upload_row: Row) -> bool:
-        """Return whether an uploaded object has the SHA-256 that the client announced.
-
-        Returns True if the client did not announce a SHA-256.
-        """
-        announced_sha256: str | None = upload_row["sha256"]
-        if announced_sha256 is None:
-            return True
-        uploaded_sha256 = await self._storage.compute_sha256(upload_row["key"], self._on_progress)
-        return uploaded_sha256 == announced_sha256
+        return DirectUpload(
+            id=object_id,
+            parts=parts,
+            expires_at=urls_expire_at,
+            upload_expires_at=upload_expires_at,
+        )
 
 
 def _split_into_parts(file_size: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Errors of documents."""
 
-from app.core.errors import Conflict
+from app.core.errors import Conflict, RequestInProgress
 
 
 class UploadExpired(Conflict):
@@ -9,3 +9,10 @@ class UploadExpired(Conflict):
     # Clients see the general problem type `conflict` instead of `upload-expired`.
     type = Conflict.type
     detail = "The upload made no progress for too long and was removed; start a new upload"
+
+
+class UploadInProgress(RequestInProgress):
+    """Another request is completing the same direct upload."""
+
+    type = RequestInProgress.type
+    detail = "Another request is completing this upload. Retry later."

@@ -35,6 +35,10 @@ class StoredObject(FileColumns, Base):
       created.
     - `upload_id` is the id of the multipart upload in the store. It is null unless the object comes
       from a direct upload.
+    - `expires_at` is the time after which a direct upload can no longer be read or completed. It is
+      null for other objects.
+    - `completing_until` is set by a request that completes a direct upload. Until then, no other
+      request completes it. The time is in the past if that request has ended without success.
 
     Rules in the database:
 
@@ -61,6 +65,8 @@ class StoredObject(FileColumns, Base):
     touched_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     document_id: Mapped[UUID | None]
     upload_id: Mapped[str | None] = mapped_column(sa.Text)
+    expires_at: Mapped[datetime | None]
+    completing_until: Mapped[datetime | None]
 
 
 class Document(FileColumns, Entity):

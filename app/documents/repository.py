@@ -8,9 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.core.db import (
-    Condition,
     Repository,
-    Row,
     Rows,
     RowsToChange,
     Select,
@@ -80,56 +78,6 @@ class DocumentRepository(Repository[DocumentRead]):
         """Create a document from the values of a row. It does not have a `file_url` yet."""
         fields_without_url = {**values, "file_url": None, "file_url_expires_at": None}
         return self.model.model_validate(fields_without_url)
-
-    async def set_upload_id(self, document_id: UUID, object_id: UUID, upload_id: str) -> None:
-        """Record the id of the multipart upload in the store that belongs to a direct upload.
-
-        Raises `NotFound` if the document no longer exists or the direct upload has expired.
-        """
-        statement = (
-            sa.update(StoredObject)
-            .where(
-                StoredObject.id == object_id,
-                StoredObject.state == "pending",
-                self._document_is_accessible(),
-            )
-            .values(upload_id=upload_id)
-            .returning(StoredObject.id)
-        )
-        updated_rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
-        if not updated_rows:
-            raise self._not_found_error()
-
-    async def find_direct_upload(self, document_id: UUID, object_id: UUID) -> Row | None:
-        """Find the row in `stored_objects` of a direct upload for a document, in any state.
-
-        Returns None if the document does not have such an upload, or is not in the scope.
-        """
-        statement = sa.select(StoredObject.__table__).where(
-            StoredObject.id == object_id,
-            StoredObject.upload_id.is_not(None),
-            self._document_is_accessible(),
-        )
-        rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
-        if not rows:
-            return None
-        [upload_row] = rows
-        return upload_row
-
-    def _document_is_accessible(self) -> Condition:
-        """Return the condition that a stored object belongs to the document `:row_id` in the scope.
-
-        For example, if the scope of the repository is the documents of one owner:
-
-            EXISTS (
-                SELECT ... FROM documents
-                WHERE documents.id = :row_id AND documents.owner_id = :owner
-                    AND documents.id = stored_objects.document_id
-            )
-        """
-        select_document = self.statements.exists(self._scope_filter_names)
-        is_document_of_object = Document.id == StoredObject.document_id
-        return select_document.where(is_document_of_object).exists()
 
 
 class StoredObjectRepository:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.core.errors import Conflict, NotFound, Unavailable
+from app.core.errors import NotFound, Unavailable
 from app.core.http import (
     NO_STORE,
     CurrentPrincipal,
@@ -19,21 +19,10 @@ from app.core.http import (
     set_page_links,
 )
 from app.core.paging import Page
-from app.core.server import get_progress_callback
-from app.documents.direct_uploads import DirectUploadService
 from app.documents.form import MAX_FORM_OVERHEAD, MultipartForm, describe_form_limit
 from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
-from app.documents.schemas import (
-    CREATE_FORM,
-    UPDATE_FORM,
-    AnnouncedFile,
-    DirectUpload,
-    DocumentId,
-    DocumentQuery,
-    DocumentRead,
-    UploadId,
-)
+from app.documents.schemas import CREATE_FORM, UPDATE_FORM, DocumentId, DocumentQuery, DocumentRead
 from app.documents.service import DocumentService
 from app.resources import AppResources
 
@@ -56,13 +45,6 @@ async def _get_document_service(
     return DocumentService(session, file_lifecycle, principal)
 
 
-async def _get_direct_upload_service(
-    session: RequestSession, file_lifecycle: FileLifecycleDependency, principal: CurrentPrincipal
-) -> DirectUploadService:
-    """Create the service for direct uploads for one request, as a FastAPI dependency."""
-    return DirectUploadService(session, file_lifecycle, principal, get_progress_callback())
-
-
 async def _get_multipart_form(request: Request, resources: AppResources) -> MultipartForm:
     """Return the form in the body of a request. Check its headers, but do not read the body yet.
 
@@ -83,7 +65,6 @@ async def _get_multipart_form(request: Request, resources: AppResources) -> Mult
 
 
 DocumentServiceDependency = Annotated[DocumentService, Depends(_get_document_service)]
-DirectUploadServiceDependency = Annotated[DirectUploadService, Depends(_get_direct_upload_service)]
 MultipartFormDependency = Annotated[MultipartForm, Depends(_get_multipart_form)]
 
 
@@ -191,47 +172,3 @@ async def delete_document(
 ) -> None:
     """Delete a document and its file."""
     await documents.delete(id, precondition)
-
-
-@router.post("/{id}/uploads", permission="documents", status_code=201, errors=[Unavailable])
-async def create_upload(
-    id: DocumentId,
-    announced_file: AnnouncedFile,
-    direct_uploads: DirectUploadServiceDependency,
-    request: Request,
-    response: Response,
-) -> DirectUpload:
-    """Start a direct upload.
-
-    The client sends the file to the object store, so it does not pass through this service. Send
-    each part of the file to the URL of the part with PUT, then complete the upload.
-    """
-    upload = await direct_uploads.create(id, announced_file)
-    set_location(request, response, f"/documents/{id}/uploads/{upload.id}")
-    return upload
-
-
-@router.get("/{id}/uploads/{upload_id}", permission="documents", errors=[Unavailable])
-async def read_upload(
-    id: DocumentId, upload_id: UploadId, direct_uploads: DirectUploadServiceDependency
-) -> DirectUpload:
-    """Get a direct upload, with new URLs for its parts."""
-    return await direct_uploads.get(id, upload_id)
-
-
-@router.post(
-    "/{id}/uploads/{upload_id}/complete", permission="documents", errors=[Unavailable, Conflict]
-)
-async def complete_upload(
-    id: DocumentId,
-    upload_id: UploadId,
-    direct_uploads: DirectUploadServiceDependency,
-    response: Response,
-) -> DocumentRead:
-    """Complete a direct upload.
-
-    The uploaded file becomes the file of the document. Send all parts before this request.
-    """
-    document = await direct_uploads.complete(id, upload_id)
-    set_etag(response, document)
-    return document

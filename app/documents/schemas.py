@@ -105,7 +105,13 @@ class DirectPart(BaseModel):
     number: int = Field(
         ge=1, le=10_000, description="Position of the part in the file, from 1", examples=[1]
     )
-    size: int = Field(description="Size of the part in bytes", examples=[1_048_576])
+    size: int = Field(
+        description=(
+            "Size of the part in bytes. The object store refuses a request with another"
+            " Content-Length."
+        ),
+        examples=[1_048_576],
+    )
     url: str = Field(
         max_length=8192,
         description="Signed URL to which the part is sent with PUT, without further credentials",
@@ -119,6 +125,11 @@ class DirectUpload(BaseModel):
     id: UUID
     parts: list[DirectPart] = Field(description="Parts of the file, in the order of the file")
     expires_at: datetime = Field(description="Time at which the URLs of the parts expire")
+    upload_expires_at: datetime = Field(
+        description=(
+            "Time after which the upload can no longer be completed, and no longer gets new URLs"
+        )
+    )
 
 
 class DocumentRead(ReadModel):

@@ -1,9 +1,12 @@
 """Direct uploads: clients send files to the object store themselves."""
 
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from random import Random
 from typing import Any
 
+import asyncpg
 import pytest
 from httpx import AsyncClient, Response
 from pydantic import ByteSize
@@ -11,12 +14,17 @@ from pydantic import ByteSize
 from app.core.storage import Storage
 from app.documents import direct_uploads
 from app.settings import Settings
+from tests.documents.conftest import ListObjectStates, Sweep
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_document
 
 MIB = 1024 * 1024
 CONTENT = Random(3).randbytes(1000)
 LARGE = Random(4).randbytes(11 * MIB)
+LET_AN_HOUR_PASS = """
+UPDATE stored_objects
+SET touched_at = touched_at - interval '59 minutes', expires_at = expires_at - interval '1 hour'
+"""
 
 
 async def create_upload(
@@ -123,7 +131,7 @@ async def test_part_urls_are_invalid_after_completion(
     await send_parts(upload, CONTENT)
     updated = (await complete_upload(client, document, upload)).json()
     async with AsyncClient() as store_client:
-        late_response = await store_client.put(upload["parts"][0]["url"], content=b"other bytes")
+        late_response = await store_client.put(upload["parts"][0]["url"], content=CONTENT[::-1])
         assert late_response.status_code == 404
         assert (await store_client.get(updated["file_url"])).content == CONTENT
 
@@ -143,15 +151,89 @@ async def test_completing_upload_removes_the_replaced_file(
 async def test_completing_incomplete_upload_returns_409(
     client: AsyncClient, document: Json, upload: Json
 ) -> None:
-    for received in (b"", CONTENT[:-1]):
-        if received:
-            async with AsyncClient() as store_client:
-                await store_client.put(upload["parts"][0]["url"], content=received)
+    for _ in range(2):
         response = await complete_upload(client, document, upload)
         assert response.status_code == 409
         assert response.json()["detail"] == (
-            f"The upload is incomplete: the store has {len(received)} of 1000 bytes"
+            "The upload is incomplete: the store has 0 of 1000 bytes"
         )
+    await send_parts(upload, CONTENT)
+    assert (await complete_upload(client, document, upload)).status_code == 200
+
+
+@pytest.mark.parametrize("size", [0, 999, 1001, 10_000])
+async def test_store_refuses_part_with_another_size_than_announced(
+    client: AsyncClient, document: Json, upload: Json, size: int
+) -> None:
+    async with AsyncClient() as store_client:
+        response = await store_client.put(upload["parts"][0]["url"], content=bytes(size))
+    assert response.status_code == 403
+    completion = await complete_upload(client, document, upload)
+    assert completion.json()["detail"] == "The upload is incomplete: the store has 0 of 1000 bytes"
+
+
+async def test_store_refuses_part_without_content_length(upload: Json) -> None:
+    async def stream_content() -> AsyncIterator[bytes]:
+        yield CONTENT
+
+    async with AsyncClient() as store_client:
+        response = await store_client.put(upload["parts"][0]["url"], content=stream_content())
+    assert response.status_code == 403
+
+
+async def test_upload_expires_even_if_client_requests_it_every_hour(
+    client: AsyncClient,
+    document: Json,
+    upload: Json,
+    outside_connection: asyncpg.Connection,
+    sweep: Sweep,
+    list_object_states: ListObjectStates,
+) -> None:
+    path = f"/documents/{document['id']}/uploads/{upload['id']}"
+    for hour in range(24):
+        response = await client.get(path)
+        assert response.status_code == 200, hour
+        assert response.json()["expires_at"] <= response.json()["upload_expires_at"]
+        await sweep()
+        await outside_connection.execute(LET_AN_HOUR_PASS)
+    assert (await client.get(path)).status_code == 404
+    assert (await complete_upload(client, document, upload)).status_code == 404
+    await outside_connection.execute(LET_AN_HOUR_PASS)
+    await sweep()
+    assert await list_object_states() == []
+
+
+async def test_urls_of_upload_expire_with_it(
+    client: AsyncClient, document: Json, upload: Json, outside_connection: asyncpg.Connection
+) -> None:
+    await outside_connection.execute(
+        "UPDATE stored_objects SET expires_at = now() + interval '10 minutes'"
+    )
+    path = f"/documents/{document['id']}/uploads/{upload['id']}"
+    upload_near_its_end = (await client.get(path)).json()
+    expires_at = datetime.fromisoformat(upload_near_its_end["expires_at"])
+    assert expires_at <= datetime.now(UTC) + timedelta(minutes=10)
+    assert "X-Amz-Expires=599" in upload_near_its_end["parts"][0]["url"]
+
+
+async def test_upload_of_an_older_release_expires_after_it_is_requested(
+    client: AsyncClient, document: Json, upload: Json, outside_connection: asyncpg.Connection
+) -> None:
+    await outside_connection.execute("UPDATE stored_objects SET expires_at = NULL")
+    path = f"/documents/{document['id']}/uploads/{upload['id']}"
+    assert (await client.get(path)).status_code == 200
+    assert await outside_connection.fetchval("SELECT expires_at FROM stored_objects") is not None
+
+
+async def test_upload_can_be_completed_again_when_a_crashed_request_has_claimed_it_long_ago(
+    client: AsyncClient, document: Json, upload: Json, outside_connection: asyncpg.Connection
+) -> None:
+    await send_parts(upload, CONTENT)
+    for minutes, status in ((1, 409), (-1, 200)):
+        await outside_connection.execute(
+            "UPDATE stored_objects SET completing_until = now() + $1", timedelta(minutes=minutes)
+        )
+        assert (await complete_upload(client, document, upload)).status_code == status
 
 
 async def test_size_can_be_written_as_any_integral_number(

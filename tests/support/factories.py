@@ -50,13 +50,20 @@ async def make_document(
     return document
 
 
-async def make_direct_upload(client: AsyncClient, path: str, content: bytes) -> str:
+async def make_direct_upload(
+    client: AsyncClient, path: str, content: bytes, **other_fields: Any
+) -> str:
     """Upload a file to the object store with presigned URLs, without completing the upload.
 
     `path` is the path of the document. Returns the path of the upload, for example
     `/documents/{id}/uploads/{upload_id}`.
     """
-    file = {"filename": "a.pdf", "content_type": "application/pdf", "size": len(content)}
+    file = {
+        "filename": "a.pdf",
+        "content_type": "application/pdf",
+        "size": len(content),
+        **other_fields,
+    }
     upload = await _create(client, f"{path}/uploads", file)
     async with AsyncClient() as store_client:
         response = await store_client.put(upload["parts"][0]["url"], content=content)

@@ -157,7 +157,7 @@ async def running_service(
         database_url: The URL that the server uses for its database. It may be that of a proxy.
         direct_url: The URL of the same database without the proxy, if there is one.
         prefix: The prefix of the keys in the object store.
-        environment: Further environment variables of the process.
+        environment: Further environment variables of the process. They override the defaults.
     """
     metrics_port = find_free_port()
     settings = {
@@ -165,9 +165,10 @@ async def running_service(
         "METRICS_PORT": metrics_port,
         "S3_PREFIX": prefix,
         "LOG_LEVEL": "ERROR",
+        **environment,
     }
     async with (
-        running_server(DATABASE_URL=database_url, **settings, **environment) as (process, origin),
+        running_server(DATABASE_URL=database_url, **settings) as (process, origin),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
         service = RunningService(client, origin, direct_url or database_url, metrics_port, prefix)

@@ -20,6 +20,9 @@ class ObjectRequest(NamedTuple):
     key: str
     # The query parameters, for example {"response-content-type": "application/pdf"}.
     parameters: dict[str, str]
+    # The number of bytes that the client has to send. The store refuses a body of another size.
+    # None for a request without a body.
+    content_length: int | None = None
 
 
 class StoredPart(NamedTuple):
@@ -85,11 +88,10 @@ class ObjectStore(Protocol):
     def get_size(self, key: str) -> int:
         """Return the size of an object in bytes."""
 
-    def compute_sha256(self, key: str, on_progress: Callable[[], object]) -> str:
-        """Read an object and return its SHA-256 in hexadecimal.
-
-        Calls `on_progress` after each MiB.
-        """
+    def read_range(
+        self, key: str, start: int, size: int, on_chunk: Callable[[bytes], None]
+    ) -> None:
+        """Read `size` bytes of an object from the offset `start`, and pass them on in chunks."""
 
     def list_keys(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
         """Return a page of up to 1,000 keys with a prefix, and the token of the next page.
@@ -103,5 +105,6 @@ class ObjectStore(Protocol):
         """Return a signed URL for each request, which is valid for `lifetime_seconds`.
 
         Anyone who knows a URL can send the request without credentials. `method` is the HTTP method
-        of the requests, for example "GET".
+        of the requests, for example "GET". If a request has a `content_length`, the store refuses a
+        body of another size.
         """

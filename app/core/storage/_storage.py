@@ -1,8 +1,9 @@
 """Asynchronous access to the object store: calls run in a limited number of threads."""
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from app.core.storage._object_store import (
     ObjectStore,
     StoredPart,
 )
+from app.core.storage._turns import CallerTurns
 from app.settings import Settings
 
 # How many parts all uploads together may send at a time. Each of them occupies a thread.
@@ -25,6 +27,13 @@ MAX_CONCURRENT_PARTS: Final = 4
 MAX_OTHER_CALLS: Final = 4
 # How many uploads may run at a time. Each of them keeps the part that it is filling in memory.
 MAX_CONCURRENT_UPLOADS: Final = 32
+# How many callers may complete an upload at a time, and how many of their requests may wait. Each
+# caller completes one upload at a time.
+MAX_COMPLETING_CALLERS: Final = 16
+MAX_COMPLETIONS_PER_CALLER: Final = 16
+# An object is read in slices of this size to compute its SHA-256. The thread that does this changes
+# to another object after each slice, so that a small object does not wait for a large one.
+SLICE_BYTES: Final = 16 * 1024 * 1024
 
 ResultT = TypeVar("ResultT")
 log = logging.getLogger(__name__)
@@ -44,6 +53,8 @@ class Storage:
         self._store_lock = Lock()
 
         self._call_threads = ThreadPoolExecutor(MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS, "storage")
+        # Reading whole objects takes long, so a thread of its own keeps uploads from waiting.
+        self._reading_thread = ThreadPoolExecutor(1, "reading")
         # Pings and signatures have threads of their own, so that they never wait for a slow call.
         self._ping_thread = ThreadPoolExecutor(1, "ping")
         self._signing_thread = ThreadPoolExecutor(1, "signing")
@@ -52,10 +63,16 @@ class Storage:
         # been stored. The number of uploads is limited by `reserve_upload`.
         self.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
         self._running_uploads = 0
+        self.completion_turns = CallerTurns(MAX_COMPLETING_CALLERS, MAX_COMPLETIONS_PER_CALLER)
 
     def close(self) -> None:
         """Close the store. Do not wait for running calls, because they may take a minute."""
-        for threads in (self._call_threads, self._signing_thread, self._ping_thread):
+        for threads in (
+            self._call_threads,
+            self._reading_thread,
+            self._signing_thread,
+            self._ping_thread,
+        ):
             threads.shutdown(wait=False, cancel_futures=True)
         if self._store is not None:
             self._store.close()
@@ -139,12 +156,20 @@ class Storage:
         """Return the size of an object in bytes."""
         return await self._call(lambda store: store.get_size(key))
 
-    async def compute_sha256(self, key: str, on_progress: Callable[[], object]) -> str:
-        """Read an object and return its SHA-256 in hexadecimal.
+    async def compute_sha256(
+        self, key: str, size: int, on_progress: Callable[[], Awaitable[object]]
+    ) -> str:
+        """Read an object of `size` bytes and return its SHA-256 in hexadecimal.
 
-        Calls `on_progress` after each MiB, in the thread that reads.
+        All calls share one thread, in which they take turns. Awaits `on_progress` after each slice.
+        If it raises an error, or the caller is cancelled, no further slice is read.
         """
-        return await self._call(lambda store: store.compute_sha256(key, on_progress))
+        digest = hashlib.sha256()
+        for start in range(0, size, SLICE_BYTES):
+            slice_size = min(SLICE_BYTES, size - start)
+            await self._read_slice(key, start, slice_size, digest.update)
+            await on_progress()
+        return digest.hexdigest()
 
     async def list_keys(self, prefix: str) -> AsyncIterator[list[str]]:
         """Yield the keys of all objects that start with a prefix, in lists of up to 1,000 keys."""
@@ -182,6 +207,14 @@ class Storage:
             # rclone responds with 404 if the prefix has never been used.
             return [], False
 
+    async def _read_slice(
+        self, key: str, start: int, size: int, on_chunk: Callable[[bytes], None]
+    ) -> None:
+        """Read a part of an object in the thread for reading."""
+        await self._run(
+            self._reading_thread, lambda store: store.read_range(key, start, size, on_chunk)
+        )
+
     async def _list_page(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
         """Return a page of keys, and the token of the next page or None for the last page."""
         return await self._call(lambda store: store.list_keys(prefix, page_token))
@@ -206,6 +239,7 @@ class Storage:
         # Several threads may make the first call at the same time.
         with self._store_lock:
             if self._store is None:
-                max_connections = MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS
+                # One more for the thread that reads whole objects.
+                max_connections = MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS + 1
                 self._store = S3Bucket(self._settings, max_connections)
             return self._store

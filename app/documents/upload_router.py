@@ -1,0 +1,91 @@
+"""HTTP endpoints of direct uploads. No cache may keep them, because they contain signed URLs."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+from starlette.requests import ClientDisconnect
+
+from app.core.errors import Conflict, Overloaded, RequestInProgress, Unavailable
+from app.core.http import NO_STORE, CurrentPrincipal, RequestSession, Router, set_etag, set_location
+from app.core.server import get_progress_callback
+from app.documents.completion import UploadCompletionService
+from app.documents.direct_uploads import DirectUploadService
+from app.documents.router import FileLifecycleDependency
+from app.documents.schemas import AnnouncedFile, DirectUpload, DocumentId, DocumentRead, UploadId
+
+router = Router(prefix="/documents/{id}/uploads", tags=["documents"], cache_control=NO_STORE)
+
+
+async def _get_direct_upload_service(
+    session: RequestSession, file_lifecycle: FileLifecycleDependency, principal: CurrentPrincipal
+) -> DirectUploadService:
+    """Create the service for direct uploads for one request, as a FastAPI dependency."""
+    return DirectUploadService(session, file_lifecycle, principal)
+
+
+async def _get_completion_service(
+    request: Request,
+    session: RequestSession,
+    file_lifecycle: FileLifecycleDependency,
+    principal: CurrentPrincipal,
+) -> UploadCompletionService:
+    """Create the service that completes direct uploads for one request, as a FastAPI dependency.
+
+    The service stops when the client has closed the connection.
+    """
+    restart_timeout = get_progress_callback()
+
+    async def report_progress() -> None:
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        restart_timeout()
+
+    return UploadCompletionService(session, file_lifecycle, principal, report_progress)
+
+
+DirectUploadServiceDependency = Annotated[DirectUploadService, Depends(_get_direct_upload_service)]
+CompletionServiceDependency = Annotated[UploadCompletionService, Depends(_get_completion_service)]
+
+
+@router.post("", permission="documents", status_code=201, errors=[Unavailable])
+async def create_upload(
+    id: DocumentId,
+    announced_file: AnnouncedFile,
+    direct_uploads: DirectUploadServiceDependency,
+    request: Request,
+    response: Response,
+) -> DirectUpload:
+    """Start a direct upload.
+
+    The client sends the file to the object store, so it does not pass through this service. Send
+    each part of the file to the URL of the part with PUT, then complete the upload.
+    """
+    upload = await direct_uploads.create(id, announced_file)
+    set_location(request, response, f"/documents/{id}/uploads/{upload.id}")
+    return upload
+
+
+@router.get("/{upload_id}", permission="documents", errors=[Unavailable])
+async def read_upload(
+    id: DocumentId, upload_id: UploadId, direct_uploads: DirectUploadServiceDependency
+) -> DirectUpload:
+    """Get a direct upload, with new URLs for its parts."""
+    return await direct_uploads.get(id, upload_id)
+
+
+@router.post(
+    "/{upload_id}/complete",
+    permission="documents",
+    errors=[Unavailable, Overloaded, Conflict, RequestInProgress],
+)
+async def complete_upload(
+    id: DocumentId, upload_id: UploadId, completion: CompletionServiceDependency, response: Response
+) -> DocumentRead:
+    """Complete a direct upload.
+
+    The uploaded file becomes the file of the document. Send all parts before this request. If the
+    upload is already completed, nothing changes.
+    """
+    document = await completion.complete(id, upload_id)
+    set_etag(response, document)
+    return document

@@ -1,0 +1,70 @@
+"""Turns of callers: one at a time for each caller, and limited queues."""
+
+import asyncio
+
+import pytest
+
+from app.core.errors import Overloaded
+from app.core.storage._turns import CallerTurns
+
+
+class Request:
+    """A request that takes a turn until it is released or cancelled."""
+
+    def __init__(self, turns: CallerTurns, caller_id: int) -> None:
+        self.has_turn = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.task = asyncio.create_task(self._run(turns, caller_id))
+
+    async def _run(self, turns: CallerTurns, caller_id: int) -> None:
+        async with turns.take_turn(caller_id):
+            self.has_turn.set()
+            await self.may_end.wait()
+
+    async def end(self) -> None:
+        self.may_end.set()
+        await self.task
+
+
+async def test_requests_of_a_caller_take_turns_while_other_callers_do_not_wait() -> None:
+    turns = CallerTurns(max_callers=2, max_requests_per_caller=2)
+    first, second, other = Request(turns, 1), Request(turns, 1), Request(turns, 2)
+    await first.has_turn.wait()
+    await other.has_turn.wait()
+    assert not second.has_turn.is_set()
+    await first.end()
+    await second.has_turn.wait()
+    await second.end()
+    await other.end()
+
+
+async def test_request_is_refused_when_too_many_requests_of_its_caller_wait() -> None:
+    turns = CallerTurns(max_callers=2, max_requests_per_caller=2)
+    first, second, third = [Request(turns, 1) for _ in range(3)]
+    with pytest.raises(Overloaded):
+        await third.task
+    await first.end()
+    await second.end()
+    await Request(turns, 1).has_turn.wait()
+
+
+async def test_request_is_refused_when_too_many_callers_have_turns() -> None:
+    turns = CallerTurns(max_callers=1, max_requests_per_caller=2)
+    first = Request(turns, 1)
+    await first.has_turn.wait()
+    with pytest.raises(Overloaded):
+        await Request(turns, 2).task
+    await first.end()
+    await Request(turns, 2).has_turn.wait()
+
+
+async def test_cancelled_request_gives_its_place_to_another() -> None:
+    turns = CallerTurns(max_callers=1, max_requests_per_caller=2)
+    first, waiting = Request(turns, 1), Request(turns, 1)
+    await first.has_turn.wait()
+    waiting.task.cancel()
+    await asyncio.wait({waiting.task})
+    next_request = Request(turns, 1)
+    await first.end()
+    await next_request.has_turn.wait()
+    await next_request.end()
