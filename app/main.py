@@ -156,7 +156,9 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
             metrics_enabled=has_metrics,
         ),
         Middleware(RequestLimitsMiddleware, allowed_hosts=settings.allowed_hosts),
-        Middleware(InactivityTimeoutMiddleware, settings.request_timeout, shutdown),
+        Middleware(
+            InactivityTimeoutMiddleware, settings.request_timeout, settings.min_body_rate, shutdown
+        ),
     ]
     if cors_policy is not None:
         middleware.append(Middleware(CorsPreflightMiddleware, cors_policy))

@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     # Execute frequent statements without SQLAlchemy (core/db/_fast_path.py).
     db_fast_path: bool = True
     request_timeout: float = Field(default=30.0, gt=0, le=3600, validate_default=True)  # seconds
+    # Limits for slow clients, in bytes per second and in seconds.
+    min_body_rate: ByteSize = Field(default=ByteSize(8 * 1024), ge=1)
+    min_stream_rate: ByteSize = Field(default=ByteSize(64 * 1024), ge=1)
+    stream_timeout: float = Field(default=600.0, gt=0, le=7 * 24 * 3600)
     web_concurrency: int = Field(default=1, ge=1, le=100)  # processes
     s3_endpoint_url: ServerUrl | None = None
     s3_public_endpoint_url: ServerUrl | None = None

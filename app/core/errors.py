@@ -209,10 +209,10 @@ class IdempotencyKeyReused(InvalidRequest):
 
 
 class RequestHeaderFieldsTooLarge(ServiceError):
-    """The headers exceed their maximum size."""
+    """The headers exceed their maximum size or number."""
 
     status = 431
-    detail = "The request headers must not exceed 64 KiB"
+    detail = "The request must not have more than 100 headers, or headers of more than 64 KiB"
 
 
 class InternalError(ServiceError):

@@ -5,9 +5,11 @@ from typing import Annotated
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from app.core.caller_limits import TooManyRequests
 from app.core.errors import NotFound, Unavailable
 from app.core.http import (
     NO_STORE,
+    CurrentCaller,
     CurrentPrincipal,
     IdentifyRequest,
     RequestSession,
@@ -119,13 +121,18 @@ async def read_document_content(id: DocumentId, documents: DocumentServiceDepend
 
 
 @router.post(
-    "", permission="documents", status_code=201, openapi_extra=CREATE_FORM, errors=[Unavailable]
+    "",
+    permission="documents",
+    status_code=201,
+    openapi_extra=CREATE_FORM,
+    errors=[Unavailable, TooManyRequests],
 )
 async def create_document(
     form: MultipartFormDependency,
     file_lifecycle: FileLifecycleDependency,
     documents: DocumentServiceDependency,
     identify_request: IdentifyRequest,
+    caller: CurrentCaller,
     request: Request,
     response: Response,
 ) -> DocumentRead:
@@ -134,7 +141,7 @@ async def create_document(
     The form contains a name and optionally a file, which is streamed to the object store while it
     is received.
     """
-    async with receive_document_form(form, file_lifecycle) as received_form:
+    async with receive_document_form(form, file_lifecycle, caller) as received_form:
         # A retry with the same Idempotency-Key has to have the same content.
         identify_request(received_form.content_for_idempotency())
         document = await documents.create(received_form.to_create())
@@ -143,13 +150,19 @@ async def create_document(
     return document
 
 
-@router.patch("/{id}", permission="documents", openapi_extra=UPDATE_FORM, errors=[Unavailable])
+@router.patch(
+    "/{id}",
+    permission="documents",
+    openapi_extra=UPDATE_FORM,
+    errors=[Unavailable, TooManyRequests],
+)
 async def update_document(
     id: DocumentId,
     form: MultipartFormDependency,
     file_lifecycle: FileLifecycleDependency,
     documents: DocumentServiceDependency,
     precondition: WritePrecondition,
+    caller: CurrentCaller,
     response: Response,
 ) -> DocumentRead:
     """Update a document.
@@ -159,7 +172,7 @@ async def update_document(
     # Check the document and its version before the file is received, so that clients do not upload
     # a large file in vain.
     document = await documents.get(id, precondition)
-    async with receive_document_form(form, file_lifecycle) as received_form:
+    async with receive_document_form(form, file_lifecycle, caller) as received_form:
         if not received_form.is_empty:
             document = await documents.update(id, received_form.to_update(), precondition)
     set_etag(response, document)

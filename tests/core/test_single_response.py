@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 from fastapi import FastAPI
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.server import InactivityTimeoutMiddleware, Shutdown
 from app.main import create_app
@@ -68,6 +68,11 @@ class HangingHandler:
             await self.may_end.wait()
             if self._cleanup_error is not None:
                 raise self._cleanup_error
+
+
+def create_middleware(app: ASGIApp) -> InactivityTimeoutMiddleware:
+    """Return the middleware with a short timeout. A slow client has as much time in total."""
+    return InactivityTimeoutMiddleware(app, INACTIVITY_TIMEOUT, 8 * 1024, Shutdown())
 
 
 @pytest.fixture
@@ -217,7 +222,7 @@ async def test_request_times_out_after_a_send_that_has_failed() -> None:
     async def fail_to_send(_message: Message) -> None:
         raise OSError("the connection is lost")
 
-    middleware = InactivityTimeoutMiddleware(respond_and_hang, INACTIVITY_TIMEOUT, Shutdown())
+    middleware = create_middleware(respond_and_hang)
     task = asyncio.create_task(middleware(asgi_scope("/"), SimulatedServer().receive, fail_to_send))
     await asyncio.wait({task}, timeout=TIMEOUT_SECONDS)
     assert task.done()
@@ -234,9 +239,7 @@ async def test_request_whose_receive_was_cancelled_times_out_as_the_handler_does
         await asyncio.Event().wait()
 
     server = SimulatedServer()
-    middleware = InactivityTimeoutMiddleware(
-        check_for_disconnect_and_hang, INACTIVITY_TIMEOUT, Shutdown()
-    )
+    middleware = create_middleware(check_for_disconnect_and_hang)
     await middleware(asgi_scope("/"), server.receive, server.send)
     assert server.statuses == [503]
 
@@ -259,7 +262,7 @@ async def test_end_of_a_small_body_is_progress() -> None:
         return {"type": "http.request", "body": b"small", "more_body": False}
 
     server = SimulatedServer()
-    middleware = InactivityTimeoutMiddleware(read_and_hang, INACTIVITY_TIMEOUT, Shutdown())
+    middleware = create_middleware(read_and_hang)
     await middleware(asgi_scope("/"), receive_late, server.send)
     assert server.statuses == [503]
     assert loop.time() - body_ended_at >= 0.9 * INACTIVITY_TIMEOUT

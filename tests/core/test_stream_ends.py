@@ -16,10 +16,11 @@ from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 from starlette.types import Message
 
+from app.core.caller_limits import Caller
 from app.core.db import Database
 from app.core.db._listing import FETCH_SIZE
 from app.core.errors import Overloaded
-from app.core.http import _stream_response as stream_response
+from app.core.http import StreamCutOff
 from app.settings import Settings
 from tests.support.access_log import logged_requests
 from tests.support.database_activity import COUNT_BUSY, COUNT_SLEEPING, wait_for_query_result
@@ -84,34 +85,35 @@ async def assert_resources_released(
     await wait_for_query_result(0, outside_connection, COUNT_BUSY, RELEASE_TIMEOUT)
     async with AsyncExitStack() as stack:
         for _ in range(MAX_STREAMS):
-            await stack.enter_async_context(database.streaming_transaction())
+            await stack.enter_async_context(database.streaming_transaction(Caller()))
         with pytest.raises(Overloaded):
-            await stack.enter_async_context(database.streaming_transaction())
+            await stack.enter_async_context(database.streaming_transaction(Caller()))
 
 
 @pytest.mark.parametrize("chunks", [0, 2])
 async def test_client_that_stops_reading_is_disconnected(
     app: FastAPI,
     database: Database,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
     caplog: pytest.LogCaptureFixture,
     chunks: int,
 ) -> None:
-    monkeypatch.setattr(stream_response, "SEND_TIMEOUT", 0.05)
+    settings.request_timeout = 0.05
     await fill_tables(database, 5 * FETCH_SIZE)
     client = Client(chunks)
     with caplog.at_level(logging.INFO, "app.access"):
         async with asyncio.timeout(RELEASE_TIMEOUT):
-            await app(asgi_scope("/books"), client.receive, client.send)
+            with pytest.raises(StreamCutOff):
+                await app(asgi_scope("/books"), client.receive, client.send)
     assert len(client.messages) == chunks + 2
     assert client.messages[-1]["more_body"]
     assert logged_requests(caplog) == [("GET", "/books", 499)]
 
 
 async def test_slow_client_is_not_disconnected(
-    app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, database: Database, settings: Settings
 ) -> None:
-    monkeypatch.setattr(stream_response, "SEND_TIMEOUT", 0.5)
+    settings.request_timeout = 0.5
     await fill_tables(database, 12 * FETCH_SIZE)
     client = Client(100)
 
@@ -169,10 +171,12 @@ async def test_number_of_concurrent_streams_is_limited(
 ) -> None:
     await fill_tables(database, 5 * FETCH_SIZE)
     readers = [Client(1) for _ in range(MAX_STREAMS)]
-    tasks = [
-        asyncio.create_task(app(asgi_scope("/books"), reader.receive, reader.send))
-        for reader in readers
-    ]
+    tasks = []
+    for number, reader in enumerate(readers):
+        # The streams of one network are limited to fewer.
+        scope = asgi_scope("/books")
+        scope["client"] = (f"192.0.2.{number}", 1)
+        tasks.append(asyncio.create_task(app(scope, reader.receive, reader.send)))
     for reader in readers:
         await reader.stopped_reading.wait()
     for path, accept in (("/books", NDJSON), ("/authors", CSV)):

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from httpx import AsyncClient, Response
 
-from app.core.storage import _storage as storage
+from app.core.caller_limits import CallerLimits
+from app.core.storage import Storage
 from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM
 from tests.support.factories import make_document
 
@@ -25,9 +26,10 @@ async def stream_paused_form(
 
 
 async def test_uploads_above_the_limit_get_503_and_succeed_when_others_have_finished(
-    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+    client: AsyncClient, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "MAX_CONCURRENT_UPLOADS", 2)
+    limits = CallerLimits("uploads", total=2, per_network=3, per_user=3)
+    monkeypatch.setattr(storage, "upload_limits", limits)
     may_finish = asyncio.Event()
     start_events = [asyncio.Event() for _ in range(2)]
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from app.core.caller_limits import Caller, CallerLimits
 from app.core.db._after_commit import CallbackRunner
 from app.core.db._named_database import DATABASE_CONFIGS, NamedDatabase
 from app.core.db._sessions import TransactionSession
 from app.core.db._sqlstate import DATABASE_ERRORS, translate_database_errors
-from app.core.errors import Overloaded
 from app.core.observability import export_pool_metrics, time_statements
 from app.settings import Settings
 
@@ -49,9 +49,14 @@ class Database:
         self.reads = default_database.reads
         self.writes = default_database.writes
 
-        # Downloads of slow clients may occupy a quarter of the pool. Other requests use the rest.
-        self._max_streaming_transactions = max(1, settings.db_pool_size // 4)
-        self._open_streaming_transactions = 0
+        # Downloads may occupy a quarter of the pool. Other requests use the rest.
+        max_streams = max(1, settings.db_pool_size // 4)
+        self._stream_limits = CallerLimits(
+            "streams",
+            total=max_streams,
+            per_network=max(1, max_streams * 3 // 4),
+            per_user=max(1, max_streams // 2),
+        )
 
     @asynccontextmanager
     async def transaction(
@@ -83,20 +88,16 @@ class Database:
                 self._callback_runner.start(callback)
 
     @asynccontextmanager
-    async def streaming_transaction(self) -> AsyncIterator[TransactionSession]:
+    async def streaming_transaction(self, caller: Caller) -> AsyncIterator[TransactionSession]:
         """Run the `async with` block in a transaction that is open while a client downloads rows.
 
-        Raises `Overloaded` if too many of these transactions are open, because slow clients would
-        otherwise occupy the whole connection pool.
+        The number of these transactions is limited, because slow clients would otherwise occupy the
+        whole connection pool. Raises `TooManyRequests` if the caller has too many of them, and
+        `Overloaded` if all callers together have too many.
         """
-        if self._open_streaming_transactions >= self._max_streaming_transactions:
-            raise Overloaded
-        self._open_streaming_transactions += 1
-        try:
+        with self._stream_limits.reserve(caller):
             async with self.transaction() as session:
                 yield session
-        finally:
-            self._open_streaming_transactions -= 1
 
     async def wait_for_callbacks(self) -> None:
         """Wait until all `after_commit` callbacks have ended. CLI commands do this before exit."""

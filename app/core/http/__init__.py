@@ -3,6 +3,7 @@
 from app.core.http._accept import preferred_stream_type
 from app.core.http._authorization import CurrentPrincipal
 from app.core.http._bodies import JSON_MEDIA_TYPE, MAX_BATCH_BODY_SIZE, check_content_length
+from app.core.http._callers import CurrentCaller
 from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
@@ -34,6 +35,7 @@ from app.core.http._sessions import (
     Transaction,
     read_session_dependency,
 )
+from app.core.http._stream_response import StreamCutOff
 from app.core.http._streams import openapi_stream_responses, stream_list
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "PROBLEM_MEDIA_TYPE",
     "REVALIDATE",
     "CrudEndpoints",
+    "CurrentCaller",
     "CurrentPrincipal",
     "GuardedRoute",
     "GuardedRouter",
@@ -54,6 +57,7 @@ __all__ = [
     "RequestSession",
     "RoutePermissionChecker",
     "Router",
+    "StreamCutOff",
     "Transaction",
     "WritePrecondition",
     "add_documentation",

@@ -1,6 +1,7 @@
 """Strict parsing of request bodies: known media types, a maximum size, strict JSON or a form."""
 
 from collections import Counter
+from contextlib import AbstractContextManager
 from email.message import Message
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -17,6 +18,8 @@ from app.core.errors import (
 )
 from app.core.field_errors import FieldError, json_pointer
 from app.core.formats import MAX_JSON_DEPTH, JsonNestedTooDeeply, parse_json
+from app.core.http._callers import identify_caller
+from app.core.http._resources import http_resources
 from app.core.sizes import format_size
 
 JSON_MEDIA_TYPE: Final = "application/json"
@@ -64,6 +67,21 @@ def check_content_length(request: Request, max_size: int, limit_detail: str | No
     for name, value in request.scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > max_size:
             raise PayloadTooLarge(limit_detail or _describe_limit(max_size))
+
+
+def reserve_large_body(request: Request, max_size: int) -> AbstractContextManager[None]:
+    """Limit the memory for large bodies. A request with such a body is handled inside the block.
+
+    Call this after `check_content_length`. A chunked body counts as `max_size` bytes, because its
+    size is not known in advance.
+
+    The block raises `TooManyRequests` if the caller sends too many bytes at the same time, and
+    `Overloaded` if all callers together do.
+    """
+    content_length = request.headers.get("content-length", "")
+    size = int(content_length) if content_length.isdigit() else max_size
+    limits = http_resources(request).large_body_limits
+    return limits.reserve(identify_caller(request), size)
 
 
 async def parse_body(

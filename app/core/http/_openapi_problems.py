@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from app.core import errors
 from app.core.access import ALL, NONE, Permission, Role, get_scope
+from app.core.caller_limits import TooManyRequests
 from app.core.http._problem_examples import merge_problem_responses, openapi_problem_responses
 from app.core.http._route import Route
 from app.core.sizes import format_size
@@ -48,6 +49,8 @@ def add_implied_error_responses(operation: Json, method: str, path: str, route: 
         if not route.streams_body:
             max_size = format_size(route.body_size_limit)
             operation["requestBody"]["description"] = f"At most {max_size}."
+    if route.has_large_body:
+        error_types.append(TooManyRequests)
     add_error_responses(operation, *error_types)
 
 

@@ -3,7 +3,8 @@
 A route performs these steps in order:
 
 1. Authorize the request, and reject a body whose Content-Length is too large.
-2. Reject unknown query parameters, and a body that is not strict JSON.
+2. Reject unknown query parameters, and a large body of a caller who sends too many of them.
+   Then read the body, and reject it if it is not strict JSON.
 3. Handle the Idempotency-Key of a POST.
 4. Open a transaction if the endpoint needs one.
 5. Call the endpoint.
@@ -19,7 +20,7 @@ from fastapi import FastAPI, Request, Response, params
 from fastapi._compat import ModelField
 from fastapi.routing import APIRoute, request_response
 from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from app.core.access import Permission
 from app.core.http._authorization import authorize
@@ -31,9 +32,11 @@ from app.core.http._bodies import (
     ParsedRequest,
     check_content_length,
     parse_body,
+    reserve_large_body,
 )
 from app.core.http._conditional import not_modified_response
 from app.core.http._fast_dispatch import build_fast_handler
+from app.core.http._fast_route_app import FastRouteApp
 from app.core.http._idempotency import run_idempotently
 from app.core.http._idempotency_key import parse_idempotency_key
 from app.core.http._query import allowed_query_parameters, check_query_parameters
@@ -70,11 +73,12 @@ class Route(APIRoute):
             max_body_size: The maximum size in bytes of a body that is not read as a stream.
             options: Arguments of FastAPI's APIRoute.
         """
+        # FastAPI's constructor calls a method that reads this attribute.
+        self.has_large_body = max_body_size > MAX_BODY_SIZE
         super().__init__(path, endpoint, operation_id=endpoint.__name__, **options)
         self.permission: Permission = permission
         self.cache_control = cache_control
         self.has_location = has_location
-        # FastAPI's attribute `max_body_size` stays None.
         self.body_size_limit = max_body_size
         # An idempotency key belongs to a principal, and public routes do not look up the principal.
         self.accepts_idempotency_key = "POST" in (self.methods or ()) and permission != "public"
@@ -112,7 +116,7 @@ class Route(APIRoute):
             call_endpoint = build_fast_handler(route)
             if call_endpoint is not None:
                 handle_request = route.build_request_handler(call_endpoint)
-                route.app = _FastRouteApp(app, handle_request, route.app)
+                route.app = FastRouteApp(app, handle_request, route.app)
         return route
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -151,14 +155,8 @@ class Route(APIRoute):
             response = await call_endpoint(request)
             return self._apply_caching(request, response)
 
-        async def handle_request(request: Request) -> Response:
-            """Authorize and check a request, then call the endpoint."""
-            await authorize(request, self.permission)
-            # An endpoint that reads its body as a stream has its own limit.
-            if not self.streams_body:
-                check_content_length(request, self.body_size_limit)
-            if request.scope["query_string"]:
-                check_query_parameters(request, self._query_parameters)
+        async def handle_checked_request(request: Request) -> Response:
+            """Read the body of a request, then call the endpoint."""
             if self.body_field is not None:
                 request = await self._parse_body(request, self.body_field)
 
@@ -173,6 +171,30 @@ class Route(APIRoute):
                 # A stream can be read only once, so a failed transaction cannot be retried.
                 return await run_in_transaction(request, call_and_apply_caching)
             return await run_in_transaction_with_retry(request, call_and_apply_caching)
+
+        return self._build_checks(handle_checked_request)
+
+    def _build_checks(self, handle_checked_request: Handler) -> Handler:
+        """Return a function that checks a request before its body is read, and then handles it."""
+
+        async def handle_large_request(request: Request) -> Response:
+            """Handle a request, if its caller does not send too many large bodies already."""
+            with reserve_large_body(request, self.body_size_limit):
+                return await handle_checked_request(request)
+
+        handler = handle_checked_request
+        if self.has_large_body:
+            handler = handle_large_request
+
+        async def handle_request(request: Request) -> Response:
+            """Authorize and check a request, then handle it."""
+            await authorize(request, self.permission)
+            # An endpoint that reads its body as a stream has its own limit.
+            if not self.streams_body:
+                check_content_length(request, self.body_size_limit)
+            if request.scope["query_string"]:
+                check_query_parameters(request, self._query_parameters)
+            return await handler(request)
 
         return handle_request
 
@@ -219,29 +241,3 @@ class Route(APIRoute):
         if "PATCH" in (self.methods or ()):
             return [JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE]
         return [JSON_MEDIA_TYPE]
-
-
-class _FastRouteApp:
-    """ASGI application of a route whose endpoint is called directly instead of through FastAPI.
-
-    If a test sets `app.dependency_overrides`, FastAPI calls the endpoint, because a direct call
-    would ignore them.
-
-    Args:
-        app: The application to which the route belongs.
-        handle_request: Handles a request with a direct call of the endpoint.
-        fastapi_route_app: The ASGI application that FastAPI built for the same route.
-    """
-
-    def __init__(self, app: FastAPI, handle_request: Handler, fastapi_route_app: ASGIApp) -> None:
-        self._app = app
-        self._handle_request = handle_request
-        self._fastapi_route_app = fastapi_route_app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request and send the response."""
-        if self._app.dependency_overrides:
-            await self._fastapi_route_app(scope, receive, send)
-            return
-        response = await self._handle_request(Request(scope, receive, send))
-        await response(scope, receive, send)

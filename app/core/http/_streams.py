@@ -7,22 +7,28 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from app.core.caller_limits import Caller, TooManyRequests
 from app.core.db import Database, Session
 from app.core.errors import InvalidRequest
 from app.core.field_errors import FieldError
 from app.core.formats import LineWriter, create_writer
 from app.core.http._accept import STREAM_FORMATS
+from app.core.http._callers import identify_caller
 from app.core.http._examples import MissingExample, build_example
+from app.core.http._problem_examples import openapi_problem_responses
 from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
-from app.core.http._stream_response import CursorResponse
+from app.core.http._stream_response import CursorResponse, StreamLimits
 from app.core.paging import PAGE_PARAMETERS, ListQuery
+from app.core.transfer_clock import MinimumRate
 
 
 def openapi_stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses of a list that clients can also get as JSON lines or CSV.
 
     The 200 response has one entry for each of these media types, with an example file of one item.
+    The 429 response is for callers who have too many of these streams.
+
     Raises `TypeError` if the model cannot be written as CSV.
     """
     content_by_media_type: dict[str, dict[str, Any]] = {}
@@ -37,7 +43,7 @@ def openapi_stream_responses(model: type[BaseModel]) -> dict[int | str, dict[str
             example_file = writer.header + writer.format_lines([example_item])
             media_type_object["example"] = example_file.decode()
         content_by_media_type[media_type] = media_type_object
-    return {200: {"content": content_by_media_type}}
+    return {200: {"content": content_by_media_type}, **openapi_problem_responses(TooManyRequests)}
 
 
 def _build_example_item(model: type[BaseModel]) -> BaseModel | None:
@@ -70,7 +76,9 @@ async def stream_list(
 ) -> StreamingResponse:
     """Return a response that streams a whole list to the client, for example as a CSV file.
 
-    Raises `InvalidRequest` if the query asks for one page of the list, for example with `page=2`.
+    Raises `InvalidRequest` if the query asks for one page of the list, for example with `page=2`,
+    `TooManyRequests` if the caller has too many streams, and `Overloaded` if all callers together
+    have too many.
 
     Args:
         request: The request for the list.
@@ -81,17 +89,21 @@ async def stream_list(
     """
     _reject_page_parameters(query)
     writer = create_writer(STREAM_FORMATS[media_type], item_model)
-    database = http_resources(request).database
-    file_chunks = _read_file_chunks(database, writer, query, create_service)
+    resources = http_resources(request)
+    caller = identify_caller(request)
+    file_chunks = _read_file_chunks(resources.database, caller, writer, query, create_service)
+    settings = resources.settings
+    minimum_rate = MinimumRate(settings.min_stream_rate, grace_seconds=settings.request_timeout)
+    limits = StreamLimits(settings.stream_timeout, minimum_rate)
 
     if request_state(request.scope).is_head:
         # The response to a HEAD request has no body, so the database is not queried.
-        return CursorResponse(None, file_chunks, media_type)
+        return CursorResponse(None, file_chunks, media_type, limits)
 
     # Run the query before the response starts. If it fails, the client can still get an error
     # response. After the first chunk, the status 200 has already been sent.
     first_chunk = await anext(file_chunks)
-    return CursorResponse(first_chunk, file_chunks, media_type)
+    return CursorResponse(first_chunk, file_chunks, media_type, limits)
 
 
 def _reject_page_parameters(query: ListQuery) -> None:
@@ -107,6 +119,7 @@ def _reject_page_parameters(query: ListQuery) -> None:
 
 async def _read_file_chunks(
     database: Database,
+    caller: Caller,
     writer: LineWriter,
     query: ListQuery,
     create_service: Callable[[Session], StreamingService],
@@ -117,7 +130,7 @@ async def _read_file_chunks(
     file, for example the column names of CSV.
     """
     unsent_header = writer.header
-    async with database.streaming_transaction() as session:
+    async with database.streaming_transaction(caller) as session:
         async for items in create_service(session).stream(query):
             yield unsent_header + writer.format_lines(items)
             unsent_header = b""

@@ -11,7 +11,16 @@ from opentelemetry.trace import format_trace_id, get_current_span
 from app.core.observability._request_id import current_request_id
 
 # Other attributes of a log record are not logged, because libraries may put anything there.
-EXTRA_FIELDS: Final = ("method", "route", "path", "status", "duration_ms", "sql", "sql_ms")
+EXTRA_FIELDS: Final = (
+    "method",
+    "route",
+    "path",
+    "status",
+    "cut_off",
+    "duration_ms",
+    "sql",
+    "sql_ms",
+)
 # The INFO records of these libraries are not logged. They only repeat the startup messages of this
 # service, or the response to a malformed form.
 _QUIET_LIBRARIES: Final = ("alembic", "apscheduler", "botocore", "python_multipart", "uvicorn")

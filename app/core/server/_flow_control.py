@@ -8,7 +8,9 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from app.core.server._drain import reset_connection
 
-# A client that has not read anything for this time is disconnected while bytes wait for it.
+# A client for which bytes wait is disconnected if it reads more slowly than this on average, over
+# `UNREAD_TIMEOUT_SECONDS`.
+MIN_READ_RATE: Final = 8 * 1024  # bytes per second
 UNREAD_TIMEOUT_SECONDS: Final = 30.0
 
 
@@ -20,8 +22,8 @@ class ConnectionFlowControl(FlowControl):
 
     - While requests wait for the responses to earlier ones (HTTP pipelining), the server does not
       read further requests. uvicorn reads on after each response, so the queue would grow forever.
-    - A client that does not read its responses is disconnected. Otherwise, the connection and the
-      request that is sending would stay until the client disconnects.
+    - A client that does not read its responses, or reads single bytes, is disconnected. Otherwise,
+      the connection and the request that is sending would stay until the client disconnects.
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class ConnectionFlowControl(FlowControl):
         self._unread_timer = self._loop.call_later(UNREAD_TIMEOUT_SECONDS, self._check_progress)
 
     def _check_progress(self) -> None:
-        """Disconnect a client that has not read anything since the timer was started."""
-        if self._transport.get_write_buffer_size() < self._unsent_bytes:
+        """Disconnect a client that has read too little since the timer was started."""
+        read_bytes = self._unsent_bytes - self._transport.get_write_buffer_size()
+        if read_bytes >= MIN_READ_RATE * UNREAD_TIMEOUT_SECONDS:
             self._start_unread_timer()
         else:
             reset_connection(self._transport)

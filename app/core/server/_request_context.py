@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import InternalError
-from app.core.http import MAX_PATH_LENGTH, problem_response
+from app.core.http import MAX_PATH_LENGTH, StreamCutOff, problem_response
 from app.core.observability import (
     REQUESTS_IN_FLIGHT,
     RequestStats,
@@ -113,6 +113,8 @@ class _ObservedRequest:
 
         # The status of the response, for example 404. It is 0 until the response has started.
         self._status = 0
+        # The reason why the response is incomplete, for example that the client reads too slowly.
+        self._cut_off_reason: str | None = None
         # The unhandled error that the application raised.
         self._error: Exception | None = None
 
@@ -132,6 +134,13 @@ class _ObservedRequest:
         except ClientDisconnect:
             # The client has closed the connection before it had sent the whole request body.
             self._status = CLIENT_CLOSED_REQUEST
+        except StreamCutOff as error:
+            # The server closes the connection, because the client is too slow.
+            self._status = CLIENT_CLOSED_REQUEST
+            self._cut_off_reason = str(error)
+            # The line of the request is enough. uvicorn would log a traceback.
+            mark_logged(error)
+            raise
         except Exception as error:
             self._error = error
             response_has_started = self._status != 0
@@ -148,6 +157,8 @@ class _ObservedRequest:
             record_request(self._scope["method"], route, self._status, duration_seconds)
 
         level = logging.INFO
+        if self._cut_off_reason is not None:
+            level = logging.WARNING
         if self._error is not None:
             level = logging.ERROR
         if log.isEnabledFor(level):
@@ -181,6 +192,8 @@ class _ObservedRequest:
             "sql": self.stats.statement_count,
             "sql_ms": round(self.stats.statement_seconds * 1000, 2),
         }
+        if self._cut_off_reason is not None:
+            log_fields["cut_off"] = self._cut_off_reason
         log.log(level, "request", exc_info=self._error, extra=log_fields)
         if self._error is not None:
             # Otherwise, uvicorn would log the same error again.

@@ -8,11 +8,12 @@ import httptools
 from uvicorn._types import HTTPScope
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
-from app.core.server._request_limits import MAX_HEADERS_BYTES, MAX_TARGET_BYTES
+from app.core.server._request_limits import MAX_HEADERS, MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 
 # Twice what `RequestLimitsMiddleware` allows, so that the server rejects only extreme requests.
 # The middleware gives better errors, which name the path in the response and in the log.
 MAX_HEAD_BYTES: Final = 2 * (MAX_HEADERS_BYTES + MAX_TARGET_BYTES)
+MAX_HEAD_HEADERS: Final = 2 * MAX_HEADERS
 # The number of requests that may wait for the responses to earlier ones (HTTP pipelining). A
 # request of 30 bytes occupies some kilobytes of memory, and thousands may arrive in one segment.
 MAX_WAITING_REQUESTS: Final = 100
@@ -42,6 +43,14 @@ class TooManyPipelinedRequests(ServiceError):
 
     status = 429
     detail = f"At most {MAX_WAITING_REQUESTS} requests may wait for the responses to earlier ones"
+
+
+class RejectedHead(Exception):
+    """Raised by the methods that the parser calls, to stop it because of the head of a request."""
+
+    def __init__(self, error: ServiceError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def find_size_error(head_size: int, target_size: int) -> ServiceError | None:

@@ -14,6 +14,8 @@ from app.core.server._target_encoding import find_encoding_error
 # The request target is the path with the query, for example "/books?limit=10".
 MAX_TARGET_BYTES: Final = 8 * 1024
 MAX_HEADERS_BYTES: Final = 64 * 1024
+# A header without a value has four bytes on the wire, and takes a hundred bytes of memory.
+MAX_HEADERS: Final = 100
 # Each header line has these characters in addition to its name and value.
 HEADER_SEPARATOR_BYTES: Final = len(": \r\n")
 PROBE_PATHS: Final = {"/livez", "/readyz"}
@@ -26,9 +28,9 @@ _HOST_HEADER: Final = re.compile(rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+
 class RequestLimitsMiddleware:
     """Middleware that rejects requests with a large URL or large headers, or for another host.
 
-    The response is 414 for a target longer than `MAX_TARGET_BYTES`, 431 for headers longer than
-    `MAX_HEADERS_BYTES`, and 400 for a target that is not percent-encoded UTF-8, or for a Host
-    header that is missing, malformed or not allowed.
+    The response is 414 for a target longer than `MAX_TARGET_BYTES`, 431 for more than `MAX_HEADERS`
+    headers or headers longer than `MAX_HEADERS_BYTES`, and 400 for a target that is not
+    percent-encoded UTF-8, or for a Host header that is missing, malformed or not allowed.
 
     Only HTTP/1.1 requires a Host header (RFC 9112, section 3.2). If the allowed hosts are limited,
     a request of HTTP/1.0 without this header is rejected too, because it does not name one of them.
@@ -80,7 +82,7 @@ class RequestLimitsMiddleware:
             if name == b"host":
                 host_headers.append(value)
 
-        if headers_size > MAX_HEADERS_BYTES:
+        if headers_size > MAX_HEADERS_BYTES or len(scope["headers"]) > MAX_HEADERS:
             return RequestHeaderFieldsTooLarge()
         return self._find_host_error(host_headers, scope)
 

@@ -7,12 +7,14 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.core.errors import MalformedRequest, ServiceError
+from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError
 from app.core.server._chunk_overhead import ChunkOverhead
 from app.core.server._cors import Headers
 from app.core.server._request_head import (
+    MAX_HEAD_HEADERS,
     MAX_WAITING_REQUESTS,
     REQUEST_LINE_ENDS,
+    RejectedHead,
     TooManyPipelinedRequests,
     build_head_without_upgrade,
     find_head_error,
@@ -20,14 +22,6 @@ from app.core.server._request_head import (
     set_target,
 )
 from app.core.server._response_cycle import ResponseCycle, ResponseTransport
-
-
-class _RejectedHead(Exception):
-    """Stops the parser, which calls our methods, when the head of a request is complete."""
-
-    def __init__(self, error: ServiceError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class RequestReader(HttpToolsProtocol):
@@ -40,7 +34,8 @@ class RequestReader(HttpToolsProtocol):
       without this header.
     - The request line must have single spaces and the version 1.0 or 1.1.
     - The only Transfer-Encoding is chunked. Trailers are dropped; uvicorn takes them for headers.
-    - The size of the head, the overhead of chunks and the number of waiting requests are limited.
+    - The size of the head, the number of headers, the overhead of chunks and the number of waiting
+      requests are limited.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -80,7 +75,7 @@ class RequestReader(HttpToolsProtocol):
         try:
             self._parse(data)
         except httptools.HttpParserError as parser_error:
-            if isinstance(parser_error.__context__, _RejectedHead):
+            if isinstance(parser_error.__context__, RejectedHead):
                 return parser_error.__context__.error
             return MalformedRequest("The message is not valid HTTP")
 
@@ -131,6 +126,8 @@ class RequestReader(HttpToolsProtocol):
         """Receive a header, or a trailer."""
         name = name.lower()
         self.headers.append((name, value))
+        if len(self.headers) > MAX_HEAD_HEADERS and self._is_reading_head:
+            raise RejectedHead(RequestHeaderFieldsTooLarge())
         if name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
         elif name == b"transfer-encoding":
@@ -142,7 +139,7 @@ class RequestReader(HttpToolsProtocol):
         version: str = self.parser.get_http_version()
         error = find_head_error(method, version, self._transfer_encodings)
         if error is not None:
-            raise _RejectedHead(error)
+            raise RejectedHead(error)
         if not self._is_rereading_head:
             self._check_request_line(method, version)
         if self.parser.should_upgrade():
@@ -166,13 +163,13 @@ class RequestReader(HttpToolsProtocol):
         request_line = b" ".join((method, self.url, REQUEST_LINE_ENDS[version]))
         position = self._segment.find(request_line, self._line_end)
         if position < 0:
-            raise _RejectedHead(MalformedRequest("The request line is malformed"))
+            raise RejectedHead(MalformedRequest("The request line is malformed"))
         self._line_end = position + len(request_line)
 
     def _start_or_queue(self, version: str) -> None:
         """Start the application for a complete head, after the earlier requests of the client."""
         if len(self.pipeline) == MAX_WAITING_REQUESTS:
-            raise _RejectedHead(TooManyPipelinedRequests())
+            raise RejectedHead(TooManyPipelinedRequests())
         self.cycle = ResponseCycle(
             scope=self.scope,
             # A response uses only the methods that this class has.

@@ -5,7 +5,7 @@ from contextvars import copy_context
 from enum import Enum, auto
 from math import inf
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,10 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import RequestTimeout, ServiceError, ShuttingDown, Unavailable
 from app.core.http import problem_response
 from app.core.server._shutdown import Shutdown
-
-# A request body makes progress whenever this many more bytes have arrived. A client that sends
-# single bytes to keep its request alive does not reach this number in time.
-PROGRESS_BYTES: Final = 64 * 1024
+from app.core.transfer_clock import MinimumRate, TransferClock
 
 
 class _ResponseState(Enum):
@@ -46,7 +43,12 @@ class TimedRequest:
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, timeout_seconds: float, shutdown: Shutdown
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        min_body_rate: MinimumRate,
+        shutdown: Shutdown,
     ) -> None:
         """Set the first deadline of the request, which the current task is about to handle.
 
@@ -54,24 +56,28 @@ class TimedRequest:
             scope: The ASGI scope of the request.
             receive: Receives messages from the server.
             send: Sends messages to the server.
-            timeout_seconds: How long the request may take from one progress to the next.
+            min_body_rate: The rate at which the client has to send the body. The grace period is
+                how long the request may take from one progress to the next.
             shutdown: Tells whether the process is shutting down, so that connections are closed.
         """
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._timeout_seconds = timeout_seconds
+        self._min_body_rate = min_body_rate
+        self._timeout_seconds = min_body_rate.grace_seconds
         self._shutdown = shutdown
 
         # Seconds on the clock of `time.monotonic`.
-        self.deadline = monotonic() + timeout_seconds
+        self.deadline = monotonic() + self._timeout_seconds
         # The server runs each request in a task, so the current task is never None.
         self._task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
         # An error response contains the request id, which is known only in this context. The timer
         # that calls `time_out` runs in another one.
         self._request_context = copy_context()
 
-        self._bytes_since_progress = 0
+        # None until the client has sent a part of the body that is not the last one.
+        self._body_clock: TransferClock | None = None
+        self._body_has_ended = False
         self._is_receiving = False
         self._has_timed_out = False
         self._response_state = _ResponseState.NOT_STARTED
@@ -128,20 +134,34 @@ class TimedRequest:
         self.record_progress()
 
     async def _timed_receive(self) -> Message:
-        """Receive a part of the request body. Record progress if enough bytes have arrived."""
+        """Receive a part of the request body. Raises `RequestTimeout` if the client is too slow."""
+        response_has_started = self._response_state is not _ResponseState.NOT_STARTED
+        if self._body_has_ended or response_has_started:
+            # The handler waits for the client to disconnect, while it sends the response.
+            return await self._receive()
+
+        started_at = monotonic()
+        if self._body_clock is not None:
+            self.deadline = started_at + self._body_clock.remaining_seconds
         self._is_receiving = True
         try:
             message = await self._receive()
         finally:
             self._is_receiving = False
-
-        # A few bytes do not count, otherwise a client could keep its request alive forever.
-        self._bytes_since_progress += len(message.get("body", b""))
-        body_is_complete = not message.get("more_body", False)
-        if body_is_complete or self._bytes_since_progress >= PROGRESS_BYTES:
-            self._bytes_since_progress = 0
             self.record_progress()
+        if message.get("more_body", False):
+            self._record_part(monotonic() - started_at, len(message["body"]))
+        else:
+            self._body_has_ended = True
         return message
+
+    def _record_part(self, waited_seconds: float, size: int) -> None:
+        """Record that a part of the body has arrived. Raises `RequestTimeout` if it is too late."""
+        if self._body_clock is None:
+            self._body_clock = TransferClock(self._min_body_rate)
+        self._body_clock.record(waited_seconds, size)
+        if self._body_clock.has_run_out:
+            raise RequestTimeout
 
     async def _timed_send(self, message: Message) -> None:
         """Send a part of the handler's response, or drop it if an error response was sent instead.

@@ -3,14 +3,13 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Final, TypeVar
 
-from app.core.errors import Overloaded
+from app.core.caller_limits import CallerLimits
 from app.core.storage._object_store import (
     MultipartUpload,
     ObjectNotFound,
@@ -25,8 +24,11 @@ from app.settings import Settings
 MAX_CONCURRENT_PARTS: Final = 4
 # The number of threads that remain for other calls while all of these parts are being sent.
 MAX_OTHER_CALLS: Final = 4
-# How many uploads may run at a time. Each of them keeps the part that it is filling in memory.
-MAX_CONCURRENT_UPLOADS: Final = 32
+# How many uploads may run at a time: those of all callers, of the clients of a network, and of a
+# user. Each upload keeps the part that it is filling in memory. A browser sends six at a time.
+MAX_UPLOADS: Final = 32
+MAX_UPLOADS_PER_NETWORK: Final = 16
+MAX_UPLOADS_PER_USER: Final = 8
 # How many callers may complete an upload at a time, and how many of their requests may wait. Each
 # caller completes one upload at a time.
 MAX_COMPLETING_CALLERS: Final = 16
@@ -60,9 +62,14 @@ class Storage:
         self._signing_thread = ThreadPoolExecutor(1, "signing")
 
         # An upload acquires the semaphore before it sends a part, and releases it when the part has
-        # been stored. The number of uploads is limited by `reserve_upload`.
+        # been stored. It reserves an upload of its caller for the whole time.
         self.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
-        self._running_uploads = 0
+        self.upload_limits = CallerLimits(
+            "uploads",
+            total=MAX_UPLOADS,
+            per_network=MAX_UPLOADS_PER_NETWORK,
+            per_user=MAX_UPLOADS_PER_USER,
+        )
         self.completion_turns = CallerTurns(MAX_COMPLETING_CALLERS, MAX_COMPLETIONS_PER_CALLER)
 
     def close(self) -> None:
@@ -76,20 +83,6 @@ class Storage:
             threads.shutdown(wait=False, cancel_futures=True)
         if self._store is not None:
             self._store.close()
-
-    @contextmanager
-    def reserve_upload(self) -> Iterator[None]:
-        """Limit the number of concurrent uploads. Each upload runs inside such a block.
-
-        Raises `Overloaded` if `MAX_CONCURRENT_UPLOADS` uploads are already running.
-        """
-        if self._running_uploads >= MAX_CONCURRENT_UPLOADS:
-            raise Overloaded
-        self._running_uploads += 1
-        try:
-            yield
-        finally:
-            self._running_uploads -= 1
 
     async def open(self) -> None:
         """Import boto3 and create its clients, unless this has been done before.
