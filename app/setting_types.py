@@ -104,9 +104,18 @@ def _require_path_prefix(path: str) -> str:
     return path
 
 
+def _require_server_url(url: str) -> str:
+    """Require the URL of a server without credentials, because messages name the server."""
+    if "@" in url:
+        raise ValueError("Must not contain a user name or password")
+    if not re.fullmatch(r"https?://[^/?#\s]+", url):
+        raise ValueError("Must be like https://s3.example.com, without a slash at the end")
+    return url
+
+
 CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_at_commas)]
 # The base URL of a server, without a path, for example "https://s3.example.com".
-ServerUrl = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
+ServerUrl = Annotated[str, AfterValidator(_require_server_url)]
 # For example "https://app.example.com" or "http://localhost:5173".
 Origin = Annotated[str, AfterValidator(_require_canonical_origin)]
 # For example "api.example.com", "*.example.com" or "[::1]".

@@ -9,22 +9,12 @@ from typing import Annotated, Literal
 from pydantic import ByteSize, Field, IPvAnyNetwork, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
+from app.database_url import DatabaseUrl, to_sqlalchemy_url
 from app.setting_types import CommaSeparated, HostPattern, Origin, PathPrefix, ServerUrl
 
 # Letters are ASCII only, because a compiled pattern of all Unicode letters takes 1 MiB of memory.
 S3_PREFIX_PATTERN = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
-# asyncpg supports only these parameters of libpq. With any other, every connection would fail.
-ASYNCPG_URL_PARAMETERS = {
-    "host",
-    "passfile",
-    "port",
-    "ssl",
-    "sslmode",
-    "target_session_attrs",
-    "user",
-}
 # S3 accepts signed URLs that are valid for up to a week.
 SecondsUpToOneWeek = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]
 
@@ -35,7 +25,13 @@ class Settings(BaseSettings):
     The field `db_pool_size` is the variable `DB_POOL_SIZE`. `.env.example` explains each setting.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        env_ignore_empty=True,
+        # Error messages must not contain values, because they may be secret.
+        hide_input_in_errors=True,
+    )
 
     app_env: Literal["development", "test", "production"] = "development"
     host: str = "127.0.0.1"
@@ -43,9 +39,9 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=0, ge=0, le=65535)
     data_dir: Path = Path(".data")
     # None: an embedded Postgres.
-    database_url: SecretStr | None = Field(default=None, validate_default=True)
+    database_url: DatabaseUrl | None = Field(default=None, validate_default=True)
     # None: the same as database_url.
-    reporting_database_url: SecretStr | None = None
+    reporting_database_url: DatabaseUrl | None = None
     db_pool_size: int = Field(default=20, ge=1, le=1000)
     db_pool_timeout: float = Field(default=2.0, gt=0, le=60)  # seconds
     db_statement_timeout: float = Field(default=5.0, gt=0, le=3600)  # seconds
@@ -85,26 +81,17 @@ class Settings(BaseSettings):
     # Never None after validation.
     log_format: Literal["console", "json"] | None = Field(default=None, validate_default=True)
 
-    @field_validator("database_url", "reporting_database_url")
+    @field_validator("database_url")
     @classmethod
     def _check_database_url(
         cls, database_url: SecretStr | None, info: ValidationInfo
     ) -> SecretStr | None:
-        """Require a Postgres URL whose query parameters asyncpg supports.
+        """Require DATABASE_URL in production.
 
-        REPORTING_DATABASE_URL is optional. DATABASE_URL is required only in production. Elsewhere,
-        the service starts an embedded Postgres if DATABASE_URL is missing.
+        Elsewhere, the service starts an embedded Postgres if DATABASE_URL is missing.
         """
         if database_url is None:
-            if info.field_name == "database_url":
-                _require_setting_in_production(info)
-            return None
-        url = _parse_postgres_url(database_url.get_secret_value())
-        if url is None:
-            raise ValueError("Must be a URL such as postgresql://user:password@host:5432/name")
-        if not url.query.keys() <= ASYNCPG_URL_PARAMETERS:
-            supported_parameters = ", ".join(sorted(ASYNCPG_URL_PARAMETERS))
-            raise ValueError(f"Supports only these query parameters: {supported_parameters}")
+            _require_setting_in_production(info)
         return database_url
 
     @field_validator("request_timeout")
@@ -180,36 +167,14 @@ class Settings(BaseSettings):
     def sqlalchemy_url_of(self, setting_name: str) -> URL:
         """Return the URL of a database in the form that SQLAlchemy needs to use asyncpg.
 
-        `postgresql://host/name?sslmode=require` becomes
-        `postgresql+asyncpg://host/name?ssl=require`, because asyncpg calls the parameter `ssl`.
-
         `setting_name` is the setting with the URL, for example `reporting_database_url`. If this
         setting is None, the URL is the one in `database_url`.
         """
         database_url: SecretStr | None = getattr(self, setting_name) or self.database_url
         if database_url is None:
             # Without a database, the application can still print its OpenAPI document.
-            url = make_url("postgresql://")
-        else:
-            url = make_url(database_url.get_secret_value())
-        parameters = dict(url.query)
-        if "sslmode" in parameters:
-            parameters["ssl"] = parameters.pop("sslmode")
-        return url.set(drivername="postgresql+asyncpg", query=parameters)
-
-
-def _parse_postgres_url(url_text: str) -> URL | None:
-    """Return the parsed URL of a Postgres database, or None if the text is not such a URL.
-
-    The errors of `make_url` are not raised, because they may quote the password in the URL.
-    """
-    try:
-        url = make_url(url_text)
-    except (ArgumentError, ValueError):
-        return None
-    if url.get_backend_name() not in {"postgres", "postgresql"}:
-        return None
-    return url
+            return make_url("postgresql+asyncpg://")
+        return to_sqlalchemy_url(database_url)
 
 
 def _require_setting_in_production(info: ValidationInfo) -> None:

@@ -58,37 +58,6 @@ def test_settings_do_not_show_the_database_password(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("postgres://u:p@h:5433/d", "postgresql+asyncpg://u:p@h:5433/d"),
-        ("postgresql://h/d?sslmode=require", "postgresql+asyncpg://h/d?ssl=require"),
-        ("postgresql:///d?host=/run/pg", "postgresql+asyncpg:///d?host=%2Frun%2Fpg"),
-    ],
-)
-def test_database_url_of_libpq_is_converted_for_sqlalchemy(value: str, expected: str) -> None:
-    url = Settings(_env_file=None, database_url=value).sqlalchemy_url
-    assert url.render_as_string(hide_password=False) == expected
-
-
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ("postgresql://ada:hunter2", "Must be a URL such as postgresql://"),  # its host is missing
-        ("postgresql://ada@h/d?password=hunter2", "Supports only these query parameters: "),
-        (
-            "postgresql://ada:hunter2@h/d?connect_timeout=10",
-            "Supports only these query parameters: ",
-        ),
-    ],
-)
-def test_database_url_that_asyncpg_does_not_support_is_invalid(wrong: str, sentence: str) -> None:
-    with pytest.raises(ValidationError) as error_info:
-        Settings(_env_file=None, database_url=wrong)
-    assert describe_validation_error(error_info.value).startswith(f"DATABASE_URL: {sentence}")
-    assert "hunter2" not in describe_validation_error(error_info.value)
-
-
-@pytest.mark.parametrize(
     ("environment", "value", "access"),
     [
         ("development", "", "full"),

@@ -38,7 +38,7 @@ T = TypeVar("T")
 def fail(message: str) -> NoReturn:
     """Print a message on standard error, and end the command with exit code 1."""
     typer.echo(f"{NAME}: {message}", err=True)
-    raise typer.Exit(1)
+    raise SystemExit(1)
 
 
 def load_settings(*, quiet: bool = False) -> Settings:

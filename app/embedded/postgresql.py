@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from app import NAME
 from app.embedded.processes import (
@@ -73,7 +74,7 @@ class Postgres:
 
     def url(self, database_name: str = "postgres") -> str:
         """Return the URL of a database, for example `postgresql://postgres@/name?host=/run/dir`."""
-        return f"postgresql://postgres@/{database_name}?host={self.socket_dir}"
+        return f"postgresql://postgres@/{database_name}?host={quote(str(self.socket_dir))}"
 
     def start(self) -> None:
         """Start the server, unless another process already runs one with the same data.
