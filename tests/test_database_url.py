@@ -1,5 +1,7 @@
 """Tests of database URLs. A part of a rejected URL may belong to the password."""
 
+from typing import Any
+
 import pytest
 from pydantic import SecretStr, ValidationError
 
@@ -12,8 +14,9 @@ MUST_BE_A_URL = "Must be a URL such as postgresql://user:password@host:5432/name
 
 def reject(setting_name: str, url: str) -> ValidationError:
     """Return the error of settings that contain the URL."""
+    values: dict[str, Any] = {setting_name: url}
     with pytest.raises(ValidationError) as error_info:
-        Settings(_env_file=None, **{setting_name: url})
+        Settings(_env_file=None, **values)
     return error_info.value
 
 

@@ -1,5 +1,7 @@
 """Settings that contain parts of URLs, which have to be spelled as browsers spell them."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -101,8 +103,9 @@ def test_invalid_path_prefix_is_rejected(root_path: str, reason: str) -> None:
 def test_url_of_object_store_with_credentials_or_path_is_rejected_without_repeating_it(
     setting_name: str, url: str, reason: str
 ) -> None:
+    values: dict[str, Any] = {"s3_bucket": "files", setting_name: url}
     with pytest.raises(ValidationError) as error_info:
-        Settings(_env_file=None, s3_bucket="files", **{setting_name: url})
+        Settings(_env_file=None, **values)
     sentences = describe_validation_error(error_info.value)
     assert sentences.startswith(f"{setting_name.upper()}: {reason}")
     assert "hunter2" not in f"{sentences} {error_info.value}"

@@ -2,7 +2,7 @@
 
 Postgres refuses to run as root. If this process runs as root, Postgres runs as the user `nobody`.
 Its files may be in directories that only root can enter, so it keeps one capability of root,
-`dac_override`. The permissions of existing directories are not changed.
+`dac_override`.
 """
 
 import fcntl
@@ -20,10 +20,14 @@ from typing import Final
 from urllib.parse import quote
 
 from app import NAME
+from app.embedded.errors import EmbeddedError, create_wrong_owner_error
+from app.embedded.private_files import (
+    open_private_file,
+    prepare_data_dir,
+    prepare_private_directory,
+)
 from app.embedded.processes import (
     CLEAN_ENVIRONMENT,
-    EmbeddedError,
-    create_wrong_owner_error,
     get_exit_with_parent_prefix,
     start_process,
     wait_until,
@@ -63,9 +67,11 @@ class Postgres:
 
     def __init__(self, data_dir: Path, settings: Mapping[str, str]) -> None:
         """Define a server with its files in `data_dir`. Call `start` to start it."""
+        self.data_dir = data_dir
         # Contains the databases. The files of a server are called a database cluster.
         self.cluster_dir = data_dir / "postgres"
         self.log_file = data_dir / "postgres.log"
+        self.lock_file = data_dir / "postgres.lock"
         self.settings = settings
         # Contains the Unix socket. Only the user who runs the server can enter this directory.
         self.socket_dir = _choose_socket_dir(data_dir)
@@ -86,7 +92,7 @@ class Postgres:
         get_program_path("postgres")
         self._create_directories()
         # Two processes that start at the same time must not both create the cluster.
-        with self.log_file.with_suffix(".lock").open("w") as lock_file:
+        with open(self.lock_file, "w", opener=open_private_file) as lock_file:
             fcntl.flock(lock_file, fcntl.LOCK_EX)
             if self._accepts_connections():
                 return
@@ -110,21 +116,21 @@ class Postgres:
             self.process.wait()
 
     def _create_directories(self) -> None:
-        """Create the directories that do not exist yet, for the user who runs the server.
+        """Create the directories that do not exist yet, and keep other users out of them.
 
-        This is the current user, or `nobody` instead of root. Raises `EmbeddedError` if a directory
-        exists and belongs to another user.
+        Those of the server belong to the user who runs it: the current user, or `nobody` instead of
+        root. Raises `EmbeddedError` if a directory exists and belongs to another user.
         """
+        prepare_data_dir(self.data_dir)
         server_uid = os.geteuid()
         if server_uid == 0:
             server_uid = pwd.getpwnam("nobody").pw_uid
+        if self.socket_dir.parent != self.data_dir:
+            # Other processes of `nobody` may enter a directory of this user, so its parent belongs
+            # to the current user.
+            prepare_private_directory(self.socket_dir.parent, os.geteuid())
         for directory in (self.cluster_dir, self.socket_dir):
-            if not directory.exists():
-                directory.mkdir(parents=True, mode=0o700)
-                # -1 keeps the group.
-                os.chown(directory, server_uid, -1)
-            if directory.stat().st_uid != server_uid:
-                raise create_wrong_owner_error(directory)
+            prepare_private_directory(directory, server_uid)
 
     def _start_server(self) -> None:
         """Start the server process, and wait until it accepts connections."""
@@ -158,15 +164,15 @@ class Postgres:
 def _choose_socket_dir(data_dir: Path) -> Path:
     """Return the directory for the Unix socket of a server with its files in `data_dir`.
 
-    This is `data_dir/run`. If that path is too long for a socket, the directory is in `/tmp` or
-    TMPDIR. Its name then contains a hash of the path, so that each `data_dir` has its own one.
+    This is `data_dir/run`. If that path is too long for a socket, the directory is, for example,
+    `/tmp/bookshelf-1000/0123456789abcdef`, with the id of the user and a hash of the path.
     """
     socket_dir = data_dir / "run"
     path_bytes = os.fsencode(socket_dir)
     if len(path_bytes) <= _MAX_SOCKET_DIR_BYTES:
         return socket_dir
     path_hash = hashlib.sha256(path_bytes).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"{NAME}-{os.geteuid()}-{path_hash}"
+    return Path(tempfile.gettempdir()) / f"{NAME}-{os.geteuid()}" / path_hash
 
 
 def get_program_path(program: str) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final, TypeVar
 
+from app.embedded.errors import EmbeddedError
+from app.embedded.private_files import open_private_file
+
 START_TIMEOUT_SECONDS: Final = 30.0
 POLL_INTERVAL_SECONDS: Final = 0.02
 # The environment of the servers. Variables of the user, such as PGHOST, would change how they work.
@@ -15,18 +18,15 @@ CLEAN_ENVIRONMENT: Final = {"LC_ALL": "C", "PATH": os.defpath}
 T = TypeVar("T")
 
 
-class EmbeddedError(Exception):
-    """Raised if an embedded server cannot be started. The message tells the user why."""
-
-
 def start_process(
     command: list[str], log_file: Path, environment: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a process that appends its output to a log file.
 
-    Its environment consists of PATH, LC_ALL and the variables in `environment`.
+    Its environment consists of PATH, LC_ALL and the variables in `environment`. Other users of the
+    machine can read neither the log file nor the files that the process creates.
     """
-    with log_file.open("ab") as log:
+    with open(log_file, "ab", opener=open_private_file) as log:
         return subprocess.Popen(
             command,
             stdout=log,
@@ -35,6 +35,7 @@ def start_process(
             # In a session of its own, the process does not receive the signal of a Ctrl-C in the
             # terminal. It is stopped by this process, which does receive the signal.
             start_new_session=True,
+            umask=0o077,
         )
 
 
@@ -69,13 +70,3 @@ def get_exit_with_parent_prefix() -> list[str]:
     if setpriv is None:
         return []
     return [setpriv, "--pdeathsig=INT"]
-
-
-def create_wrong_owner_error(path: Path) -> EmbeddedError:
-    """Return the error for a file or directory that belongs to another user."""
-    owner = "another user"
-    if path.exists():
-        owner = f"user {path.stat().st_uid}"
-    return EmbeddedError(
-        f"{path} belongs to {owner}. Set DATA_DIR to a directory that belongs to you."
-    )

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from app import NAME
-from app.embedded.processes import (
-    EmbeddedError,
-    create_wrong_owner_error,
-    get_exit_with_parent_prefix,
-    start_process,
-    wait_until,
+from app.embedded.errors import EmbeddedError, create_wrong_owner_error
+from app.embedded.private_files import (
+    open_private_file,
+    prepare_data_dir,
+    prepare_private_directory,
 )
+from app.embedded.processes import get_exit_with_parent_prefix, start_process, wait_until
 
 BUCKET: Final = NAME
 ACCESS_KEY_ID: Final = NAME
@@ -51,18 +51,24 @@ def run_s3_server(data_dir: Path) -> Iterator[S3Server]:
     # Raise an error if rclone is not installed, before any directory is created.
     _get_rclone_path()
     objects_dir = data_dir.resolve() / "s3"
-    try:
-        (objects_dir / BUCKET).mkdir(parents=True, exist_ok=True)
-        lock_file = objects_dir.with_suffix(".lock").open("w")
-    except PermissionError as error:
-        raise create_wrong_owner_error(Path(error.filename)) from None
     # The process that runs the server holds the lock until the server has stopped.
-    with lock_file:
+    with _open_lock_file(objects_dir) as lock_file:
         if _try_lock(lock_file):
             with _start_server(objects_dir) as server:
                 yield server
         else:
             yield _wait_for_server_of_another_process(objects_dir)
+
+
+def _open_lock_file(objects_dir: Path) -> TextIO:
+    """Create the directories that do not exist yet, and open the file that a server locks."""
+    try:
+        prepare_data_dir(objects_dir.parent)
+        prepare_private_directory(objects_dir, os.geteuid())
+        prepare_private_directory(objects_dir / BUCKET, os.geteuid())
+        return open(objects_dir.with_suffix(".lock"), "w", opener=open_private_file)
+    except PermissionError as error:
+        raise create_wrong_owner_error(Path(error.filename)) from None
 
 
 def _try_lock(lock_file: TextIO) -> bool:
@@ -106,7 +112,7 @@ def _start_rclone(
     objects_dir: Path, secret_access_key: str, log_file: Path
 ) -> subprocess.Popen[bytes]:
     """Start rclone as an S3 server on any free port. It writes its address to an empty log."""
-    log_file.write_bytes(b"")
+    log_file.unlink(missing_ok=True)
     command = [
         _get_rclone_path(),
         "serve",
@@ -139,8 +145,8 @@ def _get_server_file(objects_dir: Path) -> Path:
 def _write_server_file(objects_dir: Path, server: S3Server) -> None:
     """Write the server's address and secret access key to a file that only the user can read."""
     draft_file = objects_dir.with_suffix(".draft")
-    draft_file.touch(mode=0o600)
-    draft_file.write_text(json.dumps(asdict(server)))
+    with open(draft_file, "w", opener=open_private_file) as file:
+        json.dump(asdict(server), file)
     # The rename is atomic, so that other processes never read an incomplete file.
     draft_file.replace(_get_server_file(objects_dir))
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 
+from app.embedded.errors import EmbeddedError
 from app.embedded.postgresql import get_unprivileged_prefix
-from app.embedded.processes import EmbeddedError, start_process, wait_until
+from app.embedded.processes import start_process, wait_until
 
 # The number of connections from PgBouncer to each database. The number of clients is not limited.
 SERVER_CONNECTIONS = 2
