@@ -26,6 +26,7 @@ from tests.support.access_table import (
     OPERATION_IDS,
     OTHER_REASONS,
     OWNER_OPERATIONS,
+    PUBLIC_OPERATIONS,
     Operation,
     parse_operations,
 )
@@ -48,8 +49,7 @@ from tests.support.settings import make_settings
 PROBLEM_TYPES = {401: "unauthorized", 403: "forbidden", 404: "not-found"}
 # The WWW-Authenticate header of the response to a request with a token.
 CHALLENGES = {401: INVALID_TOKEN_CHALLENGE, 403: INSUFFICIENT_SCOPE_CHALLENGE, 404: None}
-# The element of `security` in the OpenAPI document for an operation that takes a token.
-TOKEN_REQUIREMENT = {"password": list[str]()}
+SECURITY_SCHEME = "password"
 # All rows of all tables, to check that a request has changed nothing.
 SELECT_ALL_ROWS = " UNION ALL ".join(
     f"SELECT '{table.__tablename__} ' || t::text AS row FROM {table.__tablename__} t"
@@ -207,6 +207,43 @@ async def test_resource_of_another_user_is_answered_like_an_unknown_one(
     assert response.content == unknown_response.content
 
 
+# The scope of the token
+
+
+@pytest.mark.parametrize("scope", ["read", "write"])
+async def test_token_without_the_required_scope_is_refused_and_changes_nothing(
+    client: AsyncClient, app: FastAPI, database: Database, operations: Operations, scope: str
+) -> None:
+    # Callers without a token are allowed, so that only the token can be the reason of the refusal.
+    set_anonymous_access(app, "full")
+    await execute(database, "UPDATE tokens SET scope = :scope", {"scope": scope})
+    before = sorted(await select_values(database, SELECT_ALL_ROWS))
+    refused_operations = [
+        operation
+        for operation in operations.values()
+        if operation.operation_id not in PUBLIC_OPERATIONS
+        and operation.token_scope not in {None, scope}
+    ]
+    assert len(refused_operations) > 10
+    for operation in refused_operations:
+        response = await operation.send(client, bearer_headers(TOKENS["admin"]), owner="admin")
+        check_problem(response, 403, "forbidden")
+        challenge = f'{INSUFFICIENT_SCOPE_CHALLENGE}, scope="{operation.token_scope}"'
+        assert response.headers["www-authenticate"] == challenge
+    assert sorted(await select_values(database, SELECT_ALL_ROWS)) == before
+
+
+@pytest.mark.parametrize("operation_id", sorted(set(OPERATION_IDS) - PUBLIC_OPERATIONS))
+async def test_token_with_only_the_required_scope_is_accepted(
+    client: AsyncClient, database: Database, operations: Operations, operation_id: str
+) -> None:
+    operation = operations[operation_id]
+    scope = operation.token_scope or "read"
+    await execute(database, "UPDATE tokens SET scope = :scope", {"scope": scope})
+    response = await operation.send(client, bearer_headers(TOKENS["admin"]), owner="admin")
+    assert response.status_code == operation.success_status, response.text
+
+
 # Routes
 
 
@@ -235,16 +272,16 @@ def test_all_routes_are_in_the_document_except_pages_for_browsers(application: F
 def test_document_states_which_operations_need_a_token(
     openapi_documents: dict[str, Json], anonymous_access: str
 ) -> None:
-    declared = {
-        operation.operation_id: operation.security
-        for operation in parse_operations(openapi_documents[anonymous_access])
-    }
-    expected = {
-        name: [{}, TOKEN_REQUIREMENT] if cells[anonymous_access] == OK else [TOKEN_REQUIREMENT]
-        for name, cells in EXPECTED_STATUSES.items()
-        if cells["malformed"] != OK  # the operation ignores tokens
-    }
-    assert declared == dict.fromkeys(EXPECTED_STATUSES) | expected
+    for operation in parse_operations(openapi_documents[anonymous_access]):
+        if operation.operation_id in PUBLIC_OPERATIONS:
+            assert operation.security is None
+            continue
+        expected_security: list[Json] = [{SECURITY_SCHEME: []}]
+        if operation.token_scope is not None:
+            expected_security = [{SECURITY_SCHEME: [operation.token_scope]}]
+        if EXPECTED_STATUSES[operation.operation_id][anonymous_access] == OK:
+            expected_security.insert(0, {})
+        assert operation.security == expected_security, operation.operation_id
 
 
 @every_anonymous_access
@@ -281,6 +318,8 @@ def test_document_contains_the_login_url(
     openapi_documents: dict[str, Json], operations: Operations
 ) -> None:
     schemes = openapi_documents["none"]["components"]["securitySchemes"]
-    assert list(schemes) == list(TOKEN_REQUIREMENT)
-    token_url = schemes["password"]["flows"]["password"]["tokenUrl"]
+    assert list(schemes) == [SECURITY_SCHEME]
+    flow = schemes[SECURITY_SCHEME]["flows"]["password"]
+    assert list(flow["scopes"]) == ["read", "write"]
+    token_url = flow["tokenUrl"]
     assert urljoin("/openapi.json", token_url) == operations["create_token"].path_template

@@ -6,6 +6,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from app.core.errors import Forbidden, Unauthorized
+from app.core.token_scopes import ALL_TOKEN_SCOPES, InsufficientScope, TokenScope
 
 
 class Role(StrEnum):
@@ -82,11 +83,13 @@ class Principal:
             of the setting ANONYMOUS_ACCESS, for example `read`.
         user_id: The id of the user, or None for an anonymous caller.
         token_id: The id of the access token, or None for an anonymous caller.
+        token_scopes: The scopes of the access token. They do not restrict an anonymous caller.
     """
 
     caller_kind: str
     user_id: int | None = None
     token_id: UUID | None = None
+    token_scopes: frozenset[TokenScope] = ALL_TOKEN_SCOPES
 
     def scope(self, permission: Permission) -> Scope:
         """Return the rows that a permission covers for this principal: none, their own, or all."""
@@ -103,6 +106,11 @@ class Principal:
         if self.user_id is None:
             raise Unauthorized
         raise Forbidden
+
+    def require_token_scope(self, token_scope: TokenScope) -> None:
+        """Raise `InsufficientScope` if the access token of this principal does not have a scope."""
+        if token_scope not in self.token_scopes:
+            raise InsufficientScope(token_scope)
 
     def owner_filter(self, permission: Permission) -> dict[str, int | None]:
         """Return the filter that restricts a repository to the rows that this principal may access.

@@ -50,7 +50,7 @@ class ServiceError(Exception):
     # The header Retry-After in seconds. Only temporary errors have it.
     retry_after: int | None = None
     # The header WWW-Authenticate (RFC 6750).
-    challenge: ClassVar[str | None] = None
+    challenge: str | None = None
 
     def __init_subclass__(cls) -> None:
         """Set the problem type, for example `email-taken` for the class `EmailTaken`.

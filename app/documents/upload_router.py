@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect
 from app.core.errors import Conflict, Overloaded, RequestInProgress, Unavailable
 from app.core.http import NO_STORE, CurrentPrincipal, RequestSession, Router, set_etag, set_location
 from app.core.server import get_progress_callback
+from app.core.token_scopes import TokenScope
 from app.documents.completion import UploadCompletionService
 from app.documents.direct_uploads import DirectUploadService
 from app.documents.router import FileLifecycleDependency
@@ -65,7 +66,10 @@ async def create_upload(
     return upload
 
 
-@router.get("/{upload_id}", permission="documents", errors=[Unavailable])
+# The URLs of the response allow to write the parts of the file, so the scope `read` is not enough.
+@router.get(
+    "/{upload_id}", permission="documents", token_scope=TokenScope.WRITE, errors=[Unavailable]
+)
 async def read_upload(
     id: DocumentId, upload_id: UploadId, direct_uploads: DirectUploadServiceDependency
 ) -> DirectUpload:

@@ -23,9 +23,33 @@ from app.users.models import User
 
 # `last_used_at` is updated at most this often, so that most requests with a token write nothing.
 LAST_USE_PRECISION: Final = timedelta(minutes=5)
+# One login deletes at most so many surplus tokens, so that its statement is short even for a user
+# who got many tokens before there was a maximum.
+MAX_DELETED_TOKENS: Final = 1000
 _must_record_use: Final = sa.or_(
     Token.last_used_at.is_(None), Token.last_used_at < sa.func.now() - LAST_USE_PRECISION
 )
+
+# The tokens that the statement sees do not include the new one, which is among those to keep.
+_CREATE_TOKEN: Final = sa.text(f"""
+    WITH created AS (
+        INSERT INTO tokens (user_id, id, name, digest, scope, expires_at)
+        SELECT users.id, :id, :name, :digest, :scope, :expires_at FROM users
+        WHERE users.id = :user_id AND users.password_hash = :verified_hash
+        FOR SHARE
+        RETURNING id, user_id
+    ),
+    surplus AS (
+        SELECT tokens.id FROM tokens JOIN created ON created.user_id = tokens.user_id
+        WHERE tokens.expires_at > now()
+        ORDER BY coalesce(tokens.last_used_at, tokens.created_at) DESC, tokens.id DESC
+        OFFSET :max_tokens_per_user - 1 LIMIT {MAX_DELETED_TOKENS}
+    ),
+    deleted AS (
+        DELETE FROM tokens USING surplus WHERE tokens.id = surplus.id
+    )
+    SELECT id FROM created
+""")  # noqa: S608 - inserts only a constant
 
 
 class ValidToken(NamedTuple):
@@ -34,6 +58,7 @@ class ValidToken(NamedTuple):
     token_id: UUID
     user_id: int
     user_role: str
+    scope: str
     # True if no use of the token was recorded in the last five minutes (`LAST_USE_PRECISION`).
     must_record_use: bool
 
@@ -46,7 +71,13 @@ class TokenRepository(Repository[TokenRead]):
     statements = Statements(Token, TokenRead, filters={"owner": equals(Token.user_id, "owner")})
     # Built once, because every request with a token executes it.
     _select_valid_token = mark_reusable(
-        sa.select(Token.id, Token.user_id, User.role, _must_record_use.label("must_record_use"))
+        sa.select(
+            Token.id,
+            Token.user_id,
+            User.role,
+            Token.scope,
+            _must_record_use.label("must_record_use"),
+        )
         .join_from(Token, User, User.id == Token.user_id)
         .where(
             Token.digest == sa.bindparam("digest", type_=sa.LargeBinary),
@@ -64,7 +95,11 @@ class TokenRepository(Repository[TokenRead]):
             return None
         [token_row] = rows
         return ValidToken(
-            token_row["id"], token_row["user_id"], token_row["role"], token_row["must_record_use"]
+            token_row["id"],
+            token_row["user_id"],
+            token_row["role"],
+            token_row["scope"],
+            token_row["must_record_use"],
         )
 
     async def record_use(self, token_id: UUID) -> None:
@@ -84,38 +119,35 @@ class TokenRepository(Repository[TokenRead]):
         await self.session.execute(statement)
 
     async def create_if_password_unchanged(
-        self, token_values: Mapping[str, Any], user_id: int, verified_hash: str
+        self,
+        token_values: Mapping[str, Any],
+        user_id: int,
+        verified_hash: str,
+        *,
+        max_tokens_per_user: int,
     ) -> bool:
         """Insert a token, if the user still has the password hash that was verified for the login.
 
-        `token_values` are the values of the token's columns by name, except for `user_id`.
-        Returns False and inserts nothing if the password hash has changed since it was verified.
+        If the user then has more than `max_tokens_per_user` tokens, deletes those that have not
+        been used for the longest time. The last use of a token that was never used is its creation.
+        Expired tokens do not count. Concurrent logins do not see the tokens of each other, so a
+        user may have a few tokens more until the next login.
 
-            INSERT INTO tokens (user_id, id, name, digest, expires_at)
-            SELECT users.id, :id, :name, :digest, :expires_at FROM users
-            WHERE users.id = :user_id AND users.password_hash = :verified_hash
-            FOR SHARE
+        `token_values` are the values of the columns `id`, `name`, `digest`, `scope` and
+        `expires_at`. Returns False and changes nothing if the password hash has changed since it
+        was verified.
 
         FOR SHARE locks the user, so that a concurrent change of the password waits until the token
         is committed. A trigger of that change then deletes the token.
         """
-        columns = Token.__table__.c
-        selected_values = [
-            sa.literal(value, columns[column_name].type)
-            for column_name, value in token_values.items()
-        ]
-        select_from_user = (
-            sa.select(User.id, *selected_values)
-            .where(User.id == user_id, User.password_hash == verified_hash)
-            .with_for_update(read=True)
-        )
-        insert_token = (
-            sa.insert(Token)
-            .from_select(["user_id", *token_values], select_from_user)
-            .returning(Token.id)
-        )
-        inserted_rows = await self.session.execute(insert_token)
-        return len(inserted_rows) > 0
+        parameters = {
+            **token_values,
+            "user_id": user_id,
+            "verified_hash": verified_hash,
+            "max_tokens_per_user": max_tokens_per_user,
+        }
+        created_rows = await self.session.execute(_CREATE_TOKEN, parameters)
+        return len(created_rows) > 0
 
     async def delete_by_id(self, token_id: UUID) -> int:
         """Delete the token with this id, if it exists. Return the number of deleted tokens."""

@@ -28,7 +28,12 @@ router = Router(prefix="/tokens", tags=["tokens"], cache_control=NO_STORE)
 async def _get_login_service(session: RequestSession, resources: AppResources) -> LoginService:
     """Create the login service for one request, as a FastAPI dependency."""
     verifier = CredentialVerifier(session, resources.password_hasher)
-    return LoginService(session, verifier, resources.settings.token_ttl)
+    return LoginService(
+        session,
+        verifier,
+        token_ttl_seconds=resources.settings.token_ttl,
+        max_tokens_per_user=resources.settings.max_tokens_per_user,
+    )
 
 
 async def _get_token_service(session: RequestSession, principal: CurrentPrincipal) -> TokenService:
@@ -49,7 +54,9 @@ async def create_token(
 ) -> AccessToken:
     """Log in.
 
-    The response contains an access token, which is valid until it expires or is revoked.
+    The response contains an access token, which is valid until it expires or is revoked, and states
+    its lifetime and its scope. If you have too many tokens, the one that has not been used for the
+    longest time is revoked.
     """
     # If the client does not name the token, the name of its browser or HTTP library is used.
     user_agent = request.headers.get("user-agent", "")[:MAX_TOKEN_NAME_LENGTH]
@@ -72,14 +79,15 @@ async def list_tokens(
 ) -> Page[TokenRead]:
     """List your tokens.
 
-    The list contains the name and the times of each token, but not the token itself.
+    The list contains the name, the scope and the times of each token, but not the token itself.
     """
     page = await tokens.page(query)
     set_page_links(request, response, page)
     return page
 
 
-@router.delete("/current", permission="own-account", errors=[NotFound])
+# A token of any scope may log itself out, because that takes no rights from anyone else.
+@router.delete("/current", permission="own-account", token_scope=None, errors=[NotFound])
 async def delete_current_token(
     tokens: TokenServiceDependency, precondition: WritePrecondition
 ) -> None:

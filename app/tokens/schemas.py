@@ -12,14 +12,19 @@ from app.core.schemas import (
     RequestModel,
     UpdatedAt,
     Version,
+    integer_between,
+    limit_from_setting,
     name_of_length,
+    remove_default,
     string_of_length,
 )
+from app.tokens.scopes import FULL_SCOPE, MAX_SCOPE_LENGTH, RequestedScope
 from app.tokens.secret import TOKEN_PREFIX
 from app.users.password_fields import SentPassword
 from app.users.schemas import MAX_EMAIL_LENGTH
 
 MAX_TOKEN_NAME_LENGTH: Final = 100  # characters
+MAX_TOKEN_LIFETIME: Final = 10 * 365 * 24 * 3600  # seconds; the setting TOKEN_TTL lowers it
 TokenId = Annotated[Id, Field(description="Id of the token")]
 Name = Annotated[str, name_of_length(1, MAX_TOKEN_NAME_LENGTH)]
 IgnoredOAuthField = Annotated[
@@ -30,7 +35,7 @@ IgnoredOAuthField = Annotated[
 
 
 class LoginForm(RequestModel):
-    """The form of a login: the fields that OAuth 2 (RFC 6749) defines, and a name for the token."""
+    """The form of a login: the fields of OAuth 2 (RFC 6749), and the token's name and lifetime."""
 
     username: Annotated[str, string_of_length(1, MAX_EMAIL_LENGTH)] = Field(
         description="Email of the user", examples=["ada@example.com"]
@@ -43,7 +48,21 @@ class LoginForm(RequestModel):
     grant_type: Literal["password"] | None = Field(
         default=None, description="Grant type of OAuth 2, which is always `password`"
     )
-    scope: IgnoredOAuthField = None
+    scope: RequestedScope = Field(
+        default=FULL_SCOPE,
+        description=(
+            "Scopes of the token, separated by a space: `read` for requests with GET and HEAD,"
+            " `write` for all others. Without a scope, the token has both."
+        ),
+        examples=["read"],
+        json_schema_extra=remove_default,
+    )
+    expires_in: Annotated[int, integer_between(1, MAX_TOKEN_LIFETIME)] | None = Field(
+        default=None,
+        description="Lifetime of the token in seconds. The default is the maximum.",
+        examples=[3600],
+        json_schema_extra=limit_from_setting("maximum", "token_ttl"),
+    )
     client_id: IgnoredOAuthField = None
     client_secret: IgnoredOAuthField = None
 
@@ -58,6 +77,11 @@ class AccessToken(BaseModel):
     )
     token_type: Literal["bearer"] = Field(description="Token type of OAuth 2")
     expires_in: int = Field(description="Lifetime of the token in seconds", examples=[2_592_000])
+    scope: str = Field(
+        max_length=MAX_SCOPE_LENGTH,
+        description="Scopes of the token, separated by a space",
+        examples=[FULL_SCOPE],
+    )
 
 
 class TokenRead(ReadModel):
@@ -66,6 +90,11 @@ class TokenRead(ReadModel):
     id: UUID
     name: str = Field(
         max_length=MAX_TOKEN_NAME_LENGTH, description="Name of the token", examples=["laptop"]
+    )
+    scope: str = Field(
+        max_length=MAX_SCOPE_LENGTH,
+        description="Scopes of the token, separated by a space: `read`, `write`",
+        examples=[FULL_SCOPE],
     )
     expires_at: datetime
     last_used_at: datetime | None = Field(

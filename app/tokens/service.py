@@ -8,12 +8,14 @@ from uuid_utils.compat import uuid7
 
 from app.core.access import Principal
 from app.core.db import DATABASE_AND_OS_ERRORS, Database, Session
-from app.core.errors import Conflict, ServiceError, Unauthorized
+from app.core.errors import Conflict, InvalidRequest, ServiceError, Unauthorized
+from app.core.field_errors import FieldError
 from app.core.paging import Page, PageQuery
 from app.core.preconditions import ANY_VERSION, Precondition
 from app.tokens import secret
 from app.tokens.repository import TokenRepository
 from app.tokens.schemas import AccessToken, LoginForm, TokenRead
+from app.tokens.scopes import parse_stored_scope
 from app.users.credentials import CredentialVerifier
 from app.users.login_failures import LoginFailureRepository
 
@@ -35,21 +37,37 @@ async def find_principal(database: Database, token: str) -> Principal | None:
         # time cannot be recorded, for example because the database is overloaded.
         with suppress(ServiceError, *DATABASE_AND_OS_ERRORS):
             await TokenRepository(database.writes).record_use(valid_token.token_id)
-    return Principal(valid_token.user_role, valid_token.user_id, valid_token.token_id)
+    return Principal(
+        valid_token.user_role,
+        valid_token.user_id,
+        valid_token.token_id,
+        parse_stored_scope(valid_token.scope),
+    )
 
 
 class LoginService:
     """Logs users in: verifies an email and a password, and creates an access token.
 
-    `token_ttl_seconds` is the time after which a new token expires.
+    Args:
+        session: The session in which tokens are created.
+        verifier: Verifies the email and the password.
+        token_ttl_seconds: The maximum lifetime of a new token, and the default.
+        max_tokens_per_user: The number of tokens that a user can have. Another login deletes the
+            token that has not been used for the longest time.
     """
 
     def __init__(
-        self, session: Session, verifier: CredentialVerifier, token_ttl_seconds: int
+        self,
+        session: Session,
+        verifier: CredentialVerifier,
+        *,
+        token_ttl_seconds: int,
+        max_tokens_per_user: int,
     ) -> None:
         self._repository = TokenRepository(session)
         self._verifier = verifier
         self._token_ttl_seconds = token_ttl_seconds
+        self._max_tokens_per_user = max_tokens_per_user
 
     async def log_in(
         self, login: LoginForm, token_name: str, client_address: str | None
@@ -60,8 +78,10 @@ class LoginService:
         address is known.
 
         Raises `Unauthorized` if the email or the password is wrong, `TooManyFailedLogins` after
-        too many failed logins, and `Conflict` if the password is changed during the login.
+        too many failed logins, `InvalidRequest` if the requested lifetime exceeds the maximum, and
+        `Conflict` if the password is changed during the login.
         """
+        lifetime_seconds = self._choose_lifetime(login.expires_in)
         credentials = await self._verifier.verify(login.username, login.password, client_address)
         if credentials is None:
             raise Unauthorized("Wrong email or password")
@@ -71,19 +91,39 @@ class LoginService:
             "id": token_id,
             "name": token_name,
             "digest": secret.compute_token_digest(token),
-            "expires_at": datetime.now(UTC) + timedelta(seconds=self._token_ttl_seconds),
+            "scope": login.scope,
+            "expires_at": datetime.now(UTC) + timedelta(seconds=lifetime_seconds),
         }
         is_created = await self._repository.create_if_password_unchanged(
-            token_values, credentials.user_id, credentials.password_hash
+            token_values,
+            credentials.user_id,
+            credentials.password_hash,
+            max_tokens_per_user=self._max_tokens_per_user,
         )
         if not is_created:
             raise Conflict("The password was changed during the login")
         access_token = AccessToken(
             access_token=token,
             token_type="bearer",  # noqa: S106 - not a password
-            expires_in=self._token_ttl_seconds,
+            expires_in=lifetime_seconds,
+            scope=login.scope,
         )
         return token_id, access_token
+
+    def _choose_lifetime(self, requested_seconds: int | None) -> int:
+        """Return the lifetime of a new token in seconds.
+
+        Raises `InvalidRequest` if the client requests more than the maximum. A shorter lifetime
+        than requested would surprise the client later, and a longer one than meant is a risk.
+        """
+        if requested_seconds is None:
+            return self._token_ttl_seconds
+        if requested_seconds > self._token_ttl_seconds:
+            detail = f"Must be at most {self._token_ttl_seconds}"
+            raise InvalidRequest(
+                FieldError(pointer="/expires_in", code="less_than_equal", detail=detail)
+            )
+        return requested_seconds
 
 
 class TokenService:

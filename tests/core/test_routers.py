@@ -35,6 +35,7 @@ from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.factories import make_book
 from tests.support.problems import check_problem
 from tests.support.resources import replace_resources
+from tests.support.rows import execute
 from tests.support.settings import make_settings
 
 SETTINGS = make_settings("postgresql:///unused", anonymous_access="none")
@@ -215,11 +216,23 @@ async def test_guarded_router_handles_requests_of_callers_with_the_permission(
         assert (response.status_code, response.text) == (200, "page")
 
 
+async def test_guarded_router_requires_the_token_scope_of_the_method(
+    guarded_app: FastAPI, database: Database
+) -> None:
+    admin = await create_user_with_token(database, role="admin")
+    await execute(database, "UPDATE tokens SET scope = 'write'")
+    async with open_client(guarded_app) as client:
+        for path in ("/foreign/plain/1", "/admin/page"):
+            response = await client.get(path, headers=admin.headers)
+            check_problem(response, 403, "forbidden")
+            assert response.headers["www-authenticate"].endswith('scope="read"')
+
+
 async def test_guarded_router_is_documented_with_roles_and_problems(guarded_app: FastAPI) -> None:
     async with open_client(guarded_app) as client:
         document = (await client.get("/openapi.json")).json()
     operation = document["paths"]["/foreign/plain/{number}"]["get"]
-    assert operation["security"] == [{"password": []}]
+    assert operation["security"] == [{"password": ["read"]}]
     assert operation["description"].startswith("Read a number.\n\nRoles: member, editor, admin")
     assert {"401", "422"} <= operation["responses"].keys()
     assert "HTTPValidationError" not in document["components"]["schemas"]

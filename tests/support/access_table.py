@@ -95,9 +95,21 @@ OWNER_OPERATIONS: Final = [
     for operation_id, statuses in EXPECTED_STATUSES.items()
     if statuses["stranger"] == 404
 ]
+# The scope that a token needs for an operation, unless it follows from the method. The URLs of an
+# upload allow to write its parts. None stands for any scope.
+OTHER_TOKEN_SCOPES: Final = {"read_upload": "write", "delete_current_token": None}
+# The operations that ignore tokens.
+PUBLIC_OPERATIONS: Final = {
+    operation_id
+    for operation_id, statuses in EXPECTED_STATUSES.items()
+    if statuses["malformed"] == OK
+}
 # The operations that also return 401 or 403 for other reasons than the table: a wrong password, or
-# a role in the body that the caller may not set.
-OTHER_REASONS: Final = {401: {"create_token"}, 403: {"create_user", "update_user"}}
+# the scope of the token, and a role in the body that the caller may not set.
+OTHER_REASONS: Final = {
+    401: {"create_token"},
+    403: EXPECTED_STATUSES.keys() - PUBLIC_OPERATIONS - {"delete_current_token"},
+}
 
 CHALLENGE: Final = 'Bearer realm="bookshelf"'
 INVALID_TOKEN_CHALLENGE: Final = f'{CHALLENGE}, error="invalid_token"'
@@ -139,6 +151,12 @@ class Operation(NamedTuple):
             # The test uploads no file that could be completed.
             return 409
         return min(int(status) for status in self.responses)
+
+    @property
+    def token_scope(self) -> str | None:
+        """The scope that a token needs, or None if the operation accepts a token of any scope."""
+        method_scope = "read" if self.method == "get" else "write"
+        return OTHER_TOKEN_SCOPES.get(self.operation_id, method_scope)
 
     async def send(
         self, client: AsyncClient, headers: dict[str, str], owner: str = "owner"

@@ -55,7 +55,7 @@ async def test_login_returns_token_when_email_differs_in_case(
     response = await log_in(client, username, name="laptop", grant_type="password", scope="")
     assert response.status_code == 201
     assert response.headers["cache-control"] == "no-store"
-    assert list(response.json()) == ["access_token", "token_type", "expires_in"]
+    assert list(response.json()) == ["access_token", "token_type", "expires_in", "scope"]
     assert response.json()["token_type"] == "bearer"
     token_id, name = await fetch_value(database, "SELECT ROW(id, name) FROM tokens")
     assert (response.headers["location"], name) == (f"/tokens/{token_id}", "laptop")

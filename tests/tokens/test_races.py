@@ -47,7 +47,7 @@ async def uncommitted_login(
     """Log in, and yield the token. The login is committed at the end of the block."""
     async with database.transaction() as session:
         verifier = CredentialVerifier(session, password_hasher)
-        service = LoginService(session, verifier, token_ttl_seconds=3600)
+        service = LoginService(session, verifier, token_ttl_seconds=3600, max_tokens_per_user=10)
         login = LoginForm(username=EMAIL, password=SecretStr(PASSWORD))
         _, token = await service.log_in(login, token_name="laptop", client_address=None)
         yield token.access_token

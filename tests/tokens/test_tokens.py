@@ -112,6 +112,7 @@ async def test_list_of_tokens_does_not_contain_the_tokens(
     assert list(item) == [
         "id",
         "name",
+        "scope",
         "expires_at",
         "last_used_at",
         "created_at",
@@ -239,7 +240,12 @@ async def test_deleting_user_deletes_their_tokens(client: AsyncClient, database:
     tokens = [await add_token(database, user) for _ in range(2)]
     token_of_bob = await add_token(database, await add_user(database, "bob@example.com"))
     assert (
-        await client.delete(f"/users/{user}", headers=bearer_headers(tokens[0]))
+        await client.request(
+            "DELETE",
+            f"/users/{user}",
+            json={"current_password": PASSWORD},
+            headers=bearer_headers(tokens[0]),
+        )
     ).status_code == 204
     assert [await is_token_accepted(client, token) for token in (*tokens, token_of_bob)] == [
         False,

@@ -9,6 +9,7 @@ from app.core.access import ANONYMOUS_CALLER_KINDS, Permission, Principal
 from app.core.errors import InvalidToken
 from app.core.http._request_state import request_state
 from app.core.http._resources import http_resources
+from app.core.token_scopes import TokenScope
 
 # The principals of requests without a token, by the value of the setting ANONYMOUS_ACCESS.
 _ANONYMOUS_PRINCIPALS: Final = {
@@ -16,20 +17,30 @@ _ANONYMOUS_PRINCIPALS: Final = {
 }
 
 
-async def authorize(request: HTTPConnection, permission: Permission) -> None:
-    """Authenticate the sender of a request, and check that they have a permission.
+async def authorize(
+    request: HTTPConnection, permission: Permission, token_scope: TokenScope | None
+) -> None:
+    """Authenticate the sender of a request, and check their permission and the scope of the token.
 
     The principal, which is a user or an anonymous caller, is then stored in the request state.
     Requests for the permission "public" are not authenticated, even if they have a token.
 
     Raises `InvalidToken` if the token is malformed, expired or revoked, `Unauthorized` if the
-    permission requires a token and the request does not have one, and `Forbidden` if the role of
-    the user does not include the permission.
+    permission requires a token and the request does not have one, `Forbidden` if the role of the
+    user does not include the permission, and `InsufficientScope` if the token does not have the
+    scope.
+
+    Args:
+        request: The request, or the request that opens a WebSocket.
+        permission: The permission that the sender needs, or "public".
+        token_scope: The scope that the token needs, if there is one. None accepts every token.
     """
     if permission == "public":
         return
     principal = await _authenticate(request)
     principal.require(permission)
+    if token_scope is not None:
+        principal.require_token_scope(token_scope)
     request_state(request.scope).principal = principal
 
 

@@ -24,6 +24,7 @@ from app.core.access import PERMISSIONS, Permission
 from app.core.errors import ServiceError
 from app.core.http._authorization import authorize
 from app.core.http._route import Route
+from app.core.token_scopes import get_token_scope
 
 # The close code of a refused WebSocket (RFC 6455).
 _POLICY_VIOLATION: Final = 1008
@@ -59,6 +60,8 @@ class GuardedRoute(BaseRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the library's route if the caller has the permission.
 
+        The token needs the scope that follows from the method of the request.
+
         Otherwise raises `Unauthorized` or `Forbidden`, or closes the connection if the request
         opens a WebSocket, because a WebSocket cannot receive an error response.
         """
@@ -68,7 +71,8 @@ class GuardedRoute(BaseRoute):
         if has_other_method:
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
-            await authorize(HTTPConnection(scope), self.permission)
+            token_scope = get_token_scope(scope.get("method"))
+            await authorize(HTTPConnection(scope), self.permission, token_scope)
         except ServiceError:
             if scope["type"] != "websocket":
                 raise

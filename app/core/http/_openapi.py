@@ -11,10 +11,16 @@ from app.core.http import _conditional as conditional
 from app.core.http._guard import find_guarded_routes
 from app.core.http._openapi_links import add_links
 from app.core.http._openapi_operations import add_standard_headers, document_route
-from app.core.http._openapi_problems import Json, add_general_error_responses, document_access
+from app.core.http._openapi_problems import (
+    Json,
+    add_general_error_responses,
+    build_security_scheme,
+    document_access,
+)
 from app.core.http._problems import Problem
 from app.core.http._route import Route
 from app.core.schemas import MAX_INT64, SETTING_LIMITS_KEY
+from app.core.token_scopes import get_token_scope
 from app.settings import Settings
 
 # The length of the longest string of each format, in characters.
@@ -88,7 +94,7 @@ def _generate_document(app: FastAPI, settings: Settings) -> Json:
 def _add_components(document: Json, root_path: str) -> None:
     """Add the security scheme, headers and error schemas to which all operations refer."""
     components = document["components"]
-    components["securitySchemes"] = {"password": _build_security_scheme(root_path)}
+    components["securitySchemes"] = {"password": build_security_scheme(root_path)}
     components["headers"] = {
         name: {"description": description, "schema": _HEADER_SCHEMA}
         for name, description in _HEADER_DESCRIPTIONS.items()
@@ -99,16 +105,6 @@ def _add_components(document: Json, root_path: str) -> None:
         schema.pop("$defs", None)
         components["schemas"][model.__name__] = schema
     _remove_fastapi_error_schemas(components["schemas"])
-
-
-def _build_security_scheme(root_path: str) -> Json:
-    """Return the security scheme of the access tokens, with the URL of the login.
-
-    Without ROOT_PATH, the URL is relative to the document, so that it is also correct behind a
-    proxy that adds a prefix.
-    """
-    token_url = f"{root_path}/tokens" if root_path else "tokens"
-    return {"type": "oauth2", "flows": {"password": {"tokenUrl": token_url, "scopes": {}}}}
 
 
 def _remove_fastapi_error_schemas(schemas: Json) -> None:
@@ -157,9 +153,10 @@ def _add_library_routes(document: Json, app: FastAPI, anonymous_kind: str) -> No
         _remove_fastapi_error_schemas(library_schemas)
         _rename_conflicting_schemas(library_document, document["components"]["schemas"])
         for path_item in library_document.get("paths", {}).values():
-            for operation in path_item.values():
+            for method, operation in path_item.items():
                 add_general_error_responses(operation)
-                document_access(operation, guarded_route.permission, anonymous_kind)
+                token_scopes = [get_token_scope(method.upper())]
+                document_access(operation, guarded_route.permission, token_scopes, anonymous_kind)
                 add_standard_headers(operation)
         _merge_document(document, library_document)
 

@@ -69,7 +69,8 @@ def document_route(
     document_body(operation, method)
     add_general_error_responses(operation)
     add_implied_error_responses(operation, method, path, route)
-    document_access(operation, route.permission, anonymous_kind)
+    token_scopes = [] if route.token_scope is None else [route.token_scope]
+    document_access(operation, route.permission, token_scopes, anonymous_kind)
     if route.accepts_idempotency_key:
         _add_idempotency_key(operation)
     _add_conditional_headers(operation, method, route)

@@ -1,5 +1,6 @@
 """Documents the problems that an operation may respond with, and the access that it requires."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from app.core import errors
@@ -8,6 +9,7 @@ from app.core.caller_limits import TooManyRequests
 from app.core.http._problem_examples import merge_problem_responses, openapi_problem_responses
 from app.core.http._route import Route
 from app.core.sizes import format_size
+from app.core.token_scopes import TOKEN_SCOPES
 
 Json = dict[str, Any]
 # Errors of every operation. Each request may be malformed HTTP, or have an unknown parameter.
@@ -75,8 +77,10 @@ def add_error_responses(operation: Json, *error_types: type[errors.ServiceError]
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def document_access(operation: Json, permission: Permission, anonymous_kind: str) -> None:
-    """Document who may call an operation: whether a token is required, and for which roles.
+def document_access(
+    operation: Json, permission: Permission, token_scopes: Sequence[str], anonymous_kind: str
+) -> None:
+    """Document who may call an operation: which token is required, and for which roles.
 
     The roles become the last sentence of the description, for example "Roles: member (only their
     own), admin." An operation with the permission "public" is not changed.
@@ -84,6 +88,7 @@ def document_access(operation: Json, permission: Permission, anonymous_kind: str
     Args:
         operation: The operation in the OpenAPI document. It is changed in place.
         permission: The permission that the operation requires, for example "catalog:read".
+        token_scopes: The scopes that the token needs, for example `["read"]`.
         anonymous_kind: The kind of callers without a token, for example "read". It is the value of
             the setting ANONYMOUS_ACCESS.
     """
@@ -91,9 +96,8 @@ def document_access(operation: Json, permission: Permission, anonymous_kind: str
         return
     roles = _describe_roles(permission)
     access_description = f"Roles: {', '.join(roles)}."
-    # "password" is the name of the security scheme. The list of OAuth scopes is empty, because
-    # tokens of this service do not have scopes.
-    operation["security"] = [{"password": []}]
+    # "password" is the name of the security scheme.
+    operation["security"] = [{"password": list(token_scopes)}]
     token_is_optional = get_scope(permission, anonymous_kind) is not NONE
     if token_is_optional:
         without_token: Json = {}
@@ -103,8 +107,21 @@ def document_access(operation: Json, permission: Permission, anonymous_kind: str
     operation["description"] = f"{description}\n\n{access_description}".strip()
     add_error_responses(operation, errors.InvalidToken)
     some_role_is_forbidden = len(roles) < len(Role)
-    if some_role_is_forbidden:
+    if some_role_is_forbidden or token_scopes:
         add_error_responses(operation, errors.Forbidden)
+
+
+def build_security_scheme(root_path: str) -> Json:
+    """Return the security scheme of the access tokens, with the URL of the login.
+
+    Without ROOT_PATH, the URL is relative to the document, so that it is also correct behind a
+    proxy that adds a prefix.
+    """
+    token_url = f"{root_path}/tokens" if root_path else "tokens"
+    return {
+        "type": "oauth2",
+        "flows": {"password": {"tokenUrl": token_url, "scopes": TOKEN_SCOPES}},
+    }
 
 
 def _describe_roles(permission: Permission) -> list[str]:

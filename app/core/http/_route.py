@@ -16,19 +16,17 @@ from copy import copy
 from http.client import NO_CONTENT
 from typing import Any
 
-from fastapi import FastAPI, Request, Response, params
+from fastapi import FastAPI, Request, Response
 from fastapi._compat import ModelField
 from fastapi.routing import APIRoute, request_response
 from starlette.routing import Match
 from starlette.types import Scope
 
 from app.core.access import Permission
+from app.core.http._accepted_content import get_accepted_media_types, reads_body_as_stream
 from app.core.http._authorization import authorize
 from app.core.http._bodies import (
-    FORM_MEDIA_TYPE,
-    JSON_MEDIA_TYPE,
     MAX_BODY_SIZE,
-    MERGE_PATCH_MEDIA_TYPE,
     ParsedRequest,
     check_content_length,
     parse_body,
@@ -46,10 +44,14 @@ from app.core.http._sessions import (
     run_in_transaction,
     run_in_transaction_with_retry,
 )
+from app.core.token_scopes import TokenScope
 
 
 class Route(APIRoute):
     """The route of one endpoint that a Router declares."""
+
+    # The paths that have another route, although they match this one. `copy_for_app` sets them.
+    _literal_paths: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class Route(APIRoute):
         endpoint: Callable[..., Any],
         *,
         permission: Permission,
+        token_scope: TokenScope | None,
         cache_control: str,
         has_location: bool,
         max_body_size: int = MAX_BODY_SIZE,
@@ -68,6 +71,7 @@ class Route(APIRoute):
             path: For example `/books/{id}`.
             endpoint: The function that handles requests. Its name is the operation id.
             permission: The permission that a caller needs, or "public".
+            token_scope: The scope that a token needs. None accepts every token.
             cache_control: The Cache-Control header of responses that do not set their own.
             has_location: True documents a Location header in the OpenAPI document.
             max_body_size: The maximum size in bytes of a body that is not read as a stream.
@@ -77,18 +81,16 @@ class Route(APIRoute):
         self.has_large_body = max_body_size > MAX_BODY_SIZE
         super().__init__(path, endpoint, operation_id=endpoint.__name__, **options)
         self.permission: Permission = permission
+        self.token_scope = token_scope
         self.cache_control = cache_control
         self.has_location = has_location
         self.body_size_limit = max_body_size
         # An idempotency key belongs to a principal, and public routes do not look up the principal.
         self.accepts_idempotency_key = "POST" in (self.methods or ()) and permission != "public"
-        # An endpoint that documents its request body in `openapi_extra` reads it as a stream.
-        self.streams_body = bool((self.openapi_extra or {}).get("requestBody"))
-        self.media_types = self._get_accepted_media_types()
+        self.streams_body = reads_body_as_stream(self)
+        self.media_types = get_accepted_media_types(self)
         self._query_parameters = allowed_query_parameters(self.dependant)
         self._needs_transaction = needs_transaction(self.dependant)
-        # `copy_for_app` sets the paths that have another route, although they match this one.
-        self._literal_paths: frozenset[str] = frozenset()
         # The beginning of each matching path: `/books/` if the path is `/books/{id}/content`.
         self._literal_prefix = path.partition("{")[0]
 
@@ -188,7 +190,7 @@ class Route(APIRoute):
 
         async def handle_request(request: Request) -> Response:
             """Authorize and check a request, then handle it."""
-            await authorize(request, self.permission)
+            await authorize(request, self.permission, self.token_scope)
             # An endpoint that reads its body as a stream has its own limit.
             if not self.streams_body:
                 check_content_length(request, self.body_size_limit)
@@ -229,15 +231,3 @@ class Route(APIRoute):
         if request.method == "GET":
             return not_modified_response(request, response) or response
         return response
-
-    def _get_accepted_media_types(self) -> list[str]:
-        """Return the media types that the endpoint accepts, for example `["application/json"]`."""
-        if self.streams_body:
-            # The endpoint documents its body by itself, for example as multipart/form-data.
-            documented_body = (self.openapi_extra or {})["requestBody"]
-            return list(documented_body["content"])
-        if self.body_field is not None and isinstance(self.body_field.field_info, params.Form):
-            return [FORM_MEDIA_TYPE]
-        if "PATCH" in (self.methods or ()):
-            return [JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE]
-        return [JSON_MEDIA_TYPE]

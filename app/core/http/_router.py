@@ -22,6 +22,7 @@ from app.core.http._guard import (
 )
 from app.core.http._problem_examples import openapi_problem_responses
 from app.core.http._route import Route
+from app.core.token_scopes import TokenScope, get_token_scope
 
 # Values of Cache-Control. A browser may store the response, but has to ask before it uses it.
 REVALIDATE: Final = "private, no-cache"
@@ -40,6 +41,9 @@ class EndpointOptions(TypedDict, total=False):
     errors: Sequence[type[ServiceError]]
     # True documents a Location header in OpenAPI. The default is True if the status code is 201.
     has_location: bool
+    # The scope that a token needs, if there is a token. The default follows from the method: `read`
+    # for GET, and `write` for others. None accepts every token.
+    token_scope: TokenScope | None
     # The maximum size of the body in bytes. The default is `MAX_BODY_SIZE`.
     max_body_size: int
     # FastAPI defines the meaning of the following options.
@@ -107,6 +111,7 @@ class Router:
         route_options: dict[str, Any] = dict(options)
         status_code = route_options.setdefault("status_code", OK)
         route_options.setdefault("has_location", status_code == CREATED)
+        route_options.setdefault("token_scope", get_token_scope(method))
         error_responses = openapi_problem_responses(*route_options.pop("errors", ()))
         # A response that the endpoint documents by itself replaces the generated one.
         route_options["responses"] = {**error_responses, **options.get("responses", {})}

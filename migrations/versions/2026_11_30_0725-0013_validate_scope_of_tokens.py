@@ -1,0 +1,21 @@
+"""Check the scope of the tokens that existed before revision 0012, without blocking requests.
+
+Revision: 0013, after 0012
+"""
+
+from collections.abc import Sequence
+
+from alembic import op
+
+revision: str = "0013"
+down_revision: str | None = "0012"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE tokens VALIDATE CONSTRAINT ck_tokens_scope")
+
+
+def downgrade() -> None:
+    pass
