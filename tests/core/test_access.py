@@ -25,6 +25,7 @@ from tests.support.callers import (
     set_anonymous_access,
 )
 from tests.support.entity_case import UNKNOWN_ID
+from tests.support.factories import Json
 from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
 from tests.support.streamed_lists import CSV, CSV_TYPE, NDJSON, STREAMED_PATHS, get_stream
@@ -118,20 +119,29 @@ async def test_broken_request_returns_403_when_role_is_too_low(
     assert response.headers["www-authenticate"] == INSUFFICIENT_SCOPE_CHALLENGE
 
 
-@pytest.mark.parametrize("path", ["/documents", "/authors"])
-async def test_body_is_not_read_when_caller_is_not_permitted(
-    client: AsyncClient, app: FastAPI, path: str
+async def test_no_operation_reads_its_body_before_it_has_checked_the_token(
+    client: AsyncClient, document: Json
 ) -> None:
-    set_anonymous_access(app, "read")
     chunks_read = []
 
     async def body() -> AsyncIterator[bytes]:
-        chunks_read.append(path)
+        chunks_read.append(b"x")
         yield b"x"
 
-    headers = FORM_HEADERS if path == "/documents" else JSON_HEADERS
-    response = await client.post(path, content=body(), headers=headers)
-    assert (response.status_code, chunks_read) == (401, [])
+    statuses = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            # Only public operations have no security requirement.
+            if "requestBody" in operation and "security" in operation:
+                item_id = 1 if path.startswith("/users") else UNKNOWN_ID
+                url = path.format(id=item_id, upload_id=UNKNOWN_ID)
+                response = await client.request(
+                    method, url, content=body(), headers=EXPIRED_TOKEN_HEADERS
+                )
+                statuses[method, path] = response.status_code
+    assert statuses.keys() >= {("post", "/books/batch"), ("patch", "/documents/{id}")}
+    assert set(statuses.values()) == {401}
+    assert chunks_read == []
 
 
 # Methods and paths

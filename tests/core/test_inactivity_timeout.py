@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 
 from tests.support.document_forms import END_OF_FORM, START_OF_FORM
-from tests.support.processes import running_server
+from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.raw_requests import open_request, post_head, upload_head
 
 pytestmark = pytest.mark.private_database
@@ -54,6 +54,20 @@ async def test_body_sent_in_single_bytes_is_408(origin: str) -> None:
             while not status_line.done():
                 writer.write(b".")
                 await asyncio.wait({status_line}, timeout=0.1)
+        assert (await status_line).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_upload_in_bursts_below_the_minimum_rate_is_408(database_url: str) -> None:
+    settings = {"DB_POOL_TIMEOUT": "0.5", "DB_STATEMENT_TIMEOUT": "1", "MIN_BODY_RATE": "1MiB"}
+    async with (
+        running_server(DATABASE_URL=database_url, REQUEST_TIMEOUT="2", **settings) as (_, origin),
+        asyncio.timeout(TIMEOUT_SECONDS),
+        open_request(origin, upload_head(10**9) + START_OF_FORM) as (reader, writer),
+    ):
+        status_line = asyncio.create_task(reader.readline())
+        while not status_line.done():
+            writer.write(bytes(64 * 1024))
+            await asyncio.wait({status_line}, timeout=0.5)
         assert (await status_line).startswith(b"HTTP/1.1 408 ")
 
 

@@ -86,6 +86,12 @@ async def test_invalid_header_is_rejected(origin: str, header: bytes, status: in
     check_rejection(await exchange_bytes(origin, head + b"abc"), status)
 
 
+async def test_incomplete_head_with_many_empty_headers_is_431(origin: str) -> None:
+    # They are small on the wire, but take much memory.
+    head = b"GET / HTTP/1.1\r\nHost: test\r\n" + 1000 * b"a:\r\n"
+    assert response_statuses(await exchange_bytes(origin, head)) == [431]
+
+
 async def test_two_spaces_in_a_later_segment_of_the_request_line_are_400() -> None:
     app = RecordingApp()
     async with serving_app(app) as origin, tcp_connection(origin) as (reader, writer):

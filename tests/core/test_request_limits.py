@@ -12,6 +12,7 @@ from app.core.db import Database
 from app.core.server._request_head import MAX_HEAD_BYTES
 from app.core.server._request_limits import (
     HEADER_SEPARATOR_BYTES,
+    MAX_HEADERS,
     MAX_HEADERS_BYTES,
     MAX_TARGET_BYTES,
 )
@@ -101,6 +102,16 @@ async def test_headers_larger_than_64_kib_are_431(client: AsyncClient) -> None:
     assert response.status_code == 200
     response = await client.get("/livez", headers={"x-a": longest_value + "x"})
     check_problem(response, 431, "request-header-fields-too-large")
+
+
+async def test_more_than_100_headers_are_431(client: AsyncClient) -> None:
+    request = client.build_request("GET", "/livez")
+    headers = request.headers.raw
+    headers += [(b"x-a", b"")] * (MAX_HEADERS - len(headers))
+    request.headers = httpx.Headers(headers)
+    assert (await client.send(request)).status_code == 200
+    request.headers = httpx.Headers([*headers, (b"x-a", b"")])
+    check_problem(await client.send(request), 431, "request-header-fields-too-large")
 
 
 async def test_malformed_message_gets_a_problem_from_the_server(private_database_url: str) -> None:

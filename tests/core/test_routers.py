@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -198,6 +199,21 @@ async def test_guarded_router_requires_its_permission(guarded_app: FastAPI) -> N
         check_problem(await client.get("/foreign/plain/1"), 401, "unauthorized")
         check_problem(await client.get("/foreign/plain/x"), 401, "unauthorized")
         check_problem(await client.get("/admin/page"), 401, "unauthorized")
+
+
+async def test_guarded_router_does_not_read_the_body_of_a_caller_without_the_permission(
+    guarded_app: FastAPI,
+) -> None:
+    chunks_read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        chunks_read.append(b"x")
+        yield b"x"
+
+    async with open_client(guarded_app) as client:
+        response = await client.post("/admin/page", content=body())
+    check_problem(response, 401, "unauthorized")
+    assert chunks_read == []
 
 
 async def test_guarded_router_handles_requests_of_callers_with_the_permission(

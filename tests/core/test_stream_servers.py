@@ -3,40 +3,31 @@
 import asyncio
 import json
 import re
-import socket
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import httpx
 import pytest
-from httpx import AsyncClient, AsyncHTTPTransport
+from httpx import AsyncClient
 
 from tests.support import servers
 from tests.support.database_activity import COUNT_BUSY, wait_for_query_result
+from tests.support.many_books import (
+    BOOKS,
+    FIRST_BOOK_PATH,
+    INSERT_BOOKS,
+    open_stream,
+    read_log_until,
+)
 from tests.support.problems import check_problem
 from tests.support.processes import running_server
-from tests.support.rows import AUTHOR_ID
 from tests.support.streamed_lists import CSV, NDJSON, get_stream
 
 # With `pytest --dist loadfile`, only one process creates the large database.
 pytestmark = pytest.mark.private_database
 
-BOOKS = 120_000
-FIRST_BOOK_PATH = "/books/01890000-0000-7000-9000-000000000001"
-# Creates the rows in about a second: indexes that no test needs are dropped.
-_ROWS = f"""
-DROP INDEX ix_books_title_terms, ix_books_title_sort_key_id, ix_books_author_id_title_sort_key_id,
-    ix_books_updated_at_id, ix_books_author_id_created_at_id, ix_books_author_id_updated_at_id;
-SET session_replication_role = replica;
-INSERT INTO authors (id, name) VALUES ('{AUTHOR_ID}', 'Author');
-INSERT INTO books (id, title, author_id, created_at)
-SELECT ('01890000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid, 'Title ' || n, '{AUTHOR_ID}',
-    timestamptz '2020-01-01Z' + n * interval '1 minute'
-FROM generate_series(1, {BOOKS}) n;
-"""
 RELEASE_TIMEOUT = 2.0  # seconds
 TERMINATE_STREAM = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
@@ -48,43 +39,13 @@ AND state = 'idle in transaction'
 @pytest.fixture(scope="module")
 async def template_with_many_books(template_url: str) -> AsyncIterator[str]:
     """The URL of a database with many books, created once for all tests of this module."""
-    async with servers.copy_with_rows(template_url, _ROWS) as url:
+    async with servers.copy_with_rows(template_url, INSERT_BOOKS) as url:
         yield url
 
 
 @pytest.fixture
 def private_database_url(template_with_many_books: str) -> str:
     return template_with_many_books
-
-
-@asynccontextmanager
-async def open_stream(origin: str, accept: str = NDJSON) -> AsyncIterator[AsyncIterator[bytes]]:
-    """Read the first chunk of the streamed books, and yield an iterator over the others.
-
-    The client disconnects when the block ends.
-    """
-    small_receive_buffer = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)]
-    transport = AsyncHTTPTransport(socket_options=small_receive_buffer)
-    async with (
-        AsyncClient(base_url=origin, transport=transport) as client,
-        client.stream("GET", "/books", headers={"Accept": accept}) as response,
-    ):
-        assert response.status_code == 200
-        chunks = response.aiter_raw()
-        await anext(chunks)
-        yield chunks
-
-
-async def read_log_until(process: Process, *words: str) -> str:
-    """Read and return the log of a server up to a line that contains all of the words."""
-    assert process.stdout
-    log = ""
-    async with asyncio.timeout(10):
-        async for line in process.stdout:
-            log += line.decode()
-            if all(word in line.decode() for word in words):
-                return log
-    raise AssertionError(log)
 
 
 async def test_disconnected_client_leaves_no_query_running(

@@ -19,6 +19,7 @@ from tests.support.protocol_server import (
     send_body,
     send_until_disconnected,
     serving_responses,
+    start_response,
     start_response_of_unknown_length,
     wait_until_server_has_read,
 )
@@ -59,6 +60,12 @@ def client_transport(writer: asyncio.StreamWriter) -> asyncio.Transport:
     return cast("asyncio.Transport", writer.transport)
 
 
+async def read_slowly(reader: asyncio.StreamReader) -> None:
+    """Read a response to its end, but with pauses."""
+    while await reader.read(64 * 1024):
+        await asyncio.sleep(0.001)
+
+
 async def wait_until_closed(state: ServerState) -> None:
     """Wait until the server has closed all connections, and has ended all requests."""
 
@@ -90,6 +97,26 @@ async def test_connection_of_client_that_does_not_read_is_reset(
         client_transport(writer).resume_reading()
         with pytest.raises(ConnectionResetError):
             await reader.read()
+
+
+async def test_connection_of_client_that_reads_below_the_minimum_rate_is_reset(
+    state: ServerState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_control, "UNREAD_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(flow_control, "MIN_READ_RATE", 10**12)
+    large_body = bytes(300 * 1024 * 1024)
+
+    async def respond(_: Receive, send: Send) -> None:
+        await start_response(send, content_length=len(large_body))
+        await send_body(send, large_body)
+
+    async with (
+        serving_responses(respond, state) as origin,
+        tcp_connection(origin) as (reader, writer),
+    ):
+        writer.write(GET_REQUEST)
+        with pytest.raises(ConnectionResetError):
+            await read_slowly(reader)
 
 
 @pytest.mark.parametrize("request_bytes", [CLOSING_REQUEST, GET_REQUEST, INCOMPLETE_POST_REQUEST])
