@@ -75,7 +75,7 @@ def test_every_command_of_a_page_exists(name: str) -> None:
     for command in re.findall(r"python -m app ([a-z]+)", text):
         assert command in command_names(), f"python -m app {command}"
     for program in re.findall(r"^\$ (\S+)", text, re.MULTILINE):
-        assert program in {"make", "docker"} or shutil.which(program), program
+        assert program in {"make", "docker", "psql"} or shutil.which(program), program
 
 
 @every_page

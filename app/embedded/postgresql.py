@@ -164,8 +164,9 @@ class Postgres:
 def _choose_socket_dir(data_dir: Path) -> Path:
     """Return the directory for the Unix socket of a server with its files in `data_dir`.
 
-    This is `data_dir/run`. If that path is too long for a socket, the directory is, for example,
-    `/tmp/bookshelf-1000/0123456789abcdef`, with the id of the user and a hash of the path.
+    This is `data_dir/run`. If that path is too long for a socket, the directory is in `/tmp` or
+    TMPDIR. Its path then contains the id of the user and a hash of `data_dir/run`, for example
+    `/tmp/bookshelf-1000/0123456789abcdef`.
     """
     socket_dir = data_dir / "run"
     path_bytes = os.fsencode(socket_dir)
