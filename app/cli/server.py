@@ -11,7 +11,13 @@ from typing import Final
 from app.cli import runtime
 from app.cli.child_processes import build_connection_environment
 from app.cli.supervisor import Supervisor, SupervisorLink
-from app.core.server import GracefulProtocol, GracefulServer, create_cors_policy, exit_immediately
+from app.core.server import (
+    GracefulProtocol,
+    GracefulServer,
+    UntrustedProxyWarning,
+    create_cors_policy,
+    exit_immediately,
+)
 from app.main import create_app
 from app.settings import Settings
 from app.worker import STOP_SIGNALS
@@ -90,8 +96,13 @@ def exit_without_waiting_for_threads() -> None:
 
 def _create_server(settings: Settings, is_last_user: Callable[[], bool]) -> GracefulServer:
     """Create the application and its server. See `GracefulServer` for `is_last_user`."""
+    proxy_warning = None
+    if settings.app_env == "production":
+        proxy_warning = UntrustedProxyWarning(settings.trusted_proxies)
     protocol_factory = partial(
-        GracefulProtocol, cors_policy=create_cors_policy(settings.cors_origins)
+        GracefulProtocol,
+        cors_policy=create_cors_policy(settings.cors_origins),
+        proxy_warning=proxy_warning,
     )
     return GracefulServer(
         create_app(settings),

@@ -1,6 +1,7 @@
 """Everything around the routes: middleware, health endpoints and the HTTP protocol."""
 
 from app.core.server._cors import CorsPreflightMiddleware, create_cors_policy
+from app.core.server._forwarded_headers import UntrustedProxyWarning
 from app.core.server._graceful_protocol import GracefulProtocol
 from app.core.server._graceful_server import GracefulServer, exit_immediately
 from app.core.server._health import router
@@ -28,6 +29,7 @@ __all__ = [
     "RootPathMiddleware",
     "ServerResources",
     "Shutdown",
+    "UntrustedProxyWarning",
     "create_cors_policy",
     "exit_immediately",
     "get_progress_callback",

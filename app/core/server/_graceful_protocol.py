@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.core.server._forwarded_headers import UntrustedProxyWarning
 from app.core.server._protocol import HttpProtocol
 
 # The time that a client has during a shutdown to send a request on an idle connection. It is enough
@@ -19,17 +20,40 @@ class GracefulProtocol(HttpProtocol):
     has just connected, and whose request is on its way, would then see a reset.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        """Create the state of a new connection. The arguments are those of uvicorn's class."""
+    def __init__(
+        self, *args: Any, proxy_warning: UntrustedProxyWarning | None = None, **options: Any
+    ) -> None:
+        """Create the state of a new connection.
+
+        Args:
+            args: The arguments of the base class, like `options`.
+            proxy_warning: Checks the first request of the connection, if it is not None.
+            options: The keyword arguments of the base class.
+        """
         super().__init__(*args, **options)
         self._is_shutting_down = False
+        self._proxy_warning = proxy_warning
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         # It is None if the first request has an Upgrade header, whose head is then read again.
         cycle: RequestResponseCycle | None = self.cycle
-        if self._is_shutting_down and cycle is not None:
+        if cycle is None:
+            return
+        if self._is_shutting_down:
             cycle.keep_alive = False
+        if self._proxy_warning is not None:
+            self._check_peer(self._proxy_warning, cycle)
+
+    def _check_peer(self, warning: UntrustedProxyWarning, cycle: RequestResponseCycle) -> None:
+        """Warn if the client of this connection is a proxy that is not trusted.
+
+        Only the first request is checked, so that later requests take no longer.
+        """
+        self._proxy_warning = None
+        # A client that is connected by a Unix socket has no address.
+        if self.client is not None:
+            warning.check(self.client[0], (name for name, _ in cycle.scope["headers"]))
 
     def shutdown(self) -> None:
         """Close the connection after the responses in progress, or soon if there are none.
