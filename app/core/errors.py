@@ -186,15 +186,16 @@ class UnsupportedContentEncoding(UnsupportedMediaType):
 class InvalidRequest(ServiceError):
     """The request contains invalid values, which the field errors describe.
 
-    The response lists at most `MAX_FIELD_ERRORS` of them, because a request may contain thousands
-    of invalid values.
+    The response lists at most `MAX_FIELD_ERRORS` of them, and says so if there are more.
     """
 
     status = 422
     detail = "The request contains invalid values. The member errors lists them."
 
     def __init__(self, *field_errors: FieldError) -> None:
-        super().__init__(None, *field_errors[:MAX_FIELD_ERRORS])
+        has_more = len(field_errors) > MAX_FIELD_ERRORS
+        detail = f"{self.detail[:-1]}, but only {MAX_FIELD_ERRORS}." if has_more else None
+        super().__init__(detail, *field_errors[:MAX_FIELD_ERRORS])
 
 
 class IdempotencyKeyReused(InvalidRequest):
@@ -243,8 +244,7 @@ class ShuttingDown(Unavailable):
     detail = "The server is shutting down"
 
 
-# The general error of each status, for example `Conflict` for 409. It contains only the direct
-# subclasses of `ServiceError` that exist here, not those that entities define later.
+# The general errors by status, without those that entities define later: `Conflict` for 409.
 ERRORS_BY_STATUS: Final = {
     error_class.status: error_class for error_class in ServiceError.__subclasses__()
 }

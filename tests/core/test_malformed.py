@@ -250,19 +250,21 @@ async def test_slow_to_parse_batch_of_maximum_size_is_rejected_in_time(
     items = b",".join([item] * ((MAX_BATCH_SIZE - 12) // (len(item) + 1)))
     start = time.process_time()
     response = await send_body(client, "POST", "/books/batch", b'{"items":[' + items + b"]}")
-    assert time.process_time() - start < 0.8 * 8  # seconds of CPU time, as above for each MiB
-    check_problem(response, 422, "invalid-request")
+    assert time.process_time() - start < 0.8  # seconds of CPU time
+    check_problem(response, 400, "malformed-request")
     assert len(response.content) < 64 * 1024
 
 
 async def test_only_reported_field_errors_are_converted() -> None:
-    # A batch can contain more than 100,000 errors. Converting all of them took a second.
+    # A batch can contain thousands of errors. One more than the response lists is converted, so
+    # that the response says that there are more.
     validation_error = {
         "loc": ("body", "x"),
         "msg": "Extra inputs are not permitted",
         "type": "extra_forbidden",
     }
-    error = RequestValidationError([validation_error] * MAX_FIELD_ERRORS + ["not converted"])
+    validation_errors = [validation_error] * (MAX_FIELD_ERRORS + 1)
+    error = RequestValidationError([*validation_errors, "not converted"])
     response = await error_handlers._handle_validation_error(
         Request({"type": "http", "path": "/"}), error
     )

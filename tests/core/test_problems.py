@@ -191,8 +191,8 @@ async def test_long_path_and_names_are_truncated_to_documented_length(
     assert len(location["parameter"]) <= max_lengths["parameter"]
 
 
-async def test_response_to_thousands_of_wrong_fields_is_small(client: AsyncClient) -> None:
-    body = {f"{number:x}": 0 for number in range(5_000)}
+async def test_response_to_fields_with_long_names_is_small(client: AsyncClient) -> None:
+    body = {f"{number}{'x' * 600}": 0 for number in range(100)}
     response = await client.post("/authors", json=body)
     field_error_locations(response)
     assert len(response.content) < 100_000

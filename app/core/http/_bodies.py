@@ -17,7 +17,7 @@ from app.core.errors import (
     UnsupportedMediaType,
 )
 from app.core.field_errors import FieldError, json_pointer
-from app.core.formats import MAX_JSON_DEPTH, JsonNestedTooDeeply, parse_json
+from app.core.formats import JsonTooLarge, parse_json
 from app.core.http._callers import identify_caller
 from app.core.http._resources import http_resources
 from app.core.sizes import format_size
@@ -31,6 +31,7 @@ FORM_MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_BODY_SIZE: Final = 64 * 1024
 MAX_BATCH_BODY_SIZE: Final = 8 * 1024 * 1024
 MAX_FORM_FIELDS: Final = 100
+MAX_CONTENT_TYPE_LENGTH: Final = 1000  # characters
 
 
 class ParsedRequest(Request):
@@ -114,9 +115,9 @@ async def parse_body(
             parsed_request.parsed_body = _parse_form(parsed_request.body_bytes)
         else:
             parsed_request.parsed_body = parse_json(parsed_request.body_bytes)
-    except JsonNestedTooDeeply:
-        detail = f"The JSON must not be nested more than {MAX_JSON_DEPTH} levels deep"
-        raise MalformedRequest(detail) from None
+    except JsonTooLarge as error:
+        # The message names the limit. Messages of other errors may quote confidential values.
+        raise MalformedRequest(str(error)) from None
     except ValueError:
         raise MalformedRequest from None
     return parsed_request
@@ -137,6 +138,9 @@ def _require_supported_content_type(request: Request, media_types: list[str]) ->
     """
     # Join repeated headers. The result is then not a media type, so the request is refused.
     content_type = ", ".join(request.headers.getlist("content-type"))
+    if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
+        # The parser would need a long time for thousands of parameters.
+        raise UnsupportedMediaType
     content_encoding = ", ".join(request.headers.getlist("content-encoding")).lower()
 
     # The message class of the standard library parses the header.

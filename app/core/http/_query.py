@@ -10,7 +10,7 @@ from fastapi.dependencies.models import Dependant
 from pydantic import BaseModel
 
 from app.core.errors import InvalidRequest
-from app.core.field_errors import FieldError
+from app.core.field_errors import MAX_FIELD_ERRORS, FieldError
 from app.core.paging import CommaSeparated
 
 
@@ -84,8 +84,11 @@ def check_query_parameters(request: Request, allowed_parameters: dict[str, bool]
     example, `{"page": False, "id": True}` allows `?page=2&id=7&id=8`, but not `?page=2&page=3`.
     """
     occurrences_by_name = Counter(name for name, _ in request.query_params.multi_items())
-    field_errors = []
+    field_errors: list[FieldError] = []
     for name, occurrences in occurrences_by_name.items():
+        if len(field_errors) > MAX_FIELD_ERRORS:
+            # The response does not list more. A query may have thousands of unknown parameters.
+            break
         if name not in allowed_parameters:
             code = "unknown_parameter"
             detail = "Unknown parameter"
