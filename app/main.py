@@ -23,6 +23,8 @@ from app.core.http import (
 )
 from app.core.server import (
     CorsPreflightMiddleware,
+    CrossSiteProtection,
+    HostPolicy,
     InactivityTimeoutMiddleware,
     Readiness,
     RequestContextMiddleware,
@@ -155,7 +157,14 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
             server_timing_enabled=is_development,
             metrics_enabled=has_metrics,
         ),
-        Middleware(RequestLimitsMiddleware, allowed_hosts=settings.allowed_hosts),
+        Middleware(
+            RequestLimitsMiddleware,
+            host_policy=HostPolicy(
+                settings.allowed_hosts,
+                is_loopback_only_by_default=settings.anonymous_access == "full",
+            ),
+            cross_site_protection=CrossSiteProtection(settings.cors_origins),
+        ),
         Middleware(
             InactivityTimeoutMiddleware, settings.request_timeout, settings.min_body_rate, shutdown
         ),

@@ -1,4 +1,4 @@
-"""Types of settings: comma-separated values, and the parts of URLs."""
+"""Types of settings: comma-separated values, and the parts of URLs, such as host names."""
 
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
@@ -13,6 +13,16 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 # For example "app.example.com:8443" or "[::1]:8000".
 _HOST_AND_PORT: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<port>[0-9]+))?")
 _PATH_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~-]+")
+# The names and addresses that always mean the same machine. Browsers do not ask DNS for them.
+_LOOPBACK_HOST: Final = re.compile(r"(.+\.)?localhost|127(\.[0-9]{1,3}){3}|::1|\[::1\]")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Return whether only programs on the same machine reach a server under this name.
+
+    For example, it is true for "localhost", "api.localhost", "127.0.0.1" and "[::1]".
+    """
+    return _LOOPBACK_HOST.fullmatch(host) is not None
 
 
 def _split_at_commas(value: Any) -> Any:

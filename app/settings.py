@@ -11,7 +11,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 
 from app.database_url import DatabaseUrl, to_sqlalchemy_url
-from app.setting_types import CommaSeparated, HostPattern, Origin, PathPrefix, ServerUrl
+from app.setting_types import (
+    CommaSeparated,
+    HostPattern,
+    Origin,
+    PathPrefix,
+    ServerUrl,
+    is_loopback_host,
+)
 
 # Letters are ASCII only, because a compiled pattern of all Unicode letters takes 1 MiB of memory.
 S3_PREFIX_PATTERN = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
@@ -132,16 +139,20 @@ class Settings(BaseSettings):
     def _choose_anonymous_access(cls, access: str | None, info: ValidationInfo) -> str:
         """Refuse `full` in production, and choose the default if the setting is not set.
 
-        The default is `full` in development, and `read` in production and in tests.
+        The default is `full` only in development, if no other machine can connect (HOST) and the
+        database is the embedded one, which is not shared. Otherwise, it is `read`.
         """
         app_env = info.data.get("app_env")
+        is_private = is_loopback_host(info.data.get("host", "")) and not info.data.get(
+            "database_url"
+        )
         if access == "full" and app_env == "production":
             raise ValueError(
                 "Must be read or none in production, because full lets everyone change everything"
             )
         if access is not None:
             return access
-        if app_env == "development":
+        if app_env == "development" and is_private:
             return "full"
         return "read"
 

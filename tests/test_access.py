@@ -299,7 +299,7 @@ def test_document_lists_401_and_403_exactly_where_they_can_occur(
     listed = {
         operation.operation_id
         for operation in described_operations
-        if str(status) in operation.responses
+        if PROBLEM_TYPES[status] in operation.list_problem_types(status)
     }
     assert listed == possible | OTHER_REASONS[status]
 
@@ -307,11 +307,16 @@ def test_document_lists_401_and_403_exactly_where_they_can_occur(
 @pytest.mark.parametrize("status", [401, 403])
 def test_document_describes_401_and_403_responses(operations: Operations, status: int) -> None:
     for operation in operations.values():
-        if response := operation.responses.get(str(status)):
-            schema = response["content"]["application/problem+json"]["schema"]
-            problem_types = schema["properties"]["type"]["enum"]
-            assert problem_types == [f"urn:problem-type:bookshelf:{PROBLEM_TYPES[status]}"]
-            assert "WWW-Authenticate" in response["headers"]
+        other_types = set(operation.list_problem_types(status)) - {PROBLEM_TYPES[status]}
+        assert other_types <= {"origin-not-allowed"}
+        if PROBLEM_TYPES[status] in operation.list_problem_types(status):
+            assert "WWW-Authenticate" in operation.responses[str(status)]["headers"]
+
+
+def test_document_lists_that_pages_of_other_origins_may_not_write(operations: Operations) -> None:
+    for operation in operations.values():
+        is_listed = "origin-not-allowed" in operation.list_problem_types(403)
+        assert is_listed == (operation.method != "get")
 
 
 def test_document_contains_the_login_url(

@@ -149,12 +149,10 @@ async def test_serve_prints_its_url_backends_and_commands_to_try(used_dir: Path)
     assert process.returncode == 0
 
 
-async def test_serve_prints_no_access_line_if_access_is_restricted(
+async def test_serve_prints_that_writes_need_a_token_by_default_with_database_url(
     private_database_url: str,
 ) -> None:
-    process = await start_command(
-        "serve", DATABASE_URL=private_database_url, ANONYMOUS_ACCESS="read"
-    )
+    process = await start_command("serve", DATABASE_URL=private_database_url, ANONYMOUS_ACCESS="")
     assert process.stdout
     first = (await process.stdout.readline()).decode()
     assert httpx.get(f"{announced_origin(first)}/documents").status_code == 401
@@ -162,7 +160,8 @@ async def test_serve_prints_no_access_line_if_access_is_restricted(
     rest, _ = await process.communicate()
     assert first.startswith("Bookshelf serves")
     assert "/docs" in rest.decode()
-    assert "access" not in rest.decode()
+    access_line = "  access    writes need a token; set ANONYMOUS_ACCESS=full to let everyone write"
+    assert access_line in rest.decode().splitlines()
 
 
 async def test_serve_starts_no_embedded_postgres_with_database_url(

@@ -57,25 +57,53 @@ def test_settings_do_not_show_the_database_password(monkeypatch: pytest.MonkeyPa
     assert settings.sqlalchemy_url.password == "hunter2"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
+def test_everyone_may_write_by_default_if_only_the_developer_can_connect(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    assert Settings(_env_file=None, host=host).anonymous_access == "full"
+
+
 @pytest.mark.parametrize(
-    ("environment", "value", "access"),
+    ("environment", "host", "database_url"),
     [
-        ("development", "", "full"),
-        ("test", "", "read"),
-        ("production", "", "read"),
-        ("development", "none", "none"),
-        ("test", "full", "full"),
-        ("production", "none", "none"),
-        ("production", "read", "read"),
+        ("test", "127.0.0.1", ""),
+        ("production", "127.0.0.1", "postgresql://h/d"),
+        # The database may have data of other people.
+        ("development", "127.0.0.1", "postgresql://h/d"),
+        # Other machines can connect.
+        ("development", "0.0.0.0", ""),
+        ("development", "::", ""),
+        ("development", "192.168.1.7", ""),
+        ("development", "books.example", ""),
     ],
 )
-def test_default_of_anonymous_access_depends_on_the_environment(
-    environment: str, value: str, access: str, monkeypatch: pytest.MonkeyPatch
+def test_writes_need_a_token_by_default_if_others_may_be_concerned(
+    environment: str, host: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("APP_ENV", environment)
-    monkeypatch.setenv("ANONYMOUS_ACCESS", value)
-    monkeypatch.setenv("DATABASE_URL", "postgresql://h/d")
-    monkeypatch.setenv("S3_BUCKET", "files")
+    variables = {"APP_ENV": environment, "HOST": host, "DATABASE_URL": database_url}
+    for name, value in {**variables, "S3_BUCKET": "files", "ANONYMOUS_ACCESS": ""}.items():
+        monkeypatch.setenv(name, value)
+    assert Settings(_env_file=None).anonymous_access == "read"
+
+
+@pytest.mark.parametrize(
+    ("environment", "access"),
+    [
+        ("development", "none"),
+        ("development", "full"),
+        ("test", "full"),
+        ("production", "none"),
+        ("production", "read"),
+    ],
+)
+def test_anonymous_access_can_be_set(
+    environment: str, access: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"APP_ENV": environment, "HOST": "0.0.0.0", "DATABASE_URL": "postgresql://h/d"}
+    for name, value in {**variables, "S3_BUCKET": "files", "ANONYMOUS_ACCESS": access}.items():
+        monkeypatch.setenv(name, value)
     assert Settings(_env_file=None).anonymous_access == access
 
 

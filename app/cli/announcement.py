@@ -22,6 +22,10 @@ def announce(settings: Settings, listener: socket.socket) -> None:
         typer.echo(
             "  access    everyone may read and write; set ANONYMOUS_ACCESS=read to require tokens"
         )
+    elif settings.app_env == "development":
+        typer.echo(
+            "  access    writes need a token; set ANONYMOUS_ACCESS=full to let everyone write"
+        )
     if settings.database_url is None:
         typer.echo(f"  add data  {_build_make_command('seed', settings)}")
         typer.echo(f"  psql      {_build_make_command('psql', settings)}")
@@ -30,7 +34,9 @@ def announce(settings: Settings, listener: socket.socket) -> None:
 def _build_server_url(listener: socket.socket) -> str:
     """Return the URL of a server, such as `http://127.0.0.1:8000` or `http://[::1]:8000`."""
     # The address of an IPv6 socket has two further elements.
-    host, port, *_ = listener.getsockname()
+    address, port, *_ = listener.getsockname()
+    # A server that listens on all addresses of a machine is reached on the machine as localhost.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
     is_ipv6 = ":" in host
     if is_ipv6:
         return f"http://[{host}]:{port}"

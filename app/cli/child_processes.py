@@ -32,12 +32,14 @@ def build_connection_environment(settings: Settings) -> dict[str, str]:
     """Return the environment variables that name the database and the object store of `settings`.
 
     Another process that gets these variables uses the same database and object store, even if they
-    are embedded servers, whose addresses are not in the environment of this process.
+    are embedded servers, whose addresses are not in the environment of this process. It also has
+    the same ANONYMOUS_ACCESS, whose default depends on whether the database is embedded.
     """
     database_url = ""
     if settings.database_url is not None:
         database_url = settings.database_url.get_secret_value()
     return {
+        "ANONYMOUS_ACCESS": settings.anonymous_access_level,
         "DATABASE_URL": database_url,
         "S3_ENDPOINT_URL": settings.s3_endpoint_url or "",
         "S3_BUCKET": settings.s3_bucket or "",

@@ -113,7 +113,8 @@ async def test_request_of_http_1_0_is_accepted_if_it_names_an_allowed_host(origi
 async def test_request_of_http_1_0_is_accepted_without_a_host_if_hosts_are_not_limited(
     private_database_url: str,
 ) -> None:
-    async with running_server(DATABASE_URL=private_database_url) as (_, origin):
+    environment = {"ANONYMOUS_ACCESS": "read", "ALLOWED_HOSTS": ""}
+    async with running_server(DATABASE_URL=private_database_url, **environment) as (_, origin):
         assert await read_status(origin, "GET /books HTTP/1.0") == 200
         assert await read_status(origin, "GET /books HTTP/1.0", "Host:") == 200
         assert await read_status(origin, "GET /books HTTP/1.1") == 400

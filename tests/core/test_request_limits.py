@@ -36,6 +36,16 @@ async def restricted_client(
         yield client
 
 
+@pytest.fixture
+async def open_client(
+    template_url: str, database: Database, storage: Storage
+) -> AsyncIterator[AsyncClient]:
+    """A client of a service to which everyone may write, and whose hosts are not configured."""
+    settings = {"anonymous_access": "full", "allowed_hosts": ""}
+    async with client_with_settings(template_url, database, storage, **settings) as client:
+        yield client
+
+
 @pytest.mark.parametrize(
     "host",
     [
@@ -70,8 +80,48 @@ async def test_health_probe_may_use_an_ip_address_as_host(
 
 
 @pytest.mark.parametrize("host", ["evil.example", "10.0.0.7", "localhost:1"])
-async def test_any_host_is_accepted_without_the_setting(client: AsyncClient, host: str) -> None:
-    assert (await client.get("/books", headers={"Host": host})).status_code == 200
+@pytest.mark.parametrize("access", ["none", "read"])
+async def test_any_host_is_accepted_without_the_setting_if_writes_need_a_token(
+    template_url: str, database: Database, storage: Storage, host: str, access: str
+) -> None:
+    settings = {"anonymous_access": access, "allowed_hosts": ""}
+    async with client_with_settings(template_url, database, storage, **settings) as client:
+        response = await client.get("/docs", headers={"Host": host})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "LOCALHOST:8000", "api.localhost", "a.b.localhost:8000", "127.0.0.1"),
+        *("127.0.0.1:8000", "127.255.0.9", "[::1]", "[::1]:8000"),
+    ],
+)
+async def test_loopback_host_is_accepted_if_everyone_may_write(
+    open_client: AsyncClient, host: str
+) -> None:
+    assert (await open_client.get("/books", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "10.0.0.7", "0.0.0.0", "localhost.evil.example", "notlocalhost"),
+        *("127.0.0.1.evil.example", "127.evil.example", "1127.0.0.1", "[::2]", "[::ffff:a00:7]"),
+        *(".localhost", "localhost.", "api", "test", "testserver"),
+    ],
+)
+async def test_other_host_is_400_if_everyone_may_write(open_client: AsyncClient, host: str) -> None:
+    response = await open_client.get("/books", headers={"Host": host})
+    problem = check_problem(response, 400, "malformed-request")
+    assert "add it to ALLOWED_HOSTS" in problem["detail"]
+
+
+async def test_health_probe_may_use_any_host_if_everyone_may_write(
+    open_client: AsyncClient,
+) -> None:
+    response = await open_client.get("/readyz", headers={"Host": "10.0.0.7:8000"})
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize("hosts", [[], ["test", "test"], ["a", "b"]])

@@ -152,6 +152,14 @@ class Operation(NamedTuple):
             return 409
         return min(int(status) for status in self.responses)
 
+    def list_problem_types(self, status: int) -> list[str]:
+        """Return the documented problems with a status, for example `["forbidden"]` for 403."""
+        if str(status) not in self.responses:
+            return []
+        schema = self.responses[str(status)]["content"]["application/problem+json"]["schema"]
+        urns: list[str] = schema["properties"]["type"]["enum"]
+        return [urn.removeprefix("urn:problem-type:bookshelf:") for urn in urns]
+
     @property
     def token_scope(self) -> str | None:
         """The scope that a token needs, or None if the operation accepts a token of any scope."""

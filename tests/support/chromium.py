@@ -110,16 +110,19 @@ class Page:
 
 
 @asynccontextmanager
-async def open_page(url: str, profile: Path) -> AsyncIterator[Page]:
-    """Start a browser whose profile is in a directory, open a URL, and yield the page."""
+async def open_page(url: str, profile: Path, *options: str) -> AsyncIterator[Page]:
+    """Start a browser whose profile is in a directory, open a URL, and yield the page.
+
+    `options` are further options of the browser, for example `"--mute-audio"`.
+    """
     assert CHROMIUM
     browser_input, our_output = os.pipe()
     our_input, browser_output = os.pipe()
     # Chromium reads messages from file descriptor 3 and writes them to 4.
     redirect = f'exec "$@" 3<&{browser_input} 4>&{browser_output}'
-    options = (*OPTIONS, f"--user-data-dir={profile}", "about:blank")
+    arguments = (*OPTIONS, *options, f"--user-data-dir={profile}", "about:blank")
     process = await asyncio.create_subprocess_exec(
-        *("bash", "-c", redirect, "browser", CHROMIUM, *options),
+        *("bash", "-c", redirect, "browser", CHROMIUM, *arguments),
         pass_fds=(browser_input, browser_output),
         stdin=DEVNULL,
         stdout=DEVNULL,

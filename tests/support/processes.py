@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app import embedded
+from tests.support.settings import TEST_HOSTS
 
 PROJECT_ROOT = Path(__file__).parents[2]
 # A directory without a `.env` file, so that a process cannot use the database of the developer.
 WORKING_DIRECTORY = PROJECT_ROOT / "tests"
 # The variables that a process inherits: where programs are, and the settings of the fast paths.
 INHERITED_VARIABLES = ("PATH", "HOME", "HTTP_FAST_PATH", "DB_FAST_PATH")
+# Most tests send requests without a token. Production refuses these settings.
+OPEN_ACCESS = {"ANONYMOUS_ACCESS": "full", "ALLOWED_HOSTS": TEST_HOSTS}
 TIMEOUT_SECONDS = 60.0
 POLL_INTERVAL_SECONDS = 0.02
 
@@ -26,8 +29,8 @@ async def start_command(*command: str, module: str = "app", **environment: str) 
     """Start `python -m app COMMAND`. The process writes its errors to standard output too.
 
     The keyword arguments are environment variables. With a DATABASE_URL the process uses the object
-    store of the tests, otherwise it starts an embedded Postgres and store. A server listens on any
-    free port unless PORT is set.
+    store of the tests and serves requests without a token (`OPEN_ACCESS`), otherwise it starts an
+    embedded Postgres and store. A server listens on any free port unless PORT is set.
     """
     return await spawn_command(*command, module=module, environment=environment, stderr=STDOUT)
 
@@ -77,6 +80,8 @@ def _process_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
     if variables["DATABASE_URL"]:
         variables = {**store_environment(), **variables}
+    if variables["DATABASE_URL"] and variables.get("APP_ENV") != "production":
+        variables = {**OPEN_ACCESS, **variables}
     return variables
 
 

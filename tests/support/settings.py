@@ -10,6 +10,10 @@ from app.settings import Settings
 # Port 1 refuses connections. Error messages must not contain the password.
 UNREACHABLE_DATABASE_URL = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 
+# The hosts that requests of the tests name. By default, a service that everyone may use without a
+# token accepts only loopback names.
+TEST_HOSTS = "localhost,127.0.0.1,test,a,b"
+
 
 def make_settings(url: str, **changes: object) -> Settings:
     """Return settings for a database and the object store of the tests.
@@ -20,6 +24,7 @@ def make_settings(url: str, **changes: object) -> Settings:
     values = {
         "app_env": "test",
         "anonymous_access": "full",
+        "allowed_hosts": TEST_HOSTS,
         "database_url": SecretStr(url),
         "s3_endpoint_url": os.environ["TEST_S3_ENDPOINT_URL"],
         "s3_bucket": embedded.BUCKET,

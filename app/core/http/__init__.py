@@ -17,6 +17,7 @@ from app.core.http._guard import (
 )
 from app.core.http._idempotency import IdentifyRequest
 from app.core.http._openapi import get_openapi_document
+from app.core.http._origin_error import OriginNotAllowed
 from app.core.http._problem_examples import openapi_problem_responses
 from app.core.http._problems import (
     MAX_PATH_LENGTH,
@@ -53,6 +54,7 @@ __all__ = [
     "HttpResources",
     "IdentifyRequest",
     "MissingPermission",
+    "OriginNotAllowed",
     "ReportingSession",
     "RequestSession",
     "RoutePermissionChecker",

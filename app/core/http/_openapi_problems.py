@@ -6,6 +6,7 @@ from typing import Any, Final
 from app.core import errors
 from app.core.access import ALL, NONE, Permission, Role, get_scope
 from app.core.caller_limits import TooManyRequests
+from app.core.http._origin_error import OriginNotAllowed
 from app.core.http._problem_examples import merge_problem_responses, openapi_problem_responses
 from app.core.http._route import Route
 from app.core.sizes import format_size
@@ -44,6 +45,8 @@ def add_implied_error_responses(operation: Json, method: str, path: str, route: 
     has_path_parameter = "{" in path
     if has_path_parameter:
         error_types.append(errors.NotFound)
+    if method != "get":
+        error_types.append(OriginNotAllowed)
     if method in {"patch", "delete"}:
         error_types += [errors.PreconditionFailed, errors.Conflict]
     if "requestBody" in operation:

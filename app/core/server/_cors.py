@@ -12,8 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.core.errors import ServiceError
-from app.core.http import problem_response
+from app.core.http import OriginNotAllowed, problem_response
 
 # For example `[(b"origin", b"https://app.example.com")]`. The names are in lower case.
 Headers = list[tuple[bytes, bytes]]
@@ -30,13 +29,6 @@ ALLOWED_METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 PREFLIGHT_MAX_AGE: Final = 2 * 3600  # seconds
 _EXPOSED_HEADERS_VALUE: Final = ", ".join(EXPOSED_HEADERS).encode()
 _REQUESTED_METHOD_HEADER: Final = b"access-control-request-method"
-
-
-class OriginNotAllowed(ServiceError):
-    """A web page whose origin CORS_ORIGINS does not contain wants to send a request."""
-
-    status = 403
-    detail = "The service does not allow requests of web pages with this origin"
 
 
 class CorsPolicy:

@@ -1,7 +1,6 @@
-"""Limits on the size of a request's URL and headers, and the check of its Host header."""
+"""Checks of every request's head: sizes, encoding, Host header, and the origin of web pages."""
 
 import re
-from collections.abc import Sequence
 from typing import Final
 
 from starlette.requests import Request
@@ -9,6 +8,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
 from app.core.http import get_route_path, problem_response
+from app.core.server._cross_site import SAFE_METHODS, CrossSiteProtection
+from app.core.server._host_policy import HostPolicy
 from app.core.server._target_encoding import find_encoding_error
 
 # The request target is the path with the query, for example "/books?limit=10".
@@ -26,34 +27,35 @@ _HOST_HEADER: Final = re.compile(rb"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+
 
 
 class RequestLimitsMiddleware:
-    """Middleware that rejects requests with a large URL or large headers, or for another host.
+    """Middleware that rejects requests because of their URL or their headers.
 
     The response is 414 for a target longer than `MAX_TARGET_BYTES`, 431 for more than `MAX_HEADERS`
-    headers or headers longer than `MAX_HEADERS_BYTES`, and 400 for a target that is not
-    percent-encoded UTF-8, or for a Host header that is missing, malformed or not allowed.
+    headers or headers longer than `MAX_HEADERS_BYTES`, 400 for a target that is not percent-encoded
+    UTF-8, or for a Host header that is missing, malformed or not allowed, and 403 for a write of a
+    foreign web page.
 
     Only HTTP/1.1 requires a Host header (RFC 9112, section 3.2). If the allowed hosts are limited,
     a request of HTTP/1.0 without this header is rejected too, because it does not name one of them.
     A probe may name any host.
     """
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host_policy: HostPolicy | None = None,
+        cross_site_protection: CrossSiteProtection | None = None,
+    ) -> None:
         """Create the middleware.
 
         Args:
             app: The application that handles accepted requests.
-            allowed_hosts: Host names that the Host header may have. "*.example.com" allows all
-                subdomains of example.com. If the list is empty, every host is allowed.
+            host_policy: The names that the Host header may have. None allows every name.
+            cross_site_protection: The web pages that may send writes. None allows only those of the
+                service itself.
         """
         self._app = app
-        self._exact_hosts: set[str] = set()
-        # The suffix ".example.com" allows "api.example.com", but not "example.com".
-        self._domain_suffixes: tuple[str, ...] = ()
-        for host in allowed_hosts:
-            if host.startswith("*."):
-                self._domain_suffixes += (host.removeprefix("*"),)
-            else:
-                self._exact_hosts.add(host)
+        self._host_policy = host_policy or HostPolicy()
+        self._cross_site_protection = cross_site_protection or CrossSiteProtection()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, or send an error response if it is rejected."""
@@ -84,7 +86,10 @@ class RequestLimitsMiddleware:
 
         if headers_size > MAX_HEADERS_BYTES or len(scope["headers"]) > MAX_HEADERS:
             return RequestHeaderFieldsTooLarge()
-        return self._find_host_error(host_headers, scope)
+        host_error = self._find_host_error(host_headers, scope)
+        if host_error is not None or scope["method"] in SAFE_METHODS:
+            return host_error
+        return self._cross_site_protection.find_error(scope)
 
     def _find_host_error(self, host_headers: list[bytes], scope: Scope) -> MalformedRequest | None:
         """Return the error with which to reject a request for another host, otherwise None.
@@ -94,15 +99,10 @@ class RequestLimitsMiddleware:
         host = _parse_host(host_headers, scope["http_version"])
         if host is None:
             return MalformedRequest("The request must have exactly one valid Host header")
-        if not self._is_allowed_host(host) and not _is_probe(scope):
-            return MalformedRequest("The request has no Host header that names this service")
-        return None
-
-    def _is_allowed_host(self, host: str) -> bool:
-        """Return whether requests may name this host, for example "api.example.com"."""
-        if not self._exact_hosts and not self._domain_suffixes:
-            return True
-        return host in self._exact_hosts or host.endswith(self._domain_suffixes)
+        host_error = self._host_policy.find_error(host)
+        if host_error is not None and _is_probe(scope):
+            return None
+        return host_error
 
 
 def _parse_host(host_headers: list[bytes], http_version: str) -> str | None:
