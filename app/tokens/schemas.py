@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from app.core.schemas import (
     Id,
@@ -27,6 +27,11 @@ MAX_TOKEN_NAME_LENGTH: Final = 100  # characters
 MAX_TOKEN_LIFETIME: Final = 10 * 365 * 24 * 3600  # seconds; the setting TOKEN_TTL lowers it
 TokenId = Annotated[Id, Field(description="Id of the token")]
 Name = Annotated[str, name_of_length(1, MAX_TOKEN_NAME_LENGTH)]
+RequestedLifetime = Annotated[
+    int,
+    integer_between(1, MAX_TOKEN_LIFETIME),
+    WithJsonSchema({"type": "integer", "minimum": 1, **limit_from_setting("maximum", "token_ttl")}),
+]
 IgnoredOAuthField = Annotated[
     str | None,
     string_of_length(0, 1000),
@@ -54,14 +59,13 @@ class LoginForm(RequestModel):
             "Scopes of the token, separated by a space: `read` for requests with GET and HEAD,"
             " `write` for all others. Without a scope, the token has both."
         ),
-        examples=["read"],
+        examples=[FULL_SCOPE],
         json_schema_extra=remove_default,
     )
-    expires_in: Annotated[int, integer_between(1, MAX_TOKEN_LIFETIME)] | None = Field(
+    expires_in: RequestedLifetime | None = Field(
         default=None,
         description="Lifetime of the token in seconds. The default is the maximum.",
         examples=[3600],
-        json_schema_extra=limit_from_setting("maximum", "token_ttl"),
     )
     client_id: IgnoredOAuthField = None
     client_secret: IgnoredOAuthField = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.core.schemas import string_of_length
@@ -10,6 +10,7 @@ from app.core.token_scopes import ALL_TOKEN_SCOPES, TokenScope
 
 MAX_SCOPE_LENGTH: Final = 1000  # characters
 FULL_SCOPE: Final = " ".join(TokenScope)
+_SCOPE_PATTERN: Final = "^((read|write)( (read|write))*)?$"
 # A text that is not one of these grants nothing.
 _SCOPES_BY_TEXT: Final = {
     FULL_SCOPE: ALL_TOKEN_SCOPES,
@@ -37,5 +38,8 @@ def _normalize_requested_scope(text: str) -> str:
 
 
 RequestedScope = Annotated[
-    str, string_of_length(0, MAX_SCOPE_LENGTH), AfterValidator(_normalize_requested_scope)
+    str,
+    string_of_length(0, MAX_SCOPE_LENGTH),
+    AfterValidator(_normalize_requested_scope),
+    WithJsonSchema({"type": "string", "maxLength": MAX_SCOPE_LENGTH, "pattern": _SCOPE_PATTERN}),
 ]

@@ -28,6 +28,7 @@ from tests.support.accounts import (
 )
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.factories import Json
+from tests.support.multipart import stream_chunks
 from tests.support.problems import check_problem, field_error_locations
 
 NEW_EMAIL = "countess@example.com"
@@ -286,6 +287,19 @@ async def test_wrong_body_of_delete_is_refused_and_deletes_nothing(
     )
     assert response.status_code == status, response.text
     assert await fetch_value(database, "SELECT count(*) FROM users") == 1
+
+
+async def test_body_of_delete_without_a_content_length_is_read(
+    client: AsyncClient, database: Database
+) -> None:
+    user = await add_user(database)
+    headers = {
+        **bearer_headers(await add_token(database, user)),
+        "Content-Type": "application/json",
+    }
+    body = stream_chunks(b'{"current_password": ', b'"correct horse"}')
+    response = await client.request("DELETE", f"/users/{user}", content=body, headers=headers)
+    assert response.status_code == 204
 
 
 def test_document_describes_an_optional_body_of_delete(application: FastAPI) -> None:
