@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     s3_prefix: str = Field(default="documents/", pattern=S3_PREFIX_PATTERN, max_length=200)
     max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)  # bytes
+    # Per owner. 0: not limited.
+    max_documents_per_user: int = Field(default=100_000, ge=0, le=10**12)
+    max_pending_uploads_per_user: int = Field(default=100, ge=0, le=10**12)
+    max_bytes_per_user: ByteSize = Field(default=ByteSize(2**40), ge=0, le=2**60)
     signed_url_ttl: SecondsUpToOneWeek = 15 * 60
     upload_grace_period: SecondsUpToOneWeek = 3600
     # Never None after validation (see `anonymous_access_level`).

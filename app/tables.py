@@ -9,7 +9,7 @@ from app.books.models import Book
 from app.core.db import Base
 from app.core.idempotency import StoredResponse
 from app.core.jobs import JobRun
-from app.documents.models import Document, StoredObject
+from app.documents.models import Document, DocumentUsage, StoredObject
 from app.reports.models import UserCount
 from app.tokens.models import Token
 from app.users.models import LoginFailure, User
@@ -18,6 +18,7 @@ TABLES: Final[tuple[type[Base], ...]] = (
     Author,
     Book,
     Document,
+    DocumentUsage,
     JobRun,
     LoginFailure,
     StoredResponse,

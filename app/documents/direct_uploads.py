@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.core.access import Principal
 from app.core.db import Session
-from app.core.errors import NotFound, PayloadTooLarge
+from app.core.errors import NotFound, PayloadTooLarge, ServiceError
 from app.core.sizes import format_size
 from app.core.storage import ObjectRequest
 from app.documents.direct_upload_repository import DirectUploadRepository
@@ -46,7 +46,7 @@ class DirectUploadService:
         # These commit each statement, so that no database connection is held during the calls to
         # the store that follow a statement.
         self._autocommit_document_repository = DocumentRepository(
-            file_lifecycle.autocommit_session, owner_filter
+            file_lifecycle.autocommit_session, owner_filter, file_lifecycle.quotas
         )
         self._autocommit_upload_repository = DirectUploadRepository(
             file_lifecycle.autocommit_session, owner_filter
@@ -60,18 +60,18 @@ class DirectUploadService:
     async def create(self, document_id: UUID, announced_file: AnnouncedFile) -> DirectUpload:
         """Create a direct upload for the new file of a document.
 
-        Raises `NotFound` if the document does not exist, and `PayloadTooLarge` if the file is
-        larger than allowed.
+        Raises `NotFound` if the document does not exist, `PayloadTooLarge` if the file is larger
+        than allowed, and `TooManyUploads` or `StorageQuotaExceeded` if it exceeds a quota.
         """
         if announced_file.size > self._max_size:
             raise PayloadTooLarge(f"The file must not exceed {format_size(self._max_size)}")
         # Check that the document exists before anything is created in the store.
         await self._autocommit_document_repository.get(document_id)
         expires_at = datetime.now(UTC) + self._lifetime
-        object_id, key = await self._file_lifecycle.create_pending_object(
-            document_id=document_id, expires_at=expires_at, **announced_file.model_dump()
+        object_id, key = await self._file_lifecycle.create_direct_upload(
+            document_id, expires_at=expires_at, **announced_file.model_dump()
         )
-        multipart_upload_id = await self._storage.start_multipart_upload(key)
+        multipart_upload_id = await self._start_multipart_upload(object_id, key)
         direct_upload = await self._build_direct_upload(
             object_id, key, multipart_upload_id, announced_file.size, expires_at
         )
@@ -99,6 +99,17 @@ class DirectUploadService:
             upload_row["size"],
             upload_row["expires_at"],
         )
+
+    async def _start_multipart_upload(self, object_id: UUID, key: str) -> str:
+        """Start the multipart upload of a new object in the store. Return its id.
+
+        If the store fails, the object is left to the sweeper, and no longer counts for quotas.
+        """
+        try:
+            return await self._storage.start_multipart_upload(key)
+        except ServiceError:
+            await self._file_lifecycle.stored_objects.mark_for_deletion(object_id)
+            raise
 
     async def _build_direct_upload(
         self,

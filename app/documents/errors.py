@@ -1,6 +1,6 @@
 """Errors of documents."""
 
-from app.core.errors import Conflict, RequestInProgress
+from app.core.errors import Conflict, PayloadTooLarge, RequestInProgress
 
 
 class UploadExpired(Conflict):
@@ -16,3 +16,21 @@ class UploadInProgress(RequestInProgress):
 
     type = RequestInProgress.type
     detail = "Another request is completing this upload. Retry later."
+
+
+class TooManyDocuments(Conflict):
+    """The owner has as many documents as the quota allows."""
+
+    detail = "The owner already has the maximum number of documents"
+
+
+class TooManyUploads(Conflict):
+    """The owner has as many direct uploads that are not completed as the quota allows."""
+
+    detail = "The owner already has the maximum number of direct uploads that are not completed"
+
+
+class StorageQuotaExceeded(PayloadTooLarge):
+    """The file is larger than what is left of the owner's quota of bytes."""
+
+    detail = "The file does not fit into the storage quota of the owner"

@@ -39,6 +39,8 @@ class StoredObject(FileColumns, Base):
       null for other objects.
     - `completing_until` is set by a request that completes a direct upload. Until then, no other
       request completes it. The time is in the past if that request has ended without success.
+    - `owner_id` is the owner of the document for which a direct upload was created. It is null for
+      other objects.
 
     Rules in the database:
 
@@ -46,6 +48,8 @@ class StoredObject(FileColumns, Base):
     - `uq_stored_objects_key`: an object has one row.
     - Trigger `keep_files` on documents sets `ready` and `deleting` in the transaction that changes
       the document.
+    - Triggers `count_inserted`, `count_updated` and `count_deleted` count pending direct uploads
+      in `document_usage`.
     """
 
     __tablename__ = "stored_objects"
@@ -67,6 +71,7 @@ class StoredObject(FileColumns, Base):
     upload_id: Mapped[str | None] = mapped_column(sa.Text)
     expires_at: Mapped[datetime | None]
     completing_until: Mapped[datetime | None]
+    owner_id: Mapped[int | None] = mapped_column(sa.BigInteger)
 
 
 class Document(FileColumns, Entity):
@@ -82,6 +87,7 @@ class Document(FileColumns, Entity):
     - Trigger `keep_files`: an object becomes `ready` when a document refers to it, and `deleting`
       when that document is deleted or refers to another object.
     - `fk_documents_owner_id_users`: the owner exists; deleting the owner deletes the document.
+    - Triggers `count_inserted`, `count_updated` and `count_deleted` keep `document_usage` correct.
     """
 
     __tablename__ = "documents"
@@ -106,3 +112,28 @@ class Document(FileColumns, Entity):
     name: Mapped[str] = mapped_column(sa.String(200))
     owner_id: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     file_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey(StoredObject.id), unique=True)
+
+
+class DocumentUsage(Base):
+    """The numbers of one owner that quotas limit.
+
+    - `documents` is the number of documents.
+    - `pending_uploads` is the number of direct uploads that are pending.
+    - `bytes` is the size of the files of all documents and pending direct uploads.
+
+    Rules in the database:
+
+    - Triggers on documents and stored objects change the numbers in the transaction that changes
+      the rows. They raise `document_usage_documents`, `document_usage_pending_uploads` or
+      `document_usage_bytes` if a number would exceed the quota that the statement passes to them
+      (`DocumentStatements.extend_write`).
+    """
+
+    __tablename__ = "document_usage"
+
+    owner_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True
+    )
+    documents: Mapped[int] = mapped_column(sa.BigInteger, server_default=sa.text("0"))
+    pending_uploads: Mapped[int] = mapped_column(sa.BigInteger, server_default=sa.text("0"))
+    bytes: Mapped[int] = mapped_column(sa.BigInteger, server_default=sa.text("0"))

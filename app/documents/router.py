@@ -21,9 +21,11 @@ from app.core.http import (
     set_page_links,
 )
 from app.core.paging import Page
+from app.documents.errors import StorageQuotaExceeded, TooManyDocuments
 from app.documents.form import MAX_FORM_OVERHEAD, MultipartForm, describe_form_limit
 from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
+from app.documents.quotas import FileTarget
 from app.documents.schemas import CREATE_FORM, UPDATE_FORM, DocumentId, DocumentQuery, DocumentRead
 from app.documents.service import DocumentService
 from app.resources import AppResources
@@ -125,13 +127,14 @@ async def read_document_content(id: DocumentId, documents: DocumentServiceDepend
     permission="documents",
     status_code=201,
     openapi_extra=CREATE_FORM,
-    errors=[Unavailable, TooManyRequests],
+    errors=[Unavailable, TooManyRequests, TooManyDocuments, StorageQuotaExceeded],
 )
 async def create_document(
     form: MultipartFormDependency,
     file_lifecycle: FileLifecycleDependency,
     documents: DocumentServiceDependency,
     identify_request: IdentifyRequest,
+    principal: CurrentPrincipal,
     caller: CurrentCaller,
     request: Request,
     response: Response,
@@ -141,7 +144,8 @@ async def create_document(
     The form contains a name and optionally a file, which is streamed to the object store while it
     is received.
     """
-    async with receive_document_form(form, file_lifecycle, caller) as received_form:
+    target = FileTarget(owner_id=principal.user_id)
+    async with receive_document_form(form, file_lifecycle, caller, target) as received_form:
         # A retry with the same Idempotency-Key has to have the same content.
         identify_request(received_form.content_for_idempotency())
         document = await documents.create(received_form.to_create())
@@ -154,7 +158,7 @@ async def create_document(
     "/{id}",
     permission="documents",
     openapi_extra=UPDATE_FORM,
-    errors=[Unavailable, TooManyRequests],
+    errors=[Unavailable, TooManyRequests, StorageQuotaExceeded],
 )
 async def update_document(
     id: DocumentId,
@@ -172,7 +176,8 @@ async def update_document(
     # Check the document and its version before the file is received, so that clients do not upload
     # a large file in vain.
     document = await documents.get(id, precondition)
-    async with receive_document_form(form, file_lifecycle, caller) as received_form:
+    target = FileTarget(document_id=id, replaced_bytes=document.size or 0)
+    async with receive_document_form(form, file_lifecycle, caller, target) as received_form:
         if not received_form.is_empty:
             document = await documents.update(id, received_form.to_update(), precondition)
     set_etag(response, document)

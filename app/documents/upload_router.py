@@ -11,6 +11,7 @@ from app.core.server import get_progress_callback
 from app.core.token_scopes import TokenScope
 from app.documents.completion import UploadCompletionService
 from app.documents.direct_uploads import DirectUploadService
+from app.documents.errors import StorageQuotaExceeded, TooManyUploads
 from app.documents.router import FileLifecycleDependency
 from app.documents.schemas import AnnouncedFile, DirectUpload, DocumentId, DocumentRead, UploadId
 
@@ -48,7 +49,12 @@ DirectUploadServiceDependency = Annotated[DirectUploadService, Depends(_get_dire
 CompletionServiceDependency = Annotated[UploadCompletionService, Depends(_get_completion_service)]
 
 
-@router.post("", permission="documents", status_code=201, errors=[Unavailable])
+@router.post(
+    "",
+    permission="documents",
+    status_code=201,
+    errors=[Unavailable, TooManyUploads, StorageQuotaExceeded],
+)
 async def create_upload(
     id: DocumentId,
     announced_file: AnnouncedFile,
@@ -80,7 +86,7 @@ async def read_upload(
 @router.post(
     "/{upload_id}/complete",
     permission="documents",
-    errors=[Unavailable, Overloaded, Conflict, RequestInProgress],
+    errors=[Unavailable, Overloaded, Conflict, RequestInProgress, StorageQuotaExceeded],
 )
 async def complete_upload(
     id: DocumentId, upload_id: UploadId, completion: CompletionServiceDependency, response: Response

@@ -228,7 +228,11 @@ class Statements(ListStatements):
         written = statement.returning(*self.table.c).cte("written")
         # If another transaction creates the author after the statement has started, the statement
         # cannot see the author, and an inner join would omit the book.
-        return self.select_read_model(written, use_outer_joins=True)
+        return self.extend_write(self.select_read_model(written, use_outer_joins=True))
+
+    def extend_write(self, statement: Select) -> Select:
+        """Extend the statement that inserts or updates rows. A subclass may override it."""
+        return statement
 
     def _new_values(self, column_names: frozenset[str]) -> dict[str, sa.BindParameter[Any]]:
         """Return the parameter with the new value of each column: `{"title": :new_title}`."""
