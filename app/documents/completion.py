@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from app.core.access import Principal
+from app.core.caller_limits import Caller
 from app.core.db import Row, Session
 from app.core.errors import Conflict, NotFound, ServiceError
 from app.core.storage import ObjectNotFound
@@ -35,6 +36,7 @@ class UploadCompletionService:
         session: Session,
         file_lifecycle: FileLifecycle,
         principal: Principal,
+        caller: Caller,
         on_progress: Callable[[], Awaitable[None]],
     ) -> None:
         """Create the service for one request.
@@ -43,6 +45,7 @@ class UploadCompletionService:
             session: Writes to documents. It may be a transaction that lasts for the whole request.
             file_lifecycle: Creates and removes stored files.
             principal: The sender of the request.
+            caller: The same sender, as limits see it.
             on_progress: Awaited regularly while an object is read to verify its SHA-256, so that
                 the request does not time out. It may raise an error to stop the verification.
         """
@@ -53,7 +56,7 @@ class UploadCompletionService:
         )
         self._file_lifecycle = file_lifecycle
         self._storage = file_lifecycle.storage
-        self._user_id = principal.user_id
+        self._caller = caller
         self._on_progress = on_progress
         self._claim_extended_at = monotonic()
 
@@ -63,15 +66,16 @@ class UploadCompletionService:
         Changes nothing if the upload is already completed.
 
         Raises `NotFound` if the upload does not exist or has expired, `UploadInProgress` if another
-        request is completing it, `Overloaded` if too many uploads are being completed, and
-        `Conflict` if the uploaded file is incomplete or differs from the announced file.
+        request is completing it, `TooManyRequests` or `Overloaded` if too many uploads are being
+        completed, of the caller or in total, and `Conflict` if the uploaded file is incomplete or
+        differs from the announced file.
         """
         upload_row = await self._upload_repository.claim(document_id, object_id, CLAIM_DURATION)
         if upload_row is None:
             return await self._get_completed_document(document_id, object_id)
         try:
             # Each user completes one upload at a time, so that nobody delays the uploads of others.
-            async with self._storage.completion_turns.take_turn(self._user_id):
+            async with self._storage.completion_turns.take_turn(self._caller):
                 # The request may have waited for most of its timeout.
                 await self._on_progress()
                 await self._combine_parts(upload_row)

@@ -5,8 +5,17 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
+from app.core.caller_limits import TooManyRequests
 from app.core.errors import Conflict, Overloaded, RequestInProgress, Unavailable
-from app.core.http import NO_STORE, CurrentPrincipal, RequestSession, Router, set_etag, set_location
+from app.core.http import (
+    NO_STORE,
+    CurrentCaller,
+    CurrentPrincipal,
+    RequestSession,
+    Router,
+    set_etag,
+    set_location,
+)
 from app.core.server import get_progress_callback
 from app.core.token_scopes import TokenScope
 from app.documents.completion import UploadCompletionService
@@ -30,10 +39,11 @@ async def _get_completion_service(
     session: RequestSession,
     file_lifecycle: FileLifecycleDependency,
     principal: CurrentPrincipal,
+    caller: CurrentCaller,
 ) -> UploadCompletionService:
     """Create the service that completes direct uploads for one request, as a FastAPI dependency.
 
-    The service stops when the client has closed the connection.
+    The service stops when the connection of the client is lost.
     """
     restart_timeout = get_progress_callback()
 
@@ -42,7 +52,7 @@ async def _get_completion_service(
             raise ClientDisconnect
         restart_timeout()
 
-    return UploadCompletionService(session, file_lifecycle, principal, report_progress)
+    return UploadCompletionService(session, file_lifecycle, principal, caller, report_progress)
 
 
 DirectUploadServiceDependency = Annotated[DirectUploadService, Depends(_get_direct_upload_service)]
@@ -86,7 +96,14 @@ async def read_upload(
 @router.post(
     "/{upload_id}/complete",
     permission="documents",
-    errors=[Unavailable, Overloaded, Conflict, RequestInProgress, StorageQuotaExceeded],
+    errors=[
+        Unavailable,
+        Overloaded,
+        TooManyRequests,
+        Conflict,
+        RequestInProgress,
+        StorageQuotaExceeded,
+    ],
 )
 async def complete_upload(
     id: DocumentId, upload_id: UploadId, completion: CompletionServiceDependency, response: Response

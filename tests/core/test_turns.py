@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.core.caller_limits import Caller, CallerLimits, TooManyRequests
 from app.core.errors import Overloaded
 from app.core.storage._turns import CallerTurns
 
@@ -11,13 +12,13 @@ from app.core.storage._turns import CallerTurns
 class Request:
     """A request that takes a turn until it is released or cancelled."""
 
-    def __init__(self, turns: CallerTurns, caller_id: int) -> None:
+    def __init__(self, turns: CallerTurns, user_id: int) -> None:
         self.has_turn = asyncio.Event()
         self.may_end = asyncio.Event()
-        self.task = asyncio.create_task(self._run(turns, caller_id))
+        self.task = asyncio.create_task(self._run(turns, Caller(user_id)))
 
-    async def _run(self, turns: CallerTurns, caller_id: int) -> None:
-        async with turns.take_turn(caller_id):
+    async def _run(self, turns: CallerTurns, caller: Caller) -> None:
+        async with turns.take_turn(caller):
             self.has_turn.set()
             await self.may_end.wait()
 
@@ -26,8 +27,12 @@ class Request:
         await self.task
 
 
+def create_turns(*, total: int, per_user: int) -> CallerTurns:
+    return CallerTurns(CallerLimits("requests", total=total, per_network=total, per_user=per_user))
+
+
 async def test_requests_of_a_caller_take_turns_while_other_callers_do_not_wait() -> None:
-    turns = CallerTurns(max_callers=2, max_requests_per_caller=2)
+    turns = create_turns(total=3, per_user=2)
     first, second, other = Request(turns, 1), Request(turns, 1), Request(turns, 2)
     await first.has_turn.wait()
     await other.has_turn.wait()
@@ -39,17 +44,17 @@ async def test_requests_of_a_caller_take_turns_while_other_callers_do_not_wait()
 
 
 async def test_request_is_refused_when_too_many_requests_of_its_caller_wait() -> None:
-    turns = CallerTurns(max_callers=2, max_requests_per_caller=2)
+    turns = create_turns(total=3, per_user=2)
     first, second, third = [Request(turns, 1) for _ in range(3)]
-    with pytest.raises(Overloaded):
+    with pytest.raises(TooManyRequests):
         await third.task
     await first.end()
     await second.end()
     await Request(turns, 1).has_turn.wait()
 
 
-async def test_request_is_refused_when_too_many_callers_have_turns() -> None:
-    turns = CallerTurns(max_callers=1, max_requests_per_caller=2)
+async def test_request_is_refused_when_all_callers_together_have_too_many() -> None:
+    turns = create_turns(total=1, per_user=1)
     first = Request(turns, 1)
     await first.has_turn.wait()
     with pytest.raises(Overloaded):
@@ -59,7 +64,7 @@ async def test_request_is_refused_when_too_many_callers_have_turns() -> None:
 
 
 async def test_cancelled_request_gives_its_place_to_another() -> None:
-    turns = CallerTurns(max_callers=1, max_requests_per_caller=2)
+    turns = create_turns(total=2, per_user=2)
     first, waiting = Request(turns, 1), Request(turns, 1)
     await first.has_turn.wait()
     waiting.task.cancel()

@@ -29,10 +29,11 @@ MAX_OTHER_CALLS: Final = 4
 MAX_UPLOADS: Final = 32
 MAX_UPLOADS_PER_NETWORK: Final = 16
 MAX_UPLOADS_PER_USER: Final = 8
-# How many callers may complete an upload at a time, and how many of their requests may wait. Each
-# caller completes one upload at a time.
-MAX_COMPLETING_CALLERS: Final = 16
-MAX_COMPLETIONS_PER_CALLER: Final = 16
+# How many requests may complete an upload or wait for their turn: those of all callers, of the
+# clients of a network, and of a user. Each user completes one upload at a time.
+MAX_COMPLETIONS: Final = 128
+MAX_COMPLETIONS_PER_NETWORK: Final = 48
+MAX_COMPLETIONS_PER_USER: Final = 16
 # An object is read in slices of this size to compute its SHA-256. The thread that does this changes
 # to another object after each slice, so that a small object does not wait for a large one.
 SLICE_BYTES: Final = 16 * 1024 * 1024
@@ -70,7 +71,13 @@ class Storage:
             per_network=MAX_UPLOADS_PER_NETWORK,
             per_user=MAX_UPLOADS_PER_USER,
         )
-        self.completion_turns = CallerTurns(MAX_COMPLETING_CALLERS, MAX_COMPLETIONS_PER_CALLER)
+        completion_limits = CallerLimits(
+            "completions of uploads",
+            total=MAX_COMPLETIONS,
+            per_network=MAX_COMPLETIONS_PER_NETWORK,
+            per_user=MAX_COMPLETIONS_PER_USER,
+        )
+        self.completion_turns = CallerTurns(completion_limits)
 
     def close(self) -> None:
         """Close the store. Do not wait for running calls, because they may take a minute."""
