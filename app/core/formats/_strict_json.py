@@ -38,8 +38,8 @@ class JsonNestedTooDeeply(JsonTooLarge):
 def parse_json(body: bytes) -> Any:
     """Parse a request body as strict JSON, in bounded time.
 
-    Raises `JsonTooLarge` if it has too many levels, too many members in an object, or too many
-    values. Raises `ValueError` for invalid JSON, and for four things that Python would accept:
+    Raises `JsonTooLarge` if it has too many levels, values, members in an object or digits in an
+    integer. Raises `ValueError` for invalid JSON, and for four things that Python would accept:
     bytes in UTF-16 or UTF-32, the repeated key in `{"a": 1, "a": 2}`, constants such as `NaN`, and
     half of a surrogate pair such as `"\\ud800"`.
     """
