@@ -61,7 +61,7 @@ def log_in(origin: str, email: str, password: str) -> AuthenticatedClient:
     with Client(origin) as client:
         response = create_token.sync_detailed(client=client, body=credentials)
     token = check_response(response, 201, AccessToken)
-    assert token.token_type == "bearer"
+    assert (token.token_type, token.scope) == ("bearer", "read write")
     return AuthenticatedClient(origin, token.access_token)
 
 

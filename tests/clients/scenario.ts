@@ -55,7 +55,9 @@ async function logIn(username: string, secret: string): Promise<Service> {
     body: { username, password: secret },
     headers: { "Content-Type": "application/x-www-form-urlencoded" },
   });
-  return createService(checkResponse(result, 201).access_token);
+  const token = checkResponse(result, 201);
+  assert.equal(token.scope, "read write");
+  return createService(token.access_token);
 }
 
 async function registerMember(): Promise<void> {
