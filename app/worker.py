@@ -74,7 +74,8 @@ async def open_job_context(
     # All jobs may run at the same time. Each uses one connection for its lock and one for its work.
     required_connections = 2 * len(jobs)
     pool_size = max(settings.db_pool_size, required_connections)
-    database = Database(settings.model_copy(update={"db_pool_size": pool_size}))
+    worker_settings = settings.model_copy(update={"db_pool_size": pool_size})
+    database = Database(worker_settings, reserve_reads=False)
     storage = Storage(settings)
     try:
         yield JobContext(settings, database, storage)

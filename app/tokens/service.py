@@ -1,7 +1,9 @@
 """Log in, authenticate, list and revoke tokens."""
 
+import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -19,6 +21,9 @@ from app.tokens.scopes import parse_stored_scope
 from app.users.credentials import CredentialVerifier
 from app.users.login_failures import LoginFailureRepository
 
+# How long a request waits until the time of its token's last use is recorded.
+RECORD_USE_TIMEOUT_SECONDS: Final = 0.5
+
 
 async def find_principal(database: Database, token: str) -> Principal | None:
     """Find the user whom an access token authenticates. Return None if the token is not valid.
@@ -35,8 +40,10 @@ async def find_principal(database: Database, token: str) -> Principal | None:
     if valid_token.must_record_use:
         # The time of the last use is only information for the user. A request succeeds even if the
         # time cannot be recorded, for example because the database is overloaded.
+        # A read must not wait either, for example while commits wait for a standby.
         with suppress(ServiceError, *DATABASE_AND_OS_ERRORS):
-            await TokenRepository(database.writes).record_use(valid_token.token_id)
+            async with asyncio.timeout(RECORD_USE_TIMEOUT_SECONDS):
+                await TokenRepository(database.optional_writes).record_use(valid_token.token_id)
     return Principal(
         valid_token.user_role,
         valid_token.user_id,

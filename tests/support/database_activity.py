@@ -14,6 +14,7 @@ WHERE datname = current_database() AND application_name = 'bookshelf' AND {}
 COUNT_BUSY = _COUNT_CONNECTIONS.format("state <> 'idle'")
 # The number of connections that execute `SELECT pg_sleep(...)`.
 COUNT_SLEEPING = _COUNT_CONNECTIONS.format("wait_event = 'PgSleep'")
+COUNT_WAITING_FOR_STANDBY = _COUNT_CONNECTIONS.format("wait_event = 'SyncRep'")
 COUNT_WAITING_FOR_LOCK = _COUNT_CONNECTIONS.format("wait_event_type = 'Lock'")
 
 

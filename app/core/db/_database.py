@@ -9,8 +9,10 @@ from typing import Final
 from app.core.caller_limits import Caller, CallerLimits
 from app.core.db._after_commit import CallbackRunner
 from app.core.db._named_database import DATABASE_CONFIGS, NamedDatabase
+from app.core.db._pool import PoolShares
 from app.core.db._sessions import TransactionSession
 from app.core.db._sqlstate import DATABASE_ERRORS, translate_database_errors
+from app.core.db._write_slots import TransactionSlot, provide_transaction_slot
 from app.core.observability import export_pool_metrics, time_statements
 from app.settings import Settings
 
@@ -22,8 +24,9 @@ log = logging.getLogger(__name__)
 class Database:
     """All databases of the service. Executes single statements and begins transactions.
 
-    `reads` and `writes` are sessions of the default database that commit each statement
-    immediately. `named_databases` contains every database by its name in `DATABASE_CONFIGS`:
+    `reads`, `writes` and `optional_writes` are sessions of the default database that commit each
+    statement immediately. The last one skips a write that would have to wait. `named_databases`
+    contains every database by its name in `DATABASE_CONFIGS`:
 
         await database.reads.execute(statement)
         await database.named_databases["reporting"].reads.execute(statement)
@@ -31,11 +34,19 @@ class Database:
         async with database.transaction("reporting") as session: ...
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Create a connection pool for each database, without opening a connection yet."""
+    def __init__(self, settings: Settings, *, reserve_reads: bool = True) -> None:
+        """Create a connection pool for each database, without opening a connection yet.
+
+        Args:
+            settings: The settings of the service.
+            reserve_reads: Reserve a part of each pool for reads (see `PoolShares`). A process that
+                serves no clients needs no reserve.
+        """
         self._callback_runner = CallbackRunner()
         self.named_databases = {
-            database_name: NamedDatabase(settings, config, self._callback_runner)
+            database_name: NamedDatabase(
+                settings, config, self._callback_runner, reserve_reads=reserve_reads
+            )
             for database_name, config in DATABASE_CONFIGS.items()
         }
         # Measure the statements and the connections of each database.
@@ -48,9 +59,10 @@ class Database:
         self.engine = default_database.engine
         self.reads = default_database.reads
         self.writes = default_database.writes
+        self.optional_writes = default_database.optional_writes
 
-        # Downloads may occupy a quarter of the pool. Other requests use the rest.
-        max_streams = max(1, settings.db_pool_size // 4)
+        # Otherwise, downloads could occupy the whole pool.
+        max_streams = PoolShares.divide(settings.db_pool_size).streams
         self._stream_limits = CallerLimits(
             "streams",
             total=max_streams,
@@ -70,7 +82,25 @@ class Database:
         Raises `FailedTransaction` instead of committing if a statement outside of a savepoint
         failed and the block suppressed its error.
         """
-        async with self.named_databases[database_name].create_orm_session() as orm_session:
+        database = self.named_databases[database_name]
+        async with (
+            provide_transaction_slot(database.write_slots) as slot,
+            self._open_transaction(database, slot) as session,
+        ):
+            yield session
+
+        for callback in session.after_commit_callbacks:
+            self._callback_runner.start(callback)
+
+    @asynccontextmanager
+    async def _open_transaction(
+        self, database: NamedDatabase, slot: TransactionSlot | None
+    ) -> AsyncIterator[TransactionSession]:
+        """Run the `async with` block in a transaction. See `transaction`.
+
+        `slot` is taken before the first statement. Without one, the transaction is not limited.
+        """
+        async with database.create_orm_session(slot=slot) as orm_session:
             session = TransactionSession(orm_session)
             try:
                 # Translate OSErrors only during COMMIT. In the block, they may come from a file.
@@ -84,9 +114,6 @@ class Database:
                 await orm_session.invalidate()
                 raise
 
-            for callback in session.after_commit_callbacks:
-                self._callback_runner.start(callback)
-
     @asynccontextmanager
     async def streaming_transaction(self, caller: Caller) -> AsyncIterator[TransactionSession]:
         """Run the `async with` block in a transaction that is open while a client downloads rows.
@@ -96,7 +123,9 @@ class Database:
         `Overloaded` if all callers together have too many.
         """
         with self._stream_limits.reserve(caller):
-            async with self.transaction() as session:
+            # It only reads, so it takes no slot of the writes.
+            database = self.named_databases["default"]
+            async with self._open_transaction(database, slot=None) as session:
                 yield session
 
     async def wait_for_callbacks(self) -> None:

@@ -3,14 +3,20 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 
 from app import NAME
 from app.core.db._after_commit import CallbackRunner
 from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
-from app.core.db._pool import ConnectionPool, discard_connections_after_loss
+from app.core.db._pool import ConnectionPool, PoolShares, discard_connections_after_loss
 from app.core.db._sessions import AutocommitSession, create_sqlalchemy_executor
+from app.core.db._write_slots import SlotSession, WriteSlots, limit_to_free_slots, limit_to_slots
 from app.settings import Settings
 
 # An older connection is replaced when it is checked out. This bounds how long a dead connection can
@@ -73,11 +79,19 @@ class NamedDatabase:
 
     `reads` and `writes` commit each statement immediately. After a lost connection, `reads` repeats
     the statement, but `writes` raises an error, because the database may have committed the change.
-    `create_orm_session` creates a SQLAlchemy session for a transaction of several statements.
+    `optional_writes` is `writes` for changes that may be skipped: it raises `Overloaded` instead of
+    waiting while other writes occupy their share of the pool. `create_orm_session` creates a
+    SQLAlchemy session for a transaction of several statements, which is limited if it gets one of
+    the `write_slots`.
     """
 
     def __init__(
-        self, settings: Settings, config: DatabaseConfig, callback_runner: CallbackRunner
+        self,
+        settings: Settings,
+        config: DatabaseConfig,
+        callback_runner: CallbackRunner,
+        *,
+        reserve_reads: bool,
     ) -> None:
         """Create the connection pool, which opens each connection when it is first needed.
 
@@ -85,6 +99,7 @@ class NamedDatabase:
             settings: The settings of the service, which include the URL and the timeouts.
             config: The configuration of this database.
             callback_runner: Runs the callbacks that are passed to `after_commit` of a session.
+            reserve_reads: Limit the connections that writes may occupy.
         """
         self.engine = _create_engine(settings, config)
         sync_engine = self.engine.sync_engine
@@ -96,17 +111,41 @@ class NamedDatabase:
         if settings.db_fast_path and not settings.db_pgbouncer:
             execute_statement = FastPath(sync_engine, fallback=execute_statement).execute
 
-        self.reads = AutocommitSession(execute_statement, callback_runner, reads_only=True)
-        self.writes = AutocommitSession(execute_statement, callback_runner, reads_only=False)
+        self.write_slots = _create_write_slots(settings, config, reserve_reads=reserve_reads)
+        execute_write = limit_to_slots(execute_statement, self.write_slots)
+        execute_optional_write = limit_to_free_slots(execute_write, self.write_slots)
 
-        self.create_orm_session = async_sessionmaker(
-            # Begin a transaction, although the engine commits single statements immediately.
-            self.engine.execution_options(isolation_level="READ COMMITTED"),
-            expire_on_commit=False,
-            # Raise an error if a session is used after its transaction. Otherwise it would begin
-            # another transaction, which would never be committed.
-            close_resets_only=False,
+        self.reads = AutocommitSession(execute_statement, callback_runner, reads_only=True)
+        self.writes = AutocommitSession(execute_write, callback_runner, reads_only=False)
+        self.optional_writes = AutocommitSession(
+            execute_optional_write, callback_runner, reads_only=False
         )
+
+        self.create_orm_session = _create_sessionmaker(self.engine)
+
+
+def _create_sessionmaker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    """Return a function that creates a SQLAlchemy session for one transaction."""
+    return async_sessionmaker(
+        # Begin a transaction, although the engine commits single statements immediately.
+        engine.execution_options(isolation_level="READ COMMITTED"),
+        sync_session_class=SlotSession,
+        expire_on_commit=False,
+        # Raise an error if a session is used after its transaction. Otherwise it would begin
+        # another transaction, which would never be committed.
+        close_resets_only=False,
+    )
+
+
+def _create_write_slots(
+    settings: Settings, config: DatabaseConfig, *, reserve_reads: bool
+) -> WriteSlots:
+    """Create the slots for the writes to a database: as many as they may occupy connections."""
+    pool_size = config.max_connections(settings.db_pool_size)
+    number_of_slots = pool_size
+    if reserve_reads and not config.read_only:
+        number_of_slots = PoolShares.divide(pool_size).writes
+    return WriteSlots(number_of_slots, settings.db_pool_timeout)
 
 
 def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:

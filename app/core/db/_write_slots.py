@@ -1,0 +1,191 @@
+"""Limits the connections of a pool that writes may occupy, so that reads always get one.
+
+A commit may take long although the server works, for example while a synchronous standby is down.
+Blocked writes would then occupy the whole pool, and reads, which are not blocked, would fail.
+
+A write takes a slot before it checks out a connection, and returns the slot after the connection. A
+transaction takes its slot before its first statement. Reads take no slot.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session as OrmSession
+from sqlalchemy.util import await_only
+
+from app.core.db._pool import MAX_WAITERS_PER_CONNECTION
+from app.core.db._sessions import ExecuteStatement, Parameters, Rows
+
+
+class WriteSlots:
+    """The slots of a connection pool for writes, and a bounded queue for them."""
+
+    def __init__(self, number_of_slots: int, timeout_seconds: float) -> None:
+        """Create the slots.
+
+        Args:
+            number_of_slots: How many connections writes may occupy at a time.
+            timeout_seconds: How long a write waits for a slot.
+        """
+        self._free_slots = number_of_slots
+        self._max_waiting_writes = MAX_WAITERS_PER_CONNECTION * number_of_slots
+        self._timeout_seconds = timeout_seconds
+        # The writes that wait for a slot, in the order in which they get one.
+        self._waiting_writes: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def are_all_taken(self) -> bool:
+        """Return whether a write would have to wait for a slot."""
+        return self._free_slots == 0
+
+    async def take(self) -> None:
+        """Take a slot, or wait for one if the queue has room.
+
+        Raises `PoolTimeout`, as the connection pool does, if the queue is full or if the wait
+        exceeds the timeout.
+        """
+        # Faster than an `asyncio.Semaphore`, which almost no write has to wait for.
+        if self._free_slots > 0:
+            self._free_slots -= 1
+            return
+        if len(self._waiting_writes) >= self._max_waiting_writes:
+            raise PoolTimeout("too many writes are waiting for a connection")
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._wait_for_slot()
+        except TimeoutError:
+            raise PoolTimeout("other writes occupy their share of the connections") from None
+
+    def put_back(self) -> None:
+        """Give a slot to the write that has waited longest, or make it free."""
+        while self._waiting_writes:
+            waiting_write = self._waiting_writes.popleft()
+            # It is done if the waiting task has been cancelled.
+            if not waiting_write.done():
+                waiting_write.set_result(None)
+                return
+        self._free_slots += 1
+
+    async def _wait_for_slot(self) -> None:
+        """Wait until `put_back` gives a slot to this write."""
+        waiting_write = asyncio.get_running_loop().create_future()
+        self._waiting_writes.append(waiting_write)
+        try:
+            await waiting_write
+        except asyncio.CancelledError:
+            got_slot = waiting_write.done() and not waiting_write.cancelled()
+            if got_slot:
+                # The task was cancelled in the moment in which it got the slot.
+                self.put_back()
+            else:
+                with suppress(ValueError):
+                    self._waiting_writes.remove(waiting_write)
+            raise
+
+
+class TransactionSlot:
+    """The slot of one transaction, which is taken before the transaction uses a connection."""
+
+    def __init__(self, slots: WriteSlots) -> None:
+        self._slots = slots
+        self._is_taken = False
+
+    def occupies(self, slots: WriteSlots) -> bool:
+        """Return whether the transaction has taken one of these slots."""
+        return self._is_taken and self._slots is slots
+
+    async def take(self) -> None:
+        """Take a slot, unless the transaction has one already. See `WriteSlots.take`."""
+        if not self._is_taken:
+            await self._slots.take()
+            self._is_taken = True
+
+    def put_back(self) -> None:
+        """Return the slot, if the transaction has taken one."""
+        if self._is_taken:
+            self._is_taken = False
+            self._slots.put_back()
+
+
+# The slot of the innermost transaction in whose block the current task is.
+_current_transaction_slot: Final[ContextVar[TransactionSlot | None]] = ContextVar(
+    "current_transaction_slot", default=None
+)
+
+
+def _surrounding_transaction_occupies(slots: WriteSlots) -> bool:
+    """Return whether the current task is in the block of a transaction that has taken a slot.
+
+    Its other writes then need no slot. Otherwise all slots might belong to transactions each of
+    which waits for a second slot.
+    """
+    transaction_slot = _current_transaction_slot.get()
+    return transaction_slot is not None and transaction_slot.occupies(slots)
+
+
+@asynccontextmanager
+async def provide_transaction_slot(slots: WriteSlots) -> AsyncIterator[TransactionSlot | None]:
+    """Yield the slot of a transaction, or None if it needs none. Return it when the block ends."""
+    if _surrounding_transaction_occupies(slots):
+        yield None
+        return
+    surrounding_slot = _current_transaction_slot.get()
+    slot = TransactionSlot(slots)
+    _current_transaction_slot.set(slot)
+    try:
+        yield slot
+    finally:
+        _current_transaction_slot.set(surrounding_slot)
+        slot.put_back()
+
+
+class SlotSession(OrmSession):
+    """SQLAlchemy session that takes a slot before it checks out its connection."""
+
+    def __init__(self, *, slot: TransactionSlot | None = None, **options: Any) -> None:
+        """Create a session. Without a slot, it is not limited."""
+        super().__init__(**options)
+        self._slot = slot
+
+    def get_bind(self, *args: Any, **options: Any) -> sa.Engine | sa.Connection:
+        """Return the engine. SQLAlchemy calls this method before each use of the connection."""
+        if self._slot is not None:
+            await_only(self._slot.take())
+        return super().get_bind(*args, **options)
+
+
+def limit_to_slots(execute_statement: ExecuteStatement, slots: WriteSlots) -> ExecuteStatement:
+    """Return a function that executes and commits one statement while it occupies a slot."""
+
+    async def execute_in_slot(statement: sa.Executable, parameters: Parameters) -> Rows:
+        """Execute and commit a statement. Raises `PoolTimeout` if it gets no slot."""
+        if _surrounding_transaction_occupies(slots):
+            return await execute_statement(statement, parameters)
+        await slots.take()
+        try:
+            return await execute_statement(statement, parameters)
+        finally:
+            slots.put_back()
+
+    return execute_in_slot
+
+
+def limit_to_free_slots(execute_statement: ExecuteStatement, slots: WriteSlots) -> ExecuteStatement:
+    """Return a function that executes and commits one statement, but never waits for a slot.
+
+    `execute_statement` takes a slot.
+    """
+
+    async def execute_if_slot_is_free(statement: sa.Executable, parameters: Parameters) -> Rows:
+        """Execute and commit a statement. Raises `PoolTimeout` if no slot is free."""
+        if slots.are_all_taken:
+            raise PoolTimeout("other writes occupy their share of the connections")
+        return await execute_statement(statement, parameters)
+
+    return execute_if_slot_is_free

@@ -1,0 +1,150 @@
+"""Commits that wait for a synchronous standby, while the server itself works."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from httpx import Response
+
+from app import embedded
+from app.embedded.postgresql import Postgres
+from app.tokens import secret
+from tests.support import database_activity, postgres_server
+from tests.support.problems import check_problem
+from tests.support.running_service import POOL_SIZE, RunningService, running_service
+
+# The share of the pool that writes may occupy.
+WRITE_CONNECTIONS = POOL_SIZE // 2
+ADD_TOKEN = """
+WITH new_user AS (
+    INSERT INTO users (name, email, password_hash) VALUES ('Ada', $1, 'none') RETURNING id
+)
+INSERT INTO tokens (id, user_id, name, digest, expires_at)
+SELECT gen_random_uuid(), id, 'never used', $2, now() + interval '1 day' FROM new_user
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    data_dir = postgres_server.create_migrated_data_dir(tmp_path_factory.mktemp("standby"))
+    with embedded.run_postgres(data_dir) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def service(postgres: Postgres) -> AsyncIterator[RunningService]:
+    async with running_service(postgres.url(), prefix="faults/commits/") as service:
+        # The first check of the readiness imports the client of the object store.
+        await service.client.get("/readyz")
+        yield service
+
+
+@pytest.fixture
+async def observer(postgres: Postgres) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the database that does not belong to the service."""
+    connection = await asyncpg.connect(postgres.url())
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def unused_token(observer: asyncpg.Connection) -> str:
+    """A token of a new user, whose first use has to be recorded."""
+    token = secret.generate_token()
+    email = f"{uuid4()}@example.com"
+    await observer.execute(ADD_TOKEN, email, secret.compute_token_digest(token))
+    return token
+
+
+@pytest.fixture
+async def missing_standby(observer: asyncpg.Connection, unused_token: str) -> AsyncIterator[None]:
+    """Make every commit wait for a standby that does not exist, until the test ends.
+
+    The token is created before, because its commit would wait too.
+    """
+    await set_synchronous_standby(observer, "missing")
+    yield
+    await set_synchronous_standby(observer, "")
+
+
+async def set_synchronous_standby(connection: asyncpg.Connection, name: str) -> None:
+    """Name the standby that has to confirm each commit, or none."""
+    await connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+    await connection.execute("SELECT pg_reload_conf()")
+    await database_activity.wait_for_query_result(
+        name, connection, "SHOW synchronous_standby_names"
+    )
+
+
+async def start_blocked_writes(
+    service: RunningService, observer: asyncpg.Connection
+) -> list[asyncio.Task[Response]]:
+    """Send more writes than the pool has connections, and wait until they occupy their share."""
+    writes = [
+        asyncio.create_task(service.client.post("/authors", json={"name": f"blocked {number}"}))
+        for number in range(3 * POOL_SIZE)
+    ]
+    await database_activity.wait_for_query_result(
+        WRITE_CONNECTIONS, observer, database_activity.COUNT_WAITING_FOR_STANDBY
+    )
+    return writes
+
+
+@pytest.mark.usefixtures("missing_standby")
+async def test_reads_succeed_while_commits_of_writes_are_blocked(
+    service: RunningService, observer: asyncpg.Connection
+) -> None:
+    writes = await start_blocked_writes(service, observer)
+    reads = [service.client.get(path) for path in ("/authors", "/books", "/users", "/readyz") * 2]
+    stream = service.client.get("/books", headers={"Accept": "text/csv"})
+    responses = await asyncio.gather(*reads, stream)
+    assert {response.status_code for response in responses} == {200}
+    for response in await asyncio.gather(*writes):
+        assert response.status_code == 503
+
+
+@pytest.mark.usefixtures("missing_standby")
+async def test_read_with_unused_token_succeeds_while_writes_occupy_their_share(
+    service: RunningService, observer: asyncpg.Connection, unused_token: str
+) -> None:
+    writes = await start_blocked_writes(service, observer)
+    headers = {"Authorization": f"Bearer {unused_token}"}
+    assert (await service.client.get("/users/me", headers=headers)).status_code == 200
+    await asyncio.gather(*writes)
+
+
+@pytest.mark.usefixtures("missing_standby")
+async def test_read_with_unused_token_succeeds_while_its_own_commit_is_blocked(
+    service: RunningService, unused_token: str
+) -> None:
+    headers = {"Authorization": f"Bearer {unused_token}"}
+    assert (await service.client.get("/users/me", headers=headers)).status_code == 200
+
+
+async def test_writes_succeed_as_soon_as_commits_are_confirmed_again(
+    service: RunningService, observer: asyncpg.Connection
+) -> None:
+    await set_synchronous_standby(observer, "missing")
+    writes = await start_blocked_writes(service, observer)
+    await set_synchronous_standby(observer, "")
+    responses = await asyncio.gather(*writes)
+    created_authors = [response.json() for response in responses if response.status_code == 201]
+    assert len(created_authors) >= WRITE_CONNECTIONS
+    for author in created_authors:
+        response = await service.client.get(f"/authors/{author['id']}")
+        assert response.json()["name"] == author["name"]
+    await service.check_recovered()
+
+
+@pytest.mark.usefixtures("missing_standby")
+async def test_writes_that_find_no_free_connection_get_503_in_time(
+    service: RunningService, observer: asyncpg.Connection
+) -> None:
+    writes = await start_blocked_writes(service, observer)
+    done, _ = await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
+    check_problem(done.pop().result(), 503, "overloaded")
+    waiting_writes = await observer.fetchval(database_activity.COUNT_WAITING_FOR_STANDBY)
+    assert waiting_writes <= WRITE_CONNECTIONS
+    await asyncio.gather(*writes)
