@@ -193,7 +193,8 @@ async def test_upload_expires_even_if_client_requests_it_every_hour(
     for hour in range(24):
         response = await client.get(path)
         assert response.status_code == 200, hour
-        assert response.json()["expires_at"] <= response.json()["upload_expires_at"]
+        urls_expire_at = datetime.fromisoformat(response.json()["expires_at"])
+        assert urls_expire_at <= datetime.fromisoformat(response.json()["upload_expires_at"])
         await sweep()
         await outside_connection.execute(LET_AN_HOUR_PASS)
     assert (await client.get(path)).status_code == 404
