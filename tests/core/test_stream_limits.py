@@ -90,7 +90,16 @@ async def test_network_with_too_many_streams_gets_429_and_another_network_gets_a
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"MIN_STREAM_RATE": "1GiB", "REQUEST_TIMEOUT": "2"}, "the client reads too slowly"),
+        (
+            {
+                "MIN_STREAM_RATE": "1GiB",
+                "REQUEST_TIMEOUT": "2",
+                # The settings require that these are shorter.
+                "DB_POOL_TIMEOUT": "0.5",
+                "DB_STATEMENT_TIMEOUT": "1",
+            },
+            "the client reads too slowly",
+        ),
         ({"STREAM_TIMEOUT": "2"}, "the stream took more than 2 seconds"),
     ],
     ids=["rate", "deadline"],
@@ -98,8 +107,7 @@ async def test_network_with_too_many_streams_gets_429_and_another_network_gets_a
 async def test_stream_that_is_cut_off_is_incomplete_and_logged_without_traceback(
     settings: dict[str, str], reason: str, database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
-    limits = {"DB_POOL_TIMEOUT": "0.5", "DB_STATEMENT_TIMEOUT": "1", **settings}
-    async with running_server(DATABASE_URL=database_url, **limits) as (process, origin):
+    async with running_server(DATABASE_URL=database_url, **settings) as (process, origin):
         async with open_stream(origin) as chunks:
             with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
                 await read_slowly(chunks)

@@ -104,7 +104,7 @@ async def test_connection_of_client_that_reads_below_the_minimum_rate_is_reset(
 ) -> None:
     monkeypatch.setattr(flow_control, "UNREAD_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(flow_control, "MIN_READ_RATE", 10**12)
-    large_body = bytes(300 * 1024 * 1024)
+    large_body = bytes(100 * 1024 * 1024)
 
     async def respond(_: Receive, send: Send) -> None:
         await start_response(send, content_length=len(large_body))
