@@ -1,7 +1,10 @@
 # The image of the service. Its commands are those of the command line, for example
 # docker run IMAGE serve (or worker, or migrate). It can be built with or without BuildKit.
 
-FROM python:3.13-slim AS dependencies
+# The digest pins the content. A build argument can name a local image instead.
+ARG PYTHON_IMAGE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
+
+FROM ${PYTHON_IMAGE} AS dependencies
 WORKDIR /build
 COPY requirements.txt ./
 # Install wheels only, because there is no compiler, and so that packages cannot run code during the
@@ -12,7 +15,7 @@ RUN python -m pip install --no-cache-dir --root-user-action=ignore --require-has
     && find installed/lib -path '*/botocore/data/*' -prune -type d ! -name s3 ! -name sts \
         ! -name 'sso*' ! -name signin -exec rm -r {} +
 
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 ENV APP_ENV=production \
     HOST=0.0.0.0 \
     PYTHONDONTWRITEBYTECODE=1 \

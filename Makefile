@@ -73,7 +73,7 @@ bench: .venv/ready .venv-bench/ready ## Measure the service and its peers (BENCH
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 image: ## Build the container image
-	docker build --tag $(IMAGE) .
+	docker build $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) --tag $(IMAGE) .
 
 smoke: ## Test docker-compose.yml: start all services, use them, and remove them
 	@IMAGE=$(IMAGE) .ci/smoke

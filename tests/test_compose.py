@@ -20,7 +20,7 @@ from typer.main import get_command
 from app.cli import cli
 from app.embedded.postgresql import INITDB_OPTIONS
 from app.settings import Settings
-from tests.support import compose, servers
+from tests.support import compose, images, servers
 from tests.support.compose import Service
 from tests.support.processes import PROJECT_ROOT, Worker, poll_until, wait_for_origin
 
@@ -213,14 +213,31 @@ def test_published_ports_accept_only_connections_from_same_host() -> None:
     assert compose.image_environment()["HOST"] == "0.0.0.0"
 
 
-def test_images_have_versions_and_app_services_share_one_image() -> None:
-    images = {name: service["image"] for name, service in SERVICES.items()}
-    assert {images.pop(name) for name in APP_SERVICES} == {"bookshelf"}
+def test_app_services_share_one_image_and_one_of_them_builds_it() -> None:
+    assert {SERVICES[name]["image"] for name in APP_SERVICES} == {"bookshelf"}
     assert [name for name in APP_SERVICES if "build" in SERVICES[name]] == ["migrate"]
-    assert all(re.search(r":\d+(\.\d+)*$", image) for image in images.values())
-    for [(instruction, base_image), *_] in compose.dockerfile_stages():
-        assert instruction == "FROM"
-        assert re.match(r"python:3\.\d+-slim\b", base_image)
+    assert SERVICES["migrate"]["build"] == {"context": ".", "args": ["PYTHON_IMAGE"]}
+
+
+def test_every_other_image_has_a_version_and_a_digest() -> None:
+    assert {
+        name: service["image"] for name, service in SERVICES.items() if name not in APP_SERVICES
+    } == {
+        "postgres": images.read_pinned_image("POSTGRES_IMAGE"),
+        "s3": images.read_pinned_image("RCLONE_IMAGE"),
+    }
+    for [(instruction, arguments), *_] in compose.dockerfile_stages():
+        assert (instruction, arguments.split()[0]) == ("FROM", "${PYTHON_IMAGE}")
+    for variable in images.VARIABLES:
+        pinned_image = images.read_pinned_image(variable)
+        assert re.fullmatch(r"[a-z/]+:[0-9.]+(-slim)?@sha256:[0-9a-f]{64}", pinned_image)
+
+
+def test_no_command_contains_a_secret() -> None:
+    # Every user of the machine can see the arguments of a process.
+    for service in SERVICES.values():
+        words = f"{service.get('command')} {service.get('healthcheck')}"
+        assert "development-only" not in words
 
 
 def test_data_directories_of_postgres_and_s3_are_volumes() -> None:
@@ -295,8 +312,8 @@ def test_image_copies_installed_dependencies_to_usr_local() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", APP_SERVICES)
-def test_app_service_is_read_only_and_unprivileged(name: str) -> None:
+@pytest.mark.parametrize("name", [*APP_SERVICES, "s3"])
+def test_service_is_read_only_and_unprivileged(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
     assert SERVICES[name]["cap_drop"] == ["ALL"]
     assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app import embedded
-from tests.support import compose, servers
+from tests.support import compose, images, servers
 from tests.support.processes import PROJECT_ROOT, poll_until
 
 NAME: Final = "bookshelf-test"
@@ -34,15 +34,8 @@ def explain_missing_docker() -> str:
         return "no docker command"
     if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
         return "no Docker daemon"
-    import docker  # noqa: PLC0415 - slow to import, and only needed here
-    from docker.errors import DockerException  # noqa: PLC0415
-
-    try:
-        with closing(docker.DockerClient(timeout=5)) as client:
-            for image in ("python:3.13-slim", "postgres:18", "rclone/rclone:1.75"):
-                client.images.get(image)
-    except DockerException as error:
-        return f"no Docker daemon with the images: {error}"
+    if not images.has_local_images(*images.VARIABLES):
+        return "no Docker daemon with the images"
     return ""
 
 
@@ -54,7 +47,8 @@ def network() -> Iterator[Any]:
     os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
     from testcontainers.core.network import Network  # noqa: PLC0415 - slow
 
-    build = ["make", "-s", "image", f"IMAGE={NAME}"]
+    python_image = images.choose_image("PYTHON_IMAGE")
+    build = ["make", "-s", "image", f"IMAGE={NAME}", f"PYTHON_IMAGE={python_image}"]
     subprocess.run(build, cwd=PROJECT_ROOT, check=True, capture_output=True)
     with Network() as network_of_module:
         yield network_of_module
@@ -65,7 +59,8 @@ def environment(network: Any) -> Iterator[dict[str, str]]:
     """Start Postgres and an object store, and return the environment of the service."""
     from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
 
-    database = PostgresContainer("postgres:18", driver=None).with_env("LANG", "C.UTF-8")
+    database = PostgresContainer(images.choose_image("POSTGRES_IMAGE"), driver=None)
+    database.with_env("LANG", "C.UTF-8")
     store = servers.create_store_container()
     with ExitStack() as entered:
         for container, name in ((database, "postgres"), (store, "s3")):

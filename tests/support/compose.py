@@ -37,7 +37,8 @@ def load_compose_file() -> dict[str, Any]:
 def dockerfile_stages() -> list[list[Instruction]]:
     """Return the instructions of each stage of the Dockerfile.
 
-    Example: `[[("FROM", "python:3.13-slim AS build"), ("RUN", "pip install ...")], ...]`.
+    Example: `[[("FROM", "${PYTHON_IMAGE} AS build"), ("RUN", "pip install ...")], ...]`. What
+    comes before the first stage is left out.
     """
     text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
     lines = text.replace("\\\n", " ").splitlines()
@@ -48,7 +49,8 @@ def dockerfile_stages() -> list[list[Instruction]]:
         name, _, arguments = line.partition(" ")
         if name == "FROM":
             stages.append([])
-        stages[-1].append((name, arguments))
+        if stages:
+            stages[-1].append((name, arguments))
     return stages
 
 
@@ -100,7 +102,9 @@ def running_object_store(service: Service, directory: Path) -> Iterator[str]:
     command[command.index("--addr") + 1] = "127.0.0.1:0"
     command[-1] = str(directory)
     log_file = directory.with_suffix(".log")
-    process = start_process([str(BINARY_DIRECTORY / "rclone"), *command], log_file)
+    process = start_process(
+        [str(BINARY_DIRECTORY / "rclone"), *command], log_file, service["environment"]
+    )
     try:
         address_match = wait_until(
             lambda: re.search(r"s3 server on \[(http://.+?)/\]", log_file.read_text()),

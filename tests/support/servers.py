@@ -8,7 +8,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from app import embedded, schema
+from tests.support.images import choose_image, has_local_images
 
 DATABASE = "bookshelf_test"
 DATABASE_COMMENT = "made by the Bookshelf test suite; it may be dropped at any time"
@@ -74,7 +75,7 @@ def _postgres_container() -> Any:
     from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow
 
     options = [f"-c {name}={value}" for name, value in SETTINGS_WITHOUT_DURABILITY.items()]
-    container = PostgresContainer("postgres:18", driver=None)
+    container = PostgresContainer(choose_image("POSTGRES_IMAGE"), driver=None)
     return container.with_command(f"postgres {' '.join(options)}")
 
 
@@ -111,10 +112,9 @@ def create_store_container() -> Any:
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - slow
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415
 
-    container = DockerContainer("rclone/rclone:1.75").with_exposed_ports(8080)
-    container.with_command(
-        f"serve s3 --addr :8080 --auth-key {STORE_ACCESS_KEY},{STORE_SECRET_KEY} /data"
-    )
+    container = DockerContainer(choose_image("RCLONE_IMAGE")).with_exposed_ports(8080)
+    container.with_command("serve s3 --addr :8080 /data")
+    container.with_env("RCLONE_AUTH_KEY", f'"{STORE_ACCESS_KEY},{STORE_SECRET_KEY}"')
     # Wait for a log line, because the status of a request without a signature differs by version.
     return container.waiting_for(LogMessageWaitStrategy("Starting s3 server"))
 
@@ -132,16 +132,7 @@ def _use_containers() -> bool:
         return configured == "containers"
     if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
         return False
-    # Imported lazily because the import is slow and rarely needed.
-    import docker  # noqa: PLC0415
-    from docker.errors import DockerException  # noqa: PLC0415
-
-    try:
-        with closing(docker.DockerClient(timeout=5)) as client:
-            client.images.get("postgres:18")
-    except DockerException:
-        return False
-    return True
+    return has_local_images("POSTGRES_IMAGE")
 
 
 def sqlalchemy_url(url: str) -> URL:
