@@ -121,7 +121,9 @@ async def test_email_in_another_case_needs_the_current_password(
 ) -> None:
     # A mail server may deliver it to someone else.
     user = await add_user(database)
-    response = await change_user(client, user, await add_token(database, user), email="ADA@x.org")
+    response = await change_user(
+        client, user, await add_token(database, user), email="ADA@example.com"
+    )
     check_current_password_error(response, "missing")
 
 
