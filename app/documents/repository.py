@@ -1,4 +1,4 @@
-"""The SQL of documents and of the stored objects that are their files."""
+"""The SQL of documents."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -57,7 +57,7 @@ class DocumentStatements(Statements):
 
 
 class DocumentRepository(Repository[DocumentRead]):
-    """Reads and writes documents, and the direct uploads that belong to documents.
+    """Reads and writes documents. A write that exceeds a quota raises an error.
 
     Its documents do not have a `file_url` yet. `DocumentService` signs the URLs.
     """
@@ -82,7 +82,10 @@ class DocumentRepository(Repository[DocumentRead]):
     }
 
     def __init__(self, session: Session, scope: Mapping[str, Any], quotas: DocumentQuotas) -> None:
-        """Create a repository for the documents of a scope, such as `{"owner": 7}`."""
+        """Create a repository for the documents of a scope, such as `{"owner": 7}`.
+
+        `quotas` limit what each owner may have.
+        """
         super().__init__(session, scope)
         self._quotas = quotas
 
