@@ -12,9 +12,10 @@ from app.core.jobs import JobRun
 from app.documents.models import Document, DocumentUsage, StoredObject
 from app.reports.models import UserCount
 from app.tokens.models import Token
-from app.users.models import LoginFailure, User
+from app.users.models import AttemptCounter, LoginFailure, User
 
 TABLES: Final[tuple[type[Base], ...]] = (
+    AttemptCounter,
     Author,
     Book,
     Document,

@@ -108,7 +108,7 @@ async def _measure_failed_logins(server: Server, url: str, attempts: int) -> dic
             status, _ = await asyncio.to_thread(server.send, request)
             durations[name].append(perf_counter() - started_at)
             assert status == 401, status
-            await connection.execute("DELETE FROM login_failures")
+            await connection.execute("DELETE FROM attempt_counters")
     await connection.close()
     return durations
 

@@ -18,8 +18,8 @@ from app.tokens import secret
 from app.tokens.repository import TokenRepository
 from app.tokens.schemas import AccessToken, LoginForm, TokenRead
 from app.tokens.scopes import parse_stored_scope
+from app.users.attempt_counters import AttemptCounterRepository
 from app.users.credentials import CredentialVerifier
-from app.users.login_failures import LoginFailureRepository
 
 # How long a request waits until the time of its token's last use is recorded.
 RECORD_USE_TIMEOUT_SECONDS: Final = 0.5
@@ -172,7 +172,7 @@ class TokenRevoker:
 
     def __init__(self, session: Session) -> None:
         self._repository = TokenRepository(session)
-        self._login_failures = LoginFailureRepository(session)
+        self._attempt_counters = AttemptCounterRepository(session)
 
     async def revoke_by_user(self, user_id: int) -> int:
         """Revoke all tokens of a user."""
@@ -196,10 +196,10 @@ class TokenRevoker:
         return await self._repository.delete_by_digests(digests)
 
     async def delete_expired(self) -> str:
-        """Delete expired tokens and expired counters of failed logins, as a scheduled job.
+        """Delete expired tokens and expired counters of attempts, as a scheduled job.
 
-        Returns the message to log, for example "2 expired tokens, 0 expired login failures".
+        Returns the message to log, for example "2 expired tokens, 0 expired attempt counters".
         """
         deleted_tokens = await self._repository.delete_expired_tokens()
-        deleted_counters = await self._login_failures.delete_expired_counters()
-        return f"{deleted_tokens} expired tokens, {deleted_counters} expired login failures"
+        deleted_counters = await self._attempt_counters.delete_expired_counters()
+        return f"{deleted_tokens} expired tokens, {deleted_counters} expired attempt counters"

@@ -18,7 +18,7 @@ class LastAdmin(Conflict):
 
 
 class TooManyFailedLogins(ServiceError):
-    """Raised while an account or a client address is blocked after too many wrong passwords.
+    """Raised while an account, a network or a token is blocked after too many wrong passwords.
 
     `retry_after` is the number of seconds until the next attempt is allowed.
     """
@@ -26,6 +26,21 @@ class TooManyFailedLogins(ServiceError):
     status = 429
     type = "too-many-requests"
     detail = "Too many wrong passwords; wait before the next attempt"
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class TooManyRegistrations(ServiceError):
+    """Raised while a network is blocked because it has sent too many registrations.
+
+    `retry_after` is the number of seconds until the next registration is allowed.
+    """
+
+    status = 429
+    type = "too-many-requests"
+    detail = "Too many registrations from this network; wait before the next one"
 
     def __init__(self, retry_after: int = 1) -> None:
         super().__init__()

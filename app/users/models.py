@@ -1,4 +1,4 @@
-"""The tables of users and of their failed logins."""
+"""The tables of users and of the counters that limit attempts."""
 
 from datetime import datetime
 from uuid import UUID
@@ -46,15 +46,42 @@ class User(Entity):
     password_changed_by: Mapped[UUID | None]
 
 
+class AttemptCounter(Base):
+    """Counter that limits attempts, for example the failed logins of one account.
+
+    `kind` says what is counted, and `digest` is a SHA-256 that identifies the account, the network
+    or the token for which it is counted. They are not stored themselves.
+
+    `attempted_at` is the time of the last attempt that was counted. The counter falls steadily, and
+    `empty_at` is the time at which it is empty. The counters of an
+    account and a network (`kind` is `pair`) use two more columns: `counted_until` is the time until
+    which their failures are already counted for the network, and `known_until` the time until which
+    the network is known for the account, because its owner has logged in from there.
+
+    Rules in the database:
+
+    - The primary key allows one row for each kind and digest, so that concurrent attempts are
+      counted in the same row.
+    - `expires_at` is generated: the time after which the row has no effect and can be deleted.
+    """
+
+    __tablename__ = "attempt_counters"
+
+    kind: Mapped[str] = mapped_column(sa.String(20), primary_key=True)
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    attempted_at: Mapped[datetime]
+    empty_at: Mapped[datetime]
+    counted_until: Mapped[datetime | None]
+    known_until: Mapped[datetime | None]
+    expires_at: Mapped[datetime] = mapped_column(
+        sa.Computed("greatest(empty_at, counted_until, known_until)", persisted=True), index=True
+    )
+
+
 class LoginFailure(Base):
-    """Counter of the consecutive failed logins of one account or one client address.
+    """Counter of failed logins that only servers of the previous release use.
 
-    `kind` is `account` or `address`. `digest` is a SHA-256 that identifies the account or the
-    address, which are not stored themselves. `failures` is the number of failed logins, and
-    `failed_at` is the time of the last one.
-
-    Rule in the database: the primary key allows one row for each kind and digest, so that
-    concurrent attempts are counted in the same row.
+    A contract revision of the next release drops the table.
     """
 
     __tablename__ = "login_failures"

@@ -20,6 +20,10 @@ THREADS: Final = 2
 # How many callers may hash passwords at a time, running or waiting. The last of them waits for
 # about 1.5 seconds.
 MAX_PENDING_HASHES: Final = 64
+# How many of them may hash new passwords or check the current one. The others are for logins, so
+# that registrations cannot make logins fail, or wait for much longer than half a second. A class of
+# 30 pupils can register at the same moment.
+MAX_PENDING_CHANGES: Final = 32
 # A hash that no password has. It is verified for unknown users, so that the response time does not
 # reveal whether an account exists.
 DUMMY_HASH: Final = f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1${'A' * 22}${'A' * 43}"
@@ -41,21 +45,51 @@ class PasswordHasher:
 
     The queue of hashes that run or wait has `max_pending` places. If all places are taken, the
     hasher raises `Overloaded`, because a longer queue would only make every client wait longer.
+    Logins can take all places. Registrations and changes of a password can take only
+    `max_pending_changes` of them, and the rest stays free for logins.
     """
 
-    def __init__(self, *, max_pending: int = MAX_PENDING_HASHES) -> None:
+    def __init__(
+        self,
+        *,
+        max_pending: int = MAX_PENDING_HASHES,
+        max_pending_changes: int = MAX_PENDING_CHANGES,
+    ) -> None:
         argon2 = Argon2Hasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1)
         self._algorithm = PasswordHash((argon2,))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
         self._free_places = max_pending
+        self._free_change_places = max_pending_changes
 
     async def hash(self, password: SecretStr) -> str:
-        """Hash a password, for example to `$argon2id$v=19$m=19456,t=2,p=1$...`.
+        """Hash a new password, for example to `$argon2id$v=19$m=19456,t=2,p=1$...`.
 
         This takes about 20 ms of one core. Raises `Overloaded` if too many hashes run or wait.
         """
-        with self.reserve() as reserved_hasher:
+        with self.reserve_for_change() as reserved_hasher:
             return await reserved_hasher.hash(password)
+
+    def check_free_place(self) -> None:
+        """Raise `Overloaded` if all places in the queue are taken, without taking one."""
+        if self._free_places <= 0:
+            raise Overloaded
+
+    def check_free_place_for_change(self) -> None:
+        """Raise `Overloaded` if a change of a password would be refused, without taking a place."""
+        self.check_free_place()
+        if self._free_change_places <= 0:
+            raise Overloaded
+
+    @contextmanager
+    def reserve_for_change(self) -> Iterator["ReservedHasher"]:
+        """Reserve one of the places for changes of a password. Otherwise the same as `reserve`."""
+        self.check_free_place_for_change()
+        self._free_change_places -= 1
+        with self.reserve() as reserved_hasher:
+            try:
+                yield reserved_hasher
+            finally:
+                self._call_after_last_hash(reserved_hasher, self._free_change_place)
 
     @contextmanager
     def reserve(self) -> Iterator["ReservedHasher"]:
@@ -64,28 +98,39 @@ class PasswordHasher:
         The block can then verify and hash several passwords, one after the other, without being
         refused in between. Raises `Overloaded` if all places are taken.
         """
-        if self._free_places <= 0:
-            raise Overloaded
+        self.check_free_place()
         self._free_places -= 1
         reserved_hasher = ReservedHasher(self._algorithm, self._threads)
-        loop = asyncio.get_running_loop()
         try:
             yield reserved_hasher
         finally:
-            # Free the place when the last hash is finished. If the request was cancelled, a thread
-            # may still compute it after the end of the block, because a thread cannot be stopped.
-            # The callback runs in that thread, so it asks the event loop to free the place.
-            reserved_hasher.last_hash_task.add_done_callback(
-                lambda _: loop.call_soon_threadsafe(self._free_place)
-            )
+            self._call_after_last_hash(reserved_hasher, self._free_place)
 
     def close(self) -> None:
         """Cancel the hashes that wait, and block until the running hashes are finished."""
         self._threads.shutdown(cancel_futures=True)
 
+    def _call_after_last_hash(
+        self, reserved_hasher: "ReservedHasher", free_place: Callable[[], None]
+    ) -> None:
+        """Free a place when the last hash of its caller is finished.
+
+        If the request was cancelled, a thread may still compute the hash after the end of the
+        block, because a thread cannot be stopped. The callback runs in that thread, so it asks the
+        event loop to free the place.
+        """
+        loop = asyncio.get_running_loop()
+        reserved_hasher.last_hash_task.add_done_callback(
+            lambda _: loop.call_soon_threadsafe(free_place)
+        )
+
     def _free_place(self) -> None:
         """Make a place in the queue available to the next caller."""
         self._free_places += 1
+
+    def _free_change_place(self) -> None:
+        """Make a place for changes of a password available to the next caller."""
+        self._free_change_places += 1
 
 
 class ReservedHasher:

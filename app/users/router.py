@@ -17,8 +17,9 @@ from app.core.http import (
 )
 from app.core.paging import Page
 from app.resources import AppResources
-from app.users.errors import EmailTaken, LastAdmin, TooManyFailedLogins
+from app.users.errors import EmailTaken, LastAdmin, TooManyFailedLogins, TooManyRegistrations
 from app.users.password_policy import PasswordPolicy
+from app.users.registrations import RegistrationGuard
 from app.users.schemas import UserCreate, UserDeletion, UserId, UserQuery, UserRead, UserUpdate
 from app.users.service import UserService
 
@@ -33,7 +34,18 @@ async def _get_user_service(
     return UserService(session, resources.password_hasher, password_policy, principal)
 
 
+async def _get_registration_guard(request: Request, resources: AppResources) -> RegistrationGuard:
+    """Create the guard of registrations for one request, as a FastAPI dependency."""
+    client_address = None
+    if request.client is not None:
+        client_address = request.client.host
+    # This session commits each statement by itself, even if the request has an Idempotency-Key.
+    session = resources.database.writes
+    return RegistrationGuard(session, resources.settings.registration_limit, client_address)
+
+
 UserServiceDependency = Annotated[UserService, Depends(_get_user_service)]
+RegistrationGuardDependency = Annotated[RegistrationGuard, Depends(_get_registration_guard)]
 
 
 @router.get("/me", permission="own-account", errors=[NotFound])
@@ -68,15 +80,22 @@ async def list_users(
     return page
 
 
-@router.post("", permission="register", status_code=201, errors=[EmailTaken, Forbidden])
+@router.post(
+    "", permission="register", status_code=201, errors=[EmailTaken, Forbidden, TooManyRegistrations]
+)
 async def create_user(
-    new_user: UserCreate, users: UserServiceDependency, request: Request, response: Response
+    new_user: UserCreate,
+    users: UserServiceDependency,
+    registration_guard: RegistrationGuardDependency,
+    request: Request,
+    response: Response,
 ) -> UserRead:
     """Register a user.
 
-    A new user has the role `member`. Only an admin may choose another role.
+    A new user has the role `member`. Only an admin may choose another role. The number of
+    registrations from one network is limited, except for those by an admin.
     """
-    user = await users.create(new_user)
+    user = await users.create(new_user, registration_guard)
     set_etag(response, user)
     set_location(request, response, f"/users/{user.id}")
     return user

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.core.access import NONE, Principal
+from app.core.access import ALL, NONE, Principal
 from app.core.db import Session
 from app.core.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from app.core.field_errors import FieldError
@@ -15,6 +15,7 @@ from app.core.preconditions import ANY_VERSION, Precondition
 from app.users.credentials import CredentialVerifier
 from app.users.password_policy import PasswordPolicy
 from app.users.passwords import PasswordHasher
+from app.users.registrations import RegistrationGuard
 from app.users.repository import UserRepository
 from app.users.schemas import UserCreate, UserRead, UserUpdate
 
@@ -55,14 +56,24 @@ class UserService:
         """Read one page of the users that match the query."""
         return await self._repository.page(query)
 
-    async def create(self, new_user: UserCreate) -> UserRead:
-        """Register a user.
+    async def create(
+        self, new_user: UserCreate, registration_guard: RegistrationGuard | None = None
+    ) -> UserRead:
+        """Register a user. Without a guard, the number of registrations is not limited.
 
         Raises `EmailTaken` if another user has the email, `Forbidden` if a role was sent and the
-        principal may not choose roles, and `InvalidRequest` if the policy refuses the password.
+        principal may not choose roles, `InvalidRequest` if the policy refuses the password, and
+        `TooManyRegistrations` if the network of the client has sent too many registrations.
+        Principals who may change all users are not limited.
         """
         self._require_permission_to_set_role(new_user)
         self._password_policy.check(new_user.password, email=new_user.email, name=new_user.name)
+        if registration_guard is not None:
+            # A registration that is refused with `Overloaded` must not be counted.
+            self._password_hasher.check_free_place_for_change()
+            if self._principal.scope("users") is not ALL:
+                await registration_guard.count_registration()
+            await registration_guard.check_email(new_user.email)
         columns = await self._replace_password_with_hash(new_user.model_dump())
         return await self._repository.create(columns)
 

@@ -227,7 +227,9 @@ async def test_page_past_end_of_authors_books_executes_one_statement(
     assert await count_statements("GET", path, params={"page": "9"}) == (200, 1)
 
 
-async def test_create_executes_one_statement(client: AsyncClient, count_statements: Any) -> None:
+async def test_create_executes_one_statement_and_a_registration_two(
+    client: AsyncClient, count_statements: Any
+) -> None:
     author = await make_author(client)
     user = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
     assert await count_statements("POST", "/authors", json={"name": "Ursula"}) == (201, 1)
@@ -237,7 +239,8 @@ async def test_create_executes_one_statement(client: AsyncClient, count_statemen
         422,
         1,
     )
-    assert await count_statements("POST", "/users", json=user) == (201, 1)
+    # The first statement looks up the email, before the password is hashed.
+    assert await count_statements("POST", "/users", json=user) == (201, 2)
     assert await count_statements("POST", "/users", json=user) == (409, 1)
 
 
@@ -246,7 +249,9 @@ async def test_each_operation_of_entity_executes_one_statement(
     client: AsyncClient, count_statements: Any, case: EntityCase
 ) -> None:
     body = await valid_body(client, case)
-    assert await count_statements("POST", case.path, json=body) == (201, 1)
+    # A registration looks up the email before it hashes the password.
+    create_statements = 2 if case.path == "/users" else 1
+    assert await count_statements("POST", case.path, json=body) == (201, create_statements)
     for query in ("", "?size=50", "?count=none", f"?sort=-{case.sorts[0]}"):
         assert await count_statements("GET", f"{case.path}{query}") == (200, 1)
     row = (await get_json(client, f"{case.path}?sort=-created_at"))["items"][0]

@@ -23,7 +23,7 @@ TRUSTED_NETWORKS = [ip_network("10.0.0.0/29"), ip_network("2001:db8::7")]
         ("127.0.0.0/8, ::1", 2),
     ],
 )
-async def test_login_failures_are_counted_by_the_address_that_a_trusted_proxy_names(
+async def test_failed_logins_are_counted_by_the_address_that_a_trusted_proxy_names(
     private_database_url: str, trusted_proxies: str, address_count: int
 ) -> None:
     wrong_login = {"username": "ada@example.com", "password": "wrong password"}
@@ -36,7 +36,7 @@ async def test_login_failures_are_counted_by_the_address_that_a_trusted_proxy_na
             )
             assert response.status_code == 401
     connection = await asyncpg.connect(private_database_url)
-    query = "SELECT count(*) FROM login_failures WHERE kind = 'address'"
+    query = "SELECT count(*) FROM attempt_counters WHERE kind = 'network'"
     assert await connection.fetchval(query) == address_count
     await connection.close()
 

@@ -1,15 +1,16 @@
 """Login (`POST /tokens`): the form, wrong credentials, and the replacement of weak hashes."""
 
 import asyncio
-from collections import Counter
 from typing import Any
 
+import asyncpg
 import pytest
 from argon2 import PasswordHasher as Argon2PasswordHasher
 from argon2 import extract_parameters
 from argon2.exceptions import VerifyMismatchError
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
+from sqlalchemy import text
 
 from app.core.db import Database
 from app.users.passwords import DUMMY_HASH, PasswordHasher
@@ -26,6 +27,8 @@ from tests.support.accounts import (
     is_token_accepted,
     log_in,
 )
+from tests.support.attempt_counters import read_levels
+from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.factories import make_user
 from tests.support.multipart import stream_chunks
 from tests.support.problems import check_problem, field_error_locations
@@ -230,24 +233,37 @@ async def test_login_accepts_form_with_charset_utf_8_and_identity_encoding(
     assert response.status_code == 201
 
 
-@pytest.mark.private_database
-async def test_logins_above_limit_of_pending_hashes_return_503_and_count_no_failure(
+async def test_login_without_a_free_place_for_its_hash_returns_503_and_counts_no_failure(
     client: AsyncClient, database: Database, app: FastAPI
 ) -> None:
-    hasher = PasswordHasher(max_pending=2)
+    hasher = PasswordHasher(max_pending=1)
     replace_resources(app, password_hasher=hasher)
-    emails = [f"{n}@example.com" for n in range(6)]
-    responses = await asyncio.gather(*(log_in(client, email, WRONG_PASSWORD) for email in emails))
-    assert Counter(response.status_code for response in responses) == {401: 2, 503: 4}
-    for response in responses:
-        if response.status_code == 503:
-            check_problem(response, 503, "overloaded")
-            assert int(response.headers["retry-after"]) >= 1
-    query = "SELECT sum(failures) FROM login_failures WHERE kind = :kind"
-    for kind in ("account", "address"):
-        assert await fetch_value(database, query, kind=kind) == 2
+    with hasher.reserve():
+        response = await log_in(client, EMAIL, WRONG_PASSWORD)
+    check_problem(response, 503, "overloaded")
+    assert int(response.headers["retry-after"]) >= 1
+    assert await read_levels(database) == {}
     # No hash is pending any more, so the next login is processed.
-    assert (await log_in(client, emails[0], WRONG_PASSWORD)).status_code == 401
+    assert (await log_in(client, EMAIL, WRONG_PASSWORD)).status_code == 401
+    hasher.close()
+
+
+@pytest.mark.private_database
+async def test_login_that_loses_the_last_place_for_its_hash_after_it_was_counted_is_not_counted(
+    client: AsyncClient, database: Database, app: FastAPI, outside_connection: asyncpg.Connection
+) -> None:
+    hasher = PasswordHasher(max_pending=1)
+    replace_resources(app, password_hasher=hasher)
+    await log_in(client, EMAIL, WRONG_PASSWORD)
+    async with database.transaction() as session:
+        await session.execute(text("SELECT kind FROM attempt_counters FOR UPDATE"))
+        login = asyncio.create_task(log_in(client, EMAIL, WRONG_PASSWORD))
+        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        reservation = hasher.reserve()
+        reservation.__enter__()
+    check_problem(await login, 503, "overloaded")
+    reservation.__exit__(None, None, None)
+    assert await read_levels(database) == {"pair": 1, "network": 1, "account": 1}
     hasher.close()
 
 
@@ -281,4 +297,4 @@ async def test_concurrent_logins_of_user_with_weak_hash_all_succeed(
     new_hash = await fetch_value(database, "SELECT password_hash FROM users")
     assert extract_parameters(new_hash) == extract_parameters(PASSWORD_HASH)
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 4
-    assert await fetch_value(database, "SELECT max(failures) FROM login_failures") == 0
+    assert await read_levels(database) == {}

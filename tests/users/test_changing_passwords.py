@@ -186,7 +186,7 @@ async def test_changing_password_of_another_user_returns_404(
         for current_password in (None, PASSWORD, WRONG_PASSWORD):
             response = await change_password(client, user, token, current_password)
             check_problem(response, 404, "not-found")
-    assert await fetch_value(database, "SELECT count(*) FROM login_failures") == 0
+    assert await fetch_value(database, "SELECT count(*) FROM attempt_counters") == 0
 
 
 async def test_wrong_current_passwords_block_further_guesses_with_the_same_token(

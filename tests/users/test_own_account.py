@@ -219,7 +219,7 @@ async def test_deleting_another_user_returns_404_and_counts_no_guess(
     for user in (bob, 1_000_000_000):
         for body in (None, {"current_password": PASSWORD}, {"current_password": WRONG_PASSWORD}):
             check_problem(await delete_user(client, user, token, body), 404, "not-found")
-    assert await fetch_value(database, "SELECT count(*) FROM login_failures") == 0
+    assert await fetch_value(database, "SELECT count(*) FROM attempt_counters") == 0
 
 
 async def test_deleting_own_account_with_a_stale_etag_returns_412(

@@ -7,7 +7,7 @@ from pwdlib import PasswordHash
 from pydantic import SecretStr
 
 from app.core.errors import Overloaded
-from app.users.passwords import PasswordHasher
+from app.users.passwords import DUMMY_HASH, PasswordHasher
 
 PASSWORD = SecretStr("correct horse battery staple")
 
@@ -29,7 +29,7 @@ async def test_hash_raises_overloaded_when_the_queue_is_full() -> None:
 
 
 async def test_cancelled_hash_occupies_the_queue_until_it_is_finished() -> None:
-    hasher = PasswordHasher(max_pending=1)
+    hasher = PasswordHasher(max_pending=1, max_pending_changes=1)
     cancelled_task = asyncio.create_task(hasher.hash(PASSWORD))
     await asyncio.sleep(0)
     cancelled_task.cancel()
@@ -37,6 +37,20 @@ async def test_cancelled_hash_occupies_the_queue_until_it_is_finished() -> None:
         await cancelled_task
     with pytest.raises(Overloaded):
         await hasher.hash(PASSWORD)
+    hasher.close()
+
+
+async def test_changes_of_passwords_leave_places_in_the_queue_to_logins() -> None:
+    hasher = PasswordHasher(max_pending=4, max_pending_changes=2)
+    changes = [asyncio.create_task(hasher.hash(PASSWORD)) for _ in range(10)]
+    await asyncio.sleep(0)
+    with hasher.reserve() as login, hasher.reserve():
+        with pytest.raises(Overloaded), hasher.reserve():
+            pass
+        assert not (await login.verify(PASSWORD, DUMMY_HASH)).is_correct
+    outcomes = await asyncio.gather(*changes, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [str] * 2 + [Overloaded] * 8
+    assert isinstance(await hasher.hash(PASSWORD), str)  # the queue is empty again
     hasher.close()
 
 

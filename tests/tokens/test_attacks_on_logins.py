@@ -1,0 +1,114 @@
+"""Attacks on the logins of others, on a real server with two processes.
+
+A trusted proxy names the address of each client, so that requests come from many networks.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+from httpx import AsyncClient, Limits, Response
+
+from tests.support import servers
+from tests.support.accounts import PASSWORD, PASSWORD_HASH, WRONG_PASSWORD
+from tests.support.processes import TIMEOUT_SECONDS, running_server
+
+# With `pytest --dist loadfile`, only one process starts the server.
+pytestmark = pytest.mark.private_database
+
+OFFICE, HOME = "192.0.2.1", "203.0.113.1"
+USERS = "ada", "bob", "carol", "dave"
+INSERT_USERS = f"""
+INSERT INTO users (name, email, password_hash)
+SELECT name, name || '@example.com', '{PASSWORD_HASH}'
+FROM unnest('{{{",".join(USERS)}}}'::text[]) AS name
+"""
+
+
+@pytest.fixture(scope="module")
+async def server_client(template_url: str) -> AsyncIterator[AsyncClient]:
+    """A client of a server that has users and the access of production."""
+    async with (
+        servers.copy_with_rows(template_url, INSERT_USERS) as url,
+        running_server(
+            DATABASE_URL=url,
+            ANONYMOUS_ACCESS="read",
+            TRUSTED_PROXIES="127.0.0.1",
+            WEB_CONCURRENCY="2",
+            # A test does not read the log of the processes, so its lines must not fill the pipe.
+            LOG_LEVEL="ERROR",
+        ) as (_, origin),
+        AsyncClient(
+            base_url=origin, timeout=TIMEOUT_SECONDS, limits=Limits(max_connections=200)
+        ) as client,
+    ):
+        yield client
+
+
+async def log_in(client: AsyncClient, address: str, user: str, password: str) -> Response:
+    """Log in from an address."""
+    form = {"username": f"{user}@example.com", "password": password}
+    return await client.post("/tokens", data=form, headers={"X-Forwarded-For": address})
+
+
+async def register(client: AsyncClient, address: str, user: str) -> Response:
+    """Register from an address."""
+    body = {"name": user, "email": f"{user}@example.com", "password": PASSWORD}
+    return await client.post("/users", json=body, headers={"X-Forwarded-For": address})
+
+
+def count_statuses(responses: list[Response]) -> Counter[int]:
+    return Counter(response.status_code for response in responses)
+
+
+async def test_60_failures_of_6_accounts_do_not_delay_a_colleague(
+    server_client: AsyncClient,
+) -> None:
+    failures = [
+        await log_in(server_client, OFFICE, f"colleague{number % 6}", WRONG_PASSWORD)
+        for number in range(60)
+    ]
+    assert count_statuses(failures) == {401: 60}
+    logins = [await log_in(server_client, OFFICE, "ada", PASSWORD) for _ in range(4)]
+    assert count_statuses(logins) == {201: 4}
+
+
+async def test_botnet_does_not_lock_the_owner_out_of_a_known_network(
+    server_client: AsyncClient,
+) -> None:
+    assert (await log_in(server_client, HOME, "bob", PASSWORD)).status_code == 201
+    botnet = (f"198.51.{number}.1" for number in range(40))
+    guesses = await asyncio.gather(
+        *(log_in(server_client, address, "bob", WRONG_PASSWORD) for address in botnet)
+    )
+    assert count_statuses(guesses) == {401: 30, 429: 10}
+    assert (await log_in(server_client, HOME, "bob", PASSWORD)).status_code == 201
+    assert (await log_in(server_client, OFFICE, "bob", PASSWORD)).status_code == 429
+
+
+async def test_100_registrations_of_a_taken_email_do_not_make_concurrent_logins_fail(
+    server_client: AsyncClient,
+) -> None:
+    # Many networks, because the limit of one network would end the attack.
+    registrations = [
+        asyncio.create_task(register(server_client, f"10.0.{number}.1", "carol"))
+        for number in range(100)
+    ]
+    logins = await asyncio.gather(
+        *(log_in(server_client, HOME, "carol", PASSWORD) for _ in range(10))
+    )
+    assert count_statuses(logins) == {201: 10}
+    assert count_statuses(await asyncio.gather(*registrations)) == {409: 100}
+
+
+async def test_10_of_100_concurrent_guesses_on_two_processes_are_checked(
+    server_client: AsyncClient,
+) -> None:
+    guesses = await asyncio.gather(
+        *(log_in(server_client, HOME, "dave", f"the guess {number}") for number in range(100))
+    )
+    statuses = count_statuses(guesses)
+    assert statuses[401] == 10
+    # A process has 64 places for hashes, and may refuse further attempts without counting them.
+    assert set(statuses) <= {401, 429, 503}

@@ -1,0 +1,150 @@
+"""The limit of registrations from each network, and the check of the email before hashing."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fastapi import FastAPI
+from httpx import AsyncClient, Response
+
+from app.core.db import Database
+from app.users.passwords import PasswordHasher
+from tests.support.accounts import (
+    EMAIL,
+    PASSWORD,
+    add_token,
+    add_user,
+    bearer_headers,
+    client_at_address,
+    client_of_new_instance,
+    fetch_value,
+)
+from tests.support.attempt_counters import let_time_pass
+from tests.support.callers import set_anonymous_access
+from tests.support.problems import check_problem
+from tests.support.resources import replace_resources
+
+# By default, 100 registrations are allowed in an hour.
+SECONDS_PER_REGISTRATION = 36.0
+SET_LEVEL = """
+UPDATE attempt_counters SET empty_at = now() + make_interval(secs => :seconds) RETURNING kind
+"""
+COUNT_USERS = "SELECT count(*) FROM users"
+
+
+@pytest.fixture(autouse=True)
+def _production_access(app: FastAPI) -> None:
+    """Let anonymous callers only read, as in production. Otherwise, they are not limited."""
+    set_anonymous_access(app, "read")
+
+
+async def register(client: AsyncClient, email: str = EMAIL, **headers: str) -> Response:
+    """Send a registration."""
+    user: dict[str, Any] = {"name": "Ada Lovelace", "email": email, "password": PASSWORD}
+    return await client.post("/users", json=user, headers=headers)
+
+
+async def set_level(database: Database, registrations: int) -> None:
+    """Change the existing counter as if a network had just sent a number of registrations."""
+    await fetch_value(database, SET_LEVEL, seconds=registrations * SECONDS_PER_REGISTRATION)
+
+
+async def test_network_may_send_100_registrations_and_then_one_every_36_seconds(
+    app: FastAPI, database: Database
+) -> None:
+    await add_user(database)
+    async with client_at_address(app, "192.0.2.1") as client:
+        check_problem(await register(client), 409, "email-taken")
+        await set_level(database, 98)
+        for status in (409, 409, 429, 429):
+            assert (await register(client)).status_code == status
+        await let_time_pass(database, timedelta(seconds=SECONDS_PER_REGISTRATION))
+        check_problem(await register(client), 409, "email-taken")
+        response = await register(client)
+        check_problem(response, 429, "too-many-requests")
+        assert 1 <= int(response.headers["retry-after"]) <= 36
+    async with client_at_address(app, "192.0.2.2") as client:
+        assert (await register(client, "grace@example.com")).status_code == 201
+
+
+async def test_all_addresses_of_an_ipv6_site_count_for_the_same_network(
+    app: FastAPI, database: Database
+) -> None:
+    await add_user(database)
+    async with client_at_address(app, "2001:db8:0:1::1") as client:
+        check_problem(await register(client), 409, "email-taken")
+    await set_level(database, 100)
+    async with client_at_address(app, "2001:db8:0:2::1") as client:
+        assert (await register(client)).status_code == 429
+
+
+async def test_only_admins_and_anonymous_full_access_may_register_without_limit(
+    app: FastAPI, client: AsyncClient, database: Database
+) -> None:
+    member = await add_user(database)
+    admin = await add_user(database, "root@example.com", role="admin")
+    member_headers = bearer_headers(await add_token(database, member))
+    admin_headers = bearer_headers(await add_token(database, admin))
+    check_problem(await register(client), 409, "email-taken")
+    await set_level(database, 100)
+    assert (await register(client)).status_code == 429
+    assert (await register(client, **member_headers)).status_code == 429
+    assert (await register(client, "grace@example.com", **admin_headers)).status_code == 201
+    set_anonymous_access(app, "full")
+    assert (await register(client, "bob@example.com")).status_code == 201
+
+
+async def test_registration_with_idempotency_key_counts_although_it_is_rolled_back(
+    client: AsyncClient, database: Database
+) -> None:
+    await add_user(database)
+    key = {"Idempotency-Key": str(uuid4())}
+    check_problem(await register(client, **key), 409, "email-taken")
+    query = "SELECT round(extract(epoch FROM empty_at - now()))::int FROM attempt_counters"
+    assert await fetch_value(database, query) in range(30, 37)
+
+
+@pytest.mark.private_database
+async def test_registrations_with_idempotency_keys_need_only_one_connection(
+    database: Database, database_url: str
+) -> None:
+    # If a transaction held a connection while it counts or hashes, a second one would be needed.
+    async with client_of_new_instance(
+        database_url, anonymous_access="read", db_pool_size=1
+    ) as client:
+        registrations = (
+            register(client, f"{number}@example.com", **{"Idempotency-Key": str(uuid4())})
+            for number in range(6)
+        )
+        responses = await asyncio.gather(*registrations)
+    assert [response.status_code for response in responses] == [201] * 6
+
+
+@pytest.mark.private_database
+async def test_1_of_10_concurrent_registrations_of_an_email_succeeds(
+    client: AsyncClient, database: Database
+) -> None:
+    responses = await asyncio.gather(*(register(client) for _ in range(10)))
+    assert Counter(response.status_code for response in responses) == {201: 1, 409: 9}
+    assert await fetch_value(database, COUNT_USERS) == 1
+
+
+async def test_registration_of_a_taken_email_is_refused_without_hashing_the_password(
+    app: FastAPI, client: AsyncClient, database: Database
+) -> None:
+    await add_user(database)
+    hasher = PasswordHasher()
+    hasher.close()  # It cannot hash any more.
+    replace_resources(app, password_hasher=hasher)
+    check_problem(await register(client, EMAIL.upper()), 409, "email-taken")
+
+
+async def test_registration_that_is_refused_as_overloaded_is_not_counted(
+    app: FastAPI, client: AsyncClient, database: Database
+) -> None:
+    replace_resources(app, password_hasher=PasswordHasher(max_pending_changes=0))
+    check_problem(await register(client), 503, "overloaded")
+    assert await fetch_value(database, "SELECT count(*) FROM attempt_counters") == 0
