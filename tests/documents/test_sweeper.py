@@ -8,7 +8,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.core.storage import Storage
-from app.documents import lifecycle
+from app.documents import lifecycle, sweeper
 from app.documents.sweeper import Sweeper, SweepResult
 from app.settings import Settings
 from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
@@ -156,6 +156,20 @@ async def test_sweeper_reports_and_keeps_object_without_row(
     )
     assert f"object {key} is in the store but has no row in the database" in output
     assert await list_object_states() == ["object"]
+
+
+async def test_sweeper_counts_all_unknown_objects_and_logs_only_the_first(
+    settings: Settings,
+    storage: Storage,
+    sweep: Sweep,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sweeper, "MAX_LOGGED_KEYS", 2)
+    for number in range(5):
+        await storage.put(f"{settings.s3_prefix}unknown-{number}", bytearray(b"?"))
+    assert (await sweep()).unknown_objects == 5
+    assert caplog.text.count("is in the store but has no row in the database") == 2
 
 
 async def test_concurrent_sweepers_remove_each_expired_upload_once(
