@@ -99,10 +99,9 @@ def test_mode_of_directory_with_other_files_does_not_change(data_dir: Path) -> N
 
 
 @only_as_root
-@pytest.mark.parametrize("uid", [STRANGER_UID, NOBODY_UID])
 @pytest.mark.parametrize("subdirectory", ["short", "a-rather-long-name/" * 6])
-def test_other_user_can_neither_read_files_nor_connect_to_postgres(
-    uid: int, subdirectory: str, data_dir: Path
+def test_other_users_can_neither_read_files_nor_connect_to_postgres(
+    subdirectory: str, data_dir: Path
 ) -> None:
     # If the path is too long for a socket, the socket is in another directory.
     directory = data_dir / subdirectory
@@ -113,10 +112,11 @@ def test_other_user_can_neither_read_files_nor_connect_to_postgres(
         embedded.run_postgres(directory, servers.SETTINGS_WITHOUT_DURABILITY) as postgres,
     ):
         psql = (get_program_path("psql"), "-U", "postgres", "-c", "SELECT 1")
-        connection = run_as(uid, *psql, "-h", str(postgres.socket_dir))
-        assert connection.returncode != 0
-        assert "Permission denied" in connection.stderr
-        assert "Permission denied" in run_as(uid, "ls", str(directory)).stderr
+        for uid in (STRANGER_UID, NOBODY_UID):
+            connection = run_as(uid, *psql, "-h", str(postgres.socket_dir))
+            assert connection.returncode != 0
+            assert "Permission denied" in connection.stderr
+            assert "Permission denied" in run_as(uid, "ls", str(directory)).stderr
 
 
 def test_arguments_of_processes_do_not_contain_the_key_of_the_store(data_dir: Path) -> None:
