@@ -21,7 +21,9 @@ _TIME_MESSAGE: Final = "Must be a time of day such as 14:00:00"
 _DURATION_MESSAGE: Final = "Must be an ISO 8601 duration such as PT30M"
 UUID_MESSAGE: Final = "Must be a UUID"
 _URL_MESSAGE: Final = "Must be a URL such as https://example.com/"
-_OBJECT_MESSAGE: Final = "Must be a JSON object"
+# The code and the message for a body that is not an object.
+NOT_AN_OBJECT_CODE: Final = "model_attributes_type"
+OBJECT_MESSAGE: Final = "Must be a JSON object"
 _ARRAY_MESSAGE: Final = "Must be an array"
 _STRING_MESSAGE: Final = "Must be a string"
 _INTEGER_MESSAGE: Final = "Must be an integer"
@@ -41,11 +43,11 @@ _MESSAGES_BY_ERROR_TYPE: Final = {
     "json_type": _STRING_MESSAGE,
     "json_invalid": "Must be the text of a JSON document",
     # Objects and arrays
-    "model_type": _OBJECT_MESSAGE,
-    "model_attributes_type": _OBJECT_MESSAGE,
-    "dataclass_type": _OBJECT_MESSAGE,
-    "dict_type": _OBJECT_MESSAGE,
-    "mapping_type": _OBJECT_MESSAGE,
+    "model_type": OBJECT_MESSAGE,
+    NOT_AN_OBJECT_CODE: OBJECT_MESSAGE,
+    "dataclass_type": OBJECT_MESSAGE,
+    "dict_type": OBJECT_MESSAGE,
+    "mapping_type": OBJECT_MESSAGE,
     "list_type": _ARRAY_MESSAGE,
     "tuple_type": _ARRAY_MESSAGE,
     "set_type": _ARRAY_MESSAGE,

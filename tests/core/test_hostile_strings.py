@@ -180,7 +180,8 @@ async def test_string_in_body_is_stored_unchanged_or_rejected(
                 tried += 1
                 body = replace_value(example, place, value)
                 response = await client.request(method, path, json=body)
-                if not check_rejection(response, value):
+                is_rejected = check_rejection(response, value)
+                if not is_rejected and response.status_code != 204:
                     await assert_stored_unchanged(client, response, place, value)
     assert tried >= 20
 

@@ -14,6 +14,7 @@ from tests.support.factories import make_document
 from tests.support.json_bodies import (
     MAX_BATCH_SIZE,
     MAX_JSON_SIZE,
+    json_operations,
     send_body,
     send_body_to_every_operation,
 )
@@ -52,7 +53,6 @@ ENCODINGS = {
     "gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xabV",
 }
 SYNTAX = {
-    "empty": b"",
     "blank": b" \n",
     "only a tab": b"\t",
     "a form feed for a blank": b"\f" + UTF_8,
@@ -188,6 +188,11 @@ async def test_body_that_is_not_strict_json_returns_400(client: AsyncClient, bod
     for response in await send_body_to_every_operation(client, body):
         check_problem(response, 400, "malformed-request")
         assert b"Ursula" not in response.content
+
+
+async def test_empty_body_returns_400_if_the_operation_requires_a_body(client: AsyncClient) -> None:
+    for method, path in await json_operations(client, requires_body=True):
+        check_problem(await send_body(client, method, path, b""), 400, "malformed-request")
 
 
 @pytest.mark.parametrize("length", range(1, len(UTF_8)))

@@ -24,15 +24,21 @@ async def send_body(
     return await client.request(method, path, content=body, headers=request_headers)
 
 
-async def json_operations(client: AsyncClient) -> list[tuple[str, str]]:
+async def json_operations(
+    client: AsyncClient, *, requires_body: bool = False
+) -> list[tuple[str, str]]:
     """Return the method and the path of each documented operation that takes JSON.
 
-    The ids in the paths do not exist.
+    With `requires_body`, operations that also accept a request without a body are left out. The ids
+    in the paths do not exist.
     """
     methods_and_paths = []
     for path, item in (await client.get("/openapi.json")).json()["paths"].items():
         for method, operation in item.items():
-            if "application/json" in operation.get("requestBody", {}).get("content", {}):
+            body = operation.get("requestBody", {})
+            if requires_body and not body.get("required", False):
+                continue
+            if "application/json" in body.get("content", {}):
                 methods_and_paths.append(
                     (method, path.format(id=1 if "users" in path else UNKNOWN_ID))
                 )

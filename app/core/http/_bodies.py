@@ -16,7 +16,12 @@ from app.core.errors import (
     UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
-from app.core.field_errors import FieldError, json_pointer
+from app.core.field_errors import (
+    NOT_AN_OBJECT_CODE,
+    OBJECT_MESSAGE,
+    FieldError,
+    json_pointer,
+)
 from app.core.formats import JsonTooLarge, parse_json
 from app.core.http._callers import identify_caller
 from app.core.http._resources import http_resources
@@ -120,6 +125,9 @@ async def parse_body(
         raise MalformedRequest(str(error)) from None
     except ValueError:
         raise MalformedRequest from None
+    if parsed_request.parsed_body is None and not is_required:
+        # FastAPI would take null for a missing body. With a required body, it rejects null itself.
+        raise InvalidRequest(FieldError(pointer="", code=NOT_AN_OBJECT_CODE, detail=OBJECT_MESSAGE))
     return parsed_request
 
 
