@@ -12,7 +12,7 @@ from app.core.jobs import JobRun
 from app.documents.models import Document, DocumentUsage, StoredObject
 from app.reports.models import UserCount
 from app.tokens.models import Token
-from app.users.models import AttemptCounter, LoginFailure, User
+from app.users.models import AttemptCounter, User
 
 TABLES: Final[tuple[type[Base], ...]] = (
     AttemptCounter,
@@ -21,7 +21,6 @@ TABLES: Final[tuple[type[Base], ...]] = (
     Document,
     DocumentUsage,
     JobRun,
-    LoginFailure,
     StoredResponse,
     StoredObject,
     Token,

@@ -43,7 +43,6 @@ UPDATE users SET role = 'admin', password_changed_by = gen_random_uuid();
 UPDATE documents SET owner_id = (SELECT min(id) FROM users);
 INSERT INTO tokens (id, user_id, name, digest, expires_at)
 SELECT gen_random_uuid(), id, 'laptop', id::text::bytea, now() FROM users;
-INSERT INTO login_failures (kind, digest) VALUES ('account', 'x');
 """
 SELECT_ROWS = """
 SELECT (to_jsonb(u) - ARRAY['role', 'password_changed_by', 'search'])::text FROM users u

@@ -76,17 +76,3 @@ class AttemptCounter(Base):
     expires_at: Mapped[datetime] = mapped_column(
         sa.Computed("greatest(empty_at, counted_until, known_until)", persisted=True), index=True
     )
-
-
-class LoginFailure(Base):
-    """Counter of failed logins that only servers of the previous release use.
-
-    A contract revision of the next release drops the table.
-    """
-
-    __tablename__ = "login_failures"
-
-    kind: Mapped[str] = mapped_column(sa.String(7), primary_key=True)
-    digest: Mapped[bytes] = mapped_column(primary_key=True)
-    failures: Mapped[int] = mapped_column(server_default=sa.text("1"))
-    failed_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), index=True)

@@ -16,12 +16,7 @@ from app.core.errors import (
     UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
-from app.core.field_errors import (
-    NOT_AN_OBJECT_CODE,
-    OBJECT_MESSAGE,
-    FieldError,
-    json_pointer,
-)
+from app.core.field_errors import NOT_AN_OBJECT_CODE, OBJECT_MESSAGE, FieldError, json_pointer
 from app.core.formats import JsonTooLarge, parse_json
 from app.core.http._callers import identify_caller
 from app.core.http._resources import http_resources

@@ -1,14 +1,14 @@
 """Check the scope of the tokens that existed before revision 0012, without blocking requests.
 
-Revision: 0013, after 0012
+Revision: 0012, after 0011
 """
 
 from collections.abc import Sequence
 
 from alembic import op
 
-revision: str = "0013"
-down_revision: str | None = "0012"
+revision: str = "0012"
+down_revision: str | None = "0011"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -3,7 +3,7 @@
 Servers of the previous release insert tokens without a scope, which then have the default. They
 ignore the scope of the tokens that they accept.
 
-Revision: 0012, after 0011
+Revision: 0011, after 0010
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0012"
-down_revision: str | None = "0011"
+revision: str = "0011"
+down_revision: str | None = "0010"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -1,17 +1,17 @@
 """Drop the columns and indexes that revision 0009 replaces, and the functions of these columns.
 
-Servers of the previous release use them. Upgrade to 0009, replace all of these servers, and then
+Servers of the previous release use them. Upgrade to 0014, replace all of these servers, and then
 upgrade to this revision. Servers of this release do not require it.
 
-Revision: 0010, after 0009
+Revision: 0015, after 0014
 """
 
 from collections.abc import Sequence
 
 from alembic import op
 
-revision: str = "0010"
-down_revision: str | None = "0009"
+revision: str = "0015"
+down_revision: str | None = "0014"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -1,9 +1,9 @@
 """Create the counters that limit failed logins, guesses of the current password and registrations.
 
-The table replaces `login_failures`. Servers of the previous release use that one, so a later
-contract revision has to drop it.
+The table replaces `login_failures`. Servers of the previous release use that one until
+revision 0016 drops it.
 
-Revision: 0015, after 0014
+Revision: 0014, after 0013
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0015"
-down_revision: str | None = "0014"
+revision: str = "0014"
+down_revision: str | None = "0013"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

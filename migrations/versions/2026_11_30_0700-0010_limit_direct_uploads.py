@@ -1,6 +1,6 @@
 """Let a direct upload expire at a fixed time, and let one request at a time complete it.
 
-Revision: 0011, after 0010
+Revision: 0010, after 0009
 """
 
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0011"
-down_revision: str | None = "0010"
+revision: str = "0010"
+down_revision: str | None = "0009"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

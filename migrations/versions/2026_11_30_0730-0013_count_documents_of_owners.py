@@ -3,7 +3,7 @@
 The upgrade blocks writes of documents and users while it counts the existing documents, which takes
 about half a second for a million of them. Reads are not blocked.
 
-Revision: 0014, after 0013
+Revision: 0013, after 0012
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0014"
-down_revision: str | None = "0013"
+revision: str = "0013"
+down_revision: str | None = "0012"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
