@@ -138,7 +138,7 @@ async def test_title_in_batch_may_have_300_characters(client: AsyncClient, autho
 # Rejected requests
 
 
-@pytest.mark.parametrize("count", [0, 1001, 100_000])
+@pytest.mark.parametrize("count", [0, 1001, 10_000])
 async def test_batch_returns_field_error_for_too_few_or_too_many_books(
     client: AsyncClient, author_id: str, count: int
 ) -> None:

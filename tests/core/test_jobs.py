@@ -549,7 +549,7 @@ async def test_failed_job_is_logged_and_other_jobs_run(
         "count-users": "failed",
         "sweep-answers": "deleted 0 expired idempotency keys",
         "sweep-storage": str(SweepResult(0, 0, 0, 0)),
-        "sweep-tokens": "0 expired tokens, 0 expired login failures",
+        "sweep-tokens": "0 expired tokens, 0 expired attempt counters",
     }
     [failure] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert failure.getMessage() == "count-users failed"

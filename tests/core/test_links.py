@@ -138,7 +138,7 @@ async def test_links_of_path_with_trailing_slash_have_no_slash(
 async def test_links_do_not_contain_the_host_header(
     client: AsyncClient, filled_tables: None
 ) -> None:
-    response = await client.get("/authors?size=5", headers={"host": "evil.example"})
+    response = await client.get("/authors?size=5", headers={"host": "127.0.0.1"})
     next_url = parse_link_header(response)["next"]
     scheme, host, path = urlsplit(next_url)[:3]
     assert (scheme, host, path) == ("", "", "/authors")

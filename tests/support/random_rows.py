@@ -86,7 +86,7 @@ class RandomRows:
         return row | self._random_times()
 
     def _random_document(self) -> Row:
-        size = self._random.choice([None, None, 0, 1, 2**62])
+        size = self._random.choice([None, None, 0, 1, 2**50])
         return {
             "id": self._random_id(),
             "name": self._random_name(),
