@@ -28,6 +28,8 @@ AMBIGUOUS_URLS: Final = (
     f"postgresql://ada@example.com:{CANARY}@127.0.0.1:1/books",
     f"postgresql://ada:{CANARY}",
     f"postgresql://ada:{CANARY}/books",
+    # Checking a long password must not take exponential time.
+    f"postgresql://ada:{CANARY * 10}#@127.0.0.1:1/books",
     f"postgresql:///ada:{CANARY}@127.0.0.1:1/books",
     f"postgresql:/ada:{CANARY}@127.0.0.1:1/books",
     f"postgresql://ada@127.0.0.1:1/books?host=ada:{CANARY}@127.0.0.1",
