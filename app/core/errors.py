@@ -184,17 +184,15 @@ class UnsupportedContentEncoding(UnsupportedMediaType):
 
 
 class InvalidRequest(ServiceError):
-    """The request contains invalid values, which the field errors describe.
-
-    The response lists at most `MAX_FIELD_ERRORS` of them, and says so if there are more.
-    """
+    """The request contains invalid values. The response lists the first `MAX_FIELD_ERRORS`."""
 
     status = 422
     detail = "The request contains invalid values. The member errors lists them."
 
     def __init__(self, *field_errors: FieldError) -> None:
-        has_more = len(field_errors) > MAX_FIELD_ERRORS
-        detail = f"{self.detail[:-1]}, but only {MAX_FIELD_ERRORS}." if has_more else None
+        detail = None
+        if len(field_errors) > MAX_FIELD_ERRORS:
+            detail = f"The member errors lists the first {MAX_FIELD_ERRORS} of the invalid values."
         super().__init__(detail, *field_errors[:MAX_FIELD_ERRORS])
 
 

@@ -16,6 +16,7 @@ from app.core.http import (
     Router,
     WritePrecondition,
     check_content_length,
+    read_content_headers,
     set_etag,
     set_location,
     set_page_links,
@@ -53,18 +54,12 @@ async def _get_multipart_form(request: Request, resources: AppResources) -> Mult
     """Return the form in the body of a request. Check its headers, but do not read the body yet.
 
     Raises `PayloadTooLarge` if the client announces a body that is too large for a form with the
-    largest allowed file.
-
-    If the request repeats a header, the values are joined, for example to the invalid Content-Type
-    `text/html, multipart/form-data`. Such a request is refused, because a proxy in front of the
-    service may have checked only one of the values.
+    largest allowed file, and `UnsupportedMediaType` if the body is not a form.
     """
     max_file_size = resources.settings.max_upload_size
     limit_detail = describe_form_limit(max_file_size)
     check_content_length(request, max_file_size + MAX_FORM_OVERHEAD, limit_detail)
-    headers = dict(request.headers)
-    for header_name in ("content-type", "content-encoding"):
-        headers[header_name] = ", ".join(request.headers.getlist(header_name))
+    headers = {**request.headers, **read_content_headers(request)}
     return MultipartForm(headers, request.stream())
 
 

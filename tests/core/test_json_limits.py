@@ -81,7 +81,7 @@ async def test_object_with_100_members_is_validated(client: AsyncClient) -> None
     problem = check_problem(response, 422, "invalid-request")
     # The name is missing, and all members are unknown, so that one error is left out.
     assert len(problem["errors"]) == MAX_FIELD_ERRORS
-    assert problem["detail"].endswith("lists them, but only 100.")
+    assert problem["detail"].endswith("lists the first 100 of the invalid values.")
 
 
 async def test_detail_does_not_mention_more_errors_if_all_are_listed(client: AsyncClient) -> None:
@@ -98,7 +98,7 @@ async def test_batch_with_the_most_errors_lists_the_first_100(origin: str) -> No
     response = httpx.post(f"{origin}/books/batch", content=body, headers=JSON_HEADERS)
     problem = check_problem(response, 422, "invalid-request")
     assert len(problem["errors"]) == MAX_FIELD_ERRORS
-    assert problem["detail"].endswith("lists them, but only 100.")
+    assert problem["detail"].endswith("lists the first 100 of the invalid values.")
 
 
 async def test_batch_of_1000_titles_full_of_separators_is_accepted(client: AsyncClient) -> None:
@@ -114,7 +114,7 @@ async def test_query_with_thousands_of_unknown_parameters_lists_the_first_100(
     query = "&".join(f"{number:x}" for number in range(1500))
     problem = check_problem(await client.get(f"/books?{query}"), 422, "invalid-request")
     assert len(problem["errors"]) == MAX_FIELD_ERRORS
-    assert problem["detail"].endswith("lists them, but only 100.")
+    assert problem["detail"].endswith("lists the first 100 of the invalid values.")
 
 
 async def test_content_type_with_thousands_of_parameters_is_415(client: AsyncClient) -> None:

@@ -332,6 +332,7 @@ UNSUPPORTED: dict[str, list[tuple[str, str]]] = {
     "an encoded form": [("Content-Type", "application/x-www-form-urlencoded")],
     "another multipart": [("Content-Type", f"multipart/mixed; boundary={BOUNDARY}")],
     "bytes": [("Content-Type", "application/octet-stream")],
+    "thousands of parameters": [("Content-Type", f"{FORM_KIND}{'; a=b' * 5000}")],
     "two content types": [("Content-Type", JSON), ("Content-Type", FORM_KIND)],
     "gzip": [("Content-Type", FORM_KIND), ("Content-Encoding", "gzip")],
     "gzip on a second line": [

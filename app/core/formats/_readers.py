@@ -11,7 +11,7 @@ from app.core.formats._json_array import read_items
 from app.core.formats._json_objects import JsonMapping
 from app.core.formats._line_validation import LineValidator, ParsedLine
 from app.core.formats._read_options import ReadOptions
-from app.core.formats._strict_json import MAX_JSON_DEPTH, JsonNestedTooDeeply, parse_json_text
+from app.core.formats._strict_json import JsonTooLarge, parse_json_text
 from app.core.formats._text_files import TextFile, open_text
 from app.core.formats._text_lines import LINE_TOO_LONG, InvalidLine, read_lines
 from app.core.formats._writers import Format
@@ -116,8 +116,8 @@ class _JsonParser(Generic[ModelT]):
             return InvalidLine(line_number, undecodable_byte)
         try:
             json_value = parse_json_text(text)
-        except JsonNestedTooDeeply:
-            return InvalidLine(line_number, f"has more than {MAX_JSON_DEPTH} levels of nesting")
+        except JsonTooLarge as error:
+            return InvalidLine(line_number, str(error))
         except ValueError:
             # Do not use the message of this error, because it may quote confidential values.
             return InvalidLine(line_number, _describe_invalid_json(line_number, text))

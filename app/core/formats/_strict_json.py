@@ -15,6 +15,7 @@ MAX_JSON_MEMBERS: Final = 100
 MAX_JSON_VALUES: Final = 20_000
 # The number of digits of an integer in a request body, including its sign. No column holds more.
 MAX_JSON_INTEGER_LENGTH: Final = 300
+_NESTED_TOO_DEEPLY: Final = f"has more than {MAX_JSON_DEPTH} levels of nesting"
 _REPEATED_KEY: Final = "a JSON object repeats a key"
 # The text up to the next separator of values, which is a comma or an opening bracket. At most two
 # strings precede it: a key and its value. Possessive quantifiers (`*+`) never backtrack.
@@ -25,14 +26,10 @@ _UP_TO_SEPARATOR: Final = re.compile(
 
 
 class JsonTooLarge(ValueError):
-    """JSON exceeds a limit of its structure. The message says which, for example in a problem."""
+    """JSON exceeds a limit of its structure.
 
-
-class JsonNestedTooDeeply(JsonTooLarge):
-    """JSON has more than `MAX_JSON_DEPTH` levels of arrays and objects."""
-
-    def __init__(self) -> None:
-        super().__init__(f"The JSON must not be nested more than {MAX_JSON_DEPTH} levels deep")
+    The message is the end of a sentence, for example "has more than 20,000 values".
+    """
 
 
 def parse_json(body: bytes) -> Any:
@@ -76,7 +73,7 @@ def _check_value_count(text: str) -> None:
         if match is None:
             return
         position = match.end()
-    raise JsonTooLarge(f"The JSON must have at most {MAX_JSON_VALUES:,} values")
+    raise JsonTooLarge(f"has more than {MAX_JSON_VALUES:,} values")
 
 
 def _decode(text: str, decoder: json.JSONDecoder) -> Any:
@@ -84,7 +81,7 @@ def _decode(text: str, decoder: json.JSONDecoder) -> Any:
     try:
         value = decoder.decode(text)
     except RecursionError:
-        raise JsonNestedTooDeeply from None
+        raise JsonTooLarge(_NESTED_TOO_DEEPLY) from None
 
     # JSON with few opening brackets cannot be nested deeply, so most bodies are not searched.
     opening_brackets = text.count("[") + text.count("{")
@@ -108,7 +105,7 @@ def _build_small_object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """Do the same as `_build_object`, but raise `JsonTooLarge` if there are too many members."""
     member_count = len(members)
     if member_count > MAX_JSON_MEMBERS:
-        raise JsonTooLarge(f"A JSON object must have at most {MAX_JSON_MEMBERS} members")
+        raise JsonTooLarge(f"has an object with more than {MAX_JSON_MEMBERS} members")
     # Calling `_build_object` would make large batches slower.
     json_object = dict(members)
     if len(json_object) < member_count:
@@ -124,12 +121,12 @@ def _reject_constant(constant: str) -> Any:
 def _parse_short_integer(digits: str) -> int:
     """Return an integer. Raises `JsonTooLarge` for many digits, whose conversion takes long."""
     if len(digits) > MAX_JSON_INTEGER_LENGTH:
-        raise JsonTooLarge(f"An integer must have at most {MAX_JSON_INTEGER_LENGTH} digits")
+        raise JsonTooLarge(f"has an integer with more than {MAX_JSON_INTEGER_LENGTH} digits")
     return int(digits)
 
 
 def _check_depth(value: Any) -> None:
-    """Raise `JsonNestedTooDeeply` if a value has more than `MAX_JSON_DEPTH` levels."""
+    """Raise `JsonTooLarge` if a value has more than `MAX_JSON_DEPTH` levels."""
     # Search level by level instead of recursively, so that deep values do not exhaust the stack.
     containers = [value]
     for _ in range(MAX_JSON_DEPTH):
@@ -141,7 +138,7 @@ def _check_depth(value: Any) -> None:
         ]
         if not containers:
             return
-    raise JsonNestedTooDeeply
+    raise JsonTooLarge(_NESTED_TOO_DEEPLY)
 
 
 def _get_children(value: Any) -> Iterable[Any]:

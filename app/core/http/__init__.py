@@ -2,7 +2,12 @@
 
 from app.core.http._accept import preferred_stream_type
 from app.core.http._authorization import CurrentPrincipal
-from app.core.http._bodies import JSON_MEDIA_TYPE, MAX_BATCH_BODY_SIZE, check_content_length
+from app.core.http._bodies import (
+    JSON_MEDIA_TYPE,
+    MAX_BATCH_BODY_SIZE,
+    check_content_length,
+    read_content_headers,
+)
 from app.core.http._callers import CurrentCaller
 from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud import CrudEndpoints
@@ -73,6 +78,7 @@ __all__ = [
     "preferred_stream_type",
     "problem_body",
     "problem_response",
+    "read_content_headers",
     "read_session_dependency",
     "request_state",
     "require_route_permissions",

@@ -31,6 +31,7 @@ FORM_MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_BODY_SIZE: Final = 64 * 1024
 MAX_BATCH_BODY_SIZE: Final = 8 * 1024 * 1024
 MAX_FORM_FIELDS: Final = 100
+# A parser needs milliseconds for the thousands of parameters that a header may have.
 MAX_CONTENT_TYPE_LENGTH: Final = 1000  # characters
 
 
@@ -85,6 +86,24 @@ def reserve_large_body(request: Request, max_size: int) -> AbstractContextManage
     return limits.reserve(identify_caller(request), size)
 
 
+def read_content_headers(request: Request) -> dict[str, str]:
+    """Return the headers Content-Type and Content-Encoding of a request, or "" if one is missing.
+
+    If the request repeats a header, the values are joined, for example to the invalid Content-Type
+    `text/html, application/json`. Such a request is refused, because a proxy in front of the
+    service may have checked only one of the values.
+
+    Raises `UnsupportedMediaType` if the Content-Type is too long to be parsed.
+    """
+    headers = {
+        name: ", ".join(request.headers.getlist(name))
+        for name in ("content-type", "content-encoding")
+    }
+    if len(headers["content-type"]) > MAX_CONTENT_TYPE_LENGTH:
+        raise UnsupportedMediaType
+    return headers
+
+
 async def parse_body(
     request: Request, media_types: list[str], max_size: int, *, is_required: bool = True
 ) -> ParsedRequest:
@@ -117,7 +136,7 @@ async def parse_body(
             parsed_request.parsed_body = parse_json(parsed_request.body_bytes)
     except JsonTooLarge as error:
         # The message names the limit. Messages of other errors may quote confidential values.
-        raise MalformedRequest(str(error)) from None
+        raise MalformedRequest(f"The JSON {error}") from None
     except ValueError:
         raise MalformedRequest from None
     if parsed_request.parsed_body is None and not is_required:
@@ -139,16 +158,12 @@ def _require_supported_content_type(request: Request, media_types: list[str]) ->
     for example `application/json; charset=utf-8`. Raises `UnsupportedContentEncoding` if the body
     is compressed.
     """
-    # Join repeated headers. The result is then not a media type, so the request is refused.
-    content_type = ", ".join(request.headers.getlist("content-type"))
-    if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
-        # The parser would need a long time for thousands of parameters.
-        raise UnsupportedMediaType
-    content_encoding = ", ".join(request.headers.getlist("content-encoding")).lower()
+    headers = read_content_headers(request)
+    content_encoding = headers["content-encoding"].lower()
 
     # The message class of the standard library parses the header.
     header_parser = Message()
-    header_parser["content-type"] = content_type
+    header_parser["content-type"] = headers["content-type"]
     charset = str(header_parser.get_param("charset", "utf-8")).lower()
 
     if content_encoding not in {"", "identity"}:
