@@ -161,7 +161,7 @@ def _create_middleware(settings: Settings, shutdown: Shutdown) -> list[Middlewar
             RequestLimitsMiddleware,
             host_policy=HostPolicy(
                 settings.allowed_hosts,
-                is_loopback_only_by_default=settings.anonymous_access == "full",
+                is_loopback_only_by_default=settings.anonymous_access_level == "full",
             ),
             cross_site_protection=CrossSiteProtection(settings.cors_origins),
         ),

@@ -149,16 +149,15 @@ class Settings(BaseSettings):
         database is the embedded one, which is not shared. Otherwise, it is `read`.
         """
         app_env = info.data.get("app_env")
-        is_private = is_loopback_host(info.data.get("host", "")) and not info.data.get(
-            "database_url"
-        )
         if access == "full" and app_env == "production":
             raise ValueError(
                 "Must be read or none in production, because full lets everyone change everything"
             )
         if access is not None:
             return access
-        if app_env == "development" and is_private:
+        has_private_address = is_loopback_host(info.data.get("host", ""))
+        has_embedded_database = info.data.get("database_url") is None
+        if app_env == "development" and has_private_address and has_embedded_database:
             return "full"
         return "read"
 

@@ -18,7 +18,7 @@ def announce(settings: Settings, listener: socket.socket) -> None:
     typer.echo(f"  files     {_describe_object_store(settings)}")
     typer.echo(f"  docs      {server_url}/docs")
     typer.echo(f"  try       curl {server_url}/books")
-    if settings.anonymous_access == "full":
+    if settings.anonymous_access_level == "full":
         typer.echo(
             "  access    everyone may read and write; set ANONYMOUS_ACCESS=read to require tokens"
         )

@@ -27,7 +27,7 @@ class TransferClock:
         rate of the client                   the transfer ends
         8 KiB/s or more                      never
         4 KiB/s                              after 60 s
-        64 KiB in one burst each 29 s        after 58 s, in the third pause
+        64 KiB after each pause of 29 s      after 38 s, in the second pause
         nothing                              after 30 s
 
     Time for which the transfer does not wait for its client is not recorded, for example while the

@@ -72,9 +72,13 @@ async def test_client_above_minimum_rate_may_take_any_time(clock: SimulatedClock
     assert clock.now > 2 * GRACE_SECONDS
 
 
-async def test_client_below_minimum_rate_has_less_time_for_each_part_until_it_is_408(
-    clock: SimulatedClock,
-) -> None:
+async def test_client_below_minimum_rate_has_less_time_for_each_part(clock: SimulatedClock) -> None:
+    # At the minimum rate, a part would take eight seconds.
+    seconds = await run_request(clock, client_seconds=10.0, handler_seconds=0.0)
+    assert seconds == [GRACE_SECONDS - 2.0 * part_count for part_count in range(11)]
+
+
+async def test_client_that_has_used_up_its_time_is_408(clock: SimulatedClock) -> None:
     with pytest.raises(RequestTimeout):
         await run_request(clock, client_seconds=29.0, handler_seconds=0.0)
     assert clock.now == 2 * 29.0

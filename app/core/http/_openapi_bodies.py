@@ -1,10 +1,7 @@
 """Documents the request body of an operation in the OpenAPI document."""
 
-from typing import Any
-
 from app.core.http._bodies import JSON_MEDIA_TYPE, MERGE_PATCH_MEDIA_TYPE
-
-Json = dict[str, Any]
+from app.core.http._openapi_problems import Json
 
 
 def document_body(operation: Json, method: str) -> None:

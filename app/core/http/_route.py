@@ -77,14 +77,13 @@ class Route(APIRoute):
             max_body_size: The maximum size in bytes of a body that is not read as a stream.
             options: Arguments of FastAPI's APIRoute.
         """
-        # FastAPI's constructor calls a method that reads this attribute.
-        self.has_large_body = max_body_size > MAX_BODY_SIZE
         super().__init__(path, endpoint, operation_id=endpoint.__name__, **options)
         self.permission: Permission = permission
         self.token_scope = token_scope
         self.cache_control = cache_control
         self.has_location = has_location
         self.body_size_limit = max_body_size
+        self.has_large_body = max_body_size > MAX_BODY_SIZE
         # An idempotency key belongs to a principal, and public routes do not look up the principal.
         self.accepts_idempotency_key = "POST" in (self.methods or ()) and permission != "public"
         self.streams_body = reads_body_as_stream(self)
@@ -179,15 +178,6 @@ class Route(APIRoute):
     def _build_checks(self, handle_checked_request: Handler) -> Handler:
         """Return a function that checks a request before its body is read, and then handles it."""
 
-        async def handle_large_request(request: Request) -> Response:
-            """Handle a request, if its caller does not send too many large bodies already."""
-            with reserve_large_body(request, self.body_size_limit):
-                return await handle_checked_request(request)
-
-        handler = handle_checked_request
-        if self.has_large_body:
-            handler = handle_large_request
-
         async def handle_request(request: Request) -> Response:
             """Authorize and check a request, then handle it."""
             await authorize(request, self.permission, self.token_scope)
@@ -196,7 +186,10 @@ class Route(APIRoute):
                 check_content_length(request, self.body_size_limit)
             if request.scope["query_string"]:
                 check_query_parameters(request, self._query_parameters)
-            return await handler(request)
+            if not self.has_large_body:
+                return await handle_checked_request(request)
+            with reserve_large_body(request, self.body_size_limit):
+                return await handle_checked_request(request)
 
         return handle_request
 

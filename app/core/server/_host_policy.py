@@ -1,12 +1,13 @@
 """The host names under which the service may be reached, as requests name them in `Host`."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from app.core.errors import MalformedRequest
 from app.setting_types import is_loopback_host
 
-_WRONG_HOST_DETAIL = "The request has no Host header that names this service"
-_NO_LOOPBACK_HOST_DETAIL = (
+_WRONG_HOST_DETAIL: Final = "The request has no Host header that names this service"
+_NO_LOOPBACK_HOST_DETAIL: Final = (
     "With ANONYMOUS_ACCESS=full, only loopback host names such as localhost are served. To use"
     " another host name, add it to ALLOWED_HOSTS."
 )
