@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     token_ttl: int = Field(default=30 * 24 * 3600, ge=60, le=10 * 365 * 24 * 3600)  # seconds
     max_tokens_per_user: int = Field(default=1000, ge=1, le=1_000_000)
     # Per hour and network. More than the upper bound makes no difference.
-    registration_limit: int = Field(default=100, ge=1, le=1_000_000)
+    max_registrations_per_hour: int = Field(default=100, ge=1, le=1_000_000)
     # Without a prefix, it is "".
     root_path: PathPrefix = ""
     trusted_proxies: CommaSeparated[IPvAnyNetwork] = ()

@@ -41,7 +41,7 @@ async def _get_registration_guard(request: Request, resources: AppResources) -> 
         client_address = request.client.host
     # This session commits each statement by itself, even if the request has an Idempotency-Key.
     session = resources.database.writes
-    return RegistrationGuard(session, resources.settings.registration_limit, client_address)
+    return RegistrationGuard(session, resources.settings.max_registrations_per_hour, client_address)
 
 
 UserServiceDependency = Annotated[UserService, Depends(_get_user_service)]
