@@ -5,18 +5,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.core.errors import Overloaded, ServiceError
+from app.core.errors import Overloaded, TooManyRequests
 
 # The kind of an owner, "user" or "network", and its id.
 _Owner = tuple[str, str]
-
-
-class TooManyRequests(ServiceError):
-    """A user, or the clients of one network, use more than their part of what all callers share."""
-
-    status = 429
-    detail = "Too many requests of the same user or network are in progress. Retry later."
-    retry_after = 5
 
 
 @dataclass(frozen=True)
@@ -25,7 +17,7 @@ class Caller:
 
     Args:
         user_id: The user of the token, or None without a token.
-        network: The network of the client, for example `192.0.2.1` or `2001:db8::/64`. None if it
+        network: The network of the client, for example `192.0.2.1` or `2001:db8::/56`. None if it
             is unknown, for example behind a Unix socket.
     """
 
@@ -82,7 +74,9 @@ class CallerLimits:
                     f"Too many {self._activity} of your {owner_kind} are in progress. Retry later."
                 )
         if self._used + amount > self._total:
-            raise Overloaded
+            raise Overloaded(
+                f"Too many {self._activity} of all users together are in progress. Retry later."
+            )
 
         self._add(limits_by_owner, amount)
         try:

@@ -1,6 +1,6 @@
 """Errors that do not belong to an entity: one class per problem type.
 
-`core.http` turns them into responses. `core.server` has further errors of HTTP, such as 501. The
+`core.http` turns them into responses. `core.server` has further errors of HTTP, such as 431. The
 errors of an entity are in its `errors.py` and derive from one of these:
 
     ServiceError
@@ -16,12 +16,11 @@ errors of an entity are in its `errors.py` and derive from one of these:
             RequestInProgress
         PreconditionFailed            412
         PayloadTooLarge               413
-        UriTooLong                    414
         UnsupportedMediaType          415
             UnsupportedContentEncoding
         InvalidRequest                422
             IdempotencyKeyReused
-        RequestHeaderFieldsTooLarge   431
+        TooManyRequests               429
         InternalError                 500
         Unavailable                   503
             Overloaded
@@ -129,8 +128,7 @@ class Conflict(ServiceError):
 class ConstraintViolated(Conflict):
     """A write violates a constraint of the database, for example `uq_users_email_fold_case`.
 
-    Database sessions raise this error. Repositories replace it by a more specific error, for
-    example `EmailTaken`.
+    Database sessions raise this error. Repositories replace it, for example by `EmailTaken`.
     """
 
     # Clients do not know the constraints, so they get the problem type of a general conflict.
@@ -160,13 +158,6 @@ class PayloadTooLarge(ServiceError):
 
     status = 413
     detail = "The request body is too large"
-
-
-class UriTooLong(ServiceError):
-    """The path and query exceed their maximum length."""
-
-    status = 414
-    detail = "The path and query must not exceed 8 KiB"
 
 
 class UnsupportedMediaType(ServiceError):
@@ -207,11 +198,20 @@ class IdempotencyKeyReused(InvalidRequest):
         )
 
 
-class RequestHeaderFieldsTooLarge(ServiceError):
-    """The headers exceed their maximum size or number."""
+class TooManyRequests(ServiceError):
+    """A user, network, account, token or connection has used its own part of what is limited.
 
-    status = 431
-    detail = "The request must not have more than 100 headers, or headers of more than 64 KiB"
+    If all callers together reach a limit, the error is `Overloaded`. `retry_after` is in seconds.
+    """
+
+    status = 429
+    detail = "Too many requests of your user or network are in progress. Retry later."
+    retry_after = 5
+
+    def __init__(self, detail: str | None = None, *, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class InternalError(ServiceError):
@@ -230,7 +230,7 @@ class Unavailable(ServiceError):
 
 
 class Overloaded(Unavailable):
-    """Too many requests use or wait for database connections, uploads or password hashes."""
+    """All callers together use what the server has, for example all database connections."""
 
     detail = "The service is overloaded. Retry later."
 

@@ -5,8 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.core.caller_limits import TooManyRequests
-from app.core.errors import NotFound, Unavailable
+from app.core.errors import NotFound, TooManyRequests, Unavailable
 from app.core.http import (
     NO_STORE,
     CurrentCaller,

@@ -5,8 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.core.caller_limits import TooManyRequests
-from app.core.errors import Conflict, Overloaded, RequestInProgress, Unavailable
+from app.core.errors import Conflict, Overloaded, RequestInProgress, TooManyRequests, Unavailable
 from app.core.http import (
     NO_STORE,
     CurrentCaller,

@@ -1,6 +1,6 @@
 """Errors of users and their logins."""
 
-from app.core.errors import Conflict, ServiceError
+from app.core.errors import Conflict, TooManyRequests
 
 
 class EmailTaken(Conflict):
@@ -17,31 +17,15 @@ class LastAdmin(Conflict):
     detail = "The last admin can be neither deleted nor demoted"
 
 
-class TooManyFailedLogins(ServiceError):
-    """Raised while an account, a network or a token is blocked after too many wrong passwords.
+class TooManyFailedLogins(TooManyRequests):
+    """Raised while an account, a network or a token is blocked after too many wrong passwords."""
 
-    `retry_after` is the number of seconds until the next attempt is allowed.
-    """
-
-    status = 429
-    type = "too-many-requests"
-    detail = "Too many wrong passwords; wait before the next attempt"
-
-    def __init__(self, retry_after: int = 1) -> None:
-        super().__init__()
-        self.retry_after = retry_after
+    type = TooManyRequests.type
+    detail = "Too many wrong passwords. Retry later."
 
 
-class TooManyRegistrations(ServiceError):
-    """Raised while a network is blocked because it has sent too many registrations.
+class TooManyRegistrations(TooManyRequests):
+    """Raised while a network is blocked because it has sent too many registrations."""
 
-    `retry_after` is the number of seconds until the next registration is allowed.
-    """
-
-    status = 429
-    type = "too-many-requests"
-    detail = "Too many registrations from this network; wait before the next one"
-
-    def __init__(self, retry_after: int = 1) -> None:
-        super().__init__()
-        self.retry_after = retry_after
+    type = TooManyRequests.type
+    detail = "Too many registrations from your network. Retry later."

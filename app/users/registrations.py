@@ -3,7 +3,7 @@
 from hashlib import sha256
 from typing import Final
 
-from app.core.client_network import IPV6_SITE_PREFIX_LENGTH, determine_client_network
+from app.core.client_network import determine_client_network
 from app.core.db import Session
 from app.users.attempt_counters import AttemptCounterRepository, AttemptLimit
 from app.users.errors import EmailTaken, TooManyRegistrations
@@ -36,8 +36,7 @@ class RegistrationGuard:
             burst=registrations_per_hour,
             seconds_per_attempt=SECONDS_PER_HOUR / registrations_per_hour,
         )
-        network = determine_client_network(client_address, IPV6_SITE_PREFIX_LENGTH)
-        self._network = network or "unknown"
+        self._network = determine_client_network(client_address) or "unknown"
 
     async def count_registration(self) -> None:
         """Count a registration. Raises `TooManyRegistrations` if its network has sent too many.
@@ -48,7 +47,7 @@ class RegistrationGuard:
         digest = sha256(self._network.encode()).digest()
         seconds_to_wait = await self._counters.count_attempt("registration", digest, self._limit)
         if seconds_to_wait > 0:
-            raise TooManyRegistrations(seconds_to_wait)
+            raise TooManyRegistrations(retry_after=seconds_to_wait)
 
     async def check_email(self, email: str) -> None:
         """Raise `EmailTaken` if another user has the email.

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from app.core.caller_limits import Caller, CallerLimits, TooManyRequests
-from app.core.errors import Overloaded
+from app.core.caller_limits import Caller, CallerLimits
+from app.core.errors import Overloaded, TooManyRequests
 from app.core.transfer_clock import MinimumRate, TransferClock
 
 GRACE_SECONDS = 30.0
@@ -50,7 +50,10 @@ def test_total_is_limited_for_callers_of_unknown_networks(limits: CallerLimits) 
     with ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(limits.reserve(Caller()))
-        with pytest.raises(Overloaded), limits.reserve(Caller(1, "a")):
+        with (
+            pytest.raises(Overloaded, match="uploads of all users"),
+            limits.reserve(Caller(1, "a")),
+        ):
             pass
 
 

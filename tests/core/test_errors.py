@@ -40,7 +40,3 @@ async def test_framework_404_is_general_not_found_despite_entity_error(client: A
 
     assert ERRORS_BY_STATUS[NoSuchShelf.status] is NotFound
     check_problem(await client.get("/nope"), 404, "not-found")
-
-
-def test_status_of_entity_error_has_no_general_error() -> None:
-    assert 429 not in ERRORS_BY_STATUS

@@ -31,6 +31,8 @@ async def test_request_beyond_the_limit_of_waiting_requests_is_429_after_the_res
     async with serving_app(app) as origin:
         responses = await exchange_bytes(origin, (accepted_count + 5) * GET_REQUEST)
     assert response_statuses(responses) == accepted_count * [200] + [429]
+    assert b"too-many-requests" in responses
+    assert b"\r\nretry-after: 1\r\n" in responses.lower()
     assert len(app.requests) == accepted_count
 
 

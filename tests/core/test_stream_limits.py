@@ -80,9 +80,9 @@ async def test_network_with_too_many_streams_gets_429_and_another_network_gets_a
         AsyncExitStack() as stack,
     ):
         for number in range(STREAMS_PER_NETWORK):
-            headers = {"X-Forwarded-For": f"2001:db8::{number}"}
+            headers = {"X-Forwarded-For": f"2001:db8:0:{number}::1"}
             await stack.enter_async_context(open_stream(origin, headers=headers))
-        await check_stream_is_refused(origin, {"X-Forwarded-For": "2001:db8::ffff"})
+        await check_stream_is_refused(origin, {"X-Forwarded-For": "2001:db8:0:ff::1"})
         async with open_stream(origin, headers={"X-Forwarded-For": "2001:db8:1::"}):
             pass
 

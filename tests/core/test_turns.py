@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.core.caller_limits import Caller, CallerLimits, TooManyRequests
-from app.core.errors import Overloaded
+from app.core.caller_limits import Caller, CallerLimits
+from app.core.errors import Overloaded, TooManyRequests
 from app.core.storage._turns import CallerTurns
 
 

@@ -190,7 +190,10 @@ def _add_response_headers(operation: Json, route: Route) -> None:
             "Location": route.has_location and not is_problem,
             "Vary": has_several_media_types,
             "Retry-After": status in {"429", "503"} or may_be_in_progress,
-            "Idempotency-Replayed": route.accepts_idempotency_key and status < "500",
+            # Temporary errors (429) are never stored, like those of the server.
+            "Idempotency-Replayed": (
+                route.accepts_idempotency_key and status < "500" and status != "429"
+            ),
             "WWW-Authenticate": status in {"401", "403"},
             "Accept": status == "415",
             "Accept-Encoding": status == "415",

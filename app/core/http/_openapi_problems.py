@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from app.core import errors
 from app.core.access import ALL, NONE, Permission, Role, get_scope
-from app.core.caller_limits import TooManyRequests
 from app.core.http._origin_error import OriginNotAllowed
 from app.core.http._problem_examples import merge_problem_responses, openapi_problem_responses
 from app.core.http._route import Route
@@ -55,7 +54,7 @@ def add_implied_error_responses(operation: Json, method: str, path: str, route: 
             max_size = format_size(route.body_size_limit)
             operation["requestBody"]["description"] = f"At most {max_size}."
     if route.has_large_body:
-        error_types.append(TooManyRequests)
+        error_types.append(errors.TooManyRequests)
     add_error_responses(operation, *error_types)
 
 
@@ -108,7 +107,7 @@ def document_access(
         access_description += " A token is not required."
     description = operation.get("description", "")
     operation["description"] = f"{description}\n\n{access_description}".strip()
-    add_error_responses(operation, errors.InvalidToken)
+    add_error_responses(operation, errors.Unauthorized)
     some_role_is_forbidden = len(roles) < len(Role)
     if some_role_is_forbidden or token_scopes:
         add_error_responses(operation, errors.Forbidden)

@@ -34,7 +34,8 @@ def openapi_problem_responses(
         ]
         for documented_class in error_and_base_classes:
             examples = examples_by_status.setdefault(documented_class.status, {})
-            examples[documented_class.type] = _build_example(documented_class)
+            # The most specific class comes first. A base class may have the same problem type.
+            examples.setdefault(documented_class.type, _build_example(documented_class))
     return {
         status: _build_problem_response(examples) for status, examples in examples_by_status.items()
     }

@@ -7,9 +7,9 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from app.core.caller_limits import Caller, TooManyRequests
+from app.core.caller_limits import Caller
 from app.core.db import Database, Session
-from app.core.errors import InvalidRequest
+from app.core.errors import InvalidRequest, TooManyRequests
 from app.core.field_errors import FieldError
 from app.core.formats import LineWriter, create_writer
 from app.core.http._accept import STREAM_FORMATS

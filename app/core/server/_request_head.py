@@ -7,7 +7,13 @@ from urllib.parse import unquote
 import httptools
 from uvicorn._types import HTTPScope
 
-from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError, UriTooLong
+from app.core.errors import MalformedRequest, ServiceError
+from app.core.server._head_errors import (
+    FeatureNotImplemented,
+    HttpVersionNotSupported,
+    RequestHeaderFieldsTooLarge,
+    UriTooLong,
+)
 from app.core.server._request_limits import MAX_HEADERS, MAX_HEADERS_BYTES, MAX_TARGET_BYTES
 
 # Twice what `RequestLimitsMiddleware` allows, so that the server rejects only extreme requests.
@@ -21,28 +27,6 @@ MAX_WAITING_REQUESTS: Final = 100
 REQUEST_LINE_ENDS: Final = {"1.1": b"HTTP/1.1\r\n", "1.0": b"HTTP/1.0\r\n"}
 # The parser reports this version for a request line without a version, such as `GET /`.
 _NO_VERSION: Final = "0.9"
-
-
-class FeatureNotImplemented(ServiceError):
-    """The request needs a part of HTTP that the server does not have, such as CONNECT."""
-
-    status = 501
-    type = "not-implemented"
-    detail = "The server does not support a feature of HTTP that the request needs"
-
-
-class HttpVersionNotSupported(ServiceError):
-    """The request line has another version than HTTP/1.1 or HTTP/1.0."""
-
-    status = 505
-    detail = "The server supports only HTTP/1.1 and HTTP/1.0"
-
-
-class TooManyPipelinedRequests(ServiceError):
-    """A client sends many requests without waiting for the responses."""
-
-    status = 429
-    detail = f"At most {MAX_WAITING_REQUESTS} requests may wait for the responses to earlier ones"
 
 
 class RejectedHead(Exception):

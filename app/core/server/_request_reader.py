@@ -7,15 +7,15 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.core.errors import MalformedRequest, RequestHeaderFieldsTooLarge, ServiceError
+from app.core.errors import MalformedRequest, ServiceError
 from app.core.server._chunk_overhead import ChunkOverhead
 from app.core.server._cors import Headers
+from app.core.server._head_errors import RequestHeaderFieldsTooLarge, TooManyPipelinedRequests
 from app.core.server._request_head import (
     MAX_HEAD_HEADERS,
     MAX_WAITING_REQUESTS,
     REQUEST_LINE_ENDS,
     RejectedHead,
-    TooManyPipelinedRequests,
     build_head_without_upgrade,
     find_head_error,
     find_size_error,

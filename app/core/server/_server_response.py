@@ -37,14 +37,19 @@ def build_error_response(error: ServiceError, more_headers: list[tuple[bytes, by
         extra={"status": error.status},
     )
     current_request_id.reset(token)
-    return _build_head(error.status, request_id, len(body), more_headers) + body
+    return _build_head(error, request_id, len(body), more_headers) + body
 
 
 def _build_head(
-    status: int, request_id: str, content_length: int, more_headers: list[tuple[bytes, bytes]]
+    error: ServiceError,
+    request_id: str,
+    content_length: int,
+    more_headers: list[tuple[bytes, bytes]],
 ) -> bytes:
     """Return the status line and the headers of a response of the server."""
     headers = {**_FIXED_HEADERS, "content-length": str(content_length), "x-request-id": request_id}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
     header_lines = [b"%b: %b\r\n" % header for header in more_headers]
     header_lines += [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
-    return STATUS_LINE[status] + b"".join(header_lines) + b"\r\n"
+    return STATUS_LINE[error.status] + b"".join(header_lines) + b"\r\n"
