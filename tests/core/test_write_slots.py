@@ -66,7 +66,16 @@ async def open_transactions(stack: AsyncExitStack, database: Database, number: i
 
 @pytest.mark.parametrize(
     ("pool_size", "streams", "writes"),
-    [(1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 2), (8, 2, 4), (20, 5, 10), (1000, 250, 500)],
+    [
+        (1, 1, 1),
+        (2, 1, 1),
+        (3, 1, 1),
+        (4, 1, 2),
+        (7, 1, 3),
+        (8, 2, 4),
+        (20, 5, 10),
+        (1000, 250, 500),
+    ],
 )
 def test_pool_is_divided_between_streams_writes_and_reads(
     pool_size: int, streams: int, writes: int
