@@ -95,7 +95,7 @@ async def test_readyz_is_503_before_the_server_closes_its_port(private_database_
                 if response.status_code != 200:
                     break
             check_problem(response, 503, "unavailable")
-            assert response.json()["detail"] == "The server is shutting down"
+            assert response.json()["detail"] == "The server is shutting down. Retry later."
             assert response.headers["connection"] == "close"
             assert (await client.get("/authors")).status_code == 200
         assert await wait_for_exit(process) == 0

@@ -239,7 +239,7 @@ class ShuttingDown(Unavailable):
     """The server is stopping and will not complete the request."""
 
     type = Unavailable.type
-    detail = "The server is shutting down"
+    detail = "The server is shutting down. Retry later."
 
 
 # The general errors by status, without those that entities define later: `Conflict` for 409.

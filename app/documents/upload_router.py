@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.core.errors import Conflict, Overloaded, RequestInProgress, TooManyRequests, Unavailable
+from app.core.errors import Conflict, RequestInProgress, TooManyRequests, Unavailable
 from app.core.http import (
     NO_STORE,
     CurrentCaller,
@@ -95,14 +95,7 @@ async def read_upload(
 @router.post(
     "/{upload_id}/complete",
     permission="documents",
-    errors=[
-        Unavailable,
-        Overloaded,
-        TooManyRequests,
-        Conflict,
-        RequestInProgress,
-        StorageQuotaExceeded,
-    ],
+    errors=[Unavailable, TooManyRequests, Conflict, RequestInProgress, StorageQuotaExceeded],
 )
 async def complete_upload(
     id: DocumentId, upload_id: UploadId, completion: CompletionServiceDependency, response: Response
@@ -110,7 +103,8 @@ async def complete_upload(
     """Complete a direct upload.
 
     The uploaded file becomes the file of the document. Send all parts before this request. If the
-    upload is already completed, nothing changes.
+    upload is already completed, nothing changes. While another request completes the same upload,
+    the response is 409. The uploads of a user are completed one after the other.
     """
     document = await completion.complete(id, upload_id)
     set_etag(response, document)

@@ -34,7 +34,8 @@ _NEW_PASSWORD_SCHEMA: Final = {
     "minLength": MIN_PASSWORD_LENGTH,
     **limit_from_setting("minLength", "password_min_length"),
     "description": (
-        "Must not be one of the most common passwords, nor the email or name of the user."
+        "Must not be one of the most common passwords, nor the email (or the part of it before the"
+        " `@`) or name of the user, nor the name of the service."
         f" {_SENT_PASSWORD_SCHEMA['description']}"
     ),
 }

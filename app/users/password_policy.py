@@ -36,7 +36,8 @@ class PasswordPolicy:
         comparable_password = _make_comparable(password.get_secret_value())
         if comparable_password in {_make_comparable(word) for word in known_words}:
             raise _create_password_error(
-                "known_password", "Must not be the email or name of the user, or of the service"
+                "known_password",
+                "Must not be the email or name of the user, or the name of the service",
             )
 
 

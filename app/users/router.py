@@ -92,8 +92,8 @@ async def create_user(
 ) -> UserRead:
     """Register a user.
 
-    A new user has the role `member`. Only an admin may choose another role. The number of
-    registrations from one network is limited, except for those by an admin.
+    A new user has the role `member`. Only an admin may choose another role. If a network sends
+    too many registrations, further ones are refused with 429, except for those by an admin.
     """
     user = await users.create(new_user, registration_guard)
     set_etag(response, user)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from httpx import AsyncClient
 
 from app.core import errors
-from app.core.errors import ERRORS_BY_STATUS, NotFound, ServiceError
+from app.core.errors import ERRORS_BY_STATUS, NotFound, ServiceError, TooManyRequests, Unavailable
 from tests.support.problems import check_problem
 
 
@@ -20,6 +20,14 @@ def render_class_tree(error: type[ServiceError], depth: int = 0) -> Iterator[str
 def render_status(error: type[ServiceError]) -> list[str]:
     """Return the status that a class sets. The list is empty if it inherits the status."""
     return [str(error.status)] if "status" in vars(error) else []
+
+
+def find_subclasses(error: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    """Yield a class of the application and all classes that derive from it."""
+    yield error
+    for subclass in error.__subclasses__():
+        if subclass.__module__.startswith("app."):
+            yield from find_subclasses(subclass)
 
 
 def test_docstring_shows_tree_of_error_classes() -> None:
@@ -40,3 +48,20 @@ async def test_framework_404_is_general_not_found_despite_entity_error(client: A
 
     assert ERRORS_BY_STATUS[NoSuchShelf.status] is NotFound
     check_problem(await client.get("/nope"), 404, "not-found")
+
+
+def test_429_and_503_have_the_same_form_for_every_limit() -> None:
+    limit_errors = list(find_subclasses(TooManyRequests))
+    assert {error.__name__ for error in limit_errors} >= {
+        "TooManyFailedLogins",
+        "TooManyPipelinedRequests",
+        "TooManyRegistrations",
+    }
+    assert {error.type for error in limit_errors} == {"too-many-requests"}
+    temporary_errors = [*limit_errors, *find_subclasses(Unavailable)]
+    for error in temporary_errors:
+        assert error.retry_after is not None
+        assert error.detail.endswith("Retry later.")
+    for error in ServiceError.__subclasses__():
+        if error not in {TooManyRequests, Unavailable}:
+            assert error.status not in {429, 503}
