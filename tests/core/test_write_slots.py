@@ -6,10 +6,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.core.caller_limits import Caller
 from app.core.db import Database, Session, mark_reusable
-from app.core.db._pool import PoolShares
+from app.core.db._pool import MAX_WAITERS_PER_CONNECTION, PoolShares
 from app.core.db._write_slots import WriteSlots
 from app.core.errors import Overloaded
 from tests.support.settings import make_settings
@@ -129,6 +130,19 @@ async def test_waiting_write_continues_when_another_write_ends(
     assert await waiting_write == 1
 
 
+async def test_as_many_writes_wait_as_could_occupy_the_pool_or_wait_for_it() -> None:
+    slots = WriteSlots(POOL_SIZE, 2, timeout_seconds=60)
+    max_writes = POOL_SIZE * (1 + MAX_WAITERS_PER_CONNECTION)
+    async with asyncio.TaskGroup() as burst:
+        writes = [burst.create_task(slots.take()) for _ in range(max_writes)]
+        await asyncio.sleep(0)
+        assert sum(write.done() for write in writes) == 2
+        with pytest.raises(PoolTimeout):
+            await slots.take()
+        for _ in range(max_writes):
+            slots.put_back()
+
+
 async def test_optional_write_is_skipped_without_waiting(create_database: CreateDatabase) -> None:
     database = create_database()
     assert await select_one(database.optional_writes) == 1
@@ -197,7 +211,7 @@ async def test_slot_is_free_after_transaction_was_cancelled(
 
 
 async def test_cancelled_wait_leaves_slot_to_next_write() -> None:
-    slots = WriteSlots(1, timeout_seconds=60)
+    slots = WriteSlots(1, 1, timeout_seconds=60)
     await slots.take()
     first, second = (asyncio.create_task(slots.take()) for _ in range(2))
     await asyncio.sleep(0)
@@ -211,7 +225,7 @@ async def test_cancelled_wait_leaves_slot_to_next_write() -> None:
 
 
 async def test_slot_is_free_if_wait_is_cancelled_in_the_moment_in_which_it_ends() -> None:
-    slots = WriteSlots(1, timeout_seconds=60)
+    slots = WriteSlots(1, 1, timeout_seconds=60)
     await slots.take()
     waiting = asyncio.create_task(slots.take())
     await asyncio.sleep(0)

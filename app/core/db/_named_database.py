@@ -145,7 +145,7 @@ def _create_write_slots(
     number_of_slots = pool_size
     if reserve_reads and not config.read_only:
         number_of_slots = PoolShares.divide(pool_size).writes
-    return WriteSlots(number_of_slots, settings.db_pool_timeout)
+    return WriteSlots(pool_size, number_of_slots, settings.db_pool_timeout)
 
 
 def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:

@@ -8,9 +8,8 @@ transaction takes its slot before its first statement. Reads take no slot.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -26,23 +25,26 @@ from app.core.db._sessions import ExecuteStatement, Parameters, Rows
 class WriteSlots:
     """The slots of a connection pool for writes, and a bounded queue for them."""
 
-    def __init__(self, number_of_slots: int, timeout_seconds: float) -> None:
+    def __init__(self, pool_size: int, number_of_slots: int, timeout_seconds: float) -> None:
         """Create the slots.
 
         Args:
+            pool_size: The number of connections in the pool.
             number_of_slots: How many connections writes may occupy at a time.
             timeout_seconds: How long a write waits for a slot.
         """
-        self._free_slots = number_of_slots
-        self._max_waiting_writes = MAX_WAITERS_PER_CONNECTION * number_of_slots
+        self._semaphore = asyncio.Semaphore(number_of_slots)
         self._timeout_seconds = timeout_seconds
-        # The writes that wait for a slot, in the order in which they get one.
-        self._waiting_writes: deque[asyncio.Future[None]] = deque()
+        self._waiting_writes = 0
+        # As many writes as could otherwise occupy the whole pool or wait for it, so that a burst of
+        # writes is not refused because of the slots.
+        max_writes = pool_size * (1 + MAX_WAITERS_PER_CONNECTION)
+        self._max_waiting_writes = max_writes - number_of_slots
 
     @property
     def are_all_taken(self) -> bool:
         """Return whether a write would have to wait for a slot."""
-        return self._free_slots == 0
+        return self._semaphore.locked()
 
     async def take(self) -> None:
         """Take a slot, or wait for one if the queue has room.
@@ -50,43 +52,24 @@ class WriteSlots:
         Raises `PoolTimeout`, as the connection pool does, if the queue is full or if the wait
         exceeds the timeout.
         """
-        # Faster than an `asyncio.Semaphore`, which almost no write has to wait for.
-        if self._free_slots > 0:
-            self._free_slots -= 1
+        if not self._semaphore.locked():
+            # A slot is free, so this does not wait.
+            await self._semaphore.acquire()
             return
-        if len(self._waiting_writes) >= self._max_waiting_writes:
+        if self._waiting_writes >= self._max_waiting_writes:
             raise PoolTimeout("too many writes are waiting for a connection")
+        self._waiting_writes += 1
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._wait_for_slot()
+                await self._semaphore.acquire()
         except TimeoutError:
             raise PoolTimeout("other writes occupy their share of the connections") from None
+        finally:
+            self._waiting_writes -= 1
 
     def put_back(self) -> None:
-        """Give a slot to the write that has waited longest, or make it free."""
-        while self._waiting_writes:
-            waiting_write = self._waiting_writes.popleft()
-            # It is done if the waiting task has been cancelled.
-            if not waiting_write.done():
-                waiting_write.set_result(None)
-                return
-        self._free_slots += 1
-
-    async def _wait_for_slot(self) -> None:
-        """Wait until `put_back` gives a slot to this write."""
-        waiting_write = asyncio.get_running_loop().create_future()
-        self._waiting_writes.append(waiting_write)
-        try:
-            await waiting_write
-        except asyncio.CancelledError:
-            got_slot = waiting_write.done() and not waiting_write.cancelled()
-            if got_slot:
-                # The task was cancelled in the moment in which it got the slot.
-                self.put_back()
-            else:
-                with suppress(ValueError):
-                    self._waiting_writes.remove(waiting_write)
-            raise
+        """Return a slot. The write that has waited longest gets it."""
+        self._semaphore.release()
 
 
 class TransactionSlot:
