@@ -61,6 +61,15 @@ class StoredObject(FileColumns, Base):
             "touched_at",
             postgresql_where=sa.text("state <> 'ready'"),
         ),
+        sa.Index(
+            "ix_stored_objects_deleting_id", "id", postgresql_where=sa.text("state = 'deleting'")
+        ),
+        sa.Index(
+            "ix_stored_objects_deleting_document_id_id",
+            "document_id",
+            "id",
+            postgresql_where=sa.text("state = 'deleting'"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -115,18 +124,24 @@ class Document(FileColumns, Entity):
 
 
 class DocumentUsage(Base):
-    """The numbers of one owner that quotas limit.
+    """The numbers of one owner that quotas limit. An owner without a row has nothing.
 
     - `documents` is the number of documents.
-    - `pending_uploads` is the number of direct uploads that are pending.
+    - `pending_uploads` is the number of direct uploads that are pending, even if their document has
+      been deleted.
     - `bytes` is the size of the files of all documents and pending direct uploads.
 
     Rules in the database:
 
-    - Triggers on documents and stored objects change the numbers in the transaction that changes
-      the rows. They raise `document_usage_documents`, `document_usage_pending_uploads` or
-      `document_usage_bytes` if a number would exceed the quota that the statement passes to them
-      (`DocumentStatements.extend_write`).
+    - Triggers `count_inserted`, `count_updated` and `count_deleted` on documents and stored objects
+      change the numbers in the transaction that changes the rows, so the numbers are always those
+      of the rows.
+    - These triggers refuse a change that increases a number above its quota. They raise an error
+      with the constraint name `document_usage_documents`, `document_usage_pending_uploads` or
+      `document_usage_bytes`.
+    - The statement that writes the rows passes the quotas to the triggers with `set_config`
+      (`quota_settings`). A statement that passes none, for example in psql, is only counted.
+    - `fk_document_usage_owner_id_users`: deleting the owner deletes the row.
     """
 
     __tablename__ = "document_usage"

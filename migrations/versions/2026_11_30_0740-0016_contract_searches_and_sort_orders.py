@@ -1,17 +1,17 @@
 """Drop the columns and indexes that revision 0009 replaces, and the functions of these columns.
 
-Servers of the previous release use them. Upgrade to 0014, replace all of these servers, and then
+Servers of the previous release use them. Upgrade to 0015, replace all of these servers, and then
 upgrade to this revision. Servers of this release do not require it.
 
-Revision: 0015, after 0014
+Revision: 0016, after 0015
 """
 
 from collections.abc import Sequence
 
 from alembic import op
 
-revision: str = "0015"
-down_revision: str | None = "0014"
+revision: str = "0016"
+down_revision: str | None = "0015"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
