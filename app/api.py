@@ -6,8 +6,8 @@ from app.authors.router import router as authors
 from app.books.router import router as books
 from app.core.http import GuardedRoute, GuardedRouter, Router
 from app.core.server import router as health
+from app.documents.direct_upload_router import router as direct_uploads
 from app.documents.router import router as documents
-from app.documents.upload_router import router as direct_uploads
 from app.reports.router import router as reports
 from app.tokens.router import router as tokens
 from app.users.router import router as users

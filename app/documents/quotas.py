@@ -1,20 +1,23 @@
-"""Quotas: how many documents, bytes and pending direct uploads one owner may have."""
+"""Quotas: how many documents, bytes and pending direct uploads one owner may have.
 
-from collections.abc import Mapping, Sequence
+`DocumentUsage` in `models.py` describes the rules in the database. A service without quotas does
+not need this module, the errors and settings of quotas, `DocumentUsage`, the methods
+`extend_write` and `_execute_write` of `repository.py`, and the values of type `FileTarget`. The
+downgrade of revision 0013 shows how to drop the triggers.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from app.core.db import Row
-from app.core.errors import ServiceError
+from app.core.errors import ConstraintViolated, ServiceError
 from app.core.sizes import format_size
 from app.documents.errors import StorageQuotaExceeded, TooManyDocuments, TooManyUploads
 from app.settings import Settings
-
-# The counts of an owner who does not have documents yet.
-NO_USAGE: Final[Row] = {"documents": 0, "bytes": 0}
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class DocumentQuotas:
     def require_new_document(self, usage: Row | None) -> None:
         """Raise `TooManyDocuments` if the owner cannot have another document.
 
-        `usage` is the row of the owner in `document_usage`, or None without an owner.
+        `usage` has the columns of the owner in `document_usage`. It is None without an owner.
         """
         if usage is None or self.max_documents == 0:
             return
@@ -90,11 +93,23 @@ class DocumentQuotas:
                 " so the file does not fit"
             )
 
-    def find_error(self, constraint_name: str) -> ServiceError | None:
-        """Return the error for a quota that a trigger has enforced, by the name that it raises.
+    @contextmanager
+    def explain_violations(self) -> Iterator[None]:
+        """Replace the error of a trigger that enforces a quota by one that explains the quota.
 
-        Returns None if the name is that of another constraint.
+        The triggers raise a violated constraint, whose name tells which quota would be exceeded.
+        The violation of another constraint is not replaced.
         """
+        try:
+            yield
+        except ConstraintViolated as violation:
+            quota_error = self._find_error(violation.constraint_name)
+            if quota_error is None:
+                raise
+            raise quota_error from violation
+
+    def _find_error(self, constraint_name: str) -> ServiceError | None:
+        """Return the error for a quota, or None if the name is that of another constraint."""
         if constraint_name == "document_usage_documents":
             return self._too_many_documents()
         if constraint_name == "document_usage_pending_uploads":

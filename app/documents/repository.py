@@ -15,7 +15,7 @@ from app.core.db import (
     contains_words,
     equals,
 )
-from app.core.errors import ConstraintViolated, InvalidToken
+from app.core.errors import InvalidToken
 from app.documents.errors import UploadExpired
 from app.documents.models import NO_SIZE, Document, StoredObject
 from app.documents.quotas import DocumentQuotas, quota_settings
@@ -95,13 +95,8 @@ class DocumentRepository(Repository[DocumentRead]):
         """Execute an INSERT, UPDATE or DELETE. Raises an error if it exceeds a quota."""
         if not is_delete:
             parameters = {**parameters, **self._quotas.to_parameters()}
-        try:
+        with self._quotas.explain_violations():
             return await super()._execute_write(statement, parameters, is_delete=is_delete)
-        except ConstraintViolated as violation:
-            quota_error = self._quotas.find_error(violation.constraint_name)
-            if quota_error is None:
-                raise
-            raise quota_error from violation
 
     def to_model(self, values: dict[str, Any]) -> DocumentRead:
         """Create a document from the values of a row. It does not have a `file_url` yet."""

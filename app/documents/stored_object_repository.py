@@ -8,7 +8,6 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from app.core.db import Row, Rows, RowsToChange, Session, update_in_batches
-from app.core.errors import ConstraintViolated
 from app.documents.models import Document, DocumentUsage, StoredObject
 from app.documents.quotas import DocumentQuotas, FileTarget, quota_settings
 
@@ -29,18 +28,24 @@ class StoredObjectRepository:
         """Insert the row of a new `pending` object. Return what the owner of its document has.
 
         The returned row has the columns `documents` and `bytes`. Returns None for a document
-        without an owner, and if the owner does not have a row in `document_usage` yet.
+        without an owner.
         """
-        is_owner = DocumentUsage.owner_id == _select_owner(target)
+        owner_id = _select_owner(target)
+        is_owner = DocumentUsage.owner_id == owner_id
         documents = sa.select(DocumentUsage.documents).where(is_owner).scalar_subquery()
         used_bytes = sa.select(DocumentUsage.bytes).where(is_owner).scalar_subquery()
+        # An owner who has never had a document may not have a row in `document_usage`.
         statement = (
             sa.insert(StoredObject)
             .values(id=object_id, key=key)
-            .returning(documents.label("documents"), used_bytes.label("bytes"))
+            .returning(
+                owner_id.label("owner_id"),
+                sa.func.coalesce(documents, 0).label("documents"),
+                sa.func.coalesce(used_bytes, 0).label("bytes"),
+            )
         )
         [usage] = await self.session.execute(statement)
-        if usage["bytes"] is None:
+        if usage["owner_id"] is None:
             return None
         return usage
 
@@ -57,13 +62,8 @@ class StoredObjectRepository:
             .values(document_id=document_id, owner_id=owner_id, **values)
             .returning(*quota_settings())
         )
-        try:
+        with quotas.explain_violations():
             await self.session.execute(statement, quotas.to_parameters())
-        except ConstraintViolated as violation:
-            quota_error = quotas.find_error(violation.constraint_name)
-            if quota_error is None:
-                raise
-            raise quota_error from violation
 
     async def delete_unused_record(self, object_id: UUID) -> None:
         """Delete the row of a `pending` object of which nothing was sent to the store."""
@@ -105,8 +105,10 @@ class StoredObjectRepository:
         The page is sorted by id, starts after the object `after_id`, and has at most
         `REMOVAL_PAGE_SIZE` rows. With `document_id`, it has only the objects of this document.
         """
+        # The state is not a parameter, so that Postgres can use the indexes of `deleting` objects.
+        is_deleting = StoredObject.state == sa.literal_column("'deleting'", sa.String)
         statement = sa.select(StoredObject.id, StoredObject.key).where(
-            StoredObject.state == "deleting", StoredObject.id > after_id
+            is_deleting, StoredObject.id > after_id
         )
         if document_id is not None:
             statement = statement.where(StoredObject.document_id == document_id)

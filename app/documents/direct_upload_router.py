@@ -17,7 +17,7 @@ from app.core.http import (
 )
 from app.core.server import get_progress_callback
 from app.core.token_scopes import TokenScope
-from app.documents.completion import UploadCompletionService
+from app.documents.direct_upload_completion import UploadCompletionService
 from app.documents.direct_uploads import DirectUploadService
 from app.documents.errors import StorageQuotaExceeded, TooManyUploads
 from app.documents.router import FileLifecycleDependency
