@@ -16,9 +16,11 @@ from app.core.observability._metrics import DIRECTORY_VARIABLE
 from app.worker import JOBS
 from tests.support.database_proxy import running_database_proxy
 from tests.support.entity_case import UNKNOWN_ID
+from tests.support.factories import make_document
 from tests.support.metrics import find_free_port, scrape_metrics
 from tests.support.problems import check_problem
 from tests.support.processes import (
+    TIMEOUT_SECONDS,
     exit_code_and_output,
     poll_until,
     running_server,
@@ -123,10 +125,12 @@ async def test_connection_that_cannot_be_replaced_is_not_counted_as_in_use(
 
 async def test_uploaded_bytes_are_counted(private_database_url: str) -> None:
     port = find_free_port()
-    async with running_server(DATABASE_URL=private_database_url, METRICS_PORT=port) as (_, origin):
-        files = {"file": ("thesis.pdf", b"x" * 123_456)}
-        response = httpx.post(f"{origin}/documents", data={"name": "Thesis"}, files=files)
-        response.raise_for_status()
+    async with (
+        running_server(DATABASE_URL=private_database_url, METRICS_PORT=port) as (_, origin),
+        AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
+    ):
+        # The first upload of a server loads the client of the object store, which may take long.
+        await make_document(client, content=b"x" * 123_456)
         assert (await scrape_metrics(port))["upload_bytes_total"] == 123_456
 
 
