@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from app.documents.upload import PART_SIZE
-from tests.support import database_activity, servers
+from tests.support import database_activity
 from tests.support.connections import reset_when_closed
 from tests.support.document_forms import START_OF_FORM
 from tests.support.factories import make_author
@@ -24,13 +24,6 @@ UPLOAD_WITHOUT_FILE = UPLOAD_HEAD + START_OF_FORM[:40]
 FIRST_PART = UPLOAD_HEAD + START_OF_FORM + b"%PDF"
 THIRD_PART = UPLOAD_HEAD + START_OF_FORM + bytes(2 * PART_SIZE)
 COUNT_PENDING_UPLOADS = "SELECT count(*) FROM stored_objects WHERE state = 'pending'"
-
-
-@pytest.fixture(scope="module")
-async def database_url(template_url: str) -> AsyncIterator[str]:
-    url = await servers.copy_database(template_url, "clients")
-    yield url
-    await servers.drop_database(url)
 
 
 @pytest.fixture(scope="module")

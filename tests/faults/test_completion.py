@@ -9,7 +9,6 @@ import pytest
 from httpx import AsyncClient, Response
 
 from app.core.storage._storage import SLICE_BYTES
-from tests.support import servers
 from tests.support.connections import reset_when_closed, tcp_connection
 from tests.support.factories import make_direct_upload, make_document
 from tests.support.problems import check_problem
@@ -27,13 +26,6 @@ LARGE_CONTENT = bytes((SLICE_COUNT - 1) * SLICE_BYTES + 1)
 READ_OBJECT = "GET .*/faults/completion/[0-9a-f-]+$"
 # The requests of the tests are held for a while, without progress.
 REQUEST_TIMEOUT = f"{TIMEOUT_SECONDS}"
-
-
-@pytest.fixture(scope="module")
-async def database_url(template_url: str) -> AsyncIterator[str]:
-    url = await servers.copy_database(template_url, "completion")
-    yield url
-    await servers.drop_database(url)
 
 
 @pytest.fixture(scope="module")

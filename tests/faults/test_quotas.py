@@ -9,7 +9,6 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from tests.support import servers
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.factories import make_document
 from tests.support.processes import TIMEOUT_SECONDS, running_server
@@ -22,13 +21,6 @@ QUOTAS = {
 }
 UPLOAD = {"filename": "a.bin", "content_type": "text/plain", "size": 1}
 LARGE_UPLOAD = {**UPLOAD, "size": 512 * 1024}
-
-
-@pytest.fixture(scope="module")
-async def database_url(template_url: str) -> AsyncIterator[str]:
-    url = await servers.copy_database(template_url, "quotas")
-    yield url
-    await servers.drop_database(url)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from httpx import AsyncClient, Response
 
 from app.core.errors import Unavailable
 from app.documents.upload import PART_SIZE
-from tests.support import servers
 from tests.support.factories import make_author, make_direct_upload, make_document
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, poll_until
@@ -40,13 +39,6 @@ class StoreCall(NamedTuple):
     # The status of the request when the call fails, and when it succeeds afterwards.
     status_on_failure: int
     status_on_success: int
-
-
-@pytest.fixture(scope="module")
-async def database_url(template_url: str) -> AsyncIterator[str]:
-    url = await servers.copy_database(template_url, "store")
-    yield url
-    await servers.drop_database(url)
 
 
 @pytest.fixture(scope="module")
