@@ -1,0 +1,54 @@
+"""The query plans with which the objects to remove are found; see `core/test_plans`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.core.db import Database
+from app.documents.stored_object_repository import REMOVAL_PAGE_SIZE, StoredObjectRepository
+from tests.support import servers
+from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
+
+pytestmark = pytest.mark.private_database
+
+FIRST_ID = UUID(int=0)
+DOCUMENT_ID = UUID(int=1)
+# A backlog of objects, for example after a failure of the store. The first one is of `DOCUMENT_ID`.
+_INSERT_ROWS = """
+INSERT INTO stored_objects (id, key, state, document_id)
+SELECT gen_random_uuid(), 'key ' || n, 'deleting', lpad(to_hex(n), 32, '0')::uuid
+FROM generate_series(1, 20000) n
+"""
+
+
+@pytest.fixture
+async def private_database_url(template_url: str) -> AsyncIterator[str]:
+    async with servers.copy_with_rows(template_url, _INSERT_ROWS) as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    ("document_id", "number_of_rows", "index"),
+    [
+        (None, REMOVAL_PAGE_SIZE, "ix_stored_objects_deleting_id"),
+        (DOCUMENT_ID, 1, "ix_stored_objects_deleting_document_id_id"),
+    ],
+    ids=["of all documents", "of one document"],
+)
+async def test_objects_to_remove_are_found_by_an_index_in_their_order(
+    database: Database, document_id: UUID | None, number_of_rows: int, index: str
+) -> None:
+    statements: list[tuple[str, Any]] = []
+    repository = StoredObjectRepository(database.writes)
+    with observe_session_statements(database, lambda *statement: statements.append(statement)):
+        rows = await repository.list_objects_to_remove(FIRST_ID, document_id)
+        await wait_for_statement_callbacks()
+    assert len(rows) == number_of_rows
+    [(statement, parameters)] = statements
+    async with database.engine.connect() as connection:
+        explain = f"EXPLAIN (FORMAT JSON) {statement}"
+        [plan] = (await connection.exec_driver_sql(explain, parameters)).scalars().one()
+    assert f"'Index Name': '{index}'" in str(plan)
+    assert "Sort" not in str(plan)
