@@ -36,9 +36,9 @@ class StoredObject(FileColumns, Base):
     - `upload_id` is the id of the multipart upload in the store. It is null unless the object comes
       from a direct upload.
     - `expires_at` is the time after which a direct upload can no longer be read or completed. It is
-      null for other objects.
+      null for other objects, and for direct uploads that an older release has created.
     - `completing_until` is set by a request that completes a direct upload. Until then, no other
-      request completes it. The time is in the past if that request has ended without success.
+      request completes it. It is null again if that request fails, and in the past after a crash.
     - `owner_id` is the owner of the document for which a direct upload was created. It is null for
       other objects.
 

@@ -1,4 +1,4 @@
-"""Check the scope of the tokens that existed before revision 0012, without blocking requests.
+"""Check the scope of the tokens that existed before revision 0011, without blocking requests.
 
 Revision: 0012, after 0011
 """
