@@ -81,7 +81,7 @@ def reserve_large_body(request: Request, max_size: int) -> AbstractContextManage
     `Overloaded` if all callers together do.
     """
     content_length = request.headers.get("content-length", "")
-    size = int(content_length) if content_length.isdigit() else max_size
+    size = int(content_length) if content_length.isdecimal() else max_size
     limits = http_resources(request).large_body_limits
     return limits.reserve(identify_caller(request), size)
 
