@@ -8,7 +8,7 @@ class UploadExpired(Conflict):
 
     # Clients see the general problem type `conflict` instead of `upload-expired`.
     type = Conflict.type
-    detail = "The upload made no progress for too long and was removed. Start a new upload."
+    detail = "The upload made no progress for too long and was removed; start a new upload"
 
 
 class UploadInProgress(RequestInProgress):

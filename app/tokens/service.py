@@ -108,7 +108,7 @@ class LoginService:
             max_tokens_per_user=self._max_tokens_per_user,
         )
         if not is_created:
-            raise Conflict("The password was changed during the login. Log in again.")
+            raise Conflict("The password was changed during the login")
         access_token = AccessToken(
             access_token=token,
             token_type="bearer",  # noqa: S106 - not a password

@@ -25,7 +25,7 @@ class TooManyFailedLogins(TooManyRequests):
 
 
 class TooManyRegistrations(TooManyRequests):
-    """Raised while a network is blocked because it has sent too many registrations."""
+    """Raised while a network is blocked after too many registrations and changes of emails."""
 
     type = TooManyRequests.type
-    detail = "Too many registrations from your network. Retry later."
+    detail = "Too many registrations and changes of emails from your network. Retry later."

@@ -1,16 +1,28 @@
 """The counters of failed logins, which decide whether the password of a login may be checked.
 
-Three counters (see `attempt_counters.py`) count each failed login:
+Each attempt is counted as a failure before its password is checked, and a success undoes this
+afterwards. Three counters (see `attempt_counters.py`) count it, or none of them if one is full:
 
-    kind     counts the failures of                       limit
-    pair     one account from one network                 PAIR_LIMIT
-    network  different accounts from one network          NETWORK_LIMIT
-    account  one account from all networks                ACCOUNT_LIMIT
+    kind     counts                                                  limit
+    pair     the failures of an account from a network               PAIR_LIMIT
+    network  the accounts that have failed from it in the last hour  NETWORK_LIMIT
+    account  the failures of an account from all networks            ACCOUNT_LIMIT
 
-A pair is known for 30 days after the owner of the account has logged in from the network. A correct
-password is accepted at a known pair even if the network or the account is full.
+For example, these are the levels of the counters during attempts from a network, as far as they do
+not fall in the meantime:
+
+    attempt                     pair of Ada  pair of Bob  network  account of Ada  account of Bob
+    Ada sends a wrong password            1            0        1               1               0
+    Ada sends a wrong password            2            0        1               2               0
+    Bob sends a wrong password            2            1        2               2               1
+    Ada's password is checked             3            1        2               3               1
+    Ada's password was correct            2            1        2               2               1
+
+The pair of Ada is now known for 30 days. A correct password is accepted at a known pair even if the
+network or the account is full.
 """
 
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
@@ -18,151 +30,146 @@ import sqlalchemy as sa
 from app.core.db import Session
 from app.users.attempt_counters import AttemptLimit
 
-PAIR_LIMIT: Final = AttemptLimit(burst=10, seconds_per_attempt=600)
-NETWORK_LIMIT: Final = AttemptLimit(burst=100, seconds_per_attempt=300)
-ACCOUNT_LIMIT: Final = AttemptLimit(burst=30, seconds_per_attempt=600)
-# Failures of the same pair within this time count for the network only once.
-PAIR_COUNTS_AGAIN_HOURS: Final = 1
-KNOWN_DAYS: Final = 30
-# An attempt may still be in progress for this time after it was counted. If it succeeds, the
-# counter has room again, so others are told to retry after this time.
-PROGRESS_SECONDS: Final = 3
+PAIR_LIMIT: Final = AttemptLimit(burst=10, step=timedelta(minutes=10))
+NETWORK_LIMIT: Final = AttemptLimit(burst=100, step=timedelta(minutes=5))
+ACCOUNT_LIMIT: Final = AttemptLimit(burst=30, step=timedelta(minutes=10))
+# The parameters of the SQL statements below.
+_TIMES: Final = {
+    "pair_step": PAIR_LIMIT.step,
+    "pair_full_time": PAIR_LIMIT.full_time,
+    "network_step": NETWORK_LIMIT.step,
+    "network_full_time": NETWORK_LIMIT.full_time,
+    "account_step": ACCOUNT_LIMIT.step,
+    "account_full_time": ACCOUNT_LIMIT.full_time,
+    # Failures of the same pair within this time count for the network only once.
+    "counted_time": timedelta(hours=1),
+    "known_time": timedelta(days=30),
+    # An attempt may still be in progress for this time after it was counted. If it succeeds, the
+    # counter has room again, so others are told to retry after this time.
+    "progress_time": timedelta(seconds=3),
+}
 
-# SQL fragments of `LoginAttemptRepository`. The values inserted into them are constants.
-
-# The state of the three counters before the attempt. For example, the counter of the account
-# ada@example.com has the digest sha256(<id of the user>). An account is identified by the id of
-# the user, so that its failures are still counted after a change of the email, or by the email if
-# the user does not exist. The database computes the digest, because only the database knows which
-# emails are equal. The digest of an id never equals that of an email, because the first of the 8
-# bytes of an id is NUL.
-_WITH_STATES: Final = f"""
-    WITH account (name) AS (
+# ON CONFLICT waits for a concurrent attempt that writes the same counter, and then checks the limit
+# of the changed counter. All statements lock the pair, the network and the account in this order,
+# so that they cannot deadlock.
+_COUNT_ATTEMPT: Final = sa.text("""
+    WITH
+    -- The account is identified by the id of the user, so that its failures are still counted after
+    -- a change of the email, or by the email if the user does not exist. An id and an email are
+    -- never equal, because the first of the 8 bytes of an id is NUL. Only the database knows which
+    -- emails are equal.
+    account (name) AS (
         SELECT coalesce(
-            (SELECT int8send(users.id) FROM users
-             WHERE fold_case(users.email) = fold_case(CAST(:email AS text))),
-            convert_to(fold_case(CAST(:email AS text)), 'UTF8')
+            (SELECT int8send(id) FROM users WHERE fold_case(email) = fold_case(:email)),
+            convert_to(fold_case(:email), 'UTF8')
         )
     ),
     digests (account, network) AS (
-        SELECT sha256(account.name), sha256(convert_to(CAST(:network AS text), 'UTF8')) FROM account
+        SELECT sha256(name), sha256(convert_to(:network, 'UTF8')) FROM account
     ),
-    limits (kind, digest, full_seconds) AS (
-        SELECT 'pair', sha256(account || network), {PAIR_LIMIT.full_seconds} FROM digests
-        UNION ALL SELECT 'network', network, {NETWORK_LIMIT.full_seconds} FROM digests
-        UNION ALL SELECT 'account', account, {ACCOUNT_LIMIT.full_seconds} FROM digests
+    limits (kind, digest, full_time) AS (
+        SELECT 'pair', sha256(account || network), CAST(:pair_full_time AS interval) FROM digests
+        UNION ALL SELECT 'network', network, CAST(:network_full_time AS interval) FROM digests
+        UNION ALL SELECT 'account', account, CAST(:account_full_time AS interval) FROM digests
     ),
-    states AS (
-        SELECT kind, digest, known_until, attempted_at,
-            extract(epoch FROM empty_at - now()) - full_seconds AS seconds_to_wait
+    -- The three counters before the attempt. The times are NULL if a counter does not exist yet.
+    counters AS (
+        SELECT kind, digest, known_until, has_room_at,
+            CASE
+                WHEN attempted_at + :progress_time > now()
+                THEN least(has_room_at, now() + :progress_time)
+                ELSE has_room_at
+            END AS retry_at
         FROM limits LEFT JOIN attempt_counters USING (kind, digest)
-    )"""  # noqa: S608 - inserts only constants
-
-
-def _upsert(limit: AttemptLimit, other_columns: str = "") -> str:
-    """Return the clause that adds an attempt to an existing counter, unless the counter is full.
-
-    The row that could not be inserted, `excluded`, is that of a counter with only this attempt.
-    """
-    return f"""
-        ON CONFLICT (kind, digest) DO UPDATE SET
-            empty_at = greatest(counter.empty_at, now()) + (excluded.empty_at - now()),
-            attempted_at = now()
-            {other_columns}
-        WHERE counter.empty_at <= now() + make_interval(secs => {limit.full_seconds})
-    """
-
-
-# The counters are locked in the same order by all statements, so that they cannot deadlock: the
-# pair, the network and the account. Each INSERT reads the result of the previous one, so Postgres
-# executes them in this order, and an attempt that one counter refuses is not counted by the next.
-# ON CONFLICT waits for a concurrent attempt that writes the same counter, and then checks the limit
-# again. NOT EXISTS reads the states without a lock, so that attempts at a full counter neither
-# write anything nor wait for each other.
-_RECORD: Final = f"""
-    {_WITH_STATES},
+            CROSS JOIN LATERAL (SELECT empty_at - full_time AS has_room_at) AS times
+    ),
+    -- This reads all counters without a lock, so that attempts at a full counter neither write
+    -- anything nor wait for each other.
     counted_pair AS (
-        INSERT INTO attempt_counters AS counter (
-            kind, digest, attempted_at, empty_at, counted_until
-        )
-        SELECT kind, digest, now(), now() + interval '{PAIR_LIMIT.seconds_per_attempt} seconds',
-            now() + interval '{PAIR_COUNTS_AGAIN_HOURS} hours'
-        FROM states
-        WHERE kind = 'pair' AND NOT EXISTS (SELECT FROM states WHERE seconds_to_wait > 0)
-        {
-    _upsert(
-        PAIR_LIMIT,
-        '''
-            , counted_until = CASE
+        INSERT INTO attempt_counters AS counter
+            (kind, digest, attempted_at, empty_at, counted_until)
+        SELECT kind, digest, now(), now() + :pair_step, now() + :counted_time
+        FROM counters
+        WHERE kind = 'pair' AND NOT EXISTS (SELECT FROM counters WHERE has_room_at > now())
+        ON CONFLICT (kind, digest) DO UPDATE SET
+            attempted_at = now(),
+            empty_at = greatest(counter.empty_at, now()) + :pair_step,
+            counted_until = CASE
                 WHEN counter.counted_until > now() THEN counter.counted_until
-                ELSE excluded.counted_until
+                ELSE now() + :counted_time
             END
-        ''',
-    )
-}
-        RETURNING counted_until = now() + interval '{PAIR_COUNTS_AGAIN_HOURS} hours'
-            AS counts_for_network
+        WHERE counter.empty_at <= now() + :pair_full_time
+        -- The network counts the attempt too if it is the first of the pair in an hour.
+        RETURNING CASE
+            WHEN counted_until = now() + :counted_time THEN :network_step
+            ELSE interval '0'
+        END AS network_step
     ),
     counted_network AS (
         INSERT INTO attempt_counters AS counter (kind, digest, attempted_at, empty_at)
-        SELECT kind, digest, now(), now() + CASE
-            WHEN counts_for_network THEN interval '{NETWORK_LIMIT.seconds_per_attempt} seconds'
-            ELSE interval '0'
-        END
-        FROM counted_pair, states WHERE kind = 'network'
-        {_upsert(NETWORK_LIMIT)}
+        SELECT kind, digest, now(), now() + network_step
+        FROM counters, counted_pair
+        WHERE kind = 'network'
+        ON CONFLICT (kind, digest) DO UPDATE SET
+            attempted_at = now(),
+            empty_at = greatest(counter.empty_at, now()) + (SELECT network_step FROM counted_pair)
+        WHERE counter.empty_at <= now() + :network_full_time
         RETURNING kind
     ),
     counted_account AS (
         INSERT INTO attempt_counters AS counter (kind, digest, attempted_at, empty_at)
-        SELECT states.kind, digest, now(), now() + interval '{
-    ACCOUNT_LIMIT.seconds_per_attempt
-} seconds'
-        FROM counted_network, states WHERE states.kind = 'account'
-        {_upsert(ACCOUNT_LIMIT)}
+        SELECT counters.kind, digest, now(), now() + :account_step
+        FROM counters, counted_network
+        WHERE counters.kind = 'account'
+        ON CONFLICT (kind, digest) DO UPDATE SET
+            attempted_at = now(),
+            empty_at = greatest(counter.empty_at, now()) + :account_step
+        WHERE counter.empty_at <= now() + :account_full_time
         RETURNING kind
     )
-    SELECT EXISTS (SELECT FROM counted_account) AS is_counted,
-        coalesce((SELECT counts_for_network FROM counted_pair), false) AS counts_for_network,
-        coalesce(pair.seconds_to_wait > 0, false) AS is_pair_full,
+    SELECT
+        EXISTS (SELECT FROM counted_account) AS is_counted,
+        EXISTS (SELECT FROM counted_network) AS is_counted_by_network,
+        EXISTS (SELECT FROM counted_pair) AS is_counted_by_pair,
+        EXISTS (SELECT FROM counted_pair WHERE network_step > interval '0') AS counts_for_network,
+        coalesce(pair.has_room_at > now(), false) AS is_pair_full,
         coalesce(pair.known_until > now(), false) AS is_known,
-        (SELECT CAST(ceil(greatest(max(CASE
-            WHEN attempted_at > now() - interval '{PROGRESS_SECONDS} seconds'
-            THEN least(seconds_to_wait, {PROGRESS_SECONDS})
-            ELSE seconds_to_wait
-        END), 0)) AS integer) FROM states) AS seconds_to_wait,
-        pair.digest AS pair_digest, network.digest AS network_digest,
+        (
+            SELECT CAST(greatest(ceil(extract(epoch FROM max(retry_at) - now())), 0) AS integer)
+            FROM counters
+        ) AS seconds_to_wait,
+        pair.digest AS pair_digest,
+        network.digest AS network_digest,
         account.digest AS account_digest
-    FROM states AS pair, states AS network, states AS account
+    FROM counters AS pair, counters AS network, counters AS account
     WHERE pair.kind = 'pair' AND network.kind = 'network' AND account.kind = 'account'
-"""  # noqa: S608 - inserts only constants
-# The conditions on `count(*)` are always true. They make Postgres lock the counters in order.
-_UNDO: Final = f"""
-    WITH pair AS (
-        UPDATE attempt_counters
-        SET empty_at = empty_at - interval '{PAIR_LIMIT.seconds_per_attempt} seconds',
+""")
+_UNDO_ATTEMPT: Final = sa.text("""
+    WITH
+    undone_pair AS (
+        UPDATE attempt_counters SET
+            empty_at = empty_at - CAST(:pair_step AS interval),
             counted_until = CASE WHEN NOT :counts_for_network THEN counted_until END,
-            known_until = CASE
-                WHEN :has_succeeded THEN now() + interval '{KNOWN_DAYS} days' ELSE known_until
-            END
+            known_until = CASE WHEN :has_succeeded THEN now() + :known_time ELSE known_until END
         WHERE kind = 'pair' AND digest = :pair_digest
         RETURNING kind
     ),
-    network AS (
-        UPDATE attempt_counters
-        SET empty_at = empty_at - interval '{NETWORK_LIMIT.seconds_per_attempt} seconds'
-        WHERE kind = 'network' AND digest = :network_digest AND :counts_for_network
-            AND (SELECT count(*) FROM pair) >= 0
+    -- The conditions on count(*) are always true. They make Postgres lock the counters in order.
+    undone_network AS (
+        UPDATE attempt_counters SET empty_at = empty_at - CAST(:network_step AS interval)
+        WHERE kind = 'network' AND digest = :network_digest
+            AND :is_counted_by_network AND :counts_for_network
+            AND (SELECT count(*) FROM undone_pair) >= 0
         RETURNING kind
     )
-    UPDATE attempt_counters
-    SET empty_at = empty_at - interval '{ACCOUNT_LIMIT.seconds_per_attempt} seconds'
-    WHERE kind = 'account' AND digest = :account_digest AND (SELECT count(*) FROM network) >= 0
-"""  # noqa: S608 - inserts only constants
-_EXTEND_KNOWN: Final = f"""
-    UPDATE attempt_counters SET known_until = now() + interval '{KNOWN_DAYS} days'
+    UPDATE attempt_counters SET empty_at = empty_at - CAST(:account_step AS interval)
+    WHERE kind = 'account' AND digest = :account_digest AND :is_counted
+        AND (SELECT count(*) FROM undone_network) >= 0
+""")
+_EXTEND_KNOWN: Final = sa.text("""
+    UPDATE attempt_counters SET known_until = now() + :known_time
     WHERE kind = 'pair' AND digest = :pair_digest
-"""  # noqa: S608 - inserts only constants
+""")
 
 
 class LoginAttempt(NamedTuple):
@@ -170,7 +177,11 @@ class LoginAttempt(NamedTuple):
 
     # All counters had room. The attempt is counted, and the password may be checked.
     is_counted: bool
-    # The attempt is the first failure of the pair in an hour, so the network has counted it too.
+    # The network and the pair have counted the attempt. If the attempt is not counted as a whole,
+    # because a concurrent attempt has just filled another counter, they may still have done so.
+    is_counted_by_network: bool
+    is_counted_by_pair: bool
+    # The attempt is the first failure of the pair in an hour, so the network counts it, too.
     counts_for_network: bool
     # The counter of the pair is full.
     is_pair_full: bool
@@ -199,14 +210,17 @@ class LoginAttemptRepository:
 
         `email` need not belong to a user. `network` is for example `192.0.2.1`.
         """
+        parameters = {**_TIMES, "email": email, "network": network}
         while True:
-            parameters = {"email": email, "network": network}
-            [row] = await self._session.execute(sa.text(_RECORD), parameters)
+            [row] = await self._session.execute(_COUNT_ATTEMPT, parameters)
             attempt = LoginAttempt(**row)
-            # Neither is the case if a concurrent attempt has filled a counter after the states were
-            # read. Read them again to compute the time to wait.
             if attempt.is_counted or attempt.seconds_to_wait > 0:
                 return attempt
+            # A concurrent attempt has filled a counter after all of them were read. Undo the counts
+            # of the others. If the pair stayed counted, further guesses would not count for the
+            # network. Then read the counters again to compute the time to wait.
+            if attempt.is_counted_by_pair:
+                await self.undo(attempt)
 
     async def record_success(self, attempt: LoginAttempt) -> None:
         """Undo the count of an attempt that has succeeded, and mark its pair as known.
@@ -222,14 +236,8 @@ class LoginAttemptRepository:
 
     async def extend_known(self, attempt: LoginAttempt) -> None:
         """Mark the pair as known from now on, after a success that no counter has counted."""
-        await self._session.execute(sa.text(_EXTEND_KNOWN), {"pair_digest": attempt.pair_digest})
+        await self._session.execute(_EXTEND_KNOWN, {**_TIMES, "pair_digest": attempt.pair_digest})
 
     async def _undo(self, attempt: LoginAttempt, *, has_succeeded: bool) -> None:
-        parameters = {
-            "counts_for_network": attempt.counts_for_network,
-            "has_succeeded": has_succeeded,
-            "pair_digest": attempt.pair_digest,
-            "network_digest": attempt.network_digest,
-            "account_digest": attempt.account_digest,
-        }
-        await self._session.execute(sa.text(_UNDO), parameters)
+        parameters = {**_TIMES, **attempt._asdict(), "has_succeeded": has_succeeded}
+        await self._session.execute(_UNDO_ATTEMPT, parameters)

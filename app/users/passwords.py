@@ -74,18 +74,13 @@ class PasswordHasher:
         if self._free_places <= 0:
             raise Overloaded
 
-    def check_free_place_for_change(self) -> None:
-        """Raise `Overloaded` if a change of a password would be refused, without taking a place."""
-        self.check_free_place()
-        if self._free_change_places <= 0:
-            raise Overloaded
-
     @contextmanager
     def reserve_for_change(self) -> Iterator["ReservedHasher"]:
         """Reserve one of the places for changes of a password. Otherwise the same as `reserve`."""
-        self.check_free_place_for_change()
-        self._free_change_places -= 1
+        if self._free_change_places <= 0:
+            raise Overloaded
         with self.reserve() as reserved_hasher:
+            self._free_change_places -= 1
             try:
                 yield reserved_hasher
             finally:

@@ -1,19 +1,21 @@
-"""The limit of registrations from each network, and the early check of the email."""
+"""The limit of registrations and changes of emails from each network."""
 
+from datetime import timedelta
 from hashlib import sha256
-from typing import Final
 
+from app.core.access import ALL, Principal
 from app.core.client_network import determine_client_network
 from app.core.db import Session
 from app.users.attempt_counters import AttemptCounterRepository, AttemptLimit
 from app.users.errors import EmailTaken, TooManyRegistrations
 from app.users.repository import UserRepository
 
-SECONDS_PER_HOUR: Final = 3600
-
 
 class RegistrationGuard:
-    """Refuses a registration before its password is hashed, which is the expensive part.
+    """Limits how often a network tries to register an email, or to change one.
+
+    Otherwise, a network could try many emails to find out which of them belong to users. A
+    registration is also refused before its password is hashed, which is the expensive part.
 
     The session must commit each statement by itself, even if the registration has an
     Idempotency-Key. A registration that is rolled back still counts, and no database connection is
@@ -21,7 +23,11 @@ class RegistrationGuard:
     """
 
     def __init__(
-        self, session: Session, registrations_per_hour: int, client_address: str | None
+        self,
+        session: Session,
+        registrations_per_hour: int,
+        client_address: str | None,
+        principal: Principal,
     ) -> None:
         """Create a guard for one request.
 
@@ -29,22 +35,25 @@ class RegistrationGuard:
             session: Executes the statements, each in its own transaction.
             registrations_per_hour: How many registrations a network may send in an hour.
             client_address: The IP address of the client, or None if it is unknown.
+            principal: The sender of the request. Those who may change all users are not limited.
         """
         self._users = UserRepository(session)
         self._counters = AttemptCounterRepository(session)
         self._limit = AttemptLimit(
-            burst=registrations_per_hour,
-            seconds_per_attempt=SECONDS_PER_HOUR / registrations_per_hour,
+            burst=registrations_per_hour, step=timedelta(hours=1) / registrations_per_hour
         )
-        self._network = determine_client_network(client_address) or "unknown"
+        self._principal = principal
+        self._client_address = client_address
 
     async def count_registration(self) -> None:
-        """Count a registration. Raises `TooManyRegistrations` if its network has sent too many.
+        """Count a registration or a change of an email, also if it then fails.
 
-        A registration that fails because the email is taken also counts, so that a network can
-        find out only for a limited number of emails whether they belong to users.
+        Raises `TooManyRegistrations` if the network has sent too many of both.
         """
-        digest = sha256(self._network.encode()).digest()
+        if self._principal.scope("users") is ALL:
+            return
+        network = determine_client_network(self._client_address) or "unknown"
+        digest = sha256(network.encode()).digest()
         seconds_to_wait = await self._counters.count_attempt("registration", digest, self._limit)
         if seconds_to_wait > 0:
             raise TooManyRegistrations(retry_after=seconds_to_wait)

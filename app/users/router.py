@@ -7,6 +7,7 @@ from fastapi import Depends, Query, Request, Response
 from app.core.errors import Forbidden, NotFound
 from app.core.http import (
     NO_STORE,
+    ClientAddress,
     CurrentPrincipal,
     RequestSession,
     Router,
@@ -27,25 +28,26 @@ router = Router(prefix="/users", tags=["users"], cache_control=NO_STORE)
 
 
 async def _get_user_service(
-    session: RequestSession, resources: AppResources, principal: CurrentPrincipal
+    session: RequestSession,
+    resources: AppResources,
+    principal: CurrentPrincipal,
+    client_address: ClientAddress,
 ) -> UserService:
     """Create the user service for one request, as a FastAPI dependency."""
+    registration_guard = RegistrationGuard(
+        # This session commits each statement by itself, even if the request has an Idempotency-Key.
+        resources.database.writes,
+        resources.settings.max_registrations_per_hour,
+        client_address,
+        principal,
+    )
     password_policy = PasswordPolicy(resources.settings.password_min_length)
-    return UserService(session, resources.password_hasher, password_policy, principal)
-
-
-async def _get_registration_guard(request: Request, resources: AppResources) -> RegistrationGuard:
-    """Create the guard of registrations for one request, as a FastAPI dependency."""
-    client_address = None
-    if request.client is not None:
-        client_address = request.client.host
-    # This session commits each statement by itself, even if the request has an Idempotency-Key.
-    session = resources.database.writes
-    return RegistrationGuard(session, resources.settings.max_registrations_per_hour, client_address)
+    return UserService(
+        session, resources.password_hasher, password_policy, principal, registration_guard
+    )
 
 
 UserServiceDependency = Annotated[UserService, Depends(_get_user_service)]
-RegistrationGuardDependency = Annotated[RegistrationGuard, Depends(_get_registration_guard)]
 
 
 @router.get("/me", permission="own-account", errors=[NotFound])
@@ -84,25 +86,23 @@ async def list_users(
     "", permission="register", status_code=201, errors=[EmailTaken, Forbidden, TooManyRegistrations]
 )
 async def create_user(
-    new_user: UserCreate,
-    users: UserServiceDependency,
-    registration_guard: RegistrationGuardDependency,
-    request: Request,
-    response: Response,
+    new_user: UserCreate, users: UserServiceDependency, request: Request, response: Response
 ) -> UserRead:
     """Register a user.
 
     A new user has the role `member`. Only an admin may choose another role. If a network sends
     too many registrations, further ones are refused with 429, except for those by an admin.
     """
-    user = await users.create(new_user, registration_guard)
+    user = await users.create(new_user)
     set_etag(response, user)
     set_location(request, response, f"/users/{user.id}")
     return user
 
 
 @router.patch(
-    "/{id}", permission="users", errors=[EmailTaken, LastAdmin, Forbidden, TooManyFailedLogins]
+    "/{id}",
+    permission="users",
+    errors=[EmailTaken, LastAdmin, Forbidden, TooManyFailedLogins, TooManyRegistrations],
 )
 async def update_user(
     id: UserId,
@@ -116,7 +116,7 @@ async def update_user(
     The request is a JSON merge patch (RFC 7396). Fields that it does not contain keep their values.
     Only an admin may change a role. A new email or password of your own account requires
     `current_password`, also if you are an admin. A new password revokes all tokens of the user,
-    except the token of this request.
+    except the token of this request. Changes of an email are limited like registrations.
     """
     user = await users.update(id, changes, precondition)
     set_etag(response, user)

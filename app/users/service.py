@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from app.core.access import ALL, NONE, Principal
+from app.core.access import NONE, Principal
 from app.core.db import Session
 from app.core.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from app.core.field_errors import FieldError
@@ -23,8 +23,8 @@ from app.users.schemas import UserCreate, UserRead, UserUpdate
 class UserService:
     """Registers users, and reads, changes and deletes the users that the principal may access.
 
-    A new user's password is hashed before the first statement, so that a request does not hold a
-    database connection while it waits for the hash.
+    Passwords are hashed before a transaction begins, so that a request does not hold a database
+    connection while it waits for the hash.
 
     A precondition says which versions of a user the client allows a method to change or delete.
     """
@@ -35,12 +35,17 @@ class UserService:
         password_hasher: PasswordHasher,
         password_policy: PasswordPolicy,
         principal: Principal,
+        registration_guard: RegistrationGuard | None = None,
     ) -> None:
-        """Create a service that acts with the permissions of the principal."""
+        """Create a service that acts with the permissions of the principal.
+
+        Without a guard, registrations and changes of an email are not limited.
+        """
         self._session = session
         self._password_hasher = password_hasher
         self._password_policy = password_policy
         self._principal = principal
+        self._registration_guard = registration_guard
         self._owner_filter = principal.owner_filter("users")
         self._repository = UserRepository(session, self._owner_filter)
 
@@ -56,25 +61,23 @@ class UserService:
         """Read one page of the users that match the query."""
         return await self._repository.page(query)
 
-    async def create(
-        self, new_user: UserCreate, registration_guard: RegistrationGuard | None = None
-    ) -> UserRead:
-        """Register a user. Without a guard, the number of registrations is not limited.
+    async def create(self, new_user: UserCreate) -> UserRead:
+        """Register a user.
 
         Raises `EmailTaken` if another user has the email, `Forbidden` if a role was sent and the
         principal may not choose roles, `InvalidRequest` if the policy refuses the password, and
-        `TooManyRegistrations` if the network of the client has sent too many registrations.
-        Principals who may change all users are not limited.
+        `TooManyRegistrations` if the guard refuses the registration.
         """
         self._require_permission_to_set_role(new_user)
         self._password_policy.check(new_user.password, email=new_user.email, name=new_user.name)
-        if registration_guard is not None:
-            # A registration that is refused with `Overloaded` must not be counted.
-            self._password_hasher.check_free_place_for_change()
-            if self._principal.scope("users") is not ALL:
-                await registration_guard.count_registration()
-            await registration_guard.check_email(new_user.email)
-        columns = await self._replace_password_with_hash(new_user.model_dump())
+        columns = new_user.model_dump(exclude={"password"})
+        # Reserve the hasher before the registration is counted, because a registration that is
+        # refused with `Overloaded` must not be counted.
+        with self._password_hasher.reserve_for_change() as reserved_hasher:
+            if self._registration_guard is not None:
+                await self._registration_guard.count_registration()
+                await self._registration_guard.check_email(new_user.email)
+            columns["password_hash"] = await reserved_hasher.hash(new_user.password)
         return await self._repository.create(columns)
 
     async def update(
@@ -91,13 +94,13 @@ class UserService:
         - `InvalidRequest` if the policy refuses the new password, or if the current password is
           missing, wrong, or sent without an email or a new password,
         - `TooManyFailedLogins` after too many wrong current passwords,
+        - `TooManyRegistrations` if the guard refuses the new email,
         - `Conflict` if another request changes the password at the same time.
         """
         self._require_permission_to_set_role(changes)
         new_values = changes.model_dump(exclude_unset=True)
         current_password = new_values.pop("current_password", None)
-        contains_credentials = "email" in new_values or "password" in new_values
-        if contains_credentials:
+        if "email" in new_values or "password" in new_values:
             return await self._change_credentials(id, new_values, current_password, precondition)
         if current_password is not None:
             raise _create_current_password_error(
@@ -123,8 +126,7 @@ class UserService:
         - `TooManyFailedLogins` after too many wrong current passwords,
         - `Conflict` if another request changes the password at the same time.
         """
-        needs_no_password = current_password is None and not self._is_own_account(id)
-        if needs_no_password:
+        if current_password is None and not self._is_own_account(id):
             await self._repository.delete(id, precondition)
             return
         # Raise `NotFound` before a wrong password is counted.
@@ -173,23 +175,38 @@ class UserService:
         if not new_values:
             precondition.require(user.version)
             return user
-        columns = await self._replace_password_with_hash(new_values)
+        if "email" in new_values and self._registration_guard is not None:
+            await self._registration_guard.count_registration()
+        return await self._write_credentials(user_id, new_values, verified_hash, precondition)
+
+    async def _write_credentials(
+        self,
+        user_id: int,
+        new_values: dict[str, Any],
+        verified_hash: str | None,
+        precondition: Precondition,
+    ) -> UserRead:
+        """Write the new email or password of a user, and possibly other fields. Return the user.
+
+        If the current password was verified, `verified_hash` is its hash. Raises `Conflict` if the
+        user no longer has it.
+        """
+        columns = dict(new_values)
         if "password" in new_values:
+            columns["password_hash"] = await self._password_hasher.hash(columns.pop("password"))
             # When the password changes, a database trigger deletes all other tokens of the user.
             columns["password_changed_by"] = self._principal.token_id
         if verified_hash is None:
             return await self._repository.update(user_id, columns, precondition)
+        repository = self._repository_for_hash(verified_hash)
         with _conflict_if_hash_changed():
-            return await self._repository_for_hash(verified_hash).update(
-                user_id, columns, precondition
-            )
+            return await repository.update(user_id, columns, precondition)
 
     async def _verify_current_password(self, user_id: int, password: SecretStr | None) -> str:
         """Verify the current password of a user before a change of the account. Return its hash.
 
-        The caller has to make sure that the principal may access the user.
-
-        Without this check, someone with a stolen token could take over or delete the account.
+        Without this check, someone with a stolen token could take over or delete the account. The
+        caller has to make sure that the principal may access the user.
 
         Raises `InvalidRequest` if the password is missing or wrong, and `TooManyFailedLogins` after
         too many wrong passwords.
@@ -209,18 +226,6 @@ class UserService:
     def _repository_for_hash(self, verified_hash: str) -> UserRepository:
         """Return a repository that only changes users who still have the verified hash."""
         return UserRepository(self._session, {**self._owner_filter, "hash": verified_hash})
-
-    async def _replace_password_with_hash(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the columns to write for the fields of a user.
-
-        For example, `{"name": "Ada", "password": SecretStr("correct horse")}` becomes
-        `{"name": "Ada", "password_hash": "$argon2id$v=19$..."}`.
-        """
-        columns = dict(values)
-        password = columns.pop("password", None)
-        if password is not None:
-            columns["password_hash"] = await self._password_hasher.hash(password)
-        return columns
 
 
 @contextmanager

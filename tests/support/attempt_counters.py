@@ -10,14 +10,10 @@ from app.core.db import Database
 from app.users.login_attempts import ACCOUNT_LIMIT, NETWORK_LIMIT, PAIR_LIMIT
 from tests.support.accounts import fetch_value
 
-SECONDS_PER_ATTEMPT = {
-    "pair": PAIR_LIMIT.seconds_per_attempt,
-    "network": NETWORK_LIMIT.seconds_per_attempt,
-    "account": ACCOUNT_LIMIT.seconds_per_attempt,
-}
+LIMITS = {"pair": PAIR_LIMIT, "network": NETWORK_LIMIT, "account": ACCOUNT_LIMIT}
 _SET_LEVEL = """
 UPDATE attempt_counters SET attempted_at = now() - interval '1 minute',
-    empty_at = now() + make_interval(secs => :seconds)
+    empty_at = now() + CAST(:time AS interval)
 WHERE kind = :kind RETURNING kind
 """
 _LET_TIME_PASS = """
@@ -39,7 +35,7 @@ async def read_levels(database: Database) -> dict[str, int]:
     """
     seconds_by_kind = await fetch_value(database, query) or {}
     return {
-        kind: round(seconds / SECONDS_PER_ATTEMPT.get(kind, PAIR_LIMIT.seconds_per_attempt))
+        kind: round(seconds / LIMITS.get(kind, PAIR_LIMIT).step.total_seconds())
         for kind, seconds in seconds_by_kind.items()
     }
 
@@ -47,8 +43,7 @@ async def read_levels(database: Database) -> dict[str, int]:
 async def set_levels(database: Database, **levels: float) -> None:
     """Set the levels of all existing counters of some kinds, for example `pair=10`."""
     for kind, level in levels.items():
-        seconds = float(level * SECONDS_PER_ATTEMPT[kind])
-        await fetch_value(database, _SET_LEVEL, kind=kind, seconds=seconds)
+        await fetch_value(database, _SET_LEVEL, kind=kind, time=level * LIMITS[kind].step)
 
 
 async def let_time_pass(database: Database, time: timedelta) -> None:

@@ -39,6 +39,7 @@ async def running_server_with_users(
             ANONYMOUS_ACCESS="read",
             TRUSTED_PROXIES="127.0.0.1",
             WEB_CONCURRENCY=str(process_count),
+            MAX_REGISTRATIONS_PER_HOUR="50",
             # A test does not read the log of the processes, so its lines must not fill the pipe.
             LOG_LEVEL="ERROR",
         ) as (_, origin),
@@ -53,6 +54,13 @@ async def running_server_with_users(
 async def server_client(template_url: str) -> AsyncIterator[AsyncClient]:
     """A client of a server with two processes."""
     async with running_server_with_users(template_url, process_count=2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def client_of_one_process(template_url: str) -> AsyncIterator[AsyncClient]:
+    """A client of a server with one process, which has fewer places for hashes than two."""
+    async with running_server_with_users(template_url, process_count=1) as client:
         yield client
 
 
@@ -98,18 +106,35 @@ async def test_botnet_does_not_lock_the_owner_out_of_a_known_network(
 
 
 async def test_100_registrations_of_a_taken_email_do_not_make_concurrent_logins_fail(
-    template_url: str,
+    client_of_one_process: AsyncClient,
 ) -> None:
-    # A single process has fewer places for hashes than there are registrations.
-    async with running_server_with_users(template_url, process_count=1) as client:
-        # Many networks, because the limit of one network would end the attack.
-        registrations = [
-            asyncio.create_task(register(client, f"10.0.{number}.1", "carol"))
-            for number in range(100)
-        ]
-        logins = await asyncio.gather(*(log_in(client, HOME, "carol", PASSWORD) for _ in range(10)))
-        assert count_statuses(logins) == {201: 10}
-        assert 201 not in count_statuses(await asyncio.gather(*registrations))
+    # Many networks, because the limit of one network would end the attack.
+    registrations = [
+        asyncio.create_task(register(client_of_one_process, f"10.0.{number}.1", "carol"))
+        for number in range(100)
+    ]
+    logins = await asyncio.gather(
+        *(log_in(client_of_one_process, HOME, "carol", PASSWORD) for _ in range(10))
+    )
+    assert count_statuses(logins) == {201: 10}
+    assert 201 not in count_statuses(await asyncio.gather(*registrations))
+
+
+async def test_50_people_behind_one_address_register_at_the_same_moment(
+    client_of_one_process: AsyncClient,
+) -> None:
+    waiting_users = {f"pupil{number}" for number in range(50)}
+    while waiting_users:
+        responses = {
+            user: asyncio.create_task(register(client_of_one_process, OFFICE, user))
+            for user in waiting_users
+        }
+        for user, response in responses.items():
+            status = (await response).status_code
+            # Those who find no place for a hash may try again, and are not limited any sooner.
+            assert status in {201, 503}
+            if status == 201:
+                waiting_users.remove(user)
 
 
 async def test_10_of_100_concurrent_guesses_on_two_processes_are_checked(

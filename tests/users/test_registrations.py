@@ -1,4 +1,4 @@
-"""The limit of registrations from each network, and the check of the email before hashing."""
+"""The limit of registrations and changes of emails, and the check of the email before hashing."""
 
 import asyncio
 from collections import Counter
@@ -30,7 +30,8 @@ from tests.support.resources import replace_resources
 # By default, 100 registrations are allowed in an hour.
 SECONDS_PER_REGISTRATION = 36.0
 SET_LEVEL = """
-UPDATE attempt_counters SET empty_at = now() + make_interval(secs => :seconds) RETURNING kind
+UPDATE attempt_counters SET empty_at = now() + make_interval(secs => :seconds)
+WHERE kind = 'registration' RETURNING kind
 """
 COUNT_USERS = "SELECT count(*) FROM users"
 
@@ -142,9 +143,40 @@ async def test_registration_of_a_taken_email_is_refused_without_hashing_the_pass
     check_problem(await register(client, EMAIL.upper()), 409, "email-taken")
 
 
-async def test_registration_that_is_refused_as_overloaded_is_not_counted(
+async def test_changes_of_an_email_count_as_registrations_except_those_by_an_admin(
+    client: AsyncClient, database: Database
+) -> None:
+    # Otherwise, someone with an account could find out which emails belong to users.
+    member = await add_user(database)
+    admin = await add_user(database, "root@example.com", role="admin")
+    member_headers = bearer_headers(await add_token(database, member))
+    admin_headers = bearer_headers(await add_token(database, admin))
+
+    async def change_email(email: str, headers: dict[str, str]) -> Response:
+        body = {"email": email, "current_password": PASSWORD}
+        return await client.patch(f"/users/{member}", json=body, headers=headers)
+
+    check_problem(await change_email("root@example.com", member_headers), 409, "email-taken")
+    await set_level(database, 100)
+    response = await change_email("root@example.com", member_headers)
+    check_problem(response, 429, "too-many-requests")
+    assert 1 <= int(response.headers["retry-after"]) <= 36
+    assert (await change_email(EMAIL, member_headers)).status_code == 200  # It is not changed.
+    body = {"email": "root@example.com"}
+    response = await client.patch(f"/users/{member}", json=body, headers=admin_headers)
+    check_problem(response, 409, "email-taken")
+
+
+@pytest.mark.private_database
+async def test_concurrent_registrations_that_are_refused_as_overloaded_are_not_counted(
     app: FastAPI, client: AsyncClient, database: Database
 ) -> None:
-    replace_resources(app, password_hasher=PasswordHasher(max_pending_changes=0))
-    check_problem(await register(client), 503, "overloaded")
-    assert await fetch_value(database, "SELECT count(*) FROM attempt_counters") == 0
+    replace_resources(app, password_hasher=PasswordHasher(max_pending_changes=2))
+    responses = await asyncio.gather(
+        *(register(client, f"{number}@example.com") for number in range(10))
+    )
+    statuses = Counter(response.status_code for response in responses)
+    assert set(statuses) == {201, 503}
+    query = "SELECT extract(epoch FROM empty_at - now())::float FROM attempt_counters"
+    level = await fetch_value(database, query) / SECONDS_PER_REGISTRATION
+    assert round(level) == statuses[201]

@@ -15,10 +15,19 @@ def identify_caller(request: Request) -> Caller:
     user_id = None
     if principal is not None:
         user_id = principal.user_id
-    client_address = None
-    if request.client is not None:
-        client_address = request.client.host
-    return Caller(user_id, determine_client_network(client_address))
+    return Caller(user_id, determine_client_network(_get_client_address(request)))
+
+
+def _get_client_address(request: Request) -> str | None:
+    """Return the IP address of the client, or None if it is unknown."""
+    if request.client is None:
+        return None
+    return request.client.host
+
+
+async def _client_address(request: Request) -> str | None:
+    """Return the IP address of the client, as a FastAPI dependency."""
+    return _get_client_address(request)
 
 
 async def _current_caller(request: Request) -> Caller:
@@ -28,3 +37,5 @@ async def _current_caller(request: Request) -> Caller:
 
 # A dependency of endpoints that use something of which a caller may have only a part.
 CurrentCaller = Annotated[Caller, Depends(_current_caller)]
+# A dependency of endpoints: the IP address of the client, or None if it is unknown.
+ClientAddress = Annotated[str | None, Depends(_client_address)]
