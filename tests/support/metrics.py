@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.processes import TIMEOUT_SECONDS
+
 
 def find_free_port() -> str:
     """Return the number of a TCP port on which no process is listening."""
@@ -18,7 +20,7 @@ async def scrape_metrics(port: str) -> Mapping[str, float]:
 
     The keys are names with sorted labels: `http_requests_total{method="GET",status="200"}`.
     """
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
         response = await client.get(f"http://127.0.0.1:{port}/metrics")
     response.raise_for_status()
     values: dict[str, float] = {}
