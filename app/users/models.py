@@ -53,10 +53,12 @@ class AttemptCounter(Base):
     or the token for which it is counted. They are not stored themselves.
 
     `attempted_at` is the time of the last attempt that was counted. The counter falls steadily, and
-    `empty_at` is the time at which it is empty. The counters of an
-    account and a network (`kind` is `pair`) use two more columns: `counted_until` is the time until
-    which their failures are already counted for the network, and `known_until` the time until which
-    the network is known for the account, because its owner has logged in from there.
+    `empty_at` is the time at which it is empty (`attempt_counters.py` has an example).
+
+    The counters of an account and a network (`kind` is `pair`) use two more columns:
+    `counted_until` is the time until which their failures are already counted for the network, and
+    `known_until` the time until which the network is known for the account, because its owner has
+    logged in from there.
 
     Rules in the database:
 

@@ -39,3 +39,9 @@ def field_error_locations(response: Response) -> list[Json]:
         {key: value for key, value in field_error.items() if key not in {"detail", "code"}}
         for field_error in problem["errors"]
     ]
+
+
+def check_field_error(response: Response, pointer: str, code: str) -> None:
+    """Check that a response is a 422 with one error, for example "missing" at "/password"."""
+    assert field_error_locations(response) == [{"pointer": pointer}]
+    assert response.json()["errors"][0]["code"] == code

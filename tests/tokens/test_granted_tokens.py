@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from httpx import AsyncClient, Response
+from httpx import AsyncClient
 
 from app.core.db import Database
 from tests.support.accounts import (
@@ -22,7 +22,7 @@ from tests.support.accounts import (
     is_token_accepted,
     log_in,
 )
-from tests.support.problems import check_problem, field_error_locations
+from tests.support.problems import check_field_error, check_problem, field_error_locations
 
 FORM_TYPE = {"Content-Type": "application/x-www-form-urlencoded"}
 SELECT_LIFETIME = "SELECT expires_at - created_at FROM tokens"
@@ -32,11 +32,6 @@ TOLERANCE = timedelta(minutes=1)
 async def log_in_for_token(client: AsyncClient) -> str:
     token: str = (await log_in(client)).json()["access_token"]
     return token
-
-
-def check_field_error(response: Response, field: str, code: str) -> None:
-    assert field_error_locations(response) == [{"pointer": f"/{field}"}]
-    assert response.json()["errors"][0]["code"] == code
 
 
 # The scope
@@ -85,14 +80,14 @@ async def test_login_with_an_unknown_scope_returns_422_and_creates_no_token(
     client: AsyncClient, database: Database, scope: str
 ) -> None:
     await add_user(database)
-    check_field_error(await log_in(client, EMAIL, PASSWORD, scope=scope), "scope", "invalid_scope")
+    check_field_error(await log_in(client, EMAIL, PASSWORD, scope=scope), "/scope", "invalid_scope")
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
 
 
 async def test_login_with_10000_scopes_returns_422(client: AsyncClient, database: Database) -> None:
     await add_user(database)
     response = await log_in(client, EMAIL, PASSWORD, scope=" ".join(["read"] * 10_000))
-    check_field_error(response, "scope", "string_too_long")
+    check_field_error(response, "/scope", "string_too_long")
 
 
 async def test_login_with_two_scope_fields_returns_422(
@@ -101,7 +96,7 @@ async def test_login_with_two_scope_fields_returns_422(
     await add_user(database)
     form = "username=ada%40example.com&password=correct+horse&scope=read&scope=write"
     response = await client.post("/tokens", content=form, headers=FORM_TYPE)
-    check_field_error(response, "scope", "repeated_field")
+    check_field_error(response, "/scope", "repeated_field")
 
 
 async def test_list_of_tokens_shows_the_scope_of_each(
@@ -190,7 +185,7 @@ async def test_lifetime_is_at_most_the_setting_which_the_document_states(
     await add_user(database)
     async with client_of_new_instance(database_url, token_ttl=3600) as client:
         response = await log_in(client, EMAIL, PASSWORD, expires_in="3601")
-        check_field_error(response, "expires_in", "less_than_equal")
+        check_field_error(response, "/expires_in", "less_than_equal")
         assert response.json()["errors"][0]["detail"] == "Must be at most 3600"
         response = await log_in(client, EMAIL, PASSWORD, expires_in="3600")
         assert response.json()["expires_in"] == 3600

@@ -29,7 +29,7 @@ from tests.support.accounts import (
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.factories import Json
 from tests.support.multipart import stream_chunks
-from tests.support.problems import check_problem, field_error_locations
+from tests.support.problems import check_field_error, check_problem
 
 NEW_EMAIL = "countess@example.com"
 SELECT_USER = "SELECT ROW(email, version) FROM users WHERE id = :id"
@@ -53,11 +53,6 @@ async def delete_user(
     return await client.request("DELETE", f"/users/{user}", headers=all_headers, **arguments)
 
 
-def check_current_password_error(response: Response, code: str) -> None:
-    assert field_error_locations(response) == [{"pointer": "/current_password"}]
-    assert response.json()["errors"][0]["code"] == code
-
-
 # The email
 
 
@@ -68,11 +63,11 @@ async def test_changing_own_email_without_the_current_password_returns_422(
     user = await add_user(database, role=role)
     token = await add_token(database, user)
     response = await change_user(client, user, token, email=NEW_EMAIL, name="Countess")
-    check_current_password_error(response, "missing")
+    check_field_error(response, "/current_password", "missing")
     response = await change_user(
         client, user, token, email=NEW_EMAIL, current_password=WRONG_PASSWORD
     )
-    check_current_password_error(response, "wrong_password")
+    check_field_error(response, "/current_password", "wrong_password")
     assert await fetch_value(database, SELECT_USER, id=user) == (EMAIL, 1)
 
 
@@ -113,7 +108,7 @@ async def test_unchanged_email_with_a_wrong_current_password_returns_422(
     user = await add_user(database)
     token = await add_token(database, user)
     response = await change_user(client, user, token, email=EMAIL, current_password=WRONG_PASSWORD)
-    check_current_password_error(response, "wrong_password")
+    check_field_error(response, "/current_password", "wrong_password")
 
 
 async def test_email_in_another_case_needs_the_current_password(
@@ -124,7 +119,7 @@ async def test_email_in_another_case_needs_the_current_password(
     response = await change_user(
         client, user, await add_token(database, user), email="ADA@example.com"
     )
-    check_current_password_error(response, "missing")
+    check_field_error(response, "/current_password", "missing")
 
 
 async def test_unchanged_email_does_not_undo_a_concurrent_change(
@@ -167,7 +162,7 @@ async def test_deleting_own_account_without_the_current_password_returns_422(
         ({"current_password": WRONG_PASSWORD}, "wrong_password"),
     ):
         response = await delete_user(client, user, token, body)
-        check_current_password_error(response, code)
+        check_field_error(response, "/current_password", code)
     assert await fetch_value(database, SELECT_USER, id=user) == (EMAIL, 1)
 
 
@@ -208,7 +203,7 @@ async def test_admin_who_sends_a_wrong_password_does_not_delete_another_user(
     token = await add_token(database, await add_user(database, "root@example.com", role="admin"))
     user = await add_user(database)
     response = await delete_user(client, user, token, {"current_password": WRONG_PASSWORD})
-    check_current_password_error(response, "wrong_password")
+    check_field_error(response, "/current_password", "wrong_password")
 
 
 async def test_deleting_another_user_returns_404_and_counts_no_guess(
