@@ -44,7 +44,10 @@ async def running_server_with_users(
             LOG_LEVEL="ERROR",
         ) as (_, origin),
         AsyncClient(
-            base_url=origin, timeout=TIMEOUT_SECONDS, limits=Limits(max_connections=200)
+            base_url=origin,
+            timeout=TIMEOUT_SECONDS,
+            # The server may close an idle connection just when the client sends a request.
+            limits=Limits(max_connections=200, max_keepalive_connections=0),
         ) as client,
     ):
         yield client
