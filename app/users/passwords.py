@@ -10,6 +10,7 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import SecretStr
 
+from app.core.caller_limits import CallerLimits
 from app.core.errors import Overloaded
 from app.users.password_fields import normalize_password
 
@@ -20,7 +21,10 @@ THREADS: Final = 2
 # How many callers may hash passwords at a time, running or waiting. The last of them waits for
 # about 1.5 seconds.
 MAX_PENDING_HASHES: Final = 64
-# How many of them may hash new passwords or check the current one. The others are for logins, so
+# How many logins from one network may be in progress. Correct logins are not limited otherwise, so
+# somebody with a few accounts could keep the queue full. A class of 30 can log in together.
+MAX_LOGINS_PER_NETWORK: Final = 32
+# How many callers may hash new passwords or check the current one. The others are for logins, so
 # that registrations cannot make logins fail, or wait for much longer than half a second. A class of
 # 30 pupils can register at the same moment.
 MAX_PENDING_CHANGES: Final = 32
@@ -46,7 +50,8 @@ class PasswordHasher:
     The queue of hashes that run or wait has `max_pending` places. If all places are taken, the
     hasher raises `Overloaded`, because a longer queue would only make every client wait longer.
     Logins can take all places. Registrations and changes of a password can take only
-    `max_pending_changes` of them, and the rest stays free for logins.
+    `max_pending_changes` of them, and the rest stays free for logins. A login also has to reserve a
+    part of `login_limits`, so that one network cannot take all places.
     """
 
     def __init__(
@@ -58,6 +63,9 @@ class PasswordHasher:
         argon2 = Argon2Hasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1)
         self._algorithm = PasswordHash((argon2,))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="argon2")
+        self.login_limits = CallerLimits(
+            "logins", total=max_pending, per_network=MAX_LOGINS_PER_NETWORK, per_user=max_pending
+        )
         self._free_places = max_pending
         self._free_change_places = max_pending_changes
 

@@ -19,7 +19,9 @@ from tests.support.processes import TIMEOUT_SECONDS, running_server
 pytestmark = pytest.mark.private_database
 
 OFFICE, HOME = "192.0.2.1", "203.0.113.1"
-USERS = "ada", "bob", "carol", "dave"
+# Users who log in again and again to keep others from logging in.
+ATTACKERS = [f"attacker{number}" for number in range(20)]
+USERS = ["ada", "bob", "carol", "dave", *ATTACKERS]
 INSERT_USERS = f"""
 INSERT INTO users (name, email, password_hash)
 SELECT name, name || '@example.com', '{PASSWORD_HASH}'
@@ -150,3 +152,21 @@ async def test_10_of_100_concurrent_guesses_on_two_processes_are_checked(
     assert statuses[401] == 10
     # A process has 64 places for hashes, and may refuse further attempts without counting them.
     assert set(statuses) <= {401, 429, 503}
+
+
+async def test_endless_logins_of_one_network_do_not_make_logins_of_another_fail(
+    client_of_one_process: AsyncClient,
+) -> None:
+    client = client_of_one_process
+    attack_has_ended = asyncio.Event()
+
+    async def attack(user: str) -> None:
+        while not attack_has_ended.is_set():
+            await log_in(client, OFFICE, user, PASSWORD)
+
+    # More logins at a time than there are places for hashes.
+    attacks = [asyncio.create_task(attack(user)) for user in ATTACKERS * 4]
+    logins = [await log_in(client, HOME, "ada", PASSWORD) for _ in range(5)]
+    attack_has_ended.set()
+    await asyncio.gather(*attacks)
+    assert count_statuses(logins) == {201: 5}
