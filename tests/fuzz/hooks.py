@@ -131,6 +131,9 @@ ERRORS_BEYOND_SCHEMA: Final = {
     # A password whose number of characters changes when it is normalized.
     ("/password", "too_short"),
     ("/password", "too_long"),
+    # A password such as 00000000, or the name or email of the user.
+    ("/password", "common_password"),
+    ("/password", "known_password"),
     # A field that requires or excludes another one.
     ("/current_password", "missing"),
     ("/current_password", "unused"),
