@@ -143,7 +143,9 @@ async def test_as_many_writes_wait_as_could_occupy_the_pool_or_wait_for_it() -> 
             slots.put_back()
 
 
-async def test_optional_write_is_skipped_without_waiting(create_database: CreateDatabase) -> None:
+async def test_optional_write_is_skipped_without_waiting_or_logging(
+    create_database: CreateDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
     database = create_database()
     assert await select_one(database.optional_writes) == 1
     async with AsyncExitStack() as stack:
@@ -152,6 +154,7 @@ async def test_optional_write_is_skipped_without_waiting(create_database: Create
         await asyncio.sleep(0)
         assert write.done()
         assert isinstance(write.exception(), Overloaded)
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("pool_size", [2, 3])

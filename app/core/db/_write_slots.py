@@ -20,6 +20,7 @@ from sqlalchemy.util import await_only
 
 from app.core.db._pool import MAX_WAITERS_PER_CONNECTION
 from app.core.db._sessions import ExecuteStatement, Parameters, Rows
+from app.core.errors import Overloaded
 
 
 class WriteSlots:
@@ -166,9 +167,10 @@ def limit_to_free_slots(execute_statement: ExecuteStatement, slots: WriteSlots) 
     """
 
     async def execute_if_slot_is_free(statement: sa.Executable, parameters: Parameters) -> Rows:
-        """Execute and commit a statement. Raises `PoolTimeout` if no slot is free."""
+        """Execute and commit a statement. Raises `Overloaded` if no slot is free."""
         if slots.are_all_taken:
-            raise PoolTimeout("other writes occupy their share of the connections")
+            # Not a `PoolTimeout`, which would be logged: to skip such a write is not a fault.
+            raise Overloaded
         return await execute_statement(statement, parameters)
 
     return execute_if_slot_is_free
