@@ -155,9 +155,9 @@ class Settings(BaseSettings):
             )
         if access is not None:
             return access
-        has_private_address = is_loopback_host(info.data.get("host", ""))
+        listens_on_loopback = is_loopback_host(info.data.get("host", ""))
         has_embedded_database = info.data.get("database_url") is None
-        if app_env == "development" and has_private_address and has_embedded_database:
+        if app_env == "development" and listens_on_loopback and has_embedded_database:
             return "full"
         return "read"
 

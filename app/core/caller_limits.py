@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from app.core.errors import Overloaded, TooManyRequests
 
-# The kind of an owner, "user" or "network", and its id.
-_Owner = tuple[str, str]
+# The kind of an owner, "user" or "network", and its id or address.
+_Owner = tuple[str, int | str]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class CallerLimits:
         self._total = total
         self._per_network = per_network
         self._per_user = per_user
-        # How much each user and each network uses, such as `{("user", "7"): 2}`. Only those who use
+        # How much each user and each network uses, such as `{("user", 7): 2}`. Only those who use
         # something have an entry.
         self._used_by_owner: Counter[_Owner] = Counter()
         self._used = 0
@@ -63,7 +63,7 @@ class CallerLimits:
         """
         limits_by_owner: dict[_Owner, int] = {}
         if caller.user_id is not None:
-            limits_by_owner["user", str(caller.user_id)] = self._per_user
+            limits_by_owner["user", caller.user_id] = self._per_user
         if caller.network is not None:
             limits_by_owner["network", caller.network] = self._per_network
 

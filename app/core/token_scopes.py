@@ -24,7 +24,7 @@ TOKEN_SCOPES: Final = {
 }
 ALL_TOKEN_SCOPES: Final = frozenset(TokenScope)
 # Requests with these methods change nothing (RFC 9110, section 9.2.1).
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def get_token_scope(method: str | None) -> TokenScope:
@@ -32,7 +32,7 @@ def get_token_scope(method: str | None) -> TokenScope:
 
     A WebSocket has no method. It may change something, so it needs the scope `write`.
     """
-    if method in _SAFE_METHODS:
+    if method in SAFE_METHODS:
         return TokenScope.READ
     return TokenScope.WRITE
 

@@ -16,7 +16,6 @@ MAX_JSON_VALUES: Final = 20_000
 # The number of digits of an integer in a request body, including its sign. No column holds more.
 MAX_JSON_INTEGER_LENGTH: Final = 300
 _NESTED_TOO_DEEPLY: Final = f"has more than {MAX_JSON_DEPTH} levels of nesting"
-_REPEATED_KEY: Final = "a JSON object repeats a key"
 # The text up to the next separator of values, which is a comma or an opening bracket. At most two
 # strings precede it: a key and its value. Possessive quantifiers (`*+`) never backtrack.
 _UP_TO_SEPARATOR: Final = re.compile(
@@ -93,23 +92,18 @@ def _decode(text: str, decoder: json.JSONDecoder) -> Any:
     return value
 
 
+def _build_small_object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Do the same as `_build_object`, but raise `JsonTooLarge` if there are too many members."""
+    if len(members) > MAX_JSON_MEMBERS:
+        raise JsonTooLarge(f"has an object with more than {MAX_JSON_MEMBERS} members")
+    return _build_object(members)
+
+
 def _build_object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the members of a JSON object as a dict. Raises `ValueError` if a key is repeated."""
     json_object = dict(members)
     if len(json_object) < len(members):
-        raise ValueError(_REPEATED_KEY)
-    return json_object
-
-
-def _build_small_object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Do the same as `_build_object`, but raise `JsonTooLarge` if there are too many members."""
-    member_count = len(members)
-    if member_count > MAX_JSON_MEMBERS:
-        raise JsonTooLarge(f"has an object with more than {MAX_JSON_MEMBERS} members")
-    # Calling `_build_object` would make large batches slower.
-    json_object = dict(members)
-    if len(json_object) < member_count:
-        raise ValueError(_REPEATED_KEY)
+        raise ValueError("a JSON object repeats a key")
     return json_object
 
 

@@ -47,8 +47,8 @@ async def _handle_service_error(request: Request, error: ServiceError) -> Respon
 
 async def _handle_validation_error(request: Request, error: RequestValidationError) -> Response:
     """Return a 422 response that lists the invalid parameters or body fields of a request."""
-    # A large body may have thousands of invalid values. The response lists only the first. One more
-    # lets it say so.
+    # A large body may have thousands of invalid values. The response lists only the first, and says
+    # so if there is one more.
     reported_errors = error.errors()[: MAX_FIELD_ERRORS + 1]
     field_errors = [_build_field_error(validation_error) for validation_error in reported_errors]
     return problem_response(request, InvalidRequest(*field_errors))

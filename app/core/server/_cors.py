@@ -60,7 +60,7 @@ class CorsPolicy:
 
     def _find_allowed_origin(self, request_headers: Headers) -> bytes | None:
         """Return the origin of the page that sent a request, or None if it is not allowed."""
-        origins = _get_values(request_headers, b"origin")
+        origins = get_header_values(request_headers, b"origin")
         if len(origins) == 1 and origins[0] in self._allowed_origins:
             return origins[0]
         return None
@@ -115,17 +115,17 @@ def _build_preflight_headers(request_headers: Headers) -> dict[str, str]:
         "Access-Control-Allow-Methods": ", ".join(ALLOWED_METHODS),
         "Access-Control-Max-Age": str(PREFLIGHT_MAX_AGE),
     }
-    requested_headers = _get_values(request_headers, b"access-control-request-headers")
+    requested_headers = get_header_values(request_headers, b"access-control-request-headers")
     if requested_headers:
         # `*` would not include Authorization.
         headers["Access-Control-Allow-Headers"] = b", ".join(requested_headers).decode("latin-1")
-    if _get_values(request_headers, b"access-control-request-private-network"):
+    if get_header_values(request_headers, b"access-control-request-private-network"):
         # The page is public, and this service is in a private network.
         headers["Access-Control-Allow-Private-Network"] = "true"
     return headers
 
 
-def _get_values(headers: Sequence[tuple[bytes, bytes]], searched_name: bytes) -> list[bytes]:
+def get_header_values(headers: Sequence[tuple[bytes, bytes]], searched_name: bytes) -> list[bytes]:
     """Return the values of all headers with a name, which is in lower case."""
     return [value for name, value in headers if name == searched_name]
 

@@ -19,9 +19,9 @@ from typing import Final
 from starlette.types import Scope
 
 from app.core.http import OriginNotAllowed
+from app.core.server._cors import CorsPolicy, get_header_values
+from app.core.token_scopes import SAFE_METHODS
 
-# Requests with these methods change nothing.
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALLOWED_RELATIONS: Final = {b"same-origin", b"none"}
 # How a Host header may end although browsers leave the default port out of an origin.
 _DEFAULT_PORT_SUFFIXES: Final = {"http": b":80", "https": b":443"}
@@ -30,37 +30,31 @@ _DEFAULT_PORT_SUFFIXES: Final = {"http": b":80", "https": b":443"}
 class CrossSiteProtection:
     """Rejects state-changing requests of web pages that are neither our own nor allowed."""
 
-    def __init__(self, allowed_origins: Collection[str] = ()) -> None:
+    def __init__(self, allowed_origins: Collection[str]) -> None:
         """Create the protection. `allowed_origins` are, for example, `["https://app.example"]`."""
-        self._allowed_origins = frozenset(origin.encode() for origin in allowed_origins)
+        self._cors_policy = CorsPolicy(allowed_origins)
 
     def find_error(self, scope: Scope) -> OriginNotAllowed | None:
-        """Return the error with which to reject a state-changing request, or None to accept it.
+        """Return the error with which to reject a request, or None to accept it.
 
         The request has exactly one Host header, or none if it is one of HTTP/1.0.
         """
-        values_by_name: dict[bytes, list[bytes]] = {
-            b"host": [],
-            b"origin": [],
-            b"sec-fetch-site": [],
-        }
-        for name, value in scope["headers"]:
-            if name in values_by_name:
-                values_by_name[name].append(value)
-        origins = values_by_name[b"origin"]
-        relations = values_by_name[b"sec-fetch-site"]
-
-        if len(origins) == 1 and origins[0] in self._allowed_origins:
+        if scope["method"] in SAFE_METHODS or self._cors_policy.allows(scope["headers"]):
             return None
-        if relations:
-            is_allowed = len(relations) == 1 and relations[0] in _ALLOWED_RELATIONS
-        else:
-            # An old browser, a URL of plain HTTP, or not a browser at all.
-            host = b"".join(values_by_name[b"host"])
-            is_allowed = not origins or origins == [_build_own_origin(scope["scheme"], host)]
-        if is_allowed:
+        if _is_sent_by_own_page_or_program(scope):
             return None
         return OriginNotAllowed()
+
+
+def _is_sent_by_own_page_or_program(scope: Scope) -> bool:
+    """Return whether a request comes from a page of the service itself, or from a program."""
+    relations = get_header_values(scope["headers"], b"sec-fetch-site")
+    if relations:
+        return len(relations) == 1 and relations[0] in _ALLOWED_RELATIONS
+    # The client is a program or an old browser, or the URL is one of plain HTTP.
+    origins = get_header_values(scope["headers"], b"origin")
+    host = b"".join(get_header_values(scope["headers"], b"host"))
+    return not origins or origins == [_build_own_origin(scope["scheme"], host)]
 
 
 def _build_own_origin(scheme: str, host: bytes) -> bytes:

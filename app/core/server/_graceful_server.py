@@ -93,14 +93,14 @@ class GracefulServer(uvicorn.Server):
             connection.close()
 
 
+def _exit_late_process() -> None:
+    """Exit the process immediately, because its shutdown takes too long."""
+    log.error("the shutdown did not end in time, so the process exits now")
+    exit_immediately()
+
+
 def exit_immediately() -> None:
     """Exit the process with code 0, without waiting for its threads."""
     # os._exit skips the cleanup of a normal exit, so flush the log here.
     logging.shutdown()
     os._exit(0)
-
-
-def _exit_late_process() -> None:
-    """Exit the process immediately, because its shutdown takes too long."""
-    log.error("the shutdown did not end in time, so the process exits now")
-    exit_immediately()

@@ -22,9 +22,7 @@ class HostPolicy:
     send every request and read every response.
     """
 
-    def __init__(
-        self, allowed_hosts: Sequence[str] = (), *, is_loopback_only_by_default: bool = False
-    ) -> None:
+    def __init__(self, allowed_hosts: Sequence[str], *, is_loopback_only_by_default: bool) -> None:
         """Create the policy.
 
         Args:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.errors import MalformedRequest, ServiceError
 from app.core.http import get_route_path, problem_response
-from app.core.server._cross_site import SAFE_METHODS, CrossSiteProtection
+from app.core.server._cross_site import CrossSiteProtection
 from app.core.server._head_errors import RequestHeaderFieldsTooLarge, UriTooLong
 from app.core.server._host_policy import HostPolicy
 from app.core.server._target_encoding import find_encoding_error
@@ -41,22 +41,18 @@ class RequestLimitsMiddleware:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        host_policy: HostPolicy | None = None,
-        cross_site_protection: CrossSiteProtection | None = None,
+        self, app: ASGIApp, host_policy: HostPolicy, cross_site_protection: CrossSiteProtection
     ) -> None:
         """Create the middleware.
 
         Args:
             app: The application that handles accepted requests.
-            host_policy: The names that the Host header may have. None allows every name.
-            cross_site_protection: The web pages that may send writes. None allows only those of the
-                service itself.
+            host_policy: The names that the Host header may have.
+            cross_site_protection: The web pages that may send writes.
         """
         self._app = app
-        self._host_policy = host_policy or HostPolicy()
-        self._cross_site_protection = cross_site_protection or CrossSiteProtection()
+        self._host_policy = host_policy
+        self._cross_site_protection = cross_site_protection
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the application, or send an error response if it is rejected."""
@@ -88,7 +84,7 @@ class RequestLimitsMiddleware:
         if headers_size > MAX_HEADERS_BYTES or len(scope["headers"]) > MAX_HEADERS:
             return RequestHeaderFieldsTooLarge()
         host_error = self._find_host_error(host_headers, scope)
-        if host_error is not None or scope["method"] in SAFE_METHODS:
+        if host_error is not None:
             return host_error
         return self._cross_site_protection.find_error(scope)
 

@@ -47,7 +47,7 @@ class TimedRequest:
         scope: Scope,
         receive: Receive,
         send: Send,
-        min_body_rate: MinimumRate,
+        minimum_rate: MinimumRate,
         shutdown: Shutdown,
     ) -> None:
         """Set the first deadline of the request, which the current task is about to handle.
@@ -56,15 +56,15 @@ class TimedRequest:
             scope: The ASGI scope of the request.
             receive: Receives messages from the server.
             send: Sends messages to the server.
-            min_body_rate: The rate at which the client has to send the body. The grace period is
+            minimum_rate: The rate at which the client has to send the body. The grace period is
                 how long the request may take from one progress to the next.
             shutdown: Tells whether the process is shutting down, so that connections are closed.
         """
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._min_body_rate = min_body_rate
-        self._timeout_seconds = min_body_rate.grace_seconds
+        self._minimum_rate = minimum_rate
+        self._timeout_seconds = minimum_rate.grace_seconds
         self._shutdown = shutdown
 
         # Seconds on the clock of `time.monotonic`.
@@ -158,7 +158,7 @@ class TimedRequest:
     def _record_part(self, waited_seconds: float, size: int) -> None:
         """Record that a part of the body has arrived. Raises `RequestTimeout` if it is too late."""
         if self._body_clock is None:
-            self._body_clock = TransferClock(self._min_body_rate)
+            self._body_clock = TransferClock(self._minimum_rate)
         self._body_clock.record(waited_seconds, size)
         if self._body_clock.has_run_out:
             raise RequestTimeout
