@@ -1,7 +1,7 @@
 """The commands `users` and `tokens`: create admins, set passwords and roles, revoke tokens."""
 
 import sys
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 import typer
@@ -12,6 +12,7 @@ from app.core.access import CLI_PRINCIPAL, Role
 from app.core.db import TransactionSession
 from app.core.errors import NotFound
 from app.core.field_errors import validation_error_message
+from app.core.schemas import RequestModel
 from app.tokens.service import TokenRevoker
 from app.users.password_policy import PasswordPolicy
 from app.users.passwords import PasswordHasher
@@ -21,6 +22,7 @@ from app.users.service import UserService
 users = typer.Typer(help="Manage users and their roles.", no_args_is_help=True)
 tokens = typer.Typer(help="Revoke access tokens.", no_args_is_help=True)
 STANDARD_INPUT: Final = "-"
+RequestT = TypeVar("RequestT", bound=RequestModel)
 Email = Annotated[str, typer.Argument(help="The user's email address.")]
 
 
@@ -39,10 +41,7 @@ def create_admin(
         "password": _read_password(),
         "role": Role.ADMIN,
     }
-    try:
-        new_user = UserCreate.model_validate(new_user_fields)
-    except ValidationError as error:
-        runtime.fail(_describe_invalid_fields(error))
+    new_user = _validate(UserCreate, new_user_fields)
     user = runtime.run_in_transaction(lambda session: _user_service(session).create(new_user))
     typer.echo(f"Created the admin {user.email} with the id {user.id}.")
 
@@ -65,10 +64,7 @@ def set_password(email: Email) -> None:
     All tokens of the user are revoked. The command prompts for the new password. If standard input
     is not a terminal, the password is its first line.
     """
-    try:
-        changes = UserUpdate.model_validate({"password": _read_password()})
-    except ValidationError as error:
-        runtime.fail(_describe_invalid_fields(error))
+    changes = _validate(UserUpdate, {"password": _read_password()})
     user = runtime.run_in_transaction(lambda session: _change_user(session, email, changes))
     typer.echo(f"{user.email} has a new password. All of their tokens were revoked.")
 
@@ -113,6 +109,14 @@ def _read_password() -> str:
     except UnicodeError:
         runtime.fail("the password is not valid UTF-8")
     return password
+
+
+def _validate(model: type[RequestT], fields: dict[str, Any]) -> RequestT:
+    """Create a request model from its fields. End the command if a field is invalid."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        runtime.fail(_describe_invalid_fields(error))
 
 
 def _describe_invalid_fields(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 IPV6_PREFIX_LENGTH: Final = 56
 
 
-def determine_client_network(client_address: str | None) -> str | None:
+def determine_client_network(client_address: str) -> str:
     """Return the network for which the requests of a client are counted.
 
     A provider often gives a site a whole /56 network of IPv6, so that one client could use another
@@ -19,10 +19,7 @@ def determine_client_network(client_address: str | None) -> str | None:
         2001:db8::1       2001:db8::/56
         192.0.2.1         192.0.2.1
         ::ffff:192.0.2.1  192.0.2.1
-        None              None
     """
-    if client_address is None:
-        return None
     try:
         ip = ip_address(client_address)
     except ValueError:

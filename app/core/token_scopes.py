@@ -17,8 +17,8 @@ class TokenScope(StrEnum):
     WRITE = "write"
 
 
-# The descriptions of the scopes in the OpenAPI document.
-TOKEN_SCOPES: Final = {
+# These texts are in the OpenAPI document.
+TOKEN_SCOPE_DESCRIPTIONS: Final = {
     TokenScope.READ: "Read: requests with GET and HEAD",
     TokenScope.WRITE: "Create, change and delete: all other requests",
 }

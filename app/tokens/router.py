@@ -7,7 +7,7 @@ from fastapi import Depends, Form, Query, Request, Response
 from app.core.errors import NotFound, Unauthorized
 from app.core.http import (
     NO_STORE,
-    ClientAddress,
+    CurrentCaller,
     CurrentPrincipal,
     RequestSession,
     Router,
@@ -50,7 +50,7 @@ TokenServiceDependency = Annotated[TokenService, Depends(_get_token_service)]
 async def create_token(
     login: Annotated[LoginForm, Form()],
     login_service: LoginServiceDependency,
-    client_address: ClientAddress,
+    caller: CurrentCaller,
     request: Request,
     response: Response,
 ) -> AccessToken:
@@ -64,7 +64,7 @@ async def create_token(
     user_agent = request.headers.get("user-agent", "")[:MAX_TOKEN_NAME_LENGTH]
     default_name = user_agent if has_visible_character(user_agent) else "unnamed"
     token_name = login.name or default_name
-    token_id, token = await login_service.log_in(login, token_name, client_address)
+    token_id, token = await login_service.log_in(login, token_name, caller.network)
     set_location(request, response, f"/tokens/{token_id}")
     return token
 

@@ -77,19 +77,19 @@ class LoginService:
         self._max_tokens_per_user = max_tokens_per_user
 
     async def log_in(
-        self, login: LoginForm, token_name: str, client_address: str | None
+        self, login: LoginForm, token_name: str, network: str | None
     ) -> tuple[UUID, AccessToken]:
         """Verify an email and a password, and create an access token. Return its id and the token.
 
-        A wrong password counts as a failed login of the account, and also of the client if its
-        address is known.
+        A wrong password counts as a failed login of the account and of the client's network, which
+        is None if it is unknown.
 
         Raises `Unauthorized` if the email or the password is wrong, `TooManyFailedLogins` after
         too many failed logins, `InvalidRequest` if the requested lifetime exceeds the maximum, and
         `Conflict` if the password is changed during the login.
         """
         lifetime_seconds = self._choose_lifetime(login.expires_in)
-        credentials = await self._verifier.verify(login.username, login.password, client_address)
+        credentials = await self._verifier.verify(login.username, login.password, network)
         if credentials is None:
             raise Unauthorized("Wrong email or password")
         token = secret.generate_token()
@@ -120,8 +120,8 @@ class LoginService:
     def _choose_lifetime(self, requested_seconds: int | None) -> int:
         """Return the lifetime of a new token in seconds.
 
-        Raises `InvalidRequest` if the client requests more than the maximum. A shorter lifetime
-        than requested would surprise the client later, and a longer one than meant is a risk.
+        Raises `InvalidRequest` if the client requests more than the maximum. Otherwise, the token
+        would expire earlier than the client expects.
         """
         if requested_seconds is None:
             return self._token_ttl_seconds

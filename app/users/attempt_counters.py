@@ -30,6 +30,9 @@ import sqlalchemy as sa
 from app.core.db import Parameters, RowsToChange, Session, delete_in_batches
 from app.users.models import AttemptCounter
 
+# Stands for the network of all clients whose address is unknown, for example behind a Unix socket.
+# They are counted together.
+UNKNOWN_NETWORK: Final = "unknown"
 _expired_counters: Final = RowsToChange(
     AttemptCounter, AttemptCounter.expires_at < sa.func.now(), order_by=AttemptCounter.expires_at
 )

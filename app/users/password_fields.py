@@ -79,7 +79,8 @@ def _reject_common_password(password: SecretStr) -> SecretStr:
     """Return the password. Raise a validation error if many people use the same one."""
     if is_common_password(normalize_password(password.get_secret_value())):
         raise PydanticCustomError(
-            "common_password", "Must not be one of the most common passwords, which are guessed"
+            "common_password",
+            "Must not be one of the most common passwords, which attackers try first",
         )
     return password
 

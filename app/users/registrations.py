@@ -4,9 +4,8 @@ from datetime import timedelta
 from hashlib import sha256
 
 from app.core.access import ALL, Principal
-from app.core.client_network import determine_client_network
 from app.core.db import Session
-from app.users.attempt_counters import AttemptCounterRepository, AttemptLimit
+from app.users.attempt_counters import UNKNOWN_NETWORK, AttemptCounterRepository, AttemptLimit
 from app.users.errors import EmailTaken, TooManyRegistrations
 from app.users.repository import UserRepository
 
@@ -26,7 +25,7 @@ class RegistrationGuard:
         self,
         session: Session,
         registrations_per_hour: int,
-        client_address: str | None,
+        network: str | None,
         principal: Principal,
     ) -> None:
         """Create a guard for one request.
@@ -34,7 +33,7 @@ class RegistrationGuard:
         Args:
             session: Executes the statements, each in its own transaction.
             registrations_per_hour: How many registrations a network may send in an hour.
-            client_address: The IP address of the client, or None if it is unknown.
+            network: The network of the client, or None if it is unknown.
             principal: The sender of the request. Those who may change all users are not limited.
         """
         self._users = UserRepository(session)
@@ -42,8 +41,8 @@ class RegistrationGuard:
         self._limit = AttemptLimit(
             burst=registrations_per_hour, step=timedelta(hours=1) / registrations_per_hour
         )
+        self._network = network or UNKNOWN_NETWORK
         self._principal = principal
-        self._client_address = client_address
 
     async def count_registration(self) -> None:
         """Count a registration or a change of an email, also if it then fails.
@@ -52,8 +51,7 @@ class RegistrationGuard:
         """
         if self._principal.scope("users") is ALL:
             return
-        network = determine_client_network(self._client_address) or "unknown"
-        digest = sha256(network.encode()).digest()
+        digest = sha256(self._network.encode()).digest()
         seconds_to_wait = await self._counters.count_attempt("registration", digest, self._limit)
         if seconds_to_wait > 0:
             raise TooManyRegistrations(retry_after=seconds_to_wait)

@@ -7,7 +7,7 @@ from fastapi import Depends, Query, Request, Response
 from app.core.errors import Forbidden, NotFound
 from app.core.http import (
     NO_STORE,
-    ClientAddress,
+    CurrentCaller,
     CurrentPrincipal,
     RequestSession,
     Router,
@@ -31,14 +31,14 @@ async def _get_user_service(
     session: RequestSession,
     resources: AppResources,
     principal: CurrentPrincipal,
-    client_address: ClientAddress,
+    caller: CurrentCaller,
 ) -> UserService:
     """Create the user service for one request, as a FastAPI dependency."""
     registration_guard = RegistrationGuard(
         # This session commits each statement by itself, even if the request has an Idempotency-Key.
         resources.database.writes,
         resources.settings.max_registrations_per_hour,
-        client_address,
+        caller.network,
         principal,
     )
     password_policy = PasswordPolicy(resources.settings.password_min_length)

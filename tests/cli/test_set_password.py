@@ -67,7 +67,7 @@ async def test_set_password_fails_with_one_line_if_user_does_not_exist(database_
         ("", "Must have at least 8 characters"),
         ("shorter", "Must have at least 8 characters"),
         ("x" * 129, "Must have at most 128 characters"),
-        ("Password1", "Must not be one of the most common passwords, which are guessed"),
+        ("Password1", "Must not be one of the most common passwords, which attackers try first"),
         ("elevenchars", "Must have at least 12 characters"),
         ("ada lovelace", "Must not be the email or name of the user, or the name of the service"),
     ],

@@ -49,7 +49,7 @@ async def uncommitted_login(
         verifier = CredentialVerifier(session, password_hasher)
         service = LoginService(session, verifier, token_ttl_seconds=3600, max_tokens_per_user=10)
         login = LoginForm(username=EMAIL, password=SecretStr(PASSWORD))
-        _, token = await service.log_in(login, token_name="laptop", client_address=None)
+        _, token = await service.log_in(login, token_name="laptop", network=None)
         yield token.access_token
 
 

@@ -8,7 +8,7 @@ from app.core.http._bodies import (
     check_content_length,
     read_content_headers,
 )
-from app.core.http._callers import ClientAddress, CurrentCaller
+from app.core.http._callers import CurrentCaller
 from app.core.http._conditional import WritePrecondition, set_etag
 from app.core.http._crud import CrudEndpoints
 from app.core.http._docs import add_documentation
@@ -51,7 +51,6 @@ __all__ = [
     "NO_STORE",
     "PROBLEM_MEDIA_TYPE",
     "REVALIDATE",
-    "ClientAddress",
     "CrudEndpoints",
     "CurrentCaller",
     "CurrentPrincipal",

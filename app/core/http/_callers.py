@@ -1,4 +1,4 @@
-"""The caller of a request, by whom limits recognize the requests that belong together."""
+"""The caller of a request. Limits count all requests of the same caller together."""
 
 from typing import Annotated
 
@@ -15,19 +15,10 @@ def identify_caller(request: Request) -> Caller:
     user_id = None
     if principal is not None:
         user_id = principal.user_id
-    return Caller(user_id, determine_client_network(_get_client_address(request)))
-
-
-def _get_client_address(request: Request) -> str | None:
-    """Return the IP address of the client, or None if it is unknown."""
-    if request.client is None:
-        return None
-    return request.client.host
-
-
-async def _client_address(request: Request) -> str | None:
-    """Return the IP address of the client, as a FastAPI dependency."""
-    return _get_client_address(request)
+    network = None
+    if request.client is not None:
+        network = determine_client_network(request.client.host)
+    return Caller(user_id, network)
 
 
 async def _current_caller(request: Request) -> Caller:
@@ -35,7 +26,5 @@ async def _current_caller(request: Request) -> Caller:
     return identify_caller(request)
 
 
-# A dependency of endpoints that use something of which a caller may have only a part.
+# A dependency of endpoints that limit what each caller may do.
 CurrentCaller = Annotated[Caller, Depends(_current_caller)]
-# A dependency of endpoints: the IP address of the client, or None if it is unknown.
-ClientAddress = Annotated[str | None, Depends(_client_address)]

@@ -9,7 +9,7 @@ from app.core.http._origin_error import OriginNotAllowed
 from app.core.http._problem_examples import merge_problem_responses, openapi_problem_responses
 from app.core.http._route import Route
 from app.core.sizes import format_size
-from app.core.token_scopes import TOKEN_SCOPES
+from app.core.token_scopes import TOKEN_SCOPE_DESCRIPTIONS
 
 Json = dict[str, Any]
 # Errors of every operation. Each request may be malformed HTTP, or have an unknown parameter.
@@ -122,7 +122,7 @@ def build_security_scheme(root_path: str) -> Json:
     token_url = f"{root_path}/tokens" if root_path else "tokens"
     return {
         "type": "oauth2",
-        "flows": {"password": {"tokenUrl": token_url, "scopes": TOKEN_SCOPES}},
+        "flows": {"password": {"tokenUrl": token_url, "scopes": TOKEN_SCOPE_DESCRIPTIONS}},
     }
 
 
