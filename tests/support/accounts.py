@@ -96,6 +96,24 @@ async def log_in(
     return await client.post("/tokens", data=form)
 
 
+async def log_in_for_token(client: AsyncClient, **other_fields: str) -> str:
+    """Log in as the user with EMAIL and PASSWORD, and return the new token."""
+    response = await log_in(client, **other_fields)
+    assert response.status_code == 201, response.text
+    token: str = response.json()["access_token"]
+    return token
+
+
+async def change_user(
+    client: AsyncClient, user_id: int, token: str | None, **changes: str
+) -> Response:
+    """Send a request that changes fields of a user. None as the token sends no token."""
+    headers = {}
+    if token is not None:
+        headers = bearer_headers(token)
+    return await client.patch(f"/users/{user_id}", json=changes, headers=headers)
+
+
 async def is_token_accepted(client: AsyncClient, token: str) -> bool:
     """Return whether a request with a token succeeds. Otherwise its status must be 401."""
     response = await client.get("/users/me", headers=bearer_headers(token))

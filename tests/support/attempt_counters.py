@@ -7,10 +7,17 @@ from datetime import timedelta
 from typing import Any
 
 from app.core.db import Database
+from app.users.attempt_counters import AttemptLimit
 from app.users.login_attempts import ACCOUNT_LIMIT, NETWORK_LIMIT, PAIR_LIMIT
 from tests.support.accounts import fetch_value
 
-LIMITS = {"pair": PAIR_LIMIT, "network": NETWORK_LIMIT, "account": ACCOUNT_LIMIT}
+LIMITS = {
+    "pair": PAIR_LIMIT,
+    "network": NETWORK_LIMIT,
+    "account": ACCOUNT_LIMIT,
+    # The default of the setting MAX_REGISTRATIONS_PER_HOUR.
+    "registration": AttemptLimit(burst=100, step=timedelta(seconds=36)),
+}
 _SET_LEVEL = """
 UPDATE attempt_counters SET attempted_at = now() - interval '1 minute',
     empty_at = now() + CAST(:time AS interval)
@@ -35,7 +42,7 @@ async def read_levels(database: Database) -> dict[str, int]:
     """
     seconds_by_kind = await fetch_value(database, query) or {}
     return {
-        kind: round(seconds / LIMITS.get(kind, PAIR_LIMIT).step.total_seconds())
+        kind: round(seconds / LIMITS[kind].step.total_seconds())
         for kind, seconds in seconds_by_kind.items()
     }
 

@@ -34,6 +34,9 @@ from tests.support.problems import check_problem
 UNKNOWN_EMAIL = "nobody@example.com"
 LOCK_COUNTERS = "SELECT kind FROM attempt_counters WHERE kind = :kind FOR UPDATE"
 TEN_MINUTES = timedelta(minutes=10)
+every_full_counter = pytest.mark.parametrize(
+    "levels", [{"account": 30}, {"network": 100}, {"pair": 10}]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -96,12 +99,12 @@ async def test_correct_password_undoes_only_its_own_attempt(
     assert await read_levels(database) == before
 
 
-@pytest.mark.parametrize("full", ["pair", "network", "account"])
+@every_full_counter
 async def test_refused_attempt_is_not_counted(
-    client: AsyncClient, database: Database, full: str
+    client: AsyncClient, database: Database, levels: dict[str, float]
 ) -> None:
     await log_in(client, EMAIL, WRONG_PASSWORD)
-    await set_levels(database, **{full: {"pair": 10, "network": 100, "account": 30}[full]})
+    await set_levels(database, **levels)
     before = await read_rows(database)
     await asyncio.gather(*(log_in(client, EMAIL, WRONG_PASSWORD) for _ in range(3)))
     assert await read_rows(database) == before
@@ -184,17 +187,16 @@ async def test_network_is_known_for_30_days_after_the_last_login(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database)
-    for days, is_known in ((29, True), (29, True), (31, False)):
+    for days, status in ((29, 201), (29, 201), (31, 429)):
         assert (await log_in(client)).status_code == 201
         await let_time_pass(database, timedelta(days=days))
         await log_in(client, UNKNOWN_EMAIL, WRONG_PASSWORD)
         await set_levels(database, network=100)
-        statuses = {True: 201, False: 429}
-        assert (await log_in(client)).status_code == statuses[is_known]
+        assert (await log_in(client)).status_code == status
         await set_levels(database, network=0)
 
 
-@pytest.mark.parametrize("levels", [{"account": 30}, {"network": 100}, {"pair": 10}])
+@every_full_counter
 async def test_responses_to_wrong_passwords_do_not_reveal_that_a_pair_is_known(
     client: AsyncClient, database: Database, levels: dict[str, float]
 ) -> None:

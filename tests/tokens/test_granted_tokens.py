@@ -21,17 +21,13 @@ from tests.support.accounts import (
     fetch_value,
     is_token_accepted,
     log_in,
+    log_in_for_token,
 )
 from tests.support.problems import check_field_error, check_problem, field_error_locations
 
 FORM_TYPE = {"Content-Type": "application/x-www-form-urlencoded"}
 SELECT_LIFETIME = "SELECT expires_at - created_at FROM tokens"
 TOLERANCE = timedelta(minutes=1)
-
-
-async def log_in_for_token(client: AsyncClient) -> str:
-    token: str = (await log_in(client)).json()["access_token"]
-    return token
 
 
 # The scope
@@ -127,7 +123,7 @@ async def test_read_token_replays_no_stored_response_to_a_write(
     headers = {**bearer_headers(await add_token(database, user)), "Idempotency-Key": "k"}
     response = await client.post("/authors", json={"name": "Homer"}, headers=headers)
     assert response.status_code == 201
-    restricted_token = (await log_in(client, scope="read")).json()["access_token"]
+    restricted_token = await log_in_for_token(client, scope="read")
     headers = {**bearer_headers(restricted_token), "Idempotency-Key": "k"}
     response = await client.post("/authors", json={"name": "Homer"}, headers=headers)
     check_problem(response, 403, "forbidden")
@@ -199,8 +195,7 @@ async def test_token_expires_after_the_requested_lifetime(
     client: AsyncClient, database: Database
 ) -> None:
     await add_user(database)
-    response = await log_in(client, EMAIL, PASSWORD, expires_in="3600")
-    token = response.json()["access_token"]
+    token = await log_in_for_token(client, expires_in="3600")
     assert await is_token_accepted(client, token)
     shift = "UPDATE tokens SET expires_at = expires_at - interval '3600 seconds' RETURNING id"
     await fetch_value(database, shift)

@@ -1,6 +1,7 @@
 """Login (`POST /tokens`): the form, wrong credentials, and the replacement of weak hashes."""
 
 import asyncio
+from contextlib import ExitStack
 from typing import Any
 
 import asyncpg
@@ -255,14 +256,13 @@ async def test_login_that_loses_the_last_place_for_its_hash_after_it_was_counted
     hasher = PasswordHasher(max_pending=1)
     replace_resources(app, password_hasher=hasher)
     await log_in(client, EMAIL, WRONG_PASSWORD)
-    async with database.transaction() as session:
-        await session.execute(text("SELECT kind FROM attempt_counters FOR UPDATE"))
-        login = asyncio.create_task(log_in(client, EMAIL, WRONG_PASSWORD))
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
-        reservation = hasher.reserve()
-        reservation.__enter__()
-    check_problem(await login, 503, "overloaded")
-    reservation.__exit__(None, None, None)
+    with ExitStack() as reservations:
+        async with database.transaction() as session:
+            await session.execute(text("SELECT kind FROM attempt_counters FOR UPDATE"))
+            login = asyncio.create_task(log_in(client, EMAIL, WRONG_PASSWORD))
+            await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+            reservations.enter_context(hasher.reserve())
+        check_problem(await login, 503, "overloaded")
     assert await read_levels(database) == {"pair": 1, "network": 1, "account": 1}
     hasher.close()
 

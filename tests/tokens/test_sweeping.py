@@ -32,14 +32,13 @@ async def test_sweep_deletes_only_expired_tokens_and_counters(
     for lifetime in (-HOUR, 0 * SECOND, SECOND):
         digest = secret.compute_token_digest(await add_token(database, user))
         tokens.append(await fetch_value(database, SET_EXPIRY, digest=digest, lifetime=lifetime))
-    for kind, name, *times in (
+    for kind, name, empty_in, counted_for, known_for in (
         ("account", "expired", -SECOND, None, None),
         ("pair", "expired", -HOUR, -SECOND, -SECOND),
         ("account", "with a level", HOUR, None, None),
         ("pair", "counted for the network", -SECOND, HOUR, None),
         ("pair", "known", -SECOND, -SECOND, HOUR),
     ):
-        empty_in, counted_for, known_for = times
         await fetch_value(
             database,
             ADD_COUNTER,

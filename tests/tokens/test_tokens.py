@@ -24,6 +24,7 @@ from tests.support.accounts import (
     fetch_value,
     is_token_accepted,
     log_in,
+    log_in_for_token,
     sql_commands,
 )
 from tests.support.problems import check_problem
@@ -31,14 +32,6 @@ from tests.support.problems import check_problem
 IS_JUST_USED = "SELECT last_used_at > now() - interval '10 s' FROM tokens"
 
 TOKEN_FORMAT = re.compile("bookshelf_([0-9a-f]{64})([0-9a-f]{8})")
-
-
-async def log_in_for_token(client: AsyncClient) -> str:
-    """Log in, and return the new token."""
-    response = await log_in(client)
-    assert response.status_code == 201, response.text
-    token: str = response.json()["access_token"]
-    return token
 
 
 def test_token_has_prefix_256_random_bits_and_checksum() -> None:

@@ -18,9 +18,11 @@ from tests.support.accounts import (
     add_token,
     add_user,
     bearer_headers,
+    change_user,
     fetch_value,
     is_token_accepted,
     log_in,
+    log_in_for_token,
 )
 from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
 from tests.support.problems import check_field_error, check_problem, field_error_locations
@@ -41,13 +43,10 @@ async def change_password(
     **other_fields: str,
 ) -> Response:
     """Send a request that changes the password of a user to NEW_PASSWORD."""
-    body = {"password": NEW_PASSWORD, **other_fields}
+    changes = {"password": NEW_PASSWORD, **other_fields}
     if current_password is not None:
-        body["current_password"] = current_password
-    headers = {}
-    if token is not None:
-        headers = bearer_headers(token)
-    return await client.patch(f"/users/{user}", json=body, headers=headers)
+        changes["current_password"] = current_password
+    return await change_user(client, user, token, **changes)
 
 
 async def are_accepted(client: AsyncClient, *tokens: str) -> list[bool]:
@@ -74,7 +73,7 @@ async def test_changing_password_again_revokes_the_token_of_the_previous_change(
     user = await add_user(database)
     first, second = [await add_token(database, user) for _ in range(2)]
     assert (await change_password(client, user, first, PASSWORD)).status_code == 200
-    second = (await log_in(client, password=NEW_PASSWORD)).json()["access_token"]
+    second = await log_in_for_token(client, password=NEW_PASSWORD)
     assert (await change_password(client, user, second, NEW_PASSWORD)).status_code == 200
     assert await are_accepted(client, first, second) == [False, True]
     # The same token can change the password again.
@@ -106,13 +105,12 @@ async def test_changing_own_password_without_the_current_password_returns_422(
 
 @pytest.mark.parametrize("role", ["member", "admin"])
 async def test_current_password_without_new_password_returns_422(
-    client: AsyncClient, database: Database, statements: list[str], role: str
+    client: AsyncClient, database: Database, role: str
 ) -> None:
     user = await add_user(database, role=role)
-    headers = bearer_headers(await add_token(database, user))
-    for body in ({}, {"name": "Countess"}):
-        request_body = {"current_password": PASSWORD, **body}
-        response = await client.patch(f"/users/{user}", json=request_body, headers=headers)
+    token = await add_token(database, user)
+    for changes in ({}, {"name": "Countess"}):
+        response = await change_user(client, user, token, current_password=PASSWORD, **changes)
         assert field_error_locations(response) == [{"pointer": "/current_password"}]
         assert PASSWORD not in response.text
 
@@ -122,8 +120,8 @@ async def test_changing_other_fields_revokes_no_tokens(
 ) -> None:
     user = await add_user(database)
     tokens = [await add_token(database, user) for _ in range(2)]
-    body = {"name": "Countess", "email": "countess@example.com", "current_password": PASSWORD}
-    response = await client.patch(f"/users/{user}", json=body, headers=bearer_headers(tokens[0]))
+    changes = {"name": "Countess", "email": "countess@example.com", "current_password": PASSWORD}
+    response = await change_user(client, user, tokens[0], **changes)
     assert response.status_code == 200
     assert await are_accepted(client, *tokens) == [True, True]
 
@@ -234,8 +232,8 @@ async def test_guesses_count_for_changes_of_the_email(
     token = await add_token(database, user)
     for number in range(10):
         await change_password(client, user, token, f"the guess {number}")
-    body = {"email": "countess@example.com", "current_password": PASSWORD}
-    response = await client.patch(f"/users/{user}", json=body, headers=bearer_headers(token))
+    changes = {"email": "countess@example.com", "current_password": PASSWORD}
+    response = await change_user(client, user, token, **changes)
     check_problem(response, 429, "too-many-requests")
 
 

@@ -18,7 +18,7 @@ from tests.support.accounts import (
     WRONG_PASSWORD,
     add_token,
     add_user,
-    bearer_headers,
+    change_user,
     client_of_new_instance,
     log_in,
 )
@@ -28,9 +28,9 @@ from tests.support.problems import check_field_error
 LIST = Path(users.__path__[0]) / "common_passwords.txt"
 
 
-async def register(client: AsyncClient, password: str, **fields: str) -> Response:
+async def register(client: AsyncClient, password: str) -> Response:
     body = {"name": "Ada Lovelace", "email": "ada.king@example.com", "password": password}
-    return await client.post("/users", json={**body, **fields})
+    return await client.post("/users", json=body)
 
 
 def check_password_error(response: Response, code: str, *secrets: str) -> None:
@@ -66,9 +66,9 @@ async def test_user_who_already_has_a_common_password_can_log_in_and_change_it(
     password_hash = await password_hasher.hash(SecretStr("football"))
     user = await add_user(database, password_hash=password_hash)
     assert (await log_in(client, password="football")).status_code == 201
-    body = {"password": "battery staple", "current_password": "football"}
-    headers = bearer_headers(await add_token(database, user))
-    assert (await client.patch(f"/users/{user}", json=body, headers=headers)).status_code == 200
+    changes = {"password": "battery staple", "current_password": "football"}
+    response = await change_user(client, user, await add_token(database, user), **changes)
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(

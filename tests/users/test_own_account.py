@@ -23,6 +23,7 @@ from tests.support.accounts import (
     add_token,
     add_user,
     bearer_headers,
+    change_user,
     fetch_value,
     log_in,
 )
@@ -38,10 +39,6 @@ every_role = pytest.mark.parametrize("role", ["member", "editor", "admin"])
 every_hash = pytest.mark.parametrize(
     "password_hash", [PASSWORD_HASH, WEAK_PASSWORD_HASH], ids=["strong", "weak"]
 )
-
-
-async def change_user(client: AsyncClient, user: int, token: str, **fields: str) -> Response:
-    return await client.patch(f"/users/{user}", json=fields, headers=bearer_headers(token))
 
 
 async def delete_user(
