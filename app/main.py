@@ -47,7 +47,8 @@ DESCRIPTION: Final = """\
 Manage authors, books, documents and users.
 
 - **JSON:** bodies are UTF-8, do not repeat a key of an object, and have at most 64 levels of arrays
-  and objects, 100 members in an object, and 20,000 values. Otherwise, the response is 400.
+  and objects, 100 members in an object, 300 digits in an integer, and 20,000 values. Otherwise,
+  the response is 400.
 - **Errors:** every error is a problem detail (RFC 9457). Programs can rely on `type` and `code`.
 - **Versions:** authors, books, documents, users and tokens have a `version`, also in lists and
   files. It changes with the resource and with the resources that it displays, so the version of a

@@ -18,8 +18,8 @@ BEGIN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO bookshelf_owner', current_database());
 END
 $$;
--- The defaults of DB_STATEMENT_TIMEOUT, and half of it. They apply behind PgBouncer, where the
--- service cannot set them itself.
+-- The default of DB_STATEMENT_TIMEOUT, and half of it. They apply behind PgBouncer, where the service
+-- cannot set the timeouts itself.
 ALTER ROLE bookshelf_app SET statement_timeout = '5s';
 ALTER ROLE bookshelf_app SET lock_timeout = '2500ms';
 

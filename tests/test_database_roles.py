@@ -1,6 +1,5 @@
 """Tests of deploy/roles.sql: the service works with a role that does not own its tables."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,10 +8,9 @@ import asyncpg
 import pytest
 from httpx import AsyncClient
 
-from app import schema
 from app.core.db import Database
 from app.worker import JOBS
-from tests.support import commands, servers
+from tests.support import commands
 from tests.support.access_table import Operation, parse_operations
 from tests.support.accounts import PASSWORD_HASH, bearer_headers
 from tests.support.callers import TOKENS, add_callers, add_resources
@@ -31,6 +29,7 @@ from tests.support.entities import ENTITIES
 from tests.support.factories import make_document
 from tests.support.processes import PROJECT_ROOT, running_server
 from tests.support.settings import make_settings
+from tests.support.upgrades import upgrade_schema
 
 # The names and privileges of all tables and sequences.
 SELECT_PRIVILEGES = """
@@ -50,7 +49,7 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Role
         await server.run_file(ROLES_FILE, ADMIN)
         # The second upgrade creates tables after the privileges were granted, like a new release.
         for revision in ("0001", "head"):
-            await upgrade(server.url(OWNER), revision)
+            await upgrade_schema(server.url(OWNER), revision)
         await server.run_file(REPORTING_ROLE_FILE, ADMIN)
         yield server
 
@@ -63,11 +62,6 @@ async def users_trigger(server: RolesServer) -> str:
             "SELECT tgname FROM pg_trigger WHERE tgrelid = 'users'::regclass AND NOT tgisinternal"
         )
     return trigger
-
-
-async def upgrade(url: str, revision: str = "head") -> None:
-    """Apply the migrations up to a revision."""
-    await asyncio.to_thread(schema.upgrade, servers.sqlalchemy_url(url), revision)
 
 
 def read_reassignment() -> str:
@@ -214,7 +208,7 @@ async def test_tables_of_an_existing_installation_get_the_same_privileges(
     async with server.connection("postgres") as connection:
         await connection.execute("CREATE ROLE bookshelf LOGIN")
     await server.create_database("existing", "bookshelf")
-    await upgrade(server.url("bookshelf", "existing"))
+    await upgrade_schema(server.url("bookshelf", "existing"))
     async with server.connection("postgres", "existing") as connection:
         # The role exists already on this server.
         await connection.execute(read_reassignment().replace(f"CREATE ROLE {OWNER} LOGIN;", ""))
@@ -233,4 +227,4 @@ async def test_tables_of_an_existing_installation_get_the_same_privileges(
         for name, privileges in expected_rows
     ]
     assert [tuple(row) for row in rows] == without_reports
-    await upgrade(server.url(OWNER, "existing"))
+    await upgrade_schema(server.url(OWNER, "existing"))

@@ -11,15 +11,10 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from tests.support import servers
+from tests.support.access_log import read_log_until
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.database_activity import COUNT_BUSY, wait_for_query_result
-from tests.support.many_books import (
-    FIRST_BOOK_PATH,
-    INSERT_BOOKS,
-    open_stream,
-    read_log_until,
-    request_stream,
-)
+from tests.support.many_books import FIRST_BOOK_PATH, INSERT_BOOKS, open_stream, request_stream
 from tests.support.problems import check_problem
 from tests.support.processes import running_server
 

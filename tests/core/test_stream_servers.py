@@ -13,14 +13,9 @@ import pytest
 from httpx import AsyncClient
 
 from tests.support import servers
+from tests.support.access_log import read_log_until
 from tests.support.database_activity import COUNT_BUSY, wait_for_query_result
-from tests.support.many_books import (
-    BOOKS,
-    FIRST_BOOK_PATH,
-    INSERT_BOOKS,
-    open_stream,
-    read_log_until,
-)
+from tests.support.many_books import BOOKS, FIRST_BOOK_PATH, INSERT_BOOKS, open_stream
 from tests.support.problems import check_problem
 from tests.support.processes import running_server
 from tests.support.streamed_lists import CSV, NDJSON, get_stream

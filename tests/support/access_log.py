@@ -1,4 +1,4 @@
-"""Reads the access log of the service."""
+"""Reads the log of the service, especially its access log."""
 
 import asyncio
 import re
@@ -26,10 +26,21 @@ async def read_logged_status(process: Process, method: str, path: str) -> int:
 
     Log lines before that of the request are skipped.
     """
+    log = await read_log_until(process, f" method={method} ", f" path={path} status=")
+    [*_, status] = re.findall(r" status=(\d+) ", log)
+    return int(status)
+
+
+async def read_log_until(process: Process, *words: str) -> str:
+    """Read and return the log of a server up to a line that contains all of the words.
+
+    Raises `AssertionError` if the process ends without such a line.
+    """
     assert process.stdout
-    pattern = re.compile(rf" method={method} .*path={re.escape(path)} status=(\d+) ")
+    log = ""
     async with asyncio.timeout(TIMEOUT_SECONDS):
         async for line in process.stdout:
-            if match := pattern.search(line.decode()):
-                return int(match[1])
-    raise AssertionError(f"the server has ended without logging {method} {path}")
+            log += line.decode()
+            if all(word in line.decode() for word in words):
+                return log
+    raise AssertionError(log)

@@ -1,8 +1,6 @@
 """A list of books that is too large for the buffers between a server and a client."""
 
-import asyncio
 import socket
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -57,15 +55,3 @@ async def open_stream(
         chunks = response.aiter_raw()
         await anext(chunks)
         yield chunks
-
-
-async def read_log_until(process: Process, *words: str) -> str:
-    """Read and return the log of a server up to a line that contains all of the words."""
-    assert process.stdout
-    log = ""
-    async with asyncio.timeout(10):
-        async for line in process.stdout:
-            log += line.decode()
-            if all(word in line.decode() for word in words):
-                return log
-    raise AssertionError(log)

@@ -24,9 +24,9 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <
 """
 
 
-async def upgrade_schema(url: str) -> None:
-    """Apply all missing migrations to a database."""
-    await asyncio.to_thread(schema.upgrade, sqlalchemy_url(url))
+async def upgrade_schema(url: str, revision: str = "head") -> None:
+    """Apply the missing migrations of a database up to a revision."""
+    await asyncio.to_thread(schema.upgrade, sqlalchemy_url(url), revision)
 
 
 async def downgrade_schema(url: str, revision: str) -> None:
