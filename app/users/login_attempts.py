@@ -177,8 +177,8 @@ class LoginAttempt(NamedTuple):
 
     # All counters had room. The attempt is counted, and the password may be checked.
     is_counted: bool
-    # The network and the pair have counted the attempt. If the attempt is not counted as a whole,
-    # because a concurrent attempt has just filled another counter, they may still have done so.
+    # The network and the pair have counted the attempt. They may have done so although the attempt
+    # is not counted as a whole, because a concurrent attempt has just filled another counter.
     is_counted_by_network: bool
     is_counted_by_pair: bool
     # The attempt is the first failure of the pair in an hour, so the network counts it, too.

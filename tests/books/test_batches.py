@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient, Response
 
 from app.core.db import Database
-from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_activity import start_until_blocked
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book
 from tests.support.problems import check_problem, field_error_locations
@@ -294,8 +294,7 @@ async def test_batch_stores_nothing_when_author_is_deleted_concurrently(
     await transaction.start()
     await deleting_connection.execute("DELETE FROM authors WHERE id = $1", deleted_author_id)
     items = [*new_books(author_id, "a", "b"), *new_books(deleted_author_id, "c")]
-    request = asyncio.create_task(post_batch(client, items))
-    await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+    request = await start_until_blocked(post_batch(client, items), outside_connection)
     await transaction.commit()
     await deleting_connection.close()
     assert field_error_locations(await request) == [{"pointer": "/items/2/author_id"}]
@@ -313,8 +312,9 @@ async def test_batch_succeeds_when_concurrent_deletion_is_rolled_back(
     transaction = deleting_connection.transaction()
     await transaction.start()
     await deleting_connection.execute("DELETE FROM authors WHERE id = $1", author_id)
-    request = asyncio.create_task(post_batch(client, new_books(author_id, "a", "b")))
-    await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+    request = await start_until_blocked(
+        post_batch(client, new_books(author_id, "a", "b")), outside_connection
+    )
     await transaction.rollback()
     await deleting_connection.close()
     assert (await request).status_code == 201

@@ -1,6 +1,5 @@
 """Read models that embed rows of other tables: their values and versions."""
 
-import asyncio
 import csv
 from decimal import Decimal
 from io import StringIO
@@ -17,7 +16,7 @@ from app.core.errors import NotFound, PreconditionFailed
 from app.core.formats import create_writer
 from app.core.paging import ListQuery, PageQuery
 from app.core.preconditions import Precondition
-from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_activity import start_until_blocked
 from tests.support.factories import make_book
 from tests.support.library import (
     EditionRead,
@@ -124,8 +123,9 @@ async def test_update_after_concurrent_change_to_new_author_returns_new_author(
     book = await make_book(client)
     async with database.transaction() as session:
         await session.execute(text("UPDATE books SET title = 'locked'"))
-        patch = asyncio.create_task(client.patch(f"/books/{book['id']}", json={"title": "new"}))
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        patch = await start_until_blocked(
+            client.patch(f"/books/{book['id']}", json={"title": "new"}), outside_connection
+        )
         await session.execute(
             text("INSERT INTO authors (id, name) VALUES (:id, 'Octavia')"), {"id": FIRST_ID}
         )
@@ -181,10 +181,10 @@ async def test_update_after_concurrent_change_to_new_optional_row_returns_new_ro
     edition = await create_edition(library)
     async with library.transaction() as session:
         await session.execute(text("UPDATE library_editions SET title = 'locked'"))
-        update = asyncio.create_task(
-            EditionRepository(library.writes).update(edition.id, {"title": "new"})
+        update = await start_until_blocked(
+            EditionRepository(library.writes).update(edition.id, {"title": "new"}),
+            outside_connection,
         )
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
         await session.execute(
             text("INSERT INTO library_publishers VALUES (:id, 'Penguin', 'GB')"), {"id": FIRST_ID}
         )

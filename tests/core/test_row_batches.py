@@ -9,7 +9,7 @@ import pytest
 from app.core.db import Database, RowsToChange, delete_in_batches, update_in_batches
 from app.core.errors import Overloaded
 from app.core.idempotency import StoredResponse
-from tests.support import database_activity
+from tests.support.database_activity import start_until_blocked
 from tests.support.processes import exit_code_and_output
 from tests.support.settings import make_settings
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
@@ -118,9 +118,8 @@ async def test_batch_that_waits_for_locks_deletes_a_row_that_was_updated_in_the_
     locker = await asyncpg.connect(database_url)
     async with locker.transaction():
         await locker.execute("UPDATE stored_answers SET status = 200")
-        deletion = asyncio.create_task(delete_in_batches(database.writes, rows, batch_size=10))
-        await database_activity.wait_for_query_result(
-            1, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
+        deletion = await start_until_blocked(
+            delete_in_batches(database.writes, rows, batch_size=10), outside_connection
         )
     assert await deletion == 35
     await locker.close()

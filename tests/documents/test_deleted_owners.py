@@ -10,7 +10,7 @@ from httpx import AsyncClient
 from app.documents.sweeper import SweepResult
 from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
 from tests.support.clients_with_tokens import ClientFactory, current_user_path
-from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_activity import start_until_blocked
 from tests.support.document_forms import (
     FORM_HEADERS,
     LARGE_CHUNK,
@@ -199,12 +199,12 @@ async def test_creating_document_waits_for_uncommitted_deletion_of_its_owner(
 ) -> None:
     async with second_connection.transaction():
         await second_connection.execute(DELETE_USER, alice_id)
-        request_task = asyncio.create_task(
+        request_task = await start_until_blocked(
             alice.post(
                 "/documents", content=stream_document_form(SMALL_CHUNK), headers=FORM_HEADERS
-            )
+            ),
+            outside_connection,
         )
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     check_problem(await request_task, 401, "unauthorized")
     assert await list_object_states() == []
 
@@ -219,8 +219,7 @@ async def test_deleting_user_waits_for_uncommitted_document(
 ) -> None:
     async with second_connection.transaction():
         await second_connection.execute(ADD_DOCUMENT, alice_id)
-        request_task = asyncio.create_task(delete_alice())
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        request_task = await start_until_blocked(delete_alice(), outside_connection)
     await request_task
     assert await outside_connection.fetchval("SELECT count(*) FROM documents") == 0
     assert await list_object_states() == ["deleting"]

@@ -1,10 +1,12 @@
 """Queries that show what the service is doing in its database, and a function that polls them."""
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import asyncpg
 
+T = TypeVar("T")
 TIMEOUT_SECONDS = 10.0
 _COUNT_CONNECTIONS = """
 SELECT count(*) FROM pg_stat_activity
@@ -32,3 +34,15 @@ async def wait_for_query_result(
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"{value!r} instead of {expected!r}: {query}") from None
+
+
+async def start_until_blocked(
+    coroutine: Coroutine[Any, Any, T], connection: asyncpg.Connection
+) -> asyncio.Task[T]:
+    """Start a task, for example a request, and return it when it waits for a lock in the database.
+
+    The test has to hold the lock, and end its transaction before it awaits the task.
+    """
+    task = asyncio.create_task(coroutine)
+    await wait_for_query_result(1, connection, COUNT_WAITING_FOR_LOCK)
+    return task

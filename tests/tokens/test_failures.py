@@ -28,7 +28,11 @@ from tests.support.accounts import (
     log_in,
 )
 from tests.support.attempt_counters import let_time_pass, read_levels, read_rows, set_levels
-from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_activity import (
+    COUNT_WAITING_FOR_LOCK,
+    start_until_blocked,
+    wait_for_query_result,
+)
 from tests.support.problems import check_problem
 
 UNKNOWN_EMAIL = "nobody@example.com"
@@ -421,10 +425,9 @@ async def test_success_and_attempt_lock_the_counters_in_the_same_order(
     async with database.transaction() as session:
         await session.execute(text("SET LOCAL lock_timeout = '200ms'"))
         await session.execute(lock, {"kind": "pair"})
-        success = asyncio.create_task(
-            LoginAttemptRepository(database.writes).record_success(attempt)
+        success = await start_until_blocked(
+            LoginAttemptRepository(database.writes).record_success(attempt), outside_connection
         )
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
         await session.execute(lock, {"kind": "network"})
         await session.execute(lock, {"kind": "account"})
     await success

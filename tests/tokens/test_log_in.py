@@ -29,7 +29,7 @@ from tests.support.accounts import (
     log_in,
 )
 from tests.support.attempt_counters import read_levels
-from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_activity import start_until_blocked
 from tests.support.factories import make_user
 from tests.support.multipart import stream_chunks
 from tests.support.problems import check_problem, field_error_locations
@@ -259,8 +259,9 @@ async def test_login_that_loses_the_last_place_for_its_hash_after_it_was_counted
     with ExitStack() as reservations:
         async with database.transaction() as session:
             await session.execute(text("SELECT kind FROM attempt_counters FOR UPDATE"))
-            login = asyncio.create_task(log_in(client, EMAIL, WRONG_PASSWORD))
-            await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+            login = await start_until_blocked(
+                log_in(client, EMAIL, WRONG_PASSWORD), outside_connection
+            )
             reservations.enter_context(hasher.reserve())
         check_problem(await login, 503, "overloaded")
     assert await read_levels(database) == {"pair": 1, "network": 1, "account": 1}

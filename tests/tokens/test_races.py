@@ -25,12 +25,12 @@ from tests.support.accounts import (
     WEAK_PASSWORD_HASH,
     add_token,
     add_user,
-    bearer_headers,
+    change_user,
     fetch_value,
     is_token_accepted,
     log_in,
 )
-from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_activity import start_until_blocked
 from tests.support.problems import check_problem
 
 pytestmark = pytest.mark.private_database
@@ -70,8 +70,7 @@ async def test_login_gets_no_token_when_the_password_is_changed_before_it_finish
     await add_user(database, password_hash=password_hash)
     async with database.transaction() as session:
         await session.execute(text(CHANGE_HASH), {"new": DUMMY_HASH})
-        attempt = asyncio.create_task(log_in(client))
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        attempt = await start_until_blocked(log_in(client), outside_connection)
     response = await attempt
     assert response.status_code in statuses, response.text
     assert await fetch_value(database, "SELECT password_hash FROM users") == DUMMY_HASH
@@ -84,8 +83,7 @@ async def test_login_gets_token_when_the_change_of_the_password_is_rolled_back(
     await add_user(database)
     async with database.transaction() as session:
         await session.execute(text(CHANGE_HASH), {"new": DUMMY_HASH})
-        attempt = asyncio.create_task(log_in(client))
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        attempt = await start_until_blocked(log_in(client), outside_connection)
         await session.orm.rollback()
     assert (await attempt).status_code == 201
 
@@ -99,12 +97,12 @@ async def test_changing_password_waits_for_login_and_revokes_its_token(
     user = await add_user(database)
     sent_token = await add_token(database, user)
     assert await is_token_accepted(client, sent_token)
-    body = {"password": NEW_PASSWORD, "current_password": PASSWORD}
+    passwords = {"password": NEW_PASSWORD, "current_password": PASSWORD}
     async with uncommitted_login(database, password_hasher) as token:
-        change = client.patch(f"/users/{user}", json=body, headers=bearer_headers(sent_token))
-        change_task = asyncio.create_task(change)
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
-    assert (await change_task).status_code == 200
+        change = await start_until_blocked(
+            change_user(client, user, sent_token, **passwords), outside_connection
+        )
+    assert (await change).status_code == 200
     assert [await is_token_accepted(client, value) for value in (sent_token, token)] == [
         True,
         False,
@@ -117,8 +115,7 @@ async def test_login_gets_no_token_when_the_user_is_deleted_before_it_finishes(
     await add_user(database)
     async with database.transaction() as session:
         await session.execute(text(DELETE_USERS))
-        attempt = asyncio.create_task(log_in(client))
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        attempt = await start_until_blocked(log_in(client), outside_connection)
     check_problem(await attempt, 409, "conflict")
     check_problem(await log_in(client), 401, "unauthorized")
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0
@@ -132,8 +129,7 @@ async def test_deleting_user_waits_for_login_and_deletes_its_token(
 ) -> None:
     user = await add_user(database)
     async with uncommitted_login(database, password_hasher) as token:
-        deletion = asyncio.create_task(client.delete(f"/users/{user}"))
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        deletion = await start_until_blocked(client.delete(f"/users/{user}"), outside_connection)
     assert (await deletion).status_code == 204
     assert not await is_token_accepted(client, token)
     assert await fetch_value(database, "SELECT count(*) FROM tokens") == 0

@@ -1,7 +1,5 @@
 """Changes of passwords: the current password that they need, and the tokens that they revoke."""
 
-import asyncio
-
 import asyncpg
 import pytest
 from httpx import AsyncClient, Response
@@ -24,7 +22,7 @@ from tests.support.accounts import (
     log_in,
     log_in_for_token,
 )
-from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_activity import start_until_blocked
 from tests.support.problems import check_field_error, check_problem, field_error_locations
 
 NEW_PASSWORD = "battery staple"
@@ -263,8 +261,9 @@ async def test_concurrent_change_of_password_makes_a_verified_password_invalid(
     assert await is_token_accepted(client, stolen_token)
     async with database.transaction() as session:
         await session.execute(text(CHANGE_HASH), {"new": DUMMY_HASH})
-        attempt = asyncio.create_task(change_password(client, user, stolen_token, PASSWORD))
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+        attempt = await start_until_blocked(
+            change_password(client, user, stolen_token, PASSWORD), outside_connection
+        )
     response = await attempt
     assert response.status_code in {409, 422}, response.text
     assert await fetch_value(database, SELECT_HASH, email=EMAIL) == DUMMY_HASH

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from app.core.db import Database
 from app.core.errors import ConstraintViolated
 from tests.support.accounts import PASSWORD, add_token, add_user, bearer_headers, fetch_value
-from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_activity import start_until_blocked
 from tests.support.problems import check_problem
 
 COUNT_ADMINS = "SELECT count(*) FROM users WHERE role = 'admin'"
@@ -155,8 +155,9 @@ async def test_second_change_waits_for_the_outcome_of_the_first(
         first, second = await add_admins(database)
         async with database.transaction() as session:
             await session.execute(text(STATEMENTS[uncommitted_change]), {"id": first})
-            attempt = asyncio.create_task(delete_or_demote(client, second, requested_change))
-            await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
+            attempt = await start_until_blocked(
+                delete_or_demote(client, second, requested_change), outside_connection
+            )
             if not is_committed:
                 await session.orm.rollback()
         assert (await attempt).status_code // 100 == (4 if is_committed else 2)

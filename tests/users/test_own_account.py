@@ -3,7 +3,6 @@
 `test_changing_passwords.py` has the tests of changes of the password.
 """
 
-import asyncio
 from typing import Any
 
 import asyncpg
@@ -27,7 +26,7 @@ from tests.support.accounts import (
     fetch_value,
     log_in,
 )
-from tests.support.database_activity import COUNT_WAITING_FOR_LOCK, wait_for_query_result
+from tests.support.database_activity import start_until_blocked
 from tests.support.factories import Json
 from tests.support.multipart import stream_chunks
 from tests.support.problems import check_field_error, check_problem
@@ -127,10 +126,10 @@ async def test_unchanged_email_does_not_undo_a_concurrent_change(
     async with database.transaction() as session:
         change_email = text("UPDATE users SET email = :email, version = version + 1")
         await session.execute(change_email, {"email": NEW_EMAIL})
-        attempt = asyncio.create_task(
-            change_user(client, user, stolen_token, email=EMAIL, name="Countess")
+        attempt = await start_until_blocked(
+            change_user(client, user, stolen_token, email=EMAIL, name="Countess"),
+            outside_connection,
         )
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     response = await attempt
     assert (response.json()["email"], response.json()["name"]) == (NEW_EMAIL, "Countess")
 
@@ -238,10 +237,10 @@ async def test_account_is_not_deleted_if_the_verified_password_is_changed_concur
     stolen_token = await add_token(database, user, used=True)
     async with database.transaction() as session:
         await session.execute(text(CHANGE_HASH), {"new": DUMMY_HASH})
-        attempt = asyncio.create_task(
-            delete_user(client, user, stolen_token, {"current_password": PASSWORD})
+        attempt = await start_until_blocked(
+            delete_user(client, user, stolen_token, {"current_password": PASSWORD}),
+            outside_connection,
         )
-        await wait_for_query_result(1, outside_connection, COUNT_WAITING_FOR_LOCK)
     response = await attempt
     assert response.status_code in {409, 422}, response.text
     assert await fetch_value(database, "SELECT count(*) FROM users") == 1
