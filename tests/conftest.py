@@ -92,9 +92,8 @@ def shared_url(template_url: str) -> Iterator[str]:
 @pytest.fixture
 async def private_database_url(template_url: str) -> AsyncIterator[str]:
     """The URL of a new, migrated and empty database that only this test uses."""
-    url = await servers.copy_database(template_url, uuid4().hex[:12])
-    yield url
-    await servers.drop_database(url)
+    async with servers.open_copy(template_url) as url:
+        yield url
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from tests.support import servers
-from tests.support.chromium import CHROMIUM, Page, open_page
+from tests.support.chromium import CHROMIUM, EMPTY_PAGE, Page, open_page
 from tests.support.connections import tcp_server
 from tests.support.factories import Json
 from tests.support.processes import running_server
@@ -28,10 +28,6 @@ fetch(%s).then(async response => ({
   body: await response.json(),
 }))
 """
-EMPTY_PAGE = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n"
-    b"Connection: close\r\n\r\n<!doctype html>"
-)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -44,9 +40,8 @@ async def serve_empty_page(reader: StreamReader, writer: StreamWriter) -> None:
 
 @pytest.fixture(scope="module")
 async def database_url(template_url: str) -> AsyncIterator[str]:
-    url = await servers.copy_database(template_url, "browser_origins")
-    yield url
-    await servers.drop_database(url)
+    async with servers.open_copy(template_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,14 @@
 """Tests of database URLs. A part of a rejected URL may belong to the password."""
 
-from typing import Any
-
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from app.setting_errors import describe_validation_error
 from app.settings import Settings
 from tests.support.secret_urls import AMBIGUOUS_URLS, CANARY
+from tests.support.settings import reject_settings
 
 MUST_BE_A_URL = "Must be a URL such as postgresql://user:password@host:5432/name. Percent-encode"
-
-
-def reject(setting_name: str, url: str) -> ValidationError:
-    """Return the error of settings that contain the URL."""
-    values: dict[str, Any] = {setting_name: url}
-    with pytest.raises(ValidationError) as error_info:
-        Settings(_env_file=None, **values)
-    return error_info.value
 
 
 @pytest.mark.parametrize(
@@ -61,7 +52,7 @@ def test_password_of_database_url_may_contain_every_character(encoded: str, pass
 def test_database_url_with_special_character_is_rejected_without_repeating_it(
     setting_name: str, url: str
 ) -> None:
-    error = reject(setting_name, url)
+    error = reject_settings(**{setting_name: url})
     sentences = describe_validation_error(error)
     assert sentences.startswith(f"{setting_name.upper()}: {MUST_BE_A_URL}")
     # A traceback contains the error itself.
@@ -69,7 +60,7 @@ def test_database_url_with_special_character_is_rejected_without_repeating_it(
 
 
 def test_rejected_secret_is_not_in_the_error() -> None:
-    error = reject("database_url", f"mysql://ada:{CANARY}@h/d")
+    error = reject_settings(database_url=f"mysql://ada:{CANARY}@h/d")
     assert CANARY not in f"{error} {error!r}"
 
 
@@ -87,7 +78,7 @@ def test_rejected_secret_is_not_in_the_error() -> None:
 def test_query_parameter_that_asyncpg_does_not_support_is_rejected(
     parameters: str, sentence: str
 ) -> None:
-    error = reject("database_url", f"postgresql://ada:{CANARY}@h/d?{parameters}")
+    error = reject_settings(database_url=f"postgresql://ada:{CANARY}@h/d?{parameters}")
     sentences = describe_validation_error(error)
     assert sentences.startswith(f"DATABASE_URL: {sentence}")
     assert CANARY not in f"{sentences} {error}"

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import servers
 from tests.support.access_log import read_logged_status
-from tests.support.chromium import CHROMIUM, Page, open_page
+from tests.support.chromium import CHROMIUM, EMPTY_PAGE, Page, open_page
 from tests.support.connections import tcp_connection, tcp_server
 from tests.support.processes import running_server
 
@@ -67,19 +67,14 @@ TAKE_OVER = """
   return [created.status, listed.status]
 })()
 """
-PAGE = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n"
-    b"Connection: close\r\n\r\n<!doctype html>"
-)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
 @pytest.fixture(scope="module")
 async def database_url(template_url: str) -> AsyncIterator[str]:
-    url = await servers.copy_database(template_url, "foreign_pages")
-    yield url
-    await servers.drop_database(url)
+    async with servers.open_copy(template_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +96,7 @@ async def serve_page(reader: StreamReader, writer: StreamWriter) -> None:
             b"Connection: close\r\nLocation: %b\r\n\r\n" % location
         )
     else:
-        writer.write(PAGE)
+        writer.write(EMPTY_PAGE)
     await writer.drain()
 
 
@@ -163,7 +158,7 @@ async def test_page_whose_name_was_rebound_to_loopback_neither_reads_nor_creates
         """Serve the page, and every other path from the service, as if the name had changed."""
         head = await reader.readuntil(b"\r\n\r\n")
         if head.startswith(b"GET / "):
-            writer.write(PAGE)
+            writer.write(EMPTY_PAGE)
             return
         async with tcp_connection(origin) as (service_reader, service_writer):
             service_writer.write(head)

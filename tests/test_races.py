@@ -56,9 +56,8 @@ EVERY_RESOURCE = pytest.mark.parametrize("path", CREATE_FUNCTIONS)
 @pytest.fixture(scope="module")
 async def private_database_url(template_url: str) -> AsyncIterator[str]:
     """The URL of one database for all tests of this module. Each test creates its own rows."""
-    url = await servers.copy_database(template_url, "races")
-    yield url
-    await servers.drop_database(url)
+    async with servers.open_copy(template_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -43,9 +43,8 @@ async def insert_books(url: str) -> None:
 @pytest.fixture
 async def other_database_url(template_url: str) -> AsyncIterator[str]:
     """The URL of a second database, which is empty."""
-    url = await servers.copy_database(template_url, f"{os.getpid()}_another")
-    yield url
-    await servers.drop_database(url)
+    async with servers.open_copy(template_url) as url:
+        yield url
 
 
 async def test_exported_file_can_be_imported_and_exported_again_unchanged(

@@ -8,7 +8,9 @@ import pytest
 from fastapi import FastAPI
 
 from app.core.db import Database
+from tests.support import servers
 from tests.support.factories import Json
+from tests.support.many_books import INSERT_BOOKS
 from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.rows import fill_tables
 
@@ -24,6 +26,13 @@ def document(application: FastAPI) -> Json:
 async def filled_tables(database: Database) -> None:
     """57 rows in every table: three pages of the default size."""
     await fill_tables(database, 57)
+
+
+@pytest.fixture(scope="module")
+async def template_with_many_books(template_url: str) -> AsyncIterator[str]:
+    """The URL of a database with many books, created once for all tests of a module."""
+    async with servers.copy_with_rows(template_url, INSERT_BOOKS) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,15 +1,11 @@
-"""The limits on what a caller does at the same time, and the clock of slow clients."""
+"""The limits on what callers do at the same time."""
 
 from contextlib import ExitStack
 
 import pytest
 
 from app.core.caller_limits import Caller, CallerLimits
-from app.core.errors import Overloaded, TooManyRequests
-from app.core.transfer_clock import MinimumRate, TransferClock
-
-GRACE_SECONDS = 30.0
-RATE = 8 * 1024
+from app.core.errors import Overloaded, ServiceError, TooManyRequests
 
 
 @pytest.fixture
@@ -17,18 +13,17 @@ def limits() -> CallerLimits:
     return CallerLimits("uploads", total=5, per_network=3, per_user=2)
 
 
-@pytest.fixture
-def clock() -> TransferClock:
-    return TransferClock(MinimumRate(RATE, GRACE_SECONDS))
+def check_refused(
+    limits: CallerLimits, caller: Caller, error_class: type[ServiceError], detail: str
+) -> None:
+    """Check that a caller cannot begin an activity. `detail` is a part of the error's text."""
+    with pytest.raises(error_class, match=detail), limits.reserve(caller):
+        pass
 
 
 def test_user_is_limited_in_all_networks(limits: CallerLimits) -> None:
     with limits.reserve(Caller(1, "a")), limits.reserve(Caller(1, "b")):
-        with (
-            pytest.raises(TooManyRequests, match="uploads of your user"),
-            limits.reserve(Caller(1, "c")),
-        ):
-            pass
+        check_refused(limits, Caller(1, "c"), TooManyRequests, "uploads of your user")
         with limits.reserve(Caller(2, "c")):
             pass
 
@@ -37,11 +32,7 @@ def test_network_is_limited_for_all_of_its_users(limits: CallerLimits) -> None:
     with ExitStack() as stack:
         for user_id in (None, 1, 2):
             stack.enter_context(limits.reserve(Caller(user_id, "a")))
-        with (
-            pytest.raises(TooManyRequests, match="uploads of your network"),
-            limits.reserve(Caller(3, "a")),
-        ):
-            pass
+        check_refused(limits, Caller(3, "a"), TooManyRequests, "uploads of your network")
         with limits.reserve(Caller(3, "b")):
             pass
 
@@ -50,20 +41,12 @@ def test_total_is_limited_for_callers_of_unknown_networks(limits: CallerLimits) 
     with ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(limits.reserve(Caller()))
-        with (
-            pytest.raises(Overloaded, match="uploads of all users"),
-            limits.reserve(Caller(1, "a")),
-        ):
-            pass
+        check_refused(limits, Caller(1, "a"), Overloaded, "uploads of all users")
 
 
 def test_amounts_are_limited_instead_of_requests(limits: CallerLimits) -> None:
-    with (
-        limits.reserve(Caller(1), amount=2),
-        pytest.raises(TooManyRequests),
-        limits.reserve(Caller(1), amount=1),
-    ):
-        pass
+    with limits.reserve(Caller(1), amount=2):
+        check_refused(limits, Caller(1), TooManyRequests, "uploads of your user")
 
 
 def test_refused_and_failed_activities_do_not_count(limits: CallerLimits) -> None:
@@ -75,32 +58,3 @@ def test_refused_and_failed_activities_do_not_count(limits: CallerLimits) -> Non
             raise ZeroDivisionError
     with limits.reserve(caller, amount=2):
         pass
-
-
-def test_client_at_minimum_rate_never_runs_out(clock: TransferClock) -> None:
-    for _ in range(1000):
-        clock.record(waited_seconds=1.0, size=RATE)
-    assert clock.remaining_seconds == GRACE_SECONDS
-
-
-def test_client_at_half_the_minimum_rate_runs_out_after_twice_the_grace_period(
-    clock: TransferClock,
-) -> None:
-    seconds = 0
-    while not clock.has_run_out:
-        clock.record(waited_seconds=1.0, size=RATE // 2)
-        seconds += 1
-    assert seconds == 2 * GRACE_SECONDS
-
-
-def test_fast_beginning_does_not_pay_for_a_longer_pause(clock: TransferClock) -> None:
-    clock.record(waited_seconds=0.0, size=10**9)
-    clock.record(waited_seconds=GRACE_SECONDS, size=0)
-    assert clock.has_run_out
-
-
-def test_bursts_in_intervals_below_the_grace_period_run_out(clock: TransferClock) -> None:
-    clock.record(waited_seconds=29.0, size=64 * 1024)
-    assert clock.remaining_seconds == 9.0
-    clock.record(waited_seconds=29.0, size=64 * 1024)
-    assert clock.has_run_out

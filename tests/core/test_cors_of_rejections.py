@@ -25,11 +25,11 @@ REJECTED_REQUESTS = {
 @pytest.fixture(scope="module")
 async def server_origin(template_url: str) -> AsyncIterator[str]:
     """The origin of a server that pages with `ALLOWED_ORIGIN` may use."""
-    url = await servers.copy_database(template_url, "cors_of_rejections")
-    environment = {"DATABASE_URL": url, "CORS_ORIGINS": ALLOWED_ORIGIN, "ANONYMOUS_ACCESS": "full"}
-    async with running_server(**environment) as (_, origin):
+    async with (
+        servers.open_copy(template_url) as url,
+        running_server(DATABASE_URL=url, CORS_ORIGINS=ALLOWED_ORIGIN) as (_, origin),
+    ):
         yield origin
-    await servers.drop_database(url)
 
 
 async def read_head(server_origin: str, request: bytes, status: int) -> str:

@@ -43,10 +43,11 @@ def object_with_members(count: int) -> str:
 @pytest.fixture(scope="module")
 async def origin(template_url: str) -> AsyncIterator[str]:
     """The origin of a server."""
-    url = await servers.copy_database(template_url, "json_limits")
-    async with running_server(DATABASE_URL=url) as (_, origin):
+    async with (
+        servers.open_copy(template_url) as url,
+        running_server(DATABASE_URL=url) as (_, origin),
+    ):
         yield origin
-    await servers.drop_database(url)
 
 
 @pytest.mark.parametrize("name", COSTLY_BATCHES)

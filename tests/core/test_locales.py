@@ -57,9 +57,8 @@ async def locale_url(request: pytest.FixtureRequest, template_url: str) -> Async
 @pytest.fixture
 async def private_database_url(locale_url: str) -> AsyncIterator[str]:
     """The URL of a copy of the database, which replaces that of the same fixture elsewhere."""
-    url = await servers.copy_database(locale_url, uuid4().hex[:12])
-    yield url
-    await servers.drop_database(url)
+    async with servers.open_copy(locale_url) as url:
+        yield url
 
 
 async def test_searches_find_the_same_texts(outside_connection: asyncpg.Connection) -> None:

@@ -14,10 +14,11 @@ ALLOWED_HOST = "books.example"
 @pytest.fixture(scope="module")
 async def origin(template_url: str) -> AsyncIterator[str]:
     """The origin of a server that only accepts `ALLOWED_HOST`, except in probes."""
-    url = await servers.copy_database(template_url, "probes")
-    async with running_server(DATABASE_URL=url, ALLOWED_HOSTS=ALLOWED_HOST) as (_, origin):
+    async with (
+        servers.open_copy(template_url) as url,
+        running_server(DATABASE_URL=url, ALLOWED_HOSTS=ALLOWED_HOST) as (_, origin),
+    ):
         yield origin
-    await servers.drop_database(url)
 
 
 async def read_status(origin: str, request_line: str, *headers: str) -> int:

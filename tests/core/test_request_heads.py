@@ -54,10 +54,11 @@ HEADERS = {
 @pytest.fixture(scope="module")
 async def origin(template_url: str) -> AsyncIterator[str]:
     """The origin of a server process that all tests of this module share."""
-    url = await servers.copy_database(template_url, "request_heads")
-    async with running_server(DATABASE_URL=url) as (_, origin):
+    async with (
+        servers.open_copy(template_url) as url,
+        running_server(DATABASE_URL=url) as (_, origin),
+    ):
         yield origin
-    await servers.drop_database(url)
 
 
 def check_rejection(response: bytes, expected_status: int) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -12,11 +11,10 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
-from tests.support import servers
 from tests.support.access_log import read_log_until
 from tests.support.database_activity import COUNT_BUSY, wait_for_query_result
-from tests.support.many_books import BOOKS, FIRST_BOOK_PATH, INSERT_BOOKS, open_stream
-from tests.support.problems import check_problem
+from tests.support.many_books import BOOKS, FIRST_BOOK_PATH, open_stream
+from tests.support.problems import check_part_is_used
 from tests.support.processes import running_server
 from tests.support.streamed_lists import CSV, NDJSON, get_stream
 
@@ -29,13 +27,6 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'bookshelf'
 AND state = 'idle in transaction'
 """
-
-
-@pytest.fixture(scope="module")
-async def template_with_many_books(template_url: str) -> AsyncIterator[str]:
-    """The URL of a database with many books, created once for all tests of this module."""
-    async with servers.copy_with_rows(template_url, INSERT_BOOKS) as url:
-        yield url
 
 
 @pytest.fixture
@@ -54,8 +45,7 @@ async def test_disconnected_client_leaves_no_query_running(
             async with open_stream(origin, accept):
                 await wait_for_query_result(1, outside_connection, COUNT_BUSY)
                 second_stream = await get_stream(client, "/authors", accept)
-                check_problem(second_stream, 429, "too-many-requests")
-                assert second_stream.headers["retry-after"] == "5"
+                check_part_is_used(second_stream)
                 responses = await asyncio.gather(*(client.get(FIRST_BOOK_PATH) for _ in range(20)))
                 assert {response.status_code for response in responses} == {200}
             await wait_for_query_result(0, outside_connection, COUNT_BUSY, RELEASE_TIMEOUT)

@@ -12,6 +12,19 @@ from app.core.server import UntrustedProxyWarning
 from tests.support.processes import running_server, start_command, wait_for_origin
 
 TRUSTED_NETWORKS = [ip_network("10.0.0.0/29"), ip_network("2001:db8::7")]
+CLIENT_ADDRESS = "203.0.113.7"
+
+
+async def read_output_after_forwarded_requests(**environment: str) -> str:
+    """Run a server, send it requests that name a client, and return what the server has printed."""
+    process = await start_command("serve", LOG_LEVEL="WARNING", **environment)
+    origin = await wait_for_origin(process)
+    for _ in range(3):
+        # Each of these requests has a connection of its own.
+        httpx.get(f"{origin}/livez", headers={"X-Forwarded-For": CLIENT_ADDRESS})
+    process.send_signal(signal.SIGINT)
+    output, _ = await process.communicate()
+    return output.decode()
 
 
 @pytest.mark.parametrize(
@@ -47,35 +60,20 @@ async def test_failed_logins_are_counted_by_the_address_that_a_trusted_proxy_nam
 async def test_production_server_warns_once_if_an_untrusted_peer_names_a_client(
     private_database_url: str, trusted_proxies: str, warning_count: int
 ) -> None:
-    environment = {"APP_ENV": "production", "ANONYMOUS_ACCESS": "read", "ALLOWED_HOSTS": ""}
-    process = await start_command(
-        "serve",
-        DATABASE_URL=private_database_url,
-        TRUSTED_PROXIES=trusted_proxies,
-        LOG_LEVEL="WARNING",
-        **environment,
+    output = await read_output_after_forwarded_requests(
+        APP_ENV="production", DATABASE_URL=private_database_url, TRUSTED_PROXIES=trusted_proxies
     )
-    origin = await wait_for_origin(process)
-    for _ in range(3):
-        # Each of these requests has a connection of its own.
-        httpx.get(f"{origin}/livez", headers={"X-Forwarded-For": "203.0.113.7"})
-    process.send_signal(signal.SIGINT)
-    output, _ = await process.communicate()
-    warnings = [line for line in output.decode().splitlines() if "TRUSTED_PROXIES" in line]
+    warnings = [line for line in output.splitlines() if "TRUSTED_PROXIES" in line]
     assert len(warnings) == warning_count
     assert all("x-forwarded-for of 127.0.0.1" in line for line in warnings)
-    assert "203.0.113.7" not in output.decode()
+    assert CLIENT_ADDRESS not in output
 
 
 async def test_development_server_does_not_warn_of_untrusted_proxies(
     private_database_url: str,
 ) -> None:
-    process = await start_command("serve", DATABASE_URL=private_database_url, LOG_LEVEL="WARNING")
-    origin = await wait_for_origin(process)
-    httpx.get(f"{origin}/livez", headers={"X-Forwarded-For": "203.0.113.7"})
-    process.send_signal(signal.SIGINT)
-    output, _ = await process.communicate()
-    assert "TRUSTED_PROXIES" not in output.decode()
+    output = await read_output_after_forwarded_requests(DATABASE_URL=private_database_url)
+    assert "TRUSTED_PROXIES" not in output
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,8 @@ COUNT_AUTHORS = "SELECT count(*) FROM authors WHERE name = $1"
 @pytest.fixture(scope="module")
 async def direct_url(template_url: str) -> AsyncIterator[str]:
     """The URL of a database without the proxy."""
-    url = await servers.copy_database(template_url, "network")
-    yield url
-    await servers.drop_database(url)
+    async with servers.open_copy(template_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

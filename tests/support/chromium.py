@@ -31,6 +31,11 @@ OPTIONS = (
     "--window-size=1200,1600",
     "--remote-debugging-pipe",
 )
+# The HTTP response of a server with an empty page.
+EMPTY_PAGE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n"
+    b"Connection: close\r\n\r\n<!doctype html>"
+)
 # A script that waits until an element matches a selector, scrolls to it, and returns the result of
 # a function of the element. The first placeholder is the selector, the second the function.
 WAIT_FOR_ELEMENT = """

@@ -45,3 +45,9 @@ def check_field_error(response: Response, pointer: str, code: str) -> None:
     """Check that a response is a 422 with one error, for example "missing" at "/password"."""
     assert field_error_locations(response) == [{"pointer": pointer}]
     assert response.json()["errors"][0]["code"] == code
+
+
+def check_part_is_used(response: Response) -> None:
+    """Check that a caller is told to retry later, because they have too much in progress."""
+    check_problem(response, 429, "too-many-requests")
+    assert response.headers["retry-after"] == "5"

@@ -173,19 +173,26 @@ async def copy_database(url: str, suffix: str) -> str:
 
 
 @asynccontextmanager
+async def open_copy(template_url: str) -> AsyncIterator[str]:
+    """Copy a database, and yield the URL of the copy, which is dropped when the block ends."""
+    url = await copy_database(template_url, uuid4().hex[:12])
+    yield url
+    await drop_database(url)
+
+
+@asynccontextmanager
 async def copy_with_rows(template_url: str, insert_sql: str) -> AsyncIterator[str]:
     """Copy a database, insert rows into the copy, and yield its URL.
 
     The copy is dropped when the block ends.
     """
-    url = await copy_database(template_url, uuid4().hex[:12])
-    connection = await asyncpg.connect(url)
-    await connection.execute(insert_sql)
-    # The query planner needs statistics of the new rows.
-    await connection.execute("VACUUM ANALYZE")
-    await connection.close()
-    yield url
-    await drop_database(url)
+    async with open_copy(template_url) as url:
+        connection = await asyncpg.connect(url)
+        await connection.execute(insert_sql)
+        # The query planner needs statistics of the new rows.
+        await connection.execute("VACUUM ANALYZE")
+        await connection.close()
+        yield url
 
 
 async def drop_database(url: str) -> None:

@@ -2,7 +2,8 @@
 
 import os
 
-from pydantic import SecretStr
+import pytest
+from pydantic import SecretStr, ValidationError
 
 from app import embedded
 from app.settings import Settings
@@ -31,3 +32,10 @@ def make_settings(url: str, **changes: object) -> Settings:
         **changes,
     }
     return Settings(_env_file=None, **values)  # type: ignore[arg-type]
+
+
+def reject_settings(**values: object) -> ValidationError:
+    """Return the error of settings with these values and those of environment variables."""
+    with pytest.raises(ValidationError) as error_info:
+        Settings(_env_file=None, **values)  # type: ignore[arg-type]
+    return error_info.value
