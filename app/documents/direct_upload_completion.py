@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import Final
 from uuid import UUID
@@ -77,7 +78,7 @@ class UploadCompletionService:
             # Each user completes one upload at a time, so that nobody delays the uploads of others.
             async with self._storage.completion_turns.take_turn(self._caller):
                 # The request may have waited for most of its timeout.
-                await self._on_progress()
+                await self._report_progress(object_id)
                 await self._combine_parts(upload_row)
                 await self._verify_object(upload_row)
             return await self._attach_file(document_id, upload_row)
@@ -149,16 +150,13 @@ class UploadCompletionService:
         announced_sha256: str | None = upload_row["sha256"]
         if announced_sha256 is None:
             return True
-
-        async def report_progress() -> None:
-            await self._on_progress()
-            await self._extend_claim_if_due(upload_row["id"])
-
+        report_progress = partial(self._report_progress, upload_row["id"])
         uploaded_sha256 = await self._storage.compute_sha256(key, uploaded_size, report_progress)
         return uploaded_sha256 == announced_sha256
 
-    async def _extend_claim_if_due(self, object_id: UUID) -> None:
-        """Extend the claim of an upload, unless that was done a short time ago."""
+    async def _report_progress(self, object_id: UUID) -> None:
+        """Await `on_progress`, and extend the claim of the upload if it was not extended lately."""
+        await self._on_progress()
         if monotonic() - self._claim_extended_at > CLAIM_EXTENSION_INTERVAL_SECONDS:
             self._claim_extended_at = monotonic()
             await self._upload_repository.extend_claim(object_id, CLAIM_DURATION)

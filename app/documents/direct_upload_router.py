@@ -81,7 +81,8 @@ async def create_upload(
     return upload
 
 
-# The URLs of the response allow to write the parts of the file, so the scope `read` is not enough.
+# A client can write the parts of the file with the URLs of the response, so the scope `read` is not
+# enough.
 @router.get(
     "/{upload_id}", permission="documents", token_scope=TokenScope.WRITE, errors=[Unavailable]
 )

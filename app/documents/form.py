@@ -62,11 +62,12 @@ class MultipartForm:
             body: The chunks of the request body, as they arrive.
         """
         self._body = body
-        # The announced size of the body in bytes, or 0 if the client did not announce it.
-        self.content_length = 0
-        announced_length = headers.get("content-length", "")
-        if announced_length.isdecimal():
-            self.content_length = int(announced_length)
+        # The smallest possible size of the file in bytes: the announced size of the form, without
+        # its largest possible overhead. It is 0 if the client did not announce a size.
+        self.min_file_size = 0
+        content_length = headers.get("content-length", "")
+        if content_length.isdecimal():
+            self.min_file_size = max(0, int(content_length) - MAX_FORM_OVERHEAD)
         # Example: `Content-Type: multipart/form-data; boundary=9051914041544843365972754266`
         media_type, content_type_options = parse_options_header(headers.get("content-type"))
         content_encoding = headers.get("content-encoding", "").lower() or "identity"

@@ -8,7 +8,7 @@ downgrade of revision 0013 shows how to drop the triggers.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -62,11 +62,7 @@ class DocumentQuotas:
         For example, `{"max_documents": "100", "max_pending_uploads": "", "max_bytes": ""}`. An
         empty text stands for no quota.
         """
-        return {
-            "max_documents": _to_parameter(self.max_documents),
-            "max_pending_uploads": _to_parameter(self.max_pending_uploads),
-            "max_bytes": _to_parameter(self.max_bytes),
-        }
+        return {name: _to_parameter(quota) for name, quota in asdict(self).items()}
 
     def require_new_document(self, usage: Row | None) -> None:
         """Raise `TooManyDocuments` if the owner cannot have another document.
@@ -144,8 +140,8 @@ def quota_settings() -> Sequence[sa.ColumnElement[str]]:
     are those of `DocumentQuotas.to_parameters`.
     """
     settings = []
-    for name in ("max_documents", "max_pending_uploads", "max_bytes"):
-        quota = sa.bindparam(name, type_=sa.Text)
-        setting = sa.func.set_config(f"documents.{name}", quota, sa.true(), type_=sa.Text)
-        settings.append(setting.label(name))
+    for field in fields(DocumentQuotas):
+        quota = sa.bindparam(field.name, type_=sa.Text)
+        setting = sa.func.set_config(f"documents.{field.name}", quota, sa.true(), type_=sa.Text)
+        settings.append(setting.label(field.name))
     return settings

@@ -28,7 +28,12 @@ class StoredObjectRepository:
         """Insert the row of a new `pending` object. Return what the owner of its document has.
 
         The returned row has the columns `documents` and `bytes`. Returns None for a document
-        without an owner.
+        without an owner. For example, the statement for a new document of the owner 7 is:
+
+            INSERT INTO stored_objects (id, key) VALUES (...)
+            RETURNING 7 AS owner_id,
+                coalesce((SELECT documents FROM document_usage WHERE owner_id = 7), 0) AS documents,
+                coalesce((SELECT bytes FROM document_usage WHERE owner_id = 7), 0) AS bytes
         """
         owner_id = _select_owner(target)
         is_owner = DocumentUsage.owner_id == owner_id

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.core.db._listing import Condition
-from app.core.db._models import Base
+from app.core.db._models import Base, get_table
 from app.core.db._sessions import Session
 from app.core.db._sqlstate import is_timeout
 from app.core.errors import Overloaded
@@ -121,7 +121,7 @@ def _halve(batch_size: int, rows: RowsToChange) -> int:
     log.info(
         "a batch of %d rows of %s was slow, so the next one has %d",
         batch_size,
-        _find_table(rows).name,
+        get_table(rows.model).name,
         smaller_batch_size,
     )
     return smaller_batch_size
@@ -145,7 +145,7 @@ def _build_batch(
     `_select_batch` builds the query of the batch.
     """
     batch = _select_batch(rows, previous_sort_value, batch_size).cte("batch")
-    table = _find_table(rows)
+    table = get_table(rows.model)
     primary_key = list(table.primary_key)
     is_in_batch = sa.and_(*(column == batch.c[column.name] for column in primary_key))
     change: sa.Delete | sa.Update = sa.delete(table)
@@ -177,7 +177,7 @@ def _select_batch(
     became due since the last run precede the entries that the last run has left behind.
     """
     sort_column = rows.order_by
-    primary_key = _find_table(rows).primary_key
+    primary_key = get_table(rows.model).primary_key
     query = sa.select(*primary_key, sort_column.label("sort_value")).where(rows.condition)
     if previous_sort_value is not None:
         query = query.where(sort_column <= previous_sort_value)
@@ -186,11 +186,3 @@ def _select_batch(
     limit = sa.literal_column(str(batch_size), sa.Integer)
     query = query.order_by(sort_column.desc()).limit(limit)
     return query.with_for_update(skip_locked=not rows.wait_for_locks)
-
-
-def _find_table(rows: RowsToChange) -> sa.Table:
-    """Return the table that contains the rows."""
-    table = rows.model.__table__
-    # Only a model that is mapped to a query would have another type.
-    assert isinstance(table, sa.Table)  # noqa: S101
-    return table

@@ -25,8 +25,8 @@ class Database:
     """All databases of the service. Executes single statements and begins transactions.
 
     `reads`, `writes` and `optional_writes` are sessions of the default database that commit each
-    statement immediately. The last one skips a write that would have to wait. `named_databases`
-    contains every database by its name in `DATABASE_CONFIGS`:
+    statement immediately. The last one raises `Overloaded` for a write that would have to wait.
+    `named_databases` contains every database by its name in `DATABASE_CONFIGS`:
 
         await database.reads.execute(statement)
         await database.named_databases["reporting"].reads.execute(statement)

@@ -42,3 +42,11 @@ class Entity(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), sort_order=90)
     updated_at: Mapped[datetime] = mapped_column(server_default=sa.func.now(), sort_order=91)
     version: Mapped[int] = mapped_column(server_default=sa.text("1"), sort_order=92)
+
+
+def get_table(model: type[Base]) -> sa.Table:
+    """Return the table of a mapped class."""
+    table = model.__table__
+    # SQLAlchemy could also map a class to a join, which the statements do not support.
+    assert isinstance(table, sa.Table)  # noqa: S101
+    return table

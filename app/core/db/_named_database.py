@@ -16,7 +16,7 @@ from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
 from app.core.db._pool import ConnectionPool, PoolShares, discard_connections_after_loss
 from app.core.db._sessions import AutocommitSession, create_sqlalchemy_executor
-from app.core.db._write_slots import SlotSession, WriteSlots, limit_to_free_slots, limit_to_slots
+from app.core.db._write_slots import SlotSession, WriteSlots, limit_to_slots
 from app.settings import Settings
 
 # An older connection is replaced when it is checked out. This bounds how long a dead connection can
@@ -113,7 +113,7 @@ class NamedDatabase:
 
         self.write_slots = _create_write_slots(settings, config, reserve_reads=reserve_reads)
         execute_write = limit_to_slots(execute_statement, self.write_slots)
-        execute_optional_write = limit_to_free_slots(execute_write, self.write_slots)
+        execute_optional_write = limit_to_slots(execute_statement, self.write_slots, may_wait=False)
 
         self.reads = AutocommitSession(execute_statement, callback_runner, reads_only=True)
         self.writes = AutocommitSession(execute_write, callback_runner, reads_only=False)
@@ -140,7 +140,7 @@ def _create_sessionmaker(engine: AsyncEngine) -> async_sessionmaker[AsyncSession
 def _create_write_slots(
     settings: Settings, config: DatabaseConfig, *, reserve_reads: bool
 ) -> WriteSlots:
-    """Create the slots for the writes to a database: as many as they may occupy connections."""
+    """Create the slots for writes: one for each connection that writes may occupy."""
     pool_size = config.max_connections(settings.db_pool_size)
     number_of_slots = pool_size
     if reserve_reads and not config.read_only:

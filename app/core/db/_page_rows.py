@@ -117,8 +117,8 @@ def sort_and_limit_search(
         after_cursor: Whether `rows` excludes the rows of earlier pages. See `sort_and_limit`.
     """
     # One hit more than the limit shows that there are too many hits to sort in memory.
-    max_number = sa.literal_column(str(FEW_HITS_LIMIT + 1), sa.Integer)
-    some_hits = rows.where(is_hit).limit(max_number).cte("hits")
+    max_hits = sa.literal_column(str(FEW_HITS_LIMIT + 1), sa.Integer)
+    some_hits = rows.where(is_hit).limit(max_hits).cte("hits")
     needed_hits: sa.ColumnElement[int] = sa.bindparam("limit", type_=sa.Integer)
     if not after_cursor:
         needed_hits += sa.bindparam("offset", type_=sa.Integer)

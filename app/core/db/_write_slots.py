@@ -3,8 +3,8 @@
 A commit may take long although the server works, for example while a synchronous standby is down.
 Blocked writes would then occupy the whole pool, and reads, which are not blocked, would fail.
 
-A write takes a slot before it checks out a connection, and returns the slot after the connection. A
-transaction takes its slot before its first statement. Reads take no slot.
+A write takes a slot before it checks out a connection, and returns the slot after it has returned
+the connection. A transaction takes its slot before its first statement. Reads take no slot.
 """
 
 import asyncio
@@ -144,11 +144,19 @@ class SlotSession(OrmSession):
         return super().get_bind(*args, **options)
 
 
-def limit_to_slots(execute_statement: ExecuteStatement, slots: WriteSlots) -> ExecuteStatement:
-    """Return a function that executes and commits one statement while it occupies a slot."""
+def limit_to_slots(
+    execute_statement: ExecuteStatement, slots: WriteSlots, *, may_wait: bool = True
+) -> ExecuteStatement:
+    """Return a function that executes and commits one statement while it occupies a slot.
+
+    The function raises `PoolTimeout` if the statement gets no slot. If `may_wait` is False, it
+    raises `Overloaded` instead of waiting for a slot.
+    """
 
     async def execute_in_slot(statement: sa.Executable, parameters: Parameters) -> Rows:
-        """Execute and commit a statement. Raises `PoolTimeout` if it gets no slot."""
+        if slots.are_all_taken and not may_wait:
+            # A `PoolTimeout` would be logged, although skipping an optional write is not a fault.
+            raise Overloaded
         if _surrounding_transaction_occupies(slots):
             return await execute_statement(statement, parameters)
         await slots.take()
@@ -158,19 +166,3 @@ def limit_to_slots(execute_statement: ExecuteStatement, slots: WriteSlots) -> Ex
             slots.put_back()
 
     return execute_in_slot
-
-
-def limit_to_free_slots(execute_statement: ExecuteStatement, slots: WriteSlots) -> ExecuteStatement:
-    """Return a function that executes and commits one statement, but never waits for a slot.
-
-    `execute_statement` takes a slot.
-    """
-
-    async def execute_if_slot_is_free(statement: sa.Executable, parameters: Parameters) -> Rows:
-        """Execute and commit a statement. Raises `Overloaded` if no slot is free."""
-        if slots.are_all_taken:
-            # Not a `PoolTimeout`, which would be logged: to skip such a write is not a fault.
-            raise Overloaded
-        return await execute_statement(statement, parameters)
-
-    return execute_if_slot_is_free

@@ -91,7 +91,10 @@ class ObjectStore(Protocol):
     def read_range(
         self, key: str, start: int, size: int, on_chunk: Callable[[bytes], None]
     ) -> None:
-        """Read `size` bytes of an object from the offset `start`, and pass them on in chunks."""
+        """Read `size` bytes of an object from the offset `start`.
+
+        Calls `on_chunk` with each chunk of them as soon as it has been received.
+        """
 
     def list_keys(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
         """Return a page of up to 1,000 keys with a prefix, and the token of the next page.

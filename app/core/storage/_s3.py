@@ -135,7 +135,7 @@ class S3Bucket:
     def read_range(
         self, key: str, start: int, size: int, on_chunk: Callable[[bytes], None]
     ) -> None:
-        """Read `size` bytes of an object from the offset `start`, and pass them on in chunks."""
+        """Read `size` bytes of an object from the offset `start`, and pass them to `on_chunk`."""
         # The numbers of the first and the last byte, for example "bytes=0-999".
         byte_range = f"bytes={start}-{start + size - 1}"
         body = self._call("get_object", Key=key, Range=byte_range)["Body"]
