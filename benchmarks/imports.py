@@ -6,10 +6,7 @@ The import is compared with COPY and with the ORM, which inserts and commits boo
 import argparse
 import asyncio
 import csv
-import os
 import random
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -30,6 +27,7 @@ from app import embedded, schema
 from app.authors.models import Author
 from app.books.models import Book
 from app.embedded.postgresql import Postgres
+from benchmarks.commands import run_command
 from benchmarks.dataset import sqlalchemy_url
 
 WORDS: Final = [
@@ -103,20 +101,6 @@ async def copy_rows(url: str, count: int) -> float:
     return perf_counter() - start
 
 
-def run_command(url: str, *command: str) -> tuple[float, float]:
-    """Run a command of the service. Return its duration in seconds and its peak memory in MiB."""
-    start = perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", *command],
-        env={**os.environ, "DATABASE_URL": url},
-        stdout=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"{command} failed: {status}")
-    return perf_counter() - start, usage.ru_maxrss / 1024
-
-
 async def create_trial_database(server: Postgres) -> str:
     """Create an empty, migrated database and return its URL. The previous one is dropped."""
     connection = await asyncpg.connect(server.url())
@@ -152,9 +136,11 @@ def measure(server: Postgres, directory: Path, options: argparse.Namespace) -> N
         url = asyncio.run(create_trial_database(server))
         for name, command in COMMANDS.items():
             target = "/dev/null" if name == "export" else str(file)
-            seconds, memory = run_command(url, *command, target)
-            measurements[name].append(seconds)
-            measurements[f"{name} MiB"].append(memory)
+            run = run_command(url, *command, target)
+            if not run.has_succeeded:
+                raise RuntimeError(f"{name} failed: {run.last_line}")
+            measurements[name].append(run.seconds)
+            measurements[f"{name} MiB"].append(run.peak_memory_mib)
         url = asyncio.run(create_trial_database(server))
         measurements["copy"].append(asyncio.run(copy_rows(url, options.books)))
         url = asyncio.run(create_trial_database(server))

@@ -8,21 +8,18 @@ each row.
 
 import argparse
 import asyncio
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from typing import Final
 
 import asyncpg
-from sqlalchemy.engine import make_url
 
 from app import embedded, schema
 from app.embedded.postgresql import Postgres
+from benchmarks.commands import run_command
+from benchmarks.dataset import sqlalchemy_url
 from benchmarks.servers import PROJECT_ROOT
 
 ROWS: Final = 4_000_000
@@ -84,7 +81,7 @@ def main() -> None:
         # Postgres runs as another user if this process runs as root.
         Path(directory).chmod(0o755)
         with embedded.run_postgres(Path(directory), LOG_ALL_STATEMENTS) as postgres:
-            schema.upgrade(make_url(postgres.url()).set(drivername="postgresql+asyncpg"))
+            schema.upgrade(sqlalchemy_url(postgres.url()))
             print("| job | seconds | peak memory, MiB | longest statement, ms | outcome |")
             print("| --- | ---: | ---: | ---: | --- |")
             for sweep in SWEEPS:
@@ -106,32 +103,15 @@ async def _insert_rows(postgres: Postgres, sweep: Sweep, number_of_rows: int) ->
 def _run_job(postgres: Postgres, job_name: str, checkout: Path) -> str:
     """Run a job in a process, and return its row of the table."""
     log_size_before = postgres.log_file.stat().st_size
-    with tempfile.TemporaryFile("w+") as output:
-        started_at = monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "jobs", "run", job_name],
-            cwd=checkout,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(checkout.resolve()),
-                "DATABASE_URL": postgres.url(),
-                "LOG_LEVEL": "ERROR",
-            },
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        # Unlike `subprocess`, this returns the peak memory of this one process.
-        _, _, usage = os.wait4(process.pid, 0)
-        seconds = monotonic() - started_at
-        output.seek(0)
-        outcome = output.read().strip().splitlines()[-1]
-
+    run = run_command(postgres.url(), "jobs", "run", job_name, checkout=checkout)
     with postgres.log_file.open() as log:
         log.seek(log_size_before)
         durations = [float(duration) for duration in DURATION.findall(log.read())]
-    peak_memory_mib = usage.ru_maxrss / 1024
     longest = max(durations, default=0.0)
-    return f"| `{job_name}` | {seconds:.1f} | {peak_memory_mib:.0f} | {longest:.0f} | {outcome} |"
+    return (
+        f"| `{job_name}` | {run.seconds:.1f} | {run.peak_memory_mib:.0f} | {longest:.0f}"
+        f" | {run.last_line} |"
+    )
 
 
 if __name__ == "__main__":

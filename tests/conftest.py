@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.users.passwords import PasswordHasher
 from tests.support import postgres_server, servers
 from tests.support.app_clients import open_client
+from tests.support.databases import open_database
 from tests.support.isolation import Cleaner, open_cleaner
 from tests.support.resources import get_resources, replace_resources
 from tests.support.settings import make_settings
@@ -99,17 +100,15 @@ async def private_database_url(template_url: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def private_database(private_database_url: str) -> AsyncIterator[Database]:
     """A new, empty database that only this test uses."""
-    database = Database(make_settings(private_database_url))
-    yield database
-    await database.close()
+    async with open_database(make_settings(private_database_url)) as database:
+        yield database
 
 
 @pytest.fixture(scope="session")
 async def shared_database(shared_url: str) -> AsyncIterator[Database]:
     """The database that the tests of this pytest-xdist worker share, with one connection pool."""
-    database = Database(make_settings(shared_url))
-    yield database
-    await database.close()
+    async with open_database(make_settings(shared_url)) as database:
+        yield database
 
 
 @pytest.fixture(scope="session")

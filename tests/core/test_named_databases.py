@@ -19,6 +19,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher
 from tests.support import servers
+from tests.support.databases import open_database
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_author, make_book, make_user
 from tests.support.pgbouncer import PGBOUNCER, SERVER_CONNECTIONS, pgbouncer_url, running_pgbouncer
@@ -68,15 +69,6 @@ async def sqlstate_of_reporting_write(database: Database, *, transaction: bool) 
         await write()
     assert await select_value(database.reads, COUNT_AUTHORS_BY_NAME, name="forbidden") == "0"
     return str(getattr(raised.value.driver_exception, "sqlstate", None))
-
-
-@asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings)
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from tests.support.large_database import (
     OWNER_ID,
     large_database_sql,
 )
+from tests.support.query_plans import PlanNode, explain, list_nodes
 from tests.support.resources import replace_resources
 from tests.support.responses import get_json
 from tests.support.rows import (
@@ -52,7 +53,6 @@ NO_INDEX_MESSAGE = (
     "The list is not read from an index in sort order. Add an index on the sort key and the id"
 )
 
-PlanNode = dict[str, Any]
 SentStatements = list[tuple[str, Any]]
 
 
@@ -145,34 +145,10 @@ async def explain_stream(
     return await explain(database, statement, parameters)
 
 
-async def explain(
-    database: Database, statement: str, parameters: Any, options: str = "FORMAT JSON"
-) -> list[PlanNode]:
-    """Return the nodes of the plan that Postgres chooses for a statement, the root first."""
-    async with database.engine.connect() as connection:
-        result = await connection.exec_driver_sql(f"EXPLAIN ({options}) {statement}", parameters)
-        [explanation] = result.scalars().one()
-    return list(_list_nodes(explanation["Plan"]))
-
-
-def _list_nodes(node: PlanNode) -> Iterator[PlanNode]:
-    """Yield a node of a plan and all nodes below it.
-
-    Nodes that collect an embedded list for each row are left out.
-    """
-    yield node
-    for child in node.get("Plans", ()):
-        is_embedded_list = (
-            child["Node Type"] == "Aggregate" and child["Parent Relationship"] == "Inner"
-        )
-        if not is_embedded_list:
-            yield from _list_nodes(child)
-
-
 def nodes_below_limit(nodes: list[PlanNode]) -> list[PlanNode]:
     """Return the nodes that produce the rows of the page, below the only node `Limit`."""
     [limit] = [node for node in nodes if node["Node Type"] == "Limit"]
-    _, *nodes_below = _list_nodes(limit)
+    _, *nodes_below = list_nodes(limit)
     return nodes_below
 
 
@@ -430,7 +406,7 @@ async def test_deep_page_joins_only_authors_of_its_own_books(
 ) -> None:
     nodes = await explain_request(client, database, sent_statements, "/books?page=2000&count=none")
     [limit] = [node for node in nodes if node["Node Type"] == "Limit"]
-    assert not any("author" in str(node.get("Relation Name")) for node in _list_nodes(limit))
+    assert not any("author" in str(node.get("Relation Name")) for node in list_nodes(limit))
     author_nodes = [node for node in nodes if node.get("Relation Name") == "authors"]
     assert [node.get("Index Name") for node in author_nodes] == ["pk_authors"]
 

@@ -10,6 +10,7 @@ from app.core.db import Database, RowsToChange, delete_in_batches, update_in_bat
 from app.core.errors import Overloaded
 from app.core.idempotency import StoredResponse
 from tests.support.database_activity import start_until_blocked
+from tests.support.databases import open_database
 from tests.support.processes import exit_code_and_output
 from tests.support.settings import make_settings
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
@@ -113,7 +114,10 @@ async def test_batch_that_waits_for_locks_deletes_a_row_that_was_updated_in_the_
 ) -> None:
     await insert_responses(outside_connection, 35)
     rows = RowsToChange(
-        StoredResponse, StoredResponse.created_at < NOW, StoredResponse.created_at, True
+        StoredResponse,
+        StoredResponse.created_at < NOW,
+        order_by=StoredResponse.created_at,
+        wait_for_locks=True,
     )
     locker = await asyncpg.connect(database_url)
     async with locker.transaction():
@@ -156,26 +160,26 @@ async def test_batch_that_times_out_is_repeated_with_fewer_rows(
 ) -> None:
     await outside_connection.execute(SLOW_DELETION.format(10))
     await insert_responses(outside_connection, 40)
-    database = Database(make_settings(database_url, db_statement_timeout=0.5))
-    if in_transaction:
-        async with database.transaction() as session:
-            assert await delete_in_batches(session, OLD_RESPONSES, batch_size=40) == 40
-    else:
-        assert await delete_in_batches(database.writes, OLD_RESPONSES, batch_size=40) == 40
+    async with open_database(make_settings(database_url, db_statement_timeout=0.5)) as database:
+        if in_transaction:
+            async with database.transaction() as session:
+                assert await delete_in_batches(session, OLD_RESPONSES, batch_size=40) == 40
+        else:
+            assert await delete_in_batches(database.writes, OLD_RESPONSES, batch_size=40) == 40
     assert await outside_connection.fetchval(COUNT_RESPONSES) == 0
-    await database.close()
 
 
 async def test_batch_of_one_row_that_times_out_raises_the_error(
     database_url: str, outside_connection: asyncpg.Connection
 ) -> None:
     await insert_responses(outside_connection, 1)
-    database = Database(make_settings(database_url, db_statement_timeout=0.05))
-    async with outside_connection.transaction():
+    async with (
+        open_database(make_settings(database_url, db_statement_timeout=0.05)) as database,
+        outside_connection.transaction(),
+    ):
         await outside_connection.execute("LOCK TABLE stored_answers IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(Overloaded):
             await delete_in_batches(database.writes, OLD_RESPONSES, batch_size=4)
-    await database.close()
 
 
 async def test_job_deletes_more_rows_than_one_statement_could(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -43,26 +43,29 @@ async def select_one(session: Session) -> int:
     return one
 
 
-async def open_transactions(stack: AsyncExitStack, database: Database, number: int) -> None:
-    """Begin transactions in tasks of their own, as requests do. They last until the stack ends."""
+async def hold_transaction(
+    database: Database, has_begun: asyncio.Event, may_end: asyncio.Event
+) -> None:
+    """Begin a transaction, and end it when the event `may_end` is set."""
+    async with database.transaction() as session:
+        await session.execute(SELECT_ONE)
+        has_begun.set()
+        await may_end.wait()
+
+
+@asynccontextmanager
+async def open_transactions(database: Database, number: int) -> AsyncIterator[None]:
+    """Begin transactions in tasks of their own, as requests do. They end with the block."""
     may_end = asyncio.Event()
-
-    async def hold_transaction(has_begun: asyncio.Event) -> None:
-        async with database.transaction() as session:
-            await session.execute(SELECT_ONE)
-            has_begun.set()
-            await may_end.wait()
-
-    have_begun = [asyncio.Event() for _ in range(number)]
-    tasks = [asyncio.create_task(hold_transaction(has_begun)) for has_begun in have_begun]
-    for has_begun in have_begun:
-        await has_begun.wait()
-
-    async def end_transactions() -> None:
-        may_end.set()
-        await asyncio.gather(*tasks)
-
-    stack.push_async_callback(end_transactions)
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(number):
+            has_begun = asyncio.Event()
+            tasks.create_task(hold_transaction(database, has_begun, may_end))
+            await has_begun.wait()
+        try:
+            yield
+        finally:
+            may_end.set()
 
 
 @pytest.mark.parametrize(
@@ -88,8 +91,7 @@ async def test_write_is_refused_while_other_writes_occupy_their_share(
     create_database: CreateDatabase,
 ) -> None:
     database = create_database()
-    async with AsyncExitStack() as stack:
-        await open_transactions(stack, database, 2)
+    async with open_transactions(database, 2):
         with pytest.raises(Overloaded):
             await database.writes.execute(SELECT_ONE)
     assert await select_one(database.writes) == 1
@@ -99,21 +101,16 @@ async def test_transaction_is_refused_while_writes_occupy_their_share(
     create_database: CreateDatabase,
 ) -> None:
     database = create_database()
-    async with AsyncExitStack() as stack:
-        await open_transactions(stack, database, 2)
-        async with database.transaction() as session:
-            with pytest.raises(Overloaded):
-                await session.execute(SELECT_ONE)
+    async with open_transactions(database, 2), database.transaction() as session:
+        with pytest.raises(Overloaded):
+            await session.execute(SELECT_ONE)
 
 
 async def test_read_succeeds_while_writes_and_streams_occupy_their_shares(
     create_database: CreateDatabase,
 ) -> None:
     database = create_database()
-    async with AsyncExitStack() as stack:
-        await open_transactions(stack, database, 2)
-        caller = Caller()
-        stream = await stack.enter_async_context(database.streaming_transaction(caller))
+    async with open_transactions(database, 2), database.streaming_transaction(Caller()) as stream:
         await stream.execute(SELECT_ONE)
         assert await select_one(database.reads) == 1
 
@@ -122,8 +119,7 @@ async def test_waiting_write_continues_when_another_write_ends(
     create_database: CreateDatabase,
 ) -> None:
     database = create_database()
-    async with AsyncExitStack() as stack:
-        await open_transactions(stack, database, 2)
+    async with open_transactions(database, 2):
         waiting_write = asyncio.create_task(select_one(database.writes))
         await asyncio.sleep(0)
         assert not waiting_write.done()
@@ -148,8 +144,7 @@ async def test_optional_write_is_skipped_without_waiting_or_logging(
 ) -> None:
     database = create_database()
     assert await select_one(database.optional_writes) == 1
-    async with AsyncExitStack() as stack:
-        await open_transactions(stack, database, 2)
+    async with open_transactions(database, 2):
         write = asyncio.create_task(select_one(database.optional_writes))
         await asyncio.sleep(0)
         assert write.done()
@@ -190,8 +185,8 @@ async def test_writes_occupy_all_connections_of_process_without_clients(
     create_database: CreateDatabase,
 ) -> None:
     database = create_database(reserve_reads=False)
-    async with AsyncExitStack() as stack:
-        await open_transactions(stack, database, POOL_SIZE)
+    async with open_transactions(database, POOL_SIZE):
+        pass
 
 
 async def test_slot_is_free_after_transaction_was_cancelled(
@@ -199,14 +194,7 @@ async def test_slot_is_free_after_transaction_was_cancelled(
 ) -> None:
     database = create_database(1)
     has_begun = asyncio.Event()
-
-    async def wait_in_transaction() -> None:
-        async with database.transaction() as session:
-            await session.execute(SELECT_ONE)
-            has_begun.set()
-            await asyncio.Event().wait()
-
-    transaction = asyncio.create_task(wait_in_transaction())
+    transaction = asyncio.create_task(hold_transaction(database, has_begun, asyncio.Event()))
     await has_begun.wait()
     transaction.cancel()
     await asyncio.wait({transaction})
@@ -227,7 +215,7 @@ async def test_cancelled_wait_leaves_slot_to_next_write() -> None:
     assert not slots.are_all_taken
 
 
-async def test_slot_is_free_if_wait_is_cancelled_in_the_moment_in_which_it_ends() -> None:
+async def test_slot_is_free_if_wait_is_cancelled_at_the_moment_it_ends() -> None:
     slots = WriteSlots(1, 1, timeout_seconds=60)
     await slots.take()
     waiting = asyncio.create_task(slots.take())

@@ -30,6 +30,7 @@ from tests.support.problems import check_problem, field_error_locations
 from tests.support.resources import replace_resources
 from tests.support.rows import select_values
 from tests.support.settings import make_settings
+from tests.support.stored_objects import list_keys
 
 FIELDS = [
     *("id", "name", "filename", "content_type", "size", "sha256"),
@@ -43,11 +44,6 @@ PDF = b"%PDF-2.0\r\n\x00\xff"
 def without_url(document: Json) -> Json:
     """Return the fields that are the same in every response."""
     return {name: value for name, value in document.items() if name not in URL_FIELDS}
-
-
-async def list_keys(storage: Storage, settings: Settings) -> list[str]:
-    """Return the keys of all objects in the store that belong to this test."""
-    return [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
 
 
 async def test_created_document_can_be_read_at_its_location(client: AsyncClient) -> None:
@@ -293,7 +289,7 @@ async def test_object_key_is_unrelated_to_the_document_and_not_shown(
     client: AsyncClient, storage: Storage, settings: Settings
 ) -> None:
     document = await make_document(client, "Thesis", PDF)
-    [key] = await list_keys(storage, settings)
+    [key] = await list_keys(storage, settings.s3_prefix)
     assert key == object_key(document["file_url"])
     assert UUID(key.removeprefix(settings.s3_prefix)) != UUID(document["id"])
     shown_data = [without_url(document), (await client.get("/openapi.json")).json()["components"]]
@@ -333,7 +329,11 @@ async def test_replaced_file_is_removed(
     )
     remaining_keys = [object_key(response.json()["file_url"])]
     assert (await download(before["file_url"])).status_code == 404
-    assert await list_keys(storage, settings) == remaining_keys != [object_key(before["file_url"])]
+    assert (
+        await list_keys(storage, settings.s3_prefix)
+        == remaining_keys
+        != [object_key(before["file_url"])]
+    )
     assert (
         await select_values(database, "SELECT key FROM stored_objects WHERE state = 'ready'")
         == remaining_keys
@@ -422,7 +422,7 @@ async def test_deleted_document_is_removed_with_its_file(
     assert (await client.get(path)).status_code == 404
     assert (await client.delete(path)).status_code == 404
     assert (await download(document["file_url"])).status_code == 404
-    assert await list_keys(storage, settings) == []
+    assert await list_keys(storage, settings.s3_prefix) == []
     assert await select_values(database, "SELECT key FROM stored_objects") == []
 
 

@@ -27,6 +27,7 @@ from tests.support.multipart import (
 )
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.rows import select_values
+from tests.support.stored_objects import list_keys, list_multipart_uploads
 
 MIB = 2**20
 PART_SIZE = 8 * MIB  # of a multipart upload, in bytes
@@ -44,13 +45,13 @@ ListRemains = Callable[[], Awaitable[list[str]]]
 def list_remains(storage: Storage, settings: Settings, database: Database) -> ListRemains:
     """Return the keys of all objects, multipart uploads and rows of stored objects of the test."""
 
-    async def list_keys() -> list[str]:
-        keys = [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
-        upload_pages = storage.list_multipart_uploads(settings.s3_prefix)
-        uploads = [upload.key async for page in upload_pages for upload in page]
-        return keys + uploads + await select_values(database, "SELECT key FROM stored_objects")
+    async def list_all_keys() -> list[str]:
+        keys = await list_keys(storage, settings.s3_prefix)
+        uploads = await list_multipart_uploads(storage, settings.s3_prefix)
+        rows = await select_values(database, "SELECT key FROM stored_objects")
+        return keys + [upload.key for upload in uploads] + rows
 
-    return list_keys
+    return list_all_keys
 
 
 async def test_list_remains_contains_objects_multipart_uploads_and_rows(

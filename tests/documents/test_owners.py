@@ -15,6 +15,7 @@ from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_fi
 from tests.support.problems import check_problem, field_error_locations
 from tests.support.responses import check_parameter_error, get_json
 from tests.support.rows import select_values
+from tests.support.stored_objects import list_keys, list_multipart_uploads
 
 SORTS = ("-created_at", "size", "name,-size")
 CURRENT_ETAG = {"If-Match": '"1"'}
@@ -81,9 +82,8 @@ async def snapshot(database: Database, storage: Storage, settings: Settings) -> 
     objects = await select_values(
         database, "SELECT to_jsonb(o)::text FROM stored_objects o ORDER BY id"
     )
-    keys = [key async for page in storage.list_keys(settings.s3_prefix) for key in page]
-    upload_pages = storage.list_multipart_uploads(settings.s3_prefix)
-    uploads = [upload async for page in upload_pages for upload in page]
+    keys = await list_keys(storage, settings.s3_prefix)
+    uploads = await list_multipart_uploads(storage, settings.s3_prefix)
     return documents, objects, keys, uploads
 
 

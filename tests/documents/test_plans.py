@@ -9,6 +9,7 @@ import pytest
 from app.core.db import Database
 from app.documents.stored_object_repository import REMOVAL_PAGE_SIZE, StoredObjectRepository
 from tests.support import servers
+from tests.support.query_plans import explain
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 
 pytestmark = pytest.mark.private_database
@@ -47,8 +48,6 @@ async def test_objects_to_remove_are_found_by_an_index_in_their_order(
         await wait_for_statement_callbacks()
     assert len(rows) == number_of_rows
     [(statement, parameters)] = statements
-    async with database.engine.connect() as connection:
-        explain = f"EXPLAIN (FORMAT JSON) {statement}"
-        [plan] = (await connection.exec_driver_sql(explain, parameters)).scalars().one()
+    plan = await explain(database, statement, parameters)
     assert f"'Index Name': '{index}'" in str(plan)
     assert "Sort" not in str(plan)

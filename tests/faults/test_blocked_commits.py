@@ -34,39 +34,39 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="module")
-async def service(postgres: Postgres) -> AsyncIterator[RunningService]:
-    async with running_service(postgres.url(), prefix="faults/commits/") as service:
+def database_url(postgres: Postgres) -> str:
+    """The URL of the database on the server of these tests."""
+    return postgres.url()
+
+
+@pytest.fixture(scope="module")
+async def service(database_url: str) -> AsyncIterator[RunningService]:
+    async with running_service(database_url, prefix="faults/commits/") as service:
         # The first check of the readiness imports the client of the object store.
         await service.client.get("/readyz")
         yield service
 
 
 @pytest.fixture
-async def observer(postgres: Postgres) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the database that does not belong to the service."""
-    connection = await asyncpg.connect(postgres.url())
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def unused_token(observer: asyncpg.Connection) -> str:
+async def unused_token(outside_connection: asyncpg.Connection) -> str:
     """A token of a new user, whose first use has to be recorded."""
     token = secret.generate_token()
     email = f"{uuid4()}@example.com"
-    await observer.execute(ADD_TOKEN, email, secret.compute_token_digest(token))
+    await outside_connection.execute(ADD_TOKEN, email, secret.compute_token_digest(token))
     return token
 
 
 @pytest.fixture
-async def missing_standby(observer: asyncpg.Connection, unused_token: str) -> AsyncIterator[None]:
+async def missing_standby(
+    outside_connection: asyncpg.Connection, unused_token: str
+) -> AsyncIterator[None]:
     """Make every commit wait for a standby that does not exist, until the test ends.
 
     The token is created before, because its commit would wait too.
     """
-    await set_synchronous_standby(observer, "missing")
+    await set_synchronous_standby(outside_connection, "missing")
     yield
-    await set_synchronous_standby(observer, "")
+    await set_synchronous_standby(outside_connection, "")
 
 
 async def set_synchronous_standby(connection: asyncpg.Connection, name: str) -> None:
@@ -79,7 +79,7 @@ async def set_synchronous_standby(connection: asyncpg.Connection, name: str) -> 
 
 
 async def start_blocked_writes(
-    service: RunningService, observer: asyncpg.Connection
+    service: RunningService, outside_connection: asyncpg.Connection
 ) -> list[asyncio.Task[Response]]:
     """Send more writes than the pool has connections, and wait until they occupy their share."""
     writes = [
@@ -87,16 +87,16 @@ async def start_blocked_writes(
         for number in range(3 * POOL_SIZE)
     ]
     await database_activity.wait_for_query_result(
-        WRITE_CONNECTIONS, observer, database_activity.COUNT_WAITING_FOR_STANDBY
+        WRITE_CONNECTIONS, outside_connection, database_activity.COUNT_WAITING_FOR_STANDBY
     )
     return writes
 
 
 @pytest.mark.usefixtures("missing_standby")
 async def test_reads_succeed_while_commits_of_writes_are_blocked(
-    service: RunningService, observer: asyncpg.Connection
+    service: RunningService, outside_connection: asyncpg.Connection
 ) -> None:
-    writes = await start_blocked_writes(service, observer)
+    writes = await start_blocked_writes(service, outside_connection)
     reads = [service.client.get(path) for path in ("/authors", "/books", "/users", "/readyz") * 2]
     stream = service.client.get("/books", headers={"Accept": "text/csv"})
     responses = await asyncio.gather(*reads, stream)
@@ -107,9 +107,9 @@ async def test_reads_succeed_while_commits_of_writes_are_blocked(
 
 @pytest.mark.usefixtures("missing_standby")
 async def test_read_with_unused_token_succeeds_while_writes_occupy_their_share(
-    service: RunningService, observer: asyncpg.Connection, unused_token: str
+    service: RunningService, outside_connection: asyncpg.Connection, unused_token: str
 ) -> None:
-    writes = await start_blocked_writes(service, observer)
+    writes = await start_blocked_writes(service, outside_connection)
     headers = {"Authorization": f"Bearer {unused_token}"}
     assert (await service.client.get("/users/me", headers=headers)).status_code == 200
     await asyncio.gather(*writes)
@@ -124,11 +124,11 @@ async def test_read_with_unused_token_succeeds_while_its_own_commit_is_blocked(
 
 
 async def test_writes_succeed_as_soon_as_commits_are_confirmed_again(
-    service: RunningService, observer: asyncpg.Connection
+    service: RunningService, outside_connection: asyncpg.Connection
 ) -> None:
-    await set_synchronous_standby(observer, "missing")
-    writes = await start_blocked_writes(service, observer)
-    await set_synchronous_standby(observer, "")
+    await set_synchronous_standby(outside_connection, "missing")
+    writes = await start_blocked_writes(service, outside_connection)
+    await set_synchronous_standby(outside_connection, "")
     responses = await asyncio.gather(*writes)
     created_authors = [response.json() for response in responses if response.status_code == 201]
     assert len(created_authors) >= WRITE_CONNECTIONS
@@ -140,11 +140,11 @@ async def test_writes_succeed_as_soon_as_commits_are_confirmed_again(
 
 @pytest.mark.usefixtures("missing_standby")
 async def test_writes_that_find_no_free_connection_get_503_in_time(
-    service: RunningService, observer: asyncpg.Connection
+    service: RunningService, outside_connection: asyncpg.Connection
 ) -> None:
-    writes = await start_blocked_writes(service, observer)
+    writes = await start_blocked_writes(service, outside_connection)
     done, _ = await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
     check_problem(done.pop().result(), 503, "overloaded")
-    waiting_writes = await observer.fetchval(database_activity.COUNT_WAITING_FOR_STANDBY)
+    waiting_writes = await outside_connection.fetchval(database_activity.COUNT_WAITING_FOR_STANDBY)
     assert waiting_writes <= WRITE_CONNECTIONS
     await asyncio.gather(*writes)

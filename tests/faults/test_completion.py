@@ -15,7 +15,7 @@ from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.raw_requests import post_head
 from tests.support.running_service import RunningService, running_service
-from tests.support.store_proxy import ProxyAction, StoreProxy, running_store_proxy
+from tests.support.store_proxy import ProxyAction, StoreProxy
 
 PREFIX = "faults/completion/"
 CONTENT = b"%PDF-1.7"
@@ -26,12 +26,6 @@ LARGE_CONTENT = bytes((SLICE_COUNT - 1) * SLICE_BYTES + 1)
 READ_OBJECT = "GET .*/faults/completion/[0-9a-f-]+$"
 # The requests of the tests are held for a while, without progress.
 REQUEST_TIMEOUT = f"{TIMEOUT_SECONDS}"
-
-
-@pytest.fixture(scope="module")
-async def proxy() -> AsyncIterator[StoreProxy]:
-    async with running_store_proxy() as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from asyncpg.transaction import Transaction
 from httpx import Response
 
-from tests.support import database_activity, servers
+from tests.support import database_activity
 from tests.support.database_proxy import (
     COMMIT_COMPLETE_MESSAGE,
     DatabaseProxy,
@@ -33,38 +33,23 @@ COUNT_AUTHORS = "SELECT count(*) FROM authors WHERE name = $1"
 
 
 @pytest.fixture(scope="module")
-async def direct_url(template_url: str) -> AsyncIterator[str]:
-    """The URL of a database without the proxy."""
-    async with servers.open_copy(template_url) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-async def proxy(direct_url: str) -> AsyncIterator[DatabaseProxy]:
-    async with running_database_proxy(direct_url) as proxy:
+async def proxy(database_url: str) -> AsyncIterator[DatabaseProxy]:
+    async with running_database_proxy(database_url) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
-async def service(proxy: DatabaseProxy, direct_url: str) -> AsyncIterator[RunningService]:
+async def service(proxy: DatabaseProxy, database_url: str) -> AsyncIterator[RunningService]:
     async with running_service(
-        proxy.url, direct_url=direct_url, prefix="faults/network/"
+        proxy.url, direct_url=database_url, prefix="faults/network/"
     ) as service:
         yield service
 
 
 @pytest.fixture
-async def observer(direct_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to the database that does not pass through the proxy."""
-    connection = await asyncpg.connect(direct_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def lock_on_authors(direct_url: str, service: RunningService) -> AsyncIterator[Transaction]:
+async def lock_on_authors(database_url: str, service: RunningService) -> AsyncIterator[Transaction]:
     """A transaction that locks the table `authors`, so that requests wait until it ends."""
-    connection = await asyncpg.connect(direct_url)
+    connection = await asyncpg.connect(database_url)
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute("LOCK TABLE authors IN ACCESS EXCLUSIVE MODE")
@@ -88,17 +73,17 @@ async def test_reads_succeed_while_connections_are_reset_repeatedly(
 async def test_read_is_retried_when_its_connection_is_reset(
     service: RunningService,
     proxy: DatabaseProxy,
-    observer: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
     lock_on_authors: Transaction,
 ) -> None:
     request = asyncio.ensure_future(service.client.get("/authors"))
     await database_activity.wait_for_query_result(
-        1, observer, database_activity.COUNT_WAITING_FOR_LOCK
+        1, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
     )
     proxy.reset_connections()
     # Postgres does not notice that the first client is gone, so both statements wait.
     await database_activity.wait_for_query_result(
-        2, observer, database_activity.COUNT_WAITING_FOR_LOCK
+        2, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
     )
     await lock_on_authors.rollback()
     assert (await request).status_code == 200
@@ -108,18 +93,20 @@ async def test_read_is_retried_when_its_connection_is_reset(
 async def test_write_is_503_and_not_retried_when_its_connection_is_reset(
     service: RunningService,
     proxy: DatabaseProxy,
-    observer: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
     lock_on_authors: Transaction,
 ) -> None:
     request = asyncio.ensure_future(service.client.post("/authors", json={"name": "once"}))
     await database_activity.wait_for_query_result(
-        1, observer, database_activity.COUNT_WAITING_FOR_LOCK
+        1, outside_connection, database_activity.COUNT_WAITING_FOR_LOCK
     )
     proxy.reset_connections()
     check_problem(await request, 503, "unavailable")
     await lock_on_authors.rollback()
-    await database_activity.wait_for_query_result(0, observer, database_activity.COUNT_BUSY)
-    assert await observer.fetchval(COUNT_AUTHORS, "once") <= 1
+    await database_activity.wait_for_query_result(
+        0, outside_connection, database_activity.COUNT_BUSY
+    )
+    assert await outside_connection.fetchval(COUNT_AUTHORS, "once") <= 1
     await service.check_recovered()
 
 
@@ -129,7 +116,7 @@ async def test_write_is_503_and_done_when_the_response_of_its_commit_is_lost(
     fault: str,
     service: RunningService,
     proxy: DatabaseProxy,
-    observer: asyncpg.Connection,
+    outside_connection: asyncpg.Connection,
     *,
     has_key: bool,
 ) -> None:
@@ -158,11 +145,11 @@ async def test_write_is_503_and_done_when_the_response_of_its_commit_is_lost(
     check_problem(await request, 503, "unavailable")
     assert monotonic() - started_at < max_seconds
     proxy.unblock()
-    assert await observer.fetchval(COUNT_AUTHORS, name) == 1
+    assert await outside_connection.fetchval(COUNT_AUTHORS, name) == 1
     if has_key:
         retry = await retry_while_in_progress(send_request)
         assert (retry.status_code, retry.headers[REPLAYED_HEADER]) == (201, "true")
-        assert await observer.fetchval(COUNT_AUTHORS, name) == 1
+        assert await outside_connection.fetchval(COUNT_AUTHORS, name) == 1
     await service.check_recovered()
 
 

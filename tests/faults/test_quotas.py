@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 from httpx import AsyncClient
 
-from app.core.db import Database
 from tests.support.clients_with_tokens import create_user_with_token
+from tests.support.databases import open_database
 from tests.support.factories import make_document
 from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.settings import make_settings
@@ -37,9 +37,8 @@ async def origins(database_url: str) -> AsyncIterator[list[str]]:
 @pytest.fixture
 async def clients(database_url: str, origins: list[str]) -> AsyncIterator[list[AsyncClient]]:
     """A client for each server, with a token of the same new member."""
-    database = Database(make_settings(database_url))
-    member = await create_user_with_token(database)
-    await database.close()
+    async with open_database(make_settings(database_url)) as database:
+        member = await create_user_with_token(database)
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(

@@ -19,7 +19,7 @@ from tests.support.running_service import (
     RunningService,
     running_service,
 )
-from tests.support.store_proxy import ProxyAction, StoreProxy, running_store_proxy
+from tests.support.store_proxy import ProxyAction, StoreProxy
 
 # The service stores a small file with a single request, and a large one in two parts.
 SMALL_FILE = b"%PDF-1.7 small"
@@ -39,12 +39,6 @@ class StoreCall(NamedTuple):
     # The status of the request when the call fails, and when it succeeds afterwards.
     status_on_failure: int
     status_on_success: int
-
-
-@pytest.fixture(scope="module")
-async def proxy() -> AsyncIterator[StoreProxy]:
-    async with running_store_proxy() as proxy:
-        yield proxy
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from app.core.db import Database
 from app.tokens import secret
 from app.tokens.service import find_principal
 from tests.support import servers
+from tests.support.query_plans import explain
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
 
 pytestmark = pytest.mark.private_database
@@ -42,9 +43,7 @@ async def test_token_lookup_is_one_statement_that_uses_two_unique_indexes(
         assert await find_principal(database, secret.generate_token()) is None
         await wait_for_statement_callbacks()
     [(statement, parameters)] = statements
-    async with database.engine.connect() as connection:
-        explain = f"EXPLAIN (FORMAT JSON) {statement}"
-        [plan] = (await connection.exec_driver_sql(explain, parameters)).scalars().one()
+    plan = await explain(database, statement, parameters)
     for index in ("uq_tokens_digest", "pk_users"):
         assert f"'Index Name': '{index}'" in str(plan)
     assert "Seq Scan" not in str(plan)
