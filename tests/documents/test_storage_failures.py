@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app.core.db import Database
-from app.core.storage import _s3 as s3
+from app.core.storage import _s3_clients as s3_clients
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.documents.conftest import ListObjectStates, Sweep, UseStore
@@ -46,8 +46,8 @@ FAILURES = {
 
 @pytest.fixture(autouse=True)
 def short_store_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "CONNECT_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(s3_clients, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(s3_clients, "READ_TIMEOUT_SECONDS", 0.5)
 
 
 @pytest.fixture(params=["down", *FAILURES])
@@ -72,7 +72,7 @@ async def test_upload_returns_503_and_creates_no_document_while_store_fails(
     check_problem(response, 503, "unavailable")
     assert response.headers["retry-after"] == "1"
     # The upload is retried, but the service does not also ask the failing store to delete it.
-    assert len(failing_store.request_lines) <= s3.MAX_ATTEMPTS
+    assert len(failing_store.request_lines) <= s3_clients.MAX_ATTEMPTS
     assert (await client.get("/documents")).json()["total"] == 0
     await sweep()
     assert await list_object_states() == []

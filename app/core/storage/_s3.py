@@ -6,29 +6,15 @@ imported before the first call to the store.
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
-from urllib.parse import quote
 
 import boto3
-from botocore import UNSIGNED
-from botocore.auth import S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.config import Config
-from botocore.exceptions import NoCredentialsError
 
 from app.core.storage._object_store import MultipartUpload, ObjectRequest, StoredPart
+from app.core.storage._s3_clients import PING_OPTIONS, create_s3_client
 from app.core.storage._s3_errors import translate_s3_errors
+from app.core.storage._s3_urls import UrlSigner
 from app.settings import Settings
 
-CONNECT_TIMEOUT_SECONDS = 2
-READ_TIMEOUT_SECONDS = 20
-# How many times boto3 sends a request before it gives up, including the first attempt.
-MAX_ATTEMPTS = 2
-# Options of boto3's client for pings, which have to fail fast. The timeouts are in seconds.
-PING_OPTIONS: Final = {
-    "connect_timeout": 1,
-    "read_timeout": 1,
-    "retries": {"total_max_attempts": 1},
-}
 READ_CHUNK_BYTES: Final = 1024 * 1024
 
 
@@ -46,17 +32,16 @@ class S3Bucket:
         Raises `Unavailable` if boto3 rejects its configuration.
         """
         self._name = settings.s3_bucket
-        self._region = settings.s3_region
-        self._max_connections = max_connections
-        self._session = boto3.Session(region_name=self._region)
+        session = boto3.Session(region_name=settings.s3_region)
+        endpoint = settings.s3_endpoint_url
 
-        self._client = self._create_client(settings.s3_endpoint_url)
+        self._client = create_s3_client(session, endpoint, max_pool_connections=max_connections)
         # Pings use a separate client, so that they never wait for a connection of another call.
-        self._ping_client = self._create_client(settings.s3_endpoint_url, **PING_OPTIONS)
+        self._ping_client = create_s3_client(session, endpoint, **PING_OPTIONS)
 
-        # Signed URLs begin with this URL, because clients may reach the store at another one.
-        public_endpoint = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-        self._public_url = self._build_bucket_url(public_endpoint)
+        # Clients may reach the store at another URL than the service does.
+        public_endpoint = settings.s3_public_endpoint_url or endpoint
+        self._url_signer = UrlSigner(session, public_endpoint, settings.s3_bucket)
 
     def close(self) -> None:
         self._client.close()
@@ -163,26 +148,7 @@ class S3Bucket:
 
         `method` is the HTTP method of the requests, for example "GET".
         """
-        credentials = self._session.get_credentials()
-        if credentials is None:
-            raise NoCredentialsError
-        frozen_credentials = credentials.get_frozen_credentials()
-
-        # boto3's `generate_presigned_url` uses the same signer, but takes three times as long.
-        signer = S3SigV4QueryAuth(frozen_credentials, "s3", self._region, expires=lifetime_seconds)
-
-        signed_urls = []
-        for request in requests:
-            object_url = self._public_url + quote(request.key)
-            headers = {}
-            if request.content_length is not None:
-                # The signer signs every header, so the store refuses a body of another size.
-                headers["Content-Length"] = str(request.content_length)
-            aws_request = AWSRequest(method, object_url, headers, params=request.parameters)
-            # The signature becomes a part of the query.
-            signer.add_auth(aws_request)
-            signed_urls.append(str(aws_request.url))
-        return signed_urls
+        return self._url_signer.sign(method, requests, lifetime_seconds)
 
     @translate_s3_errors()
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -194,47 +160,3 @@ class S3Bucket:
         client_method = getattr(self._client, operation)
         response: dict[str, Any] = client_method(Bucket=self._name, **parameters)
         return response
-
-    def _build_bucket_url(self, endpoint: str | None) -> str:
-        """Return the URL of the bucket at an endpoint, for example `https://host/bucket/`.
-
-        boto3 decides whether the bucket is a part of the path or of the host name, but it builds
-        only the URLs of objects. This method removes the key from the URL of an object.
-        """
-        client = self._create_client(endpoint, signature_version=UNSIGNED)
-        parameters = {"Bucket": self._name, "Key": "key"}
-        object_url: str = client.generate_presigned_url("get_object", Params=parameters)
-        url_without_query, _, _ = object_url.partition("?")
-        return url_without_query.removesuffix("key")
-
-    def _create_client(self, endpoint: str | None, **options: Any) -> Any:
-        """Create a boto3 client for the object store at this URL, or for that of AWS if it is None.
-
-        `options` are arguments of boto3's `Config`, such as `read_timeout=1`. They override the
-        defaults below.
-        """
-        default_options = {
-            "signature_version": "s3v4",
-            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "read_timeout": READ_TIMEOUT_SECONDS,
-            "retries": {"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-        }
-        addressing_style = "auto"
-        if endpoint is not None:
-            # Put the bucket into the path of the URL instead of the host name, because a host such
-            # as `localhost` has no subdomains.
-            addressing_style = "path"
-
-        config = Config(
-            **{**default_options, **options},
-            max_pool_connections=self._max_connections,
-            # Otherwise, a signed URL would require a checksum that browsers do not send.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            s3={
-                "addressing_style": addressing_style,
-                # TLS protects the payload, so do not compute a hash of each part to sign it.
-                "payload_signing_enabled": False,
-            },
-        )
-        return self._session.client("s3", endpoint_url=endpoint, config=config)
