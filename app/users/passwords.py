@@ -116,12 +116,15 @@ class PasswordHasher:
     def _call_after_last_hash(
         self, reserved_hasher: "ReservedHasher", free_place: Callable[[], None]
     ) -> None:
-        """Free a place when the last hash of its caller is finished.
+        """Free a place when the last hash of its caller is finished, which is usually now.
 
         If the request was cancelled, a thread may still compute the hash after the end of the
         block, because a thread cannot be stopped. The callback runs in that thread, so it asks the
         event loop to free the place.
         """
+        if reserved_hasher.last_hash_task.done():
+            free_place()
+            return
         loop = asyncio.get_running_loop()
         reserved_hasher.last_hash_task.add_done_callback(
             lambda _: loop.call_soon_threadsafe(free_place)

@@ -175,8 +175,6 @@ class UserService:
         if not new_values:
             precondition.require(user.version)
             return user
-        if "email" in new_values and self._registration_guard is not None:
-            await self._registration_guard.count_registration()
         return await self._write_credentials(user_id, new_values, verified_hash, precondition)
 
     async def _write_credentials(
@@ -189,13 +187,16 @@ class UserService:
         """Write the new email or password of a user, and possibly other fields. Return the user.
 
         If the current password was verified, `verified_hash` is its hash. Raises `Conflict` if the
-        user no longer has it.
+        user no longer has it, and `TooManyRegistrations` if the guard refuses the new email.
         """
         columns = dict(new_values)
         if "password" in new_values:
             columns["password_hash"] = await self._password_hasher.hash(columns.pop("password"))
             # When the password changes, a database trigger deletes all other tokens of the user.
             columns["password_changed_by"] = self._principal.token_id
+        # Hash first, because a change that is refused with `Overloaded` must not be counted.
+        if "email" in new_values and self._registration_guard is not None:
+            await self._registration_guard.count_registration()
         if verified_hash is None:
             return await self._repository.update(user_id, columns, precondition)
         repository = self._repository_for_hash(verified_hash)

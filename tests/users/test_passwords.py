@@ -28,6 +28,15 @@ async def test_hash_raises_overloaded_when_the_queue_is_full() -> None:
     hasher.close()
 
 
+async def test_finished_hash_frees_its_place_immediately() -> None:
+    hasher = PasswordHasher(max_pending=1, max_pending_changes=1)
+    # A change of a password verifies the current password, and then hashes the new one.
+    with hasher.reserve_for_change() as reserved_hasher:
+        await reserved_hasher.verify(PASSWORD, DUMMY_HASH)
+    assert isinstance(await hasher.hash(PASSWORD), str)
+    hasher.close()
+
+
 async def test_cancelled_hash_occupies_the_queue_until_it_is_finished() -> None:
     hasher = PasswordHasher(max_pending=1, max_pending_changes=1)
     cancelled_task = asyncio.create_task(hasher.hash(PASSWORD))

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections import Counter
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from fastapi import FastAPI
 from httpx import AsyncClient, Response
+from sqlalchemy import text
 
 from app.core.db import Database
 from app.users.passwords import PasswordHasher
@@ -25,9 +28,12 @@ from tests.support.accounts import (
 )
 from tests.support.attempt_counters import let_time_pass, read_levels, set_levels
 from tests.support.callers import set_anonymous_access
+from tests.support.database_activity import start_until_blocked
 from tests.support.problems import check_problem
 from tests.support.resources import replace_resources
 
+NEW_EMAIL = "countess@example.com"
+NEW_PASSWORD = "battery staple"
 COUNT_USERS = "SELECT count(*) FROM users"
 
 
@@ -153,6 +159,28 @@ async def test_changes_of_an_email_count_as_registrations_except_those_by_an_adm
     assert (await change_own_email(EMAIL)).status_code == 200  # It is not changed.
     response = await change_user(client, member, admin_token, email="root@example.com")
     check_problem(response, 409, "email-taken")
+
+
+@pytest.mark.private_database
+async def test_change_of_email_and_password_is_not_refused_as_overloaded_after_it_was_counted(
+    app: FastAPI, client: AsyncClient, database: Database, outside_connection: asyncpg.Connection
+) -> None:
+    hasher = PasswordHasher(max_pending_changes=1)
+    replace_resources(app, password_hasher=hasher)
+    assert (await register(client)).status_code == 201
+    user = await fetch_value(database, "SELECT id FROM users")
+    token = await add_token(database, user, used=True)
+    changes = {"email": NEW_EMAIL, "password": NEW_PASSWORD, "current_password": PASSWORD}
+    with ExitStack() as reservations:
+        async with database.transaction() as session:
+            await session.execute(text("SELECT kind FROM attempt_counters FOR UPDATE"))
+            # The change has to wait until it can be counted. Another change then takes the place.
+            change = await start_until_blocked(
+                change_user(client, user, token, **changes), outside_connection
+            )
+            reservations.enter_context(hasher.reserve_for_change())
+        assert (await change).status_code == 200
+    hasher.close()
 
 
 @pytest.mark.private_database
