@@ -13,7 +13,7 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 # For example "app.example.com:8443" or "[::1]:8000".
 _HOST_AND_PORT: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<port>[0-9]+))?")
 _PATH_SEGMENT: Final = re.compile(r"[A-Za-z0-9._~-]+")
-# The names and addresses that always mean the same machine. Browsers do not ask DNS for them.
+# Names and addresses that every machine has for itself. Browsers do not ask DNS for them.
 _LOOPBACK_HOST: Final = re.compile(r"(.+\.)?localhost|127(\.[0-9]{1,3}){3}|::1|\[::1\]")
 
 

@@ -199,7 +199,7 @@ class IdempotencyKeyReused(InvalidRequest):
 
 
 class TooManyRequests(ServiceError):
-    """A user, network, account, token or connection has used its own part of what is limited.
+    """A user, network, account, token or connection exceeds its own limit.
 
     If all callers together reach a limit, the error is `Overloaded`. `retry_after` is in seconds.
     """

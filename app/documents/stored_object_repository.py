@@ -61,7 +61,7 @@ class StoredObjectRepository:
 
         Raises `TooManyUploads` or `StorageQuotaExceeded` if it exceeds a quota of the owner.
         """
-        owner_id = _select_owner(FileTarget(document_id=document_id))
+        owner_id = _select_owner_of_document(document_id)
         statement = (
             sa.insert(StoredObject)
             .values(document_id=document_id, owner_id=owner_id, **values)
@@ -157,5 +157,10 @@ def _select_owner(target: FileTarget) -> sa.ColumnElement[int | None]:
     """Return the SQL expression for the owner of the document for which a file is received."""
     if target.document_id is None:
         return sa.literal(target.owner_id, sa.BigInteger)
-    owner_of_document = sa.select(Document.owner_id).where(Document.id == target.document_id)
-    return owner_of_document.scalar_subquery()
+    return _select_owner_of_document(target.document_id)
+
+
+def _select_owner_of_document(document_id: UUID) -> sa.ColumnElement[int | None]:
+    """Return the SQL expression for the owner of an existing document."""
+    statement = sa.select(Document.owner_id).where(Document.id == document_id)
+    return statement.scalar_subquery()

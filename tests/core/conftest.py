@@ -11,7 +11,7 @@ from app.core.db import Database
 from tests.support import servers
 from tests.support.factories import Json
 from tests.support.many_books import INSERT_BOOKS
-from tests.support.processes import TIMEOUT_SECONDS
+from tests.support.processes import TIMEOUT_SECONDS, running_server
 from tests.support.rows import fill_tables
 
 
@@ -33,6 +33,16 @@ async def template_with_many_books(template_url: str) -> AsyncIterator[str]:
     """The URL of a database with many books, created once for all tests of a module."""
     async with servers.copy_with_rows(template_url, INSERT_BOOKS) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+async def origin(template_url: str) -> AsyncIterator[str]:
+    """The origin of a server process that all tests of a module share."""
+    async with (
+        servers.open_copy(template_url) as url,
+        running_server(DATABASE_URL=url) as (_, origin),
+    ):
+        yield origin
 
 
 @pytest.fixture

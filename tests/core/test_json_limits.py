@@ -1,7 +1,6 @@
 """Bodies that are small, but take long to parse and to validate."""
 
 import json
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -16,11 +15,9 @@ from app.core.formats import (
     parse_json,
 )
 from app.core.http import MAX_BATCH_BODY_SIZE
-from tests.support import servers
 from tests.support.factories import Json
 from tests.support.json_bodies import json_operations, send_body
 from tests.support.problems import check_problem
-from tests.support.processes import running_server
 
 JSON_HEADERS = {"Content-Type": "application/json"}
 # Bodies of several MiB, and the limit that the detail of the problem names.
@@ -38,16 +35,6 @@ def object_with_members(count: int) -> str:
     """Return an object with a number of members, none of which is known."""
     members = (f'"unknown_{number}": {number}' for number in range(count))
     return f"{{{', '.join(members)}}}"
-
-
-@pytest.fixture(scope="module")
-async def origin(template_url: str) -> AsyncIterator[str]:
-    """The origin of a server."""
-    async with (
-        servers.open_copy(template_url) as url,
-        running_server(DATABASE_URL=url) as (_, origin),
-    ):
-        yield origin
 
 
 @pytest.mark.parametrize("name", COSTLY_BATCHES)

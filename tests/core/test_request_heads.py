@@ -1,15 +1,12 @@
 """Requests whose head or framing the server rejects, although its parser would accept them."""
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
 from app.core.server._chunk_overhead import MAX_CHUNK_OVERHEAD_BYTES
 from app.core.server._request_head import MAX_HEAD_BYTES, MAX_WAITING_REQUESTS
-from tests.support import servers
 from tests.support.connections import tcp_connection
-from tests.support.processes import running_server
 from tests.support.protocol_server import RecordingApp, serving_app, wait_until_server_has_read
 from tests.support.raw_requests import exchange_bytes, response_statuses
 
@@ -49,16 +46,6 @@ HEADERS = {
     b"X-A: a\x00b": 400,
     b"X-A : 1": 400,
 }
-
-
-@pytest.fixture(scope="module")
-async def origin(template_url: str) -> AsyncIterator[str]:
-    """The origin of a server process that all tests of this module share."""
-    async with (
-        servers.open_copy(template_url) as url,
-        running_server(DATABASE_URL=url) as (_, origin),
-    ):
-        yield origin
 
 
 def check_rejection(response: bytes, expected_status: int) -> None:

@@ -14,8 +14,9 @@ from tests.support.access_log import read_log_until
 from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.database_activity import COUNT_BUSY, wait_for_query_result
 from tests.support.many_books import FIRST_BOOK_PATH, open_stream, request_stream
-from tests.support.problems import check_part_is_used
+from tests.support.problems import check_too_many_requests
 from tests.support.processes import running_server
+from tests.support.settings import SHORT_TIMEOUTS
 
 # With `pytest --dist loadfile`, only one process creates the large database.
 pytestmark = pytest.mark.private_database
@@ -40,7 +41,7 @@ async def check_stream_is_refused(origin: str, headers: dict[str, str]) -> None:
     """Check that a caller cannot have another stream."""
     async with request_stream(origin, headers=headers) as response:
         await response.aread()
-    check_part_is_used(response)
+    check_too_many_requests(response)
 
 
 async def test_user_with_too_many_streams_gets_429_and_another_user_gets_a_stream(
@@ -76,16 +77,7 @@ async def test_network_with_too_many_streams_gets_429_and_another_network_gets_a
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        (
-            {
-                "MIN_STREAM_RATE": "1GiB",
-                "REQUEST_TIMEOUT": "2",
-                # The settings require that these are shorter.
-                "DB_POOL_TIMEOUT": "0.5",
-                "DB_STATEMENT_TIMEOUT": "1",
-            },
-            "the client reads too slowly",
-        ),
+        ({"MIN_STREAM_RATE": "1GiB", **SHORT_TIMEOUTS}, "the client reads too slowly"),
         ({"STREAM_TIMEOUT": "2"}, "the stream took more than 2 seconds"),
     ],
     ids=["rate", "deadline"],

@@ -14,7 +14,7 @@ from httpx import AsyncClient
 from tests.support.access_log import read_log_until
 from tests.support.database_activity import COUNT_BUSY, wait_for_query_result
 from tests.support.many_books import BOOKS, FIRST_BOOK_PATH, open_stream
-from tests.support.problems import check_part_is_used
+from tests.support.problems import check_too_many_requests
 from tests.support.processes import running_server
 from tests.support.streamed_lists import CSV, NDJSON, get_stream
 
@@ -45,7 +45,7 @@ async def test_disconnected_client_leaves_no_query_running(
             async with open_stream(origin, accept):
                 await wait_for_query_result(1, outside_connection, COUNT_BUSY)
                 second_stream = await get_stream(client, "/authors", accept)
-                check_part_is_used(second_stream)
+                check_too_many_requests(second_stream)
                 responses = await asyncio.gather(*(client.get(FIRST_BOOK_PATH) for _ in range(20)))
                 assert {response.status_code for response in responses} == {200}
             await wait_for_query_result(0, outside_connection, COUNT_BUSY, RELEASE_TIMEOUT)

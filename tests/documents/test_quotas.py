@@ -1,6 +1,7 @@
 """Quotas of documents, bytes and pending direct uploads, for each owner."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -11,6 +12,7 @@ from pydantic import ByteSize
 from app.settings import Settings
 from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
 from tests.support.clients_with_tokens import ClientFactory
+from tests.support.document_forms import FORM_HEADERS, SMALL_CHUNK, stream_document_form
 from tests.support.factories import make_direct_upload, make_document
 from tests.support.problems import check_problem
 from tests.support.store_proxy import ProxyAction, StoreProxy
@@ -44,7 +46,7 @@ async def alice(client_with_role: ClientFactory) -> AsyncClient:
 
 
 @pytest.fixture(autouse=True)
-async def usage_is_correct(outside_connection: asyncpg.Connection) -> Any:
+async def usage_is_correct(outside_connection: asyncpg.Connection) -> AsyncIterator[None]:
     """Check after each test that the recorded numbers are those of the rows."""
     yield
     recorded = await outside_connection.fetch(RECORDED_USAGE)
@@ -91,14 +93,12 @@ async def test_file_above_the_quota_is_refused_and_leaves_nothing(
 async def test_announced_file_above_the_quota_is_refused_before_it_is_received(
     alice: AsyncClient, list_object_states: ListObjectStates
 ) -> None:
-    chunk = b"x" * 100_000
-
-    async def stream_endless_form() -> Any:
-        yield (b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + chunk)
+    async def fail() -> None:
         pytest.fail("the service reads more of the body")
 
-    headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Length": f"{10 * MIB}"}
-    response = await alice.post("/documents", content=stream_endless_form(), headers=headers)
+    form = stream_document_form(SMALL_CHUNK, fail)
+    headers = {**FORM_HEADERS, "content-length": f"{10 * MIB}"}
+    response = await alice.post("/documents", content=form, headers=headers)
     check_problem(response, 413, "storage-quota-exceeded")
     assert await list_object_states() == []
 

@@ -10,20 +10,15 @@ from httpx import Response
 
 from app import embedded
 from app.embedded.postgresql import Postgres
-from app.tokens import secret
 from tests.support import database_activity, postgres_server
+from tests.support.accounts import add_token, add_user, is_token_accepted
+from tests.support.databases import open_database
 from tests.support.problems import check_problem
 from tests.support.running_service import POOL_SIZE, RunningService, running_service
+from tests.support.settings import make_settings
 
 # The share of the pool that writes may occupy.
 WRITE_CONNECTIONS = POOL_SIZE // 2
-ADD_TOKEN = """
-WITH new_user AS (
-    INSERT INTO users (name, email, password_hash) VALUES ('Ada', $1, 'none') RETURNING id
-)
-INSERT INTO tokens (id, user_id, name, digest, expires_at)
-SELECT gen_random_uuid(), id, 'never used', $2, now() + interval '1 day' FROM new_user
-"""
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +43,11 @@ async def service(database_url: str) -> AsyncIterator[RunningService]:
 
 
 @pytest.fixture
-async def unused_token(outside_connection: asyncpg.Connection) -> str:
+async def unused_token(database_url: str) -> str:
     """A token of a new user, whose first use has to be recorded."""
-    token = secret.generate_token()
-    email = f"{uuid4()}@example.com"
-    await outside_connection.execute(ADD_TOKEN, email, secret.compute_token_digest(token))
-    return token
+    async with open_database(make_settings(database_url)) as database:
+        user_id = await add_user(database, f"{uuid4()}@example.com")
+        return await add_token(database, user_id)
 
 
 @pytest.fixture
@@ -110,8 +104,7 @@ async def test_read_with_unused_token_succeeds_while_writes_occupy_their_share(
     service: RunningService, outside_connection: asyncpg.Connection, unused_token: str
 ) -> None:
     writes = await start_blocked_writes(service, outside_connection)
-    headers = {"Authorization": f"Bearer {unused_token}"}
-    assert (await service.client.get("/users/me", headers=headers)).status_code == 200
+    assert await is_token_accepted(service.client, unused_token)
     await asyncio.gather(*writes)
 
 
@@ -119,8 +112,7 @@ async def test_read_with_unused_token_succeeds_while_writes_occupy_their_share(
 async def test_read_with_unused_token_succeeds_while_its_own_commit_is_blocked(
     service: RunningService, unused_token: str
 ) -> None:
-    headers = {"Authorization": f"Bearer {unused_token}"}
-    assert (await service.client.get("/users/me", headers=headers)).status_code == 200
+    assert await is_token_accepted(service.client, unused_token)
 
 
 async def test_writes_succeed_as_soon_as_commits_are_confirmed_again(

@@ -13,7 +13,7 @@ from tests.support.clients_with_tokens import create_user_with_token
 from tests.support.database_activity import wait_for_query_result
 from tests.support.document_forms import START_OF_FORM
 from tests.support.factories import make_author, make_document
-from tests.support.problems import check_part_is_used
+from tests.support.problems import check_too_many_requests
 from tests.support.processes import running_server
 from tests.support.raw_requests import open_request, post_head, upload_head
 
@@ -86,7 +86,7 @@ async def test_member_can_upload_while_another_member_holds_as_many_uploads_as_t
     member = await create_user_with_token(private_database)
     other_member = await create_user_with_token(private_database)
     await start_uploads(UPLOADS_PER_USER, member.headers)
-    check_part_is_used(await upload_file(client, member.headers))
+    check_too_many_requests(await upload_file(client, member.headers))
     assert (await upload_file(client, other_member.headers)).status_code == 201
 
 
@@ -94,7 +94,7 @@ async def test_network_can_upload_while_another_network_holds_as_many_uploads_as
     client: AsyncClient, start_uploads: StartUploads
 ) -> None:
     await start_uploads(UPLOADS_PER_NETWORK, NETWORK)
-    check_part_is_used(await upload_file(client, NETWORK))
+    check_too_many_requests(await upload_file(client, NETWORK))
     # A document without a file is not an upload.
     await make_document(client)
     assert (await upload_file(client, OTHER_NETWORK)).status_code == 201

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -49,12 +48,9 @@ async def days(database: Database) -> None:
 @pytest.fixture
 async def reporting(template_url: str) -> AsyncIterator[str]:
     """The URL of a reporting database with the user count of one day."""
-    url = await servers.copy_database(template_url, uuid4().hex[:12])
-    connection = await asyncpg.connect(url)
-    await connection.execute("INSERT INTO user_counts VALUES ('2020-02-29', 7, '2020-02-29Z')")
-    await connection.close()
-    yield url
-    await servers.drop_database(url)
+    insert_count = "INSERT INTO user_counts VALUES ('2020-02-29', 7, '2020-02-29Z')"
+    async with servers.copy_with_rows(template_url, insert_count) as url:
+        yield url
 
 
 def days_of(page: Json) -> list[str]:

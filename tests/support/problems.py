@@ -47,7 +47,7 @@ def check_field_error(response: Response, pointer: str, code: str) -> None:
     assert response.json()["errors"][0]["code"] == code
 
 
-def check_part_is_used(response: Response) -> None:
-    """Check that a caller is told to retry later, because they have too much in progress."""
+def check_too_many_requests(response: Response) -> None:
+    """Check that a caller with too much in progress is told to retry in five seconds."""
     check_problem(response, 429, "too-many-requests")
     assert response.headers["retry-after"] == "5"

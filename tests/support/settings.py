@@ -14,6 +14,8 @@ UNREACHABLE_DATABASE_URL = "postgresql://somebody:hunter2@127.0.0.1:1/books"
 # The hosts that requests of the tests name. By default, a service that everyone may use without a
 # token accepts only loopback names.
 TEST_HOSTS = "localhost,127.0.0.1,test,a,b"
+# Environment variables with a short timeout of requests. The others must be shorter together.
+SHORT_TIMEOUTS = {"REQUEST_TIMEOUT": "2", "DB_POOL_TIMEOUT": "0.5", "DB_STATEMENT_TIMEOUT": "1"}
 
 
 def make_settings(url: str, **changes: object) -> Settings:

@@ -8,8 +8,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from app.core.server._drain import reset_connection
 
-# A client for which bytes wait is disconnected if it reads more slowly than this on average, over
-# `UNREAD_TIMEOUT_SECONDS`.
+# A client that has not read all bytes is disconnected if it reads more slowly than this, on average
+# over `UNREAD_TIMEOUT_SECONDS`.
 MIN_READ_RATE: Final = 8 * 1024  # bytes per second
 UNREAD_TIMEOUT_SECONDS: Final = 30.0
 
