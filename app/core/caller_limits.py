@@ -1,4 +1,7 @@
-"""Limits on what callers do at the same time, so that one caller cannot deny it to the others."""
+"""Limits on what callers do at the same time, so that one caller cannot deny it to the others.
+
+Only the event loop changes the numbers, so they need no lock.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -36,7 +39,7 @@ class CallerLimits:
         """Create the limits. Nothing is in use yet.
 
         Args:
-            activity: What is limited, for the client: "uploads".
+            activity: The name of the activity in errors for clients, for example "uploads".
             total: How much all callers together may use.
             per_network: How much the clients of one network may use.
             per_user: How much one user may use.

@@ -1,4 +1,8 @@
-"""Complete direct uploads: verify the object in the store, and attach it to its document."""
+"""Complete direct uploads: verify the object in the store, and attach it to its document.
+
+In a direct upload, the client sends the parts of a file to signed URLs of the object store, and
+then asks this service to complete the upload.
+"""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -44,6 +48,7 @@ class UploadCompletionService:
 
         Args:
             session: Writes to documents. It may be a transaction that lasts for the whole request.
+                It holds no connection before its first statement, which attaches the file.
             file_lifecycle: Creates and removes stored files.
             principal: The sender of the request.
             caller: The same sender, as limits see it.
@@ -83,7 +88,8 @@ class UploadCompletionService:
                 await self._verify_object(upload_row)
             return await self._attach_file(document_id, upload_row)
         except BaseException:
-            # Ignore errors, because the claim ends anyway, and the client has to get the first one.
+            # Ignore errors, because the claim expires anyway, and the client has to get the first
+            # error.
             with suppress(ServiceError):
                 await self._upload_repository.release_claim(object_id)
             raise

@@ -18,8 +18,9 @@ not fall in the meantime:
     Ada's password is checked             3            1        2               3               1
     Ada's password was correct            2            1        2               2               1
 
-The pair of Ada is now known for 30 days. A correct password is accepted at a known pair even if the
-network or the account is full.
+The pair of Ada is now known for 30 days. If the network or the account is full,
+`CredentialVerifier` still checks passwords at a known pair. Those attempts have a counter of their
+own, which does not change the three counters above.
 """
 
 from datetime import timedelta
@@ -33,7 +34,7 @@ from app.users.attempt_counters import AttemptLimit
 PAIR_LIMIT: Final = AttemptLimit(burst=10, step=timedelta(minutes=10))
 NETWORK_LIMIT: Final = AttemptLimit(burst=100, step=timedelta(minutes=5))
 ACCOUNT_LIMIT: Final = AttemptLimit(burst=30, step=timedelta(minutes=10))
-# The parameters of the SQL statements below.
+# The parameters of the SQL statements below. `attempt_counters.py` explains `step` and `full_time`.
 _TIMES: Final = {
     "pair_step": PAIR_LIMIT.step,
     "pair_full_time": PAIR_LIMIT.full_time,
@@ -51,7 +52,7 @@ _TIMES: Final = {
 
 # ON CONFLICT waits for a concurrent attempt that writes the same counter, and then checks the limit
 # of the changed counter. All statements lock the pair, the network and the account in this order,
-# so that they cannot deadlock.
+# so that they cannot deadlock. A parameter has a CAST where Postgres could not infer its type.
 _COUNT_ATTEMPT: Final = sa.text("""
     WITH
     -- The account is identified by the id of the user, so that its failures are still counted after
@@ -83,8 +84,8 @@ _COUNT_ATTEMPT: Final = sa.text("""
         FROM limits LEFT JOIN attempt_counters USING (kind, digest)
             CROSS JOIN LATERAL (SELECT empty_at - full_time AS has_room_at) AS times
     ),
-    -- This reads all counters without a lock, so that attempts at a full counter neither write
-    -- anything nor wait for each other.
+    -- If the counters that were read above are full, nothing is inserted. They were read without a
+    -- lock, so attempts at a full counter do not wait for each other.
     counted_pair AS (
         INSERT INTO attempt_counters AS counter
             (kind, digest, attempted_at, empty_at, counted_until)
@@ -99,7 +100,8 @@ _COUNT_ATTEMPT: Final = sa.text("""
                 ELSE now() + :counted_time
             END
         WHERE counter.empty_at <= now() + :pair_full_time
-        -- The network counts the attempt too if it is the first of the pair in an hour.
+        -- The network counts the attempt too if it is the first of the pair in an hour. In this
+        -- case, this statement has just set `counted_until`.
         RETURNING CASE
             WHEN counted_until = now() + :counted_time THEN :network_step
             ELSE interval '0'
@@ -218,7 +220,8 @@ class LoginAttemptRepository:
                 return attempt
             # A concurrent attempt has filled a counter after all of them were read. Undo the counts
             # of the others. If the pair stayed counted, further guesses would not count for the
-            # network. Then read the counters again to compute the time to wait.
+            # network. Then read the counters again to compute the time to wait. The loop ends when
+            # the attempt finds the full counter, or when all counters have room again.
             if attempt.is_counted_by_pair:
                 await self.undo(attempt)
 
@@ -231,7 +234,10 @@ class LoginAttemptRepository:
         await self._undo(attempt, has_succeeded=True)
 
     async def undo(self, attempt: LoginAttempt) -> None:
-        """Undo the count of an attempt whose password was not checked."""
+        """Undo the count of an attempt whose password was not checked.
+
+        Each attempt can be undone only once, by this method or by `record_success`.
+        """
         await self._undo(attempt, has_succeeded=False)
 
     async def extend_known(self, attempt: LoginAttempt) -> None:

@@ -16,10 +16,11 @@ down_revision: str | None = "0012"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# Adds to the counts of an owner, and refuses numbers that exceed a quota. Numbers below zero are
-# never refused. The statement that writes the rows passes the quotas with `set_config`; an empty
-# text stands for no quota. The UPDATE or INSERT locks the row, so concurrent writes are counted one
-# after the other. A user who is being deleted has no row, and needs none.
+# Adds to the counts of an owner, and refuses an increase to a count that exceeds a quota. A decrease
+# is never refused. The statement that writes the rows passes the quotas with `set_config`. Without a
+# quota, the setting is missing or empty, so the variable is NULL, and no count exceeds it. The
+# UPDATE or INSERT locks the owner's row of `document_usage`, so concurrent writes of one owner are
+# counted one after the other. A user who is being deleted has no row, and needs none.
 ADD_DOCUMENT_USAGE = """
 CREATE FUNCTION add_document_usage(
     owner bigint, new_documents bigint, new_uploads bigint, new_bytes bigint

@@ -3,8 +3,9 @@
 A commit may take long although the server works, for example while a synchronous standby is down.
 Blocked writes would then occupy the whole pool, and reads, which are not blocked, would fail.
 
-A write takes a slot before it checks out a connection, and returns the slot after it has returned
-the connection. A transaction takes its slot before its first statement. Reads take no slot.
+A write first takes a slot and then checks out a connection. At its end, it first returns the
+connection and then the slot. A transaction takes its slot before its first statement, because later
+ones may write. Streaming transactions and reads outside of a transaction take no slot.
 """
 
 import asyncio
@@ -53,6 +54,7 @@ class WriteSlots:
         Raises `PoolTimeout`, as the connection pool does, if the queue is full or if the wait
         exceeds the timeout.
         """
+        # The semaphore is also locked while a free slot is reserved for a write that waits.
         if not self._semaphore.locked():
             # A slot is free, so this does not wait.
             await self._semaphore.acquire()
@@ -97,7 +99,8 @@ class TransactionSlot:
             self._slots.put_back()
 
 
-# The slot of the innermost transaction in whose block the current task is.
+# The slot of the innermost transaction in whose block the current task is. A transaction on another
+# database hides the slot of the transaction around it.
 _current_transaction_slot: Final[ContextVar[TransactionSlot | None]] = ContextVar(
     "current_transaction_slot", default=None
 )
@@ -148,6 +151,8 @@ def limit_to_slots(
     execute_statement: ExecuteStatement, slots: WriteSlots, *, may_wait: bool = True
 ) -> ExecuteStatement:
     """Return a function that executes and commits one statement while it occupies a slot.
+
+    `execute_statement` executes and commits the statement, and does not take a slot itself.
 
     The function raises `PoolTimeout` if the statement gets no slot. If `may_wait` is False, it
     raises `Overloaded` instead of waiting for a slot.
