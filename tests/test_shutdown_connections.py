@@ -5,8 +5,9 @@ import signal
 import psutil
 import pytest
 
-from tests.support.connections import tcp_connection
+from tests.support.connections import tcp_connection, write_until_disconnected
 from tests.support.processes import running_server
+from tests.support.raw_requests import post_head
 from tests.support.shutdown import ConnectingClients, QueuedRequests, wait_for_exit
 
 pytestmark = pytest.mark.private_database
@@ -78,4 +79,18 @@ async def test_shutdown_closes_connection_that_never_sends_a_request(
         await reader_of_response.readuntil(b"\r\n\r\n")
         process.send_signal(signal.SIGTERM)
         assert await reader.read() == b""
+        assert await wait_for_exit(process) == 0
+
+
+async def test_shutdown_ends_connection_that_still_sends_a_refused_body(
+    private_database_url: str,
+) -> None:
+    async with (
+        running_server(DATABASE_URL=private_database_url) as (process, origin),
+        tcp_connection(origin) as (reader, writer),
+    ):
+        writer.write(post_head("/authors", "application/json", 10**9))
+        await reader.read()
+        process.send_signal(signal.SIGTERM)
+        await write_until_disconnected(writer, bytes(16 * 1024), pause=0.1)
         assert await wait_for_exit(process) == 0

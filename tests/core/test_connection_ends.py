@@ -1,15 +1,15 @@
 """Connections of clients that send too slowly, or that still send after their last response."""
 
 import asyncio
-from contextlib import suppress
 
 import pytest
 from starlette.types import Receive, Send
+from uvicorn.server import ServerState
 
 from app.core.server import _drain as drain
 from app.core.server import _protocol as protocol
-from tests.support.connections import tcp_connection
-from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.connections import tcp_connection, write_until_disconnected
+from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.protocol_server import (
     GET_REQUEST,
     MALFORMED,
@@ -30,6 +30,7 @@ SHORT_TIMEOUT = 0.1  # seconds
 LONG_TIMEOUT = 10 * TIMEOUT_SECONDS
 CLOSE = b"\r\nconnection: close\r\n"
 UPLOAD_HEAD = post_head("/", "text/plain", 10**9)
+MIB = 1024 * 1024
 INCOMPLETE_HEAD = b"GET / HTTP/1.1\r\nHost: te"
 
 
@@ -45,20 +46,6 @@ async def send_until_closed(reader: asyncio.StreamReader, writer: asyncio.Stream
         writer.write(b"x")
         await asyncio.wait({responses}, timeout=SHORT_TIMEOUT / 10)
     return await responses
-
-
-async def write_until_disconnected(
-    writer: asyncio.StreamWriter, chunk: bytes, *, pause: float = 0.0
-) -> None:
-    """Write a chunk again and again until the server has closed both directions.
-
-    Writing fails only then. A server that has closed only its own direction still reads.
-    """
-    with suppress(ConnectionError):
-        while True:
-            writer.write(chunk)
-            await writer.drain()
-            await asyncio.sleep(pause)
 
 
 # Early responses
@@ -110,27 +97,53 @@ async def test_final_response_instead_of_100_continue_closes_the_connection() ->
 async def test_client_that_sends_all_of_a_rejected_body_can_read_the_response(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(drain, "DRAIN_TIMEOUT_SECONDS", LONG_TIMEOUT)
-    body = bytes(drain.MAX_DRAINED_BYTES // 2)
+    monkeypatch.setattr(drain, "DRAIN_PAUSE_SECONDS", LONG_TIMEOUT)
+    body = bytes(MIB)
     async with serving_responses(respond_ok) as origin, tcp_connection(origin) as (reader, writer):
-        writer.write(post_head("/", "text/plain", len(body)) + body)
-        await writer.drain()
+        writer.write(post_head("/", "text/plain", 100 * len(body)))
+        for _ in range(100):
+            writer.write(body)
+            await writer.drain()
         assert (await reader.read()).endswith(b"\r\n\r\nok")
 
 
+async def test_client_that_stops_sending_after_an_early_response_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drain, "DRAIN_PAUSE_SECONDS", SHORT_TIMEOUT)
+    state = ServerState()
+    async with (
+        serving_responses(respond_ok, state) as origin,
+        tcp_connection(origin) as (reader, writer),
+    ):
+        writer.write(UPLOAD_HEAD)
+        await reader.read()
+
+        async def is_disconnected() -> bool:
+            return not state.connections
+
+        await poll_until(is_disconnected)
+
+
 @pytest.mark.parametrize(
-    ("drain_timeout", "chunk", "pause"),
-    [(SHORT_TIMEOUT, b"x", SHORT_TIMEOUT / 10), (LONG_TIMEOUT, bytes(64 * 1024), 0.0)],
-    ids=["too slowly", "too much"],
+    ("limit", "value", "chunk"),
+    [
+        ("DRAIN_PAUSE_SECONDS", SHORT_TIMEOUT, b"x"),
+        ("DRAIN_TIMEOUT_SECONDS", SHORT_TIMEOUT, bytes(64 * 1024)),
+        ("MAX_DRAINED_BYTES", MIB, bytes(64 * 1024)),
+    ],
+    ids=["too slowly", "too long", "too much"],
 )
 async def test_client_that_goes_on_sending_is_disconnected_after_an_early_response(
-    monkeypatch: pytest.MonkeyPatch, drain_timeout: float, chunk: bytes, pause: float
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: float, chunk: bytes
 ) -> None:
-    monkeypatch.setattr(drain, "DRAIN_TIMEOUT_SECONDS", drain_timeout)
+    monkeypatch.setattr(drain, "DRAIN_PAUSE_SECONDS", 3 * SHORT_TIMEOUT)
+    monkeypatch.setattr(drain, "DRAIN_TIMEOUT_SECONDS", LONG_TIMEOUT)
+    monkeypatch.setattr(drain, limit, value)
     async with serving_responses(respond_ok) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(UPLOAD_HEAD)
         await reader.read()
-        await write_until_disconnected(writer, chunk, pause=pause)
+        await write_until_disconnected(writer, chunk, pause=SHORT_TIMEOUT / 50)
 
 
 # Timeouts of heads

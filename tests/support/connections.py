@@ -68,3 +68,17 @@ def reset_when_closed(writer: StreamWriter) -> None:
     connection: socket.socket = writer.get_extra_info("socket")
     if connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+
+
+async def write_until_disconnected(
+    writer: asyncio.StreamWriter, chunk: bytes, *, pause: float = 0.0
+) -> None:
+    """Write a chunk again and again until the server has closed both directions.
+
+    Writing fails only then. A server that has closed only its own direction still reads.
+    """
+    with suppress(ConnectionError):
+        while True:
+            writer.write(chunk)
+            await writer.drain()
+            await asyncio.sleep(pause)

@@ -5,9 +5,12 @@ import socket
 import struct
 from typing import Final
 
+# A client that has sent fewer bytes than this in this time has stopped sending, or is too slow.
+DRAIN_PAUSE_SECONDS: Final = 2.0
+MIN_BYTES_IN_PAUSE: Final = 16 * 1024
 # A client that still sends has this much time, and may send this many bytes, to read the response.
-DRAIN_TIMEOUT_SECONDS: Final = 2.0
-MAX_DRAINED_BYTES: Final = 8 * 1024 * 1024
+DRAIN_TIMEOUT_SECONDS: Final = 30.0
+MAX_DRAINED_BYTES: Final = 128 * 1024 * 1024
 # The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
 _RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 
@@ -16,10 +19,15 @@ class Drain:
     """Closes a connection in two steps, so that the client can read the last response.
 
     If the server closed the connection while the client was still sending, the operating system
-    would reset it, and the client might lose the response. Therefore the server first closes only
-    its own direction and discards what arrives. It closes the connection when the client has closed
-    its direction too, after `DRAIN_TIMEOUT_SECONDS`, or after `MAX_DRAINED_BYTES`. While the client
-    is still reading the response, the time begins again.
+    would reset it, and the client might lose the response. Many clients read it only when they have
+    sent their whole body, so the server first closes only its own direction, and discards what
+    arrives. It closes the connection when one of these happens:
+
+    - The client closes its direction too.
+    - The client sends fewer than `MIN_BYTES_IN_PAUSE` in `DRAIN_PAUSE_SECONDS`.
+    - The client still sends after `DRAIN_TIMEOUT_SECONDS`, or more than `MAX_DRAINED_BYTES`.
+
+    While the client is still reading the response, the connection stays open.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -27,6 +35,8 @@ class Drain:
         self._transport = transport
         self._loop = loop
         self._remaining_bytes = MAX_DRAINED_BYTES
+        self._bytes_in_pause = 0
+        self._deadline = loop.time() + DRAIN_TIMEOUT_SECONDS
         self._start_timer()
         # Let `ConnectionFlowControl` notice a client that does not read the last bytes.
         transport.set_write_buffer_limits(high=0)
@@ -34,23 +44,32 @@ class Drain:
 
     def discard(self, data: bytes) -> None:
         """Discard bytes of the client, and close the connection if they are too many."""
+        self._bytes_in_pause += len(data)
         self._remaining_bytes -= len(data)
         if self._remaining_bytes < 0:
             self._transport.abort()
 
-    def _start_timer(self) -> None:
-        self._timer = self._loop.call_later(DRAIN_TIMEOUT_SECONDS, self._time_out)
-
-    def _time_out(self) -> None:
-        """Close the connection, unless a part of the response is still waiting to be sent."""
-        if self._transport.get_write_buffer_size() > 0:
-            self._start_timer()
-        else:
-            self._transport.abort()
+    def end_soon(self) -> None:
+        """Do not wait until the client stops sending, because the server shuts down."""
+        self._deadline = self._loop.time()
 
     def stop(self) -> None:
         """Stop the timer because the connection is closed."""
         self._timer.cancel()
+
+    def _start_timer(self) -> None:
+        self._timer = self._loop.call_later(DRAIN_PAUSE_SECONDS, self._close_if_finished)
+
+    def _close_if_finished(self) -> None:
+        """Close the connection, unless the client is still sending or reading the response."""
+        is_reading = self._transport.get_write_buffer_size() > 0
+        is_sending = self._bytes_in_pause >= MIN_BYTES_IN_PAUSE
+        has_time_left = self._loop.time() < self._deadline
+        if is_reading or (is_sending and has_time_left):
+            self._bytes_in_pause = 0
+            self._start_timer()
+        else:
+            self._transport.abort()
 
 
 def reset_connection(transport: asyncio.Transport) -> None:

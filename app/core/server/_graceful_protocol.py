@@ -59,13 +59,15 @@ class GracefulProtocol(HttpProtocol):
         """Close the connection after the responses in progress, or soon if there are none.
 
         A request that arrives in the meantime gets its response first. A connection that is being
-        drained is closed anyway. The server calls this method when it shuts down.
+        drained is closed soon. The server calls this method when it shuts down.
         """
         self._is_shutting_down = True
         if self._is_responding():
             # The connection is closed after the response.
             super().shutdown()
-        elif self._drain is None:
+        elif self._drain is not None:
+            self._drain.end_soon()
+        else:
             self._unset_keepalive_if_required()
             self.loop.call_later(REQUEST_WAIT_SECONDS, self._close_if_idle)
 
