@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     s3_bucket: str | None = Field(default=None, validate_default=True)
     s3_region: str = "us-east-1"
     s3_prefix: str = Field(default="documents/", pattern=S3_PREFIX_PATTERN, max_length=200)
+    # Send uploads with a checksum only if the bucket requires one, or always.
+    s3_checksums: Literal["when_required", "always"] = "when_required"
     max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)  # bytes
     # Per owner. 0: not limited.
     max_documents_per_user: int = Field(default=100_000, ge=0, le=10**12)

@@ -226,7 +226,8 @@ class Unavailable(ServiceError):
 
     status = 503
     detail = "A backend service is not responding. Retry later."
-    retry_after = 1
+    # None if retrying does not help.
+    retry_after: int | None = 1
 
 
 class Overloaded(Unavailable):

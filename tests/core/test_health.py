@@ -64,8 +64,11 @@ async def test_readyz_is_503_without_a_database(app: FastAPI, client: AsyncClien
 @pytest.mark.parametrize(
     ("settings", "detail"),
     [
-        ({"s3_endpoint_url": UNREACHABLE_STORE}, "storage: does not respond"),
-        ({"s3_bucket": "missing-bucket"}, "storage: the bucket does not exist"),
+        ({"s3_endpoint_url": UNREACHABLE_STORE}, "storage: does not accept connections"),
+        (
+            {"s3_bucket": "missing-bucket"},
+            "storage: the bucket does not exist; check S3_BUCKET and S3_ENDPOINT_URL",
+        ),
     ],
 )
 async def test_readyz_is_503_without_an_object_store(

@@ -5,9 +5,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 from app.core.db import Database, find_database_problem
-from app.core.errors import ServiceError, ShuttingDown, Unavailable
+from app.core.errors import ShuttingDown, Unavailable
 from app.core.server._shutdown import Shutdown
-from app.core.storage import ObjectNotFound, Storage
+from app.core.storage import Storage, StoreFailed
 
 PROBE_TIMEOUT_SECONDS: Final = 1.0
 # Several times what importing boto3 takes on a busy machine with a slow disk.
@@ -83,20 +83,18 @@ class Readiness:
         try:
             async with asyncio.timeout(STORAGE_OPEN_TIMEOUT_SECONDS):
                 await self._storage.open()
-        except ServiceError:
-            return "storage: does not respond"
+        except StoreFailed as error:
+            return f"storage: {error.reason}"
         except TimeoutError:
             return "storage: the client library is still being loaded"
         return await self._storage_probe.run()
 
     async def _probe_storage(self) -> str | None:
-        """Return a description of what is wrong with the object store, or None if it responds."""
+        """Return a description of what is wrong with the object store, or None if it is usable."""
         try:
             await self._storage.ping()
-        except ServiceError:
-            return "storage: does not respond"
-        except ObjectNotFound:
-            return "storage: the bucket does not exist"
+        except StoreFailed as error:
+            return f"storage: {error.reason}"
         return None
 
 

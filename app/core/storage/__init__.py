@@ -11,7 +11,15 @@ from app.core.storage._object_store import (
     ObjectNotFound,
     ObjectRequest,
     StoredPart,
+    StoreFailed,
 )
 from app.core.storage._storage import Storage
 
-__all__ = ["MultipartUpload", "ObjectNotFound", "ObjectRequest", "Storage", "StoredPart"]
+__all__ = [
+    "MultipartUpload",
+    "ObjectNotFound",
+    "ObjectRequest",
+    "Storage",
+    "StoreFailed",
+    "StoredPart",
+]

@@ -1,7 +1,8 @@
 """The methods that an object store has to implement, and the types that they share.
 
 All methods block, and several threads call them at the same time. They raise `ObjectNotFound` if an
-object or a multipart upload does not exist, and `Unavailable` for every other failure of the store.
+object or a multipart upload does not exist, `StoreRejected` if the store will refuse the request
+until an operator has changed something, and `StoreFailed` for every other failure of the store.
 They never raise the errors of the client library.
 """
 
@@ -9,9 +10,37 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from app.core.errors import Unavailable
+
 
 class ObjectNotFound(Exception):
-    """Raised if an object, a multipart upload or the bucket does not exist."""
+    """Raised if an object or a multipart upload does not exist."""
+
+
+class StoreFailed(Unavailable):
+    """A request to the store failed, for example because the store is not responding.
+
+    `reason` tells an operator what failed, for example "does not accept connections". It contains
+    no secrets, because the readiness check publishes it.
+    """
+
+    type = Unavailable.type
+    detail = "The object store is not available. Retry later."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class StoreRejected(StoreFailed):
+    """The store refuses a request, and will refuse it until an operator has changed something."""
+
+    type = Unavailable.type
+    detail = (
+        "The object store rejects the requests of the service. Retrying does not help until its"
+        " operator has corrected this."
+    )
+    retry_after = None
 
 
 class ObjectRequest(NamedTuple):
@@ -47,7 +76,7 @@ class ObjectStore(Protocol):
         """Close all connections."""
 
     def ping(self) -> None:
-        """Check within a second that the bucket exists. Never wait for another call."""
+        """Check within a second or two that objects can be stored. Never wait for another call."""
 
     def put(self, key: str, body: bytearray) -> None:
         """Store an object with a single request."""

@@ -4,18 +4,23 @@ boto3 and its description of S3 take a quarter of the memory of a server, so thi
 imported before the first call to the store.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import boto3
+from botocore.exceptions import ClientError
 
 from app.core.storage._object_store import MultipartUpload, ObjectRequest, StoredPart
-from app.core.storage._s3_clients import PING_OPTIONS, create_s3_client
-from app.core.storage._s3_errors import translate_s3_errors
+from app.core.storage._s3_checksums import compute_md5, is_checksum_required
+from app.core.storage._s3_clients import create_s3_client
+from app.core.storage._s3_errors import UnexpectedResponse, translate_s3_errors
+from app.core.storage._s3_probe import BucketProbe
 from app.core.storage._s3_urls import UrlSigner
 from app.settings import Settings
 
 READ_CHUNK_BYTES: Final = 1024 * 1024
+log = logging.getLogger(__name__)
 
 
 class S3Bucket:
@@ -36,8 +41,8 @@ class S3Bucket:
         endpoint = settings.s3_endpoint_url
 
         self._client = create_s3_client(session, endpoint, max_pool_connections=max_connections)
-        # Pings use a separate client, so that they never wait for a connection of another call.
-        self._ping_client = create_s3_client(session, endpoint, **PING_OPTIONS)
+        self._probe = BucketProbe(session, endpoint, settings.s3_bucket, settings.s3_prefix)
+        self._sends_checksums = settings.s3_checksums == "always"
 
         # Clients may reach the store at another URL than the service does.
         public_endpoint = settings.s3_public_endpoint_url or endpoint
@@ -45,27 +50,25 @@ class S3Bucket:
 
     def close(self) -> None:
         self._client.close()
-        self._ping_client.close()
+        self._probe.close()
 
-    @translate_s3_errors()
     def ping(self) -> None:
-        """Check that the bucket exists, without a retry."""
-        self._ping_client.head_bucket(Bucket=self._name)
+        """Check that the bucket exists, and that the service may store objects in it."""
+        self._probe.run()
 
     def put(self, key: str, body: bytearray) -> None:
-        self._call("put_object", Key=key, Body=body)
+        self._send_body("put_object", body, Key=key)
 
+    @translate_s3_errors()
     def start_multipart_upload(self, key: str) -> str:
-        upload_id: str = self._call("create_multipart_upload", Key=key)["UploadId"]
-        return upload_id
+        response = self._call("create_multipart_upload", Key=key)
+        return _read_member(response, "UploadId")
 
     def upload_part(self, key: str, upload_id: str, part_number: int, body: bytearray) -> str:
         """Store a part of a multipart upload. Return its ETag."""
-        response = self._call(
-            "upload_part", Key=key, UploadId=upload_id, PartNumber=part_number, Body=body
+        return self._send_body(
+            "upload_part", body, Key=key, UploadId=upload_id, PartNumber=part_number
         )
-        etag: str = response["ETag"]
-        return etag
 
     def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """Return the stored parts 1, 2, 3 and so on, up to the first one that is missing."""
@@ -151,12 +154,42 @@ class S3Bucket:
         return self._url_signer.sign(method, requests, lifetime_seconds)
 
     @translate_s3_errors()
+    def _send_body(self, operation: str, body: bytearray, **parameters: Any) -> str:
+        """Run an S3 operation that stores `body`. Return the ETag.
+
+        Repeats the operation with a checksum if the store requires one, and sends a checksum from
+        then on. Computing it for every store would take more time than sending the bytes.
+        """
+        if not self._sends_checksums:
+            try:
+                response = self._run(operation, Body=body, **parameters)
+                return _read_member(response, "ETag")
+            except ClientError as error:
+                if not is_checksum_required(error):
+                    raise
+                log.info("the bucket requires checksums, so Content-MD5 is sent from now on")
+                self._sends_checksums = True
+        response = self._run(operation, Body=body, ContentMD5=compute_md5(body), **parameters)
+        return _read_member(response, "ETag")
+
+    @translate_s3_errors()
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """Run an S3 operation on this bucket, and return the response.
+        """Run an S3 operation on this bucket, and return the response."""
+        return self._run(operation, **parameters)
+
+    def _run(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        """Run an S3 operation on this bucket, without translating the errors of boto3.
 
         `operation` is the name of a method of boto3's client, and `parameters` are its arguments.
-        For example, `_call("delete_object", Key="a")` deletes the object "a".
+        For example, `_run("delete_object", Key="a")` deletes the object "a".
         """
         client_method = getattr(self._client, operation)
         response: dict[str, Any] = client_method(Bucket=self._name, **parameters)
         return response
+
+
+def _read_member(response: dict[str, Any], name: str) -> str:
+    """Return a member that every S3 store sends. Raise `UnexpectedResponse` if it is missing."""
+    if name not in response:
+        raise UnexpectedResponse
+    return str(response[name])

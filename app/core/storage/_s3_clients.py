@@ -1,20 +1,14 @@
 """boto3 clients for the object store."""
 
-from typing import Any, Final
+from typing import Any
 
 import boto3
 from botocore.config import Config
 
+from app.core.storage._s3_requests import MAX_ATTEMPTS, register_request_handlers
+
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 20
-# How many times boto3 sends a request before it gives up, including the first attempt.
-MAX_ATTEMPTS = 2
-# Options of boto3's client for pings, which have to fail fast. The timeouts are in seconds.
-PING_OPTIONS: Final = {
-    "connect_timeout": 1,
-    "read_timeout": 1,
-    "retries": {"total_max_attempts": 1},
-}
 
 
 def create_s3_client(session: boto3.Session, endpoint: str | None, **options: Any) -> Any:
@@ -46,4 +40,6 @@ def create_s3_client(session: boto3.Session, endpoint: str | None, **options: An
             "payload_signing_enabled": False,
         },
     )
-    return session.client("s3", endpoint_url=endpoint, config=config)
+    client = session.client("s3", endpoint_url=endpoint, config=config)
+    register_request_handlers(client)
+    return client

@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 class Storage:
     """The bucket in which files are stored. Its methods do not block the event loop.
 
-    A method that calls the store raises `Unavailable` if the store fails or does not respond, and
-    `ObjectNotFound` if the object or multipart upload does not exist.
+    A method that calls the store raises `StoreFailed`, which is an `Unavailable`, if the call
+    fails, and `ObjectNotFound` if the object or multipart upload does not exist.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -102,7 +102,7 @@ class Storage:
             await self._run(self._ping_thread, lambda _store: None)
 
     async def ping(self) -> None:
-        """Check that the store responds and has the bucket."""
+        """Check that the store responds, has the bucket, and would store an object."""
         await self._run(self._ping_thread, lambda store: store.ping())
 
     async def put(self, key: str, body: bytearray) -> None:

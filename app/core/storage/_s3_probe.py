@@ -1,0 +1,88 @@
+"""Checks whether the bucket can be used, for the readiness check."""
+
+from time import monotonic
+from typing import Any, Final
+
+import boto3
+from botocore.exceptions import ClientError
+
+from app.core.storage._object_store import StoreRejected
+from app.core.storage._s3_checksums import compute_md5
+from app.core.storage._s3_clients import create_s3_client
+from app.core.storage._s3_errors import translate_s3_errors
+from app.core.storage._s3_reasons import explain_region, find_region, is_misconfigured
+
+# Options of boto3's client for probes, which have to fail fast. The timeouts are in seconds.
+PROBE_OPTIONS: Final = {
+    "connect_timeout": 1,
+    "read_timeout": 1,
+    "retries": {"total_max_attempts": 1},
+}
+# How often a probe checks whether the store would store an object.
+WRITE_CHECK_INTERVAL_SECONDS: Final = 60
+# The id of a multipart upload that does not exist.
+UNKNOWN_UPLOAD_ID: Final = "write-check"
+
+
+class BucketProbe:
+    """Checks that the bucket exists, and that the service may store objects in it.
+
+    It has a client of its own, so that it never waits for a connection of another call.
+    """
+
+    def __init__(
+        self, session: boto3.Session, endpoint: str | None, bucket: str | None, prefix: str
+    ) -> None:
+        """Create the client. `prefix` is the prefix of the keys that the service uses."""
+        self._client = create_s3_client(session, endpoint, **PROBE_OPTIONS)
+        self._is_amazon = ".amazonaws." in self._client.meta.endpoint_url
+        self._bucket = bucket
+        self._key = f"{prefix}{UNKNOWN_UPLOAD_ID}"
+        self._next_write_check_at = 0.0
+
+    def close(self) -> None:
+        self._client.close()
+
+    @translate_s3_errors()
+    def run(self) -> None:
+        """Raise `StoreRejected` or `StoreFailed` if the bucket cannot be used."""
+        try:
+            response = self._client.head_bucket(Bucket=self._bucket)
+        except ClientError:
+            # The response to HEAD has no body. The response to another request may say why.
+            self._check_write_access()
+            raise
+        self._check_region(response)
+        if monotonic() >= self._next_write_check_at:
+            self._check_write_access()
+            self._next_write_check_at = monotonic() + WRITE_CHECK_INTERVAL_SECONDS
+
+    def _check_region(self, response: dict[str, Any]) -> None:
+        """Raise `StoreRejected` if the bucket is in another region of AWS than S3_REGION.
+
+        boto3 follows the redirect to the other region, but signed URLs do not work there.
+        """
+        region = find_region(response)
+        if self._is_amazon and region not in {None, self._client.meta.region_name}:
+            raise StoreRejected(explain_region(region))
+
+    def _check_write_access(self) -> None:
+        """Raise an error if the store refuses to store objects with these credentials.
+
+        Sends an empty part of a multipart upload that does not exist. The store checks the
+        credentials, the region and the permission before it looks for the upload, and stores
+        nothing. Other errors than those of these checks are ignored, because they depend on how the
+        store treats an unknown upload.
+        """
+        try:
+            self._client.upload_part(
+                Bucket=self._bucket,
+                Key=self._key,
+                UploadId=UNKNOWN_UPLOAD_ID,
+                PartNumber=1,
+                Body=b"",
+                ContentMD5=compute_md5(b""),
+            )
+        except ClientError as error:
+            if is_misconfigured(error):
+                raise

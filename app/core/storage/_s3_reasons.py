@@ -1,0 +1,209 @@
+"""Explanations of errors of the object store, which tell an operator what to do.
+
+The explanations contain no secrets, and no text of the store except for the name of a region.
+"""
+
+import re
+from socket import gaierror
+from typing import Any, Final, NamedTuple
+
+from botocore import exceptions as boto
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import NameResolutionError, NewConnectionError
+
+_NO_BUCKET: Final = "the bucket does not exist; check S3_BUCKET and S3_ENDPOINT_URL"
+_OTHER_REGION: Final = "the bucket is in another region; check S3_REGION"
+# Reasons, and the error codes of S3 that they explain. Stores check these before anything else, so
+# they affect every request. The response to HEAD has no body, so its code is the HTTP status.
+_MISCONFIGURATIONS: Final = {
+    _NO_BUCKET: "NoSuchBucket InvalidBucketName",
+    "the credentials do not have the permission {permission}": (
+        "AccessDenied AllAccessDisabled UnauthorizedAccess"
+    ),
+    "the store refuses the credentials, or they do not have the permission {permission}": (
+        "401 403 Forbidden Unauthorized"
+    ),
+    "the store does not know the access key; check AWS_ACCESS_KEY_ID": (
+        "InvalidAccessKeyId InvalidClientTokenId UnrecognizedClientException"
+    ),
+    "the secret does not belong to the access key; check AWS_SECRET_ACCESS_KEY": (
+        "SignatureDoesNotMatch AuthFailure"
+    ),
+    "the temporary credentials have expired or are invalid; check AWS_SESSION_TOKEN": (
+        "ExpiredToken ExpiredTokenException InvalidToken TokenRefreshRequired"
+    ),
+    "the clock of this server is wrong; synchronize it": (
+        "RequestTimeTooSkewed RequestExpired RequestInTheFuture"
+    ),
+    _OTHER_REGION: (
+        "AuthorizationHeaderMalformed IllegalLocationConstraintException"
+        " PermanentRedirect TemporaryRedirect Redirect 301 302 307"
+    ),
+    "the account is not active; contact the provider of the store": (
+        "AccountProblem NotSignedUp InvalidPayer"
+    ),
+}
+# Further reasons for which the store refuses some requests. Some codes are those of MinIO.
+_OTHER_REJECTIONS: Final = {
+    _NO_BUCKET: "404 NotFound",
+    "the store is full, or a quota is reached": (
+        "QuotaExceeded XMinioAdminBucketQuotaExceeded XMinioStorageFull StorageFull"
+        " InsufficientStorage InsufficientCapacity 507"
+    ),
+    "the store limits objects or parts to fewer bytes; lower MAX_UPLOAD_SIZE": (
+        "EntityTooLarge MaxMessageLengthExceeded 413"
+    ),
+    "the store does not support this request": (
+        "NotImplemented MethodNotAllowed UnsupportedOperation 405 501"
+    ),
+    "the store cannot use its encryption key; check the key and the permissions for it": (
+        "KMSNotConfigured ServerSideEncryptionConfigurationNotFoundError"
+    ),
+    "the file is archived; restore it to another storage class": "InvalidObjectState",
+}
+# boto3 has no credentials, or cannot use its configuration.
+_LOCAL_ERRORS: Final = {
+    "there are no usable credentials; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY": (
+        boto.NoCredentialsError,
+        boto.PartialCredentialsError,
+        boto.CredentialRetrievalError,
+        boto.ProfileNotFound,
+        boto.SSOError,
+        boto.TokenRetrievalError,
+        boto.NoAuthTokenError,
+    ),
+    "the configuration is invalid; check the variables AWS_* and S3_*": (
+        boto.ConfigParseError,
+        boto.ConfigNotFound,
+        boto.InvalidConfigError,
+        boto.ValidationError,
+        boto.ParamValidationError,
+        boto.BaseEndpointResolverError,
+    ),
+}
+# Reasons for which OpenSSL could not establish a connection.
+_TLS_ERRORS: Final = {
+    "CERTIFICATE_VERIFY_FAILED": (
+        "the TLS certificate is not valid; check S3_ENDPOINT_URL and AWS_CA_BUNDLE"
+    ),
+    "WRONG_VERSION_NUMBER": (
+        "the store does not use TLS; check whether S3_ENDPOINT_URL has to begin with http:"
+    ),
+}
+# The store may work again later. An error may be an instance of several classes, so the order
+# matters.
+_CONNECTION_ERRORS: Final = {
+    "the host of S3_ENDPOINT_URL cannot be resolved": (NameResolutionError, gaierror),
+    "does not accept connections": (NewConnectionError,),
+    "the proxy of HTTPS_PROXY or HTTP_PROXY fails": (boto.ProxyConnectionError,),
+    "the TLS connection fails": (boto.SSLError,),
+    "closes connections": (boto.ConnectionClosedError,),
+    "does not respond": (BotoCoreError, OSError),
+}
+# The permission that each operation needs. Others need "s3:" followed by their name.
+_PERMISSIONS: Final = {
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "HeadObject": "s3:GetObject",
+    "HeadBucket": "s3:ListBucket",
+    "ListObjectsV2": "s3:ListBucket",
+    "ListObjectVersions": "s3:ListBucketVersions",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListParts": "s3:ListMultipartUploadParts",
+    "AssumeRole": "sts:AssumeRole",
+    "AssumeRoleWithWebIdentity": "sts:AssumeRoleWithWebIdentity",
+}
+# The store has received other bytes than were sent, or has waited too long for them.
+DAMAGED_BODY_CODES: Final = {
+    "408",
+    "BadDigest",
+    "IncompleteBody",
+    "RequestTimeout",
+    "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
+}
+# The store will accept the request later: it had to wait for too long, the request conflicts with
+# another one, there are too many requests, or the store is overloaded.
+_TEMPORARY_STATUSES: Final = {408, 409, 429, 503}
+_CLIENT_ERRORS: Final = range(400, 500)
+_REGION: Final = re.compile("[a-z0-9-]{1,40}")
+
+
+class Failure(NamedTuple):
+    """The reason for which a request to the store failed."""
+
+    reason: str
+    # True if the store will refuse the request until an operator has changed something.
+    is_permanent: bool
+
+
+def _index_by_code(codes_by_reason: dict[str, str]) -> dict[str, str]:
+    """Return the reason for each error code."""
+    return {code: reason for reason, codes in codes_by_reason.items() for code in codes.split()}
+
+
+_MISCONFIGURED_CODES: Final = _index_by_code(_MISCONFIGURATIONS)
+_REJECTED_CODES: Final = _MISCONFIGURED_CODES | _index_by_code(_OTHER_REJECTIONS)
+
+
+def is_misconfigured(error: ClientError) -> bool:
+    """Return whether the store refuses every request, for example because the secret is wrong."""
+    return error.response["Error"]["Code"] in _MISCONFIGURED_CODES
+
+
+def explain_response(error: ClientError) -> Failure:
+    """Explain an error response of the store."""
+    code = error.response["Error"]["Code"]
+    if code.startswith(("KMS.", "XMinioKMS")):
+        code = "KMSNotConfigured"
+    reason = _REJECTED_CODES.get(code)
+    if reason == _OTHER_REGION:
+        return Failure(explain_region(find_region(error.response)), is_permanent=True)
+    if reason is not None:
+        permission = _PERMISSIONS.get(error.operation_name, f"s3:{error.operation_name}")
+        return Failure(reason.format(permission=permission), is_permanent=True)
+
+    if code in DAMAGED_BODY_CODES:
+        return Failure("the store has not received all bytes as they were sent", is_permanent=False)
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    if status in _TEMPORARY_STATUSES:
+        return Failure("the store is busy", is_permanent=False)
+    if status in _CLIENT_ERRORS:
+        return Failure("the store refuses the request", is_permanent=True)
+    # The completion of a multipart upload may also fail with the status 200.
+    return Failure("the store has an internal error", is_permanent=False)
+
+
+def find_region(response: dict[str, Any]) -> str | None:
+    """Return the region of the bucket, if a response of the store names it."""
+    headers = response["ResponseMetadata"].get("HTTPHeaders", {})
+    region = response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region", "")
+    if _REGION.fullmatch(region):
+        return str(region)
+    return None
+
+
+def explain_region(region: str | None) -> str:
+    """Say that S3_REGION is not the region of the bucket, which is None if it is unknown."""
+    if region is None:
+        return _OTHER_REGION
+    return f"the bucket is in the region {region}; check S3_REGION"
+
+
+def explain_exception(error: Exception) -> Failure:
+    """Explain an error other than an error response of the store."""
+    for reason, error_classes in _LOCAL_ERRORS.items():
+        if isinstance(error, error_classes):
+            return Failure(reason, is_permanent=True)
+    if isinstance(error, boto.SSLError):
+        for openssl_reason, reason in _TLS_ERRORS.items():
+            if openssl_reason in str(error):
+                return Failure(reason, is_permanent=True)
+    if isinstance(error, boto.EndpointConnectionError):
+        # The error of urllib3 is more specific.
+        error = error.kwargs["error"]
+    for reason, error_classes in _CONNECTION_ERRORS.items():
+        if isinstance(error, error_classes):
+            return Failure(reason, is_permanent=False)
+    return Failure("S3_ENDPOINT_URL is not the URL of an S3 store", is_permanent=True)

@@ -1,0 +1,60 @@
+"""How boto3 sends and repeats requests that have a body."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from botocore.awsrequest import AWSPreparedRequest
+
+from app.core.storage._s3_reasons import DAMAGED_BODY_CODES
+
+# How many times boto3 sends a request before it gives up, including the first attempt.
+MAX_ATTEMPTS: Final = 2
+PIECE_BYTES: Final = 256 * 1024
+
+
+def register_request_handlers(client: Any) -> None:
+    """Make a boto3 client send bodies in pieces, and repeat requests with a damaged body."""
+    client.meta.events.register("before-send.s3", _split_body)
+    client.meta.events.register("needs-retry.s3", _repeat_after_damage)
+
+
+def _split_body(request: AWSPreparedRequest, **_event: object) -> None:
+    """Split a body into pieces, which are sent one after the other.
+
+    The connect timeout also applies to sending, but to each piece separately. In one piece, a part
+    of 8 MiB would fail if the connection to the store transfers less than 4 MiB per second.
+    """
+    if isinstance(request.body, bytearray):
+        request.body = _Pieces(request.body)
+
+
+class _Pieces:
+    """The pieces of a body, which are not copied."""
+
+    def __init__(self, body: bytearray) -> None:
+        self._body = memoryview(body)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for start in range(0, len(self._body), PIECE_BYTES):
+            yield self._body[start : start + PIECE_BYTES]
+
+    def seek(self, _position: int) -> None:
+        """Do nothing. boto3 rewinds a body before it repeats the request."""
+
+
+def _repeat_after_damage(
+    response: tuple[object, Mapping[str, Any]] | None, attempts: int, **_event: object
+) -> float | None:
+    """Return the number of seconds after which boto3 repeats the request, or None to not repeat it.
+
+    boto3 itself repeats a request after a lost connection, a timeout, SlowDown, and the statuses
+    429, 500, 502, 503 and 504. The attempts after all of these are counted together.
+
+    `response` is None if the store sent none. Otherwise, its second element is the parsed body.
+    """
+    if response is None or attempts >= MAX_ATTEMPTS:
+        return None
+    _, parsed_body = response
+    if parsed_body.get("Error", {}).get("Code") in DAMAGED_BODY_CODES:
+        return 0
+    return None
