@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import re
-from asyncio.subprocess import Process
 from pathlib import Path
 
 import asyncpg
@@ -15,7 +13,7 @@ from tests.support.access_log import read_log_until
 from tests.support.database_activity import COUNT_BUSY, wait_for_query_result
 from tests.support.many_books import BOOKS, FIRST_BOOK_PATH, open_stream
 from tests.support.problems import check_too_many_requests
-from tests.support.processes import running_server
+from tests.support.processes import peak_memory, running_server
 from tests.support.streamed_lists import CSV, NDJSON, get_stream
 
 # With `pytest --dist loadfile`, only one process creates the large database.
@@ -90,9 +88,3 @@ async def test_stream_takes_no_more_memory_than_page(database_url: str) -> None:
         assert count == BOOKS
         assert json.loads(last.split(b"\n")[-2])["title"] == f"Title {BOOKS}"
         assert peak_memory(process) - before < 25
-
-
-def peak_memory(process: Process) -> float:
-    """The most memory that the process has had so far, in MiB."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024

@@ -210,3 +210,9 @@ async def wait_for_origin(process: Process) -> str:
             if match := re.search(r"serves (http://\S+)", output):
                 return match[1]
     raise AssertionError(output)
+
+
+def peak_memory(process: Process) -> float:
+    """Return the most memory in MiB that a process has had so far (Linux only)."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024

@@ -1,0 +1,63 @@
+"""`PartBuffer`: the bytes of one part, and the memory that they take."""
+
+import sys
+
+from app.documents.part_buffer import PartBuffer
+
+MIB = 2**20
+PART_SIZE = 8 * MIB
+
+
+def fill(buffer: PartBuffer, chunk: bytes) -> None:
+    """Append a chunk again and again until the buffer is full."""
+    while not buffer.is_full:
+        buffer.append(memoryview(chunk))
+
+
+def test_append_copies_what_fits_and_returns_the_rest() -> None:
+    buffer = PartBuffer(10)
+    assert bytes(buffer.append(memoryview(b"abcdefgh"))) == b""
+    assert bytes(buffer.append(memoryview(b"ijkl"))) == b"kl"
+    assert bytes(buffer.append(memoryview(b"kl"))) == b"kl"
+    assert buffer.get_bytes() == b"abcdefghij"
+
+
+def test_buffer_is_full_when_its_capacity_is_reached() -> None:
+    buffer = PartBuffer(10)
+    buffer.append(memoryview(b"abcdefghi"))
+    fullness_before = buffer.is_full
+    buffer.append(memoryview(b"j"))
+    assert (fullness_before, buffer.is_full) == (False, True)
+
+
+def test_cleared_buffer_contains_only_the_bytes_of_its_new_part() -> None:
+    buffer = PartBuffer(10)
+    fill(buffer, b"abc")
+    buffer.clear()
+    buffer.append(memoryview(b"new"))
+    assert buffer.get_bytes() == b"new"
+    # The memory that was given up grows again.
+    buffer.append(memoryview(b" part"))
+    assert buffer.get_bytes() == b"new part"
+
+
+def test_empty_buffer_has_no_bytes() -> None:
+    assert PartBuffer(10).get_bytes() == b""
+
+
+def test_buffer_of_a_small_file_takes_little_more_memory_than_the_file() -> None:
+    buffer = PartBuffer(PART_SIZE)
+    for _ in range(16):
+        buffer.append(memoryview(bytes(MIB // 16)))
+    assert len(buffer.get_bytes()) == MIB
+    assert sys.getsizeof(buffer.get_bytes()) < 1.25 * MIB
+
+
+def test_cleared_buffer_keeps_its_memory_for_the_next_part() -> None:
+    buffer = PartBuffer(PART_SIZE)
+    fill(buffer, bytes(MIB))
+    part = buffer.get_bytes()
+    buffer.clear()
+    fill(buffer, bytes(MIB))
+    assert buffer.get_bytes() is part
+    assert PART_SIZE <= sys.getsizeof(part) < 1.25 * PART_SIZE
