@@ -17,7 +17,7 @@ from tests.support.store_proxy import StoreProxy, running_store_proxy
 
 ListObjectStates = Callable[[], Awaitable[list[str]]]
 Sweep = Callable[[], Awaitable[SweepResult]]
-UseStore = Callable[[str], None]
+UseStore = Callable[..., None]
 MakeObjectsStale = Callable[[], Awaitable[object]]
 
 
@@ -37,11 +37,15 @@ async def proxy() -> AsyncIterator[StoreProxy]:
 
 @pytest.fixture
 def use_store(app: FastAPI, settings: Settings) -> Iterator[UseStore]:
-    """Make the service use the object store at another endpoint: `use_store(endpoint)`."""
+    """Make the service use the object store at another endpoint: `use_store(endpoint)`.
+
+    Further arguments are other settings, for example `s3_bucket="locked"`.
+    """
     storages: list[Storage] = []
 
-    def use_store_at(endpoint: str) -> None:
-        storage = Storage(settings.model_copy(update={"s3_endpoint_url": endpoint}))
+    def use_store_at(endpoint: str, **other_settings: str) -> None:
+        update = {"s3_endpoint_url": endpoint, **other_settings}
+        storage = Storage(settings.model_copy(update=update))
         storages.append(storage)
         replace_resources(app, storage=storage)
 

@@ -6,6 +6,8 @@ from typing import Final
 
 from botocore.exceptions import ClientError
 
+from app.core.storage._s3_reasons import get_error_code
+
 # These errors are about the value of a checksum. Other errors that mention one ask for it.
 _WRONG_CHECKSUM_CODES: Final = {"BadDigest", "InvalidDigest"}
 
@@ -27,6 +29,6 @@ def is_checksum_required(error: ClientError) -> bool:
     "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Part requests with Object Lock
     parameters" with the code InvalidRequest.
     """
-    code = error.response["Error"]["Code"]
-    message = error.response["Error"].get("Message", "")
+    code = get_error_code(error.response)
+    message = error.response["Error"].get("Message")
     return code not in _WRONG_CHECKSUM_CODES and "content-md5" in f"{code} {message}".lower()

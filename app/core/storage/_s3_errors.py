@@ -11,7 +11,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from app.core.storage._object_store import ObjectNotFound, StoreFailed, StoreRejected
-from app.core.storage._s3_reasons import Failure, explain_exception, explain_response
+from app.core.storage._s3_reasons import (
+    Failure,
+    explain_exception,
+    explain_response,
+    get_error_code,
+)
 
 MAX_MESSAGE_LENGTH: Final = 300  # characters
 _NOT_FOUND_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
@@ -47,7 +52,7 @@ def translate_s3_errors() -> Iterator[None]:
         yield
     except ClientError as error:
         # The store has responded, but with an error.
-        code = error.response["Error"]["Code"]
+        code = get_error_code(error.response)
         if code in _NOT_FOUND_CODES and error.operation_name not in _BUCKET_OPERATIONS:
             raise ObjectNotFound from error
         failure = explain_response(error)
@@ -68,10 +73,10 @@ def _log_failure(failure: Failure, details: str) -> StoreFailed:
 
 def _describe_response(error: ClientError) -> str:
     """Return the operation, the error code and the message, for example "PutObject: SlowDown"."""
-    code = error.response["Error"]["Code"]
-    message = error.response["Error"].get("Message", "")
+    code = get_error_code(error.response)
+    message = error.response["Error"].get("Message") or code
     description = f"{error.operation_name}: {_remove_secrets(code)}"
-    if code in _CONFIDENTIAL_CODES or message in {"", code}:
+    if code in _CONFIDENTIAL_CODES or message == code:
         return description
     return f"{description}, {_remove_secrets(message)}"
 

@@ -4,6 +4,7 @@ The explanations contain no secrets, and no text of the store except for the nam
 """
 
 import re
+from collections.abc import Mapping
 from socket import gaierror
 from typing import Any, Final, NamedTuple
 
@@ -147,14 +148,20 @@ _MISCONFIGURED_CODES: Final = _index_by_code(_MISCONFIGURATIONS)
 _REJECTED_CODES: Final = _MISCONFIGURED_CODES | _index_by_code(_OTHER_REJECTIONS)
 
 
+def get_error_code(response: Mapping[str, Any]) -> str:
+    """Return the code of an error response, or its HTTP status if it has no code."""
+    code = response["Error"].get("Code")
+    return str(code or response["ResponseMetadata"]["HTTPStatusCode"])
+
+
 def is_misconfigured(error: ClientError) -> bool:
     """Return whether the store refuses every request, for example because the secret is wrong."""
-    return error.response["Error"]["Code"] in _MISCONFIGURED_CODES
+    return get_error_code(error.response) in _MISCONFIGURED_CODES
 
 
 def explain_response(error: ClientError) -> Failure:
     """Explain an error response of the store."""
-    code = error.response["Error"]["Code"]
+    code = get_error_code(error.response)
     if code.startswith(("KMS.", "XMinioKMS")):
         code = "KMSNotConfigured"
     reason = _REJECTED_CODES.get(code)
@@ -175,7 +182,7 @@ def explain_response(error: ClientError) -> Failure:
     return Failure("the store has an internal error", is_permanent=False)
 
 
-def find_region(response: dict[str, Any]) -> str | None:
+def find_region(response: Mapping[str, Any]) -> str | None:
     """Return the region of the bucket, if a response of the store names it."""
     headers = response["ResponseMetadata"].get("HTTPHeaders", {})
     region = response.get("Error", {}).get("Region") or headers.get("x-amz-bucket-region", "")

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from botocore.awsrequest import AWSPreparedRequest
 
-from app.core.storage._s3_reasons import DAMAGED_BODY_CODES
+from app.core.storage._s3_reasons import DAMAGED_BODY_CODES, get_error_code
 
 # How many times boto3 sends a request before it gives up, including the first attempt.
 MAX_ATTEMPTS: Final = 2
@@ -55,6 +55,6 @@ def _repeat_after_damage(
     if response is None or attempts >= MAX_ATTEMPTS:
         return None
     _, parsed_body = response
-    if parsed_body.get("Error", {}).get("Code") in DAMAGED_BODY_CODES:
+    if "Error" in parsed_body and get_error_code(parsed_body) in DAMAGED_BODY_CODES:
         return 0
     return None
