@@ -6,7 +6,17 @@ from typing import NoReturn
 import typer
 
 from app import TITLE
-from app.cli import accounts, export_books, import_books, jobs, migrate, openapi, serve, worker
+from app.cli import (
+    accounts,
+    documents,
+    export_books,
+    import_books,
+    jobs,
+    migrate,
+    openapi,
+    serve,
+    worker,
+)
 from app.worker import STOP_SIGNALS
 
 cli = typer.Typer(
@@ -19,6 +29,7 @@ for command in (serve.serve, migrate.migrate, worker.worker, import_books.seed, 
     cli.command()(command)
 cli.add_typer(accounts.users, name="users")
 cli.add_typer(accounts.tokens, name="tokens")
+cli.add_typer(documents.group, name="documents")
 cli.add_typer(jobs.group, name="jobs")
 cli.add_typer(import_books.group, name="import")
 cli.add_typer(export_books.group, name="export")

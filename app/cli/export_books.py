@@ -1,8 +1,6 @@
 """The command `export books`."""
 
 import codecs
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from app.books.schemas import BookLine, BookQuery
 from app.books.service import BookService
 from app.cli import runtime
 from app.cli.book_files import FormatOption, choose_format
-from app.cli.output_files import is_regular_output, open_output
+from app.cli.output_files import fail_on_output_error, is_regular_output, open_output
 from app.cli.progress_bar import create_progress_bar
 from app.core.db import TransactionSession
 from app.core.formats import Format, create_writer
@@ -68,13 +66,7 @@ def _failing_on_errors(file: Path) -> Iterator[None]:
     except FileExistsError:
         runtime.fail(f"{file} exists: pass --force to replace it, or choose another name")
     except OSError as error:
-        # Python flushes standard output once more when it exits, which would fail again. Redirect
-        # the rest of the output to /dev/null.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # The reading process has exited, as in `export books | head`.
-        if isinstance(error, BrokenPipeError):
-            raise typer.Exit(1) from None
-        runtime.fail(f"cannot write {file}: {error.strerror}")
+        fail_on_output_error(file, error)
 
 
 async def _write_books(session: TransactionSession, output: BinaryIO, file_format: Format) -> int:

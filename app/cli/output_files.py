@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from shutil import copymode
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NoReturn
+
+import typer
 
 from app import NAME
+from app.cli import runtime
 from app.cli.book_files import is_standard_stream
 
 # Files of these directories stand for open files of the process. `/dev/stdout` is one of them, even
@@ -46,6 +49,17 @@ def open_output(file: Path, *, replace: bool) -> Iterator[BinaryIO]:
     else:
         with file.open("wb") as output:
             yield output
+
+
+def fail_on_output_error(file: Path, error: OSError) -> NoReturn:
+    """End the command after an error of the file, device, pipe or standard output (`-`)."""
+    # Python flushes standard output once more when it exits, which would fail again. Redirect the
+    # rest of the output to /dev/null.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # The reading process has exited, as in `export books | head`.
+    if isinstance(error, BrokenPipeError):
+        raise typer.Exit(1) from None
+    runtime.fail(f"cannot write {file}: {error.strerror}")
 
 
 @contextmanager

@@ -27,6 +27,7 @@ COMMANDS = {
     "seed",
     "import",
     "export",
+    "documents",
     "jobs",
     "worker",
     "openapi",

@@ -14,9 +14,13 @@ from app.core.storage._object_store import (
     StoreFailed,
 )
 from app.core.storage._storage import Storage
+from app.core.storage._versioned_store import DeleteMarker, ListedObject, ObjectHistory
 
 __all__ = [
+    "DeleteMarker",
+    "ListedObject",
     "MultipartUpload",
+    "ObjectHistory",
     "ObjectNotFound",
     "ObjectRequest",
     "Storage",

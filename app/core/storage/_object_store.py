@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from app.core.errors import Unavailable
+from app.core.storage._versioned_store import VersionedObjectStore
 
 
 class ObjectNotFound(Exception):
@@ -69,7 +70,7 @@ class MultipartUpload(NamedTuple):
     started_at: datetime
 
 
-class ObjectStore(Protocol):
+class ObjectStore(VersionedObjectStore, Protocol):
     """One bucket of an object store. See the module docstring for errors and threads."""
 
     def close(self) -> None:

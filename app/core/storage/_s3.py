@@ -17,13 +17,14 @@ from app.core.storage._s3_clients import create_s3_client
 from app.core.storage._s3_errors import UnexpectedResponse, translate_s3_errors
 from app.core.storage._s3_probe import BucketProbe
 from app.core.storage._s3_urls import UrlSigner
+from app.core.storage._s3_versions import S3Versions
 from app.settings import Settings
 
 READ_CHUNK_BYTES: Final = 1024 * 1024
 log = logging.getLogger(__name__)
 
 
-class S3Bucket:
+class S3Bucket(S3Versions):
     """One bucket of an S3-compatible store. Implements `ObjectStore`.
 
     boto3 finds the credentials in the environment, in its configuration files, or in the role of

@@ -18,6 +18,7 @@ from app.core.storage._object_store import (
     StoredPart,
 )
 from app.core.storage._turns import CallerTurns
+from app.core.storage._versioned_storage import VersionedStorage
 from app.settings import Settings
 
 # How many parts all uploads together may send at a time. Each of them occupies a thread.
@@ -42,7 +43,7 @@ ResultT = TypeVar("ResultT")
 log = logging.getLogger(__name__)
 
 
-class Storage:
+class Storage(VersionedStorage):
     """The bucket in which files are stored. Its methods do not block the event loop.
 
     A method that calls the store raises `StoreFailed`, which is an `Unavailable`, if the call

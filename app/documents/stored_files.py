@@ -1,0 +1,66 @@
+"""The files of documents as the database describes them, and what can be wrong with them."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from app.core.db import Row
+
+# The problems of a file:
+#
+#     missing           The store has no object with its key.
+#     size              The object has another size.
+#     sha256            The object has another SHA-256.
+#     no-version        The object was deleted, and the store has not kept a version of it.
+#     deleted-earlier   The object was deleted before the moment after which deletions are undone.
+Reason = Literal["missing", "size", "sha256", "no-version", "deleted-earlier"]
+
+
+@dataclass(frozen=True)
+class DocumentFile:
+    """The file of a document, as the database describes it."""
+
+    document_id: UUID
+    document_name: str
+    file_id: UUID
+    key: str
+    size: int | None  # bytes
+    sha256: str | None
+
+    @classmethod
+    def from_row(cls, row: Row) -> "DocumentFile":
+        """Create it from a row of `VerificationRepository.list_files`."""
+        return cls(
+            document_id=row["id"],
+            document_name=row["name"],
+            file_id=row["file_id"],
+            key=row["key"],
+            size=row["size"],
+            sha256=row["sha256"],
+        )
+
+
+class FileProblem(BaseModel):
+    """A document whose file is missing, or is not the file that was uploaded."""
+
+    id: UUID
+    name: str
+    key: str
+    reason: Reason
+
+    @classmethod
+    def of_file(cls, file: DocumentFile, reason: Reason) -> "FileProblem":
+        """Create the problem of a file."""
+        return cls(id=file.document_id, name=file.document_name, key=file.key, reason=reason)
+
+
+def has_size(file: DocumentFile, stored_size: int | None) -> bool:
+    """Return whether an object exists and has the size of the file.
+
+    `stored_size` is the size of the object, or None. If that of the file is unknown, any is right.
+    """
+    if stored_size is None:
+        return False
+    return file.size is None or file.size == stored_size

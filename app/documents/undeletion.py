@@ -1,0 +1,66 @@
+"""Undeletes files in a bucket that keeps the versions of deleted objects."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from app.core.db import Session
+from app.core.errors import Unavailable
+from app.core.storage import DeleteMarker, ObjectHistory, Storage
+from app.documents.stored_files import DocumentFile, Reason
+from app.documents.verification_repository import VerificationRepository
+
+
+class FileUndeleter:
+    """Removes the delete markers of files that were deleted since a moment.
+
+    Only files to which a document refers are undeleted. Several processes may do so at the same
+    time, and repeat it after a failure.
+    """
+
+    def __init__(self, autocommit_session: Session, storage: Storage, moment: datetime) -> None:
+        """Create an undeleter. Delete markers from before the moment stay."""
+        self._repository = VerificationRepository(autocommit_session)
+        self._storage = storage
+        # Stores record times in whole seconds, so a marker may seem older than it is.
+        self._moment = moment.replace(microsecond=0)
+
+    async def require_versions(self) -> None:
+        """Raise `Unavailable` if the bucket does not keep versions, so that all is lost."""
+        if not await self._storage.keeps_versions():
+            raise Unavailable("The bucket does not keep versions, so nothing can be undeleted")
+
+    async def undelete(self, files: Sequence[DocumentFile]) -> dict[UUID, Reason]:
+        """Undelete missing files. Return why files cannot be undeleted by their ids."""
+        histories = await asyncio.gather(*(self._storage.read_history(file.key) for file in files))
+        # Compare the rows after the markers were read. If a document is deleted later, a marker is
+        # added, and that one is not removed. Its file therefore stays deleted.
+        used_files = await self._repository.list_used_files(file.file_id for file in files)
+        obstacles: dict[UUID, Reason] = {}
+        markers_to_remove: list[tuple[str, DeleteMarker]] = []
+        for file, history in zip(files, histories, strict=True):
+            obstacle = self._find_obstacle(history)
+            if obstacle is not None:
+                obstacles[file.file_id] = obstacle
+            elif file.file_id in used_files:
+                markers_to_remove += [(file.key, marker) for marker in history.delete_markers]
+        await asyncio.gather(
+            *(
+                self._storage.remove_delete_marker(key, marker.id)
+                for key, marker in markers_to_remove
+            )
+        )
+        return obstacles
+
+    def _find_obstacle(self, history: ObjectHistory) -> Reason | None:
+        """Return why a file cannot be undeleted, or None.
+
+        A file that was also deleted before the moment stays deleted, so none of its markers is
+        removed.
+        """
+        if not history.has_version:
+            return "no-version"
+        if any(marker.created_at < self._moment for marker in history.delete_markers):
+            return "deleted-earlier"
+        return None

@@ -1,0 +1,59 @@
+"""The SQL with which the files of all documents are verified."""
+
+from collections.abc import Iterable
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from app.core.db import Rows, Session
+from app.documents.models import Document, StoredObject
+
+# The number of rows that `list_files` returns at a time: as many as the store lists objects.
+FILE_PAGE_SIZE: Final = 1000
+
+
+class VerificationRepository:
+    """Reads documents with the keys of their files. It never writes."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def count_files(self) -> int:
+        """Return the number of documents that have a file."""
+        statement = sa.select(sa.func.count().label("files")).where(Document.file_id.is_not(None))
+        [row] = await self._session.execute(statement)
+        number_of_files: int = row["files"]
+        return number_of_files
+
+    async def list_files(self, after_file_id: UUID) -> Rows:
+        """Return the files of documents, one page at a time.
+
+        The page is sorted by the id of the file, starts after `after_file_id`, and has at most
+        `FILE_PAGE_SIZE` rows:
+
+            SELECT documents.id, name, documents.size, documents.sha256, file_id, key
+            FROM documents JOIN stored_objects ON stored_objects.id = file_id
+            WHERE file_id > :after_file_id ORDER BY file_id LIMIT 1000
+        """
+        statement = (
+            sa.select(
+                Document.id,
+                Document.name,
+                Document.size,
+                Document.sha256,
+                Document.file_id,
+                StoredObject.key,
+            )
+            .join(StoredObject, StoredObject.id == Document.file_id)
+            .where(Document.file_id > after_file_id)
+            .order_by(Document.file_id)
+            .limit(FILE_PAGE_SIZE)
+        )
+        return await self._session.execute(statement)
+
+    async def list_used_files(self, file_ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the files to which a document still refers."""
+        statement = sa.select(Document.file_id).where(Document.file_id.in_(list(file_ids)))
+        rows = await self._session.execute(statement)
+        return {row["file_id"] for row in rows}
