@@ -7,12 +7,47 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from app.core.db import Row, Rows, RowsToChange, Session, update_in_batches
+from app.core.db import Row, Rows, RowsToChange, Session, mark_reusable, update_in_batches
 from app.documents.models import Document, DocumentUsage, StoredObject
 from app.documents.quotas import DocumentQuotas, FileTarget, quota_settings
 
 # The number of rows that `list_objects_to_remove` returns at a time.
 REMOVAL_PAGE_SIZE: Final = 1000
+
+
+def _select_owner_of_document(
+    document_id: UUID | sa.BindParameter[UUID],
+) -> sa.ScalarSelect[int | None]:
+    """Return the SQL expression for the owner of a document."""
+    return sa.select(Document.owner_id).where(Document.id == document_id).scalar_subquery()
+
+
+def _build_insert(owner_id: sa.ColumnElement[int | None]) -> sa.Insert:
+    """Build the statement that inserts a `pending` object, and returns what an owner has.
+
+    `owner_id` is the SQL expression for the owner. An owner who has never had a document may not
+    have a row in `document_usage`.
+    """
+    is_owner = DocumentUsage.owner_id == owner_id
+    documents = sa.select(DocumentUsage.documents).where(is_owner).scalar_subquery()
+    used_bytes = sa.select(DocumentUsage.bytes).where(is_owner).scalar_subquery()
+    statement = (
+        sa.insert(StoredObject)
+        .values(id=sa.bindparam("object_id"), key=sa.bindparam("object_key"))
+        .returning(
+            owner_id.label("owner_id"),
+            sa.func.coalesce(documents, 0).label("documents"),
+            sa.func.coalesce(used_bytes, 0).label("bytes"),
+        )
+    )
+    return mark_reusable(statement)
+
+
+# Built once, because every upload executes one of them.
+_insert_for_new_document = _build_insert(sa.bindparam("owner", type_=sa.BigInteger))
+_insert_for_existing_document = _build_insert(
+    _select_owner_of_document(sa.bindparam("document", type_=sa.Uuid))
+)
 
 
 class StoredObjectRepository:
@@ -35,21 +70,14 @@ class StoredObjectRepository:
                 coalesce((SELECT documents FROM document_usage WHERE owner_id = 7), 0) AS documents,
                 coalesce((SELECT bytes FROM document_usage WHERE owner_id = 7), 0) AS bytes
         """
-        owner_id = _select_owner(target)
-        is_owner = DocumentUsage.owner_id == owner_id
-        documents = sa.select(DocumentUsage.documents).where(is_owner).scalar_subquery()
-        used_bytes = sa.select(DocumentUsage.bytes).where(is_owner).scalar_subquery()
-        # An owner who has never had a document may not have a row in `document_usage`.
-        statement = (
-            sa.insert(StoredObject)
-            .values(id=object_id, key=key)
-            .returning(
-                owner_id.label("owner_id"),
-                sa.func.coalesce(documents, 0).label("documents"),
-                sa.func.coalesce(used_bytes, 0).label("bytes"),
-            )
-        )
-        [usage] = await self.session.execute(statement)
+        parameters: dict[str, Any] = {"object_id": object_id, "object_key": key}
+        if target.document_id is None:
+            statement = _insert_for_new_document
+            parameters["owner"] = target.owner_id
+        else:
+            statement = _insert_for_existing_document
+            parameters["document"] = target.document_id
+        [usage] = await self.session.execute(statement, parameters)
         if usage["owner_id"] is None:
             return None
         return usage
@@ -151,16 +179,3 @@ class StoredObjectRepository:
         )
         updated_rows = await self.session.execute(statement)
         return len(updated_rows) > 0
-
-
-def _select_owner(target: FileTarget) -> sa.ColumnElement[int | None]:
-    """Return the SQL expression for the owner of the document for which a file is received."""
-    if target.document_id is None:
-        return sa.literal(target.owner_id, sa.BigInteger)
-    return _select_owner_of_document(target.document_id)
-
-
-def _select_owner_of_document(document_id: UUID) -> sa.ColumnElement[int | None]:
-    """Return the SQL expression for the owner of an existing document."""
-    statement = sa.select(Document.owner_id).where(Document.id == document_id)
-    return statement.scalar_subquery()
