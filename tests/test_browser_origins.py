@@ -1,7 +1,6 @@
 """A page of another origin in a real browser, which reads the errors of the service."""
 
 import json
-from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import asyncpg
 import pytest
 
 from tests.support import servers
-from tests.support.chromium import CHROMIUM, EMPTY_PAGE, Page, open_page
+from tests.support.chromium import CHROMIUM, Page, open_page, serve_empty_page
 from tests.support.connections import tcp_server
 from tests.support.factories import Json
 from tests.support.processes import running_server
@@ -30,12 +29,6 @@ fetch(%s).then(async response => ({
 """
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-
-async def serve_empty_page(reader: StreamReader, writer: StreamWriter) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(EMPTY_PAGE)
-    await writer.drain()
 
 
 @pytest.fixture(scope="module")

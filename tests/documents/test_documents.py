@@ -109,6 +109,12 @@ async def test_file_is_downloaded_as_attachment_whatever_its_type(
     assert response.headers["content-disposition"].startswith("attachment;")
 
 
+async def test_downloaded_file_is_not_kept_by_caches(client: AsyncClient) -> None:
+    document = await make_document(client, content=b"content")
+    file = await download(document["file_url"])
+    assert file.headers["cache-control"] == "no-store"
+
+
 # The text between the quotes of `filename="..."` in the form, and the filename of the document.
 FILENAMES: dict[str, tuple[str | bytes, str]] = {
     "plain": ("thesis.pdf", "thesis.pdf"),

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import shutil
+from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,10 +51,17 @@ new Promise(resolve => {
 _MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
 
+async def serve_empty_page(reader: StreamReader, writer: StreamWriter) -> None:
+    """Respond to a request with an empty page, from whose origin a script can send requests."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(EMPTY_PAGE)
+    await writer.drain()
+
+
 class Page:
     """A page of the browser. Methods with a CSS selector wait until an element matches it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._message_ids = count(1)
@@ -159,14 +167,14 @@ async def _wait_or_kill(process: asyncio.subprocess.Process) -> None:
 
 async def _open_pipe_streams(
     input_descriptor: int, output_descriptor: int
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+) -> tuple[StreamReader, StreamWriter]:
     """Return streams that read from one pipe and write to another."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_MAX_MESSAGE_SIZE)
+    reader = StreamReader(limit=_MAX_MESSAGE_SIZE)
     await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(input_descriptor, "rb", 0)
     )
     transport, protocol = await loop.connect_write_pipe(
         asyncio.streams.FlowControlMixin, os.fdopen(output_descriptor, "wb", 0)
     )
-    return reader, asyncio.StreamWriter(transport, protocol, None, loop)
+    return reader, StreamWriter(transport, protocol, None, loop)

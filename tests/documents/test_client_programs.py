@@ -1,0 +1,204 @@
+"""Real client programs go through the life of documents, with each of two object stores."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from hashlib import sha256
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+import pytest
+from httpx import AsyncClient
+
+from tests.support import servers
+from tests.support.chromium import serve_empty_page
+from tests.support.client_programs import CLIENT_NAMES, PROGRAM_PATHS, run_client
+from tests.support.connections import tcp_server
+from tests.support.document_life import FILENAMES, MIB, SIZES, Plan, create_content
+from tests.support.factories import Json
+from tests.support.processes import running_server
+from tests.support.stores import Store, running_rclone, running_seaweedfs
+
+Results = dict[str, Json]
+
+STORES = {"rclone": running_rclone, "seaweedfs": running_seaweedfs}
+# These clients send the token to the store when they follow the redirect of `/content`.
+CLIENTS_THAT_SEND_THE_TOKEN = {"urllib", "java"}
+# The names that are not stored as they are sent. Folders are removed, and most clients encode
+# quotes like browsers.
+STORED_FILENAMES = {
+    FILENAMES["quotes"]: "a %22quoted%22 name.pdf",
+    FILENAMES["backslash"]: "slash.pdf",
+    FILENAMES["path"]: "thesis.pdf",
+}
+# A file of the last size has two parts. The first size is streamed.
+SHORT_SIZES = (0, 1, 8 * MIB + 1)
+TEXT_DIGEST = sha256(b"0123456789").hexdigest()
+
+
+@pytest.fixture(scope="module")
+async def page_origin() -> AsyncIterator[str]:
+    async with tcp_server(serve_empty_page) as address:
+        yield f"http://{address}"
+
+
+@pytest.fixture(scope="module")
+async def plans(page_origin: str, template_url: str) -> AsyncIterator[list[Plan]]:
+    """The tasks of each client with two servers, which use different stores."""
+    async with AsyncExitStack() as stack:
+        origins = []
+        for running_store in STORES.values():
+            store = stack.enter_context(running_store())
+            server = running_documents_server(store, page_origin, template_url)
+            origins.append(await stack.enter_async_context(server))
+        tokens = [await create_token(origin) for origin in origins]
+        # Only the first plan contains what does not depend on the store: the largest file, the size
+        # of exactly one part, and refusals.
+        yield [
+            Plan(origins[0], tokens[0]),
+            Plan(origins[1], tokens[1], sizes=SHORT_SIZES, too_large=0),
+        ]
+
+
+@asynccontextmanager
+async def running_documents_server(
+    store: Store, page_origin: str, template_url: str
+) -> AsyncIterator[str]:
+    """Start a server with its own database, and yield its origin."""
+    environment = {
+        **store.credential_variables(),
+        "S3_ENDPOINT_URL": store.endpoint,
+        "S3_BUCKET": store.bucket,
+        "ANONYMOUS_ACCESS": "read",
+        "CORS_ORIGINS": page_origin,
+        "MAX_UPLOAD_SIZE": f"{24 * MIB}",
+        # The test does not read the log of the process, so its lines must not fill the pipe.
+        "LOG_LEVEL": "WARNING",
+    }
+    async with (
+        servers.open_copy(template_url) as database_url,
+        running_server(DATABASE_URL=database_url, **environment) as (_, origin),
+    ):
+        yield origin
+
+
+async def create_token(origin: str) -> str:
+    """Register a user, and return a token of the user."""
+    email = f"{uuid4()}@example.com"
+    user = {"name": "Ada", "email": email, "password": "nanosecond wire"}
+    async with AsyncClient(base_url=origin, trust_env=False) as client:
+        (await client.post("/users", json=user)).raise_for_status()
+        login = {"username": email, "password": user["password"]}
+        response = await client.post("/tokens", data=login)
+    token: str = response.json()["access_token"]
+    return token
+
+
+@pytest.fixture(scope="module", params=CLIENT_NAMES)
+def client_name(request: pytest.FixtureRequest) -> str:
+    name = str(request.param)
+    if PROGRAM_PATHS.get(name, name) is None:
+        pytest.skip(f"{name} is not installed")
+    return name
+
+
+@pytest.fixture(scope="module")
+async def results_by_store(
+    client_name: str, plans: list[Plan], page_origin: str, tmp_path_factory: pytest.TempPathFactory
+) -> Results:
+    """The responses that a client has received, with each store."""
+    profile = tmp_path_factory.mktemp("browser")
+    results = await run_client(client_name, plans, page_origin, profile)
+    return dict(zip(STORES, results, strict=True))
+
+
+@pytest.fixture(params=STORES)
+def store_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def results(results_by_store: Results, store_name: str) -> Json:
+    """The responses that a client has received with one store."""
+    return results_by_store[store_name]
+
+
+def check_download(download: Json, filename: str, content_type: str, digest: str) -> None:
+    """Check that a client has downloaded the content, with its name and media type."""
+    assert (download["status"], download["sha256"]) == (200, digest)
+    assert download["content_type"] == content_type
+    # A page cannot read this header unless the store allows it.
+    if download["disposition"] is not None:
+        assert download["disposition"].startswith("attachment; filename=")
+        encoded_filename = download["disposition"].rpartition("''")[2]
+        assert unquote(encoded_filename) == filename
+
+
+async def test_client_uploads_and_downloads_files_with_every_kind_of_name(
+    results: Json, client_name: str
+) -> None:
+    for result in results["names"]:
+        sent_filename = result["sent"]
+        filename = STORED_FILENAMES.get(sent_filename, sent_filename)
+        if client_name == "aiohttp" and sent_filename == FILENAMES["quotes"]:
+            filename = sent_filename
+        assert result["status"] == 201, result
+        assert result["document"]["filename"] == filename
+        digest = sha256(b"content").hexdigest()
+        check_download(result["download"], filename, "application/pdf", digest)
+
+
+async def test_client_uploads_and_downloads_files_of_every_size(
+    results: Json, store_name: str
+) -> None:
+    sizes = SIZES if store_name == "rclone" else SHORT_SIZES
+    for size, result in zip(sizes, results["sizes"], strict=True):
+        assert (result["status"], result["size"]) == (201, size)
+        digest = sha256(create_content(size)).hexdigest()
+        assert result["sha256"] == digest
+        check_download(result["download"], "thesis.pdf", "application/pdf", digest)
+
+
+async def test_client_replaces_reads_and_deletes_a_file(results: Json) -> None:
+    change = results["change"]
+    assert change["replaced"] == 200
+    assert change["stale"] == [412, "precondition-failed"]
+    # The browser has read a part of the file before it reads the whole file.
+    assert change["range"] == "234"
+    check_download(change["download"], "Åse.txt", "text/plain; charset=utf-8", TEXT_DIGEST)
+    assert (change["deleted"], change["gone"]) == (204, 404)
+
+
+async def test_client_follows_the_redirect_of_the_content(
+    results: Json, client_name: str, store_name: str
+) -> None:
+    redirected = results["change"]["redirected"]
+    if client_name in CLIENTS_THAT_SEND_THE_TOKEN and store_name == "rclone":
+        assert redirected["status"] == 400
+    else:
+        check_download(redirected, "Åse.txt", "text/plain; charset=utf-8", TEXT_DIGEST)
+
+
+async def test_client_sends_a_file_directly_to_the_store(
+    results: Json, client_name: str, store_name: str
+) -> None:
+    direct = results["change"]["direct"]
+    if (client_name, store_name) == ("chromium", "rclone") and "error" in direct:
+        pytest.xfail("rclone refuses preflight requests")
+    assert (direct["sent"], direct["completed"]) == (200, 200)
+    digest = sha256(create_content(MIB)).hexdigest()
+    check_download(direct["download"], "direct.bin", "application/x-thing", digest)
+
+
+async def test_client_reads_why_its_file_is_refused(results_by_store: Results) -> None:
+    refused: dict[str, Any] = results_by_store["rclone"]["refused"]
+    expected = {
+        "too large": [413, "payload-too-large"],
+        "too large and streamed": [413, "payload-too-large"],
+        "without a valid token": [401, "unauthorized"],
+        "with an unknown field": [422, "invalid-request"],
+    }
+    # A browser cannot stream its request.
+    assert refused.keys() >= expected.keys() - {"too large and streamed"}
+    for case, problem in refused.items():
+        assert problem == expected[case], case
