@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 T = TypeVar("T")
-_MAX_PORT: Final = 65535
+MAX_PORT: Final = 65535
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 # For example "app.example.com:8443" or "[::1]:8000".
 _HOST_AND_PORT: Final = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:(?P<port>[0-9]+))?")
@@ -77,13 +77,13 @@ def _require_canonical_host_and_port(scheme: str, authority: str) -> None:
             "Must not contain the default port, which browsers leave out: 80 for http, 443 for"
             " https"
         )
-    if port is not None and (port.startswith("0") or int(port) > _MAX_PORT):
+    if port is not None and (port.startswith("0") or int(port) > MAX_PORT):
         raise ValueError("Must have a port between 1 and 65535, without leading zeros")
-    if not _is_canonical_host(match["host"]):
+    if not is_canonical_host(match["host"]):
         raise ValueError("Must have the IP address in the usual form, such as 127.0.0.1 or [::1]")
 
 
-def _is_canonical_host(host: str) -> bool:
+def is_canonical_host(host: str) -> bool:
     """Return whether browsers would spell a host in the same way.
 
     They replace "[0:0::1]" by "[::1]", and "127.1" by "127.0.0.1". Names are not changed.
@@ -114,18 +114,7 @@ def _require_path_prefix(path: str) -> str:
     return path
 
 
-def _require_server_url(url: str) -> str:
-    """Require the URL of a server without credentials, because messages name the server."""
-    if "@" in url:
-        raise ValueError("Must not contain a user name or password")
-    if not re.fullmatch(r"https?://[^/?#\s]+", url):
-        raise ValueError("Must be like https://s3.example.com, without a slash at the end")
-    return url
-
-
 CommaSeparated = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split_at_commas)]
-# The base URL of a server, without a path, for example "https://s3.example.com".
-ServerUrl = Annotated[str, AfterValidator(_require_server_url)]
 # For example "https://app.example.com" or "http://localhost:5173".
 Origin = Annotated[str, AfterValidator(_require_canonical_origin)]
 # For example "api.example.com", "*.example.com" or "[::1]".

@@ -11,17 +11,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 
 from app.database_url import DatabaseUrl, to_sqlalchemy_url
-from app.setting_types import (
-    CommaSeparated,
-    HostPattern,
-    Origin,
-    PathPrefix,
-    ServerUrl,
-    is_loopback_host,
+from app.setting_types import CommaSeparated, HostPattern, Origin, PathPrefix, is_loopback_host
+from app.store_setting_types import (
+    BucketName,
+    KeyPrefix,
+    Region,
+    StoreUrl,
+    require_virtual_addressing,
 )
 
-# Letters are ASCII only, because a compiled pattern of all Unicode letters takes 1 MiB of memory.
-S3_PREFIX_PATTERN = r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$"
+# A direct upload has up to 1,000 parts, and S3 allows 5 GiB for each of them.
+MAX_FILE_SIZE = 5000 * 2**30  # bytes
 # S3 accepts signed URLs that are valid for up to a week.
 SecondsUpToOneWeek = Annotated[int, Field(ge=1, le=7 * 24 * 3600)]
 
@@ -61,15 +61,16 @@ class Settings(BaseSettings):
     min_stream_rate: ByteSize = Field(default=ByteSize(64 * 1024), ge=1)
     stream_timeout: float = Field(default=600.0, gt=0, le=7 * 24 * 3600)
     web_concurrency: int = Field(default=1, ge=1, le=100)  # processes
-    s3_endpoint_url: ServerUrl | None = None
-    s3_public_endpoint_url: ServerUrl | None = None
+    s3_endpoint_url: StoreUrl | None = None
+    s3_public_endpoint_url: StoreUrl | None = None
     # None: an embedded object store.
-    s3_bucket: str | None = Field(default=None, validate_default=True)
-    s3_region: str = "us-east-1"
-    s3_prefix: str = Field(default="documents/", pattern=S3_PREFIX_PATTERN, max_length=200)
+    s3_bucket: BucketName | None = Field(default=None, validate_default=True)
+    s3_region: Region = "us-east-1"
+    s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    s3_prefix: KeyPrefix = "documents/"
     # Send uploads with a checksum only if the bucket requires one, or always.
     s3_checksums: Literal["when_required", "always"] = "when_required"
-    max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1)  # bytes
+    max_upload_size: ByteSize = Field(default=ByteSize(5 * 2**30), ge=1, le=MAX_FILE_SIZE)  # bytes
     # Per owner. 0: not limited.
     max_documents_per_user: int = Field(default=100_000, ge=0, le=10**12)
     max_pending_uploads_per_user: int = Field(default=100, ge=0, le=10**12)
@@ -141,6 +142,20 @@ class Settings(BaseSettings):
         if bucket is None:
             _require_setting_in_production(info)
         return bucket
+
+    @field_validator("s3_addressing_style")
+    @classmethod
+    def _check_addressing_style(cls, addressing_style: str, info: ValidationInfo) -> str:
+        """Refuse `virtual` if the bucket cannot be a part of the host name of the store."""
+        bucket_is_invalid = "s3_bucket" not in info.data
+        if addressing_style != "virtual" or bucket_is_invalid:
+            return addressing_style
+        bucket = info.data["s3_bucket"]
+        if bucket is None:
+            raise ValueError("Must be auto or path for the embedded object store")
+        for setting_name in ("s3_endpoint_url", "s3_public_endpoint_url"):
+            require_virtual_addressing(info.data.get(setting_name), bucket)
+        return addressing_style
 
     @field_validator("anonymous_access")
     @classmethod

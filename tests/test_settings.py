@@ -131,17 +131,6 @@ def test_request_timeout_must_exceed_pool_and_statement_timeout(
     assert describe_validation_error(error).startswith(expected)
 
 
-@pytest.mark.parametrize("prefix", ["/documents/", "a b/", "büch/", "a\n", "x" * 201])
-def test_s3_prefix_with_characters_that_urls_escape_is_invalid(prefix: str) -> None:
-    error = reject_settings(s3_prefix=prefix)
-    assert describe_validation_error(error).startswith("S3_PREFIX: String should ")
-
-
-@pytest.mark.parametrize("prefix", ["", "documents/", "_a/b-1.c/"])
-def test_s3_prefix_may_be_empty_or_have_several_parts(prefix: str) -> None:
-    assert Settings(_env_file=None, s3_prefix=prefix).s3_prefix == prefix
-
-
 @pytest.mark.parametrize("seconds", ["59", str(10 * 365 * 24 * 3600 + 1), "an hour"])
 def test_token_ttl_must_be_a_minute_to_ten_years(
     seconds: str, monkeypatch: pytest.MonkeyPatch

@@ -1,11 +1,11 @@
 """HTTP endpoints of documents. No cache may keep them, because they contain signed URLs."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from app.core.errors import NotFound, TooManyRequests, Unavailable
+from app.core.errors import TooManyRequests, Unavailable
 from app.core.http import (
     NO_STORE,
     CurrentCaller,
@@ -16,6 +16,7 @@ from app.core.http import (
     WritePrecondition,
     check_content_length,
     read_content_headers,
+    request_state,
     set_etag,
     set_location,
     set_page_links,
@@ -49,13 +50,15 @@ async def _get_document_service(
     return DocumentService(session, file_lifecycle, principal)
 
 
-async def _get_multipart_form(request: Request, resources: AppResources) -> MultipartForm:
+async def _get_multipart_form(
+    request: Request, file_lifecycle: FileLifecycleDependency
+) -> MultipartForm:
     """Return the form in the body of a request. Check its headers, but do not read the body yet.
 
     Raises `PayloadTooLarge` if the client announces a body that is too large for a form with the
     largest allowed file, and `UnsupportedMediaType` if the body is not a form.
     """
-    max_file_size = resources.settings.max_upload_size
+    max_file_size = file_lifecycle.max_form_file_size
     limit_detail = describe_form_limit(max_file_size)
     check_content_length(request, max_file_size + MAX_FORM_OVERHEAD, limit_detail)
     headers = {**request.headers, **read_content_headers(request)}
@@ -105,15 +108,17 @@ async def list_documents(
     response_class=Response,
     errors=[Unavailable],
 )
-async def read_document_content(id: DocumentId, documents: DocumentServiceDependency) -> Response:
+async def read_document_content(
+    id: DocumentId, documents: DocumentServiceDependency, request: Request
+) -> Response:
     """Download the file of a document.
 
-    The response redirects to a new signed URL of the file.
+    The response redirects to a new signed URL of the file. That of a HEAD request redirects to a
+    URL for HEAD requests.
     """
-    document = await documents.get(id)
-    if document.file_url is None:
-        raise NotFound("The document has no file")
-    return RedirectResponse(document.file_url)
+    # The method of the request itself is always GET.
+    method: Literal["GET", "HEAD"] = "HEAD" if request_state(request.scope).is_head else "GET"
+    return RedirectResponse(await documents.sign_content_url(id, method))
 
 
 @router.post(

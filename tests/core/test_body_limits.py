@@ -8,6 +8,7 @@ from httpx import AsyncClient
 from pydantic import ByteSize
 
 from app.core.sizes import format_size
+from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.support.document_forms import FORM_HEADERS
 from tests.support.factories import Json, make_author
@@ -102,6 +103,18 @@ async def test_413_says_how_large_form_of_document_may_be(
     )
     check_problem(response, 413, "payload-too-large")
     detail = "The file must not exceed 2 KiB, and the rest of the form 64 KiB"
+    assert response.json()["detail"] == detail
+
+
+async def test_form_with_more_bytes_than_parts_can_have_is_refused_before_it_arrives(
+    client: AsyncClient, settings: Settings
+) -> None:
+    settings.max_upload_size = ByteSize(2**40)
+    size = 10_000 * PART_SIZE + 2 * 64 * 1024
+    headers = {**FORM_HEADERS, "Content-Length": str(size)}
+    response = await client.post("/documents", content=b"", headers=headers)
+    check_problem(response, 413, "payload-too-large")
+    detail = "The file must not exceed 80000 MiB, and the rest of the form 64 KiB"
     assert response.json()["detail"] == detail
 
 

@@ -13,7 +13,7 @@ from pydantic import ByteSize
 
 from app.core.storage import Storage
 from app.documents import direct_uploads
-from app.settings import Settings
+from app.settings import MAX_FILE_SIZE, Settings
 from tests.documents.conftest import ListObjectStates, Sweep
 from tests.support.entity_case import UNKNOWN_ID
 from tests.support.factories import Json, make_document
@@ -94,14 +94,16 @@ async def test_large_file_is_split_into_parts(
         assert (await store_client.get(updated["file_url"])).content == LARGE
 
 
-async def test_largest_file_has_at_most_1000_parts(
+async def test_largest_file_has_at_most_1000_parts_that_s3_allows(
     client: AsyncClient, document: Json, settings: Settings
 ) -> None:
-    settings.max_upload_size = ByteSize(2**40)
-    size = 2**40
+    size = MAX_FILE_SIZE
+    settings.max_upload_size = ByteSize(size)
+    settings.max_bytes_per_user = ByteSize(0)
     parts = (await create_upload(client, document, b"", size=size)).json()["parts"]
     assert sum(part["size"] for part in parts) == size
     assert len(parts) <= 1000
+    assert max(part["size"] for part in parts) <= 5 * 2**30
 
 
 async def test_upload_can_be_read_at_its_location_with_working_urls(

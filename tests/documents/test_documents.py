@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from urllib.parse import unquote, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi import FastAPI
@@ -197,6 +197,24 @@ async def test_content_redirects_to_file_url_and_is_not_cached(client: AsyncClie
     response = await client.get(f"/documents/{document['id']}/content")
     assert (response.status_code, response.headers["cache-control"]) == (307, "no-store")
     assert (await download(response.headers["location"])).content == PDF
+
+
+async def test_head_of_content_redirects_to_url_that_allows_head_only(client: AsyncClient) -> None:
+    document = await make_document(client, content=PDF)
+    redirect = await client.head(f"/documents/{document['id']}/content/")
+    assert (redirect.status_code, redirect.headers["cache-control"]) == (307, "no-store")
+    async with AsyncClient(trust_env=False) as store_client:
+        response = await store_client.head(redirect.headers["location"])
+        assert (response.status_code, response.headers["content-length"]) == (200, str(len(PDF)))
+        assert response.headers["content-type"] == "application/pdf"
+        assert response.headers["content-disposition"].startswith("attachment;")
+        assert (await store_client.get(redirect.headers["location"])).status_code == 403
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_content_returns_404_without_document(method: str, client: AsyncClient) -> None:
+    response = await client.request(method, f"/documents/{uuid4()}/content")
+    assert response.status_code == 404
 
 
 async def test_content_returns_404_without_file(client: AsyncClient) -> None:

@@ -144,6 +144,8 @@ def _create_seaweedfs_command(directory: Path, ports: dict[str, int]) -> list[st
         "-ip.bind=127.0.0.1",
         *(f"-{option}={port}" for option, port in ports.items()),
         f"-s3.config={directory / 's3.json'}",
+        # The bucket can also be a part of the host name, for example http://files.localhost:8333.
+        "-s3.domainName=localhost",
         # A bucket that does not exist is an error, as on other servers.
         "-s3.autoCreateBucket=false",
         "-master.telemetry=false",

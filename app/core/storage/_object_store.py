@@ -134,9 +134,10 @@ class ObjectStore(VersionedObjectStore, Protocol):
 
     def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
-    ) -> list[str]:
-        """Return a signed URL for each request, which is valid for `lifetime_seconds`.
+    ) -> tuple[list[str], datetime]:
+        """Return a signed URL for each request, and the time at which all of them expire.
 
+        They expire after `lifetime_seconds`, or earlier if the credentials that sign them do.
         Anyone who knows a URL can send the request without credentials. `method` is the HTTP method
         of the requests, for example "GET". If a request has a `content_length`, the store refuses a
         body of another size.

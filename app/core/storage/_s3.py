@@ -6,16 +6,19 @@ imported before the first call to the store.
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import boto3
 from botocore.exceptions import ClientError
 
+from app.core.storage._bucket_address import find_bucket_address
 from app.core.storage._object_store import MultipartUpload, ObjectRequest, StoredPart
 from app.core.storage._s3_checksums import compute_md5, is_checksum_required
 from app.core.storage._s3_clients import create_s3_client
 from app.core.storage._s3_errors import UnexpectedResponse, translate_s3_errors
-from app.core.storage._s3_probe import BucketProbe
+from app.core.storage._s3_probe import PROBE_OPTIONS, BucketProbe
 from app.core.storage._s3_urls import UrlSigner
 from app.core.storage._s3_versions import S3Versions
 from app.settings import Settings
@@ -39,15 +42,22 @@ class S3Bucket(S3Versions):
         """
         self._name = settings.s3_bucket
         session = boto3.Session(region_name=settings.s3_region)
+        create_client = partial(
+            create_s3_client, session, addressing_style=settings.s3_addressing_style
+        )
         endpoint = settings.s3_endpoint_url
 
-        self._client = create_s3_client(session, endpoint, max_pool_connections=max_connections)
-        self._probe = BucketProbe(session, endpoint, settings.s3_bucket, settings.s3_prefix)
+        self._client = create_client(endpoint, max_pool_connections=max_connections)
+        probe_client = create_client(endpoint, **PROBE_OPTIONS)
+        self._probe = BucketProbe(probe_client, self._name, settings.s3_prefix)
         self._sends_checksums = settings.s3_checksums == "always"
 
-        # Clients may reach the store at another URL than the service does.
-        public_endpoint = settings.s3_public_endpoint_url or endpoint
-        self._url_signer = UrlSigner(session, public_endpoint, settings.s3_bucket)
+        signing_client = self._client
+        if settings.s3_public_endpoint_url is not None:
+            # Clients reach the store at another URL than the service does.
+            signing_client = create_client(settings.s3_public_endpoint_url)
+        signed_address = find_bucket_address(signing_client, self._name)
+        self._url_signer = UrlSigner(session, signed_address)
 
     def close(self) -> None:
         self._client.close()
@@ -147,8 +157,8 @@ class S3Bucket(S3Versions):
     @translate_s3_errors()
     def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
-    ) -> list[str]:
-        """Return a signed URL for each request, which is valid for `lifetime_seconds`.
+    ) -> tuple[list[str], datetime]:
+        """Return a signed URL for each request, and the time at which all of them expire.
 
         `method` is the HTTP method of the requests, for example "GET".
         """

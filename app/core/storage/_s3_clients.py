@@ -11,26 +11,29 @@ CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 20
 
 
-def create_s3_client(session: boto3.Session, endpoint: str | None, **options: Any) -> Any:
-    """Create a boto3 client for the object store at this URL, or for that of AWS if it is None.
+def create_s3_client(
+    session: boto3.Session, endpoint: str | None, addressing_style: str, **options: Any
+) -> Any:
+    """Create a boto3 client for an object store.
 
-    `options` are arguments of boto3's `Config`, such as `read_timeout=1`. They override the
-    defaults below.
+    Args:
+        session: The region and the credentials.
+        endpoint: The URL of the store. None for that of AWS, or for another one that the
+            environment variable `AWS_ENDPOINT_URL_S3` or a configuration file of boto3 names.
+        addressing_style: "path" puts the bucket into the path of URLs, and "virtual" into the host
+            name. With "auto", boto3 chooses "virtual" for AWS if the name of the bucket can be a
+            part of a host name, and "path" for other stores.
+        options: Arguments of boto3's `Config`, such as `read_timeout=1`. They override the
+            defaults below.
     """
     default_options = {
-        "signature_version": "s3v4",
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "read_timeout": READ_TIMEOUT_SECONDS,
         "retries": {"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
     }
-    addressing_style = "auto"
-    if endpoint is not None:
-        # Put the bucket into the path of the URL instead of the host name, because a host such as
-        # `localhost` has no subdomains.
-        addressing_style = "path"
-
     config = Config(
         **{**default_options, **options},
+        signature_version="s3v4",
         # Otherwise, a signed URL would require a checksum that browsers do not send.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

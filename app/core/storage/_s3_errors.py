@@ -34,6 +34,9 @@ _CONFIDENTIAL_CODES: Final = {
 }
 # An access key of AWS, and other long runs that may be a key, a token or a signature.
 _SECRET: Final = re.compile("(AKIA|ASIA)[A-Z0-9]{12,}|[A-Za-z0-9+/=]{32,}")
+# boto3 raises built-in errors for an invalid endpoint, and for credentials that are expired or in
+# another form than it expects.
+_BOTO3_ERRORS: Final = (BotoCoreError, ResponseParserError, ValueError, TypeError, RuntimeError)
 log = logging.getLogger(__name__)
 
 
@@ -57,7 +60,7 @@ def translate_s3_errors() -> Iterator[None]:
             raise ObjectNotFound from error
         failure = explain_response(error)
         raise _log_failure(failure, _describe_response(error)) from error
-    except (BotoCoreError, OSError, ResponseParserError, UnexpectedResponse) as error:
+    except (*_BOTO3_ERRORS, OSError, UnexpectedResponse) as error:
         failure = explain_exception(error)
         raise _log_failure(failure, _describe_exception(error)) from error
 

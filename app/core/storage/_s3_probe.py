@@ -3,17 +3,15 @@
 from time import monotonic
 from typing import Any, Final
 
-import boto3
 from botocore.exceptions import ClientError
 
 from app.core.storage._object_store import StoreRejected
 from app.core.storage._s3_checksums import compute_md5
-from app.core.storage._s3_clients import create_s3_client
 from app.core.storage._s3_errors import translate_s3_errors
 from app.core.storage._s3_reasons import explain_region, find_region, is_misconfigured
 
 # Options of boto3's client for probes, which have to fail fast. The timeouts are in seconds.
-PROBE_OPTIONS: Final = {
+PROBE_OPTIONS: Final[dict[str, Any]] = {
     "connect_timeout": 1,
     "read_timeout": 1,
     "retries": {"total_max_attempts": 1},
@@ -30,11 +28,12 @@ class BucketProbe:
     It has a client of its own, so that it never waits for a connection of another call.
     """
 
-    def __init__(
-        self, session: boto3.Session, endpoint: str | None, bucket: str | None, prefix: str
-    ) -> None:
-        """Create the client. `prefix` is the prefix of the keys that the service uses."""
-        self._client = create_s3_client(session, endpoint, **PROBE_OPTIONS)
+    def __init__(self, client: Any, bucket: str | None, prefix: str) -> None:
+        """Use a boto3 client with `PROBE_OPTIONS`, which nothing else may use.
+
+        `prefix` is the prefix of the keys that the service uses.
+        """
+        self._client = client
         self._is_amazon = ".amazonaws." in self._client.meta.endpoint_url
         self._bucket = bucket
         self._key = f"{prefix}{UNKNOWN_UPLOAD_ID}"

@@ -72,6 +72,7 @@ _LOCAL_ERRORS: Final = {
         boto.SSOError,
         boto.TokenRetrievalError,
         boto.NoAuthTokenError,
+        RuntimeError,
     ),
     "the configuration is invalid; check the variables AWS_* and S3_*": (
         boto.ConfigParseError,
@@ -80,6 +81,8 @@ _LOCAL_ERRORS: Final = {
         boto.ValidationError,
         boto.ParamValidationError,
         boto.BaseEndpointResolverError,
+        ValueError,
+        TypeError,
     ),
 }
 # Reasons for which OpenSSL could not establish a connection.

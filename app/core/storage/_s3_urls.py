@@ -1,47 +1,48 @@
 """Signed URLs, with which a client can send a request to the object store without credentials."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import boto3
-from botocore import UNSIGNED
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 
+from app.core.storage._bucket_address import BucketAddress
 from app.core.storage._object_store import ObjectRequest
-from app.core.storage._s3_clients import create_s3_client
 
 
 class UrlSigner:
-    """Signs URLs of the objects in a bucket."""
+    """Signs URLs of the objects in a bucket with the credentials of a session."""
 
-    def __init__(self, session: boto3.Session, endpoint: str | None, bucket: str | None) -> None:
-        """Sign URLs for the store at this endpoint, or for that of AWS if it is None."""
+    def __init__(self, session: boto3.Session, address: BucketAddress) -> None:
         self._session = session
-        self._bucket_url = _build_bucket_url(session, endpoint, bucket)
+        self._address = address
 
     def sign(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
-    ) -> list[str]:
-        """Return a signed URL for each request, which is valid for `lifetime_seconds`.
+    ) -> tuple[list[str], datetime]:
+        """Return a signed URL for each request, and the time at which all of them expire.
 
+        They expire after `lifetime_seconds`, or with temporary credentials if those expire earlier.
         `method` is the HTTP method of the requests, for example "GET".
         """
-        credentials = self._session.get_credentials()
-        if credentials is None:
-            raise NoCredentialsError
-        # boto3's `generate_presigned_url` uses the same signer, but takes three times as long.
-        signer = S3SigV4QueryAuth(
-            credentials.get_frozen_credentials(),
-            "s3",
-            self._session.region_name,
-            expires=lifetime_seconds,
-        )
+        credentials, credentials_expire_at = self._get_credentials()
+        # A signature contains the current time in whole seconds. This time is rounded in the same
+        # way, so that clients can use the URLs until `expires_at`.
+        now = datetime.now(UTC).replace(microsecond=0)
+        expires_at = now + timedelta(seconds=lifetime_seconds)
+        if credentials_expire_at is not None:
+            expires_at = min(expires_at, credentials_expire_at)
+        signed_seconds = max(1, int((expires_at - now).total_seconds()))
 
+        # boto3's `generate_presigned_url` uses the same signer, but takes three times as long.
+        signer = S3SigV4QueryAuth(credentials, "s3", self._address.region, expires=signed_seconds)
         signed_urls = []
         for request in requests:
-            object_url = self._bucket_url + quote(request.key)
+            object_url = self._address.url + quote(request.key)
             headers = {}
             if request.content_length is not None:
                 # The signer signs every header, so the store refuses a body of another size.
@@ -50,17 +51,25 @@ class UrlSigner:
             # The signature becomes a part of the query.
             signer.add_auth(aws_request)
             signed_urls.append(str(aws_request.url))
-        return signed_urls
+        return signed_urls, expires_at
 
+    def _get_credentials(self) -> tuple[ReadOnlyCredentials, datetime | None]:
+        """Return the current credentials, and the time at which they expire.
 
-def _build_bucket_url(session: boto3.Session, endpoint: str | None, bucket: str | None) -> str:
-    """Return the URL of the bucket at an endpoint, for example `https://host/bucket/`.
+        The time is None if they do not expire, or if boto3 does not know when they do: it knows
+        this of AWS_SESSION_TOKEN only if AWS_CREDENTIAL_EXPIRATION is set, too.
+        """
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError
+        if not isinstance(credentials, RefreshableCredentials):
+            return credentials.get_frozen_credentials(), None
 
-    boto3 decides whether the bucket is a part of the path or of the host name, but it builds only
-    the URLs of objects. This function removes the key from the URL of an object.
-    """
-    client = create_s3_client(session, endpoint, signature_version=UNSIGNED)
-    parameters = {"Bucket": bucket, "Key": "key"}
-    object_url: str = client.generate_presigned_url("get_object", Params=parameters)
-    url_without_query, _, _ = object_url.partition("?")
-    return url_without_query.removesuffix("key")
+        # Renew credentials that expire within 15 minutes, so that the URLs do not expire with them.
+        credentials.get_frozen_credentials()
+        # Read the time before the credentials. If another thread renews them in between, the time
+        # is too early rather than too late.
+        expires_at: datetime | None = credentials._expiry_time  # noqa: SLF001 (boto3 has no method)
+        if expires_at is not None:
+            expires_at = expires_at.astimezone(UTC).replace(microsecond=0)
+        return credentials.get_frozen_credentials(), expires_at

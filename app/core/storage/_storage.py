@@ -5,7 +5,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from threading import Lock
 from typing import Final, TypeVar
 
@@ -186,17 +186,13 @@ class Storage(VersionedStorage):
     ) -> tuple[list[str], datetime]:
         """Return a signed URL for each request, and the time at which all of them expire.
 
-        Until then, anyone who knows a URL can send the request without credentials. `method` is the
-        HTTP method of the requests, for example "GET".
+        They expire after `lifetime_seconds`, or earlier if the credentials of the store do. Until
+        then, anyone who knows a URL can send the request without credentials. `method` is the HTTP
+        method of the requests, for example "GET".
         """
-        # A signature contains the current time in whole seconds. This time is rounded in the same
-        # way, so that clients can use the URLs until `expires_at`.
-        now = datetime.now(UTC).replace(microsecond=0)
-        expires_at = now + timedelta(seconds=lifetime_seconds)
-        urls = await self._run(
+        return await self._run(
             self._signing_thread, lambda store: store.sign_urls(method, requests, lifetime_seconds)
         )
-        return urls, expires_at
 
     async def _list_uploads_after(
         self, prefix: str, last_upload: MultipartUpload | None

@@ -1,0 +1,112 @@
+"""Types of the settings of the object store: its URL, its region, and the bucket."""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from app.setting_types import MAX_PORT, is_canonical_host
+
+_URL: Final = re.compile(
+    r"https?://(?P<host>\[[0-9a-f:.]+\]|[A-Za-z0-9.-]+)(:(?P<port>[0-9]+))?(?P<path>/[^?#]*)?"
+)
+# For example "/storage/v1/s3". The segments . and .. are excluded, because clients resolve them.
+_PATH: Final = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
+# boto3 refuses other host names, for example those with an underscore.
+_HOST_NAME: Final = re.compile(
+    r"((?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)*(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.?"
+)
+MAX_HOST_LENGTH: Final = 255
+_IP_ADDRESS: Final = re.compile(r"\[.*\]|[0-9.]+")
+# Stores other than Amazon's allow more characters, and Amazon did so before 2018.
+_BUCKET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_DIRECTORY_BUCKET_SUFFIX: Final = "--x-s3"
+_BUCKET_IN_HOST_NAME: Final = re.compile(r"[a-z0-9-]+")
+
+
+def require_virtual_addressing(url: str | None, bucket: str) -> None:
+    """Require that the bucket can be a part of the host name of the store at this URL.
+
+    `url` is None for Amazon S3. Otherwise, boto3 would put the bucket into the path.
+    """
+    if url is not None and has_ip_address(url):
+        raise ValueError("Must be auto or path if the host of the store is an IP address")
+    if not _BUCKET_IN_HOST_NAME.fullmatch(bucket):
+        raise ValueError(
+            "Must be auto or path if S3_BUCKET has other characters than a-z, 0-9 and hyphens"
+        )
+
+
+def has_ip_address(url: str) -> bool:
+    """Return whether the host of a valid URL of a store is an IP address."""
+    match = _URL.fullmatch(url)
+    return match is not None and _IP_ADDRESS.fullmatch(match["host"]) is not None
+
+
+def _require_store_url(url: str) -> str:
+    """Require a URL without credentials, because messages name the store.
+
+    Returns the URL without slashes at its end.
+    """
+    if "@" in url:
+        raise ValueError("Must not contain a user name or password")
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("Must begin with http:// or https://, as in https://s3.example.com")
+    if re.search(r"[?#\s]", url):
+        raise ValueError("Must not contain a query, a fragment or a blank")
+    url = url.rstrip("/")
+    match = _URL.fullmatch(url)
+    if match is None or not _is_host(match["host"]):
+        raise ValueError(
+            "Must have a host name of ASCII letters, digits and hyphens between dots (boto3 allows"
+            " no underscores), or an IP address in the usual form"
+        )
+    port = match["port"]
+    if port is not None and not 1 <= int(port) <= MAX_PORT:
+        raise ValueError("Must have a port between 1 and 65535")
+    if not _PATH.fullmatch(match["path"] or ""):
+        raise ValueError("Must have a path of ASCII letters, digits and ._~- between slashes")
+    return url
+
+
+def _is_host(host: str) -> bool:
+    """Return whether boto3 and browsers understand a host in the same way."""
+    if not is_canonical_host(host) or len(host) > MAX_HOST_LENGTH:
+        return False
+    return host.startswith("[") or _HOST_NAME.fullmatch(host) is not None
+
+
+def _require_bucket_name(bucket: str) -> str:
+    """Require the name of a bucket, and not an ARN or a path."""
+    if bucket.startswith("arn:"):
+        raise ValueError("Must not be an ARN. Use the alias of the access point, which is a name")
+    if bucket.endswith(_DIRECTORY_BUCKET_SUFFIX):
+        raise ValueError("Must not be a directory bucket, which signed URLs cannot use")
+    if not _BUCKET_NAME.fullmatch(bucket) or ".." in bucket:
+        raise ValueError(
+            "Must have 3 to 63 ASCII letters, digits and ._- (no slash), and begin and end with a"
+            " letter or digit"
+        )
+    return bucket
+
+
+def _require_prefix(prefix: str) -> str:
+    """Require a prefix of keys that no client and no store changes when it normalizes a path."""
+    # The id of an object follows the last slash.
+    *segments, _ = prefix.split("/")
+    if any(segment in {"", ".", ".."} for segment in segments):
+        raise ValueError("Must not contain //, ./ or ../")
+    return prefix
+
+
+# The base URL of an object store, for example "https://s3.example.com".
+StoreUrl = Annotated[str, AfterValidator(_require_store_url)]
+BucketName = Annotated[str, AfterValidator(_require_bucket_name)]
+# boto3 refuses other regions, because the region is a part of host names.
+Region = Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")]
+# Letters are ASCII only, because a compiled pattern of all Unicode letters takes 1 MiB of memory.
+KeyPrefix = Annotated[
+    str,
+    Field(pattern=r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$", max_length=200),
+    AfterValidator(_require_prefix),
+]
