@@ -117,6 +117,14 @@ async def test_server_serves_documents_after_migrate_service_has_run(
     assert not (image_directory / ".data").exists()
 
 
+def test_object_store_responds_to_the_preflight_request_of_a_page(store_url: str) -> None:
+    headers = {"Origin": "http://page.example", "Access-Control-Request-Method": "PUT"}
+    response = httpx.options(f"{store_url}/bookshelf/name", headers=headers)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert "PUT" in response.headers["access-control-allow-methods"].split(", ")
+
+
 async def test_worker_is_healthy_only_after_it_has_run_all_jobs(
     private_database_url: str, store_url: str, image_directory: Path
 ) -> None:

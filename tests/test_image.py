@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from app import embedded
-from tests.support import compose, images, servers
+from tests.support import compose, images, servers, stores
 from tests.support.processes import PROJECT_ROOT, poll_until
 
 NAME: Final = "bookshelf-test"
 CREDENTIALS: Final = {
-    "AWS_ACCESS_KEY_ID": "bookshelf",
+    "AWS_ACCESS_KEY_ID": stores.ACCESS_KEY_ID,
     "AWS_SECRET_ACCESS_KEY": servers.STORE_SECRET_KEY,
 }
 

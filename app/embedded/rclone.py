@@ -119,6 +119,9 @@ def _start_rclone(
         "s3",
         "--addr=127.0.0.1:0",
         "--config=",
+        # Pages of any origin may send the parts of a file to signed URLs. This opens nothing else:
+        # the store refuses requests without a signature, and browsers have no credentials for it.
+        "--allow-origin=*",
         str(objects_dir),
     ]
     # The key is not an argument, because all users of the machine can see arguments.

@@ -135,7 +135,10 @@ async def test_upload_succeeds_when_the_response_to_its_completion_is_lost(
     await proxy.action_reached.wait()
     proxy.set_action(ProxyAction.PASS)
     assert (await request_task).status_code == 201
-    assert len(proxy.request_lines) == 2  # the retry, and the size of the object
+    # SeaweedFS completes the upload again. rclone does not know the upload anymore, so the service
+    # asks for the size of the object.
+    methods = [request_line.split()[0] for request_line in proxy.request_lines]
+    assert methods in (["POST"], ["POST", "HEAD"])
     assert await list_object_states() == ["ready object"]
 
 

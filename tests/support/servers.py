@@ -8,7 +8,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,12 +19,12 @@ from sqlalchemy.engine import URL, make_url
 
 from app import embedded, schema
 from tests.support.images import choose_image, has_local_images
+from tests.support.stores import ACCESS_KEY_ID, Store, running_rclone, running_seaweedfs
 
 DATABASE = "bookshelf_test"
 DATABASE_COMMENT = "made by the Bookshelf test suite; it may be dropped at any time"
 # Text is sorted and classified in the same way on every server.
 LOCALE_OPTIONS = "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
-STORE_ACCESS_KEY = "bookshelf"
 STORE_SECRET_KEY = "only-of-the-test-suite"
 # The tests are faster if the server does not wait for the disk.
 SETTINGS_WITHOUT_DURABILITY = {
@@ -81,30 +81,30 @@ def _postgres_container() -> Any:
 
 @contextmanager
 def running_store() -> Iterator[dict[str, str]]:
-    """Run the object store until the block ends.
+    """Run the object store until the block ends. TEST_STORE selects it.
 
     Yields its environment variables: TEST_S3_ENDPOINT_URL and the AWS credentials.
     """
-    with tempfile.TemporaryDirectory(prefix="bookshelf-test-") as directory, ExitStack() as stack:
-        if _use_containers():
-            endpoint = stack.enter_context(_running_store_container())
-            credentials = {
-                "AWS_ACCESS_KEY_ID": STORE_ACCESS_KEY,
-                "AWS_SECRET_ACCESS_KEY": STORE_SECRET_KEY,
-            }
-        else:
-            store = stack.enter_context(embedded.run_s3_server(Path(directory)))
-            endpoint = store.endpoint
-            credentials = store.credential_variables()
-        yield {**credentials, "TEST_S3_ENDPOINT_URL": endpoint}
+    store_name = os.environ.get("TEST_STORE") or "rclone"
+    if store_name not in {"rclone", "seaweedfs"}:
+        pytest.exit("TEST_STORE must be rclone or seaweedfs", returncode=1)
+    if store_name == "seaweedfs":
+        run_store = running_seaweedfs
+    elif _use_containers():
+        run_store = _running_store_container
+    else:
+        run_store = running_rclone
+    with run_store() as store:
+        yield {**store.credential_variables(), "TEST_S3_ENDPOINT_URL": store.endpoint}
 
 
 @contextmanager
-def _running_store_container() -> Iterator[str]:
-    """Run a container with an object store and a bucket, and yield its origin."""
+def _running_store_container() -> Iterator[Store]:
+    """Run a container with rclone and a bucket until the block ends."""
     with create_store_container() as container:
         container.exec(["mkdir", "-p", f"/data/{embedded.BUCKET}"])
-        yield f"http://{container.get_container_host_ip()}:{container.get_exposed_port(8080)}"
+        address = f"{container.get_container_host_ip()}:{container.get_exposed_port(8080)}"
+        yield Store(f"http://{address}", STORE_SECRET_KEY)
 
 
 def create_store_container() -> Any:
@@ -113,8 +113,8 @@ def create_store_container() -> Any:
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415
 
     container = DockerContainer(choose_image("RCLONE_IMAGE")).with_exposed_ports(8080)
-    container.with_command("serve s3 --addr :8080 /data")
-    container.with_env("RCLONE_AUTH_KEY", f'"{STORE_ACCESS_KEY},{STORE_SECRET_KEY}"')
+    container.with_command("serve s3 --addr :8080 --allow-origin * /data")
+    container.with_env("RCLONE_AUTH_KEY", f'"{ACCESS_KEY_ID},{STORE_SECRET_KEY}"')
     # Wait for a log line, because the status of a request without a signature differs by version.
     return container.waiting_for(LogMessageWaitStrategy("Starting s3 server"))
 

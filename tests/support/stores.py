@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -32,21 +33,12 @@ from app import embedded
 from app.embedded.processes import get_exit_with_parent_prefix, start_process, wait_until
 
 ACCESS_KEY_ID = embedded.BUCKET
-# The system assigns ports above this range to clients, so another process rarely takes these.
-SEAWEEDFS_PORTS = range(10_000, 32_000)
-# Each option of SeaweedFS that names the port of one of its services.
-SEAWEEDFS_PORT_OPTIONS = (
-    "s3.port",
-    "s3.port.grpc",
-    "master.port",
-    "master.port.grpc",
-    "volume.port",
-    "volume.port.grpc",
-    "filer.port",
-    "filer.port.grpc",
-    "admin.port",
-    "admin.port.grpc",
-)
+SEAWEEDFS = Path(sys.executable).parent / "weed"
+# Each service of SeaweedFS has a port for HTTP, and one for gRPC whose number is 10,000 higher.
+SEAWEEDFS_PORT_OPTIONS = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
+SEAWEEDFS_GRPC_OFFSET = 10_000
+# The system assigns ports above 32,000 to clients, so another process rarely takes these.
+SEAWEEDFS_PORTS = range(10_000, 22_000)
 START_ATTEMPTS = 3
 DIRECTORY_PREFIX = "bookshelf-test-"
 
@@ -91,7 +83,12 @@ def running_rclone() -> Iterator[Store]:
 
 @contextmanager
 def running_seaweedfs() -> Iterator[Store]:
-    """Run all services of SeaweedFS in one process until the block ends."""
+    """Run all services of SeaweedFS in one process until the block ends.
+
+    Skips the test on a machine for which there is no wheel.
+    """
+    if not SEAWEEDFS.exists():
+        pytest.skip("SeaweedFS is not installed")
     with tempfile.TemporaryDirectory(prefix=DIRECTORY_PREFIX) as directory, ExitStack() as stack:
         yield _start_seaweedfs(Path(directory), stack)
 
@@ -136,7 +133,7 @@ def _write_identities(directory: Path, secret_access_key: str) -> None:
 def _create_seaweedfs_command(directory: Path, ports: dict[str, int]) -> list[str]:
     """Return the command that runs SeaweedFS without telemetry and without optional services."""
     return [
-        str(Path(sys.executable).parent / "weed"),
+        str(SEAWEEDFS),
         "-logtostderr",
         "mini",
         f"-dir={directory}",
@@ -159,22 +156,17 @@ def _create_seaweedfs_command(directory: Path, ports: dict[str, int]) -> list[st
 
 
 def _choose_ports() -> dict[str, int]:
-    """Return a port for each of `SEAWEEDFS_PORT_OPTIONS`. All are different, and free now."""
+    """Return an HTTP port for each of `SEAWEEDFS_PORT_OPTIONS`. All are different, and free now."""
     ports: dict[str, int] = {}
+    # The sockets occupy the ports until all are chosen, so that they are different.
     with ExitStack() as stack:
-        for option in SEAWEEDFS_PORT_OPTIONS:
-            # The socket occupies the port until all ports are chosen, so that they are different.
-            ports[option] = _bind_to_free_port(stack.enter_context(socket.socket()))
+        while len(ports) < len(SEAWEEDFS_PORT_OPTIONS):
+            port = random.choice(SEAWEEDFS_PORTS)
+            with suppress(OSError):
+                for number in (port, port + SEAWEEDFS_GRPC_OFFSET):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", number))
+                ports[SEAWEEDFS_PORT_OPTIONS[len(ports)]] = port
     return ports
-
-
-def _bind_to_free_port(listener: socket.socket) -> int:
-    """Bind a socket to a free port of `SEAWEEDFS_PORTS`, and return the port."""
-    while True:
-        port = random.choice(SEAWEEDFS_PORTS)
-        with suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return port
 
 
 def _try_create_bucket(store: Store) -> bool:
@@ -182,7 +174,7 @@ def _try_create_bucket(store: Store) -> bool:
     client = store.create_client()
     try:
         client.create_bucket(Bucket=store.bucket)
-    except client.exceptions.BucketAlreadyExists:
+    except (client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
         # An earlier attempt was successful, but its response was lost.
         return True
     except (BotoCoreError, ClientError):
@@ -195,7 +187,7 @@ def _try_create_bucket(store: Store) -> bool:
 def _remove_sockets(ports: dict[str, int]) -> None:
     """Remove the Unix sockets that SeaweedFS leaves behind. Their directory cannot be changed."""
     for port in ports.values():
-        for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+        for path in Path("/tmp").glob(f"seaweedfs-*-{port + SEAWEEDFS_GRPC_OFFSET}.sock"):
             path.unlink(missing_ok=True)
 
 
