@@ -1,26 +1,31 @@
 """Real client programs go through the life of documents, with each of two object stores."""
 
+import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote
-from uuid import uuid4
 
 import pytest
 from httpx import AsyncClient
 
-from tests.support import servers
 from tests.support.chromium import serve_empty_page
 from tests.support.client_programs import CLIENT_NAMES, PROGRAM_PATHS, run_client
 from tests.support.connections import tcp_server
 from tests.support.document_life import FILENAMES, MIB, SIZES, Plan, create_content
-from tests.support.factories import Json
-from tests.support.processes import running_server
-from tests.support.stores import Store, running_rclone, running_seaweedfs
+from tests.support.document_programs import WGET, WgetClient
+from tests.support.document_servers import create_token, running_documents_server
+from tests.support.documentation import read_code
+from tests.support.factories import Json, make_document
+from tests.support.processes import PROJECT_ROOT
+from tests.support.stores import running_rclone, running_seaweedfs
 
 Results = dict[str, Json]
 
+API_PAGE = PROJECT_ROOT / "docs" / "api.md"
 STORES = {"rclone": running_rclone, "seaweedfs": running_seaweedfs}
 # These clients send the token to the store when they follow the redirect of `/content`.
 CLIENTS_THAT_SEND_THE_TOKEN = {"urllib", "java"}
@@ -58,40 +63,6 @@ async def plans(page_origin: str, template_url: str) -> AsyncIterator[list[Plan]
             Plan(origins[0], tokens[0]),
             Plan(origins[1], tokens[1], sizes=SHORT_SIZES, too_large=0),
         ]
-
-
-@asynccontextmanager
-async def running_documents_server(
-    store: Store, page_origin: str, template_url: str
-) -> AsyncIterator[str]:
-    """Start a server with its own database, and yield its origin."""
-    environment = {
-        **store.credential_variables(),
-        "S3_ENDPOINT_URL": store.endpoint,
-        "S3_BUCKET": store.bucket,
-        "ANONYMOUS_ACCESS": "read",
-        "CORS_ORIGINS": page_origin,
-        "MAX_UPLOAD_SIZE": f"{24 * MIB}",
-        # The test does not read the log of the process, so its lines must not fill the pipe.
-        "LOG_LEVEL": "WARNING",
-    }
-    async with (
-        servers.open_copy(template_url) as database_url,
-        running_server(DATABASE_URL=database_url, **environment) as (_, origin),
-    ):
-        yield origin
-
-
-async def create_token(origin: str) -> str:
-    """Register a user, and return a token of the user."""
-    email = f"{uuid4()}@example.com"
-    user = {"name": "Ada", "email": email, "password": "nanosecond wire"}
-    async with AsyncClient(base_url=origin, trust_env=False) as client:
-        (await client.post("/users", json=user)).raise_for_status()
-        login = {"username": email, "password": user["password"]}
-        response = await client.post("/tokens", data=login)
-    token: str = response.json()["access_token"]
-    return token
 
 
 @pytest.fixture(scope="module", params=CLIENT_NAMES)
@@ -179,6 +150,19 @@ async def test_client_follows_the_redirect_of_the_content(
         check_download(redirected, "Åse.txt", "text/plain; charset=utf-8", TEXT_DIGEST)
 
 
+async def test_client_follows_the_redirect_of_head(
+    results: Json, client_name: str, store_name: str
+) -> None:
+    head = results["change"]["head"]
+    if client_name in CLIENTS_THAT_SEND_THE_TOKEN and store_name == "rclone":
+        assert head["status"] == 400
+    elif client_name == "urllib":
+        # Old versions send GET to the URL, which is signed for HEAD.
+        assert head["status"] in {200, 403}
+    else:
+        assert head == {"status": 200, "size": "10"}
+
+
 async def test_client_sends_a_file_directly_to_the_store(
     results: Json, client_name: str, store_name: str
 ) -> None:
@@ -202,3 +186,46 @@ async def test_client_reads_why_its_file_is_refused(results_by_store: Results) -
     assert refused.keys() >= expected.keys() - {"too large and streamed"}
     for case, problem in refused.items():
         assert problem == expected[case], case
+
+
+# wget, which can only download, and the examples of the page for developers of clients
+
+
+@pytest.mark.skipif(WGET is None, reason="wget is not installed")
+@pytest.mark.parametrize(("store_number", "redirected_status"), [(0, 400), (1, 200)], ids=STORES)
+async def test_wget_downloads_from_the_signed_url(
+    plans: list[Plan], store_number: int, redirected_status: int
+) -> None:
+    plan = plans[store_number]
+    headers = {"Authorization": f"Bearer {plan.token}"}
+    async with AsyncClient(base_url=plan.api, headers=headers, trust_env=False) as client:
+        document = await make_document(client, content=b"content")
+    wget = WgetClient()
+    downloaded = await asyncio.to_thread(wget.send, "GET", document["file_url"], {}, None)
+    assert (downloaded.status, downloaded.body) == (200, b"content")
+    # wget sends the token to the target of the redirect.
+    url = f"{plan.api}/documents/{document['id']}/content"
+    redirected = await asyncio.to_thread(wget.send, "GET", url, headers, None)
+    assert redirected.status == redirected_status
+
+
+async def test_python_example_of_the_api_page_works(plans: list[Plan]) -> None:
+    variables = f"api, token = {plans[0].api!r}, {plans[0].token!r}\n"
+    await run_example(sys.executable, "-c", variables + read_code(API_PAGE, "python"))
+
+
+@pytest.mark.skipif(PROGRAM_PATHS["node"] is None, reason="Node.js is not installed")
+async def test_javascript_example_of_the_api_page_works(plans: list[Plan]) -> None:
+    variables = f"""
+    const [api, token] = {json.dumps([plans[0].api, plans[0].token])}
+    const file = new File(['content'], 'notes.txt', {{ type: 'text/plain' }})
+    """
+    check = "if (await content.text() !== 'content') throw new Error('another content')"
+    code = variables + read_code(API_PAGE, "javascript") + check
+    await run_example("node", "--input-type=module", "--eval", code)
+
+
+async def run_example(*command: str) -> None:
+    """Run the code of an example in the directory of the project. Fails if it fails."""
+    process = await asyncio.create_subprocess_exec(*command, cwd=PROJECT_ROOT)
+    assert await process.wait() == 0

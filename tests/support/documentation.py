@@ -36,6 +36,13 @@ def read_shell_blocks(page: Path) -> list[ShellBlock]:
     ]
 
 
+def read_code(page: Path, language: str) -> str:
+    """Return the code of all blocks of a page in a programming language, for example "python"."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```\n", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    return "\n".join(blocks)
+
+
 def read_fences(page: Path) -> list[str]:
     """Return the language of each fenced block, "" for a block without one."""
     # Every second fence ends a block.
