@@ -5,18 +5,17 @@ The service, the tutorial (`UploadFile` and `upload_fileobj`, see tutorial_uploa
 server. The processes may use any core. Prints Markdown tables of medians, with the lowest and the
 highest value in parentheses.
 
-The temporary directory needs space for ten files of 100 MiB and for twice the largest size. It is
-deleted at the end.
+The temporary directory needs space for eleven files of 100 MiB and for twice the largest size. It
+is deleted at the end.
 """
 
 import argparse
 import asyncio
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -27,22 +26,21 @@ import asyncpg
 
 from app import embedded, schema
 from benchmarks import dataset, load
+from benchmarks.markdown import median_and_range, print_heading, print_row
 from benchmarks.servers import Server
-from benchmarks.transfers import (
-    FROM_MEMORY,
-    MIB,
-    SERVICE,
-    SERVICES,
-    TUTORIAL,
-    UploadBench,
-    probing,
-    watching,
-)
+from benchmarks.transfers import MIB, SERVICE, UploadBench
+from benchmarks.upload_durations import measure_durations
+from benchmarks.upload_observers import probing, watching
 from benchmarks.wire import encode_request
 
+# The sizes in MiB of the files that are uploaded one at a time.
+SIZES: Final = (1, 100, 1024)
 # The number and the size in MiB of the files that are uploaded at the same time.
 UPLOAD_COUNT: Final = 10
 UPLOAD_SIZE: Final = 100
+# The sizes in MiB with the option --quick.
+QUICK_SIZES: Final = (1, 16)
+QUICK_UPLOAD_SIZE: Final = 4
 IDLE_SECONDS: Final = 3.0
 SIGNED_URLS: Final = 100
 INSERT_DOCUMENTS: Final = """
@@ -59,40 +57,14 @@ SELECT gen_random_uuid(), 'without ' || gen_random_uuid() FROM generate_series(1
 """
 
 
-def measure_durations(bench: UploadBench, sizes: Sequence[int], rounds: int) -> None:
-    """Print how long one upload of each size takes. The first round is not counted."""
-    _print_heading(
-        "one upload, seconds", SERVICE, TUTORIAL, "ratio", f"upload_fileobj {FROM_MEMORY}", "ratio"
-    )
-    with ExitStack() as stack:
-        servers = [stack.enter_context(bench.server(name)) for name in SERVICES]
-        for size in sizes:
-            uploads: list[Callable[[], float]] = [
-                *(partial(bench.upload, server, size) for server in servers),
-                partial(bench.upload_from_memory, size),
-            ]
-            durations: list[list[float]] = [[] for _ in uploads]
-            for round_number in range(rounds + 1):
-                for upload, seconds in zip(uploads, durations, strict=True):
-                    duration = upload()
-                    if round_number > 0:
-                        seconds.append(duration)
-                    bench.empty()
-            service, *competitors = durations
-            cells = [_median_and_range(service)]
-            for competitor in competitors:
-                cells += [
-                    _median_and_range(competitor),
-                    f"{median(competitor) / median(service):.2f}",
-                ]
-            _print_row(f"{size} MiB", *cells)
+def measure_footprints(bench: UploadBench, uploads: Sequence[tuple[int, int]]) -> None:
+    """Print the memory and disk usage of uploads to a service that has just been started.
 
-
-def measure_footprints(bench: UploadBench, largest_size: int) -> None:
-    """Print the memory and disk usage of uploads to a service that has just been started."""
-    _print_heading("MiB", "idle RSS", "peak RSS", "peak PSS", "written to disk", "temporary files")
-    for size, count in ((largest_size, 1), (UPLOAD_SIZE, UPLOAD_COUNT)):
-        for name in SERVICES:
+    Each of `uploads` is a size in MiB, and how many files of this size are uploaded at a time.
+    """
+    print_heading("MiB", "idle RSS", "peak RSS", "peak PSS", "written to disk", "temporary files")
+    for size, count in uploads:
+        for name in bench.service_names:
             with (
                 bench.server(name) as server,
                 watching(server, bench.temporary_directory(name)) as footprint,
@@ -100,7 +72,7 @@ def measure_footprints(bench: UploadBench, largest_size: int) -> None:
                 bench.upload(server, size, count)
             sizes = (footprint.idle, footprint.peak, footprint.pss, footprint.written)
             cells = [f"{size_in_bytes / MIB:.0f}" for size_in_bytes in sizes]
-            _print_row(f"{name}, {count} of {size} MiB", *cells, str(footprint.files))
+            print_row(f"{name}, {count} of {size} MiB", *cells, str(footprint.files))
             bench.empty()
 
 
@@ -108,7 +80,7 @@ def measure_latencies(bench: UploadBench, rounds: int, path: str) -> None:
     """Print the latency of other requests, while a service is idle and during uploads."""
     latencies: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     with ExitStack() as stack:
-        servers = [stack.enter_context(bench.server(name)) for name in SERVICES]
+        servers = [stack.enter_context(bench.server(name)) for name in bench.service_names]
         for _ in range(rounds):
             for server in servers:
                 idle = f"{server.name}, idle"
@@ -116,9 +88,9 @@ def measure_latencies(bench: UploadBench, rounds: int, path: str) -> None:
                 latencies[idle].append(_measure_latency(bench, server, path, 0))
                 latencies[busy].append(_measure_latency(bench, server, path, UPLOAD_COUNT))
                 bench.empty()
-    _print_heading("a request every 10 ms", "p50, ms", "p99, ms", "duration of the uploads, s")
+    print_heading("a request every 10 ms", "p50, ms", "p99, ms", "duration of the uploads, s")
     for label, rows in latencies.items():
-        _print_row(label, *(_median_and_range(values) for values in zip(*rows, strict=True)))
+        print_row(label, *(median_and_range(values) for values in zip(*rows, strict=True)))
 
 
 def _measure_latency(
@@ -157,9 +129,9 @@ def measure_signing(bench: UploadBench, rounds: int) -> None:
                     raise RuntimeError(f"sort={sort} is not the page {label}")
                 job = load.LoadJob(server.port, [request], 1, 2.0)
                 rates[label].append(pool.submit(load.run_load, job).result().rate)
-    _print_heading("a page of 100 documents", "requests per second", "ms")
+    print_heading("a page of 100 documents", "requests per second", "ms")
     for label, values in rates.items():
-        _print_row(label, _median_and_range(values), f"{1e3 / median(values):.2f}")
+        print_row(label, median_and_range(values), f"{1e3 / median(values):.2f}")
     with_files, without = (1e6 / median(values) for values in rates.values())
     print(f"\nA signed URL costs {(with_files - without) / SIGNED_URLS:.0f} microseconds.")
 
@@ -172,39 +144,31 @@ async def _insert_documents(url: str) -> None:
     await connection.close()
 
 
-def _print_heading(*cells: str) -> None:
-    """Print the first two lines of a Markdown table."""
-    print()
-    _print_row(*cells)
-    _print_row("---", *["---:"] * (len(cells) - 1))
-
-
-def _print_row(*cells: str) -> None:
-    print(f"| {' | '.join(cells)} |", flush=True)
-
-
-def _median_and_range(values: Sequence[float]) -> str:
-    """Return, for example, `1.23 (1.1 to 1.4)`."""
-    return f"{median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
-
-
 def main() -> None:
     """Start Postgres and the object store, measure, and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.uploads", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
-    parser.add_argument("--sizes", default="1,100,1024", help="file sizes in MiB (%(default)s)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="in MiB %(default)s")
+    parser.add_argument("--before", type=Path, help="directory of another checkout to measure too")
+    parser.add_argument(
+        "--quick", action="store_true", help="only durations and memory, of smaller files"
+    )
     options = parser.parse_args()
-    sizes = [int(size) for size in options.sizes.split(",")]
     with ExitStack() as stack:
         directory_name = stack.enter_context(tempfile.TemporaryDirectory(prefix="bookshelf-up-"))
         directory = Path(directory_name)
         database = stack.enter_context(embedded.run_postgres(directory / "data"))
         store = stack.enter_context(embedded.run_s3_server(directory / "data"))
         schema.upgrade(dataset.sqlalchemy_url(database.url()))
+        bench = UploadBench(directory, database.url(), store, options.before)
+        if options.quick:
+            measure_durations(bench, QUICK_SIZES, 1)
+            measure_footprints(bench, [(max(QUICK_SIZES), 1), (QUICK_UPLOAD_SIZE, UPLOAD_COUNT)])
+            return
         data = asyncio.run(dataset.load_dataset(database.url()))
-        bench = UploadBench(directory, database.url(), store)
-        measure_durations(bench, sizes, options.rounds)
-        measure_footprints(bench, max(sizes))
+        measure_durations(bench, options.sizes, options.rounds)
+        uploads = [*((size, 1) for size in options.sizes), (UPLOAD_SIZE, UPLOAD_COUNT)]
+        measure_footprints(bench, uploads)
         measure_latencies(bench, options.rounds, f"/books/{data.book_ids[0]}")
         measure_signing(bench, options.rounds)
 

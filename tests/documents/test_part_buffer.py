@@ -1,11 +1,23 @@
 """`PartBuffer`: the bytes of one part, and the memory that they take."""
 
 import sys
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from random import Random
+
+import pytest
+from httpx import AsyncClient
 
 from app.documents.part_buffer import PartBuffer
+from app.documents.upload import MAX_PARTS_IN_FLIGHT, PART_SIZE
+from tests.documents.conftest import UseStore
+from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM
+from tests.support.multipart import download
+from tests.support.store_proxy import ProxyAction, StoreProxy
+
+pytestmark = pytest.mark.private_database
 
 MIB = 2**20
-PART_SIZE = 8 * MIB
 
 
 def fill(buffer: PartBuffer, chunk: bytes) -> None:
@@ -61,3 +73,30 @@ def test_cleared_buffer_keeps_its_memory_for_the_next_part() -> None:
     fill(buffer, bytes(MIB))
     assert buffer.get_bytes() is part
     assert PART_SIZE <= sys.getsizeof(part) < 1.25 * PART_SIZE
+
+
+async def test_part_that_is_sent_slowly_is_stored_unchanged_while_later_parts_arrive(
+    client: AsyncClient, proxy: StoreProxy, use_store: UseStore
+) -> None:
+    use_store(proxy.origin)
+    proxy.set_action(ProxyAction.HOLD, r"partNumber=1\b")
+    random = Random(1)
+    # One more part than the memory has room for, and a last part that is smaller.
+    parts = [random.randbytes(PART_SIZE) for _ in range(MAX_PARTS_IN_FLIGHT + 2)]
+    parts.append(random.randbytes(MIB))
+
+    async def stream_form() -> AsyncIterator[bytes]:
+        yield START_OF_FORM
+        for number, part in enumerate(parts, 1):
+            if number == MAX_PARTS_IN_FLIGHT + 2:
+                # The service has received all parts for which it has memory.
+                await proxy.action_reached.wait()
+                proxy.release.set()
+            yield part
+        yield END_OF_FORM
+
+    response = await client.post("/documents", content=stream_form(), headers=FORM_HEADERS)
+    document = response.json()
+    content = b"".join(parts)
+    assert document["sha256"] == sha256(content).hexdigest()
+    assert (await download(document["file_url"])).content == content
