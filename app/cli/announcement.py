@@ -1,5 +1,6 @@
 """The message that the command `serve` prints after startup: addresses and first commands."""
 
+import os
 import shlex
 import socket
 
@@ -52,7 +53,15 @@ def _describe_database(settings: Settings) -> str:
 def _describe_object_store(settings: Settings) -> str:
     if settings.s3_bucket is None:
         return f"embedded S3 server, data in {settings.data_dir.resolve()}"
-    return f"bucket {settings.s3_bucket} at {settings.s3_endpoint_url or 'Amazon S3'}"
+    return f"bucket {settings.s3_bucket} at {settings.s3_endpoint_url or _describe_endpoint()}"
+
+
+def _describe_endpoint() -> str:
+    """Describe the store that boto3 uses without S3_ENDPOINT_URL. Its URL may be confidential."""
+    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if os.environ.get(variable):
+            return f"the URL in {variable}"
+    return "Amazon S3"
 
 
 def _build_make_command(target: str, settings: Settings) -> str:

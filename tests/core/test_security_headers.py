@@ -24,3 +24,25 @@ async def test_documentation_is_404_when_it_is_disabled(
         for path in ("/", "/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css"):
             check_problem(await client.get(path), 404, "not-found")
         assert (await client.get("/books")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("store", "source"),
+    [
+        ({"s3_endpoint_url": "http://minio:9000"}, "http://minio:9000"),
+        ({"s3_endpoint_url": "https://x.supabase.co/storage/v1/s3"}, "https://x.supabase.co"),
+        (
+            {"s3_endpoint_url": "https://s3.example.com", "s3_addressing_style": "virtual"},
+            "https://bookshelf.s3.example.com",
+        ),
+        ({"s3_public_endpoint_url": "https://cdn.example.com/s3"}, "https://cdn.example.com"),
+        ({"s3_endpoint_url": "http://[::1]:9000"}, "http:"),
+        ({"s3_endpoint_url": None}, "https:"),
+    ],
+)
+async def test_documentation_may_download_from_host_of_signed_urls(
+    store: dict[str, object], source: str, template_url: str, database: Database, storage: Storage
+) -> None:
+    async with client_with_settings(template_url, database, storage, **store) as client:
+        policy = (await client.get("/docs")).headers["content-security-policy"]
+    assert policy.endswith(f"; connect-src 'self' {source}")

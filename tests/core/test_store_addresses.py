@@ -143,6 +143,16 @@ def test_address_is_that_of_calls_if_configuration_file_of_boto3_changes_it(
     assert address == (url, "eu-central-1")
 
 
+def test_endpoint_has_precedence_over_configuration_file_of_boto3(aws_environment: Path) -> None:
+    aws_environment.write_text(
+        "[default]\nendpoint_url = http://ceph\nuse_fips_endpoint = true\n"
+        "s3 =\n  use_accelerate_endpoint = true\n  addressing_style = virtual\n"
+    )
+    client = create_client(endpoint="http://minio:9000")
+    address = find_bucket_address(client, "files")
+    assert address == ("http://minio:9000/files/", "eu-central-1")
+
+
 @pytest.mark.parametrize(
     ("endpoint", "style", "bucket_name", "bucket_url"),
     [

@@ -9,12 +9,15 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from fastapi import FastAPI
 from httpx import AsyncClient
 
 from app import embedded
 from app.core.errors import Unavailable
 from app.core.storage import ObjectRequest, Storage
 from app.settings import Settings
+from tests.support.factories import make_document
+from tests.support.resources import replace_resources
 
 KEY = "documents/1"
 LIFETIME_SECONDS = 3600
@@ -150,3 +153,24 @@ async def test_unusable_credentials_are_unavailable(
     credential_process.set_outputs(output)
     with pytest.raises(Unavailable):
         await sign_url(storage)
+
+
+async def test_document_and_direct_upload_expire_with_temporary_credentials(
+    app: FastAPI,
+    client: AsyncClient,
+    credential_process: CredentialProcess,
+    secret_access_key: str,
+    storage: Storage,
+    settings: Settings,
+) -> None:
+    settings.signed_url_ttl = LIFETIME_SECONDS
+    output = describe_credentials(secret_access_key, timedelta(minutes=20))
+    credential_process.set_outputs(output)
+    replace_resources(app, storage=storage)
+    document = await make_document(client, content=b"%PDF")
+    announced_file = {"filename": "a", "content_type": "text/plain", "size": 1}
+    path = f"/documents/{document['id']}/uploads"
+    upload = (await client.post(path, json=announced_file)).json()
+    latest = datetime.fromisoformat(json.loads(output)["Expiration"])
+    for time in (document["file_url_expires_at"], upload["expires_at"]):
+        assert datetime.fromisoformat(time) == latest.replace(microsecond=0)

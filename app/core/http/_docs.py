@@ -6,6 +6,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import fastapi_offline
 from fastapi import FastAPI, Request, Response
@@ -92,14 +93,29 @@ def _build_content_security_policy(html: bytes, settings: Settings) -> str:
     """
     inline_scripts = re.findall(rb"<script>(.*?)</script>", html, re.DOTALL)
     script_hashes = " ".join(_build_hash_source(script) for script in inline_scripts)
-    object_store_url = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-    # Without a configured URL, the S3 client chooses the host, so allow any HTTPS host.
-    connect_source = object_store_url or "https:"
     return (
         "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
         f"script-src 'self' {script_hashes}; style-src 'self' 'unsafe-inline'; "
-        f"img-src 'self' data: blob:; connect-src 'self' {connect_source}"
+        f"img-src 'self' data: blob:; connect-src 'self' "
+        f"{_get_object_store_source(settings)}"
     )
+
+
+def _get_object_store_source(settings: Settings) -> str:
+    """Return a source that allows signed URLs, for example `https://s3.example.com`."""
+    url = settings.s3_public_endpoint_url or settings.s3_endpoint_url
+    if url is None:
+        # The S3 client chooses the host, so allow any HTTPS host.
+        return "https:"
+    parts = urlsplit(url)
+    if parts.netloc.startswith("["):
+        # A source cannot contain an IPv6 address.
+        return f"{parts.scheme}:"
+    host = parts.netloc
+    if settings.s3_addressing_style == "virtual":
+        host = f"{settings.s3_bucket}.{host}"
+    # A source with a path would allow only this path.
+    return f"{parts.scheme}://{host}"
 
 
 def _build_hash_source(script: bytes) -> str:

@@ -31,17 +31,21 @@ def create_s3_client(
         "read_timeout": READ_TIMEOUT_SECONDS,
         "retries": {"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
     }
+    s3_options = {
+        "addressing_style": addressing_style,
+        # TLS protects the payload, so do not compute a hash of each part to sign it.
+        "payload_signing_enabled": False,
+    }
+    if endpoint is not None:
+        # A configuration file of boto3 may choose the accelerated endpoint of AWS.
+        s3_options["use_accelerate_endpoint"] = False
     config = Config(
         **{**default_options, **options},
         signature_version="s3v4",
         # Otherwise, a signed URL would require a checksum that browsers do not send.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={
-            "addressing_style": addressing_style,
-            # TLS protects the payload, so do not compute a hash of each part to sign it.
-            "payload_signing_enabled": False,
-        },
+        s3=s3_options,
     )
     client = session.client("s3", endpoint_url=endpoint, config=config)
     register_request_handlers(client)
