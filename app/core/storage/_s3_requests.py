@@ -9,7 +9,8 @@ from app.core.storage._s3_reasons import DAMAGED_BODY_CODES, get_error_code
 
 # How many times boto3 sends a request before it gives up, including the first attempt.
 MAX_ATTEMPTS: Final = 2
-PIECE_BYTES: Final = 256 * 1024
+# A connection to the store has to transfer a piece within the connect timeout.
+PIECE_BYTES: Final = 512 * 1024
 
 
 def register_request_handlers(client: Any) -> None:
