@@ -6,9 +6,12 @@ import os
 import pytest
 from httpx import AsyncClient
 
+from app.core.server import _readiness as readiness
+from app.core.storage._s3_probe import PROBE_OPTIONS
 from app.documents.upload import PART_SIZE
 from tests.documents.conftest import UseStore
 from tests.support.problems import check_problem
+from tests.support.processes import TIMEOUT_SECONDS
 from tests.support.store_proxy import ErrorResponse, ProxyAction, StoreProxy
 
 SMALL_FILE = b"%PDF-1.7 small"
@@ -47,6 +50,13 @@ REJECTIONS = {
         "S3_ENDPOINT_URL is not the URL of an S3 store",
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def long_probe_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give probes more time than a second, because the machine may be busy."""
+    monkeypatch.setattr(readiness, "PROBE_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
+    monkeypatch.setitem(PROBE_OPTIONS, "read_timeout", TIMEOUT_SECONDS)
 
 
 async def check_upload_is_rejected(client: AsyncClient, content: bytes = SMALL_FILE) -> None:
