@@ -9,7 +9,7 @@ from app.books.models import Book
 from app.core.db import Base
 from app.core.idempotency import StoredResponse
 from app.core.jobs import JobRun
-from app.documents.models import Document, DocumentUsage, StoredObject
+from app.documents.models import Document, DocumentUsage, StoredObject, UnknownObject
 from app.reports.models import UserCount
 from app.tokens.models import Token
 from app.users.models import AttemptCounter, User
@@ -24,6 +24,7 @@ TABLES: Final[tuple[type[Base], ...]] = (
     StoredResponse,
     StoredObject,
     Token,
+    UnknownObject,
     User,
     UserCount,
 )

@@ -6,15 +6,17 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from app.core.db import Database
 from app.core.idempotency import StoredResponseRepository
-from app.core.jobs import EPOCH, Job
-from app.core.observability import JOB_RUNS
-from app.core.storage import Storage
+from app.core.jobs import EPOCH, Job, JobFailed, is_being_cancelled
+from app.core.observability import JOB_RUNS, UNKNOWN_OBJECTS
+from app.core.storage import Storage, StoreFailed
+from app.documents.storage_audit import StorageAudit
 from app.documents.sweeper import Sweeper
+from app.documents.unknown_object_repository import UnknownObjectRepository
 from app.reports.service import ReportService
 from app.settings import Settings
 from app.tokens.service import TokenRevoker
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 # The signals that stop a server or a worker. Ctrl-C sends SIGINT, a closed terminal SIGHUP.
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+# How often the metric of unknown objects is read from the database.
+EXPORT_INTERVAL: Final = timedelta(minutes=10)
 log = logging.getLogger(__name__)
 
 
@@ -38,8 +42,19 @@ class JobContext:
 
 async def _sweep_storage(context: JobContext) -> str:
     sweeper = Sweeper(context.database.writes, context.storage, context.settings)
-    outcome = await sweeper.sweep()
-    return str(outcome)
+    result = await sweeper.sweep()
+    if result.failed_steps:
+        raise JobFailed(str(result))
+    return str(result)
+
+
+async def _audit_storage(context: JobContext) -> str:
+    audit = StorageAudit(context.database.writes, context.storage, context.settings)
+    try:
+        result = await audit.run()
+    except StoreFailed as error:
+        raise JobFailed(f"could not list the objects in the store: {error.reason}") from error
+    return str(result)
 
 
 async def _store_todays_user_count(context: JobContext) -> str:
@@ -57,6 +72,8 @@ async def _sweep_tokens(context: JobContext) -> str:
 
 JOBS: Final = (
     Job("sweep-storage", timedelta(minutes=10), _sweep_storage),
+    # This job lists all objects, which takes long and costs money, so it runs once a day.
+    Job("audit-storage", timedelta(days=1), _audit_storage),
     # The database stores the names of jobs, so this one keeps the former word for responses.
     Job("sweep-answers", timedelta(hours=1), _sweep_stored_responses),
     Job("sweep-tokens", timedelta(hours=1), _sweep_tokens),
@@ -72,7 +89,8 @@ async def open_job_context(
 ) -> AsyncIterator[JobContext]:
     """Open the database and the object store that jobs use. Close them when the block ends."""
     # All jobs may run at the same time. Each uses one connection for its lock and one for its work.
-    required_connections = 2 * len(jobs)
+    # One more is for the metrics.
+    required_connections = 2 * len(jobs) + 1
     pool_size = max(settings.db_pool_size, required_connections)
     worker_settings = settings.model_copy(update={"db_pool_size": pool_size})
     database = Database(worker_settings, reserve_reads=False)
@@ -124,6 +142,16 @@ def _create_scheduler(jobs: tuple[Job[JobContext], ...], context: JobContext) ->
             # If several runs were missed, make up for only one of them.
             coalesce=True,
         )
+    if context.settings.metrics_port > 0:
+        scheduler.add_job(
+            _export_unknown_objects,
+            IntervalTrigger(seconds=int(EXPORT_INTERVAL.total_seconds())),
+            args=[context],
+            # Start immediately, so that the metric is not missing after a restart.
+            next_run_time=datetime.now(UTC),
+            misfire_grace_time=None,
+            coalesce=True,
+        )
     return scheduler
 
 
@@ -144,6 +172,19 @@ async def _wait_for_stop_signal() -> None:
             loop.remove_signal_handler(signal_number)
 
 
+async def _export_unknown_objects(context: JobContext) -> None:
+    """Set the metric of unknown objects to their number in the database.
+
+    Each worker does so, because only one of them runs the audit. All export the same number.
+    """
+    try:
+        unknown_objects = await UnknownObjectRepository(context.database.reads).count()
+    except Exception as error:  # noqa: BLE001 - the next attempt is soon
+        log.warning("the number of unknown objects could not be read: %s", error)
+        return
+    UNKNOWN_OBJECTS.labels(context.settings.s3_prefix).set(unknown_objects)
+
+
 async def _run_and_log_job(job: Job[JobContext], context: JobContext) -> None:
     """Run a job that is due. Log its outcome, and count it in the metrics.
 
@@ -158,10 +199,11 @@ async def _run_and_log_job(job: Job[JobContext], context: JobContext) -> None:
         JOB_RUNS.labels(job.name, "done").inc()
     except asyncio.CancelledError:
         _record_cancelled_job(job)
+    except JobFailed as error:
+        log.error("%s failed: %s", job.name, error)  # noqa: TRY400 - the job has logged the reason
+        JOB_RUNS.labels(job.name, "failed").inc()
     except Exception:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling() > 0:
-            # A database connection that was closed by the cancellation may raise another error.
+        if is_being_cancelled():
             _record_cancelled_job(job)
             return
         log.exception("%s failed", job.name)

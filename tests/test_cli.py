@@ -93,7 +93,7 @@ async def test_jobs_run_creates_the_schema_of_an_embedded_database(data_dir: Pat
     )
     assert (code, output.splitlines()[-1]) == (
         0,
-        "0 expired uploads, 0 aborted multipart uploads, 0 removed objects, 0 unknown objects",
+        "0 expired uploads, 0 aborted multipart uploads, 0 removed objects",
     )
     assert find_servers(data_dir) == []
 

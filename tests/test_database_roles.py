@@ -124,7 +124,7 @@ async def test_server_and_worker_need_no_more_privileges_than_roles_file_grants(
 
 @pytest.mark.parametrize("job_name", [job.name for job in JOBS])
 async def test_job_runs_with_the_role_of_the_service(server: RolesServer, job_name: str) -> None:
-    # With the prefix of other tests, the sweeper would report their objects as unknown.
+    # With the prefix of other tests, the audit would report their objects as unknown.
     result = await commands.invoke_command(
         "jobs", "run", job_name, DATABASE_URL=server.url(APP), S3_PREFIX="roles/"
     )

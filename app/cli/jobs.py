@@ -7,7 +7,7 @@ import typer
 
 from app.cli import runtime
 from app.core.db import Row, TransactionSession
-from app.core.jobs import Job, JobRunRepository
+from app.core.jobs import Job, JobFailed, JobRunRepository
 from app.settings import Settings
 from app.worker import JOBS, JobContext, open_job_context
 
@@ -29,7 +29,10 @@ def run(
         runtime.prepare_database(settings) as database_settings,
         runtime.provide_object_store(database_settings) as complete_settings,
     ):
-        outcome = runtime.run_or_fail(_run_job(job, complete_settings))
+        try:
+            outcome = runtime.run_or_fail(_run_job(job, complete_settings))
+        except JobFailed as error:
+            runtime.fail(f"{job_name} failed: {error}")
     if outcome is None:
         runtime.fail(f"another process is already running {job_name}; try again later")
     typer.echo(outcome)

@@ -10,6 +10,7 @@ run for the latest tick is recorded:
     12:10:02  process C gets the lock, reads that the tick is done, and skips it
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,13 @@ from app.core.db import Base, Database, Rows, Session
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # The type of the settings and resources that the jobs of a worker use.
 JobContextT = TypeVar("JobContextT")
+
+
+class JobFailed(Exception):
+    """Raised by the work of a job that has failed for a known reason, which it has logged.
+
+    The message becomes a part of the outcome, for example "2 tokens deleted; could not delete all".
+    """
 
 
 class JobRun(Base):
@@ -94,7 +102,7 @@ class Job(Generic[JobContextT]):
                 outcome = await self.work(context)
             except Exception as error:  # noqa: BLE001 - raised below
                 failure = error
-                outcome = f"failed: {type(error).__name__}"
+                outcome = _describe_failure(error)
             await job_runs.record_run(self.name, tick, outcome)
 
         # Raised inside the transaction, the error would undo the record of the run.
@@ -140,3 +148,21 @@ class JobRunRepository:
     async def list_last_runs(self) -> Rows:
         """Return the last run of each job, sorted by the name of the job."""
         return await self._session.execute(sa.select(JobRun.__table__).order_by(JobRun.name))
+
+
+def _describe_failure(error: Exception) -> str:
+    """Return the outcome of a job that has raised an error, for example "failed: Overloaded"."""
+    if isinstance(error, JobFailed):
+        return f"failed: {error}"
+    # The message of another error may be long, or contain values that are secret.
+    return f"failed: {type(error).__name__}"
+
+
+def is_being_cancelled() -> bool:
+    """Return whether the current task was asked to stop, for example because the worker stops.
+
+    A database connection that was closed by the cancellation may raise another error than
+    `CancelledError`. A job that continues after errors has to raise it if this is the case.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

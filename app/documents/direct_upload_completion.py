@@ -144,7 +144,9 @@ class UploadCompletionService:
             # The sweeper may also have removed the object while it was being read.
             raise Conflict("The store does not have the file") from None
         if not is_announced_file:
-            await self._file_lifecycle.discard_object(upload_row["id"], upload_row["key"])
+            await self._file_lifecycle.discard_object(
+                upload_row["id"], upload_row["key"], upload_row["upload_id"]
+            )
             raise Conflict("The uploaded file differs from the announced size or SHA-256")
 
     async def _is_announced_file(self, upload_row: Row) -> bool:

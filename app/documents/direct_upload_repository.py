@@ -15,6 +15,11 @@ _is_pending = sa.and_(
     StoredObject.state == "pending",
     sa.or_(StoredObject.expires_at.is_(None), StoredObject.expires_at > sa.func.now()),
 )
+# An upload that was started in the store. A large file that the service itself stores also has the
+# id of a multipart upload, but only the row of its document has its size.
+_is_started_direct_upload = sa.and_(
+    StoredObject.size.is_not(None), StoredObject.upload_id.is_not(None)
+)
 _is_unclaimed = sa.or_(
     StoredObject.completing_until.is_(None), StoredObject.completing_until < sa.func.now()
 )
@@ -46,9 +51,7 @@ class DirectUploadRepository:
         The row has the additional column `is_pending`.
         """
         statement = sa.select(StoredObject.__table__, _is_pending.label("is_pending")).where(
-            StoredObject.id == object_id,
-            StoredObject.upload_id.is_not(None),
-            self._document_is_accessible(),
+            StoredObject.id == object_id, _is_started_direct_upload, self._document_is_accessible()
         )
         rows = await self.session.execute(statement, {"row_id": document_id, **self.scope})
         return _first_row(rows)
@@ -63,7 +66,7 @@ class DirectUploadRepository:
         """
         expires_at = sa.func.coalesce(StoredObject.expires_at, sa.func.now() + lifetime)
         statement = sa.update(StoredObject).values(touched_at=sa.func.now(), expires_at=expires_at)
-        statement = statement.where(_is_pending, StoredObject.upload_id.is_not(None))
+        statement = statement.where(_is_pending, _is_started_direct_upload)
         return _first_row(await self._execute(statement, document_id, object_id))
 
     async def claim(self, document_id: UUID, object_id: UUID, duration: timedelta) -> Row | None:
@@ -75,7 +78,7 @@ class DirectUploadRepository:
         statement = sa.update(StoredObject).values(
             touched_at=sa.func.now(), completing_until=sa.func.now() + duration
         )
-        statement = statement.where(_is_pending, _is_unclaimed, StoredObject.upload_id.is_not(None))
+        statement = statement.where(_is_pending, _is_unclaimed, _is_started_direct_upload)
         return _first_row(await self._execute(statement, document_id, object_id))
 
     async def extend_claim(self, object_id: UUID, duration: timedelta) -> None:

@@ -33,8 +33,10 @@ class StoredObject(FileColumns, Base):
     - `touched_at` is the time of the last progress of the upload.
     - `document_id` is the document that refers to the object, or for which a direct upload was
       created.
-    - `upload_id` is the id of the multipart upload in the store. It is null unless the object comes
-      from a direct upload.
+    - `upload_id` is the id of the multipart upload in the store. The upload is aborted when the
+      object is removed. It is null for a file that was stored with a single request.
+    - `size` and the other columns of a file are set for direct uploads, to the announced values.
+      They are null for files that the service itself stores.
     - `expires_at` is the time after which a direct upload can no longer be read or completed. It is
       null for other objects, and for direct uploads that an older release has created.
     - `completing_until` is set by a request that completes a direct upload. Until then, no other
@@ -81,6 +83,23 @@ class StoredObject(FileColumns, Base):
     expires_at: Mapped[datetime | None]
     completing_until: Mapped[datetime | None]
     owner_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+
+
+class UnknownObject(Base):
+    """An object in the store that has no row in `stored_objects`, although its key has the prefix.
+
+    The service did not create it, or the row was lost, for example when the database was restored
+    from a backup. The job `audit-storage` adds and deletes these rows.
+
+    - `found_at` is the time at which the object was found and logged.
+    - `audited_at` is the start of the last run of the job that has seen the object.
+    """
+
+    __tablename__ = "unknown_objects"
+
+    key: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    found_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    audited_at: Mapped[datetime]
 
 
 class Document(FileColumns, Entity):

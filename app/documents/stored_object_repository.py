@@ -105,12 +105,14 @@ class StoredObjectRepository:
         )
         await self.session.execute(statement)
 
-    async def record_progress(self, object_id: UUID) -> bool:
+    async def record_progress(self, object_id: UUID, upload_id: str | None) -> bool:
         """Set `touched_at` of a `pending` object to now, so that its upload does not expire.
 
+        Also sets the id of its multipart upload in the store, which is None for a small file.
         Returns False if the object is not `pending` any more.
         """
-        return await self._update_pending_object(object_id, {"touched_at": sa.func.now()})
+        values = {"touched_at": sa.func.now(), "upload_id": upload_id}
+        return await self._update_pending_object(object_id, values)
 
     async def mark_for_deletion(self, object_id: UUID) -> None:
         """Change the state of a `pending` object to `deleting`, so that the sweeper removes it.
@@ -133,14 +135,15 @@ class StoredObjectRepository:
         return await update_in_batches(self.session, expired_objects, {"state": "deleting"})
 
     async def list_objects_to_remove(self, after_id: UUID, document_id: UUID | None) -> Rows:
-        """Return the ids and the keys of objects in the state `deleting`, one page at a time.
+        """Return the objects in the state `deleting`, one page at a time.
 
-        The page is sorted by id, starts after the object `after_id`, and has at most
-        `REMOVAL_PAGE_SIZE` rows. With `document_id`, it has only the objects of this document.
+        The rows have the columns `id`, `key` and `upload_id`. The page is sorted by id, starts
+        after the object `after_id`, and has at most `REMOVAL_PAGE_SIZE` rows. With `document_id`,
+        it has only the objects of this document.
         """
         # The state is not a parameter, so that Postgres can use the indexes of `deleting` objects.
         is_deleting = StoredObject.state == sa.literal_column("'deleting'", sa.String)
-        statement = sa.select(StoredObject.id, StoredObject.key).where(
+        statement = sa.select(StoredObject.id, StoredObject.key, StoredObject.upload_id).where(
             is_deleting, StoredObject.id > after_id
         )
         if document_id is not None:

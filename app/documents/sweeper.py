@@ -1,50 +1,52 @@
 """The sweeper: removes from the store what requests and crashes have left behind."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from app.core.db import Session
-from app.core.storage import MultipartUpload, ObjectNotFound, Storage
+from app.core.errors import ServiceError, Unavailable
+from app.core.jobs import is_being_cancelled
+from app.core.storage import MultipartUpload, Storage
 from app.documents.lifecycle import FileLifecycle
 from app.settings import Settings
 
-# Further unknown objects are only counted, so that the log and the memory stay small.
-MAX_LOGGED_KEYS: Final = 100
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class SweepResult:
     """Result of one run of the sweeper, which removes unused files from the object store.
 
     Args:
         expired_uploads: The number of uploads that made no progress for a grace period.
-        aborted_multipart_uploads: The number of multipart uploads in the store that no request
-            would have completed.
+        aborted_multipart_uploads: The number of multipart uploads that were found in the store and
+            aborted, because no request would have completed them.
         removed_objects: The number of objects that were removed, because no document refers to
-            them.
-        unknown_objects: The number of objects in the store that have no row in the database.
+            them. Their multipart uploads were aborted as well.
+        failed_steps: The steps that failed, for example "remove unused files".
     """
 
-    expired_uploads: int
-    aborted_multipart_uploads: int
-    removed_objects: int
-    unknown_objects: int
+    expired_uploads: int = 0
+    aborted_multipart_uploads: int = 0
+    removed_objects: int = 0
+    failed_steps: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Return the result as a line of the worker's log.
 
-        For example "1 expired uploads, 0 aborted multipart uploads, 3 removed objects, 0 unknown
-        objects".
+        For example "1 expired uploads, 0 aborted multipart uploads, 3 removed objects". If a step
+        has failed, "; could not remove unused files" follows.
         """
-        return (
+        text = (
             f"{self.expired_uploads} expired uploads"
             f", {self.aborted_multipart_uploads} aborted multipart uploads"
             f", {self.removed_objects} removed objects"
-            f", {self.unknown_objects} unknown objects"
         )
+        for step in self.failed_steps:
+            text += f"; could not {step}"
+        return text
 
 
 class Sweeper:
@@ -65,31 +67,49 @@ class Sweeper:
     async def sweep(self) -> SweepResult:
         """Run once: remove expired uploads, unused files and abandoned multipart uploads.
 
-        An object without a row in the database may belong to another service. It is not removed,
-        but counted in the result. The log has the keys of the first ones.
+        A step that fails is logged, and the other steps run nevertheless.
         """
-        expired_uploads = await self._stored_objects.mark_expired_for_deletion(self._grace_period)
-        return SweepResult(
-            expired_uploads=expired_uploads,
-            aborted_multipart_uploads=await self._abort_abandoned_uploads(),
-            removed_objects=await self._file_lifecycle.remove_marked_objects(),
-            unknown_objects=await self._count_unknown_objects(),
+        result = SweepResult()
+        await self._try_step("mark expired uploads", self._mark_expired_uploads, result)
+        await self._try_step(
+            "abort the multipart uploads that the store lists", self._abort_listed_uploads, result
+        )
+        await self._try_step("remove unused files", self._remove_unused_files, result)
+        return result
+
+    async def _try_step(
+        self, name: str, step: Callable[[SweepResult], Awaitable[None]], result: SweepResult
+    ) -> None:
+        """Run a step, which adds to the result. If it raises an error, log it, and add its name."""
+        try:
+            await step(result)
+        except Exception as error:
+            if is_being_cancelled():
+                raise
+            # The traceback of an expected error would not help.
+            has_traceback = not isinstance(error, ServiceError)
+            log.warning("the sweeper could not %s: %s", name, error, exc_info=has_traceback)
+            result.failed_steps.append(name)
+
+    async def _mark_expired_uploads(self, result: SweepResult) -> None:
+        """Mark the objects of expired uploads for deletion, so that a later step removes them."""
+        result.expired_uploads = await self._stored_objects.mark_expired_for_deletion(
+            self._grace_period
         )
 
-    async def _abort_abandoned_uploads(self) -> int:
+    async def _abort_listed_uploads(self, result: SweepResult) -> None:
         """Abort the multipart uploads in the store that no request will complete.
 
-        Returns the number of aborted multipart uploads.
+        The ids of most of them are in the rows of their objects, and `_remove_unused_files` aborts
+        them. Only this list has those whose start was repeated, and whose first response was lost.
         """
-        aborted_uploads = 0
         async for listed_uploads in self._storage.list_multipart_uploads(self._key_prefix):
             keys = [upload.key for upload in listed_uploads]
             states_by_key = await self._stored_objects.get_states_by_key(keys)
             for upload in listed_uploads:
                 if self._is_abandoned(upload, states_by_key.get(upload.key)):
                     await self._storage.abort_multipart_upload(upload.key, upload.id)
-                    aborted_uploads += 1
-        return aborted_uploads
+                    result.aborted_multipart_uploads += 1
 
     def _is_abandoned(self, upload: MultipartUpload, object_state: str | None) -> bool:
         """Return whether a multipart upload will never be completed by a request.
@@ -99,36 +119,19 @@ class Sweeper:
         """
         if object_state == "deleting":
             return True
-        if object_state == "pending":
+        if object_state == "pending" or upload.started_at is None:
             return False
         # The object is `ready` or has no row, so this service will not complete the upload. For
         # example, a retried call has started a second upload of the same file. Wait for a grace
         # period, in case the upload belongs to another service that uses the same key prefix.
         return upload.started_at < datetime.now(UTC) - self._grace_period
 
-    async def _count_unknown_objects(self) -> int:
-        """Count the objects in the store that have no row in the database.
+    async def _remove_unused_files(self, result: SweepResult) -> None:
+        """Remove the objects to which no document refers, and their multipart uploads.
 
-        Logs the keys of the first `MAX_LOGGED_KEYS`.
+        Raises `Unavailable` in the end if the store failed to remove some of them.
         """
-        unknown_objects = 0
-        async for listed_keys in self._storage.list_keys(self._key_prefix):
-            states_by_key = await self._stored_objects.get_states_by_key(listed_keys)
-            for key in listed_keys:
-                has_row = key in states_by_key
-                # Another process may have removed both the object and its row after the object was
-                # listed. Such an object is not unknown.
-                if has_row or not await self._object_exists(key):
-                    continue
-                unknown_objects += 1
-                if unknown_objects <= MAX_LOGGED_KEYS:
-                    log.warning("object %s is in the store but has no row in the database", key)
-        return unknown_objects
-
-    async def _object_exists(self, key: str) -> bool:
-        """Return whether the store has an object with this key."""
-        try:
-            await self._storage.get_size(key)
-        except ObjectNotFound:
-            return False
-        return True
+        removal = await self._file_lifecycle.remove_marked_objects()
+        result.removed_objects = removal.removed_objects
+        if removal.failed_objects > 0:
+            raise Unavailable(f"{removal.failed_objects} objects remain")

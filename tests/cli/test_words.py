@@ -77,7 +77,9 @@ async def test_jobs_list_shows_the_last_run_of_each_job(database_url: str) -> No
     code, before, err = await invoke_command("jobs", "list", DATABASE_URL=database_url)
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in before.splitlines()] == [job.name for job in JOBS]
-    assert all(re.search(r" every \d+:\d\d:\d\d  never$", line) for line in before.splitlines())
+    assert all(
+        re.search(r" every (1 day, )?\d+:\d\d:\d\d  never$", line) for line in before.splitlines()
+    )
     code, out, _ = await invoke_command("jobs", "run", "count-users", DATABASE_URL=database_url)
     assert (code, out[:19]) == (0, "counted 0 users on ")
     _, after, _ = await processes.run_command("jobs", "list", DATABASE_URL=database_url)

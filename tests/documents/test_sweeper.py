@@ -1,4 +1,4 @@
-"""The sweeper: expired uploads, concurrent sweepers, and unknown objects."""
+"""The sweeper: expired uploads, concurrent sweepers, and stores that lack operations."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.core.storage import Storage
-from app.documents import lifecycle, sweeper
+from app.documents import lifecycle
 from app.documents.sweeper import Sweeper, SweepResult
 from app.settings import Settings
 from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
@@ -20,7 +20,6 @@ from tests.support.document_forms import (
 )
 from tests.support.factories import make_direct_upload, make_document
 from tests.support.problems import check_problem
-from tests.support.processes import exit_code_and_output
 from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database
@@ -118,7 +117,7 @@ async def test_sweeper_removes_direct_upload_only_after_it_has_expired(
     assert await list_object_states() == ["pending part"]
     await make_objects_stale()
     assert await sweep() == SweepResult(
-        expired_uploads=1, aborted_multipart_uploads=1, removed_objects=1, unknown_objects=0
+        expired_uploads=1, aborted_multipart_uploads=1, removed_objects=1
     )
     assert await list_object_states() == []
     check_problem(await client.post(f"{upload}/complete"), 404, "not-found")
@@ -143,35 +142,6 @@ async def test_sweeper_aborts_multipart_upload_without_row_only_after_grace_peri
     assert await list_object_states() == expected_states
 
 
-async def test_sweeper_reports_and_keeps_object_without_row(
-    database_url: str, settings: Settings, storage: Storage, list_object_states: ListObjectStates
-) -> None:
-    key = f"{settings.s3_prefix}without-row"
-    await storage.put(key, bytearray(b"?"))
-    environment = {"DATABASE_URL": database_url, "S3_PREFIX": settings.s3_prefix}
-    exit_code, output = await exit_code_and_output("jobs", "run", "sweep-storage", **environment)
-    assert (exit_code, output.splitlines()[-1]) == (
-        0,
-        "0 expired uploads, 0 aborted multipart uploads, 0 removed objects, 1 unknown objects",
-    )
-    assert f"object {key} is in the store but has no row in the database" in output
-    assert await list_object_states() == ["object"]
-
-
-async def test_sweeper_counts_all_unknown_objects_and_logs_only_the_first(
-    settings: Settings,
-    storage: Storage,
-    sweep: Sweep,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(sweeper, "MAX_LOGGED_KEYS", 2)
-    for number in range(5):
-        await storage.put(f"{settings.s3_prefix}unknown-{number}", bytearray(b"?"))
-    assert (await sweep()).unknown_objects == 5
-    assert caplog.text.count("is in the store but has no row in the database") == 2
-
-
 async def test_concurrent_sweepers_remove_each_expired_upload_once(
     client: AsyncClient,
     outside_connection: asyncpg.Connection,
@@ -186,5 +156,5 @@ async def test_concurrent_sweepers_remove_each_expired_upload_once(
     await make_objects_stale()
     results = await asyncio.gather(*(sweep() for _ in range(4)))
     assert sum(result.expired_uploads for result in results) == 10
-    assert await sweep() == SweepResult(0, 0, 0, 0)
+    assert await sweep() == SweepResult()
     assert await list_object_states() == ["ready object"] * 5

@@ -11,7 +11,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.core.storage import Storage
-from app.documents.sweeper import Sweeper
+from app.documents.sweeper import Sweeper, SweepResult
 from tests.support import database_activity
 from tests.support.factories import make_author, make_document
 from tests.support.metrics import find_free_port, scrape_metrics
@@ -106,14 +106,14 @@ class RunningService:
         assert len(gauges) == GAUGE_COUNT
         assert not any(gauges.values()), gauges
 
-    async def sweep(self, **settings: str) -> None:
+    async def sweep(self, **settings: str) -> SweepResult:
         """Run the sweeper as if a day had passed. `settings` can name another object store."""
         sweeper_settings = make_settings(self.database_url, s3_prefix=self.prefix, **settings)
         database = Database(sweeper_settings)
         storage = Storage(sweeper_settings)
         try:
             await execute(database, _AGE_STORED_OBJECTS)
-            await Sweeper(database.writes, storage, sweeper_settings).sweep()
+            return await Sweeper(database.writes, storage, sweeper_settings).sweep()
         finally:
             storage.close()
             await database.close()

@@ -20,7 +20,7 @@ _CHUNK_SIZE = 64 * 1024
 class ProxyAction(Enum):
     """The treatment of a request by the proxy.
 
-    The last three actions respond with an error. Their values are its HTTP status and S3 code.
+    The last four actions respond with an error. Their values are its HTTP status and S3 code.
     """
 
     PASS = "forward the request and its response"
@@ -33,6 +33,7 @@ class ProxyAction(Enum):
     INTERNAL_ERROR = "200 InternalError"
     SLOW_DOWN = "503 SlowDown"
     ACCESS_DENIED = "403 AccessDenied"
+    NOT_IMPLEMENTED = "501 NotImplemented"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from app.core.observability._logging import configure_logging, create_log_format
 from app.core.observability._metrics import (
     JOB_RUNS,
     REQUESTS_IN_FLIGHT,
+    UNKNOWN_OBJECTS,
     UPLOADED_BYTES,
     export_pool_metrics,
     record_request,
@@ -20,6 +21,7 @@ from app.core.observability._tracing import (
 __all__ = [
     "JOB_RUNS",
     "REQUESTS_IN_FLIGHT",
+    "UNKNOWN_OBJECTS",
     "UPLOADED_BYTES",
     "RequestStats",
     "StatementTimer",

@@ -40,6 +40,13 @@ UPLOADED_BYTES: Final = Counter(
     "upload_bytes", "Bytes received in file uploads, without direct uploads to the object store"
 )
 JOB_RUNS: Final = Counter("job_runs", "Runs of scheduled jobs", ("job", "outcome"))
+# The label keeps processes that have not counted the objects from exporting 0.
+UNKNOWN_OBJECTS: Final = Gauge(
+    "unknown_objects",
+    "Objects in the object store without a row in the database, when the store was last audited",
+    ("prefix",),
+    multiprocess_mode="livemax",
+)
 
 
 def record_request(method: str, route: str, status: int, seconds: float) -> None:

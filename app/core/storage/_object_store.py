@@ -4,6 +4,9 @@ All methods block, and several threads call them at the same time. They raise `O
 object or a multipart upload does not exist, `StoreRejected` if the store will refuse the request
 until an operator has changed something, and `StoreFailed` for every other failure of the store.
 They never raise the errors of the client library.
+
+Lists are read in pages. A method that returns a page also returns the marker of the next page, or
+None after the last page. The caller passes it to get the next page, and None to get the first.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,6 +47,10 @@ class StoreRejected(StoreFailed):
     retry_after = None
 
 
+class OperationNotSupported(Exception):
+    """Raised if the store does not implement the operation."""
+
+
 class ObjectRequest(NamedTuple):
     """A request for one object, which a client can send if it has a signed URL for it."""
 
@@ -67,7 +74,15 @@ class MultipartUpload(NamedTuple):
 
     key: str
     id: str
-    started_at: datetime
+    # None if the store does not return it.
+    started_at: datetime | None
+
+
+class UploadMarker(NamedTuple):
+    """The marker of a page of multipart uploads. A store may return only one of its values."""
+
+    key: str | None
+    upload_id: str | None
 
 
 class ObjectStore(VersionedObjectStore, Protocol):
@@ -104,12 +119,11 @@ class ObjectStore(VersionedObjectStore, Protocol):
         """Delete a multipart upload and its parts."""
 
     def list_multipart_uploads(
-        self, prefix: str, last_upload: MultipartUpload | None
-    ) -> tuple[list[MultipartUpload], bool]:
-        """Return a page of up to 1,000 multipart uploads whose keys start with a prefix.
+        self, prefix: str, marker: UploadMarker | None
+    ) -> tuple[list[MultipartUpload], UploadMarker | None]:
+        """Return a page of multipart uploads with a prefix, and the marker of the next page.
 
-        The page begins after `last_upload`, which is None for the first page. Also returns whether
-        there are more.
+        Raises `OperationNotSupported` if the store cannot list multipart uploads.
         """
 
     def delete(self, key: str) -> None:
@@ -126,11 +140,8 @@ class ObjectStore(VersionedObjectStore, Protocol):
         Calls `on_chunk` with each chunk of them as soon as it has been received.
         """
 
-    def list_keys(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
-        """Return a page of up to 1,000 keys with a prefix, and the token of the next page.
-
-        `page_token` is None for the first page, and the returned token is None on the last.
-        """
+    def list_keys(self, prefix: str, marker: str | None) -> tuple[list[str], str | None]:
+        """Return a page of up to 1,000 keys with a prefix, and the marker of the next page."""
 
     def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int

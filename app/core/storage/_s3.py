@@ -14,10 +14,14 @@ import boto3
 from botocore.exceptions import ClientError
 
 from app.core.storage._bucket_address import find_bucket_address
-from app.core.storage._object_store import MultipartUpload, ObjectRequest, StoredPart
+from app.core.storage._object_store import MultipartUpload, ObjectRequest, StoredPart, UploadMarker
 from app.core.storage._s3_checksums import compute_md5, is_checksum_required
 from app.core.storage._s3_clients import create_s3_client
-from app.core.storage._s3_errors import UnexpectedResponse, translate_s3_errors
+from app.core.storage._s3_errors import (
+    UnexpectedResponse,
+    raise_if_not_supported,
+    translate_s3_errors,
+)
 from app.core.storage._s3_probe import PROBE_OPTIONS, BucketProbe
 from app.core.storage._s3_urls import UrlSigner
 from app.core.storage._s3_versions import S3Versions
@@ -107,21 +111,35 @@ class S3Bucket(S3Versions):
     def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         self._call("abort_multipart_upload", Key=key, UploadId=upload_id)
 
+    @translate_s3_errors()
     def list_multipart_uploads(
-        self, prefix: str, last_upload: MultipartUpload | None
-    ) -> tuple[list[MultipartUpload], bool]:
-        """Return a page of multipart uploads after `last_upload`, and whether there are more."""
-        page_parameters = {}
-        if last_upload is not None:
-            page_parameters = {"KeyMarker": last_upload.key, "UploadIdMarker": last_upload.id}
-        response = self._call("list_multipart_uploads", Prefix=prefix, **page_parameters)
+        self, prefix: str, marker: UploadMarker | None
+    ) -> tuple[list[MultipartUpload], UploadMarker | None]:
+        """Return a page of multipart uploads, and the marker of the next page.
+
+        Raises `OperationNotSupported` if the store cannot list multipart uploads.
+        """
+        # Google's store refuses empty markers, so leave out those that it did not return.
+        markers = {}
+        if marker is not None and marker.key:
+            markers["KeyMarker"] = marker.key
+        if marker is not None and marker.upload_id:
+            markers["UploadIdMarker"] = marker.upload_id
+        with raise_if_not_supported():
+            response = self._run("list_multipart_uploads", Prefix=prefix, **markers)
         uploads = [
-            MultipartUpload(upload["Key"], upload["UploadId"], upload["Initiated"])
+            MultipartUpload(upload["Key"], upload["UploadId"], upload.get("Initiated"))
             for upload in response.get("Uploads", [])
         ]
         # rclone leaves the element out on the last page.
         has_more = response.get("IsTruncated", False)
-        return uploads, has_more
+        if not has_more:
+            return uploads, None
+        # The key and id of the last upload would not do: SeaweedFS does not sort uploads by key.
+        next_marker = UploadMarker(
+            response.get("NextKeyMarker"), response.get("NextUploadIdMarker")
+        )
+        return uploads, next_marker
 
     def delete(self, key: str) -> None:
         self._call("delete_object", Key=key)
@@ -141,18 +159,19 @@ class S3Bucket(S3Versions):
         for chunk in body.iter_chunks(READ_CHUNK_BYTES):
             on_chunk(chunk)
 
-    def list_keys(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
-        """Return a page of the keys that start with a prefix, and the token of the next page.
-
-        `page_token` is None for the first page, and the returned token is None on the last.
-        """
+    def list_keys(self, prefix: str, marker: str | None) -> tuple[list[str], str | None]:
+        """Return a page of the keys that start with a prefix, and the marker of the next page."""
         page_parameters = {}
-        if page_token is not None:
-            page_parameters["ContinuationToken"] = page_token
+        if marker is not None:
+            page_parameters["ContinuationToken"] = marker
         response = self._call("list_objects_v2", Prefix=prefix, **page_parameters)
         keys = [stored_object["Key"] for stored_object in response.get("Contents", [])]
-        next_page_token = response.get("NextContinuationToken")
-        return keys, next_page_token
+        # Some stores return a token on the last page as well.
+        is_last_page = response.get("IsTruncated") is False
+        next_token = response.get("NextContinuationToken")
+        if is_last_page or not next_token:
+            return keys, None
+        return keys, next_token
 
     @translate_s3_errors()
     def sign_urls(

@@ -10,7 +10,12 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from app.core.storage._object_store import ObjectNotFound, StoreFailed, StoreRejected
+from app.core.storage._object_store import (
+    ObjectNotFound,
+    OperationNotSupported,
+    StoreFailed,
+    StoreRejected,
+)
 from app.core.storage._s3_reasons import (
     Failure,
     explain_exception,
@@ -20,6 +25,8 @@ from app.core.storage._s3_reasons import (
 
 MAX_MESSAGE_LENGTH: Final = 300  # characters
 _NOT_FOUND_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
+# The HTTP statuses of operations that a store does not implement.
+_NOT_SUPPORTED_STATUSES: Final = {405, 501}
 # These operations need nothing but the bucket. If they find nothing, the bucket does not exist.
 _BUCKET_OPERATIONS: Final = {"HeadBucket", "PutObject", "CreateMultipartUpload"}
 # The messages of these errors may contain the access key, the signature or the text to sign.
@@ -63,6 +70,20 @@ def translate_s3_errors() -> Iterator[None]:
     except (*_BOTO3_ERRORS, OSError, UnexpectedResponse) as error:
         failure = explain_exception(error)
         raise _log_failure(failure, _describe_exception(error)) from error
+
+
+@contextmanager
+def raise_if_not_supported() -> Iterator[None]:
+    """Raise `OperationNotSupported` if boto3 reports that the store lacks the operation.
+
+    Use it inside `translate_s3_errors`, for an operation without which the service works.
+    """
+    try:
+        yield
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] in _NOT_SUPPORTED_STATUSES:
+            raise OperationNotSupported from error
+        raise
 
 
 def _log_failure(failure: Failure, details: str) -> StoreFailed:

@@ -6,17 +6,21 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from typing import Final, TypeVar
 
-from app.core.caller_limits import CallerLimits
+from app.core.storage._limits import create_completion_limits, create_upload_limits
 from app.core.storage._object_store import (
     MultipartUpload,
     ObjectNotFound,
     ObjectRequest,
     ObjectStore,
+    OperationNotSupported,
     StoredPart,
+    UploadMarker,
 )
+from app.core.storage._pages import iterate_pages
 from app.core.storage._turns import CallerTurns
 from app.core.storage._versioned_storage import VersionedStorage
 from app.settings import Settings
@@ -25,19 +29,13 @@ from app.settings import Settings
 MAX_CONCURRENT_PARTS: Final = 4
 # The number of threads that remain for other calls while all of these parts are being sent.
 MAX_OTHER_CALLS: Final = 4
-# How many uploads may run at a time: those of all callers, of the clients of a network, and of a
-# user. Each upload keeps the part that it is filling in memory. A browser sends six at a time.
-MAX_UPLOADS: Final = 32
-MAX_UPLOADS_PER_NETWORK: Final = 16
-MAX_UPLOADS_PER_USER: Final = 8
-# How many requests may complete an upload or wait for their turn: those of all callers, of the
-# clients of a network, and of a user. Each user completes one upload at a time.
-MAX_COMPLETIONS: Final = 128
-MAX_COMPLETIONS_PER_NETWORK: Final = 48
-MAX_COMPLETIONS_PER_USER: Final = 16
 # An object is read in slices of this size to compute its SHA-256. The thread that does this changes
 # to another object after each slice, so that a small object does not wait for a large one.
 SLICE_BYTES: Final = 16 * 1024 * 1024
+MISSING_LIST_WARNING: Final = (
+    "the object store cannot list multipart uploads, so only those that the service has recorded"
+    " are aborted; add a lifecycle rule to the bucket that aborts incomplete multipart uploads"
+)
 
 ResultT = TypeVar("ResultT")
 log = logging.getLogger(__name__)
@@ -54,6 +52,7 @@ class Storage(VersionedStorage):
         """Create the threads in which calls to the store run. The first call opens the store."""
         self._settings = settings
         self._store: ObjectStore | None = None
+        self._has_logged_missing_list = False
         self._store_lock = Lock()
 
         self._call_threads = ThreadPoolExecutor(MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS, "storage")
@@ -66,19 +65,8 @@ class Storage(VersionedStorage):
         # An upload acquires the semaphore before it sends a part, and releases it when the part has
         # been stored. It reserves an upload of its caller for the whole time.
         self.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
-        self.upload_limits = CallerLimits(
-            "uploads",
-            total=MAX_UPLOADS,
-            per_network=MAX_UPLOADS_PER_NETWORK,
-            per_user=MAX_UPLOADS_PER_USER,
-        )
-        completion_limits = CallerLimits(
-            "completions of uploads",
-            total=MAX_COMPLETIONS,
-            per_network=MAX_COMPLETIONS_PER_NETWORK,
-            per_user=MAX_COMPLETIONS_PER_USER,
-        )
-        self.completion_turns = CallerTurns(completion_limits)
+        self.upload_limits = create_upload_limits()
+        self.completion_turns = CallerTurns(create_completion_limits())
 
     def close(self) -> None:
         """Close the store. Do not wait for running calls, because they may take a minute."""
@@ -139,19 +127,21 @@ class Storage(VersionedStorage):
             log.debug("the multipart upload of %s has already been completed or aborted", key)
 
     async def list_multipart_uploads(self, prefix: str) -> AsyncIterator[list[MultipartUpload]]:
-        """Yield all multipart uploads whose keys start with a prefix, in lists of up to 1,000."""
-        last_upload: MultipartUpload | None = None
-        has_more = True
-        while has_more:
-            uploads, has_more = await self._list_uploads_after(prefix, last_upload)
-            if not uploads:
-                return
-            yield uploads
-            last_upload = uploads[-1]
+        """Yield all multipart uploads whose keys start with a prefix, in lists of up to 1,000.
+
+        Yields nothing if the store cannot list them, which is logged once.
+        """
+        async for uploads in iterate_pages(partial(self._list_uploads_page, prefix)):
+            # Some stores ignore the prefix, and the uploads of others must not be touched.
+            yield [upload for upload in uploads if upload.key.startswith(prefix)]
 
     async def delete(self, key: str) -> None:
         """Delete an object. Do nothing if it does not exist."""
-        await self._call(lambda store: store.delete(key))
+        try:
+            await self._call(lambda store: store.delete(key))
+        except ObjectNotFound:
+            # Most stores do not report this as an error, but Google's does.
+            log.debug("the object %s did not exist", key)
 
     async def get_size(self, key: str) -> int:
         """Return the size of an object in bytes."""
@@ -174,12 +164,8 @@ class Storage(VersionedStorage):
 
     async def list_keys(self, prefix: str) -> AsyncIterator[list[str]]:
         """Yield the keys of all objects that start with a prefix, in lists of up to 1,000 keys."""
-        page_token: str | None = None
-        while True:
-            keys, page_token = await self._list_page(prefix, page_token)
-            yield keys
-            if page_token is None:
-                return
+        async for keys in iterate_pages(partial(self._list_keys_page, prefix)):
+            yield [key for key in keys if key.startswith(prefix)]
 
     async def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
@@ -194,15 +180,20 @@ class Storage(VersionedStorage):
             self._signing_thread, lambda store: store.sign_urls(method, requests, lifetime_seconds)
         )
 
-    async def _list_uploads_after(
-        self, prefix: str, last_upload: MultipartUpload | None
-    ) -> tuple[list[MultipartUpload], bool]:
-        """Return a page of multipart uploads after `last_upload`, and whether there are more."""
+    async def _list_uploads_page(
+        self, prefix: str, marker: UploadMarker | None
+    ) -> tuple[list[MultipartUpload], UploadMarker | None]:
+        """Return a page of multipart uploads, and the marker of the next page or None."""
         try:
-            return await self._call(lambda store: store.list_multipart_uploads(prefix, last_upload))
+            return await self._call(lambda store: store.list_multipart_uploads(prefix, marker))
         except ObjectNotFound:
             # rclone responds with 404 if the prefix has never been used.
-            return [], False
+            return [], None
+        except OperationNotSupported:
+            if not self._has_logged_missing_list:
+                log.warning(MISSING_LIST_WARNING)
+                self._has_logged_missing_list = True
+            return [], None
 
     async def _read_slice(
         self, key: str, start: int, size: int, on_chunk: Callable[[bytes], None]
@@ -212,9 +203,11 @@ class Storage(VersionedStorage):
             self._reading_thread, lambda store: store.read_range(key, start, size, on_chunk)
         )
 
-    async def _list_page(self, prefix: str, page_token: str | None) -> tuple[list[str], str | None]:
-        """Return a page of keys, and the token of the next page or None for the last page."""
-        return await self._call(lambda store: store.list_keys(prefix, page_token))
+    async def _list_keys_page(
+        self, prefix: str, marker: str | None
+    ) -> tuple[list[str], str | None]:
+        """Return a page of keys, and the marker of the next page or None."""
+        return await self._call(lambda store: store.list_keys(prefix, marker))
 
     async def _call(self, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
         """Run an operation that sends requests to the store in a thread. Return its result."""
