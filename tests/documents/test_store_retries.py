@@ -54,6 +54,17 @@ async def test_part_that_failed_once_is_sent_a_second_time(
     assert await read_file(client, f"/documents/{document['id']}") == LARGE_FILE
 
 
+async def test_memory_of_a_part_that_was_reset_can_be_used_for_the_last_part(
+    client: AsyncClient, proxy: StoreProxy, use_store: UseStore
+) -> None:
+    """The fourth part uses the memory of the first one, and is smaller."""
+    content = bytes(3 * PART_SIZE) + SMALL_FILE
+    use_store(proxy.origin)
+    proxy.set_action(ProxyAction.RESET, "partNumber=1", count=1)
+    document = await make_document(client, content=content)
+    assert await read_file(client, f"/documents/{document['id']}") == content
+
+
 @pytest.mark.parametrize("failure", ["read timeout", "wrong checksum"])
 async def test_small_file_that_failed_once_is_sent_a_second_time(
     failure: str, client: AsyncClient, proxy: StoreProxy, use_store: UseStore

@@ -30,17 +30,25 @@ def _split_body(request: AWSPreparedRequest, **_event: object) -> None:
 
 
 class _Pieces:
-    """The pieces of a body, which are not copied."""
+    """The pieces of a body, which are not copied.
+
+    A bytearray cannot be resized while a piece of it exists, and after a lost connection, the
+    traceback of the error refers to the last piece. So a piece is released when it is not needed.
+    """
 
     def __init__(self, body: bytearray) -> None:
-        self._body = memoryview(body)
+        self._body = body
+        self._piece = memoryview(b"")
 
     def __iter__(self) -> Iterator[memoryview]:
         for start in range(0, len(self._body), PIECE_BYTES):
-            yield self._body[start : start + PIECE_BYTES]
+            self._piece = memoryview(self._body)[start : start + PIECE_BYTES]
+            yield self._piece
+            self._piece.release()
 
     def seek(self, _position: int) -> None:
-        """Do nothing. boto3 rewinds a body before it repeats the request."""
+        """Release the last piece. boto3 rewinds a body before it repeats the request."""
+        self._piece.release()
 
 
 def _repeat_after_damage(
