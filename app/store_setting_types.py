@@ -16,7 +16,7 @@ _PATH: Final = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*")
 _HOST_NAME: Final = re.compile(
     r"((?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)*(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.?"
 )
-MAX_HOST_LENGTH: Final = 255
+_MAX_HOST_LENGTH: Final = 255
 _IP_ADDRESS: Final = re.compile(r"\[.*\]|[0-9.]+")
 # Stores other than Amazon's allow more characters, and Amazon did so before 2018.
 _BUCKET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
@@ -27,20 +27,14 @@ _BUCKET_IN_HOST_NAME: Final = re.compile(r"[a-z0-9-]+")
 def require_virtual_addressing(url: str | None, bucket: str) -> None:
     """Require that the bucket can be a part of the host name of the store at this URL.
 
-    `url` is None for Amazon S3. Otherwise, boto3 would put the bucket into the path.
+    If it cannot, boto3 would put it into the path. `url` is None for Amazon S3.
     """
-    if url is not None and has_ip_address(url):
+    if url is not None and _has_ip_address(url):
         raise ValueError("Must be auto or path if the host of the store is an IP address")
     if not _BUCKET_IN_HOST_NAME.fullmatch(bucket):
         raise ValueError(
             "Must be auto or path if S3_BUCKET has other characters than a-z, 0-9 and hyphens"
         )
-
-
-def has_ip_address(url: str) -> bool:
-    """Return whether the host of a valid URL of a store is an IP address."""
-    match = _URL.fullmatch(url)
-    return match is not None and _IP_ADDRESS.fullmatch(match["host"]) is not None
 
 
 def _require_store_url(url: str) -> str:
@@ -69,9 +63,15 @@ def _require_store_url(url: str) -> str:
     return url
 
 
+def _has_ip_address(url: str) -> bool:
+    """Return whether the host of a valid URL of a store is an IP address."""
+    match = _URL.fullmatch(url)
+    return match is not None and _IP_ADDRESS.fullmatch(match["host"]) is not None
+
+
 def _is_host(host: str) -> bool:
     """Return whether boto3 and browsers understand a host in the same way."""
-    if not is_canonical_host(host) or len(host) > MAX_HOST_LENGTH:
+    if not is_canonical_host(host) or len(host) > _MAX_HOST_LENGTH:
         return False
     return host.startswith("[") or _HOST_NAME.fullmatch(host) is not None
 

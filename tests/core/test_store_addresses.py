@@ -11,6 +11,7 @@ from botocore.loaders import Loader
 from botocore.session import get_session
 
 from app.core.storage._bucket_address import find_bucket_address
+from app.core.storage._object_store import StoreRejected
 from app.core.storage._s3 import S3Bucket
 from app.core.storage._s3_clients import create_s3_client
 from app.settings import Settings
@@ -151,6 +152,15 @@ def test_endpoint_has_precedence_over_configuration_file_of_boto3(aws_environmen
     client = create_client(endpoint="http://minio:9000")
     address = find_bucket_address(client, "files")
     assert address == ("http://minio:9000/files/", "eu-central-1")
+
+
+def test_invalid_endpoint_of_boto3_is_reported_as_wrong_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://my_minio:9000")
+    with pytest.raises(StoreRejected) as error_info:
+        open_bucket()
+    assert error_info.value.reason.startswith("the configuration is invalid")
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class UrlSigner:
         if not isinstance(credentials, RefreshableCredentials):
             return credentials.get_frozen_credentials(), None
 
-        # Renew credentials that expire within 15 minutes, so that the URLs do not expire with them.
+        # Renew credentials that expire within 15 minutes, so that the URLs are valid for longer.
         credentials.get_frozen_credentials()
         # Read the time before the credentials. If another thread renews them in between, the time
         # is too early rather than too late.
