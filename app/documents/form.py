@@ -1,11 +1,7 @@
 """Read a multipart form (RFC 7578) as a stream: the headers of each part, then its content."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
-
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from typing import Final, Protocol
 
 from app.core.errors import (
     MalformedRequest,
@@ -15,29 +11,14 @@ from app.core.errors import (
 )
 from app.core.sizes import format_size
 from app.documents.form_fields import create_invalid_field_error
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+from app.documents.header_parameters import InvalidParameters, parse_header_parameters
+from app.documents.multipart_parser import ContentChunk, FormPiece, MultipartParser
+from app.documents.part_headers import PartHeaders
 
 # How much larger a form may be than its file, because of boundaries, headers and text fields.
 MAX_FORM_OVERHEAD: Final = 64 * 1024  # bytes
-# The values of Content-Transfer-Encoding that leave the bytes of a part as they are.
-_IDENTITY_ENCODINGS: Final = {"", "7bit", "8bit", "binary"}
-
-
-@dataclass(frozen=True)
-class PartHeaders:
-    """The headers of one part of a multipart form. `filename` is None for a text field."""
-
-    field_name: str
-    filename: str | None
-    content_type: str
-
-
-# A form is read as a sequence of pieces: the headers of a part, then chunks of its content, then
-# the headers of the next part, and so on.
-ContentChunk = bytes | memoryview
-FormPiece = PartHeaders | ContentChunk
+# RFC 2046 allows 70 characters.
+MAX_BOUNDARY_LENGTH: Final = 256
 
 
 class PartWriter(Protocol):
@@ -68,22 +49,10 @@ class MultipartForm:
         content_length = headers.get("content-length", "")
         if content_length.isdecimal():
             self.min_file_size = max(0, int(content_length) - MAX_FORM_OVERHEAD)
-        # Example: `Content-Type: multipart/form-data; boundary=9051914041544843365972754266`
-        media_type, content_type_options = parse_options_header(headers.get("content-type"))
         content_encoding = headers.get("content-encoding", "").lower() or "identity"
         if content_encoding != "identity":
             raise UnsupportedContentEncoding
-        if media_type != b"multipart/form-data":
-            raise UnsupportedMediaType
-        boundary = content_type_options.get(b"boundary")
-        if not boundary:
-            raise MalformedRequest
-
-        self._collector = _PieceCollector()
-        try:
-            self._parser = MultipartParser(boundary, self._collector.callbacks())
-        except FormParserError:
-            raise MalformedRequest from None
+        self._parser = MultipartParser(_read_boundary(headers.get("content-type", "")))
 
     async def read(
         self, max_file_size: int, open_writer: Callable[[PartHeaders], Awaitable[PartWriter]]
@@ -129,14 +98,9 @@ class MultipartForm:
             received_bytes += len(chunk)
             if received_bytes > max_form_size:
                 raise PayloadTooLarge(describe_form_limit(max_file_size))
-            try:
-                self._parser.write(chunk)
-            except FormParserError:
-                raise MalformedRequest from None
-            for piece in self._collector.take_pieces():
+            for piece in self._parser.parse(chunk):
                 yield piece
-        if not self._collector.is_complete:
-            raise MalformedRequest
+        self._parser.finish()
 
 
 def describe_form_limit(max_file_size: int) -> str:
@@ -147,89 +111,35 @@ def describe_form_limit(max_file_size: int) -> str:
     )
 
 
-class _PieceCollector:
-    """Collects what the multipart parser has parsed as a list of form pieces.
+def _read_boundary(content_type: str) -> bytes:
+    """Return the boundary that the Content-Type of a form names.
 
-    The parser calls a method for every header name, header value and content chunk. It passes a
-    buffer with the start and the end of a slice. A name or value may arrive in several slices.
+    Example: `multipart/form-data; boundary=9051914041544843365972754266`
+
+    Raises `UnsupportedMediaType` if the body is not a form, and `MalformedRequest` if the boundary
+    is missing or wrong.
     """
-
-    def __init__(self) -> None:
-        """Create an empty collector for one form."""
-        # True once the closing boundary of the form has arrived.
-        self.is_complete = False
-        self._pieces: list[FormPiece] = []
-        # The complete headers of the part whose headers are being parsed.
-        self._headers: dict[str, str] = {}
-        # The header that is being parsed.
-        self._header_name = b""
-        self._header_value = b""
-
-    def callbacks(self) -> "MultipartCallbacks":
-        """Return the methods that the parser calls, by the names that the parser has for them."""
-        return {
-            "on_header_field": self._add_to_header_name,
-            "on_header_value": self._add_to_header_value,
-            "on_header_end": self._finish_header,
-            "on_headers_finished": self._finish_part_headers,
-            "on_part_data": self._add_content_chunk,
-            "on_end": self._finish_form,
-        }
-
-    def take_pieces(self) -> list[FormPiece]:
-        """Return the pieces that were parsed since the last call of this method."""
-        pieces = self._pieces
-        self._pieces = []
-        return pieces
-
-    def _add_to_header_name(self, buffer: bytes, start: int, end: int) -> None:
-        self._header_name += buffer[start:end]
-
-    def _add_to_header_value(self, buffer: bytes, start: int, end: int) -> None:
-        self._header_value += buffer[start:end]
-
-    def _finish_header(self) -> None:
-        """Add the complete header to the headers of the current part."""
-        header_name = self._header_name.decode("ascii").lower()
-        self._headers[header_name] = self._header_value.decode("latin-1")
-        self._header_name = b""
-        self._header_value = b""
-
-    def _finish_part_headers(self) -> None:
-        self._pieces.append(_parse_part_headers(self._headers))
-        self._headers = {}
-
-    def _add_content_chunk(self, buffer: bytes, start: int, end: int) -> None:
-        # A memoryview does not copy the bytes.
-        self._pieces.append(memoryview(buffer)[start:end])
-
-    def _finish_form(self) -> None:
-        self.is_complete = True
-
-
-def _parse_part_headers(headers: Mapping[str, str]) -> PartHeaders:
-    """Parse the headers of one part of a form, given by their names in lower case.
-
-    For example, these headers become `PartHeaders("file", "thesis.pdf", "application/pdf")`:
-
-        Content-Disposition: form-data; name="file"; filename="thesis.pdf"
-        Content-Type: application/pdf
-
-    Raises `MalformedRequest` if the field name is missing, a name is not valid UTF-8, or the
-    content is encoded, for example with base64.
-    """
-    disposition, disposition_options = parse_options_header(headers.get("content-disposition"))
-    if disposition != b"form-data" or b"name" not in disposition_options:
-        raise MalformedRequest
-    transfer_encoding = headers.get("content-transfer-encoding", "").strip().lower()
-    if transfer_encoding not in _IDENTITY_ENCODINGS:
-        raise MalformedRequest
+    media_type = content_type.partition(";")[0].strip(" \t").lower()
+    if media_type != "multipart/form-data":
+        raise UnsupportedMediaType
     try:
-        field_name = disposition_options[b"name"].decode()
-        filename = None
-        if b"filename" in disposition_options:
-            filename = disposition_options[b"filename"].decode()
-    except UnicodeDecodeError:
-        raise MalformedRequest from None
-    content_type = headers.get("content-type", "application/octet-stream")
-    return PartHeaders(field_name, filename, content_type)
+        _, parameters = parse_header_parameters(content_type)
+    except InvalidParameters as error:
+        raise MalformedRequest(f"The header Content-Type {error}") from None
+    # A boundary does not end with a blank (RFC 2046, 5.1.1). A gateway may have added it.
+    boundary = parameters.get("boundary", "").rstrip(" ")
+    if not boundary:
+        raise MalformedRequest(
+            "The header Content-Type has no boundary. An HTTP client adds it, unless the header is"
+            " set by hand."
+        )
+    if len(boundary) > MAX_BOUNDARY_LENGTH or not _is_printable_ascii(boundary):
+        raise MalformedRequest(
+            f"The boundary in Content-Type must have at most {MAX_BOUNDARY_LENGTH} characters, all"
+            " of them printable ASCII"
+        )
+    return boundary.encode()
+
+
+def _is_printable_ascii(text: str) -> bool:
+    return text.isascii() and text.isprintable()

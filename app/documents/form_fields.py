@@ -11,6 +11,7 @@ from app.core.field_errors import (
     validation_error_code,
     validation_error_message,
 )
+from app.documents.charsets import decode_text, is_known_charset
 
 MAX_TEXT_FIELD_SIZE: Final = 1024  # bytes
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -19,10 +20,20 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 class TextField:
     """The content of a text field of a form. It arrives in chunks and is collected in memory."""
 
-    def __init__(self, field_name: str) -> None:
-        """Create an empty field. Errors point to `field_name`."""
+    def __init__(self, field_name: str, charset: str) -> None:
+        """Create an empty field. Errors point to `field_name`.
+
+        Raises `InvalidRequest` if the charset is unknown.
+        """
         self._field_name = field_name
+        self._charset = charset
         self._content = bytearray()
+        if not is_known_charset(charset):
+            raise create_invalid_field_error(
+                field_name,
+                code="charset",
+                detail="The charset of the field is not supported; send UTF-8",
+            )
 
     async def write(self, chunk: bytes | memoryview) -> None:
         """Append the next bytes of the field. Raises `InvalidRequest` if it becomes too long."""
@@ -35,13 +46,34 @@ class TextField:
             )
 
     def text(self) -> str:
-        """Return the text of the field. Raises `InvalidRequest` if it is not valid UTF-8."""
+        """Return the text of the field. Raises `InvalidRequest` if its charset is another one."""
         try:
-            return self._content.decode()
+            return decode_text(self._content, self._charset)
         except UnicodeDecodeError:
             raise create_invalid_field_error(
-                self._field_name, code="utf8", detail="The text of the field is not valid UTF-8"
+                self._field_name,
+                code="utf8",
+                detail="The text of the field is not valid UTF-8, or not valid in the charset that"
+                " the Content-Type of the field names",
             ) from None
+
+
+class MissingFile:
+    """The content of a file field without a filename, which must be empty.
+
+    A browser sends it if the user did not choose a file.
+    """
+
+    def __init__(self, field_name: str) -> None:
+        """Create the field. Errors point to `field_name`."""
+        self._field_name = field_name
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        """Raise `InvalidRequest` as soon as there is content."""
+        if chunk:
+            raise create_invalid_field_error(
+                self._field_name, code="not_a_file", detail="Must be a file with a filename"
+            )
 
 
 def validate_fields(

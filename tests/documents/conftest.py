@@ -13,9 +13,12 @@ from app.settings import Settings
 from tests.support import stored_objects
 from tests.support.clients_with_tokens import ClientFactory, client_factory
 from tests.support.resources import replace_resources
+from tests.support.rows import select_values
 from tests.support.store_proxy import StoreProxy, running_store_proxy
+from tests.support.stored_objects import list_keys, list_multipart_uploads
 
 ListObjectStates = Callable[[], Awaitable[list[str]]]
+ListRemains = Callable[[], Awaitable[list[str]]]
 Sweep = Callable[[], Awaitable[SweepResult]]
 UseStore = Callable[..., None]
 MakeObjectsStale = Callable[[], Awaitable[object]]
@@ -78,3 +81,16 @@ def make_objects_stale(outside_connection: asyncpg.Connection) -> MakeObjectsSta
     """Make the last progress of all stored objects one day older, so that uploads expire."""
     statement = "UPDATE stored_objects SET touched_at = touched_at - interval '1 day'"
     return lambda: outside_connection.execute(statement)
+
+
+@pytest.fixture
+def list_remains(storage: Storage, settings: Settings, database: Database) -> ListRemains:
+    """Return the keys of all objects, multipart uploads and rows of stored objects of the test."""
+
+    async def list_all_keys() -> list[str]:
+        keys = await list_keys(storage, settings.s3_prefix)
+        uploads = await list_multipart_uploads(storage, settings.s3_prefix)
+        rows = await select_values(database, "SELECT key FROM stored_objects")
+        return keys + [upload.key for upload in uploads] + rows
+
+    return list_all_keys

@@ -1,7 +1,7 @@
 """Multipart forms: which are accepted, and that a refused form leaves nothing in the store."""
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
 from itertools import islice
 from random import Random
@@ -10,9 +10,9 @@ import pytest
 from httpx import AsyncClient
 from pydantic import ByteSize
 
-from app.core.db import Database
 from app.core.storage import Storage
 from app.settings import Settings
+from tests.documents.conftest import ListRemains
 from tests.support.factories import make_document
 from tests.support.multipart import (
     BOUNDARY,
@@ -26,8 +26,6 @@ from tests.support.multipart import (
     stream_chunks,
 )
 from tests.support.problems import check_problem, field_error_locations
-from tests.support.rows import select_values
-from tests.support.stored_objects import list_keys, list_multipart_uploads
 
 MIB = 2**20
 PART_SIZE = 8 * MIB  # of a multipart upload, in bytes
@@ -35,23 +33,9 @@ MAX_FORM_OVERHEAD = 64 * 1024  # bytes of a form without its file
 NAME = form_field("name", "Thesis")
 CONTENT = b"%PDF-2.0"
 FILE = form_file(CONTENT)
+NAME_DISPOSITION = 'Content-Disposition: form-data; name="name"'
 FILE_DISPOSITION = 'Content-Disposition: form-data; name="file"; filename="a"'
 KIND, FORM_KIND, JSON = "multipart/form-data", FORM_HEADERS["Content-Type"], "application/json"
-
-ListRemains = Callable[[], Awaitable[list[str]]]
-
-
-@pytest.fixture
-def list_remains(storage: Storage, settings: Settings, database: Database) -> ListRemains:
-    """Return the keys of all objects, multipart uploads and rows of stored objects of the test."""
-
-    async def list_all_keys() -> list[str]:
-        keys = await list_keys(storage, settings.s3_prefix)
-        uploads = await list_multipart_uploads(storage, settings.s3_prefix)
-        rows = await select_values(database, "SELECT key FROM stored_objects")
-        return keys + [upload.key for upload in uploads] + rows
-
-    return list_all_keys
 
 
 async def test_list_remains_contains_objects_multipart_uploads_and_rows(
@@ -93,13 +77,13 @@ INVALID: dict[str, tuple[str, list[bytes]]] = {
     "half a character": ("/name", [FILE, form_field("name", "é".encode()[:1])]),
     "a surrogate in the name": ("/name", [FILE, form_field("name", b"\xed\xa0\x80")]),
     "a file for the name": ("/name", [FILE, form_file(b"Thesis", name="name")]),
+    "an unknown charset": (
+        "/name",
+        [form_part(NAME_DISPOSITION, "Content-Type: text/plain; charset=rot13", content=b"x")],
+    ),
     "text for the file": ("/file", [NAME, form_field("file", CONTENT)]),
     "bytes without a filename": ("/file", [NAME, form_file(CONTENT, "")]),
-    "no content type": ("/file", [NAME, form_file(CONTENT, content_type="")]),
-    "no media type": ("/file", [NAME, form_file(CONTENT, content_type="pdf")]),
-    "two media types": ("/file", [NAME, form_file(CONTENT, content_type="a/b, c/d")]),
-    "a media type beyond ASCII": ("/file", [NAME, form_file(CONTENT, content_type="a/é")]),
-    "a media type too long": ("/file", [NAME, form_file(CONTENT, content_type="a/" + "b" * 254)]),
+    "a filename beyond UTF-8": ("/file", [NAME, form_file(CONTENT, b"\xff")]),
 }
 invalid = pytest.mark.parametrize(("pointer", "parts"), INVALID.values(), ids=INVALID.keys())
 
@@ -134,69 +118,6 @@ async def test_create_without_name_returns_422(
     response = await send_form(client, "POST", "/documents", *parts)
     assert field_error_locations(response) == [{"pointer": "/name"}]
     assert await list_remains() == []
-
-
-MALFORMED = {
-    "nothing": b"",
-    "no form": b"name=Thesis",
-    "JSON": b'{"name": "Thesis"}',
-    "another boundary": form_body(NAME).replace(b"a-boundary", b"b-boundary"),
-    "lines without CR": form_body(NAME).replace(b"\r\n", b"\n"),
-    "lines without LF": form_body(NAME).replace(b"\r\n", b"\r"),
-    "no end": NAME + FILE,
-    "no headers": form_body(NAME, FILE, form_part(content=b"x")),
-    "no Content-Disposition": form_body(
-        NAME, FILE, form_part("Content-Type: text/plain", content=b"x")
-    ),
-    "no form-data": form_body(
-        NAME, FILE, form_part('Content-Disposition: attachment; name="name"')
-    ),
-    "no field": form_body(NAME, FILE, form_part("Content-Disposition: form-data")),
-    "an extended field": form_body(
-        FILE, form_part("Content-Disposition: form-data; name*=UTF-8''name")
-    ),
-    "a field beyond UTF-8": form_body(
-        FILE, form_part(b'Content-Disposition: form-data; name="\xff"')
-    ),
-    "a filename beyond UTF-8": form_body(NAME, form_file(CONTENT, b"\xff")),
-    "a header without a colon": form_body(NAME, form_part(FILE_DISPOSITION, "Content-Type")),
-    "a header without a name": form_body(NAME, form_part(FILE_DISPOSITION, ": x")),
-    "a header beyond ASCII": form_body(NAME, form_part(FILE_DISPOSITION, "X-é: x")),
-    "a folded header": form_body(
-        NAME, form_part("Content-Disposition: form-data;", ' name="file"')
-    ),
-    "a header of a megabyte": form_body(NAME, form_part(FILE_DISPOSITION, f"X-Long: {'x' * MIB}")),
-    "a header name of a megabyte": form_body(NAME, form_part(FILE_DISPOSITION, "x" * MIB)),
-    "a thousand headers": form_body(NAME, form_part(FILE_DISPOSITION, *["X-Many: x"] * 1000)),
-    "base64": form_body(
-        NAME, form_part(FILE_DISPOSITION, "Content-Transfer-Encoding: base64", content=b"eA==")
-    ),
-    "quoted-printable": form_body(
-        NAME, form_part(FILE_DISPOSITION, "content-transfer-encoding: QUOTED-PRINTABLE")
-    ),
-}
-
-
-@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
-async def test_malformed_form_returns_400(
-    client: AsyncClient, list_remains: ListRemains, body: bytes
-) -> None:
-    for content in (body, stream_chunks(*(bytes([byte]) for byte in body[:2000]), body[2000:])):
-        response = await client.post("/documents", content=content, headers=FORM_HEADERS)
-        check_problem(response, 400, "malformed-request")
-        assert await list_remains() == []
-
-
-async def test_form_that_is_cut_short_anywhere_returns_400_and_leaves_nothing(
-    client: AsyncClient, list_remains: ListRemains
-) -> None:
-    body = form_body(NAME, FILE)
-    for length in range(len(body) - len(b"-\r\n")):
-        response = await client.post("/documents", content=body[:length], headers=FORM_HEADERS)
-        check_problem(response, 400, "malformed-request")
-    assert await list_remains() == []
-    response = await client.post("/documents", content=body[:-2], headers=FORM_HEADERS)
-    assert response.status_code == 201
 
 
 IDENTITY_ENCODINGS = ["7bit", "8BIT", "binary"]
@@ -279,52 +200,6 @@ async def test_form_can_be_split_into_chunks_anywhere(client: AsyncClient, max_l
     assert (await download(response.json()["file_url"])).content == content
 
 
-async def test_epilogue_of_form_is_ignored(client: AsyncClient) -> None:
-    body = form_body(NAME) + b"anything\r\n" + form_body(FILE)
-    response = await client.post("/documents", content=body, headers=FORM_HEADERS)
-    assert (response.status_code, response.json()["filename"]) == (201, None)
-
-
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        "Multipart/Form-Data; Boundary=a-boundary",
-        'multipart/form-data; boundary="a-boundary"',
-        "multipart/form-data;charset=utf-8 ; boundary=a-boundary",
-    ],
-)
-async def test_content_type_of_form_can_be_written_in_several_ways(
-    client: AsyncClient, content_type: str
-) -> None:
-    headers = {"Content-Type": content_type}
-    response = await client.post("/documents", content=form_body(NAME), headers=headers)
-    assert response.status_code == 201
-
-
-@pytest.mark.parametrize("boundary", ["x", "-" * 70, "'()+_,-./:=?", "a b", "x" * 256])
-async def test_unusual_boundary_is_accepted(client: AsyncClient, boundary: str) -> None:
-    body = form_body(NAME, FILE).replace(BOUNDARY.encode(), boundary.encode())
-    headers = {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
-    response = await client.post("/documents", content=body, headers=headers)
-    assert (response.status_code, response.json()["size"]) == (201, len(CONTENT))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        *("", ";", "; boundary", "; boundary=", '; boundary=""', "; boundary*=UTF-8''a-boundary"),
-        *("; bound=a-boundary", "; boundary=b-boundary", f"; boundary={'x' * 257}"),
-        *("; boundary=\xff", f"; boundary={BOUNDARY}, {JSON}"),
-    ],
-)
-async def test_content_type_without_the_boundary_returns_400(
-    client: AsyncClient, options: str
-) -> None:
-    headers = [(b"Content-Type", (KIND + options).encode("latin-1"))]
-    response = await client.post("/documents", content=form_body(NAME), headers=headers)
-    check_problem(response, 400, "malformed-request")
-
-
 UNSUPPORTED: dict[str, list[tuple[str, str]]] = {
     "no content type": [],
     "an empty content type": [("Content-Type", "")],
@@ -393,9 +268,19 @@ MANY_FIELDS = b"".join(form_field(f"field-{number}", "x") for number in range(10
 ENDLESS_BODIES: dict[str, tuple[EndlessBody, int]] = {
     "a file": (EndlessBody(NAME + START_OF_FILE, bytes(64 * 1024)), 413),
     "a file of line ends": (EndlessBody(NAME + START_OF_FILE, b"\r\n" * 32 * 1024), 413),
-    "blank lines before the form": (EndlessBody(b"", b"\r\n" * 32 * 1024), 413),
-    "an epilogue": (EndlessBody(form_body(NAME, FILE), bytes(64 * 1024)), 413),
-    "an epilogue of forms": (EndlessBody(form_body(NAME, FILE), form_body(NAME, FILE) * 500), 413),
+    "blank lines before the form": (EndlessBody(b"", b"\r\n" * 32 * 1024), 400),
+    "a preamble": (EndlessBody(b"", b"\r\n--a-boundarx" * 5000), 400),
+    "an epilogue": (EndlessBody(form_body(NAME, FILE), bytes(64 * 1024)), 400),
+    "an epilogue of forms": (EndlessBody(form_body(NAME, FILE), form_body(NAME, FILE) * 500), 400),
+    "text for the file": (
+        EndlessBody(NAME + form_field("file", "").removesuffix(b"\r\n"), bytes(64 * 1024)),
+        422,
+    ),
+    "a folded part header": (
+        EndlessBody(FILE + f"--{BOUNDARY}\r\nX: x".encode(), b"\r\n x" * 16 * 1024),
+        400,
+    ),
+    "blanks after a boundary": (EndlessBody(f"--{BOUNDARY}".encode(), b" " * 64 * 1024), 400),
     "a name": (
         EndlessBody(FILE + form_field("name", "").removesuffix(b"\r\n"), bytes(64 * 1024)),
         422,
