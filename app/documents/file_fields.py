@@ -5,16 +5,24 @@ import unicodedata
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticKnownError
 
 from app.core.patterns import SHA256_PATTERN
 from app.core.schemas import MAX_INT64, string_of_length
 from app.core.visible_text import has_visible_character
 
-# A media type (RFC 6838) with parameters, for example `text/plain; charset="utf-8"`.
-_WORD_PATTERN: Final = r"[A-Za-z0-9!#$&^_.+-]+"
-_PARAMETER_PATTERN: Final = rf'[ \t]*;[ \t]*{_WORD_PATTERN}=({_WORD_PATTERN}|"[ !#-\[\]-~]*")'
-_MEDIA_TYPE_PATTERN: Final = rf"^{_WORD_PATTERN}/{_WORD_PATTERN}({_PARAMETER_PATTERN})*$"
+MAX_FILENAME_LENGTH: Final = 255  # characters
+MAX_CONTENT_TYPE_LENGTH: Final = 255  # characters
+# The media type of a file whose content is unknown (RFC 2046, 4.5.1).
+UNKNOWN_CONTENT_TYPE: Final = "application/octet-stream"
+# A media type (RFC 9110, 8.3.1) with parameters, for example `text/plain; charset="utf-8"`. Empty
+# parameters are allowed. A quoted value is limited to ASCII, because it becomes a header of the
+# store's response.
+_WORD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_QUOTED_STRING: Final = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*+"'
+_MEDIA_TYPE: Final = re.compile(
+    rf"{_WORD}/{_WORD}(?:[ \t]*+;[ \t]*+(?:{_WORD}=(?:{_WORD}|{_QUOTED_STRING}))?)*+"
+)
 # The Unicode categories of control characters, line separators and paragraph separators.
 _UNPRINTABLE_CATEGORIES: Final = {"Cc", "Zl", "Zp"}
 
@@ -23,7 +31,7 @@ def clean_filename(filename: str) -> str:
     """Remove the folders and the control characters from a filename that a client sent.
 
     For example, `C:\\files\\thesis.pdf` becomes `thesis.pdf`. Returns `unnamed` if nothing is left
-    that people can see.
+    that people can see. Raises a validation error if the rest is too long.
     """
     printable_characters = [
         character
@@ -34,14 +42,24 @@ def clean_filename(filename: str) -> str:
     name_without_folders = path.rpartition("/")[2]
     if name_without_folders in {".", ".."} or not has_visible_character(name_without_folders):
         return "unnamed"
+    if len(name_without_folders) > MAX_FILENAME_LENGTH:
+        raise PydanticKnownError("string_too_long", {"max_length": MAX_FILENAME_LENGTH})
     return name_without_folders
 
 
-def _validate_media_type(value: str) -> str:
-    """Return the media type. Raise a validation error if it is malformed."""
-    if not re.fullmatch(_MEDIA_TYPE_PATTERN, value):
-        raise PydanticCustomError("content_type", "Must be a media type such as application/pdf")
-    return value
+def _replace_invalid_media_type(value: Any) -> Any:
+    """Remove the blanks around a media type, or replace it by that of unknown content.
+
+    A file is not refused for a malformed media type, because clients get it from the operating
+    system, which may not know the type or have a wrong entry for it. Any value other than a string
+    is returned unchanged, to be validated next.
+    """
+    if not isinstance(value, str):
+        return value
+    media_type = value.strip(" \t")
+    if len(media_type) > MAX_CONTENT_TYPE_LENGTH or not _MEDIA_TYPE.fullmatch(media_type):
+        return UNKNOWN_CONTENT_TYPE
+    return media_type
 
 
 def _convert_whole_float_to_int(value: Any) -> Any:
@@ -55,14 +73,19 @@ def _convert_whole_float_to_int(value: Any) -> Any:
 
 
 Filename = Annotated[
-    str, Field(strict=True, min_length=1, max_length=255), AfterValidator(clean_filename)
-]
-ContentType = Annotated[
     str,
-    string_of_length(1, 255),
-    AfterValidator(_validate_media_type),
-    WithJsonSchema({"type": "string", "maxLength": 255, "pattern": _MEDIA_TYPE_PATTERN}),
+    Field(strict=True, min_length=1),
+    AfterValidator(clean_filename),
+    # The length is that of the name after the last slash or backslash.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "pattern": rf"^([\s\S]*[/\\])?[^/\\]{{0,{MAX_FILENAME_LENGTH}}}$",
+        }
+    ),
 ]
+ContentType = Annotated[str, Field(strict=True), BeforeValidator(_replace_invalid_media_type)]
 FileSize = Annotated[
     int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_convert_whole_float_to_int)
 ]

@@ -18,7 +18,13 @@ from app.core.schemas import (
     name_of_length,
     string_of_length,
 )
-from app.documents.file_fields import ContentType, Filename, FileSize, Sha256Digest
+from app.documents.file_fields import (
+    UNKNOWN_CONTENT_TYPE,
+    ContentType,
+    Filename,
+    FileSize,
+    Sha256Digest,
+)
 
 # An example of a signed URL for the OpenAPI document.
 _EXAMPLE_URL: Final = "https://store.example.com/documents/0199b2f4?X-Amz-Signature=d1f8"
@@ -42,11 +48,18 @@ class FileMetadata(RequestModel):
     """The filename and the media type of a file, as a client has sent them."""
 
     filename: Filename = Field(
-        description="Name of the file. Folders and control characters are removed from it.",
+        description=(
+            "Name of the file. Folders and control characters are removed from it. At most 255"
+            " characters may be left."
+        ),
         examples=["Cien años.pdf"],
     )
     content_type: ContentType = Field(
-        description="Media type of the file, with which it will be downloaded",
+        default=UNKNOWN_CONTENT_TYPE,
+        description=(
+            "Media type of the file, with which it will be downloaded. A value that is not a media"
+            " type, or has more than 255 characters, becomes `application/octet-stream`."
+        ),
         examples=["application/pdf"],
     )
 
@@ -183,7 +196,14 @@ def _describe_form(required_fields: list[str]) -> dict[str, Any]:
     FastAPI cannot do this, because the endpoints read the form themselves, as a stream.
     """
     name_schema = TypeAdapter(Name).json_schema()
-    file_schema = {"type": "string", "format": "binary", "description": "Content of the file"}
+    file_schema = {
+        "type": "string",
+        "format": "binary",
+        "description": (
+            "Content of the file. Its part of the form needs a filename. A media type that is not"
+            " valid becomes `application/octet-stream`."
+        ),
+    }
     form_schema = {
         "type": "object",
         "properties": {"name": name_schema, "file": file_schema},
