@@ -45,12 +45,14 @@ async def test_small_upload_takes_two_statements_and_one_call_to_the_store(
     assert summarize_store_calls(proxy) == ["PUT"]
 
 
-async def test_large_upload_takes_two_statements_and_one_call_for_each_part(
+async def test_large_upload_takes_three_statements_and_one_call_for_each_part(
     client: AsyncClient, proxy: StoreProxy, use_store: UseStore, statements: list[str]
 ) -> None:
     use_store(proxy.origin)
     await make_document(client, content=bytes(2 * PART_SIZE + 1))
-    assert len(statements) == 2
+    # The second one records the id of the multipart upload.
+    assert summarize_statements(statements) == ["stored_objects", "stored_objects", "documents"]
+    assert len(statements) == 3
     assert summarize_store_calls(proxy) == [
         "POST uploads",
         *["PUT partNumber uploadId"] * 3,
