@@ -8,7 +8,7 @@ import pytest
 from httpx import AsyncClient
 
 from app.core.db import Database
-from app.core.storage import Storage
+from app.core.storage import Storage, StoreFailed
 from app.core.storage import _s3_clients as s3_clients
 from app.documents.sweeper import Sweeper, SweepResult
 from app.documents.upload import PART_SIZE
@@ -28,16 +28,15 @@ ABORT = "DELETE .*[?]uploadId"
 NO_UPLOADS = (
     "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"
 )
-# Page after page, this list claims to have another one.
-ENDLESS_UPLOADS = """
-<ListMultipartUploadsResult><IsTruncated>true</IsTruncated>
-<Upload><Key>{key}</Key><UploadId>1</UploadId></Upload></ListMultipartUploadsResult>
+ONE_UPLOAD = """
+<ListMultipartUploadsResult><Upload><Key>{key}</Key><UploadId>1</UploadId></Upload>
+</ListMultipartUploadsResult>
 """
-ENDLESS_KEYS = """
-<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>1</NextContinuationToken>
-<Contents><Key>{key}</Key></Contents></ListBucketResult>
-"""
-REPEATED_PAGE = "the object store returned the same page of a list twice"
+ONE_KEY = "<ListBucketResult><Contents><Key>{key}</Key></Contents></ListBucketResult>"
+# Page after page, these lists claim to have another one.
+ENDLESS_UPLOADS = ONE_UPLOAD.replace("<Upload>", "<IsTruncated>true</IsTruncated><Upload>")
+ENDLESS_KEYS = ONE_KEY.replace("<Contents>", "<IsTruncated>true</IsTruncated>{token}<Contents>")
+NEXT_TOKEN = "<NextContinuationToken>1</NextContinuationToken>"
 FAILED_LIST = ["abort the multipart uploads that the store lists"]
 FAILED_REMOVAL = ["remove unused files"]
 REFUSE_UPDATES = """
@@ -263,8 +262,8 @@ async def test_failed_step_fails_the_command_and_is_recorded(
     assert await outside_connection.fetchval("SELECT outcome FROM job_runs") == outcome
 
 
-@pytest.mark.parametrize("body", ["<html>", ENDLESS_UPLOADS], ids=["no list", "no start time"])
-async def test_sweeper_runs_all_steps_when_list_is_unusual(
+@pytest.mark.parametrize("body", ["<html>", ONE_UPLOAD], ids=["no list", "no start time"])
+async def test_sweeper_removes_files_when_list_of_uploads_cannot_be_understood(
     body: str, deleted_file: str, proxy: StoreProxy, sweep_behind_proxy: Sweep
 ) -> None:
     proxy.set_action(
@@ -273,27 +272,31 @@ async def test_sweeper_runs_all_steps_when_list_is_unusual(
     assert (await sweep_behind_proxy()).removed_objects == 1
 
 
-async def test_list_of_uploads_ends_when_store_repeats_a_page(
-    storage_behind_proxy: Storage, proxy: StoreProxy, caplog: pytest.LogCaptureFixture
+async def test_sweeper_removes_files_when_list_of_uploads_repeats_a_page(
+    deleted_file: str, proxy: StoreProxy, sweep_behind_proxy: Sweep
 ) -> None:
-    proxy.set_action(ErrorResponse(200, "", ENDLESS_UPLOADS.format(key="a/1")), LIST_UPLOADS)
-    uploads = await stored_objects.list_multipart_uploads(storage_behind_proxy, "a/")
-    assert [upload.key for upload in uploads] == ["a/1"]
-    assert REPEATED_PAGE in caplog.text
+    uploads = ENDLESS_UPLOADS.format(key=f"{deleted_file}-without-row")
+    proxy.set_action(ErrorResponse(200, "", uploads), LIST_UPLOADS)
+    result = await sweep_behind_proxy()
+    assert result == SweepResult(removed_objects=1, failed_steps=FAILED_LIST)
 
 
-async def test_list_of_keys_ends_when_store_repeats_a_page(
-    storage_behind_proxy: Storage, proxy: StoreProxy, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("token", ["", NEXT_TOKEN], ids=["no token", "same token"])
+async def test_list_of_keys_fails_when_store_repeats_a_page(
+    token: str, storage_behind_proxy: Storage, proxy: StoreProxy
 ) -> None:
-    proxy.set_action(ErrorResponse(200, "", ENDLESS_KEYS.format(key="a/1")), "list-type=2")
-    assert await stored_objects.list_keys(storage_behind_proxy, "a/") == ["a/1"]
-    assert REPEATED_PAGE in caplog.text
+    keys = ENDLESS_KEYS.format(key="a/1", token=token)
+    proxy.set_action(ErrorResponse(200, "", keys), "list-type=2")
+    with pytest.raises(StoreFailed):
+        await stored_objects.list_keys(storage_behind_proxy, "a/")
+    assert len(proxy.request_lines) == 2
 
 
 async def test_lists_leave_out_keys_of_others_when_store_ignores_the_prefix(
     storage_behind_proxy: Storage, proxy: StoreProxy
 ) -> None:
-    proxy.set_action(ErrorResponse(200, "", ENDLESS_UPLOADS.format(key="b/1")), LIST_UPLOADS)
+    uploads = ONE_UPLOAD.format(key="b/1")
+    proxy.set_action(ErrorResponse(200, "", uploads), LIST_UPLOADS)
     assert await stored_objects.list_multipart_uploads(storage_behind_proxy, "a/") == []
-    proxy.set_action(ErrorResponse(200, "", ENDLESS_KEYS.format(key="b/1")), "list-type=2")
+    proxy.set_action(ErrorResponse(200, "", ONE_KEY.format(key="b/1")), "list-type=2")
     assert await stored_objects.list_keys(storage_behind_proxy, "a/") == []

@@ -162,14 +162,15 @@ class S3Bucket(S3Versions):
     def list_keys(self, prefix: str, marker: str | None) -> tuple[list[str], str | None]:
         """Return a page of the keys that start with a prefix, and the marker of the next page."""
         page_parameters = {}
-        if marker is not None:
+        if marker:
             page_parameters["ContinuationToken"] = marker
         response = self._call("list_objects_v2", Prefix=prefix, **page_parameters)
         keys = [stored_object["Key"] for stored_object in response.get("Contents", [])]
-        # Some stores return a token on the last page as well.
-        is_last_page = response.get("IsTruncated") is False
-        next_token = response.get("NextContinuationToken")
-        if is_last_page or not next_token:
+        next_token = response.get("NextContinuationToken", "")
+        # Some stores return a token on the last page as well. Others leave the token out although
+        # there are more keys. The empty marker leads to the first page again, which is an error.
+        has_more = response.get("IsTruncated", next_token != "")
+        if not has_more:
             return keys, None
         return keys, next_token
 
