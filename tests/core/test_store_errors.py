@@ -1,4 +1,4 @@
-"""What the log says about errors of the object store, and the connection to it."""
+"""Tests of the log of errors of the object store, and of the connection to it."""
 
 import asyncio
 import socket
