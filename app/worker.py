@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 # How often the metric of unknown objects is read from the database.
 EXPORT_INTERVAL: Final = timedelta(minutes=10)
+# The values of the label `outcome` of `JOB_RUNS`.
+DONE: Final = "done"
+FAILED: Final = "failed"
+CUT_SHORT: Final = "cut short"
 log = logging.getLogger(__name__)
 
 
@@ -109,6 +113,7 @@ async def run_worker(settings: Settings, jobs: tuple[Job[JobContext], ...] = JOB
     A job also runs immediately at startup if no worker has run it at its latest due time. When the
     signal arrives, running jobs are cancelled, and the function waits until they have ended.
     """
+    _export_zero_runs(jobs)
     async with open_job_context(settings, jobs) as context:
         scheduler = _create_scheduler(jobs, context)
         tasks_before_start = asyncio.all_tasks()
@@ -172,6 +177,16 @@ async def _wait_for_stop_signal() -> None:
             loop.remove_signal_handler(signal_number)
 
 
+def _export_zero_runs(jobs: tuple[Job[JobContext], ...]) -> None:
+    """Export 0 runs of each job and outcome.
+
+    Prometheus does not see the first run of a counter that begins with 1 as an increase.
+    """
+    for job in jobs:
+        for outcome in (DONE, FAILED, CUT_SHORT):
+            JOB_RUNS.labels(job.name, outcome)
+
+
 async def _export_unknown_objects(context: JobContext) -> None:
     """Set the metric of unknown objects to their number in the database.
 
@@ -196,21 +211,21 @@ async def _run_and_log_job(job: Job[JobContext], context: JobContext) -> None:
             # Another worker has run the job, or is running it now.
             return
         log.info("%s: %s", job.name, outcome)
-        JOB_RUNS.labels(job.name, "done").inc()
+        JOB_RUNS.labels(job.name, DONE).inc()
     except asyncio.CancelledError:
         _record_cancelled_job(job)
     except JobFailed as error:
         log.error("%s failed: %s", job.name, error)  # noqa: TRY400 - the job has logged the reason
-        JOB_RUNS.labels(job.name, "failed").inc()
+        JOB_RUNS.labels(job.name, FAILED).inc()
     except Exception:
         if is_being_cancelled():
             _record_cancelled_job(job)
             return
         log.exception("%s failed", job.name)
-        JOB_RUNS.labels(job.name, "failed").inc()
+        JOB_RUNS.labels(job.name, FAILED).inc()
 
 
 def _record_cancelled_job(job: Job[JobContext]) -> None:
     """Log and count a job that was cancelled because the worker is being stopped."""
     log.warning("%s was cancelled because the worker was stopped", job.name)
-    JOB_RUNS.labels(job.name, "cut short").inc()
+    JOB_RUNS.labels(job.name, CUT_SHORT).inc()

@@ -159,6 +159,26 @@ async def test_sweep_after_crash_leaves_exactly_the_file_of_the_document(
     assert await download_file(client, path) == crash.final_content
 
 
+async def test_sweep_after_crash_removes_parts_from_store_that_cannot_list_uploads(
+    environment: dict[str, str],
+    proxy: StoreProxy,
+    client: AsyncClient,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
+) -> None:
+    path = f"/documents/{(await make_document(client, content=OLD_FILE))['id']}"
+    crash = CRASHES["between two parts"]
+    await kill_server_during(environment, proxy, crash, path)
+    assert await list_object_states() == crash.states
+    await make_objects_stale()
+    proxy.set_action(ProxyAction.NOT_IMPLEMENTED, "GET .*[?&]uploads")
+    exit_code, output = await exit_code_and_output(
+        "jobs", "run", "sweep-storage", S3_ENDPOINT_URL=proxy.origin, **environment
+    )
+    assert exit_code == 0, output
+    assert await list_object_states() == ["ready object"]
+
+
 async def test_direct_upload_can_be_completed_again_after_crash_before_commit(
     environment: dict[str, str],
     proxy: StoreProxy,
