@@ -31,8 +31,9 @@ from app.core.sizes import format_size
 from app.documents.multipart_delimiters import CRLF, LineEnd, find_delimiter
 from app.documents.part_headers import LINE_END_DETAIL, PartHeaders, parse_part_headers
 
-# All limits are in bytes.
-MAX_IGNORED_SIZE: Final = 64 * 1024  # of the preamble, and of the epilogue
+# The limits are in bytes. The ignored text and the headers of two parts together have less than
+# `MAX_FORM_OVERHEAD`.
+MAX_IGNORED_SIZE: Final = 8 * 1024  # of the preamble, and of the epilogue
 MAX_PART_HEADERS_SIZE: Final = 16 * 1024
 _BLANK_LINE: Final = b"\r\n\r\n"
 _NO_BOUNDARY_DETAIL: Final = (

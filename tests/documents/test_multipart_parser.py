@@ -141,8 +141,16 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize(("start", "chunk"), ENDLESS.values(), ids=ENDLESS.keys())
-def test_endless_framing_is_refused_before_64_kib(start: bytes, chunk: bytes) -> None:
-    chunks = iter([start, *[chunk] * (2 * MAX_IGNORED_SIZE // len(chunk))])
+def test_endless_framing_is_refused_after_16_kib(start: bytes, chunk: bytes) -> None:
+    chunks = iter([start, *[chunk] * 1000])
     assert isinstance(parse(chunks), str)
-    remaining_chunks = len(list(chunks))
-    assert remaining_chunks * len(chunk) >= MAX_IGNORED_SIZE - 2 * len(chunk)
+    parsed_chunks = 1000 - len(list(chunks))
+    assert parsed_chunks <= MAX_PART_HEADERS_SIZE // len(chunk) + 1
+
+
+@pytest.mark.parametrize("size", [8 * 1024, 8 * 1024 + 1])
+def test_preamble_and_epilogue_may_have_8_kib_each(size: int) -> None:
+    preamble = b"x" * (size - 2) + b"\r\n"
+    is_accepted = size <= MAX_IGNORED_SIZE
+    assert isinstance(parse([preamble + b"--a-b--"]), list) == is_accepted
+    assert isinstance(parse([b"--a-b--" + b"x" * size]), list) == is_accepted
