@@ -2,8 +2,8 @@
 
 - rclone is the embedded server of development. It stores objects as plain files.
 - SeaweedFS is the second server, which differs from rclone in many details.
-- moto keeps objects in memory and verifies no signatures, but it has Object Lock, versioning and
-  bucket policies.
+- moto keeps objects in memory and verifies no signatures. It imitates rules of Amazon S3 that the
+  others do not have: a bucket with Object Lock refuses a body without a checksum.
 
 Each server has an empty bucket and listens on 127.0.0.1 only. It stops when its block ends, or when
 the process that started it dies.
