@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 from asyncio.subprocess import PIPE
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -42,38 +41,35 @@ _JAVASCRIPT = _PROGRAMS / "document_life.js"
 _JAVA = _PROGRAMS / "DocumentLife.java"
 
 
-async def run_client(
-    client_name: str, plans: Sequence[Plan], page_origin: str, profile: Path
-) -> list[Json]:
-    """Run all plans with a client, and return the results of each.
+async def run_client(client_name: str, plan: Plan, page_origin: str, profile: Path) -> Json:
+    """Run a plan with a client, and return the results.
 
     A browser uses a page of `page_origin`, and keeps its data in the directory `profile`.
     """
     if client_name in PYTHON_CLIENTS:
-        return await asyncio.to_thread(_run_python_client, PYTHON_CLIENTS[client_name], plans)
+        return await asyncio.to_thread(_run_python_client, PYTHON_CLIENTS[client_name], plan)
     if client_name == "java":
-        lines = "\n".join("\t".join(_list_fields(plan)) for plan in plans)
-        return await _run_program("java", _JAVA, input=lines)
-    plans_json = json.dumps([asdict(plan) for plan in plans])
+        return await _run_program("java", _JAVA, input="\t".join(_list_fields(plan)))
+    plan_json = json.dumps(asdict(plan))
     if client_name == "node":
-        return await _run_program("node", _JAVASCRIPT, plans_json)
+        return await _run_program("node", _JAVASCRIPT, plan_json)
     async with open_page(page_origin, profile) as page:
-        script = f"{_JAVASCRIPT.read_text()}; runDocumentLives({plans_json}, false)"
-        results: list[Json] = await page.evaluate(script)
+        script = f"{_JAVASCRIPT.read_text()}; runDocumentLife({plan_json}, false)"
+        results: Json = await page.evaluate(script)
     return results
 
 
-def _run_python_client(client_class: type[DocumentClient], plans: Sequence[Plan]) -> list[Json]:
+def _run_python_client(client_class: type[DocumentClient], plan: Plan) -> Json:
     with closing(client_class()) as client:
-        return [DocumentLife(client, plan).run() for plan in plans]
+        return DocumentLife(client, plan).run()
 
 
-async def _run_program(*command: str | Path, input: str = "") -> list[Json]:
+async def _run_program(*command: str | Path, input: str = "") -> Json:
     """Run a client program, and return the results that it prints."""
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     output, _ = await process.communicate(input.encode())
     assert process.returncode == 0
-    results: list[Json] = json.loads(output)
+    results: Json = json.loads(output)
     return results
 
 

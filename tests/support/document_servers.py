@@ -1,4 +1,4 @@
-"""Servers for client programs, which use a given object store and require a token."""
+"""A server for client programs, which requires a token."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,18 +8,12 @@ from httpx import AsyncClient
 
 from tests.support import servers
 from tests.support.processes import running_server
-from tests.support.stores import Store
 
 
 @asynccontextmanager
-async def running_documents_server(
-    store: Store, page_origin: str, template_url: str
-) -> AsyncIterator[str]:
+async def running_documents_server(page_origin: str, template_url: str) -> AsyncIterator[str]:
     """Start a server with its own database, and yield its origin."""
     environment = {
-        **store.credential_variables(),
-        "S3_ENDPOINT_URL": store.endpoint,
-        "S3_BUCKET": store.bucket,
         "ANONYMOUS_ACCESS": "read",
         "CORS_ORIGINS": page_origin,
         "MAX_UPLOAD_SIZE": "24MiB",

@@ -21,7 +21,7 @@ import java.util.regex.Pattern;
 /**
  * The life of documents with the standard client of Java, which encodes no forms and no JSON.
  *
- * <p>See tests/support/document_life.py, which does the same. Each line of the standard input is a
+ * <p>See tests/support/document_life.py, which does the same. The standard input is a line with the
  * plan, whose fields are separated by tabs: the URL of the service, a token, the sizes of two files
  * that are refused (0 to omit them), the number of filenames, the filenames, and the sizes.
  */
@@ -64,15 +64,7 @@ public class DocumentLife {
   public static void main(String[] arguments) throws Exception {
     BufferedReader input =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-    List<String> results = new ArrayList<>();
-    for (String line = input.readLine(); line != null; line = input.readLine()) {
-      results.add(run(line.split("\t")));
-    }
-    new PrintStream(System.out, true, StandardCharsets.UTF_8).println(results);
-  }
-
-  /** Run all parts of a plan. */
-  private static String run(String[] plan) throws Exception {
+    String[] plan = input.readLine().split("\t");
     DocumentLife life = new DocumentLife(plan[0], plan[1]);
     int tooLarge = Integer.parseInt(plan[2]);
     int withUnknownField = Integer.parseInt(plan[3]);
@@ -88,11 +80,13 @@ public class DocumentLife {
       boolean isStreamed = (index - firstSize) % 4 == 0;
       sizes.add(life.uploadSize(Integer.parseInt(plan[index]), isStreamed));
     }
-    return object(
-        "refused", refused,
-        "names", names.toString(),
-        "sizes", sizes.toString(),
-        "change", life.changeDocument());
+    String results =
+        object(
+            "refused", refused,
+            "names", names.toString(),
+            "sizes", sizes.toString(),
+            "change", life.changeDocument());
+    new PrintStream(System.out, true, StandardCharsets.UTF_8).println(results);
   }
 
   private String uploadName(String filename) throws Exception {

@@ -1,5 +1,5 @@
 // The life of documents with `fetch`, in Node.js and in browsers.
-// See tests/support/document_life.py, which does the same and describes the plans.
+// See tests/support/document_life.py, which does the same and describes the plan.
 
 const MIB = 1024 * 1024
 
@@ -153,26 +153,22 @@ class DocumentLife {
   }
 }
 
-/** Run all parts of each plan, and return their results. An error of a part is its result. */
-async function runDocumentLives(plans, canStream) {
-  const results = []
-  for (const plan of plans) {
-    const life = new DocumentLife(plan, canStream)
-    // The refusals come first, so that the client then uses connections after them.
-    const refused = plan.too_large ? await attempt(() => life.sendRefusedFiles()) : {}
-    results.push({
-      refused,
-      names: await attempt(() => life.uploadNames()),
-      sizes: await attempt(() => life.uploadSizes()),
-      change: await attempt(() => life.changeDocument()),
-    })
+/** Run all parts of a plan, and return their results. An error of a part is its result. */
+async function runDocumentLife(plan, canStream) {
+  const life = new DocumentLife(plan, canStream)
+  // The refusals come first, so that the client then uses connections after them.
+  const refused = plan.too_large ? await attempt(() => life.sendRefusedFiles()) : {}
+  return {
+    refused,
+    names: await attempt(() => life.uploadNames()),
+    sizes: await attempt(() => life.uploadSizes()),
+    change: await attempt(() => life.changeDocument()),
   }
-  return results
 }
 
-// Node.js runs this file with the plans as its argument. Browsers cannot stream a request over
+// Node.js runs this file with the plan as its argument. Browsers cannot stream a request over
 // HTTP/1.1.
 if (typeof process !== 'undefined') {
-  const plans = JSON.parse(process.argv[2])
-  runDocumentLives(plans, true).then(results => console.log(JSON.stringify(results)))
+  const plan = JSON.parse(process.argv[2])
+  runDocumentLife(plan, true).then(results => console.log(JSON.stringify(results)))
 }
