@@ -38,20 +38,20 @@ class FileUndeleter:
         # added, and that one is not removed. Its file therefore stays deleted.
         used_files = await self._repository.list_used_files(file.file_id for file in files)
         obstacles: dict[UUID, Reason] = {}
-        markers_to_remove: list[tuple[str, DeleteMarker]] = []
+        removals = []
         for file, history in zip(files, histories, strict=True):
             obstacle = self._find_obstacle(history)
             if obstacle is not None:
                 obstacles[file.file_id] = obstacle
             elif file.file_id in used_files:
-                markers_to_remove += [(file.key, marker) for marker in history.delete_markers]
-        await asyncio.gather(
-            *(
-                self._storage.remove_delete_marker(key, marker.id)
-                for key, marker in markers_to_remove
-            )
-        )
+                removals.append(self._remove_markers(file.key, history.delete_markers))
+        await asyncio.gather(*removals)
         return obstacles
+
+    async def _remove_markers(self, key: str, delete_markers: Sequence[DeleteMarker]) -> None:
+        """Remove the delete markers of one object, so that its newest version is the object."""
+        for marker in delete_markers:
+            await self._storage.remove_delete_marker(key, marker.id)
 
     def _find_obstacle(self, history: ObjectHistory) -> Reason | None:
         """Return why a file cannot be undeleted, or None.

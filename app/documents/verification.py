@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from app.core.db import Session
+from app.core.errors import Overloaded
 from app.core.storage import ObjectNotFound, Storage
 from app.documents.stored_files import DocumentFile, FileProblem, Reason, has_size
 from app.documents.undeletion import FileUndeleter
@@ -66,9 +67,13 @@ class FileVerifier:
         self._undeleter = undeleter
         self._with_checksums = with_checksums
 
-    async def count_files(self) -> int:
-        """Return the number of files that `verify` compares."""
-        return await self._repository.count_files()
+    async def count_files(self) -> int | None:
+        """Return the number of files that `verify` compares, or None if counting takes too long."""
+        try:
+            return await self._repository.count_files()
+        except Overloaded:
+            # The whole table is read, which may exceed the statement timeout.
+            return None
 
     async def verify(self) -> AsyncIterator[VerifiedPage]:
         """Verify all files, and yield the result for each page of rows."""

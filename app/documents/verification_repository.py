@@ -34,7 +34,11 @@ class VerificationRepository:
 
             SELECT documents.id, name, documents.size, documents.sha256, file_id, key
             FROM documents JOIN stored_objects ON stored_objects.id = file_id
-            WHERE file_id > :after_file_id ORDER BY file_id LIMIT 1000
+            WHERE file_id > :after_file_id AND stored_objects.id > :after_file_id
+            ORDER BY file_id LIMIT 1000
+
+        Both tables need the condition. Otherwise, Postgres may read the second one from its
+        beginning for each page.
         """
         statement = (
             sa.select(
@@ -46,7 +50,7 @@ class VerificationRepository:
                 StoredObject.key,
             )
             .join(StoredObject, StoredObject.id == Document.file_id)
-            .where(Document.file_id > after_file_id)
+            .where(Document.file_id > after_file_id, StoredObject.id > after_file_id)
             .order_by(Document.file_id)
             .limit(FILE_PAGE_SIZE)
         )
