@@ -55,10 +55,9 @@ def check() -> None:
     """Exit with code 1 if a job is overdue, for example because no worker is running.
 
     A job is overdue if it has missed its last two due times. If it has missed only the last one,
-    its run may still be in progress.
+    its run may still be in progress. A job that is running for the first time is not overdue.
     """
-    last_runs = runtime.run_in_transaction(_read_last_runs)
-    overdue_jobs = [job.name for job in JOBS if _is_overdue(job, last_runs.get(job.name))]
+    overdue_jobs = runtime.run_in_transaction(_find_overdue_jobs)
     if overdue_jobs:
         runtime.fail(f"jobs are overdue: {', '.join(overdue_jobs)}; check that a worker is running")
     typer.echo("No job is overdue.")
@@ -81,6 +80,19 @@ async def _read_last_runs(session: TransactionSession) -> dict[str, Row]:
     """
     rows = await JobRunRepository(session).list_last_runs()
     return {row["name"]: row for row in rows}
+
+
+async def _find_overdue_jobs(session: TransactionSession) -> list[str]:
+    """Return the names of the jobs that are overdue."""
+    last_runs = await _read_last_runs(session)
+    overdue_jobs = []
+    for job in JOBS:
+        last_run = last_runs.get(job.name)
+        # The first run of a job may take long, and the check must not restart its worker.
+        is_first_run = last_run is None and await JobRunRepository(session).is_running(job.name)
+        if not is_first_run and _is_overdue(job, last_run):
+            overdue_jobs.append(job.name)
+    return overdue_jobs
 
 
 def _is_overdue(job: Job[JobContext], last_run: Row | None) -> bool:

@@ -123,10 +123,29 @@ class JobRunRepository:
         SELECT pg_try_advisory_xact_lock(hashtextextended(:lock_name, 0)) AS is_locked
         """
         # Postgres identifies an advisory lock by a 64-bit number, so hash a text.
-        lock_key = sa.func.hashtextextended(f"{NAME} job {job_name}", 0)
+        lock_key = sa.func.hashtextextended(_get_lock_name(job_name), 0)
         statement = sa.select(sa.func.pg_try_advisory_xact_lock(lock_key).label("is_locked"))
         [row] = await self._session.execute(statement)
         return bool(row["is_locked"])
+
+    async def is_running(self, job_name: str) -> bool:
+        """Return whether a process has locked a job, without trying to lock it.
+
+        Postgres shows the two halves of the number that identifies an advisory lock.
+        """
+        statement = sa.text(
+            """
+            SELECT EXISTS (
+                SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+                WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+                    AND datname = current_database()
+                    AND (classid::bigint << 32) | objid::bigint
+                        = hashtextextended(:lock_name, 0)
+            ) AS is_running
+            """
+        )
+        [row] = await self._session.execute(statement, {"lock_name": _get_lock_name(job_name)})
+        return bool(row["is_running"])
 
     async def find_last_tick(self, job_name: str) -> datetime | None:
         """Return the time at which a job was due when it last ran, or None if it has never run."""
@@ -148,6 +167,11 @@ class JobRunRepository:
     async def list_last_runs(self) -> Rows:
         """Return the last run of each job, sorted by the name of the job."""
         return await self._session.execute(sa.select(JobRun.__table__).order_by(JobRun.name))
+
+
+def _get_lock_name(job_name: str) -> str:
+    """Return the text whose hash identifies the lock of a job."""
+    return f"{NAME} job {job_name}"
 
 
 def _describe_failure(error: Exception) -> str:

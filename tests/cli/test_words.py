@@ -129,6 +129,21 @@ async def test_jobs_check_fails_while_a_job_is_overdue(
     assert result == (1, "", OVERDUE.format(JOBS[0].name))
 
 
+async def test_jobs_check_succeeds_while_a_job_runs_for_the_first_time(
+    database_url: str, outside_connection: asyncpg.Connection
+) -> None:
+    insert_run = "INSERT INTO job_runs VALUES ($1, now(), now(), '')"
+    for job in JOBS[1:]:
+        await outside_connection.execute(insert_run, job.name)
+    lock_job = "SELECT pg_advisory_lock(hashtextextended('bookshelf job ' || $1, 0))"
+    await outside_connection.execute(lock_job, JOBS[0].name)
+    result = await invoke_command("jobs", "check", DATABASE_URL=database_url)
+    assert result == (0, "No job is overdue.\n", "")
+    await outside_connection.execute("SELECT pg_advisory_unlock_all()")
+    result = await invoke_command("jobs", "check", DATABASE_URL=database_url)
+    assert result == (1, "", OVERDUE.format(JOBS[0].name))
+
+
 async def test_jobs_run_fails_with_one_line_if_job_is_unknown() -> None:
     names = ", ".join(job.name for job in JOBS)
     code, out, err = await invoke_command("jobs", "run", "nothing")
