@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.core.db import Session
 from app.core.errors import Unavailable
-from app.core.storage import DeleteMarker, ObjectHistory, Storage
+from app.core.storage import ObjectVersion, Storage
 from app.documents.stored_files import DocumentFile, Reason
 from app.documents.verification_repository import VerificationRepository
 
@@ -33,34 +33,38 @@ class FileUndeleter:
 
     async def undelete(self, files: Sequence[DocumentFile]) -> dict[UUID, Reason]:
         """Undelete missing files. Return why files cannot be undeleted by their ids."""
-        histories = await asyncio.gather(*(self._storage.read_history(file.key) for file in files))
+        versions_of_files = await asyncio.gather(
+            *(self._storage.list_versions(file.key) for file in files)
+        )
         # Compare the rows after the markers were read. If a document is deleted later, a marker is
         # added, and that one is not removed. Its file therefore stays deleted.
         used_files = await self._repository.list_used_files(file.file_id for file in files)
         obstacles: dict[UUID, Reason] = {}
         removals = []
-        for file, history in zip(files, histories, strict=True):
-            obstacle = self._find_obstacle(history)
+        for file, versions in zip(files, versions_of_files, strict=True):
+            obstacle = self._find_obstacle(versions)
             if obstacle is not None:
                 obstacles[file.file_id] = obstacle
             elif file.file_id in used_files:
-                removals.append(self._remove_markers(file.key, history.delete_markers))
+                removals.append(self._remove_markers(file.key, versions))
         await asyncio.gather(*removals)
         return obstacles
 
-    async def _remove_markers(self, key: str, delete_markers: Sequence[DeleteMarker]) -> None:
+    async def _remove_markers(self, key: str, versions: Sequence[ObjectVersion]) -> None:
         """Remove the delete markers of one object, so that its newest version is the object."""
-        for marker in delete_markers:
-            await self._storage.remove_delete_marker(key, marker.id)
+        for version in versions:
+            if version.is_delete_marker:
+                await self._storage.remove_delete_marker(key, version.id)
 
-    def _find_obstacle(self, history: ObjectHistory) -> Reason | None:
+    def _find_obstacle(self, versions: Sequence[ObjectVersion]) -> Reason | None:
         """Return why a file cannot be undeleted, or None.
 
         A file that was also deleted before the moment stays deleted, so none of its markers is
         removed.
         """
-        if not history.has_version:
+        delete_markers = [version for version in versions if version.is_delete_marker]
+        if len(delete_markers) == len(versions):
             return "no-version"
-        if any(marker.created_at < self._moment for marker in history.delete_markers):
+        if any(marker.created_at < self._moment for marker in delete_markers):
             return "deleted-earlier"
         return None

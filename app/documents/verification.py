@@ -98,8 +98,7 @@ class FileVerifier:
         if self._with_checksums:
             return await self._look_up(files)
         listed_sizes = await self._list_sizes(files)
-        # A list may be incomplete, and a file of another size may belong to a changed document, so
-        # these files are looked up.
+        # Look up the other files, because a list may be incomplete.
         suspects = [file for file in files if not has_size(file, listed_sizes.get(file.key))]
         return await self._look_up(suspects)
 
@@ -129,7 +128,8 @@ class FileVerifier:
         for _ in range(MAX_LISTS_PER_PAGE):
             objects, has_more = await self._storage.list_objects(prefix, after_key)
             sizes.update(objects)
-            if not has_more or objects[-1].key >= keys[-1]:
+            # A page may be empty although there are more, so that the next one is unknown.
+            if not has_more or not objects or objects[-1].key >= keys[-1]:
                 break
             after_key = objects[-1].key
         return sizes

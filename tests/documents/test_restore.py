@@ -14,7 +14,7 @@ from httpx import AsyncClient
 from sqlalchemy.engine import make_url
 
 from app.core.db import Database
-from app.core.storage import ObjectHistory, Storage
+from app.core.storage import ObjectVersion, Storage
 from app.documents.sweeper import Sweeper
 from app.documents.undeletion import FileUndeleter
 from app.documents.verification import FileVerifier, VerifiedPage
@@ -22,7 +22,7 @@ from app.embedded.postgresql import get_program_path
 from app.settings import Settings
 from tests.support import servers, stored_objects
 from tests.support.databases import open_database
-from tests.support.factories import Json, make_document
+from tests.support.factories import Json, make_direct_upload, make_document
 from tests.support.resources import replace_resources
 from tests.support.rows import execute
 from tests.support.settings import make_settings
@@ -108,6 +108,11 @@ async def test_restored_documents_have_all_their_bytes_after_undelete(
     await make_document(client, "kept", b"kept")
     deleted = await make_document(client, "deleted", LARGE_FILE)
     replaced = await make_document(client, "replaced", b"before")
+    # The restored rows of these are `pending` and `deleting`.
+    unfinished = f"/documents/{(await make_document(client, 'without file'))['id']}"
+    upload = await make_direct_upload(client, unfinished, b"completed later")
+    await make_document(client, "deleted before", b"deleted before")
+    await execute(database, "DELETE FROM documents WHERE name = 'deleted before'")
     back_up(database_url, tmp_path / "dump")
     moment = datetime.now(UTC).isoformat()
 
@@ -115,6 +120,7 @@ async def test_restored_documents_have_all_their_bytes_after_undelete(
     new_file = {"file": ("new.txt", b"after", "text/plain")}
     await client.patch(f"/documents/{replaced['id']}", files=new_file)
     await make_document(client, "uploaded later", b"uploaded later")
+    assert (await client.post(f"{upload}/complete")).is_success
     await Sweeper(database.writes, storage, settings).sweep()
 
     async with restore(tmp_path / "dump", database_url) as restored_url:
@@ -130,8 +136,10 @@ async def test_restored_documents_have_all_their_bytes_after_undelete(
             await execute(restored_database, _AGE_STORED_OBJECTS)
             await Sweeper(restored_database.writes, storage, settings).sweep()
             page = (await client.get("/documents?sort=name")).json()
-            contents = [await download(document) for document in page["items"]]
+            contents = [await download(item) for item in page["items"] if item["file_url"]]
             assert contents == [LARGE_FILE, b"kept", b"before"]
+            # Besides the restored files, there are two that were uploaded later.
+            assert len(await stored_objects.list_keys(storage, settings.s3_prefix)) == 5
         result = await verify(restored_url, settings, "--checksums")
         assert result == (0, "", "Files verified: 3, missing or different: 0\n")
 
@@ -214,13 +222,13 @@ async def test_undelete_leaves_file_of_document_that_is_deleted_in_the_meantime(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     document = await lose_file(client, storage)
-    read_history = storage.read_history
+    list_versions = storage.list_versions
 
-    async def delete_document_after_reading(key: str) -> ObjectHistory:
-        history = await read_history(key)
+    async def delete_document_after_list(key: str) -> list[ObjectVersion]:
+        versions = await list_versions(key)
         await client.delete(f"/documents/{document['id']}")
-        return history
+        return versions
 
-    monkeypatch.setattr(storage, "read_history", delete_document_after_reading)
+    monkeypatch.setattr(storage, "list_versions", delete_document_after_list)
     assert (await run_undeleter(database, storage)).problems == []
     assert await stored_objects.list_keys(storage, settings.s3_prefix) == []

@@ -14,15 +14,14 @@ from app.core.storage._object_store import (
     StoreFailed,
 )
 from app.core.storage._storage import Storage
-from app.core.storage._versioned_store import DeleteMarker, ListedObject, ObjectHistory
+from app.core.storage._versioned_store import ListedObject, ObjectVersion
 
 __all__ = [
-    "DeleteMarker",
     "ListedObject",
     "MultipartUpload",
-    "ObjectHistory",
     "ObjectNotFound",
     "ObjectRequest",
+    "ObjectVersion",
     "Storage",
     "StoreFailed",
     "StoredPart",

@@ -6,10 +6,12 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from app.core.storage._object_store import StoreFailed, StoreRejected
-from app.core.storage._versioned_store import DeleteMarker, ListedObject, ObjectHistory
+from app.core.storage._versioned_store import ListedObject, ObjectVersion, VersionMarker
 
 # With the status "Suspended", a bucket keeps the versions from the time before.
 _STATUSES_WITH_VERSIONS: Final = {"Enabled", "Suspended"}
+# The elements of a page of versions, and whether they contain delete markers.
+_ELEMENTS_OF_VERSIONS: Final = {"Versions": False, "DeleteMarkers": True}
 _NOT_IMPLEMENTED_CODES: Final = {"405", "501", "MethodNotAllowed", "NotImplemented"}
 _MISSING_PERMISSION: Final = "the credentials do not have the permission s3:DeleteObjectVersion"
 
@@ -41,28 +43,26 @@ class S3Versions(ABC):
             raise
         return response.get("Status") in _STATUSES_WITH_VERSIONS
 
-    def read_history(self, key: str) -> ObjectHistory:
-        """Return the delete markers of an object, and whether a version of it is left."""
-        delete_markers: list[DeleteMarker] = []
-        has_version = False
-        page_parameters: dict[str, str] = {}
-        while True:
-            page = self._call("list_object_versions", Prefix=key, **page_parameters)
+    def list_versions(
+        self, key: str, marker: VersionMarker | None
+    ) -> tuple[list[ObjectVersion], VersionMarker | None]:
+        """Return a page of the versions of an object, and the marker of the next page."""
+        page_parameters = {}
+        if marker is not None:
+            page_parameters = {"KeyMarker": marker.key, "VersionIdMarker": marker.version_id}
+        page = self._call("list_object_versions", Prefix=key, **page_parameters)
+        versions = [
+            ObjectVersion(version["VersionId"], version["LastModified"], is_delete_marker)
+            for element, is_delete_marker in _ELEMENTS_OF_VERSIONS.items()
+            for version in page.get(element, [])
             # The prefix also selects keys that are longer.
-            delete_markers += [
-                DeleteMarker(marker["VersionId"], marker["LastModified"])
-                for marker in page.get("DeleteMarkers", [])
-                if marker["Key"] == key
-            ]
-            has_version |= any(version["Key"] == key for version in page.get("Versions", []))
-            # Keys are sorted, so the pages after those of the key itself have only longer ones.
-            has_more = page.get("IsTruncated", False) and page.get("NextKeyMarker") == key
-            if not has_more:
-                return ObjectHistory(delete_markers, has_version)
-            page_parameters = {
-                "KeyMarker": page["NextKeyMarker"],
-                "VersionIdMarker": page["NextVersionIdMarker"],
-            }
+            if version["Key"] == key
+        ]
+        # Keys are sorted, so after the first page with a longer key there are only longer ones.
+        has_more = page.get("IsTruncated", False) and page.get("NextKeyMarker") == key
+        if not has_more:
+            return versions, None
+        return versions, VersionMarker(key, page.get("NextVersionIdMarker", ""))
 
     def remove_delete_marker(self, key: str, marker_id: str) -> None:
         """Remove a delete marker. Do nothing if it does not exist."""

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from app.core.storage._object_store import ObjectStore
-from app.core.storage._versioned_store import ListedObject, ObjectHistory
+from app.core.storage._pages import iterate_pages
+from app.core.storage._versioned_store import ListedObject, ObjectVersion, VersionMarker
 
 ResultT = TypeVar("ResultT")
 
@@ -28,10 +30,17 @@ class VersionedStorage(ABC):
         """Return whether the bucket keeps the versions of deleted objects."""
         return await self._call(lambda store: store.keeps_versions())
 
-    async def read_history(self, key: str) -> ObjectHistory:
-        """Return the delete markers of an object, and whether a version of it is left."""
-        return await self._call(lambda store: store.read_history(key))
+    async def list_versions(self, key: str) -> list[ObjectVersion]:
+        """Return all versions of an object, and the delete markers that hide them."""
+        pages = iterate_pages(partial(self._list_versions_page, key))
+        return [version async for page in pages for version in page]
 
     async def remove_delete_marker(self, key: str, marker_id: str) -> None:
         """Remove a delete marker. Do nothing if it does not exist."""
         await self._call(lambda store: store.remove_delete_marker(key, marker_id))
+
+    async def _list_versions_page(
+        self, key: str, marker: VersionMarker | None
+    ) -> tuple[list[ObjectVersion], VersionMarker | None]:
+        """Return a page of versions, and the marker of the next page or None for the last page."""
+        return await self._call(lambda store: store.list_versions(key, marker))

@@ -15,18 +15,19 @@ class ListedObject(NamedTuple):
     size: int  # bytes
 
 
-class DeleteMarker(NamedTuple):
-    """A marker that hides the versions of an object, so that the object does not exist."""
+class ObjectVersion(NamedTuple):
+    """A version of an object, or a marker that hides its versions."""
 
     id: str
     created_at: datetime
+    is_delete_marker: bool
 
 
-class ObjectHistory(NamedTuple):
-    """The delete markers of an object, and whether the store has kept a version of it."""
+class VersionMarker(NamedTuple):
+    """The last version of a page of versions, after which the next page starts."""
 
-    delete_markers: list[DeleteMarker]
-    has_version: bool
+    key: str
+    version_id: str
 
 
 class VersionedObjectStore(Protocol):
@@ -41,8 +42,13 @@ class VersionedObjectStore(Protocol):
     def keeps_versions(self) -> bool:
         """Return whether the bucket keeps the versions of deleted objects."""
 
-    def read_history(self, key: str) -> ObjectHistory:
-        """Return the delete markers of an object, and whether a version of it is left."""
+    def list_versions(
+        self, key: str, marker: VersionMarker | None
+    ) -> tuple[list[ObjectVersion], VersionMarker | None]:
+        """Return a page of up to 1,000 versions of an object, and the marker of the next page.
+
+        `marker` is None for the first page, and the returned marker is None on the last.
+        """
 
     def remove_delete_marker(self, key: str, marker_id: str) -> None:
         """Remove a delete marker. Do nothing if it does not exist."""
