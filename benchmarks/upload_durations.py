@@ -65,7 +65,7 @@ def _print_durations(size: int, durations: dict[str, _Durations]) -> None:
     for name, contestant in durations.items():
         cpu_cell = ""
         if contestant.cpu_seconds:
-            cpu_cell = f"{median(contestant.cpu_seconds) * 1e3:.3g}"
+            cpu_cell = f"{median(contestant.cpu_seconds) * 1e3:.1f}"
         relative_duration = median(contestant.seconds) / service_seconds
         print_row(
             f"{size} MiB, {name}",

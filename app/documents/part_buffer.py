@@ -4,17 +4,19 @@
 class PartBuffer:
     """Collects the bytes of one part of a file, up to a capacity.
 
-    Its memory grows with the bytes, so that a small file does not pay for a whole part: allocating
-    and clearing 8 MiB takes 4 ms, which is a third of an upload of 1 MiB. After `clear`, the buffer
-    can be filled again in the same memory. With new memory for each part, an upload of 512 MiB
-    takes 9 % more CPU time, and the process grows by 20 MiB more.
+    By default, its memory grows with the bytes, so that a small file does not pay for a whole part:
+    allocating and clearing 8 MiB takes 4 ms, which is a third of an upload of 1 MiB. The memory of
+    the later parts of a large file is allocated as a whole. Memory that grows is moved, and leaves
+    gaps: a server with an upload of 512 MiB would have 159 MiB instead of 146 MiB.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, is_preallocated: bool = False) -> None:
         """Create an empty buffer for at most `capacity` bytes."""
         self._capacity = capacity
-        # The first `_used` bytes are those of the part. The others are left from an earlier part.
+        # The first `_used` bytes are those of the part.
         self._memory = bytearray()
+        if is_preallocated:
+            self._memory = bytearray(capacity)
         self._used = 0
 
     @property
@@ -34,10 +36,6 @@ class PartBuffer:
 
     def get_bytes(self) -> bytearray:
         """Return the bytes of the part. They are not copied, so they must not be changed."""
-        # The last part of a file can be smaller than an earlier part in the same memory.
+        # The last part of a file is usually smaller than the buffer.
         del self._memory[self._used :]
         return self._memory
-
-    def clear(self) -> None:
-        """Remove all bytes, but keep the memory for the next part."""
-        self._used = 0

@@ -20,12 +20,6 @@ pytestmark = pytest.mark.private_database
 MIB = 2**20
 
 
-def fill(buffer: PartBuffer, chunk: bytes) -> None:
-    """Append a chunk again and again until the buffer is full."""
-    while not buffer.is_full:
-        buffer.append(memoryview(chunk))
-
-
 def test_append_copies_what_fits_and_returns_the_rest() -> None:
     buffer = PartBuffer(10)
     assert bytes(buffer.append(memoryview(b"abcdefgh"))) == b""
@@ -42,15 +36,12 @@ def test_buffer_is_full_when_its_capacity_is_reached() -> None:
     assert (fullness_before, buffer.is_full) == (False, True)
 
 
-def test_cleared_buffer_contains_only_the_bytes_of_its_new_part() -> None:
-    buffer = PartBuffer(10)
-    fill(buffer, b"abc")
-    buffer.clear()
-    buffer.append(memoryview(b"new"))
-    assert buffer.get_bytes() == b"new"
-    # The memory that was given up grows again.
-    buffer.append(memoryview(b" part"))
-    assert buffer.get_bytes() == b"new part"
+@pytest.mark.parametrize("is_preallocated", [False, True])
+def test_buffer_that_is_not_full_contains_only_the_appended_bytes(is_preallocated: bool) -> None:
+    buffer = PartBuffer(10, is_preallocated=is_preallocated)
+    buffer.append(memoryview(b"abc"))
+    buffer.append(memoryview(b"def"))
+    assert buffer.get_bytes() == b"abcdef"
 
 
 def test_empty_buffer_has_no_bytes() -> None:
@@ -65,14 +56,11 @@ def test_buffer_of_a_small_file_takes_little_more_memory_than_the_file() -> None
     assert sys.getsizeof(buffer.get_bytes()) < 1.25 * MIB
 
 
-def test_cleared_buffer_keeps_its_memory_for_the_next_part() -> None:
-    buffer = PartBuffer(PART_SIZE)
-    fill(buffer, bytes(MIB))
-    part = buffer.get_bytes()
-    buffer.clear()
-    fill(buffer, bytes(MIB))
-    assert buffer.get_bytes() is part
-    assert PART_SIZE <= sys.getsizeof(part) < 1.25 * PART_SIZE
+def test_preallocated_buffer_takes_the_memory_of_its_capacity() -> None:
+    buffer = PartBuffer(PART_SIZE, is_preallocated=True)
+    while not buffer.is_full:
+        buffer.append(memoryview(bytes(MIB)))
+    assert PART_SIZE <= sys.getsizeof(buffer.get_bytes()) < 1.01 * PART_SIZE
 
 
 async def test_part_that_is_sent_slowly_is_stored_unchanged_while_later_parts_arrive(

@@ -1,5 +1,6 @@
 """The costs of an upload: statements, calls to the object store, and memory of the server."""
 
+import asyncio
 import re
 import tracemalloc
 from collections.abc import AsyncIterator, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from httpx import AsyncClient
 
+from app.core.storage._storage import MAX_CONCURRENT_PARTS
 from app.documents.upload import PART_SIZE
 from tests.documents.conftest import UseStore
 from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM
@@ -16,6 +18,9 @@ from tests.support.processes import TIMEOUT_SECONDS, peak_memory, running_server
 from tests.support.store_proxy import StoreProxy
 
 pytestmark = pytest.mark.private_database
+reads_peak_memory = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the peak is read from /proc"
+)
 
 MIB = 2**20
 
@@ -82,17 +87,37 @@ async def stream_large_form(part_count: int) -> AsyncIterator[bytes]:
     yield END_OF_FORM
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
-async def test_large_upload_takes_memory_for_only_a_few_parts(database_url: str) -> None:
+async def measure_memory_growth(database_url: str, *, uploads: int, parts: int) -> float:
+    """Return by how many MiB the memory of a new server grows during concurrent uploads."""
     async with (
         running_server(DATABASE_URL=database_url) as (process, origin),
         AsyncClient(base_url=origin, timeout=TIMEOUT_SECONDS) as client,
     ):
+
+        async def upload() -> None:
+            form = stream_large_form(parts)
+            response = await client.post("/documents", content=form, headers=FORM_HEADERS)
+            assert response.status_code == 201
+
         # The first upload loads the client library of the store.
         await make_document(client, content=b"small")
         peak_before = peak_memory(process)
-        form = stream_large_form(part_count=16)
-        response = await client.post("/documents", content=form, headers=FORM_HEADERS)
-        assert response.status_code == 201
-        # Three parts of 8 MiB, and what else a transfer needs.
-        assert peak_memory(process) - peak_before < 32
+        async with asyncio.TaskGroup() as group:
+            for _ in range(uploads):
+                group.create_task(upload())
+        return peak_memory(process) - peak_before
+
+
+@reads_peak_memory
+async def test_large_upload_takes_memory_for_only_a_few_parts(database_url: str) -> None:
+    # It fills one part while two are sent. There are gaps between them.
+    assert await measure_memory_growth(database_url, uploads=1, parts=16) < 48
+
+
+@reads_peak_memory
+async def test_concurrent_uploads_take_memory_for_one_part_each_and_those_being_sent(
+    database_url: str,
+) -> None:
+    parts_in_memory = 6 + MAX_CONCURRENT_PARTS
+    growth = await measure_memory_growth(database_url, uploads=6, parts=4)
+    assert growth < (parts_in_memory + 4) * PART_SIZE / MIB
