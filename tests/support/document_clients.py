@@ -15,6 +15,7 @@ import httpx
 import requests
 
 BOUNDARY = "a-boundary"
+FORM_HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 CHUNK_SIZE = 64 * 1024
 TIMEOUT_SECONDS = 30
 
@@ -32,7 +33,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Reply:
+class ClientResponse:
     """The response that a client program passes on. The names of headers are in lower case."""
 
     status: int
@@ -46,11 +47,15 @@ class Reply:
 class DocumentClient:
     """An HTTP client. Its methods follow redirects as the client does by default."""
 
-    def send_form(self, method: str, url: str, headers: dict[str, str], form: Form) -> Reply:
+    def send_form(
+        self, method: str, url: str, headers: dict[str, str], form: Form
+    ) -> ClientResponse:
         """Send a form in the way that the documentation of the client recommends."""
         raise NotImplementedError
 
-    def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
+    def send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None
+    ) -> ClientResponse:
         """Send a request, with a body if it is not None."""
         raise NotImplementedError
 
@@ -64,22 +69,28 @@ class HttpxClient(DocumentClient):
     def __init__(self) -> None:
         self._client = httpx.Client(trust_env=False, follow_redirects=True, timeout=TIMEOUT_SECONDS)
 
-    def send_form(self, method: str, url: str, headers: dict[str, str], form: Form) -> Reply:
+    def send_form(
+        self, method: str, url: str, headers: dict[str, str], form: Form
+    ) -> ClientResponse:
         if form.is_streamed:
             streamed = stream_form(form)
             return self._send(method, url, {**headers, **FORM_HEADERS}, content=streamed)
         files = {"file": (form.filename, form.content, form.content_type)}
         return self._send(method, url, headers, data={form.field_name: "Thesis"}, files=files)
 
-    def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
+    def send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None
+    ) -> ClientResponse:
         return self._send(method, url, headers, content=body)
 
     def close(self) -> None:
         self._client.close()
 
-    def _send(self, method: str, url: str, headers: dict[str, str], **options: Any) -> Reply:
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], **options: Any
+    ) -> ClientResponse:
         response = self._client.request(method, url, headers=headers, **options)
-        return Reply(response.status_code, response.headers, response.content)
+        return ClientResponse(response.status_code, response.headers, response.content)
 
 
 class RequestsClient(DocumentClient):
@@ -89,23 +100,31 @@ class RequestsClient(DocumentClient):
         self._session = requests.Session()
         self._session.trust_env = False
 
-    def send_form(self, method: str, url: str, headers: dict[str, str], form: Form) -> Reply:
+    def send_form(
+        self, method: str, url: str, headers: dict[str, str], form: Form
+    ) -> ClientResponse:
         if form.is_streamed:
             return self._send(method, url, {**headers, **FORM_HEADERS}, data=stream_form(form))
         files = {"file": (form.filename, form.content, form.content_type)}
         return self._send(method, url, headers, data={form.field_name: "Thesis"}, files=files)
 
-    def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
+    def send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None
+    ) -> ClientResponse:
         return self._send(method, url, headers, data=body)
 
     def close(self) -> None:
         self._session.close()
 
-    def _send(self, method: str, url: str, headers: dict[str, str], **options: Any) -> Reply:
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], **options: Any
+    ) -> ClientResponse:
         response = self._session.request(
             method, url, headers=headers, timeout=TIMEOUT_SECONDS, **options
         )
-        return Reply(response.status_code, _lower_names(response.headers), response.content)
+        return ClientResponse(
+            response.status_code, _lower_names(response.headers), response.content
+        )
 
 
 class AiohttpClient(DocumentClient):
@@ -115,7 +134,9 @@ class AiohttpClient(DocumentClient):
         self._runner = asyncio.Runner()
         self._session = self._runner.run(self._open_session())
 
-    def send_form(self, method: str, url: str, headers: dict[str, str], form: Form) -> Reply:
+    def send_form(
+        self, method: str, url: str, headers: dict[str, str], form: Form
+    ) -> ClientResponse:
         # Otherwise, aiohttp percent-encodes filenames, although they are between quotes.
         data = aiohttp.FormData(quote_fields=False)
         data.add_field(form.field_name, "Thesis")
@@ -124,7 +145,9 @@ class AiohttpClient(DocumentClient):
         data.add_field("file", content, filename=form.filename, content_type=form.content_type)
         return self._runner.run(self._send(method, url, headers, data))
 
-    def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
+    def send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None
+    ) -> ClientResponse:
         data = None if body is None else io.BytesIO(body)
         return self._runner.run(self._send(method, url, headers, data))
 
@@ -136,24 +159,30 @@ class AiohttpClient(DocumentClient):
         """Create the session, which needs a running event loop."""
         return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_SECONDS))
 
-    async def _send(self, method: str, url: str, headers: dict[str, str], data: Any) -> Reply:
+    async def _send(
+        self, method: str, url: str, headers: dict[str, str], data: Any
+    ) -> ClientResponse:
         async with self._session.request(method, url, headers=headers, data=data) as response:
             body = await response.read()
-            return Reply(response.status, _lower_names(response.headers), body)
+            return ClientResponse(response.status, _lower_names(response.headers), body)
 
 
 class UrllibClient(DocumentClient):
     """The standard library of Python, which encodes no forms."""
 
-    def send_form(self, method: str, url: str, headers: dict[str, str], form: Form) -> Reply:
+    def send_form(
+        self, method: str, url: str, headers: dict[str, str], form: Form
+    ) -> ClientResponse:
         streamed_body = stream_form(form)
         body = streamed_body if form.is_streamed else b"".join(streamed_body)
         return self._send(method, url, {**headers, **FORM_HEADERS}, body)
 
-    def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
+    def send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None
+    ) -> ClientResponse:
         return self._send(method, url, headers, body)
 
-    def _send(self, method: str, url: str, headers: dict[str, str], body: Any) -> Reply:
+    def _send(self, method: str, url: str, headers: dict[str, str], body: Any) -> ClientResponse:
         request = urllib.request.Request(url, body, headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
@@ -164,10 +193,7 @@ class UrllibClient(DocumentClient):
             response = error
         with response:
             body = response.read()
-        return Reply(response.status or 0, _lower_names(response.headers), body)
-
-
-FORM_HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        return ClientResponse(response.status or 0, _lower_names(response.headers), body)
 
 
 def stream_form(form: Form) -> Iterator[bytes]:

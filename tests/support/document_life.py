@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from tests.support.document_clients import DocumentClient, Form, Reply
+from tests.support.document_clients import ClientResponse, DocumentClient, Form
 from tests.support.factories import Json
 
 MIB = 1024 * 1024
@@ -37,8 +37,7 @@ class Plan:
     filenames: tuple[str, ...] = tuple(FILENAMES.values())
     sizes: tuple[int, ...] = SIZES
     # The sizes of files that are refused: because they are too large, and because of a field that
-    # precedes the file.
-    # They are 0 if the program need not try this.
+    # precedes the file. If the first is 0, the program sends neither.
     too_large: int = 100 * MIB
     with_unknown_field: int = 22 * MIB
 
@@ -73,10 +72,10 @@ class DocumentLife:
         """Create a document for each filename, and download its file."""
         results = []
         for filename in self._plan.filenames:
-            reply = self._send_form("POST", self._url, Form(b"content", filename))
-            result = {"sent": filename, "status": reply.status, "document": reply.json()}
-            if reply.status == 201:
-                result["download"] = self._download(reply.json()["file_url"])
+            response = self._send_form("POST", self._url, Form(b"content", filename))
+            result = {"sent": filename, "status": response.status, "document": response.json()}
+            if response.status == 201:
+                result["download"] = self._download(response.json()["file_url"])
             results.append(result)
         return results
 
@@ -86,10 +85,10 @@ class DocumentLife:
         for number, size in enumerate(self._plan.sizes):
             # The smallest and the largest file are streamed.
             form = Form(create_content(size), is_streamed=number % 4 == 0)
-            reply = self._send_form("POST", self._url, form)
-            document = reply.json()
+            response = self._send_form("POST", self._url, form)
+            document = response.json()
             result = {
-                "status": reply.status,
+                "status": response.status,
                 "size": document["size"],
                 "sha256": document["sha256"],
             }
@@ -157,31 +156,31 @@ class DocumentLife:
 
     def _download(self, url: str, headers: Mapping[str, str] | None = None) -> Json:
         """Download a file, and return what the client can see of it."""
-        reply = self._send("GET", url, headers or {})
+        response = self._send("GET", url, headers or {})
         return {
-            "status": reply.status,
-            "disposition": reply.headers.get("content-disposition"),
-            "content_type": reply.headers.get("content-type"),
-            "sha256": sha256(reply.body).hexdigest(),
+            "status": response.status,
+            "disposition": response.headers.get("content-disposition"),
+            "content_type": response.headers.get("content-type"),
+            "sha256": sha256(response.body).hexdigest(),
         }
 
     def _read_head(self, url: str) -> Json:
-        reply = self._send("HEAD", url, self._headers)
-        return {"status": reply.status, "size": reply.headers.get("content-length")}
+        response = self._send("HEAD", url, self._headers)
+        return {"status": response.status, "size": response.headers.get("content-length")}
 
     def _send_form(
         self, method: str, url: str, form: Form, headers: Mapping[str, str] | None = None
-    ) -> Reply:
+    ) -> ClientResponse:
         """Send a form with the token."""
         return self._client.send_form(method, url, {**self._headers, **(headers or {})}, form)
 
     def _send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Reply:
+    ) -> ClientResponse:
         return self._client.send(method, url, dict(headers), body)
 
 
-def _describe_problem(reply: Reply) -> list[Any]:
+def _describe_problem(response: ClientResponse) -> list[Any]:
     """Return the status and the last part of the type of a problem: `[401, "unauthorized"]`."""
-    problem: dict[str, Any] = reply.json()
-    return [reply.status, problem["type"].rpartition(":")[2]]
+    problem: dict[str, Any] = response.json()
+    return [response.status, problem["type"].rpartition(":")[2]]

@@ -7,7 +7,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.support.document_clients import DocumentClient, Form, Reply
+from tests.support.document_clients import ClientResponse, DocumentClient, Form
 
 TIMEOUT_SECONDS = "30"
 CURL = shutil.which("curl")
@@ -15,12 +15,14 @@ WGET = shutil.which("wget")
 
 
 class CurlClient(DocumentClient):
-    """curl, with `--form` and `--upload-file`.
+    """curl, with `--form` and `--data-binary`.
 
     It sends `Expect: 100-continue` before a body of more than 1 MiB.
     """
 
-    def send_form(self, method: str, url: str, headers: dict[str, str], form: Form) -> Reply:
+    def send_form(
+        self, method: str, url: str, headers: dict[str, str], form: Form
+    ) -> ClientResponse:
         with TemporaryDirectory() as directory:
             file = Path(directory, "content")
             file.write_bytes(form.content)
@@ -34,17 +36,22 @@ class CurlClient(DocumentClient):
                 options += ["--header", "Transfer-Encoding: chunked"]
             return self._run(method, url, headers, options)
 
-    def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
+    def send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None
+    ) -> ClientResponse:
         with TemporaryDirectory() as directory:
             options = []
             if body is not None:
                 file = Path(directory, "content")
                 file.write_bytes(body)
-                # Other than `--upload-file`, this sends `application/x-www-form-urlencoded`.
+                # Unlike `--upload-file`, this option sends the media type of HTML forms, which must
+                # not break the signature of a URL for PUT.
                 options += ["--data-binary", f"@{file}"]
             return self._run(method, url, headers, options)
 
-    def _run(self, method: str, url: str, headers: dict[str, str], options: list[str]) -> Reply:
+    def _run(
+        self, method: str, url: str, headers: dict[str, str], options: list[str]
+    ) -> ClientResponse:
         assert CURL
         with TemporaryDirectory() as directory:
             head_file = Path(directory, "head")
@@ -61,13 +68,15 @@ class CurlClient(DocumentClient):
             result = subprocess.run(command, capture_output=True, check=False)
             assert result.returncode == 0, result.stderr.decode()
             body = b"" if method == "HEAD" else body_file.read_bytes()
-            return _parse_reply(head_file.read_bytes(), body)
+            return _parse_response(head_file.read_bytes(), body)
 
 
 class WgetClient(DocumentClient):
     """wget, which can download only."""
 
-    def send(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Reply:
+    def send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None
+    ) -> ClientResponse:
         """Send a request without a body."""
         assert WGET
         assert body is None
@@ -79,13 +88,13 @@ class WgetClient(DocumentClient):
         ]
         result = subprocess.run(command, capture_output=True, check=False)
         head, _, content = result.stdout.partition(b"\r\n\r\n")
-        return _parse_reply(head, content)
+        return _parse_response(head, content)
 
 
-def _parse_reply(heads: bytes, body: bytes) -> Reply:
+def _parse_response(heads: bytes, body: bytes) -> ClientResponse:
     """Parse the heads of several responses, which lead to the last one, and return this one."""
     last_head = heads.decode("latin-1").strip().split("\r\n\r\n")[-1]
     status_line, _, header_lines = last_head.partition("\r\n")
     message = HeaderParser().parsestr(header_lines)
     headers = {name.lower(): value for name, value in message.items()}
-    return Reply(int(status_line.split()[1]), headers, body)
+    return ClientResponse(int(status_line.split()[1]), headers, body)
