@@ -4,7 +4,6 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -18,7 +17,7 @@ from tests.support.processes import CommandResult, spawn_command, wait_for_resul
 from tests.support.store_proxy import ProxyAction, StoreProxy, running_store_proxy
 
 VERIFY = ("documents", "verify")
-NOW = datetime.now(UTC)
+PAST_MOMENT = "2026-01-01T00:00:00Z"
 CONTENT = b"content"
 # The SHA-256 of CONTENT.
 SHA256 = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
@@ -139,7 +138,7 @@ async def test_verify_ignores_document_that_is_deleted_in_the_meantime(
     [
         ("yesterday", "Must be a date and time with a time zone"),
         ("2026-11-29T14:00:00", "Must be a date and time with a time zone"),
-        ((NOW + timedelta(days=1)).isoformat(), "Must not be in the future"),
+        ("9999-12-31T23:59:59Z", "Must not be in the future"),
     ],
 )
 async def test_invalid_moment_is_refused_before_anything_is_read(moment: str, message: str) -> None:
@@ -152,7 +151,7 @@ async def test_invalid_moment_is_refused_before_anything_is_read(moment: str, me
 async def test_undelete_is_refused_without_versions(database_url: str, files: Files) -> None:
     await files.create(None)
     message = "The bucket does not keep versions, so nothing can be undeleted"
-    result = await invoke_command(*VERIFY, "--undelete", NOW.isoformat(), DATABASE_URL=database_url)
+    result = await invoke_command(*VERIFY, "--undelete", PAST_MOMENT, DATABASE_URL=database_url)
     assert result == (1, "", f"bookshelf: {message}\n")
 
 
@@ -161,7 +160,7 @@ async def test_undelete_names_the_permission_that_is_missing(
 ) -> None:
     proxy.set_action(ProxyAction.ACCESS_DENIED, "[?]versioning")
     result = await invoke_command(
-        *(*VERIFY, "--undelete", NOW.isoformat()),
+        *(*VERIFY, "--undelete", PAST_MOMENT),
         DATABASE_URL=database_url,
         S3_ENDPOINT_URL=proxy.origin,
     )
@@ -188,9 +187,11 @@ async def test_verify_fails_with_one_line_if_store_stops_responding(
     code, out, err = await invoke_command(
         *VERIFY, DATABASE_URL=database_url, S3_ENDPOINT_URL=proxy.origin
     )
-    summary = "Files verified: 1, missing or different: 0"
-    message = f"bookshelf: object store: closes connections. {summary}. Run the command again.\n"
-    assert (code, out, err) == (1, "", message)
+    assert (code, out) == (1, "")
+    assert err == (
+        "bookshelf: object store: closes connections."
+        " Files verified: 1, missing or different: 0. Run the command again.\n"
+    )
 
 
 async def test_verify_ends_without_message_if_reader_closes_the_pipe(
