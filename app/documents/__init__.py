@@ -3,7 +3,7 @@
 A client sends a file in a form, or directly to the object store. Besides the modules that every
 entity has, there are modules for
 
-- forms: `incoming` receives a form, `form` and `form_fields` parse it, and `upload` sends its file
+- forms: `incoming` receives a form, which `app.core.multipart` parses, and `upload` sends its file
   to the store while it arrives;
 - direct uploads: `direct_uploads` creates and reads them, `direct_upload_completion` completes
   them, `direct_upload_repository` has their SQL, and `direct_upload_router` their endpoints;

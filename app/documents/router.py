@@ -21,9 +21,9 @@ from app.core.http import (
     set_location,
     set_page_links,
 )
+from app.core.multipart import MAX_FORM_OVERHEAD, MultipartForm, describe_form_limit
 from app.core.paging import Page
 from app.documents.errors import StorageQuotaExceeded, TooManyDocuments
-from app.documents.form import MAX_FORM_OVERHEAD, MultipartForm, describe_form_limit
 from app.documents.incoming import receive_document_form
 from app.documents.lifecycle import FileLifecycle
 from app.documents.quotas import FileTarget

@@ -7,7 +7,7 @@ from email.header import decode_header
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from app.documents.charsets import decode_text
+from app.core.multipart._charsets import decode_text
 
 # The value of `filename*` (RFC 8187): a charset, an optional language, and text with percent
 # escapes. Example: `UTF-8'es'Cien%20a%C3%B1os.pdf`

@@ -27,9 +27,9 @@ from enum import Enum, auto
 from typing import Final
 
 from app.core.errors import MalformedRequest
+from app.core.multipart._delimiters import CRLF, LineEnd, find_delimiter
+from app.core.multipart._part_headers import LINE_END_DETAIL, PartHeaders, parse_part_headers
 from app.core.sizes import format_size
-from app.documents.multipart_delimiters import CRLF, LineEnd, find_delimiter
-from app.documents.part_headers import LINE_END_DETAIL, PartHeaders, parse_part_headers
 
 # The limits are in bytes. The ignored text and the headers of two parts together have less than
 # `MAX_FORM_OVERHEAD`.

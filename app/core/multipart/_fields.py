@@ -11,7 +11,7 @@ from app.core.field_errors import (
     validation_error_code,
     validation_error_message,
 )
-from app.documents.charsets import decode_text, is_known_charset
+from app.core.multipart._charsets import decode_text, is_known_charset
 
 MAX_TEXT_FIELD_SIZE: Final = 1024  # bytes
 ModelT = TypeVar("ModelT", bound=BaseModel)

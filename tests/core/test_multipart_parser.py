@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from app.core.errors import ServiceError
-from app.documents.multipart_parser import MAX_IGNORED_SIZE, MAX_PART_HEADERS_SIZE, MultipartParser
-from app.documents.part_headers import PartHeaders, parse_part_headers
+from app.core.multipart._parser import MAX_IGNORED_SIZE, MAX_PART_HEADERS_SIZE, MultipartParser
+from app.core.multipart._part_headers import PartHeaders, parse_part_headers
 
 BOUNDARY = b"a-b"
 # Bytes that are inserted into bodies.

@@ -9,11 +9,11 @@ from app.core.errors import (
     UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
+from app.core.multipart._fields import create_invalid_field_error
+from app.core.multipart._header_parameters import InvalidParameters, parse_header_parameters
+from app.core.multipart._parser import ContentChunk, FormPiece, MultipartParser
+from app.core.multipart._part_headers import PartHeaders
 from app.core.sizes import format_size
-from app.documents.form_fields import create_invalid_field_error
-from app.documents.header_parameters import InvalidParameters, parse_header_parameters
-from app.documents.multipart_parser import ContentChunk, FormPiece, MultipartParser
-from app.documents.part_headers import PartHeaders
 
 # How much larger a form may be than its file, because of boundaries, headers and text fields.
 MAX_FORM_OVERHEAD: Final = 64 * 1024  # bytes
