@@ -11,6 +11,8 @@ from app.core.patterns import SHA256_PATTERN
 from app.core.schemas import MAX_INT64, string_of_length
 from app.core.visible_text import has_visible_character
 
+# The longest path of Windows. A client may send the whole path of a file as its name.
+MAX_SENT_LENGTH: Final = 32_768  # characters
 MAX_FILENAME_LENGTH: Final = 255  # characters
 MAX_CONTENT_TYPE_LENGTH: Final = 255  # characters
 # The media type of a file whose content is unknown (RFC 2046, 4.5.1).
@@ -51,10 +53,10 @@ def _replace_invalid_media_type(value: Any) -> Any:
     """Remove the blanks around a media type, or replace it by that of unknown content.
 
     A file is not refused for a malformed media type, because clients get it from the operating
-    system, which may not know the type or have a wrong entry for it. Any value other than a string
-    is returned unchanged, to be validated next.
+    system, which may not know the type or have a wrong entry for it. A value that is not a string,
+    or is longer than any that the API accepts, is returned unchanged, to be refused next.
     """
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > MAX_SENT_LENGTH:
         return value
     media_type = value.strip(" \t")
     if len(media_type) > MAX_CONTENT_TYPE_LENGTH or not _MEDIA_TYPE.fullmatch(media_type):
@@ -74,18 +76,23 @@ def _convert_whole_float_to_int(value: Any) -> Any:
 
 Filename = Annotated[
     str,
-    Field(strict=True, min_length=1),
+    Field(strict=True, min_length=1, max_length=MAX_SENT_LENGTH),
     AfterValidator(clean_filename),
     # The length is that of the name after the last slash or backslash.
     WithJsonSchema(
         {
             "type": "string",
             "minLength": 1,
+            "maxLength": MAX_SENT_LENGTH,
             "pattern": rf"^([\s\S]*[/\\])?[^/\\]{{0,{MAX_FILENAME_LENGTH}}}$",
         }
     ),
 ]
-ContentType = Annotated[str, Field(strict=True), BeforeValidator(_replace_invalid_media_type)]
+ContentType = Annotated[
+    str,
+    Field(strict=True, max_length=MAX_SENT_LENGTH),
+    BeforeValidator(_replace_invalid_media_type),
+]
 FileSize = Annotated[
     int, Field(strict=True, ge=1, le=MAX_INT64), BeforeValidator(_convert_whole_float_to_int)
 ]
