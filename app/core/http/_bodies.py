@@ -2,7 +2,6 @@
 
 from collections import Counter
 from contextlib import AbstractContextManager
-from email.message import Message
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -18,6 +17,7 @@ from app.core.errors import (
 )
 from app.core.field_errors import NOT_AN_OBJECT_CODE, OBJECT_MESSAGE, FieldError, json_pointer
 from app.core.formats import JsonTooLarge, parse_json
+from app.core.header_parameters import InvalidParameters, parse_header_parameters
 from app.core.http._callers import identify_caller
 from app.core.http._resources import http_resources
 from app.core.sizes import format_size
@@ -160,15 +160,14 @@ def _require_supported_content_type(request: Request, media_types: list[str]) ->
     """
     headers = read_content_headers(request)
     content_encoding = headers["content-encoding"].lower()
-
-    # The message class of the standard library parses the header.
-    header_parser = Message()
-    header_parser["content-type"] = headers["content-type"]
-    charset = str(header_parser.get_param("charset", "utf-8")).lower()
-
     if content_encoding not in {"", "identity"}:
         raise UnsupportedContentEncoding
-    if header_parser.get_content_type() not in media_types or charset != "utf-8":
+    try:
+        media_type, parameters = parse_header_parameters(headers["content-type"])
+    except InvalidParameters:
+        raise UnsupportedMediaType from None
+    charset = parameters.get("charset", "utf-8").lower()
+    if media_type not in media_types or charset != "utf-8":
         raise UnsupportedMediaType
 
 

@@ -9,8 +9,8 @@ from app.core.errors import (
     UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
+from app.core.header_parameters import InvalidParameters, parse_header_parameters
 from app.core.multipart._fields import create_invalid_field_error
-from app.core.multipart._header_parameters import InvalidParameters, parse_header_parameters
 from app.core.multipart._parser import ContentChunk, FormPiece, MultipartParser
 from app.core.multipart._part_headers import PartHeaders
 from app.core.sizes import format_size

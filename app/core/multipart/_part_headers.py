@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.core.errors import MalformedRequest
+from app.core.header_parameters import InvalidParameters, parse_header_parameters
 from app.core.multipart._fields import create_invalid_field_error
 from app.core.multipart._filenames import InvalidFilename, read_filename
-from app.core.multipart._header_parameters import InvalidParameters, parse_header_parameters
 
 MAX_PART_HEADERS: Final = 32
 LINE_END_DETAIL: Final = "The boundaries and the header lines of a form must end with CR LF"

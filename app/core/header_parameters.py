@@ -1,4 +1,9 @@
-"""Parse the value of a header that has parameters, such as Content-Type or Content-Disposition."""
+"""Parse the value of a header that has parameters, such as Content-Type or Content-Disposition.
+
+The standard library can parse them too (`email.message.Message`), but it raises a TypeError for
+some values, such as `x; a*=b; a*0=c`, and takes 0.3 s for a header of 16 KiB in which every
+character is a semicolon within quotes.
+"""
 
 import re
 from typing import Final
@@ -32,10 +37,10 @@ _ESCAPED_CHARACTER: Final = re.compile(r'\\(["\\])')
 
 
 class InvalidParameters(Exception):
-    """The parameters of a header cannot be parsed, or one of them is repeated.
+    """The parameters of a header cannot be parsed, or one of them has two values.
 
-    The message is a sentence for the client without the name of the header, for example "has the
-    parameter `name` twice".
+    The message is a sentence for the client without the name of the header, for example "has
+    malformed parameters".
     """
 
 
@@ -45,8 +50,8 @@ def parse_header_parameters(header_value: str) -> tuple[str, dict[str, str]]:
     For example, `form-data; Name="file"; filename=a.pdf` becomes the word `form-data` and
     `{"name": "file", "filename": "a.pdf"}`. Empty parameters, as in `text/plain; ;`, are ignored.
 
-    Raises `InvalidParameters` if the parameters cannot be parsed, or if one is repeated, because
-    programs differ in which of both they use.
+    Raises `InvalidParameters` if the parameters cannot be parsed, or if one of them has two values,
+    because programs differ in which of both they use.
     """
     first_word, separator, rest = header_value.partition(";")
     remaining_text = separator + rest
@@ -62,9 +67,8 @@ def parse_header_parameters(header_value: str) -> tuple[str, dict[str, str]]:
         if value is None:
             # The parameter has no equals sign, or is empty.
             continue
-        if name in parameters:
-            raise InvalidParameters("has a parameter twice")
-        parameters[name] = value
+        if parameters.setdefault(name, value) != value:
+            raise InvalidParameters("has a parameter twice, with different values")
     return first_word.strip(" \t").lower(), parameters
 
 
