@@ -3,6 +3,8 @@
 import json
 import shutil
 from asyncio.subprocess import PIPE, create_subprocess_exec
+from email.message import EmailMessage
+from email.policy import SMTP
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,16 @@ FILENAMES = {
     "a path": ("filename*=UTF-8''%2Fhome%2Fada%5Ca.pdf", "a.pdf"),
     "before filename": ("filename*=UTF-8''a%C3%B1o.pdf; filename=ano.pdf", "año.pdf"),
     "after filename": ("filename=ano.pdf; filename*=UTF-8''a%C3%B1o.pdf", "año.pdf"),
+    "sections": (
+        "filename*0*=UTF-8''a%C3; filename*1*=%B1o; filename*2=\" 100%.pdf\"",
+        "año 100%.pdf",
+    ),
+    "sections in another order": ("filename*1=b.pdf; filename*0*=UTF-8''%C3%B1", "ñb.pdf"),
+    "sections without a charset": ('filename*0="año"; filename*1=".pdf"', "año.pdf"),
+    "sections, with filename": (
+        "filename=ano.pdf; filename*0*=UTF-8''a%C3%B1o; filename*1=x",
+        "añox",
+    ),
     "invalid, with filename": ("filename*=UTF-8''a%zz; filename=a.pdf", "a.pdf"),
     ".NET": ("filename=\"=?utf-8?B?YcOxbw==?=\"; filename*=utf-8''a%C3%B1o", "año"),
     "an encoded word (B)": ('filename="=?UTF-8?B?YcOxby5wZGY=?="', "año.pdf"),
@@ -148,6 +160,19 @@ async def test_form_of_requests_keeps_the_filename(client: AsyncClient) -> None:
     assert isinstance(request.body, bytes)
     headers = {"Content-Type": str(request.headers["Content-Type"])}
     response = await client.post("/documents", content=request.body, headers=headers)
+    assert (response.status_code, response.json()["filename"]) == (201, filename)
+
+
+async def test_form_of_the_email_library_keeps_a_long_filename(client: AsyncClient) -> None:
+    filename = f"{'Cien años de soledad ' * 10}.pdf"
+    file = EmailMessage(policy=SMTP)
+    file.set_content(CONTENT, "application", "pdf", cte="binary")
+    file.add_header("Content-Disposition", "form-data", name="file", filename=filename)
+    headers, _, content = file.as_bytes().partition(b"\r\n\r\n")
+    assert b"filename*1*=" in headers
+    response = await send_form(
+        client, "POST", "/documents", NAME, form_part(headers, content=content)
+    )
     assert (response.status_code, response.json()["filename"]) == (201, filename)
 
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from email.errors import HeaderParseError
 from email.header import decode_header
+from itertools import count
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from app.core.multipart._charsets import decode_text
 
@@ -29,7 +30,7 @@ def read_filename(parameters: Mapping[str, str]) -> str | None:
 
     `filename*` is preferred to `filename`, as in RFC 6266, because clients that send both put an
     approximation into `filename`. RFC 7578 does not allow `filename*` in forms, but .NET and older
-    versions of urllib3 send it.
+    versions of urllib3 send it, and email libraries send it in sections.
 
     Raises `InvalidFilename` if the filename cannot be decoded.
 
@@ -38,6 +39,8 @@ def read_filename(parameters: Mapping[str, str]) -> str | None:
     """
     plain_value = parameters.get("filename")
     extended_value = parameters.get("filename*")
+    if extended_value is None:
+        extended_value = _join_sections(parameters)
     if extended_value is not None:
         try:
             return _decode_extended_value(extended_value)
@@ -51,6 +54,29 @@ def read_filename(parameters: Mapping[str, str]) -> str | None:
     except UnicodeEncodeError:
         raise InvalidFilename("The filename is not valid UTF-8") from None
     return _decode_encoded_words(plain_value)
+
+
+def _join_sections(parameters: Mapping[str, str]) -> str | None:
+    """Join the sections of a long filename to one value of `filename*`. Return None without any.
+
+    The email library of Python sends sections (RFC 2231, section 3). For example,
+    `filename*0*=UTF-8''a%C3; filename*1*=%B1o; filename*2=.pdf` becomes `UTF-8''a%C3%B1o.pdf`.
+    """
+    sections: list[str] = []
+    for number in count():
+        section = parameters.get(f"filename*{number}*")
+        plain_section = parameters.get(f"filename*{number}")
+        if section is None and plain_section is not None:
+            section = quote(plain_section, errors="surrogateescape")
+        if section is None:
+            break
+        sections.append(section)
+    if not sections:
+        return None
+    if "filename*0*" not in parameters:
+        # The first section is plain, so that it has no charset.
+        sections.insert(0, "UTF-8''")
+    return "".join(sections)
 
 
 def _decode_extended_value(value: str) -> str:

@@ -56,12 +56,12 @@ def parse_part_headers(header_block: bytes) -> PartHeaders:
     _check_transfer_encoding(headers.get("content-transfer-encoding", ""))
     parameters = _parse_disposition(headers.get("content-disposition"))
     content_type = headers.get("content-type")
-    _check_not_nested(content_type, parameters)
     field_name = _read_field_name(parameters)
     try:
         filename = read_filename(parameters)
     except InvalidFilename as error:
         raise create_invalid_field_error(field_name, code="filename", detail=str(error)) from None
+    _check_not_nested(content_type, filename)
     return PartHeaders(field_name, filename, content_type)
 
 
@@ -122,13 +122,13 @@ def _parse_disposition(content_disposition: str | None) -> dict[str, str]:
     return parameters
 
 
-def _check_not_nested(content_type: str | None, parameters: dict[str, str]) -> None:
+def _check_not_nested(content_type: str | None, filename: str | None) -> None:
     """Raise `MalformedRequest` if a part contains several files, which RFC 7578 forbids.
 
     A part with a filename is a file, which may be a multipart message itself.
     """
     is_multipart = content_type is not None and content_type.lower().startswith("multipart/")
-    if is_multipart and not parameters.keys() & {"filename", "filename*"}:
+    if is_multipart and filename is None:
         raise MalformedRequest(
             "A part of the form must not be a multipart message itself; send each file as a part"
         )
