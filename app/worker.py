@@ -215,7 +215,7 @@ async def _run_and_log_job(job: Job[JobContext], context: JobContext) -> None:
     except asyncio.CancelledError:
         _record_cancelled_job(job)
     except JobFailed as error:
-        log.error("%s failed: %s", job.name, error)  # noqa: TRY400 - the job has logged the reason
+        log.error("%s failed: %s", job.name, error)  # noqa: TRY400 - a known reason
         JOB_RUNS.labels(job.name, FAILED).inc()
     except Exception:
         if is_being_cancelled():

@@ -30,6 +30,7 @@ from tests.support.isolation import Cleaner, open_cleaner
 from tests.support.resources import get_resources, replace_resources
 from tests.support.settings import make_settings
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
+from tests.support.store_proxy import StoreProxy, running_store_proxy
 
 # Stops Postgres and the object store when pytest ends.
 _running_servers = ExitStack()
@@ -189,6 +190,13 @@ def storage(shared_storage: Storage) -> Storage:
     # A semaphore belongs to one event loop, and each test has a new one.
     shared_storage.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
     return shared_storage
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[StoreProxy]:
+    """A proxy for the object store, which a service uses if it gets the origin of the proxy."""
+    async with running_store_proxy() as store_proxy:
+        yield store_proxy
 
 
 @pytest.fixture

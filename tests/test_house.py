@@ -17,7 +17,7 @@ SESSIONS = "app/core/db/_sessions.py"
 SQL_FUNCTIONS = {"select", "insert", "update", "delete", "text"}
 # Repositories, models, and the modules of core that build statements.
 MODULES_WITH_SQL = re.compile(
-    r"app/(.+/(([a-z]+_)*repository|models)|users/(attempt_counters|login_attempts)"
+    r"app/(.+/(_?([a-z]+_)*repository|models)|users/(attempt_counters|login_attempts)"
     r"|core/(jobs|idempotency"
     r"|db/_(folded_text|batches|listing|list_repository|keyset|repository|statements|models|arrays|embedded_list"
     r"|embedded_row|embedding|links|missing_rows|page_rows|selection|schema_version)))\.py"

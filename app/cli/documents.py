@@ -19,9 +19,7 @@ from app.core.field_errors import validation_error_message
 from app.core.formats import create_writer
 from app.core.instants import Instant
 from app.core.storage import Storage, StoreFailed
-from app.documents.stored_files import FileProblem
-from app.documents.undeletion import FileUndeleter
-from app.documents.verification import FileVerifier, VerifiedPage
+from app.documents.verification import FileProblem, FileUndeleter, FileVerifier, VerifiedPage
 from app.settings import Settings
 
 if TYPE_CHECKING:

@@ -30,9 +30,10 @@ JobContextT = TypeVar("JobContextT")
 
 
 class JobFailed(Exception):
-    """Raised by the work of a job that has failed for a known reason, which it has logged.
+    """Raised by the work of a job that has failed for a known reason, so no traceback is needed.
 
     The message becomes a part of the outcome, for example "2 tokens deleted; could not delete all".
+    It is logged, and must not contain secrets.
     """
 
 

@@ -3,18 +3,18 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
 from app.core.storage import Storage
-from app.documents import verification, verification_repository
+from app.documents.verification import _repository as repository
+from app.documents.verification import _verifier as verifier
 from app.settings import Settings
 from tests.support.commands import invoke_command
 from tests.support.processes import CommandResult, spawn_command, wait_for_result
-from tests.support.store_proxy import ProxyAction, StoreProxy, running_store_proxy
+from tests.support.store_proxy import ProxyAction, StoreProxy
 
 VERIFY = ("documents", "verify")
 PAST_MOMENT = "2026-01-01T00:00:00Z"
@@ -26,13 +26,6 @@ _INSERT_DOCUMENT = """
 INSERT INTO documents (id, name, file_id, filename, content_type, size, sha256)
 VALUES ($1, $2, $1, 'a.txt', 'text/plain', $3, $4)
 """
-
-
-@pytest.fixture
-async def proxy() -> AsyncIterator[StoreProxy]:
-    """A proxy for the object store, which the command uses as S3_ENDPOINT_URL."""
-    async with running_store_proxy() as store_proxy:
-        yield store_proxy
 
 
 class Files:
@@ -108,8 +101,8 @@ async def test_verify_finds_every_file_however_its_key_is_listed(
     monkeypatch: pytest.MonkeyPatch,
     max_lists: int,
 ) -> None:
-    monkeypatch.setattr(verification, "MAX_LISTS_PER_PAGE", max_lists)
-    monkeypatch.setattr(verification_repository, "FILE_PAGE_SIZE", 3)
+    monkeypatch.setattr(verifier, "MAX_LISTS_PER_PAGE", max_lists)
+    monkeypatch.setattr(repository, "FILE_PAGE_SIZE", 3)
     for key_format in ("{prefix}{id}", "{prefix}old/{id}", "{prefix}{id}.pdf") * 2:
         await files.create(key_format=key_format)
         await storage.put(f"{files.prefix}unknown-{uuid7()}", bytearray(b"?"))
@@ -180,7 +173,7 @@ async def test_verify_fails_without_bucket(database_url: str, files: Files) -> N
 async def test_verify_fails_with_one_line_if_store_stops_responding(
     database_url: str, files: Files, proxy: StoreProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification_repository, "FILE_PAGE_SIZE", 1)
+    monkeypatch.setattr(repository, "FILE_PAGE_SIZE", 1)
     await files.create()
     missing = await files.create(None)
     proxy.set_action(ProxyAction.RESET, f"HEAD .*{missing['id']}")

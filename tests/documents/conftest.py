@@ -1,4 +1,4 @@
-"""Fixtures for tests of documents: clients with roles, the sweeper, and a proxy for the store."""
+"""Fixtures for tests of documents: clients with roles, other stores, and the sweeper."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -14,7 +14,6 @@ from tests.support import stored_objects
 from tests.support.clients_with_tokens import ClientFactory, client_factory
 from tests.support.resources import replace_resources
 from tests.support.rows import select_values
-from tests.support.store_proxy import StoreProxy, running_store_proxy
 from tests.support.stored_objects import list_keys, list_multipart_uploads
 
 ListObjectStates = Callable[[], Awaitable[list[str]]]
@@ -29,13 +28,6 @@ async def client_with_role(app: FastAPI, database: Database) -> AsyncIterator[Cl
     """Return a client with a token of a new user: `await client_with_role("member")`."""
     async with client_factory(app, database) as create_client:
         yield create_client
-
-
-@pytest.fixture
-async def proxy() -> AsyncIterator[StoreProxy]:
-    """A proxy for the object store. The service uses it after `use_store(proxy.origin)`."""
-    async with running_store_proxy() as store_proxy:
-        yield store_proxy
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from app.core.db import Database
 from app.documents.stored_object_repository import REMOVAL_PAGE_SIZE, StoredObjectRepository
-from app.documents.verification_repository import FILE_PAGE_SIZE, VerificationRepository
+from app.documents.verification._repository import FILE_PAGE_SIZE, VerificationRepository
 from tests.support import servers
 from tests.support.query_plans import explain
 from tests.support.statements import observe_session_statements, wait_for_statement_callbacks
@@ -66,9 +66,9 @@ async def test_pages_of_files_are_read_by_indexes_from_the_last_file_on(database
     statements: list[tuple[str, Any]] = []
     repository = VerificationRepository(database.reads)
     with observe_session_statements(database, lambda *statement: statements.append(statement)):
-        rows = await repository.list_files(UUID(int=1500))
+        files = await repository.list_files(UUID(int=1500))
         await wait_for_statement_callbacks()
-    assert [row["file_id"].int for row in rows] == list(range(1501, 1501 + FILE_PAGE_SIZE))
+    assert [file.file_id.int for file in files] == list(range(1501, 1501 + FILE_PAGE_SIZE))
     [(statement, parameters)] = statements
     nodes = await explain(database, statement, parameters)
     indexes = {node["Index Name"] for node in nodes if "Index Cond" in node}

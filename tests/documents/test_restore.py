@@ -16,8 +16,7 @@ from sqlalchemy.engine import make_url
 from app.core.db import Database
 from app.core.storage import ObjectVersion, Storage
 from app.documents.sweeper import Sweeper
-from app.documents.undeletion import FileUndeleter
-from app.documents.verification import FileVerifier, VerifiedPage
+from app.documents.verification import FileUndeleter, FileVerifier, VerifiedPage
 from app.embedded.postgresql import get_program_path
 from app.settings import Settings
 from tests.support import servers, stored_objects

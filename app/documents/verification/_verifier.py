@@ -14,12 +14,12 @@ from uuid import UUID
 from app.core.db import Session
 from app.core.errors import Overloaded
 from app.core.storage import ObjectNotFound, Storage
-from app.documents.stored_files import DocumentFile, FileProblem, Reason, has_size
-from app.documents.undeletion import FileUndeleter
-from app.documents.verification_repository import VerificationRepository
+from app.documents.verification._files import DocumentFile, FileProblem, Reason
+from app.documents.verification._repository import VerificationRepository
+from app.documents.verification._undeleter import FileUndeleter
 
-# How many lists of the store are read for a page of rows. One or two are enough, unless there are
-# many other objects between those of the rows. Files that the lists do not contain are looked up
+# How many lists of the store are read for a page of files. One or two are enough, unless there are
+# many other objects between theirs. Files that the lists do not contain are looked up
 # one by one.
 MAX_LISTS_PER_PAGE: Final = 10
 
@@ -76,15 +76,15 @@ class FileVerifier:
             return None
 
     async def verify(self) -> AsyncIterator[VerifiedPage]:
-        """Verify all files, and yield the result for each page of rows."""
-        # Read the rows page by page, sorted by id. The first page starts after the smallest UUID.
+        """Verify all files, and yield the result for each page of them."""
+        # Read the files page by page, sorted by id. The first page starts after the smallest UUID.
         last_id = UUID(int=0)
-        while rows := await self._repository.list_files(last_id):
-            yield await self._verify_page([DocumentFile.from_row(row) for row in rows])
-            last_id = rows[-1]["file_id"]
+        while files := await self._repository.list_files(last_id):
+            yield await self._verify_page(files)
+            last_id = files[-1].file_id
 
     async def _verify_page(self, files: list[DocumentFile]) -> VerifiedPage:
-        """Verify the files of a page of rows, and undelete those that are missing."""
+        """Verify the files of a page, and undelete those that are missing."""
         reasons_before = await self._find_problems(files)
         reasons = await self._undelete_missing_files(files, reasons_before)
         return VerifiedPage(
@@ -99,7 +99,7 @@ class FileVerifier:
             return await self._look_up(files)
         listed_sizes = await self._list_sizes(files)
         # Look up the other files, because a list may be incomplete.
-        suspects = [file for file in files if not has_size(file, listed_sizes.get(file.key))]
+        suspects = [file for file in files if not file.has_size(listed_sizes.get(file.key))]
         return await self._look_up(suspects)
 
     async def _list_sizes(self, files: list[DocumentFile]) -> dict[str, int]:
@@ -147,7 +147,7 @@ class FileVerifier:
         """Return what is wrong with a file, or None."""
         try:
             size = await self._storage.get_size(file.key)
-            if not has_size(file, size):
+            if not file.has_size(size):
                 return "size"
             if self._with_checksums and file.sha256 is not None:
                 sha256 = await self._storage.compute_sha256(file.key, size, _do_nothing)

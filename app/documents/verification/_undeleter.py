@@ -8,8 +8,8 @@ from uuid import UUID
 from app.core.db import Session
 from app.core.errors import Unavailable
 from app.core.storage import ObjectVersion, Storage
-from app.documents.stored_files import DocumentFile, Reason
-from app.documents.verification_repository import VerificationRepository
+from app.documents.verification._files import DocumentFile, Reason
+from app.documents.verification._repository import VerificationRepository
 
 
 class FileUndeleter:

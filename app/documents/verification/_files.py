@@ -6,8 +6,6 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from app.core.db import Row
-
 # The problems of a file:
 #
 #     missing           The store has no object with its key.
@@ -29,17 +27,15 @@ class DocumentFile:
     size: int | None  # bytes
     sha256: str | None
 
-    @classmethod
-    def from_row(cls, row: Row) -> "DocumentFile":
-        """Create it from a row of `VerificationRepository.list_files`."""
-        return cls(
-            document_id=row["id"],
-            document_name=row["name"],
-            file_id=row["file_id"],
-            key=row["key"],
-            size=row["size"],
-            sha256=row["sha256"],
-        )
+    def has_size(self, stored_size: int | None) -> bool:
+        """Return whether an object exists and has the size of the file.
+
+        `stored_size` is the size of the object, or None. If that of the file is unknown, any is
+        right.
+        """
+        if stored_size is None:
+            return False
+        return self.size is None or self.size == stored_size
 
 
 class FileProblem(BaseModel):
@@ -54,13 +50,3 @@ class FileProblem(BaseModel):
     def of_file(cls, file: DocumentFile, reason: Reason) -> "FileProblem":
         """Create the problem of a file."""
         return cls(id=file.document_id, name=file.document_name, key=file.key, reason=reason)
-
-
-def has_size(file: DocumentFile, stored_size: int | None) -> bool:
-    """Return whether an object exists and has the size of the file.
-
-    `stored_size` is the size of the object, or None. If that of the file is unknown, any is right.
-    """
-    if stored_size is None:
-        return False
-    return file.size is None or file.size == stored_size

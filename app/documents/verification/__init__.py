@@ -1,0 +1,11 @@
+"""Find files of documents that the object store does not have, and undelete them.
+
+Only the command `documents verify` uses this package, and the modules `_versioned_storage.py`,
+`_versioned_store.py` and `_s3_versions.py` of `core.storage`.
+"""
+
+from app.documents.verification._files import FileProblem
+from app.documents.verification._undeleter import FileUndeleter
+from app.documents.verification._verifier import FileVerifier, VerifiedPage
+
+__all__ = ["FileProblem", "FileUndeleter", "FileVerifier", "VerifiedPage"]
