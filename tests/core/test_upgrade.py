@@ -1,14 +1,13 @@
 """The server ignores the header Upgrade, and reads the body of such a request as usual."""
 
 import asyncio
-import shutil
-from pathlib import Path
 
 import pytest
 
 from tests.support import protocol_server
 from tests.support.connections import tcp_connection
 from tests.support.processes import PROJECT_ROOT, running_server
+from tests.support.programs import CURL, JAVA, JAVA_OPTIONS, run_program
 from tests.support.protocol_server import RecordingApp, serving_app
 from tests.support.raw_requests import exchange_bytes, response_statuses
 
@@ -114,24 +113,17 @@ async def test_connect_is_501(target: str) -> None:
     assert app.requests == []
 
 
-async def run_client(*command: str | Path) -> str:
-    """Run the program of a client. Return its output."""
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()
-
-
-@pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed")
+@pytest.mark.skipif(JAVA is None, reason="Java is not installed")
 async def test_standard_client_of_java_creates_authors(private_database_url: str) -> None:
     async with running_server(DATABASE_URL=private_database_url) as (_, origin):
-        assert (await run_client("java", JAVA_PROGRAM, origin)).split() == ["201", "201"]
+        output = await run_program("java", *JAVA_OPTIONS, JAVA_PROGRAM, origin)
+        assert output.split() == ["201", "201"]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.skipif(CURL is None, reason="curl is not installed")
 async def test_curl_with_http2_creates_author(private_database_url: str) -> None:
     async with running_server(DATABASE_URL=private_database_url) as (_, origin):
         options = ("--silent", "--http2", "--write-out", "%{http_code}", "--output", "/dev/null")
         headers = ("--header", "Content-Type: application/json")
         data = ("--data", '{"name": "Ada"}')
-        assert await run_client("curl", *options, *headers, *data, f"{origin}/authors") == "201"
+        assert await run_program("curl", *options, *headers, *data, f"{origin}/authors") == "201"

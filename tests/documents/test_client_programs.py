@@ -17,11 +17,12 @@ from tests.support.chromium import serve_empty_page
 from tests.support.client_programs import CLIENT_NAMES, PROGRAM_PATHS, run_client
 from tests.support.connections import tcp_server
 from tests.support.document_life import FILENAMES, MIB, Plan, create_content
-from tests.support.document_programs import WGET, WgetClient
+from tests.support.document_programs import WgetClient
 from tests.support.document_servers import create_token, running_documents_server
 from tests.support.documentation import read_code
 from tests.support.factories import Json, make_document
 from tests.support.processes import PROJECT_ROOT
+from tests.support.programs import NODE, WGET, run_program
 
 API_PAGE = PROJECT_ROOT / "docs" / "api.md"
 STORE_NAME = os.environ.get("TEST_STORE") or "rclone"
@@ -173,10 +174,11 @@ async def test_wget_downloads_from_the_signed_url(plan: Plan) -> None:
 
 async def test_python_example_of_the_api_page_works(plan: Plan) -> None:
     variables = f"api, token = {plan.api!r}, {plan.token!r}\n"
-    await run_example(sys.executable, "-c", variables + read_code(API_PAGE, "python"))
+    code = variables + read_code(API_PAGE, "python")
+    await run_program(sys.executable, "-c", code, directory=PROJECT_ROOT)
 
 
-@pytest.mark.skipif(PROGRAM_PATHS["node"] is None, reason="Node.js is not installed")
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
 async def test_javascript_example_of_the_api_page_works(plan: Plan) -> None:
     variables = f"""
     const [api, token] = {json.dumps([plan.api, plan.token])}
@@ -184,10 +186,4 @@ async def test_javascript_example_of_the_api_page_works(plan: Plan) -> None:
     """
     check = "if (await content.text() !== 'content') throw new Error('another content')"
     code = variables + read_code(API_PAGE, "javascript") + check
-    await run_example("node", "--input-type=module", "--eval", code)
-
-
-async def run_example(*command: str) -> None:
-    """Run the code of an example in the directory of the project. Fails if it fails."""
-    process = await asyncio.create_subprocess_exec(*command, cwd=PROJECT_ROOT)
-    assert await process.wait() == 0
+    await run_program("node", "--input-type=module", "--eval", code)

@@ -1,8 +1,6 @@
 """Text in forms: filenames as clients write them, and the charsets of text fields."""
 
 import json
-import shutil
-from asyncio.subprocess import PIPE, create_subprocess_exec
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
@@ -16,8 +14,8 @@ from tests.support.factories import Json
 from tests.support.multipart import form_field, form_part, send_form
 from tests.support.problems import check_field_error
 from tests.support.processes import running_server
+from tests.support.programs import CURL, run_program
 
-CURL = shutil.which("curl")
 NAME = form_field("name", "Thesis")
 CONTENT = b"%PDF-2.0"
 LONG_NAME = "x" * 255
@@ -200,9 +198,6 @@ async def test_forms_of_curl_get_the_document_or_the_reason(
 
 async def send_with_curl(origin: str, field: str) -> Json:
     """Send a form with the name "Thesis" and another field with curl. Return the response."""
-    assert CURL is not None
     options = ("-sS", f"{origin}/documents", "-F", "name=Thesis", "-F", field)
-    process = await create_subprocess_exec(CURL, *options, stdout=PIPE)
-    output, _ = await process.communicate()
-    response: Json = json.loads(output)
+    response: Json = json.loads(await run_program("curl", *options))
     return response

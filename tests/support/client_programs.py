@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-from asyncio.subprocess import PIPE
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +15,10 @@ from tests.support.document_clients import (
     UrllibClient,
 )
 from tests.support.document_life import DocumentLife, Plan
-from tests.support.document_programs import CURL, CurlClient
+from tests.support.document_programs import CurlClient
 from tests.support.factories import Json
 from tests.support.processes import PROJECT_ROOT
+from tests.support.programs import CURL, JAVA, JAVA_OPTIONS, NODE, run_program
 
 PYTHON_CLIENTS: dict[str, type[DocumentClient]] = {
     "httpx": HttpxClient,
@@ -30,12 +29,7 @@ PYTHON_CLIENTS: dict[str, type[DocumentClient]] = {
 }
 CLIENT_NAMES = (*PYTHON_CLIENTS, "node", "java", "chromium")
 # The paths of the programs that clients need, or None if they are not installed.
-PROGRAM_PATHS = {
-    "curl": CURL,
-    "node": shutil.which("node"),
-    "java": shutil.which("java"),
-    "chromium": CHROMIUM,
-}
+PROGRAM_PATHS = {"curl": CURL, "node": NODE, "java": JAVA, "chromium": CHROMIUM}
 _PROGRAMS = PROJECT_ROOT / "tests" / "clients" / "documents"
 _JAVASCRIPT = _PROGRAMS / "document_life.js"
 _JAVA = _PROGRAMS / "DocumentLife.java"
@@ -49,10 +43,11 @@ async def run_client(client_name: str, plan: Plan, page_origin: str, profile: Pa
     if client_name in PYTHON_CLIENTS:
         return await asyncio.to_thread(_run_python_client, PYTHON_CLIENTS[client_name], plan)
     if client_name == "java":
-        return await _run_program("java", _JAVA, input="\t".join(_list_fields(plan)))
+        plan_fields = "\t".join(_list_fields(plan))
+        return _parse(await run_program("java", *JAVA_OPTIONS, _JAVA, input=plan_fields))
     plan_json = json.dumps(asdict(plan))
     if client_name == "node":
-        return await _run_program("node", _JAVASCRIPT, plan_json)
+        return _parse(await run_program("node", _JAVASCRIPT, plan_json))
     async with open_page(page_origin, profile) as page:
         script = f"{_JAVASCRIPT.read_text()}; runDocumentLife({plan_json}, false)"
         results: Json = await page.evaluate(script)
@@ -64,11 +59,8 @@ def _run_python_client(client_class: type[DocumentClient], plan: Plan) -> Json:
         return DocumentLife(client, plan).run()
 
 
-async def _run_program(*command: str | Path, input: str = "") -> Json:
-    """Run a client program, and return the results that it prints."""
-    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
-    output, _ = await process.communicate(input.encode())
-    assert process.returncode == 0
+def _parse(output: str) -> Json:
+    """Parse the results that a program prints."""
     results: Json = json.loads(output)
     return results
 

@@ -24,7 +24,7 @@ FILENAMES = {
     "path": "folder/thesis.pdf",
     "255 characters": "ñ" * 251 + ".pdf",
 }
-SIZES = (0, 1, 8 * MIB, 8 * MIB + 1, 20 * MIB)
+SIZES = (0, 1, 8 * MIB, 8 * MIB + 1, 16 * MIB + 1)
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Plan:
     filenames: tuple[str, ...] = tuple(FILENAMES.values())
     sizes: tuple[int, ...] = SIZES
     # The sizes of files that are refused: because they are too large, and because of a field that
-    # precedes the file. If the first is 0, the program sends neither.
-    too_large: int = 100 * MIB
+    # precedes the file. If the first is 0, the program sends neither. If the server read only 8 MiB
+    # after its response, urllib and Java would not get the response.
+    too_large: int = 48 * MIB
     with_unknown_field: int = 22 * MIB
 
 

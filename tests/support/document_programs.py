@@ -1,17 +1,15 @@
 """curl and wget as clients of documents. See `document_clients`."""
 
 import re
-import shutil
 import subprocess
 from email.parser import HeaderParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.support.document_clients import ClientResponse, DocumentClient, Form
+from tests.support.programs import CURL, WGET
 
 TIMEOUT_SECONDS = "30"
-CURL = shutil.which("curl")
-WGET = shutil.which("wget")
 
 
 class CurlClient(DocumentClient):
