@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.users.passwords import PasswordHasher
 from tests.support import postgres_server, servers
 from tests.support.app_clients import open_client
+from tests.support.chromium import serving_empty_page
 from tests.support.databases import open_database
 from tests.support.isolation import Cleaner, open_cleaner
 from tests.support.resources import get_resources, replace_resources
@@ -80,6 +81,13 @@ def anyio_backend() -> str:
 def template_url(request: pytest.FixtureRequest) -> str:
     """The URL of the migrated, empty database that the databases of all tests are copied from."""
     return request.config.stash[_TEMPLATE_URL]
+
+
+@pytest.fixture(scope="module")
+async def page_origin() -> AsyncIterator[str]:
+    """The origin of an empty page, which a browser opens to send requests from another origin."""
+    async with serving_empty_page() as origin:
+        yield origin
 
 
 @pytest.fixture(scope="session")

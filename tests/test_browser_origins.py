@@ -10,8 +10,7 @@ import asyncpg
 import pytest
 
 from tests.support import servers
-from tests.support.chromium import CHROMIUM, Page, open_page, serve_empty_page
-from tests.support.connections import tcp_server
+from tests.support.chromium import CHROMIUM, Page, open_page
 from tests.support.factories import Json
 from tests.support.processes import running_server
 
@@ -35,12 +34,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not instal
 async def database_url(template_url: str) -> AsyncIterator[str]:
     async with servers.open_copy(template_url) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-async def page_origin() -> AsyncIterator[str]:
-    async with tcp_server(serve_empty_page) as address:
-        yield f"http://{address}"
 
 
 @pytest.fixture(scope="module")

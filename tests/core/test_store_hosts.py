@@ -29,8 +29,7 @@ def store_environment(seaweedfs: Store, monkeypatch: pytest.MonkeyPatch) -> None
 
     Browsers and curl do the same, but not every operating system.
     """
-    for name, value in seaweedfs.credential_variables().items():
-        monkeypatch.setenv(name, value)
+    seaweedfs.set_credentials(monkeypatch)
     resolve = socket.getaddrinfo
 
     def resolve_locally(host: Any, *args: Any, **options: Any) -> Any:

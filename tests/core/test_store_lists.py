@@ -19,8 +19,7 @@ async def test_lists_of_several_pages_are_complete(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with running_store() as store:
-        for name, value in store.credential_variables().items():
-            monkeypatch.setenv(name, value)
+        store.set_credentials(monkeypatch)
         settings = make_settings(
             template_url, s3_endpoint_url=store.endpoint, s3_bucket=store.bucket
         )

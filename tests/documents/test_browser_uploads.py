@@ -9,8 +9,7 @@ from httpx import AsyncClient
 
 from app import embedded
 from tests.support import servers
-from tests.support.chromium import CHROMIUM, Page, open_page, serve_empty_page
-from tests.support.connections import tcp_server
+from tests.support.chromium import CHROMIUM, Page, open_page
 from tests.support.factories import make_document
 from tests.support.processes import running_server, store_environment
 
@@ -50,12 +49,6 @@ UPLOAD_FILE = """
 READ_STATUS = "fetch(%s).then(response => response.status)"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-async def page_origin() -> AsyncIterator[str]:
-    async with tcp_server(serve_empty_page) as address:
-        yield f"http://{address}"
 
 
 @pytest.fixture(scope="module")

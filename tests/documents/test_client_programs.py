@@ -13,9 +13,7 @@ from urllib.parse import unquote
 import pytest
 from httpx import AsyncClient
 
-from tests.support.chromium import serve_empty_page
 from tests.support.client_programs import CLIENT_NAMES, PROGRAM_PATHS, run_client
-from tests.support.connections import tcp_server
 from tests.support.document_life import FILENAMES, MIB, Plan, create_content
 from tests.support.document_programs import WgetClient
 from tests.support.document_servers import create_token, running_documents_server
@@ -36,12 +34,6 @@ STORED_FILENAMES = {
     FILENAMES["path"]: "thesis.pdf",
 }
 TEXT_DIGEST = sha256(b"0123456789").hexdigest()
-
-
-@pytest.fixture(scope="module")
-async def page_origin() -> AsyncIterator[str]:
-    async with tcp_server(serve_empty_page) as address:
-        yield f"http://{address}"
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,7 @@ def moto() -> Iterator[Store]:
 @pytest.fixture
 def locked_bucket(moto: Store, use_store: UseStore, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Make the service use the bucket with Object Lock."""
-    for name, value in moto.credential_variables().items():
-        monkeypatch.setenv(name, value)
+    moto.set_credentials(monkeypatch)
     use_store(moto.endpoint, s3_bucket=BUCKET)
     return moto
 

@@ -54,8 +54,7 @@ def running_store(request: pytest.FixtureRequest) -> Iterator[Store]:
 @pytest.fixture
 def store(running_store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     """The store, whose credentials are in the environment."""
-    for name, value in running_store.credential_variables().items():
-        monkeypatch.setenv(name, value)
+    running_store.set_credentials(monkeypatch)
     return running_store
 
 

@@ -15,6 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from tests.support.connections import tcp_server
+
 TIMEOUT_SECONDS = 30.0
 PROGRAM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # The path of the browser, or None if it is not installed.
@@ -51,11 +53,17 @@ new Promise(resolve => {
 _MAX_MESSAGE_SIZE = 64 * 1024 * 1024
 
 
-async def serve_empty_page(reader: StreamReader, writer: StreamWriter) -> None:
-    """Respond to a request with an empty page, from whose origin a script can send requests."""
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(EMPTY_PAGE)
-    await writer.drain()
+@asynccontextmanager
+async def serving_empty_page() -> AsyncIterator[str]:
+    """Serve an empty page, from whose origin a script can send requests. Yield the origin."""
+
+    async def send_page(reader: StreamReader, writer: StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(EMPTY_PAGE)
+        await writer.drain()
+
+    async with tcp_server(send_page) as address:
+        yield f"http://{address}"
 
 
 class Page:

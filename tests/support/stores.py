@@ -47,8 +47,8 @@ DIRECTORY_PREFIX = "bookshelf-test-"
 class Store:
     """A running S3 server with a bucket.
 
-    boto3 takes credentials from the environment. A test in whose process the service uses the
-    store sets `credential_variables()` with `monkeypatch.setenv`.
+    boto3 takes credentials from the environment. If the service uses the store in the process of
+    the test, call `set_credentials` first.
     """
 
     endpoint: str  # for example http://127.0.0.1:41234
@@ -58,6 +58,11 @@ class Store:
     def credential_variables(self) -> dict[str, str]:
         """Return the credentials as the environment variables that boto3 reads."""
         return {"AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
+
+    def set_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Set the credentials in the environment of this process until the test ends."""
+        for name, value in self.credential_variables().items():
+            monkeypatch.setenv(name, value)
 
     def create_client(self) -> Any:
         """Return a boto3 client, with which a test prepares the bucket. It does not retry."""
