@@ -1,5 +1,7 @@
 """The audit of the store: objects without a row are counted, and named once."""
 
+import asyncio
+
 import asyncpg
 import pytest
 from httpx import AsyncClient
@@ -9,7 +11,7 @@ from app.core.storage import Storage
 from app.documents import storage_audit
 from app.documents.storage_audit import AuditResult, StorageAudit
 from app.settings import Settings
-from tests.documents.conftest import ListObjectStates
+from tests.documents.conftest import ListObjectStates, Sweep
 from tests.support.commands import exit_code_and_output
 from tests.support.factories import make_document
 from tests.support.metrics import find_free_port, scrape_metrics
@@ -62,6 +64,27 @@ async def test_files_of_documents_and_uploads_are_known(
         await make_document(client, name, b"content")
     await outside_connection.execute("DELETE FROM documents WHERE name = 'deleting'")
     assert await audit.run() == AuditResult()
+
+
+async def test_object_that_is_removed_after_it_was_listed_is_not_unknown(
+    client: AsyncClient,
+    database: Database,
+    settings: Settings,
+    proxy: StoreProxy,
+    sweep: Sweep,
+    list_object_states: ListObjectStates,
+) -> None:
+    document = await make_document(client, content=b"content")
+    proxy.set_action(ProxyAction.HOLD_RESPONSE, "list-type=2")
+    storage = Storage(settings.model_copy(update={"s3_endpoint_url": proxy.origin}))
+    audit_task = asyncio.create_task(StorageAudit(database.writes, storage, settings).run())
+    await proxy.action_reached.wait()
+    await client.delete(f"/documents/{document['id']}")
+    await sweep()
+    assert await list_object_states() == []
+    proxy.release.set()
+    assert await audit_task == AuditResult()
+    storage.close()
 
 
 async def test_audit_forgets_object_that_was_removed(
