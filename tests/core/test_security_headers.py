@@ -37,7 +37,7 @@ async def test_documentation_is_404_when_it_is_disabled(
         ),
         ({"s3_public_endpoint_url": "https://cdn.example.com/s3"}, "https://cdn.example.com"),
         ({"s3_endpoint_url": "http://[::1]:9000"}, "http:"),
-        ({"s3_endpoint_url": None}, "https:"),
+        ({"s3_endpoint_url": None}, "http: https:"),
     ],
 )
 async def test_documentation_may_download_from_host_of_signed_urls(

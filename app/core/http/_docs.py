@@ -96,17 +96,16 @@ def _build_content_security_policy(html: bytes, settings: Settings) -> str:
     return (
         "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
         f"script-src 'self' {script_hashes}; style-src 'self' 'unsafe-inline'; "
-        f"img-src 'self' data: blob:; connect-src 'self' "
-        f"{_get_object_store_source(settings)}"
+        f"img-src 'self' data: blob:; connect-src 'self' {_get_object_store_sources(settings)}"
     )
 
 
-def _get_object_store_source(settings: Settings) -> str:
-    """Return a source that allows signed URLs, for example `https://s3.example.com`."""
+def _get_object_store_sources(settings: Settings) -> str:
+    """Return the sources that allow signed URLs, for example `https://s3.example.com`."""
     url = settings.s3_public_endpoint_url or settings.s3_endpoint_url
     if url is None:
-        # The S3 client chooses the host, so allow any HTTPS host.
-        return "https:"
+        # The S3 client chooses the URL, which may be that of `AWS_ENDPOINT_URL_S3`.
+        return "http: https:"
     parts = urlsplit(url)
     if parts.netloc.startswith("["):
         # A source cannot contain an IPv6 address.
