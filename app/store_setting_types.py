@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from app.setting_types import MAX_PORT, is_canonical_host
 
@@ -21,6 +21,10 @@ _IP_ADDRESS: Final = re.compile(r"\[.*\]|[0-9.]+")
 # Stores other than Amazon's allow more characters, and Amazon did so before 2018.
 _BUCKET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _DIRECTORY_BUCKET_SUFFIX: Final = "--x-s3"
+# boto3 refuses other regions, because the region is a part of host names.
+_REGION: Final = re.compile(r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+# The characters that URLs do not escape.
+_PREFIX: Final = re.compile(r"([A-Za-z0-9_.-][A-Za-z0-9_./-]{0,199})?")
 _BUCKET_IN_HOST_NAME: Final = re.compile(r"[a-z0-9-]+")
 
 
@@ -90,8 +94,22 @@ def _require_bucket_name(bucket: str) -> str:
     return bucket
 
 
+def _require_region(region: str) -> str:
+    """Require the name of a region that boto3 accepts, of any store."""
+    if not _REGION.fullmatch(region):
+        raise ValueError(
+            "Must consist of ASCII letters, digits and hyphens, and begin with a letter, as in"
+            " eu-central-1"
+        )
+    return region
+
+
 def _require_prefix(prefix: str) -> str:
     """Require a prefix of keys that no client and no store changes when it normalizes a path."""
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(
+            "Must consist of at most 200 ASCII letters, digits and _.-/, and not begin with a slash"
+        )
     # The id of an object follows the last slash.
     *segments, _ = prefix.split("/")
     if any(segment in {"", ".", ".."} for segment in segments):
@@ -102,11 +120,5 @@ def _require_prefix(prefix: str) -> str:
 # The base URL of an object store, for example "https://s3.example.com".
 StoreUrl = Annotated[str, AfterValidator(_require_store_url)]
 BucketName = Annotated[str, AfterValidator(_require_bucket_name)]
-# boto3 refuses other regions, because the region is a part of host names.
-Region = Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")]
-# Letters are ASCII only, because a compiled pattern of all Unicode letters takes 1 MiB of memory.
-KeyPrefix = Annotated[
-    str,
-    Field(pattern=r"^([A-Za-z0-9_.-][A-Za-z0-9_./-]*)?$", max_length=200),
-    AfterValidator(_require_prefix),
-]
+Region = Annotated[str, AfterValidator(_require_region)]
+KeyPrefix = Annotated[str, AfterValidator(_require_prefix)]

@@ -90,10 +90,11 @@ def test_bucket_name_of_any_store_is_accepted(bucket: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "region", ["eu central-1", " eu-central-1", "eu-central-1\n", "eu_central_1", "-eu", "12", ""]
+    "region",
+    ["eu central-1", " eu-central-1", "eu-central-1\n", "eu_central_1", "-eu", "eu-", "12", ""],
 )
 def test_region_that_boto3_refuses_is_rejected(region: str) -> None:
-    assert describe_rejection(s3_region=region).startswith("S3_REGION: String should match")
+    assert describe_rejection(s3_region=region).startswith("S3_REGION: Must consist of ASCII")
 
 
 @pytest.mark.parametrize("region", ["eu-central-1", "auto", "garage", "RegionOne"])
@@ -130,7 +131,7 @@ def test_only_invalid_bucket_is_reported_if_addressing_style_depends_on_it() -> 
 
 @pytest.mark.parametrize("prefix", ["/documents/", "a b/", "büch/", "a\n", "x" * 201])
 def test_s3_prefix_with_characters_that_urls_escape_is_invalid(prefix: str) -> None:
-    assert describe_rejection(s3_prefix=prefix).startswith("S3_PREFIX: String should ")
+    assert describe_rejection(s3_prefix=prefix).startswith("S3_PREFIX: Must consist of at most 200")
 
 
 @pytest.mark.parametrize("prefix", ["a//", "./", "../a/", "a/../b/", "a/./b"])
