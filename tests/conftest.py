@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from app.core.db import Database
 from app.core.storage import Storage
-from app.core.storage._storage import MAX_CONCURRENT_PARTS
+from app.core.storage._store_threads import MAX_CONCURRENT_PARTS
 from app.main import create_app
 from app.settings import Settings
 from app.users.passwords import PasswordHasher

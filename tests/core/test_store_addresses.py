@@ -10,10 +10,10 @@ import pytest
 from botocore.loaders import Loader
 from botocore.session import get_session
 
-from app.core.storage._bucket_address import find_bucket_address
 from app.core.storage._object_store import StoreRejected
 from app.core.storage._s3 import S3Bucket
 from app.core.storage._s3_clients import create_s3_client
+from app.core.storage._s3_urls import find_bucket_address
 from app.settings import Settings
 from tests.support.store_addresses import capture_call_address, get_signed_address, sign_url
 

@@ -12,7 +12,7 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError
 from app.core.storage import StoreFailed
 from app.core.storage import _s3_clients as s3_clients
 from app.core.storage._s3 import S3Bucket
-from app.core.storage._s3_checksums import is_checksum_required
+from app.core.storage._s3_bodies import is_checksum_required
 from app.core.storage._s3_reasons import explain_exception, explain_response
 from app.documents.upload import PART_SIZE
 from tests.support.connections import tcp_server

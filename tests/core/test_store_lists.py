@@ -31,7 +31,7 @@ async def test_lists_of_several_pages_are_complete(
         for key in keys:
             await storage.put(key, bytearray(b"content"))
 
-        client = storage._open_store()._client  # type: ignore[attr-defined]
+        client = storage._threads._open_store()._client  # type: ignore[attr-defined]
         for operation, limit in (
             ("list_multipart_uploads", "MaxUploads"),
             ("list_objects_v2", "MaxKeys"),

@@ -32,7 +32,9 @@ ONE_UPLOAD = """
 <ListMultipartUploadsResult><Upload><Key>{key}</Key><UploadId>1</UploadId></Upload>
 </ListMultipartUploadsResult>
 """
-ONE_KEY = "<ListBucketResult><Contents><Key>{key}</Key></Contents></ListBucketResult>"
+ONE_KEY = """
+<ListBucketResult><Contents><Key>{key}</Key><Size>1</Size></Contents></ListBucketResult>
+"""
 # Page after page, these lists claim to have another one.
 ENDLESS_UPLOADS = ONE_UPLOAD.replace("<Upload>", "<IsTruncated>true</IsTruncated><Upload>")
 ENDLESS_KEYS = ONE_KEY.replace("<Contents>", "<IsTruncated>true</IsTruncated>{token}<Contents>")

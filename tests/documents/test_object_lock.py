@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from httpx import AsyncClient
 
-from app.core.storage._s3_checksums import compute_md5
+from app.core.storage._s3_bodies import compute_md5
 from app.documents.upload import PART_SIZE
 from tests.documents.conftest import UseStore
 from tests.support.factories import Json, make_direct_upload, make_document

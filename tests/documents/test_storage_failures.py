@@ -10,7 +10,7 @@ from httpx import AsyncClient
 
 from app.core.db import Database
 from app.core.storage import _s3_clients as s3_clients
-from app.core.storage._s3_requests import MAX_ATTEMPTS
+from app.core.storage._s3_bodies import MAX_ATTEMPTS
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.documents.conftest import ListObjectStates, Sweep, UseStore

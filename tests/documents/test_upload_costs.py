@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from httpx import AsyncClient
 
-from app.core.storage._storage import MAX_CONCURRENT_PARTS
+from app.core.storage._store_threads import MAX_CONCURRENT_PARTS
 from app.documents.upload import PART_SIZE
 from tests.documents.conftest import UseStore
 from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM

@@ -1,9 +1,14 @@
-"""The methods that an object store has to implement, and the types that they share.
+"""The methods that an object store has to implement, and the types and errors that they share.
 
-All methods block, and several threads call them at the same time. They raise `ObjectNotFound` if an
-object or a multipart upload does not exist, `StoreRejected` if the store will refuse the request
-until an operator has changed something, and `StoreFailed` for every other failure of the store.
-They never raise the errors of the client library.
+All methods block, and several threads call them at the same time. They raise these errors, and
+never those of a client library:
+
+    ObjectNotFound         The object or the multipart upload does not exist.
+    OperationNotSupported  The store lacks an operation that the service can do without.
+    StoreRejected          The store refuses the request until an operator has changed something.
+    StoreFailed            Everything else has failed. It is the base class of `StoreRejected`.
+
+The last two are `Unavailable`, so clients get the status 503.
 
 Lists are read in pages. A method that returns a page also returns the marker of the next page, or
 None after the last page. The caller passes it to get the next page, and None to get the first.
@@ -14,7 +19,6 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from app.core.errors import Unavailable
-from app.core.storage._versioned_store import VersionedObjectStore
 
 
 class ObjectNotFound(Exception):
@@ -48,7 +52,7 @@ class StoreRejected(StoreFailed):
 
 
 class OperationNotSupported(Exception):
-    """Raised if the store does not implement the operation."""
+    """Raised if the store does not implement an operation that the service can do without."""
 
 
 class ObjectRequest(NamedTuple):
@@ -85,8 +89,29 @@ class UploadMarker(NamedTuple):
     upload_id: str | None
 
 
-class ObjectStore(VersionedObjectStore, Protocol):
-    """One bucket of an object store. See the module docstring for errors and threads."""
+class ListedObject(NamedTuple):
+    """An object in a list of the store."""
+
+    key: str
+    size: int  # bytes
+
+
+class ObjectVersion(NamedTuple):
+    """A version of an object, or a delete marker that hides its versions."""
+
+    id: str
+    created_at: datetime
+    is_delete_marker: bool
+
+
+class ObjectStore(Protocol):
+    """One bucket of an object store. See the module docstring for errors, threads and lists.
+
+    If the bucket keeps versions, deleting an object only adds a delete marker. The object does not
+    exist any more, but its versions do. Removing the marker makes the newest of them the object
+    again. An operator uses the last three methods to restore deleted objects. A store without
+    versions returns False from `keeps_versions`, and the other two are not called.
+    """
 
     def close(self) -> None:
         """Close all connections."""
@@ -127,7 +152,7 @@ class ObjectStore(VersionedObjectStore, Protocol):
         """
 
     def delete(self, key: str) -> None:
-        """Delete an object. Do nothing if it does not exist."""
+        """Delete an object. If it does not exist, either do nothing or raise `ObjectNotFound`."""
 
     def get_size(self, key: str) -> int:
         """Return the size of an object in bytes."""
@@ -140,8 +165,14 @@ class ObjectStore(VersionedObjectStore, Protocol):
         Calls `on_chunk` with each chunk of them as soon as it has been received.
         """
 
-    def list_keys(self, prefix: str, marker: str | None) -> tuple[list[str], str | None]:
-        """Return a page of up to 1,000 keys with a prefix, and the marker of the next page."""
+    def list_objects(
+        self, prefix: str, marker: str | None, after_key: str = ""
+    ) -> tuple[list[ListedObject], str | None]:
+        """Return a page of up to 1,000 objects with a prefix, and the marker of the next page.
+
+        The objects are sorted by key. The first page starts after `after_key`, which may be any
+        text. The other pages start where the previous one ends.
+        """
 
     def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
@@ -153,3 +184,12 @@ class ObjectStore(VersionedObjectStore, Protocol):
         of the requests, for example "GET". If a request has a `content_length`, the store refuses a
         body of another size.
         """
+
+    def keeps_versions(self) -> bool:
+        """Return whether the bucket keeps the versions of deleted objects."""
+
+    def list_versions(self, key: str, marker: str | None) -> tuple[list[ObjectVersion], str | None]:
+        """Return a page of up to 1,000 versions of an object, and the marker of the next page."""
+
+    def remove_delete_marker(self, key: str, marker_id: str) -> None:
+        """Remove a delete marker. Raise `ObjectNotFound` if it does not exist."""

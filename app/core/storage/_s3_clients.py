@@ -5,7 +5,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from app.core.storage._s3_requests import MAX_ATTEMPTS, register_request_handlers
+from app.core.storage._s3_bodies import MAX_ATTEMPTS, register_request_handlers
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 20

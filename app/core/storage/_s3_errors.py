@@ -10,25 +10,16 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from app.core.storage._object_store import (
-    ObjectNotFound,
-    OperationNotSupported,
-    StoreFailed,
-    StoreRejected,
-)
+from app.core.storage._object_store import ObjectNotFound, StoreFailed, StoreRejected
 from app.core.storage._s3_reasons import (
     Failure,
     explain_exception,
     explain_response,
     get_error_code,
+    is_not_found,
 )
 
 MAX_MESSAGE_LENGTH: Final = 300  # characters
-_NOT_FOUND_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
-# The HTTP statuses of operations that a store does not implement.
-_NOT_SUPPORTED_STATUSES: Final = {405, 501}
-# These operations need nothing but the bucket. If they find nothing, the bucket does not exist.
-_BUCKET_OPERATIONS: Final = {"HeadBucket", "PutObject", "CreateMultipartUpload"}
 # The messages of these errors may contain the access key, the signature or the text to sign.
 _CONFIDENTIAL_CODES: Final = {
     "AuthorizationHeaderMalformed",
@@ -47,10 +38,6 @@ _BOTO3_ERRORS: Final = (BotoCoreError, ResponseParserError, ValueError, TypeErro
 log = logging.getLogger(__name__)
 
 
-class UnexpectedResponse(Exception):
-    """A successful response is not one of S3, for example the page of a web server."""
-
-
 @contextmanager
 def translate_s3_errors() -> Iterator[None]:
     """Replace each error that boto3 raises in the block by one of those of `ObjectStore`.
@@ -62,28 +49,14 @@ def translate_s3_errors() -> Iterator[None]:
         yield
     except ClientError as error:
         # The store has responded, but with an error.
-        code = get_error_code(error.response)
-        if code in _NOT_FOUND_CODES and error.operation_name not in _BUCKET_OPERATIONS:
+        if is_not_found(error):
             raise ObjectNotFound from error
         failure = explain_response(error)
         raise _log_failure(failure, _describe_response(error)) from error
-    except (*_BOTO3_ERRORS, OSError, UnexpectedResponse) as error:
+    except (*_BOTO3_ERRORS, OSError, KeyError) as error:
+        # KeyError: a successful response lacks an element that every S3 store sends.
         failure = explain_exception(error)
         raise _log_failure(failure, _describe_exception(error)) from error
-
-
-@contextmanager
-def raise_if_not_supported() -> Iterator[None]:
-    """Raise `OperationNotSupported` if boto3 reports that the store lacks the operation.
-
-    Use it inside `translate_s3_errors`, for an operation without which the service works.
-    """
-    try:
-        yield
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] in _NOT_SUPPORTED_STATUSES:
-            raise OperationNotSupported from error
-        raise
 
 
 def _log_failure(failure: Failure, details: str) -> StoreFailed:

@@ -6,8 +6,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from app.core.storage._object_store import StoreRejected
-from app.core.storage._s3_checksums import compute_md5
-from app.core.storage._s3_errors import translate_s3_errors
+from app.core.storage._s3_bodies import compute_md5
 from app.core.storage._s3_reasons import explain_region, find_region, is_misconfigured
 
 # Options of boto3's client for probes, which have to fail fast. The timeouts are in seconds.
@@ -42,9 +41,8 @@ class BucketProbe:
     def close(self) -> None:
         self._client.close()
 
-    @translate_s3_errors()
     def run(self) -> None:
-        """Raise `StoreRejected` or `StoreFailed` if the bucket cannot be used."""
+        """Raise `StoreRejected` or an error of boto3 if the bucket cannot be used."""
         try:
             response = self._client.head_bucket(Bucket=self._bucket)
         except ClientError:

@@ -118,6 +118,16 @@ _PERMISSIONS: Final = {
     "AssumeRole": "sts:AssumeRole",
     "AssumeRoleWithWebIdentity": "sts:AssumeRoleWithWebIdentity",
 }
+_NOT_FOUND_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound"}
+# These operations need nothing but the bucket. If they find nothing, the bucket does not exist.
+_BUCKET_OPERATIONS: Final = {
+    "CreateMultipartUpload",
+    "GetBucketVersioning",
+    "HeadBucket",
+    "ListObjectVersions",
+    "ListObjectsV2",
+    "PutObject",
+}
 # The store has received other bytes than were sent, or has waited too long for them.
 DAMAGED_BODY_CODES: Final = {
     "408",
@@ -130,6 +140,7 @@ DAMAGED_BODY_CODES: Final = {
 # The store will accept the request later: it had to wait for too long, the request conflicts with
 # another one, there are too many requests, or the store is overloaded.
 _TEMPORARY_STATUSES: Final = {408, 409, 429, 503}
+_NOT_SUPPORTED_STATUSES: Final = {405, 501}
 _CLIENT_ERRORS: Final = range(400, 500)
 _REGION: Final = re.compile("[a-z0-9-]{1,40}")
 
@@ -160,6 +171,18 @@ def get_error_code(response: Mapping[str, Any]) -> str:
 def is_misconfigured(error: ClientError) -> bool:
     """Return whether the store refuses every request, for example because the secret is wrong."""
     return get_error_code(error.response) in _MISCONFIGURED_CODES
+
+
+def is_not_found(error: ClientError) -> bool:
+    """Return whether an object or a multipart upload does not exist, although the bucket does."""
+    if error.operation_name in _BUCKET_OPERATIONS:
+        return False
+    return get_error_code(error.response) in _NOT_FOUND_CODES
+
+
+def is_not_supported(error: ClientError) -> bool:
+    """Return whether the store does not implement the operation."""
+    return error.response["ResponseMetadata"]["HTTPStatusCode"] in _NOT_SUPPORTED_STATUSES
 
 
 def explain_response(error: ClientError) -> Failure:

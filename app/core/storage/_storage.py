@@ -4,31 +4,26 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from threading import Lock
-from typing import Final, TypeVar
+from typing import Final
 
 from app.core.storage._limits import create_completion_limits, create_upload_limits
 from app.core.storage._object_store import (
+    ListedObject,
     MultipartUpload,
     ObjectNotFound,
     ObjectRequest,
-    ObjectStore,
+    ObjectVersion,
     OperationNotSupported,
     StoredPart,
     UploadMarker,
 )
 from app.core.storage._pages import iterate_pages
+from app.core.storage._store_threads import MAX_CONCURRENT_PARTS, StoreThreads
 from app.core.storage._turns import CallerTurns
-from app.core.storage._versioned_storage import VersionedStorage
 from app.settings import Settings
 
-# How many parts all uploads together may send at a time. Each of them occupies a thread.
-MAX_CONCURRENT_PARTS: Final = 4
-# The number of threads that remain for other calls while all of these parts are being sent.
-MAX_OTHER_CALLS: Final = 4
 # An object is read in slices of this size to compute its SHA-256. The thread that does this changes
 # to another object after each slice, so that a small object does not wait for a large one.
 SLICE_BYTES: Final = 16 * 1024 * 1024
@@ -37,30 +32,21 @@ MISSING_LIST_WARNING: Final = (
     " are aborted; add a lifecycle rule to the bucket that aborts incomplete multipart uploads"
 )
 
-ResultT = TypeVar("ResultT")
 log = logging.getLogger(__name__)
 
 
-class Storage(VersionedStorage):
+class Storage:
     """The bucket in which files are stored. Its methods do not block the event loop.
 
     A method that calls the store raises `StoreFailed`, which is an `Unavailable`, if the call
-    fails, and `ObjectNotFound` if the object or multipart upload does not exist.
+    fails, and `ObjectNotFound` if the object or multipart upload does not exist. The methods
+    without further explanation are those of `ObjectStore`.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Create the threads in which calls to the store run. The first call opens the store."""
-        self._settings = settings
-        self._store: ObjectStore | None = None
+        self._threads = StoreThreads(settings)
         self._has_logged_missing_list = False
-        self._store_lock = Lock()
-
-        self._call_threads = ThreadPoolExecutor(MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS, "storage")
-        # Reading whole objects takes long, so a thread of its own keeps uploads from waiting.
-        self._reading_thread = ThreadPoolExecutor(1, "reading")
-        # Pings and signatures have threads of their own, so that they never wait for a slow call.
-        self._ping_thread = ThreadPoolExecutor(1, "ping")
-        self._signing_thread = ThreadPoolExecutor(1, "signing")
 
         # An upload acquires the semaphore before it sends a part, and releases it when the part has
         # been stored. It reserves an upload of its caller for the whole time.
@@ -70,15 +56,7 @@ class Storage(VersionedStorage):
 
     def close(self) -> None:
         """Close the store. Do not wait for running calls, because they may take a minute."""
-        for threads in (
-            self._call_threads,
-            self._reading_thread,
-            self._signing_thread,
-            self._ping_thread,
-        ):
-            threads.shutdown(wait=False, cancel_futures=True)
-        if self._store is not None:
-            self._store.close()
+        self._threads.close()
 
     async def open(self) -> None:
         """Import boto3 and create its clients, unless this has been done before.
@@ -86,43 +64,45 @@ class Storage(VersionedStorage):
         The first call to the store does the same. Use this method before a call that has a short
         timeout, because the import takes 0.2 seconds of CPU time.
         """
-        if self._store is None:
-            # `_run` opens the store before it runs this operation, which does nothing.
-            await self._run(self._ping_thread, lambda _store: None)
+        await self._threads.open()
 
     async def ping(self) -> None:
         """Check that the store responds, has the bucket, and would store an object."""
-        await self._run(self._ping_thread, lambda store: store.ping())
+        await self._threads.run_ping(lambda store: store.ping())
 
     async def put(self, key: str, body: bytearray) -> None:
         """Store an object with a single request."""
-        await self._call(lambda store: store.put(key, body))
+        await self._threads.run(lambda store: store.put(key, body))
 
     async def start_multipart_upload(self, key: str) -> str:
         """Start a multipart upload. Return its id."""
-        return await self._call(lambda store: store.start_multipart_upload(key))
+        return await self._threads.run(lambda store: store.start_multipart_upload(key))
 
     async def upload_part(self, key: str, upload_id: str, part_number: int, body: bytearray) -> str:
         """Store a part of a multipart upload. Return its ETag.
 
         Parts are numbered from 1. Every part except for the last must have at least 5 MiB.
         """
-        return await self._call(lambda store: store.upload_part(key, upload_id, part_number, body))
+        return await self._threads.run(
+            lambda store: store.upload_part(key, upload_id, part_number, body)
+        )
 
     async def list_parts(self, key: str, upload_id: str) -> list[StoredPart]:
         """Return the parts that the store has received, up to the first one that is missing."""
-        return await self._call(lambda store: store.list_parts(key, upload_id))
+        return await self._threads.run(lambda store: store.list_parts(key, upload_id))
 
     async def complete_multipart_upload(
         self, key: str, upload_id: str, etags: Sequence[str]
     ) -> None:
         """Create the object from the parts with these ETags, in this order."""
-        await self._call(lambda store: store.complete_multipart_upload(key, upload_id, etags))
+        await self._threads.run(
+            lambda store: store.complete_multipart_upload(key, upload_id, etags)
+        )
 
     async def abort_multipart_upload(self, key: str, upload_id: str) -> None:
         """Delete a multipart upload and its parts. Do nothing if it does not exist."""
         try:
-            await self._call(lambda store: store.abort_multipart_upload(key, upload_id))
+            await self._threads.run(lambda store: store.abort_multipart_upload(key, upload_id))
         except ObjectNotFound:
             log.debug("the multipart upload of %s has already been completed or aborted", key)
 
@@ -138,14 +118,14 @@ class Storage(VersionedStorage):
     async def delete(self, key: str) -> None:
         """Delete an object. Do nothing if it does not exist."""
         try:
-            await self._call(lambda store: store.delete(key))
+            await self._threads.run(lambda store: store.delete(key))
         except ObjectNotFound:
             # Most stores do not report this as an error, but Google's does.
             log.debug("the object %s did not exist", key)
 
     async def get_size(self, key: str) -> int:
         """Return the size of an object in bytes."""
-        return await self._call(lambda store: store.get_size(key))
+        return await self._threads.run(lambda store: store.get_size(key))
 
     async def compute_sha256(
         self, key: str, size: int, on_progress: Callable[[], Awaitable[object]]
@@ -164,8 +144,23 @@ class Storage(VersionedStorage):
 
     async def list_keys(self, prefix: str) -> AsyncIterator[list[str]]:
         """Yield the keys of all objects that start with a prefix, in lists of up to 1,000 keys."""
-        async for keys in iterate_pages(partial(self._list_keys_page, prefix)):
-            yield [key for key in keys if key.startswith(prefix)]
+        pages = iterate_pages(
+            lambda marker: self._threads.run(lambda store: store.list_objects(prefix, marker))
+        )
+        async for page in pages:
+            yield [
+                listed_object.key for listed_object in page if listed_object.key.startswith(prefix)
+            ]
+
+    async def list_objects(self, prefix: str, after_key: str) -> tuple[list[ListedObject], bool]:
+        """Return a page of up to 1,000 objects with a prefix, and whether there are more.
+
+        The objects are sorted by key, and start after `after_key`, which may be any text.
+        """
+        objects, next_marker = await self._threads.run(
+            lambda store: store.list_objects(prefix, None, after_key)
+        )
+        return objects, next_marker is not None
 
     async def sign_urls(
         self, method: str, requests: Sequence[ObjectRequest], lifetime_seconds: int
@@ -176,19 +171,36 @@ class Storage(VersionedStorage):
         then, anyone who knows a URL can send the request without credentials. `method` is the HTTP
         method of the requests, for example "GET".
         """
-        return await self._run(
-            self._signing_thread, lambda store: store.sign_urls(method, requests, lifetime_seconds)
+        return await self._threads.run_signing(
+            lambda store: store.sign_urls(method, requests, lifetime_seconds)
         )
+
+    async def keeps_versions(self) -> bool:
+        """Return whether the bucket keeps the versions of deleted objects."""
+        return await self._threads.run(lambda store: store.keeps_versions())
+
+    async def list_versions(self, key: str) -> list[ObjectVersion]:
+        """Return all versions of an object, and the delete markers that hide them."""
+        pages = iterate_pages(
+            lambda marker: self._threads.run(lambda store: store.list_versions(key, marker))
+        )
+        return [version async for page in pages for version in page]
+
+    async def remove_delete_marker(self, key: str, marker_id: str) -> None:
+        """Remove a delete marker. Do nothing if it does not exist."""
+        try:
+            await self._threads.run(lambda store: store.remove_delete_marker(key, marker_id))
+        except ObjectNotFound:
+            log.debug("another process has removed the delete marker of %s", key)
 
     async def _list_uploads_page(
         self, prefix: str, marker: UploadMarker | None
     ) -> tuple[list[MultipartUpload], UploadMarker | None]:
         """Return a page of multipart uploads, and the marker of the next page or None."""
         try:
-            return await self._call(lambda store: store.list_multipart_uploads(prefix, marker))
-        except ObjectNotFound:
-            # rclone responds with 404 if the prefix has never been used.
-            return [], None
+            return await self._threads.run(
+                lambda store: store.list_multipart_uploads(prefix, marker)
+            )
         except OperationNotSupported:
             if not self._has_logged_missing_list:
                 log.warning(MISSING_LIST_WARNING)
@@ -199,37 +211,4 @@ class Storage(VersionedStorage):
         self, key: str, start: int, size: int, on_chunk: Callable[[bytes], None]
     ) -> None:
         """Read a part of an object in the thread for reading."""
-        await self._run(
-            self._reading_thread, lambda store: store.read_range(key, start, size, on_chunk)
-        )
-
-    async def _list_keys_page(
-        self, prefix: str, marker: str | None
-    ) -> tuple[list[str], str | None]:
-        """Return a page of keys, and the marker of the next page or None."""
-        return await self._call(lambda store: store.list_keys(prefix, marker))
-
-    async def _call(self, operation: Callable[[ObjectStore], ResultT]) -> ResultT:
-        """Run an operation that sends requests to the store in a thread. Return its result."""
-        return await self._run(self._call_threads, operation)
-
-    async def _run(
-        self, threads: ThreadPoolExecutor, operation: Callable[[ObjectStore], ResultT]
-    ) -> ResultT:
-        """Run an operation on the store in one of these threads. Open the store if necessary."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, lambda: operation(self._open_store()))
-
-    def _open_store(self) -> ObjectStore:
-        """Return the object store. The first call imports boto3 and creates its clients."""
-        # Imported lazily because boto3 takes a quarter of the memory of a server, and many servers
-        # never store a file.
-        from app.core.storage._s3 import S3Bucket  # noqa: PLC0415
-
-        # Several threads may make the first call at the same time.
-        with self._store_lock:
-            if self._store is None:
-                # One more for the thread that reads whole objects.
-                max_connections = MAX_CONCURRENT_PARTS + MAX_OTHER_CALLS + 1
-                self._store = S3Bucket(self._settings, max_connections)
-            return self._store
+        await self._threads.run_reading(lambda store: store.read_range(key, start, size, on_chunk))

@@ -1,7 +1,7 @@
 """Find files of documents that the object store does not have, and undelete them.
 
-Only the command `documents verify` uses this package, and the modules `_versioned_storage.py`,
-`_versioned_store.py` and `_s3_versions.py` of `core.storage`.
+Only the command `documents verify` uses this package, and the methods of the object store that read
+versions of objects and remove delete markers.
 """
 
 from app.documents.verification._files import FileProblem
