@@ -34,14 +34,15 @@ async def test_list_of_another_kind_of_server_names_wrong_settings(
     assert error_info.value.reason.endswith("check S3_BUCKET and S3_ENDPOINT_URL")
 
 
-async def test_list_of_objects_without_keys_is_not_one_of_a_store(
-    storage: Storage, proxy: StoreProxy
+async def test_list_of_objects_without_size_is_not_one_of_a_store(
+    storage: Storage, proxy: StoreProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    objects = "<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>"
+    objects = "<ListBucketResult><Contents><Key>a/1</Key></Contents></ListBucketResult>"
     proxy.set_action(ErrorResponse(200, "", objects), "list-type=2")
     with pytest.raises(StoreFailed) as error_info:
         await list_keys(storage, "a/")
     assert error_info.value.reason == "S3_ENDPOINT_URL is not the URL of an S3 store"
+    assert "(the response lacks Size)" in caplog.text
 
 
 async def test_store_without_versions_is_not_an_error(

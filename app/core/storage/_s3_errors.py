@@ -80,6 +80,8 @@ def _describe_response(error: ClientError) -> str:
 
 def _describe_exception(error: Exception) -> str:
     """Return the class of an error, and the host and port of the store if the error has them."""
+    if isinstance(error, KeyError):
+        return f"the response lacks {_remove_secrets(str(error.args[0]))}"
     description = type(error).__name__
     if isinstance(error, BotoCoreError):
         url = urlsplit(error.kwargs.get("endpoint_url", ""))
