@@ -102,14 +102,22 @@ class Sweeper:
 
         The ids of most of them are in the rows of their objects, and `_remove_unused_files` aborts
         them. Only this list has those whose start was repeated, and whose first response was lost.
+
+        Raises `Unavailable` in the end if the store failed to abort some of them.
         """
+        failed_uploads = 0
         async for listed_uploads in self._storage.list_multipart_uploads(self._key_prefix):
             keys = [upload.key for upload in listed_uploads]
             states_by_key = await self._stored_objects.get_states_by_key(keys)
             for upload in listed_uploads:
-                if self._is_abandoned(upload, states_by_key.get(upload.key)):
-                    await self._storage.abort_multipart_upload(upload.key, upload.id)
+                if not self._is_abandoned(upload, states_by_key.get(upload.key)):
+                    continue
+                if await self._file_lifecycle.abort_multipart_upload(upload.key, upload.id):
                     result.aborted_multipart_uploads += 1
+                else:
+                    failed_uploads += 1
+        if failed_uploads > 0:
+            raise Unavailable(f"{failed_uploads} multipart uploads remain")
 
     def _is_abandoned(self, upload: MultipartUpload, object_state: str | None) -> bool:
         """Return whether a multipart upload will never be completed by a request.

@@ -225,6 +225,20 @@ async def test_sweeper_removes_other_files_when_store_refuses_to_delete_one(
     assert await list_object_states() == ["deleting object"]
 
 
+async def test_sweeper_aborts_other_uploads_when_store_refuses_to_abort_one(
+    database: Database, settings: Settings, storage_behind_proxy: Storage, proxy: StoreProxy
+) -> None:
+    for name in ("a", "b"):
+        await storage_behind_proxy.start_multipart_upload(f"{settings.s3_prefix}{name}")
+    no_grace_period = settings.model_copy(update={"upload_grace_period": 0})
+    sweeper = Sweeper(database.writes, storage_behind_proxy, no_grace_period)
+    proxy.set_action(ProxyAction.ACCESS_DENIED, "DELETE .*/a[?]")
+    result = await sweeper.sweep()
+    assert result == SweepResult(aborted_multipart_uploads=1, failed_steps=FAILED_LIST)
+    proxy.set_action(ProxyAction.PASS)
+    assert await sweeper.sweep() == SweepResult(aborted_multipart_uploads=1)
+
+
 async def test_row_is_deleted_when_store_reports_that_object_does_not_exist(
     deleted_file: str,
     proxy: StoreProxy,
