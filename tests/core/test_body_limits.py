@@ -10,9 +10,9 @@ from pydantic import ByteSize
 from app.core.sizes import format_size
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
-from tests.support.document_forms import FORM_HEADERS
 from tests.support.factories import Json, make_author
 from tests.support.json_bodies import MAX_BATCH_SIZE, MAX_JSON_SIZE, send_body
+from tests.support.multipart import FORM_HEADERS, form_body, form_field, form_file, send_form
 from tests.support.problems import check_problem
 
 # Each has 300 code points.
@@ -76,13 +76,8 @@ async def test_login_may_have_as_many_bytes_as_json(client: AsyncClient) -> None
 
 async def test_413_says_how_large_file_may_be(client: AsyncClient, settings: Settings) -> None:
     settings.max_upload_size = ByteSize(2 * 1024)
-    form = (
-        b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\nThesis\r\n'
-        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
-        + bytes(2 * 1024 + 1)
-        + b"\r\n--b--\r\n"
-    )
-    response = await client.post("/documents", content=form, headers=FORM_HEADERS)
+    file = form_file(bytes(2 * 1024 + 1))
+    response = await send_form(client, "POST", "/documents", form_field("name", "Thesis"), file)
     check_problem(response, 413, "payload-too-large")
     assert response.json()["detail"] == "The file must not exceed 2 KiB"
 
@@ -93,7 +88,7 @@ async def test_413_says_how_large_form_of_document_may_be(
 ) -> None:
     settings.max_upload_size = ByteSize(2 * 1024)
     # A preamble is neither a file nor a field.
-    form = b"x" * (2 * 1024 + 64 * 1024) + b"\r\n--b--\r\n"
+    form = b"x" * (2 * 1024 + 64 * 1024) + b"\r\n" + form_body()
 
     async def stream_form() -> AsyncIterator[bytes]:
         yield form

@@ -11,13 +11,9 @@ from app.documents.sweeper import SweepResult
 from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
 from tests.support.clients_with_tokens import ClientFactory, current_user_path
 from tests.support.database_activity import start_until_blocked
-from tests.support.document_forms import (
-    FORM_HEADERS,
-    LARGE_CHUNK,
-    SMALL_CHUNK,
-    stream_document_form,
-)
+from tests.support.document_forms import LARGE_CHUNK, SMALL_CHUNK, stream_document_form
 from tests.support.factories import make_direct_upload, make_document
+from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
 from tests.support.statements import wait_for_statement_callbacks
 from tests.support.store_proxy import ProxyAction, StoreProxy

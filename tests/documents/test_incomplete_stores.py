@@ -16,8 +16,9 @@ from app.settings import Settings
 from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
 from tests.support import stored_objects
 from tests.support.commands import exit_code_and_output
-from tests.support.document_forms import FORM_HEADERS, LARGE_CHUNK, stream_document_form
+from tests.support.document_forms import LARGE_CHUNK, stream_document_form
 from tests.support.factories import make_document
+from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
 from tests.support.store_proxy import ErrorResponse, ProxyAction, StoreProxy
 

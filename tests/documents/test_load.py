@@ -8,8 +8,9 @@ from httpx import AsyncClient, Response
 
 from app.core.caller_limits import CallerLimits
 from app.core.storage import Storage
-from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM
+from tests.support.document_forms import END_OF_FORM, START_OF_FORM
 from tests.support.factories import make_document
+from tests.support.multipart import FORM_HEADERS
 
 pytestmark = pytest.mark.private_database
 

@@ -11,8 +11,8 @@ from httpx import AsyncClient
 from app.documents.part_buffer import PartBuffer
 from app.documents.upload import MAX_PARTS_IN_FLIGHT, PART_SIZE
 from tests.documents.conftest import UseStore
-from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM
-from tests.support.multipart import download
+from tests.support.document_forms import END_OF_FORM, START_OF_FORM
+from tests.support.multipart import FORM_HEADERS, download
 from tests.support.store_proxy import ProxyAction, StoreProxy
 
 pytestmark = pytest.mark.private_database

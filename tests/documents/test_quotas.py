@@ -12,8 +12,9 @@ from pydantic import ByteSize
 from app.settings import Settings
 from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
 from tests.support.clients_with_tokens import ClientFactory
-from tests.support.document_forms import FORM_HEADERS, SMALL_CHUNK, stream_document_form
+from tests.support.document_forms import SMALL_CHUNK, stream_document_form
 from tests.support.factories import make_direct_upload, make_document
+from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
 from tests.support.store_proxy import ProxyAction, StoreProxy
 

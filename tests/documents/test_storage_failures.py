@@ -15,15 +15,12 @@ from app.documents.upload import PART_SIZE
 from app.settings import Settings
 from tests.documents.conftest import ListObjectStates, Sweep, UseStore
 from tests.support.connections import tcp_connection
-from tests.support.document_forms import (
-    FORM_HEADERS,
-    LARGE_CHUNK,
-    SMALL_CHUNK,
-    stream_document_form,
-)
+from tests.support.document_forms import LARGE_CHUNK, SMALL_CHUNK, stream_document_form
 from tests.support.factories import make_book, make_document
+from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
 from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.raw_requests import upload_head
 from tests.support.resources import replace_resources
 from tests.support.settings import make_settings
 from tests.support.store_proxy import ProxyAction, StoreProxy
@@ -215,8 +212,7 @@ async def test_client_that_disconnects_leaves_one_log_line_and_no_objects(
         tcp_connection(origin) as (_, writer),
     ):
         assert process.stdout
-        head = "POST /documents HTTP/1.1\r\nHost: b\r\nContent-Length: 40000000\r\n"
-        writer.write(f"{head}Content-Type: {FORM_HEADERS['content-type']}\r\n\r\n".encode())
+        writer.write(upload_head(40_000_000))
         writer.writelines([await anext(stream_document_form(size)), b"and more to come"])
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while await list_object_states() != [state]:

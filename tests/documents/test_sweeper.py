@@ -12,13 +12,9 @@ from app.documents import lifecycle
 from app.documents.sweeper import Sweeper, SweepResult
 from app.settings import Settings
 from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
-from tests.support.document_forms import (
-    FORM_HEADERS,
-    LARGE_CHUNK,
-    SMALL_CHUNK,
-    stream_document_form,
-)
+from tests.support.document_forms import LARGE_CHUNK, SMALL_CHUNK, stream_document_form
 from tests.support.factories import make_direct_upload, make_document
+from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
 from tests.support.store_proxy import ProxyAction, StoreProxy
 

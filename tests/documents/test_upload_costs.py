@@ -12,8 +12,9 @@ from httpx import AsyncClient
 from app.core.storage._store_threads import MAX_CONCURRENT_PARTS
 from app.documents.upload import PART_SIZE
 from tests.documents.conftest import UseStore
-from tests.support.document_forms import END_OF_FORM, FORM_HEADERS, START_OF_FORM
+from tests.support.document_forms import END_OF_FORM, START_OF_FORM
 from tests.support.factories import make_document
+from tests.support.multipart import FORM_HEADERS
 from tests.support.processes import TIMEOUT_SECONDS, peak_memory, running_server
 from tests.support.store_proxy import StoreProxy
 

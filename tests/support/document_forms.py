@@ -4,19 +4,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from app.documents.upload import PART_SIZE
+from tests.support.multipart import form_body, form_field, form_file
 
-FORM_HEADERS = {"content-type": "multipart/form-data; boundary=b"}
 # Sizes of the chunks of a file, in bytes. A file of small chunks is stored with a single PUT. Each
 # large chunk fills a part of a multipart upload.
 SMALL_CHUNK = 100_000
 LARGE_CHUNK = PART_SIZE + 1
 # The field `name`, and the headers of the field `file`. The content of the file follows.
-START_OF_FORM = (
-    b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\nThesis\r\n'
-    b'--b\r\nContent-Disposition: form-data; name="file"; filename="thesis.pdf"\r\n'
-    b"Content-Type: application/pdf\r\n\r\n"
-)
-END_OF_FORM = b"\r\n--b--\r\n"
+START_OF_FORM = form_field("name", "Thesis") + form_file(b"").removesuffix(b"\r\n")
+END_OF_FORM = b"\r\n" + form_body()
 
 
 async def stream_document_form(chunk_size: int, *actions: Any) -> AsyncIterator[bytes]:

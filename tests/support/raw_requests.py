@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from tests.support.connections import tcp_connection
-from tests.support.document_forms import FORM_HEADERS
+from tests.support.multipart import FORM_HEADERS
 from tests.support.processes import TIMEOUT_SECONDS
 
 
@@ -35,7 +35,7 @@ def post_head(path: str, content_type: str, content_length: int) -> bytes:
 
 def upload_head(content_length: int) -> bytes:
     """Return the request line and the headers of a request that creates a document with a file."""
-    return post_head("/documents", FORM_HEADERS["content-type"], content_length)
+    return post_head("/documents", FORM_HEADERS["Content-Type"], content_length)
 
 
 @asynccontextmanager
