@@ -13,13 +13,13 @@ from app.core.storage import _s3_clients as s3_clients
 from app.core.storage._s3_bodies import MAX_ATTEMPTS
 from app.documents.upload import PART_SIZE
 from app.settings import Settings
-from tests.documents.conftest import ListObjectStates, Sweep, UseStore
+from tests.documents.conftest import ListObjectStates, MakeObjectsStale, Sweep, UseStore
 from tests.support.connections import tcp_connection
 from tests.support.document_forms import LARGE_CHUNK, SMALL_CHUNK, stream_document_form
 from tests.support.factories import make_book, make_document
 from tests.support.multipart import FORM_HEADERS
 from tests.support.problems import check_problem
-from tests.support.processes import TIMEOUT_SECONDS, running_server
+from tests.support.processes import TIMEOUT_SECONDS, poll_until, running_server
 from tests.support.raw_requests import upload_head
 from tests.support.resources import replace_resources
 from tests.support.settings import make_settings
@@ -62,6 +62,7 @@ async def test_upload_returns_503_and_creates_no_document_while_store_fails(
     client: AsyncClient,
     failing_store: StoreProxy,
     list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
     sweep: Sweep,
 ) -> None:
     response = await client.post(
@@ -71,6 +72,34 @@ async def test_upload_returns_503_and_creates_no_document_while_store_fails(
     # The upload is retried, but the service does not also ask the failing store to delete it.
     assert len(failing_store.request_lines) <= MAX_ATTEMPTS
     assert (await client.get("/documents")).json()["total"] == 0
+    await make_objects_stale()
+    await sweep()
+    assert await list_object_states() == []
+
+
+async def test_file_that_is_stored_after_its_upload_has_failed_is_removed(
+    client: AsyncClient,
+    proxy: StoreProxy,
+    use_store: UseStore,
+    list_object_states: ListObjectStates,
+    make_objects_stale: MakeObjectsStale,
+    sweep: Sweep,
+) -> None:
+    """A gateway may report a timeout, and the store executes the request later nevertheless."""
+    use_store(proxy.origin)
+    proxy.set_action(ProxyAction.HOLD, "PUT")
+    response = await client.post(
+        "/documents", content=stream_document_form(SMALL_CHUNK), headers=FORM_HEADERS
+    )
+    check_problem(response, 503, "unavailable")
+    await sweep()
+    proxy.release.set()
+
+    async def store_has_object() -> bool:
+        return any(states.endswith("object") for states in await list_object_states())
+
+    await poll_until(store_has_object)
+    await make_objects_stale()
     await sweep()
     assert await list_object_states() == []
 
