@@ -260,6 +260,15 @@ async def test_rows_are_kept_when_bucket_does_not_exist(
     assert await list_object_states() == ["deleting object"]
 
 
+@pytest.mark.usefixtures("deleted_file")
+async def test_rows_are_kept_when_only_a_proxy_responds_with_404(
+    proxy: StoreProxy, list_object_states: ListObjectStates, sweep_behind_proxy: Sweep
+) -> None:
+    proxy.set_action(ErrorResponse(404, "", "no route to the store", "text/plain"), "")
+    assert await sweep_behind_proxy() == SweepResult(failed_steps=FAILED_LIST + FAILED_REMOVAL)
+    assert await list_object_states() == ["deleting object"]
+
+
 async def test_failed_step_fails_the_command_and_is_recorded(
     database_url: str, settings: Settings, proxy: StoreProxy, outside_connection: asyncpg.Connection
 ) -> None:

@@ -45,6 +45,7 @@ class ErrorResponse:
     code: str
     # Further XML elements, for example "<Message>Access Denied</Message>".
     elements: str = ""
+    content_type: str = "application/xml"
 
     def build_body(self) -> str:
         """Return the body of the response."""
@@ -159,7 +160,10 @@ class StoreProxy:
             status, error_code = action.value.split()
             action = ErrorResponse(int(status), error_code)
         body = action.build_body()
-        head = f"HTTP/1.1 {action.status} Error\r\nContent-Length: {len(body)}\r\nConnection: close"
+        head = (
+            f"HTTP/1.1 {action.status} Error\r\nContent-Type: {action.content_type}"
+            f"\r\nContent-Length: {len(body)}\r\nConnection: close"
+        )
         writer.write(f"{head}\r\n\r\n{body}".encode())
         # Read the rest of the request. Otherwise closing the connection would reset it, and the
         # client could lose the response.

@@ -118,7 +118,7 @@ _PERMISSIONS: Final = {
     "AssumeRole": "sts:AssumeRole",
     "AssumeRoleWithWebIdentity": "sts:AssumeRoleWithWebIdentity",
 }
-_NOT_FOUND_CODES: Final = {"404", "NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound"}
+_NOT_FOUND_CODES: Final = {"NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound"}
 # These operations need nothing but the bucket. If they find nothing, the bucket does not exist.
 _BUCKET_OPERATIONS: Final = {
     "CreateMultipartUpload",
@@ -174,10 +174,15 @@ def is_misconfigured(error: ClientError) -> bool:
 
 
 def is_not_found(error: ClientError) -> bool:
-    """Return whether an object or a multipart upload does not exist, although the bucket does."""
+    """Return whether an object or a multipart upload does not exist, although the bucket does.
+
+    A store names the reason of a 404. A proxy in front of it does not, for example while the store
+    restarts, and then nothing is known about the object. Only the response to HEAD has no body.
+    """
     if error.operation_name in _BUCKET_OPERATIONS:
         return False
-    return get_error_code(error.response) in _NOT_FOUND_CODES
+    code = get_error_code(error.response)
+    return code in _NOT_FOUND_CODES or (code == "404" and error.operation_name == "HeadObject")
 
 
 def is_not_supported(error: ClientError) -> bool:
