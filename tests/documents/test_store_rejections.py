@@ -44,7 +44,11 @@ REJECTIONS = {
         ErrorResponse(403, "", "<Error><Code/></Error>"),
         "the store refuses the credentials",
     ),
-    "web server": (ErrorResponse(404, "", "<html></html>"), "check S3_BUCKET and S3_ENDPOINT_URL"),
+    "web server": (
+        ErrorResponse(404, "", "<html></html>", "text/html"),
+        "a web page responds instead of the store; check S3_ENDPOINT_URL",
+    ),
+    "proxy": (ErrorResponse(404, "", "no route"), "check S3_BUCKET and S3_ENDPOINT_URL"),
     "page of a web server": (
         ErrorResponse(200, "", "<html></html>"),
         "S3_ENDPOINT_URL is not the URL of an S3 store",
@@ -183,6 +187,20 @@ async def test_readyz_is_200_if_the_store_reports_an_unknown_upload_in_another_w
 ) -> None:
     use_store(proxy.origin)
     proxy.set_action(ErrorResponse(*status_and_code), "PUT")
+    assert (await client.get("/readyz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("status", "page"),
+    [(200, "<html></html>"), (404, "<!doctype html><p>"), (405, "<!doctype html><p>")],
+)
+async def test_readyz_is_503_while_a_web_page_responds_instead_of_the_store(
+    status: int, page: str, client: AsyncClient, proxy: StoreProxy, use_store: UseStore
+) -> None:
+    use_store(proxy.origin)
+    proxy.set_action(ErrorResponse(status, "", page, "text/html; charset=utf-8"), "PUT")
+    assert (await client.get("/readyz")).status_code == 503
+    proxy.set_action(ProxyAction.PASS)
     assert (await client.get("/readyz")).status_code == 200
 
 

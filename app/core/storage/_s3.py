@@ -27,7 +27,7 @@ from app.core.storage._s3_clients import create_s3_client
 from app.core.storage._s3_errors import translate_s3_errors
 from app.core.storage._s3_lists import parse_objects_page, parse_uploads_page, parse_versions_page
 from app.core.storage._s3_probe import PROBE_OPTIONS, BucketProbe
-from app.core.storage._s3_reasons import is_not_found, is_not_supported
+from app.core.storage._s3_responses import is_not_found, is_not_supported
 from app.core.storage._s3_urls import UrlSigner, find_bucket_address
 from app.settings import Settings
 

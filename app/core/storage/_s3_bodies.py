@@ -8,7 +8,8 @@ from typing import Any, Final
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import ClientError
 
-from app.core.storage._s3_reasons import DAMAGED_BODY_CODES, get_error_code
+from app.core.storage._s3_reasons import DAMAGED_BODY_CODES
+from app.core.storage._s3_responses import get_error_code
 
 # How many times boto3 sends a request before it gives up, including the first attempt.
 MAX_ATTEMPTS: Final = 2

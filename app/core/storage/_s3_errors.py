@@ -11,13 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from app.core.storage._object_store import ObjectNotFound, StoreFailed, StoreRejected
-from app.core.storage._s3_reasons import (
-    Failure,
-    explain_exception,
-    explain_response,
-    get_error_code,
-    is_not_found,
-)
+from app.core.storage._s3_reasons import Failure, explain_exception, explain_response
+from app.core.storage._s3_responses import get_error_code, is_not_found
 
 MAX_MESSAGE_LENGTH: Final = 300  # characters
 # The messages of these errors may contain the access key, the signature or the text to sign.

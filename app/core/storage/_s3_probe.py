@@ -72,7 +72,7 @@ class BucketProbe:
         store treats an unknown upload.
         """
         try:
-            self._client.upload_part(
+            response = self._client.upload_part(
                 Bucket=self._bucket,
                 Key=self._key,
                 UploadId=UNKNOWN_UPLOAD_ID,
@@ -83,3 +83,7 @@ class BucketProbe:
         except ClientError as error:
             if is_misconfigured(error):
                 raise
+            return
+        if "ETag" not in response:
+            # The response is a page of another kind of server.
+            raise KeyError("ETag")

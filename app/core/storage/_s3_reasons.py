@@ -12,6 +12,13 @@ from botocore import exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
+from app.core.storage._s3_responses import (
+    CLIENT_ERRORS,
+    TEMPORARY_STATUSES,
+    get_error_code,
+    is_web_page,
+)
+
 _NO_BUCKET: Final = "the bucket does not exist; check S3_BUCKET and S3_ENDPOINT_URL"
 _OTHER_REGION: Final = "the bucket is in another region; check S3_REGION"
 # Reasons, and the error codes of S3 that they explain. Stores check these before anything else, so
@@ -62,6 +69,7 @@ _OTHER_REJECTIONS: Final = {
     ),
     "the file is archived; restore it to another storage class": "InvalidObjectState",
 }
+_WEB_PAGE: Final = "a web page responds instead of the store; check S3_ENDPOINT_URL"
 # boto3 has no credentials, or cannot use its configuration.
 _LOCAL_ERRORS: Final = {
     "there are no usable credentials; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY": (
@@ -118,16 +126,6 @@ _PERMISSIONS: Final = {
     "AssumeRole": "sts:AssumeRole",
     "AssumeRoleWithWebIdentity": "sts:AssumeRoleWithWebIdentity",
 }
-_NOT_FOUND_CODES: Final = {"NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound"}
-# These operations need nothing but the bucket. If they find nothing, the bucket does not exist.
-_BUCKET_OPERATIONS: Final = {
-    "CreateMultipartUpload",
-    "GetBucketVersioning",
-    "HeadBucket",
-    "ListObjectVersions",
-    "ListObjectsV2",
-    "PutObject",
-}
 # The store has received other bytes than were sent, or has waited too long for them.
 DAMAGED_BODY_CODES: Final = {
     "408",
@@ -137,11 +135,6 @@ DAMAGED_BODY_CODES: Final = {
     "XAmzContentChecksumMismatch",
     "XAmzContentSHA256Mismatch",
 }
-# The store will accept the request later: it had to wait for too long, the request conflicts with
-# another one, there are too many requests, or the store is overloaded.
-_TEMPORARY_STATUSES: Final = {408, 409, 429, 503}
-_NOT_SUPPORTED_STATUSES: Final = {405, 501}
-_CLIENT_ERRORS: Final = range(400, 500)
 _REGION: Final = re.compile("[a-z0-9-]{1,40}")
 
 
@@ -162,36 +155,21 @@ _MISCONFIGURED_CODES: Final = _index_by_code(_MISCONFIGURATIONS)
 _REJECTED_CODES: Final = _MISCONFIGURED_CODES | _index_by_code(_OTHER_REJECTIONS)
 
 
-def get_error_code(response: Mapping[str, Any]) -> str:
-    """Return the code of an error response, or its HTTP status if it has no code."""
-    code = response["Error"].get("Code")
-    return str(code or response["ResponseMetadata"]["HTTPStatusCode"])
-
-
 def is_misconfigured(error: ClientError) -> bool:
     """Return whether the store refuses every request, for example because the secret is wrong."""
-    return get_error_code(error.response) in _MISCONFIGURED_CODES
-
-
-def is_not_found(error: ClientError) -> bool:
-    """Return whether an object or a multipart upload does not exist, although the bucket does.
-
-    A store names the reason of a 404. A proxy in front of it does not, for example while the store
-    restarts, and then nothing is known about the object. Only the response to HEAD has no body.
-    """
-    if error.operation_name in _BUCKET_OPERATIONS:
-        return False
     code = get_error_code(error.response)
-    return code in _NOT_FOUND_CODES or (code == "404" and error.operation_name == "HeadObject")
-
-
-def is_not_supported(error: ClientError) -> bool:
-    """Return whether the store does not implement the operation."""
-    return error.response["ResponseMetadata"]["HTTPStatusCode"] in _NOT_SUPPORTED_STATUSES
+    return code in _MISCONFIGURED_CODES or is_web_page(error.response)
 
 
 def explain_response(error: ClientError) -> Failure:
     """Explain an error response of the store."""
+    if is_web_page(error.response):
+        return Failure(_WEB_PAGE, is_permanent=True)
+    return _explain_code(error)
+
+
+def _explain_code(error: ClientError) -> Failure:
+    """Explain the code of an error response, or its status if the code is unknown."""
     code = get_error_code(error.response)
     if code.startswith(("KMS.", "XMinioKMS")):
         code = "KMSNotConfigured"
@@ -205,9 +183,9 @@ def explain_response(error: ClientError) -> Failure:
     if code in DAMAGED_BODY_CODES:
         return Failure("the store has not received all bytes as they were sent", is_permanent=False)
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    if status in _TEMPORARY_STATUSES:
+    if status in TEMPORARY_STATUSES:
         return Failure("the store is busy", is_permanent=False)
-    if status in _CLIENT_ERRORS:
+    if status in CLIENT_ERRORS:
         return Failure("the store refuses the request", is_permanent=True)
     # The completion of a multipart upload may also fail with the status 200.
     return Failure("the store has an internal error", is_permanent=False)
