@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -21,9 +20,9 @@ from tests.support.documentation import read_code
 from tests.support.factories import Json, make_document
 from tests.support.processes import PROJECT_ROOT
 from tests.support.programs import NODE, WGET, run_program
+from tests.support.servers import STORE_NAME
 
 API_PAGE = PROJECT_ROOT / "docs" / "api.md"
-STORE_NAME = os.environ.get("TEST_STORE") or "rclone"
 # These clients send the token to the store when they follow the redirect of `/content`.
 CLIENTS_THAT_SEND_THE_TOKEN = {"urllib", "java"}
 # The names that are not stored as they are sent. Folders are removed, and most clients encode

@@ -25,6 +25,8 @@ DATABASE = "bookshelf_test"
 DATABASE_COMMENT = "made by the Bookshelf test suite; it may be dropped at any time"
 # Text is sorted and classified in the same way on every server.
 LOCALE_OPTIONS = "ENCODING 'UTF8' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LOCALE 'C'"
+# The object store of the tests: "rclone" or "seaweedfs".
+STORE_NAME = os.environ.get("TEST_STORE") or "rclone"
 STORE_SECRET_KEY = "only-of-the-test-suite"
 # The tests are faster if the server does not wait for the disk.
 SETTINGS_WITHOUT_DURABILITY = {
@@ -85,10 +87,9 @@ def running_store() -> Iterator[dict[str, str]]:
 
     Yields its environment variables: TEST_S3_ENDPOINT_URL and the AWS credentials.
     """
-    store_name = os.environ.get("TEST_STORE") or "rclone"
-    if store_name not in {"rclone", "seaweedfs"}:
+    if STORE_NAME not in {"rclone", "seaweedfs"}:
         pytest.exit("TEST_STORE must be rclone or seaweedfs", returncode=1)
-    if store_name == "seaweedfs":
+    if STORE_NAME == "seaweedfs":
         run_store = running_seaweedfs
     elif _use_containers():
         run_store = _running_store_container
