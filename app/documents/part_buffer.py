@@ -7,15 +7,15 @@ class PartBuffer:
     By default, its memory grows with the bytes, so that a small file does not pay for a whole part:
     allocating and clearing 8 MiB takes 4 ms, which is a third of an upload of 1 MiB. The memory of
     the later parts of a large file is allocated as a whole. Memory that grows is moved, and leaves
-    gaps: a server with an upload of 512 MiB would have 159 MiB instead of 146 MiB.
+    gaps: with it, a server used 159 MiB instead of 146 MiB during an upload of 512 MiB.
     """
 
-    def __init__(self, capacity: int, *, is_preallocated: bool = False) -> None:
+    def __init__(self, capacity: int, *, preallocate: bool = False) -> None:
         """Create an empty buffer for at most `capacity` bytes."""
         self._capacity = capacity
         # The first `_used` bytes are those of the part.
         self._memory = bytearray()
-        if is_preallocated:
+        if preallocate:
             self._memory = bytearray(capacity)
         self._used = 0
 
@@ -29,13 +29,13 @@ class PartBuffer:
         # A memoryview can be sliced without copying the bytes.
         fitting_bytes = chunk[: self._capacity - self._used]
         new_used = self._used + len(fitting_bytes)
-        # If the slice ends behind the end of the memory, this extends the memory.
+        # If the slice ends beyond the end of the memory, this extends the memory.
         self._memory[self._used : new_used] = fitting_bytes
         self._used = new_used
         return chunk[len(fitting_bytes) :]
 
-    def get_bytes(self) -> bytearray:
-        """Return the bytes of the part. They are not copied, so they must not be changed."""
+    def take_bytes(self) -> bytearray:
+        """Return the bytes of the part without copying them. Do not use the buffer afterwards."""
         # The last part of a file is usually smaller than the buffer.
         del self._memory[self._used :]
         return self._memory

@@ -25,7 +25,7 @@ def test_append_copies_what_fits_and_returns_the_rest() -> None:
     assert bytes(buffer.append(memoryview(b"abcdefgh"))) == b""
     assert bytes(buffer.append(memoryview(b"ijkl"))) == b"kl"
     assert bytes(buffer.append(memoryview(b"kl"))) == b"kl"
-    assert buffer.get_bytes() == b"abcdefghij"
+    assert buffer.take_bytes() == b"abcdefghij"
 
 
 def test_buffer_is_full_when_its_capacity_is_reached() -> None:
@@ -36,31 +36,31 @@ def test_buffer_is_full_when_its_capacity_is_reached() -> None:
     assert (fullness_before, buffer.is_full) == (False, True)
 
 
-@pytest.mark.parametrize("is_preallocated", [False, True])
-def test_buffer_that_is_not_full_contains_only_the_appended_bytes(is_preallocated: bool) -> None:
-    buffer = PartBuffer(10, is_preallocated=is_preallocated)
+@pytest.mark.parametrize("preallocate", [False, True])
+def test_buffer_that_is_not_full_contains_only_the_appended_bytes(preallocate: bool) -> None:
+    buffer = PartBuffer(10, preallocate=preallocate)
     buffer.append(memoryview(b"abc"))
     buffer.append(memoryview(b"def"))
-    assert buffer.get_bytes() == b"abcdef"
+    assert buffer.take_bytes() == b"abcdef"
 
 
 def test_empty_buffer_has_no_bytes() -> None:
-    assert PartBuffer(10).get_bytes() == b""
+    assert PartBuffer(10).take_bytes() == b""
 
 
 def test_buffer_of_a_small_file_takes_little_more_memory_than_the_file() -> None:
     buffer = PartBuffer(PART_SIZE)
     for _ in range(16):
         buffer.append(memoryview(bytes(MIB // 16)))
-    assert len(buffer.get_bytes()) == MIB
-    assert sys.getsizeof(buffer.get_bytes()) < 1.25 * MIB
+    assert len(buffer.take_bytes()) == MIB
+    assert sys.getsizeof(buffer.take_bytes()) < 1.25 * MIB
 
 
 def test_preallocated_buffer_takes_the_memory_of_its_capacity() -> None:
-    buffer = PartBuffer(PART_SIZE, is_preallocated=True)
+    buffer = PartBuffer(PART_SIZE, preallocate=True)
     while not buffer.is_full:
         buffer.append(memoryview(bytes(MIB)))
-    assert PART_SIZE <= sys.getsizeof(buffer.get_bytes()) < 1.01 * PART_SIZE
+    assert PART_SIZE <= sys.getsizeof(buffer.take_bytes()) < 1.01 * PART_SIZE
 
 
 async def test_part_that_is_sent_slowly_is_stored_unchanged_while_later_parts_arrive(
