@@ -18,7 +18,7 @@ _HOST_NAME: Final = re.compile(
 )
 _MAX_HOST_LENGTH: Final = 255
 _IP_ADDRESS: Final = re.compile(r"\[.*\]|[0-9.]+")
-# Stores other than Amazon's allow more characters, and Amazon did so before 2018.
+# Amazon has not allowed upper case and underscores since 2018, but other stores do.
 _BUCKET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _DIRECTORY_BUCKET_SUFFIX: Final = "--x-s3"
 # boto3 refuses other regions, because the region is a part of host names.
@@ -29,7 +29,7 @@ _BUCKET_IN_HOST_NAME: Final = re.compile(r"[a-z0-9-]+")
 
 
 def require_virtual_addressing(url: str | None, bucket: str) -> None:
-    """Require that the bucket can be a part of the host name of the store at this URL.
+    """Require that the bucket can be a part of the host name, for S3_ADDRESSING_STYLE=virtual.
 
     If it cannot, boto3 would put it into the path. `url` is None for Amazon S3.
     """
@@ -42,7 +42,7 @@ def require_virtual_addressing(url: str | None, bucket: str) -> None:
 
 
 def _require_store_url(url: str) -> str:
-    """Require a URL without credentials, because messages name the store.
+    """Require the base URL of a store. Messages contain it, so it must not have credentials.
 
     Returns the URL without slashes at its end.
     """

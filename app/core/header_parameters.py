@@ -39,19 +39,19 @@ _ESCAPED_CHARACTER: Final = re.compile(r'\\(["\\])')
 class InvalidParameters(Exception):
     """The parameters of a header cannot be parsed, or one of them has two values.
 
-    The message is a sentence for the client without the name of the header, for example "has
-    malformed parameters".
+    The message continues a sentence for the client that begins with the name of the header, for
+    example "has malformed parameters".
     """
 
 
 def parse_header_parameters(header_value: str) -> tuple[str, dict[str, str]]:
-    """Split a header value into its first word in lower case and its parameters.
+    """Split a header value into its value in lower case and its parameters.
 
-    For example, `form-data; Name="file"; filename=a.pdf` becomes the word `form-data` and
+    For example, `form-data; Name="file"; filename=a.pdf` becomes the value `form-data` and
     `{"name": "file", "filename": "a.pdf"}`. Empty parameters, as in `text/plain; ;`, are ignored.
 
     Raises `InvalidParameters` if the parameters cannot be parsed, or if one of them has two values,
-    because programs differ in which of both they use.
+    because programs differ in which of the two they use.
     """
     first_word, separator, rest = header_value.partition(";")
     remaining_text = separator + rest

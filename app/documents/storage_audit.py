@@ -23,7 +23,7 @@ class AuditResult:
 
     Args:
         unknown_objects: The number of objects in the store that have no row in the database.
-        new_objects: How many of them the audits before have not found.
+        new_objects: How many of them no previous audit has found.
     """
 
     unknown_objects: int = 0
@@ -54,7 +54,8 @@ class StorageAudit:
         started_at = datetime.now(UTC)
         async for keys in self._storage.list_keys(self._key_prefix):
             await self._audit_keys(keys, started_at, result)
-        # An audit that fails halfway does not get here, because it has not seen all objects.
+        # This is not reached if the audit fails halfway, because objects that it has not seen must
+        # stay in the table.
         await self._unknown_objects.delete_others(started_at)
         if result.new_objects > MAX_LOGGED_KEYS:
             log.warning(

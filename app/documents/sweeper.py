@@ -84,11 +84,12 @@ class Sweeper:
         try:
             await step(result)
         except Exception as error:
+            # The database driver may raise another error when a task is cancelled.
             if is_being_cancelled():
                 raise
             # The traceback of an expected error would not help.
-            has_traceback = not isinstance(error, ServiceError)
-            log.warning("the sweeper could not %s: %s", name, error, exc_info=has_traceback)
+            log_traceback = not isinstance(error, ServiceError)
+            log.warning("the sweeper could not %s: %s", name, error, exc_info=log_traceback)
             result.failed_steps.append(name)
 
     async def _mark_expired_uploads(self, result: SweepResult) -> None:
@@ -100,8 +101,9 @@ class Sweeper:
     async def _abort_listed_uploads(self, result: SweepResult) -> None:
         """Abort the multipart uploads in the store that no request will complete.
 
-        The ids of most of them are in the rows of their objects, and `_remove_unused_files` aborts
-        them. Only this list has those whose start was repeated, and whose first response was lost.
+        The row of an object has the id that the last attempt to start an upload has returned, and
+        `_remove_unused_files` aborts that one. If the response to an earlier attempt was lost, only
+        the list of the store has its id.
 
         Raises `Unavailable` in the end if the store failed to abort some of them.
         """
@@ -130,8 +132,8 @@ class Sweeper:
         if object_state == "pending" or upload.started_at is None:
             return False
         # The object is `ready` or has no row, so this service will not complete the upload. For
-        # example, a retried call has started a second upload of the same file. Wait for a grace
-        # period, in case the upload belongs to another service that uses the same key prefix.
+        # example, a retried call has started a second upload of the same file. Another service must
+        # not use the same key prefix, but wait for a grace period in case one does.
         return upload.started_at < datetime.now(UTC) - self._grace_period
 
     async def _remove_unused_files(self, result: SweepResult) -> None:

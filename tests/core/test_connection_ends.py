@@ -97,7 +97,7 @@ async def test_final_response_instead_of_100_continue_closes_the_connection() ->
 async def test_client_that_sends_all_of_a_rejected_body_can_read_the_response(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(drain, "DRAIN_PAUSE_SECONDS", LONG_TIMEOUT)
+    monkeypatch.setattr(drain, "DRAIN_INTERVAL_SECONDS", LONG_TIMEOUT)
     body = bytes(MIB)
     async with serving_responses(respond_ok) as origin, tcp_connection(origin) as (reader, writer):
         writer.write(post_head("/", "text/plain", 100 * len(body)))
@@ -110,7 +110,7 @@ async def test_client_that_sends_all_of_a_rejected_body_can_read_the_response(
 async def test_client_that_stops_sending_after_an_early_response_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(drain, "DRAIN_PAUSE_SECONDS", SHORT_TIMEOUT)
+    monkeypatch.setattr(drain, "DRAIN_INTERVAL_SECONDS", SHORT_TIMEOUT)
     state = ServerState()
     async with (
         serving_responses(respond_ok, state) as origin,
@@ -128,7 +128,7 @@ async def test_client_that_stops_sending_after_an_early_response_is_disconnected
 @pytest.mark.parametrize(
     ("limit", "value", "chunk"),
     [
-        ("DRAIN_PAUSE_SECONDS", SHORT_TIMEOUT, b"x"),
+        ("DRAIN_INTERVAL_SECONDS", SHORT_TIMEOUT, b"x"),
         ("DRAIN_TIMEOUT_SECONDS", SHORT_TIMEOUT, bytes(64 * 1024)),
         ("MAX_DRAINED_BYTES", MIB, bytes(64 * 1024)),
     ],
@@ -137,7 +137,7 @@ async def test_client_that_stops_sending_after_an_early_response_is_disconnected
 async def test_client_that_goes_on_sending_is_disconnected_after_an_early_response(
     monkeypatch: pytest.MonkeyPatch, limit: str, value: float, chunk: bytes
 ) -> None:
-    monkeypatch.setattr(drain, "DRAIN_PAUSE_SECONDS", 3 * SHORT_TIMEOUT)
+    monkeypatch.setattr(drain, "DRAIN_INTERVAL_SECONDS", 3 * SHORT_TIMEOUT)
     monkeypatch.setattr(drain, "DRAIN_TIMEOUT_SECONDS", LONG_TIMEOUT)
     monkeypatch.setattr(drain, limit, value)
     async with serving_responses(respond_ok) as origin, tcp_connection(origin) as (reader, writer):

@@ -144,7 +144,7 @@ async def test_connection_whose_last_bytes_are_not_read_is_closed(
 async def test_client_that_reads_late_gets_the_whole_response(
     state: ServerState, respond_until_unread: Respond, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain, "DRAIN_PAUSE_SECONDS", SHORT_TIMEOUT)
+    monkeypatch.setattr(drain, "DRAIN_INTERVAL_SECONDS", SHORT_TIMEOUT)
     async with (
         serving_responses(respond_until_unread, state) as origin,
         tcp_connection(origin) as (reader, writer),

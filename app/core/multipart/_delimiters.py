@@ -1,4 +1,8 @@
-"""Find the delimiters of a multipart body: the lines that begin with its boundary."""
+"""Find the delimiters of a multipart body.
+
+A delimiter is the end of a line, two hyphens and the boundary, followed by two more hyphens, which
+end the form, or by at most 256 blanks and CR LF. A line that goes on in another way is content.
+"""
 
 import re
 from enum import Enum, auto
@@ -22,8 +26,6 @@ class LineEnd(Enum):
 
 def find_delimiter(data: bytes, position: int, delimiter: bytes) -> tuple[int, LineEnd, int]:
     """Find the first delimiter from `position` on.
-
-    A line that has other text after the boundary is not a delimiter, but content.
 
     Returns its start, how its line ends, and its end. If the data contains no delimiter, the line
     end is unknown, and the start is that of the last bytes that may be the beginning of one, or the

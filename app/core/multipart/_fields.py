@@ -46,7 +46,7 @@ class TextField:
             )
 
     def text(self) -> str:
-        """Return the text of the field. Raises `InvalidRequest` if its charset is another one."""
+        """Return the text of the field. Raises `InvalidRequest` if it is not in its charset."""
         try:
             return decode_text(self._content, self._charset)
         except UnicodeDecodeError:

@@ -74,7 +74,7 @@ def _join_sections(parameters: Mapping[str, str]) -> str | None:
     if not sections:
         return None
     if "filename*0*" not in parameters:
-        # The first section is plain, so that it has no charset.
+        # The first section is plain, so it has no charset.
         sections.insert(0, "UTF-8''")
     return "".join(sections)
 

@@ -17,7 +17,7 @@ from app.core.sizes import format_size
 
 # How much larger a form may be than its file, because of boundaries, headers and text fields.
 MAX_FORM_OVERHEAD: Final = 64 * 1024  # bytes
-# RFC 2046 allows 70 characters.
+# RFC 2046 allows 70 characters, but some clients send more.
 MAX_BOUNDARY_LENGTH: Final = 256
 
 

@@ -14,12 +14,12 @@ A body with two parts looks like this, where each line ends with CR LF:
     --boundary--
     epilogue, which is ignored
 
-A line that begins with `--boundary` is called a delimiter. The CR LF before it belongs to it and
-not to the content. Blanks may follow the boundary.
+A line that consists of `--boundary` is called a delimiter. The CR LF before it belongs to it and
+not to the content. Blanks may follow the boundary, and anything may follow `--boundary--`.
 
 RFC 2046 obliges a receiver to accept a preamble, blanks after each boundary, folded header lines,
-and parts without content. The library python-multipart refuses the first three of them, takes the
-next delimiter for the content of an empty part, and does not tell a client what is wrong.
+and parts without content. The library python-multipart 0.0.34 refuses the first three of them,
+takes the next delimiter for the content of an empty part, and does not tell a client what is wrong.
 """
 
 from collections.abc import Generator, Iterator
@@ -80,7 +80,7 @@ class MultipartParser:
 
         Raises `MalformedRequest` if the body is malformed, and the errors of `parse_part_headers`.
         """
-        # This copies the chunk only if the end of the last chunk looked like a delimiter.
+        # This copies the chunk only if some bytes of the last chunk could not be parsed yet.
         data = self._unparsed + chunk
         self._unparsed = b""
         if chunk:

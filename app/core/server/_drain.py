@@ -5,10 +5,10 @@ import socket
 import struct
 from typing import Final
 
-# A client that has sent fewer bytes than this in this time has stopped sending, or is too slow.
-DRAIN_PAUSE_SECONDS: Final = 2.0
-MIN_BYTES_IN_PAUSE: Final = 16 * 1024
-# A client that still sends has this much time, and may send this many bytes, to read the response.
+# The server checks at this interval whether the client still sends: at least this many bytes.
+DRAIN_INTERVAL_SECONDS: Final = 2.0
+MIN_BYTES_PER_INTERVAL: Final = 16 * 1024
+# A client that keeps sending may do so for this long, and may send this many bytes.
 DRAIN_TIMEOUT_SECONDS: Final = 30.0
 MAX_DRAINED_BYTES: Final = 128 * 1024 * 1024
 # The value of SO_LINGER with which a socket sends RST instead of FIN when it is closed.
@@ -24,7 +24,7 @@ class Drain:
     arrives. It closes the connection when one of these happens:
 
     - The client closes its direction too.
-    - The client sends fewer than `MIN_BYTES_IN_PAUSE` in `DRAIN_PAUSE_SECONDS`.
+    - The client sends fewer than `MIN_BYTES_PER_INTERVAL` in `DRAIN_INTERVAL_SECONDS`.
     - The client still sends after `DRAIN_TIMEOUT_SECONDS`, or more than `MAX_DRAINED_BYTES`.
 
     While the client is still reading the response, the connection stays open.
@@ -35,7 +35,7 @@ class Drain:
         self._transport = transport
         self._loop = loop
         self._remaining_bytes = MAX_DRAINED_BYTES
-        self._bytes_in_pause = 0
+        self._bytes_in_interval = 0
         self._deadline = loop.time() + DRAIN_TIMEOUT_SECONDS
         self._start_timer()
         # Let `ConnectionFlowControl` notice a client that does not read the last bytes.
@@ -44,7 +44,7 @@ class Drain:
 
     def discard(self, data: bytes) -> None:
         """Discard bytes of the client, and close the connection if they are too many."""
-        self._bytes_in_pause += len(data)
+        self._bytes_in_interval += len(data)
         self._remaining_bytes -= len(data)
         if self._remaining_bytes < 0:
             self._transport.abort()
@@ -58,15 +58,15 @@ class Drain:
         self._timer.cancel()
 
     def _start_timer(self) -> None:
-        self._timer = self._loop.call_later(DRAIN_PAUSE_SECONDS, self._close_if_finished)
+        self._timer = self._loop.call_later(DRAIN_INTERVAL_SECONDS, self._close_if_finished)
 
     def _close_if_finished(self) -> None:
         """Close the connection, unless the client is still sending or reading the response."""
-        is_reading = self._transport.get_write_buffer_size() > 0
-        is_sending = self._bytes_in_pause >= MIN_BYTES_IN_PAUSE
+        has_unsent_bytes = self._transport.get_write_buffer_size() > 0
+        is_sending = self._bytes_in_interval >= MIN_BYTES_PER_INTERVAL
         has_time_left = self._loop.time() < self._deadline
-        if is_reading or (is_sending and has_time_left):
-            self._bytes_in_pause = 0
+        if has_unsent_bytes or (is_sending and has_time_left):
+            self._bytes_in_interval = 0
             self._start_timer()
         else:
             self._transport.abort()

@@ -117,7 +117,7 @@ class ObjectStore(Protocol):
         """Close all connections."""
 
     def ping(self) -> None:
-        """Check within a second or two that objects can be stored. Never wait for another call."""
+        """Check within a few seconds that objects can be stored. Never wait for another call."""
 
     def put(self, key: str, body: bytearray) -> None:
         """Store an object with a single request."""

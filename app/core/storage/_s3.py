@@ -48,7 +48,7 @@ class S3Bucket:
     def __init__(self, settings: Settings, max_connections: int) -> None:
         """Create boto3's clients, which connect to the store when they are first used.
 
-        Raises `Unavailable` if boto3 rejects its configuration.
+        Raises `StoreRejected` if boto3 rejects its configuration.
         """
         self._name = settings.s3_bucket
         session = boto3.Session(region_name=settings.s3_region)
@@ -62,12 +62,12 @@ class S3Bucket:
         self._probe = BucketProbe(probe_client, self._name, settings.s3_prefix)
         self._sends_checksums = settings.s3_checksums == "always"
 
-        signing_client = self._client
+        public_client = self._client
         if settings.s3_public_endpoint_url is not None:
             # Clients reach the store at another URL than the service does.
-            signing_client = create_client(settings.s3_public_endpoint_url)
-        signed_address = find_bucket_address(signing_client, self._name)
-        self._url_signer = UrlSigner(session, signed_address)
+            public_client = create_client(settings.s3_public_endpoint_url)
+        public_address = find_bucket_address(public_client, self._name)
+        self._url_signer = UrlSigner(session, public_address)
 
     def close(self) -> None:
         self._client.close()
@@ -198,7 +198,7 @@ class S3Bucket:
         try:
             self._run("delete_object", Key=key, VersionId=marker_id)
         except ClientError as error:
-            # The permission has this name. The error is explained with it.
+            # The operation needs the permission of this name, which the explanation contains.
             error.operation_name = "DeleteObjectVersion"
             raise
 
@@ -207,7 +207,7 @@ class S3Bucket:
         """Run an S3 operation that stores `body`. Return the ETag.
 
         Repeats the operation with a checksum if the store requires one, and sends a checksum from
-        then on. Computing it for every store would take more time than sending the bytes.
+        then on. Computing it for every store would take more CPU time than sending the bytes does.
         """
         etag: str
         if not self._sends_checksums:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import ClientError
 
-from app.core.storage._s3_reasons import DAMAGED_BODY_CODES
+from app.core.storage._s3_reasons import RESENDABLE_BODY_CODES
 from app.core.storage._s3_responses import get_error_code
 
 # How many times boto3 sends a request before it gives up, including the first attempt.
@@ -42,9 +42,9 @@ def is_checksum_required(error: ClientError) -> bool:
 
 
 def register_request_handlers(client: Any) -> None:
-    """Make a boto3 client send bodies in pieces, and repeat requests with a damaged body."""
+    """Make a boto3 client send bodies in pieces, and send those again that did not arrive."""
     client.meta.events.register("before-send.s3", _split_body)
-    client.meta.events.register("needs-retry.s3", _repeat_after_damage)
+    client.meta.events.register("needs-retry.s3", _resend_body)
 
 
 def _split_body(request: AWSPreparedRequest, **_event: object) -> None:
@@ -61,7 +61,8 @@ class _Pieces:
     """The pieces of a body, which are not copied.
 
     A bytearray cannot be resized while a piece of it exists, and after a lost connection, the
-    traceback of the error refers to the last piece. So a piece is released when it is not needed.
+    traceback of the error refers to the last piece. So a piece is released before the next one is
+    created, and before boto3 repeats the request.
     """
 
     def __init__(self, body: bytearray) -> None:
@@ -79,7 +80,7 @@ class _Pieces:
         self._piece.release()
 
 
-def _repeat_after_damage(
+def _resend_body(
     response: tuple[object, Mapping[str, Any]] | None, attempts: int, **_event: object
 ) -> float | None:
     """Return the number of seconds after which boto3 repeats the request, or None to not repeat it.
@@ -92,6 +93,6 @@ def _repeat_after_damage(
     if response is None or attempts >= MAX_ATTEMPTS:
         return None
     _, parsed_body = response
-    if "Error" in parsed_body and get_error_code(parsed_body) in DAMAGED_BODY_CODES:
+    if "Error" in parsed_body and get_error_code(parsed_body) in RESENDABLE_BODY_CODES:
         return 0
     return None

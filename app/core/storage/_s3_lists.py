@@ -40,7 +40,8 @@ def parse_objects_page(response: dict[str, Any]) -> tuple[list[ListedObject], st
     ]
     next_token = response.get("NextContinuationToken", "")
     # Some stores return a token on the last page as well. Others leave the token out although there
-    # are more objects. The empty marker leads to the first page again, which is an error.
+    # are more objects. With the empty marker, the first page is read again, and `iterate_pages`
+    # raises `StoreFailed`.
     has_more = response.get("IsTruncated", next_token != "")
     if not has_more:
         return objects, None
@@ -62,4 +63,5 @@ def parse_versions_page(
     has_more = response.get("IsTruncated", False) and response.get("NextKeyMarker") == key
     if not has_more:
         return versions, None
+    # S3 refuses an empty marker, so a list without its marker fails.
     return versions, response.get("NextVersionIdMarker", "")

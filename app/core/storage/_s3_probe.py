@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from app.core.storage._object_store import StoreRejected
 from app.core.storage._s3_bodies import compute_md5
-from app.core.storage._s3_reasons import explain_region, find_region, is_misconfigured
+from app.core.storage._s3_reasons import NOT_A_STORE, explain_region, find_region, is_misconfigured
 
 # Options of boto3's client for probes, which have to fail fast. The timeouts are in seconds.
 PROBE_OPTIONS: Final[dict[str, Any]] = {
@@ -85,5 +85,5 @@ class BucketProbe:
                 raise
             return
         if "ETag" not in response:
-            # The response is a page of another kind of server.
-            raise KeyError("ETag")
+            # The server responds with success, but not as an S3 store does.
+            raise StoreRejected(NOT_A_STORE)

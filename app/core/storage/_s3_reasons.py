@@ -80,6 +80,7 @@ _LOCAL_ERRORS: Final = {
         boto.SSOError,
         boto.TokenRetrievalError,
         boto.NoAuthTokenError,
+        # boto3 raises it for credentials that have expired.
         RuntimeError,
     ),
     "the configuration is invalid; check the variables AWS_* and S3_*": (
@@ -89,6 +90,7 @@ _LOCAL_ERRORS: Final = {
         boto.ValidationError,
         boto.ParamValidationError,
         boto.BaseEndpointResolverError,
+        # boto3 raises these for malformed settings.
         ValueError,
         TypeError,
     ),
@@ -102,8 +104,8 @@ _TLS_ERRORS: Final = {
         "the store does not use TLS; check whether S3_ENDPOINT_URL has to begin with http:"
     ),
 }
-# The store may work again later. An error may be an instance of several classes, so the order
-# matters.
+# The store may work again later. In messages, the name of the store precedes these reasons. An
+# error may be an instance of several classes, so the order matters.
 _CONNECTION_ERRORS: Final = {
     "the host of S3_ENDPOINT_URL cannot be resolved": (NameResolutionError, gaierror),
     "does not accept connections": (NewConnectionError,),
@@ -112,6 +114,8 @@ _CONNECTION_ERRORS: Final = {
     "closes connections": (boto.ConnectionClosedError,),
     "does not respond": (BotoCoreError, OSError),
 }
+# The server has responded, but not as an S3 store does.
+NOT_A_STORE: Final = "S3_ENDPOINT_URL is not the URL of an S3 store"
 # The permission that each operation needs. Others need "s3:" followed by their name.
 _PERMISSIONS: Final = {
     "CreateMultipartUpload": "s3:PutObject",
@@ -126,8 +130,8 @@ _PERMISSIONS: Final = {
     "AssumeRole": "sts:AssumeRole",
     "AssumeRoleWithWebIdentity": "sts:AssumeRoleWithWebIdentity",
 }
-# The store has received other bytes than were sent, or has waited too long for them.
-DAMAGED_BODY_CODES: Final = {
+# The store has not received the bytes that were sent, or not in time. They can be sent again.
+RESENDABLE_BODY_CODES: Final = {
     "408",
     "BadDigest",
     "IncompleteBody",
@@ -180,7 +184,7 @@ def _explain_code(error: ClientError) -> Failure:
         permission = _PERMISSIONS.get(error.operation_name, f"s3:{error.operation_name}")
         return Failure(reason.format(permission=permission), is_permanent=True)
 
-    if code in DAMAGED_BODY_CODES:
+    if code in RESENDABLE_BODY_CODES:
         return Failure("the store has not received all bytes as they were sent", is_permanent=False)
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
     if status in TEMPORARY_STATUSES:
@@ -201,7 +205,7 @@ def find_region(response: Mapping[str, Any]) -> str | None:
 
 
 def explain_region(region: str | None) -> str:
-    """Say that S3_REGION is not the region of the bucket, which is None if it is unknown."""
+    """Explain that S3_REGION is not the region of the bucket. `region` is None if unknown."""
     if region is None:
         return _OTHER_REGION
     return f"the bucket is in the region {region}; check S3_REGION"
@@ -222,4 +226,4 @@ def explain_exception(error: Exception) -> Failure:
     for reason, error_classes in _CONNECTION_ERRORS.items():
         if isinstance(error, error_classes):
             return Failure(reason, is_permanent=False)
-    return Failure("S3_ENDPOINT_URL is not the URL of an S3 store", is_permanent=True)
+    return Failure(NOT_A_STORE, is_permanent=True)

@@ -45,7 +45,8 @@ def is_not_found(error: ClientError) -> bool:
     """Return whether an object or a multipart upload does not exist, although the bucket does.
 
     A store names the reason of a 404. A proxy in front of it does not, for example while the store
-    restarts, and then nothing is known about the object. Only the response to HEAD has no body.
+    restarts, and then nothing is known about the object. The response to HEAD has no body, so that
+    of a proxy cannot be told from that of a store.
     """
     if error.operation_name in _BUCKET_OPERATIONS:
         return False

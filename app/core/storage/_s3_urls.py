@@ -64,7 +64,7 @@ class UrlSigner:
     ) -> tuple[list[str], datetime]:
         """Return a signed URL for each request, and the time at which all of them expire.
 
-        They expire after `lifetime_seconds`, or with temporary credentials if those expire earlier.
+        They expire after `lifetime_seconds`, or with the temporary credentials, if that is earlier.
         `method` is the HTTP method of the requests, for example "GET".
         """
         credentials, credentials_expire_at = self._get_credentials()

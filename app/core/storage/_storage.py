@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 
 
 class Storage:
-    """The bucket in which files are stored. Its methods do not block the event loop.
+    """Asynchronous access to the bucket in which files are stored.
 
     A method that calls the store raises `StoreFailed`, which is an `Unavailable`, if the call
-    fails, and `ObjectNotFound` if the object or multipart upload does not exist. The methods
-    without further explanation are those of `ObjectStore`.
+    fails, and `ObjectNotFound` if the object or multipart upload does not exist. `ObjectStore`
+    explains the methods in detail.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,10 +48,11 @@ class Storage:
         self._threads = StoreThreads(settings)
         self._has_logged_missing_list = False
 
-        # An upload acquires the semaphore before it sends a part, and releases it when the part has
-        # been stored. It reserves an upload of its caller for the whole time.
+        # Limits the parts that all uploads together are sending.
         self.part_semaphore = asyncio.Semaphore(MAX_CONCURRENT_PARTS)
+        # Limits the uploads in progress, of each user, of each network, and in total.
         self.upload_limits = create_upload_limits()
+        # Lets each user complete one direct upload at a time.
         self.completion_turns = CallerTurns(create_completion_limits())
 
     def close(self) -> None:
@@ -109,7 +110,7 @@ class Storage:
     async def list_multipart_uploads(self, prefix: str) -> AsyncIterator[list[MultipartUpload]]:
         """Yield all multipart uploads whose keys start with a prefix, in lists of up to 1,000.
 
-        Yields nothing if the store cannot list them, which is logged once.
+        Yields only an empty list if the store cannot list them, which is logged once.
         """
         async for uploads in iterate_pages(partial(self._list_uploads_page, prefix)):
             # Some stores ignore the prefix, and the uploads of others must not be touched.

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 #     size              The object has another size.
 #     sha256            The object has another SHA-256.
 #     no-version        The object was deleted, and the store has not kept a version of it.
-#     deleted-earlier   The object was deleted before the moment after which deletions are undone.
+#     deleted-earlier   The object was already deleted before the time since which deletions are
+#                       undone.
 Reason = Literal["missing", "size", "sha256", "no-version", "deleted-earlier"]
 
 
@@ -30,8 +31,8 @@ class DocumentFile:
     def has_size(self, stored_size: int | None) -> bool:
         """Return whether an object exists and has the size of the file.
 
-        `stored_size` is the size of the object, or None. If that of the file is unknown, any is
-        right.
+        `stored_size` is the size of the object, or None if it does not exist. If the database does
+        not have the size of the file, every size matches.
         """
         if stored_size is None:
             return False
@@ -39,7 +40,10 @@ class DocumentFile:
 
 
 class FileProblem(BaseModel):
-    """A document whose file is missing, or is not the file that was uploaded."""
+    """A document whose file is missing, or is not the file that was uploaded.
+
+    `id` and `name` are those of the document.
+    """
 
     id: UUID
     name: str

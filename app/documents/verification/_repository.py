@@ -21,7 +21,11 @@ class VerificationRepository:
         self._session = session
 
     async def count_files(self) -> int:
-        """Return the number of documents that have a file."""
+        """Return the number of documents that have a file.
+
+        It is the number of files that `list_files` returns on all pages, because a foreign key
+        guarantees that each of them has a row in `stored_objects`.
+        """
         statement = sa.select(sa.func.count().label("files")).where(Document.file_id.is_not(None))
         [row] = await self._session.execute(statement)
         number_of_files: int = row["files"]

@@ -13,31 +13,33 @@ from app.documents.verification._repository import VerificationRepository
 
 
 class FileUndeleter:
-    """Removes the delete markers of files that were deleted since a moment.
+    """Removes the delete markers that were created since a given time.
 
     Only files to which a document refers are undeleted. Several processes may do so at the same
     time, and repeat it after a failure.
     """
 
-    def __init__(self, autocommit_session: Session, storage: Storage, moment: datetime) -> None:
-        """Create an undeleter. Delete markers from before the moment stay."""
+    def __init__(
+        self, autocommit_session: Session, storage: Storage, deleted_since: datetime
+    ) -> None:
+        """Create an undeleter. Delete markers that are older than `deleted_since` stay."""
         self._repository = VerificationRepository(autocommit_session)
         self._storage = storage
         # Stores record times in whole seconds, so a marker may seem older than it is.
-        self._moment = moment.replace(microsecond=0)
+        self._deleted_since = deleted_since.replace(microsecond=0)
 
     async def require_versions(self) -> None:
-        """Raise `Unavailable` if the bucket does not keep versions, so that all is lost."""
+        """Raise `Unavailable` if the bucket does not keep versions of deleted objects."""
         if not await self._storage.keeps_versions():
             raise Unavailable("The bucket does not keep versions, so nothing can be undeleted")
 
     async def undelete(self, files: Sequence[DocumentFile]) -> dict[UUID, Reason]:
-        """Undelete missing files. Return why files cannot be undeleted by their ids."""
+        """Undelete missing files. Return why each of the others cannot be undeleted, by file id."""
         versions_of_files = await asyncio.gather(
             *(self._storage.list_versions(file.key) for file in files)
         )
-        # Compare the rows after the markers were read. If a document is deleted later, a marker is
-        # added, and that one is not removed. Its file therefore stays deleted.
+        # Read the rows only after the markers. If a document is deleted later, the store adds
+        # another marker, which is not removed, so the file stays deleted.
         used_files = await self._repository.list_used_files(file.file_id for file in files)
         obstacles: dict[UUID, Reason] = {}
         removals = []
@@ -59,12 +61,12 @@ class FileUndeleter:
     def _find_obstacle(self, versions: Sequence[ObjectVersion]) -> Reason | None:
         """Return why a file cannot be undeleted, or None.
 
-        A file that was also deleted before the moment stays deleted, so none of its markers is
+        A file that was also deleted before `deleted_since` stays deleted, so none of its markers is
         removed.
         """
         delete_markers = [version for version in versions if version.is_delete_marker]
         if len(delete_markers) == len(versions):
             return "no-version"
-        if any(marker.created_at < self._moment for marker in delete_markers):
+        if any(marker.created_at < self._deleted_since for marker in delete_markers):
             return "deleted-earlier"
         return None

@@ -30,7 +30,7 @@ class VerifiedPage:
 
     Args:
         verified_files: The number of files.
-        undeleted_files: The number of files that were missing, and were undeleted.
+        undeleted_files: The number of files that were missing, and are intact after undeleting.
         problems: The files that are missing now, or differ from their rows.
     """
 
@@ -94,7 +94,7 @@ class FileVerifier:
         )
 
     async def _find_problems(self, files: list[DocumentFile]) -> dict[UUID, Reason]:
-        """Return what is wrong with files by their ids. Files without a problem are left out."""
+        """Return what is wrong with each file, by file id. Files without a problem are left out."""
         if self._with_checksums:
             return await self._look_up(files)
         listed_sizes = await self._list_sizes(files)
@@ -127,15 +127,15 @@ class FileVerifier:
         after_key = keys[0][:-1]
         for _ in range(MAX_LISTS_PER_PAGE):
             objects, has_more = await self._storage.list_objects(prefix, after_key)
-            sizes.update(objects)
-            # A page may be empty although there are more, so that the next one is unknown.
+            sizes |= {listed_object.key: listed_object.size for listed_object in objects}
+            # A page may be empty although there are more. It has no last key to continue from.
             if not has_more or not objects or objects[-1].key >= keys[-1]:
                 break
             after_key = objects[-1].key
         return sizes
 
     async def _look_up(self, files: Sequence[DocumentFile]) -> dict[UUID, Reason]:
-        """Look up each file. Return what is wrong with files by their ids."""
+        """Look up each file. Return what is wrong with each file, by file id."""
         reasons = await asyncio.gather(*(self._look_up_file(file) for file in files))
         return {
             file.file_id: reason
@@ -160,7 +160,7 @@ class FileVerifier:
     async def _undelete_missing_files(
         self, files: list[DocumentFile], reasons: dict[UUID, Reason]
     ) -> dict[UUID, Reason]:
-        """Undelete the missing files. Return what is wrong with the files afterwards."""
+        """Undelete the missing files. Return what is wrong afterwards, by file id."""
         missing_files = [file for file in files if reasons.get(file.file_id) == "missing"]
         if self._undeleter is None or not missing_files:
             return reasons
