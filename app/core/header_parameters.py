@@ -45,15 +45,15 @@ class InvalidParameters(Exception):
 
 
 def parse_header_parameters(header_value: str) -> tuple[str, dict[str, str]]:
-    """Split a header value into its value in lower case and its parameters.
+    """Split a header value into the text before its parameters, in lower case, and the parameters.
 
-    For example, `form-data; Name="file"; filename=a.pdf` becomes the value `form-data` and
+    For example, `form-data; Name="file"; filename=a.pdf` becomes `form-data` and
     `{"name": "file", "filename": "a.pdf"}`. Empty parameters, as in `text/plain; ;`, are ignored.
 
     Raises `InvalidParameters` if the parameters cannot be parsed, or if one of them has two values,
     because programs differ in which of the two they use.
     """
-    first_word, separator, rest = header_value.partition(";")
+    main_value, separator, rest = header_value.partition(";")
     remaining_text = separator + rest
     parameters: dict[str, str] = {}
     position = 0
@@ -69,7 +69,7 @@ def parse_header_parameters(header_value: str) -> tuple[str, dict[str, str]]:
             continue
         if parameters.setdefault(name, value) != value:
             raise InvalidParameters("has a parameter twice, with different values")
-    return first_word.strip(" \t").lower(), parameters
+    return main_value.strip(" \t").lower(), parameters
 
 
 def _get_value(match: re.Match[str]) -> str | None:

@@ -1,13 +1,12 @@
 """The server ignores the header Upgrade, and reads the body of such a request as usual."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support import protocol_server, servers
+from tests.support import protocol_server
 from tests.support.connections import tcp_connection
-from tests.support.processes import PROJECT_ROOT, running_server
+from tests.support.processes import PROJECT_ROOT
 from tests.support.programs import CURL, JAVA, JAVA_OPTIONS, run_program
 from tests.support.protocol_server import RecordingApp, serving_app
 from tests.support.raw_requests import exchange_bytes, response_statuses
@@ -114,26 +113,16 @@ async def test_connect_is_501(target: str) -> None:
     assert app.requests == []
 
 
-@pytest.fixture(scope="module")
-async def service_origin(template_url: str) -> AsyncIterator[str]:
-    """The origin of a server that client programs use."""
-    async with (
-        servers.open_copy(template_url) as database_url,
-        running_server(DATABASE_URL=database_url) as (_, origin),
-    ):
-        yield origin
-
-
 @pytest.mark.skipif(JAVA is None, reason="Java is not installed")
-async def test_standard_client_of_java_creates_authors(service_origin: str) -> None:
-    output = await run_program("java", *JAVA_OPTIONS, JAVA_PROGRAM, service_origin)
+async def test_standard_client_of_java_creates_authors(origin: str) -> None:
+    output = await run_program("java", *JAVA_OPTIONS, JAVA_PROGRAM, origin)
     assert output.split() == ["201", "201"]
 
 
 @pytest.mark.skipif(CURL is None, reason="curl is not installed")
-async def test_curl_with_http2_creates_author(service_origin: str) -> None:
+async def test_curl_with_http2_creates_author(origin: str) -> None:
     options = ("--silent", "--http2", "--write-out", "%{http_code}", "--output", "/dev/null")
     headers = ("--header", "Content-Type: application/json")
     data = ("--data", '{"name": "Ada"}')
-    url = f"{service_origin}/authors"
+    url = f"{origin}/authors"
     assert await run_program("curl", *options, *headers, *data, url) == "201"

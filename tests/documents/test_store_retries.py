@@ -55,10 +55,9 @@ async def test_part_that_failed_once_is_sent_a_second_time(
     assert await read_file(client, f"/documents/{document['id']}") == LARGE_FILE
 
 
-async def test_memory_of_a_part_that_was_reset_can_be_used_for_the_last_part(
+async def test_file_of_four_parts_is_stored_after_its_first_part_was_reset(
     client: AsyncClient, proxy: StoreProxy, use_store: UseStore
 ) -> None:
-    """The fourth part uses the memory of the first one, and is smaller."""
     content = bytes(3 * PART_SIZE) + SMALL_FILE
     use_store(proxy.origin)
     proxy.set_action(ProxyAction.RESET, "partNumber=1", count=1)

@@ -73,7 +73,7 @@ def _read_headers(header_block: bytes) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in _split_headers(header_block):
         if name in headers:
-            # Programs differ in which of both they use.
+            # Programs differ in which of the two they use.
             raise MalformedRequest(f"A part of the form has the header {name} twice")
         if name in _USED_HEADERS:
             headers[name] = value.decode(errors="surrogateescape").strip(" \t")

@@ -58,26 +58,17 @@ def _split_body(request: AWSPreparedRequest, **_event: object) -> None:
 
 
 class _Pieces:
-    """The pieces of a body, which are not copied.
-
-    A bytearray cannot be resized while a piece of it exists, and after a lost connection, the
-    traceback of the error refers to the last piece. So a piece is released before the next one is
-    created, and before boto3 repeats the request.
-    """
+    """The pieces of a body, which are not copied."""
 
     def __init__(self, body: bytearray) -> None:
-        self._body = body
-        self._piece = memoryview(b"")
+        self._body = memoryview(body)
 
     def __iter__(self) -> Iterator[memoryview]:
         for start in range(0, len(self._body), PIECE_BYTES):
-            self._piece = memoryview(self._body)[start : start + PIECE_BYTES]
-            yield self._piece
-            self._piece.release()
+            yield self._body[start : start + PIECE_BYTES]
 
     def seek(self, _position: int) -> None:
-        """Release the last piece. boto3 rewinds a body before it repeats the request."""
-        self._piece.release()
+        """Do nothing. boto3 rewinds a body before it repeats a request, and iterates again."""
 
 
 def _resend_body(
