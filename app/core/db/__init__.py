@@ -1,12 +1,12 @@
 """Database access: models, sessions, statements and repositories."""
 
 from app.core.db._batches import RowsToChange, delete_in_batches, update_in_batches
+from app.core.db._connection_options import TRANSACTION_POOLER_OPTIONS
 from app.core.db._database import Database
 from app.core.db._folded_text import contains_words, search_terms, text_sort_key
 from app.core.db._list_repository import ListRepository
 from app.core.db._listing import Condition, ListStatements, Select
 from app.core.db._models import Base, Entity
-from app.core.db._named_database import TRANSACTION_POOLER_OPTIONS
 from app.core.db._repository import Repository
 from app.core.db._schema_version import find_database_problem
 from app.core.db._sessions import (

@@ -1,7 +1,7 @@
 """The databases of the service: their names and URLs, and a connection pool for each."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app import NAME
 from app.core.db._after_commit import CallbackRunner
+from app.core.db._connection_options import connection_options
 from app.core.db._failed_transactions import forbid_commit_after_failure
 from app.core.db._fast_path import FastPath
 from app.core.db._pool import ConnectionPool, PoolShares, discard_connections_after_loss
@@ -22,15 +22,6 @@ from app.settings import Settings
 # An older connection is replaced when it is checked out. This bounds how long a dead connection can
 # stay in the pool without a ping before each use, which would cost every request a round trip.
 MAX_CONNECTION_AGE_SECONDS = 1800
-# Options that disable prepared statements, for a transaction-mode pooler such as PgBouncer. The
-# pooler may run the next transaction on another connection, where the statement does not exist. A
-# statement with a name would also stay on the first connection forever, because the message that
-# closes it may go to another one.
-TRANSACTION_POOLER_OPTIONS: Final[dict[str, Any]] = {
-    "statement_cache_size": 0,
-    "prepared_statement_cache_size": 0,
-    "prepared_statement_name_func": lambda: "",
-}
 
 
 @dataclass(frozen=True)
@@ -152,7 +143,7 @@ def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:
     """Create the SQLAlchemy engine of a database, with the connection pool of this service."""
     return create_async_engine(
         settings.sqlalchemy_url_of(config.url_setting),
-        **_connection_options(settings, config),
+        **connection_options(settings, read_only=config.read_only),
         poolclass=ConnectionPool,
         pool_size=config.max_connections(settings.db_pool_size),
         # Never open more connections than `pool_size`.
@@ -164,51 +155,3 @@ def _create_engine(settings: Settings, config: DatabaseConfig) -> AsyncEngine:
         # Parameters may be passwords, and error messages are logged.
         hide_parameters=True,
     )
-
-
-def _connection_options(settings: Settings, config: DatabaseConfig) -> dict[str, Any]:
-    """Return options of `create_async_engine` for connections to Postgres or to PgBouncer.
-
-    On a direct connection to Postgres, the service sets timeouts when it opens the connection, and
-    executes single statements in autocommit mode.
-
-    PgBouncer in transaction mode does not accept settings for a connection, so the timeouts have to
-    be set for the database role. Every statement is sent between BEGIN and COMMIT, because only
-    BEGIN can make it read-only.
-    """
-    connect_timeout = settings.db_pool_timeout
-    if settings.db_pgbouncer:
-        return {
-            "connect_args": {"timeout": connect_timeout, **TRANSACTION_POOLER_OPTIONS},
-            "isolation_level": "READ COMMITTED",
-            "execution_options": {"postgresql_readonly": config.read_only},
-        }
-    connect_args = {
-        "timeout": connect_timeout,
-        "server_settings": _postgres_settings(settings, config),
-        # Keep prepared statements forever. By default, asyncpg drops them after five minutes.
-        "max_cached_statement_lifetime": 0,
-    }
-    return {"connect_args": connect_args, "isolation_level": "AUTOCOMMIT"}
-
-
-def _postgres_settings(settings: Settings, config: DatabaseConfig) -> dict[str, str]:
-    """Return the Postgres settings of a connection, for example `{"statement_timeout": "5000"}`.
-
-    `settings` are those of the service, `config` is the declaration of one of its databases.
-    """
-    statement_timeout_ms = int(settings.db_statement_timeout * 1000)
-    # The shorter lock_timeout makes Postgres report that a statement was waiting for a lock.
-    # Otherwise the error would say only that the statement timed out.
-    lock_timeout_ms = max(1, statement_timeout_ms // 2)
-    postgres_settings = {
-        "application_name": NAME,
-        "statement_timeout": str(statement_timeout_ms),
-        "lock_timeout": str(lock_timeout_ms),
-        # Postgres formats the times in JSON, for example of embedded lists, in this time zone. The
-        # driver converts only the times in columns to UTC.
-        "timezone": "UTC",
-    }
-    if config.read_only:
-        postgres_settings["default_transaction_read_only"] = "on"
-    return postgres_settings
