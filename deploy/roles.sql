@@ -2,7 +2,8 @@
 -- migrations and owns the tables. `bookshelf_app` is for servers, workers and other commands.
 --
 -- Run it while connected to the database of the service, as a superuser, or as a role with
--- CREATEROLE that owns the database. It can be repeated. docs/operations.md describes all steps.
+-- CREATEROLE that owns the database. It can be repeated. docs/operations/database.md describes all
+-- steps.
 
 DO $$
 BEGIN

@@ -65,8 +65,8 @@ async def users_trigger(server: RolesServer) -> str:
 
 
 def read_reassignment() -> str:
-    """Return the statements for an existing installation from the operations page."""
-    page = (PROJECT_ROOT / "docs" / "operations.md").read_text()
+    """Return the statements for an existing installation from the page about databases."""
+    page = (PROJECT_ROOT / "docs" / "operations" / "database.md").read_text()
     [statements] = re.findall(r"```sql\n([^`]*REASSIGN OWNED[^`]*)```", page)
     return str(statements)
 

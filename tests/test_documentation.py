@@ -24,8 +24,10 @@ PAGES = sorted([*PROJECT_ROOT.glob("*.md"), *(PROJECT_ROOT / "docs").rglob("*.md
 ORIGIN = "http://127.0.0.1:8000"
 # Pages whose shell blocks are run by tests below, or by tests/tools/test_adding_an_entity.py.
 CLIENT_PAGES = ("README.md", "docs/api.md")
-OPERATIONS_PAGE = "docs/operations.md"
-TESTED_PAGES = {*CLIENT_PAGES, OPERATIONS_PAGE, "docs/adding-an-entity.md"}
+COMMANDS_PAGE = "docs/operations/commands.md"
+# The later pages use what the commands of the earlier ones have created.
+OPERATIONS_PAGES = ("docs/operations.md", COMMANDS_PAGE, "docs/operations/access.md")
+TESTED_PAGES = {*CLIENT_PAGES, *OPERATIONS_PAGES, "docs/adding-an-entity.md"}
 every_page = pytest.mark.parametrize(
     "name", [page.relative_to(PROJECT_ROOT).as_posix() for page in PAGES]
 )
@@ -53,8 +55,9 @@ async def test_commands_of_a_client_print_what_the_page_shows(name: str, tmp_pat
         await check_shell_blocks(name, {}, {ORIGIN: origin})
 
 
-async def test_commands_of_an_operator_print_what_the_page_shows(private_database_url: str) -> None:
-    await check_shell_blocks(OPERATIONS_PAGE, {"DATABASE_URL": private_database_url}, {})
+async def test_commands_of_an_operator_print_what_the_pages_show(private_database_url: str) -> None:
+    for name in OPERATIONS_PAGES:
+        await check_shell_blocks(name, {"DATABASE_URL": private_database_url}, {})
 
 
 @every_page
@@ -101,8 +104,8 @@ def test_readme_is_short() -> None:
     assert len((PROJECT_ROOT / "README.md").read_text().splitlines()) <= 150
 
 
-def test_operations_page_names_every_command() -> None:
-    page = (PROJECT_ROOT / OPERATIONS_PAGE).read_text()
+def test_page_about_commands_names_every_command() -> None:
+    page = (PROJECT_ROOT / COMMANDS_PAGE).read_text()
     assert set(re.findall(r"python -m app (\w+)", page)) == command_names()
 
 
