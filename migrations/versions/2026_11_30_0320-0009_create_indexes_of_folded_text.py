@@ -1,6 +1,6 @@
 """Create the indexes of folded text, by which lists are sorted and searched and emails are unique.
 
-The indexes that they replace stay until revision 0017, because servers of the previous release use
+The indexes that they replace stay until revision 0018, because servers of the previous release use
 them. If the locale of the database is C, two users may have emails that differ only in the case of a
 letter such as É. The upgrade then fails before it creates an index, and lists the ids of the users.
 

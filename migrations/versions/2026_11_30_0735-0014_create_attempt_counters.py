@@ -1,7 +1,7 @@
 """Create the counters that limit failed logins, guesses of the current password and registrations.
 
 The table replaces `login_failures`. Servers of the previous release use that one until
-revision 0018 drops it.
+revision 0019 drops it.
 
 Revision: 0014, after 0013
 """

@@ -11,12 +11,14 @@ UNION ALL SELECT 'constraint', conname, pg_get_constraintdef(oid)
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace
 UNION ALL SELECT 'function', proname, pg_get_functiondef(oid)
 FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+UNION ALL SELECT 'parameters', relname, reloptions::text
+FROM pg_class WHERE relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL
 ORDER BY 1, 2
 """
 
 
 async def describe_schema(url: str) -> list[tuple[str, ...]]:
-    """Return the columns, indexes, constraints and functions of a database."""
+    """Return the columns, indexes, constraints, functions and storage parameters of a database."""
     connection = await asyncpg.connect(url)
     try:
         return [tuple(row) for row in await connection.fetch(_DESCRIBE_SCHEMA)]

@@ -1,17 +1,17 @@
 """Drop the columns and indexes that revision 0009 replaces, and the functions of these columns.
 
-Servers of the previous release use them. Upgrade to 0016, replace all of these servers, and then
+Servers of the previous release use them. Upgrade to 0017, replace all of these servers, and then
 upgrade to this revision. Servers of this release do not require it.
 
-Revision: 0017, after 0016
+Revision: 0018, after 0017
 """
 
 from collections.abc import Sequence
 
 from alembic import op
 
-revision: str = "0017"
-down_revision: str | None = "0016"
+revision: str = "0018"
+down_revision: str | None = "0017"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
